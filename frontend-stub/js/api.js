@@ -1,0 +1,43 @@
+// api: requests to the server. What it refuses comes back as a Problem (RFC 9457).
+import { parse } from './format.js';
+
+export class Problem extends Error {
+  constructor(status, body, retryAfter = null) {
+    super(body.detail || body.title || `The server answered ${status}`);
+    Object.assign(this, { status, title: body.title, code: body.code, retryAfter });
+    this.errors = Array.isArray(body.errors) ? body.errors : [];
+  }
+
+  // Asking again the same way would fail the same way.
+  get final() {
+    return this.status >= 400 && this.status < 500 && this.status !== 408 && this.status !== 429;
+  }
+}
+
+export async function problemOf(response) {
+  const type = response.headers.get('content-type') ?? '';
+  const after = Number(response.headers.get('retry-after'));
+  let body = {};
+  if (type.includes('json')) body = (await response.json().catch(() => null)) ?? {};
+  return new Problem(response.status, body, Number.isFinite(after) && after > 0 ? after : null);
+}
+
+export async function get(path, { signal } = {}) {
+  const response = await fetch(path, { signal, headers: { Accept: 'application/json' }, cache: 'no-store' });
+  if (!response.ok) throw await problemOf(response);
+  return parse(await response.text());
+}
+
+export async function post(path, body) {
+  const response = await fetch(path, { method: 'POST', body, headers: { 'Content-Type': 'application/json' } });
+  if (!response.ok) throw await problemOf(response);
+  return response.json();
+}
+
+// One page of history, oldest first whichever way it was asked for.
+export async function history(params, { signal } = {}) {
+  const page = await get(`/v1/messages?${params}`, { signal });
+  const messages = Array.isArray(page.messages) ? page.messages : [];
+  if (params.get('order') === 'desc') messages.reverse();
+  return { messages, next: page.next ?? null, committed: page.committed_through };
+}

@@ -1,0 +1,36 @@
+// older: the button over the feed that pages back through history.
+import { $ } from './dom.js';
+import { before } from './tail.js';
+import { hideProblem, showProblem } from './problem.js';
+
+const button = $('older');
+
+export class Older {
+  // look: () => {query, signal}, what is looked at just now
+  constructor(feed, look) {
+    Object.assign(this, { feed, look });
+    button.addEventListener('click', () => this.load());
+  }
+
+  offer(more) { button.hidden = !more; }
+
+  // Rows trimmed off the screen can be had back.
+  draw() { if (this.feed.trimmed) this.offer(true); }
+
+  async load() {
+    const { feed } = this;
+    const { query, signal } = this.look();
+    button.disabled = true;
+    try {
+      const { messages, more } = await before(query, feed.first || feed.base + 1, signal);
+      if (signal.aborted) return;
+      feed.older(messages);
+      this.offer(more);
+      hideProblem();
+    } catch (problem) {
+      if (!signal.aborted) showProblem(problem, () => this.load());
+    } finally {
+      button.disabled = false;
+    }
+  }
+}

@@ -1,0 +1,55 @@
+// rail: counts by kind, type and sender at the side; each is a switch for its filter.
+import { $, el } from './dom.js';
+import { count, kindClass, KINDS } from './format.js';
+import { avatar } from './row.js';
+
+const SECTIONS = [
+  { title: 'Kinds', filter: 'kind', member: 'by_kind', most: 8 },
+  { title: 'Senders', filter: 'sender', member: 'by_sender', most: 14 },
+  { title: 'Types', filter: 'type', member: 'by_type', most: 20 },
+];
+
+export class Rail {
+  // on: {toggle(name, value), suggest(name, values)}
+  constructor(on) { Object.assign(this, { on, counts: {}, query: null, shown: '' }); }
+
+  show(query) { this.query = query; this.draw(); }
+  update(counts) { this.counts = counts ?? {}; this.draw(); }
+
+  draw() {
+    if (!this.query) return;
+    const wanted = JSON.stringify([this.counts, this.query.filters]);
+    if (wanted === this.shown) return;
+    this.shown = wanted;
+    const focused = document.activeElement?.dataset?.key;
+    $('rail').replaceChildren(...SECTIONS.map((section) => this.section(section)));
+    if (focused) $('rail').querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  // What is filtered by is always in the list, counted or not.
+  section({ title, filter, member, most }) {
+    const counts = { ...(filter === 'kind' ? Object.fromEntries(KINDS.map((kind) => [kind, 0])) : {}), ...this.counts[member] };
+    const chosen = this.query.filters[filter];
+    for (const value of chosen) counts[value] ??= 0;
+    const all = Object.entries(counts).sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
+    this.on.suggest(filter, all.map(([name]) => name));
+    const entries = all.filter(([name], i) => i < most || chosen.includes(name));
+    const top = Math.max(1, ...entries.map(([, n]) => n));
+    const items = entries.map(([name, n]) => this.item(filter, name, n, n / top, chosen.includes(name)));
+    const more = all.length - entries.length;
+    return el('section', {}, el('h2', {}, title, el('small', {}, all.length > most ? count(all.length) : '')),
+      items.length ? items : el('p', { class: 'none' }, 'nothing yet'),
+      more > 0 && el('p', { class: 'none' }, `and ${count(more)} more`));
+  }
+
+  item(filter, name, n, share, on) {
+    const bar = el('span', { class: 'share' });
+    bar.style.setProperty('--share', share.toFixed(3));
+    const mark = filter === 'sender' ? avatar(name) : filter === 'kind' ? el('i', { class: 'shape' }) : null;
+    return el('button', {
+      type: 'button', class: `count ${filter === 'kind' ? kindClass(name) : ''}`, 'aria-pressed': String(on), title: name,
+      'data-testid': `rail-${filter}`, 'data-value': name, 'data-key': `${filter} ${name}`,
+      onclick: () => this.on.toggle(filter, name),
+    }, bar, mark, el('span', { class: 'name' }, name), el('b', {}, count(n)));
+  }
+}

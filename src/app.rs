@@ -1,0 +1,294 @@
+//! Composition root: build from the configuration, run, drain.
+//!
+//! Invariant: parts stop in the order in which work flows: first nothing new is
+//! accepted, then requests and streams end, then the writer and the projector,
+//! last the store. The listener is up before bus and store are, and says so.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::broadcast::Broadcaster;
+use crate::bus::Bus;
+use crate::bus::memory::{JournalError, MemoryBus};
+use crate::bus::nats::NatsBus;
+use crate::clock::Clock;
+use crate::committed::Committed;
+use crate::config::{Config, StoreConfig};
+use crate::continuity::{Continuity, Gate};
+use crate::http::{self, Api, Listener, announce};
+use crate::ingest::Ingest;
+use crate::limits::{CORE_STOP, MEMBERSHIP_CHECK, START_RETRY};
+use crate::projector::{Projector, StoreJournal};
+use crate::shutdown::Tasks;
+use crate::store::postgres::PostgresStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{BusKind, Lease, Membership, Store, StoreError};
+use crate::switch;
+
+/// What `serve` is asked for besides the configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Leave NATS although what the stream still holds cannot be read.
+    pub abandon_tail: bool,
+}
+
+/// Why a server did not start, for the page served meanwhile.
+type Reason = Arc<Mutex<String>>;
+
+/// The parts of a running server.
+struct Parts {
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    committed: Arc<Committed>,
+    gate: Gate,
+    membership: Box<dyn Membership>,
+}
+
+/// Serves until `stop` is cancelled, then drains.
+///
+/// # Errors
+/// Why it could not start, or which part failed.
+pub async fn run(
+    config: Config,
+    options: Options,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+    listening: impl FnOnce(std::net::SocketAddr),
+) -> Result<(), String> {
+    let reason: Reason = Arc::new(Mutex::new("the server is starting".to_owned()));
+    let told = Arc::clone(&reason);
+    let starting = http::starting_router(
+        &config.http,
+        Arc::new(move || told.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+    );
+    let (asked, max) = (config.http.addr, config.http.max_connections);
+    let listener = Listener::bind(asked, max, starting)
+        .await
+        .map_err(|error| format!("HTTP_ADDR={asked}: {error}"))?;
+    let addr = listener.local_addr().map_err(|error| error.to_string())?;
+    let stage = listener.stage();
+    let tasks = Tasks::new(stop.clone());
+    let (draining, core) = (CancellationToken::new(), CancellationToken::new());
+    let serving = tokio::spawn(listener.run(draining.clone()));
+    announce(addr);
+    listening(addr);
+    let built = stop.run_until_cancelled(build(&config, options, &reason, &tasks, &core)).await;
+    let mut store = None;
+    match built {
+        Some(Ok(parts)) => {
+            store = Some(Arc::clone(&parts.store));
+            let api = Arc::new(assemble(&config, parts, metrics, &tasks, &draining, &core));
+            tracing::info!(%addr, bus = api.bus.name(), store = api.store.name(), "serving");
+            stage.open(http::router(api, &config.http));
+            stop.cancelled().await;
+        }
+        Some(Err(error)) => {
+            draining.cancel();
+            core.cancel();
+            return Err(error);
+        }
+        None => {}
+    }
+    tracing::info!(drain = ?config.drain, "draining");
+    draining.cancel();
+    if tokio::time::timeout(config.drain, serving).await.is_err() {
+        tracing::warn!("some connections did not end within the drain window");
+    }
+    core.cancel();
+    let ended = tokio::time::timeout(CORE_STOP, tasks.ended()).await;
+    if let Some(store) = store {
+        store.close().await;
+    }
+    ended.unwrap_or_else(|_| Err("some parts did not stop in time".to_owned()))
+}
+
+/// Repeats `attempt` until it succeeds, saying once for each reason why not.
+async fn until<T, E: std::fmt::Display>(
+    what: &str,
+    reason: &Reason,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    loop {
+        let error = match attempt().await {
+            Ok(value) => return value,
+            Err(error) => format!("waiting for {what}: {error}"),
+        };
+        let news = {
+            let mut told = reason.lock().unwrap_or_else(PoisonError::into_inner);
+            let news = *told != error;
+            told.clone_from(&error);
+            news
+        };
+        if news {
+            tracing::warn!("{error}");
+        }
+        tokio::time::sleep(START_RETRY).await;
+    }
+}
+
+async fn build(
+    config: &Config,
+    options: Options,
+    reason: &Reason,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> Result<Parts, String> {
+    let store = open_store(&config.store, reason).await?;
+    let membership = until("the store", reason, async || store.join(config.bus).await).await?;
+    let owner = Uuid::new_v4();
+    let committed = Arc::new(Committed::default());
+    match config.bus {
+        BusKind::Memory => {
+            let abandon = options.abandon_tail;
+            let lease = switch::to_memory(&store, &config.nats, owner, abandon).await?;
+            let (bus, gate) = memory_bus(&store, lease, &committed, tasks, core).await?;
+            Ok(Parts { bus, store, committed, gate, membership })
+        }
+        BusKind::Nats => {
+            let (bus, gate) =
+                nats_bus(config, &store, &committed, owner, reason, tasks, core).await;
+            Ok(Parts { bus, store, committed, gate, membership })
+        }
+    }
+}
+
+/// Opens the store, waiting for a database that is not there yet.
+async fn open_store(config: &StoreConfig, reason: &Reason) -> Result<Arc<dyn Store>, String> {
+    match config {
+        StoreConfig::Sqlite(dir) => SqliteStore::open(dir)
+            .await
+            .map(|store| Arc::new(store) as Arc<dyn Store>)
+            .map_err(|error| format!("DATA_DIR={}: {error}", dir.display())),
+        StoreConfig::Postgres(url) => {
+            let connect = async || match PostgresStore::connect(url).await {
+                Err(error @ StoreError::Unavailable(_)) => Err(error),
+                settled => Ok(settled),
+            };
+            let store = until("PostgreSQL", reason, connect).await;
+            store
+                .map(|store| Arc::new(store) as Arc<dyn Store>)
+                .map_err(|error| format!("DATABASE_URL: {error}"))
+        }
+    }
+}
+
+async fn memory_bus(
+    store: &Arc<dyn Store>,
+    lease: Lease,
+    committed: &Arc<Committed>,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> Result<(Arc<dyn Bus>, Gate), String> {
+    let journal = Arc::new(StoreJournal::new(
+        Arc::clone(store),
+        lease,
+        Arc::clone(committed),
+        MemoryBus::LOG_NAME,
+    ));
+    let opened = MemoryBus::open(journal, Clock::system()).await;
+    let (bus, writer) = opened.map_err(|error: JournalError| error.to_string())?;
+    tasks.spawn("memory bus", core.clone(), writer.run(core.clone()));
+    Ok((Arc::new(bus), Gate::open()))
+}
+
+async fn nats_bus(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    committed: &Arc<Committed>,
+    owner: Uuid,
+    reason: &Reason,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> (Arc<dyn Bus>, Gate) {
+    let connect = async || NatsBus::connect(config.nats.clone()).await;
+    let nats = Arc::new(until("NATS", reason, connect).await);
+    let gate = Gate::closed("the log's continuity is being checked");
+    let continuity = Continuity {
+        bus: Arc::clone(&nats),
+        store: Arc::clone(store),
+        committed: Arc::clone(committed),
+        gate: gate.clone(),
+        owner,
+    };
+    // Readers begin where the first check leaves the stream.
+    continuity.check_until_settled().await;
+    spawn_plain(tasks, "continuity", core, continuity.run(core.clone()));
+    let bus: Arc<dyn Bus> = nats;
+    let projector = Projector {
+        bus: Arc::clone(&bus),
+        store: Arc::clone(store),
+        committed: Arc::clone(committed),
+        owner,
+    };
+    spawn_plain(tasks, "projector", core, projector.run(core.clone()));
+    (bus, gate)
+}
+
+fn assemble(
+    config: &Config,
+    parts: Parts,
+    metrics: PrometheusHandle,
+    tasks: &Tasks,
+    draining: &CancellationToken,
+    core: &CancellationToken,
+) -> Api {
+    let Parts { bus, store, committed, gate, membership } = parts;
+    let broadcaster =
+        Arc::new(Broadcaster::new(Arc::clone(&bus), Arc::clone(&store), config.ring_size));
+    spawn_plain(tasks, "broadcaster", core, Arc::clone(&broadcaster).run(core.clone()));
+    spawn_plain(tasks, "membership", core, hold(membership, core.clone()));
+    let ingest = Ingest {
+        bus: Arc::clone(&bus),
+        store: Arc::clone(&store),
+        committed: Arc::clone(&committed),
+        gate,
+        clock: Clock::system(),
+    };
+    Api {
+        ingest,
+        broadcaster,
+        bus,
+        store,
+        committed,
+        metrics,
+        draining: draining.clone(),
+        drain: config.drain,
+        started: Instant::now(),
+        bodies: Api::body_budget(),
+        requests: Api::request_slots(),
+    }
+}
+
+/// Keeps the store's membership for the life of the process, and tells when it
+/// is in doubt. Writes are fenced by the lease, whatever becomes of it.
+async fn hold(membership: Box<dyn Membership>, cancel: CancellationToken) {
+    let mut held = true;
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(MEMBERSHIP_CHECK) => {}
+        }
+        let now = membership.held();
+        if now != held {
+            held = now;
+            tracing::warn!(held, "this server's hold on the store");
+        }
+        metrics::gauge!("agentbus_membership_held").set(f64::from(u8::from(held)));
+    }
+}
+
+fn spawn_plain(
+    tasks: &Tasks,
+    name: &'static str,
+    told: &CancellationToken,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    tasks.spawn(name, told.clone(), async move {
+        task.await;
+        Ok::<(), String>(())
+    });
+}

@@ -1,0 +1,78 @@
+//! Server-Sent Event frames (WHATWG HTML, section 9.2; contract, section 4).
+//!
+//! Invariant: a body holds no line break, so a frame is one `data:` line, and
+//! only message frames, `ready` and heartbeats carry an `id`: a cursor that
+//! moved on a control event would skip messages on resume.
+
+use bytes::Bytes;
+
+use crate::message::{Kind, splice_seq};
+
+/// A message: its sequence as the id, its kind as the event.
+pub fn message(seq: u64, kind: Kind, body: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(body.len() + 80);
+    out.extend_from_slice(format!("id: {seq}\nevent: {}\ndata: ", kind.as_str()).as_bytes());
+    splice_seq(seq, body, &mut out);
+    out.extend_from_slice(b"\n\n");
+    Bytes::from(out)
+}
+
+/// How long a browser waits before it reconnects, in milliseconds.
+pub fn retry(millis: u64) -> Bytes {
+    Bytes::from(format!("retry: {millis}\n\n"))
+}
+
+/// The connection stands; nothing at or below `cursor` is owed.
+pub fn ready(cursor: u64, head: u64, first: u64, replaying: bool) -> Bytes {
+    Bytes::from(format!(
+        "id: {cursor}\nevent: ready\ndata: {{\"head\":{head},\"first\":{first},\"replaying\":{replaying}}}\n\n"
+    ))
+}
+
+/// Sequences that were asked for and nobody holds, bounds inclusive.
+pub fn gap(from: u64, to: u64, reason: &str) -> Bytes {
+    Bytes::from(format!(
+        "event: gap\ndata: {{\"from\":{from},\"to\":{to},\"reason\":\"{reason}\"}}\n\n"
+    ))
+}
+
+/// Replay has met the live edge.
+pub fn caught_up(seq: u64) -> Bytes {
+    Bytes::from(format!("event: caught_up\ndata: {{\"seq\":{seq}}}\n\n"))
+}
+
+/// How far this connection has scanned. Browsers dispatch nothing for it but
+/// move their cursor past what the filter skipped.
+pub fn heartbeat(cursor: u64) -> Bytes {
+    Bytes::from(format!("id: {cursor}\n\n"))
+}
+
+/// A sign of life before there is a cursor to tell.
+pub fn comment() -> Bytes {
+    Bytes::from_static(b":\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_message_frame_reads_back_as_one_event(seq in 1..=(1_u64 << 53), text in "[^\u{0}]{0,80}") {
+            let body = format!(r#"{{"id":"x","content":{}}}"#, serde_json::json!(text));
+            let frame = message(seq, Kind::Task, body.as_bytes());
+            let text = std::str::from_utf8(&frame).expect("UTF-8");
+            let lines: Vec<&str> = text.split('\n').collect();
+            prop_assert_eq!(lines.len(), 5);
+            prop_assert_eq!(lines[0], format!("id: {seq}"));
+            prop_assert_eq!(lines[1], "event: task");
+            let data = lines[2].strip_prefix("data: ").expect("data");
+            let read: serde_json::Value = serde_json::from_str(data).expect("JSON");
+            prop_assert_eq!(read["seq"].as_u64(), Some(seq));
+            let head = format!("{{\"seq\":{seq},\"id\"");
+            prop_assert!(data.starts_with(&head));
+            prop_assert_eq!((lines[3], lines[4]), ("", ""));
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The ring of encoded events, and the groups of subscribers that share a filter.
+//!
+//! Invariants: the ring holds every sequence from `first` to `head`; a group
+//! holds every event that passes its filter from its `from` on. `head` is shown
+//! only after an event stands in the ring and in its groups, so whoever has
+//! seen `head` and then looks into its group misses nothing up to it. Nothing
+//! here waits or does I/O; the join of replay and live is checked with loom.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::event::Event;
+use super::index::Index;
+use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, Wake};
+use crate::limits::{CHUNK_BYTES, SCAN_ENTRIES};
+use crate::message::Filter;
+
+/// Shared by the one writer and every subscriber.
+pub(super) struct Hub {
+    core: Mutex<Core>,
+    /// Everything up to here stands in the ring and the groups.
+    head: AtomicU64,
+    capacity: usize,
+    capacity_bytes: usize,
+}
+
+struct Core {
+    ring: VecDeque<Arc<Event>>,
+    bytes: usize,
+    /// Every sequence from here to `head` is in the ring.
+    first: u64,
+    head: u64,
+    groups: HashMap<u64, Arc<Group>>,
+    by_filter: HashMap<Filter, u64>,
+    index: Index,
+    next_group: u64,
+    /// Events since the groups were last trimmed.
+    untrimmed: usize,
+}
+
+/// Subscribers with equal filters.
+pub(super) struct Group {
+    id: u64,
+    filter: Filter,
+    recent: Mutex<Recent>,
+    members: AtomicU64,
+    pub(super) wake: Wake,
+}
+
+struct Recent {
+    /// Complete from this sequence on.
+    from: u64,
+    events: VecDeque<Arc<Event>>,
+}
+
+/// What a subscriber's step found.
+pub(super) enum Step {
+    /// Events in order (perhaps none), and how far that scanned.
+    Events {
+        events: Vec<Arc<Event>>,
+        cursor: u64,
+        /// Whether `cursor` is the head.
+        at_head: bool,
+    },
+    /// The cursor is the head or beyond it.
+    Wait,
+    /// The ring begins later than what is wanted next.
+    Behind { ring_first: u64 },
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Hub {
+    /// An empty ring after sequence `head`.
+    pub(super) fn new(head: u64, capacity: usize, capacity_bytes: usize) -> Self {
+        Self {
+            core: Mutex::new(Core {
+                ring: VecDeque::new(),
+                bytes: 0,
+                first: head + 1,
+                head,
+                groups: HashMap::new(),
+                by_filter: HashMap::new(),
+                index: Index::default(),
+                next_group: 0,
+                untrimmed: 0,
+            }),
+            head: AtomicU64::new(head),
+            capacity: capacity.max(1),
+            capacity_bytes,
+        }
+    }
+
+    pub(super) fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Distinct filters that somebody listens to.
+    pub(super) fn group_count(&self) -> usize {
+        lock(&self.core).groups.len()
+    }
+
+    /// Appends events in rising sequence and wakes those they are for.
+    pub(super) fn push(&self, events: Vec<Arc<Event>>) {
+        let mut woken: HashMap<u64, Arc<Group>> = HashMap::new();
+        {
+            let mut core = lock(&self.core);
+            for event in events {
+                if event.seq > core.head {
+                    core.push(event, self.capacity, self.capacity_bytes, &mut woken);
+                }
+            }
+            self.head.store(core.head, Ordering::Release);
+        }
+        for group in woken.values() {
+            group.wake.all();
+        }
+    }
+
+    /// Joins the group of this filter, which must be normalised.
+    pub(super) fn join(&self, filter: &Filter) -> Arc<Group> {
+        let mut core = lock(&self.core);
+        if let Some(group) = core.by_filter.get(filter).and_then(|id| core.groups.get(id)) {
+            group.members.fetch_add(1, Ordering::Relaxed);
+            return Arc::clone(group);
+        }
+        let group = Arc::new(Group {
+            id: core.next_group,
+            filter: filter.clone(),
+            recent: Mutex::new(Recent { from: core.head + 1, events: VecDeque::new() }),
+            members: AtomicU64::new(1),
+            wake: Wake::default(),
+        });
+        core.next_group += 1;
+        core.index.insert(filter, group.id);
+        core.by_filter.insert(filter.clone(), group.id);
+        core.groups.insert(group.id, Arc::clone(&group));
+        group
+    }
+
+    /// Leaves the group; the last one out closes it.
+    pub(super) fn leave(&self, group: &Group) {
+        let mut core = lock(&self.core);
+        if group.members.fetch_sub(1, Ordering::Relaxed) == 1 {
+            core.groups.remove(&group.id);
+            core.by_filter.remove(&group.filter);
+            core.index.remove(&group.filter, group.id);
+        }
+    }
+
+    /// What comes after `cursor` for this group, at most a chunk of it.
+    pub(super) fn step(&self, group: &Group, cursor: u64) -> Step {
+        let head = self.head();
+        if cursor >= head {
+            return Step::Wait;
+        }
+        let group_from = match group.take(cursor, head) {
+            Ok(step) => return step,
+            Err(from) => from,
+        };
+        self.scan(group, cursor, group_from)
+    }
+
+    /// Searches the ring itself, for what is older than the group.
+    fn scan(&self, group: &Group, cursor: u64, group_from: u64) -> Step {
+        let core = lock(&self.core);
+        if cursor + 1 < core.first {
+            return Step::Behind { ring_first: core.first };
+        }
+        let start = core.ring.partition_point(|event| event.seq <= cursor);
+        let (mut scanned, mut events, mut bytes) = (cursor, Vec::new(), 0);
+        for event in core.ring.range(start..).take(SCAN_ENTRIES) {
+            if event.seq >= group_from || bytes >= CHUNK_BYTES {
+                break;
+            }
+            scanned = event.seq;
+            if event.passes(&group.filter) {
+                bytes += event.frame.len();
+                events.push(Arc::clone(event));
+            }
+        }
+        Step::Events { events, at_head: scanned >= core.head, cursor: scanned }
+    }
+}
+
+impl Core {
+    fn push(
+        &mut self,
+        event: Arc<Event>,
+        capacity: usize,
+        capacity_bytes: usize,
+        woken: &mut HashMap<u64, Arc<Group>>,
+    ) {
+        self.head = event.seq;
+        self.bytes += event.frame.len();
+        self.ring.push_back(Arc::clone(&event));
+        while self.ring.len() > capacity || (self.bytes > capacity_bytes && self.ring.len() > 1) {
+            let Some(oldest) = self.ring.pop_front() else { break };
+            self.bytes -= oldest.frame.len();
+            self.first = oldest.seq + 1;
+        }
+        let (groups, first) = (&self.groups, self.first);
+        let mut offer = |id: u64| {
+            if let Some(group) = groups.get(&id)
+                && event.passes(&group.filter)
+            {
+                group.add(&event, first);
+                woken.entry(id).or_insert_with(|| Arc::clone(group));
+            }
+        };
+        match &event.record {
+            Some(record) => self.index.candidates(record, offer),
+            None => groups.keys().for_each(|id| offer(*id)),
+        }
+        self.untrimmed += 1;
+        if self.untrimmed * 4 > capacity {
+            self.untrimmed = 0;
+            self.groups.values().for_each(|group| lock(&group.recent).trim(first));
+        }
+    }
+}
+
+impl Group {
+    fn add(&self, event: &Arc<Event>, ring_first: u64) {
+        let mut recent = lock(&self.recent);
+        recent.trim(ring_first);
+        recent.events.push_back(Arc::clone(event));
+    }
+
+    /// Events after `cursor`, or the group's beginning if that is later.
+    fn take(&self, cursor: u64, head: u64) -> Result<Step, u64> {
+        let recent = lock(&self.recent);
+        if cursor + 1 < recent.from {
+            return Err(recent.from);
+        }
+        let start = recent.events.partition_point(|event| event.seq <= cursor);
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for event in recent.events.range(start..) {
+            if bytes >= CHUNK_BYTES {
+                let cursor = events.last().map_or(cursor, |event: &Arc<Event>| event.seq);
+                return Ok(Step::Events { events, cursor, at_head: false });
+            }
+            bytes += event.frame.len();
+            events.push(Arc::clone(event));
+        }
+        let newest = events.last().map_or(0, |event| event.seq);
+        Ok(Step::Events { events, cursor: head.max(newest), at_head: true })
+    }
+}
+
+impl Recent {
+    /// Lets go what the ring let go, so that a silent group holds no memory.
+    fn trim(&mut self, ring_first: u64) {
+        while let Some(event) = self.events.pop_front_if(|event| event.seq < ring_first) {
+            self.from = event.seq + 1;
+        }
+    }
+}

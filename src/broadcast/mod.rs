@@ -1,0 +1,142 @@
+//! One reader of the log, a ring of encoded frames, and whoever watches.
+//!
+//! Invariants: an event is encoded once and its bytes are shared; no reader is
+//! skipped ahead: who falls behind the ring reads the store, and behind the
+//! store the bus, then joins the live edge by sequence. A slow reader costs no
+//! memory, since nothing is queued for it.
+
+mod event;
+pub mod frame;
+mod hub;
+mod index;
+#[cfg(test)]
+mod model;
+mod older;
+mod subscription;
+mod sync;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Bus, BusError, Reader};
+use crate::limits::{FAULT_PAUSE, RING_BYTES};
+use crate::message::{Raw, decode};
+use crate::store::Store;
+use event::Event;
+use hub::Hub;
+pub use subscription::{Start, Subscription};
+
+/// Follows the log and serves subscriptions.
+pub struct Broadcaster {
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    ring_size: usize,
+    hub: tokio::sync::OnceCell<Hub>,
+    started: tokio::sync::Notify,
+    /// The highest sequence this process saw acknowledged: `from=now` begins
+    /// after it even while the ring is a moment behind.
+    acknowledged: AtomicU64,
+    open: AtomicUsize,
+}
+
+impl Broadcaster {
+    /// A broadcaster whose ring is empty until [`Self::run`] reads the log.
+    #[must_use]
+    pub fn new(bus: Arc<dyn Bus>, store: Arc<dyn Store>, ring_size: usize) -> Self {
+        Self {
+            bus,
+            store,
+            ring_size,
+            hub: tokio::sync::OnceCell::new(),
+            started: tokio::sync::Notify::new(),
+            acknowledged: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+        }
+    }
+
+    /// Reads the log from its end on, until cancelled.
+    pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
+        let follow = async {
+            let mut next = loop {
+                match self.bus.identity().await {
+                    Ok(identity) => break identity.bounds.last + 1,
+                    Err(error) => {
+                        tracing::debug!(%error, "live streaming waits for the bus");
+                        tokio::time::sleep(FAULT_PAUSE).await;
+                    }
+                }
+            };
+            let _ = self.hub.set(Hub::new(next - 1, self.ring_size, RING_BYTES));
+            self.started.notify_waiters();
+            loop {
+                let Err(error) = self.follow(&mut next).await;
+                tracing::warn!(%error, "live streaming was interrupted and goes on");
+                tokio::time::sleep(FAULT_PAUSE).await;
+            }
+        };
+        cancel.run_until_cancelled(follow).await;
+    }
+
+    async fn follow(&self, next: &mut u64) -> Result<std::convert::Infallible, BusError> {
+        let mut reader: Box<dyn Reader> = self.bus.reader(*next).await?;
+        loop {
+            let events = self.encode(reader.next().await?, next);
+            if let Some(hub) = self.hub.get() {
+                hub.push(events);
+                metrics::gauge!("agentbus_ring_head").set(hub.head() as f64);
+            }
+        }
+    }
+
+    /// Encodes entries, and tells what the log skipped between them.
+    fn encode(&self, entries: Vec<Raw>, next: &mut u64) -> Vec<Arc<Event>> {
+        let mut events = Vec::with_capacity(entries.len());
+        for raw in entries {
+            if raw.seq < *next {
+                continue;
+            }
+            if raw.seq > *next {
+                events.push(Event::gap(*next, raw.seq - 1));
+            }
+            *next = raw.seq + 1;
+            events.push(Event::message(decode(raw, self.bus.log_name())));
+        }
+        events
+    }
+
+    /// Tells of a sequence that a client of this process has seen acknowledged.
+    pub fn acknowledged(&self, seq: u64) {
+        self.acknowledged.fetch_max(seq, Ordering::Relaxed);
+    }
+
+    /// The ring, once the log could be read.
+    async fn hub(&self) -> &Hub {
+        loop {
+            let started = self.started.notified();
+            if let Some(hub) = self.hub.get() {
+                return hub;
+            }
+            started.await;
+        }
+    }
+
+    /// The live edge as this process knows it; `None` before the log was read.
+    #[must_use]
+    pub fn head(&self) -> Option<u64> {
+        self.hub.get().map(Hub::head)
+    }
+
+    /// Streams open now.
+    #[must_use]
+    pub fn open_streams(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Distinct filters listened to now.
+    #[must_use]
+    pub fn filter_groups(&self) -> usize {
+        self.hub.get().map_or(0, Hub::group_count)
+    }
+}

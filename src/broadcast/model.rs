@@ -1,0 +1,112 @@
+//! Model check of the join of replay and live.
+//!
+//! Compiles [`super::hub`] a second time with loom's primitives and runs a
+//! writer and a subscriber through every interleaving: whatever the ring has
+//! dropped is read from a store that may lag, as the real one does.
+
+use super::{event, index};
+
+mod sync {
+    pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(super) use loom::sync::{Arc as LoomArc, Mutex, MutexGuard};
+    pub(super) use std::sync::Arc;
+
+    #[derive(Debug, Default)]
+    pub(super) struct Wake;
+
+    impl Wake {
+        pub(super) fn all(&self) {}
+    }
+}
+
+#[path = "hub.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled again with loom's primitives")]
+#[expect(dead_code, reason = "the model drives what readers and the writer race on")]
+mod hub;
+
+use std::sync::Arc;
+
+use event::Event;
+use hub::{Hub, Step};
+use sync::LoomArc;
+
+use crate::message::{Filter, Kind};
+
+const LAST: u64 = 3;
+
+fn message(seq: u64) -> Arc<Event> {
+    // Odd sequences are the wanted type.
+    let type_ = if seq % 2 == 1 { "a" } else { "b" };
+    let record = crate::message::filter_tests::record(seq, Kind::Task, [type_, "s", "", "t"]);
+    Event::message(record)
+}
+
+/// One step of a subscriber against the hub and a store that holds everything
+/// the ring dropped.
+fn step(hub: &Hub, group: &hub::Group, filter: &Filter, cursor: &mut u64, seen: &mut Vec<u64>) {
+    match hub.step(group, *cursor) {
+        Step::Wait => loom::thread::yield_now(),
+        Step::Events { events, cursor: scanned, .. } => {
+            assert!(scanned >= *cursor, "the cursor never goes back");
+            seen.extend(events.iter().map(|event| event.seq));
+            *cursor = scanned;
+        }
+        Step::Behind { ring_first } => {
+            assert!(ring_first > *cursor + 1);
+            let row = message(*cursor + 1);
+            if row.passes(filter) {
+                seen.push(row.seq);
+            }
+            *cursor += 1;
+        }
+    }
+}
+
+/// Joins while the writer pushes, and must see each wanted event once, in order.
+fn joins_without_gap(capacity: usize, filter: fn() -> Filter) {
+    loom::model(move || {
+        let hub = LoomArc::new(Hub::new(0, capacity, usize::MAX));
+        let writer = {
+            let hub = LoomArc::clone(&hub);
+            loom::thread::spawn(move || {
+                hub.push(vec![message(1)]);
+                hub.push(vec![message(2), message(3)]);
+            })
+        };
+        let filter = filter();
+        let group = hub.join(&filter);
+        let (mut cursor, mut seen) = (0, Vec::new());
+        step(&hub, &group, &filter, &mut cursor, &mut seen);
+        step(&hub, &group, &filter, &mut cursor, &mut seen);
+        writer.join().expect("the writer ends");
+        while cursor < LAST {
+            step(&hub, &group, &filter, &mut cursor, &mut seen);
+        }
+        let wanted: Vec<u64> = (1..=LAST).filter(|seq| message(*seq).passes(&filter)).collect();
+        assert_eq!(seen, wanted);
+        hub.leave(&group);
+        assert_eq!(hub.group_count(), 0);
+    });
+}
+
+fn odd_only() -> Filter {
+    let mut filter = Filter::default();
+    assert_eq!(filter.offer("type", "a"), Some(Ok(())));
+    filter
+}
+
+#[test]
+fn loom_join_with_room_in_the_ring() {
+    joins_without_gap(8, Filter::default);
+}
+
+#[test]
+fn loom_join_while_the_ring_turns_over() {
+    joins_without_gap(1, Filter::default);
+}
+
+#[test]
+fn loom_join_of_a_filter_that_skips() {
+    joins_without_gap(2, odd_only);
+    joins_without_gap(1, odd_only);
+}

@@ -1,0 +1,163 @@
+//! The log in this process, written through to a journal before the ack.
+//!
+//! Invariant: an acknowledged message is committed in the journal, and readers
+//! see an entry only after that. One writer task gives the sequences; publishes
+//! that arrive while it commits share the next commit (group commit).
+
+mod reader;
+mod tail;
+mod writer;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::{Ack, Bounds, Bus, BusError, LogIdentity, PublishError, Reader};
+use crate::clock::Clock;
+use crate::limits::{MEMORY_QUEUE, PUBLISH_DEADLINE};
+use crate::message::{Outgoing, Raw};
+use tail::Tail;
+pub use writer::Writer;
+
+/// Where the memory bus writes through to, and reads what it no longer keeps.
+#[async_trait]
+pub trait Journal: Send + Sync + 'static {
+    /// Appends entries after sequence `old`, all or none, fsynced.
+    async fn append(&self, old: u64, entries: Vec<Raw>) -> Result<(), JournalError>;
+
+    /// The last sequence appended: settles an append whose outcome is unknown.
+    async fn last(&self) -> Result<u64, JournalError>;
+
+    /// The sequences of those ids that were appended before.
+    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, JournalError>;
+
+    /// Up to `limit` entries from a sequence on.
+    async fn read(&self, from: u64, limit: usize) -> Result<Vec<Raw>, JournalError>;
+
+    /// The lowest sequence held, if there is any.
+    async fn first(&self) -> Result<Option<u64>, JournalError>;
+}
+
+/// Why the journal did not do a thing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// No answer: an append may have happened or not.
+    #[error("the journal is unavailable: {0}")]
+    Unavailable(String),
+    /// Another process owns the journal now; this bus must stop.
+    #[error("the journal belongs to another process now")]
+    Lost,
+}
+
+/// Publishes and reads; the [`Writer`] does the work.
+pub struct MemoryBus {
+    queue: mpsc::Sender<Job>,
+    shared: Arc<Shared>,
+}
+
+/// What readers, publishers and the writer share.
+struct Shared {
+    journal: Arc<dyn Journal>,
+    tail: Tail,
+    last: watch::Sender<u64>,
+    /// Why nothing can be published, while that is so.
+    fault: watch::Sender<Option<String>>,
+    first: AtomicU64,
+}
+
+/// Messages that wait for the writer, and who waits for them.
+struct Job {
+    messages: Vec<Outgoing>,
+    reply: oneshot::Sender<Vec<Result<Ack, PublishError>>>,
+}
+
+impl MemoryBus {
+    /// The name of the log, of which ids for entries without one are derived.
+    pub const LOG_NAME: &'static str = "memory";
+
+    /// A log that goes on after the journal's last sequence. The writer must
+    /// be run for publishes to be answered.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn open(
+        journal: Arc<dyn Journal>,
+        clock: Clock,
+    ) -> Result<(Self, Writer), JournalError> {
+        let last = journal.last().await?;
+        let first = journal.first().await?.unwrap_or(last + 1);
+        let (queue, jobs) = mpsc::channel(MEMORY_QUEUE);
+        let shared = Arc::new(Shared {
+            journal,
+            tail: Tail::default(),
+            last: watch::Sender::new(last),
+            fault: watch::Sender::new(None),
+            first: AtomicU64::new(first),
+        });
+        let writer = Writer::new(Arc::clone(&shared), jobs, clock);
+        Ok((Self { queue, shared }, writer))
+    }
+}
+
+#[async_trait]
+impl Bus for MemoryBus {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn log_name(&self) -> &'static str {
+        Self::LOG_NAME
+    }
+
+    fn dedup_window(&self) -> Option<Duration> {
+        None
+    }
+
+    async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<Ack, PublishError>> {
+        let count = messages.len();
+        let all = |error: PublishError| vec![Err(error); count];
+        let (reply, answer) = oneshot::channel();
+        if self.queue.try_send(Job { messages, reply }).is_err() {
+            return all(PublishError::NotSent("the write queue is full".to_owned()));
+        }
+        match tokio::time::timeout(PUBLISH_DEADLINE, answer).await {
+            Ok(Ok(results)) => results,
+            Ok(Err(_)) => all(PublishError::Unknown("the server is stopping".to_owned())),
+            Err(_) => all(PublishError::Unknown("the store did not commit in time".to_owned())),
+        }
+    }
+
+    async fn identity(&self) -> Result<LogIdentity, BusError> {
+        let first = self.shared.first.load(std::sync::atomic::Ordering::Relaxed);
+        let last = *self.shared.last.borrow();
+        Ok(LogIdentity { bounds: Bounds { first, last }, epoch: None })
+    }
+
+    async fn get(&self, seq: u64) -> Result<Option<Raw>, BusError> {
+        if let Some(found) = self.shared.tail.get(seq) {
+            return Ok(Some(found));
+        }
+        let found = self.shared.journal.read(seq, 1).await;
+        Ok(found.map_err(|e| BusError(e.to_string()))?.pop().filter(|raw| raw.seq == seq))
+    }
+
+    async fn reader(&self, from: u64) -> Result<Box<dyn Reader>, BusError> {
+        Ok(Box::new(reader::MemoryReader::new(Arc::clone(&self.shared), from)))
+    }
+
+    fn health(&self) -> Result<(), String> {
+        match &*self.shared.fault.borrow() {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn fill_beyond(&self, _committed_through: u64) -> f64 {
+        0.0
+    }
+}

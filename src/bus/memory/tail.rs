@@ -1,0 +1,51 @@
+//! The newest entries of the memory bus, for readers that follow closely.
+//!
+//! Invariant: contiguous in the log's order and bounded in count and bytes;
+//! whoever needs older entries reads the journal.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::limits::{MEMORY_TAIL_BYTES, MEMORY_TAIL_ENTRIES};
+use crate::message::Raw;
+
+#[derive(Default)]
+pub(super) struct Tail(Mutex<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    queue: VecDeque<Raw>,
+    bytes: usize,
+}
+
+impl Tail {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, entries: Vec<Raw>) {
+        let mut kept = self.lock();
+        for raw in entries {
+            kept.bytes += raw.payload.len();
+            kept.queue.push_back(raw);
+        }
+        while kept.queue.len() > MEMORY_TAIL_ENTRIES || kept.bytes > MEMORY_TAIL_BYTES {
+            let Some(oldest) = kept.queue.pop_front() else { break };
+            kept.bytes -= oldest.payload.len();
+        }
+    }
+
+    /// Entries from `from` on, or `None` when it is older than what is kept.
+    pub(super) fn from(&self, from: u64, limit: usize) -> Option<Vec<Raw>> {
+        let kept = self.lock();
+        if kept.queue.front()?.seq > from {
+            return None;
+        }
+        let start = kept.queue.partition_point(|raw| raw.seq < from);
+        Some(kept.queue.range(start..).take(limit).cloned().collect())
+    }
+
+    pub(super) fn get(&self, seq: u64) -> Option<Raw> {
+        self.from(seq, 1)?.pop().filter(|raw| raw.seq == seq)
+    }
+}

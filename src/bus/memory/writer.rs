@@ -1,0 +1,239 @@
+//! The one writer of the memory bus: sequences, group commit, repeats.
+//!
+//! Invariant: a sequence is given to one content only. An append whose outcome
+//! is unknown is settled by the journal's last sequence before anything else is
+//! written, so nobody is told a lie in either direction.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Job, JournalError, Shared};
+use crate::bus::{Ack, PublishError};
+use crate::clock::Clock;
+use crate::limits::{COMMIT_RETRY, GROUP_COMMIT_BYTES, GROUP_COMMIT_MESSAGES, PUBLISH_DEADLINE};
+use crate::message::{
+    HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing, Raw, truncate_to_micros,
+};
+
+/// Runs until it is cancelled or loses the journal.
+pub struct Writer {
+    shared: Arc<Shared>,
+    jobs: mpsc::Receiver<Job>,
+    clock: Clock,
+}
+
+/// One group commit while it is made.
+#[derive(Default)]
+struct Group {
+    entries: Vec<Raw>,
+    /// Sequences of the ids in `entries`.
+    given: HashMap<Uuid, u64>,
+    /// For each message in the order of the jobs: its sequence, and whether it
+    /// stood there before.
+    placed: Vec<(u64, bool)>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, jobs: mpsc::Receiver<Job>, clock: Clock) -> Self {
+        Self { shared, jobs, clock }
+    }
+
+    /// Writes until cancelled; what was queued by then is still written.
+    ///
+    /// # Errors
+    /// [`JournalError::Lost`] when another process took the journal over.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), JournalError> {
+        loop {
+            let first = tokio::select! {
+                biased;
+                job = self.jobs.recv() => job,
+                () = cancel.cancelled() => {
+                    self.jobs.close();
+                    self.jobs.recv().await
+                }
+            };
+            let Some(first) = first else { return Ok(()) };
+            let jobs = self.gather(first);
+            self.commit(jobs).await?;
+        }
+    }
+
+    /// Takes along what queued up meanwhile.
+    fn gather(&mut self, first: Job) -> Vec<Job> {
+        let size = |job: &Job| job.messages.iter().map(|m| m.body.len()).sum::<usize>();
+        let (mut count, mut bytes) = (first.messages.len(), size(&first));
+        let mut jobs = vec![first];
+        while count < GROUP_COMMIT_MESSAGES && bytes < GROUP_COMMIT_BYTES {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            count += job.messages.len();
+            bytes += size(&job);
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    async fn commit(&self, jobs: Vec<Job>) -> Result<(), JournalError> {
+        let deadline = Instant::now() + PUBLISH_DEADLINE;
+        match self.write(&jobs, deadline).await {
+            Ok(placed) => answer(jobs, &placed),
+            Err((JournalError::Lost, _)) => {
+                set(&self.shared.fault, Some(JournalError::Lost.to_string()));
+                return Err(JournalError::Lost);
+            }
+            Err((error, outcome_known)) => {
+                tracing::warn!(%error, "a group of messages was not committed");
+                set(&self.shared.fault, Some(error.to_string()));
+                refuse(jobs, &error, outcome_known);
+            }
+        }
+        Ok(())
+    }
+
+    /// Places, appends, publishes to readers. The flag of an error says
+    /// whether it is certain that nothing was written.
+    async fn write(
+        &self,
+        jobs: &[Job],
+        deadline: Instant,
+    ) -> Result<Vec<(u64, bool)>, (JournalError, bool)> {
+        let faulty = self.shared.fault.borrow().is_some();
+        let last = if faulty {
+            // The last append may have happened after all.
+            let last = self.shared.journal.last().await.map_err(|e| (e, true))?;
+            self.catch_up(last).await.map_err(|e| (e, true))?;
+            last
+        } else {
+            *self.shared.last.borrow()
+        };
+        let group = self.place(jobs, last).await.map_err(|e| (e, true))?;
+        if !group.entries.is_empty() {
+            self.append(last, &group.entries, deadline).await?;
+            self.show(group.entries);
+        }
+        set(&self.shared.fault, None);
+        Ok(group.placed)
+    }
+
+    /// Gives each message its sequence, or finds the one its id has.
+    async fn place(&self, jobs: &[Job], last: u64) -> Result<Group, JournalError> {
+        let messages = || jobs.iter().flat_map(|job| &job.messages);
+        let asked: Vec<Uuid> = messages().filter(|m| m.id_is_clients).map(|m| m.id).collect();
+        let known = if asked.is_empty() {
+            HashMap::new()
+        } else {
+            self.shared.journal.find(&asked).await?
+        };
+        let mut group = Group::default();
+        let mut next = last + 1;
+        for message in messages() {
+            let earlier = known.get(&message.id).or_else(|| group.given.get(&message.id));
+            if let Some(&seq) = earlier {
+                group.placed.push((seq, true));
+                continue;
+            }
+            group.entries.push(self.entry(next, message));
+            group.given.insert(message.id, next);
+            group.placed.push((next, false));
+            next += 1;
+        }
+        Ok(group)
+    }
+
+    fn entry(&self, seq: u64, message: &Outgoing) -> Raw {
+        Raw {
+            seq,
+            subject: message.subject.clone(),
+            headers: vec![
+                (HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned()),
+                (HEADER_MSG_ID.to_owned(), message.id.to_string()),
+            ],
+            payload: message.body.clone(),
+            logged_at: truncate_to_micros(self.clock.now()),
+        }
+    }
+
+    /// Appends, repeating until the outcome is known or the deadline is past.
+    async fn append(
+        &self,
+        last: u64,
+        entries: &[Raw],
+        deadline: Instant,
+    ) -> Result<(), (JournalError, bool)> {
+        let new = last + entries.len() as u64;
+        loop {
+            let error = match self.shared.journal.append(last, entries.to_vec()).await {
+                Ok(()) => return Ok(()),
+                Err(JournalError::Lost) => return Err((JournalError::Lost, false)),
+                Err(error) => error,
+            };
+            match self.shared.journal.last().await {
+                Ok(now) if now == new => return Ok(()),
+                Ok(now) if now == last && Instant::now() >= deadline => return Err((error, true)),
+                Ok(now) if now == last => {}
+                Ok(_) => return Err((JournalError::Lost, false)),
+                Err(_) if Instant::now() >= deadline => return Err((error, false)),
+                Err(_) => {}
+            }
+            tokio::time::sleep(COMMIT_RETRY).await;
+        }
+    }
+
+    /// Shows readers what an append wrote whose answer was lost.
+    async fn catch_up(&self, last: u64) -> Result<(), JournalError> {
+        loop {
+            let shown = *self.shared.last.borrow();
+            if shown >= last {
+                return Ok(());
+            }
+            let found = self.shared.journal.read(shown + 1, GROUP_COMMIT_MESSAGES).await?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            self.show(found);
+        }
+    }
+
+    fn show(&self, entries: Vec<Raw>) {
+        if let Some(newest) = entries.last().map(|raw| raw.seq) {
+            self.shared.tail.push(entries);
+            self.shared.last.send_replace(newest);
+        }
+    }
+}
+
+fn set(fault: &watch::Sender<Option<String>>, value: Option<String>) {
+    fault.send_if_modified(|now| {
+        let changed = *now != value;
+        *now = value;
+        changed
+    });
+}
+
+/// Whoever no longer waits has a retry with the same id.
+fn answer(jobs: Vec<Job>, placed: &[(u64, bool)]) {
+    let mut placed = placed.iter();
+    for job in jobs {
+        let acks = placed
+            .by_ref()
+            .take(job.messages.len())
+            .map(|&(seq, duplicate)| Ok(Ack { seq, duplicate, committed: true }))
+            .collect();
+        let _ = job.reply.send(acks);
+    }
+}
+
+fn refuse(jobs: Vec<Job>, error: &JournalError, outcome_known: bool) {
+    let error = if outcome_known {
+        PublishError::NotSent(error.to_string())
+    } else {
+        PublishError::Unknown(error.to_string())
+    };
+    for job in jobs {
+        let _ = job.reply.send(vec![Err(error.clone()); job.messages.len()]);
+    }
+}

@@ -1,0 +1,186 @@
+//! The few questions we ask the JetStream API.
+//!
+//! Invariant: each is asked over the [`Requester`], with one time limit, and its
+//! answer is either ours or an [`ApiError`]. Stream configurations stay JSON, so
+//! that an update sends back what this program does not know.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::entry::Stored;
+use super::error::{ApiError, JsError, MESSAGE_NOT_FOUND};
+use super::requester::Requester;
+use crate::bus::Bounds;
+use crate::limits::{NATS_API_TIMEOUT, NATS_CONSUMER_IDLE};
+use crate::message::Raw;
+
+/// What `STREAM.INFO` tells, as far as we care.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct StreamInfo {
+    /// The whole configuration, as the server echoes it.
+    pub config: Value,
+    pub state: StreamState,
+}
+
+/// What the stream holds.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct StreamState {
+    #[serde(default)]
+    pub messages: u64,
+    #[serde(default)]
+    pub bytes: u64,
+    #[serde(default)]
+    pub first_seq: u64,
+    #[serde(default)]
+    pub last_seq: u64,
+    #[serde(default)]
+    pub first_ts: Option<DateTime<Utc>>,
+}
+
+impl StreamState {
+    /// As the contract of the bus counts them.
+    pub(super) fn bounds(&self) -> Bounds {
+        let first = if self.messages == 0 { self.last_seq + 1 } else { self.first_seq };
+        Bounds { first, last: self.last_seq }
+    }
+}
+
+/// The part of a stream's configuration that we need to understand.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct StreamConfig {
+    pub name: String,
+    pub subjects: Vec<String>,
+    pub retention: String,
+    pub storage: String,
+    pub discard: String,
+    pub max_msgs: i64,
+    pub max_bytes: i64,
+    pub max_age: i64,
+    pub max_msgs_per_subject: i64,
+    pub max_msg_size: i64,
+    pub duplicate_window: i64,
+    pub num_replicas: i64,
+    pub allow_direct: bool,
+    pub allow_atomic: bool,
+    pub sealed: bool,
+    pub subject_transform: Option<Value>,
+    pub metadata: Option<HashMap<String, String>>,
+}
+
+impl StreamInfo {
+    /// The understood part of the configuration.
+    pub(super) fn parsed(&self) -> Result<StreamConfig, ApiError> {
+        StreamConfig::deserialize(&self.config)
+            .map_err(|error| ApiError::Malformed(format!("stream configuration: {error}")))
+    }
+}
+
+#[derive(Deserialize)]
+struct OnlyError {
+    #[serde(default)]
+    error: Option<JsError>,
+}
+
+impl Requester {
+    async fn call<T: DeserializeOwned>(&self, subject: &str, body: &Value) -> Result<T, ApiError> {
+        let payload = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+        let message = self.ask(subject, payload, NATS_API_TIMEOUT).await?;
+        let malformed = |error| ApiError::Malformed(format!("{subject}: {error}"));
+        let head: OnlyError = serde_json::from_slice(&message.payload).map_err(malformed)?;
+        match head.error {
+            Some(error) => Err(ApiError::Refused(error)),
+            None => serde_json::from_slice(&message.payload).map_err(malformed),
+        }
+    }
+
+    pub(super) async fn stream_info(&self, stream: &str) -> Result<StreamInfo, ApiError> {
+        self.call(&format!("$JS.API.STREAM.INFO.{stream}"), &Value::Null).await
+    }
+
+    /// Creates a stream; the same configuration again is no error to the server.
+    pub(super) async fn create_stream(
+        &self,
+        stream: &str,
+        config: &Value,
+    ) -> Result<StreamInfo, ApiError> {
+        self.call(&format!("$JS.API.STREAM.CREATE.{stream}"), config).await
+    }
+
+    pub(super) async fn update_stream(
+        &self,
+        stream: &str,
+        config: &Value,
+    ) -> Result<StreamInfo, ApiError> {
+        self.call(&format!("$JS.API.STREAM.UPDATE.{stream}"), config).await
+    }
+
+    /// Removes what is below `seq`, and moves an earlier end up to `seq - 1`.
+    pub(super) async fn purge_below(&self, stream: &str, seq: u64) -> Result<(), ApiError> {
+        let subject = format!("$JS.API.STREAM.PURGE.{stream}");
+        self.call::<Value>(&subject, &json!({ "seq": seq })).await.map(drop)
+    }
+
+    /// The entry at `seq`, asked of the stream's leader: a direct get may be answered by a replica
+    /// that is behind, and an entry with odd headers would break our connection.
+    pub(super) async fn entry_at(&self, stream: &str, seq: u64) -> Result<Option<Raw>, ApiError> {
+        self.stored(stream, &json!({ "seq": seq })).await
+    }
+
+    /// The first entry at or after `seq`.
+    pub(super) async fn entry_from(&self, stream: &str, seq: u64) -> Result<Option<Raw>, ApiError> {
+        self.stored(stream, &json!({ "seq": seq, "next_by_subj": ">" })).await
+    }
+
+    async fn stored(&self, stream: &str, which: &Value) -> Result<Option<Raw>, ApiError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            message: Stored,
+        }
+        let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
+        match self.call::<Answer>(&subject, which).await {
+            Ok(answer) => {
+                let malformed = |error| ApiError::Malformed(format!("{subject}: {error}"));
+                answer.message.into_raw().map(Some).map_err(malformed)
+            }
+            Err(error) if error.is(MESSAGE_NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates an ephemeral pull consumer without acks that starts at `from`.
+    pub(super) async fn create_reader(
+        &self,
+        stream: &str,
+        consumer: &str,
+        from: u64,
+    ) -> Result<(), ApiError> {
+        let body = json!({
+            "stream_name": stream,
+            "config": {
+                "name": consumer,
+                "description": "agentbus reader",
+                "deliver_policy": "by_start_sequence",
+                "opt_start_seq": from.max(1),
+                "ack_policy": "none",
+                "replay_policy": "instant",
+                "inactive_threshold": nanos(NATS_CONSUMER_IDLE),
+                "num_replicas": 1,
+                "mem_storage": true,
+            },
+        });
+        let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}");
+        self.call::<Value>(&subject, &body).await.map(drop)
+    }
+}
+
+/// A duration as the API writes it.
+pub(super) fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,142 @@
+//! A circuit breaker: after a failure, nobody waits for a bus that does not answer.
+//!
+//! Invariant: a pure state machine. Time and the number of connections made are
+//! passed in; while open it lets exactly one publish a pause through.
+
+use std::time::{Duration, Instant};
+
+use crate::limits::{NATS_BREAKER_FIRST, NATS_BREAKER_LONGEST, PUBLISH_DEADLINE};
+
+/// Closed until a failure, then open with doubling pauses until a success.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// Until when nobody is let through.
+    until: Instant,
+    /// How long the pause after the next failed probe is.
+    pause: Duration,
+    /// Whether one was let through and has not told its outcome.
+    probing: bool,
+    /// How many connections had been made when it opened: a new one is worth a probe at once.
+    connects: u64,
+    reason: String,
+}
+
+impl Breaker {
+    /// Lets a publish through, or says why not.
+    pub(super) fn admit(&mut self, now: Instant, connects: u64) -> Result<(), String> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        if connects > open.connects {
+            open.connects = connects;
+        } else if now < open.until {
+            return Err(format!("circuit open after: {}", open.reason));
+        }
+        // A probe whose caller went away tells nothing: after a publish's longest time, the next may.
+        open.probing = true;
+        open.until = now + PUBLISH_DEADLINE;
+        Ok(())
+    }
+
+    /// The bus answered.
+    pub(super) fn success(&mut self) {
+        self.open = None;
+    }
+
+    /// The bus did not answer.
+    pub(super) fn failure(&mut self, now: Instant, connects: u64, reason: &str) {
+        match &mut self.open {
+            None => {
+                self.open = Some(Open {
+                    until: now + NATS_BREAKER_FIRST,
+                    pause: NATS_BREAKER_FIRST * 2,
+                    probing: false,
+                    connects,
+                    reason: reason.to_owned(),
+                });
+            }
+            Some(open) if open.probing => {
+                open.until = now + open.pause;
+                open.pause = (open.pause * 2).min(NATS_BREAKER_LONGEST);
+                open.probing = false;
+                open.connects = connects;
+                reason.clone_into(&mut open.reason);
+            }
+            // One of many that were on the way when it opened: the pause is not theirs to prolong.
+            Some(_) => {}
+        }
+    }
+
+    /// Why nobody is let through now, if so. An open breaker whose pause is over counts as well:
+    /// were it not, nobody might ever send the publish that closes it.
+    pub(super) fn refusal(&self, now: Instant, connects: u64) -> Option<&str> {
+        let open = self.open.as_ref()?;
+        (now < open.until && connects <= open.connects).then_some(open.reason.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn opens_at_the_first_failure_and_lets_one_probe_through() {
+        let (mut breaker, start) = (Breaker::default(), Instant::now());
+        assert!(breaker.admit(start, 1).is_ok());
+        breaker.failure(start, 1, "no ack");
+        assert_eq!(breaker.refusal(start, 1), Some("no ack"));
+        assert!(breaker.admit(start + 249 * MS, 1).is_err());
+        assert!(breaker.admit(start + 250 * MS, 1).is_ok(), "the probe");
+        assert!(breaker.admit(start + 250 * MS, 1).is_err(), "one only");
+        breaker.success();
+        assert!(breaker.admit(start + 251 * MS, 1).is_ok());
+        assert_eq!(breaker.refusal(start, 1), None);
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let (mut breaker, mut now) = (Breaker::default(), Instant::now());
+        breaker.failure(now, 1, "x");
+        for pause in [250, 500, 1_000, 2_000, 4_000, 4_000] {
+            assert!(breaker.admit(now + (pause - 1) * MS, 1).is_err(), "{pause}");
+            now += pause * MS;
+            assert!(breaker.admit(now, 1).is_ok(), "{pause}");
+            breaker.failure(now, 1, "x");
+        }
+    }
+
+    #[test]
+    fn failures_on_the_way_do_not_prolong_the_pause() {
+        let (mut breaker, start) = (Breaker::default(), Instant::now());
+        breaker.failure(start, 1, "x");
+        for _ in 0..64 {
+            breaker.failure(start + 200 * MS, 1, "x");
+        }
+        assert!(breaker.admit(start + 250 * MS, 1).is_ok());
+    }
+
+    #[test]
+    fn a_new_connection_is_probed_at_once() {
+        let (mut breaker, start) = (Breaker::default(), Instant::now());
+        breaker.failure(start, 1, "x");
+        assert!(breaker.admit(start + MS, 1).is_err());
+        assert!(breaker.admit(start + MS, 2).is_ok());
+        assert!(breaker.admit(start + 2 * MS, 2).is_err(), "one only");
+    }
+
+    #[test]
+    fn a_probe_that_vanishes_does_not_close_it_for_ever() {
+        let (mut breaker, start) = (Breaker::default(), Instant::now());
+        breaker.failure(start, 1, "x");
+        assert!(breaker.admit(start + 250 * MS, 1).is_ok());
+        assert!(breaker.admit(start + 300 * MS, 1).is_err());
+        assert!(breaker.admit(start + 250 * MS + PUBLISH_DEADLINE, 1).is_ok());
+    }
+}

@@ -1,0 +1,165 @@
+//! What a NATS bus needs to know: where the servers are, who we are, which stream.
+//!
+//! Invariant: no secret shows in `Debug`, and no address with one either. Values
+//! are checked once, by [`NatsConfig::check`], before anything is connected.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Configuration of the JetStream bus. [`NatsConfig::new`] gives the defaults of the design.
+#[derive(Clone)]
+pub struct NatsConfig {
+    /// Addresses of the servers, each as `nats://host:4222`; entries may hold several, comma separated.
+    pub urls: Vec<String>,
+    /// Name of the stream.
+    pub stream_name: String,
+    /// Messages the stream keeps.
+    pub max_msgs: u64,
+    /// How long the stream keeps a message.
+    pub max_age: Duration,
+    /// Servers that keep a copy, 1 to 5.
+    pub replicas: usize,
+    /// How long the stream recognises a repeated id; at most `max_age`.
+    pub duplicate_window: Duration,
+    /// A `.creds` file: JWT and seed.
+    pub creds: Option<PathBuf>,
+    /// User name.
+    pub user: Option<String>,
+    /// Password of the user.
+    pub password: Option<String>,
+    /// Token, for servers without users.
+    pub token: Option<String>,
+    /// PEM file of the authority that signed the servers' certificates; given, TLS is required.
+    pub tls_ca: Option<PathBuf>,
+    /// PEM file of our own certificate, for servers that ask for one.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of that certificate's key.
+    pub tls_key: Option<PathBuf>,
+    /// How our connections are called in the server's own monitoring.
+    pub client_name: String,
+}
+
+impl NatsConfig {
+    /// The design's stream on the servers of `url` (several, comma separated).
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        const DAY: u64 = 24 * 60 * 60;
+        Self {
+            urls: vec![url.to_owned()],
+            stream_name: "agent-messages".to_owned(),
+            max_msgs: 1_000_000,
+            max_age: Duration::from_secs(7 * DAY),
+            replicas: 1,
+            duplicate_window: Duration::from_secs(120),
+            creds: None,
+            user: None,
+            password: None,
+            token: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+            client_name: "agentbus".to_owned(),
+        }
+    }
+
+    /// Every address by itself.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let all = self.urls.iter().flat_map(|entry| entry.split(','));
+        all.map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Checks what can be checked without a server.
+    ///
+    /// # Errors
+    /// What is wrong, in words for the operator.
+    pub fn check(&self) -> Result<(), String> {
+        if self.addresses().is_empty() {
+            return Err("no NATS address is given".to_owned());
+        }
+        let forbidden = |c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c);
+        if self.stream_name.is_empty() || self.stream_name.contains(forbidden) {
+            return Err(format!(
+                "the stream name {:?} must not be empty nor contain white space or any of . * > / \\",
+                self.stream_name
+            ));
+        }
+        if self.max_msgs == 0 || i64::try_from(self.max_msgs).is_err() {
+            return Err("the stream must keep at least one message".to_owned());
+        }
+        if !(1..=5).contains(&self.replicas) {
+            return Err(format!("{} replicas: JetStream allows 1 to 5", self.replicas));
+        }
+        if self.duplicate_window > self.max_age {
+            return Err("the duplicate window is longer than messages are kept".to_owned());
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err("a TLS certificate needs its key, and a key its certificate".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// An address without the user and password it may carry.
+pub(super) fn redact(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
+        (None, Some((_, host))) => format!("***@{host}"),
+        (_, None) => url.to_owned(),
+    }
+}
+
+impl fmt::Debug for NatsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls: Vec<String> = self.addresses().iter().map(|url| redact(url)).collect();
+        let secret = |value: &Option<String>| value.as_ref().map(|_| "***");
+        f.debug_struct("NatsConfig")
+            .field("urls", &urls)
+            .field("stream_name", &self.stream_name)
+            .field("max_msgs", &self.max_msgs)
+            .field("max_age", &self.max_age)
+            .field("replicas", &self.replicas)
+            .field("duplicate_window", &self.duplicate_window)
+            .field("creds", &self.creds)
+            .field("user", &self.user)
+            .field("password", &secret(&self.password))
+            .field("token", &secret(&self.token))
+            .field("tls_ca", &self.tls_ca)
+            .field("tls_cert", &self.tls_cert)
+            .field("tls_key", &self.tls_key)
+            .field("client_name", &self.client_name)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let mut config = NatsConfig::new("nats://bob:hunter2@a:4222, b:4222");
+        config.password = Some("hunter2".to_owned());
+        config.token = Some("hunter2".to_owned());
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("nats://***@a:4222"), "{shown}");
+        assert_eq!(config.addresses().len(), 2);
+    }
+
+    #[test]
+    fn refuses_what_jetstream_would_refuse() {
+        let good = NatsConfig::new("localhost");
+        assert_eq!(good.check(), Ok(()));
+        let mut names = good.clone();
+        names.stream_name = "a.b".to_owned();
+        assert!(names.check().is_err());
+        let mut window = good.clone();
+        window.duplicate_window = window.max_age + Duration::from_secs(1);
+        assert!(window.check().is_err());
+        let mut key = good;
+        key.tls_key = Some("k".into());
+        assert!(key.check().is_err());
+    }
+}

@@ -1,0 +1,244 @@
+//! Connections to NATS, and what becomes of them.
+//!
+//! Invariant: a [`Connection`] once made reconnects for ever by itself, and its
+//! [`Status`] follows within moments. The first connect is tried once: the caller
+//! retries. One that async-nats gave up (its task died) shows as [`State::Closed`].
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use tokio::sync::watch;
+
+use super::config::{NatsConfig, redact};
+use crate::bus::BusError;
+use crate::limits::{NATS_CLIENT_QUEUE, NATS_CONNECT_TIMEOUT, NATS_PING_INTERVAL};
+
+/// Whether a connection can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// As far as we know.
+    Up,
+    /// Being made again.
+    Down,
+    /// Never again: another one is needed.
+    Closed,
+}
+
+/// What a connection is and was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Status {
+    pub state: State,
+    /// How often it has been made, the first time included.
+    pub connects: u64,
+}
+
+/// A connection that heals itself. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    pub client: Client,
+    pub status: watch::Receiver<Status>,
+}
+
+impl Connection {
+    /// Connects; `purpose` names the connection in logs and in the server's monitoring.
+    pub(super) async fn open(config: &NatsConfig, purpose: &'static str) -> Result<Self, BusError> {
+        let addresses = config.addresses();
+        let servers = parse(&addresses)?;
+        let (feed, mut status) = Feed::new(purpose);
+        let options = options(config, purpose)
+            .await
+            .map_err(|error| BusError(format!("NATS credentials: {error}")))?
+            .event_callback(move |event| {
+                feed.take(&event);
+                std::future::ready(())
+            });
+        let shown = || addresses.iter().map(|url| redact(url)).collect::<Vec<_>>().join(", ");
+        let client = options
+            .connect(servers)
+            .await
+            .map_err(|error| BusError(format!("no connection to NATS at {}: {error}", shown())))?;
+        // Its first event is on the way: waited for, so that only a later one means a reconnect.
+        status
+            .wait_for(|status| status.connects > 0)
+            .await
+            .map_err(|_| BusError(format!("lost the connection to NATS at {}", shown())))?;
+        Ok(Self { client, status })
+    }
+
+    /// What it is now. The client knows of a lost connection before its events tell.
+    pub(super) fn status(&self) -> Status {
+        let mut status = *self.status.borrow();
+        if status.state == State::Up
+            && self.client.connection_state() != async_nats::connection::State::Connected
+        {
+            status.state = State::Down;
+        }
+        status
+    }
+
+    /// Waits until it is up again; false when it never will be.
+    pub(super) async fn is_up_again(&self) -> bool {
+        let mut status = self.status.clone();
+        let settled = status.wait_for(|status| status.state != State::Down).await;
+        settled.is_ok_and(|status| status.state == State::Up)
+    }
+
+    /// The connected server's version, major and minor; zeros when it is no version.
+    pub(super) fn server_version(&self) -> (u64, u64) {
+        parse_version(&self.client.server_info().version)
+    }
+}
+
+fn parse(addresses: &[String]) -> Result<Vec<ServerAddr>, BusError> {
+    addresses
+        .iter()
+        .map(|url| url.parse::<ServerAddr>())
+        .collect::<Result<_, io::Error>>()
+        .map_err(|error| BusError(format!("NATS address: {error}")))
+}
+
+fn parse_version(version: &str) -> (u64, u64) {
+    let mut parts = version.trim_start_matches('v').split(['.', '-']);
+    let mut next = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+    (next(), next())
+}
+
+async fn options(config: &NatsConfig, purpose: &str) -> io::Result<ConnectOptions> {
+    // Without a default provider rustls panics as soon as two are compiled in.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut options = ConnectOptions::new()
+        .name(format!("{} {purpose}", config.client_name))
+        .ping_interval(NATS_PING_INTERVAL)
+        .connection_timeout(NATS_CONNECT_TIMEOUT)
+        .client_capacity(NATS_CLIENT_QUEUE)
+        .max_reconnects(None);
+    if let Some(path) = &config.creds {
+        let creds = tokio::fs::read_to_string(path).await.map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })?;
+        options = options.credentials(&creds)?;
+    }
+    if let Some(user) = &config.user {
+        options =
+            options.user_and_password(user.clone(), config.password.clone().unwrap_or_default());
+    }
+    if let Some(token) = &config.token {
+        options = options.token(token.clone());
+    }
+    if let Some(path) = &config.tls_ca {
+        options = options.add_root_certificates(path.clone()).require_tls(true);
+    }
+    if let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) {
+        options = options.add_client_certificate(cert.clone(), key.clone()).require_tls(true);
+    }
+    Ok(options)
+}
+
+/// Turns a client's events into [`Status`], and into one log line a change.
+struct Feed {
+    purpose: &'static str,
+    status: watch::Sender<Status>,
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    lost_at: Option<Instant>,
+    last_error: String,
+}
+
+impl Feed {
+    fn new(purpose: &'static str) -> (Arc<Self>, watch::Receiver<Status>) {
+        let (sender, receiver) = watch::channel(Status { state: State::Down, connects: 0 });
+        let feed = Self { purpose, status: sender, told: Mutex::default() };
+        (Arc::new(feed), receiver)
+    }
+
+    fn take(&self, event: &Event) {
+        let purpose = self.purpose;
+        match event {
+            Event::Connected => self.connected(),
+            Event::Disconnected => {
+                self.told().lost_at.get_or_insert_with(Instant::now);
+                self.status.send_modify(|status| status.state = State::Down);
+                tracing::warn!(purpose, "lost the connection to NATS");
+            }
+            Event::Closed => self.status.send_modify(|status| status.state = State::Closed),
+            Event::LameDuckMode => tracing::info!(purpose, "the NATS server is about to stop"),
+            Event::SlowConsumer(subscription) => {
+                tracing::warn!(purpose, subscription, "NATS deliveries were dropped");
+            }
+            Event::ServerError(error) => self.error(&error.to_string()),
+            Event::ClientError(error) => self.error(&error.to_string()),
+            Event::Draining => {}
+        }
+    }
+
+    fn connected(&self) {
+        let lost_at = {
+            let mut told = self.told();
+            told.last_error.clear();
+            told.lost_at.take()
+        };
+        self.status.send_modify(|status| {
+            status.state = State::Up;
+            status.connects += 1;
+        });
+        if let Some(lost_at) = lost_at {
+            let down: Duration = lost_at.elapsed();
+            tracing::info!(
+                purpose = self.purpose,
+                down_ms = down.as_millis(),
+                "connected to NATS again"
+            );
+        }
+    }
+
+    /// The same error at every attempt is told once.
+    fn error(&self, text: &str) {
+        let mut told = self.told();
+        if told.last_error != text {
+            text.clone_into(&mut told.last_error);
+            tracing::warn!(purpose = self.purpose, error = text, "NATS");
+        }
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The client drops its callback when its task has ended, even by a panic, of
+/// which no event tells: a header value with a lone CR does that to async-nats 0.51.
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.status.send_modify(|status| status.state = State::Closed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_versions() {
+        assert_eq!(parse_version("2.15.1"), (2, 15));
+        assert_eq!(parse_version("v2.9-RC.1"), (2, 9));
+        assert_eq!(parse_version("odd"), (0, 0));
+    }
+
+    #[test]
+    fn status_follows_events() {
+        let (feed, status) = Feed::new("test");
+        feed.take(&Event::Connected);
+        assert_eq!(*status.borrow(), Status { state: State::Up, connects: 1 });
+        feed.take(&Event::Disconnected);
+        assert_eq!(*status.borrow(), Status { state: State::Down, connects: 1 });
+        feed.take(&Event::Connected);
+        assert_eq!(*status.borrow(), Status { state: State::Up, connects: 2 });
+        drop(feed);
+        assert_eq!(status.borrow().state, State::Closed);
+    }
+}

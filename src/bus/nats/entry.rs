@@ -1,0 +1,151 @@
+//! Log entries as JetStream hands them out, to [`Raw`].
+//!
+//! Invariant: total. Whatever bytes a foreign publisher put into subject or
+//! headers, there is a `Raw`; what is not UTF-8 becomes U+FFFD. Headers are in order
+//! of their names (async-nats keeps them in a hash map), so that every reader
+//! sees the same.
+
+use async_nats::{HeaderMap, Message};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use crate::message::{Headers, Raw, Subject};
+
+/// What a delivery's reply subject tells (ADR-15, and the form with domain and account).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Delivery {
+    pub stream_seq: u64,
+    pub consumer_seq: u64,
+    pub nanos: i64,
+}
+
+impl Delivery {
+    /// Reads `$JS.ACK.…`. A message without such a reply is a status of the
+    /// server, whatever its headers say.
+    pub(super) fn parse(reply: &str) -> Option<Self> {
+        let rest = reply.strip_prefix("$JS.ACK.")?;
+        let tokens = rest.split('.').count();
+        // <stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<nanos>.<pending>, after
+        // <domain>.<account> and before <random> in the longer form.
+        let skip = match tokens {
+            7 => 3,
+            9.. => 5,
+            _ => return None,
+        };
+        let mut fields = rest.split('.').skip(skip);
+        Some(Self {
+            stream_seq: fields.next()?.parse().ok()?,
+            consumer_seq: fields.next()?.parse().ok()?,
+            nanos: fields.next()?.parse().ok()?,
+        })
+    }
+}
+
+/// A delivered message.
+pub(super) fn from_delivery(message: Message, delivery: Delivery) -> Raw {
+    Raw {
+        seq: delivery.stream_seq,
+        subject: Subject::from_log(message.subject.as_str().to_owned()),
+        headers: message.headers.as_ref().map(sorted).unwrap_or_default(),
+        payload: message.payload,
+        logged_at: DateTime::from_timestamp_nanos(delivery.nanos),
+    }
+}
+
+fn sorted(map: &HeaderMap) -> Headers {
+    let mut headers = Headers::with_capacity(map.len());
+    for (name, values) in map.iter() {
+        for value in values {
+            headers.push((name.to_string(), value.as_str().to_owned()));
+        }
+    }
+    sort(&mut headers);
+    headers
+}
+
+/// By name; values of one name keep their order.
+fn sort(headers: &mut Headers) {
+    headers.sort_by(|(a, _), (b, _)| a.cmp(b));
+}
+
+/// A stored message as `$JS.API.STREAM.MSG.GET` gives it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Stored {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    hdrs: Option<String>,
+    #[serde(default)]
+    data: Option<String>,
+    time: DateTime<Utc>,
+}
+
+impl Stored {
+    /// The entry. The server's JSON has replaced what is not UTF-8 in the subject.
+    pub(super) fn into_raw(self) -> Result<Raw, base64::DecodeError> {
+        let bytes = |text: Option<String>| text.map(|text| BASE64.decode(text)).transpose();
+        Ok(Raw {
+            seq: self.seq,
+            subject: Subject::from_log(self.subject),
+            headers: parse_headers(&bytes(self.hdrs)?.unwrap_or_default()),
+            payload: Bytes::from(bytes(self.data)?.unwrap_or_default()),
+            logged_at: self.time,
+        })
+    }
+}
+
+/// Reads a header block as async-nats does where that can; lines that it could not
+/// take become headers too: one without a colon has no value.
+fn parse_headers(block: &[u8]) -> Headers {
+    let text = String::from_utf8_lossy(block);
+    let mut headers = Headers::new();
+    let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    // The version line; a status on it is no header.
+    lines.next();
+    for line in lines.filter(|line| !line.is_empty()) {
+        let folded = line.starts_with(char::is_whitespace);
+        if let (true, Some((_, value))) = (folded, headers.last_mut()) {
+            value.push_str(line);
+            value.truncate(value.trim_end().len());
+        } else {
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+    }
+    sort(&mut headers);
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_both_forms_of_ack_subjects() {
+        let seen = Some(Delivery { stream_seq: 7, consumer_seq: 3, nanos: 1_700 });
+        assert_eq!(Delivery::parse("$JS.ACK.s.c.1.7.3.1700.0"), seen);
+        assert_eq!(Delivery::parse("$JS.ACK.dom.acc.s.c.1.7.3.1700.0.rnd"), seen);
+        assert_eq!(Delivery::parse("$JS.ACK.dom.acc.s.c.1.7.3.1700.0"), seen);
+        assert_eq!(Delivery::parse("$JS.ACK.s.c.1.x.3.1700.0"), None);
+        assert_eq!(Delivery::parse("_INBOX.x"), None);
+    }
+
+    #[test]
+    fn headers_come_in_order_of_name() {
+        let block = b"NATS/1.0\r\nb:  2 \r\na: 1\r\nb: 1\r\n folded\r\n\r\n";
+        let pairs = [("a", "1"), ("b", "2"), ("b", "1 folded")];
+        let expected: Headers = pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+        assert_eq!(parse_headers(block), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_block_is_read(block in proptest::collection::vec(any::<u8>(), 0..200)) {
+            parse_headers(&block);
+        }
+    }
+}

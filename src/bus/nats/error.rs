@@ -1,0 +1,67 @@
+//! How JetStream says no, and how a question to it can go wrong.
+//!
+//! Invariant: what the server refused is told apart from what it did not
+//! answer; only the first is certain.
+
+use serde::Deserialize;
+
+use crate::bus::BusError;
+
+/// `stream not found`.
+pub(super) const STREAM_NOT_FOUND: u64 = 10_059;
+/// `stream name already in use with a different configuration`.
+pub(super) const STREAM_NAME_IN_USE: u64 = 10_058;
+/// `no message found`.
+pub(super) const MESSAGE_NOT_FOUND: u64 = 10_037;
+/// `consumer not found`.
+pub(super) const CONSUMER_NOT_FOUND: u64 = 10_014;
+/// `duplicate message id is in process`: an earlier copy may still be stored.
+pub(super) const DUPLICATE_IN_PROCESS: u64 = 10_158;
+
+/// An error member of a JetStream reply.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(super) struct JsError {
+    /// HTTP-like class.
+    #[serde(default)]
+    pub code: u64,
+    /// The exact error.
+    #[serde(default)]
+    pub err_code: u64,
+    /// In words.
+    #[serde(default)]
+    pub description: String,
+}
+
+impl JsError {
+    /// Whether the same request may be granted a little later: no leader, overload.
+    pub(super) fn is_passing(&self) -> bool {
+        self.code >= 500 || self.code == 429
+    }
+}
+
+/// Why a question to JetStream has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ApiError {
+    /// No answer: not connected, nobody there, too late.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The server's own error.
+    #[error("{} (JetStream error {})", .0.description, .0.err_code)]
+    Refused(JsError),
+    /// An answer that we cannot read.
+    #[error("unreadable answer: {0}")]
+    Malformed(String),
+}
+
+impl ApiError {
+    /// Whether this is that error of the server.
+    pub(super) fn is(&self, err_code: u64) -> bool {
+        matches!(self, Self::Refused(error) if error.err_code == err_code)
+    }
+}
+
+impl From<ApiError> for BusError {
+    fn from(error: ApiError) -> Self {
+        Self(error.to_string())
+    }
+}

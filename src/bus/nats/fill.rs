@@ -1,0 +1,138 @@
+//! How full the stream is of what the store does not have yet.
+//!
+//! Invariant: asking costs no I/O. A task owned by the bus refreshes what is known,
+//! once per [`NATS_FILL_REFRESH`]; acks raise the last sequence at once.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+use super::api::StreamInfo;
+use super::requester::Requester;
+use crate::limits::NATS_FILL_REFRESH;
+
+/// What is known of the stream's state and limits.
+#[derive(Debug, Default)]
+pub(super) struct Fill {
+    last: AtomicU64,
+    /// What was asked about last: whose successor's time the refresher looks up.
+    committed: AtomicU64,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    max_msgs: i64,
+    max_bytes: i64,
+    max_age: i64,
+    messages: u64,
+    bytes: u64,
+    /// Sequence and time of the oldest entry that was not committed when it was looked up.
+    oldest: Option<(u64, DateTime<Utc>)>,
+}
+
+impl Fill {
+    /// Takes what the stream tells of itself.
+    pub(super) fn learn(&self, info: &StreamInfo) {
+        // A rolled-back stream may lower it, so acks alone would not do.
+        self.last.store(info.state.last_seq, Ordering::Relaxed);
+        let Ok(config) = info.parsed() else { return };
+        let mut known = self.known();
+        known.max_msgs = config.max_msgs;
+        known.max_bytes = config.max_bytes;
+        known.max_age = config.max_age;
+        known.messages = info.state.messages;
+        known.bytes = info.state.bytes;
+    }
+
+    /// A sequence was acknowledged.
+    pub(super) fn acked(&self, seq: u64) {
+        self.last.fetch_max(seq, Ordering::Relaxed);
+    }
+
+    /// The greatest share of any limit that lies beyond `committed`, at the time `now`.
+    pub(super) fn share(&self, committed: u64, now: DateTime<Utc>) -> f64 {
+        self.committed.store(committed, Ordering::Relaxed);
+        let beyond = self.last.load(Ordering::Relaxed).saturating_sub(committed);
+        if beyond == 0 {
+            return 0.0;
+        }
+        let known = self.known();
+        let of = |part: f64, limit: i64| if limit > 0 { part / limit as f64 } else { 0.0 };
+        let messages = of(beyond as f64, known.max_msgs);
+        let per_message = known.bytes as f64 / known.messages.max(1) as f64;
+        let bytes = of(beyond as f64 * per_message, known.max_bytes);
+        let age = known.oldest.filter(|(seq, _)| *seq > committed).map_or(0.0, |(_, time)| {
+            let nanos = (now - time).num_nanoseconds().unwrap_or(i64::MAX).max(0);
+            of(nanos as f64, known.max_age)
+        });
+        messages.max(bytes).max(age).min(1.0)
+    }
+
+    /// Keeps it fresh for as long as the task is not aborted. A bus that cannot be asked leaves
+    /// it as it was: nothing can be published to that either.
+    pub(super) async fn refresh(&self, requester: &Requester, stream: &str) {
+        let mut tick = tokio::time::interval(NATS_FILL_REFRESH);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if let Ok(info) = requester.stream_info(stream).await {
+                self.learn(&info);
+                self.look_up_oldest(requester, stream).await;
+            }
+        }
+    }
+
+    /// The age of the oldest uncommitted entry needs its time: one fetch a second while there is one.
+    async fn look_up_oldest(&self, requester: &Requester, stream: &str) {
+        let committed = self.committed.load(Ordering::Relaxed);
+        let current = self.known().oldest;
+        let needed = committed < self.last.load(Ordering::Relaxed)
+            && current.is_none_or(|(seq, _)| seq <= committed);
+        if needed && let Ok(Some(entry)) = requester.entry_from(stream, committed + 1).await {
+            self.known().oldest = Some((entry.seq, entry.logged_at));
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::nats::api::StreamState;
+    use serde_json::json;
+
+    fn fill(config: serde_json::Value, state: StreamState) -> Fill {
+        let fill = Fill::default();
+        fill.learn(&StreamInfo { config, state });
+        fill
+    }
+
+    #[test]
+    fn is_the_greatest_share_of_any_limit() {
+        let state = StreamState {
+            messages: 100,
+            bytes: 1_000,
+            first_seq: 1,
+            last_seq: 100,
+            first_ts: None,
+        };
+        let config = json!({"max_msgs": 200, "max_bytes": 4_000, "max_age": 100_000_000_000_i64});
+        let fill = fill(config, state);
+        let now = Utc::now();
+        assert!((fill.share(0, now) - 0.5).abs() < 1e-9);
+        assert!((fill.share(100, now)).abs() < 1e-9);
+        fill.known().oldest = Some((91, now - chrono::Duration::seconds(90)));
+        assert!((fill.share(90, now) - 0.9).abs() < 1e-6, "age");
+        assert!(
+            (fill.share(95, now) - 0.025).abs() < 1e-9,
+            "an age of what is committed counts no more"
+        );
+        fill.acked(400);
+        assert!((fill.share(0, now) - 1.0).abs() < 1e-9, "never above 1");
+    }
+}

@@ -1,0 +1,223 @@
+//! The bus in JetStream.
+//!
+//! Invariant: one stream is the log, and its sequences are the bus's. Nothing here
+//! changes an existing stream unasked, queues publishes while there is no connection,
+//! or waits without a limit. async-nats is used for its connection alone: requests,
+//! acks and pulls go through inboxes of our own, since async-nats 0.51 leaks an entry
+//! for every answer that never comes.
+//!
+//! Permissions that a server's user needs: publish on the three subject spaces and on
+//! `$JS.API.STREAM.INFO.<s>`, `$JS.API.STREAM.MSG.GET.<s>`,
+//! `$JS.API.CONSUMER.CREATE.<s>.*` and `$JS.API.CONSUMER.MSG.NEXT.<s>.*`; subscribe to its inbox.
+
+mod api;
+mod breaker;
+mod config;
+mod connect;
+mod entry;
+mod error;
+mod fill;
+mod publish;
+mod reader;
+mod requester;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use config::NatsConfig;
+pub use stream::Degradation;
+
+use super::{Ack, Bounds, Bus, BusError, LogIdentity, PublishError, Reader};
+use crate::message::{Outgoing, Raw};
+use api::StreamInfo;
+use connect::Connection;
+use fill::Fill;
+use publish::Publisher;
+use reader::{ReadLink, Shared, StreamReader};
+use requester::Requester;
+
+/// The log in a JetStream stream.
+pub struct NatsBus {
+    requester: Arc<Requester>,
+    publisher: Publisher,
+    reading: Arc<Shared>,
+    stream: String,
+    degradations: Vec<Degradation>,
+    /// The stream's own window, in nanoseconds: it may be changed while we run.
+    dedup_window: AtomicU64,
+    fill: Arc<Fill>,
+    reconnects: watch::Receiver<u64>,
+    /// Keep [`Fill`] and `reconnects` fresh; they end with the bus.
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+impl NatsBus {
+    /// Connects, and finds or makes the stream.
+    ///
+    /// # Errors
+    /// No server, no JetStream, or a stream that cannot be our log. Tried once: the caller
+    /// decides about trying again.
+    pub async fn connect(config: NatsConfig) -> Result<Self, BusError> {
+        config.check().map_err(BusError)?;
+        let connection = Connection::open(&config, "publish").await?;
+        let requester = Arc::new(Requester::start(connection.clone()).await?);
+        let (info, degradations) = stream::ensure(&requester, &config).await?;
+        let link = Arc::new(ReadLink::open(&config).await?);
+        let stream = config.stream_name;
+        let fill = Arc::new(Fill::default());
+        let (counter, reconnects) = watch::channel(0);
+        let counting = tokio::spawn(count_reconnects(connection, counter));
+        let refreshing = tokio::spawn({
+            let (fill, requester, stream) = (fill.clone(), requester.clone(), stream.clone());
+            async move { fill.refresh(&requester, &stream).await }
+        });
+        let bus = Self {
+            publisher: Publisher::new(&stream),
+            reading: Arc::new(Shared {
+                requester: requester.clone(),
+                link,
+                stream: stream.clone(),
+            }),
+            requester,
+            stream,
+            degradations,
+            dedup_window: AtomicU64::new(0),
+            fill,
+            reconnects,
+            _tasks: [counting, refreshing].map(AbortOnDropHandle::new),
+        };
+        bus.learn(&info)?;
+        Ok(bus)
+    }
+
+    /// What the stream lacked, or had otherwise than configured, when we connected.
+    #[must_use]
+    pub fn degradations(&self) -> &[Degradation] {
+        &self.degradations
+    }
+
+    /// Counts the times that the publishing connection was made again after it broke. At each,
+    /// the stream may be another one: the continuity check is due.
+    #[must_use]
+    pub fn reconnects(&self) -> watch::Receiver<u64> {
+        self.reconnects.clone()
+    }
+
+    /// Moves the stream's next sequence to `seq`, dropping what it holds: nothing if it held
+    /// nothing. Nobody else may publish meanwhile.
+    ///
+    /// # Errors
+    /// When the stream is there already, unless `forced`: then what is below `seq` is dropped.
+    pub async fn purge_to(&self, seq: u64, forced: bool) -> Result<Bounds, BusError> {
+        let last = self.requester.stream_info(&self.stream).await?.state.last_seq;
+        if last.saturating_add(1) >= seq && !forced {
+            return Err(BusError(format!(
+                "stream {} is at {last} already: refusing to purge it up to {seq}",
+                self.stream
+            )));
+        }
+        self.requester.purge_below(&self.stream, seq).await?;
+        Ok(self.identity().await?.bounds)
+    }
+
+    /// Publishes an entry with its own subject, headers and payload, if the stream's last sequence
+    /// is `after`: for writing a lost tail back. A kept `Nats-Msg-Id` that the stream still
+    /// knows is answered as a duplicate and stores nothing: check the ack.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`]; another last sequence is [`PublishError::NotSent`].
+    pub async fn publish_original(&self, entry: &Raw, after: u64) -> Result<Ack, PublishError> {
+        self.publisher.publish_original(&self.requester, entry, after).await
+    }
+
+    async fn info(&self) -> Result<StreamInfo, BusError> {
+        let info = self.requester.stream_info(&self.stream).await?;
+        self.learn(&info)?;
+        Ok(info)
+    }
+
+    fn learn(&self, info: &StreamInfo) -> Result<(), BusError> {
+        let window = stream::duplicate_window(&info.parsed()?);
+        let nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
+        self.dedup_window.store(nanos, Ordering::Relaxed);
+        self.fill.learn(info);
+        Ok(())
+    }
+}
+
+/// Mends the stream of `config`: adds what it lacks and raises limits that are lower than
+/// configured; lowers none, removes nothing. Answers what cannot be mended.
+///
+/// # Errors
+/// No server, or the server refuses the change.
+pub async fn fix_stream(config: &NatsConfig) -> Result<Vec<Degradation>, BusError> {
+    config.check().map_err(BusError)?;
+    let connection = Connection::open(config, "doctor").await?;
+    stream::fix(&Requester::start(connection).await?, config).await
+}
+
+async fn count_reconnects(connection: Connection, counter: watch::Sender<u64>) {
+    let mut status = connection.status;
+    let mut made = status.borrow_and_update().connects;
+    while status.changed().await.is_ok() {
+        let now = status.borrow_and_update().connects;
+        if now > made {
+            counter.send_modify(|count| *count += now - made);
+            made = now;
+        }
+    }
+}
+
+#[async_trait]
+impl Bus for NatsBus {
+    fn name(&self) -> &'static str {
+        "nats"
+    }
+
+    fn log_name(&self) -> &str {
+        &self.stream
+    }
+
+    fn dedup_window(&self) -> Option<Duration> {
+        Some(Duration::from_nanos(self.dedup_window.load(Ordering::Relaxed)))
+    }
+
+    async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<Ack, PublishError>> {
+        let outcomes = self.publisher.publish(&self.requester, &messages).await;
+        if let Some(seq) = outcomes.iter().flatten().map(|ack| ack.seq).max() {
+            self.fill.acked(seq);
+        }
+        outcomes
+    }
+
+    async fn identity(&self) -> Result<LogIdentity, BusError> {
+        let info = self.info().await?;
+        Ok(LogIdentity { bounds: info.state.bounds(), epoch: stream::epoch(&info.parsed()?) })
+    }
+
+    /// Asked of the stream's leader, which alone surely has it: a direct get may be answered by a
+    /// replica that is behind, and breaks the connection when the entry is not UTF-8.
+    async fn get(&self, seq: u64) -> Result<Option<Raw>, BusError> {
+        Ok(self.requester.entry_at(&self.stream, seq).await?)
+    }
+
+    async fn reader(&self, from: u64) -> Result<Box<dyn Reader>, BusError> {
+        Ok(Box::new(StreamReader::new(self.reading.clone(), from)))
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.publisher.health(&self.requester)
+    }
+
+    fn fill_beyond(&self, committed_through: u64) -> f64 {
+        self.fill.share(committed_through, chrono::Utc::now())
+    }
+}

@@ -1,0 +1,397 @@
+//! Publishing: everything of a call in order, all of it on the way at once.
+//!
+//! Invariant: an outcome is [`PublishError::NotSent`] only when the message is surely
+//! not in the log, and sequences of new messages rise in input order. The latter
+//! limits repeats: when something after a failed message was stored, the failed one
+//! is left to its sender; only the failed tail of a call is sent again, under the
+//! same ids, so that the stream drops what it has already. An ack that did not come
+//! in time is not repeated here: a server that slow needs no second copy.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::breaker::Breaker;
+use super::connect::State;
+use super::error::{DUPLICATE_IN_PROCESS, JsError};
+use super::requester::{Reply, Requester};
+use crate::bus::{Ack, PublishError};
+use crate::limits::{
+    NATS_ACK_TIMEOUT, NATS_MAX_IN_FLIGHT, NATS_MAX_PIPELINED, NATS_RECONNECT_GRACE,
+    NATS_REPEAT_DELAY, PUBLISH_DEADLINE,
+};
+use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing, Raw};
+
+/// What became of one message, and whether sending it again may help.
+type Outcome = Result<Ack, Failure>;
+
+#[derive(Clone, Debug)]
+struct Failure {
+    error: PublishError,
+    repeat: bool,
+    /// The bus did not answer: the circuit breaker's concern.
+    silent: bool,
+}
+
+impl Failure {
+    fn not_sent(text: impl Into<String>) -> Self {
+        Self { error: PublishError::NotSent(text.into()), repeat: false, silent: false }
+    }
+
+    fn unknown(text: impl Into<String>) -> Self {
+        Self { error: PublishError::Unknown(text.into()), repeat: false, silent: false }
+    }
+
+    fn repeatable(self) -> Self {
+        Self { repeat: true, ..self }
+    }
+
+    fn silent(self) -> Self {
+        Self { silent: true, ..self }
+    }
+
+    fn lost() -> Self {
+        Self::unknown("the connection to NATS was lost").repeatable().silent()
+    }
+}
+
+/// Publishes to one stream over one connection.
+pub(super) struct Publisher {
+    stream: String,
+    in_flight: Semaphore,
+    breaker: Mutex<Breaker>,
+}
+
+impl Publisher {
+    pub(super) fn new(stream: &str) -> Self {
+        Self {
+            stream: stream.to_owned(),
+            in_flight: Semaphore::new(NATS_MAX_IN_FLIGHT),
+            breaker: Mutex::default(),
+        }
+    }
+
+    /// Publishes in order; one outcome a message, in order, within [`PUBLISH_DEADLINE`].
+    pub(super) async fn publish(
+        &self,
+        requester: &Requester,
+        messages: &[Outgoing],
+    ) -> Vec<Result<Ack, PublishError>> {
+        let deadline = Instant::now() + PUBLISH_DEADLINE;
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for part in messages.chunks(NATS_MAX_PIPELINED) {
+            let part = self.publish_part(requester, part, deadline).await;
+            outcomes
+                .extend(part.into_iter().map(|outcome| outcome.map_err(|failure| failure.error)));
+        }
+        outcomes
+    }
+
+    /// `Err` with the reason while nothing would be sent.
+    pub(super) fn health(&self, requester: &Requester) -> Result<(), String> {
+        let status = requester.connection.status();
+        match status.state {
+            State::Up => {}
+            State::Down => return Err("not connected to NATS".to_owned()),
+            State::Closed => return Err("the NATS client has ended".to_owned()),
+        }
+        match self.breaker().refusal(Instant::now().into_std(), status.connects) {
+            Some(reason) => Err(format!("circuit open after: {reason}")),
+            None => Ok(()),
+        }
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn publish_part(
+        &self,
+        requester: &Requester,
+        messages: &[Outgoing],
+        deadline: Instant,
+    ) -> Vec<Outcome> {
+        if let Err(failure) = self.admit(requester) {
+            return vec![Err(failure); messages.len()];
+        }
+        let permits = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        let permit = tokio::time::timeout_at(deadline, self.in_flight.acquire_many(permits));
+        let Ok(Ok(_permit)) = permit.await else {
+            let failure = Failure::not_sent("too many publishes await their acks").silent();
+            return vec![Err(failure); messages.len()];
+        };
+        let outcomes = self.send_until_settled(requester, messages, deadline).await;
+        self.tell_breaker(requester, &outcomes);
+        outcomes
+    }
+
+    /// What is not connected is refused at once: the client would queue it and send it later.
+    fn admit(&self, requester: &Requester) -> Result<(), Failure> {
+        let status = requester.connection.status();
+        if status.state != State::Up {
+            return Err(Failure::not_sent("not connected to NATS"));
+        }
+        let now = Instant::now().into_std();
+        self.breaker().admit(now, status.connects).map_err(Failure::not_sent)
+    }
+
+    fn tell_breaker(&self, requester: &Requester, outcomes: &[Outcome]) {
+        let connects = requester.connection.status().connects;
+        match outcomes.last() {
+            Some(Err(failure)) if failure.silent => {
+                let (now, reason) = (Instant::now().into_std(), failure.error.to_string());
+                self.breaker().failure(now, connects, &reason);
+            }
+            // Whatever failed before it: the bus answers now.
+            Some(_) => self.breaker().success(),
+            None => {}
+        }
+    }
+
+    async fn send_until_settled(
+        &self,
+        requester: &Requester,
+        messages: &[Outgoing],
+        deadline: Instant,
+    ) -> Vec<Outcome> {
+        let mut outcomes = self.send_once(requester, messages, deadline).await;
+        loop {
+            let tail = failed_tail(&outcomes);
+            if tail == messages.len() || !wait_to_repeat(requester, deadline).await {
+                return outcomes;
+            }
+            let mut again = self.send_once(requester, &messages[tail..], deadline).await;
+            for (outcome, message) in again.iter_mut().zip(&messages[tail..]) {
+                if let Ok(ack) = outcome {
+                    // An id that we made is a duplicate of nothing but our own first try.
+                    ack.duplicate &= message.id_is_clients;
+                }
+            }
+            // Once a message's fate was unknown, a refusal of its repeat does not settle it.
+            for (old, new) in outcomes[tail..].iter_mut().zip(again) {
+                *old = keep_doubt(old, new);
+            }
+        }
+    }
+
+    /// Sends all, then waits for all.
+    async fn send_once(
+        &self,
+        requester: &Requester,
+        messages: &[Outgoing],
+        deadline: Instant,
+    ) -> Vec<Outcome> {
+        let connects = requester.connection.status().connects;
+        let deadline = deadline.min(Instant::now() + NATS_ACK_TIMEOUT);
+        let mut replies = Vec::with_capacity(messages.len());
+        for message in messages {
+            let sent = if requester.connection.status().state == State::Up {
+                send(requester, message, deadline).await
+            } else {
+                Err(Failure::not_sent("not connected to NATS").repeatable().silent())
+            };
+            let stop = sent.as_ref().is_err_and(|failure| failure.silent);
+            replies.push(sent);
+            if stop {
+                break;
+            }
+        }
+        let unsent = || Err(Failure::not_sent("not connected to NATS").repeatable().silent());
+        replies.resize_with(messages.len(), unsent);
+        self.collect(requester, connects, replies, deadline).await
+    }
+
+    async fn collect(
+        &self,
+        requester: &Requester,
+        connects: u64,
+        replies: Vec<Result<Reply, Failure>>,
+        deadline: Instant,
+    ) -> Vec<Outcome> {
+        let many = replies.len() > 1;
+        let mut broken = std::pin::pin!(broken_and_back(requester, connects, many));
+        let mut timeout = std::pin::pin!(tokio::time::sleep_until(deadline));
+        let mut over: Option<Failure> = None;
+        let mut outcomes = Vec::with_capacity(replies.len());
+        for reply in replies {
+            let mut reply = match reply {
+                Ok(reply) => reply,
+                Err(failure) => {
+                    outcomes.push(Err(failure));
+                    continue;
+                }
+            };
+            let arrived = match &over {
+                Some(_) => reply.here(),
+                None => tokio::select! {
+                    biased;
+                    message = reply.arrives() => message,
+                    () = &mut broken => { over = Some(Failure::lost()); reply.here() }
+                    () = &mut timeout => {
+                        let text = format!("no ack from JetStream within {NATS_ACK_TIMEOUT:?}");
+                        over = Some(Failure::unknown(text).silent());
+                        reply.here()
+                    }
+                },
+            };
+            outcomes.push(match arrived {
+                Some(message) => self.read_ack(&message),
+                None => Err(over.clone().unwrap_or_else(Failure::lost)),
+            });
+        }
+        outcomes
+    }
+
+    fn read_ack(&self, message: &Message) -> Outcome {
+        #[derive(Deserialize)]
+        struct PubAck<'a> {
+            #[serde(borrow, default)]
+            stream: std::borrow::Cow<'a, str>,
+            #[serde(default)]
+            seq: u64,
+            #[serde(default)]
+            duplicate: bool,
+            #[serde(default)]
+            error: Option<JsError>,
+        }
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            let text = "JetStream is not there, or no stream takes the subject";
+            return Err(Failure::not_sent(text).repeatable().silent());
+        }
+        let Ok(ack) = serde_json::from_slice::<PubAck<'_>>(&message.payload) else {
+            return Err(Failure::unknown("unreadable ack"));
+        };
+        match ack.error {
+            Some(error) if error.err_code == DUPLICATE_IN_PROCESS => {
+                Err(Failure::unknown(error.description).repeatable())
+            }
+            Some(error) => {
+                let failure = Failure::not_sent(format!(
+                    "{} (JetStream error {})",
+                    error.description, error.err_code
+                ));
+                Err(if error.is_passing() { failure.repeatable() } else { failure })
+            }
+            None if ack.stream != self.stream => Err(Failure::not_sent(format!(
+                "stream {} took the message, not {}",
+                ack.stream, self.stream
+            ))),
+            None => Ok(Ack { seq: ack.seq, duplicate: ack.duplicate, committed: false }),
+        }
+    }
+
+    /// Publishes an entry as it stands, if the log's last sequence is `after`: for writing a
+    /// lost tail back under its old sequences. Not repeated. Headers that cannot be sent are
+    /// left out, and told in the log.
+    pub(super) async fn publish_original(
+        &self,
+        requester: &Requester,
+        entry: &Raw,
+        after: u64,
+    ) -> Result<Ack, PublishError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &entry.headers {
+            match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+                (Ok(name), Ok(value)) => headers.append(name, value),
+                _ => tracing::warn!(seq = entry.seq, name, "a header cannot be sent again"),
+            }
+        }
+        headers.insert(async_nats::header::NATS_EXPECTED_LAST_SEQUENCE, after.to_string());
+        let connects = requester.connection.status().connects;
+        self.admit(requester).map_err(|failure| failure.error)?;
+        let deadline = Instant::now() + NATS_ACK_TIMEOUT;
+        let subject = entry.subject.as_str();
+        let reply = match requester.send(subject, headers, entry.payload.clone()).await {
+            Ok(reply) => Ok(reply),
+            Err(text) => Err(Failure::not_sent(text)),
+        };
+        let outcomes = self.collect(requester, connects, vec![reply], deadline).await;
+        let outcome = outcomes.into_iter().next().unwrap_or_else(|| Err(Failure::lost()));
+        outcome.map_err(|failure| failure.error)
+    }
+}
+
+async fn send(
+    requester: &Requester,
+    message: &Outgoing,
+    deadline: Instant,
+) -> Result<Reply, Failure> {
+    let mut headers = HeaderMap::new();
+    headers.insert(HEADER_NATIVE, HEADER_NATIVE_V1);
+    let mut id = uuid::Uuid::encode_buffer();
+    headers.insert(HEADER_MSG_ID, &*message.id.hyphenated().encode_lower(&mut id));
+    let sent = requester.send(message.subject.as_str(), headers, message.body.clone());
+    match tokio::time::timeout_at(deadline, sent).await {
+        Ok(sent) => sent.map_err(Failure::not_sent),
+        Err(_) => Err(Failure::not_sent("the NATS client's queue is full").silent()),
+    }
+}
+
+/// The index from which on everything failed and may be sent again.
+fn failed_tail(outcomes: &[Outcome]) -> usize {
+    let settled = |outcome: &Outcome| !outcome.as_ref().is_err_and(|failure| failure.repeat);
+    outcomes.iter().rposition(settled).map_or(0, |last| last + 1)
+}
+
+/// The new outcome, but never "not sent" where an earlier try may have been stored.
+fn keep_doubt(old: &Outcome, new: Outcome) -> Outcome {
+    match (old, new) {
+        (
+            Err(Failure { error: PublishError::Unknown(_), .. }),
+            Err(Failure { error: PublishError::NotSent(text), repeat, silent }),
+        ) => Err(Failure { error: PublishError::Unknown(text), repeat, silent }),
+        (_, new) => new,
+    }
+}
+
+/// Waits until a repeat makes sense; false when there is no time for one.
+async fn wait_to_repeat(requester: &Requester, deadline: Instant) -> bool {
+    let back = async {
+        tokio::time::sleep(NATS_REPEAT_DELAY).await;
+        requester.connection.is_up_again().await
+    };
+    tokio::time::timeout_at(deadline - NATS_REPEAT_DELAY, back).await.unwrap_or(false)
+}
+
+/// Ends when the connection has been lost and is back, and what was queued meanwhile had time to be
+/// acknowledged, if there is an order to keep.
+async fn broken_and_back(requester: &Requester, connects: u64, many: bool) {
+    let mut status = requester.connection.status.clone();
+    let back = status.wait_for(|now| now.connects > connects || now.state == State::Closed);
+    let is_back = back.await.is_ok_and(|now| now.state != State::Closed);
+    if is_back && many {
+        tokio::time::sleep(NATS_RECONNECT_GRACE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored() -> Outcome {
+        Ok(Ack { seq: 1, duplicate: false, committed: false })
+    }
+
+    #[test]
+    fn only_a_failed_tail_is_sent_again() {
+        let lost = || Err(Failure::lost());
+        assert_eq!(failed_tail(&[lost(), stored(), lost(), lost()]), 2);
+        assert_eq!(failed_tail(&[lost(), lost()]), 0);
+        assert_eq!(failed_tail(&[lost(), stored()]), 2);
+        let refused = Err(Failure::not_sent("too long"));
+        assert_eq!(failed_tail(&[lost(), refused, lost()]), 2);
+    }
+
+    #[test]
+    fn doubt_outlives_a_refusal() {
+        let refused = Err(Failure::not_sent("x"));
+        let kept = keep_doubt(&Err(Failure::lost()), refused.clone());
+        assert!(matches!(kept, Err(Failure { error: PublishError::Unknown(_), .. })));
+        assert!(keep_doubt(&Err(Failure::lost()), stored()).is_ok());
+        let still = keep_doubt(&refused.clone(), refused);
+        assert!(matches!(still, Err(Failure { error: PublishError::NotSent(_), .. })));
+    }
+}

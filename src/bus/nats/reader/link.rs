@@ -1,0 +1,43 @@
+//! The connection that readers share.
+//!
+//! Invariant: whoever asks gets a connection that is up, however often entries of
+//! foreign publishers have ended the one before.
+
+use tokio::sync::Mutex;
+
+use crate::bus::BusError;
+use crate::bus::nats::config::NatsConfig;
+use crate::bus::nats::connect::{Connection, State};
+
+/// Purpose of the connection, as logs and the server's monitoring show it.
+const PURPOSE: &str = "read";
+
+/// One connection for all deliveries, so that they do not delay publishes.
+pub(in crate::bus::nats) struct ReadLink {
+    config: NatsConfig,
+    current: Mutex<Connection>,
+}
+
+impl ReadLink {
+    /// Connects.
+    pub(in crate::bus::nats) async fn open(config: &NatsConfig) -> Result<Self, BusError> {
+        let current = Mutex::new(Connection::open(config, PURPOSE).await?);
+        Ok(Self { config: config.clone(), current })
+    }
+
+    /// Waits for the connection to be up. One whose task died is replaced.
+    pub(super) async fn up(&self) -> Result<Connection, BusError> {
+        loop {
+            let connection = {
+                let mut current = self.current.lock().await;
+                if current.status().state == State::Closed {
+                    *current = Connection::open(&self.config, PURPOSE).await?;
+                }
+                current.clone()
+            };
+            if connection.is_up_again().await {
+                return Ok(connection);
+            }
+        }
+    }
+}

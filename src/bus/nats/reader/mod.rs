@@ -1,0 +1,191 @@
+//! Reads the stream in order, for ever.
+//!
+//! Invariant: what [`Reader::next`] returns begins right after what it returned before:
+//! [`StreamReader::position`] alone decides, and every way of reading (a consumer's
+//! session, or entry by entry) starts at the position and is dropped when in doubt.
+//!
+//! **Entry by entry.** A foreign publisher can store what async-nats 0.51 cannot
+//! read: a subject or header that is not UTF-8, a header name that is not ASCII, an odd
+//! status line. The client then breaks its connection, at every delivery anew (or
+//! its task panics: a lone CR in a header value). So after every break of the
+//! reading connection the next entries are fetched by `STREAM.MSG.GET`, whose
+//! answer is JSON, over the other connection. After an ordinary break that costs
+//! next to nothing.
+
+mod link;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+pub(super) use link::ReadLink;
+use session::{Session, Trouble};
+
+use super::error::ApiError;
+use super::requester::Requester;
+use crate::bus::{BusError, Reader};
+use crate::limits::{
+    NATS_READ_BYTES, NATS_READ_MESSAGES, NATS_READER_RETRY_FIRST, NATS_READER_RETRY_LONGEST,
+    NATS_STEPS_AFTER_BREAK,
+};
+use crate::message::Raw;
+
+/// What all readers of one bus share.
+pub(super) struct Shared {
+    pub requester: Arc<Requester>,
+    pub link: Arc<ReadLink>,
+    pub stream: String,
+}
+
+/// A reader at a position. Its consumer, when dropped, is removed by the server
+/// ([`crate::limits::NATS_CONSUMER_IDLE`]): no task is spawned to do it.
+pub(super) struct StreamReader {
+    shared: Arc<Shared>,
+    /// The last sequence that was returned, or that is not wanted.
+    position: u64,
+    session: Option<Session>,
+    /// How many entries to fetch one by one before there is a session again.
+    steps: u32,
+    retry_at: Option<Instant>,
+    retry_pause: Duration,
+    /// Whether the current trouble has been logged.
+    troubled: bool,
+}
+
+impl StreamReader {
+    pub(super) fn new(shared: Arc<Shared>, from: u64) -> Self {
+        Self {
+            shared,
+            position: from.max(1) - 1,
+            session: None,
+            steps: 0,
+            retry_at: None,
+            retry_pause: NATS_READER_RETRY_FIRST,
+            troubled: false,
+        }
+    }
+
+    /// One attempt. Cancel safe: what it got out of a session is returned
+    /// without a further wait.
+    async fn advance(&mut self) -> Result<Vec<Raw>, Trouble> {
+        if let Some(at) = self.retry_at {
+            tokio::time::sleep_until(at).await;
+            self.retry_at = None;
+        }
+        if self.steps > 0 {
+            if let Some(entry) = self.fetch_one().await? {
+                self.steps -= 1;
+                return Ok(self.accept(vec![entry]));
+            }
+            self.steps = 0;
+        }
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => none.insert(Session::open(&self.shared, self.position + 1).await?),
+        };
+        match session.wait().await? {
+            session::Event::Entry(first) => {
+                let (mut batch, mut bytes) = (vec![first], 0);
+                while batch.len() < NATS_READ_MESSAGES
+                    && bytes < NATS_READ_BYTES
+                    && let Some(entry) = session.ready_entry()
+                {
+                    bytes += entry.payload.len();
+                    batch.push(entry);
+                }
+                Ok(self.accept(batch))
+            }
+            session::Event::Nothing => {
+                self.recovered();
+                Ok(Vec::new())
+            }
+            session::Event::Idle => Ok(self.check_idle().await),
+            session::Event::TooLong => {
+                self.session = None;
+                self.steps = 1;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Entries to return: beyond the position, rising. A consumer that was made for a
+    /// sequence the stream has not reached starts earlier.
+    fn accept(&mut self, mut entries: Vec<Raw>) -> Vec<Raw> {
+        entries.retain(|entry| {
+            let beyond = entry.seq > self.position;
+            self.position = self.position.max(entry.seq);
+            beyond
+        });
+        if !entries.is_empty() {
+            self.recovered();
+        }
+        entries
+    }
+
+    async fn fetch_one(&self) -> Result<Option<Raw>, ApiError> {
+        let from = self.position + 1;
+        self.shared.requester.entry_from(&self.shared.stream, from).await
+    }
+
+    /// Nothing came for a while: is there nothing? An entry that the stream has and the
+    /// session did not bring ends the session.
+    async fn check_idle(&mut self) -> Vec<Raw> {
+        match self.fetch_one().await {
+            Ok(Some(entry)) => {
+                self.session = None;
+                self.accept(vec![entry])
+            }
+            // A bus that cannot be asked shows by its missing heartbeats.
+            Ok(None) | Err(_) => Vec::new(),
+        }
+    }
+
+    fn recovered(&mut self) {
+        self.retry_pause = NATS_READER_RETRY_FIRST;
+        if std::mem::take(&mut self.troubled) {
+            tracing::info!(stream = self.shared.stream, position = self.position, "reading again");
+        }
+    }
+
+    /// Drops the session and decides when and how to go on.
+    fn give_up(&mut self, trouble: &Trouble) {
+        self.session = None;
+        if matches!(trouble, Trouble::Broken) {
+            self.steps = NATS_STEPS_AFTER_BREAK;
+        }
+        if matches!(trouble, Trouble::Broken | Trouble::Lost(_)) && !self.troubled {
+            self.retry_at = None;
+        } else {
+            self.retry_at = Some(Instant::now() + self.retry_pause);
+            self.retry_pause = (self.retry_pause * 2).min(NATS_READER_RETRY_LONGEST);
+        }
+        if !std::mem::replace(&mut self.troubled, true) {
+            let (stream, position) = (&self.shared.stream, self.position);
+            tracing::warn!(stream, position, reason = %trouble, "reading was interrupted");
+        }
+    }
+}
+
+#[async_trait]
+impl Reader for StreamReader {
+    /// # Errors
+    /// What JetStream refuses outright, such as a consumer on a stream that is gone. Asking
+    /// again tries again, after a pause. An unreachable bus is waited for.
+    async fn next(&mut self) -> Result<Vec<Raw>, BusError> {
+        loop {
+            match self.advance().await {
+                Ok(entries) if entries.is_empty() => {}
+                Ok(entries) => return Ok(entries),
+                Err(trouble) => {
+                    self.give_up(&trouble);
+                    if let Trouble::Refused(error) = trouble {
+                        return Err(error.into());
+                    }
+                }
+            }
+        }
+    }
+}

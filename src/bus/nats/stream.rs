@@ -1,0 +1,362 @@
+//! The stream: made as the design wants it, or taken as it is.
+//!
+//! Invariant: an existing stream is never changed but by [`fix`], which only adds and
+//! raises. What it lacks is told as [`Degradation`]s; what makes it no log for us is
+//! an error. A stream of our own making is held against the wish as well, since old
+//! servers ignore in silence what they do not know.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::api::{StreamConfig, StreamInfo, nanos};
+use super::config::NatsConfig;
+use super::error::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
+use super::requester::Requester;
+use crate::bus::BusError;
+use crate::message::MESSAGE_SUBJECTS;
+
+/// Metadata key of the stream's epoch.
+const EPOCH: &str = "agentbus_epoch";
+/// Bytes of a message, headers included (design: 1 MiB, the server's own default).
+const MAX_MESSAGE_BYTES: i64 = 1_048_576;
+/// First server that keeps metadata.
+const METADATA_SINCE: (u64, u64) = (2, 10);
+/// First server with atomic batches.
+const ATOMIC_SINCE: (u64, u64) = (2, 12);
+
+/// Something the stream lacks or has otherwise than configured, in words for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Degradation(pub String);
+
+impl fmt::Display for Degradation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The epoch in a stream's metadata.
+pub(super) fn epoch(config: &StreamConfig) -> Option<Uuid> {
+    config.metadata.as_ref()?.get(EPOCH)?.parse().ok()
+}
+
+/// The duplicate window of a stream.
+pub(super) fn duplicate_window(config: &StreamConfig) -> Duration {
+    Duration::from_nanos(u64::try_from(config.duplicate_window).unwrap_or(0))
+}
+
+/// Finds or makes the stream, and says what it lacks.
+pub(super) async fn ensure(
+    requester: &Requester,
+    config: &NatsConfig,
+) -> Result<(StreamInfo, Vec<Degradation>), BusError> {
+    let version = requester.connection.server_version();
+    let stream = &config.stream_name;
+    let info = match requester.stream_info(stream).await {
+        Err(error) if error.is(STREAM_NOT_FOUND) => create(requester, config, version).await?,
+        answer => answer?,
+    };
+    let found = info.parsed()?;
+    let lacking = compare(&found, config, version)?;
+    for degradation in &lacking {
+        tracing::warn!("{degradation}");
+    }
+    Ok((info, lacking))
+}
+
+/// Creates it, unless another server is quicker: then theirs is the stream.
+async fn create(
+    requester: &Requester,
+    config: &NatsConfig,
+    version: (u64, u64),
+) -> Result<StreamInfo, ApiError> {
+    let stream = &config.stream_name;
+    let wish = wish(config, version, Uuid::new_v4());
+    match requester.create_stream(stream, &wish).await {
+        Ok(info) => {
+            tracing::info!(stream, "created the stream");
+            Ok(info)
+        }
+        Err(error) if error.is(STREAM_NAME_IN_USE) => requester.stream_info(stream).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// The configuration of the design, as far as the server knows it.
+fn wish(config: &NatsConfig, version: (u64, u64), epoch: Uuid) -> Value {
+    let mut wish = json!({
+        "name": config.stream_name,
+        "description": "messages of agentbus",
+        "subjects": MESSAGE_SUBJECTS,
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_consumers": -1,
+        "max_msgs": config.max_msgs,
+        "max_bytes": -1,
+        "max_age": nanos(config.max_age),
+        "max_msgs_per_subject": -1,
+        "max_msg_size": MAX_MESSAGE_BYTES,
+        "duplicate_window": nanos(config.duplicate_window),
+        "num_replicas": config.replicas,
+        "allow_direct": true,
+    });
+    if version >= METADATA_SINCE {
+        wish["metadata"] = json!({ EPOCH: epoch });
+    }
+    if version >= ATOMIC_SINCE {
+        wish["allow_atomic"] = true.into();
+    }
+    wish
+}
+
+/// What the stream lacks; an error when it is no log of ours at all.
+fn compare(
+    found: &StreamConfig,
+    config: &NatsConfig,
+    version: (u64, u64),
+) -> Result<Vec<Degradation>, BusError> {
+    let name = &config.stream_name;
+    let fatal = |text: String| Err(BusError(format!("stream {name} {text}")));
+    if let Some(subject) = missing_subjects(found).first() {
+        return fatal(format!("does not take subject {subject}"));
+    }
+    if found.retention != "limits" {
+        return fatal(format!(
+            "has {} retention, not limits: messages would vanish",
+            found.retention
+        ));
+    }
+    if found.sealed {
+        return fatal("is sealed: nothing can be published".to_owned());
+    }
+    let mut lines = Vec::new();
+    limits(found, config, &mut lines);
+    features(found, version, &mut lines);
+    let told = lines.into_iter().map(|line| Degradation(format!("stream {name}: {line}")));
+    Ok(told.collect())
+}
+
+fn limits(found: &StreamConfig, config: &NatsConfig, lines: &mut Vec<String>) {
+    let mut differs = |what: &str, found: String, wanted: String| {
+        if found != wanted {
+            lines.push(format!("{what} is {found}, configured {wanted}"));
+        }
+    };
+    let wanted_msgs = i64::try_from(config.max_msgs).unwrap_or(i64::MAX);
+    differs("max_msgs", count(found.max_msgs), count(wanted_msgs));
+    differs("max_age", seconds(found.max_age), seconds(nanos(config.max_age)));
+    differs(
+        "duplicate_window",
+        seconds(found.duplicate_window),
+        seconds(nanos(config.duplicate_window)),
+    );
+    differs("num_replicas", found.num_replicas.to_string(), config.replicas.to_string());
+    if found.max_msg_size > 0 && found.max_msg_size < MAX_MESSAGE_BYTES {
+        differs("max_msg_size", count(found.max_msg_size), count(MAX_MESSAGE_BYTES));
+    }
+    if found.max_msgs_per_subject > 0 {
+        lines.push(format!(
+            "max_msgs_per_subject is {}: messages vanish before max_msgs and max_age",
+            found.max_msgs_per_subject
+        ));
+    }
+}
+
+fn features(found: &StreamConfig, version: (u64, u64), lines: &mut Vec<String>) {
+    if found.storage != "file" {
+        lines.push(format!(
+            "storage is {}: a restart loses what is not in the store",
+            found.storage
+        ));
+    }
+    if found.discard != "old" {
+        lines.push(format!("discard is {}: when full it refuses messages", found.discard));
+    }
+    if !found.allow_direct {
+        lines.push("allow_direct is off: other clients read by way of the leader alone".to_owned());
+    }
+    if version < METADATA_SINCE {
+        lines.push(
+            "the server is older than 2.10: no epoch tells when the stream was recreated"
+                .to_owned(),
+        );
+    } else if epoch(found).is_none() {
+        lines.push(format!(
+            "no {EPOCH} in its metadata: a recreated stream is not recognised by it"
+        ));
+    }
+    if version < ATOMIC_SINCE {
+        lines.push("the server is older than 2.12: no atomic batches".to_owned());
+    } else if !found.allow_atomic {
+        lines.push("allow_atomic is off: no atomic batches".to_owned());
+    }
+    if found.subject_transform.is_some() {
+        lines.push(
+            "it has a subject transform: messages are logged under other subjects".to_owned(),
+        );
+    }
+}
+
+fn count(limit: i64) -> String {
+    if limit <= 0 { "unlimited".to_owned() } else { limit.to_string() }
+}
+
+fn seconds(nanos: i64) -> String {
+    match u64::try_from(nanos) {
+        Ok(nanos) if nanos > 0 => format!("{}s", Duration::from_nanos(nanos).as_secs_f64()),
+        _ => "unlimited".to_owned(),
+    }
+}
+
+fn missing_subjects(found: &StreamConfig) -> Vec<&'static str> {
+    let taken = |wanted: &str| found.subjects.iter().any(|subject| covers(subject, wanted));
+    MESSAGE_SUBJECTS.into_iter().filter(|wanted| !taken(wanted)).collect()
+}
+
+/// Whether every subject that matches `inner` matches `outer`.
+fn covers(outer: &str, inner: &str) -> bool {
+    let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
+    loop {
+        match (outer.next(), inner.next()) {
+            (None, None) | (Some(">"), Some(_)) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(a), Some(b)) if a == b => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Adds to the stream what it lacks and raises limits that are lower than configured. Answers
+/// what is still lacking afterwards.
+pub(super) async fn fix(
+    requester: &Requester,
+    config: &NatsConfig,
+) -> Result<Vec<Degradation>, BusError> {
+    let version = requester.connection.server_version();
+    let stream = &config.stream_name;
+    let info = match requester.stream_info(stream).await {
+        Err(error) if error.is(STREAM_NOT_FOUND) => create(requester, config, version).await?,
+        answer => answer?,
+    };
+    let wanted = mended(&info, &info.parsed()?, config, version);
+    let info = if wanted == info.config {
+        info
+    } else {
+        tracing::info!(stream, "updating the stream's configuration");
+        requester.update_stream(stream, &wanted).await?
+    };
+    compare(&info.parsed()?, config, version)
+}
+
+/// The stream's own configuration with what it lacks put in.
+fn mended(
+    info: &StreamInfo,
+    found: &StreamConfig,
+    config: &NatsConfig,
+    version: (u64, u64),
+) -> Value {
+    let wish = wish(config, version, Uuid::new_v4());
+    let mut mended = info.config.clone();
+    if !mended.is_object() {
+        mended = Value::Object(Map::new());
+    }
+    let lower =
+        |found: i64, name: &str| found > 0 && wish[name].as_i64().is_some_and(|w| found < w);
+    for (name, raise) in [
+        ("max_msgs", lower(found.max_msgs, "max_msgs")),
+        ("max_age", lower(found.max_age, "max_age")),
+        ("max_msg_size", lower(found.max_msg_size, "max_msg_size")),
+        ("duplicate_window", lower(found.duplicate_window, "duplicate_window")),
+        ("num_replicas", lower(found.num_replicas, "num_replicas")),
+        ("discard", found.discard != "old"),
+        ("allow_direct", !found.allow_direct),
+        ("allow_atomic", !found.allow_atomic && version >= ATOMIC_SINCE),
+    ] {
+        if raise {
+            mended[name] = wish[name].clone();
+        }
+    }
+    if epoch(found).is_none() && version >= METADATA_SINCE {
+        mended["metadata"][EPOCH] = wish["metadata"][EPOCH].clone();
+    }
+    let missing = missing_subjects(found);
+    if !missing.is_empty() {
+        // A narrower subject under a wanted one would overlap with it.
+        let mut subjects = found.subjects.clone();
+        subjects.retain(|subject| !missing.iter().any(|wanted| covers(wanted, subject)));
+        subjects.extend(missing.into_iter().map(str::to_owned));
+        mended["subjects"] = json!(subjects);
+    }
+    mended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEWEST: (u64, u64) = (2, 15);
+
+    fn made(config: &NatsConfig, version: (u64, u64)) -> StreamInfo {
+        StreamInfo { config: wish(config, version, Uuid::nil()), state: Default::default() }
+    }
+
+    #[test]
+    fn covering_is_about_every_subject() {
+        for (outer, inner) in
+            [("agent.>", "agent.task.>"), ("agent.*.>", "agent.task.>"), (">", "a.>")]
+        {
+            assert!(covers(outer, inner), "{outer} {inner}");
+        }
+        for (outer, inner) in
+            [("agent.task.*", "agent.task.>"), ("agent.task", "agent.task.>"), ("b.>", "a.>")]
+        {
+            assert!(!covers(outer, inner), "{outer} {inner}");
+        }
+    }
+
+    #[test]
+    fn what_we_wish_lacks_nothing() {
+        let config = NatsConfig::new("x");
+        let found = made(&config, NEWEST).parsed().expect("parses");
+        assert_eq!(compare(&found, &config, NEWEST), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn differences_are_named_and_lacking_subjects_refused() {
+        let config = NatsConfig::new("x");
+        let mut found = made(&config, NEWEST).parsed().expect("parses");
+        found.duplicate_window = 10_000_000_000;
+        found.allow_direct = false;
+        let lines = compare(&found, &config, NEWEST).expect("usable");
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(lines[0].0, "stream agent-messages: duplicate_window is 10s, configured 120s");
+        found.subjects.pop();
+        assert_eq!(
+            compare(&found, &config, NEWEST),
+            Err(BusError("stream agent-messages does not take subject agent.task.>".to_owned()))
+        );
+    }
+
+    #[test]
+    fn mending_raises_and_never_lowers() {
+        let config = NatsConfig::new("x");
+        let mut info = made(&config, NEWEST);
+        info.config["max_msgs"] = 5.into();
+        info.config["max_age"] = nanos(config.max_age * 2).into();
+        info.config["metadata"] = Value::Null;
+        info.config["subjects"] = json!(["agent.message.x.y", "agent.status.>", "other"]);
+        info.config["something_newer"] = true.into();
+        let mended = mended(&info, &info.parsed().expect("parses"), &config, NEWEST);
+        assert_eq!(mended["max_msgs"], 1_000_000);
+        assert_eq!(mended["max_age"], info.config["max_age"]);
+        assert_eq!(mended["something_newer"], true);
+        assert!(mended["metadata"][EPOCH].is_string());
+        assert_eq!(
+            mended["subjects"],
+            json!(["agent.status.>", "other", "agent.message.>", "agent.task.>"])
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! The NATS bus against real servers, started and ended by each test.
+//!
+//! Needs `NATS_SERVER_BIN`; without it these tests say so and pass.
+
+mod plain;
+mod server;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::Utc;
+use uuid::Uuid;
+
+use super::{NatsBus, NatsConfig};
+use crate::bus::{Bus as _, Reader};
+use crate::message::{Draft, Outgoing, Raw};
+use server::Server;
+
+/// Longest wait of a test for what must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server, or `None` with a note when there is no binary.
+macro_rules! server_or_return {
+    () => {
+        match super::server::Server::start().await {
+            Some(server) => server,
+            None => return,
+        }
+    };
+}
+use server_or_return;
+
+fn config(server: &Server) -> NatsConfig {
+    NatsConfig::new(&server.url())
+}
+
+async fn bus(server: &Server) -> NatsBus {
+    NatsBus::connect(config(server)).await.expect("connects")
+}
+
+fn message(content: &str) -> Outgoing {
+    let json = serde_json::json!({
+        "kind": "task", "type": "step", "task_id": "t1", "sender_id": "a1", "content": content
+    });
+    let draft = Draft::parse(json.to_string().as_bytes()).expect("valid");
+    Outgoing::encode(&draft, Uuid::now_v7(), Utc::now())
+}
+
+fn with_new_id(message: &Outgoing) -> Outgoing {
+    Outgoing { id: Uuid::now_v7(), ..message.clone() }
+}
+
+fn messages(count: usize) -> Vec<Outgoing> {
+    (0..count).map(|number| message(&number.to_string())).collect()
+}
+
+async fn publish_one(
+    bus: &NatsBus,
+    message: Outgoing,
+) -> Result<crate::bus::Ack, crate::bus::PublishError> {
+    bus.publish(vec![message]).await.remove(0)
+}
+
+/// Tries until the bus takes it.
+async fn publish_surely(bus: &NatsBus, message: &Outgoing) -> crate::bus::Ack {
+    within("a publish succeeds", async {
+        loop {
+            if let Ok(ack) = publish_one(bus, message.clone()).await {
+                return ack;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+}
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
+    }
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    within(what, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// Reads until the sequence `last` has come.
+async fn read_through(reader: &mut dyn Reader, last: u64) -> Vec<Raw> {
+    let mut all: Vec<Raw> = Vec::new();
+    within("the reader reads on", async {
+        while all.last().is_none_or(|entry| entry.seq < last) {
+            let batch = reader.next().await.expect("reads");
+            assert!(!batch.is_empty());
+            all.extend(batch);
+        }
+    })
+    .await;
+    all
+}
+
+fn seqs(entries: &[Raw]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.seq).collect()
+}
+
+/// How often each message id stands in the stream, and where.
+async fn by_id(bus: &NatsBus) -> HashMap<String, Vec<u64>> {
+    let last = bus.identity().await.expect("identity").bounds.last;
+    let mut reader = bus.reader(1).await.expect("reader");
+    let mut ids: HashMap<String, Vec<u64>> = HashMap::new();
+    for entry in read_through(&mut *reader, last).await {
+        let id = entry.header("Nats-Msg-Id").expect("has an id").to_owned();
+        ids.entry(id).or_default().push(entry.seq);
+    }
+    ids
+}
+
+fn payload(entry: &Raw) -> Bytes {
+    entry.payload.clone()
+}

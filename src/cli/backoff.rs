@@ -1,0 +1,74 @@
+//! Waiting between attempts: exponential, jittered, bounded.
+//!
+//! Invariant: never sooner than the server asked for (up to the longest wait),
+//! and never at the same moment as everybody else.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::limits::{FIRST_WAIT, LONGEST_WAIT};
+
+/// The waits of one piece of work that is tried again until it succeeds.
+#[derive(Debug)]
+pub struct Backoff {
+    attempts: u32,
+    /// No attempt starts after it; `None` is never.
+    deadline: Option<Instant>,
+}
+
+impl Backoff {
+    /// Tries for `span`, counted from now; [`Duration::MAX`] is for ever.
+    #[must_use]
+    pub fn trying_for(span: Duration) -> Self {
+        Self { attempts: 0, deadline: Instant::now().checked_add(span) }
+    }
+
+    /// How long to wait before the next attempt; `None` when time is up.
+    pub fn next_wait(&mut self, asked_for: Option<Duration>) -> Option<Duration> {
+        let doubled = FIRST_WAIT.saturating_mul(1 << self.attempts.min(16));
+        self.attempts = self.attempts.saturating_add(1);
+        let wait = doubled
+            .max(asked_for.unwrap_or_default())
+            .min(LONGEST_WAIT)
+            .mul_f64(1.0 + fastrand::f64() / 4.0);
+        match self.deadline {
+            Some(deadline) if Instant::now() + wait > deadline => None,
+            _ => Some(wait),
+        }
+    }
+
+    /// Whether nothing was waited for yet, so that a notice is due.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.attempts == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn heeds_the_server_and_its_own_bounds() {
+        let mut backoff = Backoff::trying_for(Duration::MAX);
+        let asked = Duration::from_secs(3);
+        assert!(backoff.next_wait(Some(asked)).is_some_and(|wait| wait >= asked));
+        for _ in 0..100 {
+            let wait = backoff.next_wait(Some(Duration::from_secs(86_400)));
+            assert!(wait.is_some_and(|wait| wait <= LONGEST_WAIT.mul_f64(1.25)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stops_when_its_time_is_up() {
+        let mut backoff = Backoff::trying_for(Duration::from_secs(10));
+        let mut waited = Duration::ZERO;
+        while let Some(wait) = backoff.next_wait(None) {
+            tokio::time::advance(wait).await;
+            waited += wait;
+        }
+        assert!(waited <= Duration::from_secs(10));
+        assert!(Backoff::trying_for(Duration::ZERO).next_wait(None).is_none());
+    }
+}

@@ -1,0 +1,131 @@
+//! Where a stream stands: what was given, and where the next connection goes on.
+//!
+//! Invariant: the cursor moves only by what the server called a cursor (a
+//! block's own id), and what is at or below it is not given again. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Everything that is kept.
+    Beginning,
+    /// Only what comes.
+    Now,
+    /// At this sequence.
+    At(u64),
+}
+
+/// Where the next connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Nothing was given yet: as at first.
+    Start(Start),
+    /// All up to and with this sequence was given, or passed no filter.
+    After(u64),
+}
+
+/// The cursor of a stream: pure, so that its rules can be tested.
+#[derive(Debug)]
+pub struct Cursor {
+    position: Position,
+    /// Nothing at or below it is given.
+    floor: u64,
+}
+
+impl FromStr for Start {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "start" => Ok(Self::Beginning),
+            "now" => Ok(Self::Now),
+            number => number.parse().map(Self::At).map_err(|_| "must be start, now or a sequence"),
+        }
+    }
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Beginning => f.write_str("start"),
+            Self::Now => f.write_str("now"),
+            Self::At(seq) => seq.fmt(f),
+        }
+    }
+}
+
+impl Cursor {
+    /// A cursor of a stream from `start`.
+    #[must_use]
+    pub fn new(start: Start) -> Self {
+        Self { position: Position::Start(start), floor: 0 }
+    }
+
+    /// A connection is ready, nothing at or below `id` is owed. A stream that
+    /// waits for a sequence beyond the head keeps asking for that one: its id
+    /// as `Last-Event-ID` would be a cursor ahead of the log.
+    pub fn ready(&mut self, id: u64) {
+        self.floor = id;
+        if !matches!(self.position, Position::Start(Start::At(_))) {
+            self.position = Position::After(id);
+        }
+    }
+
+    /// Whether a message with this sequence is news; moves past it.
+    pub fn pass(&mut self, id: u64) -> bool {
+        let news = id > self.floor;
+        if news {
+            self.floor = id;
+            self.position = Position::After(id);
+        }
+        news
+    }
+
+    /// Where the next connection goes on.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moves_forward_by_what_passes() {
+        let mut cursor = Cursor::new(Start::Beginning);
+        cursor.ready(4);
+        assert!(!cursor.pass(4) && cursor.pass(6) && !cursor.pass(5) && !cursor.pass(6));
+        assert_eq!(cursor.position(), Position::After(6));
+    }
+
+    #[test]
+    fn waiting_beyond_the_head_keeps_asking_for_the_same_sequence() {
+        let mut cursor = Cursor::new(Start::At(100));
+        cursor.ready(99);
+        assert!(!cursor.pass(99));
+        assert_eq!(cursor.position(), Position::Start(Start::At(100)));
+        assert!(cursor.pass(100));
+        assert_eq!(cursor.position(), Position::After(100));
+    }
+
+    #[test]
+    fn a_cursor_of_another_deployment_falls_back_to_its_head() {
+        let mut cursor = Cursor::new(Start::Now);
+        cursor.ready(500);
+        cursor.ready(7);
+        assert_eq!(cursor.position(), Position::After(7));
+        assert!(cursor.pass(8));
+    }
+
+    #[test]
+    fn starts_are_spelled_as_the_contract_does() {
+        for text in ["start", "now", "0", "1041"] {
+            assert_eq!(text.parse::<Start>().map(|start| start.to_string()), Ok(text.to_owned()));
+        }
+        assert!("soon".parse::<Start>().is_err() && "-1".parse::<Start>().is_err());
+    }
+}

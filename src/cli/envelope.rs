@@ -1,0 +1,125 @@
+//! A message as raw JSON members, on its way from a file or flag to the server.
+//!
+//! Invariant: only whole members are dropped or put in front; the bytes of
+//! every value, `metadata` above all, stay as they came. Whether the message is
+//! valid is the server's to say, so that a newer one is not held back here.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// Members that the server sets and refuses to be given.
+const SERVER_MEMBERS: [&str; 3] = ["seq", "subject", "created_at"];
+
+/// The members of one JSON object, in order, repeated names included.
+#[derive(Debug)]
+pub struct Envelope<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'a> Envelope<'a> {
+    /// Reads one JSON object.
+    ///
+    /// # Errors
+    /// It is none; says what was expected, and where.
+    pub fn parse(json: &'a [u8]) -> Result<Self, String> {
+        serde_json::from_slice(json).map_err(|error| {
+            if error.is_data() {
+                return "must be a JSON object".to_owned();
+            }
+            let text = error.to_string();
+            let what = text.split(" at line ").next().unwrap_or_default();
+            format!("is not JSON: {what} at column {}", error.column())
+        })
+    }
+
+    /// Drops what the server sets, so that what was read back can be posted.
+    #[must_use]
+    pub fn without_server_members(mut self) -> Self {
+        self.0.retain(|(name, _)| !SERVER_MEMBERS.contains(&name.as_str()));
+        self
+    }
+
+    /// Whether it brings an id.
+    #[must_use]
+    pub fn has_id(&self) -> bool {
+        self.0.iter().any(|(name, _)| name == "id")
+    }
+
+    /// The object, with an `id` in front if one is given.
+    #[must_use]
+    pub fn encode(&self, id: Option<Uuid>) -> Vec<u8> {
+        let values: usize =
+            self.0.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum();
+        let mut json = Vec::with_capacity(values + 64);
+        json.push(b'{');
+        if let Some(id) = id {
+            json.extend_from_slice(format!("\"id\":\"{id}\"").as_bytes());
+        }
+        for (name, value) in &self.0 {
+            if json.len() > 1 {
+                json.push(b',');
+            }
+            json.extend_from_slice(serde_json::Value::from(name.as_str()).to_string().as_bytes());
+            json.push(b':');
+            json.extend_from_slice(value.get().as_bytes());
+        }
+        json.push(b'}');
+        json
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Envelope<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(16);
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Envelope(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_bytes_of_what_it_keeps() {
+        let json = br#" {"seq":7,"kind":"message", "metadata" : {"n":1.0e+2, "seq":1,"a":"\u00e9","n":0},"subject":"x",
+            "created_at":"y","a\"b":1,"kind":"status"} "#;
+        let envelope = Envelope::parse(json).expect("an object").without_server_members();
+        assert!(!envelope.has_id());
+        assert_eq!(
+            String::from_utf8_lossy(&envelope.encode(Some(Uuid::nil()))),
+            concat!(
+                r#"{"id":"00000000-0000-0000-0000-000000000000","kind":"message","#,
+                r#""metadata":{"n":1.0e+2, "seq":1,"a":"\u00e9","n":0},"a\"b":1,"kind":"status"}"#
+            )
+        );
+        assert_eq!(Envelope::parse(b"{}").map(|e| e.encode(None)), Ok(b"{}".to_vec()));
+    }
+
+    #[test]
+    fn says_what_is_no_object() {
+        let wrong = |json: &[u8]| Envelope::parse(json).map(|_| ()).expect_err("must fail");
+        assert_eq!(wrong(b"[1]"), "must be a JSON object");
+        assert_eq!(wrong(b"7"), "must be a JSON object");
+        assert!(wrong(b"{\"a\":}").starts_with("is not JSON: expected value at column"));
+        assert!(wrong(b"{\"a\":\"\xff\"}").starts_with("is not JSON"));
+        assert!(wrong(b"").starts_with("is not JSON"));
+    }
+}

@@ -1,0 +1,87 @@
+//! The filter flags that `tail`, `history` and `export` share.
+//!
+//! Invariant: they are the parameters of the contract's section 5 under the
+//! same names, so what filters a stream filters history alike.
+
+use clap::Args;
+
+use crate::message::{Kind, SubjectPattern, Token, parse_uuid};
+
+/// Which messages; each may be repeated, values of one flag are alternatives.
+#[derive(Args, Clone, Debug, Default)]
+#[command(
+    next_help_heading = "Filters (each repeatable; values of one are alternatives, all must hold)"
+)]
+pub struct FilterArgs {
+    /// NATS subject with wildcards, such as "agent.task.*.completed"
+    #[arg(long, value_name = "PATTERN")]
+    subject: Vec<SubjectPattern>,
+
+    /// message, status or task
+    #[arg(long)]
+    kind: Vec<Kind>,
+
+    /// Type, such as task_assignment
+    #[arg(long = "type", value_name = "TYPE")]
+    type_: Vec<Token>,
+
+    /// Who sent it
+    #[arg(long, value_name = "AGENT")]
+    sender: Vec<Token>,
+
+    /// Whom it is for
+    #[arg(long, value_name = "AGENT")]
+    recipient: Vec<Token>,
+
+    /// With --recipient: broadcasts too
+    #[arg(long, requires = "recipient")]
+    broadcast: bool,
+
+    /// Task
+    #[arg(long)]
+    task: Vec<Token>,
+
+    /// Conversation
+    #[arg(long)]
+    conversation: Vec<Token>,
+
+    /// Id of the message it answers
+    #[arg(long, value_name = "ID", value_parser = uuid)]
+    in_reply_to: Vec<String>,
+}
+
+/// A hyphenated UUID, as text.
+///
+/// # Errors
+/// The rule, in words.
+pub fn uuid(text: &str) -> Result<String, &'static str> {
+    parse_uuid(text).map(|id| id.to_string())
+}
+
+impl FilterArgs {
+    /// The query parameters.
+    #[must_use]
+    pub fn query(&self) -> Vec<(&'static str, String)> {
+        fn all<T>(
+            query: &mut Vec<(&'static str, String)>,
+            name: &'static str,
+            values: &[T],
+            text: impl Fn(&T) -> String,
+        ) {
+            query.extend(values.iter().map(|value| (name, text(value))));
+        }
+        let mut query = Vec::new();
+        all(&mut query, "subject", &self.subject, ToString::to_string);
+        all(&mut query, "kind", &self.kind, |kind| kind.as_str().to_owned());
+        all(&mut query, "type", &self.type_, ToString::to_string);
+        all(&mut query, "sender", &self.sender, ToString::to_string);
+        all(&mut query, "recipient", &self.recipient, ToString::to_string);
+        all(&mut query, "task", &self.task, ToString::to_string);
+        all(&mut query, "conversation", &self.conversation, ToString::to_string);
+        all(&mut query, "in_reply_to", &self.in_reply_to, String::clone);
+        if self.broadcast {
+            query.push(("broadcast", "true".to_owned()));
+        }
+        query
+    }
+}

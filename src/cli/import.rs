@@ -1,0 +1,293 @@
+//! `agentbus import`: NDJSON into the log.
+//!
+//! Invariant: importing the same lines again changes nothing, so an interrupted
+//! import is simply repeated. A line without an id gets UUIDv5(NAMESPACE_URL,
+//! line number + U+0000 + line): a line that stands twice is two messages,
+//! and the same file read again is none. Memory holds one batch at most.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use tokio::fs::File;
+use tokio::io::{AsyncBufRead, BufReader};
+use uuid::Uuid;
+
+use super::address::ServerArgs;
+use super::batch::{self, Outcome};
+use super::client::Client;
+use super::envelope::Envelope;
+use super::failure::Failure;
+use super::limits::{BATCH_BYTES, BATCH_MESSAGES, IMPORT_RETRY_FOR};
+use super::lines::{Line, Lines};
+use super::output::{plain, say, tell};
+use super::progress;
+use crate::message::{Draft, DraftError};
+
+/// Examples shown after `--help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  agentbus import squad.ndjson
+  agentbus import --dry-run squad.ndjson           check every line, send nothing
+  zcat squad.ndjson.gz | agentbus import -
+
+Each line is one message. What the server sets (seq, subject, created_at) is dropped; a line without
+an id gets one made of its number and text, so that repeating an import, whole or after an
+interruption, doubles nothing as long as the lines before it are the same. Refused lines are told
+with their number on standard error, the others go on; exit code 1 if there were any.";
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// `agentbus import`.
+#[derive(Args, Clone, Debug)]
+pub struct ImportArgs {
+    /// The file; `-` is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Check every line here and send nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What became of the lines.
+#[derive(Debug, Default)]
+struct Tally {
+    accepted: u64,
+    duplicates: u64,
+    rejected: u64,
+}
+
+/// Lines on their way.
+#[derive(Debug, Default)]
+struct Batch {
+    numbers: Vec<u64>,
+    messages: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+struct Import {
+    /// `None` checks only.
+    client: Option<Client>,
+    bar: ProgressBar,
+    batch: Batch,
+    tally: Tally,
+}
+
+/// Imports the file.
+///
+/// # Errors
+/// The file cannot be read, or the server cannot be reached any more.
+pub async fn run(args: ImportArgs) -> Result<ExitCode, Failure> {
+    let name = args.file.display().to_string();
+    let failed = |error| Failure::io(&name, &error);
+    let (bar, input) = open(&args.file).await.map_err(failed)?;
+    let client = match args.dry_run {
+        true => None,
+        false => Some(args.server.client_trying_for(IMPORT_RETRY_FOR)?.above(&bar)),
+    };
+    let mut import = Import { client, bar, batch: Batch::default(), tally: Tally::default() };
+    let mut lines = Lines::new(input);
+    let ended = loop {
+        match lines.next().await.map_err(failed) {
+            Ok(Some(line)) => {
+                if let Err(failure) = import.line(line).await {
+                    break Err(failure);
+                }
+            }
+            Ok(None) => break import.send().await,
+            Err(failure) => break Err(failure),
+        }
+    };
+    import.bar.finish_and_clear();
+    let told = import.summary(ended.is_ok());
+    ended.and(told)?;
+    Ok(ExitCode::from(u8::from(import.tally.rejected > 0)))
+}
+
+async fn open(file: &Path) -> std::io::Result<(ProgressBar, Box<dyn AsyncBufRead + Unpin>)> {
+    if file == Path::new("-") {
+        let input = BufReader::with_capacity(READ_BYTES, tokio::io::stdin());
+        return Ok((progress::bytes(None), Box::new(input)));
+    }
+    let opened = File::open(file).await?;
+    let about = opened.metadata().await?;
+    let total = about.is_file().then_some(about.len());
+    Ok((progress::bytes(total), Box::new(BufReader::with_capacity(READ_BYTES, opened))))
+}
+
+impl Import {
+    async fn line(&mut self, line: Line) -> Result<(), Failure> {
+        self.bar.inc(line.taken);
+        let Some(text) = line.text else {
+            self.reject(line.number, "is longer than any message can be");
+            return Ok(());
+        };
+        if text.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let checked = transform(line.number, &text).and_then(|json| match self.client {
+            Some(_) => Ok(json),
+            None => check(&json).map(|()| json),
+        });
+        let json = match checked {
+            Ok(json) => json,
+            Err(why) => {
+                self.reject(line.number, &why);
+                return Ok(());
+            }
+        };
+        if self.client.is_none() {
+            self.tally.accepted += 1;
+            return Ok(());
+        }
+        if !self.batch.has_room_for(&json) {
+            self.send().await?;
+        }
+        self.batch.push(line.number, json);
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<(), Failure> {
+        let batch = std::mem::take(&mut self.batch);
+        let Some(client) = &self.client else {
+            return Ok(());
+        };
+        if batch.messages.is_empty() {
+            return Ok(());
+        }
+        let outcomes = batch::post(client, &batch.messages).await?;
+        for (number, outcome) in batch.numbers.into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::Accepted { duplicate } => {
+                    self.tally.accepted += 1;
+                    self.tally.duplicates += u64::from(duplicate);
+                }
+                Outcome::Rejected(why) => self.reject(number, &why),
+            }
+        }
+        self.bar.set_message(format!("{} messages", self.tally.accepted));
+        Ok(())
+    }
+
+    fn reject(&mut self, number: u64, why: &str) {
+        self.tally.rejected += 1;
+        self.bar.suspend(|| tell(&format!("line {number}: {why}")));
+    }
+
+    /// Says what was done, to people in words and to a pipe as JSON.
+    fn summary(&self, whole: bool) -> Result<(), Failure> {
+        let Tally { accepted, duplicates, rejected } = self.tally;
+        let dry_run = self.client.is_none();
+        if !std::io::stdout().is_terminal() {
+            let line = serde_json::json!({"accepted": accepted, "duplicates": duplicates,
+                "rejected": rejected, "dry_run": dry_run, "complete": whole});
+            return say(&line.to_string());
+        }
+        let done = if dry_run { "valid" } else { "imported" };
+        let again = match duplicates {
+            0 => String::new(),
+            some => format!(" ({some} had been before)"),
+        };
+        let end = if whole { "" } else { "; then it was interrupted: run it again to go on" };
+        say(&format!("{accepted} messages {done}{again}, {rejected} rejected{end}"))
+    }
+}
+
+impl Batch {
+    fn has_room_for(&self, json: &[u8]) -> bool {
+        self.messages.len() < BATCH_MESSAGES && self.bytes + json.len() < BATCH_BYTES
+    }
+
+    fn push(&mut self, number: u64, json: Vec<u8>) {
+        self.bytes += json.len() + 1;
+        self.numbers.push(number);
+        self.messages.push(json);
+    }
+}
+
+/// The message of a line as it is posted.
+fn transform(number: u64, line: &[u8]) -> Result<Vec<u8>, String> {
+    let envelope = Envelope::parse(line)?.without_server_members();
+    let id = (!envelope.has_id()).then(|| stable_id(number, line));
+    Ok(envelope.encode(id))
+}
+
+/// The id of a line that brings none; the same whenever the file is read.
+fn stable_id(number: u64, line: &[u8]) -> Uuid {
+    let mut name = format!("{number}\0").into_bytes();
+    name.extend_from_slice(line);
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, &name)
+}
+
+fn check(json: &[u8]) -> Result<(), String> {
+    match Draft::parse(json) {
+        Ok(_) => Ok(()),
+        Err(DraftError::Syntax { detail, column, .. }) => {
+            Err(format!("is not JSON: {detail} at column {column}"))
+        }
+        Err(DraftError::Invalid(errors)) => {
+            let faults = errors
+                .iter()
+                .map(|fault| format!("\n  {}: {}", plain(&fault.pointer), fault.detail));
+            Err(format!("is no message{}", faults.collect::<String>()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transformed(number: u64, line: &str) -> String {
+        String::from_utf8(transform(number, line.as_bytes()).expect("an object")).expect("text")
+    }
+
+    #[test]
+    fn what_was_exported_can_be_posted() {
+        let line = r#"{"seq":7,"id":"0192f0c4-7a1b-7c3d-8e4f-5a6b7c8d9e0f","kind":"status","type":"online","subject":"agent.status.a.online","sender_id":"a","content":"","metadata":{"n": 1.50},"created_at":"2026-01-01T00:00:00.000000Z"}"#;
+        assert_eq!(
+            transformed(1, line),
+            r#"{"id":"0192f0c4-7a1b-7c3d-8e4f-5a6b7c8d9e0f","kind":"status","type":"online","sender_id":"a","content":"","metadata":{"n": 1.50}}"#
+        );
+        assert_eq!(check(transformed(1, line).as_bytes()), Ok(()));
+    }
+
+    #[test]
+    fn an_id_is_stable_and_tells_equal_lines_apart() {
+        let line = r#"{"kind":"status","type":"online","sender_id":"a"}"#;
+        assert_eq!(transformed(3, line), transformed(3, line));
+        assert_ne!(transformed(3, line), transformed(4, line));
+        assert_eq!(stable_id(1, b"{}"), Uuid::new_v5(&Uuid::NAMESPACE_URL, b"1\0{}"));
+        assert_eq!(check(transformed(3, line).as_bytes()), Ok(()));
+    }
+
+    #[test]
+    fn a_batch_keeps_both_limits() {
+        let mut batch = Batch::default();
+        let json = vec![b'x'; 1024];
+        while batch.has_room_for(&json) {
+            batch.push(1, json.clone());
+        }
+        assert_eq!(batch.messages.len(), BATCH_MESSAGES);
+        let mut batch = Batch::default();
+        let json = vec![b'x'; 1024 * 1024];
+        while batch.has_room_for(&json) {
+            batch.push(1, json.clone());
+        }
+        assert!(batch.messages.iter().map(|json| json.len() + 1).sum::<usize>() <= BATCH_BYTES);
+        assert_eq!(batch.messages.len(), 7);
+    }
+
+    #[test]
+    fn a_dry_run_names_every_fault() {
+        let why = check(br#"{"kind":"letter","sender_id":"a"}"#).expect_err("no message");
+        assert!(why.contains("/kind") && why.contains("/type"), "{why}");
+    }
+}

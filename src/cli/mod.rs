@@ -1,0 +1,158 @@
+//! The command line: one file a subcommand.
+//!
+//! Invariant: client commands speak HTTP to a server and nothing else; output
+//! is for people on a terminal and NDJSON in a pipe; the exit code is 0 when
+//! it was done, 1 when it failed, 2 when it was asked for wrongly.
+
+mod address;
+mod backoff;
+mod batch;
+mod client;
+mod cursor;
+pub mod demo;
+mod doctor;
+mod envelope;
+mod export;
+mod failure;
+mod filter;
+mod follow;
+mod history;
+mod import;
+mod limits;
+mod lines;
+mod message_args;
+mod output;
+mod pages;
+mod problem;
+mod progress;
+mod refusal;
+mod send;
+mod serve;
+pub mod serve_args;
+mod sse;
+mod tail;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::failure::Failure;
+use self::serve_args::{DoctorArgs, ServeArgs};
+
+const EXAMPLES: &str = "\
+Examples:
+  agentbus                                  a server on 127.0.0.1:8080, its files in ./data
+  agentbus serve --demo                     the same, with a simulated squad to watch
+  agentbus send --sender ann 'Good day'     one message to all
+  agentbus tail --from start                everything so far, then live
+  agentbus history --task parser-7 --all    what was said about a task
+
+Client commands find the server by --url or AGENTBUS_URL. `agentbus help COMMAND` tells more.
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+/// A message backend for squads of software agents: one durable order, live streams, replay
+///
+/// Without a command it serves.
+#[derive(Parser, Debug)]
+#[command(name = "agentbus", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Send one message
+    #[command(after_help = send::EXAMPLES)]
+    Send(Box<send::SendArgs>),
+    /// Follow messages live, or from any sequence
+    #[command(after_help = tail::EXAMPLES)]
+    Tail(tail::TailArgs),
+    /// Show what was said
+    #[command(after_help = history::EXAMPLES)]
+    History(history::HistoryArgs),
+    /// Read NDJSON into the log
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::ImportArgs),
+    /// Write the log as NDJSON
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::ExportArgs),
+    /// Check bus, store, permissions and clock, and say how to mend them
+    Doctor(DoctorArgs),
+    /// Let a simulated squad work against a running server
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(demo::DemoArgs),
+}
+
+/// Parses the command line, does what it says, and gives the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::Failed(format!("no runtime: {error}")).report(),
+    };
+    let code = runtime.block_on(run(cli));
+    // A write to a pipe that nobody reads must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// Does what the command line says.
+pub async fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        None => serve::run(cli.serve).await.map_err(Failure::from),
+        Some(Command::Serve(args)) => serve::run(args).await.map_err(Failure::from),
+        Some(Command::Doctor(args)) => doctor::run(args).await.map_err(Failure::from),
+        Some(Command::Send(args)) => send::run(*args).await,
+        Some(Command::Tail(args)) => tail::run(args).await,
+        Some(Command::History(args)) => history::run(args).await,
+        Some(Command::Import(args)) => import::run(args).await,
+        Some(Command::Export(args)) => export::run(args).await,
+        Some(Command::Demo(args)) => demo::run(args).await,
+    };
+    done.unwrap_or_else(|failure| failure.report())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_serve_work_without_the_word() {
+        let cli = Cli::try_parse_from(["agentbus", "--demo", "--set", "drain-s=5"]).expect("valid");
+        assert!(cli.command.is_none() && cli.serve.demo);
+        assert_eq!(cli.serve.overrides.set, [("DRAIN_S".to_owned(), "5".to_owned())]);
+        assert!(Cli::try_parse_from(["agentbus", "--demo", "tail"]).is_err());
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        for wrong in [
+            &["agentbus", "send", "--json", "{}", "--sender", "ann"][..],
+            &["agentbus", "send", "--id", "x"],
+            &["agentbus", "send", "--metadata", "[]"],
+            &["agentbus", "tail", "--broadcast"],
+            &["agentbus", "tail", "--kind", "letter"],
+            &["agentbus", "tail", "--from", "-1"],
+            &["agentbus", "history", "--all", "--limit", "5"],
+            &["agentbus", "history", "--last", "5", "--order", "desc"],
+            &["agentbus", "demo", "--rate", "0"],
+        ] {
+            assert!(Cli::try_parse_from(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `agentbus serve`: the server.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use tokio_util::sync::CancellationToken;
+
+use super::demo;
+use super::serve_args::{Overrides, ServeArgs};
+use crate::config::{Config, Source};
+use crate::{app, shutdown, telemetry};
+
+/// Messages a second of the demo squad: lively, and still readable.
+const DEMO_RATE: f64 = 4.0;
+
+/// Serves until a signal; a second signal ends the process at once.
+///
+/// # Errors
+/// Why it could not start, or which part failed.
+pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
+    let config = configuration(&args.overrides)?;
+    telemetry::logs(&config.log_filter, config.log_json)?;
+    let metrics = telemetry::metrics()?;
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(watch_signals(stop.clone()));
+    let options = app::Options { abandon_tail: args.abandon_tail };
+    let squad = args.demo.then(|| stop.clone());
+    let mut demo_task = None;
+    let served = app::run(config, options, metrics, stop, |addr| {
+        if let Some(stop) = squad {
+            demo_task = Some(tokio::spawn(squad_beside(addr, stop)));
+        }
+    })
+    .await;
+    signals.abort();
+    if let Some(task) = demo_task {
+        task.abort();
+    }
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+/// The configuration that flags, environment, `.env` and file give together.
+///
+/// # Errors
+/// Every setting that is wrong, a line each.
+pub fn configuration(overrides: &Overrides) -> Result<Config, String> {
+    let source = Source::of_process(flags(overrides), overrides.config.as_deref());
+    source.and_then(|source| Config::from_source(&source)).map_err(|errors| errors.join("\n"))
+}
+
+/// The settings that flags name.
+fn flags(overrides: &Overrides) -> Vec<(String, String)> {
+    let path = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+    let named = [
+        ("MESSAGE_BUS", overrides.message_bus.clone()),
+        ("HTTP_ADDR", overrides.http_addr.clone()),
+        ("DATABASE_URL", overrides.database_url.clone()),
+        ("DATA_DIR", overrides.data_dir.as_ref().map(path)),
+        ("NATS_URL", overrides.nats_url.clone()),
+    ];
+    let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    overrides.set.iter().cloned().chain(named).collect()
+}
+
+/// The simulated squad, talking to this server as any client does.
+async fn squad_beside(addr: SocketAddr, stop: CancellationToken) {
+    let options = demo::SquadOptions {
+        rate: DEMO_RATE,
+        tasks: None,
+        seed: None,
+        notices: false,
+        bar: indicatif::ProgressBar::hidden(),
+    };
+    if let Err(error) = demo::run_squad(format!("http://{addr}"), options, stop).await {
+        tracing::warn!(error, "the demo squad stopped");
+    }
+}
+
+async fn watch_signals(stop: CancellationToken) {
+    match shutdown::signal().await {
+        Ok(name) => tracing::info!(signal = name, "asked to stop"),
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be watched");
+            return;
+        }
+    }
+    stop.cancel();
+    if let Ok(name) = shutdown::signal().await {
+        tracing::warn!(signal = name, "asked again: ending at once");
+        std::process::exit(130);
+    }
+}

@@ -1,0 +1,141 @@
+//! The listener and its rules: closed by default.
+//!
+//! Invariant: until there are keys, only loopback is served unless the operator
+//! says otherwise, and a request must name a host that is ours, so that a web
+//! page cannot reach us by rebinding its own name to our address.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::Source;
+use crate::limits::DEFAULT_MAX_CONNECTIONS;
+
+/// Settings of the HTTP server.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub addr: SocketAddr,
+    /// Which `Host` a request may name.
+    pub hosts: HostRule,
+    /// Origins that browsers may call from; empty for none but our own.
+    pub cors_origins: Vec<String>,
+    /// Connections open at once.
+    pub max_connections: usize,
+}
+
+/// Which `Host` headers are ours.
+#[derive(Clone, Debug, Default)]
+pub struct HostRule {
+    names: Vec<String>,
+}
+
+impl HostRule {
+    /// Whether a `Host` header (with or without a port) names us: loopback
+    /// always, and the names of `PUBLIC_HOST`.
+    #[must_use]
+    pub fn allows(&self, host: &str) -> bool {
+        let name = without_port(host);
+        if name.eq_ignore_ascii_case("localhost") {
+            return true;
+        }
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        if bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
+            return true;
+        }
+        self.names.iter().any(|ours| ours.eq_ignore_ascii_case(name))
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => {
+            if name.contains(':') && !name.ends_with(']') {
+                host
+            } else {
+                name
+            }
+        }
+        _ => host,
+    }
+}
+
+impl HttpConfig {
+    pub(super) fn from_source(source: &Source, errors: &mut Vec<String>) -> Self {
+        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        let addr = source.parse("HTTP_ADDR", default, "an address such as 127.0.0.1:8080", errors);
+        let anonymous = source.parse("ALLOW_ANONYMOUS", false, "true or false", errors);
+        if !addr.ip().is_loopback() && !anonymous {
+            errors.push(format!(
+                "HTTP_ADDR={addr} is not loopback, and there are no keys yet: whoever reaches it can read and \
+                 send everything. Set ALLOW_ANONYMOUS=true if that is meant"
+            ));
+        }
+        let mut names = list(source.get("PUBLIC_HOST"));
+        if !addr.ip().is_unspecified() {
+            names.push(match addr.ip() {
+                IpAddr::V6(ip) => format!("[{ip}]"),
+                ip @ IpAddr::V4(_) => ip.to_string(),
+            });
+        }
+        let cors_origins = list(source.get("CORS_ORIGINS"));
+        for origin in &cors_origins {
+            if origin != "*" && (!origin.contains("://") || origin.ends_with('/')) {
+                errors.push(format!(
+                    "CORS_ORIGINS: {origin:?} is no origin such as https://app.example.com"
+                ));
+            }
+        }
+        let max_connections = source.parse(
+            "MAX_CONNECTIONS",
+            DEFAULT_MAX_CONNECTIONS,
+            "a number of connections",
+            errors,
+        );
+        Self {
+            addr,
+            hosts: HostRule { names },
+            cors_origins,
+            max_connections: max_connections.max(1),
+        }
+    }
+}
+
+fn list(text: Option<&str>) -> Vec<String> {
+    text.unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_and_configured_names_are_ours() {
+        let rule = HostRule { names: vec!["bus.example.com".to_owned()] };
+        for ours in [
+            "localhost",
+            "LOCALHOST:80",
+            "127.0.0.1:8080",
+            "127.8.9.1",
+            "[::1]:8080",
+            "[::1]",
+            "bus.example.com",
+            "Bus.Example.Com:443",
+        ] {
+            assert!(rule.allows(ours), "{ours}");
+        }
+        for other in [
+            "",
+            "evil.com",
+            "localhost.evil.com",
+            "127.0.0.1.evil.com",
+            "10.0.0.1",
+            "evil.com:8080",
+        ] {
+            assert!(!rule.allows(other), "{other}");
+        }
+    }
+}

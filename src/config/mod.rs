@@ -1,0 +1,225 @@
+//! Settings: sections, defaults, checks.
+//!
+//! Invariant: a bad setting stops the start, named; all bad ones are told at
+//! once. Secrets never show in `Debug`.
+
+mod http;
+mod source;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::bus::nats::NatsConfig;
+use crate::limits::DEFAULT_RING_SIZE;
+use crate::store::BusKind;
+pub use http::{HostRule, HttpConfig};
+pub use source::Source;
+
+/// Every setting there is, by its name in the environment; the TOML file takes
+/// them in either case.
+pub const NAMES: &[&str] = &[
+    "MESSAGE_BUS",
+    "DATABASE_URL",
+    "DATA_DIR",
+    "HTTP_ADDR",
+    "PUBLIC_HOST",
+    "ALLOW_ANONYMOUS",
+    "CORS_ORIGINS",
+    "MAX_CONNECTIONS",
+    "DRAIN_S",
+    "RING_SIZE",
+    "NATS_URL",
+    "NATS_STREAM_NAME",
+    "NATS_MAX_MSGS",
+    "NATS_MAX_AGE_DAYS",
+    "NATS_REPLICAS",
+    "NATS_DUPLICATE_WINDOW_S",
+    "NATS_CREDS",
+    "NATS_USER",
+    "NATS_PASSWORD",
+    "NATS_TOKEN",
+    "NATS_TLS_CA",
+    "NATS_TLS_CERT",
+    "NATS_TLS_KEY",
+    "LOG_FORMAT",
+    "RUST_LOG",
+];
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which bus the log is on.
+    pub bus: BusKind,
+    /// How the stream is reached; also needed to leave NATS.
+    pub nats: NatsConfig,
+    /// Where history is kept.
+    pub store: StoreConfig,
+    /// The listener and its rules.
+    pub http: HttpConfig,
+    /// Entries of the broadcaster's ring.
+    pub ring_size: usize,
+    /// How long shutdown may take.
+    pub drain: Duration,
+    /// Whether logs are JSON lines.
+    pub log_json: bool,
+    /// Filter of the logs, as `RUST_LOG` has it.
+    pub log_filter: String,
+}
+
+/// Where history is kept.
+#[derive(Clone)]
+pub enum StoreConfig {
+    /// A file in this folder.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database by its URL, which may hold a password.
+    Postgres(String),
+}
+
+impl std::fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(dir) => write!(f, "Sqlite({})", dir.display()),
+            Self::Postgres(_) => f.write_str("Postgres(***)"),
+        }
+    }
+}
+
+impl Config {
+    /// Reads every section.
+    ///
+    /// # Errors
+    /// A line for each setting that is wrong, naming it.
+    pub fn from_source(source: &Source) -> Result<Self, Vec<String>> {
+        let mut errors = Vec::new();
+        let bus = match source.get("MESSAGE_BUS").unwrap_or("memory") {
+            "memory" => BusKind::Memory,
+            "nats" => BusKind::Nats,
+            _ => {
+                errors.push("MESSAGE_BUS must be memory or nats".to_owned());
+                BusKind::Memory
+            }
+        };
+        let store = store(source, &mut errors);
+        if bus == BusKind::Nats && matches!(store, StoreConfig::Sqlite(_)) {
+            errors.push(
+                "DATABASE_URL must name a PostgreSQL database when MESSAGE_BUS=nats".to_owned(),
+            );
+        }
+        let log_json = match source.get("LOG_FORMAT").unwrap_or("text") {
+            "text" => false,
+            "json" => true,
+            _ => {
+                errors.push("LOG_FORMAT must be text or json".to_owned());
+                false
+            }
+        };
+        let config = Self {
+            bus,
+            nats: nats(source, &mut errors),
+            store,
+            http: HttpConfig::from_source(source, &mut errors),
+            ring_size: source.parse(
+                "RING_SIZE",
+                DEFAULT_RING_SIZE,
+                "a number of entries",
+                &mut errors,
+            ),
+            drain: seconds(source, "DRAIN_S", 10, &mut errors),
+            log_json,
+            log_filter: source.get("RUST_LOG").unwrap_or("info").to_owned(),
+        };
+        if !(64..=1_000_000).contains(&config.ring_size) {
+            errors.push("RING_SIZE must be 64 to 1000000".to_owned());
+        }
+        if errors.is_empty() { Ok(config) } else { Err(errors) }
+    }
+}
+
+fn seconds(source: &Source, name: &str, default: u64, errors: &mut Vec<String>) -> Duration {
+    Duration::from_secs(source.parse(name, default, "a number of seconds", errors))
+}
+
+fn store(source: &Source, errors: &mut Vec<String>) -> StoreConfig {
+    let url = source.get("DATABASE_URL");
+    match url {
+        Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            StoreConfig::Postgres(url.to_owned())
+        }
+        other => {
+            if other.is_some() {
+                errors.push(
+                    "DATABASE_URL must begin with postgres://; for SQLite leave it out and set DATA_DIR"
+                        .to_owned(),
+                );
+            }
+            StoreConfig::Sqlite(PathBuf::from(source.get("DATA_DIR").unwrap_or("./data")))
+        }
+    }
+}
+
+fn nats(source: &Source, errors: &mut Vec<String>) -> NatsConfig {
+    const DAY: u64 = 24 * 60 * 60;
+    let text = |name| source.get(name).map(str::to_owned);
+    let path = |name| source.get(name).map(PathBuf::from);
+    let mut config = NatsConfig::new(source.get("NATS_URL").unwrap_or("nats://127.0.0.1:4222"));
+    if let Some(name) = text("NATS_STREAM_NAME") {
+        config.stream_name = name;
+    }
+    config.max_msgs =
+        source.parse("NATS_MAX_MSGS", config.max_msgs, "a number of messages", errors);
+    let days = source.parse("NATS_MAX_AGE_DAYS", 7, "a number of days from 1 to 3650", errors);
+    config.max_age = Duration::from_secs(days.clamp(1, 3_650) * DAY);
+    config.replicas =
+        source.parse("NATS_REPLICAS", config.replicas, "a number from 1 to 5", errors);
+    config.duplicate_window = seconds(source, "NATS_DUPLICATE_WINDOW_S", 120, errors);
+    config.creds = path("NATS_CREDS");
+    config.user = text("NATS_USER");
+    config.password = text("NATS_PASSWORD");
+    config.token = text("NATS_TOKEN");
+    config.tls_ca = path("NATS_TLS_CA");
+    config.tls_cert = path("NATS_TLS_CERT");
+    config.tls_key = path("NATS_TLS_KEY");
+    if let Err(error) = config.check() {
+        errors.push(format!("NATS_*: {error}"));
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_one_process_on_loopback() {
+        let config = Config::from_source(&Source::of(&[])).expect("the defaults are valid");
+        assert_eq!(config.bus, BusKind::Memory);
+        assert!(config.http.addr.ip().is_loopback());
+        assert!(matches!(config.store, StoreConfig::Sqlite(_)));
+    }
+
+    #[test]
+    fn every_bad_setting_is_named_at_once() {
+        let source = Source::of(&[
+            ("MESSAGE_BUS", "nats"),
+            ("DATABASE_URL", "mysql://x"),
+            ("HTTP_ADDR", "0.0.0.0:80"),
+            ("RING_SIZE", "many"),
+            ("NATS_REPLICAS", "9"),
+        ]);
+        let errors = Config::from_source(&source).expect_err("five are wrong").join("\n");
+        for name in ["DATABASE_URL", "MESSAGE_BUS=nats", "ALLOW_ANONYMOUS", "RING_SIZE", "replicas"]
+        {
+            assert!(errors.contains(name), "{name} is missing in:\n{errors}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let source = Source::of(&[
+            ("DATABASE_URL", "postgres://u:hunter2@h/d"),
+            ("NATS_PASSWORD", "hunter2"),
+        ]);
+        let config = Config::from_source(&source).expect("valid");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,236 @@
+//! Holds the bus against the store; the gate before publishing.
+//!
+//! Invariant: no sequence that the store has is given to other content. While
+//! that is in doubt (at start, after every reconnect, after an ack at or below
+//! the known mark) nothing is published.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::bus::nats::NatsBus;
+use crate::bus::{Bus, BusError};
+use crate::committed::Committed;
+use crate::limits::{DRAIN_WAIT, FAULT_PAUSE, LEASE};
+use crate::message::{Record, decode};
+use crate::store::{Batch, BusKind, Lease, LogState, Store, StoreError, write_all};
+
+/// Whether publishing is allowed. Cheap to clone, shared by all who ask.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    closed: watch::Sender<Option<String>>,
+    doubted: Notify,
+}
+
+impl Gate {
+    /// A gate that is closed for `reason` until it is opened.
+    #[must_use]
+    pub fn closed(reason: &str) -> Self {
+        Self(Arc::new(Inner {
+            closed: watch::Sender::new(Some(reason.to_owned())),
+            doubted: Notify::new(),
+        }))
+    }
+
+    /// A gate of a log that cannot part from its store: the memory bus's.
+    #[must_use]
+    pub fn open() -> Self {
+        let gate = Self::closed("");
+        gate.0.closed.send_replace(None);
+        gate
+    }
+
+    /// `Err` with the reason while publishing must wait.
+    ///
+    /// # Errors
+    /// The reason, in words for an operator.
+    pub fn check(&self) -> Result<(), String> {
+        match &*self.0.closed.borrow() {
+            Some(reason) => Err(reason.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes the gate and asks for a new check.
+    pub fn doubt(&self) {
+        self.close("the log's continuity is being checked");
+        self.0.doubted.notify_one();
+    }
+
+    fn close(&self, reason: &str) {
+        self.0.closed.send_replace(Some(reason.to_owned()));
+    }
+}
+
+/// Checks the stream against the store and opens or closes the gate.
+pub struct Continuity {
+    /// The stream.
+    pub bus: Arc<NatsBus>,
+    /// What was committed of it.
+    pub store: Arc<dyn Store>,
+    /// What this process knows to be committed.
+    pub committed: Arc<Committed>,
+    /// Opened by a check that found nothing wrong.
+    pub gate: Gate,
+    /// This process, as the owner of the store's lease.
+    pub owner: Uuid,
+}
+
+/// Why a check did not open the gate.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The bus cannot be asked; asked again.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The store cannot be asked; asked again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another server mends the stream; asked again.
+    #[error("another server is bringing the stream up to the store")]
+    Busy,
+    /// The stream and the store disagree about a committed sequence.
+    #[error(
+        "the stream holds other content than the store at sequence {0}: publishing is stopped. \
+         Restore the stream that the store was filled from, or start a new stream (NATS_STREAM_NAME)"
+    )]
+    OtherContent(u64),
+}
+
+impl Continuity {
+    /// Checks whenever the gate is doubted or the connection to
+    /// NATS     was made anew, until cancelled. The first check is the caller's.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut reconnects = self.bus.reconnects();
+        let watch = async {
+            loop {
+                tokio::select! {
+                    () = self.gate.0.doubted.notified() => {}
+                    changed = reconnects.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        self.gate.close("the log's continuity is being checked");
+                    }
+                }
+                self.check_until_settled().await;
+            }
+        };
+        cancel.run_until_cancelled(watch).await;
+    }
+
+    /// Checks until the gate is open or a person must mend the stream.
+    pub async fn check_until_settled(&self) {
+        let mut told = String::new();
+        loop {
+            let error = match self.check().await {
+                Ok(()) => {
+                    tracing::info!("the stream continues the store: publishing is open");
+                    self.gate.0.closed.send_replace(None);
+                    return;
+                }
+                Err(error) => error,
+            };
+            let reason = error.to_string();
+            if reason != told {
+                tracing::warn!(%error, "publishing waits for the continuity check");
+                self.gate.close(&reason);
+                told = reason;
+            }
+            tokio::time::sleep(FAULT_PAUSE).await;
+        }
+    }
+
+    async fn check(&self) -> Result<(), CheckError> {
+        let identity = self.bus.identity().await?;
+        let state = match self.store.log_state().await {
+            Ok(state) => state,
+            // A running server goes on while the store is away, on what it knows.
+            Err(_)
+                if self.committed.through() > 0
+                    && identity.bounds.last >= self.committed.through() =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.committed.raise(state.committed_through);
+        if state.bus == Some(BusKind::Memory) || identity.bounds.last < state.committed_through {
+            self.bring_up(&state).await?;
+        } else {
+            self.compare(state.committed_through).await?;
+        }
+        if state.bus != Some(BusKind::Nats) || state.stream_epoch != identity.epoch {
+            let lease =
+                self.store.claim(self.owner, LEASE, false).await?.ok_or(CheckError::Busy)?;
+            self.store.set_log(&lease, BusKind::Nats, identity.epoch).await?;
+        }
+        Ok(())
+    }
+
+    /// Holds the content at the store's highest sequence against the stream's.
+    async fn compare(&self, committed: u64) -> Result<(), CheckError> {
+        let (Some(raw), Some(row)) =
+            (self.bus.get(committed).await?, self.store.original(committed).await?)
+        else {
+            return Ok(());
+        };
+        let same = match &row.foreign {
+            Some((payload, _)) => raw.payload == *payload,
+            None => raw.payload == row.stored.body,
+        };
+        if same { Ok(()) } else { Err(CheckError::OtherContent(committed)) }
+    }
+
+    /// Brings a stream that is behind the store (another bus went on, or the
+    /// stream lost its tail) to where its next sequence is new. What only the
+    /// stream holds is stored first, under new sequences and the same ids.
+    async fn bring_up(&self, state: &LogState) -> Result<(), CheckError> {
+        let claimed = self.store.claim(self.owner, LEASE, false).await?;
+        let mut lease = claimed.ok_or(CheckError::Busy)?;
+        if state.bus == Some(BusKind::Memory) {
+            self.keep_stranded(&mut lease).await?;
+        }
+        let next = lease.committed_through + 1;
+        if self.bus.identity().await?.bounds.last < next {
+            tracing::info!(next, "moving the stream's sequence on to where the store is");
+            self.bus.purge_to(next, true).await?;
+        }
+        self.committed.raise(lease.committed_through);
+        Ok(())
+    }
+
+    /// Stores what the stream took and the store lacks: left behind by
+    /// `--abandon-tail`, or published while the log was on the memory bus.
+    async fn keep_stranded(&self, lease: &mut Lease) -> Result<(), CheckError> {
+        let bounds = self.bus.identity().await?.bounds;
+        let mut reader = self.bus.reader(bounds.first).await?;
+        let mut next = bounds.first;
+        while next <= bounds.last {
+            let Ok(entries) = tokio::time::timeout(DRAIN_WAIT, reader.next()).await else { break };
+            let entries = entries?;
+            next = entries.last().map_or(next, |raw| raw.seq) + 1;
+            let found: Vec<Record> =
+                entries.into_iter().map(|raw| decode(raw, self.bus.log_name())).collect();
+            let ids: Vec<Uuid> = found.iter().map(|record| record.id).collect();
+            let known = self.store.find(&ids).await?;
+            let mut batch = Batch::after(lease.committed_through);
+            for record in found.into_iter().filter(|record| !known.contains_key(&record.id)) {
+                batch.append(record);
+            }
+            if !batch.records.is_empty() {
+                tracing::info!(
+                    messages = batch.records.len(),
+                    "storing again what was stranded in the stream"
+                );
+                write_all(&*self.store, lease, &batch).await?;
+                lease.committed_through = batch.through();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! The console: the files of `frontend-stub/`, embedded into the binary.
+//!
+//! Invariant: a page of ours runs scripts of ours alone, talks to us alone, and
+//! is framed by nobody (the policy below), whatever a message's text holds.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use axum::Router;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::Shared;
+
+/// One embedded file.
+struct File {
+    path: &'static str,
+    media_type: &'static str,
+    bytes: &'static [u8],
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+macro_rules! files {
+    ($($path:literal, $file:literal, $type:expr;)*) => {
+        &[$(File {
+            path: $path,
+            media_type: $type,
+            bytes: include_bytes!(concat!("../../frontend-stub/", $file)),
+        }),*]
+    };
+}
+
+macro_rules! scripts {
+    ($($name:literal)*) => {
+        &[$(File {
+            path: concat!("/js/", $name, ".js"),
+            media_type: SCRIPT,
+            bytes: include_bytes!(concat!("../../frontend-stub/js/", $name, ".js")),
+        }),*]
+    };
+}
+
+const PAGES: &[File] = files! {
+    "/", "index.html", HTML;
+    "/style.css", "style.css", CSS;
+    "/favicon.svg", "favicon.svg", SVG;
+};
+
+const SCRIPTS: &[File] = scripts! {
+    "api" "app" "backlog" "compose" "detail" "dom" "empty" "feed" "filters" "format" "head"
+    "indicator" "keys" "older" "permalink" "poll" "problem" "query" "rail" "rate" "replay" "row"
+    "selection" "stream" "strip" "tail" "toolbar"
+};
+
+/// A route for each file.
+pub(super) fn routes() -> Router<Shared> {
+    PAGES.iter().chain(SCRIPTS).fold(Router::new(), |router, file| {
+        router.route(file.path, get(move |headers: HeaderMap| async move { serve(file, &headers) }))
+    })
+}
+
+/// The file, or 304 for a browser that has it: names carry no version, so an
+/// upgraded server must be asked again each time.
+fn serve(file: &'static File, headers: &HeaderMap) -> Response {
+    let mut hasher = DefaultHasher::new();
+    file.bytes.hash(&mut hasher);
+    let tag = format!("\"{:016x}\"", hasher.finish());
+    let known =
+        headers.get(header::IF_NONE_MATCH).is_some_and(|held| held.as_bytes() == tag.as_bytes());
+    let mut response =
+        if known { StatusCode::NOT_MODIFIED.into_response() } else { file.bytes.into_response() };
+    let fixed = [
+        (header::CONTENT_TYPE, file.media_type),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in fixed {
+        set(&mut response, name, HeaderValue::from_static(value));
+    }
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        set(&mut response, header::ETAG, tag);
+    }
+    response
+}
+
+fn set(response: &mut Response, name: HeaderName, value: HeaderValue) {
+    response.headers_mut().insert(name, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_console_is_embedded() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/frontend-stub");
+        let count = |path: &str| {
+            let entries = std::fs::read_dir(path).expect("the folder is there");
+            entries.filter(|e| e.as_ref().is_ok_and(|e| e.path().is_file())).count()
+        };
+        assert_eq!(count(folder), PAGES.len());
+        assert_eq!(count(&format!("{folder}/js")), SCRIPTS.len());
+    }
+}

@@ -1,0 +1,163 @@
+//! The accept loop.
+//!
+//! Invariants: open connections are bounded, a client that sends its head too
+//! slowly is dropped, and every connection is a tracked task that ends when the
+//! server drains. (axum's own loop bounds neither time nor number.)
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_service::Service as _;
+
+use crate::limits::{FAULT_PAUSE, HEAD_BYTES, HEADER_TIMEOUT, SEND_BUFFER, TCP_USER_TIMEOUT};
+
+/// A bound socket and what it serves: first a "starting" answer, later the app.
+pub struct Listener {
+    socket: TcpListener,
+    connections: Arc<Semaphore>,
+    starting: Router,
+    app: Arc<OnceLock<Router>>,
+}
+
+/// Where the app is put once it can serve.
+#[derive(Clone)]
+pub struct Stage(Arc<OnceLock<Router>>);
+
+impl Stage {
+    /// Serves the app from now on, on open connections too.
+    pub fn open(&self, app: Router) {
+        let _ = self.0.set(app);
+    }
+}
+
+/// The one line on standard output that says where the server listens.
+pub fn announce(addr: SocketAddr) {
+    use std::io::Write as _;
+    let mut out = io::stdout().lock();
+    // Nobody may be reading; the log says it too.
+    let _ = writeln!(out, "agentbus listening on http://{addr}").and_then(|()| out.flush());
+}
+
+impl Listener {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// The system's, for instance when the address is in use.
+    pub async fn bind(
+        addr: SocketAddr,
+        max_connections: usize,
+        starting: Router,
+    ) -> io::Result<Self> {
+        let socket = TcpListener::bind(addr).await?;
+        Ok(Self {
+            socket,
+            connections: Arc::new(Semaphore::new(max_connections)),
+            starting,
+            app: Arc::default(),
+        })
+    }
+
+    /// The address bound, with the port that was free.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Where to put the app.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        Stage(Arc::clone(&self.app))
+    }
+
+    /// Accepts until cancelled, then returns when every connection has ended.
+    pub async fn run(self, draining: CancellationToken) {
+        let tracker = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = draining.cancelled() => break,
+                accepted = self.accept() => accepted,
+            };
+            let Some((stream, permit)) = accepted else { continue };
+            let connection =
+                serve(stream, self.app.clone(), self.starting.clone(), draining.clone());
+            tracker.spawn(async move {
+                connection.await;
+                drop(permit);
+            });
+        }
+        drop(self.socket);
+        tracker.close();
+        tracker.wait().await;
+    }
+
+    /// One connection, once there is a place for it. Others wait in the backlog.
+    async fn accept(&self) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.connections).acquire_owned().await.ok()?;
+        match self.socket.accept().await {
+            Ok((stream, _)) => {
+                tune(&stream);
+                Some((stream, permit))
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: they come back.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(FAULT_PAUSE).await;
+                None
+            }
+        }
+    }
+}
+
+/// Small writes at once; half-open peers noticed; unread output bounded.
+fn tune(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    let _ = stream.set_nodelay(true);
+    let _ = socket.set_send_buffer_size(SEND_BUFFER);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
+    let keepalive = socket2::TcpKeepalive::new().with_time(TCP_USER_TIMEOUT);
+    let _ = socket.set_tcp_keepalive(&keepalive.with_interval(Duration::from_secs(10)));
+}
+
+async fn serve(
+    stream: TcpStream,
+    app: Arc<OnceLock<Router>>,
+    starting: Router,
+    draining: CancellationToken,
+) {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut router = app.get().unwrap_or(&starting).clone();
+        router.call(request.map(Body::new))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = draining.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%error, "a connection broke off");
+    }
+}

@@ -1,0 +1,113 @@
+//! `POST /v1/messages`: one message in.
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Shared;
+use super::body::{media_type, read, unsupported};
+use super::params;
+use super::problem::Problem;
+use crate::ingest::Receipt;
+use crate::limits::MAX_IDEMPOTENCY_KEY;
+use crate::message::{Draft, FieldError, ParameterError, Principal, format_micros, idempotency_id};
+
+/// The answer to one accepted message.
+#[derive(Serialize)]
+pub(super) struct Answer {
+    seq: u64,
+    id: Uuid,
+    subject: String,
+    created_at: String,
+    duplicate: bool,
+    durability: &'static str,
+}
+
+/// `stored` or `committed` (contract, section 3, Acks).
+pub(super) fn durability(receipt: &Receipt) -> &'static str {
+    if receipt.committed { "committed" } else { "stored" }
+}
+
+/// Takes one message in.
+pub(super) async fn create(
+    State(api): State<Shared>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if media_type(&headers).as_deref() != Some("application/json") {
+        return Err(unsupported("application/json"));
+    }
+    let level = params::post(query.as_deref())?;
+    let key = idempotency_key(&headers)?;
+    let bytes = read(&api.bodies, &headers, body).await?;
+    let draft = identified(Draft::parse(&bytes)?, key)?;
+    let mut answers = api.ingest.publish(&Principal::Anonymous, &[draft], level).await;
+    let receipt = answers.pop().ok_or_else(|| Problem::overloaded("the server is stopping"))??;
+    api.broadcaster.acknowledged(receipt.seq);
+    Ok(respond(&receipt))
+}
+
+/// The `Idempotency-Key`, if there is one.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let refuse = |detail: &str| {
+        let parameter = "Idempotency-Key".to_owned();
+        Err(Problem::parameters(vec![ParameterError { parameter, detail: detail.to_owned() }]))
+    };
+    if headers.get_all("idempotency-key").iter().count() > 1 {
+        return refuse("must stand once only");
+    }
+    match value.to_str() {
+        Ok(key) if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) => Ok(Some(key)),
+        _ => refuse("must be 1 to 255 visible ASCII characters"),
+    }
+}
+
+/// The draft under the id that its key gives.
+fn identified(draft: Draft, key: Option<&str>) -> Result<Draft, Problem> {
+    match key {
+        None => Ok(draft),
+        Some(_) if draft.id().is_some() => Err(Problem::fields(vec![FieldError {
+            pointer: "/id".to_owned(),
+            detail: "stands beside an Idempotency-Key: send one of the two".to_owned(),
+        }])),
+        Some(key) => {
+            let id = idempotency_id(draft.sender_id(), key);
+            Ok(draft.with_id(id))
+        }
+    }
+}
+
+fn respond(receipt: &Receipt) -> Response {
+    let status = if receipt.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    let answer = Answer {
+        seq: receipt.seq,
+        id: receipt.id,
+        subject: receipt.subject.to_string(),
+        created_at: format_micros(receipt.created_at),
+        duplicate: receipt.duplicate,
+        durability: durability(receipt),
+    };
+    let mut response = (status, axum_json(&answer)).into_response();
+    if let Ok(location) = HeaderValue::try_from(format!("/v1/messages/{}", receipt.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// A value as a JSON response.
+pub(super) fn axum_json<T: Serialize>(value: &T) -> Response {
+    json_bytes(serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// Bytes that are JSON already.
+pub(super) fn json_bytes(bytes: Vec<u8>) -> Response {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, JSON)], bytes).into_response()
+}

@@ -1,0 +1,134 @@
+//! The HTTP API: routes in one place, one file a resource.
+//!
+//! Invariant: a handler extracts, makes one domain call and answers; it holds
+//! no SQL and no NATS. Every error is a [`problem::Problem`].
+
+mod batch;
+mod body;
+mod console;
+mod guard;
+mod health;
+mod history;
+mod listener;
+mod messages;
+mod params;
+mod problem;
+mod stats;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::broadcast::Broadcaster;
+use crate::bus::Bus;
+use crate::committed::Committed;
+use crate::config::HttpConfig;
+use crate::ingest::Ingest;
+use crate::limits::MAX_REQUESTS;
+use crate::store::Store;
+pub use body::BodyBudget;
+pub use listener::{Listener, Stage, announce};
+use problem::Problem;
+
+/// What the handlers work with. Cheap to clone.
+pub type Shared = Arc<Api>;
+
+/// The domain behind the routes.
+pub struct Api {
+    /// Takes messages in.
+    pub ingest: Ingest,
+    /// Serves streams.
+    pub broadcaster: Arc<Broadcaster>,
+    /// The log.
+    pub bus: Arc<dyn Bus>,
+    /// History.
+    pub store: Arc<dyn Store>,
+    /// The watermark.
+    pub committed: Arc<Committed>,
+    /// Renders the metrics.
+    pub metrics: PrometheusHandle,
+    /// Cancelled when the server begins to drain.
+    pub draining: CancellationToken,
+    /// How long draining may take: streams end spread over it.
+    pub drain: Duration,
+    /// When the process began to serve.
+    pub started: std::time::Instant,
+    /// Request bodies held now.
+    pub bodies: BodyBudget,
+    /// Requests at work now.
+    pub requests: Semaphore,
+}
+
+impl Api {
+    /// No request body held yet.
+    #[must_use]
+    pub fn body_budget() -> BodyBudget {
+        BodyBudget::default()
+    }
+
+    /// The places for requests at work.
+    #[must_use]
+    pub fn request_slots() -> Semaphore {
+        Semaphore::new(MAX_REQUESTS)
+    }
+}
+
+/// The routes, with the rules that hold for all of them around.
+pub fn router(api: Shared, config: &HttpConfig) -> Router {
+    // What is at work for a moment only, and so counted against the overload limit.
+    let requests = Router::new()
+        .route("/v1/messages", post(messages::create).get(history::page))
+        .route("/v1/messages/batch", post(batch::create))
+        .route("/v1/messages/{id}", get(history::one))
+        .route("/v1/stats", get(stats::stats))
+        .layer(from_fn_with_state(Arc::clone(&api), guard::limit_requests));
+    let app = requests
+        .route("/v1/stream", get(stream::open))
+        .route("/v1/status", get(health::status))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(stats::metrics))
+        .merge(console::routes())
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(api)
+        .layer(from_fn(guard::observe))
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(guard::panicked));
+    guard::cross_origin(app, config)
+        .layer(from_fn_with_state(Arc::new(config.hosts.clone()), guard::check_host))
+}
+
+/// What is answered before the server has its bus and its store.
+pub fn starting_router(
+    config: &HttpConfig,
+    reason: Arc<dyn Fn() -> String + Send + Sync>,
+) -> Router {
+    let not_ready = move || {
+        let reason = reason();
+        async move { Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", reason) }
+    };
+    Router::new()
+        .route("/livez", get(health::livez))
+        .fallback(not_ready)
+        .layer(from_fn_with_state(Arc::new(config.hosts.clone()), guard::check_host))
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{method} is no method of {}", uri.path()),
+    )
+}

@@ -1,0 +1,237 @@
+//! Query strings into questions; every fault named at once.
+
+use crate::broadcast::Start;
+use crate::ingest::AckLevel;
+use crate::limits::{DEFAULT_PAGE, MAX_PAGE};
+use crate::message::{Filter, ParameterError, Query, Token, parse_rfc3339};
+
+use super::problem::Problem;
+
+/// The largest sequence that every client can count to (contract, section 1).
+const MAX_SEQ: u64 = 1 << 53;
+
+/// A parameter's fault while a query is read.
+type Fault = Result<(), String>;
+
+/// Gives each parameter to `take`; what it does not know is refused by name.
+fn each(
+    query: Option<&str>,
+    mut take: impl FnMut(&str, &str) -> Option<Fault>,
+) -> Result<(), Problem> {
+    let mut errors = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        let detail = match take(&name, &value) {
+            Some(Ok(())) => continue,
+            Some(Err(detail)) => detail,
+            None => "is no parameter of this route".to_owned(),
+        };
+        errors.push(ParameterError { parameter: name.into_owned(), detail });
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Problem::parameters(errors)) }
+}
+
+fn offer(filter: &mut Filter, name: &str, value: &str) -> Option<Fault> {
+    filter.offer(name, value).map(|taken| taken.map_err(str::to_owned))
+}
+
+fn sequence(value: &str) -> Result<u64, String> {
+    value
+        .parse()
+        .ok()
+        .filter(|seq| *seq <= MAX_SEQ && value.bytes().all(|b| b.is_ascii_digit()))
+        .ok_or_else(|| "must be a sequence: a whole number from 0 to 2^53".to_owned())
+}
+
+/// Sets a value that may stand once only.
+fn once<T>(slot: &mut Option<T>, value: Result<T, String>) -> Fault {
+    if slot.is_some() {
+        return Err("must stand once only".to_owned());
+    }
+    *slot = Some(value?);
+    Ok(())
+}
+
+/// The parameters of a POST.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn post(query: Option<&str>) -> Result<AckLevel, Problem> {
+    let mut level = None;
+    each(query, |name, value| match name {
+        "ack" => Some(once(
+            &mut level,
+            match value {
+                "stored" => Ok(AckLevel::Stored),
+                "committed" => Ok(AckLevel::Committed),
+                _ => Err("must be stored or committed".to_owned()),
+            },
+        )),
+        _ => None,
+    })?;
+    Ok(level.unwrap_or_default())
+}
+
+/// The parameters of a page of history.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn history(query: Option<&str>) -> Result<Query, Problem> {
+    let mut filter = Filter::default();
+    let (mut after, mut before, mut since, mut until) = (None, None, None, None);
+    let (mut between, mut limit, mut descending) = (None, None, None);
+    let time = |value: &str| parse_rfc3339(value).map_err(str::to_owned);
+    each(query, |name, value| {
+        Some(match name {
+            "after" => once(&mut after, sequence(value)),
+            "before" => once(&mut before, sequence(value)),
+            "since" => once(&mut since, time(value)),
+            "until" => once(&mut until, time(value)),
+            "between" => once(&mut between, pair(value)),
+            "limit" => once(&mut limit, page_limit(value)),
+            "order" => once(
+                &mut descending,
+                match value {
+                    "asc" => Ok(false),
+                    "desc" => Ok(true),
+                    _ => Err("must be asc or desc".to_owned()),
+                },
+            ),
+            _ => return offer(&mut filter, name, value),
+        })
+    })?;
+    Ok(Query {
+        filter: filter.normalised(),
+        after,
+        before,
+        since,
+        until,
+        between,
+        limit: limit.unwrap_or(DEFAULT_PAGE),
+        descending: descending.unwrap_or(false),
+    })
+}
+
+fn page_limit(value: &str) -> Result<usize, String> {
+    value
+        .parse()
+        .ok()
+        .filter(|limit| (1..=MAX_PAGE).contains(limit))
+        .ok_or_else(|| format!("must be a whole number from 1 to {MAX_PAGE}"))
+}
+
+fn pair(value: &str) -> Result<(Token, Token), String> {
+    let agents = value.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    agents.ok_or_else(|| "must be two agents, as in between=a,b".to_owned())
+}
+
+/// The parameters of a stream. `last_event_id` is the header's value.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn stream(
+    query: Option<&str>,
+    last_event_id: Option<&str>,
+) -> Result<(Filter, Start), Problem> {
+    let mut filter = Filter::default();
+    let (mut from, mut resumed) = (None, None);
+    each(query, |name, value| {
+        Some(match name {
+            "from" => once(
+                &mut from,
+                match value {
+                    "now" => Ok(Start::Now),
+                    "start" => Ok(Start::First),
+                    _ => sequence(value)
+                        .map(Start::From)
+                        .map_err(|_| "must be start, now or a sequence".to_owned()),
+                },
+            ),
+            "last_event_id" | "lastEventId" => once(&mut resumed, sequence(value)),
+            _ => return offer(&mut filter, name, value),
+        })
+    })?;
+    if let Some(header) = last_event_id.filter(|value| !value.is_empty()) {
+        let seen = sequence(header).map_err(|detail| {
+            let parameter = "Last-Event-ID".to_owned();
+            Problem::parameters(vec![ParameterError { parameter, detail }])
+        })?;
+        resumed = Some(seen);
+    }
+    let start = resumed.map(Start::After).or(from).unwrap_or(Start::Now);
+    Ok((filter, start))
+}
+
+/// The parameters of the counters.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn stats(query: Option<&str>) -> Result<Option<Token>, Problem> {
+    let mut task = None;
+    each(query, |name, value| match name {
+        "task" => Some(once(&mut task, value.parse().map_err(str::to_owned))),
+        _ => None,
+    })?;
+    Ok(task)
+}
+
+/// The parameters of the readiness check: whether to tell each part.
+///
+/// # Errors
+/// 422 naming each that is unknown.
+pub fn verbose(query: Option<&str>) -> Result<bool, Problem> {
+    let mut verbose = false;
+    each(query, |name, value| match (name, value) {
+        ("verbose", "" | "true" | "1") => {
+            verbose = true;
+            Some(Ok(()))
+        }
+        ("verbose", "false" | "0") => Some(Ok(())),
+        ("verbose", _) => Some(Err("must be true or false".to_owned())),
+        _ => None,
+    })?;
+    Ok(verbose)
+}
+
+/// Refuses every parameter of a route that has none.
+///
+/// # Errors
+/// 422 naming each.
+pub fn none(query: Option<&str>) -> Result<(), Problem> {
+    each(query, |_, _| None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_header_wins_over_every_parameter() {
+        let start = |query, header| stream(Some(query), header).map(|(_, start)| start).ok();
+        assert_eq!(start("from=5&last_event_id=7", Some("9")), Some(Start::After(9)));
+        assert_eq!(start("from=5&lastEventId=7", None), Some(Start::After(7)));
+        assert_eq!(start("from=start", Some("")), Some(Start::First));
+        assert_eq!(start("", None), Some(Start::Now));
+        assert_eq!(start("from=-1", None), None);
+        assert_eq!(start("from=+1", None), None);
+        assert_eq!(start("from=9007199254740993", None), None);
+        assert_eq!(start("", Some("abc")), None);
+    }
+
+    #[test]
+    fn faults_are_named_together() {
+        let problem =
+            history(Some("limit=0&colour=red&since=soon&between=a&kind=x&after=1&after=2"));
+        let text = serde_json::to_string(&problem.expect_err("six faults")).expect("JSON");
+        for name in ["limit", "colour", "since", "between", "kind", "after"] {
+            assert!(text.contains(&format!("\"parameter\":\"{name}\"")), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_string_panics(query in ".{0,60}") {
+            let _ = (history(Some(&query)), stream(Some(&query), Some(&query)), post(Some(&query)));
+        }
+    }
+}

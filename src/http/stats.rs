@@ -1,0 +1,104 @@
+//! Counters: `GET /v1/stats` for people, `GET /metrics` for Prometheus.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::messages::axum_json;
+use super::problem::Problem;
+use super::{Shared, params};
+
+#[derive(Serialize)]
+struct Stats {
+    counts: Counts,
+    log: Log,
+    projector: Projector,
+    streams_open: usize,
+    filter_groups: usize,
+    queue: Queue,
+    pool: Pool,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    by_kind: BTreeMap<String, u64>,
+    by_type: BTreeMap<String, u64>,
+    by_sender: BTreeMap<String, u64>,
+}
+
+/// Sequences that are kept, in the bus or the store.
+#[derive(Serialize)]
+struct Log {
+    first: Option<u64>,
+    last: u64,
+}
+
+#[derive(Serialize)]
+struct Projector {
+    committed_through: u64,
+    /// Messages in the log and not yet in the store.
+    lag: u64,
+}
+
+/// Jobs of the work queues.
+#[derive(Default, Serialize)]
+struct Queue {
+    total_enqueued: u64,
+    total_dequeued: u64,
+    current_size: u64,
+}
+
+/// Work of the processor; the duration in seconds.
+#[derive(Default, Serialize)]
+struct Pool {
+    processed_count: u64,
+    error_count: u64,
+    total_duration: f64,
+}
+
+/// Counts kept by the projector, and how far each part is.
+pub(super) async fn stats(
+    State(api): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let task = params::stats(query.as_deref())?;
+    let state = api.store.log_state().await?;
+    let counts = api.store.counts(task.as_ref()).await?;
+    api.committed.raise(state.committed_through);
+    let bounds = api.bus.identity().await.ok().map(|identity| identity.bounds);
+    let last = bounds.map_or(0, |bounds| bounds.last).max(state.committed_through);
+    let in_bus = bounds.filter(|bounds| bounds.first <= bounds.last).map(|bounds| bounds.first);
+    Ok(axum_json(&Stats {
+        counts: Counts {
+            by_kind: counts.by_kind,
+            by_type: counts.by_type,
+            by_sender: counts.by_sender,
+        },
+        log: Log { first: state.first_seq.into_iter().chain(in_bus).min(), last },
+        projector: Projector {
+            committed_through: state.committed_through,
+            lag: last - state.committed_through,
+        },
+        streams_open: api.broadcaster.open_streams(),
+        filter_groups: api.broadcaster.filter_groups(),
+        queue: Queue::default(),
+        pool: Pool::default(),
+    }))
+}
+
+/// Prometheus text format 0.0.4.
+pub(super) async fn metrics(State(api): State<Shared>) -> Response {
+    const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let head = api.broadcaster.head().unwrap_or(0);
+    let through = api.committed.through();
+    metrics::gauge!("agentbus_streams_open").set(api.broadcaster.open_streams() as f64);
+    metrics::gauge!("agentbus_filter_groups").set(api.broadcaster.filter_groups() as f64);
+    metrics::gauge!("agentbus_committed_through").set(through as f64);
+    metrics::gauge!("agentbus_projector_lag").set(head.saturating_sub(through) as f64);
+    metrics::gauge!("agentbus_bus_up").set(f64::from(u8::from(api.bus.health().is_ok())));
+    api.metrics.run_upkeep();
+    ([(header::CONTENT_TYPE, TEXT)], api.metrics.render()).into_response()
+}

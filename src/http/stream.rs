@@ -1,0 +1,69 @@
+//! `GET /v1/stream`: Server-Sent Events (contract, section 4).
+//!
+//! Invariant: the connection is the only queue. A client that does not read is
+//! not polled, so it costs no memory and is skipped nothing.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+
+use super::problem::Problem;
+use super::{Api, Shared, params};
+use crate::broadcast::Subscription;
+use crate::message::Principal;
+
+/// Opens a stream.
+pub(super) async fn open(
+    State(api): State<Shared>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if api.draining.is_cancelled() {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining",
+            "the server is stopping; come back to another one",
+        ));
+    }
+    let resumed = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
+    let (filter, start) = params::stream(query.as_deref(), resumed)?;
+    let subscription =
+        Subscription::new(Arc::clone(&api.broadcaster), &Principal::Anonymous, filter, start);
+    Ok(respond(Body::from_stream(events(api, subscription))))
+}
+
+fn respond(body: Body) -> Response {
+    const HEADERS: [(header::HeaderName, HeaderValue); 3] = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (HEADERS, body).into_response()
+}
+
+/// The subscription's bytes until the client leaves or the server drains.
+fn events(
+    api: Arc<Api>,
+    subscription: Subscription,
+) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
+    let end = Box::pin(end_of_stream(Arc::clone(&api)));
+    futures_util::stream::unfold((subscription, end), |(mut subscription, mut end)| async {
+        tokio::select! {
+            biased;
+            () = &mut end => None,
+            bytes = subscription.next() => Some((Ok(bytes), (subscription, end))),
+        }
+    })
+}
+
+/// Returns at a random point of the first half of the drain window, so that
+/// clients do not come back all at once.
+async fn end_of_stream(api: Arc<Api>) {
+    api.draining.cancelled().await;
+    tokio::time::sleep(api.drain.mul_f64(fastrand::f64() / 2.0)).await;
+}

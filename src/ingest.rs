@@ -1,0 +1,292 @@
+//! Validate → publish → ack.
+//!
+//! Invariants: an answer of success means the message is in the log at that
+//! sequence; ingest never writes the store. A repeated id with the same body
+//! answers the first sequence, with another body it is a conflict, inside the
+//! bus's own window always and beyond it as long as the store can be asked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::bus::{Ack, Bus, PublishError};
+use crate::clock::Clock;
+use crate::committed::Committed;
+use crate::continuity::Gate;
+use crate::limits::{COMMITTED_WAIT, HEADER_BYTES, MAX_MESSAGE_BYTES, STORE_BEHIND_SHARE};
+use crate::message::{
+    Draft, Outgoing, Principal, Subject, decode, parse_rfc3339, same_but_for_created_at,
+};
+use crate::store::{Store, Stored};
+
+/// How durable a message must be before it is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AckLevel {
+    /// The bus has it.
+    #[default]
+    Stored,
+    /// The store has it too, or 5 s have passed.
+    Committed,
+}
+
+/// The answer to an accepted message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its sequence; the first one's, for a duplicate.
+    pub seq: u64,
+    /// Its id.
+    pub id: Uuid,
+    /// Its subject.
+    pub subject: Subject,
+    /// When it (or, for a duplicate, the first) was made.
+    pub created_at: DateTime<Utc>,
+    /// Whether it was there already.
+    pub duplicate: bool,
+    /// Whether the store has it too, fsynced.
+    pub committed: bool,
+}
+
+/// Why a message was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IngestError {
+    /// Encoded, it is larger than a message may be.
+    #[error(
+        "the encoded message has {bytes} bytes; at most {MAX_MESSAGE_BYTES} fit, headers included"
+    )]
+    TooLarge {
+        /// Body and headers.
+        bytes: usize,
+    },
+    /// The id stands for another body.
+    #[error("id {id} was used for another message, at sequence {seq}")]
+    Conflict {
+        /// The id.
+        id: Uuid,
+        /// Where the other message stands.
+        seq: u64,
+    },
+    /// The bus did not take it.
+    #[error("{source}")]
+    Bus {
+        /// The id to retry under.
+        id: Uuid,
+        /// Whether it may be in the log all the same.
+        source: PublishError,
+    },
+    /// The store is so far behind that the stream could drop what it lacks.
+    #[error("the store is too far behind the stream; publishing waits for it")]
+    StoreBehind {
+        /// The id to retry under.
+        id: Uuid,
+    },
+}
+
+/// Takes messages in.
+pub struct Ingest {
+    /// The log.
+    pub bus: Arc<dyn Bus>,
+    /// Asked for repeated ids, never written.
+    pub store: Arc<dyn Store>,
+    /// What the store has.
+    pub committed: Arc<Committed>,
+    /// Closed while the log's continuity is in doubt.
+    pub gate: Gate,
+    /// For `created_at`.
+    pub clock: Clock,
+}
+
+impl Ingest {
+    /// Publishes drafts in order; one answer each, in the same order.
+    pub async fn publish(
+        &self,
+        _principal: &Principal,
+        drafts: &[Draft],
+        level: AckLevel,
+    ) -> Vec<Result<Receipt, IngestError>> {
+        let messages: Vec<Outgoing> = drafts.iter().map(|draft| self.encode(draft)).collect();
+        let mut answers: Vec<Option<Result<Receipt, IngestError>>> =
+            messages.iter().map(|m| refuse_large(m).map(Err)).collect();
+        self.answer_known(&messages, &mut answers).await;
+        self.send(&messages, &mut answers).await;
+        let mut answers: Vec<_> = answers.into_iter().flatten().collect();
+        self.settle(&mut answers, level).await;
+        answers
+    }
+
+    fn encode(&self, draft: &Draft) -> Outgoing {
+        Outgoing::encode(draft, Uuid::now_v7(), self.clock.now())
+    }
+
+    /// Answers repeats that the bus may have forgotten, where the store knows them.
+    async fn answer_known(
+        &self,
+        messages: &[Outgoing],
+        answers: &mut [Option<Result<Receipt, IngestError>>],
+    ) {
+        if self.bus.dedup_window().is_none() {
+            return;
+        }
+        let ids: Vec<Uuid> = messages.iter().filter(|m| m.id_is_clients).map(|m| m.id).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let known: HashMap<Uuid, Stored> = match self.store.find(&ids).await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::debug!(%error, "repeats are recognised by the bus alone");
+                return;
+            }
+        };
+        for (message, answer) in messages.iter().zip(answers) {
+            if answer.is_none()
+                && let Some(first) = known.get(&message.id)
+            {
+                *answer = Some(compare(message, first.seq, &first.body, true));
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        messages: &[Outgoing],
+        answers: &mut [Option<Result<Receipt, IngestError>>],
+    ) {
+        let open: Vec<usize> = (0..messages.len()).filter(|&at| answers[at].is_none()).collect();
+        let Some(&first) = open.first() else { return };
+        if let Some(refusal) = self.refusal(messages[first].id) {
+            for at in open {
+                answers[at] = Some(Err(refusal.for_id(messages[at].id)));
+            }
+            return;
+        }
+        let known_mark = self.committed.through();
+        let acks = self.bus.publish(open.iter().map(|&at| messages[at].clone()).collect()).await;
+        for (at, ack) in open.into_iter().zip(acks) {
+            answers[at] = Some(self.receipt(&messages[at], ack, known_mark).await);
+        }
+    }
+
+    /// Why nothing can be published now.
+    fn refusal(&self, id: Uuid) -> Option<IngestError> {
+        if let Err(reason) = self.gate.check() {
+            return Some(IngestError::Bus { id, source: PublishError::NotSent(reason) });
+        }
+        (self.bus.fill_beyond(self.committed.through()) >= STORE_BEHIND_SHARE)
+            .then_some(IngestError::StoreBehind { id })
+    }
+
+    async fn receipt(
+        &self,
+        message: &Outgoing,
+        ack: Result<Ack, PublishError>,
+        known_mark: u64,
+    ) -> Result<Receipt, IngestError> {
+        let id = message.id;
+        let ack = ack.map_err(|source| IngestError::Bus { id, source })?;
+        if ack.duplicate {
+            return self.duplicate(message, ack).await;
+        }
+        if ack.seq <= known_mark {
+            // The stream gave a sequence that the store has for other content.
+            self.gate.doubt();
+            let source = PublishError::Unknown("the log went back behind the store".to_owned());
+            return Err(IngestError::Bus { id, source });
+        }
+        Ok(new_receipt(message, ack.seq, ack.committed))
+    }
+
+    /// The bus knows the id: the same message, or another one?
+    async fn duplicate(&self, message: &Outgoing, ack: Ack) -> Result<Receipt, IngestError> {
+        let id = message.id;
+        if let Ok(Some(raw)) = self.bus.get(ack.seq).await {
+            let first = decode(raw, self.bus.log_name());
+            return compare(message, ack.seq, &first.body, ack.committed);
+        }
+        match self.store.find(&[id]).await {
+            Ok(known) if known.contains_key(&id) => {
+                compare(message, known[&id].seq, &known[&id].body, true)
+            }
+            Ok(_) => {
+                let source = PublishError::Unknown(format!(
+                    "the bus knows this id at sequence {}, which nobody holds any more",
+                    ack.seq
+                ));
+                Err(IngestError::Bus { id, source })
+            }
+            Err(error) => {
+                let source = PublishError::Unknown(error.to_string());
+                Err(IngestError::Bus { id, source })
+            }
+        }
+    }
+
+    /// Says how durable the accepted ones are, after waiting if asked to.
+    async fn settle(&self, answers: &mut [Result<Receipt, IngestError>], level: AckLevel) {
+        if level == AckLevel::Committed
+            && let Some(highest) = answers.iter().flatten().map(|receipt| receipt.seq).max()
+        {
+            self.committed.reached(highest, COMMITTED_WAIT).await;
+        }
+        let through = self.committed.through();
+        for receipt in answers.iter_mut().flatten() {
+            receipt.committed |= level == AckLevel::Committed && receipt.seq <= through;
+        }
+    }
+}
+
+impl IngestError {
+    fn for_id(&self, new_id: Uuid) -> Self {
+        let mut error = self.clone();
+        match &mut error {
+            Self::Bus { id, .. } | Self::StoreBehind { id } | Self::Conflict { id, .. } => {
+                *id = new_id
+            }
+            Self::TooLarge { .. } => {}
+        }
+        error
+    }
+}
+
+fn refuse_large(message: &Outgoing) -> Option<IngestError> {
+    let bytes = message.body.len() + HEADER_BYTES;
+    (bytes > MAX_MESSAGE_BYTES).then_some(IngestError::TooLarge { bytes })
+}
+
+fn new_receipt(message: &Outgoing, seq: u64, committed: bool) -> Receipt {
+    Receipt {
+        seq,
+        id: message.id,
+        subject: message.subject.clone(),
+        created_at: message.created_at,
+        duplicate: false,
+        committed,
+    }
+}
+
+/// Holds a repeat against the first message of its id.
+fn compare(
+    message: &Outgoing,
+    seq: u64,
+    first: &[u8],
+    committed: bool,
+) -> Result<Receipt, IngestError> {
+    if !same_but_for_created_at(&message.body, first) {
+        return Err(IngestError::Conflict { id: message.id, seq });
+    }
+    Ok(Receipt {
+        duplicate: true,
+        created_at: created_at_of(first).unwrap_or(message.created_at),
+        ..new_receipt(message, seq, committed)
+    })
+}
+
+fn created_at_of(body: &[u8]) -> Option<DateTime<Utc>> {
+    #[derive(serde::Deserialize)]
+    struct Made<'a> {
+        created_at: &'a str,
+    }
+    let made: Made<'_> = serde_json::from_slice(body).ok()?;
+    parse_rfc3339(made.created_at).ok()
+}

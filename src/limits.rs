@@ -1,0 +1,243 @@
+//! Every cap of the program, with its reason.
+//!
+//! Invariant: no queue, buffer, batch, body or wait elsewhere is bounded by an
+//! unnamed number, and none is unbounded.
+
+use std::time::Duration;
+
+/// Characters of a token (contract, section 1).
+pub const MAX_TOKEN_CHARS: usize = 64;
+/// Bytes of a subject pattern: four tokens and their dots, with room for odd foreign ones.
+pub const MAX_PATTERN_BYTES: usize = 512;
+/// Depth of `metadata` (contract, section 1), so that every client's parser can follow.
+pub const MAX_METADATA_DEPTH: usize = 32;
+/// Faults named in one answer: enough to mend a body, too few to amplify one.
+pub const MAX_NAMED_ERRORS: usize = 64;
+/// Alternatives of all filters of one request together: bounds the SQL and the match.
+pub const MAX_FILTER_VALUES: usize = 128;
+
+/// Body and headers of one message, encoded: NATS's default `max_payload` less
+/// what headers and later additions need. NATS closes a connection that sends more.
+pub const MAX_MESSAGE_BYTES: usize = 1_048_576 - 4_096;
+/// Bytes that our headers take beside a body (`NATS/1.0`, `Agentbus`, `Nats-Msg-Id`,
+/// `Nats-Expected-Stream` with a stream name of 128).
+pub const HEADER_BYTES: usize = 288;
+/// A request body: eight full messages, or one whose escapes shrink when encoded.
+pub const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
+/// Messages of one batch (contract, section 3).
+pub const MAX_BATCH_MESSAGES: usize = 1_000;
+
+/// Publishes that wait for the memory bus's writer; beyond them a client is
+/// told to come again. Some 4 s of work at 1,000 commits a second.
+pub const MEMORY_QUEUE: usize = 4_096;
+/// Messages of one group commit: large enough that the fsync costs nothing a
+/// message, small enough to stay within milliseconds.
+pub const GROUP_COMMIT_MESSAGES: usize = 1_000;
+/// Bytes of one group commit.
+pub const GROUP_COMMIT_BYTES: usize = 8 * 1024 * 1024;
+/// Entries the memory bus keeps for readers that follow closely; others read the journal.
+pub const MEMORY_TAIL_ENTRIES: usize = 4_096;
+/// Bytes of those entries.
+pub const MEMORY_TAIL_BYTES: usize = 32 * 1024 * 1024;
+/// Entries that a reader takes at once.
+pub const READ_ENTRIES: usize = 500;
+/// How long a publish may take before its outcome counts as unknown. The
+/// contract promises an answer within 6 s.
+pub const PUBLISH_DEADLINE: Duration = Duration::from_millis(5_500);
+/// Pause between attempts to settle the outcome of a commit.
+pub const COMMIT_RETRY: Duration = Duration::from_millis(100);
+
+/// How long `ack=committed` waits for the store (contract, section 3).
+pub const COMMITTED_WAIT: Duration = Duration::from_secs(5);
+/// Rows of one projector write: measured to be where a larger one gains nothing.
+pub const PROJECT_ROWS: usize = 2_000;
+/// Bytes of one projector write.
+pub const PROJECT_BYTES: usize = 8 * 1024 * 1024;
+/// How long a projector's lease is good without renewal. With [`STANDBY_POLL`]
+/// it bounds a take-over to under 5 s.
+pub const LEASE: Duration = Duration::from_secs(3);
+/// How often the active projector renews its lease when it writes nothing.
+pub const LEASE_RENEW: Duration = Duration::from_secs(1);
+/// How often a standby asks for the lease and the watermark.
+pub const STANDBY_POLL: Duration = Duration::from_millis(500);
+/// How often it asks while somebody waits for `ack=committed`.
+pub const STANDBY_POLL_WAITED: Duration = Duration::from_millis(20);
+/// Pause after a fault before the projector or the broadcaster tries again.
+pub const FAULT_PAUSE: Duration = Duration::from_millis(250);
+/// Share of the stream's limits that may lie beyond the store before publishing
+/// stops, so that the stream never drops what the store lacks (contract, section 3).
+pub const STORE_BEHIND_SHARE: f64 = 0.8;
+
+/// Default of `RING_SIZE`: entries of the broadcaster's ring. At 10,000
+/// messages a second a reader may lag most of a second before it reads the store.
+pub const DEFAULT_RING_SIZE: usize = 8_192;
+/// Bytes of frames in the ring, however few entries that is.
+pub const RING_BYTES: usize = 64 * 1024 * 1024;
+/// Entries that one step of a subscriber scans while it holds the ring's lock.
+pub const SCAN_ENTRIES: usize = 256;
+/// Bytes handed to a connection at once. hyper stops polling at about 400 KiB queued.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Rows that a replay reads from the store at once.
+pub const REPLAY_ROWS: usize = 500;
+/// Holes told from one read of the store.
+pub const REPLAY_HOLES: usize = 500;
+
+/// Silence after which a stream shows a sign of life: below the time-outs of
+/// common proxies (60 s and up), above the noise of mobile networks.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Mean of the `retry:` told to browsers, in milliseconds; jittered by half.
+pub const RETRY_MILLIS: u64 = 2_000;
+
+/// Default of `MAX_CONNECTIONS`: what the usual limit of open files (and 10,000
+/// idle streams) leave room for.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 12_000;
+/// How long a client may take to send a request's head, and a connection may
+/// stay idle between requests.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request body may take in all.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long what is on the way is discarded after a 413, so that the client
+/// reads the answer instead of a reset (contract, section 3).
+pub const DISCARD_TIME: Duration = Duration::from_secs(1);
+/// Bytes of a request's head that hyper buffers at most.
+pub const HEAD_BYTES: usize = 64 * 1024;
+/// Kernel buffer of a connection's unread output: bounds what 10,000 slow readers cost.
+pub const SEND_BUFFER: usize = 64 * 1024;
+/// After this long without an acknowledgement the kernel drops a half-open connection.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default messages of a history page (contract, section 3).
+pub const DEFAULT_PAGE: usize = 100;
+/// Most messages of a history page (contract, section 3).
+pub const MAX_PAGE: usize = 1_000;
+/// Characters of an `Idempotency-Key` (contract, section 3).
+pub const MAX_IDEMPOTENCY_KEY: usize = 255;
+/// `Retry-After` of a 503, in seconds.
+pub const RETRY_AFTER_S: u64 = 1;
+/// Requests at work at once; beyond them a client is told to come again.
+pub const MAX_REQUESTS: usize = 2_048;
+/// Bytes of request bodies held at once over all requests.
+pub const MAX_BODY_BYTES_HELD: usize = 256 * 1024 * 1024;
+/// How long a look-up of an unknown id waits for the store to reach the log's end.
+pub const READ_YOUR_WRITE: Duration = Duration::from_secs(1);
+/// How long a health check waits for a part's answer.
+pub const HEALTH_WAIT: Duration = Duration::from_secs(1);
+/// Publishes to NATS that may await their acks at once: eight full batches, far below the
+/// 65,536 replies that the client's subscription holds before it drops any.
+pub const NATS_MAX_IN_FLIGHT: usize = 8_192;
+/// Publishes sent ahead of their acks within one call: one full batch of the contract, so that
+/// eight calls can be on the way and none can starve the others.
+pub const NATS_MAX_PIPELINED: usize = 1_000;
+/// Commands queued between this process and one NATS connection: no more than may be in flight.
+pub const NATS_CLIENT_QUEUE: usize = 8_192;
+/// Longest wait for one ack, the default of the NATS clients; a healthy server needs milliseconds.
+pub const NATS_ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Wait before a repeat when JetStream has no leader yet: an election takes about a second.
+pub const NATS_REPEAT_DELAY: Duration = Duration::from_millis(100);
+/// Time that acks get after a reconnect before a batch's tail is sent again: commands queued at
+/// the break go out first, and a tail sent between them would not be in input order.
+pub const NATS_RECONNECT_GRACE: Duration = Duration::from_millis(250);
+/// Longest wait for an answer of the JetStream API: longer than an election, shorter than a
+/// user's patience.
+pub const NATS_API_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for TCP, TLS and the handshake with one NATS server.
+pub const NATS_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause between pings; the client drops a peer that leaves two unanswered, so a dead one is
+/// found within 15 s (the client's own default makes it 3 min).
+pub const NATS_PING_INTERVAL: Duration = Duration::from_secs(5);
+/// First pause of the circuit breaker: about a client's shortest retry.
+pub const NATS_BREAKER_FIRST: Duration = Duration::from_millis(250);
+/// Longest pause of the circuit breaker: how long a healed bus may go unnoticed.
+pub const NATS_BREAKER_LONGEST: Duration = Duration::from_secs(4);
+/// Messages asked for by one pull: hides a round trip of 5 ms at 100,000 messages a second.
+pub const NATS_PULL_MESSAGES: usize = 500;
+/// Bytes asked for by one pull: with two of them on the way, what one reader can hold.
+pub const NATS_PULL_BYTES: usize = 4 * 1024 * 1024;
+/// How long the server keeps one pull open, the default of the NATS clients.
+pub const NATS_PULL_EXPIRES: Duration = Duration::from_secs(30);
+/// Heartbeats of an idle pull: finds a consumer that is gone, and deliveries that were lost.
+pub const NATS_PULL_HEARTBEAT: Duration = Duration::from_secs(2);
+/// Silence after which a reader takes its consumer for lost: two heartbeats and some slack.
+pub const NATS_PULL_SILENCE: Duration = Duration::from_secs(5);
+/// Idleness after which a reader asks the stream itself whether there is more.
+pub const NATS_READER_CHECK: Duration = Duration::from_secs(5);
+/// Entries handed on at once by a reader: one batch for the projector's transaction.
+pub const NATS_READ_MESSAGES: usize = 1_000;
+/// Bytes handed on at once by a reader, in its last entry at most one message more.
+pub const NATS_READ_BYTES: usize = 4 * 1024 * 1024;
+/// How long the server keeps a consumer nobody pulls from: what a dropped reader leaves behind.
+pub const NATS_CONSUMER_IDLE: Duration = Duration::from_secs(30);
+/// First pause before a reader tries again; it doubles up to [`NATS_READER_RETRY_LONGEST`].
+pub const NATS_READER_RETRY_FIRST: Duration = Duration::from_millis(50);
+/// Longest pause before a reader tries again: how long a healed bus may go unread.
+pub const NATS_READER_RETRY_LONGEST: Duration = Duration::from_secs(1);
+/// Entries fetched one by one after a broken connection: one of them may be what broke it, and
+/// its neighbours of the same publisher too. More would make catching up after a restart slow.
+pub const NATS_STEPS_AFTER_BREAK: u32 = 256;
+/// Age of what is known of the stream's fill: the contract's gate at 80 % allows for it.
+pub const NATS_FILL_REFRESH: Duration = Duration::from_secs(1);
+/// Pause between attempts to reach a bus or a store that was absent at start.
+pub const START_RETRY: Duration = Duration::from_millis(500);
+/// How long writer and projector may take to stop after requests have ended.
+pub const CORE_STOP: Duration = Duration::from_secs(5);
+/// How often the hold on the store is looked at.
+pub const MEMBERSHIP_CHECK: Duration = Duration::from_secs(1);
+/// How long a drain of the stream waits for the next entry before it counts
+/// what is left as deleted.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(5);
+/// By how much sequences jump when a stream's tail is abandoned: beyond anything
+/// the stream can take meanwhile (at a million messages a second, an hour), and
+/// small enough that 2^53 holds two million such jumps.
+pub const ABANDON_JUMP: u64 = 1 << 32;
+
+/// Sequences of one partition of `messages` in PostgreSQL: small enough that an index
+/// fits in memory and retention drops history in fair pieces, large enough that a
+/// hundred million messages are a hundred partitions, which plan in a few milliseconds.
+pub const PARTITION_SEQS: u64 = 1_000_000;
+/// Sequences of one narrow row of the time index: at most this many rows are read for
+/// nothing at either end of a `since`/`until` range.
+pub const TIME_INDEX_SEQS: u64 = 1_000;
+/// Sequences of one wide row of the time index: a thousand narrow ones, so that a bound
+/// in a log of a thousand million messages is found by reading two thousand rows.
+pub const TIME_INDEX_WIDE_SEQS: u64 = 1_000_000;
+/// Index ranges that one page is merged from, where a choice is left: each costs the
+/// database planning time whether or not it holds a row.
+pub const MAX_PLAN_BRANCHES: usize = 128;
+/// Bytes of bodies that one page of history carries before it is cut short: eight of the
+/// largest messages, and not the thousand that `limit` would let pass.
+pub const MAX_PAGE_BYTES: u64 = 8 * 1024 * 1024;
+/// Connections that read history: more than that only queue inside PostgreSQL on the
+/// machines agentbus is meant for.
+pub const STORE_READERS: u32 = 8;
+/// Connections of a SQLite store that read: as many as a laptop has cores to spare.
+pub const SQLITE_READERS: u32 = 4;
+/// Connections for lease, watermark and sign of life, which slow reads must not starve.
+pub const STORE_CONTROLS: u32 = 2;
+/// How long a reader waits for a connection: a store that is away is told in 3 s, within
+/// the 6 s that the contract allows a 503.
+pub const STORE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the database may work on a read: every plan is bounded, so more is a fault.
+pub const STORE_READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the database may work on a write: a batch takes milliseconds, a checkpoint
+/// on a slow disk seconds.
+pub const STORE_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is allowed on top of a statement's own limit before its connection is given up:
+/// the database ends a statement by itself, unless the network is gone.
+pub const STORE_GRACE: Duration = Duration::from_secs(1);
+/// How long a joining server waits for a dead predecessor's hold to end: a killed
+/// server's connection closes at once, its backend notices in milliseconds.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(3);
+/// How often it tries meanwhile.
+pub const JOIN_RETRY: Duration = Duration::from_millis(100);
+/// How often a member makes sure of its hold; twice that is the longest a server that
+/// lost its database session goes on believing in it.
+pub const MEMBERSHIP_PING: Duration = Duration::from_secs(2);
+/// Rows of one SQLite insert: where more no longer makes it faster (measured), far below
+/// SQLite's 32,766 parameters.
+pub const SQLITE_INSERT_ROWS: usize = 64;
+/// Statements a store connection keeps prepared: the shapes of filters in use.
+pub const STORE_STATEMENTS: usize = 256;
+/// Page cache of each SQLite connection, in KiB: the upper levels of thirteen indices of a
+/// million rows, so that a write reads no index page twice.
+pub const SQLITE_CACHE_KIB: u32 = 16 * 1024;
+/// Ids that one SQLite statement looks up: far below its 32,766 parameters.
+pub const SQLITE_STATEMENT_IDS: usize = 1_000;

@@ -1,0 +1,277 @@
+//! From a log entry to the message that every reader sees (contract, section 1).
+//!
+//! Invariant: a pure function of the entry and the stream's name, and total.
+//! Every reader derives the same bytes, and nothing that a publisher puts on
+//! the stream can stop one.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::encode::encode;
+use super::{
+    Draft, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, HEADER_SENDER, Kind, Raw, Record, Token,
+    parse_rfc3339, parse_uuid,
+};
+
+/// Reads one log entry. `stream` is the name of the log, of which ids for
+/// entries without one are derived.
+#[must_use]
+pub fn decode(raw: Raw, stream: &str) -> Record {
+    match raw.header(HEADER_NATIVE) {
+        Some(HEADER_NATIVE_V1) => {
+            if let Some(envelope) = one_line_envelope(&raw.payload) {
+                return native(&raw, &envelope, stream);
+            }
+        }
+        None => {
+            if let Ok(draft) = Draft::parse_foreign(&raw.payload, raw.subject.as_str()) {
+                return from_draft(raw, &draft, stream);
+            }
+        }
+        Some(_) => {}
+    }
+    from_draft_of_anything(raw, stream)
+}
+
+/// The members of a body that can be spliced and framed as it is.
+fn one_line_envelope(payload: &[u8]) -> Option<Envelope<'_>> {
+    let is_line = payload.first() == Some(&b'{')
+        && payload.last() == Some(&b'}')
+        && !payload.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+    // serde_json checks the UTF-8 of no string that it skips.
+    let text = std::str::from_utf8(payload).ok().filter(|_| is_line)?;
+    serde_json::from_str::<Envelope<'_>>(text).ok().filter(|envelope| envelope.seq.is_none())
+}
+
+/// The members that columns and filters are made of. A newer server may have
+/// written others, and other values; what is not understood counts as absent.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    seq: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "type")]
+    type_: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    sender_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    sender_role: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    recipient_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    task_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    conversation_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    in_reply_to: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    expires_at: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    created_at: Option<&'a RawValue>,
+}
+
+/// A member's value if it is a string that `parse` takes.
+fn member<T, E>(raw: Option<&RawValue>, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    let text: Cow<'_, str> = match raw?.get().as_bytes() {
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => {
+            Cow::Borrowed(std::str::from_utf8(inner).ok()?)
+        }
+        _ => Cow::Owned(serde_json::from_str::<String>(raw?.get()).ok()?),
+    };
+    parse(&text).ok()
+}
+
+fn token(raw: Option<&RawValue>) -> Option<Token> {
+    member(raw, str::parse)
+}
+
+fn native(raw: &Raw, envelope: &Envelope<'_>, stream: &str) -> Record {
+    let id = member(envelope.id, parse_uuid);
+    let message_id = raw.header(HEADER_MSG_ID);
+    let ours = raw.headers.len() == 1 + usize::from(message_id.is_some())
+        && message_id.is_none_or(|told| parse_uuid(told).ok() == id && id.is_some());
+    Record {
+        seq: raw.seq,
+        id: id.unwrap_or_else(|| fallback_id(raw, stream)),
+        kind: member(envelope.kind, str::parse).unwrap_or_else(|| raw.subject.kind()),
+        type_: token(envelope.type_).unwrap_or_else(Token::unknown),
+        sender_id: token(envelope.sender_id).unwrap_or_else(Token::unknown),
+        sender_role: token(envelope.sender_role),
+        recipient_id: token(envelope.recipient_id),
+        task_id: token(envelope.task_id),
+        conversation_id: token(envelope.conversation_id),
+        in_reply_to: member(envelope.in_reply_to, parse_uuid),
+        expires_at: member(envelope.expires_at, parse_rfc3339),
+        created_at: member(envelope.created_at, parse_rfc3339).unwrap_or(raw.logged_at),
+        logged_at: raw.logged_at,
+        body: raw.payload.clone(),
+        subject: raw.subject.clone(),
+        foreign: (!ours).then(|| (raw.payload.clone(), raw.headers.clone())),
+    }
+}
+
+/// The id of an entry whose payload brings none.
+fn fallback_id(raw: &Raw, stream: &str) -> Uuid {
+    raw.header(HEADER_MSG_ID).and_then(|text| parse_uuid(text).ok()).unwrap_or_else(|| {
+        Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{stream}\0{}", raw.seq).as_bytes())
+    })
+}
+
+fn from_draft(raw: Raw, draft: &Draft, stream: &str) -> Record {
+    let id = draft.id.unwrap_or_else(|| fallback_id(&raw, stream));
+    let created_at = draft.created_at.unwrap_or(raw.logged_at);
+    Record {
+        seq: raw.seq,
+        id,
+        kind: draft.kind,
+        type_: draft.type_.clone(),
+        sender_id: draft.sender_id.clone(),
+        sender_role: draft.sender_role.clone(),
+        recipient_id: draft.recipient_id.clone(),
+        task_id: draft.task_id.clone(),
+        conversation_id: draft.conversation_id.clone(),
+        in_reply_to: draft.in_reply_to,
+        expires_at: draft.expires_at.as_ref().map(|(_, time)| *time),
+        created_at,
+        logged_at: raw.logged_at,
+        body: encode(draft, id, raw.subject.as_str(), created_at),
+        subject: raw.subject,
+        foreign: Some((raw.payload, raw.headers)),
+    }
+}
+
+/// The envelope around what is none: named by the subject, payload as content.
+fn from_draft_of_anything(raw: Raw, stream: &str) -> Record {
+    let kind = raw.subject.kind();
+    let key = || raw.subject.key().unwrap_or_else(Token::unknown);
+    let told_sender = || {
+        raw.header(HEADER_SENDER).and_then(|text| text.parse().ok()).unwrap_or_else(Token::unknown)
+    };
+    let (content, metadata) = text_or_base64(&raw.payload);
+    let draft = Draft {
+        id: None,
+        kind,
+        type_: raw.subject.type_().unwrap_or_else(Token::unknown),
+        sender_id: match kind {
+            Kind::Status => raw.subject.key().unwrap_or_else(told_sender),
+            Kind::Message | Kind::Task => told_sender(),
+        },
+        sender_role: (kind == Kind::Message).then(key),
+        recipient_id: None,
+        task_id: (kind == Kind::Task).then(key),
+        conversation_id: None,
+        in_reply_to: None,
+        expires_at: None,
+        content,
+        metadata: metadata.to_owned(),
+        created_at: None,
+    };
+    from_draft(raw, &draft, stream)
+}
+
+fn text_or_base64(payload: &Bytes) -> (String, &'static str) {
+    match std::str::from_utf8(payload) {
+        Ok(text) if !text.contains('\0') => (text.to_owned(), "{}"),
+        _ => (BASE64.encode(payload), r#"{"encoding":"base64"}"#),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Subject, splice_seq};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    const STREAM: &str = "agent-messages";
+
+    fn raw(subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Raw {
+        Raw {
+            seq: 7,
+            subject: Subject::from_log(subject.to_owned()),
+            headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            payload: Bytes::copy_from_slice(payload),
+            logged_at: parse_rfc3339("2026-01-02T03:04:05.678901Z").expect("time"),
+        }
+    }
+
+    fn body(record: &Record) -> Value {
+        let mut spliced = Vec::new();
+        splice_seq(record.seq, &record.body, &mut spliced);
+        serde_json::from_slice(&spliced).expect("the spliced body is JSON")
+    }
+
+    #[test]
+    fn a_marked_body_is_taken_byte_for_byte() {
+        let payload = br#"{"new":1.0,"type":"t" ,"id":"00000000-0000-0000-0000-000000000001"}"#;
+        let record = decode(raw("agent.task.x.y", &[("Agentbus", "1")], payload), STREAM);
+        assert_eq!(&record.body[..], payload);
+        assert_eq!(record.id, Uuid::from_u128(1));
+        assert_eq!((record.kind, record.type_.as_str()), (Kind::Task, "t"));
+        assert_eq!(record.sender_id, Token::unknown());
+        let empty = decode(raw("agent.task.x.y", &[("Agentbus", "1")], b"{}"), STREAM);
+        assert_eq!(body(&empty), json!({"seq": 7}));
+    }
+
+    #[test]
+    fn a_marked_body_that_cannot_be_spliced_is_content() {
+        for payload in
+            [&b"{\"seq\":9}"[..], b"{\n}", b"[]", b" {}", b"{\"a\":}", b"{\"a\":\"\xff\"}"]
+        {
+            let record = decode(raw("agent.status.bob.up", &[("Agentbus", "1")], payload), STREAM);
+            assert_eq!(body(&record)["seq"], 7);
+            assert_eq!(record.sender_id.as_str(), "bob");
+        }
+    }
+
+    #[test]
+    fn a_valid_envelope_of_another_client_is_encoded_canonically() {
+        let payload = br#"{ "sender_id":"a", "kind":"status", "type":"up",
+            "subject":"agent.status.a.up", "created_at":"2025-01-01T01:00:00+01:00" }"#;
+        let id = "0192f0c4-7a1b-7c3d-8e4f-5a6b7c8d9e0f";
+        let record = decode(raw("agent.status.a.up", &[("Nats-Msg-Id", id)], payload), STREAM);
+        assert_eq!(
+            body(&record),
+            json!({"seq":7,"id":id,"kind":"status","type":"up","subject":"agent.status.a.up",
+                "sender_id":"a","content":"","metadata":{},"created_at":"2025-01-01T00:00:00.000000Z"})
+        );
+    }
+
+    #[test]
+    fn anything_else_is_content_named_by_its_subject() {
+        let record = decode(raw("agent.task.T1", &[("Agent-Sender", "bob")], b"plain"), STREAM);
+        let seen = body(&record);
+        assert_eq!(
+            (&seen["task_id"], &seen["type"], &seen["sender_id"], &seen["content"]),
+            (&json!("T1"), &json!("unknown"), &json!("bob"), &json!("plain"))
+        );
+        assert_eq!(record.id, decode(raw("agent.task.T1", &[], b"x"), STREAM).id);
+        let binary = body(&decode(raw("agent.message.a!b.c.d", &[], b"a\0b"), STREAM));
+        assert_eq!(binary["metadata"], json!({"encoding": "base64"}));
+        assert_eq!(binary["content"], "YQBi");
+        assert_eq!((&binary["sender_role"], &binary["type"]), (&json!("unknown"), &json!("c")));
+    }
+
+    proptest! {
+        #[test]
+        fn every_payload_becomes_one_line_of_json(
+            payload in proptest::collection::vec(any::<u8>(), 0..200),
+            marked in any::<bool>(),
+            subject in "agent\\.(message|status|task)\\.[^ ]{1,20}",
+        ) {
+            let headers: &[_] = if marked { &[("Agentbus", "1")] } else { &[] };
+            let record = decode(raw(&subject, headers, &payload), STREAM);
+            prop_assert!(!record.body.contains(&b'\n'));
+            prop_assert!(body(&record).is_object());
+        }
+    }
+}

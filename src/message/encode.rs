@@ -1,0 +1,191 @@
+//! The one encoding of a message.
+//!
+//! Invariant: a body is encoded once, at ingest (or when a foreign message is
+//! first read, always to the same bytes), and those bytes are what the log
+//! holds, the store keeps and every reader gets. `created_at` stands last, at
+//! a fixed length, so that two bodies can be compared but for it.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde_json::ser::{CompactFormatter, Formatter};
+use uuid::Uuid;
+
+use super::{Draft, Subject, format_micros};
+
+/// A message on its way into the log: encoded, without a sequence.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The idempotency identity, and the `Nats-Msg-Id`.
+    pub id: Uuid,
+    /// Whether the client chose the id, so that it may be a repeat.
+    pub id_is_clients: bool,
+    /// The derived subject.
+    pub subject: Subject,
+    /// The encoded envelope, without `seq`.
+    pub body: Bytes,
+    /// The `created_at` in the body.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Outgoing {
+    /// Encodes a draft under the id it brings, or under `fallback_id`.
+    #[must_use]
+    pub fn encode(draft: &Draft, fallback_id: Uuid, created_at: DateTime<Utc>) -> Self {
+        let id = draft.id.unwrap_or(fallback_id);
+        let subject = draft.subject();
+        Self {
+            id,
+            id_is_clients: draft.id.is_some(),
+            body: encode(draft, id, subject.as_str(), created_at),
+            subject,
+            created_at,
+        }
+    }
+}
+
+/// Encodes a draft: the members of the contract, in its order, on one line.
+pub(super) fn encode(draft: &Draft, id: Uuid, subject: &str, created_at: DateTime<Utc>) -> Bytes {
+    let mut body = Body::new(draft.content.len() + draft.metadata.len() + subject.len());
+    let mut id_text = Uuid::encode_buffer();
+    body.member("id", id.hyphenated().encode_lower(&mut id_text));
+    body.member("kind", draft.kind.as_str());
+    body.member("type", draft.type_.as_str());
+    body.member("subject", subject);
+    body.member("sender_id", draft.sender_id.as_str());
+    for (name, token) in [
+        ("sender_role", &draft.sender_role),
+        ("recipient_id", &draft.recipient_id),
+        ("task_id", &draft.task_id),
+        ("conversation_id", &draft.conversation_id),
+    ] {
+        if let Some(token) = token {
+            body.member(name, token.as_str());
+        }
+    }
+    if let Some(answered) = draft.in_reply_to {
+        body.member("in_reply_to", answered.hyphenated().encode_lower(&mut id_text));
+    }
+    if let Some((spelled, _)) = &draft.expires_at {
+        body.member("expires_at", spelled);
+    }
+    body.member("content", &draft.content);
+    body.raw_member("metadata", &draft.metadata);
+    body.member("created_at", &format_micros(created_at));
+    body.finish()
+}
+
+/// Bytes of a body's end from the comma before `created_at`.
+const CREATED_AT_TAIL: usize = r#","created_at":"2026-11-20T15:57:45.123456Z"}"#.len();
+
+/// Whether two bodies say the same but for when they were made (contract,
+/// section 3: what makes a reused id a duplicate and not a conflict).
+#[must_use]
+pub fn same_but_for_created_at(a: &[u8], b: &[u8]) -> bool {
+    match (before_created_at(a), before_created_at(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => a == b,
+    }
+}
+
+fn before_created_at(body: &[u8]) -> Option<&[u8]> {
+    let at = body.len().checked_sub(CREATED_AT_TAIL)?;
+    let (head, tail) = body.split_at(at);
+    tail.starts_with(br#","created_at":""#).then_some(head)
+}
+
+/// A JSON object being written.
+struct Body(Vec<u8>);
+
+impl Body {
+    /// Room for the members' names and ids besides `payload` bytes.
+    fn new(payload: usize) -> Self {
+        const ENVELOPE: usize = 400;
+        Self(Vec::with_capacity(payload + payload / 16 + ENVELOPE))
+    }
+
+    fn name(&mut self, name: &str) {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        self.0.push(b'"');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    fn member(&mut self, name: &str, value: &str) {
+        self.name(name);
+        write_string(value, &mut self.0);
+    }
+
+    fn raw_member(&mut self, name: &str, json: &str) {
+        self.name(name);
+        self.0.extend_from_slice(json.as_bytes());
+    }
+
+    fn finish(mut self) -> Bytes {
+        self.0.push(b'}');
+        Bytes::from(self.0)
+    }
+}
+
+/// Appends a JSON string. serde_json cannot fail on text into memory.
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, CompactFormatter);
+    if serde::Serialize::serialize(text, &mut serializer).is_err() {
+        // Unreachable by serde_json's contract; an empty string keeps the body valid.
+        let _ = CompactFormatter.write_raw_fragment(out, "\"\"");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::parse_rfc3339;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn encoded(json: &Value, at: &str) -> Bytes {
+        let draft = Draft::parse(json.to_string().as_bytes()).expect("valid");
+        Outgoing::encode(&draft, Uuid::nil(), parse_rfc3339(at).expect("time")).body
+    }
+
+    const AT: &str = "2026-11-20T15:57:45.123456Z";
+
+    #[test]
+    fn members_stand_in_the_contracts_order() {
+        let body = encoded(
+            &json!({"metadata":{"z":1,"a":2},"content":"hé\n","expires_at":"2027-01-01T00:00:00+01:00",
+                "in_reply_to":"0192F0C4-7A1B-7C3D-8E4F-5A6B7C8D9E0F","conversation_id":"c","task_id":"t",
+                "recipient_id":"r","sender_id":"s","type":"ty","kind":"message"}),
+            AT,
+        );
+        assert_eq!(
+            std::str::from_utf8(&body).expect("UTF-8"),
+            concat!(
+                r#"{"id":"00000000-0000-0000-0000-000000000000","kind":"message","type":"ty","#,
+                r#""subject":"agent.message.agent.ty","sender_id":"s","sender_role":"agent","#,
+                r#""recipient_id":"r","task_id":"t","conversation_id":"c","#,
+                r#""in_reply_to":"0192f0c4-7a1b-7c3d-8e4f-5a6b7c8d9e0f","#,
+                r#""expires_at":"2027-01-01T00:00:00+01:00","content":"hé\n","#,
+                r#""metadata":{"a":2,"z":1},"created_at":"2026-11-20T15:57:45.123456Z"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn only_created_at_may_differ() {
+        let body = json!({"kind":"status","type":"t","sender_id":"a","content":"x"});
+        let other = json!({"kind":"status","type":"t","sender_id":"a","content":"y"});
+        let later = "2027-01-01T00:00:00Z";
+        assert!(same_but_for_created_at(&encoded(&body, AT), &encoded(&body, later)));
+        assert!(!same_but_for_created_at(&encoded(&body, AT), &encoded(&other, AT)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back_on_one_line(content in "[^\u{0}]{0,200}") {
+            let body = encoded(&json!({"kind":"status","type":"t","sender_id":"a","content":content}), AT);
+            prop_assert!(!body.contains(&b'\n') && !body.contains(&b'\r'));
+            let read: Value = serde_json::from_slice(&body).expect("valid JSON");
+            prop_assert_eq!(read["content"].as_str(), Some(content.as_str()));
+        }
+    }
+}

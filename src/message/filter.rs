@@ -1,0 +1,287 @@
+//! Filters: which messages a reader wants (contract, section 5).
+//!
+//! Invariant: [`Filter::matches`] is the meaning of a filter; the store's SQL
+//! and the broadcaster's index only find candidates faster. Values of one name
+//! are alternatives, different names must all hold.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Kind, Record, SubjectPattern, Token, parse_uuid};
+use crate::limits::MAX_FILTER_VALUES;
+
+/// What a reader wants to see. Equal filters compare and hash equal, however
+/// their parameters were ordered or repeated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Filter {
+    pub(crate) subjects: Vec<SubjectPattern>,
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) types: Vec<Token>,
+    pub(crate) senders: Vec<Token>,
+    pub(crate) recipients: Vec<Token>,
+    /// Whether `recipient` lets broadcasts pass too.
+    pub(crate) broadcast: bool,
+    pub(crate) tasks: Vec<Token>,
+    pub(crate) conversations: Vec<Token>,
+    pub(crate) in_reply_to: Vec<Uuid>,
+}
+
+/// One fault of a query string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterError {
+    /// The parameter's name as given.
+    pub parameter: String,
+    /// What its value must be.
+    pub detail: String,
+}
+
+/// A question to history: a filter, bounds, and which page.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Which messages.
+    pub filter: Filter,
+    /// Exclusive lower sequence.
+    pub after: Option<u64>,
+    /// Exclusive upper sequence.
+    pub before: Option<u64>,
+    /// Inclusive earliest `created_at`.
+    pub since: Option<DateTime<Utc>>,
+    /// Inclusive latest `created_at`.
+    pub until: Option<DateTime<Utc>>,
+    /// Only what these two sent to each other.
+    pub between: Option<(Token, Token)>,
+    /// Messages of a page.
+    pub limit: usize,
+    /// Newest first.
+    pub descending: bool,
+}
+
+/// The one exact value by which a message finds the filters it may pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilterKey {
+    /// The message answered.
+    InReplyTo(Uuid),
+    /// The conversation.
+    Conversation(Token),
+    /// The task.
+    Task(Token),
+    /// The recipient, where broadcasts do not pass.
+    Recipient(Token),
+    /// The sender.
+    Sender(Token),
+    /// A literal third token of the subject.
+    SubjectKey(String),
+    /// The type.
+    Type(Token),
+    /// A literal fourth token of the subject.
+    SubjectType(String),
+}
+
+impl Filter {
+    /// Takes one query parameter if it is a filter's.
+    ///
+    /// # Errors
+    /// The rule that the value breaks, in words for the client.
+    pub fn offer(&mut self, name: &str, value: &str) -> Option<Result<(), &'static str>> {
+        let taken = match name {
+            "subject" => value.parse().map(|v| self.subjects.push(v)),
+            "kind" => value.parse().map(|v| self.kinds.push(v)),
+            "type" => value.parse().map(|v| self.types.push(v)),
+            "sender" => value.parse().map(|v| self.senders.push(v)),
+            "recipient" => value.parse().map(|v| self.recipients.push(v)),
+            "task" => value.parse().map(|v| self.tasks.push(v)),
+            "conversation" => value.parse().map(|v| self.conversations.push(v)),
+            "in_reply_to" => parse_uuid(value).map(|v| self.in_reply_to.push(v)),
+            "broadcast" => {
+                value.parse().map(|v| self.broadcast = v).map_err(|_| "must be true or false")
+            }
+            _ => return None,
+        };
+        Some(taken.and_then(|()| {
+            if self.values() > MAX_FILTER_VALUES {
+                return Err("one filter too many: at most 128 values in all");
+            }
+            Ok(())
+        }))
+    }
+
+    fn values(&self) -> usize {
+        self.subjects.len()
+            + self.kinds.len()
+            + self.types.len()
+            + self.senders.len()
+            + self.recipients.len()
+            + self.tasks.len()
+            + self.conversations.len()
+            + self.in_reply_to.len()
+    }
+
+    /// The same filter in the spelling by which equal ones are recognised.
+    #[must_use]
+    pub fn normalised(mut self) -> Self {
+        fn tidy<T: Ord>(values: &mut Vec<T>) {
+            values.sort_unstable();
+            values.dedup();
+        }
+        tidy(&mut self.subjects);
+        tidy(&mut self.kinds);
+        tidy(&mut self.types);
+        tidy(&mut self.senders);
+        tidy(&mut self.recipients);
+        tidy(&mut self.tasks);
+        tidy(&mut self.conversations);
+        tidy(&mut self.in_reply_to);
+        self.broadcast &= !self.recipients.is_empty();
+        if self.subjects.iter().any(|p| matches!(p.as_str(), ">" | "agent.>")) {
+            self.subjects.clear();
+        }
+        self
+    }
+
+    /// Whether every message passes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values() == 0
+    }
+
+    /// Whether the message passes.
+    #[must_use]
+    pub fn matches(&self, record: &Record) -> bool {
+        fn one_of<T: PartialEq>(wanted: &[T], value: Option<&T>) -> bool {
+            wanted.is_empty() || value.is_some_and(|value| wanted.contains(value))
+        }
+        one_of(&self.kinds, Some(&record.kind))
+            && one_of(&self.types, Some(&record.type_))
+            && one_of(&self.senders, Some(&record.sender_id))
+            && one_of(&self.tasks, record.task_id.as_ref())
+            && one_of(&self.conversations, record.conversation_id.as_ref())
+            && one_of(&self.in_reply_to, record.in_reply_to.as_ref())
+            && (one_of(&self.recipients, record.recipient_id.as_ref())
+                || (self.broadcast && record.recipient_id.is_none()))
+            && (self.subjects.is_empty()
+                || self.subjects.iter().any(|p| p.matches(record.subject.as_str())))
+    }
+
+    /// Exact values of which a message must have one to pass; `None` when any
+    /// message may. Names are tried from the rarest to the commonest.
+    #[must_use]
+    pub fn keys(&self) -> Option<Vec<FilterKey>> {
+        fn each<T: Clone>(values: &[T], key: fn(T) -> FilterKey) -> Option<Vec<FilterKey>> {
+            (!values.is_empty()).then(|| values.iter().cloned().map(key).collect())
+        }
+        let recipients: &[Token] = if self.broadcast { &[] } else { &self.recipients };
+        each(&self.in_reply_to, FilterKey::InReplyTo)
+            .or_else(|| each(&self.conversations, FilterKey::Conversation))
+            .or_else(|| each(&self.tasks, FilterKey::Task))
+            .or_else(|| each(recipients, FilterKey::Recipient))
+            .or_else(|| each(&self.senders, FilterKey::Sender))
+            .or_else(|| self.subject_keys(2, FilterKey::SubjectKey))
+            .or_else(|| each(&self.types, FilterKey::Type))
+            .or_else(|| self.subject_keys(3, FilterKey::SubjectType))
+    }
+
+    /// The literal token at `index` of every pattern, if each has one there.
+    fn subject_keys(&self, index: usize, key: fn(String) -> FilterKey) -> Option<Vec<FilterKey>> {
+        if self.subjects.is_empty() {
+            return None;
+        }
+        self.subjects
+            .iter()
+            .map(|pattern| {
+                let mut tokens = pattern.tokens();
+                let literal = tokens.nth(index).filter(|t| !matches!(*t, "*" | ">"))?;
+                Some(key(literal.to_owned()))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::message::{Subject, parse_rfc3339};
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    pub(crate) fn record(seq: u64, kind: Kind, names: [&str; 4]) -> Record {
+        let [type_, sender, recipient, task] = names;
+        let some = |text: &str| (!text.is_empty()).then(|| text.parse().expect("token"));
+        let time = parse_rfc3339("2026-01-01T00:00:00Z").expect("time");
+        let type_: Token = type_.parse().expect("token");
+        Record {
+            seq,
+            subject: Subject::derive(
+                kind,
+                &task.parse().unwrap_or_else(|_| Token::unknown()),
+                &type_,
+            ),
+            id: Uuid::from_u128(u128::from(seq)),
+            kind,
+            type_,
+            sender_id: sender.parse().expect("token"),
+            sender_role: None,
+            recipient_id: some(recipient),
+            task_id: some(task),
+            conversation_id: None,
+            in_reply_to: None,
+            expires_at: None,
+            created_at: time,
+            logged_at: time,
+            body: Bytes::from_static(br#"{"id":"x"}"#),
+            foreign: None,
+        }
+    }
+
+    fn has_key(record: &Record, key: &FilterKey) -> bool {
+        let mut subject = record.subject.as_str().split('.');
+        match key {
+            FilterKey::InReplyTo(id) => record.in_reply_to.as_ref() == Some(id),
+            FilterKey::Conversation(t) => record.conversation_id.as_ref() == Some(t),
+            FilterKey::Task(t) => record.task_id.as_ref() == Some(t),
+            FilterKey::Recipient(t) => record.recipient_id.as_ref() == Some(t),
+            FilterKey::Sender(t) => record.sender_id == *t,
+            FilterKey::Type(t) => record.type_ == *t,
+            FilterKey::SubjectKey(t) => subject.nth(2) == Some(t),
+            FilterKey::SubjectType(t) => subject.nth(3) == Some(t),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_that_passes_has_one_of_the_keys(
+            params in proptest::collection::vec(
+                (prop_oneof![Just("type"), Just("sender"), Just("recipient"), Just("task"),
+                    Just("broadcast"), Just("subject"), Just("kind")],
+                 prop_oneof!["[ab]", Just("true".to_owned()), Just("agent.task.a.*".to_owned()),
+                    Just("agent.*.*.b".to_owned()), Just("task".to_owned())]), 0..5),
+            names in proptest::array::uniform4("[ab]"),
+            direct in any::<bool>(),
+        ) {
+            let mut filter = Filter::default();
+            for (name, value) in &params {
+                let _ = filter.offer(name, value);
+            }
+            let [a, b, c, d] = &names;
+            let message = record(1, Kind::Task, [a, b, if direct { c } else { "" }, d]);
+            let tidy = filter.clone().normalised();
+            prop_assert_eq!(filter.matches(&message), tidy.matches(&message));
+            if filter.matches(&message) && let Some(keys) = tidy.keys() {
+                prop_assert!(keys.iter().any(|key| has_key(&message, key)), "{:?}", keys);
+            }
+        }
+    }
+
+    #[test]
+    fn broadcast_widens_recipient_alone() {
+        let mut filter = Filter::default();
+        assert_eq!(filter.offer("recipient", "bob"), Some(Ok(())));
+        let to = |who| record(1, Kind::Message, ["t", "s", who, ""]);
+        assert!(filter.matches(&to("bob")) && !filter.matches(&to("")));
+        assert_eq!(filter.offer("broadcast", "true"), Some(Ok(())));
+        assert!(
+            filter.matches(&to("bob")) && filter.matches(&to("")) && !filter.matches(&to("al"))
+        );
+        assert!(filter.offer("colour", "red").is_none());
+        assert!(matches!(filter.offer("in_reply_to", "x"), Some(Err(_))));
+    }
+}

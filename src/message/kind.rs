@@ -1,0 +1,40 @@
+//! The three kinds of message.
+
+use std::str::FromStr;
+
+/// What a message is: said, stated about its sender, or an event of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Something said by one agent to another, or to all.
+    Message,
+    /// The state of an agent.
+    Status,
+    /// An event of a task.
+    Task,
+}
+
+impl Kind {
+    /// Every kind, in the order of the contract.
+    pub const ALL: [Self; 3] = [Self::Message, Self::Status, Self::Task];
+
+    /// The name on the wire, in the subject and as the SSE event name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Status => "status",
+            Self::Task => "task",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or("must be message, status or task")
+    }
+}

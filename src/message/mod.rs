@@ -1,0 +1,41 @@
+//! The message: tokens, subjects, filters, the envelope and its one encoding.
+//!
+//! Pure: no I/O, no clock, no randomness; whatever a rule needs is passed in.
+//! Invariant: a value of a type of this module is valid, so nothing inside the
+//! program validates it again. What came from outside is parsed once, at the edge.
+
+mod decode;
+mod draft;
+mod encode;
+mod filter;
+mod json;
+mod kind;
+mod pattern;
+mod principal;
+mod record;
+mod subject;
+mod time;
+mod token;
+
+pub use decode::decode;
+pub use draft::{Draft, DraftError, FieldError, idempotency_id};
+pub use encode::{Outgoing, same_but_for_created_at};
+#[cfg(test)]
+pub(crate) use filter::tests as filter_tests;
+pub use filter::{Filter, FilterKey, ParameterError, Query};
+pub use kind::Kind;
+pub use pattern::SubjectPattern;
+pub use principal::Principal;
+pub use record::{Headers, Raw, Record, splice_seq};
+pub use subject::{MESSAGE_SUBJECTS, Subject};
+pub use time::{format_micros, parse_rfc3339, truncate_to_micros};
+pub use token::{Token, parse_uuid};
+
+/// Header that marks a body as written by agentbus, taken byte for byte.
+pub const HEADER_NATIVE: &str = "Agentbus";
+/// Value of [`HEADER_NATIVE`] for wire contract v1.
+pub const HEADER_NATIVE_V1: &str = "1";
+/// Header by which JetStream recognises a repeated publish (ADR-4).
+pub const HEADER_MSG_ID: &str = "Nats-Msg-Id";
+/// Header by which a foreign publisher may name itself.
+pub const HEADER_SENDER: &str = "Agent-Sender";

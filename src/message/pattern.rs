@@ -1,0 +1,119 @@
+//! NATS subject patterns: `*` stands for one token, a last `>` for one or more.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::limits::MAX_PATTERN_BYTES;
+
+/// A valid NATS subject filter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubjectPattern(String);
+
+impl SubjectPattern {
+    /// The pattern as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the subject matches, by the rules of NATS.
+    #[must_use]
+    pub fn matches(&self, subject: &str) -> bool {
+        let mut tokens = subject.split('.');
+        for wanted in self.0.split('.') {
+            match (wanted, tokens.next()) {
+                (_, None) => return false,
+                (">", Some(_)) => return true,
+                ("*", Some(_)) => {}
+                (literal, Some(token)) if literal == token => {}
+                _ => return false,
+            }
+        }
+        tokens.next().is_none()
+    }
+
+    /// The pattern's tokens, wildcards among them.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.0.split('.')
+    }
+}
+
+impl FromStr for SubjectPattern {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() || text.len() > MAX_PATTERN_BYTES {
+            return Err("must be a NATS subject of 1 to 512 bytes");
+        }
+        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err("must hold no white space");
+        }
+        let mut tokens = text.split('.').peekable();
+        while let Some(token) = tokens.next() {
+            match token {
+                "" => return Err("must hold no empty token"),
+                ">" if tokens.peek().is_some() => return Err("'>' must be the last token"),
+                ">" | "*" => {}
+                _ if token.contains(['*', '>']) => {
+                    return Err("a wildcard must be a whole token");
+                }
+                _ => {}
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for SubjectPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The rules of NATS, written as plainly as they can be.
+    fn model(pattern: &[&str], subject: &[&str]) -> bool {
+        match (pattern, subject) {
+            ([">"], [_, ..]) => true,
+            (["*", p @ ..], [_, s @ ..]) => model(p, s),
+            ([a, p @ ..], [b, s @ ..]) => a == b && model(p, s),
+            ([], []) => true,
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn matches_as_the_model_does(
+            mut pattern in proptest::collection::vec("[ab*]", 1..6),
+            tail in any::<bool>(),
+            subject in proptest::collection::vec("[ab]", 1..7),
+        ) {
+            if tail {
+                pattern.push(">".to_owned());
+            }
+            let parsed: SubjectPattern = pattern.join(".").parse().expect("well-formed");
+            let p: Vec<&str> = pattern.iter().map(String::as_str).collect();
+            let s: Vec<&str> = subject.iter().map(String::as_str).collect();
+            prop_assert_eq!(parsed.matches(&subject.join(".")), model(&p, &s));
+        }
+
+        #[test]
+        fn never_panics(text in ".{0,40}") {
+            if let Ok(pattern) = text.parse::<SubjectPattern>() {
+                let _ = pattern.matches("agent.task.x.y");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_nats_refuses() {
+        for bad in ["", ".", "a.", ".a", "a..b", "a.>.b", "a b", "a*", "b.x>", "a\u{0}"] {
+            assert!(bad.parse::<SubjectPattern>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Subjects: where a message stands in the NATS name space (contract, section 2).
+
+use std::fmt;
+
+use super::{Kind, Token};
+
+/// The subjects of the stream, one per kind.
+pub const MESSAGE_SUBJECTS: [&str; 3] = ["agent.message.>", "agent.status.>", "agent.task.>"];
+
+/// The subject a message was published on. One that agentbus derived has four
+/// tokens; a foreign one may have fewer, more or odd ones.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subject(String);
+
+impl Subject {
+    /// `agent.<kind>.<key>.<type>`, where the key is the sender's role, the
+    /// sender or the task, by kind.
+    #[must_use]
+    pub fn derive(kind: Kind, key: &Token, type_: &Token) -> Self {
+        Self(format!("agent.{}.{key}.{type_}", kind.as_str()))
+    }
+
+    /// A subject as the log holds it.
+    #[must_use]
+    pub fn from_log(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The subject as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The kind that the second token names. The stream takes no other
+    /// subject, so what has none is called a message.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.split('.').nth(1).and_then(|token| token.parse().ok()).unwrap_or(Kind::Message)
+    }
+
+    /// The third token, if it is a valid one.
+    #[must_use]
+    pub fn key(&self) -> Option<Token> {
+        self.0.split('.').nth(2)?.parse().ok()
+    }
+
+    /// The fourth token, if it is a valid one.
+    #[must_use]
+    pub fn type_(&self) -> Option<Token> {
+        self.0.split('.').nth(3)?.parse().ok()
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,87 @@
+//! The memory bus's journal: the projector's write, called before the ack.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::bus::memory::{Journal, JournalError};
+use crate::committed::Committed;
+use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Raw};
+use crate::store::{Batch, Lease, Original, Store, StoreError, write_all};
+
+/// Fulfils what the memory bus needs with the store.
+pub struct StoreJournal {
+    store: Arc<dyn Store>,
+    lease: Lease,
+    committed: Arc<Committed>,
+    log_name: &'static str,
+}
+
+impl StoreJournal {
+    /// A journal that writes under this lease.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        lease: Lease,
+        committed: Arc<Committed>,
+        log_name: &'static str,
+    ) -> Self {
+        Self { store, lease, committed, log_name }
+    }
+}
+
+impl From<StoreError> for JournalError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Fenced => Self::Lost,
+            StoreError::Unavailable(_) | StoreError::Refused(_) => {
+                Self::Unavailable(error.to_string())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for StoreJournal {
+    async fn append(&self, old: u64, entries: Vec<Raw>) -> Result<(), JournalError> {
+        let mut batch = Batch::after(old);
+        batch.extend(entries, self.log_name);
+        write_all(&*self.store, &self.lease, &batch).await?;
+        self.committed.raise(batch.through());
+        Ok(())
+    }
+
+    async fn last(&self) -> Result<u64, JournalError> {
+        let state = self.store.log_state().await?;
+        self.committed.raise(state.committed_through);
+        Ok(state.committed_through)
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, JournalError> {
+        let found = self.store.find(ids).await?;
+        Ok(found.into_iter().map(|(id, stored)| (id, stored.seq)).collect())
+    }
+
+    async fn read(&self, from: u64, limit: usize) -> Result<Vec<Raw>, JournalError> {
+        let rows = self.store.originals(from, limit).await?;
+        Ok(rows.into_iter().map(raw_of).collect())
+    }
+
+    async fn first(&self) -> Result<Option<u64>, JournalError> {
+        Ok(self.store.log_state().await?.first_seq)
+    }
+}
+
+/// The log entry that a row was made of.
+fn raw_of(row: Original) -> Raw {
+    let (payload, headers) = row.foreign.unwrap_or_else(|| {
+        let headers = vec![
+            (HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned()),
+            (HEADER_MSG_ID.to_owned(), row.id.to_string()),
+        ];
+        (row.stored.body, headers)
+    });
+    Raw { seq: row.stored.seq, subject: row.subject, headers, payload, logged_at: row.logged_at }
+}

@@ -1,0 +1,93 @@
+//! What one write to the store will hold: rows, and the holes between them.
+
+use super::{Hole, HoleReason};
+use crate::limits::{PROJECT_BYTES, PROJECT_ROWS};
+use crate::message::{Raw, Record, decode};
+
+/// Rows in rising sequence with every sequence between them accounted for.
+pub struct Batch {
+    /// The watermark it goes on from.
+    pub after: u64,
+    /// The rows.
+    pub records: Vec<Record>,
+    /// What the log skipped.
+    pub holes: Vec<Hole>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// An empty batch that goes on after this sequence.
+    #[must_use]
+    pub fn after(after: u64) -> Self {
+        Self { after, records: Vec::new(), holes: Vec::new(), bytes: 0 }
+    }
+
+    /// The last sequence accounted for.
+    #[must_use]
+    pub fn through(&self) -> u64 {
+        self.records.last().map_or(self.after, |record| record.seq)
+    }
+
+    /// Whether one write may take more.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.records.len() < PROJECT_ROWS && self.bytes < PROJECT_BYTES
+    }
+
+    /// Adds entries; what the log skipped before one becomes a hole.
+    pub fn extend(&mut self, entries: Vec<Raw>, log_name: &str) {
+        for raw in entries {
+            let expected = self.through() + 1;
+            if raw.seq < expected {
+                continue;
+            }
+            if raw.seq > expected {
+                self.holes.push(Hole {
+                    from: expected,
+                    to: raw.seq - 1,
+                    reason: HoleReason::Expired,
+                });
+            }
+            self.bytes += raw.payload.len();
+            self.records.push(decode(raw, log_name));
+        }
+    }
+}
+
+impl Batch {
+    /// Gives a record that stood elsewhere the next sequence, and keeps with it
+    /// what it was made of and under which id.
+    pub fn append(&mut self, mut record: Record) {
+        record.seq = self.through() + 1;
+        self.bytes += record.body.len();
+        self.records.push(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Subject;
+    use bytes::Bytes;
+
+    fn raw(seq: u64) -> Raw {
+        Raw {
+            seq,
+            subject: Subject::from_log("agent.status.a.b".to_owned()),
+            headers: Vec::new(),
+            payload: Bytes::from_static(b"x"),
+            logged_at: chrono::DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn every_sequence_is_a_row_or_in_a_hole() {
+        let mut batch = Batch::after(10);
+        batch.extend(vec![raw(9), raw(10), raw(13), raw(14)], "log");
+        batch.extend(vec![raw(14), raw(16)], "log");
+        let rows: Vec<u64> = batch.records.iter().map(|r| r.seq).collect();
+        let holes: Vec<_> = batch.holes.iter().map(|h| (h.from, h.to)).collect();
+        assert_eq!((rows, holes), (vec![13, 14, 16], vec![(11, 12), (15, 15)]));
+        assert_eq!(batch.through(), 16);
+    }
+}

@@ -1,0 +1,123 @@
+//! What every store does alike, run against both.
+//!
+//! SQLite runs in a temporary directory. PostgreSQL runs in a fresh database
+//! on the server that `AGENTBUS_TEST_PG_URL` names; without it that half says
+//! that it was skipped.
+
+mod paging;
+mod server;
+mod writing;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+pub(super) use server::{Server, on_postgres, on_sqlite};
+
+use super::{Hole, Lease, Store, StoreError, Write};
+use crate::message::{Kind, Query, Record, Subject, Token, parse_rfc3339};
+
+/// Runs each test on both stores.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test] async fn $name() {
+                $crate::store::contract_tests::on_sqlite(super::$name).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $name() {
+                $crate::store::contract_tests::on_postgres(super::$name).await;
+            })*
+        }
+    };
+}
+use on_both;
+
+/// A lease that outlives every test.
+pub(super) const LONG: Duration = Duration::from_secs(600);
+
+pub(super) fn token(text: &str) -> Token {
+    text.parse().expect("a token")
+}
+
+pub(super) fn time(text: &str) -> DateTime<Utc> {
+    parse_rfc3339(text).expect("a time")
+}
+
+/// A task event that agrees with its subject.
+pub(super) fn record(seq: u64) -> Record {
+    let (task, type_) = (token("t1"), token("progress"));
+    let created_at =
+        time("2026-01-01T00:00:00Z") + chrono::Duration::microseconds(seq as i64 % 1_000_000_007);
+    Record {
+        seq,
+        subject: Subject::derive(Kind::Task, &task, &type_),
+        id: Uuid::from_u128(u128::from(seq)),
+        kind: Kind::Task,
+        type_,
+        sender_id: token("alice"),
+        sender_role: Some(token("worker")),
+        recipient_id: None,
+        task_id: Some(task),
+        conversation_id: None,
+        in_reply_to: None,
+        expires_at: None,
+        created_at,
+        logged_at: created_at,
+        body: Bytes::from(format!("{{\"n\":{seq}}}")),
+        foreign: None,
+    }
+}
+
+pub(super) fn everything(limit: usize) -> Query {
+    Query {
+        filter: crate::message::Filter::default(),
+        after: None,
+        before: None,
+        since: None,
+        until: None,
+        between: None,
+        limit,
+        descending: false,
+    }
+}
+
+pub(super) async fn lease(store: &dyn Store) -> Lease {
+    let lease = store.claim(Uuid::now_v7(), LONG, true).await;
+    lease.expect("the store answers").expect("forced")
+}
+
+/// Writes records from the watermark on, all that is between them as holes.
+pub(super) async fn write_all(
+    store: &dyn Store,
+    lease: &Lease,
+    old_through: u64,
+    records: &[Record],
+) -> Result<u64, StoreError> {
+    let mut holes = Vec::new();
+    let mut through = old_through;
+    for record in records {
+        if record.seq > through + 1 {
+            let reason = super::HoleReason::Expired;
+            holes.push(Hole { from: through + 1, to: record.seq - 1, reason });
+        }
+        through = record.seq;
+    }
+    let write = Write {
+        old_through,
+        new_through: through,
+        records,
+        holes: &holes,
+        bare: false,
+        lease_for: LONG,
+    };
+    store.write(lease, write).await.map(|()| through)
+}
+
+pub(super) async fn seqs(store: &dyn Store, query: &Query) -> Vec<u64> {
+    let page = store.page(query).await.expect("a page");
+    page.messages.iter().map(|message| message.seq).collect()
+}

@@ -1,0 +1,272 @@
+//! The store: history, counters and the watermark, in PostgreSQL or SQLite.
+//!
+//! Invariants: the store holds a prefix of the log up to `committed_through`,
+//! holes told; rows, counters and watermark move in one transaction, and only
+//! by compare-and-set on the writer's lease epoch and the old watermark, so a
+//! writer that was replaced cannot write, however long it was frozen. The
+//! store knows nothing of the bus.
+
+mod batch;
+pub mod plan;
+pub mod postgres;
+mod rows;
+pub mod sqlite;
+mod write_all;
+
+#[cfg(test)]
+mod contract_tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::message::{Headers, Kind, Query, Record, Subject, Token};
+pub use batch::Batch;
+pub use write_all::write_all;
+
+/// Which bus a deployment's log is on, as the store records it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusKind {
+    /// In the server's own process.
+    Memory,
+    /// A JetStream stream.
+    Nats,
+}
+
+impl BusKind {
+    /// The value of `MESSAGE_BUS`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Nats => "nats",
+        }
+    }
+
+    /// Reads back what [`Self::as_str`] gave.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Memory, Self::Nats].into_iter().find(|bus| bus.as_str() == name)
+    }
+}
+
+/// The state of the log as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogState {
+    /// Everything up to this sequence is in the store or told as a hole.
+    pub committed_through: u64,
+    /// The lowest sequence with a row; `None` while there is no row.
+    pub first_seq: Option<u64>,
+    /// Which bus the log was on when last written; `None` for a new store.
+    pub bus: Option<BusKind>,
+    /// The epoch of the stream the rows came from (its metadata), on NATS.
+    pub stream_epoch: Option<Uuid>,
+}
+
+/// The right to write, until somebody takes it over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Who holds it.
+    pub owner: Uuid,
+    /// Rises with every change of hands; what fences the former holder.
+    pub epoch: i64,
+    /// The watermark when it was granted.
+    pub committed_through: u64,
+}
+
+/// Sequences that nobody holds any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// First missing sequence.
+    pub from: u64,
+    /// Last missing sequence.
+    pub to: u64,
+    /// Why.
+    pub reason: HoleReason,
+}
+
+/// Why sequences are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoleReason {
+    /// The stream's limits dropped them, or an operator deleted them.
+    Expired,
+    /// A switch of bus left them behind (`--abandon-tail`).
+    Abandoned,
+}
+
+impl HoleReason {
+    /// The name on the wire and in the table.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    /// Reads back what [`Self::as_str`] gave; what a newer version wrote is expired.
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        if name == Self::Abandoned.as_str() { Self::Abandoned } else { Self::Expired }
+    }
+}
+
+/// What one write moves, all or nothing. Rows rise in `seq`; every sequence in
+/// `old_through+1 ..= new_through` is either a row or inside a hole.
+#[derive(Clone, Copy, Debug)]
+pub struct Write<'a> {
+    /// The watermark this write starts from.
+    pub old_through: u64,
+    /// The watermark it ends at.
+    pub new_through: u64,
+    /// The rows.
+    pub records: &'a [Record],
+    /// The sequences that the log skipped.
+    pub holes: &'a [Hole],
+    /// Whether to keep sequence, subject, id, kind, times and bytes alone: for
+    /// rows whose other columns the store refused. They still count.
+    pub bare: bool,
+    /// How long the lease is good for after this write, by the store's clock.
+    pub lease_for: Duration,
+}
+
+/// A message as history returns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its sequence.
+    pub seq: u64,
+    /// Its kind (the SSE event name).
+    pub kind: Kind,
+    /// The envelope without `seq`.
+    pub body: Bytes,
+}
+
+/// A row with what is needed to publish it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// The message.
+    pub stored: Stored,
+    /// Its id.
+    pub id: Uuid,
+    /// The subject it was published on.
+    pub subject: Subject,
+    /// Payload and headers of a foreign message; `None` where the body is the
+    /// payload and the headers are the ones agentbus sets.
+    pub foreign: Option<(Bytes, Headers)>,
+    /// When the log took it.
+    pub logged_at: DateTime<Utc>,
+}
+
+/// One page of history.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// In the order asked for.
+    pub messages: Vec<Stored>,
+    /// Whether more match beyond the last one.
+    pub more: bool,
+    /// The watermark as of which the page is exact.
+    pub committed_through: u64,
+}
+
+/// Messages counted by each of three columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// By kind.
+    pub by_kind: BTreeMap<String, u64>,
+    /// By type.
+    pub by_type: BTreeMap<String, u64>,
+    /// By sender.
+    pub by_sender: BTreeMap<String, u64>,
+}
+
+/// Why the store did not do a thing.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached or did not answer in time.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// It refuses this content (SQLSTATE classes 22 and 23 and the like);
+    /// asking again with the same rows is of no use.
+    #[error("the store refuses the content: {0}")]
+    Refused(String),
+    /// Another writer took the lease, or the watermark moved.
+    #[error("another writer took over")]
+    Fenced,
+}
+
+/// Holds the store for one process; released when dropped, and by the
+/// operating system or the database when the process dies.
+pub trait Membership: Send + Sync {
+    /// Whether the hold is still known to be good.
+    fn held(&self) -> bool;
+}
+
+/// What a store can do. Not found is `Ok(None)`: the caller decides.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// `postgres` or `sqlite`.
+    fn name(&self) -> &'static str;
+
+    /// Asks the store for a sign of life.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Joins the deployment: on the memory bus alone, on NATS beside others.
+    /// `Ok(Err(reason))` when running servers forbid it.
+    async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError>;
+
+    /// The state of the log.
+    async fn log_state(&self) -> Result<LogState, StoreError>;
+
+    /// Records bus and stream epoch, under the lease.
+    async fn set_log(
+        &self,
+        lease: &Lease,
+        bus: BusKind,
+        epoch: Option<Uuid>,
+    ) -> Result<(), StoreError>;
+
+    /// Takes the lease if it is free, has run out, is already the owner's, or
+    /// `force` is set. `None` while another holds it.
+    async fn claim(
+        &self,
+        owner: Uuid,
+        lease_for: Duration,
+        force: bool,
+    ) -> Result<Option<Lease>, StoreError>;
+
+    /// Prolongs the lease. [`StoreError::Fenced`] when it was lost.
+    async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError>;
+
+    /// Gives the lease back so that another need not wait for its end.
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Writes rows, holes and counters and moves the watermark, in one transaction.
+    async fn write(&self, lease: &Lease, write: Write<'_>) -> Result<(), StoreError>;
+
+    /// The lowest sequence of each id that has a row.
+    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Stored>, StoreError>;
+
+    /// The row at a sequence.
+    async fn original(&self, seq: u64) -> Result<Option<Original>, StoreError>;
+
+    /// Rows from a sequence on, in order, with all that publishing again needs.
+    /// At most `limit`, and fewer when they are large: none alone means the end.
+    async fn originals(&self, from: u64, limit: usize) -> Result<Vec<Original>, StoreError>;
+
+    /// A page of history. Shorter than its limit, with `more` set, when its
+    /// bodies reach [`crate::limits::MAX_PAGE_BYTES`]; never empty then.
+    async fn page(&self, query: &Query) -> Result<Page, StoreError>;
+
+    /// Holes that touch the range, in order, at most `limit`.
+    async fn holes(&self, from: u64, to: u64, limit: usize) -> Result<Vec<Hole>, StoreError>;
+
+    /// Counts of all messages, or of one task's.
+    async fn counts(&self, task: Option<&Token>) -> Result<Counts, StoreError>;
+
+    /// Closes the connections.
+    async fn close(&self);
+}

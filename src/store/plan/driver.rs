@@ -1,0 +1,203 @@
+//! Which index answers a filter: the choice of the name that drives.
+//!
+//! Invariant: the branches together meet every row that the filter accepts.
+//! The choice is by how rare a name's values are by nature, never by statistics,
+//! so that a query takes the same way on every store and at every size.
+
+use super::subject::Subjects;
+use super::{Name, Names, Value, Writer};
+use crate::limits::MAX_PLAN_BRANCHES;
+use crate::message::{Filter, Kind, Token};
+
+/// One ordered walk along an index.
+#[derive(Clone, Debug)]
+pub(super) struct Branch {
+    /// The index; `None` is the primary key.
+    pub index: Option<&'static str>,
+    /// What the index answers, and what else holds for this branch alone.
+    pub conditions: Vec<String>,
+    /// The names of the filter that need no test on this branch.
+    pub answers: Names,
+}
+
+impl Branch {
+    pub(super) fn new(index: &'static str, condition: String, answers: &[Name]) -> Self {
+        Self { index: Some(index), conditions: vec![condition], answers: Names::of(answers) }
+    }
+
+    pub(super) fn and(mut self, condition: String) -> Self {
+        self.conditions.push(condition);
+        self
+    }
+
+    pub(super) fn everything() -> Self {
+        Self { index: None, conditions: Vec::new(), answers: Names::default() }
+    }
+}
+
+/// The branches for a filter, by the rarest name it has.
+pub(super) fn branches(
+    filter: &Filter,
+    between: Option<&(Token, Token)>,
+    subjects: &Subjects<'_>,
+    w: &mut Writer,
+) -> Vec<Branch> {
+    if !filter.in_reply_to.is_empty() {
+        return replies(filter, w);
+    }
+    if !filter.conversations.is_empty() {
+        return each(
+            &filter.conversations,
+            "messages_conversation",
+            "conversation_id",
+            Name::Conversation,
+            w,
+        );
+    }
+    if !filter.tasks.is_empty() {
+        return each(&filter.tasks, "messages_task", "task_id", Name::Task, w);
+    }
+    if let Some((a, b)) = between {
+        return both_ways(a, b, w);
+    }
+    match (filter.recipients.is_empty(), filter.senders.is_empty()) {
+        (false, false) if filter.recipients.len() * filter.senders.len() <= MAX_PLAN_BRANCHES => {
+            return pairs(filter, w);
+        }
+        (false, _) => return recipients(filter, w),
+        (true, false) => return senders(filter, w),
+        (true, true) => {}
+    }
+    if subjects.all_keyed() || (filter.types.is_empty() && subjects.all_narrow()) {
+        return subjects.branches(w);
+    }
+    if !filter.types.is_empty() {
+        return types(filter, w);
+    }
+    if !filter.kinds.is_empty() {
+        return kinds(&filter.kinds);
+    }
+    if subjects.is_empty() { vec![Branch::everything()] } else { subjects.branches(w) }
+}
+
+/// The kinds to try: those asked for, or all.
+fn kinds_or_all(filter: &Filter) -> &[Kind] {
+    if filter.kinds.is_empty() { &Kind::ALL } else { &filter.kinds }
+}
+
+fn replies(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
+    let branch = |id| {
+        let place = w.bind(Value::Uuid(id));
+        Branch::new("messages_reply", format!("in_reply_to = {place}"), &[Name::InReplyTo])
+    };
+    filter.in_reply_to.iter().copied().map(branch).collect()
+}
+
+fn each(
+    values: &[Token],
+    index: &'static str,
+    column: &str,
+    name: Name,
+    w: &mut Writer,
+) -> Vec<Branch> {
+    let branch = |value: &Token| {
+        let place = w.text(value.as_str());
+        Branch::new(index, format!("{column} = {place}"), &[name])
+    };
+    values.iter().map(branch).collect()
+}
+
+fn pair(sender: &Token, recipient: &Token, answers: &[Name], w: &mut Writer) -> Branch {
+    let (sender, recipient) = (w.text(sender.as_str()), w.text(recipient.as_str()));
+    let condition = format!("sender_id = {sender} AND recipient_id = {recipient}");
+    Branch::new("messages_pair", condition, answers)
+}
+
+fn both_ways(a: &Token, b: &Token, w: &mut Writer) -> Vec<Branch> {
+    let mut branches = vec![pair(a, b, &[Name::Between], w)];
+    if a != b {
+        branches.push(pair(b, a, &[Name::Between], w));
+    }
+    branches
+}
+
+fn pairs(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
+    let mut branches = Vec::new();
+    for sender in &filter.senders {
+        for recipient in &filter.recipients {
+            branches.push(pair(sender, recipient, &[Name::Sender, Name::Recipient], w));
+        }
+    }
+    if filter.broadcast {
+        let to_all = |branch: Branch| Branch {
+            answers: branch.answers.with(Name::Recipient),
+            ..branch.and("((recipient_id IS NULL) IS TRUE)".to_owned())
+        };
+        branches.extend(senders(filter, w).into_iter().map(to_all));
+    }
+    branches
+}
+
+fn recipients(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
+    let mut branches =
+        each(&filter.recipients, "messages_recipient", "recipient_id", Name::Recipient, w);
+    if filter.broadcast {
+        let to_all = |kind: &Kind| {
+            let condition = format!("kind = '{}' AND recipient_id IS NULL", kind.as_str());
+            Branch::new("messages_broadcast", condition, &[Name::Recipient, Name::Kind])
+        };
+        branches.extend(kinds_or_all(filter).iter().map(to_all));
+    }
+    branches
+}
+
+fn senders(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
+    let typed = filter.senders.len() * filter.types.len();
+    let mut branches = Vec::new();
+    for sender in &filter.senders {
+        let sender = w.text(sender.as_str());
+        if (1..=MAX_PLAN_BRANCHES).contains(&typed) {
+            for type_ in &filter.types {
+                let condition =
+                    format!("sender_id = {sender} AND type = {}", w.text(type_.as_str()));
+                branches.push(Branch::new(
+                    "messages_sender_type",
+                    condition,
+                    &[Name::Sender, Name::Type],
+                ));
+            }
+        } else {
+            for kind in kinds_or_all(filter) {
+                let condition = format!("sender_id = {sender} AND kind = '{}'", kind.as_str());
+                branches.push(Branch::new(
+                    "messages_sender_kind",
+                    condition,
+                    &[Name::Sender, Name::Kind],
+                ));
+            }
+        }
+    }
+    branches
+}
+
+fn types(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
+    let mut branches = Vec::new();
+    for type_ in &filter.types {
+        let type_ = w.text(type_.as_str());
+        for kind in kinds_or_all(filter) {
+            let condition = format!("type = {type_} AND kind = '{}'", kind.as_str());
+            branches.push(Branch::new("messages_type", condition, &[Name::Type, Name::Kind]));
+        }
+    }
+    branches
+}
+
+/// Each kind is in two indices, by whether a row has a recipient.
+pub(super) fn kinds(kinds: &[Kind]) -> Vec<Branch> {
+    let halves = [("messages_broadcast", "IS NULL"), ("messages_direct", "IS NOT NULL")];
+    let branch = |kind: &Kind, (index, null): (&'static str, &str)| {
+        let condition = format!("kind = '{}' AND recipient_id {null}", kind.as_str());
+        Branch::new(index, condition, &[Name::Kind])
+    };
+    kinds.iter().flat_map(|kind| halves.map(|half| branch(kind, half))).collect()
+}

@@ -1,0 +1,315 @@
+//! From a query to the SQL that finds its sequences: pure, for both databases.
+//!
+//! Invariants: what the SQL finds is exactly what [`Filter::matches`] accepts on
+//! what the rows hold, and no filter scans the table. One name of the filter
+//! drives: each of its values is a *branch* that walks one index in order of
+//! sequence and stops at the page's limit; the other names are tested on the
+//! rows it meets. Branches are merged by sequence.
+//!
+//! The databases are kept from choosing otherwise: in PostgreSQL by the indices'
+//! order (see `migrations/postgres`), in SQLite by `INDEXED BY`; and in both,
+//! conditions that only test are written `(…) IS TRUE`, which no index answers.
+//!
+//! [`Filter::matches`]: crate::message::Filter::matches
+
+mod driver;
+mod subject;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
+use crate::message::{Filter, Kind, Query, Token};
+use driver::Branch;
+use subject::Subjects;
+
+/// Which SQL to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// PostgreSQL 13 and later.
+    Postgres,
+    /// SQLite 3.38 and later.
+    Sqlite,
+}
+
+/// A value to bind, in the order of the placeholders `$1`, `$2` …
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A sequence or a number of rows.
+    Int(i64),
+    /// A token or a part of a subject.
+    Text(String),
+    /// An id.
+    Uuid(Uuid),
+    /// A time.
+    Time(DateTime<Utc>),
+}
+
+/// Exclusive bounds of the sequences to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Below the lowest.
+    pub after: i64,
+    /// Above the highest.
+    pub before: i64,
+}
+
+/// A statement that answers sequences, in the order of the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The statement.
+    pub sql: String,
+    /// Its values.
+    pub values: Vec<Value>,
+}
+
+/// A sequence as the databases hold it. Sequences stay below 2^53; a client's
+/// larger bound is above them all.
+#[must_use]
+pub fn to_db(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+/// A sequence as the program holds it.
+#[must_use]
+pub fn from_db(seq: i64) -> u64 {
+    u64::try_from(seq).unwrap_or_default()
+}
+
+/// The bounds that a query sets by sequence, beneath a watermark.
+#[must_use]
+pub fn bounds(query: &Query, committed_through: i64) -> Bounds {
+    let before = query.before.map_or(i64::MAX, to_db);
+    Bounds {
+        after: query.after.map_or(-1, to_db),
+        before: before.min(committed_through.saturating_add(1)),
+    }
+}
+
+impl Bounds {
+    /// Narrows them to the rows of the time index between which the query's
+    /// times lie; `None` when a time that was asked for is nowhere.
+    #[must_use]
+    pub fn narrowed(self, query: &Query, first: Option<i64>, last: Option<i64>) -> Option<Self> {
+        let width = to_db(TIME_INDEX_SEQS);
+        let mut bounds = self;
+        if query.since.is_some() {
+            bounds.after = bounds.after.max(first?.saturating_mul(width) - 1);
+        }
+        if query.until.is_some() {
+            bounds.before = bounds.before.min((last? + 1).saturating_mul(width));
+        }
+        Some(bounds)
+    }
+
+    /// Whether no sequence lies between them.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.after.saturating_add(1) >= self.before
+    }
+}
+
+/// The statement that answers the watermark, and the first and last row of the
+/// time index that can hold the times `$1` and later, and `$2` and earlier.
+#[must_use]
+pub fn time_bounds_sql() -> String {
+    let ratio = TIME_INDEX_WIDE_SEQS / TIME_INDEX_SEQS;
+    let end = |pick: &str, test: &str| {
+        let wide = format!(
+            "(SELECT {pick}(bucket) FROM time_index WHERE width = {TIME_INDEX_WIDE_SEQS} AND {test})"
+        );
+        format!(
+            "(SELECT {pick}(bucket) FROM time_index WHERE width = {TIME_INDEX_SEQS} AND {test} \
+             AND bucket >= {wide} * {ratio} AND bucket < ({wide} + 1) * {ratio})"
+        )
+    };
+    let (first, last) = (end("min", "max_created >= $1"), end("max", "min_created <= $2"));
+    format!("SELECT committed_through, {first} AS first, {last} AS last FROM log_state")
+}
+
+/// The statement for one page and one row more, by which the caller sees
+/// whether there is a next page.
+#[must_use]
+pub fn keys(query: &Query, bounds: Bounds, dialect: Dialect) -> Plan {
+    let mut writer = Writer::new(query, bounds, dialect);
+    let filter = query.filter.clone().normalised();
+    let subjects = Subjects::of(&filter);
+    let branches = driver::branches(&filter, query.between.as_ref(), &subjects, &mut writer);
+    let tests = Tests::of(&filter, query, &subjects, &mut writer);
+    let overlapping = branches.iter().any(|b| b.answers.contains(Name::Subject));
+    let selects: Vec<String> =
+        branches.iter().map(|branch| writer.select(branch, &tests)).collect();
+    let sql = match &selects[..] {
+        [only] => only.clone(),
+        _ => {
+            let distinct = if overlapping { "DISTINCT " } else { "" };
+            let union: Vec<String> =
+                selects.iter().map(|s| format!("SELECT seq FROM ({s}) b")).collect();
+            format!(
+                "SELECT {distinct}seq FROM ({}) u ORDER BY {} LIMIT $3",
+                union.join(" UNION ALL "),
+                writer.index_order()
+            )
+        }
+    };
+    Plan { sql, values: writer.values }
+}
+
+/// The names of a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    InReplyTo,
+    Conversation,
+    Task,
+    Between,
+    Recipient,
+    Sender,
+    Type,
+    Kind,
+    Subject,
+}
+
+/// The names that a branch's index answers, so that they need no test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Names(u16);
+
+impl Names {
+    fn of(names: &[Name]) -> Self {
+        Self(names.iter().fold(0, |set, name| set | 1 << *name as u16))
+    }
+
+    fn with(self, name: Name) -> Self {
+        Self(self.0 | 1 << name as u16)
+    }
+
+    fn contains(self, name: Name) -> bool {
+        self.0 & (1 << name as u16) != 0
+    }
+}
+
+/// The conditions of a query, one a name, to test on rows met by an index.
+struct Tests {
+    named: Vec<(Name, String)>,
+    times: String,
+}
+
+impl Tests {
+    fn of(filter: &Filter, query: &Query, subjects: &Subjects<'_>, w: &mut Writer) -> Self {
+        let mut named = Vec::new();
+        let mut add = |name, condition: Option<String>| {
+            named.extend(condition.map(|c| (name, format!("(({c}) IS TRUE)"))));
+        };
+        add(Name::InReplyTo, w.one_of_ids("in_reply_to", &filter.in_reply_to));
+        add(Name::Conversation, w.one_of("conversation_id", &filter.conversations));
+        add(Name::Task, w.one_of("task_id", &filter.tasks));
+        let recipients = w
+            .one_of("recipient_id", &filter.recipients)
+            .map(|c| if filter.broadcast { format!("{c} OR recipient_id IS NULL") } else { c });
+        add(Name::Recipient, recipients);
+        add(Name::Sender, w.one_of("sender_id", &filter.senders));
+        add(Name::Type, w.one_of("type", &filter.types));
+        add(Name::Kind, (!filter.kinds.is_empty()).then(|| kinds_condition(&filter.kinds)));
+        let between = query.between.as_ref().map(|(a, b)| {
+            let (a, b) = (w.text(a.as_str()), w.text(b.as_str()));
+            format!(
+                "(sender_id = {a} AND recipient_id = {b}) OR (sender_id = {b} AND recipient_id = {a})"
+            )
+        });
+        add(Name::Between, between);
+        add(Name::Subject, subjects.condition(w));
+        let mut times = String::new();
+        for (operator, time) in [(">=", query.since), ("<=", query.until)] {
+            if let Some(time) = time {
+                let bound = w.bind(Value::Time(time));
+                times.push_str(&format!(" AND created_at {operator} {bound}"));
+            }
+        }
+        Self { named, times }
+    }
+}
+
+fn kinds_condition(kinds: &[Kind]) -> String {
+    let names: Vec<String> = kinds.iter().map(|k| format!("'{}'", k.as_str())).collect();
+    format!("kind IN ({})", names.join(", "))
+}
+
+/// Writes SQL and gathers its values; equal texts share a placeholder.
+struct Writer {
+    dialect: Dialect,
+    descending: bool,
+    values: Vec<Value>,
+}
+
+impl Writer {
+    /// The first three values are in every statement: the bounds and the limit.
+    fn new(query: &Query, bounds: Bounds, dialect: Dialect) -> Self {
+        let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+        let values = vec![
+            Value::Int(bounds.after),
+            Value::Int(bounds.before),
+            Value::Int(limit.saturating_add(1)),
+        ];
+        Self { dialect, descending: query.descending, values }
+    }
+
+    fn bind(&mut self, value: Value) -> String {
+        let known = self.values.iter().skip(3).position(|old| *old == value);
+        let index = known.map_or(self.values.len(), |index| index + 3);
+        if known.is_none() {
+            self.values.push(value);
+        }
+        format!("${}", index + 1)
+    }
+
+    fn text(&mut self, text: &str) -> String {
+        self.bind(Value::Text(text.to_owned()))
+    }
+
+    fn one_of(&mut self, column: &str, wanted: &[Token]) -> Option<String> {
+        let places: Vec<String> = wanted.iter().map(|t| self.text(t.as_str())).collect();
+        (!places.is_empty()).then(|| format!("{column} IN ({})", places.join(", ")))
+    }
+
+    fn one_of_ids(&mut self, column: &str, wanted: &[Uuid]) -> Option<String> {
+        let places: Vec<String> = wanted.iter().map(|id| self.bind(Value::Uuid(*id))).collect();
+        (!places.is_empty()).then(|| format!("{column} IN ({})", places.join(", ")))
+    }
+
+    /// The order that the indices deliver, and in PostgreSQL the primary key does not.
+    fn index_order(&self) -> &'static str {
+        match (self.dialect, self.descending) {
+            (Dialect::Postgres, false) => "seq NULLS FIRST",
+            (Dialect::Postgres, true) => "seq DESC NULLS LAST",
+            (Dialect::Sqlite, false) => "seq",
+            (Dialect::Sqlite, true) => "seq DESC",
+        }
+    }
+
+    fn select(&self, branch: &Branch, tests: &Tests) -> String {
+        let mut sql = "SELECT seq FROM messages".to_owned();
+        let order = match (branch.index, self.descending) {
+            (Some(_), _) => self.index_order(),
+            (None, false) => "seq",
+            (None, true) => "seq DESC",
+        };
+        match (self.dialect, branch.index) {
+            (Dialect::Sqlite, Some(index)) => sql.push_str(&format!(" INDEXED BY {index}")),
+            (Dialect::Sqlite, None) => sql.push_str(" NOT INDEXED"),
+            (Dialect::Postgres, _) => {}
+        }
+        sql.push_str(" WHERE seq > $1 AND seq < $2");
+        for condition in &branch.conditions {
+            sql.push_str(" AND ");
+            sql.push_str(condition);
+        }
+        for (name, test) in &tests.named {
+            if !branch.answers.contains(*name) {
+                sql.push_str(" AND ");
+                sql.push_str(test);
+            }
+        }
+        sql.push_str(&tests.times);
+        sql.push_str(&format!(" ORDER BY {order} LIMIT $3"));
+        sql
+    }
+}

@@ -1,0 +1,219 @@
+//! Subject patterns as SQL.
+//!
+//! Invariant: exactly [`SubjectPattern::matches`] on each row's subject. A row's
+//! subject is what its columns derive (contract, section 2), so a pattern is
+//! a condition on columns; a row for which that does not hold is *odd*, has an
+//! index of its own, and its subject's tokens are looked at one by one.
+//!
+//! [`SubjectPattern::matches`]: crate::message::SubjectPattern::matches
+
+use super::driver::{self, Branch};
+use super::{Dialect, Name, Writer, kinds_condition};
+use crate::message::{Filter, Kind, SubjectPattern, Token};
+
+/// The patterns of a filter, and what they say of rows that are not odd.
+pub(super) struct Subjects<'a> {
+    patterns: &'a [SubjectPattern],
+    shapes: Vec<Shape<'a>>,
+}
+
+/// What one pattern asks of the columns of a row that is not odd.
+struct Shape<'a> {
+    kinds: Vec<Kind>,
+    /// The role, sender or task, by kind.
+    key: Option<&'a str>,
+    type_: Option<&'a str>,
+}
+
+impl<'a> Shape<'a> {
+    /// `None` when no subject that agentbus derives can match.
+    fn of(pattern: &'a SubjectPattern) -> Option<Self> {
+        let mut tokens: Vec<&str> = pattern.tokens().collect();
+        if tokens.last() == Some(&">") && tokens.len() <= 4 {
+            tokens.pop();
+            tokens.resize(4, "*");
+        }
+        let &[root, kind, key, type_] = &tokens[..] else { return None };
+        let name = |text: &'a str| match text {
+            "*" => Some(None),
+            _ => text.parse::<Token>().is_ok().then_some(Some(text)),
+        };
+        matches!(root, "agent" | "*").then_some(())?;
+        let kinds = if kind == "*" { Kind::ALL.to_vec() } else { vec![kind.parse().ok()?] };
+        Some(Self { kinds, key: name(key)?, type_: name(type_)? })
+    }
+
+    fn is_narrow(&self) -> bool {
+        self.key.is_some() || self.type_.is_some() || self.kinds.len() < Kind::ALL.len()
+    }
+
+    /// The condition on columns, as a test.
+    fn condition(&self, w: &mut Writer) -> String {
+        let mut parts = vec![match self.key {
+            Some(key) => {
+                let place = w.text(key);
+                let by_kind: Vec<String> =
+                    self.kinds.iter().map(|kind| keyed(*kind, &place)).collect();
+                format!("({})", by_kind.join(" OR "))
+            }
+            None => kinds_condition(&self.kinds),
+        }];
+        parts.extend(self.type_.map(|type_| format!("type = {}", w.text(type_))));
+        format!("({})", parts.join(" AND "))
+    }
+
+    fn branches(&self, w: &mut Writer) -> Vec<Branch> {
+        let type_ = self.type_.map(|type_| w.text(type_));
+        let branches = match (self.key, &type_) {
+            (Some(key), _) => {
+                let key = w.text(key);
+                self.kinds.iter().map(|kind| keyed_branch(*kind, &key, type_.as_deref())).collect()
+            }
+            (None, Some(type_)) => {
+                let of_kind = |kind: &Kind| {
+                    let condition = format!("type = {type_} AND kind = '{}'", kind.as_str());
+                    Branch::new("messages_type", condition, &[Name::Subject])
+                };
+                self.kinds.iter().map(of_kind).collect()
+            }
+            (None, None) if self.is_narrow() => driver::kinds(&self.kinds),
+            (None, None) => vec![Branch::everything()],
+        };
+        let not_odd = format!("(({}) IS NOT TRUE)", w.is_odd());
+        branches
+            .into_iter()
+            .map(|branch| Branch {
+                answers: branch.answers.with(Name::Subject),
+                ..branch.and(not_odd.clone())
+            })
+            .collect()
+    }
+}
+
+/// The condition that a row of this kind has this third token.
+fn keyed(kind: Kind, place: &str) -> String {
+    let column = match kind {
+        Kind::Message => "sender_role",
+        Kind::Status => "sender_id",
+        Kind::Task => "task_id",
+    };
+    format!("(kind = '{}' AND {column} = {place})", kind.as_str())
+}
+
+fn keyed_branch(kind: Kind, key: &str, type_: Option<&str>) -> Branch {
+    let test_type = |branch: Branch| match type_ {
+        Some(type_) => branch.and(format!("((type = {type_}) IS TRUE)")),
+        None => branch,
+    };
+    let test_kind = format!("((kind = '{}') IS TRUE)", kind.as_str());
+    let branch = |index, condition| Branch::new(index, condition, &[Name::Subject]);
+    match (kind, type_) {
+        (Kind::Message, _) => {
+            let condition = format!("sender_role = {key} AND kind = 'message'");
+            test_type(branch("messages_role", condition))
+        }
+        (Kind::Status, Some(type_)) => {
+            let condition = format!("sender_id = {key} AND type = {type_}");
+            branch("messages_sender_type", condition).and(test_kind)
+        }
+        (Kind::Status, None) => {
+            branch("messages_sender_kind", format!("sender_id = {key} AND kind = 'status'"))
+        }
+        (Kind::Task, _) => {
+            test_type(branch("messages_task", format!("task_id = {key}"))).and(test_kind)
+        }
+    }
+}
+
+impl<'a> Subjects<'a> {
+    pub(super) fn of(filter: &'a Filter) -> Self {
+        let wanted = |kind: &Kind| filter.kinds.is_empty() || filter.kinds.contains(kind);
+        let narrowed = |mut shape: Shape<'a>| {
+            shape.kinds.retain(wanted);
+            (!shape.kinds.is_empty()).then_some(shape)
+        };
+        let shapes = filter.subjects.iter().filter_map(Shape::of).filter_map(narrowed);
+        Self { patterns: &filter.subjects, shapes: shapes.collect() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// Whether every pattern names a role, a sender or a task.
+    pub(super) fn all_keyed(&self) -> bool {
+        !self.is_empty() && self.shapes.iter().all(|shape| shape.key.is_some())
+    }
+
+    /// Whether every pattern asks something of the columns.
+    pub(super) fn all_narrow(&self) -> bool {
+        !self.is_empty() && self.shapes.iter().all(Shape::is_narrow)
+    }
+
+    /// Walks that together meet every row that one of the patterns matches,
+    /// and no other. They may overlap.
+    pub(super) fn branches(&self, w: &mut Writer) -> Vec<Branch> {
+        let mut branches: Vec<Branch> =
+            self.shapes.iter().flat_map(|shape| shape.branches(w)).collect();
+        let odd = Branch::new("messages_odd", w.is_odd().to_owned(), &[Name::Subject]);
+        branches.push(odd.and(format!("(({}) IS TRUE)", self.odd_condition(w))));
+        branches
+    }
+
+    /// The test that one of the patterns matches; `None` without patterns.
+    pub(super) fn condition(&self, w: &mut Writer) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
+        let odd = w.is_odd();
+        let odd_rows = format!("({odd} AND ({}))", self.odd_condition(w));
+        let shapes: Vec<String> = self.shapes.iter().map(|shape| shape.condition(w)).collect();
+        if shapes.is_empty() {
+            return Some(odd_rows);
+        }
+        Some(format!("({odd_rows} OR (({odd}) IS NOT TRUE AND ({})))", shapes.join(" OR ")))
+    }
+
+    fn odd_condition(&self, w: &mut Writer) -> String {
+        let tests: Vec<String> = self.patterns.iter().map(|p| token_by_token(p, w)).collect();
+        tests.join(" OR ")
+    }
+}
+
+/// The rules of NATS on the subject itself.
+fn token_by_token(pattern: &SubjectPattern, w: &mut Writer) -> String {
+    let tokens: Vec<&str> = pattern.tokens().collect();
+    let operator = if tokens.last() == Some(&">") { ">=" } else { "=" };
+    let mut parts = vec![format!("{} {operator} {}", w.token_count(), tokens.len())];
+    for (index, token) in tokens.iter().enumerate() {
+        if !matches!(*token, "*" | ">") {
+            parts.push(format!("{} = {}", w.token_at(index), w.text(token)));
+        }
+    }
+    format!("({})", parts.join(" AND "))
+}
+
+impl Writer {
+    fn is_odd(&self) -> &'static str {
+        match self.dialect {
+            Dialect::Postgres => "odd",
+            Dialect::Sqlite => "odd IS NOT NULL",
+        }
+    }
+
+    fn token_count(&self) -> &'static str {
+        match self.dialect {
+            Dialect::Postgres => {
+                "octet_length(subject) - octet_length(replace(subject, '.', '')) + 1"
+            }
+            Dialect::Sqlite => "json_array_length(odd)",
+        }
+    }
+
+    fn token_at(&self, index: usize) -> String {
+        match self.dialect {
+            Dialect::Postgres => format!("split_part(subject, '.', {})", index + 1),
+            Dialect::Sqlite => format!("odd ->> '$[{index}]'"),
+        }
+    }
+}

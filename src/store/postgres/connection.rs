@@ -1,0 +1,120 @@
+//! Connections: how they are opened, what bounds them, what their errors mean.
+
+use std::future::Future;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
+
+use crate::limits::{
+    STORE_ACQUIRE_TIMEOUT, STORE_GRACE, STORE_READ_TIMEOUT, STORE_STATEMENTS, STORE_WRITE_TIMEOUT,
+};
+use crate::store::StoreError;
+
+/// What a connection is for; decides its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Reads history.
+    Read,
+    /// Lease, watermark, partitions, sign of life.
+    Control,
+    /// Writes rows.
+    Write,
+    /// Holds the membership lock.
+    Member,
+    /// Brings the schema up to date: may take long, and waits for another
+    /// server that is doing the same.
+    Schema,
+}
+
+impl Role {
+    fn settings(self) -> String {
+        let timeout = match self {
+            Self::Schema => return String::new(),
+            Self::Read | Self::Member => STORE_READ_TIMEOUT,
+            Self::Control | Self::Write => STORE_WRITE_TIMEOUT,
+        };
+        let mut sql = format!("SET statement_timeout = {};", timeout.as_millis());
+        // The plan is chosen in `plan`: what would be another is made dear. JIT
+        // is off because it takes dear plans for long ones.
+        sql.push_str("SET jit = off; SET max_parallel_workers_per_gather = 0;");
+        if self == Self::Read {
+            for other in ["seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin"] {
+                sql.push_str(&format!("SET enable_{other} = off;"));
+            }
+            sql.push_str("SET default_transaction_read_only = on;");
+            sql.push_str("SET plan_cache_mode = force_custom_plan;");
+        }
+        sql
+    }
+}
+
+/// Reads the address.
+pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| StoreError::Refused(format!("DATABASE_URL cannot be read: {error}")))?;
+    Ok(options
+        .application_name("agentbus")
+        .statement_cache_capacity(STORE_STATEMENTS)
+        .disable_statement_logging())
+}
+
+/// Opens one connection outside of the pools.
+pub(super) async fn open(
+    options: &PgConnectOptions,
+    role: Role,
+) -> Result<PgConnection, StoreError> {
+    bounded(STORE_ACQUIRE_TIMEOUT, async {
+        let mut connection = options.connect().await?;
+        connection.execute(AssertSqlSafe(role.settings())).await?;
+        Ok(connection)
+    })
+    .await
+}
+
+/// A pool that opens its connections as they are needed and keeps them.
+pub(super) fn pool(options: &PgConnectOptions, role: Role, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .min_connections(connections)
+        .max_connections(connections)
+        .acquire_timeout(STORE_ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                connection.execute(AssertSqlSafe(role.settings())).await?;
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options.clone())
+}
+
+/// Runs work on the database within the time it may take, and some grace for
+/// the way there.
+pub(super) async fn bounded<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit.saturating_add(STORE_GRACE), work).await {
+        Ok(done) => done.map_err(classify),
+        Err(_) => Err(StoreError::Unavailable(format!(
+            "PostgreSQL did not answer within {} s",
+            limit.saturating_add(STORE_GRACE).as_secs()
+        ))),
+    }
+}
+
+/// Whether an error is about the content or about the database.
+pub(super) fn classify(error: sqlx::Error) -> StoreError {
+    let told = error.as_database_error();
+    let code = told.and_then(|e| e.code()).unwrap_or_default();
+    // A row without a partition fails a check that has no name: not its fault.
+    let no_partition = code == "23514" && told.is_some_and(|e| e.constraint().is_none());
+    let about_content = code == "P0001"
+        || (["22", "23", "54"].iter().any(|class| code.starts_with(class)) && !no_partition);
+    if about_content || matches!(error, sqlx::Error::Encode(_)) {
+        StoreError::Refused(error.to_string())
+    } else {
+        StoreError::Unavailable(error.to_string())
+    }
+}

@@ -1,0 +1,137 @@
+//! Who may run on this database: a session's advisory lock, exclusive on the
+//! memory bus, shared on NATS.
+//!
+//! Invariant: the lock lives as long as its connection, so a killed server is
+//! out at once. It says who may start; that nobody writes who should not is
+//! the lease's work, since a lost session is noticed only after a while.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Error, Row};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::connection::{Role, bounded, open};
+use crate::limits::{JOIN_PATIENCE, JOIN_RETRY, MEMBERSHIP_PING};
+use crate::store::{BusKind, Membership, StoreError};
+
+/// The key of a deployment: its schema; advisory locks are a database's own anyway.
+macro_rules! key {
+    () => {
+        "hashtextextended('agentbus ' || current_schema(), 0)"
+    };
+}
+
+const SHARED: &str = concat!("SELECT pg_try_advisory_lock_shared(", key!(), ")");
+const EXCLUSIVE: &str = concat!("SELECT pg_try_advisory_lock(", key!(), ")");
+
+/// Who has the lock. The two halves of a 64-bit key are separate columns.
+const HOLDER: &str = concat!(
+    "SELECT l.mode = 'ExclusiveLock' AS alone, l.pid, host(a.client_addr) AS address \
+     FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
+     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+     AND (l.classid::bigint << 32) | l.objid::bigint = ",
+    key!(),
+    " AND l.pid <> pg_backend_pid() LIMIT 1"
+);
+
+/// A hold on the database; given back when dropped.
+pub(super) struct PostgresMembership {
+    held: Arc<AtomicBool>,
+    keeper: JoinHandle<()>,
+}
+
+impl Membership for PostgresMembership {
+    fn held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for PostgresMembership {
+    fn drop(&mut self) {
+        // The keeper owns the connection: both end here.
+        self.held.store(false, Ordering::Release);
+        self.keeper.abort();
+    }
+}
+
+/// Joins, or says for a person who is in the way.
+pub(super) async fn join(
+    options: &PgConnectOptions,
+    bus: BusKind,
+) -> Result<Result<PostgresMembership, String>, StoreError> {
+    let mut connection = open(options, Role::Member).await?;
+    let deadline = Instant::now() + JOIN_PATIENCE;
+    while !bounded(MEMBERSHIP_PING, lock(&mut connection, bus)).await? {
+        if Instant::now() >= deadline {
+            return Ok(Err(bounded(MEMBERSHIP_PING, refusal(&mut connection, bus)).await?));
+        }
+        tokio::time::sleep(JOIN_RETRY).await;
+    }
+    let held = Arc::new(AtomicBool::new(true));
+    let keeper = tokio::spawn(keep(options.clone(), bus, connection, Arc::clone(&held)));
+    Ok(Ok(PostgresMembership { held, keeper }))
+}
+
+async fn lock(connection: &mut PgConnection, bus: BusKind) -> Result<bool, Error> {
+    let statement = match bus {
+        BusKind::Memory => EXCLUSIVE,
+        BusKind::Nats => SHARED,
+    };
+    sqlx::query_scalar(statement).fetch_one(connection).await
+}
+
+async fn refusal(connection: &mut PgConnection, bus: BusKind) -> Result<String, Error> {
+    let Some(row) = sqlx::query(HOLDER).fetch_optional(connection).await? else {
+        return Ok("another agentbus server was just running on this database; try again".into());
+    };
+    let alone: bool = row.try_get("alone")?;
+    let pid: i32 = row.try_get("pid")?;
+    let address: Option<String> = row.try_get("address")?;
+    let other = if alone { BusKind::Memory } else { BusKind::Nats };
+    let address = address.unwrap_or_else(|| "a local socket".to_owned());
+    let why = match (bus, other) {
+        (BusKind::Memory, BusKind::Memory) => "one server alone can run with it: stop it first",
+        _ => "all servers of a database run with the same bus: stop it first",
+    };
+    Ok(format!(
+        "another agentbus server is running on this database with MESSAGE_BUS={} \
+         (connected from {address}, PostgreSQL process {pid}); {why}",
+        other.as_str()
+    ))
+}
+
+/// Makes sure of the lock for as long as the process wants it, and takes it
+/// again after the connection was lost, if it is still to be had.
+async fn keep(
+    options: PgConnectOptions,
+    bus: BusKind,
+    connection: PgConnection,
+    held: Arc<AtomicBool>,
+) {
+    let mut connection = Some(connection);
+    loop {
+        tokio::time::sleep(MEMBERSHIP_PING).await;
+        let good = match &mut connection {
+            Some(open) => bounded(MEMBERSHIP_PING, open.ping()).await.is_ok(),
+            None => false,
+        };
+        if good {
+            continue;
+        }
+        if held.swap(false, Ordering::AcqRel) {
+            tracing::warn!("lost the hold on the database; taking it again");
+        }
+        connection = again(&options, bus).await;
+        held.store(connection.is_some(), Ordering::Release);
+    }
+}
+
+async fn again(options: &PgConnectOptions, bus: BusKind) -> Option<PgConnection> {
+    let mut connection = open(options, Role::Member).await.ok()?;
+    let locked = bounded(MEMBERSHIP_PING, lock(&mut connection, bus)).await;
+    matches!(locked, Ok(true)).then_some(connection)
+}

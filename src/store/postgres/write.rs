@@ -1,0 +1,130 @@
+//! The write: rows, holes, counters, time index and watermark in one statement.
+//!
+//! Invariant: everything hangs on `moved`, the compare-and-set of the watermark
+//! under the lease. A writer that was replaced moves nothing and writes nothing:
+//! the update waits for the other's row lock and then sees the other's epoch.
+//! A statement whose connection broke has an unknown outcome, and may even take
+//! effect later; then the watermark tells, and the old value no longer fits.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::query::Query;
+use sqlx::{Error, Postgres, Row as _};
+use uuid::Uuid;
+
+use super::lease::interval;
+use crate::store::plan::to_db;
+use crate::store::rows::{Row, Tally};
+use crate::store::{Lease, Write};
+
+const WRITE: &str = "
+WITH moved AS (
+    UPDATE log_state SET committed_through = $1, lease_until = clock_timestamp() + $2
+    WHERE committed_through = $3 AND lease_owner = $4 AND lease_epoch = $5
+    RETURNING 1
+), new_rows AS (
+    INSERT INTO messages (seq, id, kind, type, subject, sender_id, sender_role, recipient_id,
+        task_id, conversation_id, in_reply_to, expires_at, created_at, logged_at, body,
+        foreign_payload, foreign_headers, odd)
+    SELECT * FROM unnest($6::bigint[], $7::uuid[], $8::text[], $9::text[], $10::text[],
+        $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::uuid[],
+        $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::bytea[],
+        $21::bytea[], $22::bytea[], $23::boolean[])
+    WHERE EXISTS (SELECT FROM moved)
+), new_holes AS (
+    INSERT INTO holes (from_seq, to_seq, reason)
+    SELECT * FROM unnest($24::bigint[], $25::bigint[], $26::text[])
+    WHERE EXISTS (SELECT FROM moved)
+), counted AS (
+    INSERT INTO counts AS old (kind, type, sender_id, n)
+    SELECT * FROM unnest($27::text[], $28::text[], $29::text[], $30::bigint[])
+    WHERE EXISTS (SELECT FROM moved)
+    ON CONFLICT (kind, type, sender_id) DO UPDATE SET n = old.n + excluded.n
+), counted_by_task AS (
+    INSERT INTO task_counts AS old (task_id, kind, type, sender_id, n)
+    SELECT * FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $35::bigint[])
+    WHERE EXISTS (SELECT FROM moved)
+    ON CONFLICT (task_id, kind, type, sender_id) DO UPDATE SET n = old.n + excluded.n
+), timed AS (
+    INSERT INTO time_index AS old (width, bucket, min_created, max_created)
+    SELECT * FROM unnest($36::bigint[], $37::bigint[], $38::timestamptz[], $39::timestamptz[])
+    WHERE EXISTS (SELECT FROM moved)
+    ON CONFLICT (width, bucket) DO UPDATE SET
+        min_created = least(old.min_created, excluded.min_created),
+        max_created = greatest(old.max_created, excluded.max_created)
+)
+SELECT count(*) AS moved FROM moved";
+
+type Statement<'q> = Query<'q, Postgres, PgArguments>;
+
+/// Writes; `false` when the lease is another's or the watermark is not the old one.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    lease: &Lease,
+    write: &Write<'_>,
+) -> Result<bool, Error> {
+    let statement = statement(lease, write);
+    let answer = statement.fetch_one(connection).await?;
+    Ok(answer.try_get::<i64, _>("moved")? == 1)
+}
+
+fn statement<'q>(lease: &Lease, write: &Write<'_>) -> Statement<'q> {
+    let rows: Vec<Row<'_>> = write.records.iter().map(|r| Row::of(r, write.bare)).collect();
+    let statement = sqlx::query(WRITE)
+        .bind(to_db(write.new_through))
+        .bind(interval(write.lease_for))
+        .bind(to_db(write.old_through))
+        .bind(lease.owner)
+        .bind(lease.epoch);
+    let statement = bind_rows(statement, &rows);
+    let holes = write.holes;
+    let statement = statement
+        .bind(holes.iter().map(|hole| to_db(hole.from)).collect::<Vec<i64>>())
+        .bind(holes.iter().map(|hole| to_db(hole.to)).collect::<Vec<i64>>())
+        .bind(holes.iter().map(|hole| hole.reason.as_str()).collect::<Vec<&str>>());
+    bind_tally(statement, &Tally::of(&rows))
+}
+
+fn bind_rows<'q>(statement: Statement<'q>, rows: &[Row<'_>]) -> Statement<'q> {
+    fn column<'r, T>(rows: &'r [Row<'r>], of: impl Fn(&'r Row<'r>) -> T) -> Vec<T> {
+        rows.iter().map(of).collect()
+    }
+    statement
+        .bind(column(rows, |r| to_db(r.record.seq)))
+        .bind(column(rows, |r| r.record.id))
+        .bind(column(rows, |r| r.record.kind.as_str()))
+        .bind(column(rows, |r| r.type_))
+        .bind(column(rows, |r| &*r.subject))
+        .bind(column(rows, |r| r.sender_id))
+        .bind(column(rows, |r| r.name(&r.record.sender_role)))
+        .bind(column(rows, |r| r.name(&r.record.recipient_id)))
+        .bind(column(rows, |r| r.name(&r.record.task_id)))
+        .bind(column(rows, |r| r.name(&r.record.conversation_id)))
+        .bind(column(rows, |r| r.optional(r.record.in_reply_to)) as Vec<Option<Uuid>>)
+        .bind(column(rows, |r| r.optional(r.record.expires_at)) as Vec<Option<DateTime<Utc>>>)
+        .bind(column(rows, |r| r.record.created_at))
+        .bind(column(rows, |r| r.record.logged_at))
+        .bind(column(rows, |r| &r.record.body[..]))
+        .bind(column(rows, |r| r.foreign_payload()))
+        .bind(column(rows, |r| r.foreign_headers()))
+        .bind(column(rows, |r| r.odd))
+}
+
+fn bind_tally<'q>(statement: Statement<'q>, tally: &Tally<'_>) -> Statement<'q> {
+    let all = || tally.all.keys();
+    let tasks = || tally.tasks.keys();
+    statement
+        .bind(all().map(|(kind, _, _)| *kind).collect::<Vec<_>>())
+        .bind(all().map(|(_, type_, _)| *type_).collect::<Vec<_>>())
+        .bind(all().map(|(_, _, sender)| *sender).collect::<Vec<_>>())
+        .bind(tally.all.values().copied().collect::<Vec<_>>())
+        .bind(tasks().map(|(task, _)| *task).collect::<Vec<_>>())
+        .bind(tasks().map(|(_, (kind, _, _))| *kind).collect::<Vec<_>>())
+        .bind(tasks().map(|(_, (_, type_, _))| *type_).collect::<Vec<_>>())
+        .bind(tasks().map(|(_, (_, _, sender))| *sender).collect::<Vec<_>>())
+        .bind(tally.tasks.values().copied().collect::<Vec<_>>())
+        .bind(tally.times.keys().map(|(width, _)| *width).collect::<Vec<_>>())
+        .bind(tally.times.keys().map(|(_, bucket)| *bucket).collect::<Vec<_>>())
+        .bind(tally.times.values().map(|(min, _)| *min).collect::<Vec<_>>())
+        .bind(tally.times.values().map(|(_, max)| *max).collect::<Vec<_>>())
+}

@@ -1,0 +1,154 @@
+//! What a batch of rows adds up to, and how a row is written: shared by both stores.
+//!
+//! Invariant: counters and the time index are a function of the rows as they
+//! are written, so a bare row counts under the names it is kept by.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::plan::to_db;
+use super::{Counts, StoreError};
+use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
+use crate::message::{Headers, Kind, Record, Subject, Token};
+
+/// What stands in a column for a name that was not kept.
+const UNKNOWN: &str = "unknown";
+
+/// A record as its columns take it.
+pub(super) struct Row<'a> {
+    pub record: &'a Record,
+    pub subject: Cow<'a, str>,
+    pub type_: &'a str,
+    pub sender_id: &'a str,
+    /// Whether the subject is another than the columns derive.
+    pub odd: bool,
+    bare: bool,
+}
+
+impl<'a> Row<'a> {
+    /// `bare` keeps of the names none, and of the subject what any text column takes.
+    pub fn of(record: &'a Record, bare: bool) -> Self {
+        let subject = record.subject.as_str();
+        if bare {
+            let subject = if subject.contains('\0') {
+                Cow::Owned(subject.replace('\0', "\u{fffd}"))
+            } else {
+                Cow::Borrowed(subject)
+            };
+            return Self { record, subject, type_: UNKNOWN, sender_id: UNKNOWN, odd: true, bare };
+        }
+        Self {
+            record,
+            subject: Cow::Borrowed(subject),
+            type_: record.type_.as_str(),
+            sender_id: record.sender_id.as_str(),
+            odd: is_odd(record),
+            bare,
+        }
+    }
+
+    /// An optional column; empty in a bare row.
+    pub fn optional<T>(&self, value: Option<T>) -> Option<T> {
+        if self.bare { None } else { value }
+    }
+
+    /// An optional name; empty in a bare row.
+    pub fn name(&self, value: &'a Option<Token>) -> Option<&'a str> {
+        self.optional(value.as_ref().map(Token::as_str))
+    }
+
+    /// The payload of a foreign message.
+    pub fn foreign_payload(&self) -> Option<&'a [u8]> {
+        self.record.foreign.as_ref().map(|(payload, _)| &payload[..])
+    }
+
+    /// The headers of a foreign message as JSON.
+    pub fn foreign_headers(&self) -> Option<Vec<u8>> {
+        let (_, headers) = self.record.foreign.as_ref()?;
+        // Strings alone: this cannot fail.
+        serde_json::to_vec(headers).ok()
+    }
+}
+
+/// Reads back what [`Row::foreign_headers`] wrote.
+pub(super) fn read_headers(json: &[u8]) -> Result<Headers, StoreError> {
+    serde_json::from_slice(json)
+        .map_err(|error| StoreError::Unavailable(format!("unreadable headers in a row: {error}")))
+}
+
+/// Reads the kind of a row back.
+pub(super) fn read_kind(text: &str) -> Result<Kind, StoreError> {
+    text.parse()
+        .map_err(|_| StoreError::Unavailable(format!("a row holds the unknown kind {text:?}")))
+}
+
+fn is_odd(record: &Record) -> bool {
+    let key = match record.kind {
+        Kind::Message => record.sender_role.as_ref(),
+        Kind::Status => Some(&record.sender_id),
+        Kind::Task => record.task_id.as_ref(),
+    };
+    key.is_none_or(|key| Subject::derive(record.kind, key, &record.type_) != record.subject)
+}
+
+type Names<'a> = (&'a str, &'a str, &'a str);
+
+/// What a write adds to counters and time index. Ordered, so that every
+/// writer takes rows in the same order.
+#[derive(Default)]
+pub(super) struct Tally<'a> {
+    /// By kind, type and sender.
+    pub all: BTreeMap<Names<'a>, i64>,
+    /// By task, and then the same.
+    pub tasks: BTreeMap<(&'a str, Names<'a>), i64>,
+    /// Earliest and latest `created_at` by width and bucket.
+    pub times: BTreeMap<(i64, i64), (DateTime<Utc>, DateTime<Utc>)>,
+}
+
+impl<'a> Tally<'a> {
+    pub fn of(rows: &[Row<'a>]) -> Self {
+        let mut tally = Self::default();
+        for row in rows {
+            let names = (row.record.kind.as_str(), row.type_, row.sender_id);
+            *tally.all.entry(names).or_default() += 1;
+            if let Some(task) = row.name(&row.record.task_id) {
+                *tally.tasks.entry((task, names)).or_default() += 1;
+            }
+            let time = row.record.created_at;
+            for width in [TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS] {
+                let bucket = (to_db(width), to_db(row.record.seq / width));
+                let span = tally.times.entry(bucket).or_insert((time, time));
+                *span = (span.0.min(time), span.1.max(time));
+            }
+        }
+        tally
+    }
+}
+
+/// The statement for [`Counts`], in both dialects; `$1` is the task, if one.
+pub(super) fn counts_sql(of_task: bool) -> String {
+    let from = if of_task { "task_counts WHERE task_id = $1" } else { "counts" };
+    let by = |column: &str| {
+        format!(
+            "SELECT '{column}' AS what, {column} AS name, CAST(sum(n) AS bigint) AS n \
+             FROM {from} GROUP BY {column}"
+        )
+    };
+    format!("{} UNION ALL {} UNION ALL {}", by("kind"), by("type"), by("sender_id"))
+}
+
+/// Gathers the rows of [`counts_sql`].
+pub(super) fn gather_counts(rows: impl Iterator<Item = (String, String, i64)>) -> Counts {
+    let mut counts = Counts::default();
+    for (what, name, n) in rows {
+        let map = match what.as_str() {
+            "kind" => &mut counts.by_kind,
+            "type" => &mut counts.by_type,
+            _ => &mut counts.by_sender,
+        };
+        map.insert(name, super::plan::from_db(n));
+    }
+    counts
+}

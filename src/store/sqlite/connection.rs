@@ -1,0 +1,120 @@
+//! Connections to the file: their settings, the writer's turn, their errors.
+
+use std::future::Future;
+use std::path::Path;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Error};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::limits::{
+    SQLITE_CACHE_KIB, SQLITE_READERS, STORE_ACQUIRE_TIMEOUT, STORE_GRACE, STORE_STATEMENTS,
+    STORE_WRITE_TIMEOUT,
+};
+use crate::store::StoreError;
+
+/// The settings of every connection.
+pub(super) fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(STORE_WRITE_TIMEOUT)
+        .pragma("cache_size", format!("-{SQLITE_CACHE_KIB}"))
+        .statement_cache_capacity(STORE_STATEMENTS)
+        .disable_statement_logging()
+}
+
+pub(super) async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
+    bounded(options.connect()).await
+}
+
+/// Connections that cannot write.
+pub(super) fn readers(options: &SqliteConnectOptions) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .min_connections(SQLITE_READERS)
+        .max_connections(SQLITE_READERS)
+        .acquire_timeout(STORE_ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_lazy_with(options.clone().pragma("query_only", "on"))
+}
+
+/// Runs work within the time that a write may take; reads take less.
+pub(super) async fn bounded<T>(
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, StoreError> {
+    let limit = STORE_WRITE_TIMEOUT + STORE_GRACE;
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done.map_err(classify),
+        Err(_) => Err(StoreError::Unavailable(format!(
+            "SQLite did not answer within {} s",
+            limit.as_secs()
+        ))),
+    }
+}
+
+/// Whether an error is about the content or about the disk. The low byte of an
+/// extended code is the primary one (<https://sqlite.org/rescode.html>).
+pub(super) fn classify(error: Error) -> StoreError {
+    const TOO_BIG: i32 = 18;
+    const CONSTRAINT: i32 = 19;
+    const MISMATCH: i32 = 20;
+    let code = error
+        .as_database_error()
+        .and_then(|e| e.code())
+        .and_then(|code| code.parse::<i32>().ok())
+        .map(|extended| extended & 0xff);
+    match code {
+        Some(TOO_BIG | CONSTRAINT | MISMATCH) => StoreError::Refused(error.to_string()),
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+/// The one connection that writes.
+pub(super) struct Writer(Mutex<Option<SqliteConnection>>);
+
+/// The right to use it. Dropped without [`Turn::end`], it takes the connection
+/// along: nobody finds it in the middle of a transaction.
+pub(super) struct Turn<'a> {
+    place: MutexGuard<'a, Option<SqliteConnection>>,
+    connection: SqliteConnection,
+}
+
+impl Writer {
+    pub fn new(connection: SqliteConnection) -> Self {
+        Self(Mutex::new(Some(connection)))
+    }
+
+    /// Waits for the turn; opens the connection again if the last one lost it.
+    pub async fn turn(&self, options: &SqliteConnectOptions) -> Result<Turn<'_>, StoreError> {
+        let mut place = self.0.lock().await;
+        let connection = match place.take() {
+            Some(connection) => connection,
+            None => open(options).await?,
+        };
+        Ok(Turn { place, connection })
+    }
+
+    /// The connection, to close it.
+    pub async fn take(&self) -> Option<SqliteConnection> {
+        self.0.lock().await.take()
+    }
+}
+
+impl Turn<'_> {
+    pub fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+
+    /// Ends the turn; after an error the connection is not used again.
+    pub fn end<T>(mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if result.is_ok() {
+            *self.place = Some(self.connection);
+        }
+        result
+    }
+}

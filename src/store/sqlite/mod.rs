@@ -1,0 +1,181 @@
+//! The store in one SQLite file, for one server.
+//!
+//! Invariants: acknowledged means fsynced (WAL with `synchronous=FULL`). One
+//! connection writes, taken by whoever writes next; it leaves its place while
+//! in use, so that a write that is dropped half-way takes its connection, and
+//! with it the open transaction, along. An error of the disk is told, never
+//! taken for success.
+
+mod connection;
+mod lease;
+mod membership;
+mod originals;
+mod read;
+mod write;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use sqlx::{Connection, SqlStr};
+use uuid::Uuid;
+
+use super::{
+    BusKind, Counts, Hole, Lease, LogState, Membership, Original, Page, Store, StoreError, Stored,
+    Write,
+};
+use crate::message::{Query, Token};
+use connection::{Writer, bounded, classify};
+
+/// Name of the database in the data directory.
+pub const DATABASE_FILE: &str = "agentbus.db";
+
+/// History in a file.
+pub struct SqliteStore {
+    dir: PathBuf,
+    options: SqliteConnectOptions,
+    readers: SqlitePool,
+    writer: Writer,
+}
+
+impl SqliteStore {
+    /// Opens the database in a directory, both created if they are not there,
+    /// and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the disk does not let it;
+    /// [`StoreError::Refused`] when the schema is of another version.
+    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(dir)
+            .map_err(|error| StoreError::Unavailable(format!("{}: {error}", dir.display())))?;
+        let options = connection::options(&dir.join(DATABASE_FILE));
+        let mut first = connection::open(&options).await?;
+        migrator().run_direct(None, &mut first, false).await.map_err(schema_error)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            readers: connection::readers(&options),
+            writer: Writer::new(first),
+            options,
+        })
+    }
+}
+
+fn migrator() -> Migrator {
+    let log = SqlStr::from_static(include_str!("../../../migrations/sqlite/0001_log.sql"));
+    Migrator::with_migrations(vec![Migration::new(
+        1,
+        "log".into(),
+        MigrationType::Simple,
+        log,
+        false,
+    )])
+}
+
+fn schema_error(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => classify(error),
+        other => {
+            StoreError::Refused(format!("the database's schema is of another version: {other}"))
+        }
+    }
+}
+
+/// No row moved: the lease is another's.
+fn unless_fenced(moved: bool) -> Result<(), StoreError> {
+    if moved { Ok(()) } else { Err(StoreError::Fenced) }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        bounded(sqlx::query("SELECT 1").execute(&self.readers)).await.map(|_| ())
+    }
+
+    async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {
+        let joined = membership::join(&self.dir, bus).await?;
+        Ok(joined.map(|member| Box::new(member) as Box<dyn Membership>))
+    }
+
+    async fn log_state(&self) -> Result<LogState, StoreError> {
+        bounded(lease::log_state(&self.readers)).await
+    }
+
+    async fn set_log(
+        &self,
+        lease: &Lease,
+        bus: BusKind,
+        epoch: Option<Uuid>,
+    ) -> Result<(), StoreError> {
+        let mut turn = self.writer.turn(&self.options).await?;
+        let moved = bounded(lease::set_log(turn.connection(), lease, bus, epoch)).await;
+        unless_fenced(turn.end(moved)?)
+    }
+
+    async fn claim(
+        &self,
+        owner: Uuid,
+        lease_for: Duration,
+        force: bool,
+    ) -> Result<Option<Lease>, StoreError> {
+        let mut turn = self.writer.turn(&self.options).await?;
+        let claimed = bounded(lease::claim(turn.connection(), owner, lease_for, force)).await;
+        turn.end(claimed)
+    }
+
+    async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
+        let mut turn = self.writer.turn(&self.options).await?;
+        let moved = bounded(lease::renew(turn.connection(), lease, lease_for)).await;
+        unless_fenced(turn.end(moved)?)
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let mut turn = self.writer.turn(&self.options).await?;
+        let released = bounded(lease::release(turn.connection(), lease)).await;
+        turn.end(released).map(|_| ())
+    }
+
+    async fn write(&self, lease: &Lease, write: Write<'_>) -> Result<(), StoreError> {
+        let mut turn = self.writer.turn(&self.options).await?;
+        let moved = bounded(write::write(turn.connection(), lease, &write)).await;
+        unless_fenced(turn.end(moved)?)
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Stored>, StoreError> {
+        bounded(read::find(&self.readers, ids)).await
+    }
+
+    async fn original(&self, seq: u64) -> Result<Option<Original>, StoreError> {
+        let found = bounded(originals::from(&self.readers, seq, 1)).await?;
+        Ok(found.into_iter().next().filter(|row| row.stored.seq == seq))
+    }
+
+    async fn originals(&self, from: u64, limit: usize) -> Result<Vec<Original>, StoreError> {
+        bounded(originals::from(&self.readers, from, limit)).await
+    }
+
+    async fn page(&self, query: &Query) -> Result<Page, StoreError> {
+        bounded(read::page(&self.readers, query)).await
+    }
+
+    async fn holes(&self, from: u64, to: u64, limit: usize) -> Result<Vec<Hole>, StoreError> {
+        bounded(read::holes(&self.readers, from, to, limit)).await
+    }
+
+    async fn counts(&self, task: Option<&Token>) -> Result<Counts, StoreError> {
+        bounded(read::counts(&self.readers, task)).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        if let Some(connection) = self.writer.take().await {
+            let _ = connection.close().await;
+        }
+    }
+}

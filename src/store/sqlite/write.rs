@@ -1,0 +1,145 @@
+//! The write: one transaction, one fsync.
+//!
+//! Invariant: the watermark's compare-and-set comes first; where it moves
+//! nothing the transaction is rolled back and nothing is written.
+
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Error, Sqlite};
+
+use super::lease::until;
+use crate::limits::SQLITE_INSERT_ROWS;
+use crate::store::plan::to_db;
+use crate::store::rows::{Row, Tally};
+use crate::store::{Lease, Write};
+
+const INSERT: &str = "INSERT INTO messages (seq, id, kind, type, subject, sender_id, sender_role, \
+    recipient_id, task_id, conversation_id, in_reply_to, expires_at, created_at, logged_at, odd, \
+    foreign_payload, foreign_headers, body) VALUES ";
+const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+// Aggregates travel as one JSON array each: a statement costs more than its rows.
+const HOLES: &str = "INSERT INTO holes (from_seq, to_seq, reason) \
+    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1)";
+const COUNTS: &str = "INSERT INTO counts (kind, type, sender_id, n) \
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($1) WHERE true \
+    ON CONFLICT DO UPDATE SET n = n + excluded.n";
+const TASK_COUNTS: &str = "INSERT INTO task_counts (task_id, kind, type, sender_id, n) \
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 \
+    FROM json_each($1) WHERE true ON CONFLICT DO UPDATE SET n = n + excluded.n";
+const TIMES: &str = "INSERT INTO time_index (width, bucket, min_created, max_created) \
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($1) WHERE true \
+    ON CONFLICT DO UPDATE SET min_created = min(min_created, excluded.min_created), \
+    max_created = max(max_created, excluded.max_created)";
+
+/// Writes; `false` when the lease is another's or the watermark is not the old one.
+pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    lease: &Lease,
+    write: &Write<'_>,
+) -> Result<bool, Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    if !move_watermark(&mut transaction, lease, write).await? {
+        transaction.rollback().await?;
+        return Ok(false);
+    }
+    let rows: Vec<Row<'_>> = write.records.iter().map(|r| Row::of(r, write.bare)).collect();
+    insert_rows(&mut transaction, &rows).await?;
+    for (statement, json) in aggregates(write, &rows)? {
+        sqlx::query(statement).bind(json).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(true)
+}
+
+async fn move_watermark(
+    connection: &mut SqliteConnection,
+    lease: &Lease,
+    write: &Write<'_>,
+) -> Result<bool, Error> {
+    let moved = sqlx::query(
+        "UPDATE log_state SET committed_through = $1, lease_until = $2 \
+         WHERE committed_through = $3 AND lease_owner = $4 AND lease_epoch = $5",
+    )
+    .bind(to_db(write.new_through))
+    .bind(until(write.lease_for))
+    .bind(to_db(write.old_through))
+    .bind(lease.owner)
+    .bind(lease.epoch)
+    .execute(connection)
+    .await?;
+    Ok(moved.rows_affected() == 1)
+}
+
+/// Many rows a statement, in powers of two so that few statements are prepared.
+async fn insert_rows(connection: &mut SqliteConnection, rows: &[Row<'_>]) -> Result<(), Error> {
+    let mut rest = rows;
+    let mut size = SQLITE_INSERT_ROWS;
+    while !rest.is_empty() {
+        while size > rest.len() {
+            size /= 2;
+        }
+        let (now, later) = rest.split_at(size);
+        let sql = format!("{INSERT}{}", vec![PLACES; size].join(", "));
+        let statement = now.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind_row);
+        statement.execute(&mut *connection).await?;
+        rest = later;
+    }
+    Ok(())
+}
+
+type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+fn bind_row<'q>(statement: Statement<'q>, row: &Row<'_>) -> Statement<'q> {
+    let record = row.record;
+    let odd = row.odd.then(|| {
+        let tokens: Vec<&str> = row.subject.split('.').collect();
+        serde_json::json!(tokens).to_string()
+    });
+    statement
+        .bind(to_db(record.seq))
+        .bind(record.id)
+        .bind(record.kind.as_str())
+        .bind(row.type_)
+        .bind(&*row.subject)
+        .bind(row.sender_id)
+        .bind(row.name(&record.sender_role))
+        .bind(row.name(&record.recipient_id))
+        .bind(row.name(&record.task_id))
+        .bind(row.name(&record.conversation_id))
+        .bind(row.optional(record.in_reply_to))
+        .bind(row.optional(record.expires_at).map(|time| time.timestamp_micros()))
+        .bind(record.created_at.timestamp_micros())
+        .bind(record.logged_at.timestamp_micros())
+        .bind(odd)
+        .bind(row.foreign_payload())
+        .bind(row.foreign_headers())
+        .bind(&record.body[..])
+}
+
+/// The statements that remain, each with its rows.
+fn aggregates(write: &Write<'_>, rows: &[Row<'_>]) -> Result<Vec<(&'static str, String)>, Error> {
+    let tally = Tally::of(rows);
+    let holes: Vec<_> =
+        write.holes.iter().map(|h| (to_db(h.from), to_db(h.to), h.reason.as_str())).collect();
+    let all: Vec<_> = tally.all.iter().map(|((k, t, s), n)| (k, t, s, n)).collect();
+    let tasks: Vec<_> =
+        tally.tasks.iter().map(|((task, (k, t, s)), n)| (task, k, t, s, n)).collect();
+    let times: Vec<_> = tally
+        .times
+        .iter()
+        .map(|((width, bucket), (min, max))| {
+            (width, bucket, min.timestamp_micros(), max.timestamp_micros())
+        })
+        .collect();
+    let json = [
+        (HOLES, holes.is_empty(), serde_json::to_string(&holes)),
+        (COUNTS, all.is_empty(), serde_json::to_string(&all)),
+        (TASK_COUNTS, tasks.is_empty(), serde_json::to_string(&tasks)),
+        (TIMES, times.is_empty(), serde_json::to_string(&times)),
+    ];
+    json.into_iter()
+        .filter(|(_, empty, _)| !empty)
+        .map(|(statement, _, json)| Ok((statement, json.map_err(|e| Error::Encode(e.into()))?)))
+        .collect()
+}

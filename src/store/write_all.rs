@@ -1,0 +1,64 @@
+//! Writes a batch, whatever is in it.
+//!
+//! Invariant: one row that the store refuses does not hold up the rest. A
+//! refused batch is halved until the row stands alone; that row is kept with
+//! sequence, subject and body alone. The watermark moves with each part.
+
+use super::{Batch, Hole, Lease, Store, StoreError, Write};
+use crate::limits::LEASE;
+use crate::message::Record;
+
+/// Writes the batch under the lease.
+///
+/// # Errors
+/// The store's, [`StoreError::Refused`] only when it refuses a bare row too.
+pub async fn write_all(store: &dyn Store, lease: &Lease, batch: &Batch) -> Result<(), StoreError> {
+    let mut parts = vec![&batch.records[..]];
+    let mut through = batch.after;
+    while let Some(records) = parts.pop() {
+        let Some(last) = records.last() else { continue };
+        match write_part(store, lease, through, records, &batch.holes, false).await {
+            Err(StoreError::Refused(_)) if records.len() > 1 => {
+                let (head, tail) = records.split_at(records.len() / 2);
+                parts.push(tail);
+                parts.push(head);
+                continue;
+            }
+            Err(StoreError::Refused(reason)) => {
+                tracing::warn!(
+                    seq = last.seq,
+                    reason,
+                    "kept without its columns, which the store refuses"
+                );
+                metrics::counter!("agentbus_projector_bare_rows_total").increment(1);
+                write_part(store, lease, through, records, &batch.holes, true).await?;
+            }
+            result => result?,
+        }
+        metrics::counter!("agentbus_projected_total").increment(records.len() as u64);
+        through = last.seq;
+    }
+    Ok(())
+}
+
+async fn write_part(
+    store: &dyn Store,
+    lease: &Lease,
+    old_through: u64,
+    records: &[Record],
+    holes: &[Hole],
+    bare: bool,
+) -> Result<(), StoreError> {
+    let new_through = records.last().map_or(old_through, |record| record.seq);
+    let start = holes.partition_point(|hole| hole.from <= old_through);
+    let end = holes.partition_point(|hole| hole.from <= new_through);
+    let write = Write {
+        old_through,
+        new_through,
+        records,
+        holes: &holes[start..end],
+        bare,
+        lease_for: LEASE,
+    };
+    store.write(lease, write).await
+}

@@ -1,0 +1,70 @@
+//! Logs and metrics of the process.
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// Upper bounds of the latency histograms, in seconds.
+const SECONDS: [f64; 12] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+/// Writes logs to standard error, as text or JSON lines.
+///
+/// # Errors
+/// When the filter cannot be read (`RUST_LOG`).
+pub fn logs(filter: &str, json: bool) -> Result<(), String> {
+    use std::io::IsTerminal as _;
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("RUST_LOG: {error}"))?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let set = if json { logs.json().try_init() } else { logs.try_init() };
+    // A second start in one process (tests) keeps the first one's logs.
+    let _ = set;
+    Ok(())
+}
+
+/// A recorder of this process's metrics, installed if none is.
+///
+/// # Errors
+/// When the histogram bounds are refused.
+pub fn metrics() -> Result<PrometheusHandle, String> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .map_err(|error| error.to_string())?
+        .build_recorder();
+    let handle = recorder.handle();
+    let _ = metrics::set_global_recorder(recorder);
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!(
+        "agentbus_http_requests_total",
+        "Requests answered, by route, method and status"
+    );
+    describe_histogram!(
+        "agentbus_http_request_seconds",
+        Unit::Seconds,
+        "Time to the answer's head"
+    );
+    describe_counter!(
+        "agentbus_http_overloaded_total",
+        "Requests refused because too many were at work"
+    );
+    describe_gauge!("agentbus_streams_open", "Server-Sent Event streams open now");
+    describe_gauge!("agentbus_filter_groups", "Distinct filters listened to now");
+    describe_gauge!("agentbus_ring_head", "Newest sequence in the broadcaster's ring");
+    describe_gauge!("agentbus_committed_through", "Everything up to this sequence is in the store");
+    describe_gauge!("agentbus_projector_lag", "Messages in the log and not yet in the store");
+    describe_gauge!("agentbus_projector_active", "1 while this process projects");
+    describe_gauge!("agentbus_bus_up", "1 while the bus can be published to");
+    describe_counter!("agentbus_projected_total", "Messages this process wrote to the store");
+    describe_counter!("agentbus_projector_faults_total", "Interruptions of projecting");
+    describe_counter!(
+        "agentbus_projector_bare_rows_total",
+        "Rows kept without the columns the store refused"
+    );
+}

@@ -1,0 +1,262 @@
+//! The real binary, `agentbus serve`, on a port and in a folder of its own.
+//!
+//! Its environment holds what the test gives, and nothing of the developer's. The port is given, not left to the system,
+//! so that a restarted server has the address that its clients know ([`ports`]).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::folder::{Folder, Log};
+use super::http::Http;
+use super::process::{Process, Spec};
+use super::{ports, wait};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_agentbus");
+const LISTEN: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(60);
+/// More than the server's own drain window.
+const STOP: Duration = Duration::from_secs(60);
+const REFUSE: Duration = Duration::from_secs(30);
+
+/// A running server. Dropped, it is killed and its files are removed.
+pub struct Agentbus {
+    builder: Builder,
+    url: String,
+    // Before the log and the folder: fields are dropped in this order.
+    process: Mutex<Option<Process>>,
+    log: Log,
+    folder: Folder,
+}
+
+/// What a server is started with. Without anything said: the memory bus on SQLite.
+#[derive(Clone, Default)]
+pub struct Builder {
+    env: BTreeMap<String, String>,
+    args: Vec<String>,
+}
+
+impl Builder {
+    /// The memory bus on a SQLite file.
+    pub fn memory_sqlite(self) -> Self {
+        self.env("MESSAGE_BUS", "memory")
+    }
+
+    /// The memory bus on PostgreSQL.
+    pub fn memory_postgres(self, url: &str) -> Self {
+        self.env("MESSAGE_BUS", "memory").env("DATABASE_URL", url)
+    }
+
+    /// The NATS bus on PostgreSQL.
+    pub fn nats(self, nats_url: &str, pg_url: &str) -> Self {
+        self.env("MESSAGE_BUS", "nats").env("NATS_URL", nats_url).env("DATABASE_URL", pg_url)
+    }
+
+    /// A variable of its environment; a later value wins.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// An argument after `serve`.
+    pub fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    /// Starts it and waits until it can publish.
+    pub async fn start(self) -> Agentbus {
+        let agentbus = self.start_listening().await;
+        agentbus.wait_ready().await;
+        agentbus
+    }
+
+    /// Starts it and waits only until it listens: it may be unable to publish yet.
+    pub async fn start_listening(self) -> Agentbus {
+        ports::claim("agentbus", async |port| {
+            let agentbus = Agentbus::new(self.clone(), port);
+            agentbus.boot().await.map(|()| agentbus)
+        })
+        .await
+    }
+
+    /// Starts what must refuse to run: waits until it has exited, which must be with failure, and gives what it said on
+    /// standard error.
+    pub async fn expect_refusal(self) -> String {
+        let agentbus = Agentbus::new(self, ports::free());
+        let process = agentbus.spawn();
+        let Some(status) = process.exit(REFUSE).await else {
+            panic!("it runs, and should have refused to:\n{}", agentbus.log.tail());
+        };
+        let said = agentbus.log.text();
+        assert!(status.code().is_some_and(|code| code != 0), "refused with {status}:\n{said}");
+        said
+    }
+}
+
+impl Agentbus {
+    /// One server that is configured before it starts.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Its address, `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A client of it.
+    pub fn http(&self) -> Http {
+        Http::new(&self.url)
+    }
+
+    /// What it was started with, for another server like it.
+    pub fn like(&self) -> Builder {
+        self.builder.clone()
+    }
+
+    /// Its `DATA_DIR`.
+    pub fn data_dir(&self) -> PathBuf {
+        self.builder.env.get("DATA_DIR").map_or_else(|| self.folder.join("data"), PathBuf::from)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.with_process(Process::pid)
+    }
+
+    /// What it has logged since its first start.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Waits until it can publish.
+    pub async fn wait_ready(&self) {
+        let http = self.http();
+        wait::eventually(READY, "/readyz answers 200", async || {
+            let answer = http.request(reqwest::Method::GET, "/readyz", &[], "").await.ok()?;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill9(&self) {
+        self.take().kill9();
+    }
+
+    /// Asks it to end (SIGTERM), waits until it has, and says how.
+    pub async fn terminate(&self) -> ExitStatus {
+        let process = self.take();
+        process.terminate(STOP).await.expect("agentbus ends when asked")
+    }
+
+    /// Asks it to end (SIGTERM), and does not wait: see [`Agentbus::wait_exit`].
+    pub fn ask_to_end(&self) {
+        self.with_process(|process| process.signal("TERM", &[process.pid()]));
+    }
+
+    /// Waits until it has ended, and says how; fails the test if it has not within `limit`.
+    pub async fn wait_exit(&self, limit: Duration) -> ExitStatus {
+        let process = self.take();
+        process
+            .exit(limit)
+            .await
+            .unwrap_or_else(|| panic!("agentbus has not ended within {limit:?}"))
+    }
+
+    /// Starts it again, with the same address, files and environment, and waits until it can publish; one that runs is
+    /// asked to end before.
+    pub async fn restart(&self) {
+        self.restart_listening().await;
+        self.wait_ready().await;
+    }
+
+    /// Like [`Agentbus::restart`], but waits only until it listens.
+    pub async fn restart_listening(&self) {
+        if self.is_running() {
+            self.terminate().await;
+        }
+        self.boot().await.unwrap_or_else(|error| panic!("agentbus does not start again: {error}"));
+    }
+
+    /// Freezes it: connections stay open, nobody answers.
+    pub fn pause(&self) {
+        self.with_process(Process::pause);
+    }
+
+    /// Thaws it.
+    pub fn resume(&self) {
+        self.with_process(Process::resume);
+    }
+
+    /// Whether it has been started and neither stopped nor killed since.
+    pub fn is_running(&self) -> bool {
+        self.process.lock().expect("process").is_some()
+    }
+
+    fn new(builder: Builder, port: u16) -> Self {
+        let folder = Folder::new("server");
+        let log = Log::new(&format!("agentbus at port {port}"), folder.join("stderr"));
+        Self {
+            builder,
+            url: format!("http://127.0.0.1:{port}"),
+            process: Mutex::default(),
+            log,
+            folder,
+        }
+    }
+
+    async fn boot(&self) -> Result<(), String> {
+        let process = self.spawn();
+        let line = format!("agentbus listening on {}", self.url);
+        let said = async || self.stdout().lines().any(|said| said == line).then_some(());
+        let listens = process.ready(LISTEN, said).await;
+        listens
+            .map_err(|error| format!("{error}; stdout: {}\n{}", self.stdout(), self.log.tail()))?;
+        *self.process.lock().expect("process") = Some(process);
+        Ok(())
+    }
+
+    fn spawn(&self) -> Process {
+        let args = std::iter::once("serve".to_owned()).chain(self.builder.args.iter().cloned());
+        Process::spawn(Spec {
+            program: Path::new(BINARY),
+            args: args.collect(),
+            env: self.env().into_iter().collect(),
+            folder: &self.folder,
+            user: None,
+            stdout: std::fs::File::create(self.folder.join("stdout")).expect("create a file"),
+            stderr: self.log.append(),
+        })
+    }
+
+    fn env(&self) -> BTreeMap<String, String> {
+        let data_dir = self.data_dir().display().to_string();
+        let address = self.url.trim_start_matches("http://").to_owned();
+        let mut env =
+            BTreeMap::from([("HTTP_ADDR".to_owned(), address), ("DATA_DIR".to_owned(), data_dir)]);
+        let inherited = ["RUST_LOG", "RUST_BACKTRACE"];
+        env.extend(
+            inherited
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))),
+        );
+        env.extend(self.builder.env.clone());
+        env
+    }
+
+    fn stdout(&self) -> String {
+        std::fs::read_to_string(self.folder.join("stdout")).unwrap_or_default()
+    }
+
+    fn take(&self) -> Process {
+        self.process.lock().expect("process").take().expect("agentbus runs")
+    }
+
+    fn with_process<T>(&self, act: impl FnOnce(&Process) -> T) -> T {
+        act(self.process.lock().expect("process").as_ref().expect("agentbus runs"))
+    }
+}

@@ -1,0 +1,90 @@
+//! A temporary folder that goes with its value, and a log file in it that is shown when the test fails.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A folder of its own below the system's temporary folder. Removed when dropped, unless `AGENTBUS_TEST_KEEP` is set.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes one whose name starts with `agentbus-` and `what`.
+    pub fn new(what: &str) -> Self {
+        let random = fastrand::u64(..);
+        let path = std::env::temp_dir().join(format!("agentbus-{what}-{random:016x}"));
+        fs::create_dir_all(&path).expect("create a temporary folder");
+        // PostgreSQL may run as another user, who has to get in, whatever this process's umask.
+        fs::set_permissions(&path, Permissions::from_mode(0o755))
+            .expect("open the temporary folder");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of something in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Whether folders are to outlive their test.
+    pub fn kept() -> bool {
+        std::env::var_os("AGENTBUS_TEST_KEEP").is_some_and(|value| !value.is_empty())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if Self::kept() {
+            eprintln!("kept: {}", self.0.display());
+        } else {
+            // What a killed server's children still write can make this fail; it must not hide why a test failed.
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// Lines shown of each log of a failed test.
+const TAIL_LINES: usize = 40;
+
+/// A file that a server's output is appended to. Dropped while the test panics, it prints its last lines.
+/// Declare it before its [`Folder`], so that it is dropped while the file is still there.
+pub struct Log {
+    name: String,
+    path: PathBuf,
+}
+
+impl Log {
+    /// The log `path` of the server called `name`.
+    pub fn new(name: &str, path: PathBuf) -> Self {
+        Self { name: name.to_owned(), path }
+    }
+
+    /// Opens the file for a process to write to.
+    pub fn append(&self) -> File {
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).open(&self.path).expect("open a log file")
+    }
+
+    /// Everything in it so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.path).unwrap_or_default()).into_owned()
+    }
+
+    /// Its last lines.
+    pub fn tail(&self) -> String {
+        let text = self.text();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the end of the log of {}:\n{}\n---", self.name, self.tail());
+        }
+    }
+}

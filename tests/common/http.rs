@@ -1,0 +1,182 @@
+//! A small HTTP client: requests to one server, and answers with their bytes as they came.
+//!
+//! What a test says in passing (`get`, `post_json`) fails the test when there is no answer at all; a test that harms the
+//! server uses [`Http::request`] and sees the error.
+
+use std::sync::Once;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Client, Method};
+use serde_json::Value;
+
+use super::sse::{Sse, Stop};
+
+/// Longer than the longest wait that a request may ask for, 60 s.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A client of the server at one address. Clones share connections.
+#[derive(Clone)]
+pub struct Http {
+    base: String,
+    client: Client,
+}
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body as it came.
+    pub bytes: Bytes,
+}
+
+impl Http {
+    /// A client of the server at `base`, as `http://127.0.0.1:8080`.
+    pub fn new(base: &str) -> Self {
+        Self { base: base.trim_end_matches('/').to_owned(), client: client() }
+    }
+
+    /// The server's address, without a slash at the end.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// `GET path`.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.must(Method::GET, path, &[], Bytes::new()).await
+    }
+
+    /// `POST path` with a JSON body.
+    pub async fn post_json(&self, path: &str, body: &Value) -> Answer {
+        self.post(path, "application/json", body.to_string()).await
+    }
+
+    /// `PUT path` with a JSON body.
+    pub async fn put_json(&self, path: &str, body: &Value) -> Answer {
+        let headers = [("content-type", "application/json")];
+        self.must(Method::PUT, path, &headers, body.to_string()).await
+    }
+
+    /// `POST path` with any body.
+    pub async fn post(&self, path: &str, content_type: &str, body: impl Into<Bytes>) -> Answer {
+        self.must(Method::POST, path, &[("content-type", content_type)], body).await
+    }
+
+    /// `POST path` with one message a line.
+    pub async fn post_ndjson(&self, path: &str, messages: &[Value]) -> Answer {
+        let lines: Vec<String> = messages.iter().map(Value::to_string).collect();
+        self.post(path, "application/x-ndjson", lines.join("\n")).await
+    }
+
+    /// `DELETE path`.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.must(Method::DELETE, path, &[], Bytes::new()).await
+    }
+
+    /// Any request with any headers; an error when no whole answer came.
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, reqwest::Error> {
+        let mut request =
+            self.client.request(method, format!("{}{path}", self.base)).timeout(LIMIT);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = body.into();
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        Answer::read(request.send().await?).await
+    }
+
+    /// Opens `/v1/stream?query`, as a browser does that comes back with `last_event_id`.
+    pub async fn stream(&self, query: &str, last_event_id: Option<u64>) -> Sse {
+        match self.try_stream(query, last_event_id).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(answer)) => panic!("no stream for ?{query}: {answer:?}"),
+            Err(error) => panic!("no stream for ?{query}: {error:?}"),
+        }
+    }
+
+    /// Like [`Http::stream`]; gives the answer if that is not a stream, and the error if there is no answer.
+    pub async fn try_stream(
+        &self,
+        query: &str,
+        last_event_id: Option<u64>,
+    ) -> Result<Result<Sse, Answer>, reqwest::Error> {
+        let mut request = self.client.get(format!("{}/v1/stream?{query}", self.base));
+        request = request.header("accept", "text/event-stream");
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        let response = request.send().await?;
+        let content_type =
+            response.headers().get(CONTENT_TYPE).map(|value| value.as_bytes().to_owned());
+        let streams = content_type.is_some_and(|value| value.starts_with(b"text/event-stream"));
+        if response.status() == 200 && streams {
+            return Ok(Ok(Sse::new(response)));
+        }
+        Answer::read(response).await.map(Err)
+    }
+
+    async fn must(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        match self.request(method.clone(), path, headers, body).await {
+            Ok(answer) => answer,
+            Err(error) => panic!("{method} {path}: no answer: {error:?}"),
+        }
+    }
+}
+
+impl Answer {
+    async fn read(response: reqwest::Response) -> Result<Self, reqwest::Error> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Self { status, headers, bytes: response.bytes().await? })
+    }
+
+    /// The body as JSON; fails the test if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| {
+            panic!("the body is not JSON: {error}: {} {}", self.status, self.text())
+        })
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// A header's value, if it is there.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Fails the test unless the status is `status`; shows the body then.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text());
+        self
+    }
+}
+
+fn client() -> Client {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        // An error means that there is one already, which is all that reqwest needs.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    Client::builder().no_proxy().tls_certs_only([]).build().expect("an HTTP client")
+}

@@ -1,0 +1,242 @@
+//! NATS servers with JetStream: one, or a cluster; stopped, killed, frozen and started again on the same port and files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::folder::{Folder, Log};
+use super::process::{Process, Spec};
+use super::{ports, programs, wait};
+
+const START: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(20);
+/// A cluster elects the leader of its metadata before JetStream answers.
+const CLUSTER: Duration = Duration::from_secs(60);
+
+/// One `nats-server`. Dropped, it is killed and its files are removed.
+pub struct Nats {
+    name: String,
+    port: u16,
+    config: PathBuf,
+    // Before the log and the folder: fields are dropped in this order.
+    process: Mutex<Option<Process>>,
+    log: Log,
+    folder: Folder,
+}
+
+/// What a server is started with.
+#[derive(Clone, Default)]
+pub struct Builder {
+    sync_interval: Option<String>,
+    store_dir: Option<PathBuf>,
+    lines: Vec<String>,
+}
+
+impl Builder {
+    /// JetStream's `sync_interval`: `always`, or a duration as `10s`.
+    pub fn sync_interval(mut self, value: &str) -> Self {
+        self.sync_interval = Some(value.to_owned());
+        self
+    }
+
+    /// The most bytes of a message, headers included.
+    pub fn max_payload(self, bytes: usize) -> Self {
+        self.config(&format!("max_payload: {bytes}"))
+    }
+
+    /// Where JetStream keeps its files, instead of the server's own temporary folder: a small file system, say.
+    pub fn store_dir(mut self, path: &Path) -> Self {
+        self.store_dir = Some(path.to_owned());
+        self
+    }
+
+    /// Lines for the configuration file, as they are.
+    pub fn config(mut self, lines: &str) -> Self {
+        self.lines.push(lines.to_owned());
+        self
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> Nats {
+        ports::claim("nats-server", async |port| Nats::start_on(port, "nats", &self).await).await
+    }
+}
+
+impl Nats {
+    /// One server with JetStream, as it comes.
+    pub async fn start() -> Self {
+        Builder::default().start().await
+    }
+
+    /// One server that is configured before it starts.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A cluster of `size` servers, called `n1`, `n2` …, whose JetStream has a leader.
+    pub async fn cluster(size: usize) -> Vec<Self> {
+        let routes: Vec<u16> = (0..size).map(|_| ports::free()).collect();
+        let urls: Vec<String> =
+            routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        let urls = urls.join(", ");
+        let mut servers = Vec::new();
+        for (index, route) in routes.iter().enumerate() {
+            let cluster = format!(
+                "cluster {{ name: test, host: \"127.0.0.1\", port: {route}, routes: [{urls}] }}"
+            );
+            let (name, builder) = (format!("n{}", index + 1), Self::builder().config(&cluster));
+            servers.push(
+                ports::claim("nats-server", async |port| {
+                    Self::start_on(port, &name, &builder).await
+                })
+                .await,
+            );
+        }
+        let jetstream = async_nats::jetstream::new(servers[0].client().await);
+        // A request that comes before there is a leader is never answered: ask anew.
+        let patience = Duration::from_millis(250);
+        wait::eventually(CLUSTER, "the cluster's JetStream has a leader", async || {
+            tokio::time::timeout(patience, jetstream.query_account()).await.ok()?.ok()
+        })
+        .await;
+        servers
+    }
+
+    /// The servers' addresses for one `NATS_URL`.
+    pub fn urls(servers: &[Self]) -> String {
+        servers.iter().map(Self::url).collect::<Vec<_>>().join(",")
+    }
+
+    /// A new client that knows all the servers.
+    pub async fn client_of(servers: &[Self]) -> async_nats::Client {
+        let urls: Vec<String> = servers.iter().map(Self::url).collect();
+        async_nats::connect(urls).await.expect("connect to the cluster")
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Its name, as a stream's information calls its leader.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.with_process(Process::pid)
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// A new client, connected.
+    pub async fn client(&self) -> async_nats::Client {
+        async_nats::connect(self.url()).await.expect("connect to nats-server")
+    }
+
+    /// A JetStream context on a new client.
+    pub async fn jetstream(&self) -> async_nats::jetstream::Context {
+        async_nats::jetstream::new(self.client().await)
+    }
+
+    /// Ends it as an operator would (SIGTERM).
+    pub async fn stop_gracefully(&self) {
+        let process = self.take();
+        process.terminate(STOP).await.expect("nats-server ends when asked");
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill9(&self) {
+        self.take().kill9();
+    }
+
+    /// Starts it again, on the same port and files; one that runs is stopped before.
+    pub async fn restart(&self) {
+        if self.is_running() {
+            self.stop_gracefully().await;
+        }
+        self.boot()
+            .await
+            .unwrap_or_else(|error| panic!("nats-server does not start again: {error}"));
+    }
+
+    /// Freezes it: connections stay open, nobody answers.
+    pub fn pause(&self) {
+        self.with_process(Process::pause);
+    }
+
+    /// Thaws it.
+    pub fn resume(&self) {
+        self.with_process(Process::resume);
+    }
+
+    /// Whether it has been started and neither stopped nor killed since.
+    pub fn is_running(&self) -> bool {
+        self.process.lock().expect("process").is_some()
+    }
+
+    async fn start_on(port: u16, name: &str, builder: &Builder) -> Result<Self, String> {
+        let folder = Folder::new("nats");
+        let config = folder.join("nats.conf");
+        std::fs::write(&config, configuration(port, name, builder, &folder))
+            .expect("write nats.conf");
+        let log = Log::new(&format!("nats-server {name}"), folder.join("log"));
+        let nats =
+            Self { name: name.to_owned(), port, config, process: Mutex::default(), log, folder };
+        nats.boot().await?;
+        Ok(nats)
+    }
+
+    async fn boot(&self) -> Result<(), String> {
+        let process = Process::spawn(Spec {
+            program: programs::nats_server(),
+            args: vec!["--config".to_owned(), self.config.display().to_string()],
+            env: Vec::new(),
+            folder: &self.folder,
+            user: None,
+            stdout: self.log.append(),
+            stderr: self.log.append(),
+        });
+        let ready = process.ready(START, async || greeting(self.port).await).await;
+        ready.map_err(|error| format!("{error}\n{}", self.log.tail()))?;
+        *self.process.lock().expect("process") = Some(process);
+        Ok(())
+    }
+
+    fn take(&self) -> Process {
+        self.process.lock().expect("process").take().expect("nats-server runs")
+    }
+
+    fn with_process<T>(&self, act: impl FnOnce(&Process) -> T) -> T {
+        act(self.process.lock().expect("process").as_ref().expect("nats-server runs"))
+    }
+}
+
+fn configuration(port: u16, name: &str, builder: &Builder, folder: &Folder) -> String {
+    let store_dir = builder.store_dir.clone().unwrap_or_else(|| folder.join("jetstream"));
+    let sync = builder
+        .sync_interval
+        .as_ref()
+        .map_or(String::new(), |value| format!("sync_interval: {value}"));
+    format!(
+        "server_name: {name}\nhost: \"127.0.0.1\"\nport: {port}\njetstream {{ store_dir: \"{}\"\n{sync} }}\n{}\n",
+        store_dir.display(),
+        builder.lines.join("\n"),
+    )
+}
+
+/// The server speaks first; it listens only when its JetStream has been recovered from the files.
+async fn greeting(port: u16) -> Option<()> {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let mut start = [0; 5];
+    let read =
+        tokio::time::timeout(Duration::from_secs(1), connection.read_exact(&mut start)).await;
+    (read.ok()?.is_ok() && start == *b"INFO ").then_some(())
+}

@@ -1,0 +1,203 @@
+//! PostgreSQL servers: one that the tests of a binary share, and others that a test may kill and freeze.
+//!
+//! They sync to disk as in production, since tests kill them and look at what is left.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tokio::sync::OnceCell;
+
+use super::folder::{Folder, Log};
+use super::process::{Process, Spec, User};
+use super::{ports, programs, wait};
+
+const INITDB: Duration = Duration::from_secs(60);
+/// Recovery after a crash included.
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(30);
+
+/// One PostgreSQL server with its databases. Dropped, it is killed and its files are removed.
+pub struct Postgres {
+    port: u16,
+    data: PathBuf,
+    user: Option<User>,
+    // Before the log and the folder: fields are dropped in this order.
+    process: Mutex<Option<Process>>,
+    log: Log,
+    folder: Folder,
+}
+
+impl Postgres {
+    /// The server that all tests of this binary share; nobody may stop it. It ends with the test process.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Postgres> = OnceCell::const_new();
+        SHARED.get_or_init(Self::start).await
+    }
+
+    /// A server of the test's own.
+    pub async fn start() -> Self {
+        ports::claim("PostgreSQL", Self::start_on).await
+    }
+
+    /// Creates an empty database, and gives its address.
+    pub async fn database(&self) -> String {
+        let name = format!("test_{:016x}", fastrand::u64(..));
+        let mut connection =
+            PgConnection::connect(&self.url("postgres")).await.expect("connect to PostgreSQL");
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        connection.execute(create).await.expect("create a database");
+        connection.close().await.expect("close the connection");
+        self.url(&name)
+    }
+
+    /// The port it listens on at 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Ends it in good order. By SIGINT, its fast shutdown: at SIGTERM it waits until the last client has gone.
+    pub async fn stop_gracefully(&self) {
+        let process = self.take();
+        process.signal("INT", &[process.pid()]);
+        process.exit(STOP).await.expect("PostgreSQL ends when asked");
+    }
+
+    /// Kills it and its backends with SIGKILL.
+    pub fn kill9(&self) {
+        self.take().kill9();
+    }
+
+    /// Starts it again, on the same port and files; one that runs is stopped before.
+    pub async fn restart(&self) {
+        if self.is_running() {
+            self.stop_gracefully().await;
+        }
+        // Refused while a killed backend still holds the old shared memory: a matter of milliseconds.
+        let mut last = String::new();
+        let started =
+            wait::poll(START, async || self.boot().await.map_err(|error| last = error).ok()).await;
+        assert!(started.is_some(), "PostgreSQL does not start again: {last}");
+    }
+
+    /// Freezes it and its backends: connections stay open, nobody answers.
+    pub fn pause(&self) {
+        self.with_process(Process::pause);
+    }
+
+    /// Thaws it.
+    pub fn resume(&self) {
+        self.with_process(Process::resume);
+    }
+
+    /// Whether it has been started and neither stopped nor killed since.
+    pub fn is_running(&self) -> bool {
+        self.process.lock().expect("process").is_some()
+    }
+
+    async fn start_on(port: u16) -> Result<Self, String> {
+        let folder = Folder::new("postgres");
+        let user = user_for_root();
+        if let Some(User { uid, gid }) = user {
+            std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid))
+                .expect("hand over the folder");
+        }
+        let log = Log::new("PostgreSQL", folder.join("log"));
+        let postgres =
+            Self { port, data: folder.join("data"), user, process: Mutex::default(), log, folder };
+        postgres.initdb().await;
+        postgres.boot().await?;
+        Ok(postgres)
+    }
+
+    async fn initdb(&self) {
+        let data = self.data.display().to_string();
+        let options = [
+            "--no-sync",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "-U",
+            "postgres",
+            "-D",
+            &data,
+        ];
+        let process = self.run("initdb", options.map(str::to_owned).to_vec());
+        let status = process.exit(INITDB).await;
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "initdb: {status:?}\n{}",
+            self.log.tail()
+        );
+    }
+
+    async fn boot(&self) -> Result<(), String> {
+        let mut args = vec!["-D".to_owned(), self.data.display().to_string()];
+        let settings = [
+            format!("port={}", self.port),
+            "listen_addresses=127.0.0.1".to_owned(),
+            // None: the path of a socket in a temporary folder can be too long for one.
+            "unix_socket_directories=".to_owned(),
+            "max_connections=200".to_owned(),
+            "timezone=UTC".to_owned(),
+        ];
+        args.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));
+        let process = self.run("postgres", args);
+        let ready = process.ready(START, async || {
+            PgConnection::connect(&self.url("postgres")).await.ok()?.close().await.ok()
+        });
+        ready.await.map_err(|error| format!("{error}\n{}", self.log.tail()))?;
+        *self.process.lock().expect("process") = Some(process);
+        Ok(())
+    }
+
+    fn run(&self, program: &str, args: Vec<String>) -> Process {
+        Process::spawn(Spec {
+            program: &programs::postgres(program),
+            args,
+            env: Vec::new(),
+            folder: &self.folder,
+            user: self.user,
+            stdout: self.log.append(),
+            stderr: self.log.append(),
+        })
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    fn take(&self) -> Process {
+        self.process.lock().expect("process").take().expect("PostgreSQL runs")
+    }
+
+    fn with_process<T>(&self, act: impl FnOnce(&Process) -> T) -> T {
+        act(self.process.lock().expect("process").as_ref().expect("PostgreSQL runs"))
+    }
+}
+
+/// PostgreSQL refuses to run as root: then it is `postgres`, or `nobody`.
+fn user_for_root() -> Option<User> {
+    let we = std::fs::metadata("/proc/self").expect("read /proc/self").uid();
+    if we != 0 {
+        return None;
+    }
+    let users = std::fs::read_to_string("/etc/passwd").expect("read /etc/passwd");
+    let find = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut ids = line.split(':').skip(2).map(|id| id.parse().ok());
+        Some(User { uid: ids.next()??, gid: ids.next()?? })
+    };
+    Some(
+        find("postgres")
+            .or_else(|| find("nobody"))
+            .expect("a user postgres or nobody in /etc/passwd"),
+    )
+}

@@ -1,0 +1,235 @@
+//! One child process that cannot outlive the test process, not even when that is killed with SIGKILL.
+//!
+//! A destructor does not run for a static or in a killed process, and `prctl` needs unsafe code. So beside each server
+//! stands a watchdog: a small shell that reads from a pipe whose other end only this process holds. At the end of that
+//! pipe it kills the server with its children, and removes its folder. The server itself begins as a shell that waits for
+//! a line, sent when its watchdog stands; then it becomes the server by `exec`. So no moment is unguarded, and the
+//! process id, signals and exit status are the server's own.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::folder::Folder;
+use super::wait;
+
+const FREEZE: Duration = Duration::from_secs(10);
+
+const GATE: &str = r#"read -r _ && exec "$@" </dev/null"#;
+
+/// `$1` is the server, `$2` its folder or nothing. A line on standard input means that the server was reaped.
+/// The folder is removed in several tries: children of the server write to it until they have noticed.
+const WATCHDOG: &str = r#"
+trap '' HUP INT TERM
+read -r _ && exit 0
+kill -STOP "$1"
+kill -KILL $(cat /proc/"$1"/task/*/children) "$1"
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    [ -n "$2" ] && [ -e "$2" ] || exit 0
+    rm -rf -- "$2"
+    sleep 0.1
+done
+"#;
+
+/// The user and group that a process runs as.
+#[derive(Clone, Copy)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// What to run, and how. The environment is `PATH`, `HOME`, `TMPDIR` and what is given.
+pub struct Spec<'a> {
+    /// The program's path.
+    pub program: &'a Path,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Variables of its environment.
+    pub env: Vec<(String, String)>,
+    /// Its working directory, which goes with it.
+    pub folder: &'a Folder,
+    /// Whom to run as, if not as ourselves.
+    pub user: Option<User>,
+    /// Where standard output goes.
+    pub stdout: File,
+    /// Where standard error goes.
+    pub stderr: File,
+}
+
+/// A running child. Dropped, it is killed with its children.
+pub struct Process {
+    pid: u32,
+    guarded: Mutex<Guarded>,
+}
+
+struct Guarded {
+    server: Child,
+    watchdog: Child,
+}
+
+impl Process {
+    /// Starts it. A program that cannot be executed is seen as an exit with status 126 or 127.
+    pub fn spawn(spec: Spec<'_>) -> Self {
+        let mut command = shell(GATE);
+        command.arg(spec.program).args(spec.args).current_dir(spec.folder.path());
+        command.env_clear().envs(inherited()).envs(spec.env);
+        command.stdin(Stdio::piped()).stdout(spec.stdout).stderr(spec.stderr);
+        if let Some(User { uid, gid }) = spec.user {
+            command.uid(uid).gid(gid);
+        }
+        let mut child = command.spawn().expect("start a server's shell");
+        let pid = child.id();
+
+        let mut watchdog = shell(WATCHDOG);
+        watchdog.arg(pid.to_string());
+        watchdog.arg(if Folder::kept() { PathBuf::new() } else { spec.folder.path().to_owned() });
+        watchdog.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let watchdog = watchdog.spawn().expect("start a watchdog");
+
+        let mut gate = child.stdin.take().expect("the server's standard input");
+        gate.write_all(b"\n").expect("let the server run");
+        Self { pid, guarded: Mutex::new(Guarded { server: child, watchdog }) }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// How it exited, if it has.
+    pub fn exited(&self) -> Option<ExitStatus> {
+        let mut guarded = self.guarded.lock().expect("child");
+        let status = guarded.server.try_wait().expect("wait for a child");
+        if status.is_some() {
+            guarded.dismiss_watchdog();
+        }
+        status
+    }
+
+    /// Waits until it has exited by itself; `None` if it has not within `limit`.
+    pub async fn exit(&self, limit: Duration) -> Option<ExitStatus> {
+        wait::poll(limit, async || self.exited()).await
+    }
+
+    /// Waits until `probe` gives a value. An error says why there will be none: it exited, or `limit` has passed.
+    pub async fn ready<T>(
+        &self,
+        limit: Duration,
+        mut probe: impl AsyncFnMut() -> Option<T>,
+    ) -> Result<T, String> {
+        let look = async || match self.exited() {
+            Some(status) => Some(Err(format!("it exited: {status}"))),
+            None => probe().await.map(Ok),
+        };
+        wait::poll(limit, look)
+            .await
+            .unwrap_or_else(|| Err(format!("it is not ready after {limit:?}")))
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it has; `None` if it has not within `limit`.
+    pub async fn terminate(&self, limit: Duration) -> Option<ExitStatus> {
+        self.signal("TERM", &[self.pid]);
+        self.exit(limit).await
+    }
+
+    /// Freezes it and its children (SIGSTOP). Itself first: then it cannot start more children.
+    pub fn pause(&self) {
+        self.freeze(&[self.pid]);
+        self.freeze(&self.children());
+    }
+
+    /// Thaws it and its children (SIGCONT).
+    pub fn resume(&self) {
+        self.signal("CONT", &self.children());
+        self.signal("CONT", &[self.pid]);
+    }
+
+    /// Kills it and its children with SIGKILL, and waits until it is gone.
+    pub fn kill9(&self) {
+        if self.exited().is_some() {
+            return;
+        }
+        self.freeze(&[self.pid]);
+        self.signal("KILL", &self.children());
+        let mut guarded = self.guarded.lock().expect("child");
+        guarded.server.kill().expect("kill a child");
+        guarded.server.wait().expect("wait for a child");
+        guarded.dismiss_watchdog();
+    }
+
+    /// The threads of a process stop one by one, some after the signal was sent: waits for the last.
+    fn freeze(&self, pids: &[u32]) {
+        self.signal("STOP", pids);
+        for &pid in pids {
+            wait::eventually_blocking(FREEZE, "every thread has stopped", || !runs(pid));
+        }
+    }
+
+    fn children(&self) -> Vec<u32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid));
+        let lists = tasks.into_iter().flatten().flatten();
+        let lists =
+            lists.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        lists.flat_map(|list| list.split_whitespace().map(parse_pid).collect::<Vec<_>>()).collect()
+    }
+
+    /// A child that has gone meanwhile is no error; one that was reaped is never signalled, since its id may be another's.
+    pub fn signal(&self, name: &str, pids: &[u32]) {
+        if pids.is_empty() || self.exited().is_some() {
+            return;
+        }
+        let mut command = shell(r#"kill -s "$@" 2>/dev/null"#);
+        command.arg(name).args(pids.iter().map(u32::to_string));
+        command.status().expect("send a signal");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+impl Guarded {
+    /// Once the server is reaped, its process id may become another's: the watchdog must go.
+    fn dismiss_watchdog(&mut self) {
+        if let Some(mut pipe) = self.watchdog.stdin.take() {
+            // It may have been killed by someone tidying up: then there is nothing to tell it.
+            let _ = pipe.write_all(b"\n");
+            let _ = self.watchdog.wait();
+        }
+    }
+}
+
+/// A shell in a process group of its own: Ctrl-C reaches the tests alone, and the watchdogs do the rest.
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, "sh"]).process_group(0);
+    command
+}
+
+fn inherited() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
+    // The last is where a build with coverage writes what it counted.
+    let names = ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"];
+    names.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
+}
+
+/// Whether any thread of a process is neither stopped nor dead. The state stands after the name, which ends with `)`.
+fn runs(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    tasks.into_iter().flatten().flatten().any(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        state.is_some_and(|state| !"TtZX".contains(state))
+    })
+}
+
+fn parse_pid(text: &str) -> u32 {
+    text.parse().expect("a process id")
+}

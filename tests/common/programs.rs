@@ -1,0 +1,41 @@
+//! Where the programs are that the tests start. `scripts/test` finds or installs them and says so in the environment;
+//! without it, the usual places are looked through.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+/// `nats-server`: `NATS_SERVER_BIN`, else what `scripts/test` has fetched, else in `PATH`.
+pub fn nats_server() -> &'static Path {
+    static FOUND: LazyLock<PathBuf> = LazyLock::new(|| {
+        let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/nats-server");
+        let places =
+            variable("NATS_SERVER_BIN").into_iter().chain([fetched]).chain(in_path("nats-server"));
+        first(places, "nats-server", "NATS_SERVER_BIN")
+    });
+    &FOUND
+}
+
+/// A program of PostgreSQL's server: in the folder `PG_BIN`, else in Debian's newest, else in `PATH`.
+pub fn postgres(program: &str) -> PathBuf {
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut debian: Vec<PathBuf> = debian.map(|version| version.path()).collect();
+    debian.sort_by_key(|path| path.file_name()?.to_str()?.parse::<u32>().ok());
+    let debian = debian.into_iter().rev().map(|version| version.join("bin").join(program));
+    let named = variable("PG_BIN").map(|folder| folder.join(program));
+    first(named.into_iter().chain(debian).chain(in_path(program)), program, "PG_BIN")
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn in_path(program: &str) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).collect()
+}
+
+fn first(mut places: impl Iterator<Item = PathBuf>, program: &str, variable: &str) -> PathBuf {
+    places.find(|path| path.is_file()).unwrap_or_else(|| {
+        panic!("{program} is not found: run scripts/test once, or set {variable}")
+    })
+}

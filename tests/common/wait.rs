@@ -1,0 +1,67 @@
+//! Waiting with a deadline: the only place of the tests where anything sleeps.
+//!
+//! A test never sleeps to give something time. It says what must come true and how long that may take at most; a slow
+//! machine then costs patience and never a false result.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+/// Between two looks. Short against the start of a server (50 ms), long against the cost of a look.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// Looks again and again until `probe` gives a value, and gives that; `None` once `limit` has passed.
+pub async fn poll<T>(limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(value) = probe().await {
+            return Some(value);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+/// Like [`poll`], and fails the test when `what` has not come true within `limit`.
+#[track_caller]
+pub fn eventually<T>(
+    limit: Duration,
+    what: &str,
+    probe: impl AsyncFnMut() -> Option<T>,
+) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match poll(limit, probe).await {
+            Some(value) => value,
+            None => panic!("{caller}: not within {limit:?}: {what}"),
+        }
+    }
+}
+
+/// Awaits one future, and fails the test when `what` takes longer than `limit`.
+#[track_caller]
+pub fn within<F: Future>(
+    limit: Duration,
+    what: &str,
+    future: F,
+) -> impl Future<Output = F::Output> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match timeout(limit, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("{caller}: took longer than {limit:?}: {what}"),
+        }
+    }
+}
+
+/// Like [`eventually`], for what takes a millisecond or so and is not worth making its callers async.
+#[track_caller]
+pub fn eventually_blocking(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + limit;
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
