@@ -237,8 +237,12 @@ fn assemble(
     core: &CancellationToken,
 ) -> Api {
     let Parts { bus, store, committed, gate, membership } = parts;
-    let broadcaster =
-        Arc::new(Broadcaster::new(Arc::clone(&bus), Arc::clone(&store), config.ring_size));
+    let broadcaster = Arc::new(Broadcaster::new(
+        Arc::clone(&bus),
+        Arc::clone(&store),
+        Arc::clone(&committed),
+        config.ring_size,
+    ));
     spawn_plain(tasks, "broadcaster", core, Arc::clone(&broadcaster).run(core.clone()));
     spawn_plain(tasks, "membership", core, hold(membership, core.clone()));
     let ingest = Ingest {

@@ -1,8 +1,10 @@
-//! The watermark as this process knows it, and who waits for it.
+//! The watermark as this process knows it, who waits for it, and the highest
+//! sequence that this process has seen at all.
 //!
-//! Invariant: it only rises, and never above what the store has committed.
+//! Invariant: both only rise, and the watermark never above what the store has
+//! committed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -11,6 +13,7 @@ use tokio::sync::{Notify, watch};
 #[derive(Debug, Default)]
 pub struct Committed {
     through: watch::Sender<u64>,
+    seen: AtomicU64,
     waiters: AtomicUsize,
     awaited: Notify,
 }
@@ -38,6 +41,18 @@ impl Committed {
             *now = (*now).max(through);
             higher
         });
+    }
+
+    /// Tells of a sequence that was acknowledged to a client or read from the bus.
+    pub fn saw(&self, seq: u64) {
+        self.seen.fetch_max(seq, Ordering::Relaxed);
+    }
+
+    /// The highest sequence that was committed, acknowledged or read here: none
+    /// up to it may ever be given to other content.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Relaxed).max(self.through())
     }
 
     /// Waits until the store has `seq`; `false` when that took too long.

@@ -146,23 +146,24 @@ impl Continuity {
     }
 
     async fn check(&self) -> Result<(), CheckError> {
+        // Asked before the stream, which must be at least that far.
+        let seen = self.committed.seen();
         let identity = self.bus.identity().await?;
         let state = match self.store.log_state().await {
             Ok(state) => state,
             // A running server goes on while the store is away, on what it knows.
-            Err(_)
-                if self.committed.through() > 0
-                    && identity.bounds.last >= self.committed.through() =>
-            {
+            Err(_) if seen > 0 && identity.bounds.last >= seen => {
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
         };
         self.committed.raise(state.committed_through);
-        if state.bus == Some(BusKind::Memory) || identity.bounds.last < state.committed_through {
-            self.bring_up(&state).await?;
+        if state.bus == Some(BusKind::Memory)
+            || identity.bounds.last < seen.max(state.committed_through)
+        {
+            self.bring_up(&state, seen).await?;
         } else {
-            self.compare(state.committed_through).await?;
+            same_content(&*self.bus, &*self.store, state.committed_through).await?;
         }
         if state.bus != Some(BusKind::Nats) || state.stream_epoch != identity.epoch {
             let lease =
@@ -172,30 +173,16 @@ impl Continuity {
         Ok(())
     }
 
-    /// Holds the content at the store's highest sequence against the stream's.
-    async fn compare(&self, committed: u64) -> Result<(), CheckError> {
-        let (Some(raw), Some(row)) =
-            (self.bus.get(committed).await?, self.store.original(committed).await?)
-        else {
-            return Ok(());
-        };
-        let same = match &row.foreign {
-            Some((payload, _)) => raw.payload == *payload,
-            None => raw.payload == row.stored.body,
-        };
-        if same { Ok(()) } else { Err(CheckError::OtherContent(committed)) }
-    }
-
     /// Brings a stream that is behind the store (another bus went on, or the
     /// stream lost its tail) to where its next sequence is new. What only the
     /// stream holds is stored first, under new sequences and the same ids.
-    async fn bring_up(&self, state: &LogState) -> Result<(), CheckError> {
+    async fn bring_up(&self, state: &LogState, seen: u64) -> Result<(), CheckError> {
         let claimed = self.store.claim(self.owner, LEASE, false).await?;
         let mut lease = claimed.ok_or(CheckError::Busy)?;
         if state.bus == Some(BusKind::Memory) {
             self.keep_stranded(&mut lease).await?;
         }
-        let next = lease.committed_through + 1;
+        let next = lease.committed_through.max(seen) + 1;
         if self.bus.identity().await?.bounds.last < next {
             tracing::info!(next, "moving the stream's sequence on to where the store is");
             self.bus.purge_to(next, true).await?;
@@ -233,4 +220,28 @@ impl Continuity {
         }
         Ok(())
     }
+}
+
+/// Holds the content at the store's highest sequence against the bus's, where
+/// both have it.
+///
+/// # Errors
+/// [`CheckError::OtherContent`] when they differ, or that one cannot be asked.
+pub async fn same_content(
+    bus: &dyn Bus,
+    store: &dyn Store,
+    committed: u64,
+) -> Result<(), CheckError> {
+    if committed == 0 {
+        return Ok(());
+    }
+    let (Some(raw), Some(row)) = (bus.get(committed).await?, store.original(committed).await?)
+    else {
+        return Ok(());
+    };
+    let same = match &row.foreign {
+        Some((payload, _)) => raw.payload == *payload,
+        None => raw.payload == row.stored.body,
+    };
+    if same { Ok(()) } else { Err(CheckError::OtherContent(committed)) }
 }

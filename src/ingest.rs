@@ -194,6 +194,7 @@ impl Ingest {
             let source = PublishError::Unknown("the log went back behind the store".to_owned());
             return Err(IngestError::Bus { id, source });
         }
+        self.committed.saw(ack.seq);
         Ok(new_receipt(message, ack.seq, ack.committed))
     }
 

@@ -16,11 +16,12 @@ mod subscription;
 mod sync;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError, Reader};
+use crate::committed::Committed;
 use crate::limits::{FAULT_PAUSE, RING_BYTES};
 use crate::message::{Raw, decode};
 use crate::store::Store;
@@ -32,26 +33,29 @@ pub use subscription::{Start, Subscription};
 pub struct Broadcaster {
     bus: Arc<dyn Bus>,
     store: Arc<dyn Store>,
+    committed: Arc<Committed>,
     ring_size: usize,
     hub: tokio::sync::OnceCell<Hub>,
     started: tokio::sync::Notify,
-    /// The highest sequence this process saw acknowledged: `from=now` begins
-    /// after it even while the ring is a moment behind.
-    acknowledged: AtomicU64,
     open: AtomicUsize,
 }
 
 impl Broadcaster {
     /// A broadcaster whose ring is empty until [`Self::run`] reads the log.
     #[must_use]
-    pub fn new(bus: Arc<dyn Bus>, store: Arc<dyn Store>, ring_size: usize) -> Self {
+    pub fn new(
+        bus: Arc<dyn Bus>,
+        store: Arc<dyn Store>,
+        committed: Arc<Committed>,
+        ring_size: usize,
+    ) -> Self {
         Self {
             bus,
             store,
+            committed,
             ring_size,
             hub: tokio::sync::OnceCell::new(),
             started: tokio::sync::Notify::new(),
-            acknowledged: AtomicU64::new(0),
             open: AtomicUsize::new(0),
         }
     }
@@ -101,14 +105,10 @@ impl Broadcaster {
                 events.push(Event::gap(*next, raw.seq - 1));
             }
             *next = raw.seq + 1;
+            self.committed.saw(raw.seq);
             events.push(Event::message(decode(raw, self.bus.log_name())));
         }
         events
-    }
-
-    /// Tells of a sequence that a client of this process has seen acknowledged.
-    pub fn acknowledged(&self, seq: u64) {
-        self.acknowledged.fetch_max(seq, Ordering::Relaxed);
     }
 
     /// The ring, once the log could be read.

@@ -12,7 +12,7 @@ mod sync {
     pub(super) use std::sync::Arc;
 
     #[derive(Debug, Default)]
-    pub(super) struct Wake;
+    pub(super) struct Wake {}
 
     impl Wake {
         pub(super) fn all(&self) {}

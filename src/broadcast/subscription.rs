@@ -202,7 +202,7 @@ impl Subscription {
     async fn bounds(broadcaster: &Broadcaster, start: Start, ring_head: u64) -> Option<(u64, u64)> {
         let (bus, store) = tokio::join!(broadcaster.bus.identity(), broadcaster.store.log_state());
         let (bus, store) = (bus.ok().map(|identity| identity.bounds), store.ok());
-        let known = broadcaster.acknowledged.load(Ordering::Relaxed);
+        let known = broadcaster.committed.seen();
         let head = ring_head
             .max(known)
             .max(bus.map_or(0, |bounds| bounds.last))

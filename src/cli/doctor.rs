@@ -1,4 +1,221 @@
-//! stand-in
-pub async fn run(args: super::serve_args::DoctorArgs) -> Result<std::process::ExitCode, String> {
-    Err(format!("{args:?}"))
+//! `agentbus doctor`: holds every part against what it should be, and says how
+//! to mend it.
+//!
+//! Invariant: changes nothing unless `--fix` is given, and then only adds to
+//! the stream what it lacks. Exit code 0 when nothing failed, else 1.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::output::{plain, say};
+use super::serve::configuration;
+use super::serve_args::DoctorArgs;
+use crate::bus::nats::{NatsBus, fix_stream};
+use crate::bus::{Bus, LogIdentity};
+use crate::config::{Config, StoreConfig};
+use crate::continuity::same_content;
+use crate::store::postgres::PostgresStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{BusKind, LogState, Store};
+
+/// How grave a finding is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Grade {
+    Good,
+    Note,
+    Bad,
+}
+
+/// What was found, as it is told.
+struct Report {
+    people: bool,
+    bad: bool,
+}
+
+impl Report {
+    fn tell(&mut self, grade: Grade, part: &str, words: &str) {
+        self.bad |= grade == Grade::Bad;
+        let name = match grade {
+            Grade::Good => "ok",
+            Grade::Note => "note",
+            Grade::Bad => "bad",
+        };
+        let line = if self.people {
+            format!("{name:<5} {part:<11} {}", plain(words))
+        } else {
+            serde_json::json!({"grade": name, "part": part, "detail": words}).to_string()
+        };
+        // Whoever stopped reading has the exit code.
+        let _ = say(&line);
+    }
+
+    fn good(&mut self, part: &str, words: &str) {
+        self.tell(Grade::Good, part, words);
+    }
+
+    fn note(&mut self, part: &str, words: &str) {
+        self.tell(Grade::Note, part, words);
+    }
+
+    fn bad(&mut self, part: &str, words: &str) {
+        self.tell(Grade::Bad, part, words);
+    }
+}
+
+/// Checks everything.
+///
+/// # Errors
+/// When the configuration itself is wrong.
+pub async fn run(args: DoctorArgs) -> Result<ExitCode, String> {
+    let config = configuration(&args.overrides)?;
+    let mut report = Report { people: std::io::stdout().is_terminal(), bad: false };
+    report.good(
+        "settings",
+        &format!("MESSAGE_BUS={}, HTTP_ADDR={}", config.bus.as_str(), config.http.addr),
+    );
+    let store = check_store(&config, &mut report).await;
+    let state = match &store {
+        Some(store) => check_log(&**store, &config, &mut report).await,
+        None => None,
+    };
+    let on_nats = state.as_ref().is_some_and(|state| state.bus == Some(BusKind::Nats));
+    if config.bus == BusKind::Nats || on_nats {
+        check_nats(&config, args.fix, store.as_deref(), state.as_ref(), &mut report).await;
+    }
+    if let Some(store) = store {
+        store.close().await;
+    }
+    Ok(ExitCode::from(u8::from(report.bad)))
+}
+
+async fn check_store(config: &Config, report: &mut Report) -> Option<Arc<dyn Store>> {
+    let opened: Result<Arc<dyn Store>, String> = match &config.store {
+        StoreConfig::Sqlite(dir) if !dir.join("agentbus.db").exists() => {
+            report.note("store", &format!("{} holds no history yet", dir.display()));
+            return None;
+        }
+        StoreConfig::Sqlite(dir) => match SqliteStore::open(dir).await {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) => Err(format!("{error}. Check that DATA_DIR can be written and has room")),
+        },
+        StoreConfig::Postgres(url) => match PostgresStore::connect(url).await {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) => Err(format!(
+                "{error}. Check that DATABASE_URL names a running server, a database that exists and a \
+                 user who may create tables"
+            )),
+        },
+    };
+    match opened {
+        Ok(store) => {
+            report
+                .good("store", &format!("{} answers and its tables are up to date", store.name()));
+            Some(store)
+        }
+        Err(error) => {
+            report.bad("store", &error);
+            None
+        }
+    }
+}
+
+async fn check_log(store: &dyn Store, config: &Config, report: &mut Report) -> Option<LogState> {
+    let state = match store.log_state().await {
+        Ok(state) => state,
+        Err(error) => {
+            report.bad("history", &error.to_string());
+            return None;
+        }
+    };
+    let first = state.first_seq.map_or_else(|| "none".to_owned(), |seq| seq.to_string());
+    report.good(
+        "history",
+        &format!("sequences {first} to {} are committed", state.committed_through),
+    );
+    match state.bus {
+        Some(bus) if bus != config.bus => report.note(
+            "bus",
+            &format!(
+                "the log is on the {} bus; the next start with MESSAGE_BUS={} switches it",
+                bus.as_str(),
+                config.bus.as_str()
+            ),
+        ),
+        _ => report.good("bus", &format!("the log is on the {} bus", config.bus.as_str())),
+    }
+    Some(state)
+}
+
+async fn check_nats(
+    config: &Config,
+    fix: bool,
+    store: Option<&dyn Store>,
+    state: Option<&LogState>,
+    report: &mut Report,
+) {
+    if fix {
+        match fix_stream(&config.nats).await {
+            Ok(left) if left.is_empty() => report.good("fix", "the stream has all it should have"),
+            Ok(left) => left
+                .iter()
+                .for_each(|lack| report.note("fix", &format!("cannot be mended: {lack}"))),
+            Err(error) => report.bad("fix", &error.to_string()),
+        }
+    }
+    let bus = match NatsBus::connect(config.nats.clone()).await {
+        Ok(bus) => bus,
+        Err(error) => {
+            let advice = "Check NATS_URL, the credentials, and that the server runs with JetStream";
+            report.bad("nats", &format!("{error}. {advice}"));
+            return;
+        }
+    };
+    report.good("nats", &format!("stream {} answers", bus.log_name()));
+    for lack in bus.degradations() {
+        report.note("stream", &format!("{lack}; `agentbus doctor --fix` adds what can be added"));
+    }
+    match bus.identity().await {
+        Ok(identity) => check_continuity(&bus, &identity, store, state, report).await,
+        Err(error) => report.bad("stream", &error.to_string()),
+    }
+}
+
+/// Holds the stream against the store, as a server does before it publishes.
+async fn check_continuity(
+    bus: &NatsBus,
+    identity: &LogIdentity,
+    store: Option<&dyn Store>,
+    state: Option<&LogState>,
+    report: &mut Report,
+) {
+    let bounds = identity.bounds;
+    report.good("stream", &format!("holds sequences {} to {}", bounds.first, bounds.last));
+    let (Some(store), Some(state)) = (store, state) else { return };
+    if state.bus != Some(BusKind::Nats) {
+        return;
+    }
+    if state.stream_epoch != identity.epoch {
+        report.note("continuity", "this is another stream than the store was filled from");
+    }
+    let committed = state.committed_through;
+    if bounds.last < committed {
+        report.note(
+            "continuity",
+            &format!(
+                "the stream ends at {} and the store at {committed}: the next start moves the stream's \
+                 sequence on; history keeps what the stream lost",
+                bounds.last
+            ),
+        );
+        return;
+    }
+    match same_content(bus, store, committed).await {
+        Ok(()) => report.good("continuity", "the stream continues the store"),
+        Err(error) => report.bad("continuity", &error.to_string()),
+    }
+    let behind = bounds.last - committed;
+    if behind > 0 {
+        report.note("projector", &format!("{behind} messages are not in the store yet"));
+    }
 }

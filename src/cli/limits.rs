@@ -23,16 +23,16 @@ pub const IMPORT_RETRY_FOR: Duration = Duration::from_secs(300);
 pub const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Messages of a batch (contract, section 3).
-pub const BATCH_MESSAGES: usize = 1_000;
+pub const BATCH_MESSAGES: usize = crate::limits::MAX_BATCH_MESSAGES;
 /// Bytes of a batch (contract, section 3).
-pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+pub const BATCH_BYTES: usize = crate::limits::MAX_REQUEST_BYTES;
 /// Bytes of a line to import: a message holds 1 MiB, escaping and white space may swell it.
 pub const LINE_BYTES: usize = 7 * 1024 * 1024;
 /// Bytes of content read from standard input: no larger message is accepted anyway.
 pub const INPUT_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Messages of a page (contract, section 3).
-pub const PAGE_MESSAGES: usize = 1_000;
+pub const PAGE_MESSAGES: usize = crate::limits::MAX_PAGE;
 /// Messages of the first page, before the size of messages is known.
 pub const FIRST_PAGE_MESSAGES: usize = 100;
 /// A page above this makes the next one smaller, so that memory stays bounded.

@@ -55,7 +55,7 @@ pub struct Overrides {
     #[arg(long, value_name = "HOST:PORT")]
     pub http_addr: Option<String>,
 
-    /// The store: postgres://… or sqlite://…; without it, a SQLite file in the data directory [DATABASE_URL]
+    /// The store: postgres://…; without it, a SQLite file in the data directory [DATABASE_URL]
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
 

@@ -64,9 +64,6 @@ pub(super) async fn create(
     }
     let receipts = api.ingest.publish(&Principal::Anonymous, &drafts, level).await;
     let results = receipts.into_iter().map(|result| result.map_err(Problem::from));
-    if let Some(highest) = results.clone().flatten().map(|receipt| receipt.seq).max() {
-        api.broadcaster.acknowledged(highest);
-    }
     answer(results, faults)
 }
 

@@ -47,7 +47,6 @@ pub(super) async fn create(
     let draft = identified(Draft::parse(&bytes)?, key)?;
     let mut answers = api.ingest.publish(&Principal::Anonymous, &[draft], level).await;
     let receipt = answers.pop().ok_or_else(|| Problem::overloaded("the server is stopping"))??;
-    api.broadcaster.acknowledged(receipt.seq);
     Ok(respond(&receipt))
 }
 

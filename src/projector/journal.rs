@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::bus::memory::{Journal, JournalError};
 use crate::committed::Committed;
+use crate::limits::LEASE;
 use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Raw};
 use crate::store::{Batch, Lease, Original, Store, StoreError, write_all};
 
@@ -43,12 +44,28 @@ impl From<StoreError> for JournalError {
     }
 }
 
+impl StoreJournal {
+    /// A fenced write is lost for good only when the lease is: an earlier
+    /// attempt whose answer was lost may have moved the watermark.
+    async fn settle(&self, error: StoreError) -> JournalError {
+        match error {
+            StoreError::Fenced => match self.store.renew(&self.lease, LEASE).await {
+                Err(StoreError::Fenced) => JournalError::Lost,
+                Ok(()) | Err(_) => JournalError::Unavailable("the watermark has moved".to_owned()),
+            },
+            other => other.into(),
+        }
+    }
+}
+
 #[async_trait]
 impl Journal for StoreJournal {
     async fn append(&self, old: u64, entries: Vec<Raw>) -> Result<(), JournalError> {
         let mut batch = Batch::after(old);
         batch.extend(entries, self.log_name);
-        write_all(&*self.store, &self.lease, &batch).await?;
+        if let Err(error) = write_all(&*self.store, &self.lease, &batch).await {
+            return Err(self.settle(error).await);
+        }
         self.committed.raise(batch.through());
         Ok(())
     }

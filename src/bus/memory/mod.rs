@@ -6,6 +6,8 @@
 
 mod reader;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::HashMap;

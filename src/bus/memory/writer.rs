@@ -38,6 +38,14 @@ struct Group {
     placed: Vec<(u64, bool)>,
 }
 
+/// What became of an append in doubt.
+enum Settled {
+    /// So many of its entries, from the first on, are in the journal.
+    Written(usize),
+    /// Other entries stand where they should be.
+    Overtaken,
+}
+
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, jobs: mpsc::Receiver<Job>, clock: Clock) -> Self {
         Self { shared, jobs, clock }
@@ -157,30 +165,61 @@ impl Writer {
         }
     }
 
-    /// Appends, repeating until the outcome is known or the deadline is past.
+    /// Appends, repeating until it is done or the deadline is past. Nothing is
+    /// repeated before the outcome of the last attempt is settled.
     async fn append(
         &self,
-        last: u64,
-        entries: &[Raw],
+        mut last: u64,
+        mut entries: &[Raw],
         deadline: Instant,
     ) -> Result<(), (JournalError, bool)> {
-        let new = last + entries.len() as u64;
-        loop {
-            let error = match self.shared.journal.append(last, entries.to_vec()).await {
-                Ok(()) => return Ok(()),
-                Err(JournalError::Lost) => return Err((JournalError::Lost, false)),
-                Err(error) => error,
+        let mut in_doubt = false;
+        while !entries.is_empty() {
+            let attempt = if in_doubt {
+                self.written(last, entries).await
+            } else {
+                let appended = self.shared.journal.append(last, entries.to_vec()).await;
+                appended.map(|()| Settled::Written(entries.len()))
             };
-            match self.shared.journal.last().await {
-                Ok(now) if now == new => return Ok(()),
-                Ok(now) if now == last && Instant::now() >= deadline => return Err((error, true)),
-                Ok(now) if now == last => {}
-                Ok(_) => return Err((JournalError::Lost, false)),
-                Err(_) if Instant::now() >= deadline => return Err((error, false)),
-                Err(_) => {}
+            match attempt {
+                Ok(Settled::Written(count)) => {
+                    in_doubt = false;
+                    last += count as u64;
+                    entries = &entries[count..];
+                    if count > 0 {
+                        continue;
+                    }
+                }
+                Ok(Settled::Overtaken) => {
+                    let late = "an earlier write landed late; nothing of this one was written";
+                    return Err((JournalError::Unavailable(late.to_owned()), true));
+                }
+                Err(JournalError::Lost) => return Err((JournalError::Lost, false)),
+                Err(error) => {
+                    set(&self.shared.fault, Some(error.to_string()));
+                    if Instant::now() >= deadline {
+                        return Err((error, false));
+                    }
+                    in_doubt = true;
+                }
+            }
+            if !in_doubt && Instant::now() >= deadline {
+                let late = "the journal took nothing in time".to_owned();
+                return Err((JournalError::Unavailable(late), true));
             }
             tokio::time::sleep(COMMIT_RETRY).await;
         }
+        Ok(())
+    }
+
+    /// How many of these entries stand in the journal after `last`.
+    async fn written(&self, last: u64, entries: &[Raw]) -> Result<Settled, JournalError> {
+        if self.shared.journal.last().await? == last {
+            return Ok(Settled::Written(0));
+        }
+        let found = self.shared.journal.read(last + 1, entries.len()).await?;
+        let ours = found.iter().zip(entries).all(|(a, b)| a.seq == b.seq && a.headers == b.headers);
+        Ok(if ours { Settled::Written(found.len()) } else { Settled::Overtaken })
     }
 
     /// Shows readers what an append wrote whose answer was lost.

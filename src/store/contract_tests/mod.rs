@@ -85,6 +85,16 @@ pub(super) fn everything(limit: usize) -> Query {
     }
 }
 
+/// The filter that a query string of plain values spells.
+pub(super) fn filters(query: &str) -> crate::message::Filter {
+    let mut filter = crate::message::Filter::default();
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').expect("name=value");
+        filter.offer(name, value).expect("a filter").expect("valid");
+    }
+    filter
+}
+
 pub(super) async fn lease(store: &dyn Store) -> Lease {
     let lease = store.claim(Uuid::now_v7(), LONG, true).await;
     lease.expect("the store answers").expect("forced")

@@ -5,7 +5,7 @@
 //! so that a query takes the same way on every store and at every size.
 
 use super::subject::Subjects;
-use super::{Name, Names, Value, Writer};
+use super::{Dialect, Name, Names, Value, Writer, kinds_condition};
 use crate::limits::MAX_PLAN_BRANCHES;
 use crate::message::{Filter, Kind, Token};
 
@@ -107,10 +107,21 @@ fn each(
     values.iter().map(branch).collect()
 }
 
+/// SQLite has no index of pairs, but the sender in the recipient's.
 fn pair(sender: &Token, recipient: &Token, answers: &[Name], w: &mut Writer) -> Branch {
-    let (sender, recipient) = (w.text(sender.as_str()), w.text(recipient.as_str()));
-    let condition = format!("sender_id = {sender} AND recipient_id = {recipient}");
-    Branch::new("messages_pair", condition, answers)
+    match w.dialect {
+        Dialect::Postgres => {
+            let names = w.text(&format!("{sender} {recipient}"));
+            let condition =
+                format!("sender_id || ' ' || recipient_id = {names} AND recipient_id IS NOT NULL");
+            Branch::new("messages_pair", condition, answers)
+        }
+        Dialect::Sqlite => {
+            let (sender, recipient) = (w.text(sender.as_str()), w.text(recipient.as_str()));
+            Branch::new("messages_recipient", format!("recipient_id = {recipient}"), answers)
+                .and(format!("((sender_id = {sender}) IS TRUE)"))
+        }
+    }
 }
 
 fn both_ways(a: &Token, b: &Token, w: &mut Writer) -> Vec<Branch> {
@@ -152,44 +163,54 @@ fn recipients(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
 }
 
 fn senders(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
+    if w.dialect == Dialect::Sqlite {
+        return each(&filter.senders, "messages_sender", "sender_id", Name::Sender, w);
+    }
     let typed = filter.senders.len() * filter.types.len();
+    let by_type = (1..=MAX_PLAN_BRANCHES).contains(&typed);
     let mut branches = Vec::new();
     for sender in &filter.senders {
-        let sender = w.text(sender.as_str());
-        if (1..=MAX_PLAN_BRANCHES).contains(&typed) {
-            for type_ in &filter.types {
-                let condition =
-                    format!("sender_id = {sender} AND type = {}", w.text(type_.as_str()));
-                branches.push(Branch::new(
-                    "messages_sender_type",
-                    condition,
-                    &[Name::Sender, Name::Type],
-                ));
-            }
+        if by_type {
+            branches.extend(filter.types.iter().map(|type_| {
+                let condition = of_sender(sender.as_str(), type_.as_str(), w);
+                Branch::new("messages_sender_type", condition, &[Name::Sender, Name::Type])
+            }));
         } else {
-            for kind in kinds_or_all(filter) {
+            let sender = w.text(sender.as_str());
+            branches.extend(kinds_or_all(filter).iter().map(|kind| {
                 let condition = format!("sender_id = {sender} AND kind = '{}'", kind.as_str());
-                branches.push(Branch::new(
-                    "messages_sender_kind",
-                    condition,
-                    &[Name::Sender, Name::Kind],
-                ));
-            }
+                Branch::new("messages_sender_kind", condition, &[Name::Sender, Name::Kind])
+            }));
         }
     }
     branches
 }
 
+/// The condition of PostgreSQL's index of senders and types.
+fn of_sender(sender: &str, type_: &str, w: &mut Writer) -> String {
+    let (sender, type_) = (w.text(sender), w.text(type_));
+    format!("sender_id = {sender} AND type = {type_}")
+}
+
 fn types(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
-    let mut branches = Vec::new();
-    for type_ in &filter.types {
+    let branches = filter.types.iter().flat_map(|type_| {
         let type_ = w.text(type_.as_str());
-        for kind in kinds_or_all(filter) {
-            let condition = format!("type = {type_} AND kind = '{}'", kind.as_str());
-            branches.push(Branch::new("messages_type", condition, &[Name::Type, Name::Kind]));
-        }
+        of_type(&type_, kinds_or_all(filter), &[Name::Type, Name::Kind], w)
+    });
+    branches.collect()
+}
+
+/// One type of some kinds: an index each in PostgreSQL, one walk in SQLite.
+pub(super) fn of_type(place: &str, kinds: &[Kind], answers: &[Name], w: &Writer) -> Vec<Branch> {
+    if w.dialect == Dialect::Sqlite {
+        let test = format!("(({}) IS TRUE)", kinds_condition(kinds));
+        return vec![Branch::new("messages_type", format!("type = {place}"), answers).and(test)];
     }
-    branches
+    let branch = |kind: &Kind| {
+        let condition = format!("type = {place} AND kind = '{}'", kind.as_str());
+        Branch::new("messages_type", condition, answers)
+    };
+    kinds.iter().map(branch).collect()
 }
 
 /// Each kind is in two indices, by whether a row has a recipient.

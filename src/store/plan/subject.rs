@@ -67,15 +67,10 @@ impl<'a> Shape<'a> {
         let branches = match (self.key, &type_) {
             (Some(key), _) => {
                 let key = w.text(key);
-                self.kinds.iter().map(|kind| keyed_branch(*kind, &key, type_.as_deref())).collect()
+                let branch = |kind: &Kind| keyed_branch(*kind, &key, type_.as_deref(), w.dialect);
+                self.kinds.iter().map(branch).collect()
             }
-            (None, Some(type_)) => {
-                let of_kind = |kind: &Kind| {
-                    let condition = format!("type = {type_} AND kind = '{}'", kind.as_str());
-                    Branch::new("messages_type", condition, &[Name::Subject])
-                };
-                self.kinds.iter().map(of_kind).collect()
-            }
+            (None, Some(type_)) => driver::of_type(type_, &self.kinds, &[Name::Subject], w),
             (None, None) if self.is_narrow() => driver::kinds(&self.kinds),
             (None, None) => vec![Branch::everything()],
         };
@@ -100,28 +95,26 @@ fn keyed(kind: Kind, place: &str) -> String {
     format!("(kind = '{}' AND {column} = {place})", kind.as_str())
 }
 
-fn keyed_branch(kind: Kind, key: &str, type_: Option<&str>) -> Branch {
-    let test_type = |branch: Branch| match type_ {
+fn keyed_branch(kind: Kind, key: &str, type_: Option<&str>, dialect: Dialect) -> Branch {
+    let (index, condition) = match (kind, type_, dialect) {
+        (Kind::Message, ..) => {
+            ("messages_role", format!("sender_role = {key} AND kind = 'message'"))
+        }
+        (Kind::Status, _, Dialect::Sqlite) => ("messages_sender", format!("sender_id = {key}")),
+        (Kind::Status, Some(type_), Dialect::Postgres) => {
+            ("messages_sender_type", format!("sender_id = {key} AND type = {type_}"))
+        }
+        (Kind::Status, None, Dialect::Postgres) => {
+            ("messages_sender_kind", format!("sender_id = {key} AND kind = 'status'"))
+        }
+        (Kind::Task, ..) => ("messages_task", format!("task_id = {key}")),
+    };
+    // Tested once more where the index answers it: that costs nothing.
+    let branch = Branch::new(index, condition, &[Name::Subject])
+        .and(format!("((kind = '{}') IS TRUE)", kind.as_str()));
+    match type_ {
         Some(type_) => branch.and(format!("((type = {type_}) IS TRUE)")),
         None => branch,
-    };
-    let test_kind = format!("((kind = '{}') IS TRUE)", kind.as_str());
-    let branch = |index, condition| Branch::new(index, condition, &[Name::Subject]);
-    match (kind, type_) {
-        (Kind::Message, _) => {
-            let condition = format!("sender_role = {key} AND kind = 'message'");
-            test_type(branch("messages_role", condition))
-        }
-        (Kind::Status, Some(type_)) => {
-            let condition = format!("sender_id = {key} AND type = {type_}");
-            branch("messages_sender_type", condition).and(test_kind)
-        }
-        (Kind::Status, None) => {
-            branch("messages_sender_kind", format!("sender_id = {key} AND kind = 'status'"))
-        }
-        (Kind::Task, _) => {
-            test_type(branch("messages_task", format!("task_id = {key}"))).and(test_kind)
-        }
     }
 }
 

@@ -11,6 +11,8 @@ mod membership;
 mod originals;
 mod partitions;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::HashMap;

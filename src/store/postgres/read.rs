@@ -54,7 +54,7 @@ async fn bounds(pool: &PgPool, query: &Query) -> Result<(i64, Option<Bounds>), E
     Ok((through, plan::bounds(query, through).narrowed(query, row.try_get(1)?, row.try_get(2)?)))
 }
 
-fn bind_all(
+pub(super) fn bind_all(
     mut statement: Statement<'_, Postgres, PgArguments>,
     values: Vec<Value>,
 ) -> Statement<'_, Postgres, PgArguments> {

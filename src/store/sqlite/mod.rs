@@ -11,6 +11,8 @@ mod lease;
 mod membership;
 mod originals;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::HashMap;

@@ -52,7 +52,7 @@ async fn bounds(pool: &SqlitePool, query: &Query) -> Result<(i64, Option<Bounds>
     Ok((through, plan::bounds(query, through).narrowed(query, row.try_get(1)?, row.try_get(2)?)))
 }
 
-fn bind_all(
+pub(super) fn bind_all(
     mut statement: Statement<'_, Sqlite, SqliteArguments>,
     values: Vec<Value>,
 ) -> Statement<'_, Sqlite, SqliteArguments> {

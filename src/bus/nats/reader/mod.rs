@@ -49,6 +49,8 @@ pub(super) struct StreamReader {
     session: Option<Session>,
     /// How many entries to fetch one by one before there is a session again.
     steps: u32,
+    /// When the last session was opened.
+    opened: Option<Instant>,
     retry_at: Option<Instant>,
     retry_pause: Duration,
     /// Whether the current trouble has been logged.
@@ -62,6 +64,7 @@ impl StreamReader {
             position: from.max(1) - 1,
             session: None,
             steps: 0,
+            opened: None,
             retry_at: None,
             retry_pause: NATS_READER_RETRY_FIRST,
             troubled: false,
@@ -84,7 +87,11 @@ impl StreamReader {
         }
         let session = match &mut self.session {
             Some(session) => session,
-            none => none.insert(Session::open(&self.shared, self.position + 1).await?),
+            none => {
+                let session = Session::open(&self.shared, self.position + 1).await?;
+                self.opened = Some(Instant::now());
+                none.insert(session)
+            }
         };
         match session.wait().await? {
             session::Event::Entry(first) => {
@@ -144,10 +151,17 @@ impl StreamReader {
     }
 
     fn recovered(&mut self) {
-        self.retry_pause = NATS_READER_RETRY_FIRST;
+        if !self.is_young() {
+            self.retry_pause = NATS_READER_RETRY_FIRST;
+        }
         if std::mem::take(&mut self.troubled) {
             tracing::info!(stream = self.shared.stream, position = self.position, "reading again");
         }
+    }
+
+    /// Whether the last session was opened just now.
+    fn is_young(&self) -> bool {
+        self.opened.is_some_and(|at| at.elapsed() < NATS_READER_RETRY_LONGEST)
     }
 
     /// Drops the session and decides when and how to go on.
@@ -156,9 +170,13 @@ impl StreamReader {
         if matches!(trouble, Trouble::Broken) {
             self.steps = NATS_STEPS_AFTER_BREAK;
         }
-        if matches!(trouble, Trouble::Broken | Trouble::Lost(_)) && !self.troubled {
-            self.retry_at = None;
-        } else {
+        let hasty = match trouble {
+            Trouble::Broken => self.troubled,
+            // Sessions that end early in a row would leave the server many consumers.
+            Trouble::Lost(_) => self.is_young(),
+            Trouble::Unavailable(_) | Trouble::Refused(_) => true,
+        };
+        if hasty {
             self.retry_at = Some(Instant::now() + self.retry_pause);
             self.retry_pause = (self.retry_pause * 2).min(NATS_READER_RETRY_LONGEST);
         }

@@ -188,6 +188,10 @@ impl Session {
                 }
                 _ => Ok(Event::Nothing),
             },
+            // All of it came, and bytes were left.
+            StatusCode::REQUEST_TERMINATED if reason.contains("Batch Completed") => {
+                Ok(Event::Nothing)
+            }
             StatusCode::NOT_FOUND | StatusCode::TIMEOUT => {
                 self.pull_ended(&headers);
                 Ok(Event::Nothing)

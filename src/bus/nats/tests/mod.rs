@@ -2,6 +2,9 @@
 //!
 //! Needs `NATS_SERVER_BIN`; without it these tests say so and pass.
 
+mod bench;
+mod faults;
+mod foreign;
 mod plain;
 mod server;
 

@@ -83,9 +83,24 @@ impl Server {
 
     /// Publishes raw bytes, as a client that checks nothing would, and waits until they are taken.
     pub(super) fn publish_raw(&self, subject: &[u8], headers: Option<&[u8]>, payload: &[u8]) {
+        self.publish_raw_as("", "", subject, headers, payload);
+    }
+
+    /// The same as a user.
+    pub(super) fn publish_raw_as(
+        &self,
+        user: &str,
+        password: &str,
+        subject: &[u8],
+        headers: Option<&[u8]>,
+        payload: &[u8],
+    ) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("connect");
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
-        let mut out = b"CONNECT {\"verbose\":false,\"headers\":true}\r\n".to_vec();
+        let connect = serde_json::json!({
+            "verbose": false, "headers": true, "user": user, "pass": password
+        });
+        let mut out = format!("CONNECT {connect}\r\n").into_bytes();
         let total = headers.map_or(0, <[u8]>::len) + payload.len();
         out.extend_from_slice(if headers.is_some() { b"HPUB " } else { b"PUB " });
         out.extend_from_slice(subject);

@@ -1,0 +1,229 @@
+//! The memory bus against a journal whose every answer can go wrong.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Journal, JournalError, MemoryBus};
+use crate::bus::{Ack, Bus, PublishError};
+use crate::clock::Clock;
+use crate::message::{Draft, HEADER_MSG_ID, Outgoing, Raw};
+
+/// What becomes of the next append.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Done,
+    /// Written, and the answer lost.
+    AnswerLost,
+    /// Not written, and an error answered.
+    Refused,
+    /// Written, the answer lost, and the journal silent for this many questions.
+    Silent(usize),
+    /// Only the first entry written, then an error.
+    Torn,
+    /// An error, and this entry of an earlier attempt stands there instead.
+    Overtaken(u128),
+    Taken,
+}
+
+#[derive(Default)]
+struct Script {
+    rows: Vec<Raw>,
+    fates: VecDeque<Fate>,
+    silent: usize,
+}
+
+#[derive(Default)]
+struct Scripted(Mutex<Script>);
+
+impl Scripted {
+    fn with(fates: &[Fate]) -> Arc<Self> {
+        let script = Script { fates: fates.iter().copied().collect(), ..Script::default() };
+        Arc::new(Self(Mutex::new(script)))
+    }
+
+    fn script(&self) -> std::sync::MutexGuard<'_, Script> {
+        self.0.lock().expect("no test panics inside")
+    }
+
+    fn ask(&self) -> Result<std::sync::MutexGuard<'_, Script>, JournalError> {
+        let mut script = self.script();
+        if script.silent > 0 {
+            script.silent -= 1;
+            return Err(JournalError::Unavailable("silent".to_owned()));
+        }
+        Ok(script)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        let script = self.script();
+        script.rows.iter().filter_map(|raw| raw.header(HEADER_MSG_ID)).map(str::to_owned).collect()
+    }
+}
+
+#[async_trait]
+impl Journal for Scripted {
+    async fn append(&self, old: u64, entries: Vec<Raw>) -> Result<(), JournalError> {
+        let mut script = self.ask()?;
+        assert_eq!(old, script.rows.len() as u64, "an append goes on after the last row");
+        let lost = || Err(JournalError::Unavailable("no answer".to_owned()));
+        match script.fates.pop_front().unwrap_or(Fate::Done) {
+            Fate::Done => {
+                script.rows.extend(entries);
+                Ok(())
+            }
+            Fate::AnswerLost => {
+                script.rows.extend(entries);
+                lost()
+            }
+            Fate::Refused => lost(),
+            Fate::Silent(questions) => {
+                script.rows.extend(entries);
+                script.silent = questions;
+                lost()
+            }
+            Fate::Torn => {
+                script.rows.extend(entries.into_iter().take(1));
+                lost()
+            }
+            Fate::Overtaken(id) => {
+                let mut late = entries.into_iter().next().expect("an entry");
+                late.headers = vec![(HEADER_MSG_ID.to_owned(), Uuid::from_u128(id).to_string())];
+                script.rows.push(late);
+                lost()
+            }
+            Fate::Taken => Err(JournalError::Lost),
+        }
+    }
+
+    async fn last(&self) -> Result<u64, JournalError> {
+        Ok(self.ask()?.rows.len() as u64)
+    }
+
+    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, JournalError> {
+        let script = self.ask()?;
+        let rows = script
+            .rows
+            .iter()
+            .filter_map(|raw| Some((raw.header(HEADER_MSG_ID)?.parse::<Uuid>().ok()?, raw.seq)));
+        Ok(rows.filter(|(id, _)| ids.contains(id)).collect())
+    }
+
+    async fn read(&self, from: u64, limit: usize) -> Result<Vec<Raw>, JournalError> {
+        let script = self.ask()?;
+        Ok(script.rows.iter().filter(|raw| raw.seq >= from).take(limit).cloned().collect())
+    }
+
+    async fn first(&self) -> Result<Option<u64>, JournalError> {
+        Ok(self.ask()?.rows.first().map(|raw| raw.seq))
+    }
+}
+
+struct Running {
+    bus: MemoryBus,
+    journal: Arc<Scripted>,
+    writer: tokio::task::JoinHandle<Result<(), JournalError>>,
+    cancel: CancellationToken,
+}
+
+async fn run(fates: &[Fate]) -> Running {
+    let journal = Scripted::with(fates);
+    let opened = MemoryBus::open(Arc::clone(&journal) as Arc<dyn Journal>, Clock::system()).await;
+    let (bus, writer) = opened.expect("the journal answers");
+    let cancel = CancellationToken::new();
+    let writer = tokio::spawn(writer.run(cancel.clone()));
+    Running { bus, journal, writer, cancel }
+}
+
+fn message(id: u128) -> Outgoing {
+    let json =
+        format!(r#"{{"kind":"status","type":"t","sender_id":"a","id":"{}"}}"#, Uuid::from_u128(id));
+    let draft = Draft::parse(json.as_bytes()).expect("valid");
+    Outgoing::encode(&draft, Uuid::nil(), chrono::DateTime::UNIX_EPOCH)
+}
+
+impl Running {
+    async fn publish(&self, id: u128) -> Result<Ack, PublishError> {
+        self.bus.publish(vec![message(id)]).await.pop().expect("one answer")
+    }
+
+    fn seq(result: Result<Ack, PublishError>) -> (u64, bool) {
+        let ack = result.expect("acknowledged");
+        (ack.seq, ack.duplicate)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_lost_is_still_an_ack() {
+    let running = run(&[Fate::AnswerLost, Fate::Silent(3), Fate::Refused]).await;
+    for id in 1..=3 {
+        assert_eq!(Running::seq(running.publish(id).await), (id as u64, false));
+    }
+    assert_eq!(running.journal.ids().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_ends_as_one_message_when_retried() {
+    let running = run(&[Fate::Silent(1_000)]).await;
+    let unknown = running.publish(1).await;
+    assert!(matches!(unknown, Err(PublishError::Unknown(_))), "{unknown:?}");
+    assert!(running.bus.health().is_err());
+    running.journal.script().silent = 0;
+    assert_eq!(Running::seq(running.publish(1).await), (1, true));
+    assert_eq!(Running::seq(running.publish(2).await), (2, false));
+    assert!(running.bus.health().is_ok());
+    let mut reader = running.bus.reader(1).await.expect("reads");
+    let seen = reader.next().await.expect("entries");
+    assert_eq!(seen.iter().map(|raw| raw.seq).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeats_inside_one_commit_are_recognised() {
+    let running = run(&[]).await;
+    let answers = running.bus.publish(vec![message(1), message(2), message(1)]).await;
+    let placed: Vec<_> = answers.into_iter().map(Running::seq).collect();
+    assert_eq!(placed, [(1, false), (2, false), (1, true)]);
+    assert_eq!(Running::seq(running.publish(2).await), (2, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_queued_when_it_stops_is_still_written() {
+    let running = run(&[]).await;
+    let publish = running.publish(1);
+    running.cancel.cancel();
+    assert_eq!(Running::seq(publish.await), (1, false));
+    running.writer.await.expect("no panic").expect("a clean end");
+    assert!(matches!(
+        running.bus.publish(vec![message(2)]).await[..],
+        [Err(PublishError::NotSent(_))]
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_was_taken_over_ends_the_writer() {
+    let running = run(&[Fate::Taken]).await;
+    let answer = running.publish(1).await;
+    assert!(matches!(answer, Err(PublishError::Unknown(_))), "{answer:?}");
+    assert!(matches!(running.writer.await.expect("no panic"), Err(JournalError::Lost)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_torn_append_goes_on_where_it_broke_off() {
+    let running = run(&[Fate::Torn]).await;
+    let answers = running.bus.publish(vec![message(1), message(2), message(3)]).await;
+    let placed: Vec<_> = answers.into_iter().map(Running::seq).collect();
+    assert_eq!(placed, [(1, false), (2, false), (3, false)]);
+    assert_eq!(running.journal.ids().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_landed_late_is_not_taken_for_another() {
+    let running = run(&[Fate::Overtaken(9)]).await;
+    let refused = running.publish(1).await;
+    assert!(matches!(refused, Err(PublishError::NotSent(_))), "{refused:?}");
+    assert_eq!(Running::seq(running.publish(1).await), (2, false));
+    assert_eq!(Running::seq(running.publish(9).await), (1, true));
+}

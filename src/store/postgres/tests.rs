@@ -1,0 +1,156 @@
+//! No filter scans the table: what PostgreSQL's planner makes of the plans.
+
+use serde_json::Value as Json;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::PostgresStore;
+use super::read::bind_all;
+use crate::limits::PARTITION_SEQS;
+use crate::message::{Query, SubjectPattern};
+use crate::store::Store;
+use crate::store::contract_tests::{Server, everything, filters, on_postgres, record};
+use crate::store::plan::{self, Bounds, Dialect};
+
+/// Three partitions of 40,000 rows. `old` wrote half of the first and then fell
+/// silent, as did type `rare`, of which `busy` has one in 4,000.
+const ROWS: &str = "
+INSERT INTO messages (seq, id, kind, type, subject, sender_id, sender_role, recipient_id, task_id,
+    conversation_id, in_reply_to, created_at, logged_at, body, odd)
+SELECT seq, md5(seq::text)::uuid, kind, type, 'agent.' || kind || '.x.' || type, sender, 'role',
+    CASE WHEN n % 2 = 0 THEN CASE WHEN sender = 'old' THEN 'boss' ELSE 'r' || n % 5 END END,
+    CASE WHEN kind = 'task' THEN 't' || n / 3000 END, CASE WHEN n % 3 = 0 THEN 'c' || n / 3000 END,
+    CASE WHEN n % 1000 = 0 THEN md5('1')::uuid END,
+    timestamptz '2026-01-01' + n * interval '1 s', now(), 'body of some length', n % 4000 = 1
+FROM (SELECT seq, n, (ARRAY['message', 'status', 'task'])[1 + n % 3] AS kind,
+          CASE WHEN n < 20000 AND n % 2 = 0 THEN 'old' WHEN n % 7 = 0 THEN 'few' ELSE 'busy' END AS sender,
+          CASE WHEN n % 4000 = 2 THEN 'rare' ELSE 'common' END AS type
+      FROM (SELECT (n / 40000) * PARTITION + n % 40000 AS seq, n
+            FROM generate_series(1::bigint, 119999) n) a) b;
+UPDATE log_state SET committed_through = 3 * PARTITION";
+
+async fn filled(server: &Server) -> PostgresStore {
+    let Server::Postgres(url) = server else { panic!("PostgreSQL alone") };
+    let store = PostgresStore::connect(url).await.expect("PostgreSQL opens");
+    let records: Vec<_> = (0..3).map(|n| record(n * PARTITION_SEQS)).collect();
+    let write = crate::store::Write {
+        old_through: 0,
+        new_through: 0,
+        records: &records,
+        holes: &[],
+        bare: false,
+        lease_for: std::time::Duration::ZERO,
+    };
+    store.partitions.ensure(&store.controls, &write).await.expect("partitions");
+    server.sql(&ROWS.replace("PARTITION", &PARTITION_SEQS.to_string())).await;
+    store
+}
+
+/// The plan as it ran: which rows were read how.
+async fn explained(store: &PostgresStore, query: &Query) -> Json {
+    let through = plan::to_db(3 * PARTITION_SEQS);
+    let bounds: Bounds = plan::bounds(query, through);
+    let plan = plan::keys(query, bounds, Dialect::Postgres);
+    let sql = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}", plan.sql);
+    let row = bind_all(sqlx::query(AssertSqlSafe(sql)), plan.values)
+        .fetch_one(&store.readers)
+        .await
+        .expect("a plan");
+    // The driver has no type for JSON here; its text is the value.
+    let text: String = row.try_get_unchecked(0).expect("text");
+    serde_json::from_str::<Json>(&text).expect("JSON")[0]["Plan"].take()
+}
+
+fn each_node(node: &Json, see: &mut impl FnMut(&Json)) {
+    see(node);
+    for child in node["Plans"].as_array().into_iter().flatten() {
+        each_node(child, see);
+    }
+}
+
+async fn assert_bounded(store: &PostgresStore, query: &Query, buffers: u64) {
+    let plan = explained(store, query).await;
+    let read = |key: &str| plan[key].as_u64().unwrap_or_default();
+    let touched = read("Shared Hit Blocks") + read("Shared Read Blocks");
+    assert!(touched <= buffers, "{touched} buffers for {query:?}\n{plan:#}");
+    each_node(&plan, &mut |node| {
+        let kind = node["Node Type"].as_str().unwrap_or_default();
+        assert_ne!(kind, "Seq Scan", "{query:?}\n{plan:#}");
+    });
+}
+
+async fn no_filter_scans(server: Server) {
+    let store = filled(&server).await;
+    // Without statistics, and with them.
+    for analyse in ["SELECT 1", "ANALYZE messages"] {
+        server.sql(analyse).await;
+        for (name, buffers) in EVERY_FILTER {
+            for descending in [false, true] {
+                let mut query = everything(100);
+                query.descending = descending;
+                query.filter = filters(name);
+                assert_bounded(&store, &query, *buffers).await;
+                query.after = Some(39_000);
+                query.before = Some(PARTITION_SEQS + 39_000);
+                assert_bounded(&store, &query, *buffers).await;
+            }
+        }
+        let mut query = everything(100);
+        query.between = Some(("old".parse().expect("a token"), "boss".parse().expect("a token")));
+        query.descending = true;
+        assert_bounded(&store, &query, 300).await;
+    }
+    store.close().await;
+}
+
+/// Filters, and the buffers that a page of 100 of them may touch: a row met
+/// costs at most one, a probe of a partition's index four. The whole table has 2,400.
+const EVERY_FILTER: &[(&str, u64)] = &[
+    ("", 50),
+    ("kind=task", 300),
+    ("kind=task&kind=status&kind=message", 300),
+    ("type=common", 300),
+    ("type=rare", 300),
+    ("type=nobody", 60),
+    ("type=common&kind=task", 300),
+    ("sender=old", 300),
+    ("sender=few", 300),
+    ("sender=old&kind=message", 300),
+    ("sender=busy&type=rare", 300),
+    ("sender=old&type=common&type=rare", 300),
+    ("sender=nobody&sender=noone", 120),
+    ("recipient=boss", 300),
+    ("recipient=boss&sender=busy", 60),
+    ("recipient=boss&sender=old", 300),
+    ("recipient=nobody&broadcast=true", 400),
+    ("recipient=boss&broadcast=true&sender=few", 700),
+    ("task=t1", 300),
+    ("task=t1&type=common", 300),
+    ("task=nobody&task=t3", 300),
+    ("conversation=c4", 300),
+    ("conversation=nobody&kind=task", 60),
+    ("in_reply_to=00000000-0000-0000-0000-000000000000", 60),
+    ("in_reply_to=c4ca4238-a0b9-2382-0dcc-509a6f75849b", 300),
+    ("subject=agent.task.t2.*", 500),
+    ("subject=agent.task.nobody.*", 120),
+    ("subject=agent.status.old.>", 500),
+    ("subject=agent.message.role.common", 500),
+    ("subject=agent.message.nobody.>", 120),
+    ("subject=agent.*.*.rare", 500),
+    ("subject=agent.task.>&subject=agent.status.>", 900),
+    ("subject=agent.*.*.nobody&kind=task", 120),
+    ("subject=agent.x.y.z.*.*", 200),
+];
+
+#[test]
+fn every_pattern_of_the_list_is_valid() {
+    for (filter, _) in EVERY_FILTER {
+        for pattern in filter.split('&').filter_map(|part| part.strip_prefix("subject=")) {
+            assert!(pattern.parse::<SubjectPattern>().is_ok(), "{pattern}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_filter_scans_the_table() {
+    on_postgres(no_filter_scans).await;
+}
