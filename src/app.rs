@@ -214,8 +214,6 @@ async fn nats_bus(
         gate: gate.clone(),
         owner,
     };
-    // Readers begin where the first check leaves the stream.
-    continuity.check_until_settled().await;
     spawn_plain(tasks, "continuity", core, continuity.run(core.clone()));
     let bus: Arc<dyn Bus> = nats;
     let projector = Projector {
@@ -224,7 +222,13 @@ async fn nats_bus(
         committed: Arc::clone(committed),
         owner,
     };
-    spawn_plain(tasks, "projector", core, projector.run(core.clone()));
+    // Readers begin where the first check leaves the stream.
+    spawn_plain(
+        tasks,
+        "projector",
+        core,
+        after_first_check(gate.clone(), core.clone(), projector.run(core.clone())),
+    );
     (bus, gate)
 }
 
@@ -243,7 +247,8 @@ fn assemble(
         Arc::clone(&committed),
         config.ring_size,
     ));
-    spawn_plain(tasks, "broadcaster", core, Arc::clone(&broadcaster).run(core.clone()));
+    let follow = Arc::clone(&broadcaster).run(core.clone());
+    spawn_plain(tasks, "broadcaster", core, after_first_check(gate.clone(), core.clone(), follow));
     spawn_plain(tasks, "membership", core, hold(membership, core.clone()));
     let ingest = Ingest {
         bus: Arc::clone(&bus),
@@ -264,6 +269,17 @@ fn assemble(
         started: Instant::now(),
         bodies: Api::body_budget(),
         requests: Api::request_slots(),
+    }
+}
+
+/// Runs a reader of the log once the log is known to continue the store.
+async fn after_first_check(
+    gate: Gate,
+    cancel: CancellationToken,
+    reader: impl Future<Output = ()>,
+) {
+    if cancel.run_until_cancelled(gate.opened()).await.is_some() {
+        reader.await;
     }
 }
 

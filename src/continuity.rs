@@ -11,11 +11,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::bus::nats::NatsBus;
-use crate::bus::{Bus, BusError};
+use crate::bus::{Bounds, Bus, BusError};
 use crate::committed::Committed;
 use crate::limits::{DRAIN_WAIT, FAULT_PAUSE, LEASE};
-use crate::message::{Record, decode};
-use crate::store::{Batch, BusKind, Lease, LogState, Store, StoreError, write_all};
+use crate::message::{Raw, Record, decode};
+use crate::store::{
+    Batch, BusKind, Hole, HoleReason, Lease, Original, Store, StoreError, Write, write_all,
+};
 
 /// Whether publishing is allowed. Cheap to clone, shared by all who ask.
 #[derive(Clone, Debug)]
@@ -54,6 +56,12 @@ impl Gate {
             Some(reason) => Err(reason.clone()),
             None => Ok(()),
         }
+    }
+
+    /// Waits until publishing is allowed for the first time.
+    pub async fn opened(&self) {
+        // The sender lives in the gate itself, so this ends by the value alone.
+        let _ = self.0.closed.subscribe().wait_for(Option::is_none).await;
     }
 
     /// Closes the gate and asks for a new check.
@@ -102,12 +110,13 @@ pub enum CheckError {
 }
 
 impl Continuity {
-    /// Checks whenever the gate is doubted or the connection to
-    /// NATS     was made anew, until cancelled. The first check is the caller's.
+    /// Checks now, and whenever the gate is doubted or the connection to NATS
+    /// was made anew, until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
         let mut reconnects = self.bus.reconnects();
         let watch = async {
             loop {
+                self.check_until_settled().await;
                 tokio::select! {
                     () = self.gate.0.doubted.notified() => {}
                     changed = reconnects.changed() => {
@@ -117,14 +126,13 @@ impl Continuity {
                         self.gate.close("the log's continuity is being checked");
                     }
                 }
-                self.check_until_settled().await;
             }
         };
         cancel.run_until_cancelled(watch).await;
     }
 
     /// Checks until the gate is open or a person must mend the stream.
-    pub async fn check_until_settled(&self) {
+    async fn check_until_settled(&self) {
         let mut told = String::new();
         loop {
             let error = match self.check().await {
@@ -161,7 +169,7 @@ impl Continuity {
         if state.bus == Some(BusKind::Memory)
             || identity.bounds.last < seen.max(state.committed_through)
         {
-            self.bring_up(&state, seen).await?;
+            self.bring_up(seen).await?;
         } else {
             same_content(&*self.bus, &*self.store, state.committed_through).await?;
         }
@@ -173,31 +181,61 @@ impl Continuity {
         Ok(())
     }
 
-    /// Brings a stream that is behind the store (another bus went on, or the
+    /// Brings a stream that parted from the store (another bus went on, or the
     /// stream lost its tail) to where its next sequence is new. What only the
-    /// stream holds is stored first, under new sequences and the same ids.
-    async fn bring_up(&self, state: &LogState, seen: u64) -> Result<(), CheckError> {
+    /// stream holds is stored first.
+    async fn bring_up(&self, seen: u64) -> Result<(), CheckError> {
         let claimed = self.store.claim(self.owner, LEASE, false).await?;
         let mut lease = claimed.ok_or(CheckError::Busy)?;
-        if state.bus == Some(BusKind::Memory) {
-            self.keep_stranded(&mut lease).await?;
+        let bounds = self.bus.identity().await?.bounds;
+        let parted = self.parting(bounds, lease.committed_through).await?;
+        match parted {
+            Some(from) => self.keep_stranded(from, bounds.last, &mut lease).await?,
+            None => drain(&*self.bus, &*self.store, &mut lease, bounds.last).await?,
         }
-        let next = lease.committed_through.max(seen) + 1;
-        if self.bus.identity().await?.bounds.last < next {
+        self.committed.raise(lease.committed_through);
+        let next = lease.committed_through.max(seen).max(bounds.last) + 1;
+        if parted.is_some() || bounds.last + 1 < next {
             tracing::info!(next, "moving the stream's sequence on to where the store is");
             self.bus.purge_to(next, true).await?;
         }
-        self.committed.raise(lease.committed_through);
         Ok(())
     }
 
-    /// Stores what the stream took and the store lacks: left behind by
-    /// `--abandon-tail`, or published while the log was on the memory bus.
-    async fn keep_stranded(&self, lease: &mut Lease) -> Result<(), CheckError> {
-        let bounds = self.bus.identity().await?.bounds;
-        let mut reader = self.bus.reader(bounds.first).await?;
-        let mut next = bounds.first;
-        while next <= bounds.last {
+    /// The first committed sequence at which the stream holds something else
+    /// than the store. Two logs part once: up to there they agree.
+    async fn parting(&self, bounds: Bounds, committed: u64) -> Result<Option<u64>, CheckError> {
+        let (mut agreed, mut parted) = (bounds.first, bounds.last.min(committed) + 1);
+        let end = parted;
+        while agreed < parted {
+            let middle = agreed + (parted - agreed) / 2;
+            if self.agree_at(middle).await? {
+                agreed = middle + 1;
+            } else {
+                parted = middle;
+            }
+        }
+        Ok((parted < end).then_some(parted))
+    }
+
+    /// Whether nothing in the stream at this sequence is missing in the store.
+    async fn agree_at(&self, seq: u64) -> Result<bool, CheckError> {
+        let Some(raw) = self.bus.get(seq).await? else { return Ok(true) };
+        Ok(self.store.original(seq).await?.is_some_and(|row| is_same(&raw, &row)))
+    }
+
+    /// Stores what the stream holds from `from` on and the store does not, under
+    /// new sequences and the same ids: left behind by `--abandon-tail`, published
+    /// while the log was on the memory bus, or into a stream that was made anew.
+    async fn keep_stranded(
+        &self,
+        from: u64,
+        last: u64,
+        lease: &mut Lease,
+    ) -> Result<(), CheckError> {
+        let mut reader = self.bus.reader(from).await?;
+        let mut next = from;
+        while next <= last {
             let Ok(entries) = tokio::time::timeout(DRAIN_WAIT, reader.next()).await else { break };
             let entries = entries?;
             next = entries.last().map_or(next, |raw| raw.seq) + 1;
@@ -222,6 +260,71 @@ impl Continuity {
     }
 }
 
+/// Stores what the bus holds beyond the watermark, up to `last`, under the
+/// sequences it has there.
+///
+/// # Errors
+/// That bus or store cannot be asked.
+pub async fn drain(
+    bus: &dyn Bus,
+    store: &dyn Store,
+    lease: &mut Lease,
+    last: u64,
+) -> Result<(), CheckError> {
+    if last <= lease.committed_through {
+        return Ok(());
+    }
+    tracing::info!(
+        from = lease.committed_through + 1,
+        to = last,
+        "storing what the stream still holds"
+    );
+    let mut reader = bus.reader(lease.committed_through + 1).await?;
+    while lease.committed_through < last {
+        let mut batch = Batch::after(lease.committed_through);
+        match tokio::time::timeout(DRAIN_WAIT, reader.next()).await {
+            Ok(entries) => batch.extend(entries?, bus.log_name()),
+            // The newest entries were deleted from the stream.
+            Err(_) => return Ok(skip(store, lease, last, HoleReason::Expired).await?),
+        }
+        write_all(store, lease, &batch).await?;
+        lease.committed_through = batch.through();
+    }
+    Ok(())
+}
+
+/// Moves the watermark over a hole.
+///
+/// # Errors
+/// The store's.
+pub async fn skip(
+    store: &dyn Store,
+    lease: &mut Lease,
+    to: u64,
+    reason: HoleReason,
+) -> Result<(), StoreError> {
+    let hole = Hole { from: lease.committed_through + 1, to, reason };
+    let write = Write {
+        old_through: lease.committed_through,
+        new_through: to,
+        records: &[],
+        holes: &[hole],
+        bare: false,
+        lease_for: LEASE,
+    };
+    store.write(lease, write).await?;
+    lease.committed_through = to;
+    Ok(())
+}
+
+/// Whether a row was made of this entry.
+fn is_same(raw: &Raw, row: &Original) -> bool {
+    match &row.foreign {
+        Some((payload, _)) => raw.payload == *payload,
+        None => raw.payload == row.stored.body,
+    }
+}
+
 /// Holds the content at the store's highest sequence against the bus's, where
 /// both have it.
 ///
@@ -239,9 +342,5 @@ pub async fn same_content(
     else {
         return Ok(());
     };
-    let same = match &row.foreign {
-        Some((payload, _)) => raw.payload == *payload,
-        None => raw.payload == row.stored.body,
-    };
-    if same { Ok(()) } else { Err(CheckError::OtherContent(committed)) }
+    if is_same(&raw, &row) { Ok(()) } else { Err(CheckError::OtherContent(committed)) }
 }

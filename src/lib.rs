@@ -8,7 +8,8 @@
 //! Dependencies point one way:
 //!
 //! ```text
-//! main → cli → app → http → { broadcast, projector } → ingest → continuity → { bus, store } → message
+//! main → cli → app → http → { broadcast, ingest } → continuity → { bus, store } → message
+//!              app → { projector, switch }       → continuity
 //! ```
 //!
 //! The invariants that hold the whole together:

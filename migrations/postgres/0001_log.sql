@@ -62,12 +62,12 @@ CREATE TABLE holes (
     reason   text   NOT NULL
 );
 
+-- Messages by each value of three columns: kind, type, sender_id.
 CREATE TABLE counts (
-    kind      text COLLATE "C" NOT NULL,
-    type      text COLLATE "C" NOT NULL,
-    sender_id text COLLATE "C" NOT NULL,
-    n         bigint           NOT NULL,
-    PRIMARY KEY (kind, type, sender_id)
+    what text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    n    bigint           NOT NULL,
+    PRIMARY KEY (what, name)
 ) WITH (fillfactor = 50);
 
 CREATE TABLE task_counts (

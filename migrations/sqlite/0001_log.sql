@@ -58,12 +58,12 @@ CREATE TABLE holes (
     reason   TEXT    NOT NULL
 );
 
+-- Messages by each value of three columns: kind, type, sender_id.
 CREATE TABLE counts (
-    kind      TEXT    NOT NULL,
-    type      TEXT    NOT NULL,
-    sender_id TEXT    NOT NULL,
-    n         INTEGER NOT NULL,
-    PRIMARY KEY (kind, type, sender_id)
+    what TEXT    NOT NULL,
+    name TEXT    NOT NULL,
+    n    INTEGER NOT NULL,
+    PRIMARY KEY (what, name)
 ) WITHOUT ROWID;
 
 CREATE TABLE task_counts (

@@ -16,7 +16,7 @@ use super::event::Event;
 use super::hub::{Group, Step};
 use super::older::{Older, chunks};
 use super::{Broadcaster, frame};
-use crate::limits::{CHUNK_BYTES, FAULT_PAUSE, HEARTBEAT, RETRY_MILLIS};
+use crate::limits::{CHUNK_BYTES, FAULT_PAUSE, HEALTH_WAIT, HEARTBEAT, RETRY_MILLIS};
 use crate::message::{Filter, Principal};
 use crate::store::HoleReason;
 
@@ -200,8 +200,12 @@ impl Subscription {
     /// Head and first sequence of all that is kept; `None` when they cannot
     /// be told truly now, so that the client waits instead of being misled.
     async fn bounds(broadcaster: &Broadcaster, start: Start, ring_head: u64) -> Option<(u64, u64)> {
-        let (bus, store) = tokio::join!(broadcaster.bus.identity(), broadcaster.store.log_state());
-        let (bus, store) = (bus.ok().map(|identity| identity.bounds), store.ok());
+        let (bus, store) = tokio::join!(
+            broadcaster.bus.identity(),
+            tokio::time::timeout(HEALTH_WAIT, broadcaster.store.log_state())
+        );
+        let (bus, store) =
+            (bus.ok().map(|identity| identity.bounds), store.ok().and_then(Result::ok));
         let known = broadcaster.committed.seen();
         let head = ring_head
             .max(known)

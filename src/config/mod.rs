@@ -45,6 +45,9 @@ pub const NAMES: &[&str] = &[
     "RUST_LOG",
 ];
 
+/// What is logged by default: the libraries below only when something is wrong.
+pub const DEFAULT_LOG_FILTER: &str = "info,async_nats=warn,sqlx=warn";
+
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -126,7 +129,7 @@ impl Config {
             ),
             drain: seconds(source, "DRAIN_S", 10, &mut errors),
             log_json,
-            log_filter: source.get("RUST_LOG").unwrap_or("info").to_owned(),
+            log_filter: source.get("RUST_LOG").unwrap_or(DEFAULT_LOG_FILTER).to_owned(),
         };
         if !(64..=1_000_000).contains(&config.ring_size) {
             errors.push("RING_SIZE must be 64 to 1000000".to_owned());

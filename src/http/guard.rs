@@ -82,20 +82,26 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    let method = request.method().clone();
+    let method = known_method(request.method());
     let begun = Instant::now();
     let response = next.run(request).await;
     let status = response.status();
     let labels = [
         ("route", route.clone()),
-        ("method", method.as_str().to_owned()),
+        ("method", method.to_owned()),
         ("status", status.as_str().to_owned()),
     ];
     metrics::counter!("agentbus_http_requests_total", &labels).increment(1);
     metrics::histogram!("agentbus_http_request_seconds", "route" => route.clone())
         .record(begun.elapsed().as_secs_f64());
-    tracing::debug!(%method, route, status = status.as_u16(), elapsed = ?begun.elapsed(), "request");
+    tracing::debug!(method, route, status = status.as_u16(), elapsed = ?begun.elapsed(), "request");
     response
+}
+
+/// The method as a label; a client may invent others without end.
+fn known_method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 /// A handler that panicked costs one answer.

@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
-use crate::limits::{FAULT_PAUSE, HEAD_BYTES, HEADER_TIMEOUT, SEND_BUFFER, TCP_USER_TIMEOUT};
+use crate::limits::{
+    FAULT_PAUSE, HEAD_BYTES, HEADER_TIMEOUT, SEND_BUFFER, TCP_KEEPALIVE, TCP_USER_TIMEOUT,
+};
 
 /// A bound socket and what it serves: first a "starting" answer, later the app.
 pub struct Listener {
@@ -130,7 +132,7 @@ fn tune(stream: &TcpStream) {
     let _ = socket.set_send_buffer_size(SEND_BUFFER);
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
-    let keepalive = socket2::TcpKeepalive::new().with_time(TCP_USER_TIMEOUT);
+    let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE);
     let _ = socket.set_tcp_keepalive(&keepalive.with_interval(Duration::from_secs(10)));
 }
 

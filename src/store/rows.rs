@@ -99,9 +99,9 @@ type Names<'a> = (&'a str, &'a str, &'a str);
 /// writer takes rows in the same order.
 #[derive(Default)]
 pub(super) struct Tally<'a> {
-    /// By kind, type and sender.
-    pub all: BTreeMap<Names<'a>, i64>,
-    /// By task, and then the same.
+    /// By column and value: kind, type, sender.
+    pub all: BTreeMap<(&'static str, &'a str), i64>,
+    /// By task, and then by kind, type and sender together: a task has few.
     pub tasks: BTreeMap<(&'a str, Names<'a>), i64>,
     /// Earliest and latest `created_at` by width and bucket.
     pub times: BTreeMap<(i64, i64), (DateTime<Utc>, DateTime<Utc>)>,
@@ -112,7 +112,9 @@ impl<'a> Tally<'a> {
         let mut tally = Self::default();
         for row in rows {
             let names = (row.record.kind.as_str(), row.type_, row.sender_id);
-            *tally.all.entry(names).or_default() += 1;
+            for name in [("kind", names.0), ("type", names.1), ("sender_id", names.2)] {
+                *tally.all.entry(name).or_default() += 1;
+            }
             if let Some(task) = row.name(&row.record.task_id) {
                 *tally.tasks.entry((task, names)).or_default() += 1;
             }
@@ -129,11 +131,13 @@ impl<'a> Tally<'a> {
 
 /// The statement for [`Counts`], in both dialects; `$1` is the task, if one.
 pub(super) fn counts_sql(of_task: bool) -> String {
-    let from = if of_task { "task_counts WHERE task_id = $1" } else { "counts" };
+    if !of_task {
+        return "SELECT what, name, n FROM counts".to_owned();
+    }
     let by = |column: &str| {
         format!(
             "SELECT '{column}' AS what, {column} AS name, CAST(sum(n) AS bigint) AS n \
-             FROM {from} GROUP BY {column}"
+             FROM task_counts WHERE task_id = $1 GROUP BY {column}"
         )
     };
     format!("{} UNION ALL {} UNION ALL {}", by("kind"), by("type"), by("sender_id"))

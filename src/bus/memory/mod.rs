@@ -12,7 +12,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -70,6 +70,17 @@ struct Shared {
     /// Why nothing can be published, while that is so.
     fault: watch::Sender<Option<String>>,
     first: AtomicU64,
+    /// Whether the writer is at work on a commit.
+    busy: AtomicBool,
+}
+
+impl Shared {
+    /// Why a publish would only wait: the journal is away, and somebody is
+    /// finding out already whether it is back.
+    fn refusal(&self) -> Option<String> {
+        let fault = self.fault.borrow();
+        fault.clone().filter(|_| self.busy.load(Ordering::Relaxed))
+    }
 }
 
 /// Messages that wait for the writer, and who waits for them.
@@ -100,6 +111,7 @@ impl MemoryBus {
             last: watch::Sender::new(last),
             fault: watch::Sender::new(None),
             first: AtomicU64::new(first),
+            busy: AtomicBool::new(false),
         });
         let writer = Writer::new(Arc::clone(&shared), jobs, clock);
         Ok((Self { queue, shared }, writer))
@@ -123,6 +135,9 @@ impl Bus for MemoryBus {
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<Ack, PublishError>> {
         let count = messages.len();
         let all = |error: PublishError| vec![Err(error); count];
+        if let Some(fault) = self.shared.refusal() {
+            return all(PublishError::NotSent(fault));
+        }
         let (reply, answer) = oneshot::channel();
         if self.queue.try_send(Job { messages, reply }).is_err() {
             return all(PublishError::NotSent("the write queue is full".to_owned()));
@@ -135,7 +150,7 @@ impl Bus for MemoryBus {
     }
 
     async fn identity(&self) -> Result<LogIdentity, BusError> {
-        let first = self.shared.first.load(std::sync::atomic::Ordering::Relaxed);
+        let first = self.shared.first.load(Ordering::Relaxed);
         let last = *self.shared.last.borrow();
         Ok(LogIdentity { bounds: Bounds { first, last }, epoch: None })
     }

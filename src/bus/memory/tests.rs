@@ -150,6 +150,17 @@ impl Running {
         self.bus.publish(vec![message(id)]).await.pop().expect("one answer")
     }
 
+    /// Waits until the bus can be published to, which it finds out by itself.
+    async fn ready(&self) {
+        let healthy = async {
+            while self.bus.health().is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        let limit = std::time::Duration::from_secs(10);
+        tokio::time::timeout(limit, healthy).await.expect("becomes ready by itself");
+    }
+
     fn seq(result: Result<Ack, PublishError>) -> (u64, bool) {
         let ack = result.expect("acknowledged");
         (ack.seq, ack.duplicate)
@@ -172,6 +183,7 @@ async fn an_unknown_outcome_ends_as_one_message_when_retried() {
     assert!(matches!(unknown, Err(PublishError::Unknown(_))), "{unknown:?}");
     assert!(running.bus.health().is_err());
     running.journal.script().silent = 0;
+    running.ready().await;
     assert_eq!(Running::seq(running.publish(1).await), (1, true));
     assert_eq!(Running::seq(running.publish(2).await), (2, false));
     assert!(running.bus.health().is_ok());

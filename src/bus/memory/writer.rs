@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -15,7 +16,9 @@ use uuid::Uuid;
 use super::{Job, JournalError, Shared};
 use crate::bus::{Ack, PublishError};
 use crate::clock::Clock;
-use crate::limits::{COMMIT_RETRY, GROUP_COMMIT_BYTES, GROUP_COMMIT_MESSAGES, PUBLISH_DEADLINE};
+use crate::limits::{
+    COMMIT_RETRY, GROUP_COMMIT_BYTES, GROUP_COMMIT_MESSAGES, JOURNAL_PROBE, PUBLISH_DEADLINE,
+};
 use crate::message::{
     HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing, Raw, truncate_to_micros,
 };
@@ -57,9 +60,14 @@ impl Writer {
     /// [`JournalError::Lost`] when another process took the journal over.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), JournalError> {
         loop {
+            let faulty = self.shared.fault.borrow().is_some();
             let first = tokio::select! {
                 biased;
                 job = self.jobs.recv() => job,
+                () = tokio::time::sleep(JOURNAL_PROBE), if faulty => {
+                    self.probe().await;
+                    continue;
+                }
                 () = cancel.cancelled() => {
                     self.jobs.close();
                     self.jobs.recv().await
@@ -67,7 +75,22 @@ impl Writer {
             };
             let Some(first) = first else { return Ok(()) };
             let jobs = self.gather(first);
-            self.commit(jobs).await?;
+            self.shared.busy.store(true, Ordering::Relaxed);
+            let committed = self.commit(jobs).await;
+            self.shared.busy.store(false, Ordering::Relaxed);
+            committed?;
+        }
+    }
+
+    /// Looks whether the journal is back, so that a server that nobody writes to
+    /// any more becomes ready again.
+    async fn probe(&self) {
+        let last = self.shared.journal.last().await;
+        if let Ok(last) = last
+            && self.catch_up(last).await.is_ok()
+        {
+            tracing::info!("the journal is back");
+            set(&self.shared.fault, None);
         }
     }
 

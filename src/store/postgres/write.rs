@@ -36,18 +36,18 @@ WITH moved AS (
     SELECT * FROM unnest($24::bigint[], $25::bigint[], $26::text[])
     WHERE EXISTS (SELECT FROM moved)
 ), counted AS (
-    INSERT INTO counts AS old (kind, type, sender_id, n)
-    SELECT * FROM unnest($27::text[], $28::text[], $29::text[], $30::bigint[])
+    INSERT INTO counts AS old (what, name, n)
+    SELECT * FROM unnest($27::text[], $28::text[], $29::bigint[])
     WHERE EXISTS (SELECT FROM moved)
-    ON CONFLICT (kind, type, sender_id) DO UPDATE SET n = old.n + excluded.n
+    ON CONFLICT (what, name) DO UPDATE SET n = old.n + excluded.n
 ), counted_by_task AS (
     INSERT INTO task_counts AS old (task_id, kind, type, sender_id, n)
-    SELECT * FROM unnest($31::text[], $32::text[], $33::text[], $34::text[], $35::bigint[])
+    SELECT * FROM unnest($30::text[], $31::text[], $32::text[], $33::text[], $34::bigint[])
     WHERE EXISTS (SELECT FROM moved)
     ON CONFLICT (task_id, kind, type, sender_id) DO UPDATE SET n = old.n + excluded.n
 ), timed AS (
     INSERT INTO time_index AS old (width, bucket, min_created, max_created)
-    SELECT * FROM unnest($36::bigint[], $37::bigint[], $38::timestamptz[], $39::timestamptz[])
+    SELECT * FROM unnest($35::bigint[], $36::bigint[], $37::timestamptz[], $38::timestamptz[])
     WHERE EXISTS (SELECT FROM moved)
     ON CONFLICT (width, bucket) DO UPDATE SET
         min_created = least(old.min_created, excluded.min_created),
@@ -114,9 +114,8 @@ fn bind_tally<'q>(statement: Statement<'q>, tally: &Tally<'_>) -> Statement<'q> 
     let all = || tally.all.keys();
     let tasks = || tally.tasks.keys();
     statement
-        .bind(all().map(|(kind, _, _)| *kind).collect::<Vec<_>>())
-        .bind(all().map(|(_, type_, _)| *type_).collect::<Vec<_>>())
-        .bind(all().map(|(_, _, sender)| *sender).collect::<Vec<_>>())
+        .bind(all().map(|(what, _)| *what).collect::<Vec<_>>())
+        .bind(all().map(|(_, name)| *name).collect::<Vec<_>>())
         .bind(tally.all.values().copied().collect::<Vec<_>>())
         .bind(tasks().map(|(task, _)| *task).collect::<Vec<_>>())
         .bind(tasks().map(|(_, (kind, _, _))| *kind).collect::<Vec<_>>())

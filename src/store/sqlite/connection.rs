@@ -11,8 +11,8 @@ use sqlx::{ConnectOptions, Error};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::limits::{
-    SQLITE_CACHE_KIB, SQLITE_READERS, STORE_ACQUIRE_TIMEOUT, STORE_GRACE, STORE_STATEMENTS,
-    STORE_WRITE_TIMEOUT,
+    SQLITE_CACHE_KIB, SQLITE_CHECKPOINT_PAGES, SQLITE_READERS, STORE_ACQUIRE_TIMEOUT, STORE_GRACE,
+    STORE_STATEMENTS, STORE_WRITE_TIMEOUT,
 };
 use crate::store::StoreError;
 
@@ -25,6 +25,7 @@ pub(super) fn options(file: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(STORE_WRITE_TIMEOUT)
         .pragma("cache_size", format!("-{SQLITE_CACHE_KIB}"))
+        .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES.to_string())
         .statement_cache_capacity(STORE_STATEMENTS)
         .disable_statement_logging()
 }

@@ -21,8 +21,8 @@ const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 // Aggregates travel as one JSON array each: a statement costs more than its rows.
 const HOLES: &str = "INSERT INTO holes (from_seq, to_seq, reason) \
     SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1)";
-const COUNTS: &str = "INSERT INTO counts (kind, type, sender_id, n) \
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($1) WHERE true \
+const COUNTS: &str = "INSERT INTO counts (what, name, n) \
+    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1) WHERE true \
     ON CONFLICT DO UPDATE SET n = n + excluded.n";
 const TASK_COUNTS: &str = "INSERT INTO task_counts (task_id, kind, type, sender_id, n) \
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 \
@@ -122,7 +122,7 @@ fn aggregates(write: &Write<'_>, rows: &[Row<'_>]) -> Result<Vec<(&'static str, 
     let tally = Tally::of(rows);
     let holes: Vec<_> =
         write.holes.iter().map(|h| (to_db(h.from), to_db(h.to), h.reason.as_str())).collect();
-    let all: Vec<_> = tally.all.iter().map(|((k, t, s), n)| (k, t, s, n)).collect();
+    let all: Vec<_> = tally.all.iter().map(|((what, name), n)| (what, name, n)).collect();
     let tasks: Vec<_> =
         tally.tasks.iter().map(|((task, (k, t, s)), n)| (task, k, t, s, n)).collect();
     let times: Vec<_> = tally
