@@ -55,7 +55,7 @@ pub async fn to_memory(
 
 /// Stores everything the stream holds beyond the watermark.
 async fn empty(nats: &NatsConfig, store: &dyn Store, lease: &mut Lease) -> Result<(), CheckError> {
-    let stream = NatsBus::connect(nats.clone()).await?;
+    let stream = NatsBus::connect_existing(nats.clone()).await?;
     let last = stream.identity().await?.bounds.last;
     drain(&stream, store, lease, last).await
 }

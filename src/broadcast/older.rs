@@ -84,8 +84,12 @@ impl Older {
             }
         };
         let entries = reader.next().await?;
+        let last = entries.last().map(|raw| raw.seq);
         let stretch = frames_of(entries, bus.log_name(), filter, cursor, ring_first);
-        self.reader = Some((reader, stretch.cursor + 1));
+        // A reader that has gone on into the ring's part would skip what it read of that.
+        if last == Some(stretch.cursor) {
+            self.reader = Some((reader, stretch.cursor + 1));
+        }
         Ok(stretch)
     }
 }

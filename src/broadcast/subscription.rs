@@ -118,9 +118,13 @@ impl Subscription {
         woken.as_mut().enable();
         match hub.step(&group, self.cursor) {
             Step::Wait => {
-                self.tell_caught_up();
                 self.older = None;
-                woken.await;
+                // Told before waiting: what is pending goes out only when this returns.
+                if self.replaying {
+                    self.tell_caught_up();
+                } else {
+                    woken.await;
+                }
             }
             Step::Events { events, cursor, at_head } => {
                 self.queue(&events);

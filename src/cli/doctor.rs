@@ -1,8 +1,8 @@
 //! `agentbus doctor`: holds every part against what it should be, and says how
 //! to mend it.
 //!
-//! Invariant: changes nothing unless `--fix` is given, and then only adds to
-//! the stream what it lacks. Exit code 0 when nothing failed, else 1.
+//! Invariant: changes no data. As every start does, it brings the tables of an
+//! older version up to date; `--fix` adds to the stream what it lacks. Exit code 0 when nothing failed, else 1.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -163,10 +163,11 @@ async fn check_nats(
             Err(error) => report.bad("fix", &error.to_string()),
         }
     }
-    let bus = match NatsBus::connect(config.nats.clone()).await {
+    let bus = match NatsBus::connect_existing(config.nats.clone()).await {
         Ok(bus) => bus,
         Err(error) => {
-            let advice = "Check NATS_URL, the credentials, and that the server runs with JetStream";
+            let advice = "Check NATS_URL, the credentials, and that the server runs with JetStream; a missing \
+                 stream is made by the first server that starts";
             report.bad("nats", &format!("{error}. {advice}"));
             return;
         }

@@ -39,8 +39,6 @@ pub(super) struct StreamState {
     pub first_seq: u64,
     #[serde(default)]
     pub last_seq: u64,
-    #[serde(default)]
-    pub first_ts: Option<DateTime<Utc>>,
 }
 
 impl StreamState {

@@ -13,8 +13,6 @@ pub(super) const STREAM_NOT_FOUND: u64 = 10_059;
 pub(super) const STREAM_NAME_IN_USE: u64 = 10_058;
 /// `no message found`.
 pub(super) const MESSAGE_NOT_FOUND: u64 = 10_037;
-/// `consumer not found`.
-pub(super) const CONSUMER_NOT_FOUND: u64 = 10_014;
 /// `duplicate message id is in process`: an earlier copy may still be stored.
 pub(super) const DUPLICATE_IN_PROCESS: u64 = 10_158;
 

@@ -114,13 +114,7 @@ mod tests {
 
     #[test]
     fn is_the_greatest_share_of_any_limit() {
-        let state = StreamState {
-            messages: 100,
-            bytes: 1_000,
-            first_seq: 1,
-            last_seq: 100,
-            first_ts: None,
-        };
+        let state = StreamState { messages: 100, bytes: 1_000, first_seq: 1, last_seq: 100 };
         let config = json!({"max_msgs": 200, "max_bytes": 4_000, "max_age": 100_000_000_000_i64});
         let fill = fill(config, state);
         let now = Utc::now();

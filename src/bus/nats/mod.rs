@@ -9,6 +9,8 @@
 //! Permissions that a server's user needs: publish on the three subject spaces and on
 //! `$JS.API.STREAM.INFO.<s>`, `$JS.API.STREAM.MSG.GET.<s>`,
 //! `$JS.API.CONSUMER.CREATE.<s>.*` and `$JS.API.CONSUMER.MSG.NEXT.<s>.*`; subscribe to its inbox.
+//! Besides, `$JS.API.STREAM.CREATE.<s>` for the first start, `$JS.API.STREAM.PURGE.<s>` to come from
+//! the memory bus, and `$JS.API.STREAM.UPDATE.<s>` for `doctor --fix`.
 
 mod api;
 mod breaker;
@@ -43,6 +45,7 @@ use fill::Fill;
 use publish::Publisher;
 use reader::{ReadLink, Shared, StreamReader};
 use requester::Requester;
+use stream::IfMissing;
 
 /// The log in a JetStream stream.
 pub struct NatsBus {
@@ -66,10 +69,22 @@ impl NatsBus {
     /// No server, no JetStream, or a stream that cannot be our log. Tried once: the caller
     /// decides about trying again.
     pub async fn connect(config: NatsConfig) -> Result<Self, BusError> {
+        Self::open(config, IfMissing::Create).await
+    }
+
+    /// Connects to a stream that must be there: to look at it, or to leave it.
+    ///
+    /// # Errors
+    /// As [`NatsBus::connect`], and when there is no stream.
+    pub async fn connect_existing(config: NatsConfig) -> Result<Self, BusError> {
+        Self::open(config, IfMissing::Refuse).await
+    }
+
+    async fn open(config: NatsConfig, missing: IfMissing) -> Result<Self, BusError> {
         config.check().map_err(BusError)?;
         let connection = Connection::open(&config, "publish").await?;
         let requester = Arc::new(Requester::start(connection.clone()).await?);
-        let (info, degradations) = stream::ensure(&requester, &config).await?;
+        let (info, degradations) = stream::ensure(&requester, &config, missing).await?;
         let link = Arc::new(ReadLink::open(&config).await?);
         let stream = config.stream_name;
         let fill = Arc::new(Fill::default());

@@ -47,14 +47,27 @@ pub(super) fn duplicate_window(config: &StreamConfig) -> Duration {
     Duration::from_nanos(u64::try_from(config.duplicate_window).unwrap_or(0))
 }
 
+/// What to do when the stream is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IfMissing {
+    /// Make it as the design wants it.
+    Create,
+    /// Say so.
+    Refuse,
+}
+
 /// Finds or makes the stream, and says what it lacks.
 pub(super) async fn ensure(
     requester: &Requester,
     config: &NatsConfig,
+    missing: IfMissing,
 ) -> Result<(StreamInfo, Vec<Degradation>), BusError> {
     let version = requester.connection.server_version();
     let stream = &config.stream_name;
     let info = match requester.stream_info(stream).await {
+        Err(error) if error.is(STREAM_NOT_FOUND) && missing == IfMissing::Refuse => {
+            return Err(BusError(format!("there is no stream {stream}")));
+        }
         Err(error) if error.is(STREAM_NOT_FOUND) => create(requester, config, version).await?,
         answer => answer?,
     };

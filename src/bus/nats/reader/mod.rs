@@ -15,6 +15,7 @@
 mod link;
 mod session;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,13 +41,28 @@ pub(super) struct Shared {
     pub stream: String,
 }
 
+/// Kept across calls of [`Reader::next`]: a caller that often stops waiting must not
+/// start it anew each time.
+type Question = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+enum Answer {
+    Session(Result<Box<Session>, Trouble>),
+    /// The next entry, asked for because none had come (`idle`) or to step over what breaks us.
+    Entry {
+        fetched: Result<Option<Raw>, ApiError>,
+        idle: bool,
+    },
+}
+
 /// A reader at a position. Its consumer, when dropped, is removed by the server
 /// ([`crate::limits::NATS_CONSUMER_IDLE`]): no task is spawned to do it.
 pub(super) struct StreamReader {
     shared: Arc<Shared>,
     /// The last sequence that was returned, or that is not wanted.
     position: u64,
-    session: Option<Session>,
+    session: Option<Box<Session>>,
+    /// What the bus is being asked; the position does not change meanwhile.
+    question: Option<Question>,
     /// How many entries to fetch one by one before there is a session again.
     steps: u32,
     /// When the last session was opened.
@@ -63,6 +79,7 @@ impl StreamReader {
             shared,
             position: from.max(1) - 1,
             session: None,
+            question: None,
             steps: 0,
             opened: None,
             retry_at: None,
@@ -71,27 +88,21 @@ impl StreamReader {
         }
     }
 
-    /// One attempt. Cancel safe: what it got out of a session is returned
-    /// without a further wait.
+    /// One step. Cancel safe: questions to the bus go on at the next call, and what came out
+    /// of a session is returned without a further wait.
     async fn advance(&mut self) -> Result<Vec<Raw>, Trouble> {
         if let Some(at) = self.retry_at {
             tokio::time::sleep_until(at).await;
             self.retry_at = None;
         }
-        if self.steps > 0 {
-            if let Some(entry) = self.fetch_one().await? {
-                self.steps -= 1;
-                return Ok(self.accept(vec![entry]));
-            }
-            self.steps = 0;
+        if let Some(question) = &mut self.question {
+            let answer = question.await;
+            self.question = None;
+            return self.take_answer(answer);
         }
-        let session = match &mut self.session {
-            Some(session) => session,
-            none => {
-                let session = Session::open(&self.shared, self.position + 1).await?;
-                self.opened = Some(Instant::now());
-                none.insert(session)
-            }
+        let Some(session) = &mut self.session else {
+            self.question = Some(if self.steps > 0 { self.fetch(false) } else { self.open() });
+            return Ok(Vec::new());
         };
         match session.wait().await? {
             session::Event::Entry(first) => {
@@ -103,19 +114,50 @@ impl StreamReader {
                     bytes += entry.payload.len();
                     batch.push(entry);
                 }
-                Ok(self.accept(batch))
+                return Ok(self.accept(batch));
             }
-            session::Event::Nothing => {
-                self.recovered();
-                Ok(Vec::new())
-            }
-            session::Event::Idle => Ok(self.check_idle().await),
+            session::Event::Nothing => self.recovered(),
+            // Nothing came for a while: is there nothing?
+            session::Event::Idle => self.question = Some(self.fetch(true)),
             session::Event::TooLong => {
                 self.session = None;
                 self.steps = 1;
-                Ok(Vec::new())
             }
         }
+        Ok(Vec::new())
+    }
+
+    fn take_answer(&mut self, answer: Answer) -> Result<Vec<Raw>, Trouble> {
+        match answer {
+            Answer::Session(session) => {
+                self.session = Some(session?);
+                self.opened = Some(Instant::now());
+            }
+            Answer::Entry { fetched: Ok(Some(entry)), .. } => {
+                // An entry that the stream has and a session did not bring ends the session.
+                self.session = None;
+                self.steps = self.steps.saturating_sub(1);
+                return Ok(self.accept(vec![entry]));
+            }
+            Answer::Entry { fetched: Ok(None), .. } => self.steps = 0,
+            // A bus that cannot be asked shows by its missing heartbeats.
+            Answer::Entry { fetched: Err(_), idle: true } => {}
+            Answer::Entry { fetched: Err(error), idle: false } => return Err(error.into()),
+        }
+        Ok(Vec::new())
+    }
+
+    fn open(&self) -> Question {
+        let (shared, from) = (self.shared.clone(), self.position + 1);
+        Box::pin(async move { Answer::Session(Session::open(&shared, from).await.map(Box::new)) })
+    }
+
+    fn fetch(&self, idle: bool) -> Question {
+        let (shared, from) = (self.shared.clone(), self.position + 1);
+        Box::pin(async move {
+            let fetched = shared.requester.entry_from(&shared.stream, from).await;
+            Answer::Entry { fetched, idle }
+        })
     }
 
     /// Entries to return: beyond the position, rising. A consumer that was made for a
@@ -130,24 +172,6 @@ impl StreamReader {
             self.recovered();
         }
         entries
-    }
-
-    async fn fetch_one(&self) -> Result<Option<Raw>, ApiError> {
-        let from = self.position + 1;
-        self.shared.requester.entry_from(&self.shared.stream, from).await
-    }
-
-    /// Nothing came for a while: is there nothing? An entry that the stream has and the
-    /// session did not bring ends the session.
-    async fn check_idle(&mut self) -> Vec<Raw> {
-        match self.fetch_one().await {
-            Ok(Some(entry)) => {
-                self.session = None;
-                self.accept(vec![entry])
-            }
-            // A bus that cannot be asked shows by its missing heartbeats.
-            Ok(None) | Err(_) => Vec::new(),
-        }
     }
 
     fn recovered(&mut self) {

@@ -157,11 +157,13 @@ async fn a_frozen_server_costs_one_wait_and_then_none() {
     assert!(bus.health().is_err());
     tokio::time::sleep(Duration::from_secs(7)).await;
     server.signal("CONT");
+    let since = Instant::now();
     let ack = publish_surely(&bus, &frozen).await;
     assert_eq!(ack.seq, 2, "it was taken once");
     assert!(bus.health().is_ok());
     publish_surely(&bus, &message("after")).await;
     read_to_the_end(&bus, &mut through).await;
+    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
     eventually("no entry is left behind", || bus.requester.awaited() == 0).await;
 }
 
