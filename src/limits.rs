@@ -256,3 +256,6 @@ pub const SQLITE_CHECKPOINT_PAGES: u32 = 4_000;
 pub const FIRST_WINDOW_PARTITIONS: usize = 4;
 /// Partitions that each further statement of a page looks at, for values that are rare.
 pub const WINDOW_PARTITIONS: usize = 16;
+/// How far the store's clock may be from ours before `doctor` speaks of it: leases are
+/// seconds long, and times of messages should tell their order to a person.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);

@@ -12,9 +12,11 @@ use super::output::{plain, say};
 use super::serve::configuration;
 use super::serve_args::DoctorArgs;
 use crate::bus::nats::{NatsBus, fix_stream};
-use crate::bus::{Bus, LogIdentity};
+use crate::bus::{Bus, LogIdentity, PublishError};
 use crate::config::{Config, StoreConfig};
 use crate::continuity::same_content;
+use crate::limits::{CLOCK_TOLERANCE, HEALTH_WAIT};
+use crate::message::{Raw, Subject};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{BusKind, LogState, Store};
@@ -111,12 +113,30 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Arc<dyn Sto
         Ok(store) => {
             report
                 .good("store", &format!("{} answers and its tables are up to date", store.name()));
+            check_clock(&*store, report).await;
             Some(store)
         }
         Err(error) => {
             report.bad("store", &error);
             None
         }
+    }
+}
+
+/// Times of messages are this machine's, leases run by the store's.
+async fn check_clock(store: &dyn Store, report: &mut Report) {
+    let before = chrono::Utc::now();
+    let Ok(there) = store.clock().await else { return };
+    let here = before + (chrono::Utc::now() - before) / 2;
+    let apart = (there - here).abs();
+    if apart.to_std().is_ok_and(|apart| apart > CLOCK_TOLERANCE) {
+        let millis = apart.num_milliseconds();
+        report.note(
+            "clock",
+            &format!("the store's clock is {millis} ms from this machine's: run NTP on both"),
+        );
+    } else {
+        report.good("clock", "this machine and the store agree on the time");
     }
 }
 
@@ -177,8 +197,43 @@ async fn check_nats(
         report.note("stream", &format!("{lack}; `agentbus doctor --fix` adds what can be added"));
     }
     match bus.identity().await {
-        Ok(identity) => check_continuity(&bus, &identity, store, state, report).await,
+        Ok(identity) => {
+            check_permissions(&bus, identity.bounds.last, report).await;
+            check_continuity(&bus, &identity, store, state, report).await;
+        }
         Err(error) => report.bad("stream", &error.to_string()),
+    }
+}
+
+/// Asks for what a server needs to be allowed, without storing anything.
+async fn check_permissions(bus: &NatsBus, last: u64, report: &mut Report) {
+    let entry = Raw {
+        seq: 0,
+        subject: Subject::from_log("agent.status.doctor.check".to_owned()),
+        headers: Vec::new(),
+        payload: bytes::Bytes::new(),
+        logged_at: chrono::DateTime::UNIX_EPOCH,
+    };
+    // Asked to go on after a sequence that is not the last, the stream refuses.
+    match bus.publish_original(&entry, last + 1_000_000).await {
+        Err(PublishError::NotSent(reason)) if reason.contains("wrong last sequence") => {
+            report.good("publish", "allowed");
+        }
+        Ok(_) => report.note("publish", "the stream moved on by a million meanwhile"),
+        Err(error) => report.bad(
+            "publish",
+            &format!("{error}. Let the user publish on agent.> and read its inbox"),
+        ),
+    }
+    match bus.reader(last + 1).await {
+        Ok(mut reader) => match tokio::time::timeout(HEALTH_WAIT, reader.next()).await {
+            Ok(Err(error)) => report.bad(
+                "read",
+                &format!("{error}. Let the user publish on $JS.API.CONSUMER.> of the stream"),
+            ),
+            Ok(Ok(_)) | Err(_) => report.good("read", "allowed"),
+        },
+        Err(error) => report.bad("read", &error.to_string()),
     }
 }
 

@@ -214,6 +214,9 @@ pub trait Store: Send + Sync + 'static {
     /// Asks the store for a sign of life.
     async fn ping(&self) -> Result<(), StoreError>;
 
+    /// The store's own time, by which leases run.
+    async fn clock(&self) -> Result<DateTime<Utc>, StoreError>;
+
     /// Joins the deployment: on the memory bus alone, on NATS beside others.
     /// `Ok(Err(reason))` when running servers forbid it.
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError>;

@@ -8,6 +8,7 @@ use crate::message::{Filter, SubjectPattern};
 
 on_both!(
     pages_are_what_the_filter_matches,
+    many_values_are_still_one_page,
     time_ranges_hold_out_of_order,
     large_bodies_make_short_pages,
 );
@@ -179,6 +180,41 @@ async fn pages_are_what_the_filter_matches(server: Server) {
         let found = all_pages(&*store, &query).await;
         assert_eq!(found, model(&records, &query), "seed {seed} round {round}: {query:?}");
     }
+}
+
+async fn many_values_are_still_one_page(server: Server) {
+    let store = server.open().await;
+    let lease = lease(&*store).await;
+    let mut dice = Dice(fastrand::Rng::with_seed(3));
+    let records: Vec<Record> = (1..=200).map(|seq| dice.record(seq)).collect();
+    write_all(&*store, &lease, 0, &records).await.expect("written");
+    let many = |names: &[&str], each: usize| {
+        let mut query = everything(7);
+        for name in names {
+            for n in 0..each {
+                let value = if n == 0 { "a".to_owned() } else { format!("other{n}") };
+                query.filter.offer(name, &value).expect("a filter").expect("valid");
+            }
+        }
+        query
+    };
+    for query in [
+        many(&["sender", "type"], 12),
+        many(&["sender", "recipient"], 12),
+        many(&["sender", "type", "recipient", "task"], 32),
+        many(&["sender"], 128),
+        many(&["type"], 128),
+        many(&["task"], 128),
+    ] {
+        assert_eq!(all_pages(&*store, &query).await, model(&records, &query), "{query:?}");
+    }
+    let mut query = everything(50);
+    for n in 0..128 {
+        let pattern = format!("agent.*.{}.>", "a.".repeat(n) + "b");
+        query.filter.offer("subject", &pattern).expect("a filter").expect("valid");
+    }
+    query.filter.offer("kind", "task").expect("a filter").expect_err("one too many");
+    assert_eq!(all_pages(&*store, &query).await, model(&records, &query));
 }
 
 async fn time_ranges_hold_out_of_order(server: Server) {

@@ -284,7 +284,8 @@ async fn one_server_alone_on_the_memory_bus(server: Server) {
     assert!(refusal.contains("another agentbus"), "{refusal}");
     let waiting = second.join(BusKind::Memory);
     let leaving = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // Long enough that the other has been refused once, and is waiting.
+        tokio::time::sleep(crate::limits::JOIN_RETRY * 2).await;
         drop(member);
     };
     let (joined, ()) = tokio::join!(waiting, leaving);

@@ -44,7 +44,6 @@ impl Role {
                 sql.push_str(&format!("SET enable_{other} = off;"));
             }
             sql.push_str("SET default_transaction_read_only = on;");
-            sql.push_str("SET plan_cache_mode = force_custom_plan;");
         }
         sql
     }
@@ -102,6 +101,36 @@ pub(super) async fn bounded<T>(
             limit.saturating_add(STORE_GRACE).as_secs()
         ))),
     }
+}
+
+/// Runs work on a pool, and again where it met a connection that had ended
+/// meanwhile: after a restart of the database every one in the pool has. The
+/// work may be done twice, so it must be such that this does no harm.
+pub(super) async fn on_pool<T, F>(
+    pool: &PgPool,
+    limit: Duration,
+    work: impl Fn() -> F,
+) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    bounded(limit, async {
+        for _ in 0..pool.options().get_max_connections() {
+            match work().await {
+                Err(error) if had_ended(&error) => {}
+                done => return done,
+            }
+        }
+        work().await
+    })
+    .await
+}
+
+/// Whether the error is the end of a connection (57P01: by an administrator,
+/// 57P02: by a crash).
+fn had_ended(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|told| told.code());
+    matches!(error, sqlx::Error::Io(_)) || matches!(code.as_deref(), Some("57P01" | "57P02"))
 }
 
 /// Whether an error is about the content or about the database.

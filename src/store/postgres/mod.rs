@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::{Connection, SqlStr};
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::limits::{STORE_CONTROLS, STORE_READ_TIMEOUT, STORE_READERS, STORE_WRITE_TIMEOUT};
 use crate::message::{Query, Token};
-use connection::{Role, bounded, classify};
+use connection::{Role, bounded, classify, on_pool};
 
 /// History in a PostgreSQL database (its current schema).
 pub struct PostgresStore {
@@ -66,6 +67,20 @@ impl PostgresStore {
             options,
         })
     }
+
+    async fn read<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        on_pool(&self.readers, STORE_READ_TIMEOUT, work).await
+    }
+
+    async fn control<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        on_pool(&self.controls, STORE_WRITE_TIMEOUT, work).await
+    }
 }
 
 fn migrator() -> Migrator {
@@ -95,8 +110,12 @@ impl Store for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let answer = sqlx::query("SELECT 1").execute(&self.controls);
-        bounded(STORE_READ_TIMEOUT, answer).await.map(|_| ())
+        self.control(|| sqlx::query("SELECT 1").execute(&self.controls)).await.map(|_| ())
+    }
+
+    async fn clock(&self) -> Result<DateTime<Utc>, StoreError> {
+        let answer = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.controls);
+        bounded(STORE_READ_TIMEOUT, answer).await
     }
 
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {
@@ -105,7 +124,7 @@ impl Store for PostgresStore {
     }
 
     async fn log_state(&self) -> Result<LogState, StoreError> {
-        bounded(STORE_READ_TIMEOUT, lease::log_state(&self.controls)).await
+        self.control(|| lease::log_state(&self.controls)).await
     }
 
     async fn set_log(
@@ -114,8 +133,8 @@ impl Store for PostgresStore {
         bus: BusKind,
         epoch: Option<Uuid>,
     ) -> Result<(), StoreError> {
-        let moved = bounded(STORE_WRITE_TIMEOUT, lease::set_log(&self.controls, lease, bus, epoch));
-        lease::unless_fenced(moved.await?)
+        let moved = self.control(|| lease::set_log(&self.controls, lease, bus, epoch)).await?;
+        lease::unless_fenced(moved)
     }
 
     async fn claim(
@@ -124,16 +143,16 @@ impl Store for PostgresStore {
         lease_for: Duration,
         force: bool,
     ) -> Result<Option<Lease>, StoreError> {
-        bounded(STORE_WRITE_TIMEOUT, lease::claim(&self.controls, owner, lease_for, force)).await
+        self.control(|| lease::claim(&self.controls, owner, lease_for, force)).await
     }
 
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
-        let moved = bounded(STORE_WRITE_TIMEOUT, lease::renew(&self.controls, lease, lease_for));
-        lease::unless_fenced(moved.await?)
+        let moved = self.control(|| lease::renew(&self.controls, lease, lease_for)).await?;
+        lease::unless_fenced(moved)
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        bounded(STORE_WRITE_TIMEOUT, lease::release(&self.controls, lease)).await.map(|_| ())
+        self.control(|| lease::release(&self.controls, lease)).await.map(|_| ())
     }
 
     async fn write(&self, lease: &Lease, write: Write<'_>) -> Result<(), StoreError> {
@@ -163,28 +182,28 @@ impl Store for PostgresStore {
     }
 
     async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Stored>, StoreError> {
-        bounded(STORE_READ_TIMEOUT, read::find(&self.readers, ids)).await
+        self.read(|| read::find(&self.readers, ids)).await
     }
 
     async fn original(&self, seq: u64) -> Result<Option<Original>, StoreError> {
-        let found = bounded(STORE_READ_TIMEOUT, originals::from(&self.readers, seq, 1)).await?;
+        let found = self.read(|| originals::from(&self.readers, seq, 1)).await?;
         Ok(found.into_iter().next().filter(|row| row.stored.seq == seq))
     }
 
     async fn originals(&self, from: u64, limit: usize) -> Result<Vec<Original>, StoreError> {
-        bounded(STORE_READ_TIMEOUT, originals::from(&self.readers, from, limit)).await
+        self.read(|| originals::from(&self.readers, from, limit)).await
     }
 
     async fn page(&self, query: &Query) -> Result<Page, StoreError> {
-        bounded(STORE_READ_TIMEOUT, read::page(&self.readers, query)).await
+        self.read(|| read::page(&self.readers, query)).await
     }
 
     async fn holes(&self, from: u64, to: u64, limit: usize) -> Result<Vec<Hole>, StoreError> {
-        bounded(STORE_READ_TIMEOUT, read::holes(&self.readers, from, to, limit)).await
+        self.read(|| read::holes(&self.readers, from, to, limit)).await
     }
 
     async fn counts(&self, task: Option<&Token>) -> Result<Counts, StoreError> {
-        bounded(STORE_READ_TIMEOUT, read::counts(&self.readers, task)).await
+        self.read(|| read::counts(&self.readers, task)).await
     }
 
     async fn close(&self) {

@@ -14,7 +14,10 @@ use sqlx::query::Query as Statement;
 use sqlx::{AssertSqlSafe, Error, Postgres, Row};
 use uuid::Uuid;
 
-use crate::limits::MAX_PAGE_BYTES;
+use crate::limits::{
+    FIRST_WINDOW_PARTITIONS, MAX_PAGE_BYTES, PARTITION_SEQS, TIME_INDEX_WIDE_SEQS,
+    WINDOW_PARTITIONS,
+};
 use crate::message::{Query, Token};
 use crate::store::plan::{self, Bounds, Dialect, Plan, Value, from_db, to_db};
 use crate::store::rows::{counts_sql, gather_counts, read_kind};
@@ -25,9 +28,18 @@ pub(super) async fn page(pool: &PgPool, query: &Query) -> Result<Page, Error> {
     let mut page =
         Page { messages: Vec::new(), more: false, committed_through: from_db(committed_through) };
     let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { return Ok(page) };
-    let Plan { sql, values } = plan::keys(query, bounds, Dialect::Postgres);
-    let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), values).fetch_all(pool).await?;
-    let mut seqs = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
+    let mut seqs = Vec::new();
+    for window in windows(pool, query, bounds).await? {
+        let rest = Query { limit: query.limit - seqs.len(), ..query.clone() };
+        let Plan { sql, values } = plan::keys(&rest, window, Dialect::Postgres);
+        let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), values).fetch_all(pool).await?;
+        for row in &rows {
+            seqs.push(row.try_get::<i64, _>(0)?);
+        }
+        if seqs.len() > query.limit {
+            break;
+        }
+    }
     page.more = seqs.len() > query.limit;
     seqs.truncate(query.limit);
     if seqs.is_empty() {
@@ -52,6 +64,39 @@ async fn bounds(pool: &PgPool, query: &Query) -> Result<(i64, Option<Bounds>), E
         .await?;
     let through = row.try_get(0)?;
     Ok((through, plan::bounds(query, through).narrowed(query, row.try_get(1)?, row.try_get(2)?)))
+}
+
+/// The range cut at partitions, in the order of the page: PostgreSQL plans, and
+/// locks with all its indices, each partition that a statement may touch, and
+/// most pages are full after a few. Where no row is there is no window.
+async fn windows(pool: &PgPool, query: &Query, bounds: Bounds) -> Result<Vec<Bounds>, Error> {
+    const { assert!(PARTITION_SEQS == TIME_INDEX_WIDE_SEQS, "a wide row is a partition") };
+    let width = to_db(PARTITION_SEQS);
+    let (first, last) = ((bounds.after + 1) / width, (bounds.before - 1) / width);
+    if usize::try_from(last - first).is_ok_and(|more| more < FIRST_WINDOW_PARTITIONS) {
+        return Ok(vec![bounds]);
+    }
+    let mut held: Vec<i64> = sqlx::query_scalar(
+        "SELECT bucket FROM time_index WHERE width = $1 AND bucket BETWEEN $2 AND $3 \
+         ORDER BY bucket",
+    )
+    .bind(width)
+    .bind(first)
+    .bind(last)
+    .fetch_all(pool)
+    .await?;
+    if query.descending {
+        held.reverse();
+    }
+    let (near, far) = held.split_at(held.len().min(FIRST_WINDOW_PARTITIONS));
+    let window = |held: &[i64]| {
+        let (low, high) = (held.iter().min()?, held.iter().max()?);
+        Some(Bounds {
+            after: bounds.after.max(low * width - 1),
+            before: bounds.before.min((high + 1) * width),
+        })
+    };
+    Ok(std::iter::once(near).chain(far.chunks(WINDOW_PARTITIONS)).filter_map(window).collect())
 }
 
 pub(super) fn bind_all(

@@ -1,5 +1,7 @@
 //! No filter scans the table: what PostgreSQL's planner makes of the plans.
 
+use std::time::Duration;
+
 use serde_json::Value as Json;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -7,9 +9,11 @@ use super::PostgresStore;
 use super::read::bind_all;
 use crate::limits::PARTITION_SEQS;
 use crate::message::{Query, SubjectPattern};
-use crate::store::Store;
-use crate::store::contract_tests::{Server, everything, filters, on_postgres, record};
+use crate::store::contract_tests::{
+    LONG, Server, everything, filters, lease, on_postgres, record, seqs, write_all,
+};
 use crate::store::plan::{self, Bounds, Dialect};
+use crate::store::{BusKind, Store, StoreError};
 
 /// Three partitions of 40,000 rows. `old` wrote half of the first and then fell
 /// silent, as did type `rare`, of which `busy` has one in 4,000.
@@ -38,7 +42,7 @@ async fn filled(server: &Server) -> PostgresStore {
         records: &records,
         holes: &[],
         bare: false,
-        lease_for: std::time::Duration::ZERO,
+        lease_for: Duration::ZERO,
     };
     store.partitions.ensure(&store.controls, &write).await.expect("partitions");
     server.sql(&ROWS.replace("PARTITION", &PARTITION_SEQS.to_string())).await;
@@ -100,6 +104,73 @@ async fn no_filter_scans(server: Server) {
         assert_bounded(&store, &query, 300).await;
     }
     store.close().await;
+}
+
+async fn survives_the_end_of_its_connections(server: Server) {
+    let Server::Postgres(url) = &server else { panic!("PostgreSQL alone") };
+    let store = PostgresStore::connect(url).await.expect("PostgreSQL opens");
+    let member = store.join(BusKind::Memory).await.expect("answers").expect("alone");
+    let lease = lease(&store).await;
+    write_all(&store, &lease, 0, &[record(1)]).await.expect("written");
+    let all = everything(10);
+    // Opens some of the pool's connections.
+    let pages = futures_util::future::join_all((0..6).map(|_| store.page(&all))).await;
+    assert!(pages.iter().all(Result::is_ok));
+    server
+        .sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+              WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await;
+    for _ in 0..6 {
+        assert_eq!(seqs(&store, &all).await, [1]);
+        store.renew(&lease, LONG).await.expect("still its own");
+    }
+    // The writer's outcome is unknown, so the caller is told, and asks again.
+    let broken = write_all(&store, &lease, 1, &[record(2)]).await;
+    assert!(matches!(broken, Err(StoreError::Unavailable(_))), "{broken:?}");
+    write_all(&store, &lease, 1, &[record(2)]).await.expect("on a new connection");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let mut lost = false;
+    while !(lost && member.held()) {
+        lost |= !member.held();
+        assert!(tokio::time::Instant::now() < deadline, "the hold is taken again");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let other = PostgresStore::connect(url).await.expect("PostgreSQL opens");
+    assert!(other.join(BusKind::Nats).await.expect("answers").is_err());
+}
+
+#[tokio::test]
+async fn a_restart_of_the_database_is_survived() {
+    on_postgres(survives_the_end_of_its_connections).await;
+}
+
+async fn pages_cross_many_partitions(server: Server) {
+    let Server::Postgres(url) = &server else { panic!("PostgreSQL alone") };
+    let store = PostgresStore::connect(url).await.expect("PostgreSQL opens");
+    let lease = lease(&store).await;
+    let places: Vec<u64> = (0..23).map(|n| n * PARTITION_SEQS + 7 + (n / 20) * (1 << 32)).collect();
+    let records: Vec<_> = places.iter().map(|seq| record(*seq)).collect();
+    let last = write_all(&store, &lease, 0, &records).await.expect("written");
+    let mut query = everything(30);
+    query.filter = filters("sender=alice");
+    assert_eq!(seqs(&store, &query).await, places);
+    query.limit = 1;
+    let page = store.page(&query).await.expect("a page");
+    assert_eq!((page.messages[0].seq, page.more), (7, true));
+    (query.limit, query.after, query.before) = (5, Some(places[2]), Some(places[20]));
+    assert_eq!(seqs(&store, &query).await, places[3..8]);
+    (query.descending, query.before, query.limit) = (true, Some(last), 6);
+    let down: Vec<u64> = places[16..22].iter().rev().copied().collect();
+    assert_eq!(seqs(&store, &query).await, down);
+    query.filter = filters("sender=nobody");
+    assert_eq!(seqs(&store, &query).await, [0; 0]);
+}
+
+#[tokio::test]
+async fn a_page_crosses_as_many_partitions_as_it_needs() {
+    on_postgres(pages_cross_many_partitions).await;
 }
 
 /// Filters, and the buffers that a page of 100 of them may touch: a row met
