@@ -90,12 +90,10 @@ impl HttpConfig {
             "a number of connections",
             errors,
         );
-        Self {
-            addr,
-            hosts: HostRule { names },
-            cors_origins,
-            max_connections: max_connections.max(1),
+        if max_connections == 0 {
+            errors.push("MAX_CONNECTIONS must be at least 1".to_owned());
         }
+        Self { addr, hosts: HostRule { names }, cors_origins, max_connections }
     }
 }
 

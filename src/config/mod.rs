@@ -170,7 +170,11 @@ fn nats(source: &Source, errors: &mut Vec<String>) -> NatsConfig {
     }
     config.max_msgs =
         source.parse("NATS_MAX_MSGS", config.max_msgs, "a number of messages", errors);
-    let days = source.parse("NATS_MAX_AGE_DAYS", 7, "a number of days from 1 to 3650", errors);
+    let rule = "a number of days from 1 to 3650";
+    let days = source.parse("NATS_MAX_AGE_DAYS", 7, rule, errors);
+    if !(1..=3_650).contains(&days) {
+        errors.push(format!("NATS_MAX_AGE_DAYS must be {rule}"));
+    }
     config.max_age = Duration::from_secs(days.clamp(1, 3_650) * DAY);
     config.replicas =
         source.parse("NATS_REPLICAS", config.replicas, "a number from 1 to 5", errors);
@@ -183,7 +187,7 @@ fn nats(source: &Source, errors: &mut Vec<String>) -> NatsConfig {
     config.tls_cert = path("NATS_TLS_CERT");
     config.tls_key = path("NATS_TLS_KEY");
     if let Err(error) = config.check() {
-        errors.push(format!("NATS_*: {error}"));
+        errors.push(error);
     }
     config
 }

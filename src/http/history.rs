@@ -1,5 +1,6 @@
 //! `GET /v1/messages` and `GET /v1/messages/{id}`: what was said.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 
@@ -45,11 +46,13 @@ fn encode(page: &Page) -> Vec<u8> {
 /// One message by its id.
 pub(super) async fn one(
     State(api): State<Shared>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     params::none(query.as_deref())?;
     let missing = || Problem::not_found("there is no message with this id");
+    // A path that is no UTF-8 names no message either.
+    let Path(id) = id.map_err(|_| missing())?;
     let id = parse_uuid(&id).map_err(|_| missing())?;
     let find = async || -> Result<Option<Stored>, Problem> {
         Ok(api.store.find(&[id]).await?.remove(&id))

@@ -76,26 +76,30 @@ impl NatsConfig {
     /// What is wrong, in words for the operator.
     pub fn check(&self) -> Result<(), String> {
         if self.addresses().is_empty() {
-            return Err("no NATS address is given".to_owned());
+            return Err("NATS_URL holds no address".to_owned());
         }
         let forbidden = |c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c);
         if self.stream_name.is_empty() || self.stream_name.contains(forbidden) {
             return Err(format!(
-                "the stream name {:?} must not be empty nor contain white space or any of . * > / \\",
+                "NATS_STREAM_NAME {:?} must not be empty nor contain white space or any of . * > / \\",
                 self.stream_name
             ));
         }
         if self.max_msgs == 0 || i64::try_from(self.max_msgs).is_err() {
-            return Err("the stream must keep at least one message".to_owned());
+            return Err("NATS_MAX_MSGS must be at least 1".to_owned());
         }
         if !(1..=5).contains(&self.replicas) {
-            return Err(format!("{} replicas: JetStream allows 1 to 5", self.replicas));
+            return Err(format!(
+                "NATS_REPLICAS={}: JetStream allows 1 to 5 replicas",
+                self.replicas
+            ));
         }
         if self.duplicate_window > self.max_age {
-            return Err("the duplicate window is longer than messages are kept".to_owned());
+            return Err("NATS_DUPLICATE_WINDOW_S is longer than NATS_MAX_AGE_DAYS keeps messages"
+                .to_owned());
         }
         if self.tls_cert.is_some() != self.tls_key.is_some() {
-            return Err("a TLS certificate needs its key, and a key its certificate".to_owned());
+            return Err("NATS_TLS_CERT needs NATS_TLS_KEY, and the key its certificate".to_owned());
         }
         Ok(())
     }

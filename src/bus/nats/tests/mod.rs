@@ -2,7 +2,6 @@
 //!
 //! Needs `NATS_SERVER_BIN`; without it these tests say so and pass.
 
-mod bench;
 mod faults;
 mod foreign;
 mod plain;
