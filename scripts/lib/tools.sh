@@ -113,3 +113,18 @@ find_chromium() {
 install_chromium() {
     apt_install chromium
 }
+
+# The server of the WebDriver protocol that belongs to Chromium; Debian packages them apart.
+find_chromedriver() {
+    local candidate
+    local -a candidates=(chromedriver /usr/lib/chromium/chromedriver)
+    [[ -z ${CHROMEDRIVER_BIN:-} ]] || candidates=("$CHROMEDRIVER_BIN")
+    for candidate in "${candidates[@]}"; do
+        command -v "$candidate" && return
+    done
+    return 1
+}
+
+install_chromedriver() {
+    apt_install chromium-driver
+}
