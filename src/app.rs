@@ -20,7 +20,7 @@ use crate::committed::Committed;
 use crate::config::{Config, StoreConfig};
 use crate::continuity::{Continuity, Gate};
 use crate::http::{self, Api, Listener, announce};
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, KnownIds};
 use crate::limits::{CORE_STOP, MEMBERSHIP_CHECK, START_RETRY};
 use crate::projector::{Projector, StoreJournal};
 use crate::shutdown::Tasks;
@@ -253,6 +253,7 @@ fn assemble(
     let ingest = Ingest {
         bus: Arc::clone(&bus),
         store: Arc::clone(&store),
+        known: KnownIds::new(Arc::clone(&store)),
         committed: Arc::clone(&committed),
         gate,
         clock: Clock::system(),

@@ -259,3 +259,7 @@ pub const WINDOW_PARTITIONS: usize = 16;
 /// How far the store's clock may be from ours before `doctor` speaks of it: leases are
 /// seconds long, and times of messages should tell their order to a person.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);
+/// How long a publish waits for the store to say whether it knows an id.
+pub const STORE_LOOKUP: Duration = Duration::from_millis(750);
+/// How long nobody asks it after that failed.
+pub const STORE_LOOKUP_PAUSE: Duration = Duration::from_secs(2);

@@ -5,7 +5,8 @@
 //! answers the first sequence, with another body it is a conflict, inside the
 //! bus's own window always and beyond it as long as the store can be asked.
 
-use std::collections::HashMap;
+mod known_ids;
+
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -15,11 +16,13 @@ use crate::bus::{Ack, Bus, PublishError};
 use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::continuity::Gate;
+
 use crate::limits::{COMMITTED_WAIT, HEADER_BYTES, MAX_MESSAGE_BYTES, STORE_BEHIND_SHARE};
 use crate::message::{
     Draft, Outgoing, Principal, Subject, decode, parse_rfc3339, same_but_for_created_at,
 };
-use crate::store::{Store, Stored};
+use crate::store::Store;
+pub use known_ids::KnownIds;
 
 /// How durable a message must be before it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,8 +90,10 @@ pub enum IngestError {
 pub struct Ingest {
     /// The log.
     pub bus: Arc<dyn Bus>,
-    /// Asked for repeated ids, never written.
+    /// Asked for the body of a repeat that the bus no longer holds; never written.
     pub store: Arc<dyn Store>,
+    /// Asked for repeats that the bus may have forgotten.
+    pub known: KnownIds,
     /// What the store has.
     pub committed: Arc<Committed>,
     /// Closed while the log's continuity is in doubt.
@@ -129,16 +134,7 @@ impl Ingest {
             return;
         }
         let ids: Vec<Uuid> = messages.iter().filter(|m| m.id_is_clients).map(|m| m.id).collect();
-        if ids.is_empty() {
-            return;
-        }
-        let known: HashMap<Uuid, Stored> = match self.store.find(&ids).await {
-            Ok(known) => known,
-            Err(error) => {
-                tracing::debug!(%error, "repeats are recognised by the bus alone");
-                return;
-            }
-        };
+        let known = self.known.find(&ids).await;
         for (message, answer) in messages.iter().zip(answers) {
             if answer.is_none()
                 && let Some(first) = known.get(&message.id)
