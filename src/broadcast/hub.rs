@@ -1,6 +1,8 @@
 //! The ring of encoded events, and the groups of subscribers that share a filter.
 //!
-//! Invariants: the ring holds every sequence from `first` to `head`; a group
+//! Invariants: the ring holds every sequence from `first` to `head`: where the log
+//! skipped some the ring begins anew, so that whoever crosses the place asks the
+//! store what became of them. A group
 //! holds every event that passes its filter from its `from` on. `head` is shown
 //! only after an event stands in the ring and in its groups, so whoever has
 //! seen `head` and then looks into its group misses nothing up to it. Nothing
@@ -107,6 +109,9 @@ impl Hub {
         {
             let mut core = lock(&self.core);
             for event in events {
+                if event.seq > core.head + 1 {
+                    core.begin_anew(event.seq, &mut woken);
+                }
                 if event.seq > core.head {
                     core.push(event, self.capacity, self.capacity_bytes, &mut woken);
                 }
@@ -175,7 +180,7 @@ impl Hub {
                 break;
             }
             scanned = event.seq;
-            if event.passes(&group.filter) {
+            if group.filter.matches(&event.record) {
                 bytes += event.frame.len();
                 events.push(Arc::clone(event));
             }
@@ -185,6 +190,18 @@ impl Hub {
 }
 
 impl Core {
+    /// Forgets everything before `first`, which does not follow the head, and
+    /// sends everybody to the store for what lies between.
+    fn begin_anew(&mut self, first: u64, woken: &mut HashMap<u64, Arc<Group>>) {
+        self.ring.clear();
+        self.bytes = 0;
+        self.first = first;
+        for group in self.groups.values() {
+            *lock(&group.recent) = Recent { from: first, events: VecDeque::new() };
+            woken.entry(group.id).or_insert_with(|| Arc::clone(group));
+        }
+    }
+
     fn push(
         &mut self,
         event: Arc<Event>,
@@ -201,18 +218,14 @@ impl Core {
             self.first = oldest.seq + 1;
         }
         let (groups, first) = (&self.groups, self.first);
-        let mut offer = |id: u64| {
+        self.index.candidates(&event.record, |id| {
             if let Some(group) = groups.get(&id)
-                && event.passes(&group.filter)
+                && group.filter.matches(&event.record)
             {
                 group.add(&event, first);
                 woken.entry(id).or_insert_with(|| Arc::clone(group));
             }
-        };
-        match &event.record {
-            Some(record) => self.index.candidates(record, offer),
-            None => groups.keys().for_each(|id| offer(*id)),
-        }
+        });
         self.untrimmed += 1;
         if self.untrimmed * 4 > capacity {
             self.untrimmed = 0;

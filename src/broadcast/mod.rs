@@ -94,19 +94,15 @@ impl Broadcaster {
         }
     }
 
-    /// Encodes entries, and tells what the log skipped between them.
+    /// Encodes entries from `next` on.
     fn encode(&self, entries: Vec<Raw>, next: &mut u64) -> Vec<Arc<Event>> {
         let mut events = Vec::with_capacity(entries.len());
         for raw in entries {
-            if raw.seq < *next {
-                continue;
+            if raw.seq >= *next {
+                *next = raw.seq + 1;
+                self.committed.saw(raw.seq);
+                events.push(Event::new(decode(raw, self.bus.log_name())));
             }
-            if raw.seq > *next {
-                events.push(Event::gap(*next, raw.seq - 1));
-            }
-            *next = raw.seq + 1;
-            self.committed.saw(raw.seq);
-            events.push(Event::message(decode(raw, self.bus.log_name())));
         }
         events
     }

@@ -1,8 +1,7 @@
 //! What is older than the ring: from the store, and behind it from the bus.
 //!
-//! Invariant: a run of sequences is told as a gap only when neither the store
-//! nor the bus holds it and both could be asked. While one that may hold it
-//! cannot be asked, the reader waits.
+//! Invariant: a run of sequences is told as a gap only where the store, having
+//! come that far, has recorded it as a hole. Until it has, the reader waits.
 
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use super::frame;
 use crate::bus::{Bus, BusError, Reader};
 use crate::limits::{CHUNK_BYTES, REPLAY_HOLES, REPLAY_ROWS};
 use crate::message::{Filter, Query, Raw, decode};
-use crate::store::{Hole, HoleReason, Store, StoreError, Stored};
+use crate::store::{Hole, Store, StoreError, Stored};
 
 /// Frames of a stretch of the past, and how far it reaches.
 pub(super) struct Stretch {
@@ -27,6 +26,10 @@ pub(super) enum OlderError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// The bus lacks the next sequence; the store will have it, or tell a hole,
+    /// when it has come that far.
+    #[error("the store has not reached what the bus no longer holds")]
+    Ahead,
 }
 
 /// Reads the past for one subscription, and keeps its place in the bus.
@@ -52,48 +55,40 @@ impl Older {
                 self.reader = None;
                 Ok(stretch)
             }
-            Ok(None) => self.read_bus(bus, filter, cursor, ring_first, true).await,
+            Ok(None) => self.read_bus(bus, filter, cursor, ring_first).await,
             Err(error) => {
                 tracing::debug!(%error, cursor, "replaying from the bus instead of the store");
-                match self.read_bus(bus, filter, cursor, ring_first, false).await {
-                    Err(OlderError::Bus(_)) => Err(error.into()),
-                    other => other,
-                }
+                self.read_bus(bus, filter, cursor, ring_first).await
             }
         }
     }
 
-    /// Entries of the bus. `complete` says whether the store was asked and has
-    /// nothing there, so that what the bus lacks is lacking everywhere.
+    /// Entries of the bus, as far as it lacks none.
     async fn read_bus(
         &mut self,
         bus: &Arc<dyn Bus>,
         filter: &Filter,
         cursor: u64,
         ring_first: u64,
-        complete: bool,
     ) -> Result<Stretch, OlderError> {
         let mut reader = match self.reader.take() {
             Some((reader, next)) if next == cursor + 1 => reader,
-            _ => {
-                let first = bus.identity().await?.bounds.first;
-                if first > cursor + 1 && !complete {
-                    return Err(BusError("the stretch is only in the store".to_owned()).into());
-                }
-                bus.reader(cursor + 1).await?
-            }
+            _ if bus.identity().await?.bounds.first > cursor + 1 => return Err(OlderError::Ahead),
+            _ => bus.reader(cursor + 1).await?,
         };
         let entries = reader.next().await?;
         let last = entries.last().map(|raw| raw.seq);
         let stretch = frames_of(entries, bus.log_name(), filter, cursor, ring_first);
-        // A reader that has gone on into the ring's part would skip what it read of that.
+        // A reader that has gone further would skip what it read of that.
         if last == Some(stretch.cursor) {
             self.reader = Some((reader, stretch.cursor + 1));
         }
-        Ok(stretch)
+        if stretch.cursor == cursor { Err(OlderError::Ahead) } else { Ok(stretch) }
     }
 }
 
+/// Frames of entries that follow on the cursor and on each other, up to where
+/// the ring takes over.
 fn frames_of(
     entries: Vec<Raw>,
     log: &str,
@@ -103,30 +98,14 @@ fn frames_of(
 ) -> Stretch {
     let mut stretch = Stretch { frames: Vec::new(), cursor };
     for raw in entries {
-        if raw.seq <= stretch.cursor {
-            continue;
+        if raw.seq != stretch.cursor + 1 || raw.seq >= ring_first {
+            break;
         }
-        let seq = raw.seq;
-        if seq > stretch.cursor + 1 {
-            let to = (seq - 1).min(ring_first.saturating_sub(1));
-            if to > stretch.cursor {
-                stretch.frames.push(frame::gap(
-                    stretch.cursor + 1,
-                    to,
-                    HoleReason::Expired.as_str(),
-                ));
-                stretch.cursor = to;
-            }
-        }
-        if seq >= ring_first {
-            // The ring takes over here; the reader is not used again.
-            return stretch;
-        }
+        stretch.cursor = raw.seq;
         let record = decode(raw, log);
         if filter.matches(&record) {
-            stretch.frames.push(frame::message(seq, record.kind, &record.body));
+            stretch.frames.push(frame::message(record.seq, record.kind, &record.body));
         }
-        stretch.cursor = seq;
     }
     stretch
 }
@@ -205,6 +184,7 @@ pub(super) fn chunks(frames: Vec<Bytes>) -> Vec<Bytes> {
 mod tests {
     use super::*;
     use crate::message::Kind;
+    use crate::store::HoleReason;
 
     fn stored(seq: u64) -> Stored {
         Stored { seq, kind: Kind::Task, body: Bytes::from_static(b"{}") }
