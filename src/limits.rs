@@ -79,6 +79,9 @@ pub const SCAN_ENTRIES: usize = 256;
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Rows that a replay reads from the store at once.
 pub const REPLAY_ROWS: usize = 500;
+/// Bytes of bodies that a replay reads from the store at once, in its last row at most one message
+/// more: a reader that hangs meanwhile holds them.
+pub const REPLAY_BYTES: u64 = 256 * 1024;
 /// Holes told from one read of the store.
 pub const REPLAY_HOLES: usize = 500;
 

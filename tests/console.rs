@@ -128,7 +128,7 @@ async fn a_filter_that_the_server_refuses_is_told() {
     let desk = Desk::with(&messages("alice", 3)).await;
     desk.filter("kind", "gossip").await;
     desk.state("error").await;
-    let told = desk.browser.until(&format!("{}", text_of("error"))).await;
+    let told = desk.browser.until(&text_of("error")).await;
     let told = told.as_str().expect("text").to_owned();
     assert!(told.contains("422") && told.contains("kind"), "{told}");
     assert_eq!(

@@ -23,6 +23,8 @@ const AT_ONCE: Duration = Duration::from_secs(8);
 const MANY: usize = 100;
 const ID: &str = "0192f0c4-7a1b-7c3d-8e4f-5a6b7c8d9e0f";
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// Two servers of one log, one with the smallest ring, and another client of its NATS.
 struct World {
     // Goes before what it stands on.
@@ -39,7 +41,7 @@ impl World {
         Self { small, deployment, other }
     }
 
-    async fn publish(&self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> u64 {
+    async fn publish(&self, subject: &str, headers: Headers<'_>, payload: &[u8]) -> u64 {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, *value);
@@ -326,7 +328,7 @@ async fn kind_and_ids_come_from_the_subject_however_odd() {
 async fn headers_name_the_sender_and_the_id() {
     let long = "x".repeat(65);
     // Headers, and the sender and the id that they make.
-    let cases: [(&[(&str, &str)], &str, Option<&str>); 6] = [
+    let cases: [(Headers<'_>, &str, Option<&str>); 6] = [
         (&[("Agent-Sender", "bob")], "bob", None),
         (&[("Agent-Sender", "bob"), ("Nats-Msg-Id", ID)], "bob", Some(ID)),
         (

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::frame;
 use crate::bus::{Bus, BusError, Reader};
-use crate::limits::{CHUNK_BYTES, REPLAY_HOLES, REPLAY_ROWS};
+use crate::limits::{CHUNK_BYTES, REPLAY_BYTES, REPLAY_HOLES, REPLAY_ROWS};
 use crate::message::{Filter, Query, Raw, decode};
 use crate::store::{Hole, Store, StoreError, Stored};
 
@@ -37,6 +37,8 @@ pub(super) enum OlderError {
 pub(super) struct Older {
     /// An open reader and the sequence it goes on at.
     reader: Option<(Box<dyn Reader>, u64)>,
+    /// After this sequence the bus skips something: only the store can tell.
+    skips_after: Option<u64>,
 }
 
 impl Older {
@@ -71,6 +73,9 @@ impl Older {
         cursor: u64,
         ring_first: u64,
     ) -> Result<Stretch, OlderError> {
+        if self.skips_after == Some(cursor) {
+            return Err(OlderError::Ahead);
+        }
         let mut reader = match self.reader.take() {
             Some((reader, next)) if next == cursor + 1 => reader,
             _ if bus.identity().await?.bounds.first > cursor + 1 => return Err(OlderError::Ahead),
@@ -83,7 +88,11 @@ impl Older {
         if last == Some(stretch.cursor) {
             self.reader = Some((reader, stretch.cursor + 1));
         }
-        if stretch.cursor == cursor { Err(OlderError::Ahead) } else { Ok(stretch) }
+        if stretch.cursor == cursor {
+            self.skips_after = Some(cursor);
+            return Err(OlderError::Ahead);
+        }
+        Ok(stretch)
     }
 }
 
@@ -125,6 +134,7 @@ async fn read_store(
         until: None,
         between: None,
         limit: REPLAY_ROWS,
+        limit_bytes: REPLAY_BYTES,
         descending: false,
     };
     let page = store.page(&query).await?;

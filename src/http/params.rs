@@ -2,7 +2,7 @@
 
 use crate::broadcast::Start;
 use crate::ingest::AckLevel;
-use crate::limits::{DEFAULT_PAGE, MAX_PAGE};
+use crate::limits::{DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_BYTES};
 use crate::message::{Filter, ParameterError, Query, Token, parse_rfc3339};
 
 use super::problem::Problem;
@@ -107,6 +107,7 @@ pub fn history(query: Option<&str>) -> Result<Query, Problem> {
         until,
         between,
         limit: limit.unwrap_or(DEFAULT_PAGE),
+        limit_bytes: MAX_PAGE_BYTES,
         descending: descending.unwrap_or(false),
     })
 }

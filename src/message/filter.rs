@@ -52,6 +52,8 @@ pub struct Query {
     pub between: Option<(Token, Token)>,
     /// Messages of a page.
     pub limit: usize,
+    /// Bytes of bodies after which a page is cut short; it holds one message at least.
+    pub limit_bytes: u64,
     /// Newest first.
     pub descending: bool,
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::common::folder::{Folder, Log};
 use super::common::process::{Process, Spec};
+use super::common::wait::{eventually_blocking, poll};
 use super::common::{Http, eventually, ports, within};
 
 const START: Duration = Duration::from_secs(60);
@@ -36,9 +37,20 @@ pub struct Browser {
     http: Http,
     session: String,
     // Before the log and the folder: fields are dropped in this order.
-    _process: Process,
+    process: Process,
     _log: Log,
     _folder: Folder,
+}
+
+/// All of Chromium's processes are killed, not the first alone: others would go on for a moment, and write files.
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let pids = descendants(self.process.pid());
+        self.process.signal("KILL", &pids);
+        if !std::thread::panicking() {
+            eventually_blocking(LIMIT, "Chromium ends", || pids.iter().all(|pid| is_gone(*pid)));
+        }
+    }
 }
 
 impl Browser {
@@ -74,7 +86,7 @@ impl Browser {
         let session = within(START, "a browser", http.post_json("/session", &body)).await;
         let value = session.expect(200).json();
         let session = value["value"]["sessionId"].as_str().expect("a session").to_owned();
-        Ok(Self { http, session, _process: process, _log: log, _folder: folder })
+        Ok(Self { http, session, process, _log: log, _folder: folder })
     }
 
     /// Goes to an address, and waits until it has loaded.
@@ -141,7 +153,7 @@ impl Browser {
     /// A page that changes may replace an element between its being found and its being used: then again.
     async fn on_element(&self, css: &str, act: impl AsyncFn(String) -> Result<Value, String>) {
         let mut last = String::new();
-        let tried = super::common::wait::poll(LIMIT, async || {
+        let tried = poll(LIMIT, async || {
             let acted = match self.find(css).await {
                 Ok(element) => act(element).await,
                 Err(error) => Err(error),
@@ -166,6 +178,21 @@ impl Browser {
             _ => Err(json["value"]["message"].to_string()),
         }
     }
+}
+
+/// The children of a process, theirs, and so on; parents first.
+fn descendants(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let children = lists.collect::<Vec<_>>().join(" ");
+    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    children.flat_map(|child| std::iter::once(child).chain(descendants(child))).collect()
+}
+
+/// Whether a process has ended, reaped or not. The state stands after the name, which ends with `)`.
+fn is_gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 /// Where `scripts/test` has found a program, else in `PATH`.

@@ -143,6 +143,19 @@ pub async fn import(http: &Http, messages: &[Value]) -> Vec<u64> {
     results.iter().map(|result| result["seq"].as_u64().expect("seq")).collect()
 }
 
+/// Whether a NATS pattern matches a subject.
+pub fn wildcard(pattern: &str, subject: &str) -> bool {
+    let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
+    loop {
+        match (pattern.next(), subject.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(_)) => {}
+            (Some(a), Some(b)) if a == b => {}
+            _ => return false,
+        }
+    }
+}
+
 /// JSON text without the white space between its tokens.
 pub fn compact(json: &str) -> String {
     let (mut out, mut in_string, mut escaped) = (String::with_capacity(json.len()), false, false);

@@ -81,6 +81,7 @@ pub(super) fn everything(limit: usize) -> Query {
         until: None,
         between: None,
         limit,
+        limit_bytes: crate::limits::MAX_PAGE_BYTES,
         descending: false,
     }
 }

@@ -135,7 +135,7 @@ pub fn keys(query: &Query, bounds: Bounds, dialect: Dialect) -> Plan {
     let filter = query.filter.clone().normalised();
     let subjects = Subjects::of(&filter);
     let branches = driver::branches(&filter, query.between.as_ref(), &subjects, &mut writer);
-    let tests = Tests::of(&filter, query, &subjects, &mut writer);
+    let tests = Tests::of(&filter, query, &subjects, &branches, &mut writer);
     let overlapping = branches.iter().any(|b| b.answers.contains(Name::Subject));
     let selects: Vec<String> =
         branches.iter().map(|branch| writer.select(branch, &tests)).collect();
@@ -194,29 +194,40 @@ struct Tests {
 }
 
 impl Tests {
-    fn of(filter: &Filter, query: &Query, subjects: &Subjects<'_>, w: &mut Writer) -> Self {
+    /// Only of names that some branch must test: a value that is bound and nowhere
+    /// in the SQL would give one text statements with unequal numbers of values,
+    /// and a prepared statement is found by its text.
+    fn of(
+        filter: &Filter,
+        query: &Query,
+        subjects: &Subjects<'_>,
+        branches: &[Branch],
+        w: &mut Writer,
+    ) -> Self {
         let mut named = Vec::new();
-        let mut add = |name, condition: Option<String>| {
-            named.extend(condition.map(|c| (name, format!("(({c}) IS TRUE)"))));
+        let mut add = |name, condition: &dyn Fn(&mut Writer) -> Option<String>| {
+            if branches.iter().any(|branch| !branch.answers.contains(name)) {
+                named.extend(condition(w).map(|c| (name, format!("(({c}) IS TRUE)"))));
+            }
         };
-        add(Name::InReplyTo, w.one_of_ids("in_reply_to", &filter.in_reply_to));
-        add(Name::Conversation, w.one_of("conversation_id", &filter.conversations));
-        add(Name::Task, w.one_of("task_id", &filter.tasks));
-        let recipients = w
-            .one_of("recipient_id", &filter.recipients)
-            .map(|c| if filter.broadcast { format!("{c} OR recipient_id IS NULL") } else { c });
-        add(Name::Recipient, recipients);
-        add(Name::Sender, w.one_of("sender_id", &filter.senders));
-        add(Name::Type, w.one_of("type", &filter.types));
-        add(Name::Kind, (!filter.kinds.is_empty()).then(|| kinds_condition(&filter.kinds)));
-        let between = query.between.as_ref().map(|(a, b)| {
-            let (a, b) = (w.text(a.as_str()), w.text(b.as_str()));
-            format!(
-                "(sender_id = {a} AND recipient_id = {b}) OR (sender_id = {b} AND recipient_id = {a})"
-            )
+        add(Name::InReplyTo, &|w| w.one_of_ids("in_reply_to", &filter.in_reply_to));
+        add(Name::Conversation, &|w| w.one_of("conversation_id", &filter.conversations));
+        add(Name::Task, &|w| w.one_of("task_id", &filter.tasks));
+        add(Name::Recipient, &|w| {
+            w.one_of("recipient_id", &filter.recipients)
+                .map(|c| if filter.broadcast { format!("{c} OR recipient_id IS NULL") } else { c })
         });
-        add(Name::Between, between);
-        add(Name::Subject, subjects.condition(w));
+        add(Name::Sender, &|w| w.one_of("sender_id", &filter.senders));
+        add(Name::Type, &|w| w.one_of("type", &filter.types));
+        add(Name::Kind, &|_| (!filter.kinds.is_empty()).then(|| kinds_condition(&filter.kinds)));
+        add(Name::Between, &|w| {
+            let (a, b) = query.between.as_ref()?;
+            let (a, b) = (w.text(a.as_str()), w.text(b.as_str()));
+            Some(format!(
+                "(sender_id = {a} AND recipient_id = {b}) OR (sender_id = {b} AND recipient_id = {a})"
+            ))
+        });
+        add(Name::Subject, &|w| subjects.condition(w));
         let mut times = String::new();
         for (operator, time) in [(">=", query.since), ("<=", query.until)] {
             if let Some(time) = time {

@@ -15,8 +15,7 @@ use sqlx::{AssertSqlSafe, Error, Postgres, Row};
 use uuid::Uuid;
 
 use crate::limits::{
-    FIRST_WINDOW_PARTITIONS, MAX_PAGE_BYTES, PARTITION_SEQS, TIME_INDEX_WIDE_SEQS,
-    WINDOW_PARTITIONS,
+    FIRST_WINDOW_PARTITIONS, PARTITION_SEQS, TIME_INDEX_WIDE_SEQS, WINDOW_PARTITIONS,
 };
 use crate::message::{Query, Token};
 use crate::store::plan::{self, Bounds, Dialect, Plan, Value, from_db, to_db};
@@ -45,7 +44,7 @@ pub(super) async fn page(pool: &PgPool, query: &Query) -> Result<Page, Error> {
     if seqs.is_empty() {
         return Ok(page);
     }
-    page.messages = bodies(pool, &seqs, query.descending).await?;
+    page.messages = bodies(pool, &seqs, query).await?;
     page.more |= page.messages.len() < seqs.len();
     Ok(page)
 }
@@ -115,8 +114,8 @@ pub(super) fn bind_all(
 }
 
 /// The bodies at these sequences, until they are too many bytes for one page.
-async fn bodies(pool: &PgPool, seqs: &[i64], descending: bool) -> Result<Vec<Stored>, Error> {
-    let order = if descending { "DESC" } else { "ASC" };
+async fn bodies(pool: &PgPool, seqs: &[i64], query: &Query) -> Result<Vec<Stored>, Error> {
+    let order = if query.descending { "DESC" } else { "ASC" };
     let sql = format!(
         "WITH picked AS MATERIALIZED (SELECT seq, kind, body FROM messages WHERE seq = ANY($1)), \
          sized AS (SELECT *, sum(octet_length(body)) OVER (ORDER BY seq {order}) \
@@ -125,12 +124,12 @@ async fn bodies(pool: &PgPool, seqs: &[i64], descending: bool) -> Result<Vec<Sto
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(seqs)
-        .bind(to_db(MAX_PAGE_BYTES))
+        .bind(to_db(query.limit_bytes))
         .fetch_all(pool)
         .await?;
     let mut messages = rows.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
     messages.sort_unstable_by_key(|message| message.seq);
-    if descending {
+    if query.descending {
         messages.reverse();
     }
     Ok(messages)

@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Error, Row, Sqlite};
 use uuid::Uuid;
 
-use crate::limits::{MAX_PAGE_BYTES, SQLITE_STATEMENT_IDS};
+use crate::limits::SQLITE_STATEMENT_IDS;
 use crate::message::{Query, Token};
 use crate::store::plan::{self, Bounds, Dialect, Plan, Value, from_db, to_db};
 use crate::store::rows::{counts_sql, gather_counts, read_kind};
@@ -31,7 +31,7 @@ pub(super) async fn page(pool: &SqlitePool, query: &Query) -> Result<Page, Error
     if seqs.is_empty() {
         return Ok(page);
     }
-    page.messages = bodies(pool, &seqs, query.descending).await?;
+    page.messages = bodies(pool, &seqs, query).await?;
     page.more |= page.messages.len() < seqs.len();
     Ok(page)
 }
@@ -68,8 +68,8 @@ pub(super) fn bind_all(
 }
 
 /// The bodies at these sequences, until they are too many bytes for one page.
-async fn bodies(pool: &SqlitePool, seqs: &[i64], descending: bool) -> Result<Vec<Stored>, Error> {
-    let order = if descending { "DESC" } else { "ASC" };
+async fn bodies(pool: &SqlitePool, seqs: &[i64], query: &Query) -> Result<Vec<Stored>, Error> {
+    let order = if query.descending { "DESC" } else { "ASC" };
     let wanted = serde_json::to_string(seqs).map_err(|error| Error::Encode(error.into()))?;
     let sql = format!(
         "SELECT seq, kind, body FROM messages \
@@ -77,7 +77,7 @@ async fn bodies(pool: &SqlitePool, seqs: &[i64], descending: bool) -> Result<Vec
     );
     let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(wanted).fetch(pool);
     let (mut messages, mut bytes) = (Vec::with_capacity(seqs.len()), 0);
-    while bytes < MAX_PAGE_BYTES
+    while bytes < query.limit_bytes
         && let Some(row) = rows.try_next().await?
     {
         let message = stored(&row)?;
