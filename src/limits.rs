@@ -73,6 +73,10 @@ pub const STORE_BEHIND_SHARE: f64 = 0.8;
 pub const DEFAULT_RING_SIZE: usize = 8_192;
 /// Bytes of frames in the ring, however few entries that is.
 pub const RING_BYTES: usize = 64 * 1024 * 1024;
+/// Pause of a replay that has met the ring, while the ring has not met the log.
+pub const RING_PAUSE: Duration = Duration::from_millis(10);
+/// How long it waits for that: the newest entry may have been deleted from the log.
+pub const RING_PATIENCE: Duration = Duration::from_secs(2);
 /// Entries that one step of a subscriber scans while it holds the ring's lock.
 pub const SCAN_ENTRIES: usize = 256;
 /// Bytes handed to a connection at once. hyper stops polling at about 400 KiB queued.

@@ -139,9 +139,14 @@ in_each_mode_with! {
         let http = deployment.http();
         let before: Vec<Value> = (0..BEFORE).map(numbered).collect();
         publish(http, &before).await;
-        let subscribers = (0..SUBSCRIBERS).map(|n| async move {
-            // Each joins when the load has come so far.
+        let mut paces = Vec::new();
+        for _ in 0..SUBSCRIBERS {
             let mut pace = http.stream("", None).await;
+            pace.expect_ready().await;
+            paces.push(pace);
+        }
+        let subscribers = paces.into_iter().enumerate().map(|(n, mut pace)| async move {
+            // Each joins when the load has come so far.
             pace.collect_messages(n * MEANWHILE / SUBSCRIBERS / 2, LONG).await;
             drop(pace);
             let (filter, place) = (filter(), fastrand::u64(1..=BEFORE as u64));

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use common::sse::Ready;
 use common::{Frame, Http, Sse, Stop, for_each_mode};
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use streaming::{
     LIMIT, Line, assert_same, committed, history, lines, message, messages, publish, publish_one,
     replay,
 };
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A heartbeat comes after 15 s of silence.
@@ -194,6 +196,30 @@ for_each_mode! {
             assert!(frames.iter().all(Frame::is_message), "{frames:?}");
             assert_eq!(frames.len(), count);
         }
+    }
+
+    async fn a_replay_has_caught_up_only_at_the_head_that_it_was_told(deployment: &Deployment) {
+        let http = deployment.http();
+        let published = watch::Sender::new(0);
+        let writer = async {
+            for _ in 0..100 {
+                publish(http, &messages(fastrand::usize(1..200))).await;
+                published.send_modify(|batches| *batches += 1);
+            }
+        };
+        let replays = (0..4).map(|_| async {
+            while *published.borrow() < 100 {
+                let head = open(http, "", None).await.0.head;
+                let (ready, mut stream) = open(http, "", Some(head.saturating_sub(3))).await;
+                if ready.replaying {
+                    let (replayed, through) = replay(&mut stream).await;
+                    assert!(through >= ready.head, "caught up at {through} of {}", ready.head);
+                    let seqs = replayed.iter().map(|line| line.seq);
+                    assert!(seqs.eq(ready.id + 1..=through), "{} to {through}", ready.id);
+                }
+            }
+        });
+        tokio::join!(writer, join_all(replays));
     }
 
     async fn a_start_beyond_the_head_waits_for_its_sequence(deployment: &Deployment) {

@@ -16,7 +16,9 @@ use super::event::Event;
 use super::hub::{Group, Step};
 use super::older::{Older, chunks};
 use super::{Broadcaster, frame};
-use crate::limits::{CHUNK_BYTES, FAULT_PAUSE, HEALTH_WAIT, HEARTBEAT, RETRY_MILLIS};
+use crate::limits::{
+    CHUNK_BYTES, FAULT_PAUSE, HEALTH_WAIT, HEARTBEAT, RETRY_MILLIS, RING_PATIENCE, RING_PAUSE,
+};
 use crate::message::{Filter, Principal};
 use crate::store::HoleReason;
 
@@ -41,8 +43,10 @@ pub struct Subscription {
     /// Joined once the stream has begun.
     group: Option<Arc<Group>>,
     cursor: u64,
-    /// Whether `caught_up` is still to be told.
-    replaying: bool,
+    /// The head that `ready` told, while `caught_up` is still to be told: not before it is reached.
+    replaying_to: Option<u64>,
+    /// When a replay met the ring.
+    met_ring_at: Option<Instant>,
     pending: VecDeque<Bytes>,
     older: Option<Box<Older>>,
     heartbeat_at: Instant,
@@ -65,7 +69,8 @@ impl Subscription {
             start,
             group: None,
             cursor: 0,
-            replaying: false,
+            replaying_to: None,
+            met_ring_at: None,
             pending: VecDeque::from([frame::retry(retry)]),
             older: None,
             heartbeat_at: Instant::now() + HEARTBEAT,
@@ -120,10 +125,20 @@ impl Subscription {
             Step::Wait => {
                 self.older = None;
                 // Told before waiting: what is pending goes out only when this returns.
-                if self.replaying {
-                    self.tell_caught_up();
-                } else {
-                    woken.await;
+                match self.replaying_to {
+                    Some(head) if self.cursor >= head => self.tell_caught_up(),
+                    Some(_) => {
+                        // The ring is a moment behind the log. Nobody is woken when the
+                        // filter skips what comes.
+                        let met = *self.met_ring_at.get_or_insert_with(Instant::now);
+                        if met.elapsed() < RING_PATIENCE {
+                            let _ = tokio::time::timeout(RING_PAUSE, woken).await;
+                        } else {
+                            // What was the head is gone from the log.
+                            self.replaying_to = Some(self.cursor);
+                        }
+                    }
+                    None => woken.await,
                 }
             }
             Step::Events { events, cursor, at_head } => {
@@ -165,7 +180,7 @@ impl Subscription {
     }
 
     fn tell_caught_up(&mut self) {
-        if std::mem::take(&mut self.replaying) {
+        if self.replaying_to.take_if(|head| self.cursor >= *head).is_some() {
             self.pending.push_back(frame::caught_up(self.cursor));
         }
     }
@@ -189,8 +204,9 @@ impl Subscription {
             }
             Start::After(seen) => seen,
         };
-        self.replaying = self.cursor < head;
-        self.pending.push_back(frame::ready(self.cursor, head, first, self.replaying));
+        let replaying = self.cursor < head;
+        self.replaying_to = replaying.then_some(head);
+        self.pending.push_back(frame::ready(self.cursor, head, first, replaying));
         if gap.is_none() && self.cursor + 1 < first {
             gap = Some((self.cursor + 1, first - 1, HoleReason::Expired.as_str()));
         }
