@@ -47,23 +47,23 @@ pub struct Overrides {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The bus: "memory" (one server, nothing beside it) or "nats" [MESSAGE_BUS]
+    /// The bus: "memory" (one server, nothing beside it) or "nats" (MESSAGE_BUS)
     #[arg(long, value_name = "BUS")]
     pub message_bus: Option<String>,
 
-    /// Address to listen on, such as 127.0.0.1:8080 [HTTP_ADDR]
+    /// Address to listen on, such as 127.0.0.1:8080 (HTTP_ADDR)
     #[arg(long, value_name = "HOST:PORT")]
     pub http_addr: Option<String>,
 
-    /// The store: postgres://…; without it, a SQLite file in the data directory [DATABASE_URL]
+    /// The store: postgres://…; without it, a SQLite file in the data directory (DATABASE_URL)
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
 
-    /// Where the memory bus and SQLite keep their files [DATA_DIR]
+    /// Where the memory bus and SQLite keep their files (DATA_DIR)
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// The NATS servers, such as nats://127.0.0.1:4222 [NATS_URL]
+    /// The NATS servers, such as nats://127.0.0.1:4222 (NATS_URL)
     #[arg(long, value_name = "URL")]
     pub nats_url: Option<String>,
 

@@ -15,7 +15,10 @@ use crate::store::contract_tests::{
 use crate::store::plan::{self, Bounds, Dialect};
 use crate::store::{BusKind, Store, StoreError};
 
-/// Three partitions of 40,000 rows. `old` wrote half of the first and then fell
+/// Rows of each of three partitions: a million together.
+const EACH: u64 = 340_000;
+
+/// Three partitions of [`EACH`] rows. `old` wrote half of the first and then fell
 /// silent, as did type `rare`, of which `busy` has one in 4,000.
 const ROWS: &str = "
 INSERT INTO messages (seq, id, kind, type, subject, sender_id, sender_role, recipient_id, task_id,
@@ -26,10 +29,10 @@ SELECT seq, md5(seq::text)::uuid, kind, type, 'agent.' || kind || '.x.' || type,
     CASE WHEN n % 1000 = 0 THEN md5('1')::uuid END,
     timestamptz '2026-01-01' + n * interval '1 s', now(), 'body of some length', n % 4000 = 1
 FROM (SELECT seq, n, (ARRAY['message', 'status', 'task'])[1 + n % 3] AS kind,
-          CASE WHEN n < 20000 AND n % 2 = 0 THEN 'old' WHEN n % 7 = 0 THEN 'few' ELSE 'busy' END AS sender,
+          CASE WHEN n < EACH / 2 AND n % 2 = 0 THEN 'old' WHEN n % 7 = 0 THEN 'few' ELSE 'busy' END AS sender,
           CASE WHEN n % 4000 = 2 THEN 'rare' ELSE 'common' END AS type
-      FROM (SELECT (n / 40000) * PARTITION + n % 40000 AS seq, n
-            FROM generate_series(1::bigint, 119999) n) a) b;
+      FROM (SELECT (n / EACH) * PARTITION + n % EACH AS seq, n
+            FROM generate_series(1::bigint, 3 * EACH - 1) n) a) b;
 UPDATE log_state SET committed_through = 3 * PARTITION";
 
 async fn filled(server: &Server) -> PostgresStore {
@@ -45,7 +48,8 @@ async fn filled(server: &Server) -> PostgresStore {
         lease_for: Duration::ZERO,
     };
     store.partitions.ensure(&store.controls, &write).await.expect("partitions");
-    server.sql(&ROWS.replace("PARTITION", &PARTITION_SEQS.to_string())).await;
+    let rows = ROWS.replace("PARTITION", &PARTITION_SEQS.to_string());
+    server.sql(&rows.replace("EACH", &EACH.to_string())).await;
     store
 }
 
@@ -93,8 +97,8 @@ async fn no_filter_scans(server: Server) {
                 query.descending = descending;
                 query.filter = filters(name);
                 assert_bounded(&store, &query, *buffers).await;
-                query.after = Some(39_000);
-                query.before = Some(PARTITION_SEQS + 39_000);
+                query.after = Some(EACH - 1_000);
+                query.before = Some(PARTITION_SEQS + EACH - 1_000);
                 assert_bounded(&store, &query, *buffers).await;
             }
         }
