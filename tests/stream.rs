@@ -200,15 +200,16 @@ for_each_mode! {
 
     async fn a_replay_has_caught_up_only_at_the_head_that_it_was_told(deployment: &Deployment) {
         let http = deployment.http();
-        let published = watch::Sender::new(0);
-        let writer = async {
-            for _ in 0..100 {
+        let (published, batches) = watch::channel(0);
+        let writer = async move {
+            for batch in 1..=100 {
                 publish(http, &messages(fastrand::usize(1..200))).await;
-                published.send_modify(|batches| *batches += 1);
+                published.send_replace(batch);
             }
         };
         let replays = (0..4).map(|_| async {
-            while *published.borrow() < 100 {
+            let mut batches = batches.clone();
+            while batches.changed().await.is_ok() {
                 let head = open(http, "", None).await.0.head;
                 let (ready, mut stream) = open(http, "", Some(head.saturating_sub(3))).await;
                 if ready.replaying {
