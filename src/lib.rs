@@ -41,6 +41,7 @@ pub mod http;
 pub mod ingest;
 pub mod limits;
 pub mod message;
+pub mod processor;
 pub mod projector;
 pub mod shutdown;
 pub mod store;

@@ -270,3 +270,5 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);
 pub const STORE_LOOKUP: Duration = Duration::from_millis(750);
 /// How long nobody asks it after that failed.
 pub const STORE_LOOKUP_PAUSE: Duration = Duration::from_secs(2);
+/// Bytes of an attempt's error that are kept: enough for a person to see what happened.
+pub const MAX_ATTEMPT_ERROR: usize = 2_048;

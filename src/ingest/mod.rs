@@ -16,7 +16,6 @@ use crate::bus::{Ack, Bus, PublishError};
 use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::continuity::Gate;
-
 use crate::limits::{COMMITTED_WAIT, HEADER_BYTES, MAX_MESSAGE_BYTES, STORE_BEHIND_SHARE};
 use crate::message::{
     Draft, Outgoing, Principal, Subject, decode, parse_rfc3339, same_but_for_created_at,

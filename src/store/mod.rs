@@ -11,6 +11,7 @@ pub mod plan;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
+pub mod work;
 mod write_all;
 
 #[cfg(test)]
