@@ -6,12 +6,12 @@ mod streaming;
 
 use std::time::Duration;
 
-use common::{Frame, Http, within};
+use common::{Frame, Http, for_each_mode, within};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use streaming::{
-    LIMIT, Line, assert_same, committed, hang, history, in_each_mode_with, large, lines, message,
-    messages, publish, publish_one,
+    LIMIT, Line, assert_same, committed, hang, history, large, lines, message, messages, publish,
+    publish_one,
 };
 
 const BEFORE: usize = 3_000;
@@ -119,7 +119,7 @@ async fn publish_measured(http: &Http, pid: u32) -> u64 {
     most
 }
 
-in_each_mode_with! {
+for_each_mode! {
     |builder| builder.env("RING_SIZE", "64");
 
     async fn a_replay_from_the_start_meets_the_live_edge_with_each_message_once(

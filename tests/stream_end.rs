@@ -6,12 +6,12 @@ mod streaming;
 
 use std::time::Duration;
 
-use common::{Sse, Stop, within};
+use common::{Sse, Stop, for_each_mode, within};
 use futures_util::future::join_all;
 use serde_json::Value;
 use streaming::{
-    LIMIT, Line, assert_same, committed, hang, history, in_each_mode_with, large, lines, message,
-    messages, publish, publish_one,
+    LIMIT, Line, assert_same, committed, hang, history, large, lines, message, messages, publish,
+    publish_one,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -50,7 +50,7 @@ async fn end(stream: &mut Sse, asked: Instant) -> (Vec<Line>, Duration) {
     }
 }
 
-in_each_mode_with! {
+for_each_mode! {
     |builder| builder.env("DRAIN_S", "4");
 
     async fn streams_end_spread_over_the_drain_window_and_resume_without_loss(

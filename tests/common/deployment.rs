@@ -88,10 +88,13 @@ impl Deployment {
     }
 }
 
-/// Makes three tests of each function: `name::memory_sqlite`, `name::memory_postgres`, `name::nats`.
+/// Makes three tests of each function: `name::memory_sqlite`, `name::memory_postgres`, `name::nats`. What may stand first
+/// tunes the server, as for [`Deployment::tuned`].
 ///
 /// ```ignore
 /// for_each_mode! {
+///     |builder| builder.env("RING_SIZE", "64");
+///
 ///     async fn a_message_has_one_place(deployment: &Deployment) {
 ///         let answer = deployment.http().post_json("/v1/messages", &message()).await.expect(201);
 ///         assert_eq!(answer.json()["seq"], 1);
@@ -99,7 +102,13 @@ impl Deployment {
 /// }
 /// ```
 macro_rules! for_each_mode {
-    ($($(#[$meta:meta])* async fn $name:ident($deployment:ident: &Deployment) $body:block)+) => {$(
+    ($($(#[$meta:meta])* async fn $name:ident($deployment:ident: &Deployment) $body:block)+) => {
+        $crate::common::for_each_mode! {
+            |builder| builder;
+            $($(#[$meta])* async fn $name($deployment: &Deployment) $body)+
+        }
+    };
+    ($tune:expr; $($(#[$meta:meta])* async fn $name:ident($deployment:ident: &Deployment) $body:block)+) => {$(
         $(#[$meta])*
         async fn $name($deployment: &$crate::common::Deployment) $body
 
@@ -108,17 +117,17 @@ macro_rules! for_each_mode {
 
             #[tokio::test]
             async fn memory_sqlite() {
-                super::$name(&Deployment::start(Mode::MemorySqlite).await).await;
+                super::$name(&Deployment::tuned(Mode::MemorySqlite, $tune).await).await;
             }
 
             #[tokio::test]
             async fn memory_postgres() {
-                super::$name(&Deployment::start(Mode::MemoryPostgres).await).await;
+                super::$name(&Deployment::tuned(Mode::MemoryPostgres, $tune).await).await;
             }
 
             #[tokio::test]
             async fn nats() {
-                super::$name(&Deployment::start(Mode::Nats).await).await;
+                super::$name(&Deployment::tuned(Mode::Nats, $tune).await).await;
             }
         }
     )+};

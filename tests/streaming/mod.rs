@@ -280,31 +280,3 @@ pub async fn hang(base: &str, count: usize, query: &str) -> Vec<Wire> {
     };
     within(LIMIT, "streams open", try_join_all((0..count).map(|_| open()))).await.expect("streams")
 }
-
-/// Like `for_each_mode!`, with a say in the server's environment: `name::memory_sqlite` and so on.
-macro_rules! in_each_mode_with {
-    ($tune:expr; $($(#[$meta:meta])* async fn $name:ident($deployment:ident: &Deployment) $body:block)+) => {$(
-        $(#[$meta])*
-        async fn $name($deployment: &$crate::common::Deployment) $body
-
-        mod $name {
-            use $crate::common::{Deployment, Mode};
-
-            #[tokio::test]
-            async fn memory_sqlite() {
-                super::$name(&Deployment::tuned(Mode::MemorySqlite, $tune).await).await;
-            }
-
-            #[tokio::test]
-            async fn memory_postgres() {
-                super::$name(&Deployment::tuned(Mode::MemoryPostgres, $tune).await).await;
-            }
-
-            #[tokio::test]
-            async fn nats() {
-                super::$name(&Deployment::tuned(Mode::Nats, $tune).await).await;
-            }
-        }
-    )+};
-}
-pub(crate) use in_each_mode_with;
