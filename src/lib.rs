@@ -47,3 +47,4 @@ pub mod shutdown;
 pub mod store;
 pub mod switch;
 pub mod telemetry;
+pub mod webhooks;

@@ -5,6 +5,7 @@
 
 mod http;
 mod source;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::limits::DEFAULT_RING_SIZE;
 use crate::store::BusKind;
 pub use http::{HostRule, HttpConfig};
 pub use source::Source;
+pub use webhooks::WebhookConfig;
 
 /// Every setting there is, by its name in the environment; the TOML file takes
 /// them in either case.
@@ -41,6 +43,8 @@ pub const NAMES: &[&str] = &[
     "NATS_TLS_CA",
     "NATS_TLS_CERT",
     "NATS_TLS_KEY",
+    "WEBHOOK_ALLOW_PRIVATE",
+    "WEBHOOK_BACKOFF_S",
     "LOG_FORMAT",
     "RUST_LOG",
 ];
@@ -59,6 +63,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// The listener and its rules.
     pub http: HttpConfig,
+    /// How webhooks are delivered.
+    pub webhooks: WebhookConfig,
     /// Entries of the broadcaster's ring.
     pub ring_size: usize,
     /// How long shutdown may take.
@@ -121,6 +127,7 @@ impl Config {
             nats: nats(source, &mut errors),
             store,
             http: HttpConfig::from_source(source, &mut errors),
+            webhooks: WebhookConfig::from_source(source, &mut errors),
             ring_size: source.parse(
                 "RING_SIZE",
                 DEFAULT_RING_SIZE,

@@ -1,0 +1,157 @@
+//! A webhook as a handler of messages.
+//!
+//! Invariant: how a delivery went decides its outcome alone; what is recorded of
+//! it in the store (last success, run of failures, a pause) may fail without
+//! a message being lost or sent twice for it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use reqwest::Url;
+
+use super::backoff::Backoff;
+use super::courier::{Courier, Failure};
+use super::secret::Secret;
+use crate::clock::Clock;
+use crate::limits::{WEBHOOK_PAUSE_AFTER, WEBHOOK_PAUSE_FAILURES, WEBHOOK_SUCCESS_EVERY};
+use crate::message::SubjectPattern;
+use crate::processor::handler::{Delivery, Handler, Outcome};
+use crate::store::work::{Webhook, WorkStore};
+
+/// What all receivers of a process share.
+#[derive(Clone)]
+pub struct Means {
+    /// Sends.
+    pub courier: Courier,
+    /// Waits between attempts.
+    pub backoff: Backoff,
+    /// Where webhooks are kept.
+    pub store: Arc<dyn WorkStore>,
+    /// Tells the time of attempts.
+    pub clock: Clock,
+}
+
+/// Delivers to one webhook.
+pub struct Receiver {
+    id: uuid::Uuid,
+    name: String,
+    subjects: SubjectPattern,
+    url: Url,
+    secret: Secret,
+    means: Means,
+    told: Mutex<Told>,
+}
+
+/// What this process has last recorded, so that not every success costs a write.
+#[derive(Default)]
+struct Told {
+    success: Option<DateTime<Utc>>,
+    failing: bool,
+}
+
+impl Receiver {
+    /// The receiver of a stored webhook.
+    ///
+    /// # Errors
+    /// What in it cannot be read: written by another version, or by hand.
+    pub fn new(webhook: &Webhook, means: Means) -> Result<Self, String> {
+        Ok(Self {
+            id: webhook.id,
+            name: super::consumer_name(webhook.id),
+            subjects: webhook.filter.parse().map_err(|rule| format!("filter: {rule}"))?,
+            url: Url::parse(&webhook.url).map_err(|error| format!("url: {error}"))?,
+            secret: webhook.secret.parse().map_err(|rule| format!("secret: {rule}"))?,
+            means,
+            told: Mutex::default(),
+        })
+    }
+
+    async fn succeeded(&self, now: DateTime<Utc>) {
+        metrics::counter!("agentbus_webhook_deliveries_total", "result" => "delivered")
+            .increment(1);
+        let due = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let every = WEBHOOK_SUCCESS_EVERY;
+            let recent =
+                told.success.is_some_and(|at| (now - at).to_std().is_ok_and(|age| age < every));
+            let due = told.failing || !recent;
+            if due {
+                *told = Told { success: Some(now), failing: false };
+            }
+            due
+        };
+        if due && let Err(error) = self.means.store.webhook_delivered(self.id, None).await {
+            tracing::debug!(webhook = %self.id, %error, "a success could not be recorded");
+        }
+    }
+
+    async fn failed(&self, failure: &Failure, now: DateTime<Utc>) {
+        metrics::counter!("agentbus_webhook_deliveries_total", "result" => "failed").increment(1);
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).failing = true;
+        let error = failure.error.as_str();
+        let reason = match self.means.store.webhook_delivered(self.id, Some(error)).await {
+            _ if failure.gone => Some("the receiver wants no more (410 Gone)".to_owned()),
+            Ok(webhook) => webhook.and_then(|webhook| reason_to_pause(&webhook, now)),
+            Err(error) => {
+                tracing::debug!(webhook = %self.id, %error, "a failure could not be recorded");
+                None
+            }
+        };
+        if let Some(reason) = reason {
+            self.pause(&reason, failure.gone).await;
+        }
+    }
+
+    async fn pause(&self, reason: &str, gone: bool) {
+        match self.means.store.pause_consumer(&self.name, Some(reason)).await {
+            Ok(_) => {
+                let why = if gone { "gone" } else { "failing" };
+                metrics::counter!("agentbus_webhooks_paused_total", "reason" => why).increment(1);
+                tracing::warn!(webhook = %self.id, reason, "a webhook is paused");
+            }
+            // The next failure asks for the same.
+            Err(error) => {
+                tracing::warn!(webhook = %self.id, %error, "a webhook could not be paused")
+            }
+        }
+    }
+}
+
+/// Whether it has failed too often for too long.
+fn reason_to_pause(webhook: &Webhook, now: DateTime<Utc>) -> Option<String> {
+    let since = webhook.failing_since?;
+    let lasted = (now - since).to_std().unwrap_or_default();
+    let enough = webhook.failures >= WEBHOOK_PAUSE_FAILURES && lasted >= WEBHOOK_PAUSE_AFTER;
+    enough.then(|| {
+        let last = webhook.last_error.as_deref().unwrap_or("unknown");
+        format!("{} deliveries in a row failed since {since:?}; the last: {last}", webhook.failures)
+    })
+}
+
+#[async_trait]
+impl Handler for Receiver {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn subjects(&self) -> &SubjectPattern {
+        &self.subjects
+    }
+
+    async fn handle(&self, delivery: Delivery<'_>) -> Outcome {
+        let Means { courier, backoff, clock, .. } = &self.means;
+        let sent = courier.deliver(&self.url, &self.secret, delivery.message, clock.now()).await;
+        match sent {
+            Ok(()) => {
+                self.succeeded(clock.now()).await;
+                Outcome::Done
+            }
+            Err(failure) => {
+                self.failed(&failure, clock.now()).await;
+                let after = backoff.after(delivery.attempt, failure.retry_after, fastrand::f64());
+                Outcome::Retry { after: Some(after), error: failure.error }
+            }
+        }
+    }
+}
