@@ -318,3 +318,18 @@ pub const WEBHOOK_SUCCESS_EVERY: Duration = Duration::from_secs(1);
 pub const WEBHOOK_POLL: Duration = Duration::from_millis(500);
 /// How long making a webhook waits for its name to be resolved, to tell a private one at once.
 pub const WEBHOOK_LOOK_UP: Duration = Duration::from_secs(2);
+/// Connections for background processing: leases and verdicts are batches, and more of
+/// them at once would only wait for each other's fsync.
+pub const STORE_WORKERS: u32 = 4;
+/// Bytes of messages that one lease of messages set aside hands out, in its last at most
+/// one message more: what one worker of retries holds in memory.
+pub const LEASE_DUE_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of bodies that one statement sets aside or buries: far below what PostgreSQL takes
+/// at once, and on SQLite as long as the log's writer may wait for it.
+pub const WORK_WRITE_BYTES: usize = 8 * 1024 * 1024;
+/// Characters of earlier attempts that a redriven message takes along: thirty errors of full
+/// length, so that redriving the same one every minute does not make it grow.
+pub const KEPT_ATTEMPTS_CHARS: usize = 64 * 1024;
+/// Rows that one statement deletes when a consumer goes: some 100 ms of work, so that
+/// neither a time-out nor a writer that waits meets it.
+pub const WORK_DELETE_ROWS: usize = 10_000;

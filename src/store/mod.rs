@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::message::{Headers, Kind, Query, Record, Subject, Token};
 pub use batch::Batch;
+use work::WorkStore;
 pub use write_all::write_all;
 
 /// Which bus a deployment's log is on, as the store records it.
@@ -208,7 +209,7 @@ pub trait Membership: Send + Sync {
 
 /// What a store can do. Not found is `Ok(None)`: the caller decides.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: WorkStore + Send + Sync + 'static {
     /// `postgres` or `sqlite`.
     fn name(&self) -> &'static str;
 

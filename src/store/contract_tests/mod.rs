@@ -6,6 +6,7 @@
 
 mod paging;
 mod server;
+mod work;
 mod writing;
 
 use std::time::Duration;

@@ -21,6 +21,8 @@ pub(super) enum Role {
     Control,
     /// Writes rows.
     Write,
+    /// Background processing.
+    Work,
     /// Holds the membership lock.
     Member,
     /// Brings the schema up to date: may take long, and waits for another
@@ -33,16 +35,22 @@ impl Role {
         let timeout = match self {
             Self::Schema => return String::new(),
             Self::Read | Self::Member => STORE_READ_TIMEOUT,
-            Self::Control | Self::Write => STORE_WRITE_TIMEOUT,
+            Self::Control | Self::Write | Self::Work => STORE_WRITE_TIMEOUT,
         };
         let mut sql = format!("SET statement_timeout = {};", timeout.as_millis());
         // The plan is chosen in `plan`: what would be another is made dear. JIT
         // is off because it takes dear plans for long ones.
         sql.push_str("SET jit = off; SET max_parallel_workers_per_gather = 0;");
+        let dear: &[&str] = match self {
+            Self::Read => &["seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin"],
+            // Tables that fill and empty again: no statistics tell how large they are.
+            Self::Work => &["seqscan", "bitmapscan", "hashjoin", "mergejoin"],
+            Self::Control | Self::Write | Self::Member | Self::Schema => &[],
+        };
+        for other in dear {
+            sql.push_str(&format!("SET enable_{other} = off;"));
+        }
         if self == Self::Read {
-            for other in ["seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin"] {
-                sql.push_str(&format!("SET enable_{other} = off;"));
-            }
             sql.push_str("SET default_transaction_read_only = on;");
         }
         sql

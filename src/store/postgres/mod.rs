@@ -1,8 +1,8 @@
 //! The store in PostgreSQL, for any number of servers.
 //!
 //! Invariants: a write is one statement on one connection that is kept for the
-//! writer's life; reads, and lease and watermark, have pools of their own, so
-//! that neither waits for the other. Every statement ends by itself (the
+//! writer's life; reads, background processing, and lease and watermark, have
+//! pools of their own, so that none waits for another. Every statement ends by itself (the
 //! database's `statement_timeout`) or with its connection (a time-out here).
 
 mod connection;
@@ -13,6 +13,7 @@ mod partitions;
 mod read;
 #[cfg(test)]
 mod tests;
+mod work;
 mod write;
 
 use std::collections::HashMap;
@@ -29,7 +30,9 @@ use super::{
     BusKind, Counts, Hole, Lease, LogState, Membership, Original, Page, Store, StoreError, Stored,
     Write,
 };
-use crate::limits::{STORE_CONTROLS, STORE_READ_TIMEOUT, STORE_READERS, STORE_WRITE_TIMEOUT};
+use crate::limits::{
+    STORE_CONTROLS, STORE_READ_TIMEOUT, STORE_READERS, STORE_WORKERS, STORE_WRITE_TIMEOUT,
+};
 use crate::message::{Query, Token};
 use connection::{Role, bounded, classify, on_pool};
 
@@ -38,6 +41,7 @@ pub struct PostgresStore {
     options: PgConnectOptions,
     readers: PgPool,
     controls: PgPool,
+    workers: PgPool,
     writer: tokio::sync::Mutex<Option<PgConnection>>,
     partitions: partitions::Partitions,
 }
@@ -62,6 +66,7 @@ impl PostgresStore {
         Ok(Self {
             readers: connection::pool(&options, Role::Read, STORE_READERS),
             controls: connection::pool(&options, Role::Control, STORE_CONTROLS),
+            workers: connection::pool(&options, Role::Work, STORE_WORKERS),
             writer: tokio::sync::Mutex::new(None),
             partitions: partitions::Partitions::default(),
             options,
@@ -84,14 +89,14 @@ impl PostgresStore {
 }
 
 fn migrator() -> Migrator {
-    let log = SqlStr::from_static(include_str!("../../../migrations/postgres/0001_log.sql"));
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "log".into(),
-        MigrationType::Simple,
-        log,
-        false,
-    )])
+    let migration = |version, name: &'static str, sql| {
+        let sql = SqlStr::from_static(sql);
+        Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "log", include_str!("../../../migrations/postgres/0001_log.sql")),
+        migration(3, "work", include_str!("../../../migrations/postgres/0003_work.sql")),
+    ])
 }
 
 fn schema_error(error: MigrateError) -> StoreError {
@@ -212,5 +217,6 @@ impl Store for PostgresStore {
         }
         self.readers.close().await;
         self.controls.close().await;
+        self.workers.close().await;
     }
 }

@@ -75,34 +75,50 @@ pub(super) fn classify(error: Error) -> StoreError {
     }
 }
 
-/// The one connection that writes.
-pub(super) struct Writer(Mutex<Option<SqliteConnection>>);
+/// The one connection that writes, and the queue before its queue: of all that
+/// stand behind, one at a time waits for the turn, so that the log's writer never
+/// waits for more than one of them.
+pub(super) struct Writer {
+    place: Mutex<Option<SqliteConnection>>,
+    behind: Mutex<()>,
+}
 
 /// The right to use it. Dropped without [`Turn::end`], it takes the connection
 /// along: nobody finds it in the middle of a transaction.
 pub(super) struct Turn<'a> {
     place: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,
+    _behind: Option<MutexGuard<'a, ()>>,
 }
 
 impl Writer {
     pub fn new(connection: SqliteConnection) -> Self {
-        Self(Mutex::new(Some(connection)))
+        Self { place: Mutex::new(Some(connection)), behind: Mutex::new(()) }
+    }
+
+    /// The turn of what must not hold up the log.
+    pub async fn turn_behind(
+        &self,
+        options: &SqliteConnectOptions,
+    ) -> Result<Turn<'_>, StoreError> {
+        let behind = self.behind.lock().await;
+        let turn = self.turn(options).await?;
+        Ok(Turn { _behind: Some(behind), ..turn })
     }
 
     /// Waits for the turn; opens the connection again if the last one lost it.
     pub async fn turn(&self, options: &SqliteConnectOptions) -> Result<Turn<'_>, StoreError> {
-        let mut place = self.0.lock().await;
+        let mut place = self.place.lock().await;
         let connection = match place.take() {
             Some(connection) => connection,
             None => open(options).await?,
         };
-        Ok(Turn { place, connection })
+        Ok(Turn { place, connection, _behind: None })
     }
 
     /// The connection, to close it.
     pub async fn take(&self) -> Option<SqliteConnection> {
-        self.0.lock().await.take()
+        self.place.lock().await.take()
     }
 }
 

@@ -13,6 +13,7 @@ mod originals;
 mod read;
 #[cfg(test)]
 mod tests;
+mod work;
 mod write;
 
 use std::collections::HashMap;
@@ -67,14 +68,14 @@ impl SqliteStore {
 }
 
 fn migrator() -> Migrator {
-    let log = SqlStr::from_static(include_str!("../../../migrations/sqlite/0001_log.sql"));
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "log".into(),
-        MigrationType::Simple,
-        log,
-        false,
-    )])
+    let migration = |version, name: &'static str, sql| {
+        let sql = SqlStr::from_static(sql);
+        Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "log", include_str!("../../../migrations/sqlite/0001_log.sql")),
+        migration(3, "work", include_str!("../../../migrations/sqlite/0003_work.sql")),
+    ])
 }
 
 fn schema_error(error: MigrateError) -> StoreError {

@@ -6,6 +6,8 @@
 //! either done or as a dead letter. A change of a consumer's place raises its
 //! generation, which fences whoever still works from the place before.
 
+pub(super) mod kept;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -220,6 +222,15 @@ pub struct LetterQuery {
     pub limit: usize,
 }
 
+/// One page of dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LetterPage {
+    /// By rising id.
+    pub letters: Vec<DeadLetter>,
+    /// Whether there are more beyond the last one.
+    pub more: bool,
+}
+
 /// A webhook (contract, section 10). Its consumer is `webhook-<id>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
@@ -244,7 +255,11 @@ pub struct Webhook {
 }
 
 /// The store's part in background processing. Every method may be repeated
-/// after [`StoreError::Unavailable`] without harm.
+/// after [`StoreError::Unavailable`] without harm: at worst totals and runs of
+/// failures count something twice.
+///
+/// Errors and reasons are cut to [`crate::limits::MAX_ATTEMPT_ERROR`] bytes, and
+/// U+0000 in them is replaced.
 #[async_trait]
 pub trait WorkStore: Send + Sync {
     /// A consumer by name.
@@ -273,7 +288,8 @@ pub trait WorkStore: Send + Sync {
     /// Pauses with a reason, or resumes with `None`. `false`: there is no such consumer.
     async fn pause_consumer(&self, name: &str, reason: Option<&str>) -> Result<bool, StoreError>;
 
-    /// Forgets a consumer and what it set aside; its dead letters stay.
+    /// Forgets a consumer and what it set aside; its dead letters stay. For a
+    /// consumer that is gone nothing can be set aside.
     async fn delete_consumer(&self, name: &str) -> Result<bool, StoreError>;
 
     /// Raises [`Consumer::floor`] at this generation; a lower one changes nothing.
@@ -307,8 +323,9 @@ pub trait WorkStore: Send + Sync {
     /// a dead letter of this consumer, stays as it is.
     async fn set_aside(&self, consumer: &str, messages: &[SetAside]) -> Result<(), StoreError>;
 
-    /// Leases due messages for an attempt each, oldest first, and makes dead
-    /// letters of those whose lease ran out at their `max_deliver`th.
+    /// Leases due messages for an attempt each, those that wait longest first; at
+    /// most `limit`, and fewer when they are large. One that has had `max_deliver`
+    /// attempts, the last of which may have run out, becomes a dead letter instead.
     async fn lease_due(
         &self,
         consumer: &str,
@@ -317,10 +334,11 @@ pub trait WorkStore: Send + Sync {
         lease_for: Duration,
     ) -> Result<Vec<Leased>, StoreError>;
 
-    /// Time until something will be due, zero when it is; `None` when nothing is set aside.
+    /// Time until something will be due, zero when it is; `None` when nothing is
+    /// set aside. A leased message is due when its lease runs out.
     async fn next_due(&self, consumer: &str) -> Result<Option<Duration>, StoreError>;
 
-    /// Prolongs leases that are still good, from now on.
+    /// Prolongs leases that nobody else has taken, from now on.
     async fn prolong(
         &self,
         consumer: &str,
@@ -328,14 +346,17 @@ pub trait WorkStore: Send + Sync {
         lease_for: Duration,
     ) -> Result<(), StoreError>;
 
-    /// Ends leases; each message that dies becomes a dead letter in the same transaction.
+    /// Ends leases that nobody else has taken, though they may have run out; each
+    /// message that dies becomes a dead letter in the same transaction.
     async fn settle(&self, consumer: &str, settled: &[Settled]) -> Result<(), StoreError>;
 
-    /// Keeps dead letters. One of the same kind, source and sequence stays as it is.
+    /// Keeps dead letters. One of the same kind, source and sequence stays as it
+    /// is; a message is set aside no longer.
     async fn bury(&self, letters: &[DeadLetter]) -> Result<(), StoreError>;
 
-    /// A page of dead letters, by rising id.
-    async fn dead_letters(&self, query: &LetterQuery) -> Result<Vec<DeadLetter>, StoreError>;
+    /// A page of dead letters, by rising id. Shorter than its limit, with `more` set,
+    /// when its bodies reach [`crate::limits::MAX_PAGE_BYTES`]; never empty then.
+    async fn dead_letters(&self, query: &LetterQuery) -> Result<LetterPage, StoreError>;
 
     /// One of them.
     async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError>;
@@ -346,7 +367,12 @@ pub trait WorkStore: Send + Sync {
     /// Gives a message's dead letter back to its consumer: in one transaction it is
     /// set aside, due now, with no attempt counted and its errors kept. `false`
     /// when there is no such letter of a message, or its consumer is gone.
-    async fn redrive_message(&self, id: Uuid) -> Result<bool, StoreError>;
+    async fn redrive_message(&self, id: Uuid) -> Result<bool, StoreError> {
+        Ok(!self.redrive_messages(&[id]).await?.is_empty())
+    }
+
+    /// The same for many at once. Answers the ids of those given back.
+    async fn redrive_messages(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError>;
 
     /// Forgets a dead letter.
     async fn discard(&self, id: Uuid) -> Result<bool, StoreError>;

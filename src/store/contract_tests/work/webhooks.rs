@@ -1,0 +1,56 @@
+//! Webhooks and how their deliveries go.
+
+use uuid::Uuid;
+
+use super::*;
+use crate::store::work::Webhook;
+
+on_both!(webhooks_are_kept, a_run_of_failures_begins_and_ends);
+
+fn webhook() -> Webhook {
+    Webhook {
+        id: Uuid::now_v7(),
+        url: "https://example.com/hook?a=b".to_owned(),
+        filter: "agent.task.>".to_owned(),
+        secret: "whsec_abc".to_owned(),
+        created_at: at(),
+        failures: 0,
+        failing_since: None,
+        last_success: None,
+        last_error: None,
+    }
+}
+
+async fn webhooks_are_kept(server: Server) {
+    let store = server.open().await;
+    assert_eq!(store.webhooks().await.expect("all"), []);
+    let (a, b) = (webhook(), webhook());
+    for one in [&b, &a, &b] {
+        store.create_webhook(one).await.expect("kept");
+    }
+    assert_eq!(store.webhooks().await.expect("all"), [a.clone(), b.clone()]);
+    assert!(store.delete_webhook(a.id).await.expect("deleted"));
+    assert!(!store.delete_webhook(a.id).await.expect("answers"));
+    assert_eq!(store.webhooks().await.expect("all"), [b]);
+    assert_eq!(store.webhook_delivered(a.id, None).await.expect("answers"), None);
+}
+
+async fn a_run_of_failures_begins_and_ends(server: Server) {
+    let store = server.open().await;
+    let made = webhook();
+    store.create_webhook(&made).await.expect("kept");
+    let told = async |error| {
+        let told = store.webhook_delivered(made.id, error).await;
+        told.expect("answers").expect("a webhook")
+    };
+    let first = told(Some("status 500\0")).await;
+    assert_eq!((first.failures, first.last_error.as_deref()), (1, Some("status 500\u{fffd}")));
+    assert!(first.failing_since.is_some() && first.last_success.is_none());
+    let second = told(Some("timed out")).await;
+    assert_eq!((second.failures, second.failing_since), (2, first.failing_since));
+    let third = told(None).await;
+    assert_eq!((third.failures, third.failing_since), (0, None));
+    assert_eq!(third.last_error.as_deref(), Some("timed out"));
+    assert!(third.last_success.is_some());
+    assert_eq!(store.webhooks().await.expect("all"), [third]);
+}

@@ -1,0 +1,189 @@
+//! Background processing in PostgreSQL, by any number of workers on any number
+//! of servers.
+//!
+//! Invariants: a call is one statement or one transaction, on a batch; times are
+//! the database's. Whoever takes a message skips what others hold; whoever waits
+//! for rows takes them in order of sequence: no two can wait for each other.
+
+mod consumers;
+mod feed;
+mod letters;
+mod set_aside;
+mod settle;
+mod webhooks;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Error;
+use uuid::Uuid;
+
+use super::PostgresStore;
+use super::connection::on_pool;
+use super::lease::unless_fenced;
+use crate::limits::STORE_WRITE_TIMEOUT;
+use crate::store::StoreError;
+use crate::store::work::{
+    Consumer, DeadLetter, Feed, Leased, LetterKind, LetterPage, LetterQuery, Place, SetAside,
+    Settled, Totals, Webhook, WorkStore, kept,
+};
+
+impl PostgresStore {
+    async fn work<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        on_pool(&self.workers, STORE_WRITE_TIMEOUT, work).await
+    }
+}
+
+#[async_trait]
+impl WorkStore for PostgresStore {
+    async fn consumer(&self, name: &str) -> Result<Option<Consumer>, StoreError> {
+        let found = self.work(|| consumers::read(&self.workers, Some(name))).await?;
+        Ok(found.into_iter().next())
+    }
+
+    async fn consumers(&self) -> Result<Vec<Consumer>, StoreError> {
+        self.work(|| consumers::read(&self.workers, None)).await
+    }
+
+    async fn create_consumer(
+        &self,
+        name: &str,
+        filter: &str,
+        place: &Place,
+    ) -> Result<Consumer, StoreError> {
+        self.work(|| consumers::create(&self.workers, name, filter, place)).await
+    }
+
+    async fn place_consumer(
+        &self,
+        name: &str,
+        generation: i64,
+        place: &Place,
+    ) -> Result<bool, StoreError> {
+        self.work(|| consumers::place(&self.workers, name, generation, place)).await
+    }
+
+    async fn pause_consumer(&self, name: &str, reason: Option<&str>) -> Result<bool, StoreError> {
+        self.work(|| consumers::pause(&self.workers, name, reason)).await
+    }
+
+    async fn delete_consumer(&self, name: &str) -> Result<bool, StoreError> {
+        while self.work(|| consumers::empty(&self.workers, name)).await? {}
+        self.work(|| consumers::delete(&self.workers, name)).await
+    }
+
+    async fn raise_floor(&self, name: &str, generation: i64, floor: u64) -> Result<(), StoreError> {
+        self.work(|| consumers::raise_floor(&self.workers, name, generation, floor)).await
+    }
+
+    async fn claim_feed(
+        &self,
+        name: &str,
+        generation: i64,
+        owner: Uuid,
+        lease_for: Duration,
+    ) -> Result<Option<Feed>, StoreError> {
+        self.work(|| feed::claim(&self.workers, name, generation, owner, lease_for)).await
+    }
+
+    async fn save_feed(
+        &self,
+        name: &str,
+        generation: i64,
+        owner: Uuid,
+        lease_for: Duration,
+        feed: &Feed,
+    ) -> Result<(), StoreError> {
+        let save = || feed::save(&self.workers, name, generation, owner, lease_for, feed);
+        unless_fenced(self.work(save).await?)
+    }
+
+    async fn add_totals(&self, name: &str, more: &Totals) -> Result<(), StoreError> {
+        self.work(|| consumers::add_totals(&self.workers, name, more)).await
+    }
+
+    async fn set_aside(&self, consumer: &str, messages: &[SetAside]) -> Result<(), StoreError> {
+        for chunk in kept::chunks(messages) {
+            self.work(|| set_aside::add(&self.workers, consumer, &chunk)).await?;
+        }
+        Ok(())
+    }
+
+    async fn lease_due(
+        &self,
+        consumer: &str,
+        limit: usize,
+        max_deliver: u32,
+        lease_for: Duration,
+    ) -> Result<Vec<Leased>, StoreError> {
+        let lease = || set_aside::lease(&self.workers, consumer, limit, max_deliver, lease_for);
+        self.work(lease).await
+    }
+
+    async fn next_due(&self, consumer: &str) -> Result<Option<Duration>, StoreError> {
+        self.work(|| set_aside::next_due(&self.workers, consumer)).await
+    }
+
+    async fn prolong(
+        &self,
+        consumer: &str,
+        leases: &[(u64, Uuid)],
+        lease_for: Duration,
+    ) -> Result<(), StoreError> {
+        self.work(|| set_aside::prolong(&self.workers, consumer, leases, lease_for)).await
+    }
+
+    async fn settle(&self, consumer: &str, settled: &[Settled]) -> Result<(), StoreError> {
+        self.work(|| settle::settle(&self.workers, consumer, settled)).await
+    }
+
+    async fn bury(&self, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        for chunk in kept::chunks(letters) {
+            self.work(|| letters::bury(&self.workers, &chunk)).await?;
+        }
+        Ok(())
+    }
+
+    async fn dead_letters(&self, query: &LetterQuery) -> Result<LetterPage, StoreError> {
+        self.read(|| letters::page(&self.readers, query)).await
+    }
+
+    async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError> {
+        self.read(|| letters::one(&self.readers, id)).await
+    }
+
+    async fn dead_letter_counts(&self) -> Result<Vec<(LetterKind, String, u64)>, StoreError> {
+        self.read(|| letters::counts(&self.readers)).await
+    }
+
+    async fn redrive_messages(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+        self.work(|| letters::redrive(&self.workers, ids)).await
+    }
+
+    async fn discard(&self, id: Uuid) -> Result<bool, StoreError> {
+        self.work(|| letters::discard(&self.workers, id)).await
+    }
+
+    async fn create_webhook(&self, webhook: &Webhook) -> Result<(), StoreError> {
+        self.work(|| webhooks::create(&self.workers, webhook)).await
+    }
+
+    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        self.work(|| webhooks::all(&self.workers)).await
+    }
+
+    async fn webhook_delivered(
+        &self,
+        id: Uuid,
+        error: Option<&str>,
+    ) -> Result<Option<Webhook>, StoreError> {
+        self.work(|| webhooks::delivered(&self.workers, id, error)).await
+    }
+
+    async fn delete_webhook(&self, id: Uuid) -> Result<bool, StoreError> {
+        self.work(|| webhooks::delete(&self.workers, id)).await
+    }
+}

@@ -1,0 +1,73 @@
+//! Webhooks and how their deliveries go.
+
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{Error, Row};
+use uuid::Uuid;
+
+use crate::store::plan::from_db;
+use crate::store::work::{Webhook, kept};
+
+pub(super) async fn create(pool: &PgPool, webhook: &Webhook) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO webhooks (id, url, filter, secret, created_at, failures, failing_since, \
+         last_success, last_error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(webhook.id)
+    .bind(&webhook.url)
+    .bind(&webhook.filter)
+    .bind(&webhook.secret)
+    .bind(webhook.created_at)
+    .bind(i64::from(webhook.failures))
+    .bind(webhook.failing_since)
+    .bind(webhook.last_success)
+    .bind(webhook.last_error.as_deref().map(kept::text))
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn all(pool: &PgPool) -> Result<Vec<Webhook>, Error> {
+    let rows = sqlx::query("SELECT * FROM webhooks ORDER BY id").fetch_all(pool).await?;
+    rows.iter().map(webhook).collect()
+}
+
+pub(super) async fn delivered(
+    pool: &PgPool,
+    id: Uuid,
+    error: Option<&str>,
+) -> Result<Option<Webhook>, Error> {
+    let row = sqlx::query(
+        "UPDATE webhooks SET \
+         failures = CASE WHEN $2::text IS NULL THEN 0 ELSE failures + 1 END, \
+         failing_since = CASE WHEN $2 IS NULL THEN NULL \
+             ELSE coalesce(failing_since, clock_timestamp()) END, \
+         last_success = CASE WHEN $2 IS NULL THEN clock_timestamp() ELSE last_success END, \
+         last_error = coalesce($2, last_error) \
+         WHERE id = $1 RETURNING *",
+    )
+    .bind(id)
+    .bind(error.map(kept::text))
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(webhook).transpose()
+}
+
+pub(super) async fn delete(pool: &PgPool, id: Uuid) -> Result<bool, Error> {
+    let done = sqlx::query("DELETE FROM webhooks WHERE id = $1").bind(id).execute(pool).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+fn webhook(row: &PgRow) -> Result<Webhook, Error> {
+    Ok(Webhook {
+        id: row.try_get("id")?,
+        url: row.try_get("url")?,
+        filter: row.try_get("filter")?,
+        secret: row.try_get("secret")?,
+        created_at: row.try_get("created_at")?,
+        failures: u32::try_from(from_db(row.try_get("failures")?)).unwrap_or(u32::MAX),
+        failing_since: row.try_get("failing_since")?,
+        last_success: row.try_get("last_success")?,
+        last_error: row.try_get("last_error")?,
+    })
+}

@@ -1,0 +1,226 @@
+//! Background processing in SQLite, for one process.
+//!
+//! Invariants: a call is one statement or one transaction, on a batch, on the
+//! connection that writes, behind the log's own writes; times are the process's.
+
+mod consumers;
+mod feed;
+mod letters;
+mod set_aside;
+mod settle;
+mod webhooks;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::connection::{Turn, bounded};
+use super::{SqliteStore, unless_fenced};
+use crate::store::StoreError;
+use crate::store::work::{
+    Consumer, DeadLetter, Feed, Leased, LetterKind, LetterPage, LetterQuery, Place, SetAside,
+    Settled, Totals, Webhook, WorkStore, kept,
+};
+
+impl SqliteStore {
+    async fn work(&self) -> Result<Turn<'_>, StoreError> {
+        self.writer.turn_behind(&self.options).await
+    }
+}
+
+#[async_trait]
+impl WorkStore for SqliteStore {
+    async fn consumer(&self, name: &str) -> Result<Option<Consumer>, StoreError> {
+        let found = bounded(consumers::read(&self.readers, Some(name))).await?;
+        Ok(found.into_iter().next())
+    }
+
+    async fn consumers(&self) -> Result<Vec<Consumer>, StoreError> {
+        bounded(consumers::read(&self.readers, None)).await
+    }
+
+    async fn create_consumer(
+        &self,
+        name: &str,
+        filter: &str,
+        place: &Place,
+    ) -> Result<Consumer, StoreError> {
+        let mut turn = self.work().await?;
+        let done = bounded(consumers::create(turn.connection(), name, filter, place)).await;
+        turn.end(done)
+    }
+
+    async fn place_consumer(
+        &self,
+        name: &str,
+        generation: i64,
+        place: &Place,
+    ) -> Result<bool, StoreError> {
+        let mut turn = self.work().await?;
+        let done = bounded(consumers::place(turn.connection(), name, generation, place)).await;
+        turn.end(done)
+    }
+
+    async fn pause_consumer(&self, name: &str, reason: Option<&str>) -> Result<bool, StoreError> {
+        let mut turn = self.work().await?;
+        let done = bounded(consumers::pause(turn.connection(), name, reason)).await;
+        turn.end(done)
+    }
+
+    async fn delete_consumer(&self, name: &str) -> Result<bool, StoreError> {
+        loop {
+            let mut turn = self.work().await?;
+            let more = bounded(consumers::empty(turn.connection(), name)).await;
+            if !turn.end(more)? {
+                break;
+            }
+        }
+        let mut turn = self.work().await?;
+        let done = bounded(consumers::delete(turn.connection(), name)).await;
+        turn.end(done)
+    }
+
+    async fn raise_floor(&self, name: &str, generation: i64, floor: u64) -> Result<(), StoreError> {
+        let mut turn = self.work().await?;
+        let done =
+            bounded(consumers::raise_floor(turn.connection(), name, generation, floor)).await;
+        turn.end(done)
+    }
+
+    async fn claim_feed(
+        &self,
+        name: &str,
+        generation: i64,
+        owner: Uuid,
+        lease_for: Duration,
+    ) -> Result<Option<Feed>, StoreError> {
+        let mut turn = self.work().await?;
+        let done =
+            bounded(feed::claim(turn.connection(), name, generation, owner, lease_for)).await;
+        turn.end(done)
+    }
+
+    async fn save_feed(
+        &self,
+        name: &str,
+        generation: i64,
+        owner: Uuid,
+        lease_for: Duration,
+        feed: &Feed,
+    ) -> Result<(), StoreError> {
+        let mut turn = self.work().await?;
+        let save = feed::save(turn.connection(), name, generation, owner, lease_for, feed);
+        let saved = bounded(save).await;
+        unless_fenced(turn.end(saved)?)
+    }
+
+    async fn add_totals(&self, name: &str, more: &Totals) -> Result<(), StoreError> {
+        let mut turn = self.work().await?;
+        let done = bounded(consumers::add_totals(turn.connection(), name, more)).await;
+        turn.end(done)
+    }
+
+    async fn set_aside(&self, consumer: &str, messages: &[SetAside]) -> Result<(), StoreError> {
+        for chunk in kept::chunks(messages) {
+            let mut turn = self.work().await?;
+            let done = bounded(set_aside::add(turn.connection(), consumer, &chunk)).await;
+            turn.end(done)?;
+        }
+        Ok(())
+    }
+
+    async fn lease_due(
+        &self,
+        consumer: &str,
+        limit: usize,
+        max_deliver: u32,
+        lease_for: Duration,
+    ) -> Result<Vec<Leased>, StoreError> {
+        let mut turn = self.work().await?;
+        let lease = set_aside::lease(turn.connection(), consumer, limit, max_deliver, lease_for);
+        let leased = bounded(lease).await;
+        turn.end(leased)
+    }
+
+    async fn next_due(&self, consumer: &str) -> Result<Option<Duration>, StoreError> {
+        bounded(set_aside::next_due(&self.readers, consumer)).await
+    }
+
+    async fn prolong(
+        &self,
+        consumer: &str,
+        leases: &[(u64, Uuid)],
+        lease_for: Duration,
+    ) -> Result<(), StoreError> {
+        let mut turn = self.work().await?;
+        let done =
+            bounded(set_aside::prolong(turn.connection(), consumer, leases, lease_for)).await;
+        turn.end(done)
+    }
+
+    async fn settle(&self, consumer: &str, settled: &[Settled]) -> Result<(), StoreError> {
+        let mut turn = self.work().await?;
+        let done = bounded(settle::settle(turn.connection(), consumer, settled)).await;
+        turn.end(done)
+    }
+
+    async fn bury(&self, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        for chunk in kept::chunks(letters) {
+            let mut turn = self.work().await?;
+            let done = bounded(letters::bury(turn.connection(), &chunk)).await;
+            turn.end(done)?;
+        }
+        Ok(())
+    }
+
+    async fn dead_letters(&self, query: &LetterQuery) -> Result<LetterPage, StoreError> {
+        bounded(letters::page(&self.readers, query)).await
+    }
+
+    async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError> {
+        bounded(letters::one(&self.readers, id)).await
+    }
+
+    async fn dead_letter_counts(&self) -> Result<Vec<(LetterKind, String, u64)>, StoreError> {
+        bounded(letters::counts(&self.readers)).await
+    }
+
+    async fn redrive_messages(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+        let mut turn = self.work().await?;
+        let done = bounded(letters::redrive(turn.connection(), ids)).await;
+        turn.end(done)
+    }
+
+    async fn discard(&self, id: Uuid) -> Result<bool, StoreError> {
+        let mut turn = self.work().await?;
+        let done = bounded(letters::discard(turn.connection(), id)).await;
+        turn.end(done)
+    }
+
+    async fn create_webhook(&self, webhook: &Webhook) -> Result<(), StoreError> {
+        let mut turn = self.work().await?;
+        let done = bounded(webhooks::create(turn.connection(), webhook)).await;
+        turn.end(done)
+    }
+
+    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        bounded(webhooks::all(&self.readers)).await
+    }
+
+    async fn webhook_delivered(
+        &self,
+        id: Uuid,
+        error: Option<&str>,
+    ) -> Result<Option<Webhook>, StoreError> {
+        let mut turn = self.work().await?;
+        let done = bounded(webhooks::delivered(turn.connection(), id, error)).await;
+        turn.end(done)
+    }
+
+    async fn delete_webhook(&self, id: Uuid) -> Result<bool, StoreError> {
+        let mut turn = self.work().await?;
+        let done = bounded(webhooks::delete(turn.connection(), id)).await;
+        turn.end(done)
+    }
+}
