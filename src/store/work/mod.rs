@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -232,7 +233,7 @@ pub struct LetterPage {
 }
 
 /// A webhook (contract, section 10). Its consumer is `webhook-<id>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Webhook {
     /// UUIDv7.
     pub id: Uuid,
@@ -252,6 +253,17 @@ pub struct Webhook {
     pub last_success: Option<DateTime<Utc>>,
     /// What the last failure was.
     pub last_error: Option<String>,
+}
+
+impl fmt::Debug for Webhook {
+    /// All but the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Webhook");
+        shown.field("id", &self.id).field("url", &self.url).field("filter", &self.filter);
+        shown.field("created_at", &self.created_at).field("failures", &self.failures);
+        shown.field("failing_since", &self.failing_since).field("last_success", &self.last_success);
+        shown.field("last_error", &self.last_error).finish_non_exhaustive()
+    }
 }
 
 /// The store's part in background processing. Every method may be repeated
@@ -390,6 +402,9 @@ pub trait WorkStore: Send + Sync {
         id: Uuid,
         error: Option<&str>,
     ) -> Result<Option<Webhook>, StoreError>;
+
+    /// Ends the run of failures without a success: somebody has looked after it.
+    async fn webhook_resumed(&self, id: Uuid) -> Result<bool, StoreError>;
 
     /// Forgets a webhook (not its consumer).
     async fn delete_webhook(&self, id: Uuid) -> Result<bool, StoreError>;

@@ -183,6 +183,10 @@ impl WorkStore for PostgresStore {
         self.work(|| webhooks::delivered(&self.workers, id, error)).await
     }
 
+    async fn webhook_resumed(&self, id: Uuid) -> Result<bool, StoreError> {
+        self.work(|| webhooks::resumed(&self.workers, id)).await
+    }
+
     async fn delete_webhook(&self, id: Uuid) -> Result<bool, StoreError> {
         self.work(|| webhooks::delete(&self.workers, id)).await
     }

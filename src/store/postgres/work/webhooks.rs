@@ -53,6 +53,12 @@ pub(super) async fn delivered(
     row.as_ref().map(webhook).transpose()
 }
 
+pub(super) async fn resumed(pool: &PgPool, id: Uuid) -> Result<bool, Error> {
+    let sql = "UPDATE webhooks SET failures = 0, failing_since = NULL WHERE id = $1";
+    let done = sqlx::query(sql).bind(id).execute(pool).await?;
+    Ok(done.rows_affected() == 1)
+}
+
 pub(super) async fn delete(pool: &PgPool, id: Uuid) -> Result<bool, Error> {
     let done = sqlx::query("DELETE FROM webhooks WHERE id = $1").bind(id).execute(pool).await?;
     Ok(done.rows_affected() == 1)

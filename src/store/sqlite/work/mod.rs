@@ -218,6 +218,12 @@ impl WorkStore for SqliteStore {
         turn.end(done)
     }
 
+    async fn webhook_resumed(&self, id: Uuid) -> Result<bool, StoreError> {
+        let mut turn = self.work().await?;
+        let done = bounded(webhooks::resumed(turn.connection(), id)).await;
+        turn.end(done)
+    }
+
     async fn delete_webhook(&self, id: Uuid) -> Result<bool, StoreError> {
         let mut turn = self.work().await?;
         let done = bounded(webhooks::delete(turn.connection(), id)).await;

@@ -59,6 +59,12 @@ pub(super) async fn delivered(
     row.as_ref().map(webhook).transpose()
 }
 
+pub(super) async fn resumed(connection: &mut SqliteConnection, id: Uuid) -> Result<bool, Error> {
+    let sql = "UPDATE webhooks SET failures = 0, failing_since = NULL WHERE id = $1";
+    let done = sqlx::query(sql).bind(id).execute(connection).await?;
+    Ok(done.rows_affected() == 1)
+}
+
 pub(super) async fn delete(connection: &mut SqliteConnection, id: Uuid) -> Result<bool, Error> {
     let done =
         sqlx::query("DELETE FROM webhooks WHERE id = $1").bind(id).execute(connection).await?;
