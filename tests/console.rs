@@ -1,88 +1,17 @@
-//! The console in a real browser: it shows what the server streams, all of it, once, and runs none of it.
+//! The console in a real browser: it shows what the server streams, all of it, once, and runs none of it. Its other
+//! pages are in `console_pages.rs`.
 
 mod common;
-#[path = "common/webdriver.rs"]
-mod webdriver;
+mod desk;
 
 use std::time::Duration;
 
-use common::{Agentbus, Deployment, Http, Mode, within};
-use serde_json::{Value, json};
-use webdriver::Browser;
+use common::{Agentbus, Deployment, Mode, within};
+use desk::webdriver::Browser;
+use desk::{Desk, SEQS, id, message, messages, post, row, text_of};
+use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// A server without anything beside it, and a browser at its console.
-struct Desk {
-    browser: Browser,
-    agentbus: Agentbus,
-    http: Http,
-}
-
-impl Desk {
-    /// A console that shows what is there already, and is live.
-    async fn with(messages: &[Value]) -> Self {
-        let (agentbus, browser) =
-            tokio::join!(Agentbus::builder().memory_sqlite().start(), Browser::start());
-        let http = agentbus.http();
-        post(&http, messages).await;
-        browser.open(agentbus.url()).await;
-        let desk = Self { browser, agentbus, http };
-        desk.state("live").await;
-        desk
-    }
-
-    async fn state(&self, name: &str) {
-        self.browser
-            .until(&format!(
-                "document.querySelector('[data-testid=state]').dataset.state === '{name}'"
-            ))
-            .await;
-    }
-
-    /// Waits until exactly these sequences are in the feed, in this order.
-    async fn rows(&self, seqs: impl IntoIterator<Item = u64>) {
-        let wanted: Vec<String> = seqs.into_iter().map(|seq| seq.to_string()).collect();
-        self.browser.until(&format!("({SEQS}).join() === '{}'", wanted.join(","))).await;
-    }
-
-    async fn filter(&self, name: &str, value: &str) {
-        self.browser.fill(&id(&format!("filter-{name}")), value).await;
-        self.browser.click(&id("apply")).await;
-    }
-}
-
-/// The sequences in the feed, top down.
-const SEQS: &str = "[...document.querySelectorAll('[data-testid=feed] [data-testid=row]')].map((row) => row.dataset.seq)";
-
-fn id(test_id: &str) -> String {
-    format!("[data-testid=\"{test_id}\"]")
-}
-
-fn row(seq: u64) -> String {
-    format!("[data-testid=row][data-seq=\"{seq}\"]")
-}
-
-/// The text of an element, as an expression of the page.
-fn text_of(test_id: &str) -> String {
-    format!("document.querySelector('[data-testid=\"{test_id}\"]').textContent")
-}
-
-fn message(sender: &str, content: &str) -> Value {
-    json!({"kind": "message", "type": "note", "sender_id": sender, "content": content})
-}
-
-fn messages(sender: &str, count: usize) -> Vec<Value> {
-    (1..=count).map(|n| message(sender, &format!("{sender}'s {n}"))).collect()
-}
-
-async fn post(http: &Http, messages: &[Value]) {
-    if messages.is_empty() {
-        return;
-    }
-    let answer = http.post_ndjson("/v1/messages/batch", messages).await.expect(200).json();
-    assert_eq!(answer["accepted"], messages.len(), "{answer}");
-}
 
 #[tokio::test]
 async fn the_feed_begins_with_history_and_goes_on_live() {
@@ -215,7 +144,7 @@ async fn nothing_that_a_message_holds_is_run_or_becomes_markup() {
         "javascript:window.pwned=1",
     ];
     let (deployment, browser) = tokio::join!(Deployment::start(Mode::Nats), Browser::start());
-    let evil: Vec<Value> = EVIL
+    let evil: Vec<serde_json::Value> = EVIL
         .iter()
         .map(|evil| json!({"kind": "message", "type": "note", "sender_id": "eve", "content": evil, "metadata": {*evil: [evil]}}))
         .collect();

@@ -22,17 +22,23 @@ export async function problemOf(response) {
   return new Problem(response.status, body, Number.isFinite(after) && after > 0 ? after : null);
 }
 
-export async function get(path, { signal } = {}) {
+// as: how the answer is read. Messages keep their numbers as they were written; what is only ours is plain JSON.
+export async function get(path, { signal, as = parse } = {}) {
   const response = await fetch(path, { signal, headers: { Accept: 'application/json' }, cache: 'no-store' });
   if (!response.ok) throw await problemOf(response);
-  return parse(await response.text());
+  return as(await response.text());
 }
 
-export async function post(path, body) {
-  const response = await fetch(path, { method: 'POST', body, headers: { 'Content-Type': 'application/json' } });
+// body: JSON as text, or none. Gives what is answered, or null.
+export async function send(method, path, body) {
+  const headers = { Accept: 'application/json', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) };
+  const response = await fetch(path, { method, body, headers });
   if (!response.ok) throw await problemOf(response);
-  return response.json();
+  const text = await response.text();
+  return text ? JSON.parse(text) : null;
 }
+
+export const post = (path, body) => send('POST', path, body);
 
 // One page of history, oldest first whichever way it was asked for.
 export async function history(params, { signal } = {}) {

@@ -1,24 +1,20 @@
 // detail: one message in full, every member of it, with links to what belongs to it.
 import { $, copy, el } from './dom.js';
-import { fullTime, kindClass, stringify } from './format.js';
+import { kindClass, stringify } from './format.js';
+import { parts } from './parts.js';
 import { avatar } from './row.js';
 
 const panel = $('detail');
-const LINKS = {
-  kind: 'kind', type: 'type', subject: 'subject', sender_id: 'sender', recipient_id: 'recipient',
-  task_id: 'task', conversation_id: 'conversation', in_reply_to: 'in_reply_to',
-};
-const BELOW = new Set(['content', 'metadata']);
 
 export class Detail {
-  // on: {filter(name, value), open(id), replies(id), reply(message), replay(seq), move(step), closed()}
+  // on: {open(id), replies(id), reply(message), replay(seq), move(step), closed()}
   constructor(on) { Object.assign(this, { on, message: null }); }
 
   show(found) {
     const message = { ...found, type: found.type ?? 'unknown', sender_id: found.sender_id ?? 'unknown' };
     this.message = message;
     panel.replaceChildren(this.header(message), el('div', { class: 'body' },
-      this.members(message), this.content(message), this.metadata(message)));
+      parts(message, 'detail', (id) => this.on.open(id)).filter(Boolean)));
     panel.className = `detail ${kindClass(message.kind)}`;
     panel.hidden = false;
     panel.scrollTop = 0;
@@ -61,34 +57,5 @@ export class Detail {
       setTimeout(() => { node.textContent = label; }, 1200);
     });
     return node;
-  }
-
-  members(message) {
-    const names = Object.keys(message).filter((name) => !BELOW.has(name));
-    return el('dl', {}, names.flatMap((name) => [el('dt', {}, name), el('dd', {}, this.value(name, message[name]))]));
-  }
-
-  value(name, value) {
-    const text = typeof value === 'string' ? value : stringify(value);
-    if (name === 'created_at' || name === 'expires_at') return el('time', { datetime: text, title: fullTime(text) }, text);
-    if (!LINKS[name]) return text;
-    const link = el('button', {
-      type: 'button', class: 'link', 'data-testid': `detail-${name}`, title: `Filter by ${LINKS[name]}`,
-      onclick: () => this.on.filter(LINKS[name], text),
-    }, text);
-    if (name !== 'in_reply_to') return link;
-    return [link, ' ', el('button', { type: 'button', class: 'small', 'data-testid': 'detail-parent', onclick: () => this.on.open(text) }, 'open')];
-  }
-
-  content(message) {
-    const text = String(message.content ?? '');
-    return el('section', {}, el('h3', {}, 'content', el('small', {}, text ? `${text.length.toLocaleString('en-US')} characters` : 'empty')),
-      text ? el('pre', { class: 'content', 'data-testid': 'detail-content', tabindex: 0, 'aria-label': 'content' }, text) : null);
-  }
-
-  metadata(message) {
-    if (!message.metadata || Object.keys(message.metadata).length === 0) return null;
-    return el('section', {}, el('h3', {}, 'metadata'),
-      el('pre', { class: 'metadata', 'data-testid': 'detail-metadata', tabindex: 0, 'aria-label': 'metadata' }, stringify(message.metadata, 2)));
   }
 }

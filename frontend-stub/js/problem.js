@@ -1,14 +1,23 @@
-// problem: what the server refused, and why, over the feed.
+// problem: what the server refused, and why, where it matters.
 import { $, el } from './dom.js';
 
-export function showProblem(problem, retry) {
+function titleOf(problem) {
+  if (problem.title) return problem.title;
+  if (problem.status) return 'The server refused this';
+  return problem.name === 'TimeoutError' ? 'The server does not answer' : 'The server cannot be reached';
+}
+
+// lead: what could not be done, in words of the page.
+export function problemText(problem, lead = '') {
   const errors = (problem.errors ?? []).map(({ parameter, pointer, detail }) =>
     el('li', {}, el('code', {}, parameter ?? pointer ?? ''), ' ', detail ?? ''));
-  $('error').replaceChildren(
-    el('div', {}, el('strong', {}, problem.title ?? 'The server refused this'),
-      problem.status ? el('small', {}, ` ${problem.status}${problem.code ? ` · ${problem.code}` : ''}`) : null,
-      el('p', {}, problem.message), errors.length ? el('ul', {}, errors) : null),
-    el('button', { type: 'button', onclick: retry }, 'Try again'));
+  return el('div', {}, el('strong', {}, lead ? `${lead}: ${titleOf(problem)}` : titleOf(problem)),
+    problem.status ? el('small', {}, ` ${problem.status}${problem.code ? ` · ${problem.code}` : ''}`) : null,
+    el('p', {}, problem.message), errors.length ? el('ul', {}, errors) : null);
+}
+
+export function showProblem(problem, retry) {
+  $('error').replaceChildren(problemText(problem), el('button', { type: 'button', onclick: retry }, 'Try again'));
   $('error').hidden = false;
 }
 

@@ -50,13 +50,17 @@ macro_rules! scripts {
 const PAGES: &[File] = files! {
     "/", "index.html", HTML;
     "/style.css", "style.css", CSS;
+    "/pages.css", "pages.css", CSS;
     "/favicon.svg", "favicon.svg", SVG;
 };
 
 const SCRIPTS: &[File] = scripts! {
     "api" "app" "backlog" "compose" "detail" "dom" "empty" "feed" "filters" "format" "head"
-    "indicator" "keys" "older" "permalink" "poll" "problem" "query" "rail" "rate" "replay" "row"
-    "selection" "stream" "strip" "tail" "toolbar"
+    "indicator" "keys" "links" "live" "older" "parts" "permalink" "poll" "problem" "query" "rail"
+    "rate" "replay" "route" "row" "selection" "stream" "strip" "tabs" "tail" "toolbar"
+    "pages/agents" "pages/ago" "pages/ask" "pages/cells" "pages/choice" "pages/consumers"
+    "pages/dead_letters" "pages/letter" "pages/list" "pages/more" "pages/page" "pages/queues"
+    "pages/refresher" "pages/sources" "pages/table" "pages/tasks"
 };
 
 /// A route for each file.
@@ -104,10 +108,11 @@ mod tests {
     fn every_file_of_the_console_is_embedded() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/frontend-stub");
         let count = |path: &str| {
-            let entries = std::fs::read_dir(path).expect("the folder is there");
+            let entries =
+                std::fs::read_dir(format!("{folder}{path}")).expect("the folder is there");
             entries.filter(|e| e.as_ref().is_ok_and(|e| e.path().is_file())).count()
         };
-        assert_eq!(count(folder), PAGES.len());
-        assert_eq!(count(&format!("{folder}/js")), SCRIPTS.len());
+        assert_eq!(count(""), PAGES.len());
+        assert_eq!(count("/js") + count("/js/pages"), SCRIPTS.len());
     }
 }

@@ -138,6 +138,14 @@ impl Browser {
         .await;
     }
 
+    /// Presses a key wherever the focus is.
+    pub async fn press(&self, key: &str) {
+        let keys =
+            [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})];
+        let actions = json!({"actions": [{"type": "key", "id": "keyboard", "actions": keys}]});
+        self.command("actions", &actions).await.expect("press a key");
+    }
+
     /// Keeps a picture of the page in the system's temporary folder, if folders are to outlive their test.
     pub async fn screenshot(&self, name: &str) {
         if !Folder::kept() {

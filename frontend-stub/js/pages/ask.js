@@ -1,0 +1,40 @@
+// ask: the question before something that cannot be taken back. What the server refuses is told in the dialog.
+import { $, el } from '../dom.js';
+import { problemText } from '../problem.js';
+
+const dialog = $('ask');
+const form = $('ask-form');
+
+// field: {label, value}, if a number is to be given. act(text) does it, may throw, and gives what is to be done once the
+// dialog is closed.
+export function ask({ title, text, confirm, danger = false, field = null, act }) {
+  const input = field && el('input', { id: 'ask-value', 'data-testid': 'ask-value', inputmode: 'numeric', autocomplete: 'off', spellcheck: 'false', value: field.value });
+  const error = el('div', { class: 'full ask-error', role: 'alert', 'data-testid': 'ask-error' });
+  const yes = el('button', { type: 'submit', class: danger ? 'danger' : 'primary', 'data-testid': 'ask-confirm' }, confirm);
+  form.replaceChildren(
+    el('header', {}, el('h2', { id: 'ask-title' }, title)),
+    el('p', { class: 'full', id: 'ask-text' }, text),
+    ...(input ? [el('label', { class: 'full' }, el('span', {}, field.label), input)] : []),
+    error,
+    el('footer', { class: 'full' }, el('button', { type: 'button', 'data-testid': 'ask-cancel', onclick: () => dialog.close() }, 'Cancel'), yes));
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    yes.disabled = true;
+    error.replaceChildren();
+    try {
+      const after = await act(input?.value.trim().replaceAll(',', ''));
+      dialog.close();
+      after();
+    } catch (problem) {
+      error.replaceChildren(problemText(problem));
+      input?.focus();
+    } finally {
+      yes.disabled = false;
+    }
+  };
+  dialog.showModal();
+  (input ?? form.querySelector('[data-testid=ask-cancel]')).focus();
+  input?.select();
+}
+
+dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });

@@ -1,0 +1,70 @@
+// consumers: how far background processing has come, and the switches to stop it, start it, and begin again elsewhere.
+import { el } from '../dom.js';
+import { get, send } from '../api.js';
+import { count } from '../format.js';
+import { messageAt } from '../links.js';
+import { ask } from './ask.js';
+import { badge, button, lettersOf, number, seconds } from './cells.js';
+import { Page } from './page.js';
+import { Table } from './table.js';
+
+const EVERY_MS = 2000; // the log does not tell what processing does
+const TONES = { running: 'good', paused: 'busy' };
+
+const pathOf = (name, verb) => `/v1/consumers/${encodeURIComponent(name)}/${verb}`;
+
+const processed = ({ processed: done, failed, expired }) => [number(done),
+  failed > 0 && el('small', { class: 'alarm' }, `${count(failed)} failed`), expired > 0 && el('small', {}, `${count(expired)} expired`)];
+
+export class Consumers extends Page {
+  constructor(vitals) {
+    super(vitals, { name: 'consumers', title: 'Consumers', every: EVERY_MS, about: 'Each has a place of its own in the log and hands every message after it to its handler.' });
+    this.table = new Table({ label: 'Consumers', testid: 'consumer', columns: this.columns(), key: ({ name }) => name });
+    this.body.append(...this.table.nodes);
+  }
+
+  columns() {
+    return [
+      { title: 'Consumer', head: true, class: 'name', cell: ({ name, filter }) => [el('b', {}, name), el('small', {}, filter)] },
+      { title: 'State', cell: ({ state, reason }) => [badge(state, TONES[state]), reason && el('small', { class: 'reason' }, reason)] },
+      { title: 'Pending', class: 'figure', hint: 'Messages it has not been handed yet', cell: ({ pending }) => number(pending) },
+      { title: 'In flight', class: 'figure', cell: ({ in_flight: n }) => number(n) },
+      { title: 'Redelivered', class: 'figure', cell: ({ redelivered: n }) => number(n) },
+      { title: 'Lag', class: 'figure', hint: 'Messages behind the head, and the age of the oldest', cell: ({ lag }) => [number(lag?.messages), lag?.seconds > 0 && el('small', {}, seconds(lag.seconds))] },
+      { title: 'Through', class: 'figure', hint: 'All up to here is done with', cell: ({ processed_through: seq }) => (seq ? messageAt(seq) : number(0)) },
+      { title: 'Processed', class: 'figure', hint: 'With success; below, attempts that failed and messages skipped because they had expired', cell: processed },
+      { title: 'Dead letters', class: 'figure', cell: ({ name, dead_letters: n }) => lettersOf(name, n) },
+      { title: 'Actions', class: 'actions', cell: (consumer) => this.actions(consumer) },
+    ];
+  }
+
+  actions({ name, state }) {
+    const turn = state === 'paused'
+      ? button('Resume', 'resume', () => this.turn(name, 'resume', 'runs again'), `Resume ${name}`)
+      : button('Pause', 'pause-consumer', () => this.turn(name, 'pause', 'is paused'), `Pause ${name}`);
+    return [turn, button('Reset…', 'reset', () => this.reset(name), `Reset ${name}`)];
+  }
+
+  turn(name, verb, result) {
+    return this.act(`${name}: ${verb}`, () => send('POST', pathOf(name, verb)), () => `${name} ${result}.`);
+  }
+
+  reset(name) {
+    ask({
+      title: `Reset ${name}`,
+      text: 'It processes every message again from this sequence on, also those that it has processed before. A number beyond the head skips what it has not.',
+      confirm: 'Reset', danger: true, field: { label: 'from sequence', value: '1' },
+      act: async (from) => {
+        if (!/^\d+$/.test(from)) throw Object.assign(new Error('A sequence is a whole number.'), { title: 'Not a sequence' });
+        await send('POST', pathOf(name, 'reset'), `{"from":${Number(from)}}`);
+        return () => this.finish(`${name} processes again from ${count(Number(from))}.`);
+      },
+    });
+  }
+
+  read(signal) { return get('/v1/consumers', { signal, as: JSON.parse }); }
+
+  draw({ consumers = [] }) { this.table.draw(consumers, 'There is no consumer.'); }
+
+  summary({ consumers = [] }) { return this.counted(consumers, 'consumer'); }
+}

@@ -1,0 +1,159 @@
+// page: what all pages beside the feed share: a heading, a table, what went wrong, and when to read again.
+import { $, el } from '../dom.js';
+import { count } from '../format.js';
+import { problemText } from '../problem.js';
+import { Stream } from '../stream.js';
+import { Refresher } from './refresher.js';
+
+const PATIENCE_MS = 10_000;
+const REST_MS = 4000; // before a server that failed is asked again
+
+export class Page {
+  // every: milliseconds after which the page is read again although the log has told nothing.
+  // concerns(kind, raw): whether a message of the log may change what the page shows.
+  constructor({ head, indicator, rate }, { name, title, about, every, concerns = () => true }) {
+    Object.assign(this, { head, indicator, rate, name, title, concerns, route: null, asOf: 0, seen: 0, following: false });
+    this.stream = new Stream(this.streamed());
+    this.refresher = new Refresher(() => this.load(), every);
+    this.life = new AbortController();
+    this.build(about);
+  }
+
+  // Made by the pages: read(signal) fetches, draw(data) shows, summary(data) puts it in a few words.
+
+  build(about) {
+    this.heading = el('h1', { id: `${this.name}-title`, tabindex: -1 }, this.title);
+    this.summaryLine = el('span', { class: 'summary', 'data-testid': 'summary' });
+    this.tools = el('div', { class: 'tools' });
+    this.notice = el('p', { class: 'notice', role: 'status', 'data-testid': 'notice' });
+    this.problem = el('div', { class: 'problem', role: 'alert', 'data-testid': 'problem', hidden: true });
+    this.refusal = el('div', { class: 'problem', role: 'alert', 'data-testid': 'refusal', hidden: true });
+    this.body = el('div', { class: 'page-body' });
+    this.root = el('main', { class: 'page', tabindex: -1, 'aria-labelledby': this.heading.id, 'data-testid': `page-${this.name}`, hidden: true },
+      el('header', { class: 'page-head' }, el('div', {}, this.heading, el('p', { class: 'about' }, about)), this.summaryLine, this.tools),
+      this.notice, this.refusal, this.problem, this.body);
+    $('pages').append(this.root);
+  }
+
+  get keys() { return {}; }
+
+  show(route) {
+    const known = this.route && `${route.params}` === `${this.route.params}`;
+    this.route = route;
+    if (!this.root.hidden && known) return;
+    if (this.root.hidden) {
+      this.root.hidden = false;
+      this.indicator.set({ name: 'connecting', detail: null, hint: '' });
+    }
+    this.say('');
+    this.refuse(null);
+    this.refresher.start();
+  }
+
+  hide() {
+    this.root.hidden = true;
+    this.life.abort();
+    this.refresher.stop();
+    this.stream.close();
+    this.following = false;
+  }
+
+  async load() {
+    this.life.abort();
+    this.life = new AbortController();
+    const { signal } = this.life;
+    try {
+      const data = await this.read(AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]));
+      if (signal.aborted) return undefined;
+      this.trouble(null);
+      this.draw(data);
+      this.summaryLine.textContent = this.summary(data);
+      this.follow(data.asOf);
+      this.asOf = data.asOf ?? this.seen;
+      if (this.asOf < this.seen) this.refresher.nudge(); // the fold is behind the log
+      return undefined;
+    } catch (problem) {
+      if (signal.aborted) return undefined;
+      this.trouble(problem);
+      this.follow();
+      return Math.max(REST_MS, (problem.retryAfter ?? 0) * 1000);
+    }
+  }
+
+  // The log goes on from what was read, so that nothing between the two is missed.
+  follow(asOf) {
+    if (this.following) return;
+    Object.assign(this, { following: true, seen: 0 });
+    this.stream.open(new URLSearchParams(), asOf === undefined ? 'now' : asOf + 1);
+  }
+
+  streamed() {
+    const saw = (seq) => {
+      this.seen = Math.max(this.seen, seq);
+      if (this.seen > this.asOf) this.refresher.nudge();
+    };
+    return {
+      state: (name, seconds = null, hint = '') => this.indicator.set({ name, detail: seconds, hint }),
+      ready: ({ head = 0 }) => { this.head.saw(head); saw(head); },
+      entry: (seq, kind, raw) => {
+        this.rate.current += 1;
+        this.head.saw(seq);
+        if (this.concerns(kind, raw)) saw(seq);
+      },
+      gap: ({ reason, from }) => {
+        if (reason === 'ahead_of_log') this.startOver(from - 1);
+        this.refresher.nudge();
+      },
+      caughtUp: () => {},
+      problem: (problem) => this.trouble(problem),
+    };
+  }
+
+  // The log is another one than before, and shorter.
+  startOver(last) {
+    Object.assign(this, { seen: 0, asOf: 0 });
+    this.head.reset(last);
+  }
+
+  // What keeps the page from being read: it goes when reading succeeds again. What was shown stays.
+  trouble(problem) {
+    this.problem.hidden = !problem;
+    this.root.classList.toggle('old', Boolean(problem));
+    const known = problem && this.problem.dataset.said === `${problem.status} ${problem.message}`;
+    if (known) return; // not read out again at each try
+    this.problem.dataset.said = problem ? `${problem.status} ${problem.message}` : '';
+    const again = el('button', { type: 'button', onclick: () => this.refresher.now() }, 'Try again');
+    this.problem.replaceChildren(...(problem ? [problemText(problem, `${this.title} cannot be read`), again] : []));
+  }
+
+  // Something that was asked of the server and refused: it stays until it is put away or something else is asked.
+  refuse(problem, lead) {
+    this.refusal.hidden = !problem;
+    const away = el('button', { type: 'button', 'data-testid': 'dismiss', onclick: () => { this.refuse(null); this.heading.focus(); } }, 'Dismiss');
+    this.refusal.replaceChildren(...(problem ? [problemText(problem, lead), away] : []));
+  }
+
+  say(text) { this.notice.textContent = text; }
+
+  // Something was done: tells it, and reads the page again.
+  finish(text) {
+    this.refuse(null);
+    this.say(text);
+    this.refresher.now();
+  }
+
+  // Does what a button stands for. done(answer) gives the words for what has happened.
+  async act(lead, call, done) {
+    try {
+      this.finish(done(await call()));
+    } catch (problem) {
+      this.finish('');
+      this.refuse(problem, lead);
+    }
+  }
+
+  // "3 agents", "100+ agents"
+  counted(items, one, more = false) {
+    return `${count(items.length)}${more ? '+' : ''} ${one}${items.length === 1 && !more ? '' : 's'}`;
+  }
+}
