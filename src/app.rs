@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::config::{Config, StoreConfig};
 use crate::continuity::{Continuity, Gate};
+use crate::dead_letters::DeadLetters;
 use crate::http::{self, Api, Listener, announce};
 use crate::ingest::{Ingest, KnownIds};
 use crate::limits::{CORE_STOP, MEMBERSHIP_CHECK, START_RETRY};
@@ -262,6 +263,7 @@ fn assemble(
         ingest,
         broadcaster,
         bus,
+        dead_letters: DeadLetters::new(Arc::clone(&store), None),
         store,
         committed,
         metrics,

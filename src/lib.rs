@@ -37,6 +37,7 @@ pub mod clock;
 pub mod committed;
 pub mod config;
 pub mod continuity;
+pub mod dead_letters;
 pub mod http;
 pub mod ingest;
 pub mod limits;

@@ -6,6 +6,7 @@
 mod batch;
 mod body;
 mod console;
+mod dead_letters;
 mod guard;
 mod health;
 mod history;
@@ -31,6 +32,7 @@ use crate::broadcast::Broadcaster;
 use crate::bus::Bus;
 use crate::committed::Committed;
 use crate::config::HttpConfig;
+use crate::dead_letters::DeadLetters;
 use crate::ingest::Ingest;
 use crate::limits::MAX_REQUESTS;
 use crate::store::Store;
@@ -51,6 +53,8 @@ pub struct Api {
     pub bus: Arc<dyn Bus>,
     /// History.
     pub store: Arc<dyn Store>,
+    /// What could not be processed.
+    pub dead_letters: DeadLetters,
     /// The watermark.
     pub committed: Arc<Committed>,
     /// Renders the metrics.
@@ -89,6 +93,10 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
         .route("/v1/messages/batch", post(batch::create))
         .route("/v1/messages/{id}", get(history::one))
         .route("/v1/stats", get(stats::stats))
+        .route("/v1/dead-letters", get(dead_letters::page))
+        .route("/v1/dead-letters/redrive", post(dead_letters::redrive_all))
+        .route("/v1/dead-letters/{id}", get(dead_letters::one).delete(dead_letters::discard))
+        .route("/v1/dead-letters/{id}/redrive", post(dead_letters::redrive))
         .layer(from_fn_with_state(Arc::clone(&api), guard::limit_requests));
     let app = requests
         .route("/v1/stream", get(stream::open))

@@ -3,7 +3,8 @@
 use crate::broadcast::Start;
 use crate::ingest::AckLevel;
 use crate::limits::{DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_BYTES};
-use crate::message::{Filter, ParameterError, Query, Token, parse_rfc3339};
+use crate::message::{Filter, ParameterError, Query, Token, parse_rfc3339, parse_uuid};
+use crate::store::work::{LetterKind, LetterQuery};
 
 use super::problem::Problem;
 
@@ -191,6 +192,58 @@ pub fn verbose(query: Option<&str>) -> Result<bool, Problem> {
         _ => None,
     })?;
     Ok(verbose)
+}
+
+/// The parameters of a page of dead letters.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn dead_letters(query: Option<&str>) -> Result<LetterQuery, Problem> {
+    let (mut after, mut limit) = (None, None);
+    let which = letters(query, |name, value| {
+        Some(match name {
+            "after" => once(&mut after, parse_uuid(value).map_err(str::to_owned)),
+            "limit" => once(&mut limit, page_limit(value)),
+            _ => return None,
+        })
+    })?;
+    Ok(LetterQuery { after, limit: limit.unwrap_or(DEFAULT_PAGE), ..which })
+}
+
+/// Which dead letters to redrive.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn redrive(query: Option<&str>) -> Result<LetterQuery, Problem> {
+    letters(query, |_, _| None)
+}
+
+fn letters(
+    query: Option<&str>,
+    mut other: impl FnMut(&str, &str) -> Option<Fault>,
+) -> Result<LetterQuery, Problem> {
+    let (mut kind, mut source) = (None, None);
+    each(query, |name, value| match name {
+        "source" => Some(once(&mut source, source_name(value))),
+        "kind" => Some(once(
+            &mut kind,
+            match value {
+                "message" => Ok(LetterKind::Message),
+                "job" => Ok(LetterKind::Job),
+                _ => Err("must be message or job".to_owned()),
+            },
+        )),
+        _ => other(name, value),
+    })?;
+    Ok(LetterQuery { kind, source, ..LetterQuery::default() })
+}
+
+/// A consumer's or a queue's name; whether there is one is another question.
+fn source_name(value: &str) -> Result<String, String> {
+    if value.is_empty() || value.chars().any(char::is_control) {
+        return Err("must be the name of a consumer or a queue".to_owned());
+    }
+    Ok(value.to_owned())
 }
 
 /// Refuses every parameter of a route that has none.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::bus::PublishError;
+use crate::dead_letters::LetterError;
 use crate::ingest::IngestError;
 use crate::limits::RETRY_AFTER_S;
 use crate::message::{DraftError, FieldError, ParameterError};
@@ -184,12 +185,28 @@ impl From<IngestError> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "history could not be read");
+        tracing::warn!(%error, "the store could not be asked");
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "store_unavailable",
             "the store cannot be asked now",
         )
+    }
+}
+
+impl From<LetterError> for Problem {
+    fn from(error: LetterError) -> Self {
+        match error {
+            LetterError::Store(error) => error.into(),
+            LetterError::Queue(_) => {
+                tracing::warn!(%error, "a dead letter was not redriven");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "bus_unavailable",
+                    "not every job could be given back to its queue now; ask again",
+                )
+            }
+        }
     }
 }
 
