@@ -11,6 +11,9 @@ pub const MAX_TOKEN_CHARS: usize = 64;
 pub const MAX_PATTERN_BYTES: usize = 512;
 /// Depth of `metadata` (contract, section 1), so that every client's parser can follow.
 pub const MAX_METADATA_DEPTH: usize = 32;
+/// Longest `metadata.ttl_s` of a status (contract, section 6): a day, after which nobody
+/// still waits for a sign of life.
+pub const MAX_TTL_S: i64 = 86_400;
 /// Faults named in one answer: enough to mend a body, too few to amplify one.
 pub const MAX_NAMED_ERRORS: usize = 64;
 /// Alternatives of all filters of one request together: bounds the SQL and the match.
@@ -225,6 +228,9 @@ pub const STORE_READERS: u32 = 8;
 pub const SQLITE_READERS: u32 = 4;
 /// Connections for lease, watermark and sign of life, which slow reads must not starve.
 pub const STORE_CONTROLS: u32 = 2;
+/// Connections that move cursors of inboxes: agents confirm at any rate they like, and must
+/// not hold up the lease.
+pub const STORE_CURSORS: u32 = 2;
 /// How long a reader waits for a connection: a store that is away is told in 3 s, within
 /// the 6 s that the contract allows a 503.
 pub const STORE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);

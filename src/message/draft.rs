@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::json::{CompactError, Members, compact};
+use super::status::{TTL, parse_ttl};
 use super::{Kind, Subject, Token, parse_rfc3339, parse_uuid};
-use crate::limits::{MAX_METADATA_DEPTH, MAX_NAMED_ERRORS};
+use crate::limits::{MAX_METADATA_DEPTH, MAX_NAMED_ERRORS, MAX_TTL_S};
 
 /// A validated message that has no place in the log yet.
 #[derive(Clone, Debug)]
@@ -199,6 +200,9 @@ impl<'a> Form<'a> {
             .parsed("expires_at", |text| parse_rfc3339(text).map(|time| (text.to_owned(), time)));
         let content = self.string("content").unwrap_or_default();
         let metadata = self.metadata();
+        if kind == Some(Kind::Status) && self.source == Source::Client {
+            self.check_ttl(&metadata);
+        }
         let created_at = self.server_members();
         Some(Draft {
             id,
@@ -261,6 +265,17 @@ impl<'a> Form<'a> {
             );
         }
         out
+    }
+
+    /// Refuses a `ttl_s` that would be ignored. Elsewhere than in a status it means nothing.
+    fn check_ttl(&mut self, metadata: &str) {
+        let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(metadata) else { return };
+        let bad =
+            |(name, value): &(String, &RawValue)| name == TTL && parse_ttl(value.get()).is_none();
+        if members.iter().any(bad) {
+            let detail = format!("must be a whole number of seconds from 1 to {MAX_TTL_S}");
+            self.errors.push(field(&format!("/metadata/{TTL}"), &detail));
+        }
     }
 
     fn required<T: FromStr<Err = &'static str>>(&mut self, name: &str) -> Option<T> {

@@ -27,6 +27,12 @@ impl Token {
         Self("agent".to_owned())
     }
 
+    /// The type of a status that says its sender is gone.
+    #[must_use]
+    pub fn offline() -> Self {
+        Self("offline".to_owned())
+    }
+
     /// The token as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -7,10 +7,13 @@
 //! store knows nothing of the bus.
 
 mod batch;
+mod fold;
 pub mod plan;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
+pub mod state;
+mod state_sql;
 pub mod work;
 mod write_all;
 
@@ -27,6 +30,7 @@ use uuid::Uuid;
 
 use crate::message::{Headers, Kind, Query, Record, Subject, Token};
 pub use batch::Batch;
+pub use state::StateStore;
 use work::WorkStore;
 pub use write_all::write_all;
 
@@ -209,7 +213,7 @@ pub trait Membership: Send + Sync {
 
 /// What a store can do. Not found is `Ok(None)`: the caller decides.
 #[async_trait]
-pub trait Store: WorkStore + Send + Sync + 'static {
+pub trait Store: StateStore + WorkStore + Send + Sync + 'static {
     /// `postgres` or `sqlite`.
     fn name(&self) -> &'static str;
 
@@ -249,7 +253,8 @@ pub trait Store: WorkStore + Send + Sync + 'static {
     /// Gives the lease back so that another need not wait for its end.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Writes rows, holes and counters and moves the watermark, in one transaction.
+    /// Writes rows, holes and counters, folds them into agents, tasks and inboxes,
+    /// and moves the watermark, in one transaction.
     async fn write(&self, lease: &Lease, write: Write<'_>) -> Result<(), StoreError>;
 
     /// The lowest sequence of each id that has a row.

@@ -49,6 +49,11 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// Whether its names are kept from the store.
+    pub fn is_bare(&self) -> bool {
+        self.bare
+    }
+
     /// An optional column; empty in a bare row.
     pub fn optional<T>(&self, value: Option<T>) -> Option<T> {
         if self.bare { None } else { value }

@@ -6,6 +6,7 @@
 
 mod paging;
 mod server;
+mod state;
 mod work;
 mod writing;
 

@@ -45,7 +45,9 @@ impl Role {
             Self::Read => &["seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin"],
             // Tables that fill and empty again: no statistics tell how large they are.
             Self::Work => &["seqscan", "bitmapscan", "hashjoin", "mergejoin"],
-            Self::Control | Self::Write | Self::Member | Self::Schema => &[],
+            // A plan made while a table was small is kept while it grows.
+            Self::Write => &["seqscan", "bitmapscan"],
+            Self::Control | Self::Member | Self::Schema => &[],
         };
         for other in dear {
             sql.push_str(&format!("SET enable_{other} = off;"));

@@ -1,8 +1,8 @@
 //! The store in PostgreSQL, for any number of servers.
 //!
 //! Invariants: a write is one statement on one connection that is kept for the
-//! writer's life; reads, background processing, and lease and watermark, have
-//! pools of their own, so that none waits for another. Every statement ends by itself (the
+//! writer's life; reads, background processing, cursors of inboxes, and lease and
+//! watermark, have pools of their own, so that none waits for another. Every statement ends by itself (the
 //! database's `statement_timeout`) or with its connection (a time-out here).
 
 mod connection;
@@ -11,6 +11,7 @@ mod membership;
 mod originals;
 mod partitions;
 mod read;
+mod state;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -31,7 +32,8 @@ use super::{
     Write,
 };
 use crate::limits::{
-    STORE_CONTROLS, STORE_READ_TIMEOUT, STORE_READERS, STORE_WORKERS, STORE_WRITE_TIMEOUT,
+    STORE_CONTROLS, STORE_CURSORS, STORE_READ_TIMEOUT, STORE_READERS, STORE_WORKERS,
+    STORE_WRITE_TIMEOUT,
 };
 use crate::message::{Query, Token};
 use connection::{Role, bounded, classify, on_pool};
@@ -42,6 +44,7 @@ pub struct PostgresStore {
     readers: PgPool,
     controls: PgPool,
     workers: PgPool,
+    cursors: PgPool,
     writer: tokio::sync::Mutex<Option<PgConnection>>,
     partitions: partitions::Partitions,
 }
@@ -67,6 +70,7 @@ impl PostgresStore {
             readers: connection::pool(&options, Role::Read, STORE_READERS),
             controls: connection::pool(&options, Role::Control, STORE_CONTROLS),
             workers: connection::pool(&options, Role::Work, STORE_WORKERS),
+            cursors: connection::pool(&options, Role::Control, STORE_CURSORS),
             writer: tokio::sync::Mutex::new(None),
             partitions: partitions::Partitions::default(),
             options,
@@ -95,6 +99,7 @@ fn migrator() -> Migrator {
     };
     Migrator::with_migrations(vec![
         migration(1, "log", include_str!("../../../migrations/postgres/0001_log.sql")),
+        migration(2, "state", include_str!("../../../migrations/postgres/0002_state.sql")),
         migration(3, "work", include_str!("../../../migrations/postgres/0003_work.sql")),
     ])
 }
@@ -218,5 +223,6 @@ impl Store for PostgresStore {
         self.readers.close().await;
         self.controls.close().await;
         self.workers.close().await;
+        self.cursors.close().await;
     }
 }

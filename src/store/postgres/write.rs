@@ -1,4 +1,5 @@
-//! The write: rows, holes, counters, time index and watermark in one statement.
+//! The write: rows, holes, counters, time index, what is folded, and watermark in
+//! one statement.
 //!
 //! Invariant: everything hangs on `moved`, the compare-and-set of the watermark
 //! under the lease. A writer that was replaced moves nothing and writes nothing:
@@ -13,6 +14,8 @@ use sqlx::{Error, Postgres, Row as _};
 use uuid::Uuid;
 
 use super::lease::interval;
+use super::state::bind_fold;
+use crate::store::fold::Fold;
 use crate::store::plan::to_db;
 use crate::store::rows::{Row, Tally};
 use crate::store::{Lease, Write};
@@ -52,6 +55,45 @@ WITH moved AS (
     ON CONFLICT (width, bucket) DO UPDATE SET
         min_created = least(old.min_created, excluded.min_created),
         max_created = greatest(old.max_created, excluded.max_created)
+), folded_agents AS (
+    INSERT INTO agents AS old (agent_id, role, status, status_seq, since, last_seen, expires_at)
+    SELECT n.agent_id, n.role, n.status, n.status_seq,
+        coalesce(CASE WHEN n.unbroken THEN (SELECT a.since FROM agents a
+            WHERE a.agent_id = n.agent_id AND a.status = n.status) END, n.since),
+        n.last_seen, n.expires_at
+    FROM unnest($39::text[], $40::text[], $41::text[], $42::bigint[], $43::timestamptz[],
+        $44::boolean[], $45::timestamptz[], $46::timestamptz[])
+        AS n(agent_id, role, status, status_seq, since, unbroken, last_seen, expires_at)
+    WHERE EXISTS (SELECT FROM moved)
+    ON CONFLICT (agent_id) DO UPDATE SET
+        role = coalesce(excluded.role, old.role),
+        status = coalesce(excluded.status, old.status),
+        status_seq = coalesce(excluded.status_seq, old.status_seq),
+        since = CASE WHEN excluded.status IS NULL THEN old.since ELSE excluded.since END,
+        last_seen = coalesce(excluded.last_seen, old.last_seen),
+        expires_at = CASE WHEN excluded.status IS NULL THEN old.expires_at
+            ELSE excluded.expires_at END
+), folded_tasks AS (
+    INSERT INTO tasks AS old (task_id, outcome, last_event, messages, events, late_events,
+        first_seq, last_seq)
+    SELECT * FROM unnest($47::text[], $48::text[], $49::text[], $50::bigint[], $51::bigint[],
+        $52::bigint[], $53::bigint[], $54::bigint[])
+    WHERE EXISTS (SELECT FROM moved)
+    ON CONFLICT (task_id) DO UPDATE SET
+        outcome = coalesce(old.outcome, excluded.outcome),
+        last_event = coalesce(excluded.last_event, old.last_event),
+        messages = old.messages + excluded.messages,
+        events = old.events + excluded.events,
+        late_events = CASE WHEN old.outcome IS NULL THEN excluded.late_events
+            ELSE old.late_events + excluded.events END,
+        last_seq = excluded.last_seq
+), folded_inboxes AS (
+    INSERT INTO inboxes AS old (agent_id, received, last_expiring)
+    SELECT * FROM unnest($55::text[], $56::bigint[], $57::bigint[])
+    WHERE EXISTS (SELECT FROM moved)
+    ON CONFLICT (agent_id) DO UPDATE SET
+        received = old.received + excluded.received,
+        last_expiring = coalesce(excluded.last_expiring, old.last_expiring)
 )
 SELECT count(*) AS moved FROM moved";
 
@@ -82,7 +124,7 @@ fn statement<'q>(lease: &Lease, write: &Write<'_>) -> Statement<'q> {
         .bind(holes.iter().map(|hole| to_db(hole.from)).collect::<Vec<i64>>())
         .bind(holes.iter().map(|hole| to_db(hole.to)).collect::<Vec<i64>>())
         .bind(holes.iter().map(|hole| hole.reason.as_str()).collect::<Vec<&str>>());
-    bind_tally(statement, &Tally::of(&rows))
+    bind_fold(bind_tally(statement, &Tally::of(&rows)), &Fold::of(&rows))
 }
 
 fn bind_rows<'q>(statement: Statement<'q>, rows: &[Row<'_>]) -> Statement<'q> {

@@ -11,6 +11,7 @@ mod lease;
 mod membership;
 mod originals;
 mod read;
+mod state;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -74,6 +75,7 @@ fn migrator() -> Migrator {
     };
     Migrator::with_migrations(vec![
         migration(1, "log", include_str!("../../../migrations/sqlite/0001_log.sql")),
+        migration(2, "state", include_str!("../../../migrations/sqlite/0002_state.sql")),
         migration(3, "work", include_str!("../../../migrations/sqlite/0003_work.sql")),
     ])
 }

@@ -8,7 +8,9 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Error, Sqlite};
 
 use super::lease::until;
+use super::state::fold_statements;
 use crate::limits::SQLITE_INSERT_ROWS;
+use crate::store::fold::Fold;
 use crate::store::plan::to_db;
 use crate::store::rows::{Row, Tally};
 use crate::store::{Lease, Write};
@@ -132,13 +134,15 @@ fn aggregates(write: &Write<'_>, rows: &[Row<'_>]) -> Result<Vec<(&'static str, 
             (width, bucket, min.timestamp_micros(), max.timestamp_micros())
         })
         .collect();
-    let json = [
+    let state = fold_statements(&Fold::of(rows));
+    let log = [
         (HOLES, holes.is_empty(), serde_json::to_string(&holes)),
         (COUNTS, all.is_empty(), serde_json::to_string(&all)),
         (TASK_COUNTS, tasks.is_empty(), serde_json::to_string(&tasks)),
         (TIMES, times.is_empty(), serde_json::to_string(&times)),
     ];
-    json.into_iter()
+    log.into_iter()
+        .chain(state)
         .filter(|(_, empty, _)| !empty)
         .map(|(statement, _, json)| Ok((statement, json.map_err(|e| Error::Encode(e.into()))?)))
         .collect()

@@ -1,0 +1,156 @@
+//! How a status ends by itself: `metadata.ttl_s`, and the `offline` that the
+//! server sends for an agent whose status has lapsed (contract, section 6).
+//!
+//! Invariant: what is posted has a `ttl_s` within its bounds or none; in what
+//! others wrote, anything else counts as none.
+
+use chrono::TimeDelta;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::json::Members;
+use super::{Draft, Kind, Record, Token};
+use crate::limits::MAX_TTL_S;
+
+/// The member of `metadata` that says for how many seconds a status holds.
+pub(super) const TTL: &str = "ttl_s";
+const REASON: &str = "reason";
+const EXPIRED_SEQ: &str = "expired_seq";
+
+/// Reads a `ttl_s`: a whole number of seconds, spelled as one.
+pub(super) fn parse_ttl(json: &str) -> Option<TimeDelta> {
+    let digits = json.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = json.parse().ok().filter(|s| digits && (1..=MAX_TTL_S).contains(s))?;
+    TimeDelta::try_seconds(seconds)
+}
+
+/// What a status says of its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatusEnd {
+    /// How long it holds, if not for ever.
+    pub ttl: Option<TimeDelta>,
+    /// Whether it is itself the end that the server told of another.
+    pub is_lapse: bool,
+}
+
+impl StatusEnd {
+    /// Reads it from a status. Bodies without the names are not parsed.
+    #[must_use]
+    pub fn of(record: &Record) -> Self {
+        if record.kind != Kind::Status {
+            return Self::default();
+        }
+        let Ok(body) = std::str::from_utf8(&record.body) else { return Self::default() };
+        // A name may be spelled with escapes.
+        let may_tell = [TTL, EXPIRED_SEQ, "\\u"].into_iter().any(|name| body.contains(name));
+        if !may_tell {
+            return Self::default();
+        }
+        #[derive(Deserialize)]
+        struct Body<'a> {
+            #[serde(borrow)]
+            metadata: &'a RawValue,
+        }
+        let members = serde_json::from_str::<Body<'_>>(body)
+            .and_then(|body| serde_json::from_str::<Members<'_>>(body.metadata.get()));
+        let Ok(Members(members)) = members else { return Self::default() };
+        // Of a repeated name the last counts, as in most parsers.
+        let member = |wanted: &str| {
+            members.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.get())
+        };
+        let told = member(REASON) == Some("\"ttl\"")
+            && member(EXPIRED_SEQ).is_some_and(|seq| seq.parse::<u64>().is_ok());
+        Self {
+            ttl: member(TTL).and_then(parse_ttl),
+            is_lapse: told && record.type_.as_str() == "offline",
+        }
+    }
+}
+
+impl Draft {
+    /// The `offline` of an agent whose status at `expired` has lapsed. Whoever
+    /// makes it makes it under the same id.
+    #[must_use]
+    pub fn lapse(agent: Token, expired: u64) -> Self {
+        let name = format!("ttl\0{agent}\0{expired}");
+        Self {
+            id: Some(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())),
+            kind: Kind::Status,
+            type_: Token::offline(),
+            sender_id: agent,
+            sender_role: None,
+            recipient_id: None,
+            task_id: None,
+            conversation_id: None,
+            in_reply_to: None,
+            expires_at: None,
+            content: String::new(),
+            metadata: format!("{{\"{REASON}\":\"ttl\",\"{EXPIRED_SEQ}\":{expired}}}"),
+            created_at: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{DraftError, Outgoing};
+
+    fn end(metadata: &str) -> StatusEnd {
+        let mut record =
+            crate::message::filter_tests::record(1, Kind::Status, ["online", "a", "", ""]);
+        record.body = format!("{{\"metadata\":{metadata}}}").into();
+        StatusEnd::of(&record)
+    }
+
+    #[test]
+    fn a_ttl_is_a_whole_number_of_seconds_up_to_a_day() {
+        let ttl = |json: &str| end(&format!("{{\"ttl_s\":{json}}}")).ttl.map(|t| t.num_seconds());
+        assert_eq!((ttl("1"), ttl("86400")), (Some(1), Some(86_400)));
+        for bad in
+            ["0", "86401", "-1", "1.0", "1e1", "\"60\"", "null", "[1]", "99999999999999999999"]
+        {
+            assert_eq!(ttl(bad), None, "{bad}");
+        }
+        assert_eq!(end("{\"ttl\\u005fs\":7}").ttl.map(|t| t.num_seconds()), Some(7));
+        assert_eq!(end("{\"ttl_s\":7,\"ttl_s\":8}").ttl.map(|t| t.num_seconds()), Some(8));
+        assert_eq!(end("{\"a\":{\"ttl_s\":7}}").ttl, None);
+    }
+
+    #[test]
+    fn a_bad_ttl_is_named_in_a_status_alone() {
+        let post = |kind: &str| {
+            let json = format!(
+                r#"{{"kind":"{kind}","type":"t","sender_id":"a","metadata":{{"ttl_s":0.5}}}}"#
+            );
+            Draft::parse(json.as_bytes())
+        };
+        let Err(DraftError::Invalid(errors)) = post("status") else { panic!("must be refused") };
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors[0].pointer, "/metadata/ttl_s");
+        assert!(post("message").is_ok());
+    }
+
+    #[test]
+    fn a_lapse_is_the_same_message_whoever_tells_it() {
+        let agent: Token = "a-1".parse().expect("a token");
+        let make = || {
+            Outgoing::encode(
+                &Draft::lapse(agent.clone(), 42),
+                Uuid::nil(),
+                chrono::DateTime::UNIX_EPOCH,
+            )
+        };
+        let (one, two) = (make(), make());
+        assert_eq!((one.id, &one.body), (two.id, &two.body));
+        assert_eq!(one.subject.as_str(), "agent.status.a-1.offline");
+        assert!(one.id_is_clients);
+        let text = String::from_utf8(one.body.to_vec()).expect("UTF-8");
+        assert!(text.contains(r#""metadata":{"reason":"ttl","expired_seq":42}"#), "{text}");
+        let mut told =
+            crate::message::filter_tests::record(1, Kind::Status, ["offline", "a", "", ""]);
+        told.body = one.body;
+        assert!(StatusEnd::of(&told).is_lapse);
+    }
+}

@@ -1,0 +1,173 @@
+//! What the store folds from the log: agents, tasks and inboxes (contract,
+//! sections 6 and 7).
+//!
+//! Invariant: agents, tasks and what inboxes received move in the write that
+//! moves the watermark, so an answer is exact as of the watermark it names, which
+//! is read in the same statement. How far an inbox is consumed is the one thing
+//! here that clients write; it only rises.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::StoreError;
+use crate::message::Token;
+
+/// A value, and the watermark as of which it is exact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsOf<T> {
+    /// The watermark.
+    pub as_of: u64,
+    /// The value.
+    pub value: T,
+}
+
+impl<T> AsOf<T> {
+    /// Another value as of the same watermark.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> AsOf<U> {
+        AsOf { as_of: self.as_of, value: change(self.value) }
+    }
+}
+
+/// A page of a list in order of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// What stands on it.
+    pub items: Vec<T>,
+    /// Whether more follow.
+    pub more: bool,
+}
+
+impl<T> Listing<T> {
+    /// The first `limit` of items that were read with one more, if there is one.
+    pub(super) fn cut(mut items: Vec<T>, limit: usize) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Self { items, more }
+    }
+}
+
+/// Who sent a message or a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Its name.
+    pub agent_id: String,
+    /// The last role it gave.
+    pub role: Option<String>,
+    /// The type of its latest status.
+    pub status: Option<String>,
+    /// When the run of equal statuses began of which that is the last.
+    pub since: Option<DateTime<Utc>>,
+    /// When it made its latest message or status.
+    pub last_seen: Option<DateTime<Utc>>,
+    /// When its status lapses, if it said so.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// What waits for it.
+    pub inbox: Inbox,
+}
+
+/// How far a recipient has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inbox {
+    /// It has consumed everything up to here.
+    pub consumed_through: u64,
+    /// Messages to it beyond that, but for those that have expired.
+    pub waiting: u64,
+}
+
+/// What became of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its name.
+    pub task_id: String,
+    /// The type of the event that ended it; `None` while it is open.
+    pub outcome: Option<String>,
+    /// The type of its last event.
+    pub last_event: Option<String>,
+    /// Who sent anything about it, by name.
+    pub agents: Vec<String>,
+    /// Messages of any kind about it.
+    pub messages: u64,
+    /// Events after the one that ended it.
+    pub late_events: u64,
+    /// The first message about it.
+    pub first_seq: u64,
+    /// The last one.
+    pub last_seq: u64,
+}
+
+/// Whether a task has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// No event ended it yet.
+    Open,
+    /// One did.
+    Done,
+}
+
+impl TaskState {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Done => "done",
+        }
+    }
+}
+
+impl Task {
+    /// Whether it has ended.
+    #[must_use]
+    pub fn state(&self) -> TaskState {
+        if self.outcome.is_some() { TaskState::Done } else { TaskState::Open }
+    }
+}
+
+/// Statuses whose time is over, and when to look again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lapsed {
+    /// The agents, and the sequences of their statuses.
+    pub statuses: Vec<(Token, u64)>,
+    /// When the next one lapses, as far as is known now.
+    pub next: Option<DateTime<Utc>>,
+}
+
+/// What a store keeps of agents, tasks and inboxes.
+#[async_trait]
+pub trait StateStore: Send + Sync {
+    /// Agents after a name. Inboxes are told as of `now`, by which messages expire.
+    async fn agents(
+        &self,
+        after: Option<&Token>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<AsOf<Listing<Agent>>, StoreError>;
+
+    /// One agent.
+    async fn agent(
+        &self,
+        id: &Token,
+        now: DateTime<Utc>,
+    ) -> Result<AsOf<Option<Agent>>, StoreError>;
+
+    /// Tasks after a name, all or those in one state.
+    async fn tasks(
+        &self,
+        state: Option<TaskState>,
+        after: Option<&Token>,
+        limit: usize,
+    ) -> Result<AsOf<Listing<Task>>, StoreError>;
+
+    /// One task.
+    async fn task(&self, id: &Token) -> Result<AsOf<Option<Task>>, StoreError>;
+
+    /// The inbox of whomever a message may be for: any name has one.
+    async fn inbox(&self, id: &Token, now: DateTime<Utc>) -> Result<AsOf<Inbox>, StoreError>;
+
+    /// Notes that everything through a sequence is consumed; a lower one changes
+    /// nothing. `false` when it lies above the watermark.
+    async fn consume(&self, id: &Token, through: u64) -> Result<bool, StoreError>;
+
+    /// Statuses that lapsed by `now`, the longest lapsed first.
+    async fn lapsed(&self, now: DateTime<Utc>, limit: usize) -> Result<AsOf<Lapsed>, StoreError>;
+}

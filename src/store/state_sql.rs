@@ -1,0 +1,105 @@
+//! The statements that read agents, tasks and inboxes, in both dialects.
+//!
+//! Invariant: each reads the watermark in the same statement, and so in the same
+//! snapshot. There is always one row at least: where nothing is found, its
+//! names are null.
+
+use super::plan::Dialect;
+use super::state::TaskState;
+
+/// Messages that wait for `$agent`, of the joined `i` (received) and `c` (consumed).
+/// `$2` is the time by which they expire.
+fn waiting(agent: &str) -> String {
+    let consumed = "coalesce(c.consumed_through, 0)";
+    format!(
+        "coalesce(i.received, 0) - coalesce(c.consumed, 0) \
+         - CASE WHEN i.last_expiring > {consumed} THEN (SELECT count(*) FROM messages m \
+           WHERE m.recipient_id = {agent} AND m.seq > {consumed} AND m.expires_at <= $2) \
+           ELSE 0 END AS waiting"
+    )
+}
+
+fn agents(which: &str) -> String {
+    format!(
+        "SELECT s.committed_through, a.agent_id, a.role, a.status, a.since, a.last_seen, \
+         a.expires_at, coalesce(c.consumed_through, 0) AS consumed_through, {} \
+         FROM log_state s LEFT JOIN (SELECT * FROM agents WHERE {which}) a ON true \
+         LEFT JOIN inboxes i ON i.agent_id = a.agent_id \
+         LEFT JOIN inbox_cursors c ON c.agent_id = a.agent_id",
+        waiting("a.agent_id")
+    )
+}
+
+/// At most `$3` agents after `$1`, in any order.
+pub(super) fn agents_after() -> String {
+    agents("agent_id > $1 ORDER BY agent_id LIMIT $3")
+}
+
+/// The agent `$1`.
+pub(super) fn agent() -> String {
+    agents("agent_id = $1")
+}
+
+/// The inbox of `$1`.
+pub(super) fn inbox() -> String {
+    format!(
+        "SELECT s.committed_through, coalesce(c.consumed_through, 0) AS consumed_through, {} \
+         FROM log_state s LEFT JOIN inboxes i ON i.agent_id = $1 \
+         LEFT JOIN inbox_cursors c ON c.agent_id = $1",
+        waiting("$1")
+    )
+}
+
+/// What consuming through `$2` would add for `$1`.
+pub(super) fn consumption() -> &'static str {
+    "SELECT s.committed_through, c.consumed_through, coalesce(c.consumed, 0) AS consumed, \
+     (SELECT count(*) FROM (SELECT 1 AS one FROM messages m WHERE m.recipient_id = $1 \
+      AND m.seq > coalesce(c.consumed_through, 0) AND m.seq <= $2 \
+      ORDER BY m.seq NULLS FIRST) n) AS added \
+     FROM log_state s LEFT JOIN inbox_cursors c ON c.agent_id = $1"
+}
+
+/// Moves the cursor of `$1` to `$2` with `$3` messages consumed, if it is still at `$4`.
+pub(super) fn consume() -> &'static str {
+    "INSERT INTO inbox_cursors (agent_id, consumed_through, consumed) VALUES ($1, $2, $3) \
+     ON CONFLICT (agent_id) DO UPDATE SET consumed_through = excluded.consumed_through, \
+     consumed = excluded.consumed WHERE inbox_cursors.consumed_through = $4"
+}
+
+fn tasks(which: &str, dialect: Dialect) -> String {
+    let senders = "SELECT DISTINCT sender_id FROM task_counts n WHERE n.task_id = t.task_id";
+    let agents = match dialect {
+        Dialect::Postgres => format!("ARRAY({senders} ORDER BY sender_id)"),
+        Dialect::Sqlite => {
+            format!("(SELECT json_group_array(sender_id) FROM ({senders} ORDER BY sender_id))")
+        }
+    };
+    format!(
+        "SELECT s.committed_through, t.task_id, t.outcome, t.last_event, t.messages, \
+         t.late_events, t.first_seq, t.last_seq, {agents} AS agents \
+         FROM log_state s LEFT JOIN (SELECT * FROM tasks WHERE {which}) t ON true"
+    )
+}
+
+/// At most `$2` tasks after `$1`, in any order.
+pub(super) fn tasks_after(state: Option<TaskState>, dialect: Dialect) -> String {
+    let state = match state {
+        None => "",
+        Some(TaskState::Open) => "AND outcome IS NULL",
+        Some(TaskState::Done) => "AND outcome IS NOT NULL",
+    };
+    tasks(&format!("task_id > $1 {state} ORDER BY task_id LIMIT $2"), dialect)
+}
+
+/// The task `$1`.
+pub(super) fn task(dialect: Dialect) -> String {
+    tasks("task_id = $1", dialect)
+}
+
+/// At most `$2` statuses that lapsed by `$1`, and when the next one does.
+pub(super) fn lapsed() -> &'static str {
+    "SELECT s.committed_through, \
+     (SELECT min(expires_at) FROM agents WHERE expires_at > $1) AS next, \
+     a.agent_id, a.status_seq FROM log_state s LEFT JOIN (SELECT agent_id, status_seq \
+     FROM agents WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) a ON true"
+}
