@@ -17,12 +17,15 @@ use crate::bus::memory::{JournalError, MemoryBus};
 use crate::bus::nats::NatsBus;
 use crate::clock::Clock;
 use crate::committed::Committed;
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, ProcessorConfig, StoreConfig};
 use crate::continuity::{Continuity, Gate};
 use crate::dead_letters::DeadLetters;
 use crate::http::{self, Api, Listener, announce};
 use crate::ingest::{Ingest, KnownIds};
-use crate::limits::{CORE_STOP, MEMBERSHIP_CHECK, START_RETRY};
+use crate::limits::{CORE_STOP, MEMBERSHIP_CHECK, SETTLE_STOP, START_RETRY};
+use crate::message::SubjectPattern;
+use crate::processor::handler::Handler;
+use crate::processor::{ConsumerSpec, Exec, Policy, Processor, Start};
 use crate::projector::{Projector, StoreJournal};
 use crate::shutdown::Tasks;
 use crate::store::postgres::PostgresStore;
@@ -31,10 +34,12 @@ use crate::store::{BusKind, Lease, Membership, Store, StoreError};
 use crate::switch;
 
 /// What `serve` is asked for besides the configuration.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Leave NATS although what the stream still holds cannot be read.
     pub abandon_tail: bool,
+    /// What processes messages in this process, besides the command of the configuration.
+    pub handlers: Vec<Arc<dyn Handler>>,
 }
 
 /// Why a server did not start, for the page served meanwhile.
@@ -77,12 +82,16 @@ pub async fn run(
     let serving = tokio::spawn(listener.run(draining.clone()));
     announce(addr);
     listening(addr);
-    let built = stop.run_until_cancelled(build(&config, options, &reason, &tasks, &core)).await;
-    let mut store = None;
+    let Options { abandon_tail, handlers } = options;
+    let built =
+        stop.run_until_cancelled(build(&config, abandon_tail, &reason, &tasks, &core)).await;
+    let mut running = None;
     match built {
         Some(Ok(parts)) => {
-            store = Some(Arc::clone(&parts.store));
-            let api = Arc::new(assemble(&config, parts, metrics, &tasks, &draining, &core));
+            let processor = process(&config, handlers, &parts, &tasks, &draining, &core);
+            running = Some((Arc::clone(&parts.store), Arc::clone(&processor)));
+            let api =
+                Arc::new(assemble(&config, parts, processor, metrics, &tasks, &draining, &core));
             tracing::info!(%addr, bus = api.bus.name(), store = api.store.name(), "serving");
             stage.open(http::router(api, &config.http));
             stop.cancelled().await;
@@ -96,12 +105,18 @@ pub async fn run(
     }
     tracing::info!(drain = ?config.drain, "draining");
     draining.cancel();
+    let begun = Instant::now();
     if tokio::time::timeout(config.drain, serving).await.is_err() {
         tracing::warn!("some connections did not end within the drain window");
     }
+    if let Some((_, processor)) = &running {
+        let patience = (config.drain + SETTLE_STOP).saturating_sub(begun.elapsed());
+        // What did not end is cut off with the core, and handed out again.
+        let _ = tokio::time::timeout(patience, processor.ended()).await;
+    }
     core.cancel();
     let ended = tokio::time::timeout(CORE_STOP, tasks.ended()).await;
-    if let Some(store) = store {
+    if let Some((store, _)) = running {
         store.close().await;
     }
     ended.unwrap_or_else(|_| Err("some parts did not stop in time".to_owned()))
@@ -133,7 +148,7 @@ async fn until<T, E: std::fmt::Display>(
 
 async fn build(
     config: &Config,
-    options: Options,
+    abandon_tail: bool,
     reason: &Reason,
     tasks: &Tasks,
     core: &CancellationToken,
@@ -144,8 +159,7 @@ async fn build(
     let committed = Arc::new(Committed::default());
     match config.bus {
         BusKind::Memory => {
-            let abandon = options.abandon_tail;
-            let lease = switch::to_memory(&store, &config.nats, owner, abandon).await?;
+            let lease = switch::to_memory(&store, &config.nats, owner, abandon_tail).await?;
             let (bus, gate) = memory_bus(&store, lease, &committed, tasks, core).await?;
             Ok(Parts { bus, store, committed, gate, membership })
         }
@@ -233,9 +247,54 @@ async fn nats_bus(
     (bus, gate)
 }
 
+/// The consumer of the configuration.
+fn consumer(config: &ProcessorConfig, mut handlers: Vec<Arc<dyn Handler>>) -> ConsumerSpec {
+    let filter = SubjectPattern::all();
+    if let Some(command) = &config.exec {
+        let exec = Exec::new(command.clone(), filter.clone(), config.exec_timeout);
+        handlers.push(Arc::new(exec));
+    }
+    ConsumerSpec {
+        name: config.consumer.clone(),
+        filter,
+        policy: Policy::default(),
+        start: Start::Kept,
+        handlers,
+        concurrency: config.concurrency,
+    }
+}
+
+/// Runs the processor; without a handler its consumer is made and left alone.
+fn process(
+    config: &Config,
+    handlers: Vec<Arc<dyn Handler>>,
+    parts: &Parts,
+    tasks: &Tasks,
+    draining: &CancellationToken,
+    core: &CancellationToken,
+) -> Arc<Processor> {
+    let (bus, store) = (Arc::clone(&parts.bus), Arc::clone(&parts.store));
+    let processor = Arc::new(Processor::new(bus, store, config.drain));
+    let (directory, consumers) = (Arc::clone(&processor), Arc::clone(&processor));
+    let cancel = core.clone();
+    spawn_plain(tasks, "consumers", core, async move { directory.run(cancel).await });
+    let (gate, stop) = (parts.gate.clone(), draining.clone());
+    let spec = consumer(&config.processor, handlers);
+    let work = async move {
+        if spec.handlers.is_empty() {
+            consumers.announce(spec, stop).await;
+        } else {
+            consumers.consume(spec, stop).await;
+        }
+    };
+    spawn_plain(tasks, "processor", draining, after_first_check(gate, draining.clone(), work));
+    processor
+}
+
 fn assemble(
     config: &Config,
     parts: Parts,
+    processor: Arc<Processor>,
     metrics: PrometheusHandle,
     tasks: &Tasks,
     draining: &CancellationToken,
@@ -265,6 +324,7 @@ fn assemble(
         bus,
         dead_letters: DeadLetters::new(Arc::clone(&store), None),
         store,
+        processor,
         committed,
         metrics,
         draining: draining.clone(),

@@ -339,3 +339,47 @@ pub const KEPT_ATTEMPTS_CHARS: usize = 64 * 1024;
 /// Rows that one statement deletes when a consumer goes: some 100 ms of work, so that
 /// neither a time-out nor a writer that waits meets it.
 pub const WORK_DELETE_ROWS: usize = 10_000;
+
+/// How long an attempt belongs to one process (contract, section 10); prolonged while that lives.
+pub const CONSUMER_ACK_WAIT: Duration = Duration::from_secs(30);
+/// Attempts at a message before it is a dead letter (contract, section 10).
+pub const CONSUMER_MAX_DELIVER: u32 = 3;
+/// Pauses after failed attempts: soon for what passes by itself, then long enough for a restart
+/// of what a handler needs.
+pub const CONSUMER_BACKOFF: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
+/// Parts of the ack wait after which it is prolonged: two may get lost.
+pub const CONSUMER_PROGRESS_PARTS: u32 = 3;
+/// Default of `PROCESSOR_CONCURRENCY`: commands run as processes, and each waits for something.
+pub const DEFAULT_CONCURRENCY: usize = 8;
+/// Most of it: beyond, what is in hand would need a stream's worth of memory.
+pub const MAX_CONCURRENCY: usize = 4_096;
+/// Unanswered messages of a durable consumer: several hundred processes with the default, or four
+/// that hold the most.
+pub const CONSUMER_MAX_ACK_PENDING: usize = 32_768;
+/// How often consumers are looked at in the store: a pause is seen within a second.
+pub const CONSUMERS_POLL: Duration = Duration::from_millis(750);
+/// How often a durable consumer's place is written to the store.
+pub const FLOOR_POLL: Duration = Duration::from_secs(2);
+/// How often totals go to the store.
+pub const TOTALS_FLUSH: Duration = Duration::from_secs(1);
+/// Verdicts written to the store at once.
+pub const SETTLE_BATCH: usize = 256;
+/// How long the last verdicts may wait for a store that is away when a consumer stops; what is
+/// not recorded then is handed out again.
+pub const SETTLE_STOP: Duration = Duration::from_secs(2);
+/// Messages that a feed takes on by one write: a write each at one message a second, and a
+/// two-thousandth of one at full speed.
+pub const FEED_ENTRIES: usize = 2_000;
+/// How long the right to feed is good without renewal: how long another waits for a killed one.
+pub const FEED_LEASE: Duration = Duration::from_secs(5);
+/// How often a feed's progress is written, and the right to it prolonged.
+pub const FEED_SAVE: Duration = Duration::from_secs(1);
+/// How long retries wait at most before they look what is due: others set aside as well.
+pub const RETRY_POLL: Duration = Duration::from_secs(1);
+/// How long messages may have been handed out again without an end before their durable consumer
+/// is made anew from the last safe place: twice the ack wait.
+pub const EXHAUSTED_PATIENCE: Duration = Duration::from_secs(60);
+/// How long what a command said last is waited for after its exit: a child that it left behind
+/// may keep the pipe open for ever.
+pub const EXEC_STDERR_GRACE: Duration = Duration::from_millis(200);

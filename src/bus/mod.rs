@@ -4,15 +4,18 @@
 //! ever gets, and every reader sees entries in rising sequence. The bus knows
 //! nothing of the store; the memory bus writes through a [`memory::Journal`].
 
+pub mod durable;
 pub mod memory;
 pub mod nats;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::message::{Outgoing, Raw};
+use durable::Durables;
 
 /// The bus has the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,4 +103,10 @@ pub trait Bus: Send + Sync + 'static {
     /// How full the log would be of what lies beyond `committed_through`: the
     /// greatest share of any of its limits, 0.0 to 1.0. Cheap; may be a second old.
     fn fill_beyond(&self, committed_through: u64) -> f64;
+
+    /// Its durable consumers; `None` when it keeps none, so that all of the log
+    /// is fed from where a consumer stands.
+    fn durables(&self) -> Option<Arc<dyn Durables>> {
+        None
+    }
 }

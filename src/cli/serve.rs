@@ -23,7 +23,7 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     let metrics = telemetry::metrics()?;
     let stop = CancellationToken::new();
     let signals = tokio::spawn(watch_signals(stop.clone()));
-    let options = app::Options { abandon_tail: args.abandon_tail };
+    let options = app::Options { abandon_tail: args.abandon_tail, handlers: Vec::new() };
     let squad = args.demo.then(|| stop.clone());
     let mut demo_task = None;
     let served = app::run(config, options, metrics, stop, |addr| {

@@ -4,6 +4,7 @@
 //! once. Secrets never show in `Debug`.
 
 mod http;
+mod processor;
 mod source;
 mod webhooks;
 
@@ -14,6 +15,7 @@ use crate::bus::nats::NatsConfig;
 use crate::limits::DEFAULT_RING_SIZE;
 use crate::store::BusKind;
 pub use http::{HostRule, HttpConfig};
+pub use processor::ProcessorConfig;
 pub use source::Source;
 pub use webhooks::WebhookConfig;
 
@@ -30,12 +32,16 @@ pub const NAMES: &[&str] = &[
     "MAX_CONNECTIONS",
     "DRAIN_S",
     "RING_SIZE",
+    "PROCESSOR_EXEC",
+    "PROCESSOR_EXEC_TIMEOUT_S",
+    "PROCESSOR_CONCURRENCY",
     "NATS_URL",
     "NATS_STREAM_NAME",
     "NATS_MAX_MSGS",
     "NATS_MAX_AGE_DAYS",
     "NATS_REPLICAS",
     "NATS_DUPLICATE_WINDOW_S",
+    "NATS_CONSUMER_NAME",
     "NATS_CREDS",
     "NATS_USER",
     "NATS_PASSWORD",
@@ -65,6 +71,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// How webhooks are delivered.
     pub webhooks: WebhookConfig,
+    /// Background processing.
+    pub processor: ProcessorConfig,
     /// Entries of the broadcaster's ring.
     pub ring_size: usize,
     /// How long shutdown may take.
@@ -127,6 +135,7 @@ impl Config {
             nats: nats(source, &mut errors),
             store,
             http: HttpConfig::from_source(source, &mut errors),
+            processor: ProcessorConfig::from_source(source, &mut errors),
             webhooks: WebhookConfig::from_source(source, &mut errors),
             ring_size: source.parse(
                 "RING_SIZE",

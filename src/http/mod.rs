@@ -6,6 +6,7 @@
 mod batch;
 mod body;
 mod console;
+mod consumers;
 mod dead_letters;
 mod guard;
 mod health;
@@ -35,6 +36,7 @@ use crate::config::HttpConfig;
 use crate::dead_letters::DeadLetters;
 use crate::ingest::Ingest;
 use crate::limits::MAX_REQUESTS;
+use crate::processor::Processor;
 use crate::store::Store;
 pub use body::BodyBudget;
 pub use listener::{Listener, Stage, announce};
@@ -53,6 +55,8 @@ pub struct Api {
     pub bus: Arc<dyn Bus>,
     /// History.
     pub store: Arc<dyn Store>,
+    /// Background processing.
+    pub processor: Arc<Processor>,
     /// What could not be processed.
     pub dead_letters: DeadLetters,
     /// The watermark.
@@ -93,6 +97,10 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
         .route("/v1/messages/batch", post(batch::create))
         .route("/v1/messages/{id}", get(history::one))
         .route("/v1/stats", get(stats::stats))
+        .route("/v1/consumers", get(consumers::list))
+        .route("/v1/consumers/{name}/pause", post(consumers::pause))
+        .route("/v1/consumers/{name}/resume", post(consumers::resume))
+        .route("/v1/consumers/{name}/reset", post(consumers::reset))
         .route("/v1/dead-letters", get(dead_letters::page))
         .route("/v1/dead-letters/redrive", post(dead_letters::redrive_all))
         .route("/v1/dead-letters/{id}", get(dead_letters::one).delete(dead_letters::discard))

@@ -43,7 +43,7 @@ struct Projector {
     lag: u64,
 }
 
-/// Jobs of the work queues.
+/// Messages for the processor: those it is done with, and those it is not.
 #[derive(Default, Serialize)]
 struct Queue {
     total_enqueued: u64,
@@ -71,6 +71,7 @@ pub(super) async fn stats(
     let bounds = api.bus.identity().await.ok().map(|identity| identity.bounds);
     let last = bounds.map_or(0, |bounds| bounds.last).max(state.committed_through);
     let in_bus = bounds.filter(|bounds| bounds.first <= bounds.last).map(|bounds| bounds.first);
+    let (queue, pool) = processing(&api).await?;
     Ok(axum_json(&Stats {
         counts: Counts {
             by_kind: counts.by_kind,
@@ -84,9 +85,27 @@ pub(super) async fn stats(
         },
         streams_open: api.broadcaster.open_streams(),
         filter_groups: api.broadcaster.filter_groups(),
-        queue: Queue::default(),
-        pool: Pool::default(),
+        queue,
+        pool,
     }))
+}
+
+/// What the processor has before it, and what it has done. Webhooks count for themselves.
+async fn processing(api: &Shared) -> Result<(Queue, Pool), Problem> {
+    let (mut queue, mut pool) = (Queue::default(), Pool::default());
+    for status in api.processor.consumers().await? {
+        if status.is_webhook() {
+            continue;
+        }
+        let totals = status.consumer.totals;
+        pool.processed_count += totals.processed;
+        pool.error_count += totals.failed;
+        pool.total_duration += totals.busy_us as f64 / 1e6;
+        queue.total_dequeued += totals.processed + totals.expired + status.dead_letters;
+        queue.current_size += status.pending + status.in_flight;
+    }
+    queue.total_enqueued = queue.total_dequeued + queue.current_size;
+    Ok((queue, pool))
 }
 
 /// Prometheus text format 0.0.4.

@@ -9,14 +9,15 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::encode::encode;
 use super::{
-    Draft, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, HEADER_SENDER, Kind, Raw, Record, Token,
-    parse_rfc3339, parse_uuid,
+    Draft, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, HEADER_SENDER, Kind, Raw, Record,
+    Subject, Token, parse_rfc3339, parse_uuid,
 };
 
 /// Reads one log entry. `stream` is the name of the log, of which ids for
@@ -37,6 +38,13 @@ pub fn decode(raw: Raw, stream: &str) -> Record {
         Some(_) => {}
     }
     from_draft_of_anything(raw, stream)
+}
+
+/// Reads a message whose body is known to be an envelope: a row, or one set aside.
+#[must_use]
+pub fn decode_body(seq: u64, subject: Subject, body: Bytes, logged_at: DateTime<Utc>) -> Record {
+    let headers = vec![(HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned())];
+    decode(Raw { seq, subject, headers, payload: body, logged_at }, "")
 }
 
 /// The members of a body that can be spliced and framed as it is.
@@ -188,7 +196,7 @@ fn text_or_base64(payload: &Bytes) -> (String, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Subject, splice_seq};
+    use crate::message::splice_seq;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 

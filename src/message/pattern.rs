@@ -10,6 +10,12 @@ use crate::limits::MAX_PATTERN_BYTES;
 pub struct SubjectPattern(String);
 
 impl SubjectPattern {
+    /// Every subject of the stream.
+    #[must_use]
+    pub fn all() -> Self {
+        Self("agent.>".to_owned())
+    }
+
     /// The pattern as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

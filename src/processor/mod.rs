@@ -1,4 +1,133 @@
 //! Background processing: each message at least once, by one worker at a time,
 //! retried with sense, and never lost in silence (contract, section 10).
+//!
+//! A consumer's first deliveries come from the bus (`puller`), or from the store
+//! where the bus does not hold them (`feeder`); every further attempt comes from
+//! the store (`retries`), where attempts are counted exactly. A `line` runs them
+//! all, and `settle` is the one place that acks.
+//!
+//! Invariant: a message leaves a consumer as done, as expired or as a dead letter,
+//! and in no other way. One that never ran is never buried.
 
+mod consume;
+mod directory;
+mod exec;
+mod feed;
+mod feeder;
+mod hand;
 pub mod handler;
+mod line;
+mod place;
+mod policy;
+mod puller;
+mod retries;
+mod run;
+mod settle;
+mod status;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::bus::Bus;
+use crate::limits::FAULT_PAUSE;
+use crate::message::SubjectPattern;
+use crate::store::Store;
+use directory::Directory;
+pub use exec::Exec;
+use handler::Handler;
+pub use policy::Policy;
+pub use status::{ConsumerStatus, ControlError, WEBHOOK_PREFIX};
+
+/// Where a consumer begins that is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With all that is kept, in the bus or the store.
+    Kept,
+    /// With what comes from now on.
+    New,
+}
+
+/// A consumer to be run.
+#[derive(Clone)]
+pub struct ConsumerSpec {
+    /// Its name, which is its identity in store and bus.
+    pub name: String,
+    /// What it gets.
+    pub filter: SubjectPattern,
+    /// The rules of its attempts.
+    pub policy: Policy,
+    /// Where it begins if it is new.
+    pub start: Start,
+    /// Who processes; each gets what its own subjects match.
+    pub handlers: Vec<Arc<dyn Handler>>,
+    /// Messages that run at once in this process.
+    pub concurrency: usize,
+}
+
+/// Runs consumers in this process.
+pub struct Processor {
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    directory: Directory,
+    /// This process, as the holder of feeds.
+    owner: Uuid,
+    /// How long what was begun may take after a stop.
+    drain: Duration,
+    /// Consumers that run here.
+    running: TaskTracker,
+    /// Their rules, by name.
+    policies: Mutex<HashMap<String, Policy>>,
+}
+
+impl Processor {
+    /// A processor of one log. [`Processor::run`] must run for consumers to be moved and paused.
+    #[must_use]
+    pub fn new(bus: Arc<dyn Bus>, store: Arc<dyn Store>, drain: Duration) -> Self {
+        let directory = Directory::new(Arc::clone(&store));
+        Self {
+            bus,
+            store,
+            directory,
+            owner: Uuid::new_v4(),
+            drain,
+            running: TaskTracker::new(),
+            policies: Mutex::default(),
+        }
+    }
+
+    /// Follows the consumers in the store until cancelled: pauses, resets, deletions.
+    pub async fn run(&self, cancel: CancellationToken) {
+        self.directory.run(cancel).await;
+    }
+
+    /// The rules of the consumers known here; another's are the default ones.
+    fn policies(&self) -> MutexGuard<'_, HashMap<String, Policy>> {
+        self.policies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no consumer runs here any more, all having been told to stop.
+    pub async fn ended(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+
+    /// Makes a consumer known, and its durable consumer where the bus keeps those, so
+    /// that it is there before its first handler. Does nothing more until cancelled.
+    pub async fn announce(&self, spec: ConsumerSpec, cancel: CancellationToken) {
+        let announcing = async {
+            self.make(&spec).await;
+            while let Err(error) = self.prepare(&spec).await {
+                tracing::debug!(%error, consumer = spec.name, "its durable consumer waits");
+                tokio::time::sleep(FAULT_PAUSE).await;
+            }
+        };
+        if cancel.run_until_cancelled(announcing).await.is_some() {
+            cancel.cancelled().await;
+        }
+    }
+}

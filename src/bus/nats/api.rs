@@ -86,7 +86,11 @@ struct OnlyError {
 }
 
 impl Requester {
-    async fn call<T: DeserializeOwned>(&self, subject: &str, body: &Value) -> Result<T, ApiError> {
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        body: &Value,
+    ) -> Result<T, ApiError> {
         let payload = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
         let message = self.ask(subject, payload, NATS_API_TIMEOUT).await?;
         let malformed = |error| ApiError::Malformed(format!("{subject}: {error}"));
@@ -135,17 +139,33 @@ impl Requester {
         self.stored(stream, &json!({ "seq": seq, "next_by_subj": ">" })).await
     }
 
+    /// The first entry at or after `seq`, and whether async-nats could read it in a delivery.
+    pub(super) async fn entry_checked(
+        &self,
+        stream: &str,
+        seq: u64,
+    ) -> Result<Option<(Raw, bool)>, ApiError> {
+        let stored = self.ask_stored(stream, &json!({ "seq": seq, "next_by_subj": ">" })).await?;
+        let Some(stored) = stored else { return Ok(None) };
+        let readable = stored.is_readable();
+        let malformed = |error| ApiError::Malformed(format!("entry {seq}: {error}"));
+        Ok(Some((stored.into_raw().map_err(malformed)?, readable)))
+    }
+
     async fn stored(&self, stream: &str, which: &Value) -> Result<Option<Raw>, ApiError> {
+        let malformed = |error| ApiError::Malformed(format!("an entry of {stream}: {error}"));
+        let stored = self.ask_stored(stream, which).await?;
+        stored.map(|stored| stored.into_raw().map_err(malformed)).transpose()
+    }
+
+    async fn ask_stored(&self, stream: &str, which: &Value) -> Result<Option<Stored>, ApiError> {
         #[derive(Deserialize)]
         struct Answer {
             message: Stored,
         }
         let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
         match self.call::<Answer>(&subject, which).await {
-            Ok(answer) => {
-                let malformed = |error| ApiError::Malformed(format!("{subject}: {error}"));
-                answer.message.into_raw().map(Some).map_err(malformed)
-            }
+            Ok(answer) => Ok(Some(answer.message)),
             Err(error) if error.is(MESSAGE_NOT_FOUND) => Ok(None),
             Err(error) => Err(error),
         }

@@ -17,6 +17,8 @@ use crate::message::{Headers, Raw, Subject};
 /// What a delivery's reply subject tells (ADR-15, and the form with domain and account).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delivery {
+    /// How often the message was handed out, this time included.
+    pub count: u64,
     pub stream_seq: u64,
     pub consumer_seq: u64,
     pub nanos: i64,
@@ -31,12 +33,13 @@ impl Delivery {
         // <stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<nanos>.<pending>, after
         // <domain>.<account> and before <random> in the longer form.
         let skip = match tokens {
-            7 => 3,
-            9.. => 5,
+            7 => 2,
+            9.. => 4,
             _ => return None,
         };
         let mut fields = rest.split('.').skip(skip);
         Some(Self {
+            count: fields.next()?.parse().ok()?,
             stream_seq: fields.next()?.parse().ok()?,
             consumer_seq: fields.next()?.parse().ok()?,
             nanos: fields.next()?.parse().ok()?,
@@ -84,6 +87,25 @@ pub(super) struct Stored {
 }
 
 impl Stored {
+    /// Whether async-nats 0.51 reads it when it is delivered; in doubt, not.
+    pub(super) fn is_readable(&self) -> bool {
+        let header_line = |line: &str| {
+            let name = line.split_once(':').map_or("", |(name, _)| name);
+            let plain = |byte: u8| byte.is_ascii_graphic();
+            !name.is_empty() && name.bytes().all(plain) && !line.contains('\r')
+        };
+        let headers = self.hdrs.as_ref().is_none_or(|block| {
+            let block = BASE64.decode(block).ok();
+            let text = block.and_then(|block| String::from_utf8(block).ok());
+            text.is_some_and(|text| {
+                let mut lines = text.split("\r\n");
+                lines.next() == Some("NATS/1.0")
+                    && lines.filter(|line| !line.is_empty()).all(header_line)
+            })
+        });
+        headers && !self.subject.contains('\u{fffd}')
+    }
+
     /// The entry. The server's JSON has replaced what is not UTF-8 in the subject.
     pub(super) fn into_raw(self) -> Result<Raw, base64::DecodeError> {
         let bytes = |text: Option<String>| text.map(|text| BASE64.decode(text)).transpose();
@@ -126,7 +148,7 @@ mod tests {
 
     #[test]
     fn reads_both_forms_of_ack_subjects() {
-        let seen = Some(Delivery { stream_seq: 7, consumer_seq: 3, nanos: 1_700 });
+        let seen = Some(Delivery { count: 1, stream_seq: 7, consumer_seq: 3, nanos: 1_700 });
         assert_eq!(Delivery::parse("$JS.ACK.s.c.1.7.3.1700.0"), seen);
         assert_eq!(Delivery::parse("$JS.ACK.dom.acc.s.c.1.7.3.1700.0.rnd"), seen);
         assert_eq!(Delivery::parse("$JS.ACK.dom.acc.s.c.1.7.3.1700.0"), seen);

@@ -16,6 +16,7 @@ mod api;
 mod breaker;
 mod config;
 mod connect;
+mod consumer;
 mod entry;
 mod error;
 mod fill;
@@ -37,10 +38,12 @@ use tokio_util::task::AbortOnDropHandle;
 pub use config::NatsConfig;
 pub use stream::Degradation;
 
+use super::durable::Durables;
 use super::{Ack, Bounds, Bus, BusError, LogIdentity, PublishError, Reader};
 use crate::message::{Outgoing, Raw};
 use api::StreamInfo;
 use connect::Connection;
+use consumer::Consumers;
 use fill::Fill;
 use publish::Publisher;
 use reader::{ReadLink, Shared, StreamReader};
@@ -52,6 +55,7 @@ pub struct NatsBus {
     requester: Arc<Requester>,
     publisher: Publisher,
     reading: Arc<Shared>,
+    consumers: Arc<Consumers>,
     stream: String,
     degradations: Vec<Degradation>,
     /// The stream's own window, in nanoseconds: it may be changed while we run.
@@ -85,7 +89,8 @@ impl NatsBus {
         let connection = Connection::open(&config, "publish").await?;
         let requester = Arc::new(Requester::start(connection.clone()).await?);
         let (info, degradations) = stream::ensure(&requester, &config, missing).await?;
-        let link = Arc::new(ReadLink::open(&config).await?);
+        let link = Arc::new(ReadLink::open(&config, "read").await?);
+        let consumers = Arc::new(Consumers::new(requester.clone(), config.clone()));
         let stream = config.stream_name;
         let fill = Arc::new(Fill::default());
         let (counter, reconnects) = watch::channel(0);
@@ -101,6 +106,7 @@ impl NatsBus {
                 link,
                 stream: stream.clone(),
             }),
+            consumers,
             requester,
             stream,
             degradations,
@@ -234,5 +240,9 @@ impl Bus for NatsBus {
 
     fn fill_beyond(&self, committed_through: u64) -> f64 {
         self.fill.share(committed_through, chrono::Utc::now())
+    }
+
+    fn durables(&self) -> Option<Arc<dyn Durables>> {
+        Some(Arc::new(Arc::clone(&self.consumers)))
     }
 }

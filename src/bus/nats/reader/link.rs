@@ -1,4 +1,4 @@
-//! The connection that readers share.
+//! The connection that readers of one kind share.
 //!
 //! Invariant: whoever asks gets a connection that is up, however often entries of
 //! foreign publishers have ended the one before.
@@ -9,29 +9,31 @@ use crate::bus::BusError;
 use crate::bus::nats::config::NatsConfig;
 use crate::bus::nats::connect::{Connection, State};
 
-/// Purpose of the connection, as logs and the server's monitoring show it.
-const PURPOSE: &str = "read";
-
 /// One connection for all deliveries, so that they do not delay publishes.
 pub(in crate::bus::nats) struct ReadLink {
     config: NatsConfig,
+    /// As logs and the server's monitoring show it.
+    purpose: &'static str,
     current: Mutex<Connection>,
 }
 
 impl ReadLink {
     /// Connects.
-    pub(in crate::bus::nats) async fn open(config: &NatsConfig) -> Result<Self, BusError> {
-        let current = Mutex::new(Connection::open(config, PURPOSE).await?);
-        Ok(Self { config: config.clone(), current })
+    pub(in crate::bus::nats) async fn open(
+        config: &NatsConfig,
+        purpose: &'static str,
+    ) -> Result<Self, BusError> {
+        let current = Mutex::new(Connection::open(config, purpose).await?);
+        Ok(Self { config: config.clone(), purpose, current })
     }
 
     /// Waits for the connection to be up. One whose task died is replaced.
-    pub(super) async fn up(&self) -> Result<Connection, BusError> {
+    pub(in crate::bus::nats) async fn up(&self) -> Result<Connection, BusError> {
         loop {
             let connection = {
                 let mut current = self.current.lock().await;
                 if current.status().state == State::Closed {
-                    *current = Connection::open(&self.config, PURPOSE).await?;
+                    *current = Connection::open(&self.config, self.purpose).await?;
                 }
                 current.clone()
             };

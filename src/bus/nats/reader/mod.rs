@@ -23,7 +23,8 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 pub(super) use link::ReadLink;
-use session::{Session, Trouble};
+use session::Session;
+pub(super) use session::Trouble;
 
 use super::error::ApiError;
 use super::requester::Requester;

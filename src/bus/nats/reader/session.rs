@@ -25,7 +25,7 @@ use crate::message::Raw;
 
 /// Why a session has ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(in crate::bus::nats) enum Trouble {
     /// The reading connection went down: an entry may be the reason.
     #[error("the connection to NATS was lost")]
     Broken,

@@ -1,0 +1,119 @@
+//! Durable consumers that a bus keeps by itself, so that several processes share one.
+//!
+//! Invariant: a message that was handed out and not answered is handed out again,
+//! to whoever asks then, with its count of deliveries. What is done with a
+//! message is said by [`Answers`] alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::BusError;
+use crate::message::{Raw, SubjectPattern};
+
+/// A durable consumer as it is to be made.
+#[derive(Clone, Debug)]
+pub struct Durable {
+    /// Its name.
+    pub name: String,
+    /// What it gets.
+    pub filter: SubjectPattern,
+    /// The first sequence it gets; 1 for all that is held.
+    pub from: u64,
+    /// Which placing of the consumer it belongs to: told back by [`DurableState`].
+    pub generation: i64,
+    /// How long an answer may take.
+    pub ack_wait: Duration,
+    /// How often a message is handed out at most.
+    pub max_deliver: u32,
+}
+
+/// A durable consumer as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DurableState {
+    /// [`Durable::generation`], if it was made by us.
+    pub generation: Option<i64>,
+    /// Everything that it gets up to here is answered, or was handed out as often as allowed.
+    pub ack_floor: u64,
+    /// It has looked at everything up to here.
+    pub delivered: u64,
+    /// Messages not handed out yet.
+    pub pending: u64,
+    /// Messages handed out and not answered.
+    pub in_flight: u64,
+    /// Messages handed out more than once and never answered.
+    pub redelivered: u64,
+}
+
+/// By what a delivery is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt(pub(super) String);
+
+/// A message handed out.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The entry.
+    pub raw: Raw,
+    /// Whether it was, or may have been, handed out before.
+    pub again: bool,
+    /// By what it is answered.
+    pub receipt: Receipt,
+}
+
+/// What is said to a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done with it.
+    Ack,
+    /// At it: the wait for an answer begins anew.
+    Progress,
+    /// Not run: another may have it.
+    GiveBack,
+}
+
+/// Why there are no deliveries.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// There is no such consumer.
+    #[error("the durable consumer is gone")]
+    Gone,
+    /// The bus refuses.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+/// Answers deliveries.
+#[async_trait]
+pub trait Answers: Send + Sync {
+    /// Sends an answer. One that gets lost means another delivery.
+    async fn answer(&self, receipt: &Receipt, answer: Answer);
+}
+
+/// Takes messages from a durable consumer.
+#[async_trait]
+pub trait Deliveries: Send {
+    /// Waits for messages, never more than the largest `room` told and not yet used.
+    /// A smaller room than before takes nothing back that is on its way. Heals what
+    /// can be healed. Cancel safe.
+    async fn next(&mut self, room: usize) -> Result<Vec<Delivered>, DeliveryError>;
+}
+
+/// The durable consumers of a bus.
+#[async_trait]
+pub trait Durables: Send + Sync {
+    /// How one is; `None` when there is none of that name.
+    async fn state(&self, name: &str) -> Result<Option<DurableState>, BusError>;
+
+    /// Makes one; the same again is no error.
+    async fn create(&self, durable: &Durable) -> Result<(), BusError>;
+
+    /// Removes one; that there is none is no error.
+    async fn delete(&self, name: &str) -> Result<(), BusError>;
+
+    /// Takes part in one.
+    async fn deliveries(&self, name: &str) -> Result<Box<dyn Deliveries>, BusError>;
+
+    /// Answers its deliveries.
+    fn answers(&self) -> Arc<dyn Answers>;
+}

@@ -1,0 +1,93 @@
+//! Durable pull consumers of the stream.
+//!
+//! Invariant: deliveries and answers go over a connection of their own, which an
+//! entry that async-nats cannot read may break without harm to publishing or
+//! live streams. A message is answered explicitly, by a plain publish; an answer
+//! that gets lost means another delivery.
+
+mod api;
+mod deliveries;
+mod session;
+
+use std::sync::Arc;
+
+use async_nats::Client;
+use async_trait::async_trait;
+use tokio::sync::{OnceCell, watch};
+
+use super::config::NatsConfig;
+use super::reader::ReadLink;
+use super::requester::Requester;
+use crate::bus::BusError;
+use crate::bus::durable::{Answer, Answers, Deliveries, Durable, DurableState, Durables, Receipt};
+use deliveries::Puller;
+
+/// Purpose of the connection, as logs and the server's monitoring show it.
+const PURPOSE: &str = "process";
+
+/// What all durable consumers of one bus share.
+pub(super) struct Consumers {
+    requester: Arc<Requester>,
+    config: NatsConfig,
+    /// Opened by the first who takes messages.
+    link: OnceCell<ReadLink>,
+    answering: Arc<Answering>,
+}
+
+impl Consumers {
+    pub(super) fn new(requester: Arc<Requester>, config: NatsConfig) -> Self {
+        let answering = Arc::new(Answering(watch::Sender::new(None)));
+        Self { requester, config, link: OnceCell::new(), answering }
+    }
+
+    fn stream(&self) -> &str {
+        &self.config.stream_name
+    }
+
+    async fn link(&self) -> Result<&ReadLink, BusError> {
+        self.link.get_or_try_init(|| ReadLink::open(&self.config, PURPOSE)).await
+    }
+}
+
+#[async_trait]
+impl Durables for Arc<Consumers> {
+    async fn state(&self, name: &str) -> Result<Option<DurableState>, BusError> {
+        let info = self.requester.consumer_info(self.stream(), name).await?;
+        Ok(info.map(|info| info.state()))
+    }
+
+    async fn create(&self, durable: &Durable) -> Result<(), BusError> {
+        Ok(self.requester.create_durable(self.stream(), durable).await?)
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), BusError> {
+        Ok(self.requester.delete_consumer(self.stream(), name).await?)
+    }
+
+    async fn deliveries(&self, name: &str) -> Result<Box<dyn Deliveries>, BusError> {
+        Ok(Box::new(Puller::new(Arc::clone(self), name)))
+    }
+
+    fn answers(&self) -> Arc<dyn Answers> {
+        Arc::clone(&self.answering) as Arc<dyn Answers>
+    }
+}
+
+/// Answers over the client that deliveries came by last: any may.
+struct Answering(watch::Sender<Option<Client>>);
+
+#[async_trait]
+impl Answers for Answering {
+    async fn answer(&self, receipt: &Receipt, answer: Answer) {
+        let body: &'static [u8] = match answer {
+            Answer::Ack => b"+ACK",
+            Answer::Progress => b"+WPI",
+            Answer::GiveBack => b"-NAK",
+        };
+        let client = self.0.borrow().clone();
+        if let Some(client) = client {
+            // A client that has ended answers nothing more: the message comes again.
+            let _ = client.publish(receipt.0.clone(), body.into()).await;
+        }
+    }
+}

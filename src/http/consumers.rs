@@ -1,0 +1,200 @@
+//! `GET /v1/consumers`, and pausing, resuming and resetting one.
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use chrono::Utc;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::messages::axum_json;
+use super::problem::Problem;
+use super::{Shared, body, params};
+use crate::processor::{ConsumerStatus, ControlError};
+
+/// Why a consumer is paused that a person paused without a word.
+const BY_REQUEST: &str = "paused by request";
+
+#[derive(Serialize)]
+struct List {
+    consumers: Vec<Shown>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    kind: &'static str,
+    filter: String,
+    state: &'static str,
+    reason: Option<String>,
+    pending: u64,
+    in_flight: u64,
+    redelivered: u64,
+    lag: Lag,
+    processed_through: u64,
+    max_deliver: u32,
+    processed: u64,
+    failed: u64,
+    expired: u64,
+    dead_letters: u64,
+}
+
+/// What is not processed yet, and how long the oldest of it has been in the log.
+#[derive(Serialize)]
+struct Lag {
+    messages: u64,
+    seconds: f64,
+}
+
+impl From<ConsumerStatus> for Shown {
+    fn from(status: ConsumerStatus) -> Self {
+        let webhook = status.is_webhook();
+        let ConsumerStatus { consumer, pending, in_flight, .. } = status;
+        let age = status.oldest.map_or(0, |at| (Utc::now() - at).num_milliseconds().max(0));
+        let state = match (&consumer.paused, consumer.handled) {
+            (Some(_), _) => "paused",
+            (None, true) => "running",
+            (None, false) => "unhandled",
+        };
+        Self {
+            kind: if webhook { "webhook" } else { "processor" },
+            name: consumer.name,
+            filter: consumer.filter,
+            state,
+            reason: consumer.paused,
+            pending,
+            in_flight,
+            redelivered: consumer.totals.redelivered,
+            lag: Lag { messages: pending + in_flight, seconds: age as f64 / 1_000.0 },
+            processed_through: status.processed_through,
+            max_deliver: status.max_deliver,
+            processed: consumer.totals.processed,
+            failed: consumer.totals.failed,
+            expired: consumer.totals.expired,
+            dead_letters: status.dead_letters,
+        }
+    }
+}
+
+impl From<ControlError> for Problem {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Unknown => Self::not_found(error.to_string()),
+            ControlError::BeyondHead(_) => invalid(error.to_string()),
+            ControlError::Store(error) => error.into(),
+            ControlError::Bus(error) => {
+                tracing::warn!(%error, "a consumer could not be looked at");
+                let detail = "the bus cannot be asked now";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "bus_unavailable", detail)
+            }
+        }
+    }
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail)
+}
+
+/// All consumers.
+pub(super) async fn list(
+    State(api): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    params::none(query.as_deref())?;
+    let consumers = api.processor.consumers().await?.into_iter().map(Shown::from).collect();
+    Ok(axum_json(&List { consumers }))
+}
+
+type Name = Result<Path<String>, PathRejection>;
+
+/// Hands nothing out any more; what runs ends.
+pub(super) async fn pause(
+    State(api): State<Shared>,
+    name: Name,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (name, mut members) = asked(&api, name, query, &headers, body).await?;
+    let reason = match members.remove("reason") {
+        None => BY_REQUEST.to_owned(),
+        Some(Value::String(reason)) if !reason.is_empty() && !reason.contains('\0') => reason,
+        Some(_) => return Err(invalid("reason must be a text")),
+    };
+    nothing_else(&members)?;
+    api.processor.pause(&name, Some(&reason)).await?;
+    show(&api, &name).await
+}
+
+/// Goes on.
+pub(super) async fn resume(
+    State(api): State<Shared>,
+    name: Name,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (name, members) = asked(&api, name, query, &headers, body).await?;
+    nothing_else(&members)?;
+    api.processor.pause(&name, None).await?;
+    show(&api, &name).await
+}
+
+/// Processes again from a sequence on, or goes on from a later one.
+pub(super) async fn reset(
+    State(api): State<Shared>,
+    name: Name,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (name, mut members) = asked(&api, name, query, &headers, body).await?;
+    let from = members.remove("from").and_then(|from| from.as_u64());
+    let from = from.ok_or_else(|| invalid("from must be a sequence: a whole number"))?;
+    nothing_else(&members)?;
+    api.processor.reset(&name, from).await?;
+    show(&api, &name).await
+}
+
+/// The consumer named, and the members of the body; no body has none.
+async fn asked(
+    api: &Shared,
+    name: Name,
+    query: Option<String>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(String, Map<String, Value>), Problem> {
+    params::none(query.as_deref())?;
+    // A path that is no UTF-8 names no consumer either.
+    let Path(name) = name.map_err(|_| ControlError::Unknown)?;
+    let bytes = body::read(&api.bodies, headers, body).await?;
+    if bytes.is_empty() {
+        return Ok((name, Map::new()));
+    }
+    if body::media_type(headers).as_deref() != Some("application/json") {
+        return Err(body::unsupported("application/json"));
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(members)) => Ok((name, members)),
+        Ok(_) => Err(invalid("the body must be a JSON object")),
+        Err(error) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "malformed_json",
+            format!("line {}, column {}: no JSON", error.line(), error.column()),
+        )),
+    }
+}
+
+fn nothing_else(members: &Map<String, Value>) -> Result<(), Problem> {
+    if members.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = members.keys().map(String::as_str).collect();
+    Err(invalid(format!("unknown members: {}", names.join(", "))))
+}
+
+async fn show(api: &Shared, name: &str) -> Result<Response, Problem> {
+    Ok(axum_json(&Shown::from(api.processor.consumer(name).await?)))
+}

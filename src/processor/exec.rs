@@ -1,0 +1,224 @@
+//! A handler that runs a command for each message.
+//!
+//! Invariant: the command and all it started in its process group are gone when
+//! the attempt is over by other than its own exit: at shutdown, after its time
+//! limit, and when the server's patience ends.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{ChildStderr, ChildStdin, Command};
+
+use super::handler::{Delivery, Handler, Outcome};
+use crate::limits::{EXEC_STDERR_GRACE, MAX_ATTEMPT_ERROR};
+use crate::message::{Record, SubjectPattern, splice_seq};
+
+/// The exit code that asks for another attempt (`EX_TEMPFAIL` of `sysexits.h`).
+const EXIT_RETRY: i32 = 75;
+
+/// Runs `sh -c COMMAND` with the message as one line of JSON on its standard input.
+pub struct Exec {
+    command: String,
+    subjects: SubjectPattern,
+    limit: Option<Duration>,
+}
+
+impl Exec {
+    /// A handler of these subjects; an attempt that takes longer than `limit` has failed.
+    #[must_use]
+    pub fn new(command: String, subjects: SubjectPattern, limit: Option<Duration>) -> Self {
+        Self { command, subjects, limit }
+    }
+
+    async fn run(&self, delivery: &Delivery<'_>) -> std::io::Result<Outcome> {
+        let mut child = self.command(delivery).spawn()?;
+        let group = Group(child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)));
+        let line = line_of(delivery.message);
+        let mut tail = Tail::default();
+        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+        let status = {
+            let talk = async { tokio::join!(feed(stdin, &line), tail.read(stderr)) };
+            tokio::pin!(talk);
+            let limit = async {
+                match self.limit {
+                    Some(limit) => tokio::time::sleep(limit).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::pin!(limit);
+            let mut talks = true;
+            let status = loop {
+                tokio::select! {
+                    status = child.wait() => break Some(status?),
+                    _ = &mut talk, if talks => talks = false,
+                    () = &mut limit => break None,
+                }
+            };
+            // What it said last may still be in the pipe; a child of its own may keep that open.
+            if talks && status.is_some() {
+                let _ = tokio::time::timeout(EXEC_STDERR_GRACE, &mut talk).await;
+            }
+            status
+        };
+        let Some(status) = status else {
+            let error = format!("took longer than {:?}", self.limit.unwrap_or_default());
+            return Ok(Outcome::Retry { after: None, error });
+        };
+        group.has_ended();
+        Ok(outcome(status, tail.text()))
+    }
+
+    fn command(&self, delivery: &Delivery<'_>) -> Command {
+        let Delivery { message, attempt } = delivery;
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &self.command])
+            .env("AGENTBUS_SEQ", message.seq.to_string())
+            .env("AGENTBUS_ID", message.id.to_string())
+            .env("AGENTBUS_KIND", message.kind.as_str())
+            .env("AGENTBUS_TYPE", message.type_.as_str())
+            .env("AGENTBUS_SENDER", message.sender_id.as_str())
+            .env("AGENTBUS_SUBJECT", message.subject.as_str().replace('\0', "\u{fffd}"))
+            .env("AGENTBUS_ATTEMPT", attempt.to_string())
+            .stdin(Stdio::piped())
+            // Standard output is the server's own; what a command prints goes to the log.
+            .stdout(Stdio::from(std::io::stderr()))
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        command
+    }
+}
+
+#[async_trait]
+impl Handler for Exec {
+    fn name(&self) -> &str {
+        &self.command
+    }
+
+    fn subjects(&self) -> &SubjectPattern {
+        &self.subjects
+    }
+
+    async fn handle(&self, delivery: Delivery<'_>) -> Outcome {
+        self.run(&delivery).await.unwrap_or_else(|error| Outcome::Retry {
+            after: None,
+            error: format!("the command could not be run: {error}"),
+        })
+    }
+}
+
+/// Kills a process group when dropped before it has ended.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It may have ended at this moment.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// The message as history returns it, and the end of the line.
+fn line_of(message: &Record) -> Vec<u8> {
+    let mut line = Vec::with_capacity(message.body.len() + 32);
+    splice_seq(message.seq, &message.body, &mut line);
+    line.push(b'\n');
+    line
+}
+
+/// A command need not read its input.
+async fn feed(stdin: Option<ChildStdin>, line: &[u8]) {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(line).await;
+    }
+}
+
+/// The last part of what a command says.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    async fn read(&mut self, stderr: Option<ChildStderr>) {
+        let Some(mut stderr) = stderr else { return };
+        let mut piece = [0; 4_096];
+        while let Ok(read @ 1..) = stderr.read(&mut piece).await {
+            self.0.extend_from_slice(&piece[..read]);
+            let surplus = self.0.len().saturating_sub(MAX_ATTEMPT_ERROR);
+            self.0.drain(..surplus);
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0).trim().to_owned()
+    }
+}
+
+fn outcome(status: ExitStatus, said: String) -> Outcome {
+    let error = |how: String| if said.is_empty() { how } else { said.clone() };
+    match status.code() {
+        Some(0) => Outcome::Done,
+        Some(EXIT_RETRY) => Outcome::Retry {
+            after: None,
+            error: error("asked for another attempt (exit 75)".into()),
+        },
+        Some(code) => Outcome::Reject { error: error(format!("exit code {code}")) },
+        // It did not decide anything: something killed it.
+        None => Outcome::Retry { after: None, error: error(format!("ended by {status}")) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Subject, decode_body};
+
+    fn message() -> Record {
+        let body = br#"{"id":"00000000-0000-0000-0000-000000000001","kind":"task","type":"t","sender_id":"ann"}"#;
+        let subject = Subject::from_log("agent.task.x.t".to_owned());
+        decode_body(7, subject, body.to_vec().into(), chrono::DateTime::UNIX_EPOCH)
+    }
+
+    async fn run(command: &str, limit: Option<Duration>) -> Outcome {
+        let subjects = "agent.>".parse().expect("a pattern");
+        let exec = Exec::new(command.to_owned(), subjects, limit);
+        exec.handle(Delivery { message: &message(), attempt: 2 }).await
+    }
+
+    #[tokio::test]
+    async fn exit_codes_decide() {
+        assert_eq!(run("exit 0", None).await, Outcome::Done);
+        let retry = |error: &str| Outcome::Retry { after: None, error: error.to_owned() };
+        assert_eq!(run("echo later >&2; exit 75", None).await, retry("later"));
+        assert_eq!(run("exit 3", None).await, Outcome::Reject { error: "exit code 3".to_owned() });
+        assert!(matches!(run("kill -9 $$", None).await, Outcome::Retry { .. }));
+        assert!(matches!(run("no-such-command", None).await, Outcome::Reject { .. }));
+    }
+
+    #[tokio::test]
+    async fn the_message_is_a_line_on_standard_input() {
+        let command = r#"read -r line; echo "$AGENTBUS_SEQ $AGENTBUS_SUBJECT $AGENTBUS_ATTEMPT $line" >&2; exit 1"#;
+        let Outcome::Reject { error } = run(command, None).await else { panic!("rejected") };
+        assert!(error.starts_with("7 agent.task.x.t 2 {\"seq\":7,\"id\":"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_hangs_is_killed_with_its_children() {
+        let begun = std::time::Instant::now();
+        let outcome = run("sleep 600 & wait", Some(Duration::from_millis(100))).await;
+        assert!(matches!(outcome, Outcome::Retry { .. }));
+        // A child that lives on holds no attempt up.
+        assert_eq!(run("sleep 2 & exit 0", None).await, Outcome::Done);
+        assert!(begun.elapsed() < Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,151 @@
+//! What is done of a range of the log that is fed from the store.
+//!
+//! Invariant: everything up to the floor is done; nothing above the top was
+//! begun. What lies between and is neither open here nor in `done` was
+//! begun by nobody or is done.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::store::work::Feed;
+
+/// The stretch of the log between floor and top.
+pub(super) struct Window {
+    state: Mutex<State>,
+    to: Option<u64>,
+    /// Cancelled when the consumer is put elsewhere.
+    pub placing: CancellationToken,
+}
+
+struct State {
+    top: u64,
+    /// Handed out and not done.
+    open: BTreeSet<u64>,
+    /// Done, above the lowest that is open.
+    done: BTreeSet<u64>,
+    /// Whether anything changed since the last [`Window::progress`].
+    changed: bool,
+}
+
+impl Window {
+    /// Nothing handed out yet after `floor`.
+    pub(super) fn new(floor: u64, to: Option<u64>, placing: CancellationToken) -> Self {
+        let state =
+            State { top: floor, open: BTreeSet::new(), done: BTreeSet::new(), changed: false };
+        Self { state: Mutex::new(state), to, placing }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves the top to `through`; of what lies below, `wanted` is to be run.
+    pub(super) fn extend(&self, through: u64, wanted: impl Iterator<Item = u64>) {
+        let mut state = self.state();
+        state.top = through;
+        state.open.extend(wanted);
+        state.changed = true;
+    }
+
+    /// One is done.
+    pub(super) fn done(&self, seq: u64) {
+        let mut state = self.state();
+        if !state.open.remove(&seq) {
+            return;
+        }
+        state.changed = true;
+        state.done.insert(seq);
+        let floor = state.floor();
+        if state.done.first().is_some_and(|first| *first <= floor) {
+            state.done = state.done.split_off(&(floor + 1));
+        }
+    }
+
+    /// The feed as it is to be kept while it goes on; `None` when nothing changed.
+    pub(super) fn progress(&self) -> Option<Feed> {
+        let mut state = self.state();
+        std::mem::take(&mut state.changed).then(|| self.feed(&state, state.top))
+    }
+
+    /// What [`Window::progress`] told was not kept.
+    pub(super) fn touch(&self) {
+        self.state().changed = true;
+    }
+
+    /// The feed as it is to be kept when nothing is at work any more: what is open was
+    /// never begun, so the top goes back below it.
+    pub(super) fn rest(&self) -> Feed {
+        let state = self.state();
+        let top = state.done.last().copied().unwrap_or_else(|| state.floor());
+        self.feed(&state, top)
+    }
+
+    /// Whether all of it is done.
+    pub(super) fn finished(&self) -> bool {
+        let state = self.state();
+        self.to.is_some_and(|to| state.floor() >= to)
+    }
+
+    fn feed(&self, state: &State, top: u64) -> Feed {
+        Feed { floor: state.floor(), top, to: self.to, done: state.done.iter().copied().collect() }
+    }
+}
+
+impl State {
+    fn floor(&self) -> u64 {
+        self.open.first().map_or(self.top, |first| first - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn window(to: Option<u64>) -> Window {
+        Window::new(10, to, CancellationToken::new())
+    }
+
+    #[test]
+    fn the_floor_follows_what_is_done_without_a_gap() {
+        let window = window(Some(15));
+        assert_eq!(window.progress(), None);
+        window.extend(15, [11, 13, 14].into_iter());
+        let feed =
+            |floor, top, done: &[u64]| Feed { floor, top, to: Some(15), done: done.to_vec() };
+        assert_eq!(window.progress(), Some(feed(10, 15, &[])));
+        window.done(13);
+        window.done(99);
+        assert_eq!(window.progress(), Some(feed(10, 15, &[13])));
+        assert_eq!(window.rest(), feed(10, 13, &[13]), "11 and 14 were never begun");
+        window.done(11);
+        assert_eq!(window.progress(), Some(feed(13, 15, &[])));
+        assert!(!window.finished());
+        window.done(14);
+        assert!(window.finished());
+        assert_eq!(window.rest(), feed(15, 15, &[]));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_undone_is_ever_below_the_floor_or_called_done(
+            wanted in proptest::collection::btree_set(11_u64..60, 0..40),
+            order in proptest::collection::vec(11_u64..60, 0..80),
+        ) {
+            let window = window(None);
+            window.extend(60, wanted.iter().copied());
+            let mut open = wanted.clone();
+            for seq in order {
+                window.done(seq);
+                open.remove(&seq);
+                let feed = window.rest();
+                prop_assert!(open.iter().all(|seq| *seq > feed.floor && !feed.done.contains(seq)));
+                prop_assert!(feed.done.iter().all(|seq| *seq > feed.floor && *seq <= feed.top));
+                let undone = wanted.range(..=feed.top).filter(|seq| **seq > feed.floor);
+                prop_assert!(undone.filter(|seq| !open.contains(seq)).all(|seq| feed.done.contains(seq)));
+            }
+        }
+    }
+}

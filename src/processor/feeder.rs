@@ -1,0 +1,270 @@
+//! Feeds a consumer from the store: the whole log on the memory bus, on NATS what
+//! the stream does not hold.
+//!
+//! Invariant: one process feeds at a time, by a claim. The top is written before
+//! anything up to it is handed out, so that what a killed process may have
+//! begun is known; its successor sets that aside, where attempts are counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::feed::Window;
+use super::hand::Origin;
+use super::line::{Given, Line};
+use crate::bus::{BusError, Reader};
+use crate::limits::{FAULT_PAUSE, FEED_ENTRIES, FEED_LEASE, FEED_SAVE};
+use crate::message::{Record, decode, decode_body};
+use crate::store::work::{Feed, SetAside};
+use crate::store::{Original, Store, StoreError};
+
+/// Why a feed ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FeedError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+/// Feeds one placing of a consumer.
+pub(super) struct Feeder {
+    pub line: Arc<Line>,
+    pub generation: i64,
+    pub owner: Uuid,
+    pub placing: CancellationToken,
+}
+
+impl Feeder {
+    /// Feeds until the range is done or the line stops. Waits while another process does it.
+    pub(super) async fn run(&self) -> Result<(), FeedError> {
+        let (store, name) = (&self.line.store, self.line.name());
+        loop {
+            let claimed = store.claim_feed(name, self.generation, self.owner, FEED_LEASE).await?;
+            if let Some(feed) = claimed {
+                return self.feed(feed).await;
+            }
+            if store.consumer(name).await?.is_none_or(|now| now.feed.is_none()) {
+                return Ok(());
+            }
+            tokio::select! {
+                () = self.line.stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(FEED_SAVE) => {}
+            }
+        }
+    }
+
+    async fn feed(&self, feed: Feed) -> Result<(), FeedError> {
+        self.set_aside_doubtful(&feed).await?;
+        let window = Arc::new(Window::new(feed.top, feed.to, self.placing.clone()));
+        let saver = Saver { feeder: self, window: &window, turn: Mutex::default() };
+        saver.save(window.rest(), FEED_LEASE).await?;
+        let pages = Pages::open(&self.line, &feed).await?;
+        let ended = tokio::select! {
+            ended = self.hand_out(pages, &window, &saver) => ended,
+            error = saver.keep() => Err(error.into()),
+            () = self.line.stop.cancelled() => Ok(()),
+        };
+        // What is at work ends first: the rest then tells of nothing that was begun.
+        if self.line.stop.is_cancelled() {
+            self.line.over.cancelled().await;
+        }
+        // The claim ends with it, so that the next need not wait.
+        saver.save(window.rest(), Duration::ZERO).await?;
+        ended
+    }
+
+    /// Hands out page by page, as there is room; ends when all of the range is done.
+    async fn hand_out(
+        &self,
+        mut pages: Pages,
+        window: &Arc<Window>,
+        saver: &Saver<'_>,
+    ) -> Result<(), FeedError> {
+        let line = &self.line;
+        while !pages.at_end() {
+            let page = match pages.next(line).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::debug!(%error, consumer = line.name(), "the feed waits");
+                    tokio::time::sleep(FAULT_PAUSE).await;
+                    continue;
+                }
+            };
+            let filter = &line.spec.filter;
+            let wanted: Vec<Record> = page
+                .records
+                .into_iter()
+                .filter(|record| filter.matches(record.subject.as_str()))
+                .collect();
+            window.extend(page.through, wanted.iter().map(|record| record.seq));
+            if wanted.is_empty() {
+                continue;
+            }
+            saver.save_progress().await?;
+            for message in wanted {
+                let Ok(room) = Arc::clone(&line.room).acquire_owned().await else { return Ok(()) };
+                let origin = Origin::Feed(Arc::clone(window));
+                let given =
+                    Given { message, attempt: 1, attempts: Vec::new(), doubtful: false, origin };
+                line.take(given, room);
+            }
+        }
+        while !window.finished() {
+            tokio::time::sleep(FAULT_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Sets aside what a feeder that is gone may have begun.
+    async fn set_aside_doubtful(&self, feed: &Feed) -> Result<(), StoreError> {
+        let (line, mut next) = (&self.line, feed.floor + 1);
+        while next <= feed.top {
+            let rows = line.store.originals(next, FEED_ENTRIES).await?;
+            let Some(last) = rows.last().map(|row| row.stored.seq) else { return Ok(()) };
+            next = last + 1;
+            let doubtful: Vec<SetAside> = rows
+                .into_iter()
+                .filter(|row| row.stored.seq <= feed.top)
+                .filter(|row| feed.done.binary_search(&row.stored.seq).is_err())
+                .filter(|row| line.spec.filter.matches(row.subject.as_str()))
+                .map(|row| self.doubtful(row))
+                .collect();
+            if !doubtful.is_empty() {
+                tracing::info!(
+                    consumer = line.name(),
+                    messages = doubtful.len(),
+                    "setting aside what a process that is gone may have begun"
+                );
+                line.store.set_aside(line.name(), &doubtful).await?;
+                line.due.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    fn doubtful(&self, row: Original) -> SetAside {
+        SetAside {
+            seq: row.stored.seq,
+            subject: row.subject.as_str().to_owned(),
+            body: row.stored.body,
+            attempt: self.line.spec.policy.doubtful_attempt(),
+            attempts: Vec::new(),
+            delay: Duration::ZERO,
+        }
+    }
+}
+
+/// Writes progress in order, and keeps the claim.
+struct Saver<'a> {
+    feeder: &'a Feeder,
+    window: &'a Window,
+    /// An earlier state must not be written after a later one.
+    turn: Mutex<()>,
+}
+
+impl Saver<'_> {
+    async fn save(&self, feed: Feed, lease_for: Duration) -> Result<(), StoreError> {
+        let Feeder { line, generation, owner, .. } = self.feeder;
+        line.store.save_feed(line.name(), *generation, *owner, lease_for, &feed).await
+    }
+
+    /// Waits for a store that is away: what is in hand here must not be taken for lost.
+    async fn save_progress(&self) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        while let Some(feed) = self.window.progress() {
+            match self.save(feed, FEED_LEASE).await {
+                Err(StoreError::Unavailable(_)) => {
+                    self.window.touch();
+                    tokio::time::sleep(FAULT_PAUSE).await;
+                }
+                saved => return saved,
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves and renews until that fails.
+    async fn keep(&self) -> StoreError {
+        let Feeder { line, generation, owner, .. } = self.feeder;
+        loop {
+            tokio::time::sleep(FEED_SAVE).await;
+            if let Err(error) = self.save_progress().await {
+                return error;
+            }
+            match line.store.claim_feed(line.name(), *generation, *owner, FEED_LEASE).await {
+                Ok(Some(_)) | Err(StoreError::Unavailable(_)) => {}
+                Ok(None) => return StoreError::Fenced,
+                Err(error) => return error,
+            }
+        }
+    }
+}
+
+/// The messages to feed, in order.
+enum Pages {
+    /// A bus that holds all of it, for ever.
+    Log(Box<dyn Reader>),
+    /// Rows of the store up to the last sequence.
+    Rows { next: u64, to: u64 },
+}
+
+struct Page {
+    records: Vec<Record>,
+    /// How far it reaches.
+    through: u64,
+}
+
+impl Pages {
+    async fn open(line: &Line, feed: &Feed) -> Result<Self, BusError> {
+        Ok(match feed.to {
+            None => Self::Log(line.bus.reader(feed.top + 1).await?),
+            Some(to) => Self::Rows { next: feed.top + 1, to },
+        })
+    }
+
+    fn at_end(&self) -> bool {
+        matches!(self, Self::Rows { next, to } if next > to)
+    }
+
+    async fn next(&mut self, line: &Line) -> Result<Page, FeedError> {
+        match self {
+            Self::Log(reader) => {
+                let (entries, log) = (reader.next().await?, line.bus.log_name());
+                let through = entries.last().map_or(0, |raw| raw.seq);
+                let records = entries.into_iter().map(|raw| decode(raw, log)).collect();
+                Ok(Page { records, through })
+            }
+            Self::Rows { next, to } => {
+                let page = rows(&*line.store, *next, *to).await?;
+                *next = page.through + 1;
+                Ok(page)
+            }
+        }
+    }
+}
+
+/// Rows from `next` on; waits for a store that has not come that far.
+async fn rows(store: &dyn Store, next: u64, to: u64) -> Result<Page, StoreError> {
+    loop {
+        // Asked before the rows: none below it comes later.
+        let committed = store.log_state().await?.committed_through;
+        let mut rows = store.originals(next, FEED_ENTRIES).await?;
+        rows.retain(|row| row.stored.seq <= to);
+        let through = match rows.last() {
+            Some(last) => last.stored.seq,
+            None if committed >= to => to,
+            None => {
+                tokio::time::sleep(FAULT_PAUSE).await;
+                continue;
+            }
+        };
+        let record = |row: Original| {
+            decode_body(row.stored.seq, row.subject, row.stored.body, row.logged_at)
+        };
+        return Ok(Page { records: rows.into_iter().map(record).collect(), through });
+    }
+}

@@ -1,0 +1,140 @@
+//! Where a consumer must stand on the bus that is there.
+//!
+//! Invariant: pure. Nothing that is not done falls between the feed and the durable
+//! consumer: the feed reaches from the floor to right before the first sequence
+//! that the durable consumer gets.
+
+use crate::bus::Bounds;
+use crate::store::work::{Consumer, Feed, Place};
+
+/// What the bus holds, as far as a consumer's place depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ground {
+    /// All of the log is fed.
+    Fed,
+    /// A durable consumer gets what the stream holds.
+    Durable(Bounds),
+}
+
+/// Where to put a consumer, unless it stands right. One that never had a
+/// handler begins with all that is kept.
+pub(super) fn place(consumer: &Consumer, ground: Ground) -> Option<Place> {
+    let begun = match &consumer.feed {
+        _ if !consumer.handled => Feed::default(),
+        Some(feed) => feed.clone(),
+        None => Feed { floor: consumer.floor, top: consumer.floor, ..Feed::default() },
+    };
+    let wanted = match ground {
+        Ground::Fed => {
+            Place { floor: begun.floor, feed: Some(Feed { to: None, ..begun }), handled: true }
+        }
+        Ground::Durable(bounds) => on_stream(consumer, &begun, bounds),
+    };
+    let range = |feed: &Option<Feed>| feed.as_ref().map(|feed| feed.to);
+    let stands = consumer.handled
+        && range(&consumer.feed) == range(&wanted.feed)
+        && (wanted.feed.is_some() || consumer.floor == wanted.floor);
+    (!stands).then_some(wanted)
+}
+
+/// What the stream does not hold is fed; the durable consumer goes on behind it.
+fn on_stream(consumer: &Consumer, begun: &Feed, bounds: Bounds) -> Place {
+    let ends = match &consumer.feed {
+        // A feed that has an end keeps it, unless the stream dropped more meanwhile.
+        Some(Feed { to: Some(to), .. }) if consumer.handled && to + 1 >= bounds.first => *to,
+        _ if begun.floor + 1 < bounds.first => bounds.first - 1,
+        _ => begun.floor,
+    };
+    let feed = (ends > begun.floor).then(|| Feed {
+        top: begun.top.min(ends),
+        to: Some(ends),
+        ..begun.clone()
+    });
+    Place { floor: ends, feed, handled: true }
+}
+
+/// Where to put a consumer that is to process again from `from` on.
+pub(super) fn again_from(consumer: &Consumer, from: u64, ground: Ground) -> Place {
+    let floor = from.saturating_sub(1);
+    let there = Consumer { floor, feed: None, handled: true, ..consumer.clone() };
+    place(&there, ground).unwrap_or(Place { floor, feed: None, handled: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::work::Totals;
+
+    fn consumer(floor: u64, feed: Option<Feed>) -> Consumer {
+        Consumer {
+            name: "c".to_owned(),
+            filter: "agent.>".to_owned(),
+            generation: 1,
+            handled: true,
+            floor,
+            feed,
+            paused: None,
+            totals: Totals::default(),
+            set_aside: 0,
+            retrying: 0,
+            oldest_set_aside: None,
+        }
+    }
+
+    fn feed(floor: u64, top: u64, to: Option<u64>, done: &[u64]) -> Option<Feed> {
+        Some(Feed { floor, top, to, done: done.to_vec() })
+    }
+
+    fn stream(first: u64, last: u64) -> Ground {
+        Ground::Durable(Bounds { first, last })
+    }
+
+    #[test]
+    fn the_first_handler_begins_with_all_that_is_kept() {
+        let new = Consumer { handled: false, ..consumer(77, None) };
+        let begun = |floor, feed| Some(Place { floor, feed, handled: true });
+        assert_eq!(place(&new, Ground::Fed), begun(0, feed(0, 0, None, &[])));
+        assert_eq!(place(&new, stream(1, 90)), begun(0, None));
+        assert_eq!(place(&new, stream(41, 90)), begun(40, feed(0, 0, Some(40), &[])));
+    }
+
+    #[test]
+    fn what_stands_right_is_left_alone() {
+        assert_eq!(place(&consumer(10, None), stream(5, 20)), None);
+        assert_eq!(place(&consumer(10, None), stream(11, 20)), None);
+        assert_eq!(place(&consumer(40, feed(10, 20, Some(40), &[15])), stream(41, 90)), None);
+        assert_eq!(place(&consumer(40, feed(10, 20, Some(40), &[15])), stream(5, 90)), None);
+        assert_eq!(place(&consumer(0, feed(10, 20, None, &[15])), Ground::Fed), None);
+    }
+
+    #[test]
+    fn what_the_stream_dropped_is_fed() {
+        let placed = place(&consumer(10, None), stream(31, 50)).expect("moved");
+        assert_eq!((placed.floor, placed.feed), (30, feed(10, 10, Some(30), &[])));
+        let placed = place(&consumer(30, feed(10, 20, Some(30), &[15])), stream(41, 50));
+        let placed = placed.expect("moved");
+        assert_eq!((placed.floor, placed.feed), (40, feed(10, 20, Some(40), &[15])));
+    }
+
+    #[test]
+    fn a_switch_of_bus_keeps_what_is_done() {
+        let placed = place(&consumer(10, None), Ground::Fed).expect("moved");
+        assert_eq!(placed.feed, feed(10, 10, None, &[]));
+        let placed = place(&consumer(0, feed(10, 20, None, &[15])), stream(41, 40)).expect("moved");
+        assert_eq!((placed.floor, placed.feed), (40, feed(10, 20, Some(40), &[15])));
+        let placed = place(&consumer(0, feed(40, 40, None, &[])), stream(41, 40)).expect("moved");
+        assert_eq!((placed.floor, placed.feed), (40, None));
+        let placed = place(&consumer(40, feed(10, 20, Some(40), &[15])), Ground::Fed);
+        assert_eq!(placed.expect("moved").feed, feed(10, 20, None, &[15]));
+    }
+
+    #[test]
+    fn reset_goes_below_the_first_of_the_stream() {
+        let placed = again_from(&consumer(90, None), 3, stream(41, 99));
+        assert_eq!((placed.floor, placed.feed), (40, feed(2, 2, Some(40), &[])));
+        let placed = again_from(&consumer(90, None), 50, stream(41, 99));
+        assert_eq!((placed.floor, placed.feed), (49, None));
+        let placed = again_from(&consumer(0, feed(90, 95, None, &[92])), 3, Ground::Fed);
+        assert_eq!(placed.feed, feed(2, 2, None, &[]));
+    }
+}

@@ -1,0 +1,63 @@
+//! How often and how soon a message is tried.
+//!
+//! Invariant: pure. Chance is a parameter.
+
+use std::time::Duration;
+
+use crate::limits::{CONSUMER_ACK_WAIT, CONSUMER_BACKOFF, CONSUMER_MAX_DELIVER};
+
+/// The rules of a consumer's attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How long an attempt is given to a process before another may make it;
+    /// prolonged for as long as the process lives.
+    pub ack_wait: Duration,
+    /// Attempts at most, 1 or more; then a message becomes a dead letter.
+    pub max_deliver: u32,
+    /// Pauses after the first failure, the second, and so on; the last one repeats.
+    pub backoff: Vec<Duration>,
+}
+
+impl Default for Policy {
+    /// As the contract has it for `agent-processor`.
+    fn default() -> Self {
+        Self {
+            ack_wait: CONSUMER_ACK_WAIT,
+            max_deliver: CONSUMER_MAX_DELIVER,
+            backoff: CONSUMER_BACKOFF.to_vec(),
+        }
+    }
+}
+
+impl Policy {
+    /// The pause after a failed attempt (1 for the first), spread by a tenth either
+    /// way (`chance` is 0 to 1), so that what failed together does not come back together.
+    #[must_use]
+    pub fn pause(&self, attempt: u32, chance: f64) -> Duration {
+        let at = usize::try_from(attempt.max(1) - 1).unwrap_or(usize::MAX);
+        let pause = self.backoff.get(at).or(self.backoff.last()).copied().unwrap_or_default();
+        pause.mul_f64(0.9 + 0.2 * chance.clamp(0.0, 1.0))
+    }
+
+    /// What an attempt counts that may have been made by a process that died: it
+    /// never makes a dead letter by itself.
+    #[must_use]
+    pub(super) fn doubtful_attempt(&self) -> u32 {
+        1.min(self.max_deliver.saturating_sub(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_as_configured_and_the_last_repeats() {
+        let policy = Policy::default();
+        let at = |attempt| policy.pause(attempt, 0.5).as_secs();
+        assert_eq!([at(0), at(1), at(2), at(3), at(4), at(99)], [1, 1, 5, 30, 30, 30]);
+        assert_eq!(policy.pause(1, 0.0), Duration::from_millis(900));
+        assert_eq!(policy.pause(1, 1.0), Duration::from_millis(1_100));
+        assert_eq!(Policy { backoff: Vec::new(), ..policy }.pause(1, 0.0), Duration::ZERO);
+    }
+}

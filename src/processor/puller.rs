@@ -1,0 +1,195 @@
+//! Takes messages from a durable consumer of the bus, and follows its place.
+//!
+//! Invariant: no more is asked for than there is room. The place written to the
+//! store never passes a message that is not settled: it rises only while nothing
+//! has been handed out twice, so what the bus gives up in silence lies above it.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::hand::Origin;
+use super::line::{Given, Line};
+use crate::bus::durable::{Delivered, DeliveryError, DurableState, Durables};
+use crate::limits::{EXHAUSTED_PATIENCE, FLOOR_POLL};
+use crate::message::decode;
+use crate::store::work::{Consumer, Place};
+
+/// Works for one placing of a consumer.
+pub(super) struct Puller {
+    pub line: Arc<Line>,
+    pub durables: Arc<dyn Durables>,
+    pub consumer: Consumer,
+    pub placing: CancellationToken,
+}
+
+impl Puller {
+    /// Takes and follows until the line stops, or the consumer must be placed anew.
+    pub(super) async fn run(&self) -> Result<(), DeliveryError> {
+        tokio::select! {
+            ended = self.take() => ended,
+            () = self.follow() => Ok(()),
+            () = self.line.stop.cancelled() => Ok(()),
+        }
+    }
+
+    async fn take(&self) -> Result<(), DeliveryError> {
+        let line = &self.line;
+        let mut deliveries = self.durables.deliveries(line.name()).await?;
+        let mut paused = line.paused.subscribe();
+        let mut room = None;
+        loop {
+            let asks = !*paused.borrow_and_update();
+            if asks {
+                top_up(line, &mut room).await;
+            }
+            let places = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            // What is on its way when a pause begins still comes, and is held.
+            let delivered = tokio::select! {
+                delivered = deliveries.next(if asks { places } else { 0 }) => delivered?,
+                _ = paused.changed() => continue,
+            };
+            for one in delivered {
+                let place = match room.as_mut().and_then(|room| room.split(1)) {
+                    Some(place) => place,
+                    None => match Arc::clone(&line.room).acquire_owned().await {
+                        Ok(place) => place,
+                        Err(_) => return Ok(()),
+                    },
+                };
+                line.take(self.given(one), place);
+            }
+        }
+    }
+
+    fn given(&self, delivered: Delivered) -> Given {
+        let Delivered { raw, again, receipt } = delivered;
+        Given {
+            message: decode(raw, self.line.bus.log_name()),
+            attempt: 1,
+            attempts: Vec::new(),
+            doubtful: again,
+            origin: Origin::Bus {
+                receipt,
+                answers: self.durables.answers(),
+                placing: self.placing.clone(),
+            },
+        }
+    }
+
+    /// Follows the durable consumer; returns when it must be placed anew.
+    async fn follow(&self) {
+        let (line, mut floor) = (&self.line, self.consumer.floor);
+        let mut suspicion = Suspicion::default();
+        loop {
+            tokio::time::sleep(FLOOR_POLL).await;
+            let Ok(identity) = line.bus.identity().await else { continue };
+            let state = match self.durables.state(line.name()).await {
+                Err(_) => continue,
+                Ok(state) => state,
+            };
+            let Some(state) = state else { return };
+            if state.generation != Some(self.consumer.generation)
+                || identity.bounds.first > floor + 1
+            {
+                return;
+            }
+            if state.redelivered > 0 {
+                if suspicion.is_sure(&state)
+                    && !*line.paused.borrow()
+                    && self.begin_anew(floor).await
+                {
+                    return;
+                }
+                continue;
+            }
+            suspicion = Suspicion::default();
+            let reached = settled_through(&state);
+            if reached > floor {
+                let (name, generation) = (line.name(), self.consumer.generation);
+                match line.store.raise_floor(name, generation, reached).await {
+                    Ok(()) => floor = reached,
+                    Err(error) => {
+                        tracing::debug!(%error, consumer = name, "its place could not be kept");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts the consumer back to the last safe place, since the bus gave something up unseen.
+    async fn begin_anew(&self, floor: u64) -> bool {
+        let consumer = self.line.name();
+        tracing::warn!(
+            consumer,
+            from = floor + 1,
+            "messages were handed out as often as allowed without an answer: beginning anew"
+        );
+        let place = Place { floor, feed: None, handled: true };
+        self.line.store.place_consumer(consumer, self.consumer.generation, &place).await.is_ok()
+    }
+}
+
+/// Everything up to here is settled, if nothing was handed out twice.
+pub(super) fn settled_through(state: &DurableState) -> u64 {
+    if state.pending == 0 && state.in_flight == 0 { state.delivered } else { state.ack_floor }
+}
+
+/// Whether the bus has given a message up and nobody has noticed.
+#[derive(Default)]
+struct Suspicion {
+    since: Option<Instant>,
+    looks: u32,
+}
+
+impl Suspicion {
+    /// Nothing is under way, twice in a row, and yet something was handed out twice
+    /// without an answer; or that goes on for longer than any redelivery takes.
+    fn is_sure(&mut self, state: &DurableState) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.looks = if state.in_flight == 0 { self.looks + 1 } else { 0 };
+        self.looks >= 2 || since.elapsed() > EXHAUSTED_PATIENCE
+    }
+}
+
+/// Takes the places that are free; waits for one if there is none yet.
+async fn top_up(line: &Line, room: &mut Option<OwnedSemaphorePermit>) {
+    if room.as_ref().is_none_or(|room| room.num_permits() == 0) {
+        *room = Arc::clone(&line.room).acquire_owned().await.ok();
+    }
+    let free = u32::try_from(line.room.available_permits()).unwrap_or(0);
+    if let Ok(more) = Arc::clone(&line.room).try_acquire_many_owned(free) {
+        match room {
+            Some(room) => room.merge(more),
+            None => *room = Some(more),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_redelivery_under_way_is_no_reason_to_begin_anew() {
+        let state = |in_flight| DurableState {
+            generation: Some(1),
+            ack_floor: 5,
+            delivered: 9,
+            pending: 0,
+            in_flight,
+            redelivered: 1,
+        };
+        let mut suspicion = Suspicion::default();
+        assert!(!suspicion.is_sure(&state(1)));
+        assert!(!suspicion.is_sure(&state(0)), "it may be on its way to the store");
+        assert!(suspicion.is_sure(&state(0)));
+        let mut suspicion = Suspicion::default();
+        assert!(!suspicion.is_sure(&state(1)));
+        tokio::time::advance(EXHAUSTED_PATIENCE + Duration::from_secs(1)).await;
+        assert!(suspicion.is_sure(&state(1)));
+    }
+}

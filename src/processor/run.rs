@@ -1,0 +1,66 @@
+//! One attempt: the handlers of one message.
+//!
+//! Invariant: total. A panic is a failed attempt, and every handler of the
+//! message gets its turn, whatever becomes of the others.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+
+use super::handler::{Delivery, Handler, Outcome};
+use crate::message::Record;
+
+/// Runs every handler that is for the message, one after the other.
+pub(super) async fn run(handlers: &[Arc<dyn Handler>], message: &Record, attempt: u32) -> Outcome {
+    let mut all = Outcome::Done;
+    for handler in handlers {
+        if handler.subjects().matches(message.subject.as_str()) {
+            let delivery = Delivery { message, attempt };
+            let one = AssertUnwindSafe(handler.handle(delivery)).catch_unwind().await;
+            let one = one.unwrap_or_else(|panic| Outcome::Retry {
+                after: None,
+                error: format!("{} panicked: {}", handler.name(), text_of(&*panic)),
+            });
+            all = both(all, one);
+        }
+    }
+    all
+}
+
+/// Who wants another attempt gets it, even if another has rejected the message.
+fn both(a: Outcome, b: Outcome) -> Outcome {
+    use Outcome::{Done, Reject, Retry};
+    match (a, b) {
+        (Done, other) | (other, Done) => other,
+        (Retry { after: x, error: a }, Retry { after: y, error: b }) => {
+            Retry { after: x.max(y), error: format!("{a}; {b}") }
+        }
+        (Retry { after, error: a }, Reject { error: b })
+        | (Reject { error: a }, Retry { after, error: b }) => {
+            Retry { after, error: format!("{a}; {b}") }
+        }
+        (Reject { error: a }, Reject { error: b }) => Reject { error: format!("{a}; {b}") },
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_attempt_wins_over_a_rejection() {
+        let retry = || Outcome::Retry { after: None, error: "busy".to_owned() };
+        let reject = || Outcome::Reject { error: "never".to_owned() };
+        assert_eq!(both(Outcome::Done, retry()), retry());
+        assert_eq!(both(reject(), Outcome::Done), reject());
+        let both = both(reject(), retry());
+        assert_eq!(both, Outcome::Retry { after: None, error: "never; busy".to_owned() });
+    }
+}

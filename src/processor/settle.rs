@@ -1,0 +1,216 @@
+//! From how an attempt went to what becomes of the message: the one place that acks.
+//!
+//! Invariant: a delivery is acked, or a fed message counted as done, only when
+//! it is processed, or the store keeps it, set aside or as a dead letter. While
+//! the store is away what cannot be recorded stays in hand.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::hand::{Origin, Ticket};
+use super::handler::Outcome;
+use super::line::Line;
+use super::policy::Policy;
+use crate::limits::{FAULT_PAUSE, MAX_ATTEMPT_ERROR, SETTLE_BATCH};
+use crate::store::StoreError;
+use crate::store::work::{Attempt, DeadLetter, LetterKind, SetAside, Settled, Verdict};
+
+/// A message whose end the store must know.
+pub(super) struct Case {
+    pub ticket: Ticket,
+    pub verdict: Verdict,
+}
+
+/// What an outcome means after so many attempts. `chance` spreads the pause.
+pub(super) fn verdict(
+    policy: &Policy,
+    attempt: u32,
+    outcome: Outcome,
+    at: chrono::DateTime<chrono::Utc>,
+    chance: f64,
+) -> Verdict {
+    let failed = |error| Attempt { attempt, at, error: shortened(error) };
+    match outcome {
+        Outcome::Done => Verdict::Done,
+        Outcome::Reject { error } => {
+            Verdict::Dead { attempt: Some(failed(error)), reason: "rejected".to_owned() }
+        }
+        Outcome::Retry { error, .. } if attempt >= policy.max_deliver => Verdict::Dead {
+            attempt: Some(failed(error)),
+            reason: format!("failed {attempt} of {} times", policy.max_deliver),
+        },
+        Outcome::Retry { after, error } => Verdict::Again {
+            attempt: failed(error),
+            delay: after.unwrap_or_else(|| policy.pause(attempt, chance)),
+        },
+    }
+}
+
+/// The end of an error, which mostly says most; U+0000 is no text to a database.
+fn shortened(mut error: String) -> String {
+    let mut cut = error.len().saturating_sub(MAX_ATTEMPT_ERROR);
+    while !error.is_char_boundary(cut) {
+        cut += 1;
+    }
+    error.drain(..cut);
+    if error.contains('\0') { error.replace('\0', "\u{fffd}") } else { error }
+}
+
+/// Records verdicts in batches until every attempt has ended and none is left.
+pub(super) async fn run(line: Arc<Line>, mut cases: mpsc::Receiver<Case>) {
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            _ = cases.recv_many(&mut batch, SETTLE_BATCH) => {}
+            () = line.ended.cancelled() => return,
+        }
+        let mut told = false;
+        while let Err(error) = record(&line, &batch).await {
+            let consumer = line.name();
+            match error {
+                StoreError::Unavailable(_) | StoreError::Fenced => {}
+                StoreError::Refused(_) => {
+                    one_by_one(&line, &batch).await;
+                    break;
+                }
+            }
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(%error, consumer, "failed attempts wait to be recorded");
+            }
+            tokio::time::sleep(FAULT_PAUSE).await;
+        }
+        for case in batch.drain(..) {
+            case.ticket.origin.done(case.ticket.message.seq).await;
+        }
+        line.due.notify_one();
+    }
+}
+
+/// Records each by itself; what the store refuses even so is told and let go, since
+/// one message must not stop the others.
+async fn one_by_one(line: &Line, batch: &[Case]) {
+    for case in batch {
+        let one = std::slice::from_ref(case);
+        while let Err(error) = record(line, one).await {
+            if let StoreError::Refused(reason) = error {
+                let (consumer, seq) = (line.name(), case.ticket.message.seq);
+                tracing::error!(
+                    consumer,
+                    seq,
+                    reason,
+                    "the store refuses to keep a failed message"
+                );
+                break;
+            }
+            tokio::time::sleep(FAULT_PAUSE).await;
+        }
+    }
+}
+
+/// Each list in one transaction; all may be repeated.
+async fn record(line: &Line, batch: &[Case]) -> Result<(), StoreError> {
+    let (mut aside, mut dead, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+    for Case { ticket, verdict } in batch {
+        match (&ticket.origin, verdict) {
+            (Origin::Lease(lease), verdict) => settled.push(Settled {
+                seq: ticket.message.seq,
+                lease: *lease,
+                verdict: verdict.clone(),
+            }),
+            (_, Verdict::Done) => {}
+            (_, Verdict::Dead { attempt, reason }) => {
+                dead.push(dead_letter(line, ticket, attempt.clone(), reason));
+            }
+            (_, Verdict::Returned) => aside.push(set_aside(line, ticket, None)),
+            (_, Verdict::Again { attempt, delay }) => {
+                let mut message = set_aside(line, ticket, Some(attempt.clone()));
+                message.delay = *delay;
+                aside.push(message);
+            }
+        }
+    }
+    if !aside.is_empty() {
+        line.store.set_aside(line.name(), &aside).await?;
+    }
+    if !dead.is_empty() {
+        line.store.bury(&dead).await?;
+    }
+    if !settled.is_empty() {
+        line.store.settle(line.name(), &settled).await?;
+    }
+    Ok(())
+}
+
+/// Set aside with what counts so far: this attempt if it failed; one that nobody
+/// counted; or none.
+fn set_aside(line: &Line, ticket: &Ticket, failed: Option<Attempt>) -> SetAside {
+    let attempt = match &failed {
+        Some(failed) => failed.attempt,
+        None if ticket.doubtful => line.spec.policy.doubtful_attempt(),
+        None => 0,
+    };
+    SetAside {
+        seq: ticket.message.seq,
+        subject: plain(ticket.message.subject.as_str()),
+        body: ticket.message.body.clone(),
+        attempt,
+        attempts: ticket.attempts.iter().cloned().chain(failed).collect(),
+        delay: std::time::Duration::ZERO,
+    }
+}
+
+fn dead_letter(line: &Line, ticket: &Ticket, failed: Option<Attempt>, reason: &str) -> DeadLetter {
+    DeadLetter {
+        id: Uuid::now_v7(),
+        kind: LetterKind::Message,
+        source: line.name().to_owned(),
+        seq: ticket.message.seq,
+        subject: plain(ticket.message.subject.as_str()),
+        body: ticket.message.body.clone(),
+        attempts: ticket.attempts.iter().cloned().chain(failed).collect(),
+        reason: reason.to_owned(),
+        died_at: line.clock.now(),
+    }
+}
+
+/// A foreign subject may hold U+0000, which no text column takes.
+fn plain(subject: &str) -> String {
+    subject.replace('\0', "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_last_attempt_buries_and_a_rejection_does_at_once() {
+        let (policy, at) = (Policy::default(), chrono::DateTime::UNIX_EPOCH);
+        let retry = |after| Outcome::Retry { after, error: "no".to_owned() };
+        let failed = |attempt| Attempt { attempt, at, error: "no".to_owned() };
+        let given = |attempt, outcome| verdict(&policy, attempt, outcome, at, 0.5);
+        let again = |attempt, secs| Verdict::Again {
+            attempt: failed(attempt),
+            delay: Duration::from_secs(secs),
+        };
+        assert_eq!(given(1, retry(None)), again(1, 1));
+        assert_eq!(given(2, retry(Some(Duration::from_secs(77)))), again(2, 77));
+        assert!(matches!(given(3, retry(None)), Verdict::Dead { attempt: Some(_), .. }));
+        let reject = Outcome::Reject { error: "no".to_owned() };
+        assert_eq!(
+            given(1, reject),
+            Verdict::Dead { attempt: Some(failed(1)), reason: "rejected".to_owned() }
+        );
+        assert_eq!(given(1, Outcome::Done), Verdict::Done);
+    }
+
+    #[test]
+    fn of_a_long_error_the_end_is_kept() {
+        let long = format!("{}é\0end", "x".repeat(MAX_ATTEMPT_ERROR));
+        let kept = shortened(long);
+        assert!(kept.len() <= MAX_ATTEMPT_ERROR + 2 && kept.ends_with("é\u{fffd}end"));
+    }
+}
