@@ -96,6 +96,11 @@ impl Client {
         self.http.post(self.address(path, query)).header("content-type", media).body(body)
     }
 
+    /// A DELETE of `path`.
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        self.http.delete(self.address(path, &[]))
+    }
+
     fn address(&self, path: &str, query: &[(&str, String)]) -> Url {
         let mut address = self.base.clone();
         let prefix = self.base.path().trim_end_matches('/');

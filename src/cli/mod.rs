@@ -8,7 +8,9 @@ mod address;
 mod backoff;
 mod batch;
 mod client;
+mod consumers;
 mod cursor;
+mod dead_letters;
 pub mod demo;
 mod doctor;
 mod envelope;
@@ -30,6 +32,7 @@ mod send;
 mod serve;
 pub mod serve_args;
 mod sse;
+mod table;
 mod tail;
 mod when;
 
@@ -84,6 +87,12 @@ enum Command {
     /// Write the log as NDJSON
     #[command(after_help = export::EXAMPLES)]
     Export(export::ExportArgs),
+    /// Show and steer who processes the log
+    #[command(after_help = consumers::EXAMPLES)]
+    Consumers(consumers::ConsumersArgs),
+    /// Show, redrive or discard what could not be processed
+    #[command(after_help = dead_letters::EXAMPLES)]
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Check bus, store, permissions and clock, and say how to mend them
     Doctor(DoctorArgs),
     /// Let a simulated squad work against a running server
@@ -116,6 +125,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(Command::History(args)) => history::run(args).await,
         Some(Command::Import(args)) => import::run(args).await,
         Some(Command::Export(args)) => export::run(args).await,
+        Some(Command::Consumers(args)) => consumers::run(args).await,
+        Some(Command::DeadLetters(args)) => dead_letters::run(args).await,
         Some(Command::Demo(args)) => demo::run(args).await,
     };
     done.unwrap_or_else(|failure| failure.report())
@@ -151,6 +162,10 @@ mod tests {
             &["agentbus", "history", "--all", "--limit", "5"],
             &["agentbus", "history", "--last", "5", "--order", "desc"],
             &["agentbus", "demo", "--rate", "0"],
+            &["agentbus", "dead-letters", "redrive"],
+            &["agentbus", "dead-letters", "redrive", "--all", "--source", "a"],
+            &["agentbus", "dead-letters", "show", "x"],
+            &["agentbus", "consumers", "pause", "a/b"],
         ] {
             assert!(Cli::try_parse_from(wrong).is_err(), "{wrong:?}");
         }

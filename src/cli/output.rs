@@ -27,6 +27,18 @@ pub enum Format {
     Ndjson,
 }
 
+impl Format {
+    /// Whether this writes for people here and now.
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        match self {
+            Self::Auto => std::io::stdout().is_terminal(),
+            Self::Text => true,
+            Self::Ndjson => false,
+        }
+    }
+}
+
 /// Flags of the commands that show messages.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Output")]
@@ -62,18 +74,13 @@ impl Printer {
     #[must_use]
     pub fn new(args: OutputArgs, dated: bool) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        let text = match args.format {
-            Format::Auto => terminal,
-            Format::Text => true,
-            Format::Ndjson => false,
-        };
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let colour = terminal && !dumb && !set("NO_COLOR");
         Self {
             out: tokio::io::stdout(),
             pending: Vec::new(),
-            style: text.then_some(Style { colour, full: args.full, dated }),
+            style: args.format.is_text().then_some(Style { colour, full: args.full, dated }),
         }
     }
 
@@ -130,7 +137,7 @@ impl Style {
     fn lines(self, shown: &Shown) -> String {
         let mut text = format!(
             "{} {:>7} {} {}",
-            self.paint("2", &self.time(&shown.created_at)),
+            self.paint("2", &local_time(&shown.created_at, self.dated)),
             shown.seq,
             self.paint(colour_of(&shown.kind), &format!("{:<7}", plain(&shown.kind))),
             self.paint("1", &plain(&shown.sender_id)),
@@ -167,18 +174,19 @@ impl Style {
         }
     }
 
-    /// The local time; what is no time is shown as it came.
-    fn time(self, created_at: &str) -> String {
-        let Ok(time) = DateTime::parse_from_rfc3339(created_at) else {
-            return plain(created_at);
-        };
-        let layout = if self.dated { "%Y-%m-%d %H:%M:%S" } else { "%H:%M:%S" };
-        time.with_timezone(&Local).format(layout).to_string()
-    }
-
     fn paint(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// The local time, with its day when `dated`; what is no time is shown as it came.
+#[must_use]
+pub fn local_time(rfc3339: &str, dated: bool) -> String {
+    let Ok(time) = DateTime::parse_from_rfc3339(rfc3339) else {
+        return plain(rfc3339);
+    };
+    let layout = if dated { "%Y-%m-%d %H:%M:%S" } else { "%H:%M:%S" };
+    time.with_timezone(&Local).format(layout).to_string()
 }
 
 fn colour_of(kind: &str) -> &'static str {
@@ -200,8 +208,16 @@ pub fn tell(words: &str) {
 /// # Errors
 /// It takes no more.
 pub fn say(line: &str) -> Result<(), Failure> {
+    put(format!("{line}\n").as_bytes())
+}
+
+/// Writes bytes to standard output.
+///
+/// # Errors
+/// It takes no more.
+pub fn put(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    let written = out.write_all(bytes).and_then(|()| out.flush());
     written.map_err(|error| Failure::io("standard output", &error))
 }
 
