@@ -30,8 +30,10 @@ use crate::projector::{Projector, StoreJournal};
 use crate::shutdown::Tasks;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
+use crate::store::work::WorkStore;
 use crate::store::{BusKind, Lease, Membership, Store, StoreError};
 use crate::switch;
+use crate::webhooks::{Courier, Means, Registry, Supervisor};
 
 /// What `serve` is asked for besides the configuration.
 #[derive(Clone, Default)]
@@ -65,6 +67,7 @@ pub async fn run(
     stop: CancellationToken,
     listening: impl FnOnce(std::net::SocketAddr),
 ) -> Result<(), String> {
+    let courier = Courier::new(config.webhooks.guard)?;
     let reason: Reason = Arc::new(Mutex::new("the server is starting".to_owned()));
     let told = Arc::clone(&reason);
     let starting = http::starting_router(
@@ -90,8 +93,9 @@ pub async fn run(
         Some(Ok(parts)) => {
             let processor = process(&config, handlers, &parts, &tasks, &draining, &core);
             running = Some((Arc::clone(&parts.store), Arc::clone(&processor)));
-            let api =
-                Arc::new(assemble(&config, parts, processor, metrics, &tasks, &draining, &core));
+            let webhooks = webhooks(&config, courier, &parts, &processor, &tasks, &draining);
+            let work = (processor, webhooks);
+            let api = Arc::new(assemble(&config, parts, work, metrics, &tasks, &draining, &core));
             tracing::info!(%addr, bus = api.bus.name(), store = api.store.name(), "serving");
             stage.open(http::router(api, &config.http));
             stop.cancelled().await;
@@ -291,10 +295,45 @@ fn process(
     processor
 }
 
+/// Delivers to webhooks, made through whichever server.
+fn webhooks(
+    config: &Config,
+    courier: Courier,
+    parts: &Parts,
+    processor: &Arc<Processor>,
+    tasks: &Tasks,
+    draining: &CancellationToken,
+) -> Registry {
+    let Parts { bus, store, committed, gate, .. } = parts;
+    let kept: Arc<dyn WorkStore> = Arc::clone(store) as _;
+    let registry = Registry::new(
+        Arc::clone(&kept),
+        Arc::clone(bus),
+        Arc::clone(processor),
+        Arc::clone(committed),
+        config.webhooks.guard,
+    );
+    let supervisor = Supervisor {
+        means: Means {
+            courier,
+            policy: config.webhooks.backoff.policy(),
+            store: kept,
+            processor: Arc::clone(processor),
+            clock: Clock::system(),
+        },
+        bus: Arc::clone(bus),
+        changed: registry.changed(),
+    };
+    let (gate, stop) = (gate.clone(), draining.clone());
+    let work = supervisor.run(stop.clone());
+    spawn_plain(tasks, "webhooks", draining, after_first_check(gate, stop, work));
+    registry
+}
+
 fn assemble(
     config: &Config,
     parts: Parts,
-    processor: Arc<Processor>,
+    (processor, webhooks): (Arc<Processor>, Registry),
     metrics: PrometheusHandle,
     tasks: &Tasks,
     draining: &CancellationToken,
@@ -325,6 +364,7 @@ fn assemble(
         dead_letters: DeadLetters::new(Arc::clone(&store), None),
         store,
         processor,
+        webhooks,
         committed,
         metrics,
         draining: draining.clone(),

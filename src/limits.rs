@@ -322,6 +322,9 @@ pub const WEBHOOK_PAUSE_AFTER: Duration = Duration::from_secs(12 * 60 * 60);
 pub const WEBHOOK_SUCCESS_EVERY: Duration = Duration::from_secs(1);
 /// How often a server looks which webhooks there are: changes take effect within a second.
 pub const WEBHOOK_POLL: Duration = Duration::from_millis(500);
+/// Age from which a webhook's consumer without the webhook is removed: making one takes
+/// seconds at most, and clocks of servers differ by less.
+pub const WEBHOOK_ORPHAN_AGE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 /// How long making a webhook waits for its name to be resolved, to tell a private one at once.
 pub const WEBHOOK_LOOK_UP: Duration = Duration::from_secs(2);
 /// Connections for background processing: leases and verdicts are batches, and more of

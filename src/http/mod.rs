@@ -8,6 +8,7 @@ mod body;
 mod console;
 mod consumers;
 mod dead_letters;
+mod form;
 mod guard;
 mod health;
 mod history;
@@ -17,6 +18,7 @@ mod params;
 mod problem;
 mod stats;
 mod stream;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,7 @@ use crate::ingest::Ingest;
 use crate::limits::MAX_REQUESTS;
 use crate::processor::Processor;
 use crate::store::Store;
+use crate::webhooks::Registry;
 pub use body::BodyBudget;
 pub use listener::{Listener, Stage, announce};
 use problem::Problem;
@@ -59,6 +62,8 @@ pub struct Api {
     pub processor: Arc<Processor>,
     /// What could not be processed.
     pub dead_letters: DeadLetters,
+    /// Webhooks.
+    pub webhooks: Registry,
     /// The watermark.
     pub committed: Arc<Committed>,
     /// Renders the metrics.
@@ -96,6 +101,11 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
         .route("/v1/messages", post(messages::create).get(history::page))
         .route("/v1/messages/batch", post(batch::create))
         .route("/v1/messages/{id}", get(history::one))
+        .route("/v1/webhooks", get(webhooks::list).post(webhooks::create))
+        .route(
+            "/v1/webhooks/{id}",
+            get(webhooks::one).patch(webhooks::change).delete(webhooks::remove),
+        )
         .route("/v1/stats", get(stats::stats))
         .route("/v1/consumers", get(consumers::list))
         .route("/v1/consumers/{name}/pause", post(consumers::pause))

@@ -14,6 +14,7 @@ use crate::ingest::IngestError;
 use crate::limits::RETRY_AFTER_S;
 use crate::message::{DraftError, FieldError, ParameterError};
 use crate::store::StoreError;
+use crate::webhooks::WebhookError;
 
 /// One problem. Its type is `about:blank`: `code` tells kinds apart.
 #[derive(Clone, Debug, Serialize)]
@@ -88,13 +89,26 @@ impl Problem {
         problem
     }
 
-    /// The body breaks these rules.
+    /// The message breaks these rules.
     pub fn fields(errors: Vec<FieldError>) -> Self {
-        let mut problem = Self::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_message",
-            "the message breaks the rules of the envelope",
-        );
+        Self::pointing(errors, "invalid_message", "the message breaks the rules of the envelope")
+    }
+
+    /// Another body than a message breaks these rules.
+    pub fn members(errors: Vec<FieldError>) -> Self {
+        Self::pointing(errors, "invalid_body", "the body has invalid, missing or unknown members")
+    }
+
+    /// Another body than a message is no JSON, or no object.
+    pub fn body(error: DraftError) -> Self {
+        match error {
+            DraftError::Invalid(errors) => Self::members(errors),
+            syntax @ DraftError::Syntax { .. } => syntax.into(),
+        }
+    }
+
+    fn pointing(errors: Vec<FieldError>, code: &'static str, detail: &str) -> Self {
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
         problem.0.errors = errors
             .into_iter()
             .map(|e| Fault { pointer: Some(e.pointer), parameter: None, detail: e.detail })
@@ -206,6 +220,19 @@ impl From<LetterError> for Problem {
                     "not every job could be given back to its queue now; ask again",
                 )
             }
+        }
+    }
+}
+
+impl From<WebhookError> for Problem {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::TooMany => {
+                Self::new(StatusCode::CONFLICT, "too_many_webhooks", error.to_string())
+            }
+            WebhookError::NoSecret => Self::overloaded("no secret could be made now"),
+            WebhookError::Store(error) => error.into(),
+            WebhookError::Control(error) => error.into(),
         }
     }
 }

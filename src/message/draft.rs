@@ -83,17 +83,7 @@ impl Draft {
     }
 
     fn parse_from(json: &[u8], source: Source<'_>) -> Result<Self, DraftError> {
-        let members: Members<'_> = serde_json::from_slice(json).map_err(|error| {
-            if error.is_data() {
-                DraftError::Invalid(vec![field("", "must be a JSON object")])
-            } else {
-                DraftError::Syntax {
-                    line: error.line(),
-                    column: error.column(),
-                    detail: syntax_detail(&error),
-                }
-            }
-        })?;
+        let members = json_members(json)?;
         let mut form = Form::new(members, source);
         let draft = form.draft();
         form.refuse_the_rest();
@@ -138,6 +128,25 @@ impl Draft {
     }
 }
 
+/// The members of a body that must be a JSON object, in order, repeated names included.
+///
+/// # Errors
+/// [`DraftError`]: no JSON, or no object.
+pub(crate) fn json_members(json: &[u8]) -> Result<Vec<(String, &RawValue)>, DraftError> {
+    let members: Result<Members<'_>, _> = serde_json::from_slice(json);
+    members.map(|Members(members)| members).map_err(|error| {
+        if error.is_data() {
+            DraftError::Invalid(vec![field("", "must be a JSON object")])
+        } else {
+            DraftError::Syntax {
+                line: error.line(),
+                column: error.column(),
+                detail: syntax_detail(&error),
+            }
+        }
+    })
+}
+
 /// The id that an `Idempotency-Key` gives: UUIDv5(NAMESPACE_URL, sender + U+0000 + key).
 #[must_use]
 pub fn idempotency_id(sender: &Token, key: &str) -> Uuid {
@@ -165,7 +174,7 @@ struct Form<'a> {
 }
 
 impl<'a> Form<'a> {
-    fn new(Members(members): Members<'a>, source: Source<'a>) -> Self {
+    fn new(members: Vec<(String, &'a RawValue)>, source: Source<'a>) -> Self {
         let mut form =
             Self { members: Vec::with_capacity(members.len()), source, errors: Vec::new() };
         for (name, value) in members {

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::limits::{DEFAULT_WEBHOOK_BACKOFF, MAX_WEBHOOK_ATTEMPTS, MAX_WEBHOOK_WAIT};
+use crate::processor::Policy;
 
 /// The wait after the first failed attempt, after the second and so on. After
 /// the attempt that follows the last wait a message is given up.
@@ -11,26 +12,11 @@ use crate::limits::{DEFAULT_WEBHOOK_BACKOFF, MAX_WEBHOOK_ATTEMPTS, MAX_WEBHOOK_W
 pub struct Backoff(Vec<Duration>);
 
 impl Backoff {
-    /// Attempts in all.
+    /// The rules of a webhook's attempts: one more than there are waits.
     #[must_use]
-    pub fn attempts(&self) -> u32 {
-        u32::try_from(self.0.len() + 1).unwrap_or(u32::MAX)
-    }
-
-    /// The waits.
-    #[must_use]
-    pub fn waits(&self) -> &[Duration] {
-        &self.0
-    }
-
-    /// The wait after `attempt` (from 1 on), a fifth shorter to a fifth longer as
-    /// `chance` (0 to 1) has it, so that what failed together does not come back together;
-    /// and never shorter than what the receiver asked for.
-    #[must_use]
-    pub fn after(&self, attempt: u32, asked_for: Option<Duration>, chance: f64) -> Duration {
-        let at = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
-        let wait = self.0.get(at).or(self.0.last()).copied().unwrap_or_default();
-        wait.mul_f64(0.8 + 0.4 * chance).max(asked_for.unwrap_or_default())
+    pub fn policy(&self) -> Policy {
+        let attempts = u32::try_from(self.0.len() + 1).unwrap_or(u32::MAX);
+        Policy { max_deliver: attempts, backoff: self.0.clone(), ..Policy::default() }
     }
 }
 
@@ -60,25 +46,15 @@ mod tests {
 
     #[test]
     fn goes_over_hours_by_default() {
-        let backoff = Backoff::default();
-        assert_eq!(backoff.attempts(), 10);
-        let hours = backoff.waits().iter().sum::<Duration>().as_secs() / 3_600;
-        assert_eq!(hours, 15);
-    }
-
-    #[test]
-    fn waits_are_jittered_and_heed_the_receiver() {
-        let backoff: Backoff = "10, 100".parse().expect("a list");
-        let seconds = |attempt, chance| backoff.after(attempt, None, chance).as_secs();
-        assert_eq!((seconds(1, 0.0), seconds(1, 0.5), seconds(1, 1.0)), (8, 10, 12));
-        assert_eq!((seconds(2, 0.5), seconds(3, 0.5), seconds(0, 0.5)), (100, 100, 10));
-        let asked = |seconds| backoff.after(1, Some(Duration::from_secs(seconds)), 0.5).as_secs();
-        assert_eq!((asked(1), asked(60)), (10, 60));
+        let policy = Backoff::default().policy();
+        assert_eq!(policy.max_deliver, 10);
+        assert_eq!(policy.backoff.iter().sum::<Duration>().as_secs() / 3_600, 15);
     }
 
     #[test]
     fn a_list_of_seconds_is_taken_and_nothing_else() {
-        assert_eq!("0".parse::<Backoff>().map(|b| b.attempts()), Ok(2));
+        let policy = "0, 100".parse::<Backoff>().expect("a list").policy();
+        assert_eq!((policy.max_deliver, policy.pause(2, 0.5).as_secs()), (3, 100));
         let long = ["1"; MAX_WEBHOOK_ATTEMPTS].join(",");
         for bad in ["", "1,", "a", "-1", "1.5", "1;2", "604801", long.as_str()] {
             assert_eq!(bad.parse::<Backoff>(), Err(()), "{bad}");

@@ -10,7 +10,9 @@ mod client;
 mod courier;
 mod guard;
 mod receiver;
+mod registry;
 mod secret;
+mod supervise;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +22,40 @@ pub use backoff::Backoff;
 pub use courier::{Courier, Failure};
 pub use guard::{Guard, is_public};
 pub use receiver::{Means, Receiver};
+pub use registry::{NewWebhook, Registry, WebhookError};
 pub use secret::Secret;
+pub use supervise::Supervisor;
+
+use crate::processor::WEBHOOK_PREFIX;
+use crate::store::work::{Consumer, Webhook};
 
 /// The name of a webhook's consumer.
 #[must_use]
 pub fn consumer_name(id: Uuid) -> String {
-    format!("webhook-{id}")
+    format!("{WEBHOOK_PREFIX}{id}")
+}
+
+/// The webhook that a consumer of this name belongs to.
+fn webhook_of(consumer: &str) -> Option<Uuid> {
+    consumer.strip_prefix(WEBHOOK_PREFIX)?.parse().ok()
+}
+
+/// A webhook and its consumer.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// As it is kept.
+    pub webhook: Webhook,
+    /// Where it stands.
+    pub consumer: Option<Consumer>,
+}
+
+impl Known {
+    /// Why nothing is delivered, if so.
+    #[must_use]
+    pub fn paused(&self) -> Option<&str> {
+        match &self.consumer {
+            Some(consumer) => consumer.paused.as_deref(),
+            None => Some("its consumer is missing: make another webhook"),
+        }
+    }
 }

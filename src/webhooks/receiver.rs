@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reqwest::Url;
 
-use super::backoff::Backoff;
 use super::courier::{Courier, Failure};
 use super::secret::Secret;
 use crate::clock::Clock;
 use crate::limits::{WEBHOOK_PAUSE_AFTER, WEBHOOK_PAUSE_FAILURES, WEBHOOK_SUCCESS_EVERY};
 use crate::message::SubjectPattern;
 use crate::processor::handler::{Delivery, Handler, Outcome};
+use crate::processor::{Policy, Processor};
 use crate::store::work::{Webhook, WorkStore};
 
 /// What all receivers of a process share.
@@ -24,10 +24,12 @@ use crate::store::work::{Webhook, WorkStore};
 pub struct Means {
     /// Sends.
     pub courier: Courier,
-    /// Waits between attempts.
-    pub backoff: Backoff,
+    /// The rules of attempts.
+    pub policy: Policy,
     /// Where webhooks are kept.
     pub store: Arc<dyn WorkStore>,
+    /// Pauses them.
+    pub processor: Arc<Processor>,
     /// Tells the time of attempts.
     pub clock: Clock,
 }
@@ -104,8 +106,8 @@ impl Receiver {
     }
 
     async fn pause(&self, reason: &str, gone: bool) {
-        match self.means.store.pause_consumer(&self.name, Some(reason)).await {
-            Ok(_) => {
+        match self.means.processor.pause(&self.name, Some(reason)).await {
+            Ok(()) => {
                 let why = if gone { "gone" } else { "failing" };
                 metrics::counter!("agentbus_webhooks_paused_total", "reason" => why).increment(1);
                 tracing::warn!(webhook = %self.id, reason, "a webhook is paused");
@@ -140,7 +142,7 @@ impl Handler for Receiver {
     }
 
     async fn handle(&self, delivery: Delivery<'_>) -> Outcome {
-        let Means { courier, backoff, clock, .. } = &self.means;
+        let Means { courier, policy, clock, .. } = &self.means;
         let sent = courier.deliver(&self.url, &self.secret, delivery.message, clock.now()).await;
         match sent {
             Ok(()) => {
@@ -149,8 +151,9 @@ impl Handler for Receiver {
             }
             Err(failure) => {
                 self.failed(&failure, clock.now()).await;
-                let after = backoff.after(delivery.attempt, failure.retry_after, fastrand::f64());
-                Outcome::Retry { after: Some(after), error: failure.error }
+                let wait = policy.pause(delivery.attempt, fastrand::f64());
+                let after = Some(wait.max(failure.retry_after.unwrap_or_default()));
+                Outcome::Retry { after, error: failure.error }
             }
         }
     }
