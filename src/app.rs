@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::broadcast::Broadcaster;
 use crate::bus::Bus;
 use crate::bus::memory::{JournalError, MemoryBus};
-use crate::bus::nats::NatsBus;
+use crate::bus::nats::{IfMissing, NatsBus};
 use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::config::{Config, ProcessorConfig, StoreConfig};
@@ -223,7 +223,11 @@ async fn nats_bus(
     tasks: &Tasks,
     core: &CancellationToken,
 ) -> (Arc<dyn Bus>, Gate) {
-    let connect = async || NatsBus::connect(config.nats.clone()).await;
+    // A stream that must be made is filled from the store before anybody may publish.
+    let state = until("the store", reason, async || store.log_state().await).await;
+    let missing =
+        if state.committed_through > 0 { IfMissing::CreateShut } else { IfMissing::Create };
+    let connect = async || NatsBus::connect_or(config.nats.clone(), missing).await;
     let nats = Arc::new(until("NATS", reason, connect).await);
     let gate = Gate::closed("the log's continuity is being checked");
     let continuity = Continuity {

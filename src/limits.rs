@@ -386,3 +386,8 @@ pub const EXHAUSTED_PATIENCE: Duration = Duration::from_secs(60);
 /// How long what a command said last is waited for after its exit: a child that it left behind
 /// may keep the pipe open for ever.
 pub const EXEC_STDERR_GRACE: Duration = Duration::from_millis(200);
+/// Sequences that are skipped one by one where a tail is written back (an entry stored and deleted
+/// again for each, some 5,000 a second); beyond that the stream lets go of what it holds instead.
+pub const WRITE_BACK_FILLERS: u64 = 10_000;
+/// Rows read at once to be written back: a few round trips' worth, well within a lease's time.
+pub const WRITE_BACK_ROWS: usize = 1_000;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::bus::Bus as _;
-use crate::bus::nats::{NatsBus, NatsConfig};
+use crate::bus::nats::{IfMissing, NatsBus, NatsConfig};
 use crate::continuity::{CheckError, drain, skip};
 use crate::limits::{ABANDON_JUMP, LEASE};
 use crate::store::{BusKind, HoleReason, Lease, Store};
@@ -55,7 +55,7 @@ pub async fn to_memory(
 
 /// Stores everything the stream holds beyond the watermark.
 async fn empty(nats: &NatsConfig, store: &dyn Store, lease: &mut Lease) -> Result<(), CheckError> {
-    let stream = NatsBus::connect_existing(nats.clone()).await?;
+    let stream = NatsBus::connect_or(nats.clone(), IfMissing::Refuse).await?;
     let last = stream.identity().await?.bounds.last;
     drain(&stream, store, lease, last).await
 }

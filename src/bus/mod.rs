@@ -60,6 +60,8 @@ pub struct LogIdentity {
     pub bounds: Bounds,
     /// The epoch of the stream, where it has one.
     pub epoch: Option<Uuid>,
+    /// Whether a lost tail is being written back, or was until somebody died.
+    pub unfinished: bool,
 }
 
 /// Reads the log in order.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use super::output::{plain, say};
 use super::serve::configuration;
 use super::serve_args::DoctorArgs;
-use crate::bus::nats::{NatsBus, fix_stream};
+use crate::bus::nats::{IfMissing, NatsBus, fix_stream};
 use crate::bus::{Bus, LogIdentity, PublishError};
 use crate::config::{Config, StoreConfig};
-use crate::continuity::same_content;
+use crate::continuity::unparted;
 use crate::limits::{CLOCK_TOLERANCE, HEALTH_WAIT};
 use crate::message::{Raw, Subject};
 use crate::store::postgres::PostgresStore;
@@ -183,7 +183,7 @@ async fn check_nats(
             Err(error) => report.bad("fix", &error.to_string()),
         }
     }
-    let bus = match NatsBus::connect_existing(config.nats.clone()).await {
+    let bus = match NatsBus::connect_or(config.nats.clone(), IfMissing::Refuse).await {
         Ok(bus) => bus,
         Err(error) => {
             let advice = "Check NATS_URL, the credentials, and that the server runs with JetStream; a missing \
@@ -255,22 +255,25 @@ async fn check_continuity(
         report.note("continuity", "this is another stream than the store was filled from");
     }
     let committed = state.committed_through;
-    if bounds.last < committed {
+    if identity.unfinished {
         report.note(
             "continuity",
-            &format!(
-                "the stream ends at {} and the store at {committed}: the next start moves the stream's \
-                 sequence on; history keeps what the stream lost",
-                bounds.last
-            ),
+            "the stream is being filled from the store; the next start ends that",
         );
         return;
     }
-    match same_content(bus, store, committed).await {
+    match unparted(bus, store, bounds, committed).await {
+        Ok(()) if bounds.last < committed => report.note(
+            "continuity",
+            &format!(
+                "the stream ends at {} and the store at {committed}: the next start writes the rest back",
+                bounds.last
+            ),
+        ),
         Ok(()) => report.good("continuity", "the stream continues the store"),
         Err(error) => report.bad("continuity", &error.to_string()),
     }
-    let behind = bounds.last - committed;
+    let behind = bounds.last.saturating_sub(committed);
     if behind > 0 {
         report.note("projector", &format!("{behind} messages are not in the store yet"));
     }

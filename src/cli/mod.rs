@@ -27,6 +27,7 @@ mod output;
 mod pages;
 mod problem;
 mod progress;
+mod rebuild;
 mod refusal;
 mod send;
 mod serve;
@@ -41,7 +42,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::failure::Failure;
-use self::serve_args::{DoctorArgs, ServeArgs};
+use self::serve_args::{DoctorArgs, RebuildArgs, ServeArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -95,6 +96,9 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Check bus, store, permissions and clock, and say how to mend them
     Doctor(DoctorArgs),
+    /// Make the stream in NATS anew from the database, under the same sequences
+    #[command(after_help = rebuild::EXAMPLES)]
+    Rebuild(RebuildArgs),
     /// Let a simulated squad work against a running server
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
@@ -120,6 +124,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         None => serve::run(cli.serve).await.map_err(Failure::from),
         Some(Command::Serve(args)) => serve::run(args).await.map_err(Failure::from),
         Some(Command::Doctor(args)) => doctor::run(args).await.map_err(Failure::from),
+        Some(Command::Rebuild(args)) => rebuild::run(args).await.map_err(Failure::from),
         Some(Command::Send(args)) => send::run(*args).await,
         Some(Command::Tail(args)) => tail::run(args).await,
         Some(Command::History(args)) => history::run(args).await,

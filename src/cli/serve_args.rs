@@ -39,6 +39,18 @@ pub struct DoctorArgs {
     pub overrides: Overrides,
 }
 
+/// `agentbus rebuild`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RebuildArgs {
+    /// Delete the stream and make it anew; what only it holds is stored first
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Where settings come from.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
 /// Settings given on the command line: they win over environment, `.env` and file.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Settings (win over environment, .env and file)")]

@@ -40,5 +40,10 @@ pub const HEADER_NATIVE: &str = "Agentbus";
 pub const HEADER_NATIVE_V1: &str = "1";
 /// Header by which JetStream recognises a repeated publish (ADR-4).
 pub const HEADER_MSG_ID: &str = "Nats-Msg-Id";
+/// Prefix of headers that an entry had when it was first logged, and that must not act again
+/// where it is written back into a stream: all that begin with `Nats-`, and its time.
+pub const HEADER_KEPT: &str = "Agentbus-Kept-";
+/// When an entry that was written back was first logged, after [`HEADER_KEPT`] (RFC 3339).
+pub const KEPT_TIME: &str = "Time";
 /// Header by which a foreign publisher may name itself.
 pub const HEADER_SENDER: &str = "Agent-Sender";

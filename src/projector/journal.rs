@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::bus::memory::{Journal, JournalError};
 use crate::committed::Committed;
 use crate::limits::LEASE;
-use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Raw};
+use crate::message::Raw;
 use crate::store::{Batch, Lease, Original, Store, StoreError, write_all};
 
 /// Fulfils what the memory bus needs with the store.
@@ -83,22 +83,10 @@ impl Journal for StoreJournal {
 
     async fn read(&self, from: u64, limit: usize) -> Result<Vec<Raw>, JournalError> {
         let rows = self.store.originals(from, limit).await?;
-        Ok(rows.into_iter().map(raw_of).collect())
+        Ok(rows.into_iter().map(Original::into_raw).collect())
     }
 
     async fn first(&self) -> Result<Option<u64>, JournalError> {
         Ok(self.store.log_state().await?.first_seq)
     }
-}
-
-/// The log entry that a row was made of.
-fn raw_of(row: Original) -> Raw {
-    let (payload, headers) = row.foreign.unwrap_or_else(|| {
-        let headers = vec![
-            (HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned()),
-            (HEADER_MSG_ID.to_owned(), row.id.to_string()),
-        ];
-        (row.stored.body, headers)
-    });
-    Raw { seq: row.stored.seq, subject: row.subject, headers, payload, logged_at: row.logged_at }
 }

@@ -28,7 +28,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::message::{Headers, Kind, Query, Record, Subject, Token};
+use crate::message::{
+    HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Headers, Kind, Query, Raw, Record, Subject,
+    Token,
+};
 pub use batch::Batch;
 pub use state::StateStore;
 use work::WorkStore;
@@ -165,6 +168,22 @@ pub struct Original {
     pub foreign: Option<(Bytes, Headers)>,
     /// When the log took it.
     pub logged_at: DateTime<Utc>,
+}
+
+impl Original {
+    /// The log entry that the row was made of.
+    #[must_use]
+    pub fn into_raw(self) -> Raw {
+        let (payload, headers) = self.foreign.unwrap_or_else(|| {
+            let headers = vec![
+                (HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned()),
+                (HEADER_MSG_ID.to_owned(), self.id.to_string()),
+            ];
+            (self.stored.body, headers)
+        });
+        let (seq, subject, logged_at) = (self.stored.seq, self.subject, self.logged_at);
+        Raw { seq, subject, headers, payload, logged_at }
+    }
 }
 
 /// One page of history.

@@ -152,7 +152,7 @@ impl Bus for MemoryBus {
     async fn identity(&self) -> Result<LogIdentity, BusError> {
         let first = self.shared.first.load(Ordering::Relaxed);
         let last = *self.shared.last.borrow();
-        Ok(LogIdentity { bounds: Bounds { first, last }, epoch: None })
+        Ok(LogIdentity { bounds: Bounds { first, last }, epoch: None, unfinished: false })
     }
 
     async fn get(&self, seq: u64) -> Result<Option<Raw>, BusError> {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::entry::Stored;
-use super::error::{ApiError, JsError, MESSAGE_NOT_FOUND};
+use super::error::{ApiError, JsError, MESSAGE_NOT_FOUND, STREAM_NOT_FOUND};
 use super::requester::Requester;
 use crate::bus::Bounds;
 use crate::limits::{NATS_API_TIMEOUT, NATS_CONSUMER_IDLE};
@@ -122,10 +122,28 @@ impl Requester {
         self.call(&format!("$JS.API.STREAM.UPDATE.{stream}"), config).await
     }
 
+    /// Deletes a stream with its consumers; one that is gone already is no error.
+    pub(super) async fn delete_stream(&self, stream: &str) -> Result<(), ApiError> {
+        match self.call::<Value>(&format!("$JS.API.STREAM.DELETE.{stream}"), &Value::Null).await {
+            Err(error) if !error.is(STREAM_NOT_FOUND) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Removes what is below `seq`, and moves an earlier end up to `seq - 1`.
     pub(super) async fn purge_below(&self, stream: &str, seq: u64) -> Result<(), ApiError> {
         let subject = format!("$JS.API.STREAM.PURGE.{stream}");
         self.call::<Value>(&subject, &json!({ "seq": seq })).await.map(drop)
+    }
+
+    /// Deletes one entry, leaving a hole.
+    pub(super) async fn delete_entry(&self, stream: &str, seq: u64) -> Result<(), ApiError> {
+        let subject = format!("$JS.API.STREAM.MSG.DELETE.{stream}");
+        let question = json!({ "seq": seq, "no_erase": true });
+        match self.call::<Value>(&subject, &question).await {
+            Err(error) if !error.is(MESSAGE_NOT_FOUND) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// The entry at `seq`, asked of the stream's leader: a direct get may be answered by a replica

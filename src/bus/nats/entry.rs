@@ -12,7 +12,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use crate::message::{Headers, Raw, Subject};
+use crate::message::{HEADER_KEPT, Headers, KEPT_TIME, Raw, Subject};
 
 /// What a delivery's reply subject tells (ADR-15, and the form with domain and account).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +49,31 @@ impl Delivery {
 
 /// A delivered message.
 pub(super) fn from_delivery(message: Message, delivery: Delivery) -> Raw {
-    Raw {
+    as_first_logged(Raw {
         seq: delivery.stream_seq,
         subject: Subject::from_log(message.subject.as_str().to_owned()),
         headers: message.headers.as_ref().map(sorted).unwrap_or_default(),
         payload: message.payload,
         logged_at: DateTime::from_timestamp_nanos(delivery.nanos),
+    })
+}
+
+/// An entry that was written back ([`super::write_back`]), with headers and time as it had them.
+fn as_first_logged(mut raw: Raw) -> Raw {
+    let is_kept = |name: &str| name.starts_with(HEADER_KEPT);
+    if !raw.headers.iter().any(|(name, _)| is_kept(name)) {
+        return raw;
     }
+    let (kept, mut headers): (Headers, Headers) =
+        raw.headers.into_iter().partition(|(name, _)| is_kept(name));
+    for (name, value) in kept {
+        match (&name[HEADER_KEPT.len()..], DateTime::parse_from_rfc3339(&value)) {
+            (KEPT_TIME, Ok(time)) => raw.logged_at = time.to_utc(),
+            (rest, _) => headers.push((rest.to_owned(), value)),
+        }
+    }
+    sort(&mut headers);
+    Raw { headers, ..raw }
 }
 
 fn sorted(map: &HeaderMap) -> Headers {
@@ -109,13 +127,13 @@ impl Stored {
     /// The entry. The server's JSON has replaced what is not UTF-8 in the subject.
     pub(super) fn into_raw(self) -> Result<Raw, base64::DecodeError> {
         let bytes = |text: Option<String>| text.map(|text| BASE64.decode(text)).transpose();
-        Ok(Raw {
+        Ok(as_first_logged(Raw {
             seq: self.seq,
             subject: Subject::from_log(self.subject),
             headers: parse_headers(&bytes(self.hdrs)?.unwrap_or_default()),
             payload: Bytes::from(bytes(self.data)?.unwrap_or_default()),
             logged_at: self.time,
-        })
+        }))
     }
 }
 

@@ -7,9 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::api::StreamInfo;
+use super::error::{ApiError, STREAM_NOT_FOUND};
 use super::requester::Requester;
+use super::{stream, write_back};
 use crate::limits::NATS_FILL_REFRESH;
 
 /// What is known of the stream's state and limits.
@@ -70,14 +74,26 @@ impl Fill {
         messages.max(bytes).max(age).min(1.0)
     }
 
-    /// Keeps it fresh for as long as the task is not aborted. A bus that cannot be asked leaves
-    /// it as it was: nothing can be published to that either.
-    pub(super) async fn refresh(&self, requester: &Requester, stream: &str) {
+    /// Keeps it fresh for as long as the task is not aborted, and counts in `suspicions` whenever the
+    /// stream is not the one it was. A bus that cannot be asked leaves it as it was: nothing can be
+    /// published to that either.
+    pub(super) async fn refresh(
+        &self,
+        requester: &Requester,
+        stream: &str,
+        suspicions: &watch::Sender<u64>,
+    ) {
+        let mut sound = Sound::default();
         let mut tick = tokio::time::interval(NATS_FILL_REFRESH);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            if let Ok(info) = requester.stream_info(stream).await {
+            let before = self.last.load(Ordering::Relaxed);
+            let info = requester.stream_info(stream).await;
+            if sound.is_lost(&info, before) {
+                suspicions.send_modify(|count| *count += 1);
+            }
+            if let Ok(info) = info {
                 self.learn(&info);
                 self.look_up_oldest(requester, stream).await;
             }
@@ -97,6 +113,34 @@ impl Fill {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What tells a stream that was lost, made anew or rolled back from one that went on.
+#[derive(Default)]
+struct Sound {
+    epoch: Option<Uuid>,
+    gone: bool,
+    shut: bool,
+}
+
+impl Sound {
+    /// Whether the stream has just stopped being the one it was; `before` is what it had at least.
+    fn is_lost(&mut self, info: &Result<StreamInfo, ApiError>, before: u64) -> bool {
+        let info = match info {
+            Ok(info) => info,
+            Err(error) => {
+                let gone = error.is(STREAM_NOT_FOUND);
+                return gone && !std::mem::replace(&mut self.gone, gone);
+            }
+        };
+        let Ok(config) = info.parsed() else { return false };
+        let epoch = stream::epoch(&config);
+        let changed = self.epoch.is_some() && epoch != self.epoch;
+        let shut = write_back::is_shut(&config);
+        let newly_shut = shut && !self.shut;
+        *self = Self { epoch, gone: false, shut };
+        changed || newly_shut || info.state.last_seq < before
     }
 }
 

@@ -26,6 +26,7 @@ mod requester;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod write_back;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,9 +35,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
 
 pub use config::NatsConfig;
-pub use stream::Degradation;
+pub use stream::{Degradation, IfMissing};
+pub use write_back::WriteBack;
 
 use super::durable::Durables;
 use super::{Ack, Bounds, Bus, BusError, LogIdentity, PublishError, Reader};
@@ -48,7 +51,15 @@ use fill::Fill;
 use publish::Publisher;
 use reader::{ReadLink, Shared, StreamReader};
 use requester::Requester;
-use stream::IfMissing;
+
+/// What a stream keeps by its own limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeps {
+    /// At most so many messages.
+    pub messages: u64,
+    /// None older; `None` is no limit.
+    pub age: Option<chrono::TimeDelta>,
+}
 
 /// The log in a JetStream stream.
 pub struct NatsBus {
@@ -61,8 +72,9 @@ pub struct NatsBus {
     /// The stream's own window, in nanoseconds: it may be changed while we run.
     dedup_window: AtomicU64,
     fill: Arc<Fill>,
-    reconnects: watch::Receiver<u64>,
-    /// Keep [`Fill`] and `reconnects` fresh; they end with the bus.
+    suspicions: Arc<watch::Sender<u64>>,
+    config: NatsConfig,
+    /// Keep [`Fill`] and `suspicions` fresh; they end with the bus.
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -73,31 +85,31 @@ impl NatsBus {
     /// No server, no JetStream, or a stream that cannot be our log. Tried once: the caller
     /// decides about trying again.
     pub async fn connect(config: NatsConfig) -> Result<Self, BusError> {
-        Self::open(config, IfMissing::Create).await
+        Self::connect_or(config, IfMissing::Create).await
     }
 
-    /// Connects to a stream that must be there: to look at it, or to leave it.
+    /// Connects, and does what is said when there is no stream.
     ///
     /// # Errors
-    /// As [`NatsBus::connect`], and when there is no stream.
-    pub async fn connect_existing(config: NatsConfig) -> Result<Self, BusError> {
-        Self::open(config, IfMissing::Refuse).await
-    }
-
-    async fn open(config: NatsConfig, missing: IfMissing) -> Result<Self, BusError> {
+    /// As [`NatsBus::connect`].
+    pub async fn connect_or(config: NatsConfig, missing: IfMissing) -> Result<Self, BusError> {
         config.check().map_err(BusError)?;
         let connection = Connection::open(&config, "publish").await?;
         let requester = Arc::new(Requester::start(connection.clone()).await?);
         let (info, degradations) = stream::ensure(&requester, &config, missing).await?;
         let link = Arc::new(ReadLink::open(&config, "read").await?);
         let consumers = Arc::new(Consumers::new(requester.clone(), config.clone()));
-        let stream = config.stream_name;
+        for degradation in &degradations {
+            tracing::warn!("{degradation}");
+        }
+        let stream = config.stream_name.clone();
         let fill = Arc::new(Fill::default());
-        let (counter, reconnects) = watch::channel(0);
-        let counting = tokio::spawn(count_reconnects(connection, counter));
+        let suspicions = Arc::new(watch::Sender::new(0));
+        let counting = tokio::spawn(count_reconnects(connection, suspicions.clone()));
         let refreshing = tokio::spawn({
             let (fill, requester, stream) = (fill.clone(), requester.clone(), stream.clone());
-            async move { fill.refresh(&requester, &stream).await }
+            let suspicions = suspicions.clone();
+            async move { fill.refresh(&requester, &stream, &suspicions).await }
         });
         let bus = Self {
             publisher: Publisher::new(&stream),
@@ -112,7 +124,8 @@ impl NatsBus {
             degradations,
             dedup_window: AtomicU64::new(0),
             fill,
-            reconnects,
+            suspicions,
+            config,
             _tasks: [counting, refreshing].map(AbortOnDropHandle::new),
         };
         bus.learn(&info)?;
@@ -125,11 +138,48 @@ impl NatsBus {
         &self.degradations
     }
 
-    /// Counts the times that the publishing connection was made again after it broke. At each,
-    /// the stream may be another one: the continuity check is due.
+    /// Counts the times that the stream may have become another one, so that the continuity check
+    /// is due: the publishing connection was made again after it broke, or the stream was found to be
+    /// gone, to have gone back, or to have another epoch.
     #[must_use]
-    pub fn reconnects(&self) -> watch::Receiver<u64> {
-        self.reconnects.clone()
+    pub fn suspicions(&self) -> watch::Receiver<u64> {
+        self.suspicions.subscribe()
+    }
+
+    /// What the log is; a stream that is gone is made anew, shut.
+    ///
+    /// # Errors
+    /// The server's, or that what is there cannot be our log.
+    pub async fn find_or_make(&self) -> Result<LogIdentity, BusError> {
+        stream::ensure(&self.requester, &self.config, IfMissing::CreateShut).await?;
+        self.identity().await
+    }
+
+    /// Deletes the stream and makes it again with its own configuration, empty, with an epoch of its
+    /// own. Consumers go with it.
+    ///
+    /// # Errors
+    /// The server's. Between the two steps there may be no stream.
+    pub async fn make_anew(&self) -> Result<(), BusError> {
+        let info = self.requester.stream_info(&self.stream).await?;
+        let wanted = stream::anew(&write_back::reopened_if_shut(&info)?, Uuid::new_v4());
+        self.requester.delete_stream(&self.stream).await?;
+        self.requester.create_stream(&self.stream, &wanted).await?;
+        Ok(())
+    }
+
+    /// What the stream's own limits let it keep.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn keeps(&self) -> Result<Keeps, BusError> {
+        let config = self.info().await?.parsed()?;
+        let messages = u64::try_from(config.max_msgs).ok().filter(|limit| *limit > 0);
+        let age = Some(config.max_age).filter(|nanos| *nanos > 0);
+        Ok(Keeps {
+            messages: messages.unwrap_or(u64::MAX),
+            age: age.map(chrono::TimeDelta::nanoseconds),
+        })
     }
 
     /// Moves the stream's next sequence to `seq`, dropping what it holds: nothing if it held
@@ -150,13 +200,16 @@ impl NatsBus {
     }
 
     /// Publishes an entry with its own subject, headers and payload, if the stream's last sequence
-    /// is `after`: for writing a lost tail back. A kept `Nats-Msg-Id` that the stream still
-    /// knows is answered as a duplicate and stores nothing: check the ack.
+    /// is `after`. A `Nats-Msg-Id` that the stream still knows is answered as a duplicate and stores
+    /// nothing: check the ack.
     ///
     /// # Errors
     /// As [`Bus::publish`]; another last sequence is [`PublishError::NotSent`].
     pub async fn publish_original(&self, entry: &Raw, after: u64) -> Result<Ack, PublishError> {
-        self.publisher.publish_original(&self.requester, entry, after).await
+        let entries = std::slice::from_ref(entry);
+        let outcomes = self.publisher.publish_originals(&self.requester, "", entries, after).await;
+        let lost = || PublishError::Unknown("no outcome".to_owned());
+        outcomes.into_iter().next().unwrap_or_else(|| Err(lost()))
     }
 
     async fn info(&self) -> Result<StreamInfo, BusError> {
@@ -185,7 +238,7 @@ pub async fn fix_stream(config: &NatsConfig) -> Result<Vec<Degradation>, BusErro
     stream::fix(&Requester::start(connection).await?, config).await
 }
 
-async fn count_reconnects(connection: Connection, counter: watch::Sender<u64>) {
+async fn count_reconnects(connection: Connection, counter: Arc<watch::Sender<u64>>) {
     let mut status = connection.status;
     let mut made = status.borrow_and_update().connects;
     while status.changed().await.is_ok() {
@@ -221,7 +274,12 @@ impl Bus for NatsBus {
 
     async fn identity(&self) -> Result<LogIdentity, BusError> {
         let info = self.info().await?;
-        Ok(LogIdentity { bounds: info.state.bounds(), epoch: stream::epoch(&info.parsed()?) })
+        let config = info.parsed()?;
+        Ok(LogIdentity {
+            bounds: info.state.bounds(),
+            epoch: stream::epoch(&config),
+            unfinished: write_back::is_shut(&config),
+        })
     }
 
     /// Asked of the stream's leader, which alone surely has it: a direct get may be answered by a

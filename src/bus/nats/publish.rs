@@ -283,35 +283,45 @@ impl Publisher {
         }
     }
 
-    /// Publishes an entry as it stands, if the log's last sequence is `after`: for writing a
-    /// lost tail back under its old sequences. Not repeated. Headers that cannot be sent are
-    /// left out, and told in the log.
-    pub(super) async fn publish_original(
+    /// Publishes entries as they stand, each on `prefix` and its subject, the first if the log's last
+    /// sequence is `after`, each further one if it follows. Not repeated, and whatever the circuit
+    /// breaker says: that is about what clients publish.
+    pub(super) async fn publish_originals(
         &self,
         requester: &Requester,
-        entry: &Raw,
+        prefix: &str,
+        entries: &[Raw],
         after: u64,
-    ) -> Result<Ack, PublishError> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &entry.headers {
-            match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
-                (Ok(name), Ok(value)) => headers.append(name, value),
-                _ => tracing::warn!(seq = entry.seq, name, "a header cannot be sent again"),
-            }
+    ) -> Vec<Result<Ack, PublishError>> {
+        let status = requester.connection.status();
+        if status.state != State::Up {
+            return vec![Err(Failure::not_sent("not connected to NATS").error); entries.len()];
         }
-        headers.insert(async_nats::header::NATS_EXPECTED_LAST_SEQUENCE, after.to_string());
-        let connects = requester.connection.status().connects;
-        self.admit(requester).map_err(|failure| failure.error)?;
+        let connects = status.connects;
         let deadline = Instant::now() + NATS_ACK_TIMEOUT;
-        let subject = entry.subject.as_str();
-        let reply = match requester.send(subject, headers, entry.payload.clone()).await {
-            Ok(reply) => Ok(reply),
-            Err(text) => Err(Failure::not_sent(text)),
-        };
-        let outcomes = self.collect(requester, connects, vec![reply], deadline).await;
-        let outcome = outcomes.into_iter().next().unwrap_or_else(|| Err(Failure::lost()));
-        outcome.map_err(|failure| failure.error)
+        let mut replies = Vec::with_capacity(entries.len());
+        for (entry, after) in entries.iter().zip(after..) {
+            let subject = format!("{prefix}{}", entry.subject.as_str());
+            let headers = original_headers(entry, after);
+            let sent = requester.send(&subject, headers, entry.payload.clone()).await;
+            replies.push(sent.map_err(Failure::not_sent));
+        }
+        let outcomes = self.collect(requester, connects, replies, deadline).await;
+        outcomes.into_iter().map(|outcome| outcome.map_err(|failure| failure.error)).collect()
     }
+}
+
+/// Headers that cannot be sent are left out, and told in the log.
+fn original_headers(entry: &Raw, after: u64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &entry.headers {
+        match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+            (Ok(name), Ok(value)) => headers.append(name, value),
+            _ => tracing::warn!(seq = entry.seq, name, "a header cannot be sent again"),
+        }
+    }
+    headers.insert(async_nats::header::NATS_EXPECTED_LAST_SEQUENCE, after.to_string());
+    headers
 }
 
 async fn send(

@@ -15,6 +15,7 @@ use super::api::{StreamConfig, StreamInfo, nanos};
 use super::config::NatsConfig;
 use super::error::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
 use super::requester::Requester;
+use super::write_back;
 use crate::bus::BusError;
 use crate::message::MESSAGE_SUBJECTS;
 
@@ -23,7 +24,7 @@ const EPOCH: &str = "agentbus_epoch";
 /// Bytes of a message, headers included (design: 1 MiB, the server's own default).
 const MAX_MESSAGE_BYTES: i64 = 1_048_576;
 /// First server that keeps metadata.
-const METADATA_SINCE: (u64, u64) = (2, 10);
+pub(super) const METADATA_SINCE: (u64, u64) = (2, 10);
 /// First server with atomic batches.
 const ATOMIC_SINCE: (u64, u64) = (2, 12);
 
@@ -49,9 +50,12 @@ pub(super) fn duplicate_window(config: &StreamConfig) -> Duration {
 
 /// What to do when the stream is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum IfMissing {
+pub enum IfMissing {
     /// Make it as the design wants it.
     Create,
+    /// The same, but let nobody publish: the store has what belongs into it
+    /// ([`NatsBus::begin_write_back`](super::NatsBus::begin_write_back)).
+    CreateShut,
     /// Say so.
     Refuse,
 }
@@ -68,14 +72,13 @@ pub(super) async fn ensure(
         Err(error) if error.is(STREAM_NOT_FOUND) && missing == IfMissing::Refuse => {
             return Err(BusError(format!("there is no stream {stream}")));
         }
-        Err(error) if error.is(STREAM_NOT_FOUND) => create(requester, config, version).await?,
+        Err(error) if error.is(STREAM_NOT_FOUND) => {
+            create(requester, config, version, missing).await?
+        }
         answer => answer?,
     };
     let found = info.parsed()?;
     let lacking = compare(&found, config, version)?;
-    for degradation in &lacking {
-        tracing::warn!("{degradation}");
-    }
     Ok((info, lacking))
 }
 
@@ -84,9 +87,13 @@ async fn create(
     requester: &Requester,
     config: &NatsConfig,
     version: (u64, u64),
+    missing: IfMissing,
 ) -> Result<StreamInfo, ApiError> {
     let stream = &config.stream_name;
-    let wish = wish(config, version, Uuid::new_v4());
+    let mut wish = wish(config, version, Uuid::new_v4());
+    if missing == IfMissing::CreateShut && version >= METADATA_SINCE {
+        wish = write_back::shut(&wish, stream);
+    }
     match requester.create_stream(stream, &wish).await {
         Ok(info) => {
             tracing::info!(stream, "created the stream");
@@ -133,6 +140,10 @@ fn compare(
 ) -> Result<Vec<Degradation>, BusError> {
     let name = &config.stream_name;
     let fatal = |text: String| Err(BusError(format!("stream {name} {text}")));
+    if write_back::is_shut(found) {
+        // The continuity check ends what was begun.
+        return Ok(Vec::new());
+    }
     if let Some(subject) = missing_subjects(found).first() {
         return fatal(format!("does not take subject {subject}"));
     }
@@ -251,7 +262,9 @@ pub(super) async fn fix(
     let version = requester.connection.server_version();
     let stream = &config.stream_name;
     let info = match requester.stream_info(stream).await {
-        Err(error) if error.is(STREAM_NOT_FOUND) => create(requester, config, version).await?,
+        Err(error) if error.is(STREAM_NOT_FOUND) => {
+            create(requester, config, version, IfMissing::Create).await?
+        }
         answer => answer?,
     };
     let wanted = mended(&info, &info.parsed()?, config, version);
@@ -304,6 +317,15 @@ fn mended(
         mended["subjects"] = json!(subjects);
     }
     mended
+}
+
+/// The configuration for making a stream again, under an epoch of its own.
+pub(super) fn anew(config: &Value, epoch: Uuid) -> Value {
+    let mut anew = config.clone();
+    if config["metadata"][EPOCH].is_string() {
+        anew["metadata"][EPOCH] = epoch.to_string().into();
+    }
+    anew
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ async fn kills_of_the_server_lose_and_double_nothing() {
     read_to_the_end(&bus, &mut through).await;
     assert_all_acked_once(&bus, acked).await;
     eventually("no entry is left behind", || bus.requester.awaited() == 0).await;
-    assert!(*bus.reconnects().borrow() >= 3);
+    assert!(*bus.suspicions().borrow() >= 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,7 +186,7 @@ async fn without_a_server_publishing_fails_at_once_and_heals_alone() {
     assert_eq!(ack.seq, 2, "nothing was queued and sent later");
     assert_eq!(seqs(&read_through(&mut *reader, 2).await), [2]);
     assert!(bus.health().is_ok());
-    let mut reconnects = bus.reconnects();
+    let mut reconnects = bus.suspicions();
     within("the reconnect is told", reconnects.wait_for(|count| *count == 1)).await.expect("runs");
 }
 

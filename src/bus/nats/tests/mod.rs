@@ -6,6 +6,7 @@ mod faults;
 mod foreign;
 mod plain;
 mod server;
+mod write_back;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -86,7 +86,7 @@ async fn what_is_too_long_is_not_sent_and_hurts_nobody() {
     let mut reader = bus.reader(1).await.expect("reader");
     assert_eq!(seqs(&read_through(&mut *reader, 12).await), (1..=12).collect::<Vec<u64>>());
     assert_eq!(bus.get(12).await.expect("asked").expect("there").payload.len(), fits.body.len());
-    assert_eq!(*bus.reconnects().borrow(), 0);
+    assert_eq!(*bus.suspicions().borrow(), 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,71 @@
+//! `agentbus rebuild`: the stream anew, from the store.
+
+use std::process::ExitCode;
+
+use uuid::Uuid;
+
+use super::output::say;
+use super::progress;
+use super::serve::configuration;
+use super::serve_args::RebuildArgs;
+use crate::bus::Bus as _;
+use crate::bus::nats::NatsBus;
+use crate::config::StoreConfig;
+use crate::store::postgres::PostgresStore;
+use crate::store::{BusKind, Store as _};
+use crate::{continuity, telemetry};
+
+pub const EXAMPLES: &str = "\
+Stop every server and worker first; the command refuses to run beside one.
+
+Examples:
+  agentbus rebuild --yes                    what NATS_URL, DATABASE_URL and NATS_STREAM_NAME say
+  agentbus rebuild --yes --set nats-max-msgs=5000000";
+
+/// Makes the stream anew.
+///
+/// # Errors
+/// A wrong configuration, a server that runs, or bus and store that cannot be asked.
+pub async fn run(args: RebuildArgs) -> Result<ExitCode, String> {
+    let config = configuration(&args.overrides)?;
+    telemetry::logs(&config.log_filter, config.log_json)?;
+    let StoreConfig::Postgres(url) = &config.store else {
+        return Err("DATABASE_URL must name the PostgreSQL database of the log".to_owned());
+    };
+    if !args.yes {
+        return Err(format!(
+            "this deletes stream {} and makes it anew from the database; say --yes if that is meant",
+            config.nats.stream_name
+        ));
+    }
+    let text = |error: crate::store::StoreError| error.to_string();
+    let store = PostgresStore::connect(url).await.map_err(text)?;
+    let state = store.log_state().await.map_err(text)?;
+    if state.bus == Some(BusKind::Memory) {
+        return Err("the log is on the memory bus: start a server with MESSAGE_BUS=nats, which \
+                    brings the stream up by itself"
+            .to_owned());
+    }
+    // As the memory bus does: alone.
+    let _alone = store.join(BusKind::Memory).await.map_err(text)?.map_err(|reason| {
+        format!("stop every server and worker of this database first: {reason}")
+    })?;
+    let bus = NatsBus::connect(config.nats.clone()).await.map_err(|error| error.to_string())?;
+    let bar = progress::sequences();
+    let shown = bar.clone();
+    let told = move |done: u64, end: u64| {
+        shown.set_length(end);
+        shown.set_position(done);
+    };
+    let made = continuity::rebuild(&bus, &store, Uuid::new_v4(), &told).await;
+    bar.finish_and_clear();
+    let bounds = made.map_err(|error| error.to_string())?.bounds;
+    store.close().await;
+    let _ = say(&format!(
+        "stream {} was made anew and holds sequences {} to {}",
+        bus.log_name(),
+        bounds.first,
+        bounds.last
+    ));
+    Ok(ExitCode::SUCCESS)
+}

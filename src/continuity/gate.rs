@@ -1,0 +1,75 @@
+//! The gate before publishing.
+//!
+//! Invariant: closed while anybody doubts that the log continues the store; only
+//! a check that found nothing wrong opens it.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+
+/// Whether publishing is allowed. Cheap to clone, shared by all who ask.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    closed: watch::Sender<Option<String>>,
+    doubted: Notify,
+}
+
+impl Gate {
+    /// A gate that is closed for `reason` until it is opened.
+    #[must_use]
+    pub fn closed(reason: &str) -> Self {
+        Self(Arc::new(Inner {
+            closed: watch::Sender::new(Some(reason.to_owned())),
+            doubted: Notify::new(),
+        }))
+    }
+
+    /// A gate of a log that cannot part from its store: the memory bus's.
+    #[must_use]
+    pub fn open() -> Self {
+        let gate = Self::closed("");
+        gate.0.closed.send_replace(None);
+        gate
+    }
+
+    /// `Err` with the reason while publishing must wait.
+    ///
+    /// # Errors
+    /// The reason, in words for an operator.
+    pub fn check(&self) -> Result<(), String> {
+        match &*self.0.closed.borrow() {
+            Some(reason) => Err(reason.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until publishing is allowed for the first time.
+    pub async fn opened(&self) {
+        // The sender lives in the gate itself, so this ends by the value alone.
+        let _ = self.0.closed.subscribe().wait_for(Option::is_none).await;
+    }
+
+    /// Opens it.
+    pub(super) fn open_now(&self) {
+        self.0.closed.send_replace(None);
+    }
+
+    /// Waits until somebody doubts.
+    pub(super) async fn doubted(&self) {
+        self.0.doubted.notified().await;
+    }
+
+    /// Closes the gate and asks for a new check.
+    pub fn doubt(&self) {
+        self.close(super::CHECKING);
+        self.0.doubted.notify_one();
+    }
+
+    /// Closes it with a reason.
+    pub(super) fn close(&self, reason: &str) {
+        self.0.closed.send_replace(Some(reason.to_owned()));
+    }
+}

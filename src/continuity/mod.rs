@@ -1,0 +1,167 @@
+//! Holds the bus against the store; the gate before publishing.
+//!
+//! Invariant: no sequence that the store has is given to other content. While
+//! that is in doubt (at start, after every reconnect, after an ack at or below
+//! the known mark, when the stream goes back or away) nothing is published. A
+//! stream that is behind gets its missing tail back from the store, under the
+//! same sequences; one that holds other content is left alone and told of.
+
+mod gate;
+mod parting;
+mod rebuild;
+mod stranded;
+mod write_back;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::bus::nats::NatsBus;
+use crate::bus::{Bus as _, BusError, LogIdentity};
+use crate::committed::Committed;
+use crate::limits::{FAULT_PAUSE, LEASE};
+use crate::store::{BusKind, LogState, Store, StoreError};
+pub use gate::Gate;
+pub use parting::unparted;
+pub use rebuild::rebuild;
+pub use stranded::{drain, skip};
+pub use write_back::write_back;
+
+/// What publishing is told while a check runs.
+const CHECKING: &str = "the log's continuity is being checked";
+
+/// Checks the stream against the store and opens or closes the gate.
+pub struct Continuity {
+    /// The stream.
+    pub bus: Arc<NatsBus>,
+    /// What was committed of it.
+    pub store: Arc<dyn Store>,
+    /// What this process knows to be committed.
+    pub committed: Arc<Committed>,
+    /// Opened by a check that found nothing wrong.
+    pub gate: Gate,
+    /// This process, as the owner of the store's lease.
+    pub owner: Uuid,
+}
+
+/// Why a check did not open the gate.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The bus cannot be asked; asked again.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The store cannot be asked; asked again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another server mends the stream; asked again.
+    #[error("another server is bringing the stream up to the store")]
+    Busy,
+    /// The stream and the store disagree about a committed sequence.
+    #[error(
+        "the stream holds other content than the store at sequence {0}: publishing is stopped. \
+         Restore the stream that the store was filled from, or stop the servers and run `agentbus rebuild`: \
+         it makes the stream anew from the store, and stores what only this stream holds"
+    )]
+    OtherContent(u64),
+}
+
+impl Continuity {
+    /// Checks now, and whenever the gate is doubted, the stream looks another than it was, or the
+    /// connection to NATS was made anew, until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut suspicions = self.bus.suspicions();
+        let watch = async {
+            loop {
+                self.check_until_settled().await;
+                tokio::select! {
+                    () = self.gate.doubted() => {}
+                    changed = suspicions.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        self.gate.close(CHECKING);
+                    }
+                }
+            }
+        };
+        cancel.run_until_cancelled(watch).await;
+    }
+
+    /// Checks until the gate is open or a person must mend the stream.
+    async fn check_until_settled(&self) {
+        let mut told = String::new();
+        loop {
+            let error = match self.check().await {
+                Ok(()) => {
+                    tracing::info!("the stream continues the store: publishing is open");
+                    self.gate.open_now();
+                    return;
+                }
+                Err(error) => error,
+            };
+            let reason = error.to_string();
+            if reason != told {
+                tracing::warn!(%error, "publishing waits for the continuity check");
+                self.gate.close(&reason);
+                told = reason;
+            }
+            tokio::time::sleep(FAULT_PAUSE).await;
+        }
+    }
+
+    async fn check(&self) -> Result<(), CheckError> {
+        // Asked before the stream, which must be at least that far.
+        let seen = self.committed.seen();
+        let mut identity = self.bus.find_or_make().await?;
+        let state = match self.store.log_state().await {
+            Ok(state) => state,
+            // A running server goes on while the store is away, on what it knows.
+            Err(_) if seen > 0 && identity.bounds.last >= seen && !identity.unfinished => {
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.committed.raise(state.committed_through);
+        let behind = identity.bounds.last < seen.max(state.committed_through);
+        if state.bus == Some(BusKind::Memory) || behind || identity.unfinished {
+            identity = self.bring_up(&state, seen).await?;
+        } else {
+            parting::same_content(&*self.bus, &*self.store, state.committed_through).await?;
+        }
+        if state.bus != Some(BusKind::Nats) || state.stream_epoch != identity.epoch {
+            let lease =
+                self.store.claim(self.owner, LEASE, false).await?.ok_or(CheckError::Busy)?;
+            self.store.set_log(&lease, BusKind::Nats, identity.epoch).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings a stream that parted from the store (another bus went on, or the
+    /// stream lost its tail) to where its next sequence is new. What only the
+    /// stream holds is stored first.
+    async fn bring_up(&self, state: &LogState, seen: u64) -> Result<LogIdentity, CheckError> {
+        let claimed = self.store.claim(self.owner, LEASE, false).await?;
+        let mut lease = claimed.ok_or(CheckError::Busy)?;
+        let identity = self.bus.identity().await?;
+        let (bus, store, bounds) = (&*self.bus, &*self.store, identity.bounds);
+        if !identity.unfinished {
+            match parting::parting(bus, store, bounds, lease.committed_through).await? {
+                Some(seq) if state.bus == Some(BusKind::Nats) => {
+                    return Err(CheckError::OtherContent(seq));
+                }
+                Some(from) => {
+                    stranded::keep_stranded(bus, store, &mut lease, from, bounds.last).await?;
+                    self.committed.raise(lease.committed_through);
+                    let next = lease.committed_through.max(seen).max(bounds.last) + 1;
+                    tracing::info!(next, "moving the stream's sequence on to where the store is");
+                    bus.purge_to(next, true).await?;
+                    return Ok(bus.identity().await?);
+                }
+                None => drain(bus, store, &mut lease, bounds.last).await?,
+            }
+        }
+        self.committed.raise(lease.committed_through);
+        write_back(bus, store, &lease, seen, &|_, _| {}).await
+    }
+}

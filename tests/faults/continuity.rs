@@ -1,0 +1,272 @@
+//! The stream is deleted, made anew, rolled back, filled with something else: no sequence that was committed gets other
+//! content, and what the stream lost comes back from the store under the same sequences.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use serde_json::{Value, json};
+
+use crate::common::folder::Folder;
+use crate::common::{Agentbus, Http, Nats, Postgres, eventually};
+use crate::streaming::{LIMIT, Line, assert_same, committed, history, message, publish};
+
+const NAME: &str = "agent-messages";
+
+/// One server on NATS whose files the test can copy.
+struct Log {
+    agentbus: Agentbus,
+    nats: Nats,
+    store_dir: Folder,
+    pg_url: String,
+}
+
+impl Log {
+    async fn start() -> Self {
+        let store_dir = Folder::new("jetstream");
+        let nats = Nats::builder().store_dir(store_dir.path()).start().await;
+        let pg_url = Postgres::shared().await.database().await;
+        let agentbus = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;
+        Self { agentbus, nats, store_dir, pg_url }
+    }
+
+    fn http(&self) -> Http {
+        self.agentbus.http()
+    }
+
+    /// Publishes `count` messages from number `from` on, and waits until the store has them.
+    async fn grow(&self, from: usize, count: usize) -> u64 {
+        let batch: Vec<Value> = (from..from + count).map(message).collect();
+        let seqs = publish(&self.http(), &batch).await;
+        let last = *seqs.last().expect("some");
+        committed(&self.http(), last).await;
+        last
+    }
+
+    /// Publishes one message as soon as that is possible again; gives its sequence.
+    async fn publishes_again(&self) -> u64 {
+        let message = message(1_000_000);
+        eventually(LIMIT, "publishing is possible again", async || {
+            let answer = self.http().post_json("/v1/messages", &message).await;
+            matches!(answer.status, 200 | 201).then(|| answer.json()["seq"].as_u64())?
+        })
+        .await
+    }
+
+    async fn stream(&self) -> Stream {
+        self.nats.jetstream().await.get_stream(NAME).await.expect("the stream")
+    }
+
+    /// Runs a command of agentbus with this log's settings.
+    fn run(&self, args: &[&str], dir: &Path) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
+        command.args(args).env_clear().current_dir(dir);
+        command.env("MESSAGE_BUS", "nats").env("NATS_URL", self.nats.url());
+        command.env("DATABASE_URL", &self.pg_url).output().expect("it runs")
+    }
+}
+
+/// The payload that the stream holds at a sequence.
+async fn held(stream: &Stream, seq: u64) -> Option<String> {
+    match stream.get_raw_message(seq).await {
+        Ok(message) => Some(String::from_utf8(message.payload.to_vec()).expect("UTF-8")),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => None,
+        Err(error) => panic!("sequence {seq}: {error}"),
+    }
+}
+
+/// Holds each line of history against what the stream has at its sequence.
+async fn assert_held(stream: &Stream, lines: &[Line]) {
+    for line in lines {
+        let payload =
+            held(stream, line.seq).await.unwrap_or_else(|| panic!("{} is not there", line.seq));
+        let wanted = payload.replacen('{', &format!("{{\"seq\":{},", line.seq), 1);
+        assert_eq!(String::from_utf8_lossy(&line.bytes), wanted);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp runs");
+    assert!(done.success());
+}
+
+async fn delete(jetstream: &Context) {
+    jetstream.delete_stream(NAME).await.expect("deleted");
+}
+
+#[tokio::test]
+async fn a_stream_deleted_under_a_running_server_comes_back_as_it_was() {
+    let log = Log::start().await;
+    log.grow(0, 700).await;
+    let before = history(&log.http(), "").await;
+    delete(&log.nats.jetstream().await).await;
+    assert_eq!(log.publishes_again().await, 701);
+    let stream = log.stream().await;
+    assert_held(&stream, &before).await;
+    committed(&log.http(), 701).await;
+    assert_same("history", &history(&log.http(), "before=701").await, &before);
+}
+
+#[tokio::test]
+async fn a_stream_rolled_back_gets_its_tail_back_and_nothing_else_at_its_sequences() {
+    let log = Log::start().await;
+    log.grow(0, 300).await;
+    log.nats.stop_gracefully().await;
+    let old = Folder::new("rolled-back");
+    copy(&log.store_dir.join("jetstream"), &old.join("jetstream"));
+    log.nats.restart().await;
+    assert_eq!(log.publishes_again().await, 301);
+    let last = log.grow(301, 500).await;
+    let before = history(&log.http(), "").await;
+    log.nats.kill9();
+    std::fs::remove_dir_all(log.store_dir.join("jetstream")).expect("removed");
+    copy(&old.join("jetstream"), log.store_dir.path());
+    log.nats.restart().await;
+    let message = message(2_000_000);
+    let next = eventually(LIMIT, "publishing is possible again", async || {
+        let answer = log.http().post_json("/v1/messages", &message).await;
+        matches!(answer.status, 200 | 201).then(|| answer.json()["seq"].as_u64())?
+    })
+    .await;
+    assert_eq!(next, last + 1);
+    assert_held(&log.stream().await, &before).await;
+    committed(&log.http(), next).await;
+    assert_same("history", &history(&log.http(), &format!("before={next}")).await, &before);
+}
+
+#[tokio::test]
+async fn a_stream_made_anew_by_somebody_else_is_filled_before_anything_is_published() {
+    let log = Log::start().await;
+    log.grow(0, 200).await;
+    let before = history(&log.http(), "").await;
+    log.agentbus.terminate().await;
+    let jetstream = log.nats.jetstream().await;
+    let mut config = log.stream().await.cached_info().config.clone();
+    config.max_messages = 150;
+    delete(&jetstream).await;
+    jetstream.create_stream(config).await.expect("made anew");
+    log.agentbus.restart().await;
+    assert_eq!(log.publishes_again().await, 201);
+    let stream = log.stream().await;
+    // What its limit lets it keep, the new one among them.
+    assert_held(&stream, &before[51..]).await;
+    assert_eq!(held(&stream, 50).await, None);
+}
+
+#[tokio::test]
+async fn other_content_at_a_committed_sequence_stops_publishing_until_rebuild() {
+    let log = Log::start().await;
+    log.grow(0, 50).await;
+    let before = history(&log.http(), "").await;
+    log.agentbus.terminate().await;
+    let jetstream = log.nats.jetstream().await;
+    let config = log.stream().await.cached_info().config.clone();
+    delete(&jetstream).await;
+    jetstream.create_stream(config).await.expect("made anew");
+    for number in 0..3 {
+        let payload = json!({"n": number}).to_string();
+        let ack = jetstream.publish("agent.task.other.note", payload.into()).await.expect("sent");
+        ack.await.expect("acked");
+    }
+    log.agentbus.restart_listening().await;
+    let told = eventually(LIMIT, "readiness tells of the other content", async || {
+        let answer = log.http().get("/readyz?verbose").await;
+        (answer.status == 503 && answer.text().contains("other content")).then(|| answer.text())
+    })
+    .await;
+    assert!(told.contains("sequence 1:") && told.contains("agentbus rebuild"), "{told}");
+    log.http().post_json("/v1/messages", &message(0)).await.expect(503);
+    let folder = Folder::new("rebuild");
+    let beside = log.run(&["rebuild", "--yes"], folder.path());
+    assert!(!beside.status.success(), "not beside a running server");
+    log.agentbus.terminate().await;
+    let doctor = log.run(&["doctor"], folder.path());
+    let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(!doctor.status.success() && told.contains("agentbus rebuild"), "{told}");
+    let unsure = log.run(&["rebuild"], folder.path());
+    assert!(String::from_utf8_lossy(&unsure.stderr).contains("--yes"));
+    let rebuilt = log.run(&["rebuild", "--yes"], folder.path());
+    let told = String::from_utf8_lossy(&rebuilt.stderr).into_owned();
+    assert!(rebuilt.status.success(), "{told}");
+    log.agentbus.restart().await;
+    let all = history(&log.http(), "").await;
+    assert_same("history", &all[..50], &before);
+    let kept: Vec<Value> = all[50..].iter().map(Line::json).collect();
+    assert_eq!(kept.len(), 3, "what only the stream held: {kept:?}");
+    assert!(
+        kept.iter().all(|message| message["content"].as_str().is_some_and(|c| c.contains("\"n\"")))
+    );
+    assert_eq!(log.publishes_again().await, 54);
+    assert_held(&log.stream().await, &before).await;
+}
+
+#[tokio::test]
+async fn holes_stay_holes_and_foreign_messages_come_back_as_they_were() {
+    let log = Log::start().await;
+    let jetstream = log.nats.jetstream().await;
+    log.grow(0, 10).await;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Msg-Id", "not a uuid");
+    headers.insert("Agent-Sender", "outside");
+    let sent = jetstream.publish_with_headers("agent.task.x.note", headers, "raw \u{1}".into());
+    assert_eq!(sent.await.expect("sent").await.expect("acked").sequence, 11);
+    committed(&log.http(), 11).await;
+    // Deleted before anybody stored them: the projector finds a hole.
+    log.agentbus.terminate().await;
+    for number in 0..5 {
+        let payload = message(100 + number).to_string();
+        let ack = jetstream.publish("agent.message.agent.note", payload.into()).await;
+        ack.expect("sent").await.expect("acked");
+    }
+    let stream = log.stream().await;
+    for seq in [13, 14] {
+        assert!(stream.delete_message(seq).await.expect("deleted"));
+    }
+    log.agentbus.restart().await;
+    committed(&log.http(), 16).await;
+    let before = history(&log.http(), "").await;
+    assert_eq!(before.len(), 14);
+    delete(&jetstream).await;
+    assert_eq!(log.publishes_again().await, 17);
+    let stream = log.stream().await;
+    for seq in [13, 14] {
+        assert_eq!(held(&stream, seq).await, None, "{seq}");
+    }
+    let back = stream.get_raw_message(11).await.expect("there");
+    assert_eq!(
+        (&*back.payload, back.subject.as_str()),
+        ("raw \u{1}".as_bytes(), "agent.task.x.note")
+    );
+    // Told by another server that reads the stream alone for what it streams live.
+    let empty = Postgres::shared().await.database().await;
+    let fresh = Agentbus::builder().nats(&log.nats.url(), &empty).start().await;
+    committed(&fresh.http(), 17).await;
+    assert_same("projected again", &history(&fresh.http(), "before=17").await, &before);
+}
+
+/// Long enough that two servers see a deleted stream at the same time.
+const SETTLED: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn several_servers_bring_it_back_once() {
+    let log = Log::start().await;
+    let others = [log.agentbus.like().start().await, log.agentbus.like().start().await];
+    log.grow(0, 2_000).await;
+    let before = history(&log.http(), "").await;
+    delete(&log.nats.jetstream().await).await;
+    let mut posted = Vec::new();
+    for (number, server) in std::iter::once(&log.agentbus).chain(&others).enumerate() {
+        let message = message(5_000 + number);
+        let seq = eventually(SETTLED, "each server publishes again", async || {
+            let answer = server.http().post_json("/v1/messages", &message).await;
+            matches!(answer.status, 200 | 201).then(|| answer.json()["seq"].as_u64())?
+        })
+        .await;
+        posted.push(seq);
+    }
+    assert_eq!(posted, [2_001, 2_002, 2_003]);
+    assert_held(&log.stream().await, &before[1_500..]).await;
+    assert_eq!(log.stream().await.cached_info().state.messages, 2_003);
+}

@@ -1,0 +1,12 @@
+//! What is promised when things fail, on real servers: every acknowledgement and every event is recorded, and afterwards
+//! held against the stream, the store and each other.
+//!
+//! The usual run is short; `scripts/test --faults-long` (`AGENTBUS_FAULTS_LONG=1`) repeats each fault as often as the
+//! promise deserves.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../streaming/mod.rs"]
+mod streaming;
+
+mod continuity;
