@@ -21,6 +21,7 @@ pub struct Nats {
     name: String,
     port: u16,
     config: PathBuf,
+    file_limit: Mutex<Option<u64>>,
     // Before the log and the folder: fields are dropped in this order.
     process: Mutex<Option<Process>>,
     log: Log,
@@ -32,6 +33,7 @@ pub struct Nats {
 pub struct Builder {
     sync_interval: Option<String>,
     store_dir: Option<PathBuf>,
+    file_limit: Option<u64>,
     lines: Vec<String>,
 }
 
@@ -50,6 +52,12 @@ impl Builder {
     /// Where JetStream keeps its files, instead of the server's own temporary folder: a small file system, say.
     pub fn store_dir(mut self, path: &Path) -> Self {
         self.store_dir = Some(path.to_owned());
+        self
+    }
+
+    /// The largest file that it may write, in KiB, until [`Nats::lift_file_limit`]: writes beyond fail, as on a full disk.
+    pub fn file_limit(mut self, kib: u64) -> Self {
+        self.file_limit = Some(kib);
         self
     }
 
@@ -167,6 +175,11 @@ impl Nats {
             .unwrap_or_else(|error| panic!("nats-server does not start again: {error}"));
     }
 
+    /// Lets it write files of any size from its next start on.
+    pub fn lift_file_limit(&self) {
+        *self.file_limit.lock().expect("file limit") = None;
+    }
+
     /// Freezes it: connections stay open, nobody answers.
     pub fn pause(&self) {
         self.with_process(Process::pause);
@@ -188,16 +201,29 @@ impl Nats {
         std::fs::write(&config, configuration(port, name, builder, &folder))
             .expect("write nats.conf");
         let log = Log::new(&format!("nats-server {name}"), folder.join("log"));
-        let nats =
-            Self { name: name.to_owned(), port, config, process: Mutex::default(), log, folder };
+        let nats = Self {
+            name: name.to_owned(),
+            port,
+            config,
+            file_limit: Mutex::new(builder.file_limit),
+            process: Mutex::default(),
+            log,
+            folder,
+        };
         nats.boot().await?;
         Ok(nats)
     }
 
     async fn boot(&self) -> Result<(), String> {
+        let limit = *self.file_limit.lock().expect("file limit");
+        // bash counts in KiB. The server must see an error, not be ended by the signal.
+        let limited =
+            limit.map(|kib| format!("trap '' XFSZ; ulimit -f {kib}; ")).unwrap_or_default();
+        let program = programs::nats_server().display();
+        let script = format!("{limited}exec '{program}' --config '{}'", self.config.display());
         let process = Process::spawn(Spec {
-            program: programs::nats_server(),
-            args: vec!["--config".to_owned(), self.config.display().to_string()],
+            program: Path::new("/bin/bash"),
+            args: vec!["-c".to_owned(), script],
             env: Vec::new(),
             folder: &self.folder,
             user: None,

@@ -10,3 +10,13 @@ mod common;
 mod streaming;
 
 mod continuity;
+mod frozen;
+mod kills;
+mod load;
+mod verdict;
+mod write_errors;
+
+/// How often a fault is repeated: `short` usually, `long` in a long run.
+fn times(short: usize, long: usize) -> usize {
+    if std::env::var_os("AGENTBUS_FAULTS_LONG").is_some() { long } else { short }
+}

@@ -1,0 +1,39 @@
+//! JetStream cannot write: a limit of the file size stands in for a full disk. Publishers get no false ack, reads go on,
+//! and after a restart everything acknowledged is there.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::common::{Agentbus, Nats, Postgres, eventually};
+use crate::load::{Load, PATIENCE};
+use crate::{times, verdict};
+
+/// Some thousands of messages.
+const FILE_KIB: u64 = 2_048;
+
+#[tokio::test]
+async fn of_the_stream_lose_nothing_that_was_acknowledged() {
+    for _ in 0..times(1, 5) {
+        let nats = Nats::builder().file_limit(FILE_KIB).start().await;
+        let pg_url = Postgres::shared().await.database().await;
+        let agentbus = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;
+        let http = agentbus.http();
+        let load = Load::start(&[agentbus.url()], 6, 2);
+        eventually(PATIENCE, "the stream cannot be written", async || {
+            let message =
+                json!({"kind": "message", "type": "x", "sender_id": "probe", "content": "x"});
+            (http.post_json("/v1/messages", &message).await.status == 503).then_some(())
+        })
+        .await;
+        // History and streams go on meanwhile.
+        http.get("/v1/messages?limit=1").await.expect(200);
+        sleep(Duration::from_secs(2)).await;
+        nats.lift_file_limit();
+        nats.restart().await;
+        let took = load.acknowledged(100).await;
+        eprintln!("write error: {took:.1?} from the restart to 100 acknowledgements");
+        verdict::hold("write error", load, &[agentbus.url()], Some(&nats)).await;
+    }
+}
