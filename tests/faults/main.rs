@@ -9,10 +9,13 @@ mod common;
 #[path = "../streaming/mod.rs"]
 mod streaming;
 
+mod cluster;
 mod continuity;
 mod frozen;
 mod kills;
 mod load;
+mod network;
+mod proxy;
 mod verdict;
 mod write_errors;
 

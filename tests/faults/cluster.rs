@@ -1,0 +1,119 @@
+//! Three NATS nodes with three copies, three agentbus servers on one PostgreSQL: nodes are killed, frozen, restarted in turn.
+
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use tokio::time::sleep;
+
+use crate::common::{Agentbus, Nats, Postgres, eventually};
+use crate::load::{Load, PATIENCE};
+use crate::{times, verdict};
+
+const STREAM: &str = "agent-messages";
+/// How long a node is cut off: long enough for an election, and for acks to be given up.
+const CUT_OFF: Duration = Duration::from_secs(8);
+
+struct Cluster {
+    servers: [Agentbus; 3],
+    nodes: Vec<Nats>,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let nodes = Nats::cluster(3).await;
+        let pg_url = Postgres::shared().await.database().await;
+        let builder = Agentbus::builder().nats(&Nats::urls(&nodes), &pg_url);
+        let first = builder.env("NATS_REPLICAS", "3").start().await;
+        let servers = [first.like().start().await, first.like().start().await];
+        let [second, third] = servers;
+        Self { servers: [first, second, third], nodes }
+    }
+
+    fn urls(&self) -> Vec<&str> {
+        self.servers.iter().map(Agentbus::url).collect()
+    }
+
+    async fn jetstream(&self) -> Context {
+        async_nats::jetstream::new(Nats::client_of(&self.nodes).await)
+    }
+
+    /// The node that leads the stream.
+    async fn leader(&self) -> &Nats {
+        let jetstream = self.jetstream().await;
+        let name = eventually(PATIENCE, "the stream has a leader", async || {
+            let asked = tokio::time::timeout(Duration::from_secs(1), jetstream.get_stream(STREAM));
+            let stream = asked.await.ok()?.ok()?;
+            stream.cached_info().cluster.as_ref()?.leader.clone()
+        })
+        .await;
+        self.nodes.iter().find(|node| node.name() == name).expect("a node of ours")
+    }
+
+    /// Waits until every copy of the stream is up to date.
+    async fn healed(&self) {
+        let jetstream = self.jetstream().await;
+        eventually(PATIENCE, "all copies are current", async || {
+            let asked = tokio::time::timeout(Duration::from_secs(1), jetstream.get_stream(STREAM));
+            let stream = asked.await.ok()?.ok()?;
+            let cluster = stream.cached_info().cluster.as_ref()?;
+            let current = cluster.replicas.iter().filter(|replica| replica.current).count();
+            (cluster.leader.is_some() && current == 2).then_some(())
+        })
+        .await;
+    }
+
+    async fn verdict(&self, what: &str, load: Load) {
+        self.healed().await;
+        verdict::hold(what, load, &self.urls(), Some(self.leader().await)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_leader_is_killed() {
+    let cluster = Cluster::start().await;
+    let load = Load::start(&cluster.urls(), 9, 3);
+    for _ in 0..times(2, 20) {
+        load.acknowledged(100).await;
+        let leader = cluster.leader().await;
+        leader.kill9();
+        let took = load.acknowledged(1).await;
+        eprintln!("leader killed: {took:.1?} to the next acknowledgement");
+        load.acknowledged(50).await;
+        leader.restart().await;
+        cluster.healed().await;
+    }
+    cluster.verdict("leader killed", load).await;
+}
+
+#[tokio::test]
+async fn a_node_is_cut_off_and_comes_back() {
+    let cluster = Cluster::start().await;
+    let load = Load::start(&cluster.urls(), 9, 3);
+    for _ in 0..times(1, 10) {
+        load.acknowledged(100).await;
+        let leader = cluster.leader().await;
+        leader.pause();
+        sleep(CUT_OFF).await;
+        let took = load.acknowledged(1).await;
+        eprintln!("leader cut off: {took:.1?} to an acknowledgement after {CUT_OFF:?}");
+        leader.resume();
+        load.acknowledged(50).await;
+        cluster.healed().await;
+    }
+    cluster.verdict("leader cut off", load).await;
+}
+
+#[tokio::test]
+async fn the_nodes_are_restarted_one_after_the_other() {
+    let cluster = Cluster::start().await;
+    let load = Load::start(&cluster.urls(), 9, 3);
+    for _ in 0..times(1, 5) {
+        for node in &cluster.nodes {
+            load.acknowledged(50).await;
+            node.restart().await;
+            cluster.healed().await;
+        }
+    }
+    load.acknowledged(50).await;
+    cluster.verdict("rolling restart", load).await;
+}
