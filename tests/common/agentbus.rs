@@ -25,6 +25,7 @@ const REFUSE: Duration = Duration::from_secs(30);
 pub struct Agentbus {
     builder: Builder,
     url: String,
+    file_limit: Mutex<Option<u64>>,
     // Before the log and the folder: fields are dropped in this order.
     process: Mutex<Option<Process>>,
     log: Log,
@@ -142,6 +143,11 @@ impl Agentbus {
         .await;
     }
 
+    /// From its next start on, the largest file that it may write, in KiB: writes beyond fail, as on a full disk.
+    pub fn limit_files(&self, kib: Option<u64>) {
+        *self.file_limit.lock().expect("file limit") = kib;
+    }
+
     /// Kills it with SIGKILL.
     pub fn kill9(&self) {
         self.take().kill9();
@@ -203,6 +209,7 @@ impl Agentbus {
         Self {
             builder,
             url: format!("http://127.0.0.1:{port}"),
+            file_limit: Mutex::default(),
             process: Mutex::default(),
             log,
             folder,
@@ -226,6 +233,7 @@ impl Agentbus {
             program: Path::new(BINARY),
             args: args.collect(),
             env: self.env().into_iter().collect(),
+            file_limit: *self.file_limit.lock().expect("file limit"),
             folder: &self.folder,
             user: None,
             stdout: std::fs::File::create(self.folder.join("stdout")).expect("create a file"),

@@ -215,15 +215,10 @@ impl Nats {
     }
 
     async fn boot(&self) -> Result<(), String> {
-        let limit = *self.file_limit.lock().expect("file limit");
-        // bash counts in KiB. The server must see an error, not be ended by the signal.
-        let limited =
-            limit.map(|kib| format!("trap '' XFSZ; ulimit -f {kib}; ")).unwrap_or_default();
-        let program = programs::nats_server().display();
-        let script = format!("{limited}exec '{program}' --config '{}'", self.config.display());
         let process = Process::spawn(Spec {
-            program: Path::new("/bin/bash"),
-            args: vec!["-c".to_owned(), script],
+            program: programs::nats_server(),
+            args: vec!["--config".to_owned(), self.config.display().to_string()],
+            file_limit: *self.file_limit.lock().expect("file limit"),
             env: Vec::new(),
             folder: &self.folder,
             user: None,

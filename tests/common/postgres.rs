@@ -163,6 +163,7 @@ impl Postgres {
             program: &programs::postgres(program),
             args,
             env: Vec::new(),
+            file_limit: None,
             folder: &self.folder,
             user: self.user,
             stdout: self.log.append(),

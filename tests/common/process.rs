@@ -19,7 +19,13 @@ use super::wait;
 
 const FREEZE: Duration = Duration::from_secs(10);
 
-const GATE: &str = r#"read -r _ && exec "$@" </dev/null"#;
+const GATE: &str = r#"
+read -r _ || exit 1
+if [ -n "$FILE_BLOCKS" ]; then
+    trap '' XFSZ
+    ulimit -f "$FILE_BLOCKS"
+fi
+exec "$@" </dev/null"#;
 
 /// `$1` is the server, `$2` its folder or nothing. A line on standard input means that the server was reaped.
 /// The folder is removed in several tries: children of the server write to it until they have noticed.
@@ -54,6 +60,8 @@ pub struct Spec<'a> {
     pub env: Vec<(String, String)>,
     /// Its working directory, which goes with it.
     pub folder: &'a Folder,
+    /// The largest file that it may write, in KiB: beyond that a write fails, as on a full disk.
+    pub file_limit: Option<u64>,
     /// Whom to run as, if not as ourselves.
     pub user: Option<User>,
     /// Where standard output goes.
@@ -79,6 +87,10 @@ impl Process {
         let mut command = shell(GATE);
         command.arg(spec.program).args(spec.args).current_dir(spec.folder.path());
         command.env_clear().envs(inherited()).envs(spec.env);
+        if let Some(kib) = spec.file_limit {
+            // A shell counts in halves of a KiB.
+            command.env("FILE_BLOCKS", (2 * kib).to_string());
+        }
         command.stdin(Stdio::piped()).stdout(spec.stdout).stderr(spec.stderr);
         if let Some(User { uid, gid }) = spec.user {
             command.uid(uid).gid(gid);

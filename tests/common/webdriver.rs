@@ -66,6 +66,7 @@ impl Browser {
             program: &program("CHROMEDRIVER_BIN", &["chromedriver"]),
             args: vec![format!("--port={port}")],
             env: vec![("HOME".to_owned(), folder.path().display().to_string())],
+            file_limit: None,
             folder: &folder,
             user: None,
             stdout: log.append(),

@@ -16,6 +16,7 @@ mod kills;
 mod load;
 mod network;
 mod proxy;
+mod stores;
 mod verdict;
 mod write_errors;
 
