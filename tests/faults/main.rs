@@ -15,6 +15,7 @@ mod frozen;
 mod kills;
 mod load;
 mod network;
+mod overload;
 mod proxy;
 mod stores;
 mod verdict;

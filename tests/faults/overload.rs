@@ -1,0 +1,144 @@
+//! More than the machine can do: what is accepted is acknowledged soon, the rest is refused soon, memory stays flat; and
+//! connections that do nothing, or little, take nothing from the others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::common::{Deployment, Http, Mode};
+use crate::streaming::{committed, history};
+
+/// More at once than are let in (2,048).
+const CLIENTS: usize = 3_000;
+/// Of the server, while thousands of clients press on.
+const GROWTH_KIB: usize = 400 * 1024;
+/// The contract allows 6 s for a refusal by the bus; an overload is known at once, however busy the machine is.
+const ANSWER: Duration = Duration::from_secs(6);
+/// Descriptors that are needed beside the idle connections.
+const OTHER_FILES: usize = 1_500;
+
+fn resident_kib(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+fn open_files() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").expect("limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
+    line.split_whitespace().nth(3).and_then(|soft| soft.parse().ok()).unwrap_or(1_024)
+}
+
+async fn post(http: &Http, number: usize) -> Option<(u16, Duration)> {
+    let message = json!({"kind": "task", "type": "step", "task_id": format!("t{}", number % 100),
+        "sender_id": "crowd", "content": format!("{number} {}", "x".repeat(200))});
+    let headers = [("content-type", "application/json")];
+    let start = Instant::now();
+    let answer = http.request(Method::POST, "/v1/messages", &headers, message.to_string()).await;
+    answer.ok().map(|answer| (answer.status, start.elapsed()))
+}
+
+async fn pressed(mode: Mode) {
+    let clients = CLIENTS.min(open_files() / 4);
+    let deployment = Deployment::start(mode).await;
+    let pid = deployment.agentbus().pid();
+    for number in 0..200 {
+        post(deployment.http(), number).await.expect("an answer");
+    }
+    let before = resident_kib(pid);
+    let until = Instant::now() + Duration::from_secs(8);
+    let (accepted, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut crowd = JoinSet::new();
+    for client in 0..clients {
+        let (http, accepted, refused) =
+            (Http::new(deployment.bus()), accepted.clone(), refused.clone());
+        crowd.spawn(async move {
+            let (mut slowest, mut number) = (Duration::ZERO, 0);
+            while Instant::now() < until {
+                number += 1;
+                match post(&http, client * 100_000 + number).await {
+                    Some((201, took)) => {
+                        accepted.fetch_add(1, Ordering::Relaxed);
+                        slowest = slowest.max(took);
+                    }
+                    Some((503, took)) => {
+                        refused.fetch_add(1, Ordering::Relaxed);
+                        slowest = slowest.max(took);
+                    }
+                    Some((status, _)) => panic!("answered {status}"),
+                    None => panic!("no answer"),
+                }
+            }
+            slowest
+        });
+    }
+    let mut slowest = Duration::ZERO;
+    while let Some(took) = crowd.join_next().await {
+        slowest = slowest.max(took.expect("a client ends"));
+    }
+    let (accepted, refused) = (accepted.load(Ordering::Relaxed), refused.load(Ordering::Relaxed));
+    let growth = resident_kib(pid).saturating_sub(before);
+    eprintln!(
+        "{mode:?}: {clients} clients at once: {accepted} accepted, {refused} refused, slowest answer {slowest:.1?}, \
+         {} MiB more",
+        growth / 1_024
+    );
+    assert!(slowest < ANSWER, "{slowest:?}");
+    assert!(growth < GROWTH_KIB, "{growth} KiB more");
+    let last = (200 + accepted) as u64;
+    committed(deployment.http(), last).await;
+    assert_eq!(history(deployment.http(), "").await.len() as u64, last, "neither lost nor doubled");
+    let (status, took) = post(deployment.http(), 0).await.expect("an answer");
+    assert!(status == 201 && took < Duration::from_secs(1), "{status} after {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_clients_at_once_on_sqlite() {
+    pressed(Mode::MemorySqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_clients_at_once_on_nats() {
+    pressed(Mode::Nats).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_and_bodies_that_hardly_come_take_nothing_from_the_others() {
+    // Two descriptors each: ours and the server's, whose limit is the same.
+    let idle = 10_000.min(open_files().saturating_sub(OTHER_FILES));
+    let deployment = Deployment::start(Mode::MemorySqlite).await;
+    let pid = deployment.agentbus().pid();
+    let address = deployment.bus().trim_start_matches("http://").to_owned();
+    let before = resident_kib(pid);
+    let mut held = Vec::with_capacity(idle);
+    for number in 0..idle {
+        let mut connection = TcpStream::connect(&address).await.expect("a connection");
+        // Every tenth sends a part of a request and then nothing.
+        if number % 10 == 0 {
+            let part = format!(
+                "POST /v1/messages HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+                 Content-Length: 500\r\n\r\n{{\"kind\":"
+            );
+            connection.write_all(part.as_bytes()).await.expect("sent");
+        }
+        held.push(connection);
+    }
+    let mut slowest = Duration::ZERO;
+    for number in 0..300 {
+        let (status, took) = post(deployment.http(), number).await.expect("an answer");
+        assert_eq!(status, 201);
+        slowest = slowest.max(took);
+    }
+    let each = (resident_kib(pid).saturating_sub(before)) as f64 / idle as f64;
+    eprintln!("{idle} idle connections: slowest of 300 posts {slowest:.1?}, {each:.1} KiB each");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(each < 24.0, "{each} KiB each");
+    drop(held);
+}
