@@ -67,9 +67,11 @@ async fn entries_come_back_as_they_were_and_nobody_else_gets_in() {
     assert_eq!(publish_surely(&bus, &message("on")).await.seq, 2_512);
 
     let mut reader = other.reader(4).await.expect("reader");
-    let read = read_through(&mut *reader, 2_511).await;
+    let mut read = read_through(&mut *reader, 2_511).await;
+    // What was published afterwards may have come along.
+    read.retain(|raw| raw.seq <= 2_511);
     let wanted: Vec<u64> = (4..2_504).chain([2_510, 2_511]).collect();
-    assert_eq!(seqs(&read), wanted);
+    assert!(seqs(&read) == wanted, "not the sequences that were written");
     for (read, foreign) in read.iter().map(|raw| (raw, raw.seq % 3 == 0 || raw.seq == 2_510)) {
         let was = entry(read.seq, foreign);
         assert_eq!(headers(read), headers(&was));
