@@ -66,6 +66,8 @@ fn as_first_logged(mut raw: Raw) -> Raw {
     }
     let (kept, mut headers): (Headers, Headers) =
         raw.headers.into_iter().partition(|(name, _)| is_kept(name));
+    // Those that were needed to write it back, and only then.
+    headers.retain(|(name, _)| !name.starts_with("Nats-"));
     for (name, value) in kept {
         match (&name[HEADER_KEPT.len()..], DateTime::parse_from_rfc3339(&value)) {
             (KEPT_TIME, Ok(time)) => raw.logged_at = time.to_utc(),

@@ -58,7 +58,7 @@ async fn entries_come_back_as_they_were_and_nobody_else_gets_in() {
     assert!(other.identity().await.expect("identity").unfinished);
     assert!(other.begin_write_back(9).await.is_err(), "never over what is there");
     let mut writer = other.begin_write_back(2_511).await.expect("goes on");
-    writer.put(&[entry(2_511, false)]).await.expect("written");
+    writer.put(&[entry(2_511, true)]).await.expect("written");
     let identity = writer.end().await.expect("ended");
     assert!(!identity.unfinished);
     assert_eq!(identity.bounds, crate::bus::Bounds { first: 1, last: 2_511 });
