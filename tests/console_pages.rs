@@ -4,8 +4,16 @@
 mod common;
 mod desk;
 
-use desk::{Desk, id, message, messages, post};
-use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use common::folder::Folder;
+use common::{Agentbus, Deployment, Mode, eventually};
+use desk::webdriver::Browser;
+use desk::{Desk, SEQS, entry, id, message, messages, on_page, post};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 impl Desk {
     /// Chooses a page at the top, and waits until it is open and connected.
@@ -21,10 +29,69 @@ impl Desk {
         self.state("live").await;
     }
 
+    /// Waits until an element's text holds this.
+    async fn told(&self, css: &str, text: &str) {
+        let (css, text) = (json!(css), json!(text));
+        let told = format!("document.querySelector({css})?.textContent");
+        self.browser.until(&format!("{told}?.includes({text})")).await;
+    }
+
+    /// Waits until the cells of a row are these, by their columns' titles.
+    async fn cells(&self, row: &str, wanted: &[(&str, &str)]) {
+        for (title, text) in wanted {
+            let cell = json!(format!("{row} [data-title=\"{title}\"]"));
+            let is = format!("document.querySelector({cell})?.textContent === {}", json!(text));
+            self.browser.until(&is).await;
+        }
+    }
+
+    /// Waits until there are exactly so many of these.
+    async fn many(&self, css: &str, count: usize) {
+        let css = json!(css);
+        self.browser.until(&format!("document.querySelectorAll({css}).length === {count}")).await;
+    }
+
     async fn hash(&self) -> Value {
         self.browser.run("return location.hash").await
     }
 }
+
+/// A command for the processor: it gives up every message, with markup for an error, until it is mended.
+struct Handler(Folder);
+
+impl Handler {
+    fn new() -> Self {
+        let folder = Folder::new("handler");
+        let here = folder.path().display();
+        let script = format!(
+            "#!/bin/sh\ncat >/dev/null\nif [ -e '{here}/mended' ]; then echo done >>'{here}/done'; exit 0; fi\necho '{EVIL}' >&2\nexit 1\n"
+        );
+        let path = folder.join("handle");
+        std::fs::write(&path, script).expect("write the command");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+            .expect("executable");
+        Self(folder)
+    }
+
+    fn command(&self) -> String {
+        self.0.join("handle").display().to_string()
+    }
+
+    fn mend(&self) {
+        std::fs::write(self.0.join("mended"), "").expect("write a file");
+    }
+
+    /// Waits until so many messages are done.
+    async fn done(&self, count: usize) {
+        eventually(LIMIT, "the command succeeds", async || {
+            let text = std::fs::read_to_string(self.0.join("done")).unwrap_or_default();
+            (text.lines().count() == count).then_some(())
+        })
+        .await;
+    }
+}
+
+const EVIL: &str = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>";
 
 #[tokio::test]
 async fn the_address_keeps_the_page() {
@@ -67,4 +134,157 @@ async fn the_feed_goes_on_where_it_was_left() {
     desk.rows(1..=4).await;
     desk.browser.click(&id("pause")).await;
     desk.rows([1, 2, 3, 4, 6, 7]).await;
+}
+
+#[tokio::test]
+async fn a_consumer_is_paused_resumed_and_reset() {
+    let handler = Handler::new();
+    handler.mend();
+    let server = Agentbus::builder().memory_sqlite().env("PROCESSOR_EXEC", &handler.command());
+    let desk = Desk::beside(server, &messages("alice", 3)).await;
+    desk.page("consumers").await;
+    let row = entry("consumer", "agent-processor");
+    desk.cells(&row, &[("State", "running"), ("Processed", "3"), ("Through", "3")]).await;
+    handler.done(3).await;
+    desk.browser.click(&format!("{row} [data-testid=pause-consumer]")).await;
+    desk.told(&on_page("notice"), "agent-processor is paused").await;
+    desk.told(&format!("{row} [data-title=State]"), "paused").await;
+    post(&desk.http, &messages("bob", 2)).await;
+    desk.told(&format!("{row} [data-title=Lag] .number"), "2").await;
+    desk.cells(&row, &[("Processed", "3"), ("Dead letters", "0")]).await;
+    desk.browser.screenshot("consumers").await;
+    desk.browser.click(&format!("{row} [data-testid=resume]")).await;
+    desk.cells(&row, &[("State", "running"), ("Processed", "5"), ("Pending", "0")]).await;
+    desk.browser.click(&format!("{row} [data-testid=reset]")).await;
+    desk.browser.fill(&id("ask-value"), "no number").await;
+    desk.browser.click(&id("ask-confirm")).await;
+    desk.told(&id("ask-error"), "Not a sequence").await;
+    desk.browser.fill(&id("ask-value"), "1000").await;
+    desk.browser.click(&id("ask-confirm")).await;
+    desk.told(&id("ask-error"), "422").await;
+    desk.browser.fill(&id("ask-value"), "2").await;
+    desk.browser.click(&id("ask-confirm")).await;
+    desk.told(&on_page("notice"), "agent-processor processes again from 2").await;
+    desk.cells(&row, &[("Processed", "9"), ("Through", "5")]).await;
+    handler.done(9).await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_read_sent_again_and_discarded() {
+    let handler = Handler::new();
+    let server = Agentbus::builder().memory_sqlite().env("PROCESSOR_EXEC", &handler.command());
+    let desk = Desk::beside(server, &messages("alice", 4)).await;
+    desk.page("dead-letters").await;
+    desk.many(&on_page("dead-letter"), 4).await;
+    desk.browser.fill(&on_page("source"), "another").await;
+    desk.browser.click(&on_page("source-apply")).await;
+    desk.told(&on_page("nothing"), "Nothing of another is dead").await;
+    desk.browser.fill(&on_page("source"), "agent-processor").await;
+    desk.browser.click(&on_page("source-apply")).await;
+    desk.many(&on_page("dead-letter"), 4).await;
+
+    let first = format!("{}:first-child", on_page("dead-letter"));
+    let letters = desk.http.get("/v1/dead-letters").await.expect(200).json();
+    let seq = letters["dead_letters"][0]["seq"].to_string();
+    desk.cells(&first, &[("Seq", &seq), ("Subject", "agent.message.agent.note")]).await;
+    desk.browser.click(&format!("{first} [data-testid=open]")).await;
+    desk.told(&on_page("letter-content"), &format!("alice's {seq}")).await;
+    desk.told(&on_page("attempt"), EVIL).await;
+    desk.browser.screenshot("dead-letters").await;
+    desk.browser.click(&on_page("letter-close")).await;
+
+    handler.mend();
+    desk.browser.click(&format!("{first} [data-testid=redrive]")).await;
+    desk.told(&on_page("notice"), "1 sent again").await;
+    desk.many(&on_page("dead-letter"), 3).await;
+    handler.done(1).await;
+
+    desk.browser.click(&format!("{first} [data-testid=discard]")).await;
+    desk.browser.click(&id("ask-cancel")).await;
+    desk.many(&on_page("dead-letter"), 3).await;
+    desk.browser.click(&format!("{first} [data-testid=discard]")).await;
+    desk.browser.click(&id("ask-confirm")).await;
+    desk.told(&on_page("notice"), "Discarded").await;
+    desk.many(&on_page("dead-letter"), 2).await;
+
+    desk.browser.click(&on_page("redrive-all")).await;
+    desk.browser.click(&id("ask-confirm")).await;
+    desk.told(&on_page("notice"), "2 sent again").await;
+    desk.many(&on_page("dead-letter"), 0).await;
+    handler.done(3).await;
+    desk.browser.click(&on_page("source-clear")).await;
+    desk.told(&on_page("nothing"), "Nothing is dead").await;
+}
+
+#[tokio::test]
+async fn what_is_gone_meanwhile_is_told_in_place() {
+    let handler = Handler::new();
+    let server = Agentbus::builder().memory_sqlite().env("PROCESSOR_EXEC", &handler.command());
+    let desk = Desk::beside(server, &messages("alice", 1)).await;
+    desk.page("dead-letters").await;
+    desk.many(&on_page("dead-letter"), 1).await;
+    let letters = desk.http.get("/v1/dead-letters").await.expect(200).json();
+    let path =
+        format!("/v1/dead-letters/{}", letters["dead_letters"][0]["id"].as_str().expect("an id"));
+    desk.http.delete(&path).await.expect(204);
+    desk.browser.click(&on_page("redrive")).await;
+    desk.told(&on_page("refusal"), "404").await;
+    desk.many(&on_page("dead-letter"), 0).await;
+    desk.browser.click(&on_page("dismiss")).await;
+    desk.browser.until(&format!("document.querySelector('{}').hidden", on_page("refusal"))).await;
+}
+
+#[tokio::test]
+async fn no_page_makes_markup_of_what_it_shows() {
+    let handler = Handler::new();
+    let started = Deployment::tuned(Mode::Nats, |it| it.env("PROCESSOR_EXEC", &handler.command()));
+    let (deployment, browser) = tokio::join!(started, Browser::start());
+    let other = deployment.nats().expect("a NATS server").jetstream().await;
+    let subjects = [
+        "agent.message.<img/src=x/onerror=pwned=1>.<script>pwned=1</script>",
+        "agent.task.<img/src=x/onerror=pwned=1>.<img/src=x>",
+        "agent.status.<img/src=x/onerror=pwned=1>.<img/src=x>",
+    ];
+    let body = format!(
+        r#"{{"id":"{EVIL}","type":"{EVIL}","sender_id":"{EVIL}","task_id":"{EVIL}","recipient_id":"{EVIL}","content":"{EVIL}"}}"#
+    );
+    for subject in subjects {
+        let mut marked = async_nats::HeaderMap::new();
+        marked.insert("Agentbus", "1");
+        for headers in [async_nats::HeaderMap::new(), marked] {
+            let sent = other.publish_with_headers(subject, headers, body.clone().into()).await;
+            sent.expect("publish").await.expect("the stream takes it");
+        }
+    }
+    browser.open(&format!("{}/?from=start", deployment.bus())).await;
+    browser.until(&format!("({SEQS}).length === 6")).await;
+    for (page, row) in [("consumers", "consumer"), ("dead-letters", "dead-letter")] {
+        browser.click(&format!("[data-testid=tabs] [data-page=\"{page}\"]")).await;
+        browser.until(&format!("document.querySelector('{}')", on_page(row))).await;
+        assert_clean(&browser).await;
+    }
+    browser
+        .until(&format!("document.querySelectorAll('{}').length === 6", on_page("dead-letter")))
+        .await;
+    for nth in 1..=6 {
+        browser
+            .click(&format!("{}:nth-child({nth}) [data-testid=open]", on_page("dead-letter")))
+            .await;
+        browser
+            .until(&format!(
+                "document.querySelector('{}')?.textContent.includes('<img')",
+                on_page("letter")
+            ))
+            .await;
+        assert_clean(&browser).await;
+        browser.click(&on_page("letter-close")).await;
+    }
+    browser.screenshot("evil-letters").await;
+}
+
+async fn assert_clean(browser: &Browser) {
+    let made =
+        "return document.querySelectorAll('img, iframe, body script, [onerror], [onload]').length";
+    assert_eq!(browser.run(made).await, 0);
+    assert_eq!(browser.run("return typeof window.pwned").await, "undefined");
 }

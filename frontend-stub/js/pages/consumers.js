@@ -10,9 +10,11 @@ import { Table } from './table.js';
 
 const EVERY_MS = 2000; // the log does not tell what processing does
 const TONES = { running: 'good', paused: 'busy' };
+const UNHANDLED = 'no handler yet; the first begins with all that is kept';
 
 const pathOf = (name, verb) => `/v1/consumers/${encodeURIComponent(name)}/${verb}`;
 
+const told = (state, reason) => (reason ? el('small', { class: 'reason' }, reason) : state === 'unhandled' && el('small', {}, UNHANDLED));
 const processed = ({ processed: done, failed, expired }) => [number(done),
   failed > 0 && el('small', { class: 'alarm' }, `${count(failed)} failed`), expired > 0 && el('small', {}, `${count(expired)} expired`)];
 
@@ -26,7 +28,7 @@ export class Consumers extends Page {
   columns() {
     return [
       { title: 'Consumer', head: true, class: 'name', cell: ({ name, filter }) => [el('b', {}, name), el('small', {}, filter)] },
-      { title: 'State', cell: ({ state, reason }) => [badge(state, TONES[state]), reason && el('small', { class: 'reason' }, reason)] },
+      { title: 'State', cell: ({ state, reason }) => [badge(state, TONES[state]), told(state, reason)] },
       { title: 'Pending', class: 'figure', hint: 'Messages it has not been handed yet', cell: ({ pending }) => number(pending) },
       { title: 'In flight', class: 'figure', cell: ({ in_flight: n }) => number(n) },
       { title: 'Redelivered', class: 'figure', cell: ({ redelivered: n }) => number(n) },
@@ -52,7 +54,7 @@ export class Consumers extends Page {
   reset(name) {
     ask({
       title: `Reset ${name}`,
-      text: 'It processes every message again from this sequence on, also those that it has processed before. A number beyond the head skips what it has not.',
+      text: 'It goes on from this sequence: what follows is processed again, even if it was before, and what lies before it is not.',
       confirm: 'Reset', danger: true, field: { label: 'from sequence', value: '1' },
       act: async (from) => {
         if (!/^\d+$/.test(from)) throw Object.assign(new Error('A sequence is a whole number.'), { title: 'Not a sequence' });

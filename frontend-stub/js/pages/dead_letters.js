@@ -14,9 +14,10 @@ import { Page } from './page.js';
 import { Sources } from './sources.js';
 import { Table } from './table.js';
 
-const EVERY_MS = 3000; // the log does not tell what fails
+const EVERY_MS = 5000; // the log does not tell what fails
 const pathOf = (id) => `/v1/dead-letters/${encodeURIComponent(id)}`;
-const again = ({ redriven }) => `${count(redriven)} sent again.`;
+const again = ({ redriven, skipped = 0 }) =>
+  `${count(redriven)} sent again.${skipped ? ` ${count(skipped)} left here: their source is no more.` : ''}`;
 
 export class DeadLetters extends Page {
   constructor(vitals) {
