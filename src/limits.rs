@@ -391,3 +391,6 @@ pub const EXEC_STDERR_GRACE: Duration = Duration::from_millis(200);
 pub const WRITE_BACK_FILLERS: u64 = 10_000;
 /// Rows read at once to be written back: a few round trips' worth, well within a lease's time.
 pub const WRITE_BACK_ROWS: usize = 1_000;
+/// Leases of a consumer that were asked for in vain and are remembered to be given back: at one
+/// a second, those of several minutes. What is forgotten costs a message one attempt.
+pub const MAX_UNANSWERED: usize = 256;

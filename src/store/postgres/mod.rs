@@ -32,10 +32,11 @@ use super::{
     Write,
 };
 use crate::limits::{
-    STORE_CONTROLS, STORE_CURSORS, STORE_READ_TIMEOUT, STORE_READERS, STORE_WORKERS,
+    STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_READ_TIMEOUT, STORE_READERS, STORE_WORKERS,
     STORE_WRITE_TIMEOUT,
 };
 use crate::message::{Query, Token};
+use crate::store::work::unanswered::Unanswered;
 use connection::{Role, bounded, classify, on_pool};
 
 /// History in a PostgreSQL database (its current schema).
@@ -44,6 +45,7 @@ pub struct PostgresStore {
     readers: PgPool,
     controls: PgPool,
     workers: PgPool,
+    unanswered: Unanswered,
     cursors: PgPool,
     writer: tokio::sync::Mutex<Option<PgConnection>>,
     partitions: partitions::Partitions,
@@ -70,6 +72,7 @@ impl PostgresStore {
             readers: connection::pool(&options, Role::Read, STORE_READERS),
             controls: connection::pool(&options, Role::Control, STORE_CONTROLS),
             workers: connection::pool(&options, Role::Work, STORE_WORKERS),
+            unanswered: Unanswered::default(),
             cursors: connection::pool(&options, Role::Control, STORE_CURSORS),
             writer: tokio::sync::Mutex::new(None),
             partitions: partitions::Partitions::default(),
@@ -217,6 +220,8 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        // A database that is away must not hold up the end.
+        let _ = tokio::time::timeout(STORE_GRACE, self.give_all_back()).await;
         if let Some(writer) = self.writer.lock().await.take() {
             let _ = writer.close().await;
         }

@@ -32,7 +32,9 @@ use super::{
     BusKind, Counts, Hole, Lease, LogState, Membership, Original, Page, Store, StoreError, Stored,
     Write,
 };
+use crate::limits::STORE_GRACE;
 use crate::message::{Query, Token};
+use crate::store::work::unanswered::Unanswered;
 use connection::{Writer, bounded, classify};
 
 /// Name of the database in the data directory.
@@ -44,6 +46,7 @@ pub struct SqliteStore {
     options: SqliteConnectOptions,
     readers: SqlitePool,
     writer: Writer,
+    unanswered: Unanswered,
 }
 
 impl SqliteStore {
@@ -63,6 +66,7 @@ impl SqliteStore {
             dir: dir.to_owned(),
             readers: connection::readers(&options),
             writer: Writer::new(first),
+            unanswered: Unanswered::default(),
             options,
         })
     }
@@ -184,6 +188,8 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
+        // A database that is away must not hold up the end.
+        let _ = tokio::time::timeout(STORE_GRACE, self.give_all_back()).await;
         self.readers.close().await;
         if let Some(connection) = self.writer.take().await {
             let _ = connection.close().await;

@@ -7,6 +7,7 @@
 //! generation, which fences whoever still works from the place before.
 
 pub(super) mod kept;
+pub(super) mod unanswered;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -114,6 +115,15 @@ pub struct SetAside {
     pub attempts: Vec<Attempt>,
     /// From now until the next attempt.
     pub delay: Duration,
+}
+
+/// What messages are leased on.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Terms {
+    pub lease: Uuid,
+    pub limit: usize,
+    pub max_deliver: u32,
+    pub lease_for: Duration,
 }
 
 /// A message set aside and now leased for one attempt.

@@ -1,5 +1,7 @@
 //! Messages set aside: leased, prolonged, settled.
 
+use std::task::Poll;
+
 use super::*;
 use crate::limits::{LEASE_DUE_BYTES, MAX_ATTEMPT_ERROR};
 use crate::store::work::kept::{LOST, SPENT};
@@ -19,6 +21,7 @@ on_both!(
     what_dies_is_a_letter_and_does_not_come_back,
     errors_are_kept_safely,
     a_lease_is_bounded_in_bytes,
+    a_lease_whose_answer_was_lost_counts_no_attempt,
     thousands_at_once,
 );
 
@@ -204,6 +207,32 @@ async fn a_lease_is_bounded_in_bytes(server: Server) {
     store.set_aside(NAME, &messages).await.expect("set aside");
     assert_eq!(seqs(&lease_for(&*store, 10, LONG).await), [1, 2]);
     assert_eq!(seqs(&lease_for(&*store, 10, LONG).await), [3, 4]);
+}
+
+/// The question is dropped somewhere on its way, a little later each time.
+async fn a_lease_whose_answer_was_lost_counts_no_attempt(server: Server) {
+    let store = with_aside(&server, 1..=5).await;
+    for step in 0..40 {
+        let mut leased = Vec::new();
+        {
+            let mut asked = Box::pin(lease_for(&*store, 5, LONG));
+            for _ in 0..=step {
+                if let Poll::Ready(answer) = futures_util::poll!(&mut asked) {
+                    leased = answer;
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while leased.len() < 5 && tokio::time::Instant::now() < deadline {
+            leased.extend(lease_for(&*store, 5, LONG).await);
+        }
+        assert_eq!(leased.len(), 5, "{step}");
+        assert!(leased.iter().all(|one| one.attempt == 2), "{step}: {leased:?}");
+        settle(&*store, &leased, &Verdict::Returned).await;
+    }
+    assert_eq!(aside(&*store).await, (5, 0, Some(1)));
 }
 
 async fn thousands_at_once(server: Server) {

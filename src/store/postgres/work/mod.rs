@@ -25,7 +25,7 @@ use crate::limits::STORE_WRITE_TIMEOUT;
 use crate::store::StoreError;
 use crate::store::work::{
     Consumer, DeadLetter, Feed, Leased, LetterKind, LetterPage, LetterQuery, Place, SetAside,
-    Settled, Totals, Webhook, WorkStore, kept,
+    Settled, Terms, Totals, Webhook, WorkStore, kept,
 };
 
 impl PostgresStore {
@@ -34,6 +34,24 @@ impl PostgresStore {
         F: Future<Output = Result<T, Error>>,
     {
         on_pool(&self.workers, STORE_WRITE_TIMEOUT, work).await
+    }
+
+    /// Gives back the leases of a consumer that nobody heard of.
+    async fn give_back(&self, consumer: &str) -> Result<(), StoreError> {
+        let leases = self.unanswered.of(consumer);
+        if leases.is_empty() {
+            return Ok(());
+        }
+        self.work(|| set_aside::give_back(&self.workers, consumer, &leases)).await
+    }
+
+    /// The same of all consumers, before the end; what cannot be given back runs out.
+    pub(super) async fn give_all_back(&self) {
+        for consumer in self.unanswered.consumers() {
+            if let Err(error) = self.give_back(&consumer).await {
+                tracing::debug!(%error, consumer, "leases that nobody heard of must run out");
+            }
+        }
     }
 }
 
@@ -119,8 +137,17 @@ impl WorkStore for PostgresStore {
         max_deliver: u32,
         lease_for: Duration,
     ) -> Result<Vec<Leased>, StoreError> {
-        let lease = || set_aside::lease(&self.workers, consumer, limit, max_deliver, lease_for);
-        self.work(lease).await
+        self.give_back(consumer).await?;
+        self.work(async || {
+            let mut connection = self.workers.acquire().await?;
+            let lease = Uuid::new_v4();
+            let asked = self.unanswered.ask(consumer, lease, lease_for);
+            let terms = Terms { lease, limit, max_deliver, lease_for };
+            let leased = set_aside::lease(&mut connection, consumer, terms).await?;
+            asked.answered();
+            Ok(leased)
+        })
+        .await
     }
 
     async fn next_due(&self, consumer: &str) -> Result<Option<Duration>, StoreError> {

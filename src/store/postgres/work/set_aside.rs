@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::types::PgInterval;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Error, Row};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::store::plan::{from_db, to_db};
 use crate::store::postgres::lease::interval;
 use crate::store::postgres::read::unreadable;
 use crate::store::work::kept::{self, LOST, SPENT};
-use crate::store::work::{Leased, SetAside};
+use crate::store::work::{Leased, SetAside, Terms};
 
 /// The lock keeps the consumer from being deleted meanwhile; `FOR KEY SHARE` lets
 /// its progress through.
@@ -89,13 +89,10 @@ fn lease_sql() -> String {
 }
 
 pub(super) async fn lease(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     consumer: &str,
-    limit: usize,
-    max_deliver: u32,
-    lease_for: Duration,
+    Terms { lease, limit, max_deliver, lease_for }: Terms,
 ) -> Result<Vec<Leased>, Error> {
-    let lease = Uuid::new_v4();
     let letters: Vec<Uuid> = (0..limit).map(|_| Uuid::now_v7()).collect();
     let mut rows = sqlx::query(AssertSqlSafe(lease_sql()))
         .bind(consumer)
@@ -105,13 +102,26 @@ pub(super) async fn lease(
         .bind(lease)
         .bind(interval(lease_for))
         .bind(to_db(LEASE_DUE_BYTES))
-        .fetch_all(pool)
+        .fetch_all(connection)
         .await?
         .iter()
         .map(|row| Ok((row.try_get::<i64, _>("place")?, leased(row, lease)?)))
         .collect::<Result<Vec<_>, Error>>()?;
     rows.sort_unstable_by_key(|(place, _)| *place);
     Ok(rows.into_iter().map(|(_, leased)| leased).collect())
+}
+
+/// Gives back leases that nobody heard of: no attempt is counted.
+pub(super) async fn give_back(pool: &PgPool, consumer: &str, leases: &[Uuid]) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE set_aside SET lease = NULL, due = clock_timestamp(), attempt = attempt - 1 \
+         WHERE consumer = $1 AND lease = ANY($2)",
+    )
+    .bind(consumer)
+    .bind(leases)
+    .execute(pool)
+    .await?;
+    Ok(())
 }
 
 fn leased(row: &PgRow, lease: Uuid) -> Result<Leased, Error> {

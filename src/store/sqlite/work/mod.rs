@@ -20,12 +20,32 @@ use super::{SqliteStore, unless_fenced};
 use crate::store::StoreError;
 use crate::store::work::{
     Consumer, DeadLetter, Feed, Leased, LetterKind, LetterPage, LetterQuery, Place, SetAside,
-    Settled, Totals, Webhook, WorkStore, kept,
+    Settled, Terms, Totals, Webhook, WorkStore, kept,
 };
 
 impl SqliteStore {
     async fn work(&self) -> Result<Turn<'_>, StoreError> {
         self.writer.turn_behind(&self.options).await
+    }
+
+    /// Gives back the leases of a consumer that nobody heard of.
+    async fn give_back(&self, consumer: &str) -> Result<(), StoreError> {
+        let leases = self.unanswered.of(consumer);
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let mut turn = self.work().await?;
+        let done = bounded(set_aside::give_back(turn.connection(), consumer, &leases)).await;
+        turn.end(done)
+    }
+
+    /// The same of all consumers, before the end; what cannot be given back runs out.
+    pub(super) async fn give_all_back(&self) {
+        for consumer in self.unanswered.consumers() {
+            if let Err(error) = self.give_back(&consumer).await {
+                tracing::debug!(%error, consumer, "leases that nobody heard of must run out");
+            }
+        }
     }
 }
 
@@ -137,10 +157,15 @@ impl WorkStore for SqliteStore {
         max_deliver: u32,
         lease_for: Duration,
     ) -> Result<Vec<Leased>, StoreError> {
+        self.give_back(consumer).await?;
         let mut turn = self.work().await?;
-        let lease = set_aside::lease(turn.connection(), consumer, limit, max_deliver, lease_for);
-        let leased = bounded(lease).await;
-        turn.end(leased)
+        let lease = Uuid::new_v4();
+        let asked = self.unanswered.ask(consumer, lease, lease_for);
+        let terms = Terms { lease, limit, max_deliver, lease_for };
+        let leased = bounded(set_aside::lease(turn.connection(), consumer, terms)).await;
+        let leased = turn.end(leased)?;
+        asked.answered();
+        Ok(leased)
     }
 
     async fn next_due(&self, consumer: &str) -> Result<Option<Duration>, StoreError> {

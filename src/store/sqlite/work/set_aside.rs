@@ -18,7 +18,7 @@ use crate::store::plan::{from_db, to_db};
 use crate::store::sqlite::lease::until;
 use crate::store::sqlite::read::unreadable;
 use crate::store::work::kept::{self, LOST, SPENT};
-use crate::store::work::{Attempt, Leased, SetAside};
+use crate::store::work::{Attempt, Leased, SetAside, Terms};
 
 const ADD: &str =
     "INSERT INTO set_aside (consumer, seq, subject, attempt, attempts, due, body) VALUES ";
@@ -91,11 +91,8 @@ async fn insert(
 pub(super) async fn lease(
     connection: &mut SqliteConnection,
     consumer: &str,
-    limit: usize,
-    max_deliver: u32,
-    lease_for: Duration,
+    Terms { lease, limit, max_deliver, lease_for }: Terms,
 ) -> Result<Vec<Leased>, Error> {
-    let lease = Uuid::new_v4();
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let (mut leased, mut dying) = (Vec::new(), Vec::new());
     for Due { lost, mut message } in due(&mut transaction, consumer, limit).await? {
@@ -121,6 +118,26 @@ pub(super) async fn lease(
         .await?;
     transaction.commit().await?;
     Ok(leased.into_iter().map(|(message, _)| message).collect())
+}
+
+/// Gives back leases that nobody heard of: no attempt is counted.
+pub(super) async fn give_back(
+    connection: &mut SqliteConnection,
+    consumer: &str,
+    leases: &[Uuid],
+) -> Result<(), Error> {
+    let leases: Vec<String> = leases.iter().map(|lease| lease.simple().to_string()).collect();
+    sqlx::query(
+        "UPDATE set_aside INDEXED BY set_aside_leased SET lease = NULL, due = $2, \
+         attempt = attempt - 1 WHERE consumer = $1 AND lease IS NOT NULL \
+         AND lease IN (SELECT unhex(value) FROM json_each($3))",
+    )
+    .bind(consumer)
+    .bind(until(Duration::ZERO))
+    .bind(json(&leases)?)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// A message that is due, as it stands, and the attempt it was lost in, if it was.
