@@ -101,6 +101,12 @@ impl Client {
         self.http.delete(self.address(path, &[]))
     }
 
+    /// A PATCH of `path` with a JSON body.
+    pub fn patch(&self, path: &str, body: Bytes) -> RequestBuilder {
+        let request = self.http.patch(self.address(path, &[]));
+        request.header("content-type", "application/json").body(body)
+    }
+
     fn address(&self, path: &str, query: &[(&str, String)]) -> Url {
         let mut address = self.base.clone();
         let prefix = self.base.path().trim_end_matches('/');

@@ -19,6 +19,9 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub const RETRY_FOR: Duration = Duration::from_secs(10);
 /// How long an import goes on trying: a failover of the bus or the database.
 pub const IMPORT_RETRY_FOR: Duration = Duration::from_secs(300);
+/// How long making a webhook goes on trying: one attempt, since a second after a lost
+/// answer would make a second webhook.
+pub const WEBHOOK_RETRY_FOR: Duration = Duration::ZERO;
 /// Farewell of the simulated squad, when its server may be going too.
 pub const FAREWELL: Duration = Duration::from_secs(2);
 

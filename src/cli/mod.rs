@@ -35,6 +35,7 @@ pub mod serve_args;
 mod sse;
 mod table;
 mod tail;
+mod webhooks;
 mod when;
 
 use std::process::ExitCode;
@@ -94,6 +95,9 @@ enum Command {
     /// Show, redrive or discard what could not be processed
     #[command(after_help = dead_letters::EXAMPLES)]
     DeadLetters(dead_letters::DeadLettersArgs),
+    /// Push messages to receivers over HTTP
+    #[command(after_help = webhooks::EXAMPLES)]
+    Webhooks(webhooks::WebhooksArgs),
     /// Check bus, store, permissions and clock, and say how to mend them
     Doctor(DoctorArgs),
     /// Make the stream in NATS anew from the database, under the same sequences
@@ -132,6 +136,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(Command::Export(args)) => export::run(args).await,
         Some(Command::Consumers(args)) => consumers::run(args).await,
         Some(Command::DeadLetters(args)) => dead_letters::run(args).await,
+        Some(Command::Webhooks(args)) => webhooks::run(args).await,
         Some(Command::Demo(args)) => demo::run(args).await,
     };
     done.unwrap_or_else(|failure| failure.report())
@@ -166,6 +171,9 @@ mod tests {
             &["agentbus", "tail", "--from", "-1"],
             &["agentbus", "history", "--all", "--limit", "5"],
             &["agentbus", "history", "--last", "5", "--order", "desc"],
+            &["agentbus", "webhooks"],
+            &["agentbus", "webhooks", "add", "https://a.example", "--filter", "a..b"],
+            &["agentbus", "webhooks", "pause", "x"],
             &["agentbus", "demo", "--rate", "0"],
             &["agentbus", "dead-letters", "redrive"],
             &["agentbus", "dead-letters", "redrive", "--all", "--source", "a"],

@@ -125,7 +125,11 @@ fn key(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
-async fn standard_input() -> Result<String, Failure> {
+/// Everything on standard input, as text.
+///
+/// # Errors
+/// It cannot be read, is no UTF-8, or longer than any message.
+pub(super) async fn standard_input() -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let mut input = tokio::io::stdin().take(INPUT_BYTES + 1);
     let read = input.read_to_end(&mut bytes).await;
