@@ -126,6 +126,61 @@ pub async fn run(
     ended.unwrap_or_else(|_| Err("some parts did not stop in time".to_owned()))
 }
 
+/// Processes messages of a log on NATS until `stop`, beside its servers: neither
+/// listens nor projects.
+///
+/// # Errors
+/// What is missing, why it could not start, or which part failed.
+pub async fn work(
+    config: Config,
+    handlers: Vec<Arc<dyn Handler>>,
+    stop: CancellationToken,
+) -> Result<(), String> {
+    if config.bus != BusKind::Nats {
+        return Err("a worker shares the work of servers on NATS: set MESSAGE_BUS=nats, NATS_URL \
+                    and DATABASE_URL as they have them. On the memory bus, serve --exec processes \
+                    by itself"
+            .to_owned());
+    }
+    let spec = consumer(&config.processor, handlers);
+    if spec.handlers.is_empty() {
+        return Err("there is nothing to process messages with: give a command, as in \
+                    agentbus worker --exec COMMAND (PROCESSOR_EXEC)"
+            .to_owned());
+    }
+    let Some(parts) = stop.run_until_cancelled(join_servers(&config)).await else { return Ok(()) };
+    let (bus, store, membership) = parts?;
+    let (tasks, core) = (Tasks::new(stop.clone()), CancellationToken::new());
+    let processor = Arc::new(Processor::new(bus, Arc::clone(&store), config.drain));
+    let (directory, cancel) = (Arc::clone(&processor), core.clone());
+    spawn_plain(&tasks, "consumers", &core, async move { directory.run(cancel).await });
+    spawn_plain(&tasks, "membership", &core, hold(membership, core.clone()));
+    tracing::info!(consumer = spec.name, concurrency = spec.concurrency, "working");
+    processor.consume(spec, stop).await;
+    core.cancel();
+    let ended = tokio::time::timeout(CORE_STOP, tasks.ended()).await;
+    store.close().await;
+    ended.unwrap_or_else(|_| Err("some parts did not stop in time".to_owned()))
+}
+
+type Joined = (Arc<dyn Bus>, Arc<dyn Store>, Box<dyn Membership>);
+
+/// Store and stream, once servers have put the log on NATS.
+async fn join_servers(config: &Config) -> Result<Joined, String> {
+    let reason: Reason = Arc::default();
+    let store = open_store(&config.store, &reason).await?;
+    let membership = until("the store", &reason, async || store.join(BusKind::Nats).await).await?;
+    let connect = async || NatsBus::connect_existing(config.nats.clone()).await;
+    let bus = until("NATS", &reason, connect).await;
+    until("a server", &reason, async || match store.log_state().await {
+        Ok(state) if state.bus == Some(BusKind::Nats) => Ok(()),
+        Ok(_) => Err("none has put the log on NATS yet".to_owned()),
+        Err(error) => Err(error.to_string()),
+    })
+    .await;
+    Ok((Arc::new(bus), store, membership))
+}
+
 /// Repeats `attempt` until it succeeds, saying once for each reason why not.
 async fn until<T, E: std::fmt::Display>(
     what: &str,

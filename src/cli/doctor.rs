@@ -70,7 +70,7 @@ impl Report {
 /// # Errors
 /// When the configuration itself is wrong.
 pub async fn run(args: DoctorArgs) -> Result<ExitCode, String> {
-    let config = configuration(&args.overrides)?;
+    let config = configuration(&args.overrides, Vec::new())?;
     let mut report = Report { people: std::io::stdout().is_terminal(), bad: false };
     report.good(
         "settings",

@@ -37,13 +37,14 @@ mod table;
 mod tail;
 mod webhooks;
 mod when;
+mod worker;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use self::failure::Failure;
-use self::serve_args::{DoctorArgs, RebuildArgs, ServeArgs};
+use self::serve_args::{DoctorArgs, RebuildArgs, ServeArgs, WorkerArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,6 +75,9 @@ pub struct Cli {
 enum Command {
     /// Run the server
     Serve(ServeArgs),
+    /// Process messages beside servers on NATS, and nothing else
+    #[command(after_help = worker::EXAMPLES)]
+    Worker(WorkerArgs),
     /// Send one message
     #[command(after_help = send::EXAMPLES)]
     Send(Box<send::SendArgs>),
@@ -127,6 +131,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         None => serve::run(cli.serve).await.map_err(Failure::from),
         Some(Command::Serve(args)) => serve::run(args).await.map_err(Failure::from),
+        Some(Command::Worker(args)) => worker::run(args).await.map_err(Failure::from),
         Some(Command::Doctor(args)) => doctor::run(args).await.map_err(Failure::from),
         Some(Command::Rebuild(args)) => rebuild::run(args).await.map_err(Failure::from),
         Some(Command::Send(args)) => send::run(*args).await,

@@ -27,7 +27,7 @@ Examples:
 /// # Errors
 /// A wrong configuration, a server that runs, or bus and store that cannot be asked.
 pub async fn run(args: RebuildArgs) -> Result<ExitCode, String> {
-    let config = configuration(&args.overrides)?;
+    let config = configuration(&args.overrides, Vec::new())?;
     telemetry::logs(&config.log_filter, config.log_json)?;
     let StoreConfig::Postgres(url) = &config.store else {
         return Err("DATABASE_URL must name the PostgreSQL database of the log".to_owned());

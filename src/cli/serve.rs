@@ -18,7 +18,7 @@ const DEMO_RATE: f64 = 4.0;
 /// # Errors
 /// Why it could not start, or which part failed.
 pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
-    let config = configuration(&args.overrides)?;
+    let config = configuration(&args.overrides, args.processing.settings())?;
     telemetry::logs(&config.log_filter, config.log_json)?;
     let metrics = telemetry::metrics()?;
     let stop = CancellationToken::new();
@@ -39,12 +39,14 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     served.map(|()| ExitCode::SUCCESS)
 }
 
-/// The configuration that flags, environment, `.env` and file give together.
+/// The configuration that flags (`more` are those of one command), environment, `.env`
+/// and file give together.
 ///
 /// # Errors
 /// Every setting that is wrong, a line each.
-pub fn configuration(overrides: &Overrides) -> Result<Config, String> {
-    let source = Source::of_process(flags(overrides), overrides.config.as_deref());
+pub fn configuration(overrides: &Overrides, more: Vec<(String, String)>) -> Result<Config, String> {
+    let named = flags(overrides).into_iter().chain(more).collect();
+    let source = Source::of_process(named, overrides.config.as_deref());
     source.and_then(|source| Config::from_source(&source)).map_err(|errors| errors.join("\n"))
 }
 
@@ -76,7 +78,7 @@ async fn squad_beside(addr: SocketAddr, stop: CancellationToken) {
     }
 }
 
-async fn watch_signals(stop: CancellationToken) {
+pub(super) async fn watch_signals(stop: CancellationToken) {
     match shutdown::signal().await {
         Ok(name) => tracing::info!(signal = name, "asked to stop"),
         Err(error) => {

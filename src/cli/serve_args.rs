@@ -22,9 +22,55 @@ pub struct ServeArgs {
     #[arg(long)]
     pub abandon_tail: bool,
 
+    /// What processes messages.
+    #[command(flatten)]
+    pub processing: Processing,
+
     /// Where settings come from.
     #[command(flatten)]
     pub overrides: Overrides,
+}
+
+/// `agentbus worker`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct WorkerArgs {
+    /// What processes messages.
+    #[command(flatten)]
+    pub processing: Processing,
+
+    /// Where settings come from.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// What processes messages, and how many at once.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Processing {
+    /// Run this command for each message, with the message on its standard input (PROCESSOR_EXEC)
+    #[arg(long, value_name = "COMMAND")]
+    pub exec: Option<String>,
+
+    /// Seconds that the command may take; without it, as long as it likes (PROCESSOR_EXEC_TIMEOUT_S)
+    #[arg(long, value_name = "SECONDS")]
+    pub exec_timeout: Option<String>,
+
+    /// Messages processed at once (PROCESSOR_CONCURRENCY)
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<String>,
+}
+
+impl Processing {
+    /// The settings that its flags name.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let named = [
+            ("PROCESSOR_EXEC", &self.exec),
+            ("PROCESSOR_EXEC_TIMEOUT_S", &self.exec_timeout),
+            ("PROCESSOR_CONCURRENCY", &self.concurrency),
+        ];
+        let named = named.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+        named.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
 }
 
 /// `agentbus doctor`.

@@ -184,7 +184,7 @@ impl Processor {
         let last = self.bus.identity().await?.bounds.last;
         if state.is_some_and(|state| {
             state.generation == Some(consumer.generation)
-                && (consumer.floor..=last.max(consumer.floor)).contains(&state.ack_floor)
+                && (consumer.floor..=last.max(consumer.floor)).contains(&state.delivered)
         }) {
             return Ok(());
         }

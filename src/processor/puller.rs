@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::hand::Origin;
 use super::line::{Given, Line};
 use crate::bus::durable::{Delivered, DeliveryError, DurableState, Durables};
-use crate::limits::{EXHAUSTED_PATIENCE, FLOOR_POLL};
+use crate::limits::{EXHAUSTED_PATIENCE, FLOOR_POLL, LAST_FLOOR_LOOKS, LAST_FLOOR_PAUSE};
 use crate::message::decode;
 use crate::store::work::{Consumer, Place};
 
@@ -31,7 +31,28 @@ impl Puller {
         tokio::select! {
             ended = self.take() => ended,
             () = self.follow() => Ok(()),
-            () = self.line.stop.cancelled() => Ok(()),
+            () = self.line.stop.cancelled() => {
+                self.line.over.cancelled().await;
+                self.keep_last().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps the place at the end, so that another bus begins where this one ended. The
+    /// last answers may still be on their way.
+    async fn keep_last(&self) {
+        for _ in 0..LAST_FLOOR_LOOKS {
+            let Ok(Some(state)) = self.durables.state(self.line.name()).await else { return };
+            if state.generation != Some(self.consumer.generation) || state.redelivered > 0 {
+                return;
+            }
+            let (name, generation) = (self.line.name(), self.consumer.generation);
+            let kept = self.line.store.raise_floor(name, generation, settled_through(&state)).await;
+            if kept.is_err() || state.in_flight == 0 {
+                return;
+            }
+            tokio::time::sleep(LAST_FLOOR_PAUSE).await;
         }
     }
 
@@ -93,6 +114,7 @@ impl Puller {
             let Some(state) = state else { return };
             if state.generation != Some(self.consumer.generation)
                 || identity.bounds.first > floor + 1
+                || state.delivered < floor
             {
                 return;
             }

@@ -1,0 +1,59 @@
+//! Durable consumers: handing out, giving up, making anew.
+
+use super::*;
+use crate::bus::durable::{Answer, Delivered, Durable, DurableState, Durables};
+use std::sync::Arc;
+
+const NAME: &str = "agent-processor";
+
+async fn made(bus: &NatsBus, ack_wait: Duration) -> Arc<dyn Durables> {
+    let durables = bus.durables().expect("NATS has them");
+    let durable = Durable {
+        name: NAME.to_owned(),
+        filter: crate::message::SubjectPattern::all(),
+        from: 1,
+        generation: 7,
+        ack_wait,
+        max_deliver: 3,
+    };
+    durables.create(&durable).await.expect("create");
+    durables.create(&durable).await.expect("the same again");
+    durables
+}
+
+async fn state(durables: &dyn Durables) -> DurableState {
+    durables.state(NAME).await.expect("ask").expect("is there")
+}
+
+async fn next(deliveries: &mut dyn crate::bus::durable::Deliveries) -> Vec<Delivered> {
+    let next = tokio::time::timeout(PATIENCE, deliveries.next(10)).await;
+    next.expect("in time").expect("deliveries")
+}
+
+#[tokio::test]
+async fn what_the_server_gives_up_on_is_handed_out_apart_and_can_be_answered() {
+    let server = server_or_return!();
+    let bus = NatsBus::connect(NatsConfig::new(&server.url())).await.expect("connect");
+    let durables = made(&bus, Duration::from_millis(200)).await;
+    assert_eq!(state(&*durables).await.generation, Some(7));
+    server.publish_raw(b"agent.task.t.x", None, b"one");
+    let mut deliveries = durables.deliveries(NAME).await.expect("deliveries");
+    for again in [false, true, true] {
+        let given = next(&mut *deliveries).await;
+        assert_eq!((given[0].raw.seq, given[0].again), (1, again));
+    }
+    // Three were not answered: the fourth comes by another way.
+    let given = next(&mut *deliveries).await;
+    assert_eq!((given[0].raw.seq, given[0].again), (1, true));
+    assert_eq!(&given[0].raw.payload[..], b"one");
+    let before = state(&*durables).await;
+    assert_eq!((before.in_flight, before.redelivered), (0, 1), "given up, and it shows");
+    durables.answers().answer(&given[0].receipt, Answer::Ack).await;
+    tokio::time::timeout(PATIENCE, async {
+        while state(&*durables).await.redelivered > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("answered");
+}
