@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::broadcast::Broadcaster;
 use crate::bus::Bus;
 use crate::bus::memory::{JournalError, MemoryBus};
+use crate::bus::nats::jobs::NatsJobs;
 use crate::bus::nats::{IfMissing, NatsBus};
 use crate::clock::Clock;
 use crate::committed::Committed;
@@ -27,6 +28,7 @@ use crate::message::SubjectPattern;
 use crate::processor::handler::Handler;
 use crate::processor::{ConsumerSpec, Exec, Policy, Processor, Start};
 use crate::projector::{Projector, StoreJournal};
+use crate::queues::{NatsQueues, QueueSink, Queues, Sealer, StoreQueues};
 use crate::shutdown::Tasks;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -54,6 +56,7 @@ struct Parts {
     committed: Arc<Committed>,
     gate: Gate,
     membership: Box<dyn Membership>,
+    queues: Arc<dyn Queues>,
 }
 
 /// Serves until `stop` is cancelled, then drains.
@@ -220,12 +223,14 @@ async fn build(
         BusKind::Memory => {
             let lease = switch::to_memory(&store, &config.nats, owner, abandon_tail).await?;
             let (bus, gate) = memory_bus(&store, lease, &committed, tasks, core).await?;
-            Ok(Parts { bus, store, committed, gate, membership })
+            let queues = store_queues(&store, reason, tasks, core).await?;
+            Ok(Parts { bus, store, committed, gate, membership, queues })
         }
         BusKind::Nats => {
             let (bus, gate) =
                 nats_bus(config, &store, &committed, owner, reason, tasks, core).await;
-            Ok(Parts { bus, store, committed, gate, membership })
+            let queues = nats_queues(config, &store, reason, tasks, core).await?;
+            Ok(Parts { bus, store, committed, gate, membership, queues })
         }
     }
 }
@@ -389,6 +394,39 @@ fn webhooks(
     registry
 }
 
+/// What lease tokens are sealed with: one secret for all servers of the store.
+async fn sealer(store: &Arc<dyn Store>, reason: &Reason) -> Result<Sealer, String> {
+    let fresh = Sealer::fresh_secret().ok_or("the system has no randomness")?;
+    Ok(Sealer::new(until("the store", reason, async || store.lease_secret(fresh).await).await))
+}
+
+async fn store_queues(
+    store: &Arc<dyn Store>,
+    reason: &Reason,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> Result<Arc<dyn Queues>, String> {
+    let sealer = sealer(store, reason).await?;
+    let queues = Arc::new(StoreQueues::new(Arc::clone(store), sealer, Clock::system()));
+    spawn_plain(tasks, "queues", core, Arc::clone(&queues).sweep(core.clone()));
+    Ok(queues)
+}
+
+async fn nats_queues(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    reason: &Reason,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> Result<Arc<dyn Queues>, String> {
+    let sealer = sealer(store, reason).await?;
+    let connect = async || NatsJobs::connect(config.nats.clone()).await;
+    let jobs = until("NATS", reason, connect).await;
+    let queues = Arc::new(NatsQueues::new(jobs, Arc::clone(store), sealer, Clock::system()));
+    spawn_plain(tasks, "queues", core, Arc::clone(&queues).sweep(core.clone()));
+    Ok(queues)
+}
+
 fn assemble(
     config: &Config,
     parts: Parts,
@@ -398,7 +436,7 @@ fn assemble(
     draining: &CancellationToken,
     core: &CancellationToken,
 ) -> Api {
-    let Parts { bus, store, committed, gate, membership } = parts;
+    let Parts { bus, store, committed, gate, membership, queues } = parts;
     let broadcaster = Arc::new(Broadcaster::new(
         Arc::clone(&bus),
         Arc::clone(&store),
@@ -416,14 +454,16 @@ fn assemble(
         gate,
         clock: Clock::system(),
     };
+    let sink = Arc::new(QueueSink(Arc::clone(&queues)));
     Api {
         ingest,
         broadcaster,
         bus,
-        dead_letters: DeadLetters::new(Arc::clone(&store), None),
+        dead_letters: DeadLetters::new(Arc::clone(&store), Some(sink)),
         store,
         processor,
         webhooks,
+        queues,
         committed,
         metrics,
         draining: draining.clone(),

@@ -44,6 +44,7 @@ pub mod limits;
 pub mod message;
 pub mod processor;
 pub mod projector;
+pub mod queues;
 pub mod shutdown;
 pub mod store;
 pub mod switch;

@@ -231,6 +231,9 @@ pub const STORE_CONTROLS: u32 = 2;
 /// Connections that move cursors of inboxes: agents confirm at any rate they like, and must
 /// not hold up the lease.
 pub const STORE_CURSORS: u32 = 2;
+/// Connections for work queues: transactions of a few milliseconds, so that four carry
+/// thousands of leases a second.
+pub const STORE_JOBS: u32 = 4;
 /// How long a reader waits for a connection: a store that is away is told in 3 s, within
 /// the 6 s that the contract allows a 503.
 pub const STORE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -398,3 +401,58 @@ pub const MAX_UNANSWERED: usize = 256;
 pub const LAST_FLOOR_LOOKS: u32 = 20;
 /// Pause between them.
 pub const LAST_FLOOR_PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest lease of a queue: longer work extends it. Bounds how long the end of a lease is
+/// remembered where the server cannot forget each at its own time (NATS before 2.11).
+pub const MAX_LEASE_S: u64 = 3_600;
+/// Most attempts at a job: more is a loop, not a retry.
+pub const MAX_DELIVER: u64 = 100;
+/// Steps of a queue's backoff.
+pub const MAX_BACKOFF_STEPS: usize = 20;
+/// Longest step of a queue's backoff: a day.
+pub const MAX_BACKOFF_S: u64 = 86_400;
+/// Longest delay of a job: 30 days.
+pub const MAX_DELAY_S: u64 = 2_592_000;
+/// Depth of a job's payload, as of a message's metadata.
+pub const MAX_PAYLOAD_DEPTH: usize = 32;
+/// Bytes that a delayed job's headers take beside those of a message: `Nats-Schedule` with its time
+/// and `Nats-Schedule-Target` with the longest subject, and what the server adds when it is due.
+pub const JOB_HEADER_BYTES: usize = 512;
+/// Most jobs of one lease (contract, section 8), and settlements of one request.
+pub const MAX_LEASE_JOBS: usize = 1_000;
+/// Bytes of jobs that one lease carries, in its last job at most one more.
+pub const MAX_LEASE_BYTES: usize = 8 * 1024 * 1024;
+/// Longest wait for a job (contract, section 8).
+pub const MAX_LEASE_WAIT_S: u64 = 60;
+/// Requests that wait for jobs at once, over all queues: each holds a connection and a timer.
+pub const MAX_LEASE_WAITERS: usize = 8_192;
+/// Shortest sleep of who waits for a job: what is due now and was not leased is another's.
+pub const JOB_WAKE: Duration = Duration::from_millis(10);
+/// How often exhausted jobs are looked for: they are dead letters within a second or two.
+pub const JOB_SWEEP: Duration = Duration::from_secs(1);
+/// Jobs that one sweep buries at once.
+pub const JOB_SWEEP_ROWS: usize = 500;
+/// Age of what is known of a queue's configuration: another server may have changed it.
+pub const QUEUE_CACHE: Duration = Duration::from_secs(2);
+/// How long the store recognises a client's job id after it was enqueued: as long as JetStream's default.
+pub const JOB_ID_WINDOW: Duration = Duration::from_secs(120);
+/// Most queues of one deployment: each costs JetStream three consumers.
+pub const MAX_QUEUES: usize = 10_000;
+/// By how much JetStream waits longer than a lease lasts before it gives a job to another: what the
+/// clocks of servers may differ, and what an end may be on the way.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(1);
+/// How long after a lease's end an end recorded in time may still be carried out: half the margin.
+pub const LEASE_SLACK: Duration = Duration::from_millis(500);
+/// How much longer than a lease its end is remembered: until its job, had the end not been carried
+/// out, is delivered again or found exhausted.
+pub const LEASE_MEMORY: Duration = Duration::from_secs(30);
+/// First pause of a server's poll for a queue's jobs; it doubles up to [`JOB_POLL_LONGEST`].
+pub const JOB_POLL_FIRST: Duration = Duration::from_millis(10);
+/// Longest pause of that poll: how late a waiting worker learns of a job that another server took in.
+pub const JOB_POLL_LONGEST: Duration = Duration::from_millis(100);
+/// Queues that one sweep on NATS looks at: three questions each.
+pub const JOB_SWEEP_QUEUES: usize = 100;
+/// For how long after a publish a pull of the same server waits for the consumer to learn of it.
+pub const JOB_FRESH: Duration = Duration::from_millis(250);
+/// How long such a pull waits at most: a consumer learns of a message within a millisecond or two.
+pub const JOB_FRESH_WAIT: Duration = Duration::from_millis(50);

@@ -37,6 +37,8 @@ pub const NAMES: &[&str] = &[
     "PROCESSOR_CONCURRENCY",
     "NATS_URL",
     "NATS_STREAM_NAME",
+    "NATS_JOBS_STREAM_NAME",
+    "NATS_LEASES_STREAM_NAME",
     "NATS_MAX_MSGS",
     "NATS_MAX_AGE_DAYS",
     "NATS_REPLICAS",
@@ -183,6 +185,12 @@ fn nats(source: &Source, errors: &mut Vec<String>) -> NatsConfig {
     let mut config = NatsConfig::new(source.get("NATS_URL").unwrap_or("nats://127.0.0.1:4222"));
     if let Some(name) = text("NATS_STREAM_NAME") {
         config.stream_name = name;
+    }
+    if let Some(name) = text("NATS_JOBS_STREAM_NAME") {
+        config.jobs_stream_name = name;
+    }
+    if let Some(name) = text("NATS_LEASES_STREAM_NAME") {
+        config.leases_stream_name = name;
     }
     config.max_msgs =
         source.parse("NATS_MAX_MSGS", config.max_msgs, "a number of messages", errors);

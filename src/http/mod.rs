@@ -12,10 +12,13 @@ mod form;
 mod guard;
 mod health;
 mod history;
+mod items;
+mod leases;
 mod listener;
 mod messages;
 mod params;
 mod problem;
+mod queues;
 mod stats;
 mod stream;
 mod webhooks;
@@ -39,6 +42,7 @@ use crate::dead_letters::DeadLetters;
 use crate::ingest::Ingest;
 use crate::limits::MAX_REQUESTS;
 use crate::processor::Processor;
+use crate::queues::Queues;
 use crate::store::Store;
 use crate::webhooks::Registry;
 pub use body::BodyBudget;
@@ -64,6 +68,8 @@ pub struct Api {
     pub dead_letters: DeadLetters,
     /// Webhooks.
     pub webhooks: Registry,
+    /// Work queues.
+    pub queues: Arc<dyn Queues>,
     /// The watermark.
     pub committed: Arc<Committed>,
     /// Renders the metrics.
@@ -115,9 +121,16 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
         .route("/v1/dead-letters/redrive", post(dead_letters::redrive_all))
         .route("/v1/dead-letters/{id}", get(dead_letters::one).delete(dead_letters::discard))
         .route("/v1/dead-letters/{id}/redrive", post(dead_letters::redrive))
+        .route("/v1/queues", get(queues::list))
+        .route("/v1/queues/{queue}", get(queues::one).put(queues::put))
+        .route("/v1/queues/{queue}/jobs", post(queues::enqueue))
+        .route("/v1/queues/{queue}/jobs/batch", post(queues::enqueue_batch))
+        .route("/v1/leases/settle", post(leases::settle))
+        .route("/v1/leases/{token}/{action}", post(leases::settle_one))
         .layer(from_fn_with_state(Arc::clone(&api), guard::limit_requests));
     let app = requests
         .route("/v1/stream", get(stream::open))
+        .route("/v1/queues/{queue}/lease", post(leases::lease))
         .route("/v1/status", get(health::status))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))

@@ -13,6 +13,7 @@ use crate::dead_letters::LetterError;
 use crate::ingest::IngestError;
 use crate::limits::RETRY_AFTER_S;
 use crate::message::{DraftError, FieldError, ParameterError};
+use crate::queues::QueueError;
 use crate::store::StoreError;
 use crate::webhooks::WebhookError;
 
@@ -116,6 +117,23 @@ impl Problem {
         problem
     }
 
+    /// A name in the path breaks its rule.
+    pub fn name(what: &str, rule: &str) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_name",
+            format!("the name of a {what} {rule}"),
+        )
+    }
+
+    /// Says of what a body's faults are, where it is no message.
+    pub fn of(mut self, what: &str) -> Self {
+        if self.0.code == "invalid_message" && !self.0.errors.is_empty() {
+            self.0.detail = format!("the {what} breaks these rules");
+        }
+        self
+    }
+
     /// Too much at once.
     pub fn overloaded(detail: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
@@ -193,6 +211,37 @@ impl From<IngestError> for Problem {
             IngestError::StoreBehind { id } => {
                 unavailable("store_behind").about(id, Some("not_sent"))
             }
+        }
+    }
+}
+
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Self {
+        let detail = error.to_string();
+        let told = |status, code| Self::new(status, code, detail.clone());
+        match error {
+            QueueError::TooLarge { .. } => Self::too_large(detail),
+            QueueError::Conflict { id, seq } => {
+                let mut problem = told(StatusCode::CONFLICT, "idempotency_conflict");
+                problem.0.seq = Some(seq);
+                problem.about(id, None)
+            }
+            QueueError::LeaseLost => told(StatusCode::GONE, "lease_lost"),
+            QueueError::InvalidToken => told(StatusCode::UNPROCESSABLE_ENTITY, "invalid_token"),
+            QueueError::Undecodable => told(StatusCode::UNPROCESSABLE_ENTITY, "undecodable_job"),
+            QueueError::TooManyQueues => told(StatusCode::CONFLICT, "too_many_queues"),
+            QueueError::NoDelay(_) => told(StatusCode::NOT_IMPLEMENTED, "delay_unsupported"),
+            QueueError::Bus { id, source: PublishError::NotSent(_) } => {
+                told(StatusCode::SERVICE_UNAVAILABLE, "bus_unavailable").about(id, Some("not_sent"))
+            }
+            QueueError::Bus { id, source: PublishError::Unknown(_) } => {
+                told(StatusCode::SERVICE_UNAVAILABLE, "bus_unavailable").about(id, Some("unknown"))
+            }
+            QueueError::BusUnavailable(_) => {
+                told(StatusCode::SERVICE_UNAVAILABLE, "bus_unavailable")
+            }
+            QueueError::Store(error) => Self::from(error),
+            QueueError::Overloaded => told(StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         }
     }
 }

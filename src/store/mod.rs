@@ -8,6 +8,8 @@
 
 mod batch;
 mod fold;
+mod job_rows;
+pub mod jobs;
 pub mod plan;
 pub mod postgres;
 mod rows;
@@ -33,6 +35,7 @@ use crate::message::{
     Token,
 };
 pub use batch::Batch;
+use jobs::JobStore;
 pub use state::StateStore;
 use work::WorkStore;
 pub use write_all::write_all;
@@ -232,7 +235,7 @@ pub trait Membership: Send + Sync {
 
 /// What a store can do. Not found is `Ok(None)`: the caller decides.
 #[async_trait]
-pub trait Store: StateStore + WorkStore + Send + Sync + 'static {
+pub trait Store: StateStore + WorkStore + JobStore + Send + Sync + 'static {
     /// `postgres` or `sqlite`.
     fn name(&self) -> &'static str;
 

@@ -170,7 +170,12 @@ impl Requester {
         Ok(Some((stored.into_raw().map_err(malformed)?, readable)))
     }
 
-    async fn stored(&self, stream: &str, which: &Value) -> Result<Option<Raw>, ApiError> {
+    /// The entry that a `STREAM.MSG.GET` of these members finds.
+    pub(super) async fn stored(
+        &self,
+        stream: &str,
+        which: &Value,
+    ) -> Result<Option<Raw>, ApiError> {
         let malformed = |error| ApiError::Malformed(format!("an entry of {stream}: {error}"));
         let stored = self.ask_stored(stream, which).await?;
         stored.map(|stored| stored.into_raw().map_err(malformed)).transpose()

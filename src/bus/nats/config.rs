@@ -14,6 +14,10 @@ pub struct NatsConfig {
     pub urls: Vec<String>,
     /// Name of the stream.
     pub stream_name: String,
+    /// Name of the stream of the work queues.
+    pub jobs_stream_name: String,
+    /// Name of the stream that remembers how leases ended.
+    pub leases_stream_name: String,
     /// Messages the stream keeps.
     pub max_msgs: u64,
     /// How long the stream keeps a message.
@@ -48,6 +52,8 @@ impl NatsConfig {
         Self {
             urls: vec![url.to_owned()],
             stream_name: "agent-messages".to_owned(),
+            jobs_stream_name: "agent-jobs".to_owned(),
+            leases_stream_name: "agent-leases".to_owned(),
             max_msgs: 1_000_000,
             max_age: Duration::from_secs(7 * DAY),
             replicas: 1,
@@ -79,11 +85,20 @@ impl NatsConfig {
             return Err("NATS_URL holds no address".to_owned());
         }
         let forbidden = |c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c);
-        if self.stream_name.is_empty() || self.stream_name.contains(forbidden) {
-            return Err(format!(
-                "NATS_STREAM_NAME {:?} must not be empty nor contain white space or any of . * > / \\",
-                self.stream_name
-            ));
+        let names = [
+            ("NATS_STREAM_NAME", &self.stream_name),
+            ("NATS_JOBS_STREAM_NAME", &self.jobs_stream_name),
+            ("NATS_LEASES_STREAM_NAME", &self.leases_stream_name),
+        ];
+        for (at, (setting, name)) in names.iter().enumerate() {
+            if name.is_empty() || name.contains(forbidden) {
+                return Err(format!(
+                    "{setting} {name:?} must not be empty nor contain white space or any of . * > / \\"
+                ));
+            }
+            if let Some((other, _)) = names[..at].iter().find(|(_, earlier)| earlier == name) {
+                return Err(format!("{setting} {name:?} is the name of {other} too"));
+            }
         }
         if self.max_msgs == 0 || i64::try_from(self.max_msgs).is_err() {
             return Err("NATS_MAX_MSGS must be at least 1".to_owned());
@@ -121,6 +136,8 @@ impl fmt::Debug for NatsConfig {
         f.debug_struct("NatsConfig")
             .field("urls", &urls)
             .field("stream_name", &self.stream_name)
+            .field("jobs_stream_name", &self.jobs_stream_name)
+            .field("leases_stream_name", &self.leases_stream_name)
             .field("max_msgs", &self.max_msgs)
             .field("max_age", &self.max_age)
             .field("replicas", &self.replicas)

@@ -9,10 +9,10 @@ use crate::bus::BusError;
 
 /// `stream not found`.
 pub(super) const STREAM_NOT_FOUND: u64 = 10_059;
-/// `stream name already in use with a different configuration`.
-pub(super) const STREAM_NAME_IN_USE: u64 = 10_058;
 /// `consumer not found`.
 pub(super) const CONSUMER_NOT_FOUND: u64 = 10_014;
+/// `stream name already in use with a different configuration`.
+pub(super) const STREAM_NAME_IN_USE: u64 = 10_058;
 /// `no message found`.
 pub(super) const MESSAGE_NOT_FOUND: u64 = 10_037;
 /// `duplicate message id is in process`: an earlier copy may still be stored.

@@ -20,6 +20,7 @@ mod consumer;
 mod entry;
 mod error;
 mod fill;
+pub mod jobs;
 mod publish;
 mod reader;
 mod requester;

@@ -10,6 +10,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
+use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -58,6 +59,40 @@ impl Failure {
     }
 }
 
+/// What is published.
+pub(super) trait Entry: Sync {
+    /// Where.
+    fn subject(&self) -> &str;
+    /// Its headers, the id by which a repeat is recognised among them.
+    fn headers(&self) -> HeaderMap;
+    /// Its payload.
+    fn payload(&self) -> Bytes;
+    /// Whether the client chose the id, so that it may be a repeat.
+    fn id_is_clients(&self) -> bool;
+}
+
+impl Entry for Outgoing {
+    fn subject(&self) -> &str {
+        self.subject.as_str()
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(HEADER_NATIVE, HEADER_NATIVE_V1);
+        let mut id = uuid::Uuid::encode_buffer();
+        headers.insert(HEADER_MSG_ID, &*self.id.hyphenated().encode_lower(&mut id));
+        headers
+    }
+
+    fn payload(&self) -> Bytes {
+        self.body.clone()
+    }
+
+    fn id_is_clients(&self) -> bool {
+        self.id_is_clients
+    }
+}
+
 /// Publishes to one stream over one connection.
 pub(super) struct Publisher {
     stream: String,
@@ -78,7 +113,7 @@ impl Publisher {
     pub(super) async fn publish(
         &self,
         requester: &Requester,
-        messages: &[Outgoing],
+        messages: &[impl Entry],
     ) -> Vec<Result<Ack, PublishError>> {
         let deadline = Instant::now() + PUBLISH_DEADLINE;
         let mut outcomes = Vec::with_capacity(messages.len());
@@ -111,7 +146,7 @@ impl Publisher {
     async fn publish_part(
         &self,
         requester: &Requester,
-        messages: &[Outgoing],
+        messages: &[impl Entry],
         deadline: Instant,
     ) -> Vec<Outcome> {
         if let Err(failure) = self.admit(requester) {
@@ -154,7 +189,7 @@ impl Publisher {
     async fn send_until_settled(
         &self,
         requester: &Requester,
-        messages: &[Outgoing],
+        messages: &[impl Entry],
         deadline: Instant,
     ) -> Vec<Outcome> {
         let mut outcomes = self.send_once(requester, messages, deadline).await;
@@ -167,7 +202,7 @@ impl Publisher {
             for (outcome, message) in again.iter_mut().zip(&messages[tail..]) {
                 if let Ok(ack) = outcome {
                     // An id that we made is a duplicate of nothing but our own first try.
-                    ack.duplicate &= message.id_is_clients;
+                    ack.duplicate &= message.id_is_clients();
                 }
             }
             // Once a message's fate was unknown, a refusal of its repeat does not settle it.
@@ -181,7 +216,7 @@ impl Publisher {
     async fn send_once(
         &self,
         requester: &Requester,
-        messages: &[Outgoing],
+        messages: &[impl Entry],
         deadline: Instant,
     ) -> Vec<Outcome> {
         let connects = requester.connection.status().connects;
@@ -326,14 +361,10 @@ fn original_headers(entry: &Raw, after: u64) -> HeaderMap {
 
 async fn send(
     requester: &Requester,
-    message: &Outgoing,
+    message: &impl Entry,
     deadline: Instant,
 ) -> Result<Reply, Failure> {
-    let mut headers = HeaderMap::new();
-    headers.insert(HEADER_NATIVE, HEADER_NATIVE_V1);
-    let mut id = uuid::Uuid::encode_buffer();
-    headers.insert(HEADER_MSG_ID, &*message.id.hyphenated().encode_lower(&mut id));
-    let sent = requester.send(message.subject.as_str(), headers, message.body.clone());
+    let sent = requester.send(message.subject(), message.headers(), message.payload());
     match tokio::time::timeout_at(deadline, sent).await {
         Ok(sent) => sent.map_err(Failure::not_sent),
         Err(_) => Err(Failure::not_sent("the NATS client's queue is full").silent()),

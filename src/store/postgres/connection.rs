@@ -84,18 +84,26 @@ pub(super) async fn open(
 
 /// A pool that opens its connections as they are needed and keeps them.
 pub(super) fn pool(options: &PgConnectOptions, role: Role, connections: u32) -> PgPool {
+    pool_options(role, connections).test_before_acquire(false).connect_lazy_with(options.clone())
+}
+
+/// A pool for work that must not be repeated: a connection that has ended is found
+/// before the work begins.
+pub(super) fn tested_pool(options: &PgConnectOptions, role: Role, connections: u32) -> PgPool {
+    pool_options(role, connections).test_before_acquire(true).connect_lazy_with(options.clone())
+}
+
+fn pool_options(role: Role, connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .min_connections(connections)
         .max_connections(connections)
         .acquire_timeout(STORE_ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 connection.execute(AssertSqlSafe(role.settings())).await?;
                 Ok(())
             })
         })
-        .connect_lazy_with(options.clone())
 }
 
 /// Runs work on the database within the time it may take, and some grace for

@@ -6,10 +6,13 @@
 //! database's `statement_timeout`) or with its connection (a time-out here).
 
 mod connection;
+mod job_store;
+mod jobs;
 mod lease;
 mod membership;
 mod originals;
 mod partitions;
+mod queues;
 mod read;
 mod state;
 #[cfg(test)]
@@ -32,7 +35,8 @@ use super::{
     Write,
 };
 use crate::limits::{
-    STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_READ_TIMEOUT, STORE_READERS, STORE_WORKERS,
+    STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_JOBS, STORE_READ_TIMEOUT, STORE_READERS,
+    STORE_WORKERS,
     STORE_WRITE_TIMEOUT,
 };
 use crate::message::{Query, Token};
@@ -47,6 +51,8 @@ pub struct PostgresStore {
     workers: PgPool,
     unanswered: Unanswered,
     cursors: PgPool,
+    /// Work queues: apart, so that neither history nor the lease waits for workers.
+    jobs: PgPool,
     writer: tokio::sync::Mutex<Option<PgConnection>>,
     partitions: partitions::Partitions,
 }
@@ -74,6 +80,7 @@ impl PostgresStore {
             workers: connection::pool(&options, Role::Work, STORE_WORKERS),
             unanswered: Unanswered::default(),
             cursors: connection::pool(&options, Role::Control, STORE_CURSORS),
+            jobs: connection::tested_pool(&options, Role::Control, STORE_JOBS),
             writer: tokio::sync::Mutex::new(None),
             partitions: partitions::Partitions::default(),
             options,
@@ -93,8 +100,18 @@ impl PostgresStore {
     {
         on_pool(&self.controls, STORE_WRITE_TIMEOUT, work).await
     }
+
+    /// Work on queues. Never repeated here: what was done before its answer was lost
+    /// would be done twice. The pool asks a connection for a sign of life before.
+    async fn job_work<T>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
+        bounded(STORE_WRITE_TIMEOUT, work).await
+    }
 }
 
+/// Every step of the schema, in order; one that is out in the world never changes.
 fn migrator() -> Migrator {
     let migration = |version, name: &'static str, sql| {
         let sql = SqlStr::from_static(sql);
@@ -104,6 +121,7 @@ fn migrator() -> Migrator {
         migration(1, "log", include_str!("../../../migrations/postgres/0001_log.sql")),
         migration(2, "state", include_str!("../../../migrations/postgres/0002_state.sql")),
         migration(3, "work", include_str!("../../../migrations/postgres/0003_work.sql")),
+        migration(4, "jobs", include_str!("../../../migrations/postgres/0004_jobs.sql")),
     ])
 }
 
@@ -229,5 +247,6 @@ impl Store for PostgresStore {
         self.controls.close().await;
         self.workers.close().await;
         self.cursors.close().await;
+        self.jobs.close().await;
     }
 }

@@ -7,9 +7,12 @@
 //! taken for success.
 
 mod connection;
+mod job_store;
+mod jobs;
 mod lease;
 mod membership;
 mod originals;
+mod queues;
 mod read;
 mod state;
 #[cfg(test)]
@@ -72,6 +75,7 @@ impl SqliteStore {
     }
 }
 
+/// Every step of the schema, in order; one that is out in the world never changes.
 fn migrator() -> Migrator {
     let migration = |version, name: &'static str, sql| {
         let sql = SqlStr::from_static(sql);
@@ -81,6 +85,7 @@ fn migrator() -> Migrator {
         migration(1, "log", include_str!("../../../migrations/sqlite/0001_log.sql")),
         migration(2, "state", include_str!("../../../migrations/sqlite/0002_state.sql")),
         migration(3, "work", include_str!("../../../migrations/sqlite/0003_work.sql")),
+        migration(4, "jobs", include_str!("../../../migrations/sqlite/0004_jobs.sql")),
     ])
 }
 

@@ -1,0 +1,146 @@
+//! Many things in one body: one a line (NDJSON), or one JSON array.
+
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::body::{media_type, unsupported};
+use super::problem::Problem;
+use crate::limits::MAX_BATCH_MESSAGES;
+use crate::message::DraftError;
+
+/// How the items stand in the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One a line.
+    Lines,
+    /// In one array.
+    Array,
+}
+
+/// What each item became.
+pub(super) type Parsed<T> = Vec<Result<T, DraftError>>;
+
+/// How the items stand, by the media type.
+///
+/// # Errors
+/// 415.
+pub(super) fn form(headers: &HeaderMap) -> Result<Form, Problem> {
+    match media_type(headers).as_deref() {
+        Some("application/x-ndjson" | "application/ndjson") => Ok(Form::Lines),
+        Some("application/json") => Ok(Form::Array),
+        _ => Err(unsupported("application/x-ndjson, or application/json for an array")),
+    }
+}
+
+/// The items of a body, each parsed.
+///
+/// # Errors
+/// 413 when they are too many, 400 or 422 when the array is none.
+pub(super) fn parse<T>(
+    form: Form,
+    body: &Bytes,
+    what: &str,
+    item: impl Fn(&[u8]) -> Result<T, DraftError>,
+) -> Result<Parsed<T>, Problem> {
+    match form {
+        Form::Lines => lines(body, what, item),
+        Form::Array => array(body, what, item),
+    }
+}
+
+/// One item a line; blank lines are skipped but counted in positions.
+fn lines<T>(
+    body: &Bytes,
+    what: &str,
+    item: impl Fn(&[u8]) -> Result<T, DraftError>,
+) -> Result<Parsed<T>, Problem> {
+    let blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
+    let lines: Vec<(usize, &[u8])> = body
+        .split(|byte| *byte == b'\n')
+        .enumerate()
+        .filter(|(_, line)| !blank(line))
+        .take(MAX_BATCH_MESSAGES + 1)
+        .collect();
+    refuse_many(lines.len(), what)?;
+    let parsed = lines.into_iter().map(|(before, text)| {
+        item(text).map_err(|error| match error {
+            DraftError::Syntax { line, column, detail } => {
+                DraftError::Syntax { line: before + line, column, detail }
+            }
+            other @ DraftError::Invalid(_) => other,
+        })
+    });
+    Ok(parsed.collect())
+}
+
+/// The elements of one JSON array.
+fn array<T>(
+    body: &Bytes,
+    what: &str,
+    item: impl Fn(&[u8]) -> Result<T, DraftError>,
+) -> Result<Parsed<T>, Problem> {
+    let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_message",
+                format!("a batch in JSON must be an array of {what}"),
+            )
+        } else {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "malformed_json",
+                format!("line {}, column {}: {error}", error.line(), error.column()),
+            )
+        }
+    })?;
+    refuse_many(elements.len(), what)?;
+    Ok(elements.iter().map(|element| item(element.get().as_bytes())).collect())
+}
+
+fn refuse_many(items: usize, what: &str) -> Result<(), Problem> {
+    if items > MAX_BATCH_MESSAGES {
+        return Err(Problem::too_large(format!("a batch has at most {MAX_BATCH_MESSAGES} {what}")));
+    }
+    Ok(())
+}
+
+/// Puts results of good items and faults of bad ones back into input order.
+pub(super) fn in_order<T>(
+    mut results: impl Iterator<Item = Result<T, Problem>>,
+    faults: Vec<Option<Problem>>,
+) -> Vec<Result<T, Problem>> {
+    let mut all = Vec::with_capacity(faults.len());
+    for fault in faults {
+        match fault {
+            Some(problem) => all.push(Err(problem)),
+            None => all.extend(results.next()),
+        }
+    }
+    all
+}
+
+/// The good items, and the place of each bad one.
+pub(super) fn split<T>(items: Parsed<T>) -> (Vec<T>, Vec<Option<Problem>>) {
+    let (mut good, mut faults) = (Vec::with_capacity(items.len()), Vec::new());
+    for item in items {
+        match item {
+            Ok(item) => {
+                good.push(item);
+                faults.push(None);
+            }
+            Err(error) => faults.push(Some(Problem::from(error))),
+        }
+    }
+    (good, faults)
+}
+
+/// The one answer to a batch of which nothing could be done now, if that is so.
+pub(super) fn all_unavailable<T>(all: &[Result<T, Problem>]) -> Option<Problem> {
+    let unavailable = |result: &Result<T, Problem>| {
+        result.as_ref().err().filter(|p| p.status() == StatusCode::SERVICE_UNAVAILABLE).cloned()
+    };
+    let problems: Option<Vec<Problem>> = all.iter().map(unavailable).collect();
+    problems?.into_iter().next()
+}

@@ -1,0 +1,145 @@
+//! Leases: jobs out, and what became of them.
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+
+use super::body::read;
+use super::messages::{axum_json, json_bytes};
+use super::problem::{ItemError, Problem};
+use super::queues::{named, optional_json};
+use super::{Shared, items, params};
+use crate::message::format_micros;
+use crate::queues::{Action, LeaseRequest, LeasedJob, Settled, Settlement};
+
+/// Leases jobs, waiting for them if asked to.
+pub(super) async fn lease(
+    State(api): State<Shared>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    params::none(query.as_deref())?;
+    let queue = named(path)?;
+    let bytes = optional_json(&api, &headers, body).await?;
+    let request =
+        LeaseRequest::parse(&bytes).map_err(|error| Problem::from(error).of("lease request"))?;
+    let jobs = api.queues.lease(&queue, &request, &api.draining).await?;
+    if jobs.is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Ok(json_bytes(encode(&jobs)))
+}
+
+/// The jobs as they are kept: nothing is encoded again.
+fn encode(jobs: &[LeasedJob]) -> Vec<u8> {
+    let bytes: usize = jobs.iter().map(|job| job.body.len() + job.token.len() + 120).sum();
+    let mut out = Vec::with_capacity(bytes + 16);
+    out.extend_from_slice(b"{\"jobs\":[");
+    for (at, job) in jobs.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(job.body.strip_suffix(b"}").unwrap_or(&job.body));
+        let LeasedJob { attempt, token, expires_at, .. } = job;
+        let until = format_micros(*expires_at);
+        let end = format!(
+            ",\"attempt\":{attempt},\"lease_token\":\"{token}\",\"lease_expires_at\":\"{until}\"}}"
+        );
+        out.extend_from_slice(end.as_bytes());
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+/// Ends or prolongs one lease.
+pub(super) async fn settle_one(
+    State(api): State<Shared>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    params::none(query.as_deref())?;
+    let unknown = || Problem::not_found("a lease takes ack, nack, extend and fail");
+    let Path((token, name)) = path.map_err(|_| unknown())?;
+    let bytes = optional_json(&api, &headers, body).await?;
+    let action = Action::parse(&name, &bytes).ok_or_else(unknown)?;
+    let action = action.map_err(|error| Problem::from(error).of("settlement"))?;
+    let mut answers = api.queues.settle(&[Settlement { token, action }]).await;
+    let done = answers.pop().ok_or_else(|| Problem::overloaded("the server is stopping"))??;
+    Ok(axum_json(&Done::from(done)))
+}
+
+/// What is told of a lease that was settled.
+#[derive(Serialize)]
+struct Done {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_expires_at: Option<String>,
+}
+
+impl From<Settled> for Done {
+    fn from(settled: Settled) -> Self {
+        match settled {
+            Settled::Ended => Self { lease_token: None, lease_expires_at: None },
+            Settled::Extended { token, expires_at } => {
+                Self { lease_token: Some(token), lease_expires_at: Some(format_micros(expires_at)) }
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Item {
+    Done {
+        status: u16,
+        #[serde(flatten)]
+        done: Done,
+    },
+    Rejected {
+        status: u16,
+        error: ItemError,
+    },
+}
+
+/// Ends or prolongs many leases; one result each, in order.
+pub(super) async fn settle(
+    State(api): State<Shared>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let form = items::form(&headers)?;
+    params::none(query.as_deref())?;
+    let bytes = read(&api.bodies, &headers, body).await?;
+    let parsed = items::parse(form, &bytes, "settlements", Settlement::parse)?;
+    let (settlements, faults) = items::split(parsed);
+    let answers =
+        if settlements.is_empty() { Vec::new() } else { api.queues.settle(&settlements).await };
+    let all = items::in_order(answers.into_iter().map(|a| a.map_err(Problem::from)), faults);
+    if let Some(problem) = items::all_unavailable(&all) {
+        return Err(problem);
+    }
+    let accepted = all.iter().filter(|result| result.is_ok()).count();
+    let rejected = all.len() - accepted;
+    let results: Vec<Item> = all.into_iter().map(item).collect();
+    Ok(axum_json(&json!({ "accepted": accepted, "rejected": rejected, "results": results })))
+}
+
+fn item(result: Result<Settled, Problem>) -> Item {
+    match result {
+        Ok(settled) => Item::Done { status: 200, done: Done::from(settled) },
+        Err(problem) => {
+            let problem = problem.of("settlement");
+            Item::Rejected { status: problem.status().as_u16(), error: problem.into_item() }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What a queue is told once: how long a lease lasts, how often and after which
+//! pauses a job is tried.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use serde_json::{Number, Value, json};
+
+use super::form::{Form, seconds};
+use crate::limits::{MAX_BACKOFF_S, MAX_BACKOFF_STEPS, MAX_DELIVER, MAX_LEASE_S};
+use crate::message::DraftError;
+
+/// The rules of one queue (contract, section 8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// Attempts before a job becomes a dead letter.
+    pub max_deliver: u32,
+    /// Pauses before the second, third … attempt; the last one repeats.
+    pub backoff: Vec<Duration>,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            max_deliver: 3,
+            backoff: [1, 5, 30].map(Duration::from_secs).into(),
+        }
+    }
+}
+
+impl QueueConfig {
+    /// Reads the body of a PUT; what it leaves out has its default.
+    ///
+    /// # Errors
+    /// Every rule that is broken.
+    pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
+        let mut form = Form::parse_optional(json)?;
+        let mut config = Self::default();
+        if let Some(lease) = form.seconds("lease_s", 1, MAX_LEASE_S) {
+            config.lease = lease;
+        }
+        if let Some(max) = form.whole("max_deliver", 1, MAX_DELIVER) {
+            config.max_deliver = u32::try_from(max).unwrap_or(u32::MAX);
+        }
+        if let Some(raw) = form.take("backoff_s") {
+            match backoff(raw) {
+                Some(steps) => config.backoff = steps,
+                None => form.fail(
+                    "backoff_s",
+                    &format!(
+                        "must be an array of 1 to {MAX_BACKOFF_STEPS} numbers of seconds, each from 0 to {MAX_BACKOFF_S}"
+                    ),
+                ),
+            }
+        }
+        form.finish("a queue", Some(config))
+    }
+
+    /// The pause after an attempt that failed, counted from 1.
+    #[must_use]
+    pub fn pause_after(&self, attempt: u32) -> Duration {
+        let step = usize::try_from(attempt).unwrap_or(usize::MAX).saturating_sub(1);
+        let step = step.min(self.backoff.len().saturating_sub(1));
+        self.backoff.get(step).copied().unwrap_or_default()
+    }
+
+    /// The members on the wire.
+    #[must_use]
+    pub fn to_json(&self) -> [(&'static str, Value); 3] {
+        let steps = self.backoff.iter().copied().map(in_seconds).collect();
+        [
+            ("lease_s", in_seconds(self.lease)),
+            ("max_deliver", json!(self.max_deliver)),
+            ("backoff_s", Value::Array(steps)),
+        ]
+    }
+}
+
+fn backoff(raw: &RawValue) -> Option<Vec<Duration>> {
+    let steps: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+    let bounded = (1..=MAX_BACKOFF_STEPS).contains(&steps.len());
+    let steps: Option<Vec<_>> =
+        steps.iter().map(|step| seconds(step.get(), 0, MAX_BACKOFF_S)).collect();
+    steps.filter(|_| bounded)
+}
+
+/// A duration in seconds: whole where it is.
+#[must_use]
+pub fn in_seconds(duration: Duration) -> Value {
+    if duration.subsec_nanos() == 0 {
+        return json!(duration.as_secs());
+    }
+    Number::from_f64(duration.as_secs_f64()).map_or(Value::Null, Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        assert_eq!(QueueConfig::parse(b""), Ok(QueueConfig::default()));
+        assert_eq!(QueueConfig::parse(b"{}"), Ok(QueueConfig::default()));
+        let config = QueueConfig::parse(br#"{"lease_s":2.5,"backoff_s":[0.25,3]}"#).expect("valid");
+        assert_eq!((config.lease, config.max_deliver), (Duration::from_millis(2_500), 3));
+        let wire: Vec<String> = config.to_json().iter().map(|(_, v)| v.to_string()).collect();
+        assert_eq!(wire, ["2.5", "3", "[0.25,3]"]);
+    }
+
+    #[test]
+    fn the_last_pause_repeats() {
+        let config = QueueConfig::default();
+        let pauses = [1, 2, 3, 4, 100].map(|attempt| config.pause_after(attempt).as_secs());
+        assert_eq!(pauses, [1, 5, 30, 30, 30]);
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        let wrong = br#"{"lease_s":0,"max_deliver":1.5,"backoff_s":[-1],"colour":"red"}"#;
+        let Err(DraftError::Invalid(errors)) = QueueConfig::parse(wrong) else {
+            panic!("must be invalid");
+        };
+        let named: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(named, ["/lease_s", "/max_deliver", "/backoff_s", "/colour"]);
+    }
+}

@@ -1,0 +1,232 @@
+//! A job: what a client enqueues, and its one encoding.
+//!
+//! Invariant: a job is encoded once, `{"job_id","type","payload","priority",
+//! "enqueued_at"}` on one line; those bytes are what queue and dead letter hold and
+//! what a lease returns, with attempt and token put behind. The payload's numbers,
+//! escapes and member order survive. `enqueued_at` stands last, at a fixed length.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::form::Form;
+use crate::limits::{HEADER_BYTES, MAX_DELAY_S, MAX_MESSAGE_BYTES, MAX_PAYLOAD_DEPTH};
+use crate::message::{CompactError, DraftError, Token, compact, format_micros, parse_rfc3339};
+
+/// Which of a queue's jobs go first: all of the higher before any of the lower.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Before all others.
+    High,
+    /// What is not told.
+    #[default]
+    Normal,
+    /// After all others.
+    Low,
+}
+
+impl Priority {
+    /// In the order in which they are leased.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// The name on the wire and in the subject.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+
+    /// Its place in [`Self::ALL`].
+    #[must_use]
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::High => 0,
+            Self::Normal => 1,
+            Self::Low => 2,
+        }
+    }
+}
+
+impl FromStr for Priority {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = Self::ALL.into_iter().find(|priority| priority.as_str() == text);
+        named.ok_or("must be high, normal or low")
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a client posted, validated.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// The client's id, if it gave one.
+    pub id: Option<Uuid>,
+    type_: Token,
+    /// Compact JSON.
+    payload: String,
+    /// Which subject it goes to.
+    pub priority: Priority,
+    /// Not leased before.
+    pub delay: Duration,
+}
+
+impl NewJob {
+    /// Reads what a client posted.
+    ///
+    /// # Errors
+    /// No JSON, or every rule that is broken.
+    pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
+        let mut form = Form::parse(json)?;
+        let type_ = form.required_text::<Token>("type");
+        let payload = payload(&mut form);
+        let priority = form.text("priority", str::parse).unwrap_or_default();
+        let delay = form.seconds("delay_s", 0, MAX_DELAY_S).unwrap_or_default();
+        let id = form.uuid("id");
+        let job =
+            type_.zip(payload).map(|(type_, payload)| Self { id, type_, payload, priority, delay });
+        form.finish("a job", job)
+    }
+
+    /// A job of another NATS client's making that is no JSON of ours: for its dead letter.
+    #[must_use]
+    pub fn odd(payload: String, priority: Priority) -> Self {
+        let (type_, delay) = (Token::unknown(), Duration::ZERO);
+        Self { id: None, type_, payload, priority, delay }
+    }
+
+    /// Encodes it under the id it brings, or under `fallback_id`.
+    #[must_use]
+    pub fn encode(&self, fallback_id: Uuid, enqueued_at: DateTime<Utc>) -> Job {
+        let id = self.id.unwrap_or(fallback_id);
+        let Self { type_, payload, priority, .. } = self;
+        let time = format_micros(enqueued_at);
+        let body = format!(
+            "{{\"job_id\":\"{id}\",\"type\":\"{type_}\",\"payload\":{payload},\"priority\":\"{priority}\",\"enqueued_at\":\"{time}\"}}"
+        );
+        Job { id, priority: *priority, enqueued_at, body: Bytes::from(body) }
+    }
+}
+
+fn payload(form: &mut Form<'_>) -> Option<String> {
+    let raw = form.required("payload")?.get();
+    let mut out = String::with_capacity(raw.len());
+    match compact(raw, MAX_PAYLOAD_DEPTH, &mut out) {
+        Ok(()) => return Some(out),
+        Err(CompactError::Nul) => form.fail("payload", "must not hold U+0000"),
+        Err(CompactError::Surrogate) => form.fail("payload", "holds an unpaired surrogate"),
+        Err(CompactError::Depth) => {
+            form.fail("payload", &format!("must nest at most {MAX_PAYLOAD_DEPTH} deep"));
+        }
+    }
+    None
+}
+
+/// An encoded job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its identity.
+    pub id: Uuid,
+    /// Which subject it goes to.
+    pub priority: Priority,
+    /// When it was taken in.
+    pub enqueued_at: DateTime<Utc>,
+    /// The encoding.
+    pub body: Bytes,
+}
+
+impl Job {
+    /// Reads an encoding back.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn decode(body: &Bytes) -> Result<Self, DraftError> {
+        let mut form = Form::parse(body)?;
+        let id = form.uuid("job_id");
+        form.required_text::<Token>("type");
+        form.required("payload");
+        let priority = form.required_text::<Priority>("priority");
+        let enqueued_at = form.text("enqueued_at", parse_rfc3339);
+        if id.is_none() || enqueued_at.is_none() {
+            form.fail("", "lacks job_id or enqueued_at");
+        }
+        let job = match (id, priority, enqueued_at) {
+            (Some(id), Some(priority), Some(enqueued_at)) => {
+                Some(Self { id, priority, enqueued_at, body: body.clone() })
+            }
+            _ => None,
+        };
+        form.finish("an encoded job", job)
+    }
+
+    /// Bytes of body and headers, if they are more than fit.
+    #[must_use]
+    pub fn excess(&self) -> Option<usize> {
+        let bytes = self.body.len() + HEADER_BYTES + crate::limits::JOB_HEADER_BYTES;
+        (bytes > MAX_MESSAGE_BYTES).then_some(bytes)
+    }
+
+    /// The encoding but for when it was enqueued: what makes a repeated id a duplicate and no conflict.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        content(&self.body)
+    }
+}
+
+/// An encoding but for `enqueued_at`.
+#[must_use]
+pub fn content(body: &[u8]) -> &[u8] {
+    const TAIL: usize = r#","enqueued_at":"2026-11-20T15:57:45.123456Z"}"#.len();
+    body.get(..body.len().saturating_sub(TAIL)).unwrap_or(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_survives_to_the_byte() {
+        let posted =
+            br#"{ "payload" : {"b": 1.50e3, "a":"\u00e9"}, "type":"x" , "priority":"low"}"#;
+        let job = NewJob::parse(posted).expect("valid").encode(Uuid::nil(), DateTime::UNIX_EPOCH);
+        let text = std::str::from_utf8(&job.body).expect("UTF-8");
+        assert_eq!(
+            text,
+            r#"{"job_id":"00000000-0000-0000-0000-000000000000","type":"x","payload":{"b":1.50e3,"a":"\u00e9"},"priority":"low","enqueued_at":"1970-01-01T00:00:00.000000Z"}"#
+        );
+        assert_eq!(Job::decode(&job.body), Ok(job.clone()));
+        assert!(job.content().ends_with(br#""priority":"low""#));
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        let wrong = br#"{"type":"a b","priority":"urgent","delay_s":-1,"id":"x","extra":1}"#;
+        let Err(DraftError::Invalid(errors)) = NewJob::parse(wrong) else {
+            panic!("must be invalid");
+        };
+        let mut named: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        named.sort_unstable();
+        assert_eq!(named, ["/delay_s", "/extra", "/id", "/payload", "/priority", "/type"]);
+    }
+
+    #[test]
+    fn any_json_value_is_a_payload() {
+        for payload in ["null", "7", "\"x\"", "[]", "{}", "false"] {
+            let posted = format!(r#"{{"type":"x","payload":{payload}}}"#);
+            assert!(NewJob::parse(posted.as_bytes()).is_ok(), "{payload}");
+        }
+        assert!(NewJob::parse(br#"{"type":"x","payload":"\u0000"}"#).is_err());
+    }
+}

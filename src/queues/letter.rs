@@ -1,0 +1,68 @@
+//! Jobs that are given up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Job, Priority};
+use crate::store::work::{Attempt, DeadLetter, LetterKind};
+use crate::store::{Store, StoreError};
+
+/// The dead letter of a job.
+pub(super) fn letter(
+    queue: &str,
+    seq: u64,
+    body: Bytes,
+    attempts: Vec<Attempt>,
+    reason: String,
+    died_at: DateTime<Utc>,
+) -> DeadLetter {
+    let priority = Job::decode(&body).map_or(Priority::Normal, |job| job.priority);
+    DeadLetter {
+        id: Uuid::now_v7(),
+        kind: LetterKind::Job,
+        source: queue.to_owned(),
+        seq,
+        subject: format!("{queue}.{priority}"),
+        body,
+        attempts,
+        reason,
+        died_at,
+    }
+}
+
+/// Why a job died whose worker said so, in its own words where it gave any.
+pub(super) fn failed(reason: Option<&str>) -> String {
+    reason.filter(|text| !text.is_empty()).unwrap_or("a worker failed it for good").to_owned()
+}
+
+/// Why a job died that nobody managed.
+pub(super) fn used_up(attempts: u32) -> String {
+    match attempts {
+        1 => "its only attempt did not succeed".to_owned(),
+        many => format!("none of {many} attempts succeeded"),
+    }
+}
+
+/// What a worker that gave no reason is taken to have said.
+pub(super) fn refused(reason: Option<&str>) -> String {
+    reason.filter(|text| !text.is_empty()).unwrap_or("a worker gave it back").to_owned()
+}
+
+/// How many dead letters each queue has.
+pub(super) struct Letters(HashMap<String, u64>);
+
+impl Letters {
+    pub(super) async fn count(store: &Arc<dyn Store>) -> Result<Self, StoreError> {
+        let counts = store.dead_letter_counts().await?.into_iter();
+        let jobs = counts.filter(|(kind, _, _)| *kind == LetterKind::Job);
+        Ok(Self(jobs.map(|(_, source, count)| (source, count)).collect()))
+    }
+
+    pub(super) fn of(&self, queue: &str) -> u64 {
+        self.0.get(queue).copied().unwrap_or(0)
+    }
+}

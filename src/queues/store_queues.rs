@@ -1,0 +1,348 @@
+//! Queues in the store, for the memory bus: one server, so who waits is woken here.
+//!
+//! Invariant: every step of a job's life is one transaction of the store; nothing
+//! is known here that a restart could lose.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ring::digest::{SHA256, digest};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::letter::{Letters, failed, letter, refused, used_up};
+use super::{
+    Action, Enqueued, Grant, Job, Lease, LeaseRequest, LeasedJob, NewJob, QueueBook, QueueConfig,
+    QueueError, QueueState, Queues, Sealer, Settled, Settlement,
+};
+use crate::clock::Clock;
+use crate::limits::{JOB_SWEEP, JOB_SWEEP_ROWS, JOB_WAKE, MAX_LEASE_WAITERS};
+use crate::message::Token;
+use crate::store::jobs::{JobEnd, JobEnded, JobRow, LeasedRows, QueueRow, SpentJob};
+use crate::store::work::DeadLetter;
+use crate::store::{Store, StoreError};
+
+/// Queues in the store.
+pub struct StoreQueues {
+    store: Arc<dyn Store>,
+    book: QueueBook,
+    sealer: Sealer,
+    clock: Clock,
+    /// Rung when a queue gets something that may be leased.
+    bells: Mutex<HashMap<String, Arc<Notify>>>,
+    waiters: Semaphore,
+    /// Held while spent jobs are buried: once at a time is enough.
+    burying: tokio::sync::Mutex<()>,
+}
+
+impl StoreQueues {
+    /// On this store, with the secret it keeps.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, sealer: Sealer, clock: Clock) -> Self {
+        Self {
+            book: QueueBook::new(Arc::clone(&store)),
+            store,
+            sealer,
+            clock,
+            bells: Mutex::default(),
+            waiters: Semaphore::new(MAX_LEASE_WAITERS),
+            burying: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Buries jobs whose last lease ran out, until cancelled.
+    pub async fn sweep(self: Arc<Self>, cancel: CancellationToken) {
+        let mut well = true;
+        while cancel.run_until_cancelled(tokio::time::sleep(JOB_SWEEP)).await.is_some() {
+            let swept = self.bury_spent().await;
+            if let Err(error) = &swept
+                && well
+            {
+                tracing::warn!(%error, "jobs that are used up wait to be buried");
+            }
+            well = swept.is_ok();
+        }
+    }
+
+    /// Keeps a dead letter of each spent job, then forgets the job.
+    async fn bury_spent(&self) -> Result<(), StoreError> {
+        let _one = self.burying.lock().await;
+        loop {
+            let spent = self.store.spent_jobs(JOB_SWEEP_ROWS).await?;
+            let seqs: Vec<u64> = spent.iter().map(|job| job.seq).collect();
+            let letters: Vec<DeadLetter> =
+                spent.into_iter().map(|job| buried(job, &self.clock)).collect();
+            if !letters.is_empty() {
+                self.store.bury(&letters).await?;
+            }
+            self.store.drop_spent(&seqs).await?;
+            metrics::counter!("agentbus_jobs_dead_total").increment(seqs.len() as u64);
+            if seqs.len() < JOB_SWEEP_ROWS {
+                return Ok(());
+            }
+        }
+    }
+
+    fn bell(&self, queue: &str) -> Arc<Notify> {
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(bells.entry(queue.to_owned()).or_default())
+    }
+
+    /// Waits for what may be leased, and leases it.
+    async fn lease_or_wait(
+        &self,
+        rules: &QueueRow,
+        request: &LeaseRequest,
+        hurry: &CancellationToken,
+    ) -> Result<LeasedRows, QueueError> {
+        let deadline = Instant::now() + request.wait;
+        let bell = self.bell(&rules.name);
+        let worker = request.worker.as_ref().map(Token::as_str);
+        let mut waiter = None;
+        loop {
+            // Before the store is asked: what comes in between rings all the same.
+            let mut rung = std::pin::pin!(bell.notified());
+            rung.as_mut().enable();
+            let (queue, most) = (&rules.name, rules.max_deliver);
+            let found =
+                self.store.lease_jobs(queue, request.max, most, rules.lease, worker).await?;
+            let now = Instant::now();
+            if !found.jobs.is_empty() || now >= deadline || hurry.is_cancelled() {
+                return Ok(found);
+            }
+            if waiter.is_none() {
+                waiter = Some(self.waiters.try_acquire().map_err(|_| QueueError::Overloaded)?);
+            }
+            let next = self.store.next_job(queue, most).await?;
+            let due = next.map_or(deadline, |next| now + next.max(JOB_WAKE));
+            tokio::select! {
+                () = rung => {}
+                () = hurry.cancelled() => {}
+                () = tokio::time::sleep_until(due.min(deadline)) => {}
+            }
+        }
+    }
+
+    fn hand_out(&self, queue: &str, found: LeasedRows) -> Result<Vec<LeasedJob>, QueueError> {
+        let LeasedRows { lease, expires_at, jobs } = found;
+        let hand = jobs.into_iter().map(|job| {
+            let sealed = self.sealer.seal(&Lease {
+                queue: queue.to_owned(),
+                seq: job.seq,
+                attempt: job.attempt,
+                expires_us: expires_at.timestamp_micros(),
+                grant: Grant::Store(lease),
+            });
+            let token = sealed.ok_or(QueueError::Overloaded)?;
+            Ok(LeasedJob { body: job.body, attempt: job.attempt, token, expires_at })
+        });
+        hand.collect()
+    }
+
+    async fn state(&self, row: QueueRow, letters: &Letters) -> Result<QueueState, QueueError> {
+        let (counts, oldest) = self.store.job_counts(&row.name).await?;
+        let oldest = oldest.and_then(|body| Job::decode(&body).ok());
+        let now = self.clock.now();
+        Ok(QueueState {
+            config: QueueConfig::from(&row),
+            waiting: counts.waiting,
+            leased: counts.leased,
+            delayed: counts.delayed,
+            oldest_age: oldest.map(|job| (now - job.enqueued_at).to_std().unwrap_or_default()),
+            dead_letters: letters.of(&row.name),
+            name: row.name,
+        })
+    }
+
+    /// What is to be done with each lease, and with which rules.
+    async fn ends(
+        &self,
+        leases: &[Option<Lease>],
+        settlements: &[Settlement],
+    ) -> Result<Vec<Option<(u64, Uuid, JobEnd)>>, QueueError> {
+        let mut ends = Vec::with_capacity(leases.len());
+        for (lease, settlement) in leases.iter().zip(settlements) {
+            let Some(Lease { queue, seq, attempt, grant: Grant::Store(id), .. }) = lease else {
+                ends.push(None);
+                continue;
+            };
+            let end = match &settlement.action {
+                Action::Ack => JobEnd::Done,
+                Action::Fail { reason } => JobEnd::Failed { error: failed(reason.as_deref()) },
+                Action::Extend => JobEnd::Extended(self.book.rules(queue).await?.lease),
+                Action::Nack { delay, reason } => {
+                    let rules = self.book.rules(queue).await?;
+                    let error = refused(reason.as_deref());
+                    let pause = QueueConfig::from(&rules).pause_after(*attempt);
+                    // The last one is spent at once: it waits for nothing but its burial.
+                    let spent = *attempt >= rules.max_deliver;
+                    let delay = if spent { Duration::ZERO } else { delay.unwrap_or(pause) };
+                    JobEnd::Again { delay, error }
+                }
+            };
+            ends.push(Some((*seq, *id, end)));
+        }
+        Ok(ends)
+    }
+
+    async fn settle_all(
+        &self,
+        leases: &[Option<Lease>],
+        settlements: &[Settlement],
+    ) -> Result<Vec<Option<JobEnded>>, QueueError> {
+        let ends = self.ends(leases, settlements).await?;
+        let asked: Vec<(u64, Uuid, JobEnd)> = ends.iter().flatten().cloned().collect();
+        let mut ended = self.store.end_jobs(&asked).await?.into_iter();
+        let bad = asked.iter().any(|(_, _, end)| {
+            matches!(end, JobEnd::Failed { .. })
+                || matches!(end, JobEnd::Again { delay, .. } if delay.is_zero())
+        });
+        if bad && let Err(error) = self.bury_spent().await {
+            tracing::warn!(%error, "jobs that failed wait to be buried");
+        }
+        let queues: HashSet<&String> = leases.iter().flatten().map(|lease| &lease.queue).collect();
+        queues.into_iter().for_each(|queue| self.bell(queue).notify_waiters());
+        Ok(ends.iter().map(|end| end.as_ref().and_then(|_| ended.next())).collect())
+    }
+
+    fn settled(
+        &self,
+        lease: Option<&Lease>,
+        ended: Option<JobEnded>,
+    ) -> Result<Settled, QueueError> {
+        let lease = lease.ok_or(QueueError::InvalidToken)?;
+        match ended {
+            Some(JobEnded::Done) => Ok(Settled::Ended),
+            Some(JobEnded::Extended(expires_at)) => {
+                let longer = Lease { expires_us: expires_at.timestamp_micros(), ..lease.clone() };
+                let token = self.sealer.seal(&longer).ok_or(QueueError::Overloaded)?;
+                Ok(Settled::Extended { token, expires_at })
+            }
+            // A lease of the other bus is over since the switch.
+            Some(JobEnded::Lost) | None => Err(QueueError::LeaseLost),
+        }
+    }
+}
+
+fn buried(job: SpentJob, clock: &Clock) -> DeadLetter {
+    let last = job.attempts.last().map(|attempt| attempt.error.clone());
+    let reason = if job.failed { failed(last.as_deref()) } else { used_up(job.attempt) };
+    letter(&job.queue, job.seq, job.body, job.attempts, reason, clock.now())
+}
+
+#[async_trait]
+impl Queues for StoreQueues {
+    async fn put(&self, queue: &Token, config: &QueueConfig) -> Result<bool, QueueError> {
+        self.book.put(queue.as_str(), config).await
+    }
+
+    async fn enqueue(&self, queue: &Token, jobs: &[NewJob]) -> Vec<Result<Enqueued, QueueError>> {
+        let now = self.clock.now();
+        let encoded: Vec<Job> = jobs.iter().map(|job| job.encode(Uuid::now_v7(), now)).collect();
+        let rows: Vec<JobRow> = jobs
+            .iter()
+            .zip(&encoded)
+            .filter(|(_, job)| job.excess().is_none())
+            .map(|(new, job)| row_of(job, new))
+            .collect();
+        let kept = async {
+            self.book.rules(queue.as_str()).await?;
+            Ok::<_, QueueError>(self.store.add_jobs(queue.as_str(), &rows).await?)
+        };
+        let (mut places, away) = match kept.await {
+            Ok(places) => (places.into_iter(), None),
+            Err(error) => (Vec::new().into_iter(), Some(error)),
+        };
+        self.bell(queue.as_str()).notify_waiters();
+        let answer = |job: &Job| match (job.excess(), &away) {
+            (Some(bytes), _) => Err(QueueError::TooLarge { bytes }),
+            (None, Some(error)) => Err(error.again()),
+            (None, None) => match places.next() {
+                Some(place) if place.known == Some(false) => {
+                    Err(QueueError::Conflict { id: job.id, seq: place.seq })
+                }
+                Some(place) => {
+                    Ok(Enqueued { id: job.id, seq: place.seq, duplicate: place.known.is_some() })
+                }
+                None => Err(QueueError::Overloaded),
+            },
+        };
+        encoded.iter().map(answer).collect()
+    }
+
+    async fn lease(
+        &self,
+        queue: &Token,
+        request: &LeaseRequest,
+        hurry: &CancellationToken,
+    ) -> Result<Vec<LeasedJob>, QueueError> {
+        let rules = self.book.rules(queue.as_str()).await?;
+        let found = self.lease_or_wait(&rules, request, hurry).await?;
+        self.hand_out(queue.as_str(), found)
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Vec<Result<Settled, QueueError>> {
+        let leases: Vec<Option<Lease>> =
+            settlements.iter().map(|settlement| self.sealer.open(&settlement.token)).collect();
+        match self.settle_all(&leases, settlements).await {
+            Ok(ended) => leases
+                .iter()
+                .zip(ended)
+                .map(|(lease, ended)| self.settled(lease.as_ref(), ended))
+                .collect(),
+            Err(error) => leases
+                .iter()
+                .map(|lease| {
+                    Err(lease.as_ref().map_or(QueueError::InvalidToken, |_| error.again()))
+                })
+                .collect(),
+        }
+    }
+
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueState>, QueueError> {
+        let letters = Letters::count(&self.store).await?;
+        let mut states = Vec::new();
+        for row in self.store.queues(after, limit).await? {
+            states.push(self.state(row, &letters).await?);
+        }
+        Ok(states)
+    }
+
+    async fn get(&self, queue: &Token) -> Result<Option<QueueState>, QueueError> {
+        let Some(row) = self.store.queue(queue.as_str()).await? else { return Ok(None) };
+        let letters = Letters::count(&self.store).await?;
+        self.state(row, &letters).await.map(Some)
+    }
+
+    async fn put_back(&self, letter: &DeadLetter) -> Result<(), QueueError> {
+        let job = Job::decode(&letter.body).map_err(|_| QueueError::Undecodable)?;
+        self.book.rules(&letter.source).await?;
+        // The letter's id: the redrive that is repeated adds nothing.
+        let identity = Some((letter.id, sha256(&letter.body)));
+        let (id, rank, delay, body) = (job.id, job.priority.rank(), Duration::ZERO, job.body);
+        let row = JobRow { id, rank, delay, body, identity };
+        self.store.add_jobs(&letter.source, &[row]).await?;
+        self.bell(&letter.source).notify_waiters();
+        Ok(())
+    }
+}
+
+fn row_of(job: &Job, new: &NewJob) -> JobRow {
+    JobRow {
+        id: job.id,
+        rank: job.priority.rank(),
+        delay: new.delay,
+        body: job.body.clone(),
+        identity: new.id.map(|id| (id, sha256(job.content()))),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
+}

@@ -1,0 +1,100 @@
+//! The store's part in work queues, in PostgreSQL.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{PostgresStore, jobs, queues};
+use crate::store::StoreError;
+use crate::store::jobs::{
+    AttemptNote, JobCounts, JobEnd, JobEnded, JobPlace, JobRow, JobStore, LeasedRows, QueueRow,
+    SpentJob,
+};
+use crate::store::work::Attempt;
+
+#[async_trait]
+impl JobStore for PostgresStore {
+    async fn lease_secret(&self, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        let kept = self.job_work(queues::secret(&self.jobs, &fresh)).await?;
+        kept.try_into()
+            .map_err(|_| StoreError::Unavailable("no lease secret of 32 bytes".to_owned()))
+    }
+
+    async fn queue(&self, name: &str) -> Result<Option<QueueRow>, StoreError> {
+        self.job_work(queues::queue(&self.jobs, name)).await
+    }
+
+    async fn queues(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueRow>, StoreError> {
+        self.job_work(queues::queues(&self.jobs, after, limit)).await
+    }
+
+    async fn put_queue(
+        &self,
+        row: &QueueRow,
+        keep: bool,
+        most: usize,
+    ) -> Result<Option<bool>, StoreError> {
+        self.job_work(queues::put(&self.jobs, row, keep, most)).await
+    }
+
+    async fn add_jobs(&self, queue: &str, jobs: &[JobRow]) -> Result<Vec<JobPlace>, StoreError> {
+        self.job_work(jobs::add(&self.jobs, queue, jobs)).await
+    }
+
+    async fn lease_jobs(
+        &self,
+        queue: &str,
+        limit: usize,
+        max_deliver: u32,
+        lease_for: Duration,
+        worker: Option<&str>,
+    ) -> Result<LeasedRows, StoreError> {
+        self.job_work(jobs::lease(&self.jobs, queue, limit, max_deliver, lease_for, worker)).await
+    }
+
+    async fn next_job(
+        &self,
+        queue: &str,
+        max_deliver: u32,
+    ) -> Result<Option<Duration>, StoreError> {
+        self.job_work(jobs::next(&self.jobs, queue, max_deliver)).await
+    }
+
+    async fn end_jobs(&self, ends: &[(u64, Uuid, JobEnd)]) -> Result<Vec<JobEnded>, StoreError> {
+        self.job_work(jobs::end(&self.jobs, ends)).await
+    }
+
+    async fn spent_jobs(&self, limit: usize) -> Result<Vec<SpentJob>, StoreError> {
+        self.job_work(jobs::spent(&self.jobs, limit)).await
+    }
+
+    async fn drop_spent(&self, seqs: &[u64]) -> Result<(), StoreError> {
+        self.job_work(jobs::drop_spent(&self.jobs, seqs)).await
+    }
+
+    async fn job_counts(&self, queue: &str) -> Result<(JobCounts, Option<Bytes>), StoreError> {
+        self.job_work(queues::counts(&self.jobs, queue)).await
+    }
+
+    async fn note_attempts(&self, queue: &str, notes: &[AttemptNote]) -> Result<(), StoreError> {
+        self.job_work(queues::note(&self.jobs, queue, notes)).await
+    }
+
+    async fn noted_attempts(&self, queue: &str, seq: u64) -> Result<Vec<Attempt>, StoreError> {
+        self.job_work(queues::noted(&self.jobs, queue, seq)).await
+    }
+
+    async fn forget_attempts(&self, queue: &str, seqs: &[u64]) -> Result<(), StoreError> {
+        self.job_work(queues::forget(&self.jobs, queue, seqs)).await
+    }
+
+    async fn noted_delays(&self, queue: &str) -> Result<u64, StoreError> {
+        self.job_work(queues::delays(&self.jobs, queue)).await
+    }
+
+    async fn spent_notes(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
+        self.job_work(queues::spent(&self.jobs, limit)).await
+    }
+}

@@ -1,0 +1,206 @@
+//! Rules of queues, counts, and notes on attempts of jobs in JetStream.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{Error, Row};
+
+use super::lease::interval;
+use crate::limits::QUEUE_CACHE;
+use crate::store::job_rows::{micros, read_steps, to_micros, write_steps};
+use crate::store::jobs::{AttemptNote, JobCounts, QueueRow};
+use crate::store::plan::{from_db, to_db};
+use crate::store::work::Attempt;
+
+pub(super) async fn secret(pool: &PgPool, fresh: &[u8; 32]) -> Result<Vec<u8>, Error> {
+    sqlx::query("INSERT INTO lease_secret (secret) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(fresh.as_slice())
+        .execute(pool)
+        .await?;
+    sqlx::query_scalar("SELECT secret FROM lease_secret").fetch_one(pool).await
+}
+
+const QUEUE: &str = "SELECT name, lease_us, max_deliver, backoff_us, \
+    CASE WHEN longest_until > clock_timestamp() THEN greatest(lease_us, longest_us) \
+    ELSE lease_us END AS longest FROM queues";
+
+fn queue_row(row: &PgRow) -> Result<QueueRow, Error> {
+    let max_deliver: i32 = row.try_get("max_deliver")?;
+    Ok(QueueRow {
+        name: row.try_get("name")?,
+        lease: micros(row.try_get("lease_us")?),
+        max_deliver: u32::try_from(max_deliver).unwrap_or(1),
+        backoff: read_steps(row.try_get("backoff_us")?),
+        longest_lease: micros(row.try_get("longest")?),
+    })
+}
+
+pub(super) async fn queue(pool: &PgPool, name: &str) -> Result<Option<QueueRow>, Error> {
+    let sql = sqlx::AssertSqlSafe(format!("{QUEUE} WHERE name = $1"));
+    let row = sqlx::query(sql).bind(name).fetch_optional(pool).await?;
+    row.as_ref().map(queue_row).transpose()
+}
+
+pub(super) async fn queues(
+    pool: &PgPool,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<QueueRow>, Error> {
+    let sql = sqlx::AssertSqlSafe(format!("{QUEUE} WHERE name > $1 ORDER BY name LIMIT $2"));
+    let rows = sqlx::query(sql)
+        .bind(after.unwrap_or_default())
+        .bind(to_db(limit as u64))
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(queue_row).collect()
+}
+
+pub(super) async fn put(
+    pool: &PgPool,
+    row: &QueueRow,
+    keep: bool,
+    most: usize,
+) -> Result<Option<bool>, Error> {
+    let mut transaction = pool.begin().await?;
+    // One change of the queues at a time: two could count the same last place.
+    sqlx::query("LOCK TABLE queues IN SHARE ROW EXCLUSIVE MODE").execute(&mut *transaction).await?;
+    let sql = sqlx::AssertSqlSafe(format!("{QUEUE} WHERE name = $1"));
+    let old = sqlx::query(sql).bind(&row.name).fetch_optional(&mut *transaction).await?;
+    let old = old.as_ref().map(queue_row).transpose()?;
+    if old.is_some() && keep {
+        transaction.rollback().await?;
+        return Ok(Some(false));
+    }
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM queues").fetch_one(&mut *transaction).await?;
+    if old.is_none() && from_db(count) >= most as u64 {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
+    let longest = old.as_ref().map_or(Duration::ZERO, |old| old.longest_lease);
+    sqlx::query(
+        "INSERT INTO queues (name, lease_us, max_deliver, backoff_us, longest_us, longest_until) \
+         VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6) \
+         ON CONFLICT (name) DO UPDATE SET lease_us = excluded.lease_us, \
+         max_deliver = excluded.max_deliver, backoff_us = excluded.backoff_us, \
+         longest_us = excluded.longest_us, longest_until = excluded.longest_until",
+    )
+    .bind(&row.name)
+    .bind(to_micros(row.lease))
+    .bind(i32::try_from(row.max_deliver).unwrap_or(i32::MAX))
+    .bind(write_steps(&row.backoff))
+    .bind(to_micros(longest))
+    .bind(interval(longest + 2 * QUEUE_CACHE))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(Some(old.is_none()))
+}
+
+pub(super) async fn counts(
+    pool: &PgPool,
+    queue: &str,
+) -> Result<(JobCounts, Option<Bytes>), Error> {
+    let row = sqlx::query(
+        "SELECT count(*) FILTER (WHERE due <= t) AS waiting, \
+         count(*) FILTER (WHERE due > t AND lease IS NOT NULL) AS leased, \
+         count(*) FILTER (WHERE due > t AND lease IS NULL) AS later, \
+         min(seq) FILTER (WHERE due <= t OR lease IS NOT NULL) AS oldest \
+         FROM jobs, (SELECT clock_timestamp() AS t) AS clock WHERE queue = $1",
+    )
+    .bind(queue)
+    .fetch_one(pool)
+    .await?;
+    let count = |name| row.try_get::<i64, _>(name).map(from_db);
+    let counts = JobCounts {
+        waiting: count("waiting")?,
+        leased: count("leased")?,
+        delayed: count("later")?,
+    };
+    let oldest: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM jobs WHERE seq = $1")
+        .bind(row.try_get::<Option<i64>, _>("oldest")?)
+        .fetch_optional(pool)
+        .await?;
+    Ok((counts, oldest.map(Bytes::from)))
+}
+
+pub(super) async fn note(pool: &PgPool, queue: &str, notes: &[AttemptNote]) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO job_attempts (queue, seq, attempt, at, error, due, guess) \
+         SELECT $1, seq, attempt, at, error, clock_timestamp() + delay * interval '1 microsecond', guess \
+         FROM unnest($2::bigint[], $3::integer[], $4::timestamptz[], $5::text[], $6::bigint[], \
+         $7::boolean[]) AS new (seq, attempt, at, error, delay, guess) \
+         ON CONFLICT (queue, seq, attempt) DO UPDATE SET at = excluded.at, error = excluded.error, \
+         due = excluded.due, guess = excluded.guess \
+         WHERE job_attempts.guess OR NOT excluded.guess",
+    )
+    .bind(queue)
+    .bind(notes.iter().map(|note| to_db(note.seq)).collect::<Vec<_>>())
+    .bind(
+        notes
+            .iter()
+            .map(|note| i32::try_from(note.attempt.attempt).unwrap_or(i32::MAX))
+            .collect::<Vec<_>>(),
+    )
+    .bind(notes.iter().map(|note| note.attempt.at).collect::<Vec<_>>())
+    .bind(notes.iter().map(|note| note.attempt.error.as_str()).collect::<Vec<_>>())
+    .bind(notes.iter().map(|note| to_micros(note.delay)).collect::<Vec<_>>())
+    .bind(notes.iter().map(|note| note.guess).collect::<Vec<_>>())
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// Jobs whose last noted attempt is over, and was the last they have.
+pub(super) async fn spent(pool: &PgPool, limit: usize) -> Result<Vec<(String, u64)>, Error> {
+    let rows = sqlx::query(
+        "SELECT queue, seq FROM job_attempts JOIN queues ON name = queue GROUP BY queue, seq \
+         HAVING max(attempt) >= max(max_deliver) AND max(due) <= clock_timestamp() \
+         ORDER BY max(due) LIMIT $1",
+    )
+    .bind(to_db(limit as u64))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get("queue")?, from_db(row.try_get("seq")?)))).collect()
+}
+
+pub(super) async fn noted(pool: &PgPool, queue: &str, seq: u64) -> Result<Vec<Attempt>, Error> {
+    let rows = sqlx::query(
+        "SELECT attempt, at, error FROM job_attempts WHERE queue = $1 AND seq = $2 ORDER BY attempt",
+    )
+    .bind(queue)
+    .bind(to_db(seq))
+    .fetch_all(pool)
+    .await?;
+    let read = |row: &PgRow| {
+        let attempt: i32 = row.try_get("attempt")?;
+        Ok(Attempt {
+            attempt: u32::try_from(attempt).unwrap_or_default(),
+            at: row.try_get("at")?,
+            error: row.try_get("error")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn forget(pool: &PgPool, queue: &str, seqs: &[u64]) -> Result<(), Error> {
+    let list: Vec<i64> = seqs.iter().copied().map(to_db).collect();
+    sqlx::query("DELETE FROM job_attempts WHERE queue = $1 AND seq = ANY($2)")
+        .bind(queue)
+        .bind(list)
+        .execute(pool)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn delays(pool: &PgPool, queue: &str) -> Result<u64, Error> {
+    let jobs: i64 = sqlx::query_scalar(
+        "SELECT count(DISTINCT seq) FROM job_attempts WHERE queue = $1 AND due > clock_timestamp() \
+         AND NOT guess",
+    )
+    .bind(queue)
+    .fetch_one(pool)
+    .await?;
+    Ok(from_db(jobs))
+}

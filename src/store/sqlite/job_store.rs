@@ -1,0 +1,112 @@
+//! The store's part in work queues, in SQLite.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::connection::bounded;
+use super::{SqliteStore, jobs, queues};
+use crate::store::StoreError;
+use crate::store::jobs::{
+    AttemptNote, JobCounts, JobEnd, JobEnded, JobPlace, JobRow, JobStore, LeasedRows, QueueRow,
+    SpentJob,
+};
+use crate::store::work::Attempt;
+
+/// Runs a write in the writer's turn.
+macro_rules! write {
+    ($store:ident, $connection:ident => $work:expr) => {{
+        let mut turn = $store.writer.turn(&$store.options).await?;
+        let $connection = turn.connection();
+        let done = bounded($work).await;
+        turn.end(done)
+    }};
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn lease_secret(&self, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        let kept = write!(self, connection => queues::secret(connection, &fresh))?;
+        kept.try_into()
+            .map_err(|_| StoreError::Unavailable("no lease secret of 32 bytes".to_owned()))
+    }
+
+    async fn queue(&self, name: &str) -> Result<Option<QueueRow>, StoreError> {
+        bounded(queues::queue(&self.readers, name)).await
+    }
+
+    async fn queues(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueRow>, StoreError> {
+        bounded(queues::queues(&self.readers, after, limit)).await
+    }
+
+    async fn put_queue(
+        &self,
+        row: &QueueRow,
+        keep: bool,
+        most: usize,
+    ) -> Result<Option<bool>, StoreError> {
+        write!(self, connection => queues::put(connection, row, keep, most))
+    }
+
+    async fn add_jobs(&self, queue: &str, jobs: &[JobRow]) -> Result<Vec<JobPlace>, StoreError> {
+        write!(self, connection => jobs::add(connection, queue, jobs))
+    }
+
+    async fn lease_jobs(
+        &self,
+        queue: &str,
+        limit: usize,
+        max_deliver: u32,
+        lease_for: Duration,
+        worker: Option<&str>,
+    ) -> Result<LeasedRows, StoreError> {
+        write!(self, connection =>
+            jobs::lease(connection, queue, limit, max_deliver, lease_for, worker))
+    }
+
+    async fn next_job(
+        &self,
+        queue: &str,
+        max_deliver: u32,
+    ) -> Result<Option<Duration>, StoreError> {
+        bounded(jobs::next(&self.readers, queue, max_deliver)).await
+    }
+
+    async fn end_jobs(&self, ends: &[(u64, Uuid, JobEnd)]) -> Result<Vec<JobEnded>, StoreError> {
+        write!(self, connection => jobs::end(connection, ends))
+    }
+
+    async fn spent_jobs(&self, limit: usize) -> Result<Vec<SpentJob>, StoreError> {
+        bounded(jobs::spent(&self.readers, limit)).await
+    }
+
+    async fn drop_spent(&self, seqs: &[u64]) -> Result<(), StoreError> {
+        write!(self, connection => jobs::drop_spent(connection, seqs))
+    }
+
+    async fn job_counts(&self, queue: &str) -> Result<(JobCounts, Option<Bytes>), StoreError> {
+        bounded(queues::counts(&self.readers, queue)).await
+    }
+
+    async fn note_attempts(&self, queue: &str, notes: &[AttemptNote]) -> Result<(), StoreError> {
+        write!(self, connection => queues::note(connection, queue, notes))
+    }
+
+    async fn noted_attempts(&self, queue: &str, seq: u64) -> Result<Vec<Attempt>, StoreError> {
+        bounded(queues::noted(&self.readers, queue, seq)).await
+    }
+
+    async fn forget_attempts(&self, queue: &str, seqs: &[u64]) -> Result<(), StoreError> {
+        write!(self, connection => queues::forget(connection, queue, seqs))
+    }
+
+    async fn noted_delays(&self, queue: &str) -> Result<u64, StoreError> {
+        bounded(queues::delays(&self.readers, queue)).await
+    }
+
+    async fn spent_notes(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
+        bounded(queues::spent(&self.readers, limit)).await
+    }
+}

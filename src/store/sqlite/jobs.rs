@@ -1,0 +1,328 @@
+//! Work queues. Each change is one transaction of the one writer, by this process's clock.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Connection, Error, Row};
+use uuid::Uuid;
+
+use super::lease::until;
+use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES, SQLITE_INSERT_ROWS};
+use crate::store::job_rows::{RANKS, cut_by_bytes, micros, read_attempts, with_run_out};
+use crate::store::jobs::{JobEnd, JobEnded, JobPlace, JobRow, LeasedRow, LeasedRows, SpentJob};
+use crate::store::plan::{from_db, to_db};
+
+/// The time now, in microseconds since 1970.
+pub(super) fn now() -> i64 {
+    until(Duration::ZERO)
+}
+
+fn time(micros: i64) -> chrono::DateTime<chrono::Utc> {
+    chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default()
+}
+
+/// Keeps jobs in order, many a statement.
+pub(super) async fn add(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    jobs: &[JobRow],
+) -> Result<Vec<JobPlace>, Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut places: Vec<JobPlace> = Vec::with_capacity(jobs.len());
+    let mut at = 0;
+    while at < jobs.len() {
+        let plain = jobs[at..].iter().take_while(|job| job.identity.is_none()).count();
+        if plain > 0 {
+            insert_many(&mut transaction, queue, &jobs[at..at + plain], &mut places).await?;
+            at += plain;
+        } else {
+            places.push(add_identified(&mut transaction, queue, &jobs[at]).await?);
+            at += 1;
+        }
+    }
+    transaction.commit().await?;
+    Ok(places)
+}
+
+async fn insert_many(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    jobs: &[JobRow],
+    places: &mut Vec<JobPlace>,
+) -> Result<(), Error> {
+    let (mut rest, mut size) = (jobs, SQLITE_INSERT_ROWS);
+    while !rest.is_empty() {
+        while size > rest.len() {
+            size /= 2;
+        }
+        let (part, later) = rest.split_at(size);
+        let sql = format!(
+            "INSERT INTO jobs (queue, rank, due, body) VALUES {}",
+            vec!["(?, ?, ?, ?)"; size].join(", ")
+        );
+        let statement = part.iter().fold(sqlx::query(AssertSqlSafe(sql)), |statement, job| {
+            statement.bind(queue).bind(job.rank).bind(until(job.delay)).bind(job.body.as_ref())
+        });
+        let last = statement.execute(&mut *connection).await?.last_insert_rowid();
+        // One statement of the only writer: its rows have consecutive sequences.
+        let first = from_db(last) + 1 - part.len() as u64;
+        places.extend((first..).take(part.len()).map(|seq| JobPlace { seq, known: None }));
+        rest = later;
+    }
+    Ok(())
+}
+
+async fn add_identified(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    job: &JobRow,
+) -> Result<JobPlace, Error> {
+    let Some((id, digest)) = &job.identity else { return Err(Error::RowNotFound) };
+    let known =
+        sqlx::query("SELECT seq, digest FROM job_ids WHERE queue = ? AND id = ? AND until > ?")
+            .bind(queue)
+            .bind(id)
+            .bind(now())
+            .fetch_optional(&mut *connection)
+            .await?;
+    if let Some(row) = known {
+        let same = row.try_get::<Vec<u8>, _>("digest")? == digest;
+        return Ok(JobPlace { seq: from_db(row.try_get("seq")?), known: Some(same) });
+    }
+    let mut places = Vec::with_capacity(1);
+    insert_many(connection, queue, std::slice::from_ref(job), &mut places).await?;
+    let place = places.pop().ok_or(Error::RowNotFound)?;
+    sqlx::query(
+        "INSERT OR REPLACE INTO job_ids (queue, id, seq, digest, until) VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(queue)
+    .bind(id)
+    .bind(to_db(place.seq))
+    .bind(digest.as_slice())
+    .bind(until(JOB_ID_WINDOW))
+    .execute(connection)
+    .await?;
+    Ok(place)
+}
+
+const DUE: &str = "SELECT seq, length(body) AS bytes FROM jobs \
+    WHERE queue = ? AND rank = ? AND due <= ? AND attempt < ? AND NOT failed \
+    ORDER BY due, seq LIMIT ?";
+const LEASE: &str = "UPDATE jobs SET attempts = CASE WHEN lease IS NULL THEN attempts \
+        ELSE json_insert(attempts, '$[#]', json_array(attempt, due, \
+            'the lease ran out' || coalesce(' (worker ' || worker || ')', ''))) END, \
+    attempt = attempt + 1, lease = ?, due = ?, worker = ? \
+    WHERE seq IN (SELECT value FROM json_each(?)) RETURNING seq, attempt, body";
+
+/// Leases due jobs, lowest rank first.
+pub(super) async fn lease(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    limit: usize,
+    max_deliver: u32,
+    lease_for: Duration,
+    worker: Option<&str>,
+) -> Result<LeasedRows, Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let (begun, lease, ends) = (now(), Uuid::new_v4(), until(lease_for));
+    let mut found: Vec<(i64, i64)> = Vec::new();
+    for rank in RANKS {
+        let rows = sqlx::query(DUE)
+            .bind(queue)
+            .bind(rank)
+            .bind(begun)
+            .bind(max_deliver)
+            .bind(to_db((limit - found.len()) as u64))
+            .fetch_all(&mut *transaction)
+            .await?;
+        for row in rows {
+            found.push((row.try_get("seq")?, row.try_get("bytes")?));
+        }
+        if found.len() >= limit {
+            break;
+        }
+    }
+    let order = cut_by_bytes(&found, MAX_LEASE_BYTES);
+    let mut jobs = Vec::with_capacity(order.len());
+    if !order.is_empty() {
+        let rows = sqlx::query(LEASE)
+            .bind(lease)
+            .bind(ends)
+            .bind(worker)
+            .bind(serde_json::json!(order).to_string())
+            .fetch_all(&mut *transaction)
+            .await?;
+        for row in rows {
+            jobs.push(leased(&row)?);
+        }
+    }
+    transaction.commit().await?;
+    let place: HashMap<u64, usize> =
+        order.iter().enumerate().map(|(at, seq)| (from_db(*seq), at)).collect();
+    jobs.sort_by_key(|job| place.get(&job.seq).copied());
+    Ok(LeasedRows { lease, expires_at: time(ends), jobs })
+}
+
+fn leased(row: &SqliteRow) -> Result<LeasedRow, Error> {
+    Ok(LeasedRow {
+        seq: from_db(row.try_get("seq")?),
+        attempt: row.try_get("attempt")?,
+        body: Bytes::from(row.try_get::<Vec<u8>, _>("body")?),
+    })
+}
+
+/// Ends or prolongs leases: all of a lease's acks in one statement.
+pub(super) async fn end(
+    connection: &mut SqliteConnection,
+    ends: &[(u64, Uuid, JobEnd)],
+) -> Result<Vec<JobEnded>, Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut answers = vec![JobEnded::Lost; ends.len()];
+    let mut done: HashMap<Uuid, HashMap<u64, usize>> = HashMap::new();
+    for (at, (seq, lease, end)) in ends.iter().enumerate() {
+        match end {
+            // A second end of the same lease finds its place taken: it is lost.
+            JobEnd::Done => {
+                done.entry(*lease).or_default().entry(*seq).or_insert(at);
+            }
+            other => {
+                delete_done(&mut transaction, &mut done, &mut answers).await?;
+                answers[at] = end_one(&mut transaction, *seq, *lease, other).await?;
+            }
+        }
+    }
+    delete_done(&mut transaction, &mut done, &mut answers).await?;
+    transaction.commit().await?;
+    Ok(answers)
+}
+
+async fn delete_done(
+    connection: &mut SqliteConnection,
+    done: &mut HashMap<Uuid, HashMap<u64, usize>>,
+    answers: &mut [JobEnded],
+) -> Result<(), Error> {
+    const DELETE: &str = "DELETE FROM jobs WHERE lease = ? AND due > ? AND NOT failed \
+        AND seq IN (SELECT value FROM json_each(?)) RETURNING seq";
+    for (lease, seqs) in done.drain() {
+        let list: Vec<i64> = seqs.keys().copied().map(to_db).collect();
+        let rows = sqlx::query(DELETE)
+            .bind(lease)
+            .bind(now())
+            .bind(serde_json::json!(list).to_string())
+            .fetch_all(&mut *connection)
+            .await?;
+        for row in rows {
+            if let Some(at) = seqs.get(&from_db(row.try_get("seq")?)) {
+                answers[*at] = JobEnded::Done;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn end_one(
+    connection: &mut SqliteConnection,
+    seq: u64,
+    lease: Uuid,
+    end: &JobEnd,
+) -> Result<JobEnded, Error> {
+    const ERROR: &str = "attempts = json_insert(attempts, '$[#]', json_array(attempt, ?1, ?2))";
+    let held = "WHERE seq = ?3 AND lease = ?4 AND due > ?1 AND NOT failed";
+    let (set, error, due) = match end {
+        JobEnd::Done => return Ok(JobEnded::Lost),
+        JobEnd::Extended(lease_for) => ("due = ?5".to_owned(), None, until(*lease_for)),
+        JobEnd::Again { delay, error } => {
+            (format!("{ERROR}, lease = NULL, due = ?5"), Some(error), until(*delay))
+        }
+        JobEnd::Failed { error } => {
+            (format!("{ERROR}, lease = NULL, failed = 1, due = ?5"), Some(error), now())
+        }
+    };
+    let moved = sqlx::query(AssertSqlSafe(format!("UPDATE jobs SET {set} {held}")))
+        .bind(now())
+        .bind(error)
+        .bind(to_db(seq))
+        .bind(lease)
+        .bind(due)
+        .execute(connection)
+        .await?;
+    Ok(match (moved.rows_affected(), end) {
+        (0, _) => JobEnded::Lost,
+        (_, JobEnd::Extended(_)) => JobEnded::Extended(time(due)),
+        _ => JobEnded::Done,
+    })
+}
+
+/// Jobs that wait to be buried.
+pub(super) async fn spent(pool: &sqlx::SqlitePool, limit: usize) -> Result<Vec<SpentJob>, Error> {
+    let rows = sqlx::query(
+        "SELECT seq, queue, attempt, attempts, failed, lease IS NOT NULL AS ran_out, due, worker, body \
+         FROM jobs JOIN queues ON name = queue \
+         WHERE attempt > 0 AND due <= ? AND (failed OR attempt >= max_deliver) \
+         ORDER BY due LIMIT ?",
+    )
+    .bind(now())
+    .bind(to_db(limit as u64))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(spent_job).collect()
+}
+
+fn spent_job(row: &SqliteRow) -> Result<SpentJob, Error> {
+    let attempt: u32 = row.try_get("attempt")?;
+    let mut attempts = read_attempts(row.try_get("attempts")?);
+    if row.try_get::<bool, _>("ran_out")? {
+        let worker: Option<String> = row.try_get("worker")?;
+        with_run_out(&mut attempts, attempt, time(row.try_get("due")?), worker.as_deref());
+    }
+    Ok(SpentJob {
+        queue: row.try_get("queue")?,
+        seq: from_db(row.try_get("seq")?),
+        attempt,
+        attempts,
+        failed: row.try_get("failed")?,
+        body: Bytes::from(row.try_get::<Vec<u8>, _>("body")?),
+    })
+}
+
+/// Forgets spent jobs, and identities out of their window.
+pub(super) async fn drop_spent(
+    connection: &mut SqliteConnection,
+    seqs: &[u64],
+) -> Result<(), Error> {
+    let list: Vec<i64> = seqs.iter().copied().map(to_db).collect();
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query("DELETE FROM jobs WHERE seq IN (SELECT value FROM json_each(?))")
+        .bind(serde_json::json!(list).to_string())
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query("DELETE FROM job_ids WHERE until <= ?")
+        .bind(now())
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
+/// Microseconds until something may be leased.
+pub(super) async fn next(
+    pool: &sqlx::SqlitePool,
+    queue: &str,
+    max_deliver: u32,
+) -> Result<Option<Duration>, Error> {
+    let mut first: Option<i64> = None;
+    for rank in RANKS {
+        let due: Option<i64> = sqlx::query_scalar(
+            "SELECT due FROM jobs WHERE queue = ? AND rank = ? AND attempt < ? AND NOT failed \
+             ORDER BY due LIMIT 1",
+        )
+        .bind(queue)
+        .bind(rank)
+        .bind(max_deliver)
+        .fetch_optional(pool)
+        .await?;
+        first = [first, due].into_iter().flatten().min();
+    }
+    Ok(first.map(|due| micros(due.saturating_sub(now()))))
+}

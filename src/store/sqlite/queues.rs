@@ -1,0 +1,210 @@
+//! Rules of queues, counts, and notes on attempts of jobs in JetStream.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::{Connection, Error, Row};
+
+use super::jobs::now;
+use super::lease::until;
+use crate::limits::QUEUE_CACHE;
+use crate::store::job_rows::{micros, read_steps, to_micros, write_steps};
+use crate::store::jobs::{AttemptNote, JobCounts, QueueRow};
+use crate::store::plan::{from_db, to_db};
+use crate::store::work::Attempt;
+
+pub(super) async fn secret(
+    connection: &mut SqliteConnection,
+    fresh: &[u8; 32],
+) -> Result<Vec<u8>, Error> {
+    sqlx::query("INSERT INTO lease_secret (one, secret) VALUES (1, ?) ON CONFLICT DO NOTHING")
+        .bind(fresh.as_slice())
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query_scalar("SELECT secret FROM lease_secret").fetch_one(connection).await
+}
+
+fn queue_row(row: &SqliteRow) -> Result<QueueRow, Error> {
+    let (lease, longest): (i64, i64) = (row.try_get("lease_us")?, row.try_get("longest_us")?);
+    let held = row.try_get::<i64, _>("longest_until")? > now();
+    Ok(QueueRow {
+        name: row.try_get("name")?,
+        lease: micros(lease),
+        max_deliver: row.try_get("max_deliver")?,
+        backoff: read_steps(row.try_get("backoff_us")?),
+        longest_lease: micros(if held { lease.max(longest) } else { lease }),
+    })
+}
+
+pub(super) async fn queue(pool: &SqlitePool, name: &str) -> Result<Option<QueueRow>, Error> {
+    let row =
+        sqlx::query("SELECT * FROM queues WHERE name = ?").bind(name).fetch_optional(pool).await?;
+    row.as_ref().map(queue_row).transpose()
+}
+
+pub(super) async fn queues(
+    pool: &SqlitePool,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<QueueRow>, Error> {
+    let rows = sqlx::query("SELECT * FROM queues WHERE name > ? ORDER BY name LIMIT ?")
+        .bind(after.unwrap_or_default())
+        .bind(to_db(limit as u64))
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(queue_row).collect()
+}
+
+pub(super) async fn put(
+    connection: &mut SqliteConnection,
+    row: &QueueRow,
+    keep: bool,
+    most: usize,
+) -> Result<Option<bool>, Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let old = sqlx::query("SELECT * FROM queues WHERE name = ?")
+        .bind(&row.name)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let old = old.as_ref().map(queue_row).transpose()?;
+    if old.is_some() && keep {
+        transaction.rollback().await?;
+        return Ok(Some(false));
+    }
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM queues").fetch_one(&mut *transaction).await?;
+    if old.is_none() && from_db(count) >= most as u64 {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
+    let longest = old.as_ref().map_or(Duration::ZERO, |old| old.longest_lease);
+    sqlx::query(
+        "INSERT INTO queues (name, lease_us, max_deliver, backoff_us, longest_us, longest_until) \
+         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET lease_us = excluded.lease_us, \
+         max_deliver = excluded.max_deliver, backoff_us = excluded.backoff_us, \
+         longest_us = excluded.longest_us, longest_until = excluded.longest_until",
+    )
+    .bind(&row.name)
+    .bind(to_micros(row.lease))
+    .bind(row.max_deliver)
+    .bind(write_steps(&row.backoff))
+    .bind(to_micros(longest))
+    .bind(until(longest + 2 * QUEUE_CACHE))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(Some(old.is_none()))
+}
+
+pub(super) async fn counts(
+    pool: &SqlitePool,
+    queue: &str,
+) -> Result<(JobCounts, Option<Bytes>), Error> {
+    let row = sqlx::query(
+        "SELECT count(*) FILTER (WHERE due <= ?1) AS waiting, \
+         count(*) FILTER (WHERE due > ?1 AND lease IS NOT NULL) AS leased, \
+         count(*) FILTER (WHERE due > ?1 AND lease IS NULL) AS later, \
+         min(seq) FILTER (WHERE due <= ?1 OR lease IS NOT NULL) AS oldest \
+         FROM jobs WHERE queue = ?2",
+    )
+    .bind(now())
+    .bind(queue)
+    .fetch_one(pool)
+    .await?;
+    let count = |name| row.try_get::<i64, _>(name).map(from_db);
+    let counts = JobCounts {
+        waiting: count("waiting")?,
+        leased: count("leased")?,
+        delayed: count("later")?,
+    };
+    let oldest: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM jobs WHERE seq = ?")
+        .bind(row.try_get::<Option<i64>, _>("oldest")?)
+        .fetch_optional(pool)
+        .await?;
+    Ok((counts, oldest.map(Bytes::from)))
+}
+
+pub(super) async fn note(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    notes: &[AttemptNote],
+) -> Result<(), Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for note in notes {
+        sqlx::query(
+            "INSERT INTO job_attempts (queue, seq, attempt, at, error, due, guess) \
+             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET at = excluded.at, \
+             error = excluded.error, due = excluded.due, guess = excluded.guess \
+             WHERE job_attempts.guess OR NOT excluded.guess",
+        )
+        .bind(queue)
+        .bind(to_db(note.seq))
+        .bind(note.attempt.attempt)
+        .bind(note.attempt.at.timestamp_micros())
+        .bind(&note.attempt.error)
+        .bind(until(note.delay))
+        .bind(note.guess)
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await
+}
+
+pub(super) async fn noted(pool: &SqlitePool, queue: &str, seq: u64) -> Result<Vec<Attempt>, Error> {
+    let rows = sqlx::query(
+        "SELECT attempt, at, error FROM job_attempts WHERE queue = ? AND seq = ? ORDER BY attempt",
+    )
+    .bind(queue)
+    .bind(to_db(seq))
+    .fetch_all(pool)
+    .await?;
+    let read = |row: &SqliteRow| {
+        Ok(Attempt {
+            attempt: row.try_get("attempt")?,
+            at: chrono::DateTime::from_timestamp_micros(row.try_get("at")?).unwrap_or_default(),
+            error: row.try_get("error")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn forget(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    seqs: &[u64],
+) -> Result<(), Error> {
+    let list: Vec<i64> = seqs.iter().copied().map(to_db).collect();
+    sqlx::query(
+        "DELETE FROM job_attempts WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))",
+    )
+    .bind(queue)
+    .bind(serde_json::json!(list).to_string())
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn delays(pool: &SqlitePool, queue: &str) -> Result<u64, Error> {
+    let jobs: i64 = sqlx::query_scalar(
+        "SELECT count(DISTINCT seq) FROM job_attempts WHERE queue = ? AND due > ? AND NOT guess",
+    )
+    .bind(queue)
+    .bind(now())
+    .fetch_one(pool)
+    .await?;
+    Ok(from_db(jobs))
+}
+
+/// Jobs whose last noted attempt is over, and was the last they have.
+pub(super) async fn spent(pool: &SqlitePool, limit: usize) -> Result<Vec<(String, u64)>, Error> {
+    let rows = sqlx::query(
+        "SELECT queue, seq FROM job_attempts JOIN queues ON name = queue GROUP BY queue, seq \
+         HAVING max(attempt) >= max(max_deliver) AND max(due) <= ? ORDER BY max(due) LIMIT ?",
+    )
+    .bind(now())
+    .bind(to_db(limit as u64))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get("queue")?, from_db(row.try_get("seq")?)))).collect()
+}
