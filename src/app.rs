@@ -173,7 +173,7 @@ async fn join_servers(config: &Config) -> Result<Joined, String> {
     let reason: Reason = Arc::default();
     let store = open_store(&config.store, &reason).await?;
     let membership = until("the store", &reason, async || store.join(BusKind::Nats).await).await?;
-    let connect = async || NatsBus::connect_existing(config.nats.clone()).await;
+    let connect = async || NatsBus::connect_or(config.nats.clone(), IfMissing::Refuse).await;
     let bus = until("NATS", &reason, connect).await;
     until("a server", &reason, async || match store.log_state().await {
         Ok(state) if state.bus == Some(BusKind::Nats) => Ok(()),

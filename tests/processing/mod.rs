@@ -117,6 +117,7 @@ impl Worker {
             program: Path::new(env!("CARGO_BIN_EXE_agentbus")),
             args,
             env,
+            file_limit: None,
             folder: &folder,
             user: None,
             stdout: std::fs::File::create(folder.join("stdout")).expect("create a file"),

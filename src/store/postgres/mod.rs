@@ -36,8 +36,7 @@ use super::{
 };
 use crate::limits::{
     STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_JOBS, STORE_READ_TIMEOUT, STORE_READERS,
-    STORE_WORKERS,
-    STORE_WRITE_TIMEOUT,
+    STORE_WORKERS, STORE_WRITE_TIMEOUT,
 };
 use crate::message::{Query, Token};
 use crate::store::work::unanswered::Unanswered;
