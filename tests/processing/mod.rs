@@ -1,5 +1,7 @@
 //! Commands that process messages, what they have run, and workers.
 
+#![allow(dead_code, reason = "each test binary that includes this module uses its own part of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
