@@ -22,6 +22,7 @@ use crate::config::{Config, ProcessorConfig, StoreConfig};
 use crate::continuity::{Continuity, Gate};
 use crate::dead_letters::DeadLetters;
 use crate::http::{self, Api, Listener, announce};
+use crate::inbox::Inboxes;
 use crate::ingest::{Ingest, KnownIds};
 use crate::limits::{CORE_STOP, MEMBERSHIP_CHECK, SETTLE_STOP, START_RETRY};
 use crate::message::SubjectPattern;
@@ -446,16 +447,23 @@ fn assemble(
     let follow = Arc::clone(&broadcaster).run(core.clone());
     spawn_plain(tasks, "broadcaster", core, after_first_check(gate.clone(), core.clone(), follow));
     spawn_plain(tasks, "membership", core, hold(membership, core.clone()));
-    let ingest = Ingest {
+    let ingest = Arc::new(Ingest {
         bus: Arc::clone(&bus),
         store: Arc::clone(&store),
         known: KnownIds::new(Arc::clone(&store)),
         committed: Arc::clone(&committed),
         gate,
         clock: Clock::system(),
-    };
+    });
+    let inboxes = Inboxes::new(
+        Arc::clone(&store),
+        Arc::clone(&broadcaster),
+        Arc::clone(&committed),
+        Clock::system(),
+    );
     let sink = Arc::new(QueueSink(Arc::clone(&queues)));
     Api {
+        inboxes,
         ingest,
         broadcaster,
         bus,

@@ -125,6 +125,15 @@ pub const JOURNAL_PROBE: Duration = Duration::from_millis(500);
 pub const DEFAULT_PAGE: usize = 100;
 /// Most messages of a history page (contract, section 3).
 pub const MAX_PAGE: usize = 1_000;
+/// Longest wait for a message in an inbox or for a reply (contract, sections 7 and 9): as
+/// long as common proxies leave a silent connection alone.
+pub const MAX_REPLY_WAIT: Duration = Duration::from_secs(60);
+/// Bytes of bodies that one page of an inbox carries: one full message, or a good hundred
+/// usual ones. Ten thousand agents may be woken in one moment.
+pub const INBOX_PAGE_BYTES: u64 = 1024 * 1024;
+/// Pages of inboxes that are read at once: what keeps the store's readers busy, and leaves
+/// them free for others in between.
+pub const INBOX_READS: usize = 8;
 /// Characters of an `Idempotency-Key` (contract, section 3).
 pub const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// `Retry-After` of a 503, in seconds.

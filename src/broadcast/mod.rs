@@ -14,6 +14,7 @@ mod model;
 mod older;
 mod subscription;
 mod sync;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +29,7 @@ use crate::store::Store;
 use event::Event;
 use hub::Hub;
 pub use subscription::{Start, Subscription};
+pub use watch::{Sighting, Watch};
 
 /// Follows the log and serves subscriptions.
 pub struct Broadcaster {

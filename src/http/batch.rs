@@ -36,7 +36,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let form = items::form(&headers)?;
-    let level = params::post(query.as_deref())?;
+    let level = params::post_batch(query.as_deref())?;
     if idempotency_key(&headers)?.is_some() {
         let parameter = "Idempotency-Key".to_owned();
         let detail = "is for one message: give each message of a batch its id".to_owned();

@@ -38,6 +38,33 @@ impl Drop for Share<'_> {
     }
 }
 
+/// A body that outlives its reading. Given back when dropped.
+pub struct Held {
+    budget: BodyBudget,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl BodyBudget {
+    /// Counts a body that is held for longer than a moment.
+    ///
+    /// # Errors
+    /// 503 when all bodies together are too much.
+    pub fn hold(&self, bytes: usize) -> Result<Held, Problem> {
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        let held = Held { budget: self.clone(), bytes };
+        if before + bytes > MAX_BODY_BYTES_HELD {
+            return Err(Problem::overloaded("too many request bodies at once"));
+        }
+        Ok(held)
+    }
+}
+
 /// The media type of a request, without its parameters, in lower case.
 pub fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;

@@ -2,7 +2,7 @@
 //! overload limit, panics, and what is counted.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
@@ -10,6 +10,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::OwnedSemaphorePermit;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::Shared;
@@ -68,15 +69,30 @@ pub(super) fn cross_origin(router: Router, config: &HttpConfig) -> Router {
 /// Answers at once when more is at work than can be done.
 pub(super) async fn limit_requests(
     State(api): State<Shared>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let Ok(_slot) = api.requests.try_acquire() else {
+    let Ok(place) = Arc::clone(&api.requests).try_acquire_owned() else {
         metrics::counter!("agentbus_http_overloaded_total").increment(1);
         return Problem::overloaded("more requests at once than this server works on")
             .into_response();
     };
-    next.run(request).await
+    let slot = Slot(Arc::new(Mutex::new(Some(place))));
+    request.extensions_mut().insert(slot.clone());
+    let response = next.run(request).await;
+    slot.release();
+    response
+}
+
+/// A request's place among those at work.
+#[derive(Clone, Debug)]
+pub(super) struct Slot(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Slot {
+    /// Gives the place up: from now on the request only waits.
+    pub fn release(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 /// Counts and times requests by route.

@@ -24,7 +24,7 @@ pub(super) async fn page(
 }
 
 /// The page around the bodies as they are kept: nothing is encoded again.
-fn encode(page: &Page) -> Vec<u8> {
+pub(super) fn encode(page: &Page) -> Vec<u8> {
     let bytes: usize = page.messages.iter().map(|m| m.body.len() + 32).sum();
     let mut out = Vec::with_capacity(bytes + 80);
     out.extend_from_slice(b"{\"messages\":[");

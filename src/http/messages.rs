@@ -1,5 +1,6 @@
 //! `POST /v1/messages`: one message in.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -7,10 +8,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Shared;
 use super::body::{media_type, read, unsupported};
+use super::guard::Slot;
 use super::params;
 use super::problem::Problem;
+use super::{Shared, reply};
 use crate::ingest::Receipt;
 use crate::limits::MAX_IDEMPOTENCY_KEY;
 use crate::message::{Draft, FieldError, ParameterError, Principal, format_micros, idempotency_id};
@@ -34,6 +36,7 @@ pub(super) fn durability(receipt: &Receipt) -> &'static str {
 /// Takes one message in.
 pub(super) async fn create(
     State(api): State<Shared>,
+    Extension(slot): Extension<Slot>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
@@ -41,10 +44,17 @@ pub(super) async fn create(
     if media_type(&headers).as_deref() != Some("application/json") {
         return Err(unsupported("application/json"));
     }
-    let level = params::post(query.as_deref())?;
+    let (level, reply_within) = params::post(query.as_deref())?;
     let key = idempotency_key(&headers)?;
     let bytes = read(&api.bodies, &headers, body).await?;
     let draft = identified(Draft::parse(&bytes)?, key)?;
+    if let Some(within) = reply_within {
+        let held = api.bodies.hold(bytes.len())?;
+        drop(bytes);
+        let answer = reply::ask(api, slot, draft, level, within).await;
+        drop(held);
+        return answer;
+    }
     let mut answers = api.ingest.publish(&Principal::Anonymous, &[draft], level).await;
     let receipt = answers.pop().ok_or_else(|| Problem::overloaded("the server is stopping"))??;
     Ok(respond(&receipt))

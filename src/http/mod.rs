@@ -3,6 +3,7 @@
 //! Invariant: a handler extracts, makes one domain call and answers; it holds
 //! no SQL and no NATS. Every error is a [`problem::Problem`].
 
+mod agents;
 mod batch;
 mod body;
 mod console;
@@ -14,13 +15,16 @@ mod health;
 mod history;
 mod items;
 mod leases;
+mod inbox;
 mod listener;
 mod messages;
 mod params;
 mod problem;
 mod queues;
+mod reply;
 mod stats;
 mod stream;
+mod tasks;
 mod webhooks;
 
 use std::sync::Arc;
@@ -39,6 +43,7 @@ use crate::bus::Bus;
 use crate::committed::Committed;
 use crate::config::HttpConfig;
 use crate::dead_letters::DeadLetters;
+use crate::inbox::Inboxes;
 use crate::ingest::Ingest;
 use crate::limits::MAX_REQUESTS;
 use crate::processor::Processor;
@@ -55,7 +60,7 @@ pub type Shared = Arc<Api>;
 /// The domain behind the routes.
 pub struct Api {
     /// Takes messages in.
-    pub ingest: Ingest,
+    pub ingest: Arc<Ingest>,
     /// Serves streams.
     pub broadcaster: Arc<Broadcaster>,
     /// The log.
@@ -70,6 +75,8 @@ pub struct Api {
     pub webhooks: Registry,
     /// Work queues.
     pub queues: Arc<dyn Queues>,
+    /// What is meant for one agent.
+    pub inboxes: Inboxes,
     /// The watermark.
     pub committed: Arc<Committed>,
     /// Renders the metrics.
@@ -83,7 +90,7 @@ pub struct Api {
     /// Request bodies held now.
     pub bodies: BodyBudget,
     /// Requests at work now.
-    pub requests: Semaphore,
+    pub requests: Arc<Semaphore>,
 }
 
 impl Api {
@@ -95,8 +102,8 @@ impl Api {
 
     /// The places for requests at work.
     #[must_use]
-    pub fn request_slots() -> Semaphore {
-        Semaphore::new(MAX_REQUESTS)
+    pub fn request_slots() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(MAX_REQUESTS))
     }
 }
 
@@ -112,6 +119,11 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
             "/v1/webhooks/{id}",
             get(webhooks::one).patch(webhooks::change).delete(webhooks::remove),
         )
+        .route("/v1/agents", get(agents::page))
+        .route("/v1/agents/{id}", get(agents::one))
+        .route("/v1/agents/{id}/inbox/ack", post(inbox::ack))
+        .route("/v1/tasks", get(tasks::page))
+        .route("/v1/tasks/{id}", get(tasks::one))
         .route("/v1/stats", get(stats::stats))
         .route("/v1/consumers", get(consumers::list))
         .route("/v1/consumers/{name}/pause", post(consumers::pause))
@@ -131,6 +143,7 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
     let app = requests
         .route("/v1/stream", get(stream::open))
         .route("/v1/queues/{queue}/lease", post(leases::lease))
+        .route("/v1/agents/{id}/inbox", get(inbox::page))
         .route("/v1/status", get(health::status))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))

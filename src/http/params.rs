@@ -1,15 +1,32 @@
 //! Query strings into questions; every fault named at once.
 
+use std::time::Duration;
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+
 use crate::broadcast::Start;
 use crate::ingest::AckLevel;
-use crate::limits::{DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_BYTES};
+use crate::limits::{DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_BYTES, MAX_REPLY_WAIT};
 use crate::message::{Filter, ParameterError, Query, Token, parse_rfc3339, parse_uuid};
 use crate::store::work::{LetterKind, LetterQuery};
 
 use super::problem::Problem;
+use crate::store::state::TaskState;
 
 /// The largest sequence that every client can count to (contract, section 1).
 const MAX_SEQ: u64 = 1 << 53;
+
+/// What a sequence must be.
+pub const SEQUENCE_RULE: &str = "must be a sequence: a whole number from 0 to 2^53";
+
+/// A name in the path; a path that is no UTF-8 holds none.
+pub type Name = Result<Path<String>, PathRejection>;
+
+/// The name in a path, if it is one.
+pub fn name(name: Name) -> Option<Token> {
+    name.ok()?.0.parse().ok()
+}
 
 /// A parameter's fault while a query is read.
 type Fault = Result<(), String>;
@@ -40,7 +57,7 @@ fn sequence(value: &str) -> Result<u64, String> {
         .parse()
         .ok()
         .filter(|seq| *seq <= MAX_SEQ && value.bytes().all(|b| b.is_ascii_digit()))
-        .ok_or_else(|| "must be a sequence: a whole number from 0 to 2^53".to_owned())
+        .ok_or_else(|| SEQUENCE_RULE.to_owned())
 }
 
 /// Sets a value that may stand once only.
@@ -52,24 +69,119 @@ fn once<T>(slot: &mut Option<T>, value: Result<T, String>) -> Fault {
     Ok(())
 }
 
-/// The parameters of a POST.
+/// The parameters of a POST of many.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn post(query: Option<&str>) -> Result<AckLevel, Problem> {
+pub fn post_batch(query: Option<&str>) -> Result<AckLevel, Problem> {
     let mut level = None;
+    each(query, |name, value| (name == "ack").then(|| once(&mut level, ack_level(value))))?;
+    Ok(level.unwrap_or_default())
+}
+
+/// The parameters of a POST of one: how durable, and how long to wait for a reply.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn post(query: Option<&str>) -> Result<(AckLevel, Option<Duration>), Problem> {
+    let (mut level, mut within) = (None, None);
     each(query, |name, value| match name {
-        "ack" => Some(once(
-            &mut level,
-            match value {
-                "stored" => Ok(AckLevel::Stored),
-                "committed" => Ok(AckLevel::Committed),
-                _ => Err("must be stored or committed".to_owned()),
-            },
-        )),
+        "ack" => Some(once(&mut level, ack_level(value))),
+        "reply_within" => Some(once(&mut within, seconds(value, 1))),
         _ => None,
     })?;
-    Ok(level.unwrap_or_default())
+    Ok((level.unwrap_or_default(), within))
+}
+
+fn ack_level(value: &str) -> Result<AckLevel, String> {
+    match value {
+        "stored" => Ok(AckLevel::Stored),
+        "committed" => Ok(AckLevel::Committed),
+        _ => Err("must be stored or committed".to_owned()),
+    }
+}
+
+/// How long an answer may be held open.
+fn seconds(value: &str, least: u64) -> Result<Duration, String> {
+    let most = MAX_REPLY_WAIT.as_secs();
+    value
+        .parse()
+        .ok()
+        .filter(|s| (least..=most).contains(s) && value.bytes().all(|b| b.is_ascii_digit()))
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("must be a whole number of seconds from {least} to {most}"))
+}
+
+/// The parameters of a list in order of names: after which, and how many.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn names(query: Option<&str>) -> Result<(Option<Token>, usize), Problem> {
+    named(query, |_, _| None)
+}
+
+/// The parameters of a list of tasks: their state, after which, and how many.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn tasks(query: Option<&str>) -> Result<(Option<TaskState>, Option<Token>, usize), Problem> {
+    let mut state = None;
+    let (after, limit) = named(query, |name, value| {
+        let wanted = [TaskState::Open, TaskState::Done].into_iter().find(|s| s.as_str() == value);
+        let wanted = wanted.ok_or_else(|| "must be open or done".to_owned());
+        (name == "state").then(|| once(&mut state, wanted))
+    })?;
+    Ok((state, after, limit))
+}
+
+fn named(
+    query: Option<&str>,
+    mut other: impl FnMut(&str, &str) -> Option<Fault>,
+) -> Result<(Option<Token>, usize), Problem> {
+    let (mut after, mut limit) = (None, None);
+    each(query, |name, value| match name {
+        "after" => Some(once(&mut after, value.parse().map_err(str::to_owned))),
+        "limit" => Some(once(&mut limit, page_limit(value))),
+        _ => other(name, value),
+    })?;
+    Ok((after, limit.unwrap_or(DEFAULT_PAGE)))
+}
+
+/// What is asked of an inbox.
+#[derive(Clone, Copy, Debug)]
+pub struct InboxParams {
+    /// After which sequence, if not after what is consumed.
+    pub after: Option<u64>,
+    /// Messages of a page.
+    pub limit: usize,
+    /// How long to wait for the first; zero: not at all.
+    pub wait: Duration,
+    /// Whether messages for everybody are wanted too.
+    pub broadcast: bool,
+}
+
+/// The parameters of an inbox.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn inbox(query: Option<&str>) -> Result<InboxParams, Problem> {
+    let (mut after, mut limit, mut wait, mut broadcast) = (None, None, None, None);
+    each(query, |name, value| match name {
+        "after" => Some(once(&mut after, sequence(value))),
+        "limit" => Some(once(&mut limit, page_limit(value))),
+        "wait" => Some(once(&mut wait, seconds(value, 0))),
+        "broadcast" => {
+            let told = value.parse().map_err(|_| "must be true or false".to_owned());
+            Some(once(&mut broadcast, told))
+        }
+        _ => None,
+    })?;
+    Ok(InboxParams {
+        after,
+        limit: limit.unwrap_or(DEFAULT_PAGE),
+        wait: wait.unwrap_or_default(),
+        broadcast: broadcast.unwrap_or_default(),
+    })
 }
 
 /// The parameters of a page of history.

@@ -151,6 +151,13 @@ impl Problem {
         self
     }
 
+    /// Names the message and its place in the log.
+    pub fn of_message(mut self, id: Uuid, seq: u64) -> Self {
+        self.0.id = Some(id);
+        self.0.seq = Some(seq);
+        self
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.0.status

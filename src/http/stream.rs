@@ -63,7 +63,7 @@ fn events(
 
 /// Returns at a random point of the first half of the drain window, so that
 /// clients do not come back all at once.
-async fn end_of_stream(api: Arc<Api>) {
+pub(super) async fn end_of_stream(api: Arc<Api>) {
     api.draining.cancelled().await;
     tokio::time::sleep(api.drain.mul_f64(fastrand::f64() / 2.0)).await;
 }

@@ -109,7 +109,33 @@ impl Ingest {
         drafts: &[Draft],
         level: AckLevel,
     ) -> Vec<Result<Receipt, IngestError>> {
-        let messages: Vec<Outgoing> = drafts.iter().map(|draft| self.encode(draft)).collect();
+        let encode = |draft| Outgoing::encode(draft, Uuid::now_v7(), self.clock.now());
+        self.publish_all(drafts.iter().map(encode).collect(), level).await
+    }
+
+    /// Publishes one draft, under `fallback_id` if it brings no id.
+    ///
+    /// # Errors
+    /// Why it was not accepted.
+    pub async fn publish_one(
+        &self,
+        _principal: &Principal,
+        draft: &Draft,
+        fallback_id: Uuid,
+        level: AckLevel,
+    ) -> Result<Receipt, IngestError> {
+        let message = Outgoing::encode(draft, fallback_id, self.clock.now());
+        let id = message.id;
+        let answer = self.publish_all(vec![message], level).await.pop();
+        let none = || PublishError::Unknown("the server is stopping".to_owned());
+        answer.unwrap_or_else(|| Err(IngestError::Bus { id, source: none() }))
+    }
+
+    async fn publish_all(
+        &self,
+        messages: Vec<Outgoing>,
+        level: AckLevel,
+    ) -> Vec<Result<Receipt, IngestError>> {
         let mut answers: Vec<Option<Result<Receipt, IngestError>>> =
             messages.iter().map(|m| refuse_large(m).map(Err)).collect();
         self.answer_known(&messages, &mut answers).await;
@@ -117,10 +143,6 @@ impl Ingest {
         let mut answers: Vec<_> = answers.into_iter().flatten().collect();
         self.settle(&mut answers, level).await;
         answers
-    }
-
-    fn encode(&self, draft: &Draft) -> Outgoing {
-        Outgoing::encode(draft, Uuid::now_v7(), self.clock.now())
     }
 
     /// Answers repeats that the bus may have forgotten, where the store knows them.

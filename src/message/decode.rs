@@ -102,6 +102,13 @@ fn token(raw: Option<&RawValue>) -> Option<Token> {
     member(raw, str::parse)
 }
 
+/// When the message of a body expires, if it does: as the body's reader understands it.
+#[must_use]
+pub fn expires_at(body: &[u8]) -> Option<DateTime<Utc>> {
+    let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
+    member(envelope.expires_at, parse_rfc3339)
+}
+
 fn native(raw: &Raw, envelope: &Envelope<'_>, stream: &str) -> Record {
     let id = member(envelope.id, parse_uuid);
     let message_id = raw.header(HEADER_MSG_ID);

@@ -67,8 +67,10 @@ pub enum FilterKey {
     Conversation(Token),
     /// The task.
     Task(Token),
-    /// The recipient, where broadcasts do not pass.
+    /// The recipient.
     Recipient(Token),
+    /// No recipient.
+    Broadcast,
     /// The sender.
     Sender(Token),
     /// A literal third token of the subject.
@@ -171,11 +173,15 @@ impl Filter {
         fn each<T: Clone>(values: &[T], key: fn(T) -> FilterKey) -> Option<Vec<FilterKey>> {
             (!values.is_empty()).then(|| values.iter().cloned().map(key).collect())
         }
-        let recipients: &[Token] = if self.broadcast { &[] } else { &self.recipients };
+        let recipients = || {
+            let mut keys = each(&self.recipients, FilterKey::Recipient)?;
+            keys.extend(self.broadcast.then_some(FilterKey::Broadcast));
+            Some(keys)
+        };
         each(&self.in_reply_to, FilterKey::InReplyTo)
             .or_else(|| each(&self.conversations, FilterKey::Conversation))
             .or_else(|| each(&self.tasks, FilterKey::Task))
-            .or_else(|| each(recipients, FilterKey::Recipient))
+            .or_else(recipients)
             .or_else(|| each(&self.senders, FilterKey::Sender))
             .or_else(|| self.subject_keys(2, FilterKey::SubjectKey))
             .or_else(|| each(&self.types, FilterKey::Type))
@@ -240,6 +246,7 @@ pub(crate) mod tests {
             FilterKey::InReplyTo(id) => record.in_reply_to.as_ref() == Some(id),
             FilterKey::Conversation(t) => record.conversation_id.as_ref() == Some(t),
             FilterKey::Task(t) => record.task_id.as_ref() == Some(t),
+            FilterKey::Broadcast => record.recipient_id.is_none(),
             FilterKey::Recipient(t) => record.recipient_id.as_ref() == Some(t),
             FilterKey::Sender(t) => record.sender_id == *t,
             FilterKey::Type(t) => record.type_ == *t,

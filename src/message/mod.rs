@@ -18,7 +18,7 @@ mod subject;
 mod time;
 mod token;
 
-pub use decode::{decode, decode_body};
+pub use decode::{decode, decode_body, expires_at};
 pub(crate) use draft::json_members;
 pub use draft::{Draft, DraftError, FieldError, idempotency_id};
 pub use encode::{Outgoing, same_but_for_created_at};

@@ -1,0 +1,81 @@
+//! `/v1/agents/{id}/inbox`: what is meant for one agent (contract, section 7).
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::Shared;
+use super::agents::ShownInbox;
+use super::body::{media_type, read, unsupported};
+use super::form::Form;
+use super::history::encode;
+use super::messages::{axum_json, json_bytes};
+use super::params::{self, Name, SEQUENCE_RULE};
+use super::problem::Problem;
+use super::stream::end_of_stream;
+use crate::inbox::Question;
+use crate::message::{FieldError, Principal, Token};
+
+/// What waits for an agent, now or within the time that it waits for it.
+pub(super) async fn page(
+    State(api): State<Shared>,
+    id: Name,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let asked = params::inbox(query.as_deref())?;
+    let question = Question {
+        agent: recipient(id)?,
+        broadcast: asked.broadcast,
+        after: asked.after,
+        limit: asked.limit,
+    };
+    let principal = Principal::Anonymous;
+    if asked.wait.is_zero() {
+        let page = api.inboxes.page(&principal, &question).await?;
+        return Ok(json_bytes(encode(&page)));
+    }
+    tokio::select! {
+        biased;
+        page = api.inboxes.something(&principal, &question) => Ok(json_bytes(encode(&page?))),
+        () = tokio::time::sleep(asked.wait) => Ok(StatusCode::NO_CONTENT.into_response()),
+        () = end_of_stream(api.clone()) => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// Notes how far an agent has consumed what was for it.
+pub(super) async fn ack(
+    State(api): State<Shared>,
+    id: Name,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if media_type(&headers).as_deref() != Some("application/json") {
+        return Err(unsupported("application/json"));
+    }
+    params::none(query.as_deref())?;
+    let agent = recipient(id)?;
+    let through = through(&read(&api.bodies, &headers, body).await?)?;
+    let inbox = api.inboxes.consume(&Principal::Anonymous, &agent, through).await?;
+    let inbox = inbox.ok_or_else(|| {
+        let detail = "nothing is committed there yet: acknowledge what you have read".to_owned();
+        Problem::members(vec![FieldError { pointer: "/through".to_owned(), detail }])
+    })?;
+    Ok(axum_json(&ShownInbox::from(inbox)))
+}
+
+fn through(body: &[u8]) -> Result<u64, Problem> {
+    const THROUGH: &str = "through";
+    let mut form = Form::parse(body)?;
+    if !form.has(THROUGH) {
+        form.fail(THROUGH, "is required");
+    }
+    let through = form.take::<u64>(THROUGH, SEQUENCE_RULE);
+    form.end()?;
+    Ok(through.unwrap_or_default())
+}
+
+fn recipient(id: Name) -> Result<Token, Problem> {
+    params::name(id).ok_or_else(|| Problem::not_found("this is no name that an agent can have"))
+}

@@ -1,0 +1,112 @@
+//! Request and reply: the first message that answers another (contract, section 9).
+//!
+//! Invariant: whoever waits was registered before the request was published, so
+//! that no reply comes too early to be seen, through whichever server it comes.
+
+use std::sync::Arc;
+
+use crate::broadcast::{Broadcaster, Sighting, Watch};
+use crate::committed::Committed;
+use crate::limits::{FAULT_PAUSE, MAX_PAGE_BYTES, MAX_REPLY_WAIT};
+use crate::message::{Filter, Query, splice_seq};
+use crate::store::Store;
+use uuid::Uuid;
+
+/// Waits for the reply to one request.
+pub struct ReplyWaiter {
+    watch: Watch,
+    store: Arc<dyn Store>,
+    committed: Arc<Committed>,
+    request: Uuid,
+}
+
+impl ReplyWaiter {
+    /// Registers for replies to a message that is yet to be published.
+    pub async fn register(
+        broadcaster: &Arc<Broadcaster>,
+        store: Arc<dyn Store>,
+        committed: Arc<Committed>,
+        request: Uuid,
+    ) -> Self {
+        let watch = broadcaster.watch(answers_to(request)).await;
+        Self { watch, store, committed, request }
+    }
+
+    /// The first reply, whole. Never ends without one. `repeated`: the request
+    /// was there before, so the reply may be too.
+    pub async fn reply(mut self, repeated: bool) -> Vec<u8> {
+        let mut unseen = repeated.then(|| self.watch.since());
+        loop {
+            let sighting = match unseen {
+                None => self.watch.next().await,
+                Some(through) => {
+                    let history = in_history(&*self.store, &self.committed, self.request, through);
+                    tokio::select! {
+                        biased;
+                        found = history => match found {
+                            Some(reply) => return reply,
+                            None => {
+                                unseen = None;
+                                continue;
+                            }
+                        },
+                        sighting = self.watch.next() => sighting,
+                    }
+                }
+            };
+            match sighting {
+                Sighting::Message { seq, body } => return whole(seq, &body),
+                Sighting::Missed { through } => unseen = Some(through),
+            }
+        }
+    }
+}
+
+fn answers_to(request: Uuid) -> Filter {
+    Filter { in_reply_to: vec![request], ..Filter::default() }
+}
+
+/// The first reply up to a sequence, once the store has everything up to there.
+async fn in_history(
+    store: &dyn Store,
+    committed: &Committed,
+    request: Uuid,
+    through: u64,
+) -> Option<Vec<u8>> {
+    let query = Query {
+        filter: answers_to(request),
+        after: None,
+        before: None,
+        since: None,
+        until: None,
+        between: None,
+        limit: 1,
+        limit_bytes: MAX_PAGE_BYTES,
+        descending: false,
+    };
+    loop {
+        // What is there already is told at once, however far behind the store is.
+        match store.page(&query).await {
+            Ok(page) => {
+                committed.raise(page.committed_through);
+                if let Some(reply) = page.messages.first() {
+                    return Some(whole(reply.seq, &reply.body));
+                }
+                if page.committed_through >= through {
+                    return None;
+                }
+                committed.reached(through, MAX_REPLY_WAIT).await;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a reply is not looked for in history yet");
+                tokio::time::sleep(FAULT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn whole(seq: u64, body: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(body.len() + 32);
+    splice_seq(seq, body, &mut message);
+    message
+}
