@@ -26,6 +26,7 @@ use crate::inbox::Inboxes;
 use crate::ingest::{Ingest, KnownIds};
 use crate::limits::{CORE_STOP, MEMBERSHIP_CHECK, SETTLE_STOP, START_RETRY};
 use crate::message::SubjectPattern;
+use crate::presence::Presence;
 use crate::processor::handler::Handler;
 use crate::processor::{ConsumerSpec, Exec, Policy, Processor, Start};
 use crate::projector::{Projector, StoreJournal};
@@ -455,6 +456,19 @@ fn assemble(
         gate,
         clock: Clock::system(),
     });
+    let presence = Presence {
+        ingest: Arc::clone(&ingest),
+        store: Arc::clone(&store),
+        committed: Arc::clone(&committed),
+        clock: Clock::system(),
+    };
+    let presence = presence.run(core.clone());
+    spawn_plain(
+        tasks,
+        "presence",
+        core,
+        after_first_check(ingest.gate.clone(), core.clone(), presence),
+    );
     let inboxes = Inboxes::new(
         Arc::clone(&store),
         Arc::clone(&broadcaster),

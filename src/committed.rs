@@ -68,6 +68,12 @@ impl Committed {
         matches!(tokio::time::timeout(patience, reached).await, Ok(Ok(_)))
     }
 
+    /// Returns once the store has more than `seq`. Nobody is hurried for it.
+    pub async fn beyond(&self, seq: u64) {
+        // It lasts as long as we do, so this ends only when it has risen.
+        let _ = self.through.subscribe().wait_for(|through| *through > seq).await;
+    }
+
     /// Whether anybody waits, so that polling the store often is worth it.
     #[must_use]
     pub fn is_awaited(&self) -> bool {

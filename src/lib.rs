@@ -43,6 +43,7 @@ pub mod inbox;
 pub mod ingest;
 pub mod limits;
 pub mod message;
+pub mod presence;
 pub mod processor;
 pub mod projector;
 pub mod queues;

@@ -14,6 +14,17 @@ pub const MAX_METADATA_DEPTH: usize = 32;
 /// Longest `metadata.ttl_s` of a status (contract, section 6): a day, after which nobody
 /// still waits for a sign of life.
 pub const MAX_TTL_S: i64 = 86_400;
+/// Lapsed statuses that one look takes, so that the answer of the store stays small.
+pub const LAPSES: usize = 1_000;
+/// Of these, how many are published at once: one group commit of the memory bus.
+pub const LAPSES_AT_ONCE: usize = 64;
+/// Least pause between looks for lapsed statuses because the log has moved on.
+pub const LAPSE_LOOK: Duration = Duration::from_millis(500);
+/// Most that a server lets pass after a status has lapsed, at random: one of them is first,
+/// and the others see that it was.
+pub const LAPSE_JITTER: Duration = Duration::from_millis(250);
+/// Pause after which a lapsed status that could not be ended is tried again.
+pub const LAPSE_RETRY: Duration = Duration::from_secs(1);
 /// Faults named in one answer: enough to mend a body, too few to amplify one.
 pub const MAX_NAMED_ERRORS: usize = 64;
 /// Alternatives of all filters of one request together: bounds the SQL and the match.
@@ -156,6 +167,9 @@ pub const NATS_MAX_PIPELINED: usize = 1_000;
 pub const NATS_CLIENT_QUEUE: usize = 8_192;
 /// Longest wait for one ack, the default of the NATS clients; a healthy server needs milliseconds.
 pub const NATS_ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Expectations of one conditional publish: what we know, what the stream holds instead, and
+/// that it holds nothing.
+pub const NATS_EXPECTATIONS: usize = 3;
 /// Wait before a repeat when JetStream has no leader yet: an election takes about a second.
 pub const NATS_REPEAT_DELAY: Duration = Duration::from_millis(100);
 /// Time that acks get after a reconnect before a batch's tail is sent again: commands queued at

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::message::{Outgoing, Raw};
+use crate::message::{Outgoing, Raw, SubjectPattern};
 use durable::Durables;
 
 /// The bus has the message.
@@ -37,6 +37,18 @@ pub enum PublishError {
     /// In the log or not: only a repeat under the same id can tell.
     #[error("outcome unknown: {0}")]
     Unknown(String),
+}
+
+/// What must not stand in the log for a conditional publish: anything on these
+/// subjects that is not known yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unless {
+    /// The subjects.
+    pub subjects: SubjectPattern,
+    /// The newest entry on them that is known.
+    pub newest: u64,
+    /// Everything up to here is known.
+    pub known_through: u64,
 }
 
 /// The bus could not be asked.
@@ -89,6 +101,14 @@ pub trait Bus: Send + Sync + 'static {
     /// Publishes in order and answers in order. Sequences of new messages rise
     /// in input order.
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<Ack, PublishError>>;
+
+    /// Publishes a message, but not over what its sender does not know: `None` when
+    /// there is something of the kind. Decided in the moment the log takes it.
+    async fn publish_unless(
+        &self,
+        message: Outgoing,
+        unless: &Unless,
+    ) -> Result<Option<Ack>, PublishError>;
 
     /// What the log holds, asked for now.
     async fn identity(&self) -> Result<LogIdentity, BusError>;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::bus::{Ack, Bus, PublishError};
+use crate::bus::{Ack, Bus, PublishError, Unless};
 use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::continuity::Gate;
@@ -129,6 +129,30 @@ impl Ingest {
         let answer = self.publish_all(vec![message], level).await.pop();
         let none = || PublishError::Unknown("the server is stopping".to_owned());
         answer.unwrap_or_else(|| Err(IngestError::Bus { id, source: none() }))
+    }
+
+    /// Publishes a draft unless something stands in the log that its sender does
+    /// not know: then `None`.
+    ///
+    /// # Errors
+    /// Why it was not accepted.
+    pub async fn publish_unless(
+        &self,
+        _principal: &Principal,
+        draft: &Draft,
+        unless: &Unless,
+    ) -> Result<Option<Receipt>, IngestError> {
+        let message = Outgoing::encode(draft, Uuid::now_v7(), self.clock.now());
+        if let Some(refusal) = self.refusal(message.id) {
+            return Err(refusal);
+        }
+        let known_mark = self.committed.through();
+        let ack = match self.bus.publish_unless(message.clone(), unless).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(ack)) => Ok(ack),
+            Err(error) => Err(error),
+        };
+        self.receipt(&message, ack, known_mark).await.map(Some)
     }
 
     async fn publish_all(

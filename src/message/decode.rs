@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::encode::encode;
 use super::{
-    Draft, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, HEADER_SENDER, Kind, Raw, Record,
-    Subject, Token, parse_rfc3339, parse_uuid,
+    Draft, HEADER_EXPECTED, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, HEADER_SENDER, Kind,
+    Raw, Record, Subject, Token, parse_rfc3339, parse_uuid,
 };
 
 /// Reads one log entry. `stream` is the name of the log, of which ids for
@@ -112,7 +112,8 @@ pub fn expires_at(body: &[u8]) -> Option<DateTime<Utc>> {
 fn native(raw: &Raw, envelope: &Envelope<'_>, stream: &str) -> Record {
     let id = member(envelope.id, parse_uuid);
     let message_id = raw.header(HEADER_MSG_ID);
-    let ours = raw.headers.len() == 1 + usize::from(message_id.is_some())
+    let told = raw.headers.iter().filter(|(name, _)| !name.starts_with(HEADER_EXPECTED)).count();
+    let ours = told == 1 + usize::from(message_id.is_some())
         && message_id.is_none_or(|told| parse_uuid(told).ok() == id && id.is_some());
     Record {
         seq: raw.seq,
@@ -288,5 +289,25 @@ mod tests {
             prop_assert!(!record.body.contains(&b'\n'));
             prop_assert!(body(&record).is_object());
         }
+    }
+
+    #[test]
+    fn what_a_publisher_expected_is_no_part_of_the_message() {
+        let body = br#"{"id":"00000000-0000-0000-0000-00000000002a","kind":"status","type":"offline","sender_id":"a"}"#;
+        let id = "00000000-0000-0000-0000-00000000002a";
+        let ours = [("Agentbus", "1"), ("Nats-Msg-Id", id)];
+        let expecting = [
+            ("Agentbus", "1"),
+            ("Nats-Expected-Last-Subject-Sequence", "7"),
+            ("Nats-Expected-Last-Subject-Sequence-Subject", "agent.status.a.*"),
+            ("Nats-Msg-Id", id),
+        ];
+        for headers in [&ours[..], &expecting[..]] {
+            let record = decode(raw("agent.status.a.offline", headers, body), STREAM);
+            assert_eq!((&record.body[..], &record.foreign), (&body[..], &None));
+        }
+        let other = [("Agentbus", "1"), ("Nats-Msg-Id", id), ("X", "y")];
+        let record = decode(raw("agent.status.a.offline", &other, body), STREAM);
+        assert!(record.foreign.is_some_and(|(payload, _)| payload[..] == body[..]));
     }
 }

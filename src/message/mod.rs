@@ -46,5 +46,8 @@ pub const HEADER_MSG_ID: &str = "Nats-Msg-Id";
 pub const HEADER_KEPT: &str = "Agentbus-Kept-";
 /// When an entry that was written back was first logged, after [`HEADER_KEPT`] (RFC 3339).
 pub const KEPT_TIME: &str = "Time";
+/// Beginning of the headers by which a publisher tells a stream what it expects there. They
+/// say nothing about the message, and hold only once.
+pub const HEADER_EXPECTED: &str = "Nats-Expected-";
 /// Header by which a foreign publisher may name itself.
 pub const HEADER_SENDER: &str = "Agent-Sender";

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::{Ack, Bounds, Bus, BusError, LogIdentity, PublishError, Reader};
+use super::{Ack, Bounds, Bus, BusError, LogIdentity, PublishError, Reader, Unless};
 use crate::clock::Clock;
 use crate::limits::{MEMORY_QUEUE, PUBLISH_DEADLINE};
 use crate::message::{Outgoing, Raw};
@@ -86,8 +86,13 @@ impl Shared {
 /// Messages that wait for the writer, and who waits for them.
 struct Job {
     messages: Vec<Outgoing>,
-    reply: oneshot::Sender<Vec<Result<Ack, PublishError>>>,
+    /// On what condition, if on one.
+    unless: Option<Unless>,
+    reply: oneshot::Sender<Vec<Outcome>>,
 }
+
+/// `None`: the condition did not hold.
+type Outcome = Result<Option<Ack>, PublishError>;
 
 impl MemoryBus {
     /// The name of the log, of which ids for entries without one are derived.
@@ -116,6 +121,24 @@ impl MemoryBus {
         let writer = Writer::new(Arc::clone(&shared), jobs, clock);
         Ok((Self { queue, shared }, writer))
     }
+
+    /// Leaves messages to the writer and waits for what it says.
+    async fn write(&self, messages: Vec<Outgoing>, unless: Option<Unless>) -> Vec<Outcome> {
+        let count = messages.len();
+        let all = |error: PublishError| vec![Err(error); count];
+        if let Some(fault) = self.shared.refusal() {
+            return all(PublishError::NotSent(fault));
+        }
+        let (reply, answer) = oneshot::channel();
+        if self.queue.try_send(Job { messages, unless, reply }).is_err() {
+            return all(PublishError::NotSent("the write queue is full".to_owned()));
+        }
+        match tokio::time::timeout(PUBLISH_DEADLINE, answer).await {
+            Ok(Ok(results)) => results,
+            Ok(Err(_)) => all(PublishError::Unknown("the server is stopping".to_owned())),
+            Err(_) => all(PublishError::Unknown("the store did not commit in time".to_owned())),
+        }
+    }
 }
 
 #[async_trait]
@@ -133,20 +156,18 @@ impl Bus for MemoryBus {
     }
 
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<Ack, PublishError>> {
-        let count = messages.len();
-        let all = |error: PublishError| vec![Err(error); count];
-        if let Some(fault) = self.shared.refusal() {
-            return all(PublishError::NotSent(fault));
-        }
-        let (reply, answer) = oneshot::channel();
-        if self.queue.try_send(Job { messages, reply }).is_err() {
-            return all(PublishError::NotSent("the write queue is full".to_owned()));
-        }
-        match tokio::time::timeout(PUBLISH_DEADLINE, answer).await {
-            Ok(Ok(results)) => results,
-            Ok(Err(_)) => all(PublishError::Unknown("the server is stopping".to_owned())),
-            Err(_) => all(PublishError::Unknown("the store did not commit in time".to_owned())),
-        }
+        let unconditional = || PublishError::NotSent("refused without a condition".to_owned());
+        let outcomes = self.write(messages, None).await.into_iter();
+        outcomes.map(|outcome| outcome?.ok_or_else(unconditional)).collect()
+    }
+
+    async fn publish_unless(
+        &self,
+        message: Outgoing,
+        unless: &Unless,
+    ) -> Result<Option<Ack>, PublishError> {
+        let outcome = self.write(vec![message], Some(unless.clone())).await.pop();
+        outcome.unwrap_or_else(|| Err(PublishError::Unknown("no answer".to_owned())))
     }
 
     async fn identity(&self) -> Result<LogIdentity, BusError> {

@@ -45,6 +45,16 @@ impl Tail {
         Some(kept.queue.range(start..).take(limit).cloned().collect())
     }
 
+    /// Whether any entry after `after` is wanted; `None` when some of them are no longer kept.
+    pub(super) fn any_after(&self, after: u64, wanted: impl Fn(&Raw) -> bool) -> Option<bool> {
+        let kept = self.lock();
+        if kept.queue.front()?.seq > after.saturating_add(1) {
+            return None;
+        }
+        let start = kept.queue.partition_point(|raw| raw.seq <= after);
+        Some(kept.queue.range(start..).any(wanted))
+    }
+
     pub(super) fn get(&self, seq: u64) -> Option<Raw> {
         self.from(seq, 1)?.pop().filter(|raw| raw.seq == seq)
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Journal, JournalError, MemoryBus};
-use crate::bus::{Ack, Bus, PublishError};
+use crate::bus::{Ack, Bus, PublishError, Unless};
 use crate::clock::Clock;
 use crate::message::{Draft, HEADER_MSG_ID, Outgoing, Raw};
 
@@ -238,4 +238,34 @@ async fn a_write_that_landed_late_is_not_taken_for_another() {
     assert!(matches!(refused, Err(PublishError::NotSent(_))), "{refused:?}");
     assert_eq!(Running::seq(running.publish(1).await), (2, false));
     assert_eq!(Running::seq(running.publish(9).await), (1, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_is_decided_in_the_moment_of_writing() {
+    let running = run(&[]).await;
+    running.publish(1).await.expect("stored");
+    let status = |id: u128, agent: &str| {
+        let draft = Draft::lapse(agent.parse().expect("a token"), 1).with_id(Uuid::from_u128(id));
+        Outgoing::encode(&draft, Uuid::nil(), chrono::DateTime::UNIX_EPOCH)
+    };
+    let unless = |agent: &str, known_through| Unless {
+        subjects: format!("agent.status.{agent}.*").parse().expect("a pattern"),
+        newest: 0,
+        known_through,
+    };
+    let bus = &running.bus;
+    let ask =
+        async |id, agent, known| bus.publish_unless(status(id, agent), &unless(agent, known)).await;
+    let first = ask(2, "a", 1).await.expect("answered").expect("nothing newer");
+    assert_eq!((first.seq, first.duplicate), (2, false));
+    assert_eq!(ask(3, "a", 1).await, Ok(None), "one stands there that was not known");
+    assert!(ask(3, "b", 1).await.expect("answered").is_some(), "another agent");
+    let again = ask(2, "a", 1).await.expect("answered").expect("the same message");
+    assert_eq!((again.seq, again.duplicate), (2, true));
+    // Two at once: in one commit or in two, one of them comes first.
+    let (one, two) = tokio::join!(ask(4, "c", 3), ask(5, "c", 3));
+    let taken = [one, two].into_iter().filter(|asked| matches!(asked, Ok(Some(_)))).count();
+    assert_eq!(taken, 1);
+    let untold = ask(6, "d", 0).await;
+    assert!(untold.is_ok(), "the whole log is in memory: {untold:?}");
 }

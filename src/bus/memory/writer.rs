@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Job, JournalError, Shared};
-use crate::bus::{Ack, PublishError};
+use crate::bus::{Ack, PublishError, Unless};
 use crate::clock::Clock;
 use crate::limits::{
     COMMIT_RETRY, GROUP_COMMIT_BYTES, GROUP_COMMIT_MESSAGES, JOURNAL_PROBE, PUBLISH_DEADLINE,
@@ -36,9 +36,19 @@ struct Group {
     entries: Vec<Raw>,
     /// Sequences of the ids in `entries`.
     given: HashMap<Uuid, u64>,
-    /// For each message in the order of the jobs: its sequence, and whether it
-    /// stood there before.
-    placed: Vec<(u64, bool)>,
+    /// For each message in the order of the jobs.
+    placed: Vec<Placed>,
+}
+
+/// What a group does with one message.
+#[derive(Clone, Copy)]
+enum Placed {
+    /// It stands here; perhaps it stood here before.
+    At { seq: u64, duplicate: bool },
+    /// Its condition does not hold.
+    Overtaken,
+    /// Whether its condition holds cannot be told.
+    Untold,
 }
 
 /// What became of an append in doubt.
@@ -131,7 +141,7 @@ impl Writer {
         &self,
         jobs: &[Job],
         deadline: Instant,
-    ) -> Result<Vec<(u64, bool)>, (JournalError, bool)> {
+    ) -> Result<Vec<Placed>, (JournalError, bool)> {
         let faulty = self.shared.fault.borrow().is_some();
         let last = if faulty {
             // The last append may have happened after all.
@@ -161,18 +171,39 @@ impl Writer {
         };
         let mut group = Group::default();
         let mut next = last + 1;
-        for message in messages() {
+        let conditional = jobs.iter().flat_map(|job| job.messages.iter().map(|m| (m, &job.unless)));
+        for (message, unless) in conditional {
             let earlier = known.get(&message.id).or_else(|| group.given.get(&message.id));
             if let Some(&seq) = earlier {
-                group.placed.push((seq, true));
+                group.placed.push(Placed::At { seq, duplicate: true });
+                continue;
+            }
+            if let Some(refused) = unless.as_ref().and_then(|u| self.refused(u, last, &group)) {
+                group.placed.push(refused);
                 continue;
             }
             group.entries.push(self.entry(next, message));
             group.given.insert(message.id, next);
-            group.placed.push((next, false));
+            group.placed.push(Placed::At { seq: next, duplicate: false });
             next += 1;
         }
         Ok(group)
+    }
+
+    /// Why a condition does not let a message into the group, after `last` and what
+    /// the group has already.
+    fn refused(&self, unless: &Unless, last: u64, group: &Group) -> Option<Placed> {
+        let newer = |raw: &Raw| unless.subjects.matches(raw.subject.as_str());
+        let committed = if last <= unless.known_through {
+            Some(false)
+        } else {
+            self.shared.tail.any_after(unless.known_through, newer)
+        };
+        match committed {
+            None => Some(Placed::Untold),
+            Some(true) => Some(Placed::Overtaken),
+            Some(false) => group.entries.iter().any(newer).then_some(Placed::Overtaken),
+        }
     }
 
     fn entry(&self, seq: u64, message: &Outgoing) -> Raw {
@@ -277,13 +308,20 @@ fn set(fault: &watch::Sender<Option<String>>, value: Option<String>) {
 }
 
 /// Whoever no longer waits has a retry with the same id.
-fn answer(jobs: Vec<Job>, placed: &[(u64, bool)]) {
+fn answer(jobs: Vec<Job>, placed: &[Placed]) {
     let mut placed = placed.iter();
     for job in jobs {
         let acks = placed
             .by_ref()
             .take(job.messages.len())
-            .map(|&(seq, duplicate)| Ok(Ack { seq, duplicate, committed: true }))
+            .map(|placed| match *placed {
+                Placed::At { seq, duplicate } => Ok(Some(Ack { seq, duplicate, committed: true })),
+                Placed::Overtaken => Ok(None),
+                Placed::Untold => {
+                    let text = "what came meanwhile is no longer in memory";
+                    Err(PublishError::NotSent(text.to_owned()))
+                }
+            })
             .collect();
         let _ = job.reply.send(acks);
     }

@@ -15,6 +15,8 @@ pub(super) const CONSUMER_NOT_FOUND: u64 = 10_014;
 pub(super) const STREAM_NAME_IN_USE: u64 = 10_058;
 /// `no message found`.
 pub(super) const MESSAGE_NOT_FOUND: u64 = 10_037;
+/// `wrong last sequence: N`: N is the last one.
+pub(super) const WRONG_LAST_SEQUENCE: u64 = 10_071;
 /// `duplicate message id is in process`: an earlier copy may still be stored.
 pub(super) const DUPLICATE_IN_PROCESS: u64 = 10_158;
 

@@ -14,6 +14,7 @@
 
 mod api;
 mod breaker;
+mod conditional;
 mod config;
 mod connect;
 mod consumer;
@@ -43,7 +44,7 @@ pub use stream::{Degradation, IfMissing};
 pub use write_back::WriteBack;
 
 use super::durable::Durables;
-use super::{Ack, Bounds, Bus, BusError, LogIdentity, PublishError, Reader};
+use super::{Ack, Bounds, Bus, BusError, LogIdentity, PublishError, Reader, Unless};
 use crate::message::{Outgoing, Raw};
 use api::StreamInfo;
 use connect::Connection;
@@ -271,6 +272,18 @@ impl Bus for NatsBus {
             self.fill.acked(seq);
         }
         outcomes
+    }
+
+    async fn publish_unless(
+        &self,
+        message: Outgoing,
+        unless: &Unless,
+    ) -> Result<Option<Ack>, PublishError> {
+        let outcome = self.publisher.publish_unless(&self.requester, &message, unless).await;
+        if let Ok(Some(ack)) = &outcome {
+            self.fill.acked(ack.seq);
+        }
+        outcome
     }
 
     async fn identity(&self) -> Result<LogIdentity, BusError> {

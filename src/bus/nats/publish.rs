@@ -24,26 +24,32 @@ use crate::limits::{
     NATS_ACK_TIMEOUT, NATS_MAX_IN_FLIGHT, NATS_MAX_PIPELINED, NATS_RECONNECT_GRACE,
     NATS_REPEAT_DELAY, PUBLISH_DEADLINE,
 };
-use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing, Raw};
+use crate::message::{
+    HEADER_EXPECTED, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing, Raw,
+};
 
 /// What became of one message, and whether sending it again may help.
 type Outcome = Result<Ack, Failure>;
 
 #[derive(Clone, Debug)]
-struct Failure {
-    error: PublishError,
+pub(super) struct Failure {
+    pub error: PublishError,
     repeat: bool,
     /// The bus did not answer: the circuit breaker's concern.
     silent: bool,
+    /// The stream's own answer, if it was one.
+    pub refusal: Option<JsError>,
 }
 
 impl Failure {
     fn not_sent(text: impl Into<String>) -> Self {
-        Self { error: PublishError::NotSent(text.into()), repeat: false, silent: false }
+        let error = PublishError::NotSent(text.into());
+        Self { error, repeat: false, silent: false, refusal: None }
     }
 
     fn unknown(text: impl Into<String>) -> Self {
-        Self { error: PublishError::Unknown(text.into()), repeat: false, silent: false }
+        let error = PublishError::Unknown(text.into());
+        Self { error, repeat: false, silent: false, refusal: None }
     }
 
     fn repeatable(self) -> Self {
@@ -304,11 +310,10 @@ impl Publisher {
                 Err(Failure::unknown(error.description).repeatable())
             }
             Some(error) => {
-                let failure = Failure::not_sent(format!(
-                    "{} (JetStream error {})",
-                    error.description, error.err_code
-                ));
-                Err(if error.is_passing() { failure.repeatable() } else { failure })
+                let text = format!("{} (JetStream error {})", error.description, error.err_code);
+                let passing = error.is_passing();
+                let failure = Failure { refusal: Some(error), ..Failure::not_sent(text) };
+                Err(if passing { failure.repeatable() } else { failure })
             }
             None if ack.stream != self.stream => Err(Failure::not_sent(format!(
                 "stream {} took the message, not {}",
@@ -343,6 +348,29 @@ impl Publisher {
         }
         let outcomes = self.collect(requester, connects, replies, deadline).await;
         outcomes.into_iter().map(|outcome| outcome.map_err(|failure| failure.error)).collect()
+    }
+
+    /// Sends one entry, once.
+    pub(super) async fn send_alone(
+        &self,
+        requester: &Requester,
+        subject: &str,
+        headers: HeaderMap,
+        payload: &Bytes,
+        deadline: Instant,
+    ) -> Outcome {
+        let connects = requester.connection.status().connects;
+        self.admit(requester)?;
+        let reply = requester.send(subject, headers, payload.clone()).await;
+        let reply = reply.map_err(Failure::not_sent);
+        let outcomes = self.collect(requester, connects, vec![reply], deadline).await;
+        self.tell_breaker(requester, &outcomes);
+        outcomes.into_iter().next().unwrap_or_else(|| Err(Failure::lost()))
+    }
+
+    /// The stream published to.
+    pub(super) fn stream(&self) -> &str {
+        &self.stream
     }
 }
 
@@ -382,8 +410,8 @@ fn keep_doubt(old: &Outcome, new: Outcome) -> Outcome {
     match (old, new) {
         (
             Err(Failure { error: PublishError::Unknown(_), .. }),
-            Err(Failure { error: PublishError::NotSent(text), repeat, silent }),
-        ) => Err(Failure { error: PublishError::Unknown(text), repeat, silent }),
+            Err(Failure { error: PublishError::NotSent(text), repeat, silent, refusal }),
+        ) => Err(Failure { error: PublishError::Unknown(text), repeat, silent, refusal }),
         (_, new) => new,
     }
 }
