@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{Deployment, Http, Mode, eventually, for_each_mode, within};
+use common::{Answer, Deployment, Http, Mode, eventually, for_each_mode, within};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -20,9 +21,22 @@ fn name(n: usize) -> String {
     format!("agent-{n}")
 }
 
-/// Asks until the server answers: it may be dead for a while.
-async fn insist(ask: impl AsyncFn() -> Option<Value>) -> Value {
-    eventually(LIMIT, "the server answers", ask).await
+/// Asks until the server answers as it should: it may be dead for a while.
+async fn insist(
+    http: &Http,
+    method: Method,
+    path: &str,
+    body: String,
+    wanted: fn(&Answer) -> bool,
+) -> Answer {
+    let headers = [("content-type", "application/json")];
+    loop {
+        match http.request(method.clone(), path, &headers, body.clone()).await {
+            Ok(answer) if wanted(&answer) => return answer,
+            // As a client would: not at once.
+            Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }
 
 /// Consumes an inbox until `last` was consumed; forgets at random what it has read, as if it had crashed.
@@ -39,16 +53,11 @@ async fn agent(
         if end.is_some_and(|end| consumed.last().copied().unwrap_or_default() >= end) {
             return consumed;
         }
-        let page = insist(async || {
-            let path = format!("{inbox}?wait=1&limit=5");
-            let answer = http.request(reqwest::Method::GET, &path, &[], "").await.ok()?;
-            match answer.status {
-                200 => Some(answer.json()),
-                204 => Some(json!({"messages": []})),
-                _ => None,
-            }
-        })
-        .await;
+        let path = format!("{inbox}?wait=1&limit=5");
+        let page =
+            insist(&http, Method::GET, &path, String::new(), |a| matches!(a.status, 200 | 204))
+                .await;
+        let page = if page.status == 200 { page.json() } else { json!({"messages": []}) };
         let messages = page["messages"].as_array().expect("messages").clone();
         let done = fastrand::usize(0..=messages.len());
         for message in &messages[..done] {
@@ -60,16 +69,7 @@ async fn agent(
             (done.checked_sub(1).map(|at| &messages[at]["seq"]), crashed)
         {
             let body = json!({"through": through}).to_string();
-            let json_body = [("content-type", "application/json")];
-            let path = format!("{inbox}/ack");
-            insist(async || {
-                let answer = http
-                    .request(reqwest::Method::POST, &path, &json_body, body.clone())
-                    .await
-                    .ok()?;
-                (answer.status == 200).then(|| answer.json())
-            })
-            .await;
+            insist(&http, Method::POST, &format!("{inbox}/ack"), body, |a| a.status == 200).await;
         }
     }
 }
@@ -85,16 +85,8 @@ async fn send(http: &Http) -> HashMap<String, Vec<u64>> {
             })
             .collect();
         let body = Value::from(batch.clone()).to_string();
-        let answer = insist(async || {
-            let json_body = [("content-type", "application/json")];
-            let answer = http
-                .request(reqwest::Method::POST, "/v1/messages/batch", &json_body, body.clone())
-                .await
-                .ok()?;
-            let told = (answer.status == 200).then(|| answer.json())?;
-            (told["accepted"] == 50).then_some(told)
-        })
-        .await;
+        let stored = |answer: &Answer| answer.status == 200 && answer.json()["accepted"] == 50;
+        let answer = insist(http, Method::POST, "/v1/messages/batch", body, stored).await.json();
         for (message, result) in batch.iter().zip(answer["results"].as_array().expect("results")) {
             let recipient = message["recipient_id"].as_str().expect("a name").to_owned();
             expected

@@ -24,9 +24,7 @@ use crate::limits::{
     NATS_ACK_TIMEOUT, NATS_MAX_IN_FLIGHT, NATS_MAX_PIPELINED, NATS_RECONNECT_GRACE,
     NATS_REPEAT_DELAY, PUBLISH_DEADLINE,
 };
-use crate::message::{
-    HEADER_EXPECTED, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing, Raw,
-};
+use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing, Raw};
 
 /// What became of one message, and whether sending it again may help.
 type Outcome = Result<Ack, Failure>;
