@@ -28,7 +28,6 @@ fn event(task: &str, agent: &str, type_: &str) -> Value {
 }
 
 for_each_mode! {
-    #[expect(clippy::too_many_lines, reason = "one story, told from its beginning")]
     async fn an_agent_is_what_it_said_last(deployment: &Deployment) {
         let http = deployment.http();
         assert_eq!(get(http, "/v1/agents").await, json!({"as_of": 0, "agents": [], "next": null}));

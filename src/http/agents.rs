@@ -69,7 +69,7 @@ pub(super) async fn page(
     State(api): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let (after, limit) = params::names(query.as_deref())?;
+    let (after, limit) = params::tokens(query.as_deref())?;
     let found = api.store.agents(after.as_ref(), limit, api.ingest.clock.now()).await?;
     api.committed.raise(found.as_of);
     let last = found.value.items.last().filter(|_| found.value.more);

@@ -116,7 +116,7 @@ fn seconds(value: &str, least: u64) -> Result<Duration, String> {
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn names(query: Option<&str>) -> Result<(Option<Token>, usize), Problem> {
+pub fn tokens(query: Option<&str>) -> Result<(Option<Token>, usize), Problem> {
     named(query, |_, _| None)
 }
 
