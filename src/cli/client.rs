@@ -85,6 +85,11 @@ impl Client {
         self.http.get(self.address(path, query))
     }
 
+    /// A PUT of `body` to `path`.
+    pub fn put(&self, path: &str, media: &str, body: Bytes) -> RequestBuilder {
+        self.http.put(self.address(path, &[])).header("content-type", media).body(body)
+    }
+
     /// A POST of `body` to `path`.
     pub fn post(
         &self,

@@ -27,6 +27,7 @@ mod output;
 mod pages;
 mod problem;
 mod progress;
+mod queues;
 mod rebuild;
 mod refusal;
 mod send;
@@ -102,6 +103,9 @@ enum Command {
     /// Push messages to receivers over HTTP
     #[command(after_help = webhooks::EXAMPLES)]
     Webhooks(webhooks::WebhooksArgs),
+    /// Show queues, set their rules, put jobs in and take them out
+    #[command(after_help = queues::EXAMPLES)]
+    Queues(queues::QueuesArgs),
     /// Check bus, store, permissions and clock, and say how to mend them
     Doctor(DoctorArgs),
     /// Make the stream in NATS anew from the database, under the same sequences
@@ -140,6 +144,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(Command::Import(args)) => import::run(args).await,
         Some(Command::Export(args)) => export::run(args).await,
         Some(Command::Consumers(args)) => consumers::run(args).await,
+        Some(Command::Queues(args)) => queues::run(args).await,
         Some(Command::DeadLetters(args)) => dead_letters::run(args).await,
         Some(Command::Webhooks(args)) => webhooks::run(args).await,
         Some(Command::Demo(args)) => demo::run(args).await,
