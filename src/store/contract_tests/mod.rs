@@ -4,6 +4,7 @@
 //! on the server that `AGENTBUS_TEST_PG_URL` names; without it that half says
 //! that it was skipped.
 
+mod jobs;
 mod paging;
 mod server;
 mod state;

@@ -1,0 +1,202 @@
+//! Work queues: each step of a job's life, on both stores.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::Utc;
+use uuid::Uuid;
+
+use super::{LONG, Server, on_both};
+use crate::store::Store;
+use crate::store::jobs::{AttemptNote, JobEnd, JobEnded, JobRow, LeasedRows, QueueRow};
+use crate::store::work::Attempt;
+
+const NOW: Duration = Duration::ZERO;
+const SHORT: Duration = Duration::from_millis(30);
+
+fn rules(name: &str, lease: Duration, max_deliver: u32) -> QueueRow {
+    let (name, backoff) = (name.to_owned(), vec![Duration::from_millis(1_500)]);
+    QueueRow { name, lease, max_deliver, backoff, longest_lease: NOW }
+}
+
+fn job(rank: u8, body: &str) -> JobRow {
+    let body = Bytes::from(body.to_owned());
+    JobRow { id: Uuid::now_v7(), rank, delay: NOW, body, identity: None }
+}
+
+fn bodies(rows: &LeasedRows) -> Vec<String> {
+    rows.jobs.iter().map(|job| String::from_utf8_lossy(&job.body).into_owned()).collect()
+}
+
+async fn lease(store: &dyn Store, limit: usize, lease_for: Duration) -> LeasedRows {
+    store.lease_jobs("q", limit, 3, lease_for, Some("w1")).await.expect("leases")
+}
+
+async fn end(store: &dyn Store, rows: &LeasedRows, at: usize, end: JobEnd) -> JobEnded {
+    let ends = [(rows.jobs[at].seq, rows.lease, end)];
+    store.end_jobs(&ends).await.expect("answers")[0]
+}
+
+/// Asks until the store's clock has moved on so far that a lease of [`SHORT`] is over.
+async fn run_out(store: &dyn Store) {
+    let over = tokio::time::Instant::now() + SHORT * 2;
+    while tokio::time::Instant::now() < over {
+        store.next_job("q", 3).await.expect("answers");
+    }
+}
+
+async fn jobs_are_leased_by_rank_and_then_in_order(server: Server) {
+    let store = server.open().await;
+    let jobs: Vec<JobRow> =
+        [(2, "a"), (1, "b"), (0, "c"), (1, "d"), (0, "e")].map(|(r, b)| job(r, b)).into();
+    let places = store.add_jobs("q", &jobs).await.expect("kept");
+    assert!(places.is_sorted_by(|a, b| a.seq < b.seq), "{places:?}");
+    store.add_jobs("other", &[job(0, "x")]).await.expect("kept");
+    assert_eq!(bodies(&lease(&*store, 2, LONG).await), ["c", "e"]);
+    assert_eq!(bodies(&lease(&*store, 10, LONG).await), ["b", "d", "a"]);
+    assert!(lease(&*store, 10, LONG).await.jobs.is_empty());
+    let (counts, oldest) = store.job_counts("q").await.expect("counts");
+    assert_eq!((counts.waiting, counts.leased, counts.delayed), (0, 5, 0));
+    assert_eq!(oldest.as_deref(), Some(&b"a"[..]));
+    store.close().await;
+}
+
+async fn an_end_needs_the_lease_that_runs(server: Server) {
+    let store = server.open().await;
+    store.add_jobs("q", &[job(1, "a"), job(1, "b")]).await.expect("kept");
+    let first = lease(&*store, 1, SHORT).await;
+    let other = lease(&*store, 1, LONG).await;
+    run_out(&*store).await;
+    assert_eq!(end(&*store, &first, 0, JobEnd::Done).await, JobEnded::Lost, "ran out");
+    let second = lease(&*store, 1, LONG).await;
+    assert_eq!((second.jobs[0].seq, second.jobs[0].attempt), (first.jobs[0].seq, 2));
+    for late in [JobEnd::Done, JobEnd::Extended(LONG), JobEnd::Failed { error: "x".to_owned() }] {
+        assert_eq!(end(&*store, &first, 0, late).await, JobEnded::Lost);
+    }
+    let extended = end(&*store, &second, 0, JobEnd::Extended(LONG)).await;
+    assert!(matches!(extended, JobEnded::Extended(until) if until > Utc::now()), "{extended:?}");
+    let ends = [
+        (second.jobs[0].seq, second.lease, JobEnd::Done),
+        (second.jobs[0].seq, second.lease, JobEnd::Done),
+        (other.jobs[0].seq, other.lease, JobEnd::Again { delay: LONG, error: "busy".to_owned() }),
+        (other.jobs[0].seq, other.lease, JobEnd::Done),
+    ];
+    let ended = store.end_jobs(&ends).await.expect("answers");
+    assert_eq!(ended, [JobEnded::Done, JobEnded::Lost, JobEnded::Done, JobEnded::Lost]);
+    let (counts, _) = store.job_counts("q").await.expect("counts");
+    assert_eq!((counts.waiting, counts.leased, counts.delayed), (0, 0, 1));
+    let next = store.next_job("q", 3).await.expect("answers").expect("one is delayed");
+    assert!(next > LONG / 2 && next <= LONG, "{next:?}");
+    store.close().await;
+}
+
+async fn spent_jobs_wait_to_be_buried_with_every_error(server: Server) {
+    let store = server.open().await;
+    store.put_queue(&rules("q", LONG, 3), false, 10).await.expect("kept");
+    store.add_jobs("q", &[job(1, "a"), job(1, "b")]).await.expect("kept");
+    let first = lease(&*store, 1, SHORT).await;
+    let failing = lease(&*store, 1, LONG).await;
+    let failed = JobEnd::Failed { error: "never".to_owned() };
+    assert_eq!(end(&*store, &failing, 0, failed).await, JobEnded::Done);
+    run_out(&*store).await;
+    let second = lease(&*store, 2, LONG).await;
+    assert_eq!(bodies(&second), ["a"], "what failed for good is not leased");
+    let again = JobEnd::Again { delay: NOW, error: "busy".to_owned() };
+    assert_eq!(end(&*store, &second, 0, again).await, JobEnded::Done);
+    assert_eq!(lease(&*store, 1, SHORT).await.jobs[0].attempt, 3);
+    run_out(&*store).await;
+    assert!(lease(&*store, 1, LONG).await.jobs.is_empty(), "its attempts are used up");
+    let mut spent = store.spent_jobs(10).await.expect("answers");
+    spent.sort_by_key(|job| job.seq);
+    let errors = |at: usize| -> Vec<(u32, &str)> {
+        spent[at].attempts.iter().map(|it| (it.attempt, it.error.as_str())).collect()
+    };
+    let ran_out = "the lease ran out (worker w1)";
+    assert_eq!(errors(0), [(1, ran_out), (2, "busy"), (3, ran_out)]);
+    assert_eq!((errors(1), spent[1].failed), (vec![(1, "never")], true));
+    assert_eq!(first.jobs[0].seq, spent[0].seq);
+    store.drop_spent(&[spent[0].seq, spent[1].seq]).await.expect("dropped");
+    assert!(store.spent_jobs(10).await.expect("answers").is_empty());
+    store.close().await;
+}
+
+async fn an_identity_is_kept_once(server: Server) {
+    let store = server.open().await;
+    let identified = |id: u128, digest: u8| JobRow {
+        identity: Some((Uuid::from_u128(id), [digest; 32])),
+        ..job(1, "x")
+    };
+    let batch =
+        [identified(1, 1), job(1, "y"), identified(1, 1), identified(1, 2), identified(2, 9)];
+    let places = store.add_jobs("q", &batch).await.expect("kept");
+    let known: Vec<Option<bool>> = places.iter().map(|place| place.known).collect();
+    assert_eq!(known, [None, None, Some(true), Some(false), None]);
+    assert_eq!((places[2].seq, places[3].seq), (places[0].seq, places[0].seq));
+    let again = store.add_jobs("q", &[identified(2, 9)]).await.expect("answers");
+    assert_eq!((again[0].seq, again[0].known), (places[4].seq, Some(true)));
+    assert_eq!(store.add_jobs("other", &[identified(2, 8)]).await.expect("kept")[0].known, None);
+    assert_eq!(lease(&*store, 10, LONG).await.jobs.len(), 3);
+    store.close().await;
+}
+
+async fn rules_are_kept_and_remember_longer_leases(server: Server) {
+    let store = server.open().await;
+    assert_eq!(store.queue("q").await.expect("answers"), None);
+    let (long, short) = (rules("q", LONG, 3), rules("q", SHORT, 5));
+    assert_eq!(store.put_queue(&long, true, 2).await.expect("kept"), Some(true));
+    assert_eq!(store.put_queue(&short, true, 2).await.expect("kept"), Some(false));
+    let kept = store.queue("q").await.expect("answers").expect("there");
+    assert_eq!((kept.lease, kept.longest_lease, &kept.backoff), (LONG, LONG, &long.backoff));
+    assert_eq!(store.put_queue(&short, false, 2).await.expect("kept"), Some(false));
+    let kept = store.queue("q").await.expect("answers").expect("there");
+    assert_eq!((kept.lease, kept.longest_lease, kept.max_deliver), (SHORT, LONG, 5));
+    assert_eq!(store.put_queue(&rules("p", SHORT, 1), false, 2).await.expect("kept"), Some(true));
+    assert_eq!(store.put_queue(&rules("r", SHORT, 1), false, 2).await.expect("full"), None);
+    let names = |rows: Vec<QueueRow>| rows.into_iter().map(|row| row.name).collect::<Vec<_>>();
+    assert_eq!(names(store.queues(None, 10).await.expect("answers")), ["p", "q"]);
+    assert_eq!(names(store.queues(Some("p"), 10).await.expect("answers")), ["q"]);
+    let secret = store.lease_secret([1; 32]).await.expect("kept");
+    assert_eq!((secret, store.lease_secret([2; 32]).await.expect("kept")), ([1; 32], [1; 32]));
+    store.close().await;
+}
+
+async fn a_workers_word_beats_a_guess(server: Server) {
+    let store = server.open().await;
+    store.put_queue(&rules("q", LONG, 2), false, 10).await.expect("kept");
+    let note = |number, error: &str, delay, guess| AttemptNote {
+        seq: 7,
+        attempt: Attempt {
+            attempt: number,
+            at: super::time("2026-01-01T00:00:00Z"),
+            error: error.to_owned(),
+        },
+        delay,
+        guess,
+    };
+    let told = async |notes: &[AttemptNote]| {
+        store.note_attempts("q", notes).await.expect("noted");
+        let noted = store.noted_attempts("q", 7).await.expect("answers");
+        noted.into_iter().map(|it| (it.attempt, it.error)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[note(1, "guessed", LONG, true)]).await, [(1, "guessed".to_owned())]);
+    assert_eq!(store.noted_delays("q").await.expect("answers"), 0, "a lease is no delay");
+    assert_eq!(told(&[note(1, "said", LONG, false)]).await, [(1, "said".to_owned())]);
+    assert_eq!(store.noted_delays("q").await.expect("answers"), 1);
+    assert_eq!(told(&[note(1, "guessed", NOW, true)]).await, [(1, "said".to_owned())]);
+    told(&[note(1, "said", NOW, false), note(2, "ran out", LONG, true)]).await;
+    assert!(store.spent_notes(10).await.expect("answers").is_empty(), "the last lease runs");
+    told(&[note(2, "ran out", NOW, true)]).await;
+    assert_eq!(store.spent_notes(10).await.expect("answers"), [("q".to_owned(), 7)]);
+    store.forget_attempts("q", &[7]).await.expect("forgotten");
+    assert!(told(&[]).await.is_empty() && store.spent_notes(10).await.expect("answers").is_empty());
+    store.close().await;
+}
+
+on_both!(
+    jobs_are_leased_by_rank_and_then_in_order,
+    an_end_needs_the_lease_that_runs,
+    spent_jobs_wait_to_be_buried_with_every_error,
+    an_identity_is_kept_once,
+    rules_are_kept_and_remember_longer_leases,
+    a_workers_word_beats_a_guess,
+);
