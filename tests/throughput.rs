@@ -86,19 +86,21 @@ async fn a_handler_that_does_nothing() {
     let subjects = "agent.>".parse().expect("a pattern");
     let handler = Arc::new(Count { subjects, seen: Arc::clone(&seen) });
     let stop = CancellationToken::new();
-    let working = tokio::spawn(app::work(config, vec![handler], stop.clone()));
-    eventually(Duration::from_secs(60), "it begins", async || {
-        (seen.load(Ordering::Relaxed) > 0).then_some(())
-    })
-    .await;
-    let (begun, first) = (Instant::now(), seen.load(Ordering::Relaxed));
-    eventually(Duration::from_secs(300), "all are processed", async || {
-        (seen.load(Ordering::Relaxed) >= MESSAGES).then_some(())
-    })
-    .await;
-    let taken = begun.elapsed();
-    let rate = (seen.load(Ordering::Relaxed) - first) as f64 / taken.as_secs_f64();
-    println!("{rate:.0} messages/s with concurrency {concurrency}, {MESSAGES} in {taken:?}");
-    stop.cancel();
-    working.await.expect("it ends").expect("well");
+    let measured = async {
+        eventually(Duration::from_secs(60), "it begins", async || {
+            (seen.load(Ordering::Relaxed) > 0).then_some(())
+        })
+        .await;
+        let (begun, first) = (Instant::now(), seen.load(Ordering::Relaxed));
+        eventually(Duration::from_secs(300), "all are processed", async || {
+            (seen.load(Ordering::Relaxed) >= MESSAGES).then_some(())
+        })
+        .await;
+        let taken = begun.elapsed();
+        let rate = (seen.load(Ordering::Relaxed) - first) as f64 / taken.as_secs_f64();
+        println!("{rate:.0} messages/s with concurrency {concurrency}, {MESSAGES} in {taken:?}");
+        stop.cancel();
+    };
+    let (worked, ()) = tokio::join!(app::work(config, vec![handler], stop.clone()), measured);
+    worked.expect("it ends well");
 }
