@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 use wire::SOON;
 
 const WEBHOOKS: &str = "/v1/webhooks";
+/// For what a server had in hand when it ended: it is handed out again after the ack wait of 30 s at the latest.
+const AGAIN: Duration = Duration::from_secs(90);
 /// The members of a webhook on the wire, but for its secret.
 const MEMBERS: [&str; 10] = [
     "created_at",
@@ -199,8 +201,11 @@ for_each_mode! {
         still(d.http(), &receiver, 1).await;
         let waits = [say(d.http(), "note").await, say(d.http(), "note").await];
         still(d.http(), &receiver, 1).await;
+        d.agentbus().restart().await;
+        assert_eq!(shown(d.http(), &path).await["reason"], paused["reason"]);
+        still(d.http(), &receiver, 1).await;
         patch(d.http(), &path, json!({"paused": false})).await.expect(200);
-        assert_eq!(seqs(&receiver.take(3, SOON).await)[1..], waits);
+        assert_eq!(seqs(&receiver.take(3, AGAIN).await)[1..], waits);
     }
 
     async fn nothing_is_lost_when_the_server_is_killed_in_a_delivery(d: &Deployment) {
@@ -213,8 +218,7 @@ for_each_mode! {
         receiver.always(Reply::Status(200));
         d.agentbus().restart().await;
         said.push(say(d.http(), "note").await);
-        let limit = Duration::from_secs(90);
-        eventually(limit, "everything has come", async || {
+        eventually(AGAIN, "everything has come", async || {
             (receiver.got().len() >= 5 && seqs(&receiver.got()) == said).then_some(())
         })
         .await;
@@ -416,6 +420,52 @@ async fn servers_share_the_deliveries_and_follow_each_other() {
     wire::problem(&d.http().get(&path).await, 404);
     say(d.http(), "note").await;
     still(&second.http(), &receiver, said.len()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_makes_shows_pauses_and_removes_them() {
+    let d = Deployment::start(Mode::MemorySqlite).await;
+    let blocking = |words: &[&str], input: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_agentbus"))
+            .arg("webhooks")
+            .args(words)
+            .env_clear()
+            .env("AGENTBUS_URL", d.bus())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        // One that refuses its arguments reads nothing.
+        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        (output.status.code(), said, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let run =
+        async |words: &[&str], input: &str| tokio::task::block_in_place(|| blocking(words, input));
+    let done = async |words: &[&str], input: &str| {
+        let (code, said, told) = run(words, input).await;
+        assert_eq!(code, Some(0), "{words:?}: {told}");
+        said
+    };
+    let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let add = ["add", "https://8.8.8.8/hook", "--filter", "agent.task.>", "--secret", "-"];
+    let made: Value = serde_json::from_str(&done(&add, given).await).expect("JSON");
+    assert_eq!((&made["secret"], &made["filter"]), (&json!(given), &json!("agent.task.>")));
+    let id = made["id"].as_str().expect("id");
+    let paused: Value = serde_json::from_str(&done(&["pause", id], "").await).expect("JSON");
+    assert_eq!(paused["state"], "paused");
+    let list = done(&["list", "--format", "text"], "").await;
+    assert!(list.starts_with("ID ") && list.contains(id) && list.contains("paused"), "{list}");
+    assert!(!list.contains(given));
+    let resumed: Value = serde_json::from_str(&done(&["resume", id], "").await).expect("JSON");
+    assert_eq!(resumed, shown(d.http(), &path(&made)).await);
+    assert_eq!(done(&["remove", id], "").await, "");
+    assert_eq!(done(&["list"], "").await, "");
+    let (code, _, told) = run(&["add", "http://127.0.0.1/"], "").await;
+    assert_eq!(code, Some(1));
+    assert!(told.contains("/url") && told.contains("WEBHOOK_ALLOW_PRIVATE"), "{told}");
 }
 
 #[tokio::test]

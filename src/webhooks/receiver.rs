@@ -158,3 +158,35 @@ impl Handler for Receiver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_many_failures_over_long_pause_a_webhook() {
+        let began = DateTime::UNIX_EPOCH;
+        let paused = |failures, failing_since: Option<DateTime<Utc>>, lasted| {
+            let webhook = Webhook {
+                id: uuid::Uuid::nil(),
+                url: String::new(),
+                filter: String::new(),
+                secret: String::new(),
+                created_at: began,
+                failures,
+                failing_since,
+                last_success: None,
+                last_error: Some("the last error".to_owned()),
+            };
+            reason_to_pause(&webhook, began + lasted)
+        };
+        let (many, long) = (WEBHOOK_PAUSE_FAILURES, WEBHOOK_PAUSE_AFTER);
+        let reason = paused(many, Some(began), long).expect("paused");
+        assert!(reason.contains("10 deliveries") && reason.contains("the last error"), "{reason}");
+        assert_eq!(paused(many - 1, Some(began), long), None);
+        assert_eq!(paused(many, Some(began), long - std::time::Duration::from_secs(1)), None);
+        assert_eq!(paused(0, None, long), None);
+        // The clock of the store may be ahead of ours.
+        assert_eq!(paused(many, Some(began + 2 * long), long), None);
+    }
+}
