@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use common::folder::Folder;
-use common::{Agentbus, Deployment, Mode, eventually};
+use common::{Agentbus, Deployment, Mode, eventually, within};
 use desk::webdriver::Browser;
 use desk::{Desk, SEQS, entry, id, message, messages, on_page, post};
 use serde_json::{Value, json};
@@ -93,6 +93,14 @@ impl Handler {
 
 const EVIL: &str = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>";
 
+fn status(agent: &str, kind: &str) -> Value {
+    json!({"kind": "status", "type": kind, "sender_id": agent, "content": ""})
+}
+
+fn event(task: &str, kind: &str, sender: &str) -> Value {
+    json!({"kind": "task", "type": kind, "sender_id": sender, "task_id": task, "content": ""})
+}
+
 #[tokio::test]
 async fn the_address_keeps_the_page() {
     let desk = Desk::with(&messages("alice", 2)).await;
@@ -134,6 +142,91 @@ async fn the_feed_goes_on_where_it_was_left() {
     desk.rows(1..=4).await;
     desk.browser.click(&id("pause")).await;
     desk.rows([1, 2, 3, 4, 6, 7]).await;
+}
+
+#[tokio::test]
+async fn a_page_tells_what_keeps_it_from_being_read_until_it_can_be() {
+    let desk = Desk::with(&[status("alice", "online")]).await;
+    desk.page("agents").await;
+    desk.many(&on_page("agent"), 1).await;
+    desk.agentbus.kill9();
+    desk.state("reconnecting").await;
+    desk.told(&on_page("problem"), "cannot be read").await;
+    desk.many(&on_page("agent"), 1).await;
+    desk.browser.screenshot("away").await;
+    within(LIMIT, "a restart", desk.agentbus.restart()).await;
+    post(&desk.http, &[status("bob", "online")]).await;
+    desk.many(&on_page("agent"), 2).await;
+    desk.browser.until(&format!("document.querySelector('{}').hidden", on_page("problem"))).await;
+    desk.state("live").await;
+}
+
+#[tokio::test]
+async fn agents_are_shown_as_the_log_goes_on() {
+    let desk = Desk::with(&[
+        json!({"kind": "status", "type": "online", "sender_id": "alice", "content": "", "metadata": {"ttl_s": 600}}),
+        json!({"kind": "message", "type": "note", "sender_id": "bob", "sender_role": "coder", "recipient_id": "alice", "content": ""}),
+    ])
+    .await;
+    desk.page("agents").await;
+    desk.many(&on_page("agent"), 2).await;
+    let (alice, bob) = (entry("agent", "alice"), entry("agent", "bob"));
+    desk.cells(&alice, &[("Status", "online"), ("Waiting", "1"), ("Consumed through", "0")]).await;
+    desk.told(&format!("{alice} [data-title=Lapses]"), "in 9m").await;
+    desk.cells(&bob, &[("Role", "coder"), ("Status", "–"), ("Since", "–"), ("Waiting", "0")]).await;
+    post(&desk.http, &[status("alice", "busy"), status("carol", "online")]).await;
+    desk.many(&on_page("agent"), 3).await;
+    desk.cells(&alice, &[("Status", "busy"), ("Lapses", "–")]).await;
+    desk.told(&on_page("summary"), "3 agents · as of 4").await;
+    desk.http.post_json("/v1/agents/alice/inbox/ack", &json!({"through": 2})).await.expect(200);
+    desk.cells(&alice, &[("Waiting", "0"), ("Consumed through", "2")]).await;
+    desk.browser.screenshot("agents").await;
+    desk.browser.click(&format!("{alice} a")).await;
+    desk.rows([1, 3]).await;
+    assert_eq!(desk.browser.run("return location.search + location.hash").await, "?sender=alice");
+}
+
+#[tokio::test]
+async fn tasks_are_filtered_and_lead_to_their_messages() {
+    let desk = Desk::with(&[
+        event("T1", "started", "alice"),
+        event("T2", "started", "bob"),
+        event("T1", "completed", "alice"),
+    ])
+    .await;
+    desk.page("tasks").await;
+    desk.many(&on_page("task"), 2).await;
+    desk.cells(&entry("task", "T1"), &[("State", "completed"), ("Messages", "2")]).await;
+    desk.cells(&entry("task", "T1"), &[("Last event", "completed"), ("First", "1"), ("Last", "3")])
+        .await;
+    desk.cells(&entry("task", "T2"), &[("State", "open"), ("Late", "0")]).await;
+    desk.browser.click(&on_page("tasks-open")).await;
+    desk.many(&on_page("task"), 1).await;
+    assert_eq!(desk.hash().await, "#tasks?state=open");
+    post(&desk.http, &[event("T2", "failed", "bob"), event("T2", "note", "carol")]).await;
+    desk.told(&on_page("nothing"), "No task is open").await;
+    desk.browser.click(&on_page("tasks-done")).await;
+    desk.many(&on_page("task"), 2).await;
+    desk.cells(&entry("task", "T2"), &[("State", "failed"), ("Late", "1")]).await;
+    desk.told(&format!("{} [data-title=Agents]", entry("task", "T2")), "carol").await;
+    desk.browser.screenshot("tasks").await;
+    desk.browser.click(&format!("{} th a", entry("task", "T2"))).await;
+    desk.rows([2, 4, 5]).await;
+    desk.browser.run("history.back()").await;
+    desk.many(&on_page("task"), 2).await;
+    assert_eq!(desk.hash().await, "#tasks?state=done");
+}
+
+#[tokio::test]
+async fn a_long_list_is_shown_step_by_step() {
+    let events: Vec<Value> =
+        (0..150).map(|n| event(&format!("T{n:03}"), "started", "alice")).collect();
+    let desk = Desk::with(&events).await;
+    desk.page("tasks").await;
+    desk.many(&on_page("task"), 100).await;
+    desk.browser.click(&on_page("more")).await;
+    desk.many(&on_page("task"), 150).await;
+    desk.browser.until(&format!("document.querySelector('{}').hidden", on_page("more"))).await;
 }
 
 #[tokio::test]
@@ -258,7 +351,12 @@ async fn no_page_makes_markup_of_what_it_shows() {
     }
     browser.open(&format!("{}/?from=start", deployment.bus())).await;
     browser.until(&format!("({SEQS}).length === 6")).await;
-    for (page, row) in [("consumers", "consumer"), ("dead-letters", "dead-letter")] {
+    for (page, row) in [
+        ("agents", "agent"),
+        ("tasks", "task"),
+        ("consumers", "consumer"),
+        ("dead-letters", "dead-letter"),
+    ] {
         browser.click(&format!("[data-testid=tabs] [data-page=\"{page}\"]")).await;
         browser.until(&format!("document.querySelector('{}')", on_page(row))).await;
         assert_clean(&browser).await;
