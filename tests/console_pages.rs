@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use common::folder::Folder;
-use common::{Agentbus, Deployment, Mode, eventually, within};
+use common::{Agentbus, Deployment, Http, Mode, eventually, within};
 use desk::webdriver::Browser;
 use desk::{Desk, SEQS, entry, id, message, messages, on_page, post};
 use serde_json::{Value, json};
@@ -92,6 +92,17 @@ impl Handler {
 }
 
 const EVIL: &str = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>";
+
+/// Fails a job of this queue for good, with this reason.
+async fn bury(http: &Http, queue: &str, reason: &str) {
+    let job = json!({"type": "build", "payload": {"ref": "main", "n": 1}});
+    http.post_json(&format!("/v1/queues/{queue}/jobs"), &job).await.expect(201);
+    let wanted = json!({"max": 1, "wait_s": 10, "worker": "w1"});
+    let leased = http.post_json(&format!("/v1/queues/{queue}/lease"), &wanted).await.expect(200);
+    let token = leased.json()["jobs"][0]["lease_token"].as_str().expect("a token").to_owned();
+    let path = format!("/v1/leases/{token}/fail");
+    http.post_json(&path, &json!({ "reason": reason })).await.expect(200);
+}
 
 fn status(agent: &str, kind: &str) -> Value {
     json!({"kind": "status", "type": kind, "sender_id": agent, "content": ""})
@@ -263,6 +274,38 @@ async fn a_consumer_is_paused_resumed_and_reset() {
 }
 
 #[tokio::test]
+async fn queues_are_counted() {
+    let desk = Desk::with(&[]).await;
+    desk.page("queues").await;
+    desk.told(&on_page("nothing"), "No queue").await;
+    let rules = json!({"lease_s": 60, "max_deliver": 2, "backoff_s": [2, 4]});
+    desk.http.put_json("/v1/queues/builds", &rules).await.expect(201);
+    bury(&desk.http, "builds", "no such branch").await;
+    for delay in [0, 0, 600] {
+        let job = json!({"type": "build", "payload": {}, "delay_s": delay});
+        desk.http.post_json("/v1/queues/builds/jobs", &job).await.expect(201);
+    }
+    let wanted = json!({"max": 1, "wait_s": 10, "worker": "w1"});
+    desk.http.post_json("/v1/queues/builds/lease", &wanted).await.expect(200);
+    let row = entry("queue", "builds");
+    desk.cells(&row, &[("Waiting", "1"), ("Leased", "1"), ("Delayed", "1")]).await;
+    desk.cells(&row, &[("Lease", "1m 0s"), ("Deliveries", "2"), ("Backoff", "2, 4s")]).await;
+    desk.browser.screenshot("queues").await;
+    desk.browser.click(&format!("{row} [data-title=\"Dead letters\"] a")).await;
+    desk.shown("dead-letters").await;
+    assert_eq!(desk.hash().await, "#dead-letters?source=builds");
+    desk.many(&on_page("dead-letter"), 1).await;
+    desk.told(&on_page("dead-letter"), "no such branch").await;
+    desk.browser.click(&on_page("open")).await;
+    desk.told(&on_page("letter-payload"), "\"ref\": \"main\"").await;
+    desk.browser.click(&on_page("letter-redrive")).await;
+    desk.told(&on_page("notice"), "1 sent again").await;
+    desk.many(&on_page("dead-letter"), 0).await;
+    desk.page("queues").await;
+    desk.cells(&row, &[("Waiting", "2"), ("Dead letters", "0")]).await;
+}
+
+#[tokio::test]
 async fn dead_letters_are_read_sent_again_and_discarded() {
     let handler = Handler::new();
     let server = Agentbus::builder().memory_sqlite().env("PROCESSOR_EXEC", &handler.command());
@@ -349,12 +392,14 @@ async fn no_page_makes_markup_of_what_it_shows() {
             sent.expect("publish").await.expect("the stream takes it");
         }
     }
+    bury(deployment.http(), "builds", EVIL).await;
     browser.open(&format!("{}/?from=start", deployment.bus())).await;
     browser.until(&format!("({SEQS}).length === 6")).await;
     for (page, row) in [
         ("agents", "agent"),
         ("tasks", "task"),
         ("consumers", "consumer"),
+        ("queues", "queue"),
         ("dead-letters", "dead-letter"),
     ] {
         browser.click(&format!("[data-testid=tabs] [data-page=\"{page}\"]")).await;
@@ -362,9 +407,9 @@ async fn no_page_makes_markup_of_what_it_shows() {
         assert_clean(&browser).await;
     }
     browser
-        .until(&format!("document.querySelectorAll('{}').length === 6", on_page("dead-letter")))
+        .until(&format!("document.querySelectorAll('{}').length === 7", on_page("dead-letter")))
         .await;
-    for nth in 1..=6 {
+    for nth in 1..=7 {
         browser
             .click(&format!("{}:nth-child({nth}) [data-testid=open]", on_page("dead-letter")))
             .await;
