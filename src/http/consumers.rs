@@ -5,17 +5,22 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use bytes::Bytes;
 use chrono::Utc;
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::messages::axum_json;
+use super::params::{self, SEQUENCE_RULE};
 use super::problem::Problem;
-use super::{Shared, body, params};
+use super::{Shared, body};
+use crate::message::{FieldError, Form};
 use crate::processor::{ConsumerStatus, ControlError};
 
 /// Why a consumer is paused that a person paused without a word.
 const BY_REQUEST: &str = "paused by request";
+
+/// Member of a reset: where to process again from.
+const FROM: &str = "from";
 
 #[derive(Serialize)]
 struct List {
@@ -82,7 +87,10 @@ impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
         match error {
             ControlError::Unknown => Self::not_found(error.to_string()),
-            ControlError::BeyondHead(_) => invalid(error.to_string()),
+            ControlError::BeyondHead(_) => Self::members(vec![FieldError {
+                pointer: format!("/{FROM}"),
+                detail: error.to_string(),
+            }]),
             ControlError::Store(error) => error.into(),
             ControlError::Bus(error) => {
                 tracing::warn!(%error, "a consumer could not be looked at");
@@ -91,10 +99,6 @@ impl From<ControlError> for Problem {
             }
         }
     }
-}
-
-fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail)
 }
 
 /// All consumers.
@@ -117,14 +121,15 @@ pub(super) async fn pause(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (name, mut members) = asked(&api, name, query, &headers, body).await?;
-    let reason = match members.remove("reason") {
-        None => BY_REQUEST.to_owned(),
-        Some(Value::String(reason)) if !reason.is_empty() && !reason.contains('\0') => reason,
-        Some(_) => return Err(invalid("reason must be a text")),
-    };
-    nothing_else(&members)?;
-    api.processor.pause(&name, Some(&reason)).await?;
+    let (name, bytes) = asked(&api, name, query, &headers, body).await?;
+    let mut form = Form::parse(&bytes).map_err(Problem::body)?;
+    let reason = form.text("reason", |text| match text {
+        "" => Err("must not be empty"),
+        text if text.contains('\0') => Err("must hold no U+0000"),
+        text => Ok(text.to_owned()),
+    });
+    form.end().map_err(Problem::body)?;
+    api.processor.pause(&name, Some(reason.as_deref().unwrap_or(BY_REQUEST))).await?;
     show(&api, &name).await
 }
 
@@ -136,8 +141,8 @@ pub(super) async fn resume(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (name, members) = asked(&api, name, query, &headers, body).await?;
-    nothing_else(&members)?;
+    let (name, bytes) = asked(&api, name, query, &headers, body).await?;
+    Form::parse(&bytes).and_then(Form::end).map_err(Problem::body)?;
     api.processor.pause(&name, None).await?;
     show(&api, &name).await
 }
@@ -150,49 +155,33 @@ pub(super) async fn reset(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (name, mut members) = asked(&api, name, query, &headers, body).await?;
-    let from = members.remove("from").and_then(|from| from.as_u64());
-    let from = from.ok_or_else(|| invalid("from must be a sequence: a whole number"))?;
-    nothing_else(&members)?;
-    api.processor.reset(&name, from).await?;
+    let (name, bytes) = asked(&api, name, query, &headers, body).await?;
+    let mut form = Form::parse(&bytes).map_err(Problem::body)?;
+    let from = form.required::<u64>(FROM, SEQUENCE_RULE);
+    form.end().map_err(Problem::body)?;
+    api.processor.reset(&name, from.unwrap_or_default()).await?;
     show(&api, &name).await
 }
 
-/// The consumer named, and the members of the body; no body has none.
+/// The consumer named, and the body; no body is an empty object.
 async fn asked(
     api: &Shared,
     name: Name,
     query: Option<String>,
     headers: &HeaderMap,
     body: Body,
-) -> Result<(String, Map<String, Value>), Problem> {
+) -> Result<(String, Bytes), Problem> {
     params::none(query.as_deref())?;
     // A path that is no UTF-8 names no consumer either.
     let Path(name) = name.map_err(|_| ControlError::Unknown)?;
     let bytes = body::read(&api.bodies, headers, body).await?;
     if bytes.is_empty() {
-        return Ok((name, Map::new()));
+        return Ok((name, Bytes::from_static(b"{}")));
     }
     if body::media_type(headers).as_deref() != Some("application/json") {
         return Err(body::unsupported("application/json"));
     }
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(members)) => Ok((name, members)),
-        Ok(_) => Err(invalid("the body must be a JSON object")),
-        Err(error) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "malformed_json",
-            format!("line {}, column {}: no JSON", error.line(), error.column()),
-        )),
-    }
-}
-
-fn nothing_else(members: &Map<String, Value>) -> Result<(), Problem> {
-    if members.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<&str> = members.keys().map(String::as_str).collect();
-    Err(invalid(format!("unknown members: {}", names.join(", "))))
+    Ok((name, bytes))
 }
 
 async fn show(api: &Shared, name: &str) -> Result<Response, Problem> {

@@ -8,14 +8,13 @@ use axum::response::{IntoResponse, Response};
 use super::Shared;
 use super::agents::ShownInbox;
 use super::body::{media_type, read, unsupported};
-use super::form::Form;
 use super::history::encode;
 use super::messages::{axum_json, json_bytes};
 use super::params::{self, Name, SEQUENCE_RULE};
 use super::problem::Problem;
 use super::stream::end_of_stream;
 use crate::inbox::Question;
-use crate::message::{FieldError, Principal, Token};
+use crate::message::{FieldError, Form, Principal, Token};
 
 /// What waits for an agent, now or within the time that it waits for it.
 pub(super) async fn page(
@@ -67,12 +66,9 @@ pub(super) async fn ack(
 
 fn through(body: &[u8]) -> Result<u64, Problem> {
     const THROUGH: &str = "through";
-    let mut form = Form::parse(body)?;
-    if !form.has(THROUGH) {
-        form.fail(THROUGH, "is required");
-    }
-    let through = form.take::<u64>(THROUGH, SEQUENCE_RULE);
-    form.end()?;
+    let mut form = Form::parse(body).map_err(Problem::body)?;
+    let through = form.required::<u64>(THROUGH, SEQUENCE_RULE);
+    form.end().map_err(Problem::body)?;
     Ok(through.unwrap_or_default())
 }
 

@@ -9,7 +9,6 @@ mod body;
 mod console;
 mod consumers;
 mod dead_letters;
-mod form;
 mod guard;
 mod health;
 mod history;

@@ -358,23 +358,6 @@ fn source_name(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
-/// The parameters of a list by name: after which one, and how many.
-///
-/// # Errors
-/// 422 naming each that is unknown or wrong.
-pub fn names(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
-    let (mut after, mut limit) = (None, None);
-    let token = |value: &str| value.parse::<Token>().map_err(str::to_owned);
-    each(query, |name, value| {
-        Some(match name {
-            "after" => once(&mut after, token(value)),
-            "limit" => once(&mut limit, page_limit(value)),
-            _ => return None,
-        })
-    })?;
-    Ok((after.map(|token| token.to_string()), limit.unwrap_or(DEFAULT_PAGE)))
-}
-
 /// Refuses every parameter of a route that has none.
 ///
 /// # Errors

@@ -85,7 +85,7 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let (after, limit) = params::names(query.as_deref())?;
-    let mut states = api.queues.list(after.as_deref(), limit + 1).await?;
+    let mut states = api.queues.list(after.as_ref().map(Token::as_str), limit + 1).await?;
     let more = states.len() > limit;
     states.truncate(limit);
     let next = states.last().filter(|_| more).map(|state| state.name.clone());

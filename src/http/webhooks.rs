@@ -14,12 +14,11 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::body::{media_type, read, unsupported};
-use super::form::Form;
 use super::messages::axum_json;
 use super::params;
 use super::problem::Problem;
 use crate::limits::WEBHOOK_LOOK_UP;
-use crate::message::{SubjectPattern, format_micros, parse_uuid};
+use crate::message::{Form, SubjectPattern, format_micros, parse_uuid};
 use crate::webhooks::{Guard, Known, NewWebhook, Secret};
 
 /// A webhook on the wire.
@@ -139,7 +138,7 @@ async fn read_json(api: &Shared, headers: &HeaderMap, body: Body) -> Result<byte
 }
 
 async fn new_webhook(body: &[u8], guard: Guard) -> Result<NewWebhook, Problem> {
-    let mut form = Form::parse(body)?;
+    let mut form = Form::parse(body).map_err(Problem::body)?;
     if !form.has("url") {
         form.fail("url", "is required");
     }
@@ -151,14 +150,14 @@ async fn new_webhook(body: &[u8], guard: Guard) -> Result<NewWebhook, Problem> {
     {
         form.fail("url", format!("must be public: {refused}"));
     }
-    form.end()?;
+    form.end().map_err(Problem::body)?;
     let url = url.ok_or_else(|| Problem::overloaded("the body was not understood"))?;
     Ok(NewWebhook { url, filter, secret })
 }
 
 /// Whether a PATCH pauses (or resumes).
 fn wants_pause(body: &[u8]) -> Result<bool, Problem> {
-    let mut form = Form::parse(body)?;
+    let mut form = Form::parse(body).map_err(Problem::body)?;
     let told = form.has("state") || form.has("paused");
     let state = form.text("state", |state| match state {
         "paused" => Ok(true),
@@ -177,7 +176,7 @@ fn wants_pause(body: &[u8]) -> Result<bool, Problem> {
     if state.is_some() && paused.is_some() && state != paused {
         form.fail("paused", "contradicts state");
     }
-    form.end()?;
+    form.end().map_err(Problem::body)?;
     Ok(state.or(paused).unwrap_or_default())
 }
 

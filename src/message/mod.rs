@@ -8,6 +8,7 @@ mod decode;
 mod draft;
 mod encode;
 mod filter;
+mod form;
 mod json;
 mod kind;
 mod pattern;
@@ -25,6 +26,7 @@ pub use encode::{Outgoing, same_but_for_created_at};
 #[cfg(test)]
 pub(crate) use filter::tests as filter_tests;
 pub use filter::{Filter, FilterKey, ParameterError, Query};
+pub use form::{Form, seconds};
 pub use json::{CompactError, compact};
 pub use kind::Kind;
 pub use pattern::SubjectPattern;

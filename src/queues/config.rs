@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use serde_json::{Number, Value, json};
 
-use super::form::{Form, seconds};
 use crate::limits::{MAX_BACKOFF_S, MAX_BACKOFF_STEPS, MAX_DELIVER, MAX_LEASE_S};
-use crate::message::DraftError;
+use crate::message::{DraftError, Form, seconds};
 
 /// The rules of one queue (contract, section 8).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +44,7 @@ impl QueueConfig {
         if let Some(max) = form.whole("max_deliver", 1, MAX_DELIVER) {
             config.max_deliver = u32::try_from(max).unwrap_or(u32::MAX);
         }
-        if let Some(raw) = form.take("backoff_s") {
+        if let Some(raw) = form.raw("backoff_s") {
             match backoff(raw) {
                 Some(steps) => config.backoff = steps,
                 None => form.fail(

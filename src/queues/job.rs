@@ -13,9 +13,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::form::Form;
 use crate::limits::{HEADER_BYTES, MAX_DELAY_S, MAX_MESSAGE_BYTES, MAX_PAYLOAD_DEPTH};
-use crate::message::{CompactError, DraftError, Token, compact, format_micros, parse_rfc3339};
+use crate::message::{
+    CompactError, DraftError, Form, Token, compact, format_micros, parse_rfc3339,
+};
 
 /// Which of a queue's jobs go first: all of the higher before any of the lower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,7 +122,7 @@ impl NewJob {
 }
 
 fn payload(form: &mut Form<'_>) -> Option<String> {
-    let raw = form.required("payload")?.get();
+    let raw = form.required_raw("payload")?.get();
     let mut out = String::with_capacity(raw.len());
     match compact(raw, MAX_PAYLOAD_DEPTH, &mut out) {
         Ok(()) => return Some(out),
@@ -156,7 +157,7 @@ impl Job {
         let mut form = Form::parse(body)?;
         let id = form.uuid("job_id");
         form.required_text::<Token>("type");
-        form.required("payload");
+        form.required_raw("payload");
         let priority = form.required_text::<Priority>("priority");
         let enqueued_at = form.text("enqueued_at", parse_rfc3339);
         if id.is_none() || enqueued_at.is_none() {

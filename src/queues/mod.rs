@@ -12,7 +12,6 @@
 mod book;
 mod config;
 mod error;
-mod form;
 mod job;
 mod letter;
 mod nats_queues;
@@ -29,12 +28,11 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::message::{DraftError, Token};
+use crate::message::{DraftError, Form, Token};
 use crate::store::work::DeadLetter;
 pub use book::QueueBook;
 pub use config::{QueueConfig, in_seconds};
 pub use error::QueueError;
-use form::Form;
 pub use job::{Job, NewJob, Priority, content};
 
 pub use nats_queues::NatsQueues;

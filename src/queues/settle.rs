@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::form::Form;
 use crate::limits::{MAX_ATTEMPT_ERROR, MAX_DELAY_S};
-use crate::message::DraftError;
+use crate::message::{DraftError, Form};
 
 /// What becomes of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
