@@ -84,7 +84,7 @@ pub(super) async fn list(
     State(api): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let (after, limit) = params::names(query.as_deref())?;
+    let (after, limit) = params::tokens(query.as_deref())?;
     let mut states = api.queues.list(after.as_ref().map(Token::as_str), limit + 1).await?;
     let more = states.len() > limit;
     states.truncate(limit);

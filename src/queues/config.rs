@@ -49,7 +49,7 @@ impl QueueConfig {
                 Some(steps) => config.backoff = steps,
                 None => form.fail(
                     "backoff_s",
-                    &format!(
+                    format!(
                         "must be an array of 1 to {MAX_BACKOFF_STEPS} numbers of seconds, each from 0 to {MAX_BACKOFF_S}"
                     ),
                 ),

@@ -129,7 +129,7 @@ fn payload(form: &mut Form<'_>) -> Option<String> {
         Err(CompactError::Nul) => form.fail("payload", "must not hold U+0000"),
         Err(CompactError::Surrogate) => form.fail("payload", "holds an unpaired surrogate"),
         Err(CompactError::Depth) => {
-            form.fail("payload", &format!("must nest at most {MAX_PAYLOAD_DEPTH} deep"));
+            form.fail("payload", format!("must nest at most {MAX_PAYLOAD_DEPTH} deep"));
         }
     }
     None

@@ -96,7 +96,7 @@ fn named(name: &str) -> bool {
 }
 
 fn reason(form: &mut Form<'_>) -> Option<String> {
-    form.text("reason", |text| Ok(cut(text)))
+    form.text("reason", |text| Ok::<_, &str>(cut(text)))
 }
 
 /// A text within what is kept of an error.
