@@ -16,6 +16,7 @@ use handling::{Handler, Runs, dead_letters, find_consumer, idle, message, seq_of
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
+use wire::JSON;
 
 const NAME: &str = "agent-processor";
 /// For three attempts with the backoff between them.
@@ -366,6 +367,22 @@ in_each_mode! {
             seqs.iter().enumerate().all(|(n, seq)| runs[seq].done == if n < 20 { 2 } else { 3 }).then_some(())
         }).await;
         assert_eq!(wire::pages(http, "").await[..30], log, "nothing is republished");
+    }
+
+    async fn a_wrong_reset_is_told_all_that_is_wrong(mode: Mode) {
+        let bus = Bus::start(mode).await;
+        let http = bus.http();
+        for (body, expected) in [
+            (json!({}), &["/from"] as &[&str]), (json!({"from": -1}), &["/from"]), (json!({"from": "1"}), &["/from"]),
+            (json!({"from": 1.5}), &["/from"]), (json!({"from": null, "to": 5}), &["/from", "/to"]), (json!({"from": 1, "x": 1}), &["/x"]),
+        ] {
+            let problem = wire::problem(&reset(http, &body).await, 422);
+            let expected = expected.iter().map(|it| (*it).to_owned()).collect();
+            assert_eq!(wire::named(&problem, "pointer"), expected, "{body}");
+        }
+        let path = format!("/v1/consumers/{NAME}/reset");
+        wire::problem_code(&http.post(&path, JSON, "{").await, 400, "malformed_json");
+        wire::problem_code(&http.post(&path, "text/plain", "{\"from\":1}").await, 415, "unsupported_media_type");
     }
 
     async fn without_a_handler_nothing_waits_and_the_first_one_gets_all(mode: Mode) {
