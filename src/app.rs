@@ -30,7 +30,7 @@ use crate::presence::Presence;
 use crate::processor::handler::Handler;
 use crate::processor::{ConsumerSpec, Exec, Policy, Processor, Start};
 use crate::projector::{Projector, StoreJournal};
-use crate::queues::{NatsQueues, QueueSink, Queues, Sealer, StoreQueues};
+use crate::queues::{CountedQueues, NatsQueues, QueueSink, Queues, Sealer, StoreQueues};
 use crate::shutdown::Tasks;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -411,7 +411,19 @@ async fn store_queues(
     let sealer = sealer(store, reason).await?;
     let queues = Arc::new(StoreQueues::new(Arc::clone(store), sealer, Clock::system()));
     spawn_plain(tasks, "queues", core, Arc::clone(&queues).sweep(core.clone()));
-    Ok(queues)
+    Ok(counted(queues, store, tasks, core))
+}
+
+/// Counts what is done for `/v1/stats`.
+fn counted(
+    queues: Arc<dyn Queues>,
+    store: &Arc<dyn Store>,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> Arc<dyn Queues> {
+    let counted = Arc::new(CountedQueues::new(queues, Arc::clone(store)));
+    spawn_plain(tasks, "count of jobs", core, Arc::clone(&counted).keep(core.clone()));
+    counted
 }
 
 async fn nats_queues(
@@ -426,7 +438,7 @@ async fn nats_queues(
     let jobs = until("NATS", reason, connect).await;
     let queues = Arc::new(NatsQueues::new(jobs, Arc::clone(store), sealer, Clock::system()));
     spawn_plain(tasks, "queues", core, Arc::clone(&queues).sweep(core.clone()));
-    Ok(queues)
+    Ok(counted(queues, store, tasks, core))
 }
 
 fn assemble(

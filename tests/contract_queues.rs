@@ -569,6 +569,19 @@ for_each_mode! {
         assert_eq!(http.post("/v1/queues/builds/jobs/batch", wire::NDJSON, "").await.expect(200).json()["accepted"], 0);
     }
 
+    async fn stats_count_what_goes_in_and_out(d: &Deployment) {
+        let http = d.http();
+        for n in 0..3 {
+            enqueue(http, if n == 0 { "one" } else { "two" }, &job(n)).await;
+        }
+        let leased = one(http, "one").await;
+        end_bare(http, &leased, "ack").await.expect(200);
+        let expected = json!({"total_enqueued": 3, "total_dequeued": 1, "current_size": 2});
+        eventually(SOON, "stats count", async || {
+            (http.get("/v1/stats").await.expect(200).json()["queue"] == expected).then_some(())
+        }).await;
+    }
+
     async fn the_age_of_the_oldest_is_told(d: &Deployment) {
         let http = d.http();
         put(http, "builds", json!({})).await.expect(201);

@@ -59,3 +59,10 @@ CREATE TABLE job_attempts (
     guess   boolean          NOT NULL,
     PRIMARY KEY (queue, seq, attempt)
 );
+
+-- What was done in all queues, since there is nothing left of it.
+CREATE TABLE job_totals (
+    one  boolean PRIMARY KEY DEFAULT true CHECK (one),
+    done bigint  NOT NULL DEFAULT 0
+);
+INSERT INTO job_totals DEFAULT VALUES;

@@ -59,3 +59,10 @@ CREATE TABLE job_attempts (
     guess   INTEGER NOT NULL,
     PRIMARY KEY (queue, seq, attempt)
 ) WITHOUT ROWID;
+
+-- What was done in all queues, since there is nothing left of it.
+CREATE TABLE job_totals (
+    one  INTEGER PRIMARY KEY CHECK (one = 1),
+    done INTEGER NOT NULL DEFAULT 0
+);
+INSERT INTO job_totals (one) VALUES (1);

@@ -10,6 +10,8 @@ use serde::Serialize;
 use super::messages::axum_json;
 use super::problem::Problem;
 use super::{Shared, params};
+use crate::limits::MAX_QUEUES;
+use crate::processor::WEBHOOK_PREFIX;
 
 #[derive(Serialize)]
 struct Stats {
@@ -43,7 +45,7 @@ struct Projector {
     lag: u64,
 }
 
-/// Messages for the processor: those it is done with, and those it is not.
+/// Work for somebody: messages for the processor and jobs of all queues, done with and not.
 #[derive(Default, Serialize)]
 struct Queue {
     total_enqueued: u64,
@@ -71,7 +73,8 @@ pub(super) async fn stats(
     let bounds = api.bus.identity().await.ok().map(|identity| identity.bounds);
     let last = bounds.map_or(0, |bounds| bounds.last).max(state.committed_through);
     let in_bus = bounds.filter(|bounds| bounds.first <= bounds.last).map(|bounds| bounds.first);
-    let (queue, pool) = processing(&api).await?;
+    let messages = api.store.counts(None).await?.by_kind.values().sum();
+    let (queue, pool) = processing(&api, messages).await?;
     Ok(axum_json(&Stats {
         counts: Counts {
             by_kind: counts.by_kind,
@@ -90,19 +93,30 @@ pub(super) async fn stats(
     }))
 }
 
-/// What the processor has before it, and what it has done. Webhooks count for themselves.
-async fn processing(api: &Shared) -> Result<(Queue, Pool), Problem> {
+/// What processor and workers have before them, and what they have done. Webhooks count for
+/// themselves. While no handler was ever attached, every message counts as done.
+async fn processing(api: &Shared, messages: u64) -> Result<(Queue, Pool), Problem> {
     let (mut queue, mut pool) = (Queue::default(), Pool::default());
     for status in api.processor.consumers().await? {
         if status.is_webhook() {
             continue;
         }
         let totals = status.consumer.totals;
-        pool.processed_count += totals.processed;
+        let done = if status.consumer.handled { totals.processed } else { messages };
+        pool.processed_count += done;
         pool.error_count += totals.failed;
         pool.total_duration += totals.busy_us as f64 / 1e6;
-        queue.total_dequeued += totals.processed + totals.expired + status.dead_letters;
+        queue.total_dequeued += done + totals.expired;
         queue.current_size += status.pending + status.in_flight;
+    }
+    for (_, source, dead) in api.store.dead_letter_counts().await? {
+        if !source.starts_with(WEBHOOK_PREFIX) {
+            queue.total_dequeued += dead;
+        }
+    }
+    queue.total_dequeued += api.store.jobs_done().await?;
+    for state in api.queues.list(None, MAX_QUEUES).await? {
+        queue.current_size += state.waiting + state.leased + state.delayed;
     }
     queue.total_enqueued = queue.total_dequeued + queue.current_size;
     Ok((queue, pool))

@@ -11,6 +11,7 @@
 
 mod book;
 mod config;
+mod counted;
 mod error;
 mod job;
 mod letter;
@@ -32,6 +33,7 @@ use crate::message::{DraftError, Form, Token};
 use crate::store::work::DeadLetter;
 pub use book::QueueBook;
 pub use config::{QueueConfig, in_seconds};
+pub use counted::CountedQueues;
 pub use error::QueueError;
 pub use job::{Job, NewJob, Priority, content};
 

@@ -160,6 +160,12 @@ pub trait JobStore: Send + Sync {
     /// The secret of all lease tokens: `fresh` if there was none before.
     async fn lease_secret(&self, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
 
+    /// Adds to the number of jobs that were ever done. Repeated, it counts again.
+    async fn add_jobs_done(&self, more: u64) -> Result<(), StoreError>;
+
+    /// How many jobs were ever done, in all queues.
+    async fn jobs_done(&self) -> Result<u64, StoreError>;
+
     /// A queue's rules.
     async fn queue(&self, name: &str) -> Result<Option<QueueRow>, StoreError>;
 

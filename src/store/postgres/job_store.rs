@@ -22,6 +22,14 @@ impl JobStore for PostgresStore {
             .map_err(|_| StoreError::Unavailable("no lease secret of 32 bytes".to_owned()))
     }
 
+    async fn add_jobs_done(&self, more: u64) -> Result<(), StoreError> {
+        self.job_work(queues::add_done(&self.jobs, more)).await
+    }
+
+    async fn jobs_done(&self) -> Result<u64, StoreError> {
+        self.job_work(queues::done(&self.jobs)).await
+    }
+
     async fn queue(&self, name: &str) -> Result<Option<QueueRow>, StoreError> {
         self.job_work(queues::queue(&self.jobs, name)).await
     }

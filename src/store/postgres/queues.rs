@@ -21,6 +21,17 @@ pub(super) async fn secret(pool: &PgPool, fresh: &[u8; 32]) -> Result<Vec<u8>, E
     sqlx::query_scalar("SELECT secret FROM lease_secret").fetch_one(pool).await
 }
 
+pub(super) async fn add_done(pool: &PgPool, more: u64) -> Result<(), Error> {
+    let more = i64::try_from(more).unwrap_or(i64::MAX);
+    sqlx::query("UPDATE job_totals SET done = done + $1").bind(more).execute(pool).await?;
+    Ok(())
+}
+
+pub(super) async fn done(pool: &PgPool) -> Result<u64, Error> {
+    let done: i64 = sqlx::query_scalar("SELECT done FROM job_totals").fetch_one(pool).await?;
+    Ok(u64::try_from(done).unwrap_or_default())
+}
+
 const QUEUE: &str = "SELECT name, lease_us, max_deliver, backoff_us, \
     CASE WHEN longest_until > clock_timestamp() THEN greatest(lease_us, longest_us) \
     ELSE lease_us END AS longest FROM queues";

@@ -33,6 +33,14 @@ impl JobStore for SqliteStore {
             .map_err(|_| StoreError::Unavailable("no lease secret of 32 bytes".to_owned()))
     }
 
+    async fn add_jobs_done(&self, more: u64) -> Result<(), StoreError> {
+        write!(self, connection => queues::add_done(connection, more))
+    }
+
+    async fn jobs_done(&self) -> Result<u64, StoreError> {
+        bounded(queues::done(&self.readers)).await
+    }
+
     async fn queue(&self, name: &str) -> Result<Option<QueueRow>, StoreError> {
         bounded(queues::queue(&self.readers, name)).await
     }

@@ -25,6 +25,17 @@ pub(super) async fn secret(
     sqlx::query_scalar("SELECT secret FROM lease_secret").fetch_one(connection).await
 }
 
+pub(super) async fn add_done(connection: &mut SqliteConnection, more: u64) -> Result<(), Error> {
+    let more = i64::try_from(more).unwrap_or(i64::MAX);
+    sqlx::query("UPDATE job_totals SET done = done + ?").bind(more).execute(connection).await?;
+    Ok(())
+}
+
+pub(super) async fn done(pool: &SqlitePool) -> Result<u64, Error> {
+    let done: i64 = sqlx::query_scalar("SELECT done FROM job_totals").fetch_one(pool).await?;
+    Ok(u64::try_from(done).unwrap_or_default())
+}
+
 fn queue_row(row: &SqliteRow) -> Result<QueueRow, Error> {
     let (lease, longest): (i64, i64) = (row.try_get("lease_us")?, row.try_get("longest_us")?);
     let held = row.try_get::<i64, _>("longest_until")? > now();
