@@ -19,7 +19,7 @@ use crate::bus::BusError;
 use crate::bus::durable::{DeliveryError, Durable, Durables};
 use crate::limits::{CONSUMER_PROGRESS_PARTS, FAULT_PAUSE, SETTLE_STOP, TOTALS_FLUSH};
 use crate::store::StoreError;
-use crate::store::work::{Consumer, Feed, Place, Totals};
+use crate::store::work::{Consumer, Feed, FeedClaim, Place, Totals};
 
 /// Why a placing ended.
 #[derive(Debug, thiserror::Error)]
@@ -148,8 +148,8 @@ impl Processor {
                 Ok(Puller { line, durables, consumer, placing }.run().await?)
             }
             _ => {
-                let (generation, owner) = (consumer.generation, self.owner);
-                Ok(Feeder { line, generation, owner, placing }.run().await?)
+                let claim = FeedClaim { generation: consumer.generation, owner: self.owner };
+                Ok(Feeder { line, claim, placing }.run().await?)
             }
         }
     }

@@ -9,12 +9,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::store::work::Feed;
+use crate::store::work::{Feed, FeedClaim};
 
 /// The stretch of the log between floor and top.
 pub(super) struct Window {
     state: Mutex<State>,
     to: Option<u64>,
+    /// By what it is fed.
+    pub claim: FeedClaim,
     /// Cancelled when the consumer is put elsewhere.
     pub placing: CancellationToken,
 }
@@ -31,10 +33,15 @@ struct State {
 
 impl Window {
     /// Nothing handed out yet after `floor`.
-    pub(super) fn new(floor: u64, to: Option<u64>, placing: CancellationToken) -> Self {
+    pub(super) fn new(
+        floor: u64,
+        to: Option<u64>,
+        claim: FeedClaim,
+        placing: CancellationToken,
+    ) -> Self {
         let state =
             State { top: floor, open: BTreeSet::new(), done: BTreeSet::new(), changed: false };
-        Self { state: Mutex::new(state), to, placing }
+        Self { state: Mutex::new(state), to, claim, placing }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -67,6 +74,12 @@ impl Window {
     pub(super) fn progress(&self) -> Option<Feed> {
         let mut state = self.state();
         std::mem::take(&mut state.changed).then(|| self.feed(&state, state.top))
+    }
+
+    /// The feed as it is to be kept when it breaks off: what is open may have been begun.
+    pub(super) fn broken_off(&self) -> Feed {
+        let state = self.state();
+        self.feed(&state, state.top)
     }
 
     /// What [`Window::progress`] told was not kept.
@@ -105,7 +118,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn window(to: Option<u64>) -> Window {
-        Window::new(10, to, CancellationToken::new())
+        let claim = FeedClaim { generation: 1, owner: uuid::Uuid::nil() };
+        Window::new(10, to, claim, CancellationToken::new())
     }
 
     #[test]

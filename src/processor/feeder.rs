@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::feed::Window;
 use super::hand::Origin;
@@ -18,7 +17,7 @@ use super::line::{Given, Line};
 use crate::bus::{BusError, Reader};
 use crate::limits::{FAULT_PAUSE, FEED_ENTRIES, FEED_LEASE, FEED_SAVE};
 use crate::message::{Record, decode, decode_body};
-use crate::store::work::{Feed, SetAside};
+use crate::store::work::{Feed, FeedClaim, SetAside};
 use crate::store::{Original, Store, StoreError};
 
 /// Why a feed ended.
@@ -33,8 +32,7 @@ pub(super) enum FeedError {
 /// Feeds one placing of a consumer.
 pub(super) struct Feeder {
     pub line: Arc<Line>,
-    pub generation: i64,
-    pub owner: Uuid,
+    pub claim: FeedClaim,
     pub placing: CancellationToken,
 }
 
@@ -42,8 +40,9 @@ impl Feeder {
     /// Feeds until the range is done or the line stops. Waits while another process does it.
     pub(super) async fn run(&self) -> Result<(), FeedError> {
         let (store, name) = (&self.line.store, self.line.name());
+        let FeedClaim { generation, owner } = self.claim;
         loop {
-            let claimed = store.claim_feed(name, self.generation, self.owner, FEED_LEASE).await?;
+            let claimed = store.claim_feed(name, generation, owner, FEED_LEASE).await?;
             if let Some(feed) = claimed {
                 return self.feed(feed).await;
             }
@@ -59,7 +58,7 @@ impl Feeder {
 
     async fn feed(&self, feed: Feed) -> Result<(), FeedError> {
         self.set_aside_doubtful(&feed).await?;
-        let window = Arc::new(Window::new(feed.top, feed.to, self.placing.clone()));
+        let window = Arc::new(Window::new(feed.top, feed.to, self.claim, self.placing.clone()));
         let saver = Saver { feeder: self, window: &window, turn: Mutex::default() };
         saver.save(window.rest(), FEED_LEASE).await?;
         let pages = Pages::open(&self.line, &feed).await?;
@@ -69,11 +68,14 @@ impl Feeder {
             () = self.line.stop.cancelled() => Ok(()),
         };
         // What is at work ends first: the rest then tells of nothing that was begun.
-        if self.line.stop.is_cancelled() {
+        let rest = if self.line.stop.is_cancelled() {
             self.line.over.cancelled().await;
-        }
+            window.rest()
+        } else {
+            window.broken_off()
+        };
         // The claim ends with it, so that the next need not wait.
-        saver.save(window.rest(), Duration::ZERO).await?;
+        saver.save(rest, Duration::ZERO).await?;
         ended
     }
 
@@ -139,7 +141,7 @@ impl Feeder {
                     messages = doubtful.len(),
                     "setting aside what a process that is gone may have begun"
                 );
-                line.store.set_aside(line.name(), &doubtful).await?;
+                line.store.leave_feed(line.name(), self.claim, &doubtful, &[]).await?;
                 line.due.notify_one();
             }
         }
@@ -168,7 +170,7 @@ struct Saver<'a> {
 
 impl Saver<'_> {
     async fn save(&self, feed: Feed, lease_for: Duration) -> Result<(), StoreError> {
-        let Feeder { line, generation, owner, .. } = self.feeder;
+        let Feeder { line, claim: FeedClaim { generation, owner }, .. } = self.feeder;
         line.store.save_feed(line.name(), *generation, *owner, lease_for, &feed).await
     }
 
@@ -189,7 +191,7 @@ impl Saver<'_> {
 
     /// Saves and renews until that fails.
     async fn keep(&self) -> StoreError {
-        let Feeder { line, generation, owner, .. } = self.feeder;
+        let Feeder { line, claim: FeedClaim { generation, owner }, .. } = self.feeder;
         loop {
             tokio::time::sleep(FEED_SAVE).await;
             if let Err(error) = self.save_progress().await {

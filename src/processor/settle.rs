@@ -15,7 +15,9 @@ use super::line::Line;
 use super::policy::Policy;
 use crate::limits::{FAULT_PAUSE, MAX_ATTEMPT_ERROR, SETTLE_BATCH};
 use crate::store::StoreError;
-use crate::store::work::{Attempt, DeadLetter, LetterKind, SetAside, Settled, Verdict};
+use crate::store::work::{
+    Attempt, DeadLetter, FeedClaim, LetterKind, SetAside, Settled, Verdict,
+};
 
 /// A message whose end the store must know.
 pub(super) struct Case {
@@ -110,36 +112,70 @@ async fn one_by_one(line: &Line, batch: &[Case]) {
     }
 }
 
+/// First deliveries that the store is to keep.
+#[derive(Default)]
+struct Failed {
+    aside: Vec<SetAside>,
+    dead: Vec<DeadLetter>,
+}
+
+impl Failed {
+    fn add(&mut self, line: &Line, ticket: &Ticket, verdict: &Verdict) {
+        match verdict {
+            Verdict::Done => {}
+            Verdict::Dead { attempt, reason } => {
+                self.dead.push(dead_letter(line, ticket, attempt.clone(), reason));
+            }
+            Verdict::Returned => self.aside.push(set_aside(line, ticket, None)),
+            Verdict::Again { attempt, delay } => {
+                let mut message = set_aside(line, ticket, Some(attempt.clone()));
+                message.delay = *delay;
+                self.aside.push(message);
+            }
+        }
+    }
+}
+
 /// Each list in one transaction; all may be repeated.
 async fn record(line: &Line, batch: &[Case]) -> Result<(), StoreError> {
-    let (mut aside, mut dead, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut from_bus, mut settled) = (Failed::default(), Vec::new());
+    let mut fed: Vec<(FeedClaim, Failed)> = Vec::new();
     for Case { ticket, verdict } in batch {
-        match (&ticket.origin, verdict) {
-            (Origin::Lease(lease), verdict) => settled.push(Settled {
+        match &ticket.origin {
+            Origin::Lease(lease) => settled.push(Settled {
                 seq: ticket.message.seq,
                 lease: *lease,
                 verdict: verdict.clone(),
             }),
-            (_, Verdict::Done) => {}
-            (_, Verdict::Dead { attempt, reason }) => {
-                dead.push(dead_letter(line, ticket, attempt.clone(), reason));
-            }
-            (_, Verdict::Returned) => aside.push(set_aside(line, ticket, None)),
-            (_, Verdict::Again { attempt, delay }) => {
-                let mut message = set_aside(line, ticket, Some(attempt.clone()));
-                message.delay = *delay;
-                aside.push(message);
+            Origin::Bus { .. } => from_bus.add(line, ticket, verdict),
+            Origin::Feed(window) => {
+                // Mostly all of them are of one feed.
+                if fed.last().is_none_or(|(claim, _)| *claim != window.claim) {
+                    fed.push((window.claim, Failed::default()));
+                }
+                if let Some((_, failed)) = fed.last_mut() {
+                    failed.add(line, ticket, verdict);
+                }
             }
         }
     }
-    if !aside.is_empty() {
-        line.store.set_aside(line.name(), &aside).await?;
+    let (store, name) = (&line.store, line.name());
+    if !from_bus.aside.is_empty() {
+        store.set_aside(name, &from_bus.aside).await?;
     }
-    if !dead.is_empty() {
-        line.store.bury(&dead).await?;
+    if !from_bus.dead.is_empty() {
+        store.bury(&from_bus.dead).await?;
+    }
+    for (claim, Failed { aside, dead }) in fed {
+        match store.leave_feed(name, claim, &aside, &dead).await {
+            Err(StoreError::Fenced) => {
+                tracing::info!(consumer = name, "who feeds it now has what failed here");
+            }
+            kept => kept?,
+        }
     }
     if !settled.is_empty() {
-        line.store.settle(line.name(), &settled).await?;
+        store.settle(name, &settled).await?;
     }
     Ok(())
 }

@@ -45,6 +45,29 @@ pub struct Feed {
     pub done: Vec<u64>,
 }
 
+impl Feed {
+    /// Whether a sequence is known as done with.
+    pub(in crate::store) fn is_done(&self, seq: u64) -> bool {
+        seq <= self.floor || self.done.binary_search(&seq).is_ok()
+    }
+
+    /// Adds what is done with.
+    pub(in crate::store) fn add_done(&mut self, seqs: impl Iterator<Item = u64>) {
+        self.done.extend(seqs);
+        self.done.sort_unstable();
+        self.done.dedup();
+    }
+}
+
+/// The right to feed a consumer: what its holder writes counts while no other took it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedClaim {
+    /// The placing of the consumer that is fed.
+    pub generation: i64,
+    /// The process that feeds.
+    pub owner: Uuid,
+}
+
 /// A durable consumer as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consumer {
@@ -327,8 +350,8 @@ pub trait WorkStore: Send + Sync {
         lease_for: Duration,
     ) -> Result<Option<Feed>, StoreError>;
 
-    /// Writes a feed's progress and prolongs the claim. A feed whose floor reached
-    /// its `to` is removed. [`StoreError::Fenced`] when the claim or the generation is another.
+    /// Writes a feed's progress and prolongs the claim. What is done stays done, though
+    /// an earlier state be written late. A feed whose floor reached its `to` is removed. [`StoreError::Fenced`] when the claim or the generation is another.
     async fn save_feed(
         &self,
         name: &str,
@@ -344,6 +367,18 @@ pub trait WorkStore: Send + Sync {
     /// Sets messages aside for another attempt. One that is there already, or is
     /// a dead letter of this consumer, stays as it is.
     async fn set_aside(&self, consumer: &str, messages: &[SetAside]) -> Result<(), StoreError>;
+
+    /// Takes messages out of a feed, set aside or dead: in the transaction that keeps one
+    /// its feed knows it as done, and one that is done already changes nothing. So
+    /// nothing a feed handed out is ever set aside twice, whatever dies in between.
+    /// [`StoreError::Fenced`] when the claim is another: its holder has the messages.
+    async fn leave_feed(
+        &self,
+        name: &str,
+        claim: FeedClaim,
+        aside: &[SetAside],
+        dead: &[DeadLetter],
+    ) -> Result<(), StoreError>;
 
     /// Leases due messages for an attempt each, those that wait longest first; at
     /// most `limit`, and fewer when they are large. One that has had `max_deliver`

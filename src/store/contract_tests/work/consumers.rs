@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::store::StoreError;
-use crate::store::work::{Feed, Totals};
+use crate::store::work::{Feed, FeedClaim, Totals};
 
 on_both!(
     a_consumer_is_made_once,
@@ -12,6 +12,8 @@ on_both!(
     a_floor_only_rises,
     a_feed_is_claimed_by_one,
     a_feed_that_is_over_is_forgotten,
+    what_left_a_feed_never_leaves_it_again,
+    who_lost_the_claim_takes_nothing_out_of_a_feed,
     totals_add_up,
     pausing_keeps_the_reason,
     a_deleted_consumer_leaves_its_letters_alone,
@@ -106,6 +108,80 @@ async fn a_feed_that_is_over_is_forgotten(server: Server) {
     let found = store.consumer(NAME).await.expect("answers").expect("there");
     assert_eq!((found.feed, found.generation), (None, made.generation));
     assert_eq!(store.claim_feed(NAME, made.generation, me, LONG).await.expect("answers"), None);
+}
+
+/// A feed up to 9, handed out and claimed.
+async fn claimed(store: &dyn Store, owner: Uuid) -> FeedClaim {
+    let feed = Feed { floor: 0, top: 9, to: Some(20), done: vec![] };
+    let place = Place { floor: 20, feed: Some(feed), handled: true };
+    let generation = store.create_consumer(NAME, "agent.>", &place).await.expect("made").generation;
+    store.claim_feed(NAME, generation, owner, NOW).await.expect("answers").expect("a feed");
+    FeedClaim { generation, owner }
+}
+
+async fn fed(store: &dyn Store) -> Option<Feed> {
+    store.consumer(NAME).await.expect("answers").expect("there").feed
+}
+
+async fn what_left_a_feed_never_leaves_it_again(server: Server) {
+    let store = server.open().await;
+    let claim = claimed(&*store, Uuid::from_u128(1)).await;
+    let leave = async |claim, seqs: &[u64], dead: &[DeadLetter]| {
+        let aside: Vec<_> = seqs.iter().copied().map(message).collect();
+        store.leave_feed(NAME, claim, &aside, dead).await.expect("left");
+    };
+    let letter = DeadLetter {
+        id: Uuid::now_v7(),
+        kind: LetterKind::Message,
+        source: NAME.to_owned(),
+        seq: 7,
+        subject: "agent.task.t1.progress".to_owned(),
+        body: Bytes::from_static(b"{}"),
+        attempts: vec![failed(1)],
+        reason: "rejected".to_owned(),
+        died_at: at(),
+    };
+    leave(claim, &[5, 3], std::slice::from_ref(&letter)).await;
+    // Killed here, the feed knows all the same, though nothing else was saved.
+    let feed = Feed { floor: 0, top: 9, to: Some(20), done: vec![3, 5, 7] };
+    assert_eq!(fed(&*store).await, Some(feed.clone()));
+    let leased = lease_for(&*store, 9, LONG).await;
+    assert_eq!(seqs(&leased), [3, 5]);
+    settle(&*store, &leased, &Verdict::Done).await;
+    store.discard(letter.id).await.expect("discarded");
+    // An earlier state, written late, forgets nothing.
+    let FeedClaim { generation, owner } = claim;
+    let late = Feed { floor: 2, top: 6, to: Some(20), done: vec![4] };
+    store.save_feed(NAME, generation, owner, NOW, &late).await.expect("saved");
+    let feed = Feed { floor: 2, top: 7, to: Some(20), done: vec![3, 4, 5, 7] };
+    assert_eq!(fed(&*store).await, Some(feed.clone()));
+    // Neither an answer that got lost nor a successor sets aside again what ended.
+    leave(claim, &[1, 3, 5], std::slice::from_ref(&letter)).await;
+    let next = Uuid::from_u128(2);
+    let taken = store.claim_feed(NAME, generation, next, LONG).await.expect("answers");
+    assert_eq!(taken, Some(feed));
+    leave(FeedClaim { generation, owner: next }, &[3, 5, 6, 7], &[]).await;
+    assert_eq!(seqs(&lease_for(&*store, 9, LONG).await), [6]);
+    assert!(letters(&*store).await.is_empty());
+    let over = Feed { floor: 20, top: 20, to: Some(20), done: vec![] };
+    store.save_feed(NAME, generation, next, NOW, &over).await.expect("saved");
+    assert_eq!(fed(&*store).await, None);
+}
+
+async fn who_lost_the_claim_takes_nothing_out_of_a_feed(server: Server) {
+    let store = server.open().await;
+    let lost = claimed(&*store, Uuid::from_u128(1)).await;
+    let claim = FeedClaim { owner: Uuid::from_u128(2), ..lost };
+    let taken = store.claim_feed(NAME, claim.generation, claim.owner, LONG).await.expect("answers");
+    assert!(taken.is_some());
+    let elsewhere = FeedClaim { generation: claim.generation + 1, ..claim };
+    for fenced in [lost, elsewhere] {
+        let left = store.leave_feed(NAME, fenced, &[message(3)], &[]).await;
+        assert!(matches!(left, Err(StoreError::Fenced)), "{left:?}");
+    }
+    assert_eq!((aside(&*store).await.0, fed(&*store).await.expect("a feed").done.len()), (0, 0));
+    store.leave_feed(NAME, claim, &[message(3)], &[]).await.expect("left");
+    assert_eq!(aside(&*store).await.0, 1);
 }
 
 async fn totals_add_up(server: Server) {

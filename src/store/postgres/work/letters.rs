@@ -1,6 +1,6 @@
 //! Dead letters: kept, listed, given back, discarded.
 
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgExecutor, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Error, Row};
 use uuid::Uuid;
 
@@ -22,7 +22,10 @@ WITH told AS MATERIALIZED (
 INSERT INTO dead_letters (id, kind, source, seq, subject, body, attempts, reason, died_at)
 SELECT * FROM told ON CONFLICT DO NOTHING";
 
-pub(super) async fn bury(pool: &PgPool, letters: &[&DeadLetter]) -> Result<(), Error> {
+pub(super) async fn bury(
+    executor: impl PgExecutor<'_>,
+    letters: &[&DeadLetter],
+) -> Result<(), Error> {
     fn column<'l, T>(letters: &[&'l DeadLetter], of: impl Fn(&'l DeadLetter) -> T) -> Vec<T> {
         letters.iter().map(|letter| of(letter)).collect()
     }
@@ -36,7 +39,7 @@ pub(super) async fn bury(pool: &PgPool, letters: &[&DeadLetter]) -> Result<(), E
         .bind(column(letters, |l| kept::lines(&l.attempts)))
         .bind(column(letters, |l| kept::text(&l.reason)))
         .bind(column(letters, |l| l.died_at))
-        .execute(pool)
+        .execute(executor)
         .await?;
     Ok(())
 }

@@ -24,7 +24,7 @@ use super::lease::unless_fenced;
 use crate::limits::STORE_WRITE_TIMEOUT;
 use crate::store::StoreError;
 use crate::store::work::{
-    Consumer, DeadLetter, Feed, Leased, LetterKind, LetterPage, LetterQuery, Place, SetAside,
+    Consumer, DeadLetter, Feed, FeedClaim, Leased, LetterKind, LetterPage, LetterQuery, Place, SetAside,
     Settled, Terms, Totals, Webhook, WorkStore, kept,
 };
 
@@ -126,6 +126,24 @@ impl WorkStore for PostgresStore {
     async fn set_aside(&self, consumer: &str, messages: &[SetAside]) -> Result<(), StoreError> {
         for chunk in kept::chunks(messages) {
             self.work(|| set_aside::add(&self.workers, consumer, &chunk)).await?;
+        }
+        Ok(())
+    }
+
+    async fn leave_feed(
+        &self,
+        name: &str,
+        claim: FeedClaim,
+        aside: &[SetAside],
+        dead: &[DeadLetter],
+    ) -> Result<(), StoreError> {
+        for chunk in kept::chunks(aside) {
+            let left = self.work(|| feed::leave(&self.workers, name, claim, &chunk, &[])).await?;
+            unless_fenced(left)?;
+        }
+        for chunk in kept::chunks(dead) {
+            let left = self.work(|| feed::leave(&self.workers, name, claim, &[], &chunk)).await?;
+            unless_fenced(left)?;
         }
         Ok(())
     }

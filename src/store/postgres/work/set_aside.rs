@@ -40,9 +40,19 @@ pub(super) async fn add(
     consumer: &str,
     messages: &[&SetAside],
 ) -> Result<(), Error> {
+    let mut transaction = pool.begin().await?;
+    keep(&mut transaction, consumer, messages).await?;
+    transaction.commit().await
+}
+
+/// Keeps those that are no dead letters, in a transaction.
+pub(super) async fn keep(
+    connection: &mut PgConnection,
+    consumer: &str,
+    messages: &[&SetAside],
+) -> Result<(), Error> {
     let seqs: Vec<i64> = messages.iter().map(|m| to_db(m.seq)).collect();
     let attempt = |m: &&SetAside| i32::try_from(m.attempt).unwrap_or(i32::MAX);
-    let mut transaction = pool.begin().await?;
     sqlx::query(ADD)
         .bind(consumer)
         .bind(&seqs[..])
@@ -51,10 +61,10 @@ pub(super) async fn add(
         .bind(messages.iter().map(attempt).collect::<Vec<_>>())
         .bind(messages.iter().map(|m| kept::lines(&m.attempts)).collect::<Vec<_>>())
         .bind(messages.iter().map(|m| interval(m.delay)).collect::<Vec<PgInterval>>())
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
-    sqlx::query(UNLESS_DEAD).bind(consumer).bind(seqs).execute(&mut *transaction).await?;
-    transaction.commit().await
+    sqlx::query(UNLESS_DEAD).bind(consumer).bind(seqs).execute(connection).await?;
+    Ok(())
 }
 
 /// `clock_timestamp()` once, as a value: called for each row it could not bound the index.

@@ -22,6 +22,15 @@ pub(super) async fn bury(
     letters: &[&DeadLetter],
 ) -> Result<(), Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    keep(&mut transaction, letters).await?;
+    transaction.commit().await
+}
+
+/// Keeps letters; their messages are set aside no longer.
+pub(super) async fn keep(
+    connection: &mut SqliteConnection,
+    letters: &[&DeadLetter],
+) -> Result<(), Error> {
     for some in letters.chunks(SQLITE_INSERT_ROWS) {
         let places = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?)"; some.len()].join(", ");
         let sql = AssertSqlSafe(format!("{BURY}{places} ON CONFLICT DO NOTHING"));
@@ -37,7 +46,7 @@ pub(super) async fn bury(
                 .bind(letter.died_at.timestamp_micros())
                 .bind(&letter.body[..])
         });
-        statement.execute(&mut *transaction).await?;
+        statement.execute(&mut *connection).await?;
     }
     let messages: Vec<_> = letters
         .iter()
@@ -50,9 +59,9 @@ pub(super) async fn bury(
          ON s.consumer = told.value ->> 0 AND s.seq = told.value ->> 1)",
     )
     .bind(json(&messages)?)
-    .execute(&mut *transaction)
+    .execute(connection)
     .await?;
-    transaction.commit().await
+    Ok(())
 }
 
 pub(super) async fn page(pool: &SqlitePool, query: &LetterQuery) -> Result<LetterPage, Error> {

@@ -19,7 +19,7 @@ use super::connection::{Turn, bounded};
 use super::{SqliteStore, unless_fenced};
 use crate::store::StoreError;
 use crate::store::work::{
-    Consumer, DeadLetter, Feed, Leased, LetterKind, LetterPage, LetterQuery, Place, SetAside,
+    Consumer, DeadLetter, Feed, FeedClaim, Leased, LetterKind, LetterPage, LetterQuery, Place, SetAside,
     Settled, Terms, Totals, Webhook, WorkStore, kept,
 };
 
@@ -146,6 +146,26 @@ impl WorkStore for SqliteStore {
             let mut turn = self.work().await?;
             let done = bounded(set_aside::add(turn.connection(), consumer, &chunk)).await;
             turn.end(done)?;
+        }
+        Ok(())
+    }
+
+    async fn leave_feed(
+        &self,
+        name: &str,
+        claim: FeedClaim,
+        aside: &[SetAside],
+        dead: &[DeadLetter],
+    ) -> Result<(), StoreError> {
+        for chunk in kept::chunks(aside) {
+            let mut turn = self.work().await?;
+            let left = bounded(feed::leave(turn.connection(), name, claim, &chunk, &[])).await;
+            unless_fenced(turn.end(left)?)?;
+        }
+        for chunk in kept::chunks(dead) {
+            let mut turn = self.work().await?;
+            let left = bounded(feed::leave(turn.connection(), name, claim, &[], &chunk)).await;
+            unless_fenced(turn.end(left)?)?;
         }
         Ok(())
     }

@@ -45,27 +45,37 @@ pub(super) async fn add(
     consumer: &str,
     messages: &[&SetAside],
 ) -> Result<(), Error> {
-    let seqs = json(&messages.iter().map(|m| m.seq).collect::<Vec<_>>())?;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let here = sqlx::query("SELECT 1 FROM consumers WHERE name = $1").bind(consumer);
     if here.fetch_optional(&mut *transaction).await?.is_none() {
         return transaction.rollback().await;
     }
+    keep(&mut transaction, consumer, messages).await?;
+    transaction.commit().await
+}
+
+/// Keeps those that are no dead letters, of a consumer that is there.
+pub(super) async fn keep(
+    connection: &mut SqliteConnection,
+    consumer: &str,
+    messages: &[&SetAside],
+) -> Result<(), Error> {
+    let seqs = json(&messages.iter().map(|m| m.seq).collect::<Vec<_>>())?;
     let dead: Vec<i64> = sqlx::query_scalar(
         "SELECT seq FROM dead_letters INDEXED BY dead_letters_seq WHERE kind = 'message' \
          AND source = $1 AND seq IN (SELECT value FROM json_each($2))",
     )
     .bind(consumer)
     .bind(seqs)
-    .fetch_all(&mut *transaction)
+    .fetch_all(&mut *connection)
     .await?;
     let dead: HashSet<u64> = dead.into_iter().map(from_db).collect();
     let living: Vec<&SetAside> =
         messages.iter().copied().filter(|message| !dead.contains(&message.seq)).collect();
     for some in living.chunks(SQLITE_INSERT_ROWS) {
-        insert(&mut transaction, consumer, some).await?;
+        insert(connection, consumer, some).await?;
     }
-    transaction.commit().await
+    Ok(())
 }
 
 async fn insert(
