@@ -149,12 +149,13 @@ impl Feeder {
     }
 
     fn doubtful(&self, row: Original) -> SetAside {
+        let counted = self.line.spec.policy.doubtful(self.line.clock.now());
         SetAside {
             seq: row.stored.seq,
             subject: row.subject.as_str().to_owned(),
             body: row.stored.body,
-            attempt: self.line.spec.policy.doubtful_attempt(),
-            attempts: Vec::new(),
+            attempt: counted.as_ref().map_or(0, |counted| counted.attempt),
+            attempts: counted.into_iter().collect(),
             delay: Duration::ZERO,
         }
     }

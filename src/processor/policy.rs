@@ -4,7 +4,13 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use crate::limits::{CONSUMER_ACK_WAIT, CONSUMER_BACKOFF, CONSUMER_MAX_DELIVER};
+use crate::store::work::Attempt;
+
+/// The error of a first attempt that nobody settled.
+const MAY_HAVE_RUN: &str = "its worker died or gave no sign of life; it may have run";
 
 /// The rules of a consumer's attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,17 +45,26 @@ impl Policy {
         pause.mul_f64(0.9 + 0.2 * chance.clamp(0.0, 1.0))
     }
 
-    /// What an attempt counts that may have been made by a process that died: it
-    /// never makes a dead letter by itself.
+    /// The first attempt of a message that a process may have begun that is gone. It
+    /// never makes a dead letter by itself: with one attempt in all, it does not count.
     #[must_use]
-    pub(super) fn doubtful_attempt(&self) -> u32 {
-        1.min(self.max_deliver.saturating_sub(1))
+    pub(super) fn doubtful(&self, at: DateTime<Utc>) -> Option<Attempt> {
+        let doubtful = || Attempt { attempt: 1, at, error: MAY_HAVE_RUN.to_owned() };
+        (self.max_deliver > 1).then(doubtful)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_have_run_counts_unless_it_would_bury() {
+        let at = DateTime::UNIX_EPOCH;
+        let policy = |max_deliver| Policy { max_deliver, ..Policy::default() };
+        assert_eq!(policy(3).doubtful(at).map(|counted| counted.attempt), Some(1));
+        assert_eq!(policy(1).doubtful(at), None);
+    }
 
     #[test]
     fn pauses_grow_as_configured_and_the_last_repeats() {

@@ -15,9 +15,7 @@ use super::line::Line;
 use super::policy::Policy;
 use crate::limits::{FAULT_PAUSE, MAX_ATTEMPT_ERROR, SETTLE_BATCH};
 use crate::store::StoreError;
-use crate::store::work::{
-    Attempt, DeadLetter, FeedClaim, LetterKind, SetAside, Settled, Verdict,
-};
+use crate::store::work::{Attempt, DeadLetter, FeedClaim, LetterKind, SetAside, Settled, Verdict};
 
 /// A message whose end the store must know.
 pub(super) struct Case {
@@ -183,17 +181,14 @@ async fn record(line: &Line, batch: &[Case]) -> Result<(), StoreError> {
 /// Set aside with what counts so far: this attempt if it failed; one that nobody
 /// counted; or none.
 fn set_aside(line: &Line, ticket: &Ticket, failed: Option<Attempt>) -> SetAside {
-    let attempt = match &failed {
-        Some(failed) => failed.attempt,
-        None if ticket.doubtful => line.spec.policy.doubtful_attempt(),
-        None => 0,
-    };
+    let doubtful = || line.spec.policy.doubtful(line.clock.now()).filter(|_| ticket.doubtful);
+    let counted = failed.or_else(doubtful);
     SetAside {
         seq: ticket.message.seq,
         subject: plain(ticket.message.subject.as_str()),
         body: ticket.message.body.clone(),
-        attempt,
-        attempts: ticket.attempts.iter().cloned().chain(failed).collect(),
+        attempt: counted.as_ref().map_or(0, |counted| counted.attempt),
+        attempts: ticket.attempts.iter().cloned().chain(counted).collect(),
         delay: std::time::Duration::ZERO,
     }
 }

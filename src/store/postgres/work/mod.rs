@@ -24,8 +24,8 @@ use super::lease::unless_fenced;
 use crate::limits::STORE_WRITE_TIMEOUT;
 use crate::store::StoreError;
 use crate::store::work::{
-    Consumer, DeadLetter, Feed, FeedClaim, Leased, LetterKind, LetterPage, LetterQuery, Place, SetAside,
-    Settled, Terms, Totals, Webhook, WorkStore, kept,
+    Consumer, DeadLetter, Feed, FeedClaim, Leased, LetterKind, LetterPage, LetterQuery, Place,
+    SetAside, Settled, Terms, Totals, Webhook, WorkStore, kept,
 };
 
 impl PostgresStore {

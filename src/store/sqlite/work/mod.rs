@@ -19,8 +19,8 @@ use super::connection::{Turn, bounded};
 use super::{SqliteStore, unless_fenced};
 use crate::store::StoreError;
 use crate::store::work::{
-    Consumer, DeadLetter, Feed, FeedClaim, Leased, LetterKind, LetterPage, LetterQuery, Place, SetAside,
-    Settled, Terms, Totals, Webhook, WorkStore, kept,
+    Consumer, DeadLetter, Feed, FeedClaim, Leased, LetterKind, LetterPage, LetterQuery, Place,
+    SetAside, Settled, Terms, Totals, Webhook, WorkStore, kept,
 };
 
 impl SqliteStore {
