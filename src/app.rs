@@ -350,6 +350,9 @@ fn process(
     spawn_plain(tasks, "consumers", core, async move { directory.run(cancel).await });
     let (gate, stop) = (parts.gate.clone(), draining.clone());
     let spec = consumer(&config.processor, handlers);
+    if !spec.handlers.is_empty() {
+        processor.expect(&spec.name);
+    }
     let work = async move {
         if spec.handlers.is_empty() {
             consumers.announce(spec, stop).await;

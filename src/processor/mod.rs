@@ -25,7 +25,7 @@ mod run;
 mod settle;
 mod status;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -82,6 +82,8 @@ pub struct Processor {
     running: TaskTracker,
     /// Their rules, by name.
     policies: Mutex<HashMap<String, Policy>>,
+    /// Names of those that have a handler here.
+    handled: Mutex<HashSet<String>>,
 }
 
 impl Processor {
@@ -97,6 +99,7 @@ impl Processor {
             drain,
             running: TaskTracker::new(),
             policies: Mutex::default(),
+            handled: Mutex::default(),
         }
     }
 
@@ -108,6 +111,15 @@ impl Processor {
     /// The rules of the consumers known here; another's are the default ones.
     fn policies(&self) -> MutexGuard<'_, HashMap<String, Policy>> {
         self.policies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells that a consumer will run here: from now on it is shown as one that does.
+    pub fn expect(&self, name: &str) {
+        self.handled().insert(name.to_owned());
+    }
+
+    fn handled(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.handled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no consumer runs here any more, all having been told to stop.

@@ -4,12 +4,12 @@
 
 use chrono::{DateTime, Utc};
 
-use super::place::again_from;
+use super::place::{again_from, place};
 use super::puller::settled_through;
 use super::{Policy, Processor};
 use crate::bus::{BusError, durable::DurableState};
 use crate::store::StoreError;
-use crate::store::work::{Consumer, LetterKind};
+use crate::store::work::{Consumer, LetterKind, Place};
 
 /// What names of webhooks' consumers begin with, and no other name.
 pub const WEBHOOK_PREFIX: &str = "webhook-";
@@ -132,6 +132,7 @@ impl Processor {
     }
 
     async fn status(&self, consumer: Consumer, dead: u64) -> Result<ConsumerStatus, ControlError> {
+        let consumer = self.about_to_begin(consumer).await?;
         let head = self.head().await?;
         let mut ahead = match self.bus.durables() {
             _ if !consumer.handled => Ahead { pending: 0, in_flight: 0, through: head },
@@ -155,6 +156,18 @@ impl Processor {
             max_deliver: self.policies().get(&consumer.name).unwrap_or(&policy).max_deliver,
             dead_letters: dead,
             consumer,
+        })
+    }
+
+    /// A consumer whose first handler is here and has not taken its place yet, as it
+    /// stands once it has.
+    async fn about_to_begin(&self, consumer: Consumer) -> Result<Consumer, ControlError> {
+        if consumer.handled || !self.handled().contains(&consumer.name) {
+            return Ok(consumer);
+        }
+        Ok(match place(&consumer, self.ground().await?) {
+            Some(Place { floor, feed, handled }) => Consumer { floor, feed, handled, ..consumer },
+            None => consumer,
         })
     }
 
