@@ -392,6 +392,11 @@ pub const CONSUMERS_POLL: Duration = Duration::from_millis(750);
 pub const FLOOR_POLL: Duration = Duration::from_secs(2);
 /// How often totals go to the store.
 pub const TOTALS_FLUSH: Duration = Duration::from_secs(1);
+/// How long a stop waits for the last deliveries to arrive and the last answers to leave: a
+/// way there and back, with a busy server in between.
+pub const NATS_LAST_WORDS: Duration = Duration::from_secs(1);
+/// When a delivery given back is handed out again: after its process has ended its pulls.
+pub const NATS_GIVE_BACK_DELAY: Duration = Duration::from_millis(500);
 /// Verdicts written to the store at once.
 pub const SETTLE_BATCH: usize = 256;
 /// How long the last verdicts may wait for a store that is away when a consumer stops; what is

@@ -88,6 +88,9 @@ pub enum DeliveryError {
 pub trait Answers: Send + Sync {
     /// Sends an answer. One that gets lost means another delivery.
     async fn answer(&self, receipt: &Receipt, answer: Answer);
+
+    /// Waits until the bus has all answers sent so far, as far as it can be reached.
+    async fn flush(&self);
 }
 
 /// Takes messages from a durable consumer.
@@ -97,6 +100,10 @@ pub trait Deliveries: Send {
     /// A smaller room than before takes nothing back that is on its way. Heals what
     /// can be healed. Cancel safe.
     async fn next(&mut self, room: usize) -> Result<Vec<Delivered>, DeliveryError>;
+
+    /// Ends taking part, so that nothing is handed to this one any more, and brings
+    /// what came until then: it is to be given back.
+    async fn close(&mut self) -> Vec<Delivered>;
 }
 
 /// The durable consumers of a bus.

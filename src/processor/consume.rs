@@ -246,6 +246,9 @@ impl Processor {
         if tokio::time::timeout(SETTLE_STOP, settling).await.is_err() {
             tracing::warn!(consumer = line.name(), "some messages will be handed out again");
         }
+        if let Some(durables) = self.bus.durables() {
+            durables.answers().flush().await;
+        }
         line.over.cancel();
     }
 }

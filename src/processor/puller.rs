@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hand::Origin;
 use super::line::{Given, Line};
-use crate::bus::durable::{Delivered, DeliveryError, DurableState, Durables};
+use crate::bus::durable::{Answer, Delivered, Deliveries, DeliveryError, DurableState, Durables};
 use crate::limits::{EXHAUSTED_PATIENCE, FLOOR_POLL, LAST_FLOOR_LOOKS, LAST_FLOOR_PAUSE};
 use crate::message::decode;
 use crate::store::work::{Consumer, Place};
@@ -28,10 +28,12 @@ pub(super) struct Puller {
 impl Puller {
     /// Takes and follows until the line stops, or the consumer must be placed anew.
     pub(super) async fn run(&self) -> Result<(), DeliveryError> {
+        let mut deliveries = self.durables.deliveries(self.line.name()).await?;
         tokio::select! {
-            ended = self.take() => ended,
+            ended = self.take(&mut *deliveries) => ended,
             () = self.follow() => Ok(()),
             () = self.line.stop.cancelled() => {
+                self.give_back(deliveries.close().await).await;
                 self.line.over.cancelled().await;
                 self.keep_last().await;
                 Ok(())
@@ -56,9 +58,17 @@ impl Puller {
         }
     }
 
-    async fn take(&self) -> Result<(), DeliveryError> {
+    /// Gives back what came when nothing was to begin any more.
+    async fn give_back(&self, delivered: Vec<Delivered>) {
+        let answers = self.durables.answers();
+        for one in delivered {
+            answers.answer(&one.receipt, Answer::GiveBack).await;
+        }
+        answers.flush().await;
+    }
+
+    async fn take(&self, deliveries: &mut dyn Deliveries) -> Result<(), DeliveryError> {
         let line = &self.line;
-        let mut deliveries = self.durables.deliveries(line.name()).await?;
         let mut paused = line.paused.subscribe();
         let mut room = None;
         loop {

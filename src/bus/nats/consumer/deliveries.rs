@@ -147,4 +147,11 @@ impl Deliveries for Puller {
             }
         }
     }
+
+    async fn close(&mut self) -> Vec<Delivered> {
+        match self.session.take() {
+            Some(session) => session.close().await,
+            None => Vec::new(),
+        }
+    }
 }

@@ -13,13 +13,18 @@ use std::sync::Arc;
 
 use async_nats::Client;
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde_json::json;
 use tokio::sync::{OnceCell, watch};
 
+use super::api::nanos;
 use super::config::NatsConfig;
 use super::reader::ReadLink;
 use super::requester::Requester;
 use crate::bus::BusError;
 use crate::bus::durable::{Answer, Answers, Deliveries, Durable, DurableState, Durables, Receipt};
+use crate::limits::{NATS_GIVE_BACK_DELAY, NATS_LAST_WORDS};
 use deliveries::Puller;
 
 /// Purpose of the connection, as logs and the server's monitoring show it.
@@ -79,15 +84,33 @@ struct Answering(watch::Sender<Option<Client>>);
 #[async_trait]
 impl Answers for Answering {
     async fn answer(&self, receipt: &Receipt, answer: Answer) {
-        let body: &'static [u8] = match answer {
-            Answer::Ack => b"+ACK",
-            Answer::Progress => b"+WPI",
-            Answer::GiveBack => b"-NAK",
+        let body = match answer {
+            Answer::Ack => Bytes::from_static(b"+ACK"),
+            Answer::Progress => Bytes::from_static(b"+WPI"),
+            // At once it would go to a pull of the very process that gives it back.
+            Answer::GiveBack => {
+                let delay = nanos(NATS_GIVE_BACK_DELAY);
+                Bytes::from(format!("-NAK {}", json!({ "delay": delay })))
+            }
         };
         let client = self.0.borrow().clone();
         if let Some(client) = client {
             // A client that has ended answers nothing more: the message comes again.
-            let _ = client.publish(receipt.0.clone(), body.into()).await;
+            let _ = client.publish(receipt.0.clone(), body).await;
         }
+    }
+
+    /// By an own message, which comes back behind the answers: a process that ends
+    /// with something unread resets its connection, and takes along what is on the way.
+    async fn flush(&self) {
+        let client = self.0.borrow().clone();
+        let Some(client) = client else { return };
+        let there_and_back = async {
+            let inbox = client.new_inbox();
+            let mut back = client.subscribe(inbox.clone()).await.ok()?;
+            client.publish(inbox, Bytes::new()).await.ok()?;
+            back.next().await
+        };
+        let _ = tokio::time::timeout(NATS_LAST_WORDS, there_and_back).await;
     }
 }

@@ -17,8 +17,8 @@ use crate::bus::nats::connect::{Connection, State, Status};
 use crate::bus::nats::entry::{self, Delivery};
 use crate::bus::nats::reader::Trouble;
 use crate::limits::{
-    NATS_PULL_BYTES, NATS_PULL_EXPIRES, NATS_PULL_HEARTBEAT, NATS_PULL_MESSAGES, NATS_PULL_SILENCE,
-    NATS_READ_MESSAGES,
+    NATS_LAST_WORDS, NATS_PULL_BYTES, NATS_PULL_EXPIRES, NATS_PULL_HEARTBEAT, NATS_PULL_MESSAGES,
+    NATS_PULL_SILENCE, NATS_READ_MESSAGES,
 };
 
 /// What a wait brought.
@@ -112,6 +112,22 @@ impl Session {
             _ = status.wait_for(broken) => Err(Trouble::Broken),
             () = silence => Err(Trouble::Lost("the consumer fell silent".to_owned())),
         }
+    }
+
+    /// Unsubscribes, and brings what the server sent before it knew.
+    pub(super) async fn close(mut self) -> Vec<Delivered> {
+        let mut last = Vec::new();
+        if self.deliveries.drain().await.is_ok() {
+            let ends = Instant::now() + NATS_LAST_WORDS;
+            while let Ok(Some(message)) =
+                tokio::time::timeout_at(ends, self.deliveries.next()).await
+            {
+                if let Some(delivery) = delivery_of(&message) {
+                    last.push(self.delivered(message, delivery));
+                }
+            }
+        }
+        last
     }
 
     /// The message with what else is here already.
