@@ -95,6 +95,10 @@ for_each_mode! {
         let now = consumer_is(http, "they wait", |now| now["lag"]["messages"] == 20).await;
         assert_eq!((&now["state"], &now["processed_through"]), (&json!("paused"), &json!(1)));
         assert!(now["lag"]["seconds"].as_f64() >= Some(0.0));
+        consumer_is(http, "none of them is in flight", |now| {
+            (&now["in_flight"], &now["pending"]) == (&json!(0), &json!(20))
+        })
+        .await;
         assert_eq!(ran_seqs(&path), [1]);
         control("resume", &json!({})).await.expect(200);
         processed(http, 21).await;

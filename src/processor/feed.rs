@@ -56,6 +56,14 @@ impl Window {
         state.changed = true;
     }
 
+    /// Moves the top back below `from`: nothing from there on was handed out.
+    pub(super) fn retract(&self, from: u64) {
+        let mut state = self.state();
+        state.top = from - 1;
+        let _ = state.open.split_off(&from);
+        state.changed = true;
+    }
+
     /// One is done.
     pub(super) fn done(&self, seq: u64) {
         let mut state = self.state();
@@ -140,6 +148,18 @@ mod tests {
         window.done(14);
         assert!(window.finished());
         assert_eq!(window.rest(), feed(15, 15, &[]));
+    }
+
+    #[test]
+    fn what_was_not_handed_out_is_not_in_flight() {
+        let window = window(None);
+        window.extend(20, [11, 15, 18].into_iter());
+        window.done(11);
+        window.retract(15);
+        let feed = |floor, top| Feed { floor, top, to: None, done: vec![] };
+        assert_eq!(window.progress(), Some(feed(14, 14)));
+        window.extend(20, [15, 18].into_iter());
+        assert_eq!(window.progress(), Some(feed(14, 20)));
     }
 
     proptest! {

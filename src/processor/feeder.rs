@@ -5,6 +5,7 @@
 //! anything up to it is handed out, so that what a killed process may have
 //! begun is known; its successor sets that aside, where attempts are counted.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ impl Feeder {
                 }
             };
             let filter = &line.spec.filter;
-            let wanted: Vec<Record> = page
+            let mut wanted: VecDeque<Record> = page
                 .records
                 .into_iter()
                 .filter(|record| filter.matches(record.subject.as_str()))
@@ -107,8 +108,15 @@ impl Feeder {
                 continue;
             }
             saver.save_progress().await?;
-            for message in wanted {
+            while !wanted.is_empty() {
                 let Ok(room) = Arc::clone(&line.room).acquire_owned().await else { return Ok(()) };
+                if *line.paused.borrow() {
+                    drop(room);
+                    self.hold(window, &wanted, page.through).await;
+                    saver.save_progress().await?;
+                    continue;
+                }
+                let Some(message) = wanted.pop_front() else { break };
                 let origin = Origin::Feed(Arc::clone(window));
                 let given =
                     Given { message, attempt: 1, attempts: Vec::new(), doubtful: false, origin };
@@ -119,6 +127,16 @@ impl Feeder {
             tokio::time::sleep(FAULT_PAUSE).await;
         }
         Ok(())
+    }
+
+    /// While the consumer is paused, what was not handed out is not in flight.
+    async fn hold(&self, window: &Window, wanted: &VecDeque<Record>, through: u64) {
+        let Some(first) = wanted.front() else { return };
+        window.retract(first.seq);
+        let mut paused = self.line.paused.subscribe();
+        // The sender lives as long as the line.
+        let _ = paused.wait_for(|paused| !paused).await;
+        window.extend(through, wanted.iter().map(|record| record.seq));
     }
 
     /// Sets aside what a feeder that is gone may have begun.

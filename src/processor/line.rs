@@ -2,7 +2,8 @@
 //!
 //! Invariant: at most `concurrency` messages run at once, and at most twice as
 //! many first deliveries are in hand. Nothing begins while the consumer is paused
-//! or the process stops; what was begun ends by itself or is cut off after the drain.
+//! or the process stops; what waits to begin then is given back: by a pause to the
+//! store, where it counts no attempt. What was begun ends by itself or is cut off after the drain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -99,6 +100,8 @@ enum End {
     CutOff,
     /// It was never begun.
     NotBegun,
+    /// It was not begun since the consumer is paused: the store has it meanwhile.
+    Paused,
     /// It had expired.
     Expired,
     /// It may have been run elsewhere: the store counts from here on.
@@ -169,29 +172,30 @@ impl Line {
         });
     }
 
-    /// A place to run in, once the consumer is not paused; `None` when it stops.
-    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        let turn = async {
-            loop {
-                let turn = self.turns.acquire().await.ok()?;
-                if !*self.paused.borrow() {
-                    return Some(turn);
-                }
-                drop(turn);
-                self.paused.subscribe().wait_for(|paused| !paused).await.ok()?;
-            }
-        };
-        self.stop.run_until_cancelled(turn).await.flatten()
+    /// A place to run in, unless the consumer stops or is paused before there is one.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, End> {
+        let mut paused = self.paused.subscribe();
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(End::NotBegun),
+            // The sender lives as long as the line.
+            _ = paused.wait_for(|paused| *paused) => Err(End::Paused),
+            turn = self.turns.acquire() => turn.map_err(|_| End::NotBegun),
+        }
     }
 
     async fn attempt(&self, ticket: &Ticket) -> End {
         if ticket.doubtful {
             return End::Doubtful;
         }
-        let Some(_turn) = self.turn().await else { return End::NotBegun };
+        let turn = self.turn().await;
         if ticket.origin.is_stale() {
             return End::NotBegun;
         }
+        let _turn = match turn {
+            Ok(turn) => turn,
+            Err(end) => return end,
+        };
         if ticket.message.expires_at.is_some_and(|at| at <= self.clock.now()) {
             return End::Expired;
         }
@@ -209,6 +213,7 @@ impl Line {
             counter.fetch_add(1, Ordering::Relaxed);
         };
         let seq = ticket.message.seq;
+        let begun = !matches!(end, End::NotBegun | End::Paused);
         let verdict = match end {
             End::Ran(outcome) => {
                 let failed = outcome != Outcome::Done;
@@ -220,7 +225,7 @@ impl Line {
                 count(&self.tally.expired);
                 Verdict::Done
             }
-            End::CutOff | End::Doubtful => Verdict::Returned,
+            End::CutOff | End::Doubtful | End::Paused => Verdict::Returned,
             End::NotBegun => match ticket.origin {
                 Origin::Lease(_) => Verdict::Returned,
                 _ => return ticket.origin.give_back().await,
@@ -229,7 +234,7 @@ impl Line {
         if verdict == Verdict::Done && !matches!(ticket.origin, Origin::Lease(_)) {
             return ticket.origin.done(seq).await;
         }
-        if matches!(verdict, Verdict::Again { .. } | Verdict::Returned) {
+        if begun && matches!(verdict, Verdict::Again { .. } | Verdict::Returned) {
             count(&self.tally.redelivered);
         }
         // The receiver lives as long as any attempt.

@@ -77,7 +77,7 @@ impl Puller {
                 top_up(line, &mut room).await;
             }
             let places = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            // What is on its way when a pause begins still comes, and is held.
+            // What is on its way when a pause begins still comes, and goes to the store.
             let delivered = tokio::select! {
                 delivered = deliveries.next(if asks { places } else { 0 }) => delivered?,
                 _ = paused.changed() => continue,
