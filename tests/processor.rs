@@ -36,6 +36,11 @@ for_each_mode! {
         let now = consumer_is(http, "totals are told", |now| now["failed"] == 5).await;
         assert_eq!((&now["processed"], &now["dead_letters"]), (&json!(2), &json!(2)), "{now}");
 
+        let metrics = http.get("/metrics").await.expect(200).text();
+        for told in ["processed_total{consumer=\"agent-processor\"} 2", "dead_letters{consumer=\"agent-processor\"} 2"] {
+            assert!(metrics.contains(&format!("agentbus_consumer_{told}")), "{told}: {metrics}");
+        }
+
         // Again, to this consumer alone: with no attempt counted, and to be tried anew.
         let path = format!("/v1/dead-letters/{}/redrive", busy["id"].as_str().expect("an id"));
         http.request(reqwest::Method::POST, &path, &[], "").await.expect("an answer").expect(200);

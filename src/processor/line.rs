@@ -212,17 +212,27 @@ impl Line {
         let count = |counter: &AtomicU64| {
             counter.fetch_add(1, Ordering::Relaxed);
         };
+        let told = |name: &'static str| {
+            metrics::counter!(name, "consumer" => self.spec.name.clone()).increment(1);
+        };
         let seq = ticket.message.seq;
         let begun = !matches!(end, End::NotBegun | End::Paused);
         let verdict = match end {
             End::Ran(outcome) => {
                 let failed = outcome != Outcome::Done;
-                count(if failed { &self.tally.failed } else { &self.tally.processed });
+                if failed {
+                    count(&self.tally.failed);
+                    told("agentbus_consumer_failed_total");
+                } else {
+                    count(&self.tally.processed);
+                    told("agentbus_consumer_processed_total");
+                }
                 let (now, chance) = (self.clock.now(), fastrand::f64());
                 verdict(&self.spec.policy, ticket.attempt, outcome, now, chance)
             }
             End::Expired => {
                 count(&self.tally.expired);
+                told("agentbus_consumer_expired_total");
                 Verdict::Done
             }
             End::CutOff | End::Doubtful | End::Paused => Verdict::Returned,
@@ -236,6 +246,10 @@ impl Line {
         }
         if begun && matches!(verdict, Verdict::Again { .. } | Verdict::Returned) {
             count(&self.tally.redelivered);
+            told("agentbus_consumer_set_aside_total");
+        }
+        if matches!(verdict, Verdict::Dead { .. }) {
+            told("agentbus_consumer_dead_total");
         }
         // The receiver lives as long as any attempt.
         let _ = self.cases.send(Case { ticket, verdict }).await;
