@@ -232,7 +232,11 @@ for_each_mode! {
                 let kind = match round { 20..25 => "completed", 30..35 => "failed", _ => "progress" };
                 let messages = [status(&me, &format!("s{round}"), json!({})), note(&me, &other), event(&task, kind, &me)];
                 for message in messages {
-                    http.post_json(MESSAGES, &message).await.expect(201);
+                    let answer = http.post_json(MESSAGES, &message).await.expect(201).json();
+                    // Now and then the store comes along, so that there is something to see between.
+                    if round % 8 == 7 {
+                        wire::committed(http, answer["seq"].as_u64().expect("a sequence")).await;
+                    }
                 }
             }
         };
