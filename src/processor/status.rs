@@ -132,12 +132,18 @@ impl Processor {
     }
 
     async fn status(&self, consumer: Consumer, dead: u64) -> Result<ConsumerStatus, ControlError> {
-        let consumer = self.about_to_begin(consumer).await?;
+        let mut consumer = self.about_to_begin(consumer).await?;
         let head = self.head().await?;
         let mut ahead = match self.bus.durables() {
             _ if !consumer.handled => Ahead { pending: 0, in_flight: 0, through: head },
             Some(durables) if consumer.feed.is_none() => {
-                durable(&consumer, durables.state(&consumer.name).await?, head)
+                let state = durables.state(&consumer.name).await?;
+                // After the bus: what goes from there to the store counts twice rather than not.
+                let now = self.store.consumer(&consumer.name).await?;
+                if let Some(now) = now.filter(|now| now.generation == consumer.generation) {
+                    consumer = Consumer { handled: true, ..now };
+                }
+                durable(&consumer, state, head)
             }
             _ => fed(&consumer, head),
         };
