@@ -1,0 +1,188 @@
+//! The parts of a server, built one upon the other, waiting for what is not there yet.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Reason, after_first_check, spawn_plain, until};
+use crate::bus::Bus;
+use crate::bus::memory::{JournalError, MemoryBus};
+use crate::bus::nats::jobs::NatsJobs;
+use crate::bus::nats::{IfMissing, NatsBus};
+use crate::clock::Clock;
+use crate::committed::Committed;
+use crate::config::{Config, StoreConfig};
+use crate::continuity::{Continuity, Gate};
+use crate::projector::{Projector, StoreJournal};
+use crate::queues::{CountedQueues, NatsQueues, Queues, Sealer, StoreQueues};
+use crate::shutdown::Tasks;
+use crate::store::postgres::PostgresStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{BusKind, Lease, Membership, Store, StoreError};
+use crate::switch;
+
+/// The parts of a running server.
+pub(super) struct Parts {
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) committed: Arc<Committed>,
+    pub(super) gate: Gate,
+    pub(super) membership: Box<dyn Membership>,
+    pub(super) queues: Arc<dyn Queues>,
+}
+
+pub(super) async fn build(
+    config: &Config,
+    abandon_tail: bool,
+    reason: &Reason,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> Result<Parts, String> {
+    let store = open_store(&config.store, reason).await?;
+    let membership = until("the store", reason, async || store.join(config.bus).await).await?;
+    let owner = Uuid::new_v4();
+    let committed = Arc::new(Committed::default());
+    match config.bus {
+        BusKind::Memory => {
+            let lease = switch::to_memory(&store, &config.nats, owner, abandon_tail).await?;
+            let (bus, gate) = memory_bus(&store, lease, &committed, tasks, core).await?;
+            let queues = store_queues(&store, reason, tasks, core).await?;
+            Ok(Parts { bus, store, committed, gate, membership, queues })
+        }
+        BusKind::Nats => {
+            let (bus, gate) =
+                nats_bus(config, &store, &committed, owner, reason, tasks, core).await;
+            let queues = nats_queues(config, &store, reason, tasks, core).await?;
+            Ok(Parts { bus, store, committed, gate, membership, queues })
+        }
+    }
+}
+
+/// Opens the store, waiting for a database that is not there yet.
+pub(super) async fn open_store(
+    config: &StoreConfig,
+    reason: &Reason,
+) -> Result<Arc<dyn Store>, String> {
+    match config {
+        StoreConfig::Sqlite(dir) => SqliteStore::open(dir)
+            .await
+            .map(|store| Arc::new(store) as Arc<dyn Store>)
+            .map_err(|error| format!("DATA_DIR={}: {error}", dir.display())),
+        StoreConfig::Postgres(url) => {
+            let connect = async || match PostgresStore::connect(url).await {
+                Err(error @ StoreError::Unavailable(_)) => Err(error),
+                settled => Ok(settled),
+            };
+            let store = until("PostgreSQL", reason, connect).await;
+            store
+                .map(|store| Arc::new(store) as Arc<dyn Store>)
+                .map_err(|error| format!("DATABASE_URL: {error}"))
+        }
+    }
+}
+
+async fn memory_bus(
+    store: &Arc<dyn Store>,
+    lease: Lease,
+    committed: &Arc<Committed>,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> Result<(Arc<dyn Bus>, Gate), String> {
+    let journal = Arc::new(StoreJournal::new(
+        Arc::clone(store),
+        lease,
+        Arc::clone(committed),
+        MemoryBus::LOG_NAME,
+    ));
+    let opened = MemoryBus::open(journal, Clock::system()).await;
+    let (bus, writer) = opened.map_err(|error: JournalError| error.to_string())?;
+    tasks.spawn("memory bus", core.clone(), writer.run(core.clone()));
+    Ok((Arc::new(bus), Gate::open()))
+}
+
+async fn nats_bus(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    committed: &Arc<Committed>,
+    owner: Uuid,
+    reason: &Reason,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> (Arc<dyn Bus>, Gate) {
+    // A stream that must be made is filled from the store before anybody may publish.
+    let state = until("the store", reason, async || store.log_state().await).await;
+    let missing =
+        if state.committed_through > 0 { IfMissing::CreateShut } else { IfMissing::Create };
+    let connect = async || NatsBus::connect_or(config.nats.clone(), missing).await;
+    let nats = Arc::new(until("NATS", reason, connect).await);
+    let gate = Gate::closed("the log's continuity is being checked");
+    let continuity = Continuity {
+        bus: Arc::clone(&nats),
+        store: Arc::clone(store),
+        committed: Arc::clone(committed),
+        gate: gate.clone(),
+        owner,
+    };
+    spawn_plain(tasks, "continuity", core, continuity.run(core.clone()));
+    let bus: Arc<dyn Bus> = nats;
+    let projector = Projector {
+        bus: Arc::clone(&bus),
+        store: Arc::clone(store),
+        committed: Arc::clone(committed),
+        owner,
+    };
+    // Readers begin where the first check leaves the stream.
+    spawn_plain(
+        tasks,
+        "projector",
+        core,
+        after_first_check(gate.clone(), core.clone(), projector.run(core.clone())),
+    );
+    (bus, gate)
+}
+
+/// What lease tokens are sealed with: one secret for all servers of the store.
+async fn sealer(store: &Arc<dyn Store>, reason: &Reason) -> Result<Sealer, String> {
+    let fresh = Sealer::fresh_secret().ok_or("the system has no randomness")?;
+    Ok(Sealer::new(until("the store", reason, async || store.lease_secret(fresh).await).await))
+}
+
+async fn store_queues(
+    store: &Arc<dyn Store>,
+    reason: &Reason,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> Result<Arc<dyn Queues>, String> {
+    let sealer = sealer(store, reason).await?;
+    let queues = Arc::new(StoreQueues::new(Arc::clone(store), sealer, Clock::system()));
+    spawn_plain(tasks, "queues", core, Arc::clone(&queues).sweep(core.clone()));
+    Ok(counted(queues, store, tasks, core))
+}
+
+/// Counts what is done for `/v1/stats`.
+fn counted(
+    queues: Arc<dyn Queues>,
+    store: &Arc<dyn Store>,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> Arc<dyn Queues> {
+    let counted = Arc::new(CountedQueues::new(queues, Arc::clone(store)));
+    spawn_plain(tasks, "count of jobs", core, Arc::clone(&counted).keep(core.clone()));
+    counted
+}
+
+async fn nats_queues(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    reason: &Reason,
+    tasks: &Tasks,
+    core: &CancellationToken,
+) -> Result<Arc<dyn Queues>, String> {
+    let sealer = sealer(store, reason).await?;
+    let connect = async || NatsJobs::connect(config.nats.clone()).await;
+    let jobs = until("NATS", reason, connect).await;
+    let queues = Arc::new(NatsQueues::new(jobs, Arc::clone(store), sealer, Clock::system()));
+    spawn_plain(tasks, "queues", core, Arc::clone(&queues).sweep(core.clone()));
+    Ok(counted(queues, store, tasks, core))
+}
