@@ -1,4 +1,4 @@
-//! Ten thousand messages, a command that fails in every way it can, and workers that are killed and
+//! Ten thousand messages, a command that fails in every way it can, and workers (or the one server) that are killed and
 //! stopped at random: each message ends up processed or a dead letter, and nothing else.
 //!
 //! Each acknowledgement and each run of the command is recorded. At the end they are held against the log, the dead
@@ -12,13 +12,15 @@ mod handling;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
-use common::{Deployment, Http, Mode, eventually, within};
+use common::{Agentbus, Deployment, Http, Mode, eventually, within};
 use handling::{Handler, Worker, dead_letters, idle, message, seq_of, uptime};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 use wire::BATCH;
 
@@ -38,6 +40,9 @@ const REST: Duration = Duration::from_secs(180);
 /// For the next messages to run, whatever was killed: takes over, restarts, recovers.
 const PROGRESS: Duration = Duration::from_secs(120);
 const KILLED: Duration = Duration::from_secs(30);
+
+/// One at a time: each of these tests keeps a small machine busy.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 struct Size {
     messages: usize,
@@ -118,6 +123,35 @@ fn moments(size: &Size) -> Vec<u64> {
     // Not at the very end: the last kill too is to hit something.
     let step = whole * 9 / 10 / size.kills;
     (0..size.kills).map(|n| n * step + fastrand::u64(step / 4..step)).collect()
+}
+
+async fn kill_alone(agentbus: &Agentbus) {
+    let kill =
+        std::process::Command::new("kill").args(["-KILL", &agentbus.pid().to_string()]).status();
+    assert!(kill.is_ok_and(|it| it.success()), "kill");
+    agentbus.wait_exit(KILLED).await;
+    // A command that it was about to start has its socket until it has begun.
+    let address = agentbus.url().trim_start_matches("http://");
+    eventually(KILLED, "the port is free", async || TcpListener::bind(address).ok().map(drop))
+        .await;
+}
+
+/// Kills and stops the one server at random, and starts it again.
+async fn harm_server(agentbus: &Agentbus, handler: &Handler, size: &Size) {
+    for (n, moment) in moments(size).into_iter().enumerate() {
+        noted(handler, moment).await;
+        eprintln!("{} harm {n} to the server", uptime());
+        match n % 4 {
+            0 | 2 => agentbus.kill9(),
+            1 => kill_alone(agentbus).await,
+            _ => {
+                let status = agentbus.terminate().await;
+                assert!(status.success(), "stopped with {status}");
+            }
+        }
+        agentbus.restart().await;
+        eprintln!("{} it is back", uptime());
+    }
 }
 
 /// Kills and stops workers at random, and starts others in their place. Gives those that run at the end.
@@ -241,7 +275,7 @@ async fn redrive(http: &Http, handler: &Handler, acked: &Acked, dead: Vec<Value>
     assert!(after == expected, "others than the redriven have run");
 }
 
-/// Waits until all is processed, and holds everything against everything.
+/// What is common to both buses: waits until all is processed, and holds everything against everything.
 async fn settle(http: &Http, handler: &Handler, acked: &Acked, size: &Size) {
     let last = acked.values().map(|it| it.1).max().expect("some");
     wire::committed(http, last).await;
@@ -255,8 +289,35 @@ async fn settle(http: &Http, handler: &Handler, acked: &Acked, size: &Size) {
     assert_log(http, acked).await;
 }
 
+async fn kill_the_server(mode: Mode, size: Size) {
+    let _turn = TURN.lock().await;
+    let handler = Handler::new();
+    let command = handler.command();
+    let deployment = Deployment::tuned(mode, |it| {
+        it.env("PROCESSOR_EXEC", &command).env("PROCESSOR_CONCURRENCY", "16").env("DRAIN_S", "2")
+    })
+    .await;
+    let http = [deployment.http().clone()];
+    let harm = harm_server(deployment.agentbus(), &handler, &size);
+    let (acked, ()) = tokio::join!(post_all(&http, size.messages), harm);
+    settle(deployment.http(), &handler, &acked, &size).await;
+    let log = deployment.agentbus().log();
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[tokio::test]
+async fn memory_sqlite() {
+    kill_the_server(Mode::MemorySqlite, size(10_000, 10)).await;
+}
+
+#[tokio::test]
+async fn memory_postgres() {
+    kill_the_server(Mode::MemoryPostgres, size(3_000, 4)).await;
+}
+
 #[tokio::test]
 async fn nats() {
+    let _turn = TURN.lock().await;
     let size = size(10_000, 12);
     let handler = Handler::new();
     let deployment = Deployment::start(Mode::Nats).await;
