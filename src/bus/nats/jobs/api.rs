@@ -16,7 +16,9 @@ use crate::message::Raw;
 #[derive(Clone, Debug, Default, Deserialize)]
 struct ConsumerInfo {
     #[serde(default)]
-    ack_floor: Floor,
+    ack_floor: Position,
+    #[serde(default)]
+    delivered: Position,
     #[serde(default)]
     num_ack_pending: u64,
     #[serde(default)]
@@ -24,7 +26,7 @@ struct ConsumerInfo {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-struct Floor {
+struct Position {
     #[serde(default)]
     stream_seq: u64,
 }
@@ -132,14 +134,17 @@ impl NatsJobs {
         Ok(self.requester.stored(&self.config.jobs_stream_name, &which).await?)
     }
 
-    /// A job that is exhausted for certain: below the consumer's ack floor nothing is pending
-    /// any more, so what is still there was given up by JetStream.
+    /// A job that is exhausted for certain: below the consumer's ack floor, or anywhere while
+    /// nothing is pending, what was handed out and is still there was given up by JetStream.
     ///
     /// # Errors
     /// JetStream cannot be asked.
     pub async fn exhausted(&self, queue: &str, priority: &str) -> Result<Option<Raw>, BusError> {
         let Some(info) = self.consumer_info(queue, priority).await? else { return Ok(None) };
-        let floor = info.ack_floor.stream_seq;
+        // The floor does not pass the last job given up before something else is acked: where
+        // nothing is pending at all, all that was ever handed out is settled.
+        let settled = if info.num_ack_pending == 0 { info.delivered.stream_seq } else { 0 };
+        let floor = info.ack_floor.stream_seq.max(settled);
         if floor == 0 {
             return Ok(None);
         }
