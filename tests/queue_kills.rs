@@ -1,7 +1,7 @@
 //! Work queues while servers are killed with SIGKILL and workers vanish with what they hold: every lease and every
 //! answer is recorded, and afterwards held against what is promised.
 //!
-//! The usual run is of 10,000 jobs and 8 kills; with `AGENTBUS_FAULTS_LONG=1` of 50,000 and 40.
+//! The usual run is of 50,000 jobs and 40 kills; with `AGENTBUS_FAULTS_LONG=1` of 200,000 and 160.
 
 mod common;
 mod leasing;
