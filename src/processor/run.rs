@@ -53,6 +53,47 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::{Subject, SubjectPattern, decode_body};
+
+    struct Says {
+        subjects: SubjectPattern,
+        what: fn() -> Outcome,
+    }
+
+    #[async_trait::async_trait]
+    impl Handler for Says {
+        fn name(&self) -> &str {
+            "says"
+        }
+
+        fn subjects(&self) -> &SubjectPattern {
+            &self.subjects
+        }
+
+        async fn handle(&self, _delivery: Delivery<'_>) -> Outcome {
+            (self.what)()
+        }
+    }
+
+    fn says(subjects: &str, what: fn() -> Outcome) -> Arc<dyn Handler> {
+        Arc::new(Says { subjects: subjects.parse().expect("a pattern"), what })
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_failed_attempt_and_whoever_is_for_the_message_gets_its_turn() {
+        let subject = Subject::from_log("agent.task.t.step".to_owned());
+        let body = bytes::Bytes::from_static(b"{\"kind\":\"task\"}");
+        let message = decode_body(7, subject, body, chrono::DateTime::UNIX_EPOCH);
+        let reject = || Outcome::Reject { error: "never".to_owned() };
+        let handlers = [
+            says("agent.task.>", || panic!("out of {}", "paper")),
+            says("agent.status.>", || panic!("not for me")),
+            says("agent.task.t.*", reject),
+        ];
+        let error = "says panicked: out of paper; never".to_owned();
+        assert_eq!(run(&handlers, &message, 1).await, Outcome::Retry { after: None, error });
+        assert_eq!(run(&handlers[1..2], &message, 1).await, Outcome::Done);
+    }
 
     #[test]
     fn another_attempt_wins_over_a_rejection() {
