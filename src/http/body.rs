@@ -82,6 +82,15 @@ pub fn unsupported(wanted: &str) -> Problem {
     )
 }
 
+/// Refuses a body that is not said to be JSON.
+///
+/// # Errors
+/// 415.
+pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let json = media_type(headers).as_deref() == Some("application/json");
+    if json { Ok(()) } else { Err(unsupported("application/json")) }
+}
+
 /// Reads the whole body.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Shared;
 use super::agents::ShownInbox;
-use super::body::{media_type, read, unsupported};
+use super::body::{read, require_json};
 use super::history::encode;
 use super::messages::{axum_json, json_bytes};
 use super::params::{self, Name, SEQUENCE_RULE};
@@ -50,9 +50,7 @@ pub(super) async fn ack(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    if media_type(&headers).as_deref() != Some("application/json") {
-        return Err(unsupported("application/json"));
-    }
+    require_json(&headers)?;
     params::none(query.as_deref())?;
     let agent = recipient(id)?;
     let through = through(&read(&api.bodies, &headers, body).await?)?;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::body::{media_type, read, unsupported};
+use super::body::{read, require_json};
 use super::guard::Slot;
 use super::params;
 use super::problem::Problem;
@@ -41,9 +41,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    if media_type(&headers).as_deref() != Some("application/json") {
-        return Err(unsupported("application/json"));
-    }
+    require_json(&headers)?;
     let (level, reply_within) = params::post(query.as_deref())?;
     let key = idempotency_key(&headers)?;
     let bytes = read(&api.bodies, &headers, body).await?;

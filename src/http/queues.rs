@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::body::{media_type, read, unsupported};
+use super::body::{read, require_json};
 use super::messages::axum_json;
 use super::problem::{ItemError, Problem};
 use super::{Shared, items, params};
@@ -31,9 +31,8 @@ pub(super) async fn optional_json(
     body: Body,
 ) -> Result<bytes::Bytes, Problem> {
     let bytes = read(&api.bodies, headers, body).await?;
-    let json = media_type(headers).as_deref() == Some("application/json");
-    if !json && (!bytes.is_empty() || headers.contains_key(header::CONTENT_TYPE)) {
-        return Err(unsupported("application/json"));
+    if !bytes.is_empty() || headers.contains_key(header::CONTENT_TYPE) {
+        require_json(headers)?;
     }
     Ok(bytes)
 }
@@ -122,9 +121,7 @@ pub(super) async fn enqueue(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    if media_type(&headers).as_deref() != Some("application/json") {
-        return Err(unsupported("application/json"));
-    }
+    require_json(&headers)?;
     params::none(query.as_deref())?;
     let queue = named(path)?;
     let bytes = read(&api.bodies, &headers, body).await?;

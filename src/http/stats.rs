@@ -73,7 +73,12 @@ pub(super) async fn stats(
     let bounds = api.bus.identity().await.ok().map(|identity| identity.bounds);
     let last = bounds.map_or(0, |bounds| bounds.last).max(state.committed_through);
     let in_bus = bounds.filter(|bounds| bounds.first <= bounds.last).map(|bounds| bounds.first);
-    let messages = api.store.counts(None).await?.by_kind.values().sum();
+    // Of all messages, also where one task's were asked for.
+    let all = match &task {
+        None => &counts,
+        Some(_) => &api.store.counts(None).await?,
+    };
+    let messages = all.by_kind.values().sum();
     let (queue, pool) = processing(&api, messages).await?;
     Ok(axum_json(&Stats {
         counts: Counts {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Shared;
-use super::body::{media_type, read, unsupported};
+use super::body::{read, require_json};
 use super::messages::axum_json;
 use super::params;
 use super::problem::Problem;
@@ -131,9 +131,7 @@ pub(super) async fn remove(
 }
 
 async fn read_json(api: &Shared, headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Problem> {
-    if media_type(headers).as_deref() != Some("application/json") {
-        return Err(unsupported("application/json"));
-    }
+    require_json(headers)?;
     read(&api.bodies, headers, body).await
 }
 

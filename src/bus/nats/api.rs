@@ -16,7 +16,9 @@ use super::entry::Stored;
 use super::error::{ApiError, JsError, MESSAGE_NOT_FOUND, STREAM_NOT_FOUND};
 use super::requester::Requester;
 use crate::bus::Bounds;
-use crate::limits::{NATS_API_TIMEOUT, NATS_CONSUMER_IDLE};
+use crate::limits::{
+    NATS_API_TIMEOUT, NATS_CONSUMER_IDLE, NATS_PULL_BYTES, NATS_PULL_EXPIRES, NATS_PULL_HEARTBEAT,
+};
 use crate::message::Raw;
 
 /// What `STREAM.INFO` tells, as far as we care.
@@ -223,4 +225,15 @@ impl Requester {
 /// A duration as the API writes it.
 pub(super) fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The question of a pull that stays open and shows a sign of life (ADR-13).
+pub(super) fn pull_body(batch: usize) -> Bytes {
+    let body = json!({
+        "batch": batch,
+        "max_bytes": NATS_PULL_BYTES,
+        "expires": nanos(NATS_PULL_EXPIRES),
+        "idle_heartbeat": nanos(NATS_PULL_HEARTBEAT),
+    });
+    Bytes::from(body.to_string())
 }

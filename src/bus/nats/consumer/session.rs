@@ -4,22 +4,17 @@
 //! repaired here: a session ends with a [`Trouble`].
 
 use async_nats::{HeaderMap, Message, StatusCode, Subscriber};
-use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::Consumers;
 use crate::bus::durable::{Delivered, Receipt};
-use crate::bus::nats::api::nanos;
+use crate::bus::nats::api::pull_body;
 use crate::bus::nats::connect::{Connection, State, Status};
 use crate::bus::nats::entry::{self, Delivery};
 use crate::bus::nats::reader::Trouble;
-use crate::limits::{
-    NATS_LAST_WORDS, NATS_PULL_BYTES, NATS_PULL_EXPIRES, NATS_PULL_HEARTBEAT, NATS_PULL_MESSAGES,
-    NATS_PULL_SILENCE, NATS_READ_MESSAGES,
-};
+use crate::limits::{NATS_LAST_WORDS, NATS_PULL_MESSAGES, NATS_PULL_SILENCE, NATS_READ_MESSAGES};
 
 /// What a wait brought.
 pub(super) enum Event {
@@ -185,15 +180,10 @@ impl Session {
         if more == 0 || (self.wanted > 0 && more < NATS_PULL_MESSAGES && more < room / 2) {
             return Ok(());
         }
-        let body = json!({
-            "batch": more,
-            "max_bytes": NATS_PULL_BYTES,
-            "expires": nanos(NATS_PULL_EXPIRES),
-            "idle_heartbeat": nanos(NATS_PULL_HEARTBEAT),
-        });
+        let body = pull_body(more);
         let (subject, inbox) = (self.next_subject.clone(), self.inbox.clone());
         let client = &self.connection.client;
-        let sent = client.publish_with_reply(subject, inbox, Bytes::from(body.to_string())).await;
+        let sent = client.publish_with_reply(subject, inbox, body).await;
         sent.map_err(|_| Trouble::Broken)?;
         if self.wanted == 0 {
             self.heard = Instant::now();

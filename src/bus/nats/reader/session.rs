@@ -6,21 +6,16 @@
 //! [`NATS_PULL_BYTES`].
 
 use async_nats::{HeaderMap, Message, StatusCode, Subscriber};
-use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::Shared;
 use crate::bus::BusError;
-use crate::bus::nats::api::nanos;
+use crate::bus::nats::api::pull_body;
 use crate::bus::nats::connect::{Connection, State, Status};
 use crate::bus::nats::entry::{self, Delivery};
 use crate::bus::nats::error::ApiError;
-use crate::limits::{
-    NATS_PULL_BYTES, NATS_PULL_EXPIRES, NATS_PULL_HEARTBEAT, NATS_PULL_MESSAGES, NATS_PULL_SILENCE,
-    NATS_READER_CHECK,
-};
+use crate::limits::{NATS_PULL_BYTES, NATS_PULL_MESSAGES, NATS_PULL_SILENCE, NATS_READER_CHECK};
 use crate::message::Raw;
 
 /// Why a session has ended.
@@ -217,15 +212,10 @@ impl Session {
         if self.wanted > NATS_PULL_MESSAGES / 2 {
             return Ok(());
         }
-        let body = json!({
-            "batch": NATS_PULL_MESSAGES,
-            "max_bytes": NATS_PULL_BYTES,
-            "expires": nanos(NATS_PULL_EXPIRES),
-            "idle_heartbeat": nanos(NATS_PULL_HEARTBEAT),
-        });
+        let body = pull_body(NATS_PULL_MESSAGES);
         let (subject, inbox) = (self.next_subject.clone(), self.inbox.clone());
         let client = &self.connection.client;
-        let sent = client.publish_with_reply(subject, inbox, Bytes::from(body.to_string())).await;
+        let sent = client.publish_with_reply(subject, inbox, body).await;
         sent.map_err(|_| Trouble::Broken)?;
         self.wanted += NATS_PULL_MESSAGES;
         Ok(())
