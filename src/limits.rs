@@ -388,8 +388,9 @@ pub const MAX_CONCURRENCY: usize = 4_096;
 pub const CONSUMER_MAX_ACK_PENDING: usize = 32_768;
 /// How often consumers are looked at in the store: a pause is seen within a second.
 pub const CONSUMERS_POLL: Duration = Duration::from_millis(750);
-/// How often a durable consumer's place is written to the store.
-pub const FLOOR_POLL: Duration = Duration::from_secs(2);
+/// How often a durable consumer's place is written to the store: what was done since is done again
+/// where the stream is lost meanwhile. Two small questions to the bus each time.
+pub const FLOOR_POLL: Duration = Duration::from_secs(1);
 /// How often totals go to the store.
 pub const TOTALS_FLUSH: Duration = Duration::from_secs(1);
 /// How long a stop waits for the last deliveries to arrive and the last answers to leave: a

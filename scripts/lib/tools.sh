@@ -150,3 +150,21 @@ find_chromedriver() {
 install_chromedriver() {
     apt_install chromium-driver
 }
+
+# The library that lets the programs of a test see another time; Debian keeps it in a folder of the machine's kind.
+find_faketime() {
+    local candidate
+    local -a candidates=(/usr/lib/*/faketime/libfaketimeMT.so.1)
+    [[ -z ${FAKETIME_LIB:-} ]] || candidates=("$FAKETIME_LIB")
+    for candidate in "${candidates[@]}"; do
+        if [[ -f $candidate ]]; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+install_faketime() {
+    apt_install libfaketime
+}

@@ -25,6 +25,8 @@ const REFUSE: Duration = Duration::from_secs(30);
 pub struct Agentbus {
     builder: Builder,
     url: String,
+    /// What has been set since, for its next start.
+    changed: Mutex<BTreeMap<String, String>>,
     file_limit: Mutex<Option<u64>>,
     // Before the log and the folder: fields are dropped in this order.
     process: Mutex<Option<Process>>,
@@ -148,6 +150,11 @@ impl Agentbus {
         *self.file_limit.lock().expect("file limit") = kib;
     }
 
+    /// Sets a variable of its environment from its next start on.
+    pub fn set_env(&self, name: &str, value: &str) {
+        self.changed.lock().expect("changes").insert(name.to_owned(), value.to_owned());
+    }
+
     /// Kills it with SIGKILL.
     pub fn kill9(&self) {
         self.take().kill9();
@@ -209,6 +216,7 @@ impl Agentbus {
         Self {
             builder,
             url: format!("http://127.0.0.1:{port}"),
+            changed: Mutex::default(),
             file_limit: Mutex::default(),
             process: Mutex::default(),
             log,
@@ -253,6 +261,7 @@ impl Agentbus {
                 .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))),
         );
         env.extend(self.builder.env.clone());
+        env.extend(self.changed.lock().expect("changes").clone());
         env
     }
 

@@ -31,16 +31,16 @@ pub struct Nats {
 /// What a server is started with.
 #[derive(Clone, Default)]
 pub struct Builder {
-    sync_interval: Option<String>,
     store_dir: Option<PathBuf>,
     file_limit: Option<u64>,
+    jetstream: Vec<String>,
     lines: Vec<String>,
 }
 
 impl Builder {
     /// JetStream's `sync_interval`: `always`, or a duration as `10s`.
     pub fn sync_interval(mut self, value: &str) -> Self {
-        self.sync_interval = Some(value.to_owned());
+        self.jetstream.push(format!("sync_interval: {value}"));
         self
     }
 
@@ -52,6 +52,12 @@ impl Builder {
     /// Where JetStream keeps its files, instead of the server's own temporary folder: a small file system, say.
     pub fn store_dir(mut self, path: &Path) -> Self {
         self.store_dir = Some(path.to_owned());
+        self
+    }
+
+    /// How much JetStream may store, in bytes, whatever room it finds at its start.
+    pub fn max_file_store(mut self, bytes: u64) -> Self {
+        self.jetstream.push(format!("max_file_store: {bytes}"));
         self
     }
 
@@ -86,14 +92,21 @@ impl Nats {
 
     /// A cluster of `size` servers, called `n1`, `n2` …, whose JetStream has a leader.
     pub async fn cluster(size: usize) -> Vec<Self> {
-        let routes: Vec<u16> = (0..size).map(|_| ports::free()).collect();
-        let urls: Vec<String> =
-            routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
-        let urls = urls.join(", ");
+        let ports: Vec<u16> = (0..size).map(|_| ports::free()).collect();
+        let routes = vec![ports.clone(); size];
+        Self::cluster_through(&ports, &routes).await
+    }
+
+    /// The same, with a port each for the others, and the ports at which each finds the others: those of proxies, say.
+    /// Nobody tells anybody of other ways.
+    pub async fn cluster_through(ports: &[u16], routes: &[Vec<u16>]) -> Vec<Self> {
         let mut servers = Vec::new();
-        for (index, route) in routes.iter().enumerate() {
+        for (index, (port, routes)) in ports.iter().zip(routes).enumerate() {
+            let urls: Vec<String> =
+                routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
             let cluster = format!(
-                "cluster {{ name: test, host: \"127.0.0.1\", port: {route}, routes: [{urls}] }}"
+                "cluster {{ name: test, host: \"127.0.0.1\", port: {port}, no_advertise: true, routes: [{}] }}",
+                urls.join(", ")
             );
             let (name, builder) = (format!("n{}", index + 1), Self::builder().config(&cluster));
             servers.push(
@@ -242,13 +255,10 @@ impl Nats {
 
 fn configuration(port: u16, name: &str, builder: &Builder, folder: &Folder) -> String {
     let store_dir = builder.store_dir.clone().unwrap_or_else(|| folder.join("jetstream"));
-    let sync = builder
-        .sync_interval
-        .as_ref()
-        .map_or(String::new(), |value| format!("sync_interval: {value}"));
     format!(
-        "server_name: {name}\nhost: \"127.0.0.1\"\nport: {port}\njetstream {{ store_dir: \"{}\"\n{sync} }}\n{}\n",
+        "server_name: {name}\nhost: \"127.0.0.1\"\nport: {port}\njetstream {{ store_dir: \"{}\"\n{} }}\n{}\n",
         store_dir.display(),
+        builder.jetstream.join("\n"),
         builder.lines.join("\n"),
     )
 }

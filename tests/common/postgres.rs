@@ -24,6 +24,7 @@ pub struct Postgres {
     port: u16,
     data: PathBuf,
     user: Option<User>,
+    env: Vec<(String, String)>,
     // Before the log and the folder: fields are dropped in this order.
     process: Mutex<Option<Process>>,
     log: Log,
@@ -39,7 +40,12 @@ impl Postgres {
 
     /// A server of the test's own.
     pub async fn start() -> Self {
-        ports::claim("PostgreSQL", Self::start_on).await
+        Self::start_with(&[]).await
+    }
+
+    /// A server of the test's own, with these variables in its environment.
+    pub async fn start_with(env: &[(&str, &str)]) -> Self {
+        ports::claim("PostgreSQL", async |port| Self::start_on(port, env).await).await
     }
 
     /// Creates an empty database, and gives its address.
@@ -102,7 +108,7 @@ impl Postgres {
         self.process.lock().expect("process").is_some()
     }
 
-    async fn start_on(port: u16) -> Result<Self, String> {
+    async fn start_on(port: u16, env: &[(&str, &str)]) -> Result<Self, String> {
         let folder = Folder::new("postgres");
         let user = user_for_root();
         if let Some(User { uid, gid }) = user {
@@ -110,9 +116,10 @@ impl Postgres {
                 .expect("hand over the folder");
         }
         let log = Log::new("PostgreSQL", folder.join("log"));
-        let postgres =
-            Self { port, data: folder.join("data"), user, process: Mutex::default(), log, folder };
+        let (data, process) = (folder.join("data"), Mutex::default());
+        let mut postgres = Self { port, data, user, env: Vec::new(), process, log, folder };
         postgres.initdb().await;
+        postgres.env = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         postgres.boot().await?;
         Ok(postgres)
     }
@@ -162,7 +169,7 @@ impl Postgres {
         Process::spawn(Spec {
             program: &programs::postgres(program),
             args,
-            env: Vec::new(),
+            env: self.env.clone(),
             file_limit: None,
             folder: &self.folder,
             user: self.user,

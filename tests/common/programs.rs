@@ -24,6 +24,17 @@ pub fn standardwebhooks() -> PathBuf {
     folder
 }
 
+/// The library libfaketime, which lets a program see another time: `FAKETIME_LIB`, else Debian's.
+pub fn faketime() -> &'static Path {
+    static FOUND: LazyLock<PathBuf> = LazyLock::new(|| {
+        let debian = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+        let debian = debian.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+        let places = variable("FAKETIME_LIB").into_iter().chain(debian);
+        first(places, "the library libfaketime", "FAKETIME_LIB")
+    });
+    &FOUND
+}
+
 /// `python3` in `PATH`.
 pub fn python() -> PathBuf {
     first(in_path("python3").into_iter(), "python3", "PATH")

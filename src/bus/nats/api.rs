@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -27,6 +28,9 @@ pub(super) struct StreamInfo {
     /// The whole configuration, as the server echoes it.
     pub config: Value,
     pub state: StreamState,
+    /// The server's clock when it answered (since 2.10).
+    #[serde(default, rename = "ts")]
+    pub told_at: Option<DateTime<Utc>>,
 }
 
 /// What the stream holds.

@@ -1,13 +1,15 @@
 //! How full the stream is of what the store does not have yet.
 //!
 //! Invariant: asking costs no I/O. A task owned by the bus refreshes what is known,
-//! once per [`NATS_FILL_REFRESH`]; acks raise the last sequence at once.
+//! once per [`NATS_FILL_REFRESH`]; acks raise the last sequence at once. Ages are told by the
+//! clock of the server, which is the one that drops messages by it: ours may be set to any time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::api::StreamInfo;
@@ -34,6 +36,16 @@ struct Known {
     bytes: u64,
     /// Sequence and time of the oldest entry that was not committed when it was looked up.
     oldest: Option<(u64, DateTime<Utc>)>,
+    /// The server's clock, and when it was read.
+    clock: Option<(DateTime<Utc>, Instant)>,
+}
+
+impl Known {
+    /// The server's time now; ours, from a server that does not tell its own.
+    fn now(&self) -> DateTime<Utc> {
+        let Some((told, read)) = self.clock else { return Utc::now() };
+        chrono::Duration::from_std(read.elapsed()).map_or(told, |since| told + since)
+    }
 }
 
 impl Fill {
@@ -48,6 +60,7 @@ impl Fill {
         known.max_age = config.max_age;
         known.messages = info.state.messages;
         known.bytes = info.state.bytes;
+        known.clock = info.told_at.map(|told| (told, Instant::now()));
     }
 
     /// A sequence was acknowledged.
@@ -55,8 +68,8 @@ impl Fill {
         self.last.fetch_max(seq, Ordering::Relaxed);
     }
 
-    /// The greatest share of any limit that lies beyond `committed`, at the time `now`.
-    pub(super) fn share(&self, committed: u64, now: DateTime<Utc>) -> f64 {
+    /// The greatest share of any limit that lies beyond `committed`.
+    pub(super) fn share(&self, committed: u64) -> f64 {
         self.committed.store(committed, Ordering::Relaxed);
         let beyond = self.last.load(Ordering::Relaxed).saturating_sub(committed);
         if beyond == 0 {
@@ -68,7 +81,7 @@ impl Fill {
         let per_message = known.bytes as f64 / known.messages.max(1) as f64;
         let bytes = of(beyond as f64 * per_message, known.max_bytes);
         let age = known.oldest.filter(|(seq, _)| *seq > committed).map_or(0.0, |(_, time)| {
-            let nanos = (now - time).num_nanoseconds().unwrap_or(i64::MAX).max(0);
+            let nanos = (known.now() - time).num_nanoseconds().unwrap_or(i64::MAX).max(0);
             of(nanos as f64, known.max_age)
         });
         messages.max(bytes).max(age).min(1.0)
@@ -150,9 +163,14 @@ mod tests {
     use crate::bus::nats::api::StreamState;
     use serde_json::json;
 
+    /// The server's clock: far from ours.
+    fn told_at() -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + chrono::Duration::days(365)
+    }
+
     fn fill(config: serde_json::Value, state: StreamState) -> Fill {
         let fill = Fill::default();
-        fill.learn(&StreamInfo { config, state });
+        fill.learn(&StreamInfo { config, state, told_at: Some(told_at()) });
         fill
     }
 
@@ -161,16 +179,15 @@ mod tests {
         let state = StreamState { messages: 100, bytes: 1_000, first_seq: 1, last_seq: 100 };
         let config = json!({"max_msgs": 200, "max_bytes": 4_000, "max_age": 100_000_000_000_i64});
         let fill = fill(config, state);
-        let now = Utc::now();
-        assert!((fill.share(0, now) - 0.5).abs() < 1e-9);
-        assert!((fill.share(100, now)).abs() < 1e-9);
-        fill.known().oldest = Some((91, now - chrono::Duration::seconds(90)));
-        assert!((fill.share(90, now) - 0.9).abs() < 1e-6, "age");
+        assert!((fill.share(0) - 0.5).abs() < 1e-9);
+        assert!((fill.share(100)).abs() < 1e-9);
+        fill.known().oldest = Some((91, told_at() - chrono::Duration::seconds(90)));
+        assert!((fill.share(90) - 0.9).abs() < 1e-3, "age, by the server's clock");
         assert!(
-            (fill.share(95, now) - 0.025).abs() < 1e-9,
+            (fill.share(95) - 0.025).abs() < 1e-9,
             "an age of what is committed counts no more"
         );
         fill.acked(400);
-        assert!((fill.share(0, now) - 1.0).abs() < 1e-9, "never above 1");
+        assert!((fill.share(0) - 1.0).abs() < 1e-9, "never above 1");
     }
 }

@@ -119,6 +119,7 @@ impl NatsBus {
                 requester: requester.clone(),
                 link,
                 stream: stream.clone(),
+                suspicions: suspicions.clone(),
             }),
             consumers,
             requester,
@@ -141,8 +142,8 @@ impl NatsBus {
     }
 
     /// Counts the times that the stream may have become another one, so that the continuity check
-    /// is due: the publishing connection was made again after it broke, or the stream was found to be
-    /// gone, to have gone back, or to have another epoch.
+    /// is due: the publishing connection was made again after it broke, a reader's consumer was deleted,
+    /// or the stream was found to be gone, to have gone back, or to have another epoch.
     #[must_use]
     pub fn suspicions(&self) -> watch::Receiver<u64> {
         self.suspicions.subscribe()
@@ -311,7 +312,7 @@ impl Bus for NatsBus {
     }
 
     fn fill_beyond(&self, committed_through: u64) -> f64 {
-        self.fill.share(committed_through, chrono::Utc::now())
+        self.fill.share(committed_through)
     }
 
     fn durables(&self) -> Option<Arc<dyn Durables>> {

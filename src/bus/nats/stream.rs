@@ -335,7 +335,8 @@ mod tests {
     const NEWEST: (u64, u64) = (2, 15);
 
     fn made(config: &NatsConfig, version: (u64, u64)) -> StreamInfo {
-        StreamInfo { config: wish(config, version, Uuid::nil()), state: Default::default() }
+        let config = wish(config, version, Uuid::nil());
+        StreamInfo { config, state: Default::default(), told_at: None }
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub(super) async fn set_log(
     Ok(done.rows_affected() == 1)
 }
 
+/// Free is also a lease that ends later than any could that is given now: the clock was set back, and
+/// it would bar everybody until then.
 pub(super) async fn claim(
     pool: &PgPool,
     owner: Uuid,
@@ -69,6 +71,7 @@ pub(super) async fn claim(
          lease_epoch = lease_epoch + CASE WHEN $3 OR lease_owner IS DISTINCT FROM $1 THEN 1 ELSE 0 END, \
          lease_owner = $1, lease_until = clock_timestamp() + $2 \
          WHERE $3 OR lease_owner IS NULL OR lease_owner = $1 OR lease_until < clock_timestamp() \
+         OR lease_until > clock_timestamp() + 2 * $2 \
          RETURNING lease_epoch, committed_through",
     )
     .bind(owner)

@@ -142,8 +142,11 @@ impl Deliveries for Puller {
             self.give_up(&trouble);
             match trouble {
                 Trouble::Refused(error) => return Err(BusError::from(error).into()),
-                Trouble::Lost(_) if self.is_gone().await => return Err(DeliveryError::Gone),
-                Trouble::Lost(_) | Trouble::Broken | Trouble::Unavailable(_) => {}
+                Trouble::Lost(_) | Trouble::Deleted if self.is_gone().await => {
+                    return Err(DeliveryError::Gone);
+                }
+                Trouble::Lost(_) | Trouble::Deleted | Trouble::Broken | Trouble::Unavailable(_) => {
+                }
             }
         }
     }

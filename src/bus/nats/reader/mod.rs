@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub(super) use link::ReadLink;
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub requester: Arc<Requester>,
     pub link: Arc<ReadLink>,
     pub stream: String,
+    /// Counted up when the stream may have become another one.
+    pub suspicions: Arc<watch::Sender<u64>>,
 }
 
 /// Kept across calls of [`Reader::next`]: a caller that often stops waiting must not
@@ -195,10 +198,15 @@ impl StreamReader {
         if matches!(trouble, Trouble::Broken) {
             self.steps = NATS_STEPS_AFTER_BREAK;
         }
+        if matches!(trouble, Trouble::Deleted) {
+            // With its stream, perhaps, which may be there again in a moment and end earlier: whoever
+            // publishes must not be quicker than the next look at it.
+            self.shared.suspicions.send_modify(|count| *count += 1);
+        }
         let hasty = match trouble {
             Trouble::Broken => self.troubled,
             // Sessions that end early in a row would leave the server many consumers.
-            Trouble::Lost(_) => self.is_young(),
+            Trouble::Lost(_) | Trouble::Deleted => self.is_young(),
             Trouble::Unavailable(_) | Trouble::Refused(_) => true,
         };
         if hasty {

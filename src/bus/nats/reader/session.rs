@@ -27,6 +27,9 @@ pub(in crate::bus::nats) enum Trouble {
     /// Consumer or deliveries are gone; a new session will do.
     #[error("{0}")]
     Lost(String),
+    /// Somebody has deleted the consumer, alone or with its stream.
+    #[error("the consumer was deleted")]
+    Deleted,
     /// The bus cannot be asked.
     #[error("{0}")]
     Unavailable(String),
@@ -196,6 +199,7 @@ impl Session {
                 let unused = number(&headers, "Nats-Pending-Bytes") == Some(NATS_PULL_BYTES as u64);
                 Ok(if unused { Event::TooLong } else { Event::Nothing })
             }
+            _ if reason.contains("Consumer Deleted") => Err(Trouble::Deleted),
             status => Err(Trouble::Lost(format!("the consumer ended: {status} {reason}"))),
         }
     }
