@@ -183,6 +183,9 @@ pub const NATS_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause between pings; the client drops a peer that leaves two unanswered, so a dead one is
 /// found within 15 s (the client's own default makes it 3 min).
 pub const NATS_PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Silence after which a connection that is up tries another server of the cluster: longer than
+/// an election, about as long as a publish may take.
+pub const NATS_MOVE_AFTER: Duration = Duration::from_secs(5);
 /// First pause of the circuit breaker: about a client's shortest retry.
 pub const NATS_BREAKER_FIRST: Duration = Duration::from_millis(250);
 /// Longest pause of the circuit breaker: how long a healed bus may go unnoticed.

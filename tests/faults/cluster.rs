@@ -1,12 +1,15 @@
-//! Three NATS nodes with three copies, three agentbus servers on one PostgreSQL: nodes are killed, frozen, restarted in turn.
+//! Three NATS nodes with three copies, three agentbus servers on one PostgreSQL: nodes are killed, frozen, cut off from the
+//! others, restarted in turn.
 
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use crate::common::{Agentbus, Nats, Postgres, eventually};
+use crate::common::{Agentbus, Nats, Postgres, eventually, ports};
 use crate::load::{Load, PATIENCE};
+use crate::proxy::Proxy;
+use crate::streaming::message;
 use crate::{times, verdict};
 
 const STREAM: &str = "agent-messages";
@@ -16,17 +19,36 @@ const CUT_OFF: Duration = Duration::from_secs(8);
 struct Cluster {
     servers: [Agentbus; 3],
     nodes: Vec<Nats>,
+    /// The ways between nodes, by their ends, where they can be closed.
+    ways: Vec<(usize, usize, Proxy)>,
 }
 
 impl Cluster {
     async fn start() -> Self {
-        let nodes = Nats::cluster(3).await;
+        Self::of(Nats::cluster(3).await, Vec::new()).await
+    }
+
+    /// One whose nodes can be cut off from the others, while their clients still reach them.
+    async fn divisible() -> Self {
+        let ports: Vec<u16> = (0..3).map(|_| ports::free()).collect();
+        let (mut ways, mut routes) = (Vec::new(), vec![Vec::new(); 3]);
+        for (from, routes) in routes.iter_mut().enumerate() {
+            for to in (0..3).filter(|to| *to != from) {
+                let way = Proxy::to(ports[to]).await;
+                routes.push(way.port());
+                ways.push((from, to, way));
+            }
+        }
+        Self::of(Nats::cluster_through(&ports, &routes).await, ways).await
+    }
+
+    async fn of(nodes: Vec<Nats>, ways: Vec<(usize, usize, Proxy)>) -> Self {
         let pg_url = Postgres::shared().await.database().await;
         let builder = Agentbus::builder().nats(&Nats::urls(&nodes), &pg_url);
         let first = builder.env("NATS_REPLICAS", "3").start().await;
         let servers = [first.like().start().await, first.like().start().await];
         let [second, third] = servers;
-        Self { servers: [first, second, third], nodes }
+        Self { servers: [first, second, third], nodes, ways }
     }
 
     fn urls(&self) -> Vec<&str> {
@@ -37,8 +59,27 @@ impl Cluster {
         async_nats::jetstream::new(Nats::client_of(&self.nodes).await)
     }
 
-    /// The node that leads the stream.
-    async fn leader(&self) -> &Nats {
+    /// Lets nothing pass between this node and the others, or everything again.
+    fn divide(&self, node: usize, divided: bool) {
+        for (_, _, way) in self.ways.iter().filter(|(from, to, _)| [*from, *to].contains(&node)) {
+            if divided { way.block() } else { way.open() }
+        }
+    }
+
+    /// Publishes through every server, whichever node it was connected to.
+    async fn every_server_publishes(&self) {
+        for (number, server) in self.servers.iter().enumerate() {
+            let message = message(number);
+            eventually(PATIENCE, "each server publishes again", async || {
+                let answer = server.http().post_json("/v1/messages", &message).await;
+                matches!(answer.status, 200 | 201).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// The index of the node that leads the stream.
+    async fn leading(&self) -> usize {
         let jetstream = self.jetstream().await;
         let name = eventually(PATIENCE, "the stream has a leader", async || {
             let asked = tokio::time::timeout(Duration::from_secs(1), jetstream.get_stream(STREAM));
@@ -46,7 +87,11 @@ impl Cluster {
             stream.cached_info().cluster.as_ref()?.leader.clone()
         })
         .await;
-        self.nodes.iter().find(|node| node.name() == name).expect("a node of ours")
+        self.nodes.iter().position(|node| node.name() == name).expect("a node of ours")
+    }
+
+    async fn leader(&self) -> &Nats {
+        &self.nodes[self.leading().await]
     }
 
     /// Waits until every copy of the stream is up to date.
@@ -101,6 +146,27 @@ async fn a_node_is_cut_off_and_comes_back() {
         cluster.healed().await;
     }
     cluster.verdict("leader cut off", load).await;
+}
+
+#[tokio::test]
+async fn the_leader_is_divided_from_the_others_and_comes_back() {
+    let cluster = Cluster::divisible().await;
+    let load = Load::start(&cluster.urls(), 9, 3);
+    for _ in 0..times(1, 10) {
+        load.acknowledged(100).await;
+        let leader = cluster.leading().await;
+        cluster.divide(leader, true);
+        let took = load.acknowledged(1).await;
+        eprintln!("leader divided from the others: {took:.1?} to the next acknowledgement");
+        let start = Instant::now();
+        cluster.every_server_publishes().await;
+        eprintln!("leader divided from the others: {:.1?} to all servers", start.elapsed());
+        load.acknowledged(100).await;
+        cluster.divide(leader, false);
+        cluster.healed().await;
+    }
+    load.acknowledged(100).await;
+    cluster.verdict("leader divided from the others", load).await;
 }
 
 #[tokio::test]

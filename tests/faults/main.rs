@@ -6,9 +6,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../processing/mod.rs"]
+mod processing;
 #[path = "../streaming/mod.rs"]
 mod streaming;
 
+mod clock;
 mod cluster;
 mod continuity;
 mod frozen;
@@ -16,8 +19,14 @@ mod kills;
 mod load;
 mod network;
 mod overload;
+mod poison;
+mod processors;
 mod proxy;
+mod readers;
+mod small_disk;
+mod starting;
 mod stores;
+mod switching;
 mod verdict;
 mod write_errors;
 

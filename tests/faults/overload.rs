@@ -24,7 +24,7 @@ const ANSWER: Duration = Duration::from_secs(6);
 /// Descriptors that are needed beside the idle connections.
 const OTHER_FILES: usize = 1_500;
 
-fn resident_kib(pid: u32) -> usize {
+pub fn resident_kib(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")

@@ -8,7 +8,13 @@ use tokio::time::sleep;
 
 use crate::common::{Agentbus, Nats, Postgres, eventually};
 use crate::load::{Load, PATIENCE};
+use crate::overload::resident_kib;
 use crate::{times, verdict};
+
+/// Of a server whose publishes get no answer for a while: the client library alone would keep something of each.
+const GROWTH_KIB: usize = 64 * 1024;
+/// How long that lasts.
+const UNANSWERED: (usize, usize) = (2, 60);
 
 /// Some thousands of messages.
 const FILE_KIB: u64 = 2_048;
@@ -29,7 +35,10 @@ async fn of_the_stream_lose_nothing_that_was_acknowledged() {
         .await;
         // History and streams go on meanwhile.
         http.get("/v1/messages?limit=1").await.expect(200);
-        sleep(Duration::from_secs(2)).await;
+        let before = resident_kib(agentbus.pid());
+        sleep(Duration::from_secs(times(UNANSWERED.0, UNANSWERED.1) as u64)).await;
+        let growth = resident_kib(agentbus.pid()).saturating_sub(before);
+        assert!(growth < GROWTH_KIB, "{growth} KiB more for publishes without an answer");
         nats.lift_file_limit();
         nats.restart().await;
         let took = load.acknowledged(100).await;

@@ -18,7 +18,8 @@ use super::error::{ApiError, JsError, MESSAGE_NOT_FOUND, STREAM_NOT_FOUND};
 use super::requester::Requester;
 use crate::bus::Bounds;
 use crate::limits::{
-    NATS_API_TIMEOUT, NATS_CONSUMER_IDLE, NATS_PULL_BYTES, NATS_PULL_EXPIRES, NATS_PULL_HEARTBEAT,
+    NATS_API_TIMEOUT, NATS_CONSUMER_IDLE, NATS_MOVE_AFTER, NATS_PULL_BYTES, NATS_PULL_EXPIRES,
+    NATS_PULL_HEARTBEAT,
 };
 use crate::message::Raw;
 
@@ -31,6 +32,35 @@ pub(super) struct StreamInfo {
     /// The server's clock when it answered (since 2.10).
     #[serde(default, rename = "ts")]
     pub told_at: Option<DateTime<Utc>>,
+    /// Where its copies are; nothing on a server without a cluster.
+    #[serde(default)]
+    pub cluster: Option<Copies>,
+}
+
+/// The copies of a stream, as one who answers for it sees them.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Copies {
+    #[serde(default)]
+    leader: String,
+    #[serde(default)]
+    replicas: Vec<Replica>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Replica {
+    /// Nanoseconds since it was heard.
+    #[serde(default)]
+    active: u64,
+}
+
+impl Copies {
+    /// Whether who answers hears a majority. Cut off from the others, a former leader tells for
+    /// minutes what the stream was (seen in nats-server 2.15.1).
+    fn has_majority(&self) -> bool {
+        let patience = u64::try_from(NATS_MOVE_AFTER.as_nanos()).unwrap_or(u64::MAX);
+        let others = self.replicas.iter().filter(|other| other.active < patience).count();
+        !self.leader.is_empty() && 2 * (others + 1) > self.replicas.len() + 1
+    }
 }
 
 /// What the stream holds.
@@ -107,8 +137,15 @@ impl Requester {
         }
     }
 
+    /// What the stream is and holds, told by a leader that is one.
     pub(super) async fn stream_info(&self, stream: &str) -> Result<StreamInfo, ApiError> {
-        self.call(&format!("$JS.API.STREAM.INFO.{stream}"), &Value::Null).await
+        let subject = format!("$JS.API.STREAM.INFO.{stream}");
+        let info: StreamInfo = self.call(&subject, &Value::Null).await?;
+        if info.cluster.as_ref().is_some_and(|copies| !copies.has_majority()) {
+            let text = format!("who answers for {stream} is cut off from its other copies");
+            return Err(ApiError::Unavailable(text));
+        }
+        Ok(info)
     }
 
     /// Creates a stream; the same configuration again is no error to the server.
@@ -240,4 +277,19 @@ pub(super) fn pull_body(batch: usize) -> Bytes {
         "idle_heartbeat": nanos(NATS_PULL_HEARTBEAT),
     });
     Bytes::from(body.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_hears_a_majority() {
+        let copies = |cluster| serde_json::from_value::<Copies>(cluster).expect("copies");
+        let (near, far) = (json!({"active": 900_000_000}), json!({"active": 60_000_000_000_u64}));
+        assert!(copies(json!({"leader": "n1", "replicas": [near, far]})).has_majority());
+        assert!(copies(json!({"leader": "n1"})).has_majority(), "one copy");
+        assert!(!copies(json!({"leader": "n1", "replicas": [far, far]})).has_majority());
+        assert!(!copies(json!({"replicas": [near, near]})).has_majority());
+    }
 }

@@ -13,7 +13,9 @@ use tokio::sync::watch;
 
 use super::config::{NatsConfig, redact};
 use crate::bus::BusError;
-use crate::limits::{NATS_CLIENT_QUEUE, NATS_CONNECT_TIMEOUT, NATS_PING_INTERVAL};
+use crate::limits::{
+    NATS_API_TIMEOUT, NATS_CLIENT_QUEUE, NATS_CONNECT_TIMEOUT, NATS_PING_INTERVAL,
+};
 
 /// Whether a connection can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,9 @@ pub(super) struct Status {
 pub(super) struct Connection {
     pub client: Client,
     pub status: watch::Receiver<Status>,
+    purpose: &'static str,
+    /// Whether more than one server is configured.
+    several: bool,
 }
 
 impl Connection {
@@ -64,7 +69,7 @@ impl Connection {
             .wait_for(|status| status.connects > 0)
             .await
             .map_err(|_| BusError(format!("lost the connection to NATS at {}", shown())))?;
-        Ok(Self { client, status })
+        Ok(Self { client, status, purpose, several: addresses.len() > 1 })
     }
 
     /// What it is now. The client knows of a lost connection before its events tell.
@@ -83,6 +88,18 @@ impl Connection {
         let mut status = self.status.clone();
         let settled = status.wait_for(|status| status.state != State::Down).await;
         settled.is_ok_and(|status| status.state == State::Up)
+    }
+
+    /// Leaves its server for another one that is configured or was told by the cluster; stays where
+    /// there is no other. Which one is left to chance, and may be the same.
+    pub(super) async fn try_another_server(&self) {
+        if !self.several && self.client.server_info().connect_urls.len() < 2 {
+            return;
+        }
+        let purpose = self.purpose;
+        tracing::warn!(purpose, "the NATS server does not answer: trying another of the cluster");
+        // One whose queue is full is given up by the client itself, for its missing pongs.
+        let _ = tokio::time::timeout(NATS_API_TIMEOUT, self.client.force_reconnect()).await;
     }
 
     /// The connected server's version, major and minor; zeros when it is no version.

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::api::StreamInfo;
 use super::error::{ApiError, STREAM_NOT_FOUND};
 use super::requester::Requester;
+use super::silence::Silence;
 use super::{stream, write_back};
 use crate::limits::NATS_FILL_REFRESH;
 
@@ -96,7 +97,7 @@ impl Fill {
         stream: &str,
         suspicions: &watch::Sender<u64>,
     ) {
-        let mut sound = Sound::default();
+        let (mut sound, silence) = (Sound::default(), Silence::default());
         let mut tick = tokio::time::interval(NATS_FILL_REFRESH);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -106,9 +107,14 @@ impl Fill {
             if sound.is_lost(&info, before) {
                 suspicions.send_modify(|count| *count += 1);
             }
-            if let Ok(info) = info {
-                self.learn(&info);
-                self.look_up_oldest(requester, stream).await;
+            match info {
+                Ok(info) => {
+                    silence.broken();
+                    self.learn(&info);
+                    self.look_up_oldest(requester, stream).await;
+                }
+                Err(ApiError::Unavailable(_)) => silence.lasts(&requester.connection).await,
+                Err(_) => silence.broken(),
             }
         }
     }
@@ -170,7 +176,7 @@ mod tests {
 
     fn fill(config: serde_json::Value, state: StreamState) -> Fill {
         let fill = Fill::default();
-        fill.learn(&StreamInfo { config, state, told_at: Some(told_at()) });
+        fill.learn(&StreamInfo { config, state, told_at: Some(told_at()), cluster: None });
         fill
     }
 

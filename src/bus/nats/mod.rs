@@ -25,6 +25,7 @@ pub mod jobs;
 mod publish;
 mod reader;
 mod requester;
+mod silence;
 mod stream;
 #[cfg(test)]
 mod tests;

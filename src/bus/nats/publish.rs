@@ -19,6 +19,7 @@ use super::breaker::Breaker;
 use super::connect::State;
 use super::error::{DUPLICATE_IN_PROCESS, JsError};
 use super::requester::{Reply, Requester};
+use super::silence::Silence;
 use crate::bus::{Ack, PublishError};
 use crate::limits::{
     NATS_ACK_TIMEOUT, NATS_MAX_IN_FLIGHT, NATS_MAX_PIPELINED, NATS_RECONNECT_GRACE,
@@ -102,6 +103,7 @@ pub(super) struct Publisher {
     stream: String,
     in_flight: Semaphore,
     breaker: Mutex<Breaker>,
+    silence: Silence,
 }
 
 impl Publisher {
@@ -110,6 +112,7 @@ impl Publisher {
             stream: stream.to_owned(),
             in_flight: Semaphore::new(NATS_MAX_IN_FLIGHT),
             breaker: Mutex::default(),
+            silence: Silence::default(),
         }
     }
 
@@ -163,7 +166,7 @@ impl Publisher {
             return vec![Err(failure); messages.len()];
         };
         let outcomes = self.send_until_settled(requester, messages, deadline).await;
-        self.tell_breaker(requester, &outcomes);
+        self.tell_breaker(requester, &outcomes).await;
         outcomes
     }
 
@@ -177,15 +180,19 @@ impl Publisher {
         self.breaker().admit(now, status.connects).map_err(Failure::not_sent)
     }
 
-    fn tell_breaker(&self, requester: &Requester, outcomes: &[Outcome]) {
+    async fn tell_breaker(&self, requester: &Requester, outcomes: &[Outcome]) {
         let connects = requester.connection.status().connects;
         match outcomes.last() {
             Some(Err(failure)) if failure.silent => {
                 let (now, reason) = (Instant::now().into_std(), failure.error.to_string());
                 self.breaker().failure(now, connects, &reason);
+                self.silence.lasts(&requester.connection).await;
             }
             // Whatever failed before it: the bus answers now.
-            Some(_) => self.breaker().success(),
+            Some(_) => {
+                self.breaker().success();
+                self.silence.broken();
+            }
             None => {}
         }
     }
@@ -362,7 +369,7 @@ impl Publisher {
         let reply = requester.send(subject, headers, payload.clone()).await;
         let reply = reply.map_err(Failure::not_sent);
         let outcomes = self.collect(requester, connects, vec![reply], deadline).await;
-        self.tell_breaker(requester, &outcomes);
+        self.tell_breaker(requester, &outcomes).await;
         outcomes.into_iter().next().unwrap_or_else(|| Err(Failure::lost()))
     }
 

@@ -336,7 +336,7 @@ mod tests {
 
     fn made(config: &NatsConfig, version: (u64, u64)) -> StreamInfo {
         let config = wish(config, version, Uuid::nil());
-        StreamInfo { config, state: Default::default(), told_at: None }
+        StreamInfo { config, state: Default::default(), told_at: None, cluster: None }
     }
 
     #[test]

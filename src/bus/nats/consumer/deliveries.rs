@@ -107,6 +107,9 @@ impl Puller {
     }
 
     fn recovered(&mut self) {
+        if let Some(link) = self.shared.link.get() {
+            link.answered();
+        }
         self.retry_pause = NATS_READER_RETRY_FIRST;
         if std::mem::take(&mut self.troubled) {
             tracing::info!(consumer = self.name, "deliveries go on");
@@ -145,8 +148,12 @@ impl Deliveries for Puller {
                 Trouble::Lost(_) | Trouble::Deleted if self.is_gone().await => {
                     return Err(DeliveryError::Gone);
                 }
-                Trouble::Lost(_) | Trouble::Deleted | Trouble::Broken | Trouble::Unavailable(_) => {
+                Trouble::Lost(_) => {
+                    if let Some(link) = self.shared.link.get() {
+                        link.unanswered().await;
+                    }
                 }
+                Trouble::Deleted | Trouble::Broken | Trouble::Unavailable(_) => {}
             }
         }
     }

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use crate::bus::BusError;
 use crate::bus::nats::config::NatsConfig;
 use crate::bus::nats::connect::{Connection, State};
+use crate::bus::nats::silence::Silence;
 
 /// One connection for all deliveries, so that they do not delay publishes.
 pub(in crate::bus::nats) struct ReadLink {
@@ -15,6 +16,7 @@ pub(in crate::bus::nats) struct ReadLink {
     /// As logs and the server's monitoring show it.
     purpose: &'static str,
     current: Mutex<Connection>,
+    silence: Silence,
 }
 
 impl ReadLink {
@@ -24,7 +26,18 @@ impl ReadLink {
         purpose: &'static str,
     ) -> Result<Self, BusError> {
         let current = Mutex::new(Connection::open(config, purpose).await?);
-        Ok(Self { config: config.clone(), purpose, current })
+        Ok(Self { config: config.clone(), purpose, current, silence: Silence::default() })
+    }
+
+    /// Something came over it.
+    pub(in crate::bus::nats) fn answered(&self) {
+        self.silence.broken();
+    }
+
+    /// A consumer fell silent or is not to be reached. Cancel safe.
+    pub(in crate::bus::nats) async fn unanswered(&self) {
+        let connection = self.current.lock().await.clone();
+        self.silence.lasts(&connection).await;
     }
 
     /// Waits for the connection to be up. One whose task died is replaced.

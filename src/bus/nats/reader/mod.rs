@@ -179,6 +179,7 @@ impl StreamReader {
     }
 
     fn recovered(&mut self) {
+        self.shared.link.answered();
         if !self.is_young() {
             self.retry_pause = NATS_READER_RETRY_FIRST;
         }
@@ -232,8 +233,10 @@ impl Reader for StreamReader {
                 Ok(entries) => return Ok(entries),
                 Err(trouble) => {
                     self.give_up(&trouble);
-                    if let Trouble::Refused(error) = trouble {
-                        return Err(error.into());
+                    match trouble {
+                        Trouble::Refused(error) => return Err(error.into()),
+                        Trouble::Lost(_) => self.shared.link.unanswered().await,
+                        Trouble::Broken | Trouble::Deleted | Trouble::Unavailable(_) => {}
                     }
                 }
             }

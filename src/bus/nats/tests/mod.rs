@@ -115,6 +115,7 @@ fn seqs(entries: &[Raw]) -> Vec<u64> {
 
 /// How often each message id stands in the stream, and where.
 async fn by_id(bus: &NatsBus) -> HashMap<String, Vec<u64>> {
+    assert!(bus.requester.connection.is_up_again().await, "a reconnect on the way has ended");
     let last = bus.identity().await.expect("identity").bounds.last;
     let mut reader = bus.reader(1).await.expect("reader");
     let mut ids: HashMap<String, Vec<u64>> = HashMap::new();

@@ -1,0 +1,63 @@
+//! When a connection that is up is to be made with another server of the cluster.
+//!
+//! Invariant: only where there is another server, after [`NATS_MOVE_AFTER`] without an
+//! answer, and not again for as long. A server cut off from the rest of its cluster keeps
+//! its clients, answers pings, and leads nothing: to them alone the whole bus is away.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+use super::connect::Connection;
+use crate::limits::NATS_MOVE_AFTER;
+
+/// Since when one kind of question has not been answered.
+#[derive(Debug)]
+pub(super) struct Silence {
+    since: Mutex<Instant>,
+}
+
+impl Default for Silence {
+    fn default() -> Self {
+        Self { since: Mutex::new(Instant::now()) }
+    }
+}
+
+impl Silence {
+    /// An answer came.
+    pub(super) fn broken(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// A question was not answered: goes to another server, if it is time. Cancel safe.
+    pub(super) async fn lasts(&self, connection: &Connection) {
+        if self.is_too_long(Instant::now()) {
+            connection.try_another_server().await;
+        }
+    }
+
+    fn is_too_long(&self, now: Instant) -> bool {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let too_long = now.saturating_duration_since(*since) >= NATS_MOVE_AFTER;
+        if too_long {
+            *since = now;
+        }
+        too_long
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_too_long_once_in_a_while() {
+        let silence = Silence::default();
+        let start = Instant::now();
+        assert!(!silence.is_too_long(start + NATS_MOVE_AFTER / 2));
+        let late = start + NATS_MOVE_AFTER;
+        assert!(silence.is_too_long(late));
+        assert!(!silence.is_too_long(late + NATS_MOVE_AFTER / 2), "the next server gets its time");
+        assert!(silence.is_too_long(late + NATS_MOVE_AFTER));
+    }
+}

@@ -1,0 +1,117 @@
+//! Clocks that jump by days: ours and the database's, by libfaketime. (nats-server is linked statically, so that its clock
+//! cannot be made to jump here; what it does then is in `docs/reliability.md`.)
+
+use std::fs::{Permissions, write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use crate::common::agentbus::Builder;
+use crate::common::folder::Folder;
+use crate::common::{Agentbus, Deployment, Mode, Nats, Postgres, programs};
+use crate::load::Load;
+use crate::streaming::message;
+use crate::{times, verdict};
+
+/// Beyond the stream's `max_age` of 7 days, back again, and somewhere between.
+const JUMPS: [&str; 4] = ["+8d", "-1d", "+1h", "+0"];
+const BETWEEN: u64 = 150;
+
+/// A clock that a program sees, and that can be set.
+struct Clock {
+    folder: Folder,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let clock = Self { folder: Folder::new("clock") };
+        clock.set("+0");
+        clock
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("offset")
+    }
+
+    /// Sets it to an offset from the true time.
+    fn set(&self, offset: &str) {
+        // Replaced as a whole: it may be read at any moment.
+        let new = self.folder.join("new");
+        write(&new, format!("{offset}\n")).expect("written");
+        std::fs::set_permissions(&new, Permissions::from_mode(0o644)).expect("readable by all");
+        std::fs::rename(&new, self.file()).expect("renamed");
+    }
+
+    /// What a program's environment needs. Its monotonic clock goes on as it should.
+    fn env(&self) -> [(&'static str, String); 4] {
+        [
+            ("LD_PRELOAD", programs::faketime().display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file().display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ]
+    }
+
+    fn seen_by(&self, builder: Builder) -> Builder {
+        self.env().iter().fold(builder, |builder, (name, value)| builder.env(name, value))
+    }
+}
+
+async fn ours_jumps(mode: Mode) {
+    let clock = Clock::new();
+    let deployment = Deployment::tuned(mode, |builder| clock.seen_by(builder)).await;
+    let what = format!("{mode:?}: the clock of agentbus jumps");
+    let load = Load::start(&[deployment.bus()], 6, 3);
+    for _ in 0..times(1, 10) {
+        for offset in JUMPS {
+            load.acknowledged(BETWEEN).await;
+            clock.set(offset);
+            let took = load.acknowledged(1).await;
+            eprintln!("{what} to {offset}: {took:.1?} to the next acknowledgement");
+            load.acknowledged(BETWEEN).await;
+            // Whoever comes after it sees the new time only.
+            deployment.agentbus().kill9();
+            deployment.agentbus().restart().await;
+        }
+    }
+    verdict::hold(&what, load, &[deployment.bus()], deployment.nats()).await;
+}
+
+#[tokio::test]
+async fn ours_on_nats() {
+    ours_jumps(Mode::Nats).await;
+}
+
+#[tokio::test]
+async fn ours_on_sqlite() {
+    ours_jumps(Mode::MemorySqlite).await;
+}
+
+#[tokio::test]
+async fn of_postgres_and_its_projector_dies_with_it() {
+    let (nats, clock) = (Nats::start().await, Clock::new());
+    let env = clock.env();
+    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let postgres = Postgres::start_with(&env).await;
+    let pg_url = postgres.database().await;
+    let first = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;
+    let second = first.like().start().await;
+    let servers = [first.url(), second.url()];
+    let load = Load::start(&servers, 6, 3);
+    for round in 0..times(1, 5) {
+        for (turn, offset) in JUMPS.into_iter().enumerate() {
+            load.acknowledged(BETWEEN).await;
+            clock.set(offset);
+            // The lease of the one that is killed lasts until a time that may be days away.
+            let killed = [&first, &second][(round + turn) % 2];
+            killed.kill9();
+            let took = load.acknowledged(BETWEEN).await;
+            eprintln!("PostgreSQL's clock jumps to {offset}: {BETWEEN} acknowledged in {took:.1?}");
+            let other = [&first, &second][(round + turn + 1) % 2];
+            let (http, one) = (other.http(), message(turn));
+            let answer = http.post_json("/v1/messages?ack=committed", &one).await.json();
+            assert_eq!(answer["durability"], "committed", "somebody else projects: {answer}");
+            killed.restart().await;
+        }
+    }
+    verdict::hold("PostgreSQL's clock jumps", load, &servers, Some(&nats)).await;
+}

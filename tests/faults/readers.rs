@@ -1,0 +1,60 @@
+//! The consumers that our readers have in JetStream are deleted under them, also before their first message: no gap, no
+//! repeat, no reader that waits for ever.
+
+use async_nats::jetstream::stream::Stream;
+use futures_util::StreamExt as _;
+
+use crate::common::{Deployment, Mode, Nats, eventually};
+use crate::load::{Load, PATIENCE};
+use crate::{times, verdict};
+
+/// The projector's and the broadcaster's.
+const READERS: usize = 2;
+
+async fn stream(nats: &Nats) -> Stream {
+    nats.jetstream().await.get_stream("agent-messages").await.expect("the stream")
+}
+
+/// Deletes every consumer of a reader, once they are there; gives how many that were.
+async fn delete_readers(stream: &Stream) -> usize {
+    let names = eventually(PATIENCE, "the readers have consumers", async || {
+        let all: Vec<_> = stream.consumer_names().collect().await;
+        let names: Vec<String> = all.into_iter().filter_map(Result::ok).collect();
+        let names: Vec<_> = names.into_iter().filter(|name| name != "agent-processor").collect();
+        (names.len() >= READERS).then_some(names)
+    })
+    .await;
+    for name in &names {
+        stream.delete_consumer(name).await.expect("deleted");
+    }
+    names.len()
+}
+
+#[tokio::test]
+async fn deleted_before_their_first_message() {
+    for _ in 0..times(2, 20) {
+        let deployment = Deployment::start(Mode::Nats).await;
+        let nats = deployment.nats().expect("on NATS");
+        let deleted = delete_readers(&stream(nats).await).await;
+        let load = Load::start(&[deployment.bus()], 4, 2);
+        let took = load.acknowledged(200).await;
+        eprintln!("{deleted} consumers deleted before their first message: 200 acks in {took:.1?}");
+        verdict::hold("consumers deleted at first", load, &[deployment.bus()], Some(nats)).await;
+    }
+}
+
+#[tokio::test]
+async fn deleted_under_load() {
+    let deployment = Deployment::start(Mode::Nats).await;
+    let nats = deployment.nats().expect("on NATS");
+    let stream = stream(nats).await;
+    let load = Load::start(&[deployment.bus()], 6, 3);
+    let mut deleted = 0;
+    for _ in 0..times(10, 100) {
+        load.acknowledged(100).await;
+        deleted += delete_readers(&stream).await;
+    }
+    load.acknowledged(100).await;
+    eprintln!("{deleted} consumers deleted under load");
+    verdict::hold("consumers deleted", load, &[deployment.bus()], Some(nats)).await;
+}
