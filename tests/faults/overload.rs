@@ -1,8 +1,6 @@
 //! More than the machine can do: what is accepted is acknowledged soon, the rest is refused soon, memory stays flat; and
 //! connections that do nothing, or little, take nothing from the others.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -45,6 +43,22 @@ async fn post(http: &Http, number: usize) -> Option<(u16, Duration)> {
     answer.ok().map(|answer| (answer.status, start.elapsed()))
 }
 
+/// How long each answer took.
+#[derive(Default)]
+struct Answers {
+    accepted: Vec<Duration>,
+    refused: Vec<Duration>,
+}
+
+/// How many, and how long they took.
+fn told(mut took: Vec<Duration>) -> String {
+    took.sort_unstable();
+    let at = |share: usize| took.get(took.len() * share / 100).copied().unwrap_or_default();
+    let slowest = took.last().copied().unwrap_or_default();
+    let (half, most) = (at(50), at(99));
+    format!("{} (p50 {half:.1?}, p99 {most:.1?}, slowest {slowest:.1?})", took.len())
+}
+
 async fn pressed(mode: Mode) {
     let clients = CLIENTS.min(open_files() / 4);
     let deployment = Deployment::start(mode).await;
@@ -54,40 +68,36 @@ async fn pressed(mode: Mode) {
     }
     let before = resident_kib(pid);
     let until = Instant::now() + Duration::from_secs(8);
-    let (accepted, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut crowd = JoinSet::new();
     for client in 0..clients {
-        let (http, accepted, refused) =
-            (Http::new(deployment.bus()), accepted.clone(), refused.clone());
+        let http = Http::new(deployment.bus());
         crowd.spawn(async move {
-            let (mut slowest, mut number) = (Duration::ZERO, 0);
+            let mut answers = Answers::default();
             while Instant::now() < until {
-                number += 1;
-                match post(&http, client * 100_000 + number).await {
-                    Some((201, took)) => {
-                        accepted.fetch_add(1, Ordering::Relaxed);
-                        slowest = slowest.max(took);
-                    }
-                    Some((503, took)) => {
-                        refused.fetch_add(1, Ordering::Relaxed);
-                        slowest = slowest.max(took);
-                    }
+                let number = client * 100_000 + answers.accepted.len() + answers.refused.len();
+                match post(&http, number).await {
+                    Some((201, took)) => answers.accepted.push(took),
+                    Some((503, took)) => answers.refused.push(took),
                     Some((status, _)) => panic!("answered {status}"),
                     None => panic!("no answer"),
                 }
             }
-            slowest
+            answers
         });
     }
-    let mut slowest = Duration::ZERO;
-    while let Some(took) = crowd.join_next().await {
-        slowest = slowest.max(took.expect("a client ends"));
+    let mut all = Answers::default();
+    while let Some(answers) = crowd.join_next().await {
+        let answers = answers.expect("a client ends");
+        all.accepted.extend(answers.accepted);
+        all.refused.extend(answers.refused);
     }
-    let (accepted, refused) = (accepted.load(Ordering::Relaxed), refused.load(Ordering::Relaxed));
     let growth = resident_kib(pid).saturating_sub(before);
+    let slowest = all.accepted.iter().chain(&all.refused).max().copied().unwrap_or_default();
+    let accepted = all.accepted.len();
     eprintln!(
-        "{mode:?}: {clients} clients at once: {accepted} accepted, {refused} refused, slowest answer {slowest:.1?}, \
-         {} MiB more",
+        "{mode:?}: {clients} clients at once: accepted {}; refused {}; {} MiB more",
+        told(all.accepted),
+        told(all.refused),
         growth / 1_024
     );
     assert!(slowest < ANSWER, "{slowest:?}");
