@@ -3,7 +3,7 @@
 //! They sync to disk as in production, since tests kill them and look at what is left.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -50,10 +50,29 @@ impl Postgres {
 
     /// Creates an empty database, and gives its address.
     pub async fn database(&self) -> String {
+        self.create_database("").await
+    }
+
+    /// Creates an empty database whose files are in this empty folder, and gives its address.
+    pub async fn database_in(&self, folder: &Path) -> String {
+        if let Some(User { uid, gid }) = self.user {
+            std::os::unix::fs::chown(folder, Some(uid), Some(gid)).expect("hand over the folder");
+        }
+        let space = format!("CREATE TABLESPACE apart LOCATION '{}'", folder.display());
+        let mut connection = self.connect().await;
+        connection.execute(AssertSqlSafe(space)).await.expect("create a tablespace");
+        connection.close().await.expect("close the connection");
+        self.create_database("TABLESPACE apart").await
+    }
+
+    async fn connect(&self) -> PgConnection {
+        PgConnection::connect(&self.url("postgres")).await.expect("connect to PostgreSQL")
+    }
+
+    async fn create_database(&self, options: &str) -> String {
         let name = format!("test_{:016x}", fastrand::u64(..));
-        let mut connection =
-            PgConnection::connect(&self.url("postgres")).await.expect("connect to PostgreSQL");
-        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        let mut connection = self.connect().await;
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name} {options}"));
         connection.execute(create).await.expect("create a database");
         connection.close().await.expect("close the connection");
         self.url(&name)

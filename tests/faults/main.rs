@@ -14,6 +14,7 @@ mod streaming;
 mod clock;
 mod cluster;
 mod continuity;
+mod disk;
 mod frozen;
 mod kills;
 mod load;

@@ -1,60 +1,25 @@
-//! The disk under JetStream is full (a small tmpfs): nothing is acknowledged that is not stored, reads go on, and with room
-//! again everything acknowledged is there.
-
-use std::path::Path;
-use std::process::Command;
+//! The disk is full (a small tmpfs), under JetStream or under PostgreSQL: nothing is acknowledged that is not stored, reads
+//! go on, and with room again everything acknowledged is there.
 
 use serde_json::json;
 
-use crate::common::folder::Folder;
-use crate::common::{Agentbus, Nats, Postgres, eventually};
+use crate::common::{Agentbus, Http, Nats, Postgres, eventually};
+use crate::disk::Disk;
 use crate::load::{Load, PATIENCE};
 use crate::{times, verdict};
 
 const SMALL_MIB: u32 = 6;
+/// An empty database alone takes 8.
+const SMALL_DATABASE_MIB: u32 = 14;
 const LARGE_MIB: u32 = 512;
 /// More than there is, so that it is the disk that ends and not JetStream's own account of it.
 const PROMISED: u64 = 1 << 30;
 
-/// A file system of its own. Dropped, it is unmounted.
-struct Disk {
-    folder: Folder,
-}
-
-impl Disk {
-    /// `None`, with a note, where we have no right to mount one.
-    fn mount(mib: u32) -> Option<Self> {
-        let folder = Folder::new("disk");
-        if run(Command::new("mount").args(["-t", "tmpfs", "-o", &size(mib), "tmpfs"]), &folder) {
-            return Some(Self { folder });
-        }
-        eprintln!("not run: no right to mount a small file system here");
-        None
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn resize(&self, mib: u32) {
-        let options = format!("remount,{}", size(mib));
-        assert!(run(Command::new("mount").args(["-o", &options]), &self.folder), "resized");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a killed server's files may be open for a moment yet.
-        run(Command::new("umount").arg("--lazy"), &self.folder);
-    }
-}
-
-fn size(mib: u32) -> String {
-    format!("size={mib}m")
-}
-
-fn run(command: &mut Command, folder: &Folder) -> bool {
-    command.arg(folder.path()).output().is_ok_and(|output| output.status.success())
+/// Posts a message of 20 kB that no compression makes smaller; gives the status.
+async fn post_large(http: &Http) -> u16 {
+    let content: String = std::iter::repeat_with(fastrand::alphanumeric).take(20_000).collect();
+    let message = json!({"kind": "message", "type": "x", "sender_id": "probe", "content": content});
+    http.post_json("/v1/messages", &message).await.status
 }
 
 #[tokio::test]
@@ -67,9 +32,7 @@ async fn full_under_jetstream() {
         let http = agentbus.http();
         let load = Load::start(&[agentbus.url()], 6, 2);
         eventually(PATIENCE, "the disk is full", async || {
-            let message = json!({"kind": "message", "type": "x", "sender_id": "probe",
-                "content": "x".repeat(20_000)});
-            (http.post_json("/v1/messages", &message).await.status == 503).then_some(())
+            (post_large(&http).await == 503).then_some(())
         })
         .await;
         http.get("/v1/messages?limit=1").await.expect(200);
@@ -79,5 +42,53 @@ async fn full_under_jetstream() {
         eprintln!("full disk: {took:.1?} from the restart with room to 100 acknowledgements");
         verdict::hold("full disk", load, &[agentbus.url()], Some(&nats)).await;
         drop(nats);
+    }
+}
+
+#[tokio::test]
+async fn full_under_postgres_behind_nats() {
+    for _ in 0..times(1, 3) {
+        let Some(disk) = Disk::mount(SMALL_DATABASE_MIB) else { return };
+        let (nats, postgres) = (Nats::start().await, Postgres::start().await);
+        let pg_url = postgres.database_in(disk.path()).await;
+        let agentbus = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;
+        let http = agentbus.http();
+        let load = Load::start(&[agentbus.url()], 6, 2);
+        eventually(PATIENCE, "PostgreSQL has no room", async || {
+            post_large(&http).await;
+            postgres.log().contains("No space left on device").then_some(())
+        })
+        .await;
+        let took = load.acknowledged(200).await;
+        eprintln!("full disk under PostgreSQL: 200 more acknowledged in {took:.1?}");
+        http.get("/v1/messages?limit=1").await.expect(200);
+        disk.resize(LARGE_MIB);
+        load.acknowledged(100).await;
+        let what = "full disk under PostgreSQL";
+        verdict::hold(what, load, &[agentbus.url()], Some(&nats)).await;
+        drop(postgres);
+    }
+}
+
+#[tokio::test]
+async fn full_under_postgres_of_the_memory_bus() {
+    for _ in 0..times(1, 3) {
+        let Some(disk) = Disk::mount(SMALL_DATABASE_MIB) else { return };
+        let postgres = Postgres::start().await;
+        let pg_url = postgres.database_in(disk.path()).await;
+        let agentbus = Agentbus::builder().memory_postgres(&pg_url).start().await;
+        let http = agentbus.http();
+        let load = Load::start(&[agentbus.url()], 4, 2);
+        eventually(PATIENCE, "nothing is accepted", async || {
+            (post_large(&http).await == 503).then_some(())
+        })
+        .await;
+        http.get("/v1/messages?limit=1").await.expect(200);
+        disk.resize(LARGE_MIB);
+        let took = load.acknowledged(100).await;
+        eprintln!("memory bus, full disk under PostgreSQL: {took:.1?} to 100 acknowledgements");
+        let what = "memory bus, full disk under PostgreSQL";
+        verdict::hold(what, load, &[agentbus.url()], None).await;
+        drop(postgres);
     }
 }
