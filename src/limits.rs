@@ -58,6 +58,11 @@ pub const READ_ENTRIES: usize = 500;
 /// How long a publish may take before its outcome counts as unknown. The
 /// contract promises an answer within 6 s.
 pub const PUBLISH_DEADLINE: Duration = Duration::from_millis(5_500);
+/// How long a publish may take that turns out to be a repeat, which is held against the first message
+/// of its id then. The contract promises an answer within 6 s.
+pub const COMPARE_DEADLINE: Duration = Duration::from_millis(5_750);
+/// Repeats of one batch that are held against their first messages at once: a round trip each.
+pub const COMPARED_AT_ONCE: usize = 32;
 /// Pause between attempts to settle the outcome of a commit.
 pub const COMMIT_RETRY: Duration = Duration::from_millis(100);
 

@@ -10,13 +10,18 @@ mod known_ids;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, stream};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::bus::{Ack, Bus, PublishError, Unless};
 use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::continuity::Gate;
-use crate::limits::{COMMITTED_WAIT, HEADER_BYTES, MAX_MESSAGE_BYTES, STORE_BEHIND_SHARE};
+use crate::limits::{
+    COMMITTED_WAIT, COMPARE_DEADLINE, COMPARED_AT_ONCE, HEADER_BYTES, MAX_MESSAGE_BYTES,
+    STORE_BEHIND_SHARE,
+};
 use crate::message::{
     Draft, Outgoing, Principal, Subject, decode, parse_rfc3339, same_but_for_created_at,
 };
@@ -146,13 +151,16 @@ impl Ingest {
         if let Some(refusal) = self.refusal(message.id) {
             return Err(refusal);
         }
-        let known_mark = self.committed.through();
+        let (known_mark, until) = (self.committed.through(), Instant::now() + COMPARE_DEADLINE);
         let ack = match self.bus.publish_unless(message.clone(), unless).await {
             Ok(None) => return Ok(None),
+            Ok(Some(ack)) if ack.duplicate => {
+                return self.duplicate_until(&message, ack, until).await.map(Some);
+            }
             Ok(Some(ack)) => Ok(ack),
             Err(error) => Err(error),
         };
-        self.receipt(&message, ack, known_mark).await.map(Some)
+        self.receipt(&message, ack, known_mark).map(Some)
     }
 
     async fn publish_all(
@@ -202,10 +210,20 @@ impl Ingest {
             }
             return;
         }
-        let known_mark = self.committed.through();
+        let (known_mark, until) = (self.committed.through(), Instant::now() + COMPARE_DEADLINE);
         let acks = self.bus.publish(open.iter().map(|&at| messages[at].clone()).collect()).await;
+        let mut duplicates = Vec::new();
         for (at, ack) in open.into_iter().zip(acks) {
-            answers[at] = Some(self.receipt(&messages[at], ack, known_mark).await);
+            match ack {
+                Ok(ack) if ack.duplicate => duplicates.push((at, ack)),
+                ack => answers[at] = Some(self.receipt(&messages[at], ack, known_mark)),
+            }
+        }
+        let compare =
+            |(at, ack)| async move { (at, self.duplicate_until(&messages[at], ack, until).await) };
+        let mut compared = stream::iter(duplicates).map(compare).buffer_unordered(COMPARED_AT_ONCE);
+        while let Some((at, answer)) = compared.next().await {
+            answers[at] = Some(answer);
         }
     }
 
@@ -218,7 +236,8 @@ impl Ingest {
             .then_some(IngestError::StoreBehind { id })
     }
 
-    async fn receipt(
+    /// What is answered to what the bus says, of a message that is no duplicate.
+    fn receipt(
         &self,
         message: &Outgoing,
         ack: Result<Ack, PublishError>,
@@ -226,9 +245,6 @@ impl Ingest {
     ) -> Result<Receipt, IngestError> {
         let id = message.id;
         let ack = ack.map_err(|source| IngestError::Bus { id, source })?;
-        if ack.duplicate {
-            return self.duplicate(message, ack).await;
-        }
         if ack.seq <= known_mark {
             // The stream gave a sequence that the store has for other content.
             self.gate.doubt();
@@ -237,6 +253,21 @@ impl Ingest {
         }
         self.committed.saw(ack.seq);
         Ok(new_receipt(message, ack.seq, ack.committed))
+    }
+
+    /// Compares it with the first message of its id, as long as the time of a publish lasts: a client that
+    /// is left without an answer asks again.
+    async fn duplicate_until(
+        &self,
+        message: &Outgoing,
+        ack: Ack,
+        until: Instant,
+    ) -> Result<Receipt, IngestError> {
+        let compared = tokio::time::timeout_at(until, self.duplicate(message, ack));
+        compared.await.unwrap_or_else(|_| {
+            let text = format!("the message at sequence {} was not read in time", ack.seq);
+            Err(IngestError::Bus { id: message.id, source: PublishError::Unknown(text) })
+        })
     }
 
     /// The bus knows the id: the same message, or another one?

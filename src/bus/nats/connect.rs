@@ -9,13 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use super::config::{NatsConfig, redact};
 use crate::bus::BusError;
-use crate::limits::{
-    NATS_API_TIMEOUT, NATS_CLIENT_QUEUE, NATS_CONNECT_TIMEOUT, NATS_PING_INTERVAL,
-};
+use crate::limits::{NATS_CLIENT_QUEUE, NATS_CONNECT_TIMEOUT, NATS_MOVE_AFTER, NATS_PING_INTERVAL};
 
 /// Whether a connection can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +43,8 @@ pub(super) struct Connection {
     purpose: &'static str,
     /// Whether more than one server is configured.
     several: bool,
+    /// When it was last asked to leave its server.
+    moved: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Connection {
@@ -69,7 +70,7 @@ impl Connection {
             .wait_for(|status| status.connects > 0)
             .await
             .map_err(|_| BusError(format!("lost the connection to NATS at {}", shown())))?;
-        Ok(Self { client, status, purpose, several: addresses.len() > 1 })
+        Ok(Self { client, status, purpose, several: addresses.len() > 1, moved: Arc::default() })
     }
 
     /// What it is now. The client knows of a lost connection before its events tell.
@@ -92,14 +93,23 @@ impl Connection {
 
     /// Leaves its server for another one that is configured or was told by the cluster; stays where
     /// there is no other. Which one is left to chance, and may be the same.
-    pub(super) async fn try_another_server(&self) {
+    pub(super) fn try_another_server(&self) {
         if !self.several && self.client.server_info().connect_urls.len() < 2 {
             return;
         }
+        {
+            // Several kinds of questions end in silence at once; the next server gets its time.
+            let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+            let lately = moved.is_some_and(|at| at.elapsed() < NATS_MOVE_AFTER);
+            if lately || self.status().state != State::Up {
+                return;
+            }
+            *moved = Some(Instant::now());
+        }
         let purpose = self.purpose;
         tracing::warn!(purpose, "the NATS server does not answer: trying another of the cluster");
-        // One whose queue is full is given up by the client itself, for its missing pongs.
-        let _ = tokio::time::timeout(NATS_API_TIMEOUT, self.client.force_reconnect()).await;
+        // Nobody waits for a full queue: a server so stuck is left for its missing pongs.
+        let _ = self.client.force_reconnect().now_or_never();
     }
 
     /// The connected server's version, major and minor; zeros when it is no version.

@@ -113,7 +113,7 @@ impl Fill {
                     self.learn(&info);
                     self.look_up_oldest(requester, stream).await;
                 }
-                Err(ApiError::Unavailable(_)) => silence.lasts(&requester.connection).await,
+                Err(ApiError::Unavailable(_)) => silence.lasts(&requester.connection),
                 Err(_) => silence.broken(),
             }
         }

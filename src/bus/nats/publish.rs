@@ -166,7 +166,7 @@ impl Publisher {
             return vec![Err(failure); messages.len()];
         };
         let outcomes = self.send_until_settled(requester, messages, deadline).await;
-        self.tell_breaker(requester, &outcomes).await;
+        self.tell_breaker(requester, &outcomes);
         outcomes
     }
 
@@ -180,13 +180,13 @@ impl Publisher {
         self.breaker().admit(now, status.connects).map_err(Failure::not_sent)
     }
 
-    async fn tell_breaker(&self, requester: &Requester, outcomes: &[Outcome]) {
+    fn tell_breaker(&self, requester: &Requester, outcomes: &[Outcome]) {
         let connects = requester.connection.status().connects;
         match outcomes.last() {
             Some(Err(failure)) if failure.silent => {
                 let (now, reason) = (Instant::now().into_std(), failure.error.to_string());
                 self.breaker().failure(now, connects, &reason);
-                self.silence.lasts(&requester.connection).await;
+                self.silence.lasts(&requester.connection);
             }
             // Whatever failed before it: the bus answers now.
             Some(_) => {
@@ -369,7 +369,7 @@ impl Publisher {
         let reply = requester.send(subject, headers, payload.clone()).await;
         let reply = reply.map_err(Failure::not_sent);
         let outcomes = self.collect(requester, connects, vec![reply], deadline).await;
-        self.tell_breaker(requester, &outcomes).await;
+        self.tell_breaker(requester, &outcomes);
         outcomes.into_iter().next().unwrap_or_else(|| Err(Failure::lost()))
     }
 

@@ -29,10 +29,10 @@ impl Silence {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// A question was not answered: goes to another server, if it is time. Cancel safe.
-    pub(super) async fn lasts(&self, connection: &Connection) {
+    /// A question was not answered: goes to another server, if it is time.
+    pub(super) fn lasts(&self, connection: &Connection) {
         if self.is_too_long(Instant::now()) {
-            connection.try_another_server().await;
+            connection.try_another_server();
         }
     }
 

@@ -37,7 +37,7 @@ impl ReadLink {
     /// A consumer fell silent or is not to be reached. Cancel safe.
     pub(in crate::bus::nats) async fn unanswered(&self) {
         let connection = self.current.lock().await.clone();
-        self.silence.lasts(&connection).await;
+        self.silence.lasts(&connection);
     }
 
     /// Waits for the connection to be up. One whose task died is replaced.
