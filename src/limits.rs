@@ -25,6 +25,9 @@ pub const LAPSE_LOOK: Duration = Duration::from_millis(500);
 pub const LAPSE_JITTER: Duration = Duration::from_millis(250);
 /// Pause after which a lapsed status that could not be ended is tried again.
 pub const LAPSE_RETRY: Duration = Duration::from_secs(1);
+/// Members of one body, far more than any has in the contract. Each is held against the others, so a
+/// megabyte of them would cost seconds.
+pub const MAX_MEMBERS: usize = 512;
 /// Faults named in one answer: enough to mend a body, too few to amplify one.
 pub const MAX_NAMED_ERRORS: usize = 64;
 /// Alternatives of all filters of one request together: bounds the SQL and the match.

@@ -4,8 +4,6 @@
 //! Every reader derives the same bytes, and nothing that a publisher puts on
 //! the stream can stop one.
 
-use std::borrow::Cow;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -15,6 +13,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::encode::encode;
+use super::json::string;
 use super::{
     Draft, HEADER_EXPECTED, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, HEADER_SENDER, Kind,
     Raw, Record, Subject, Token, parse_rfc3339, parse_uuid,
@@ -26,8 +25,9 @@ use super::{
 pub fn decode(raw: Raw, stream: &str) -> Record {
     match raw.header(HEADER_NATIVE) {
         Some(HEADER_NATIVE_V1) => {
-            if let Some(envelope) = one_line_envelope(&raw.payload) {
-                return native(&raw, &envelope, stream);
+            let payload = raw.payload.clone();
+            if let Some(envelope) = one_line_envelope(&payload) {
+                return native(raw, &envelope, stream);
             }
         }
         None => {
@@ -89,13 +89,7 @@ struct Envelope<'a> {
 
 /// A member's value if it is a string that `parse` takes.
 fn member<T, E>(raw: Option<&RawValue>, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
-    let text: Cow<'_, str> = match raw?.get().as_bytes() {
-        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => {
-            Cow::Borrowed(std::str::from_utf8(inner).ok()?)
-        }
-        _ => Cow::Owned(serde_json::from_str::<String>(raw?.get()).ok()?),
-    };
-    parse(&text).ok()
+    parse(&string(raw?).ok()?).ok()
 }
 
 fn token(raw: Option<&RawValue>) -> Option<Token> {
@@ -109,7 +103,7 @@ pub fn expires_at(body: &[u8]) -> Option<DateTime<Utc>> {
     member(envelope.expires_at, parse_rfc3339)
 }
 
-fn native(raw: &Raw, envelope: &Envelope<'_>, stream: &str) -> Record {
+fn native(raw: Raw, envelope: &Envelope<'_>, stream: &str) -> Record {
     let id = member(envelope.id, parse_uuid);
     let message_id = raw.header(HEADER_MSG_ID);
     let told = raw.headers.iter().filter(|(name, _)| !name.starts_with(HEADER_EXPECTED)).count();
@@ -117,7 +111,7 @@ fn native(raw: &Raw, envelope: &Envelope<'_>, stream: &str) -> Record {
         && message_id.is_none_or(|told| parse_uuid(told).ok() == id && id.is_some());
     Record {
         seq: raw.seq,
-        id: id.unwrap_or_else(|| fallback_id(raw, stream)),
+        id: id.unwrap_or_else(|| fallback_id(&raw, stream)),
         kind: member(envelope.kind, str::parse).unwrap_or_else(|| raw.subject.kind()),
         type_: token(envelope.type_).unwrap_or_else(Token::unknown),
         sender_id: token(envelope.sender_id).unwrap_or_else(Token::unknown),
@@ -129,9 +123,9 @@ fn native(raw: &Raw, envelope: &Envelope<'_>, stream: &str) -> Record {
         expires_at: member(envelope.expires_at, parse_rfc3339),
         created_at: member(envelope.created_at, parse_rfc3339).unwrap_or(raw.logged_at),
         logged_at: raw.logged_at,
-        body: raw.payload.clone(),
-        subject: raw.subject.clone(),
-        foreign: (!ours).then(|| (raw.payload.clone(), raw.headers.clone())),
+        foreign: (!ours).then(|| (raw.payload.clone(), raw.headers)),
+        body: raw.payload,
+        subject: raw.subject,
     }
 }
 

@@ -3,16 +3,17 @@
 //! Invariant: every fault of a body is named at once, with a JSON pointer
 //! (RFC 6901), so a client mends it in one round.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::json::{CompactError, Members, compact};
+use super::json::{CompactError, Member, Members, compact, string};
 use super::status::{TTL, parse_ttl};
 use super::{Kind, Subject, Token, parse_rfc3339, parse_uuid};
-use crate::limits::{MAX_METADATA_DEPTH, MAX_NAMED_ERRORS, MAX_TTL_S};
+use crate::limits::{MAX_MEMBERS, MAX_METADATA_DEPTH, MAX_NAMED_ERRORS, MAX_TTL_S};
 
 /// A validated message that has no place in the log yet.
 #[derive(Clone, Debug)]
@@ -131,20 +132,22 @@ impl Draft {
 /// The members of a body that must be a JSON object, in order, repeated names included.
 ///
 /// # Errors
-/// [`DraftError`]: no JSON, or no object.
-pub(crate) fn json_members(json: &[u8]) -> Result<Vec<(String, &RawValue)>, DraftError> {
+/// [`DraftError`]: no JSON, no object, or one with more than [`MAX_MEMBERS`].
+pub(super) fn json_members(json: &[u8]) -> Result<Vec<Member<'_>>, DraftError> {
     let members: Result<Members<'_>, _> = serde_json::from_slice(json);
-    members.map(|Members(members)| members).map_err(|error| {
-        if error.is_data() {
-            DraftError::Invalid(vec![field("", "must be a JSON object")])
-        } else {
-            DraftError::Syntax {
-                line: error.line(),
-                column: error.column(),
-                detail: syntax_detail(&error),
-            }
+    let whole = |detail: &str| Err(DraftError::Invalid(vec![field("", detail)]));
+    match members {
+        Ok(Members(members)) if members.len() > MAX_MEMBERS => {
+            whole(&format!("has more than {MAX_MEMBERS} members"))
         }
-    })
+        Ok(Members(members)) => Ok(members),
+        Err(error) if error.is_data() => whole("must be a JSON object"),
+        Err(error) => Err(DraftError::Syntax {
+            line: error.line(),
+            column: error.column(),
+            detail: syntax_detail(&error),
+        }),
+    }
 }
 
 /// The id that an `Idempotency-Key` gives: UUIDv5(NAMESPACE_URL, sender + U+0000 + key).
@@ -168,20 +171,22 @@ fn syntax_detail(error: &serde_json::Error) -> String {
 
 /// The members of a body while they are taken out one by one.
 struct Form<'a> {
-    members: Vec<(String, &'a RawValue)>,
+    members: Vec<Member<'a>>,
     source: Source<'a>,
     errors: Vec<FieldError>,
 }
 
 impl<'a> Form<'a> {
-    fn new(members: Vec<(String, &'a RawValue)>, source: Source<'a>) -> Self {
-        let mut form =
-            Self { members: Vec::with_capacity(members.len()), source, errors: Vec::new() };
-        for (name, value) in members {
-            if form.members.iter().any(|(known, _)| *known == name) {
+    fn new(members: Vec<Member<'a>>, source: Source<'a>) -> Self {
+        let mut form = Self { members, source, errors: Vec::new() };
+        let mut at = 1;
+        while at < form.members.len() {
+            let (before, rest) = form.members.split_at(at);
+            if before.iter().any(|(known, _)| *known == rest[0].0) {
+                let (name, _) = form.members.remove(at);
                 form.fail(&name, "stands more than once");
             } else {
-                form.members.push((name, value));
+                at += 1;
             }
         }
         form
@@ -207,7 +212,7 @@ impl<'a> Form<'a> {
         let in_reply_to = self.parsed("in_reply_to", parse_uuid);
         let expires_at = self
             .parsed("expires_at", |text| parse_rfc3339(text).map(|time| (text.to_owned(), time)));
-        let content = self.string("content").unwrap_or_default();
+        let content = self.string("content").unwrap_or_default().into_owned();
         let metadata = self.metadata();
         if kind == Some(Kind::Status) && self.source == Source::Client {
             self.check_ttl(&metadata);
@@ -279,8 +284,7 @@ impl<'a> Form<'a> {
     /// Refuses a `ttl_s` that would be ignored. Elsewhere than in a status it means nothing.
     fn check_ttl(&mut self, metadata: &str) {
         let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(metadata) else { return };
-        let bad =
-            |(name, value): &(String, &RawValue)| name == TTL && parse_ttl(value.get()).is_none();
+        let bad = |(name, value): &Member<'_>| name == TTL && parse_ttl(value.get()).is_none();
         if members.iter().any(bad) {
             let detail = format!("must be a whole number of seconds from 1 to {MAX_TTL_S}");
             self.errors.push(field(&format!("/metadata/{TTL}"), &detail));
@@ -314,12 +318,12 @@ impl<'a> Form<'a> {
         }
     }
 
-    fn string(&mut self, name: &str) -> Option<String> {
-        let raw = self.take(name)?.get();
-        if !raw.starts_with('"') {
+    fn string(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let raw = self.take(name)?;
+        if !raw.get().starts_with('"') {
             self.fail(
                 name,
-                if raw == "null" {
+                if raw.get() == "null" {
                     "must be a string; leave the member out instead of null"
                 } else {
                     "must be a string"
@@ -327,7 +331,7 @@ impl<'a> Form<'a> {
             );
             return None;
         }
-        match serde_json::from_str::<String>(raw) {
+        match string(raw) {
             Ok(text) if text.contains('\0') => self.fail(name, "must not hold U+0000"),
             Ok(text) => return Some(text),
             Err(_) => self.fail(name, "holds an unpaired surrogate"),
@@ -394,6 +398,18 @@ mod tests {
             pointers(r#"{"kind":"task","type":"t","sender_id":"a","task_id":""}"#),
             ["/task_id"]
         );
+    }
+
+    #[test]
+    fn members_without_end_are_one_fault() {
+        let with = |n: usize| {
+            let members: Vec<String> = (0..n).map(|at| format!("\"m{at}\":0")).collect();
+            Draft::parse(format!("{{{}}}", members.join(",")).as_bytes()).expect_err("refused")
+        };
+        let DraftError::Invalid(few) = with(MAX_MEMBERS) else { panic!("JSON") };
+        assert_eq!((few.len(), few[0].pointer.as_str()), (MAX_NAMED_ERRORS, "/kind"));
+        let DraftError::Invalid(many) = with(MAX_MEMBERS + 1) else { panic!("JSON") };
+        assert_eq!(many, [field("", "has more than 512 members")]);
     }
 
     #[test]

@@ -12,12 +12,13 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::json::Member;
 use super::{DraftError, FieldError, json_members, parse_uuid};
 use crate::limits::MAX_NAMED_ERRORS;
 
 /// The members not yet taken, and what was wrong with those that were.
 pub struct Form<'a> {
-    members: Vec<(String, &'a RawValue)>,
+    members: Vec<Member<'a>>,
     errors: Vec<FieldError>,
 }
 

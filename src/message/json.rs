@@ -4,14 +4,22 @@
 //! Invariant: nothing but that white space changes. Numbers, escapes, member
 //! order and repeated members of `metadata` reach every reader as they came.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// One member of a JSON object: its name, borrowed unless it is spelled with escapes.
+pub type Member<'a> = (Cow<'a, str>, &'a RawValue);
+
 /// The members of one JSON object, in order, repeated names included.
 #[derive(Debug)]
-pub struct Members<'a>(pub Vec<(String, &'a RawValue)>);
+pub struct Members<'a>(pub Vec<Member<'a>>);
+
+/// A member's name. (serde borrows into a `Cow` only where it is told to.)
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -30,10 +38,24 @@ impl<'de> Visitor<'de> for MembersVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::with_capacity(16);
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
+        while let Some((Name(name), value)) = map.next_entry()? {
+            members.push((name, value));
         }
         Ok(Members(members))
+    }
+}
+
+/// The text of a raw value that is a string, borrowed unless it is spelled with escapes.
+///
+/// # Errors
+/// It is no string, or holds half of a surrogate pair.
+pub fn string(raw: &RawValue) -> Result<Cow<'_, str>, serde_json::Error> {
+    let json = raw.get();
+    let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match inner.filter(|inner| !inner.as_bytes().contains(&b'\\')) {
+        // The parser that made the raw value has seen that it is a string: nothing is escaped in it.
+        Some(plain) => Ok(Cow::Borrowed(plain)),
+        None => serde_json::from_str(json).map(Cow::Owned),
     }
 }
 

@@ -20,7 +20,7 @@ mod time;
 mod token;
 
 pub use decode::{decode, decode_body, expires_at};
-pub(crate) use draft::json_members;
+use draft::json_members;
 pub use draft::{Draft, DraftError, FieldError, idempotency_id};
 pub use encode::{Outgoing, same_but_for_created_at};
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Subjects: where a message stands in the NATS name space (contract, section 2).
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Kind, Token};
 
@@ -10,20 +11,21 @@ pub const MESSAGE_SUBJECTS: [&str; 3] = ["agent.message.>", "agent.status.>", "a
 /// The subject a message was published on. One that agentbus derived has four
 /// tokens; a foreign one may have fewer, more or odd ones.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Subject(String);
+pub struct Subject(Arc<str>);
 
 impl Subject {
     /// `agent.<kind>.<key>.<type>`, where the key is the sender's role, the
     /// sender or the task, by kind.
     #[must_use]
     pub fn derive(kind: Kind, key: &Token, type_: &Token) -> Self {
-        Self(format!("agent.{}.{key}.{type_}", kind.as_str()))
+        let parts = ["agent", kind.as_str(), key.as_str(), type_.as_str()];
+        Self(parts.join(".").into())
     }
 
     /// A subject as the log holds it.
     #[must_use]
-    pub fn from_log(text: String) -> Self {
-        Self(text)
+    pub fn from_log(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
     }
 
     /// The subject as text.

@@ -1,11 +1,34 @@
 //! Times on the wire: RFC 3339, UTC, microseconds, `Z`.
 
-use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
+use chrono::{DateTime, Datelike as _, SecondsFormat, SubsecRound, Timelike as _, Utc};
 
 /// `2026-11-20T15:57:45.123456Z`: always 27 bytes for the years 0–9999.
 #[must_use]
 pub fn format_micros(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+    let year = time.year();
+    if !(0..=9_999).contains(&year) {
+        return time.to_rfc3339_opts(SecondsFormat::Micros, true);
+    }
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    // A leap second is told as chrono does: second 60.
+    let nanos = time.nanosecond();
+    let (leap, nanos) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+    write_digits(&mut text[0..4], year.unsigned_abs());
+    write_digits(&mut text[5..7], time.month());
+    write_digits(&mut text[8..10], time.day());
+    write_digits(&mut text[11..13], time.hour());
+    write_digits(&mut text[14..16], time.minute());
+    write_digits(&mut text[17..19], time.second() + leap);
+    write_digits(&mut text[20..26], nanos / 1_000);
+    text.iter().copied().map(char::from).collect()
+}
+
+/// Fills the place with the number's last digits.
+fn write_digits(place: &mut [u8], mut number: u32) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789"[(number % 10) as usize];
+        number /= 10;
+    }
 }
 
 /// Cuts a time to the precision that the wire and the store keep.
@@ -22,4 +45,21 @@ pub fn parse_rfc3339(text: &str) -> Result<DateTime<Utc>, &'static str> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| truncate_to_micros(time.with_timezone(&Utc)))
         .map_err(|_| "must be an RFC 3339 time such as 2026-11-20T12:00:00Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn formats_as_chrono_does(seconds in -70_000_000_000_i64..260_000_000_000, nanos in 0_u32..2_000_000_000) {
+            // chrono knows leap seconds at the end of a minute only.
+            let seconds = if nanos >= 1_000_000_000 { seconds - seconds.rem_euclid(60) + 59 } else { seconds };
+            let time = DateTime::from_timestamp(seconds, nanos).expect("within chrono's range");
+            let expected = time.to_rfc3339_opts(SecondsFormat::Micros, true);
+            prop_assert_eq!(format_micros(time), expected);
+        }
+    }
 }

@@ -5,32 +5,33 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::limits::MAX_TOKEN_CHARS;
 
-/// A name of 1–64 of `A-Z a-z 0-9 _ -` (a UUID is one).
+/// A name of 1–64 of `A-Z a-z 0-9 _ -` (a UUID is one). Clones share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Token(String);
+pub struct Token(Arc<str>);
 
 impl Token {
     /// What a role, type or sender is called that was not told.
     #[must_use]
     pub fn unknown() -> Self {
-        Self("unknown".to_owned())
+        Self("unknown".into())
     }
 
     /// The sender role of a message whose sender gave none.
     #[must_use]
     pub fn default_role() -> Self {
-        Self("agent".to_owned())
+        Self("agent".into())
     }
 
     /// The type of a status that says its sender is gone.
     #[must_use]
     pub fn offline() -> Self {
-        Self("offline".to_owned())
+        Self("offline".into())
     }
 
     /// The token as text.
@@ -51,7 +52,7 @@ impl FromStr for Token {
         if text.is_empty() || text.len() > MAX_TOKEN_CHARS || !text.bytes().all(allowed) {
             return Err(TOKEN_RULE);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 

@@ -51,7 +51,7 @@ impl Delivery {
 pub(super) fn from_delivery(message: Message, delivery: Delivery) -> Raw {
     as_first_logged(Raw {
         seq: delivery.stream_seq,
-        subject: Subject::from_log(message.subject.as_str().to_owned()),
+        subject: Subject::from_log(message.subject.as_str()),
         headers: message.headers.as_ref().map(sorted).unwrap_or_default(),
         payload: message.payload,
         logged_at: DateTime::from_timestamp_nanos(delivery.nanos),

@@ -42,7 +42,7 @@ fn original(row: &PgRow) -> Result<Original, Error> {
     Ok(Original {
         stored: stored(row)?,
         id: row.try_get("id")?,
-        subject: Subject::from_log(row.try_get("subject")?),
+        subject: Subject::from_log(row.try_get::<String, _>("subject")?),
         foreign,
         logged_at: row.try_get("logged_at")?,
     })

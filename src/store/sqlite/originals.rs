@@ -51,7 +51,7 @@ fn original(row: &SqliteRow) -> Result<Original, Error> {
     Ok(Original {
         stored: stored(row)?,
         id: row.try_get("id")?,
-        subject: Subject::from_log(row.try_get("subject")?),
+        subject: Subject::from_log(row.try_get::<String, _>("subject")?),
         foreign,
         logged_at,
     })
