@@ -157,6 +157,9 @@ pub const INBOX_READS: usize = 8;
 pub const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// `Retry-After` of a 503, in seconds.
 pub const RETRY_AFTER_S: u64 = 1;
+/// How often samples of latency become counts: they take 24 bytes each until then, or until somebody
+/// reads the metrics.
+pub const METRICS_UPKEEP: Duration = Duration::from_secs(1);
 /// Requests at work at once; beyond them a client is told to come again.
 pub const MAX_REQUESTS: usize = 2_048;
 /// Bytes of request bodies held at once over all requests.

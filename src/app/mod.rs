@@ -21,7 +21,7 @@ use crate::dead_letters::DeadLetters;
 use crate::http::{self, Api, Listener, announce};
 use crate::inbox::Inboxes;
 use crate::ingest::{Ingest, KnownIds};
-use crate::limits::{CORE_STOP, MEMBERSHIP_CHECK, SETTLE_STOP, START_RETRY};
+use crate::limits::{CORE_STOP, MEMBERSHIP_CHECK, METRICS_UPKEEP, SETTLE_STOP, START_RETRY};
 use crate::presence::Presence;
 use crate::processor::Processor;
 use crate::processor::handler::Handler;
@@ -158,6 +158,7 @@ fn assemble(
     let follow = Arc::clone(&broadcaster).run(core.clone());
     spawn_plain(tasks, "broadcaster", core, after_first_check(gate.clone(), core.clone(), follow));
     spawn_plain(tasks, "membership", core, hold(membership, core.clone()));
+    spawn_plain(tasks, "metrics", core, keep_up(metrics.clone(), core.clone()));
     let ingest = Arc::new(Ingest {
         bus: Arc::clone(&bus),
         store: Arc::clone(&store),
@@ -232,6 +233,14 @@ async fn hold(membership: Box<dyn Membership>, cancel: CancellationToken) {
             tracing::warn!(held, "this server's hold on the store");
         }
         metrics::gauge!("agentbus_membership_held").set(f64::from(u8::from(held)));
+    }
+}
+
+/// Counts latencies that were sampled, which else would wait in memory until somebody reads the
+/// metrics, if anybody ever does.
+async fn keep_up(metrics: PrometheusHandle, cancel: CancellationToken) {
+    while cancel.run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP)).await.is_some() {
+        metrics.run_upkeep();
     }
 }
 
