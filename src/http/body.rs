@@ -65,11 +65,15 @@ impl BodyBudget {
     }
 }
 
+/// The media type of a request, without its parameters, as it was spelled.
+fn essence(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    value.split(';').next().map(str::trim)
+}
+
 /// The media type of a request, without its parameters, in lower case.
 pub fn media_type(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    let essence = value.split(';').next().unwrap_or_default();
-    Some(essence.trim().to_ascii_lowercase())
+    essence(headers).map(str::to_ascii_lowercase)
 }
 
 /// The refusal of a media type. A missing one is refused too: a web page of
@@ -87,7 +91,7 @@ pub fn unsupported(wanted: &str) -> Problem {
 /// # Errors
 /// 415.
 pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let json = media_type(headers).as_deref() == Some("application/json");
+    let json = essence(headers).is_some_and(|told| told.eq_ignore_ascii_case("application/json"));
     if json { Ok(()) } else { Err(unsupported("application/json")) }
 }
 

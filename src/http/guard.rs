@@ -2,18 +2,21 @@
 //! overload limit, panics, and what is counted.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::OwnedSemaphorePermit;
+use futures_util::FutureExt as _;
+use metrics::{Counter, Histogram};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::Shared;
 use super::problem::Problem;
 use crate::config::{HostRule, HttpConfig};
 
@@ -24,6 +27,10 @@ pub(super) async fn check_host(
     request: Request,
     next: Next,
 ) -> Response {
+    if names_us(&request, &rule) { next.run(request).await } else { unknown_host() }
+}
+
+fn names_us(request: &Request, rule: &HostRule) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (host, another) = (hosts.next(), hosts.next());
     let named = request
@@ -32,9 +39,10 @@ pub(super) async fn check_host(
         .map(|authority| authority.as_str())
         .or_else(|| host?.to_str().ok());
     // With two of them, a proxy before us may have gone by the other one.
-    if another.is_none() && named.is_some_and(|host| rule.allows(host)) {
-        return next.run(request).await;
-    }
+    another.is_none() && named.is_some_and(|host| rule.allows(host))
+}
+
+fn unknown_host() -> Response {
     Problem::new(
         StatusCode::MISDIRECTED_REQUEST,
         "unknown_host",
@@ -43,7 +51,48 @@ pub(super) async fn check_host(
     .into_response()
 }
 
-/// Lets the configured origins call from browsers; none by default.
+/// What every request goes through, in one layer: each layer of axum's costs a request
+/// several allocations, and moves it.
+#[derive(Clone)]
+pub(super) struct Around {
+    hosts: Arc<HostRule>,
+    counts: Arc<Counts>,
+    /// The places for requests at work; `None` for routes that wait or must always answer.
+    places: Option<Arc<Semaphore>>,
+}
+
+impl Around {
+    /// Without a limit on requests at work.
+    pub(super) fn new(config: &HttpConfig) -> Self {
+        Self { hosts: Arc::new(config.hosts.clone()), counts: Arc::default(), places: None }
+    }
+
+    /// The same, with one.
+    pub(super) fn limited(&self, places: &Arc<Semaphore>) -> Self {
+        Self { places: Some(Arc::clone(places)), ..self.clone() }
+    }
+}
+
+/// Checks the `Host`, finds a place, counts and times the request, and answers for a
+/// handler that panics.
+pub(super) async fn around(State(around): State<Around>, request: Request, next: Next) -> Response {
+    if !names_us(&request, &around.hosts) {
+        return unknown_host();
+    }
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = known_method(request.method());
+    let begun = Instant::now();
+    let answer = AssertUnwindSafe(admit(around.places, request, next)).catch_unwind();
+    let response = answer.await.unwrap_or_else(panicked);
+    let (route, status) = (route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status());
+    let elapsed = begun.elapsed();
+    around.counts.count(route, method, status, elapsed);
+    tracing::debug!(method, route, status = status.as_u16(), ?elapsed, "request");
+    response
+}
+
+/// Lets the configured origins call from browsers; none by default. The `Host` is checked
+/// before a preflight is answered.
 pub(super) fn cross_origin(router: Router, config: &HttpConfig) -> Router {
     if config.cors_origins.is_empty() {
         return router;
@@ -63,16 +112,14 @@ pub(super) fn cross_origin(router: Router, config: &HttpConfig) -> Router {
             HeaderName::from_static("last-event-id"),
         ])
         .expose_headers([header::LOCATION, header::RETRY_AFTER]);
-    router.layer(layer)
+    let hosts = Arc::new(config.hosts.clone());
+    router.layer(layer).layer(from_fn_with_state(hosts, check_host))
 }
 
 /// Answers at once when more is at work than can be done.
-pub(super) async fn limit_requests(
-    State(api): State<Shared>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let Ok(place) = Arc::clone(&api.requests).try_acquire_owned() else {
+async fn admit(places: Option<Arc<Semaphore>>, mut request: Request, next: Next) -> Response {
+    let Some(places) = places else { return next.run(request).await };
+    let Ok(place) = places.try_acquire_owned() else {
         metrics::counter!("agentbus_http_overloaded_total").increment(1);
         return Problem::overloaded("more requests at once than this server works on")
             .into_response();
@@ -95,26 +142,55 @@ impl Slot {
     }
 }
 
-/// Counts and times requests by route.
-pub(super) async fn observe(request: Request, next: Next) -> Response {
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    let method = known_method(request.method());
-    let begun = Instant::now();
-    let response = next.run(request).await;
-    let status = response.status();
-    let labels = [
-        ("route", route.clone()),
-        ("method", method.to_owned()),
-        ("status", status.as_str().to_owned()),
-    ];
-    metrics::counter!("agentbus_http_requests_total", &labels).increment(1);
-    metrics::histogram!("agentbus_http_request_seconds", "route" => route.clone())
-        .record(begun.elapsed().as_secs_f64());
-    tracing::debug!(method, route, status = status.as_u16(), elapsed = ?begun.elapsed(), "request");
-    response
+/// Counts and times requests by route, through handles that are looked up once each: a label
+/// is text, and a look-up by labels costs more than the rest of the layer.
+#[derive(Default)]
+pub(super) struct Counts(RwLock<HashMap<String, RouteCounts>>);
+
+struct RouteCounts {
+    seconds: Histogram,
+    /// By method and status: a handful.
+    answers: Vec<(&'static str, StatusCode, Counter)>,
+}
+
+impl RouteCounts {
+    fn new(route: &str) -> Self {
+        let seconds = metrics::histogram!("agentbus_http_request_seconds", "route" => route.to_owned());
+        Self { seconds, answers: Vec::new() }
+    }
+
+    fn answer(&self, method: &str, status: StatusCode) -> Option<&Counter> {
+        let same = |known: &&(&str, StatusCode, Counter)| known.0 == method && known.1 == status;
+        self.answers.iter().find(same).map(|(_, _, counter)| counter)
+    }
+}
+
+impl Counts {
+    fn count(&self, route: &str, method: &'static str, status: StatusCode, elapsed: Duration) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counts) = known.get(route)
+            && let Some(counter) = counts.answer(method, status)
+        {
+            counter.increment(1);
+            counts.seconds.record(elapsed.as_secs_f64());
+            return;
+        }
+        drop(known);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let counts = known.entry(route.to_owned()).or_insert_with(|| RouteCounts::new(route));
+        counts.seconds.record(elapsed.as_secs_f64());
+        let labels = [
+            ("route", route.to_owned()),
+            ("method", method.to_owned()),
+            ("status", status.as_str().to_owned()),
+        ];
+        let counter = metrics::counter!("agentbus_http_requests_total", &labels);
+        counter.increment(1);
+        // Another request may have added it meanwhile.
+        if counts.answer(method, status).is_none() {
+            counts.answers.push((method, status, counter));
+        }
+    }
 }
 
 /// The method as a label; a client may invent others without end.
@@ -124,7 +200,7 @@ fn known_method(method: &Method) -> &'static str {
 }
 
 /// A handler that panicked costs one answer.
-pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let detail = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

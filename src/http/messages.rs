@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -17,13 +17,16 @@ use crate::ingest::Receipt;
 use crate::limits::MAX_IDEMPOTENCY_KEY;
 use crate::message::{Draft, FieldError, ParameterError, Principal, format_micros, idempotency_id};
 
+/// Room for an answer: its members, and a subject of usual length.
+const ANSWER_BYTES: usize = 320;
+
 /// The answer to one accepted message.
 #[derive(Serialize)]
-pub(super) struct Answer {
+struct Answer<'a> {
     seq: u64,
     id: Uuid,
-    subject: String,
-    created_at: String,
+    subject: &'a str,
+    created_at: &'a str,
     duplicate: bool,
     durability: &'static str,
 }
@@ -45,16 +48,16 @@ pub(super) async fn create(
     let (level, reply_within) = params::post(query.as_deref())?;
     let key = idempotency_key(&headers)?;
     let bytes = read(&api.bodies, &headers, body).await?;
-    let draft = identified(Draft::parse(&bytes)?, key)?;
+    let (draft, length) = (identified(Draft::parse(&bytes)?, key)?, bytes.len());
+    drop(bytes);
     if let Some(within) = reply_within {
-        let held = api.bodies.hold(bytes.len())?;
-        drop(bytes);
+        let held = api.bodies.hold(length)?;
         let answer = reply::ask(api, slot, draft, level, within).await;
         drop(held);
         return answer;
     }
-    let mut answers = api.ingest.publish(&Principal::Anonymous, &[draft], level).await;
-    let receipt = answers.pop().ok_or_else(|| Problem::overloaded("the server is stopping"))??;
+    let id = draft.id().unwrap_or_else(Uuid::now_v7);
+    let receipt = api.ingest.publish_one(&Principal::Anonymous, &draft, id, level).await?;
     Ok(respond(&receipt))
 }
 
@@ -92,17 +95,24 @@ fn identified(draft: Draft, key: Option<&str>) -> Result<Draft, Problem> {
 }
 
 fn respond(receipt: &Receipt) -> Response {
-    let status = if receipt.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    const PATH: &str = "/v1/messages/";
     let answer = Answer {
         seq: receipt.seq,
         id: receipt.id,
-        subject: receipt.subject.to_string(),
-        created_at: format_micros(receipt.created_at),
+        subject: receipt.subject.as_str(),
+        created_at: &format_micros(receipt.created_at),
         duplicate: receipt.duplicate,
         durability: durability(receipt),
     };
-    let mut response = (status, axum_json(&answer)).into_response();
-    if let Ok(location) = HeaderValue::try_from(format!("/v1/messages/{}", receipt.id)) {
+    let mut body = Vec::with_capacity(ANSWER_BYTES);
+    let _ = serde_json::to_writer(&mut body, &answer);
+    let mut response = json_bytes(body);
+    *response.status_mut() =
+        if receipt.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    let mut location = [0; PATH.len() + uuid::fmt::Hyphenated::LENGTH];
+    location[..PATH.len()].copy_from_slice(PATH.as_bytes());
+    receipt.id.hyphenated().encode_lower(&mut location[PATH.len()..]);
+    if let Ok(location) = HeaderValue::from_bytes(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
@@ -116,5 +126,7 @@ pub(super) fn axum_json<T: Serialize>(value: &T) -> Response {
 /// Bytes that are JSON already.
 pub(super) fn json_bytes(bytes: Vec<u8>) -> Response {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, JSON)], bytes).into_response()
+    let mut response = Response::new(Body::from(bytes));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
 }

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
@@ -108,6 +108,7 @@ impl Api {
 
 /// The routes, with the rules that hold for all of them around.
 pub fn router(api: Shared, config: &HttpConfig) -> Router {
+    let around = guard::Around::new(config);
     // What is at work for a moment only, and so counted against the overload limit.
     let requests = Router::new()
         .route("/v1/messages", post(messages::create).get(history::page))
@@ -138,8 +139,9 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
         .route("/v1/queues/{queue}/jobs/batch", post(queues::enqueue_batch))
         .route("/v1/leases/settle", post(leases::settle))
         .route("/v1/leases/{token}/{action}", post(leases::settle_one))
-        .layer(from_fn_with_state(Arc::clone(&api), guard::limit_requests));
-    let app = requests
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(around.limited(&api.requests), guard::around));
+    let others = Router::new()
         .route("/v1/stream", get(stream::open))
         .route("/v1/queues/{queue}/lease", post(leases::lease))
         .route("/v1/agents/{id}/inbox", get(inbox::page))
@@ -150,11 +152,8 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
         .merge(console::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(api)
-        .layer(from_fn(guard::observe))
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(guard::panicked));
-    guard::cross_origin(app, config)
-        .layer(from_fn_with_state(Arc::new(config.hosts.clone()), guard::check_host))
+        .layer(from_fn_with_state(around, guard::around));
+    guard::cross_origin(requests.merge(others).with_state(api), config)
 }
 
 /// What is answered before the server has its bus and its store.
