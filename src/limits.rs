@@ -314,6 +314,11 @@ pub const WINDOW_PARTITIONS: usize = 16;
 pub const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);
 /// How long a publish waits for the store to say whether it knows an id.
 pub const STORE_LOOKUP: Duration = Duration::from_millis(750);
+/// Ids asked for by one statement: as many as come while the one before is on its way.
+pub const KNOWN_IDS_TOGETHER: usize = 256;
+/// Ids that wait to be asked for; beyond them a request waits for a place, no longer than
+/// [`STORE_LOOKUP`]: one for each request at work.
+pub const KNOWN_IDS_QUEUE: usize = MAX_REQUESTS;
 /// How long nobody asks it after that failed.
 pub const STORE_LOOKUP_PAUSE: Duration = Duration::from_secs(2);
 /// Bytes of an attempt's error that are kept: enough for a person to see what happened.

@@ -1,41 +1,67 @@
 //! Asks the store for ids that the bus may have forgotten, without waiting for
 //! a store that is away.
 //!
-//! Invariant: publishing is held up by the store for a moment at most, and then
-//! not again until one look-up has found out that it is back.
+//! Invariants: publishing is held up by the store for a moment at most, and then
+//! not again until one look-up has found out that it is back. What is asked while
+//! one look-up is on the way goes into the next, so that many clients cost the
+//! store a few statements and not one each.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::limits::{STORE_LOOKUP, STORE_LOOKUP_PAUSE};
+use crate::limits::{
+    KNOWN_IDS_QUEUE, KNOWN_IDS_TOGETHER, STORE_LOOKUP, STORE_LOOKUP_PAUSE,
+};
 use crate::store::{Store, StoreError, Stored};
+
+type Known = HashMap<Uuid, Stored>;
+
+/// One id that somebody asks for.
+struct Question {
+    id: Uuid,
+    answer: oneshot::Sender<Result<Option<Stored>, String>>,
+}
 
 /// The ids that have a row in the store.
 pub struct KnownIds {
     store: Arc<dyn Store>,
+    questions: mpsc::Sender<Question>,
     /// Until when nobody asks, after a look-up failed.
     closed_until: Mutex<Option<Instant>>,
+    /// Asks for many at once; ends with us.
+    _asker: AbortOnDropHandle<()>,
 }
 
 impl KnownIds {
-    /// Asks this store.
+    /// Asks this store. Must be called within a runtime.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, closed_until: Mutex::default() }
+        let (questions, asked) = mpsc::channel(KNOWN_IDS_QUEUE);
+        let asker = tokio::spawn(ask_together(Arc::clone(&store), asked));
+        let closed_until = Mutex::default();
+        Self { store, questions, closed_until, _asker: AbortOnDropHandle::new(asker) }
     }
 
     /// The lowest sequence of each id that has a row; empty while the store
     /// cannot be asked.
-    pub async fn find(&self, ids: &[Uuid]) -> HashMap<Uuid, Stored> {
+    pub async fn find(&self, ids: &[Uuid]) -> Known {
         if ids.is_empty() || !self.may_ask() {
             return HashMap::new();
         }
-        let answer = tokio::time::timeout(STORE_LOOKUP, self.store.find(ids)).await;
-        let slow = || Err(StoreError::Unavailable("no answer in time".to_owned()));
-        match answer.unwrap_or_else(|_| slow()) {
+        let answer = async {
+            match ids {
+                [id] => self.find_one(*id).await,
+                // A batch is one statement by itself.
+                _ => self.store.find(ids).await,
+            }
+        };
+        let answer = tokio::time::timeout(STORE_LOOKUP, answer).await;
+        match answer.unwrap_or_else(|_| Err(slow())) {
             Ok(known) => {
                 *self.closed_until() = None;
                 known
@@ -45,6 +71,19 @@ impl KnownIds {
                 *self.closed_until() = Some(Instant::now() + STORE_LOOKUP_PAUSE);
                 HashMap::new()
             }
+        }
+    }
+
+    async fn find_one(&self, id: Uuid) -> Result<Known, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        // Whatever became of the asker, the question is asked.
+        if self.questions.send(Question { id, answer }).await.is_err() {
+            return self.store.find(&[id]).await;
+        }
+        match answered.await {
+            Ok(Ok(found)) => Ok(found.map(|first| (id, first)).into_iter().collect()),
+            Ok(Err(reason)) => Err(StoreError::Unavailable(reason)),
+            Err(_) => self.store.find(&[id]).await,
         }
     }
 
@@ -64,5 +103,29 @@ impl KnownIds {
 
     fn closed_until(&self) -> MutexGuard<'_, Option<Instant>> {
         self.closed_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn slow() -> StoreError {
+    StoreError::Unavailable("no answer in time".to_owned())
+}
+
+/// Asks for everything that was asked since the last time, until nobody can ask any more.
+async fn ask_together(store: Arc<dyn Store>, mut asked: mpsc::Receiver<Question>) {
+    let mut together = Vec::with_capacity(KNOWN_IDS_TOGETHER);
+    while asked.recv_many(&mut together, KNOWN_IDS_TOGETHER).await > 0 {
+        // Who asked does not wait any longer than this either.
+        together.retain(|question| !question.answer.is_closed());
+        if together.is_empty() {
+            continue;
+        }
+        let ids: Vec<Uuid> = together.iter().map(|question| question.id).collect();
+        let found = tokio::time::timeout(STORE_LOOKUP, store.find(&ids)).await;
+        let found = found.unwrap_or_else(|_| Err(slow()));
+        for Question { id, answer } in together.drain(..) {
+            let one = found.as_ref().map(|known| known.get(&id).cloned());
+            // Whoever went away needs no answer.
+            let _ = answer.send(one.map_err(ToString::to_string));
+        }
     }
 }
