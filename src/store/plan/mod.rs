@@ -86,6 +86,17 @@ pub fn bounds(query: &Query, committed_through: i64) -> Bounds {
     }
 }
 
+/// Whether a query asks for messages of every kind in their order, so that the table itself
+/// answers it and no index.
+#[must_use]
+pub fn asks_for_all(query: &Query) -> bool {
+    query.filter.is_empty()
+        && query.between.is_none()
+        && query.since.is_none()
+        && query.until.is_none()
+        && !query.descending
+}
+
 impl Bounds {
     /// Narrows them to the rows of the time index between which the query's
     /// times lie; `None` when a time that was asked for is nowhere.

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::query::Query as Statement;
 use sqlx::{AssertSqlSafe, Error, Postgres, Row};
@@ -23,6 +24,11 @@ use crate::store::rows::{counts_sql, gather_counts, read_kind};
 use crate::store::{Counts, Hole, HoleReason, Page, Stored};
 
 pub(super) async fn page(pool: &PgPool, query: &Query) -> Result<Page, Error> {
+    if plan::asks_for_all(query)
+        && let Some(page) = all(pool, query).await?
+    {
+        return Ok(page);
+    }
     let (committed_through, bounds) = bounds(pool, query).await?;
     let mut page =
         Page { messages: Vec::new(), more: false, committed_through: from_db(committed_through) };
@@ -47,6 +53,46 @@ pub(super) async fn page(pool: &PgPool, query: &Query) -> Result<Page, Error> {
     page.messages = bodies(pool, &seqs, query).await?;
     page.more |= page.messages.len() < seqs.len();
     Ok(page)
+}
+
+/// A page of all messages by one statement, watermark and bodies included: what a replay asks for
+/// again and again. It looks no further than the next partition; `None` when that does not tell all.
+async fn all(pool: &PgPool, query: &Query) -> Result<Option<Page>, Error> {
+    let (after, width) = (query.after.map_or(-1, to_db), to_db(PARTITION_SEQS));
+    let wanted = query.before.map_or(i64::MAX, to_db);
+    let before = wanted.min(((after.saturating_add(1)) / width).saturating_add(2) * width);
+    // The watermark once for all rows; the bodies until they are too many bytes.
+    let rows = sqlx::query(
+        "SELECT seq, kind, CASE WHEN before < $4 THEN body END, \
+         (SELECT committed_through FROM log_state) FROM (SELECT *, \
+         sum(octet_length(body)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) \
+         - octet_length(body) AS before FROM (SELECT seq, kind, body FROM messages \
+         WHERE seq > $1 AND seq < $2 AND seq <= (SELECT committed_through FROM log_state) \
+         ORDER BY seq LIMIT $3) picked) sized",
+    )
+    .bind(after)
+    .bind(before)
+    .bind(i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1))
+    .bind(to_db(query.limit_bytes))
+    .fetch_all(pool)
+    .await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let through: i64 = first.try_get(3)?;
+    let (mut messages, mut more) = (Vec::with_capacity(rows.len()), false);
+    for row in &rows {
+        let body: Option<&[u8]> = row.try_get(2)?;
+        let Some(body) = body.filter(|_| messages.len() < query.limit) else {
+            more = true;
+            break;
+        };
+        messages.push(Stored {
+            seq: from_db(row.try_get(0)?),
+            kind: read_kind(row.try_get(1)?).map_err(unreadable)?,
+            body: Bytes::copy_from_slice(body),
+        });
+    }
+    let complete = more || through.saturating_add(1).min(wanted) <= before;
+    Ok(complete.then(|| Page { messages, more, committed_through: from_db(through) }))
 }
 
 /// The watermark, and where to look; `None` when nothing can be there.

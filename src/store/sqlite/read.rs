@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::query::Query as Statement;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
@@ -19,6 +20,11 @@ use crate::store::rows::{counts_sql, gather_counts, read_kind};
 use crate::store::{Counts, Hole, HoleReason, Page, Stored};
 
 pub(super) async fn page(pool: &SqlitePool, query: &Query) -> Result<Page, Error> {
+    if plan::asks_for_all(query)
+        && let Some(page) = all(pool, query).await?
+    {
+        return Ok(page);
+    }
     let (committed_through, bounds) = bounds(pool, query).await?;
     let mut page =
         Page { messages: Vec::new(), more: false, committed_through: from_db(committed_through) };
@@ -33,6 +39,43 @@ pub(super) async fn page(pool: &SqlitePool, query: &Query) -> Result<Page, Error
     }
     page.messages = bodies(pool, &seqs, query).await?;
     page.more |= page.messages.len() < seqs.len();
+    Ok(page)
+}
+
+/// A page of all messages by one statement, watermark and bodies included: what a replay asks for
+/// again and again. `None` when there is no message, and so no watermark beside it.
+async fn all(pool: &SqlitePool, query: &Query) -> Result<Option<Page>, Error> {
+    let mut rows = sqlx::query(
+        "SELECT seq, kind, body, (SELECT committed_through FROM log_state) \
+         FROM messages NOT INDEXED WHERE seq > $1 AND seq < $2 \
+         AND seq <= (SELECT committed_through FROM log_state) ORDER BY seq",
+    )
+    .bind(query.after.map_or(-1, to_db))
+    .bind(query.before.map_or(i64::MAX, to_db))
+    .fetch(pool);
+    let mut page: Option<Page> = None;
+    let mut bytes = 0;
+    while let Some(row) = rows.try_next().await? {
+        let page = match &mut page {
+            Some(page) => page,
+            None => page.insert(Page {
+                messages: Vec::new(),
+                more: false,
+                committed_through: from_db(row.try_get(3)?),
+            }),
+        };
+        if page.messages.len() == query.limit || bytes >= query.limit_bytes {
+            page.more = true;
+            break;
+        }
+        let body: &[u8] = row.try_get(2)?;
+        bytes += body.len() as u64;
+        page.messages.push(Stored {
+            seq: from_db(row.try_get(0)?),
+            kind: read_kind(row.try_get(1)?).map_err(unreadable)?,
+            body: Bytes::copy_from_slice(body),
+        });
+    }
     Ok(page)
 }
 
