@@ -103,8 +103,14 @@ pub const RING_PATIENCE: Duration = Duration::from_secs(2);
 pub const SCAN_ENTRIES: usize = 256;
 /// Bytes handed to a connection at once. hyper stops polling at about 400 KiB queued.
 pub const CHUNK_BYTES: usize = 64 * 1024;
-/// Rows that a replay reads from the store at once.
-pub const REPLAY_ROWS: usize = 500;
+/// Rows that a replay reads from the store at once, and the sequences at whose multiples pages of
+/// all messages end.
+pub const REPLAY_ROWS: usize = 512;
+/// Stretches of the past that are read from the store at once: as many as it has connections for
+/// readers.
+pub const REPLAY_READS: usize = STORE_READERS as usize;
+/// How long no replay asks the store after it failed one: those that wait go to the bus at once.
+pub const STORE_READ_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of bodies that a replay reads from the store at once, in its last row at most one message
 /// more: a reader that hangs meanwhile holds them.
 pub const REPLAY_BYTES: u64 = 256 * 1024;

@@ -8,13 +8,25 @@ use bytes::Bytes;
 
 use crate::message::{Kind, splice_seq};
 
+/// What a frame has beside its body, at most.
+const FRAME_BYTES: usize = 80;
+
 /// A message: its sequence as the id, its kind as the event.
 pub fn message(seq: u64, kind: Kind, body: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(body.len() + 80);
-    out.extend_from_slice(format!("id: {seq}\nevent: {}\ndata: ", kind.as_str()).as_bytes());
-    splice_seq(seq, body, &mut out);
-    out.extend_from_slice(b"\n\n");
+    let mut out = Vec::with_capacity(body.len() + FRAME_BYTES);
+    write_message(seq, kind, body, &mut out);
     Bytes::from(out)
+}
+
+/// The same, at the end of others.
+pub fn write_message(seq: u64, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"id: ");
+    out.extend_from_slice(seq.to_string().as_bytes());
+    out.extend_from_slice(b"\nevent: ");
+    out.extend_from_slice(kind.as_str().as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    splice_seq(seq, body, out);
+    out.extend_from_slice(b"\n\n");
 }
 
 /// How long a browser waits before it reconnects, in milliseconds.

@@ -2,15 +2,15 @@
 //!
 //! Invariants: the ring holds every sequence from `first` to `head`: where the log
 //! skipped some the ring begins anew, so that whoever crosses the place asks the
-//! store what became of them. A group
-//! holds every event that passes its filter from its `from` on. `head` is shown
-//! only after an event stands in the ring and in its groups, so whoever has
-//! seen `head` and then looks into its group misses nothing up to it. Nothing
-//! here waits or does I/O; the join of replay and live is checked with loom.
+//! store what became of them. A group holds every event that passes its filter
+//! from its `from` on. `head` is shown only after an event stands in the ring
+//! and in its groups, so whoever has seen `head` and then looks into its group
+//! misses nothing up to it. Nothing here waits or does I/O; the join of replay
+//! and live is checked with loom.
 
 use std::collections::{HashMap, VecDeque};
 
-use super::event::Event;
+use super::event::{Event, Run};
 use super::index::Index;
 use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, Wake};
 use crate::limits::{CHUNK_BYTES, SCAN_ENTRIES};
@@ -52,13 +52,15 @@ struct Recent {
     /// Complete from this sequence on.
     from: u64,
     events: VecDeque<Arc<Event>>,
+    /// The run that was taken last: most members take the same one, one after the other.
+    run: Option<Arc<Run>>,
 }
 
 /// What a subscriber's step found.
 pub(super) enum Step {
     /// Events in order (perhaps none), and how far that scanned.
     Events {
-        events: Vec<Arc<Event>>,
+        events: Arc<Run>,
         cursor: u64,
         /// Whether `cursor` is the head.
         at_head: bool,
@@ -133,7 +135,7 @@ impl Hub {
         let group = Arc::new(Group {
             id: core.next_group,
             filter: filter.clone(),
-            recent: Mutex::new(Recent { from: core.head + 1, events: VecDeque::new() }),
+            recent: Mutex::new(Recent::new(core.head + 1)),
             members: AtomicU64::new(1),
             wake: Wake::default(),
         });
@@ -185,7 +187,7 @@ impl Hub {
                 events.push(Arc::clone(event));
             }
         }
-        Step::Events { events, at_head: scanned >= core.head, cursor: scanned }
+        Step::Events { events: Run::new(events), at_head: scanned >= core.head, cursor: scanned }
     }
 }
 
@@ -197,7 +199,7 @@ impl Core {
         self.bytes = 0;
         self.first = first;
         for group in self.groups.values() {
-            *lock(&group.recent) = Recent { from: first, events: VecDeque::new() };
+            *lock(&group.recent) = Recent::new(first);
             woken.entry(group.id).or_insert_with(|| Arc::clone(group));
         }
     }
@@ -243,30 +245,51 @@ impl Group {
 
     /// Events after `cursor`, or the group's beginning if that is later.
     fn take(&self, cursor: u64, head: u64) -> Result<Step, u64> {
-        let recent = lock(&self.recent);
+        let mut recent = lock(&self.recent);
         if cursor + 1 < recent.from {
             return Err(recent.from);
         }
-        let start = recent.events.partition_point(|event| event.seq <= cursor);
-        let (mut events, mut bytes) = (Vec::new(), 0);
-        for event in recent.events.range(start..) {
-            if bytes >= CHUNK_BYTES {
-                let cursor = events.last().map_or(cursor, |event: &Arc<Event>| event.seq);
-                return Ok(Step::Events { events, cursor, at_head: false });
-            }
-            bytes += event.frame.len();
-            events.push(Arc::clone(event));
-        }
-        let newest = events.last().map_or(0, |event| event.seq);
-        Ok(Step::Events { events, cursor: head.max(newest), at_head: true })
+        let shared = self.members.load(Ordering::Relaxed) > 1;
+        let events = recent.run_after(cursor, shared);
+        let newest = recent.events.back().map_or(0, |event| event.seq);
+        Ok(match events.last().map(|event| event.seq) {
+            Some(last) if last < newest => Step::Events { events, cursor: last, at_head: false },
+            // Nothing up to the head is left.
+            _ => Step::Events { events, cursor: head.max(newest), at_head: true },
+        })
     }
 }
 
 impl Recent {
+    fn new(from: u64) -> Self {
+        Self { from, events: VecDeque::new(), run: None }
+    }
+
+    /// The run that begins after `cursor`: the last one taken if it is that, though more may
+    /// have come since, so that members who follow each other stay together. Kept only where
+    /// it is `shared`: a group of one would hold what nobody asks for again.
+    fn run_after(&mut self, cursor: u64, shared: bool) -> Arc<Run> {
+        let start = self.events.partition_point(|event| event.seq <= cursor);
+        let next = self.events.get(start).map(|event| event.seq);
+        if let Some(run) = self.run.as_ref().filter(|run| run.first().map(|e| e.seq) == next) {
+            return Arc::clone(run);
+        }
+        let mut bytes = 0;
+        let small_enough = |event: &&Arc<Event>| {
+            let before = bytes;
+            bytes += event.frame.len();
+            before < CHUNK_BYTES
+        };
+        let run = Run::new(self.events.range(start..).take_while(small_enough).cloned().collect());
+        self.run = shared.then(|| Arc::clone(&run));
+        run
+    }
+
     /// Lets go what the ring let go, so that a silent group holds no memory.
     fn trim(&mut self, ring_first: u64) {
         while let Some(event) = self.events.pop_front_if(|event| event.seq < ring_first) {
             self.from = event.seq + 1;
         }
+        self.run.take_if(|run| run.first().is_none_or(|event| event.seq < ring_first));
     }
 }

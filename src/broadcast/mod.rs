@@ -5,15 +5,20 @@
 //! store the bus, then joins the live edge by sequence. A slow reader costs no
 //! memory, since nothing is queued for it.
 
+mod asking;
+mod bounds;
 mod event;
+mod follower;
 pub mod frame;
 mod hub;
 mod index;
 #[cfg(test)]
 mod model;
 mod older;
+mod past;
 mod subscription;
 mod sync;
+mod wake;
 mod watch;
 
 use std::sync::Arc;
@@ -26,8 +31,10 @@ use crate::committed::Committed;
 use crate::limits::{FAULT_PAUSE, RING_BYTES};
 use crate::message::{Raw, decode};
 use crate::store::Store;
+use bounds::AskingKept;
 use event::Event;
 use hub::Hub;
+use past::Past;
 pub use subscription::{Start, Subscription};
 pub use watch::{Sighting, Watch};
 
@@ -40,6 +47,8 @@ pub struct Broadcaster {
     hub: tokio::sync::OnceCell<Hub>,
     started: tokio::sync::Notify,
     open: AtomicUsize,
+    kept: AskingKept,
+    past: Past,
 }
 
 impl Broadcaster {
@@ -59,6 +68,8 @@ impl Broadcaster {
             hub: tokio::sync::OnceCell::new(),
             started: tokio::sync::Notify::new(),
             open: AtomicUsize::new(0),
+            kept: AskingKept::default(),
+            past: Past::new(),
         }
     }
 

@@ -1,29 +1,19 @@
 //! What is older than the ring: from the store, and behind it from the bus.
 //!
-//! Invariant: a run of sequences is told as a gap only where the store, having
-//! come that far, has recorded it as a hole. Until it has, the reader waits.
+//! Invariant: only the store tells what is missing for ever. Where the bus lacks the next
+//! sequence, the reader waits until the store has come that far.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::frame;
+use super::past::{Chunks, Held, Past, Stretch};
 use crate::bus::{Bus, BusError, Reader};
-use crate::limits::{CHUNK_BYTES, REPLAY_BYTES, REPLAY_HOLES, REPLAY_ROWS};
-use crate::message::{Filter, Query, Raw, decode};
-use crate::store::{Hole, Store, StoreError, Stored};
-
-/// Frames of a stretch of the past, and how far it reaches.
-pub(super) struct Stretch {
-    pub(super) frames: Vec<Bytes>,
-    pub(super) cursor: u64,
-}
+use crate::message::{Filter, Raw, decode};
+use crate::store::Store;
 
 /// Why the past could not be read now.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OlderError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
     #[error(transparent)]
     Bus(#[from] BusError),
     /// The bus lacks the next sequence; the store will have it, or tell a hole,
@@ -32,9 +22,18 @@ pub(super) enum OlderError {
     Ahead,
 }
 
+/// Where the past is read.
+pub(super) struct Sources<'a> {
+    pub(super) past: &'a Past,
+    pub(super) store: &'a dyn Store,
+    pub(super) bus: &'a Arc<dyn Bus>,
+}
+
 /// Reads the past for one subscription, and keeps its place in the bus.
 #[derive(Default)]
 pub(super) struct Older {
+    /// The stretch that is being sent, for others who come to the same place.
+    held: Option<Held>,
     /// An open reader and the sequence it goes on at.
     reader: Option<(Box<dyn Reader>, u64)>,
     /// After this sequence the bus skips something: only the store can tell.
@@ -46,23 +45,25 @@ impl Older {
     /// entries of the bus up to (not including) `ring_first`.
     pub(super) async fn read(
         &mut self,
-        store: &dyn Store,
-        bus: &Arc<dyn Bus>,
+        from: Sources<'_>,
         filter: &Filter,
         cursor: u64,
         ring_first: u64,
-    ) -> Result<Stretch, OlderError> {
-        match read_store(store, filter, cursor).await {
+    ) -> Result<Arc<Stretch>, OlderError> {
+        let (answer, held) = from.past.after(from.store, filter, cursor).await;
+        self.held = Some(held);
+        match answer {
             Ok(Some(stretch)) => {
                 self.reader = None;
-                Ok(stretch)
+                return Ok(stretch);
             }
-            Ok(None) => self.read_bus(bus, filter, cursor, ring_first).await,
+            Ok(None) => {}
             Err(error) => {
                 tracing::debug!(%error, cursor, "replaying from the bus instead of the store");
-                self.read_bus(bus, filter, cursor, ring_first).await
             }
         }
+        self.held = None;
+        self.read_bus(from.bus, filter, cursor, ring_first).await.map(Arc::new)
     }
 
     /// Entries of the bus, as far as it lacks none.
@@ -102,126 +103,19 @@ fn frames_of(
     entries: Vec<Raw>,
     log: &str,
     filter: &Filter,
-    cursor: u64,
+    mut cursor: u64,
     ring_first: u64,
 ) -> Stretch {
-    let mut stretch = Stretch { frames: Vec::new(), cursor };
+    let mut chunks = Chunks::default();
     for raw in entries {
-        if raw.seq != stretch.cursor + 1 || raw.seq >= ring_first {
+        if raw.seq != cursor + 1 || raw.seq >= ring_first {
             break;
         }
-        stretch.cursor = raw.seq;
+        cursor = raw.seq;
         let record = decode(raw, log);
         if filter.matches(&record) {
-            stretch.frames.push(frame::message(record.seq, record.kind, &record.body));
+            chunks.add(|out| frame::write_message(record.seq, record.kind, &record.body, out));
         }
     }
-    stretch
-}
-
-/// Rows after `cursor` with the holes between them; `None` when the store
-/// reaches no further than the cursor.
-async fn read_store(
-    store: &dyn Store,
-    filter: &Filter,
-    cursor: u64,
-) -> Result<Option<Stretch>, StoreError> {
-    let query = Query {
-        filter: filter.clone(),
-        after: Some(cursor),
-        before: None,
-        since: None,
-        until: None,
-        between: None,
-        limit: REPLAY_ROWS,
-        limit_bytes: REPLAY_BYTES,
-        descending: false,
-    };
-    let page = store.page(&query).await?;
-    if page.committed_through <= cursor {
-        return Ok(None);
-    }
-    let reach = match page.messages.last() {
-        Some(last) if page.more => last.seq,
-        _ => page.committed_through,
-    };
-    let holes = store.holes(cursor + 1, reach, REPLAY_HOLES).await?;
-    Ok(Some(merge(page.messages, &holes, cursor, reach)))
-}
-
-/// Messages and gaps in order. When there are more holes than were asked for,
-/// the stretch ends at the last one known.
-fn merge(messages: Vec<Stored>, holes: &[Hole], cursor: u64, reach: u64) -> Stretch {
-    let reach = match holes.last() {
-        Some(last) if holes.len() == REPLAY_HOLES => last.to.min(reach),
-        _ => reach,
-    };
-    let mut frames = Vec::with_capacity(messages.len());
-    let mut holes = holes.iter().peekable();
-    let tell = |hole: &Hole, frames: &mut Vec<Bytes>| {
-        let (from, to) = (hole.from.max(cursor + 1), hole.to.min(reach));
-        frames.push(frame::gap(from, to, hole.reason.as_str()));
-    };
-    for stored in messages.into_iter().filter(|stored| stored.seq <= reach) {
-        while let Some(hole) = holes.next_if(|hole| hole.from < stored.seq) {
-            tell(hole, &mut frames);
-        }
-        frames.push(frame::message(stored.seq, stored.kind, &stored.body));
-    }
-    for hole in holes {
-        tell(hole, &mut frames);
-    }
-    Stretch { frames, cursor: reach }
-}
-
-/// Frames put together to chunks that a connection takes at once.
-pub(super) fn chunks(frames: Vec<Bytes>) -> Vec<Bytes> {
-    let mut chunks = Vec::new();
-    let mut open: Vec<u8> = Vec::new();
-    for frame in frames {
-        open.extend_from_slice(&frame);
-        if open.len() >= CHUNK_BYTES {
-            chunks.push(Bytes::from(std::mem::take(&mut open)));
-        }
-    }
-    if !open.is_empty() {
-        chunks.push(Bytes::from(open));
-    }
-    chunks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::Kind;
-    use crate::store::HoleReason;
-
-    fn stored(seq: u64) -> Stored {
-        Stored { seq, kind: Kind::Task, body: Bytes::from_static(b"{}") }
-    }
-
-    fn told(stretch: &Stretch) -> String {
-        let all: Vec<u8> = stretch.frames.concat();
-        let text = String::from_utf8(all).expect("UTF-8");
-        text.lines()
-            .filter_map(|line| line.strip_prefix("data: "))
-            .map(|data| {
-                let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
-                match data["seq"].as_u64() {
-                    Some(seq) => seq.to_string(),
-                    None => format!("{}-{}", data["from"], data["to"]),
-                }
-            })
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-
-    #[test]
-    fn holes_stand_where_they_are() {
-        let hole = |from, to| Hole { from, to, reason: HoleReason::Expired };
-        let stretch =
-            merge(vec![stored(5), stored(9)], &[hole(1, 4), hole(6, 8), hole(10, 20)], 2, 12);
-        assert_eq!(told(&stretch), "3-4 5 6-8 9 10-12");
-        assert_eq!(stretch.cursor, 12);
-    }
+    Stretch { chunks: chunks.end(), cursor }
 }

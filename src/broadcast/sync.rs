@@ -4,12 +4,4 @@
 pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Wakes the subscribers of one group.
-#[derive(Debug, Default)]
-pub(super) struct Wake(pub(super) tokio::sync::Notify);
-
-impl Wake {
-    pub(super) fn all(&self) {
-        self.0.notify_waiters();
-    }
-}
+pub(super) use super::wake::Wake;

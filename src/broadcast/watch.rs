@@ -13,12 +13,14 @@ use bytes::Bytes;
 use super::Broadcaster;
 use super::event::Event;
 use super::hub::{Group, Step};
+use super::wake::Waiter;
 use crate::message::Filter;
 
 /// Waits for messages of one filter.
 pub struct Watch {
     broadcaster: Arc<Broadcaster>,
     group: Arc<Group>,
+    waiter: Waiter,
     since: u64,
     cursor: u64,
     seen: VecDeque<Arc<Event>>,
@@ -46,10 +48,11 @@ impl Broadcaster {
     pub async fn watch(self: &Arc<Self>, filter: Filter) -> Watch {
         let hub = self.hub().await;
         let group = hub.join(&filter.normalised());
+        let waiter = group.wake.enter();
         // After joining: what comes from here on stands in the group.
         let since = hub.head();
         let (broadcaster, seen) = (Arc::clone(self), VecDeque::new());
-        Watch { broadcaster, group, since, cursor: since, seen }
+        Watch { broadcaster, group, waiter, since, cursor: since, seen }
     }
 }
 
@@ -67,14 +70,11 @@ impl Watch {
             if let Some(event) = self.seen.pop_front() {
                 return Sighting::Message { seq: event.seq, body: event.record.body.clone() };
             }
-            // Registered before the look, so that a push in between wakes us.
-            let mut woken = std::pin::pin!(self.group.wake.0.notified());
-            woken.as_mut().enable();
             match hub.step(&self.group, self.cursor) {
-                Step::Wait => woken.await,
+                Step::Wait => self.waiter.until(|| hub.head() > self.cursor).await,
                 Step::Events { events, cursor, .. } => {
                     self.cursor = cursor;
-                    self.seen.extend(events);
+                    self.seen.extend(events.iter().cloned());
                 }
                 Step::Behind { ring_first } => {
                     self.cursor = ring_first - 1;
@@ -88,6 +88,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if let Some(hub) = self.broadcaster.hub.get() {
+            self.group.wake.leave(&self.waiter);
             hub.leave(&self.group);
         }
     }
