@@ -4,23 +4,29 @@
 //! slowly is dropped, and every connection is a tracked task that ends when the
 //! server drains. (axum's own loop bounds neither time nor number.)
 
+use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
+use super::feed::Feed;
+use super::handover::{Handover, Lent};
 use crate::limits::{
     FAULT_PAUSE, HEAD_BYTES, HEADER_TIMEOUT, SEND_BUFFER, TCP_KEEPALIVE, TCP_USER_TIMEOUT,
 };
@@ -97,9 +103,15 @@ impl Listener {
             let Some((stream, permit)) = accepted else { continue };
             let connection =
                 serve(stream, self.app.clone(), self.starting.clone(), draining.clone());
+            let streams = tracker.clone();
             tracker.spawn(async move {
-                connection.await;
-                drop(permit);
+                if let Some(Stream { feed, socket, silent }) = connection.await {
+                    // A task of its own, much smaller than one with all of HTTP in it.
+                    streams.spawn(async move {
+                        feed.run(socket, silent).await;
+                        drop(permit);
+                    });
+                }
             });
         }
         drop(self.socket);
@@ -136,30 +148,61 @@ fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_keepalive(&keepalive.with_interval(Duration::from_secs(10)));
 }
 
+/// Serves requests until the connection ends, or a stream takes it over.
 async fn serve(
-    stream: TcpStream,
+    socket: TcpStream,
     app: Arc<OnceLock<Router>>,
     starting: Router,
     draining: CancellationToken,
-) {
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+) -> Option<Stream> {
+    let handover = Handover::default();
+    let place = handover.clone();
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        // Of what has a stream's route (axum answers HEAD by it too); the rest is spared the cost.
+        if request.method().is_safe() {
+            request.extensions_mut().insert(place.clone());
+        }
         let mut router = app.get().unwrap_or(&starting).clone();
         router.call(request.map(Body::new))
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = draining.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        .serve_connection(Lent::new(socket, handover.clone()), service);
+    let mut drained = std::pin::pin!(draining.cancelled().fuse());
+    let ended = std::future::poll_fn(|cx| {
+        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(Err(ended));
         }
-    };
-    if let Err(error) = ended {
-        tracing::trace!(%error, "a connection broke off");
+        if let Some(feed) = handover.take() {
+            return Poll::Ready(Ok(feed));
+        }
+        if drained.as_mut().poll(cx).is_ready() {
+            Pin::new(&mut connection).graceful_shutdown();
+            // Polled again, since it may have nothing more to do.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    });
+    match ended.await {
+        Ok(feed) => {
+            let parts = connection.into_parts();
+            let silent = parts.read_buf.is_empty();
+            Some(Stream { feed, socket: parts.io.into_inner(), silent })
+        }
+        Err(Ok(())) => None,
+        Err(Err(error)) => {
+            tracing::trace!(%error, "a connection broke off");
+            None
+        }
     }
+}
+
+/// A stream and the connection that it has taken over.
+struct Stream {
+    feed: Box<Feed>,
+    socket: TcpStream,
+    /// Whether nothing came after the request.
+    silent: bool,
 }

@@ -1,17 +1,18 @@
 //! `GET /v1/stream`: Server-Sent Events (contract, section 4).
 //!
-//! Invariant: the connection is the only queue. A client that does not read is
-//! not polled, so it costs no memory and is skipped nothing.
+//! The answer's head goes the way of every other; the events after it are a
+//! [`Feed`]'s, which takes the connection over.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 
+use super::feed::Feed;
+use super::handover::Handover;
 use super::problem::Problem;
 use super::{Api, Shared, params};
 use crate::broadcast::Subscription;
@@ -21,6 +22,8 @@ use crate::message::Principal;
 pub(super) async fn open(
     State(api): State<Shared>,
     RawQuery(query): RawQuery,
+    Extension(handover): Extension<Handover>,
+    version: Version,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if api.draining.is_cancelled() {
@@ -34,7 +37,8 @@ pub(super) async fn open(
     let (filter, start) = params::stream(query.as_deref(), resumed)?;
     let subscription =
         Subscription::new(Arc::clone(&api.broadcaster), &Principal::Anonymous, filter, start);
-    Ok(respond(Body::from_stream(events(api, subscription))))
+    let chunked = version >= Version::HTTP_11;
+    Ok(respond(handover.body(Feed::new(api, subscription, chunked))))
 }
 
 fn respond(body: Body) -> Response {
@@ -44,21 +48,6 @@ fn respond(body: Body) -> Response {
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (HEADERS, body).into_response()
-}
-
-/// The subscription's bytes until the client leaves or the server drains.
-fn events(
-    api: Arc<Api>,
-    subscription: Subscription,
-) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
-    let end = Box::pin(end_of_stream(Arc::clone(&api)));
-    futures_util::stream::unfold((subscription, end), |(mut subscription, mut end)| async {
-        tokio::select! {
-            biased;
-            () = &mut end => None,
-            bytes = subscription.next() => Some((Ok(bytes), (subscription, end))),
-        }
-    })
 }
 
 /// Returns at a random point of the first half of the drain window, so that
