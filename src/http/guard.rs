@@ -84,7 +84,8 @@ pub(super) async fn around(State(around): State<Around>, request: Request, next:
     let begun = Instant::now();
     let answer = AssertUnwindSafe(admit(around.places, request, next)).catch_unwind();
     let response = answer.await.unwrap_or_else(panicked);
-    let (route, status) = (route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status());
+    let (route, status) =
+        (route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status());
     let elapsed = begun.elapsed();
     around.counts.count(route, method, status, elapsed);
     tracing::debug!(method, route, status = status.as_u16(), ?elapsed, "request");
@@ -155,7 +156,8 @@ struct RouteCounts {
 
 impl RouteCounts {
     fn new(route: &str) -> Self {
-        let seconds = metrics::histogram!("agentbus_http_request_seconds", "route" => route.to_owned());
+        let seconds =
+            metrics::histogram!("agentbus_http_request_seconds", "route" => route.to_owned());
         Self { seconds, answers: Vec::new() }
     }
 

@@ -107,8 +107,7 @@ fn respond(receipt: &Receipt) -> Response {
     let mut body = Vec::with_capacity(ANSWER_BYTES);
     let _ = serde_json::to_writer(&mut body, &answer);
     let mut response = json_bytes(body);
-    *response.status_mut() =
-        if receipt.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    *response.status_mut() = if receipt.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     let mut location = [0; PATH.len() + uuid::fmt::Hyphenated::LENGTH];
     location[..PATH.len()].copy_from_slice(PATH.as_bytes());
     receipt.id.hyphenated().encode_lower(&mut location[PATH.len()..]);

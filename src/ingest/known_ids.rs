@@ -14,9 +14,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::limits::{
-    KNOWN_IDS_QUEUE, KNOWN_IDS_TOGETHER, STORE_LOOKUP, STORE_LOOKUP_PAUSE,
-};
+use crate::limits::{KNOWN_IDS_QUEUE, KNOWN_IDS_TOGETHER, STORE_LOOKUP, STORE_LOOKUP_PAUSE};
 use crate::store::{Store, StoreError, Stored};
 
 type Known = HashMap<Uuid, Stored>;
@@ -127,5 +125,49 @@ async fn ask_together(store: Arc<dyn Store>, mut asked: mpsc::Receiver<Question>
             // Whoever went away needs no answer.
             let _ = answer.send(one.map_err(ToString::to_string));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::message::{HEADER_NATIVE, HEADER_NATIVE_V1, Raw, Subject};
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{Batch, write_all};
+
+    fn id(n: u64) -> Uuid {
+        Uuid::from_u128(u128::from(n))
+    }
+
+    fn entry(seq: u64) -> Raw {
+        Raw {
+            seq,
+            subject: Subject::from_log("agent.status.a.b"),
+            headers: vec![(HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned())],
+            payload: format!("{{\"id\":\"{}\"}}", id(seq)).into(),
+            logged_at: chrono::DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn each_of_many_gets_its_own_answer() {
+        let dir = std::env::temp_dir().join(format!("agentbus-known-{}", Uuid::new_v4()));
+        let store = Arc::new(SqliteStore::open(&dir).await.expect("SQLite opens"));
+        let claimed = store.claim(Uuid::now_v7(), Duration::from_secs(60), true).await;
+        let lease = claimed.expect("the store answers").expect("nobody else has it");
+        let mut batch = Batch::after(0);
+        batch.extend((1..=100).map(entry).collect(), "log");
+        write_all(&*store, &lease, &batch).await.expect("written");
+        let known = KnownIds::new(store);
+        let ids: Vec<Uuid> = (1..=200).map(id).collect();
+        let asked = ids.chunks(1).map(|one| known.find(one));
+        for (n, found) in (1..).zip(futures_util::future::join_all(asked).await) {
+            let found: Vec<_> = found.iter().map(|(id, first)| (*id, first.seq)).collect();
+            let expected = if n <= 100 { vec![(id(n), n)] } else { Vec::new() };
+            assert_eq!(found, expected);
+        }
+        std::fs::remove_dir_all(dir).expect("the directory goes");
     }
 }
