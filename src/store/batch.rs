@@ -28,6 +28,12 @@ impl Batch {
         self.records.last().map_or(self.after, |record| record.seq)
     }
 
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// Whether one write may take more.
     #[must_use]
     pub fn has_room(&self) -> bool {
