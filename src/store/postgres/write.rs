@@ -29,28 +29,32 @@ WITH moved AS (
     INSERT INTO messages (seq, id, kind, type, subject, sender_id, sender_role, recipient_id,
         task_id, conversation_id, in_reply_to, expires_at, created_at, logged_at, body,
         foreign_payload, foreign_headers, odd)
-    SELECT * FROM unnest($6::bigint[], $7::uuid[], $8::text[], $9::text[], $10::text[],
-        $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::uuid[],
-        $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::bytea[],
-        $21::bytea[], $22::bytea[], $23::boolean[])
+    SELECT unnest($6::bigint[]), unnest($7::uuid[]), unnest($8::text[]), unnest($9::text[]),
+        unnest($10::text[]), unnest($11::text[]), unnest($12::text[]), unnest($13::text[]),
+        unnest($14::text[]), unnest($15::text[]), unnest($16::uuid[]),
+        unnest($17::timestamptz[]), unnest($18::timestamptz[]), unnest($19::timestamptz[]),
+        unnest($20::bytea[]), unnest($21::bytea[]), unnest($22::bytea[]),
+        unnest($23::boolean[])
     WHERE EXISTS (SELECT FROM moved)
 ), new_holes AS (
     INSERT INTO holes (from_seq, to_seq, reason)
-    SELECT * FROM unnest($24::bigint[], $25::bigint[], $26::text[])
+    SELECT unnest($24::bigint[]), unnest($25::bigint[]), unnest($26::text[])
     WHERE EXISTS (SELECT FROM moved)
 ), counted AS (
     INSERT INTO counts AS old (what, name, n)
-    SELECT * FROM unnest($27::text[], $28::text[], $29::bigint[])
+    SELECT unnest($27::text[]), unnest($28::text[]), unnest($29::bigint[])
     WHERE EXISTS (SELECT FROM moved)
     ON CONFLICT (what, name) DO UPDATE SET n = old.n + excluded.n
 ), counted_by_task AS (
     INSERT INTO task_counts AS old (task_id, kind, type, sender_id, n)
-    SELECT * FROM unnest($30::text[], $31::text[], $32::text[], $33::text[], $34::bigint[])
+    SELECT unnest($30::text[]), unnest($31::text[]), unnest($32::text[]), unnest($33::text[]),
+        unnest($34::bigint[])
     WHERE EXISTS (SELECT FROM moved)
     ON CONFLICT (task_id, kind, type, sender_id) DO UPDATE SET n = old.n + excluded.n
 ), timed AS (
     INSERT INTO time_index AS old (width, bucket, min_created, max_created)
-    SELECT * FROM unnest($35::bigint[], $36::bigint[], $37::timestamptz[], $38::timestamptz[])
+    SELECT unnest($35::bigint[]), unnest($36::bigint[]), unnest($37::timestamptz[]),
+        unnest($38::timestamptz[])
     WHERE EXISTS (SELECT FROM moved)
     ON CONFLICT (width, bucket) DO UPDATE SET
         min_created = least(old.min_created, excluded.min_created),
@@ -76,8 +80,9 @@ WITH moved AS (
 ), folded_tasks AS (
     INSERT INTO tasks AS old (task_id, outcome, last_event, messages, events, late_events,
         first_seq, last_seq)
-    SELECT * FROM unnest($47::text[], $48::text[], $49::text[], $50::bigint[], $51::bigint[],
-        $52::bigint[], $53::bigint[], $54::bigint[])
+    SELECT unnest($47::text[]), unnest($48::text[]), unnest($49::text[]),
+        unnest($50::bigint[]), unnest($51::bigint[]), unnest($52::bigint[]),
+        unnest($53::bigint[]), unnest($54::bigint[])
     WHERE EXISTS (SELECT FROM moved)
     ON CONFLICT (task_id) DO UPDATE SET
         outcome = coalesce(old.outcome, excluded.outcome),
@@ -89,7 +94,7 @@ WITH moved AS (
         last_seq = excluded.last_seq
 ), folded_inboxes AS (
     INSERT INTO inboxes AS old (agent_id, received, last_expiring)
-    SELECT * FROM unnest($55::text[], $56::bigint[], $57::bigint[])
+    SELECT unnest($55::text[]), unnest($56::bigint[]), unnest($57::bigint[])
     WHERE EXISTS (SELECT FROM moved)
     ON CONFLICT (agent_id) DO UPDATE SET
         received = old.received + excluded.received,
