@@ -150,6 +150,28 @@ async fn a_restart_of_the_database_is_survived() {
     on_postgres(survives_the_end_of_its_connections).await;
 }
 
+async fn no_index_looks_for_equal_keys(server: Server) {
+    let Server::Postgres(url) = &server else { panic!("PostgreSQL alone") };
+    let store = PostgresStore::connect(url).await.expect("PostgreSQL opens");
+    let lease = lease(&store).await;
+    write_all(&store, &lease, 0, &[record(1)]).await.expect("written");
+    let settings: Vec<Option<Vec<String>>> = sqlx::query_scalar(
+        "SELECT c.reloptions FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+         WHERE i.indrelid IN ('messages_p0'::regclass, 'messages_p1'::regclass)",
+    )
+    .fetch_all(&store.readers)
+    .await
+    .expect("indices");
+    assert_eq!(settings.len(), 2 * 15);
+    let off = Some(vec!["deduplicate_items=off".to_owned()]);
+    assert!(settings.iter().all(|setting| *setting == off), "{settings:?}");
+}
+
+#[tokio::test]
+async fn a_new_partition_has_all_indices_and_none_looks_for_equal_keys() {
+    on_postgres(no_index_looks_for_equal_keys).await;
+}
+
 async fn pages_cross_many_partitions(server: Server) {
     let Server::Postgres(url) = &server else { panic!("PostgreSQL alone") };
     let store = PostgresStore::connect(url).await.expect("PostgreSQL opens");
