@@ -2,14 +2,16 @@
 //! database's clock (`clock_timestamp()`: `now()` stands still while a statement
 //! waits for the row).
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;
 use sqlx::postgres::types::PgInterval;
-use sqlx::{Error, Row};
+use sqlx::{AssertSqlSafe, Error, Row};
 use uuid::Uuid;
 
-use crate::store::plan::from_db;
+use crate::limits::{PARTITION_SEQS, TIME_INDEX_WIDE_SEQS};
+use crate::store::plan::{from_db, to_db};
 use crate::store::{BusKind, Lease, LogState, StoreError};
 
 /// No row moved: the lease is another's.
@@ -24,19 +26,36 @@ pub(super) fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds }
 }
 
-pub(super) async fn log_state(pool: &PgPool) -> Result<LogState, Error> {
-    let row = sqlx::query(
-        "SELECT committed_through, bus, stream_epoch, \
-         (SELECT seq FROM messages ORDER BY seq LIMIT 1) AS first_seq FROM log_state",
-    )
-    .fetch_one(pool)
-    .await?;
-    Ok(LogState {
-        committed_through: from_db(row.try_get("committed_through")?),
-        first_seq: row.try_get::<Option<i64>, _>("first_seq")?.map(from_db),
-        bus: row.try_get::<Option<String>, _>("bus")?.and_then(|name| BusKind::from_name(&name)),
-        stream_epoch: row.try_get("stream_epoch")?,
-    })
+/// The state of the log. The lowest row is looked for in one partition, as a constant:
+/// PostgreSQL locks and opens each one that a statement might touch, however old the
+/// log has grown. Where it is, `lowest` remembers; the time index knows.
+pub(super) async fn log_state(pool: &PgPool, lowest: &AtomicI64) -> Result<LogState, Error> {
+    const { assert!(PARTITION_SEQS == TIME_INDEX_WIDE_SEQS, "a wide row is a partition") };
+    let width = to_db(TIME_INDEX_WIDE_SEQS);
+    loop {
+        let bucket = lowest.load(Ordering::Relaxed);
+        let (from, to) = (bucket * width, (bucket + 1) * width);
+        let sql = format!(
+            "SELECT committed_through, bus, stream_epoch, \
+             (SELECT min(bucket) FROM time_index WHERE width = {width}) AS bucket, \
+             (SELECT seq FROM messages WHERE seq >= {from} AND seq < {to} ORDER BY seq LIMIT 1) \
+             AS first_seq FROM log_state"
+        );
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(pool).await?;
+        let first_seq: Option<i64> = row.try_get("first_seq")?;
+        let held: Option<i64> = row.try_get("bucket")?;
+        if let Some(held) = held.filter(|held| *held != bucket) {
+            lowest.store(held, Ordering::Relaxed);
+            continue;
+        }
+        let bus: Option<String> = row.try_get("bus")?;
+        return Ok(LogState {
+            committed_through: from_db(row.try_get("committed_through")?),
+            first_seq: first_seq.map(from_db),
+            bus: bus.and_then(|name| BusKind::from_name(&name)),
+            stream_epoch: row.try_get("stream_epoch")?,
+        });
+    }
 }
 
 pub(super) async fn set_log(

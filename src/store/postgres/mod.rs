@@ -21,6 +21,7 @@ mod work;
 mod write;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -54,6 +55,8 @@ pub struct PostgresStore {
     jobs: PgPool,
     writer: tokio::sync::Mutex<Option<PgConnection>>,
     partitions: partitions::Partitions,
+    /// Which partition holds the lowest row, as last seen.
+    lowest: AtomicI64,
 }
 
 impl PostgresStore {
@@ -82,6 +85,7 @@ impl PostgresStore {
             jobs: connection::tested_pool(&options, Role::Control, STORE_JOBS),
             writer: tokio::sync::Mutex::new(None),
             partitions: partitions::Partitions::default(),
+            lowest: AtomicI64::new(0),
             options,
         })
     }
@@ -154,7 +158,7 @@ impl Store for PostgresStore {
     }
 
     async fn log_state(&self) -> Result<LogState, StoreError> {
-        self.control(|| lease::log_state(&self.controls)).await
+        self.control(|| lease::log_state(&self.controls, &self.lowest)).await
     }
 
     async fn set_log(
