@@ -13,6 +13,7 @@
 //! the memory bus, and `$JS.API.STREAM.UPDATE.<s>` for `doctor --fix`.
 
 mod api;
+pub mod bare;
 mod breaker;
 mod conditional;
 mod config;

@@ -5,6 +5,7 @@
 //! watermark, have pools of their own, so that none waits for another. Every statement ends by itself (the
 //! database's `statement_timeout`) or with its connection (a time-out here).
 
+pub mod bare;
 mod connection;
 mod job_store;
 mod jobs;

@@ -62,7 +62,7 @@ impl Partitions {
 }
 
 /// One block, one transaction: two servers that make the same partition take turns.
-fn create_sql(index: u64) -> String {
+pub(super) fn create_sql(index: u64) -> String {
     let (from, to) = (index * PARTITION_SEQS, (index + 1) * PARTITION_SEQS);
     let name = format!("messages_p{index}");
     format!(

@@ -6,6 +6,7 @@
 //! with it the open transaction, along. An error of the disk is told, never
 //! taken for success.
 
+pub mod bare;
 mod connection;
 mod job_store;
 mod jobs;

@@ -74,7 +74,10 @@ async fn move_watermark(
 }
 
 /// Many rows a statement, in powers of two so that few statements are prepared.
-async fn insert_rows(connection: &mut SqliteConnection, rows: &[Row<'_>]) -> Result<(), Error> {
+pub(super) async fn insert_rows(
+    connection: &mut SqliteConnection,
+    rows: &[Row<'_>],
+) -> Result<(), Error> {
     let mut rest = rows;
     let mut size = SQLITE_INSERT_ROWS;
     while !rest.is_empty() {

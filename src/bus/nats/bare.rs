@@ -1,0 +1,222 @@
+//! JetStream without agentbus: what `agentbus bench suite` holds agentbus against.
+//!
+//! Deliberately the plain use of async-nats that a careful user writes: nothing is checked, repeated or
+//! measured beyond it. Nothing of the bus uses it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::context::{
+    Context, ContextBuilder, GetStreamByNameErrorKind, PublishAckFuture,
+};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use uuid::Uuid;
+
+use super::config::NatsConfig;
+use super::connect::Connection;
+use crate::bus::BusError;
+
+/// Publishes that await their acks at once where as many as possible are wanted.
+const WINDOW: usize = 4_000;
+/// Messages of one pull, and the most that are handed on at once.
+const PULL: usize = 1_000;
+const HANDED_ON: usize = 2_000;
+/// All subjects of agentbus's streams.
+const OURS: [&str; 3] = ["agent.>", "jobs.>", "leases.>"];
+
+/// A stream of its own, with the limits of ours.
+#[derive(Clone)]
+pub struct BareStream {
+    context: Context,
+    name: String,
+    subject: String,
+}
+
+/// Reads such a stream from its start.
+pub struct BareReader(futures_util::stream::ReadyChunks<pull::Stream>);
+
+fn failed(error: impl std::fmt::Display) -> BusError {
+    BusError(error.to_string())
+}
+
+impl BareStream {
+    /// Connects, and makes a stream of that name; its subject is that name too.
+    ///
+    /// # Errors
+    /// No server, no JetStream, or a name that is taken.
+    pub async fn make(config: &NatsConfig, name: &str) -> Result<Self, BusError> {
+        let connection = Connection::open(config, "bench").await?;
+        let context = ContextBuilder::new().build(connection.client);
+        let wanted = stream::Config {
+            name: name.to_owned(),
+            subjects: vec![format!("{name}.>")],
+            max_messages: i64::try_from(config.max_msgs).unwrap_or(i64::MAX),
+            max_age: config.max_age,
+            duplicate_window: config.duplicate_window,
+            storage: stream::StorageType::File,
+            discard: stream::DiscardPolicy::Old,
+            num_replicas: 1,
+            allow_direct: true,
+            ..stream::Config::default()
+        };
+        context.create_stream(wanted).await.map_err(failed)?;
+        Ok(Self { context, name: name.to_owned(), subject: format!("{name}.message") })
+    }
+
+    /// One that is there: a stream that agentbus made.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn of(config: &NatsConfig, name: &str) -> Result<Self, BusError> {
+        let context = ContextBuilder::new().build(Connection::open(config, "bench").await?.client);
+        Ok(Self { context, name: name.to_owned(), subject: format!("{name}.message") })
+    }
+
+    /// The name of a stream that takes subjects of agentbus, if there is one.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or has no JetStream.
+    pub async fn taken(config: &NatsConfig) -> Result<Option<String>, BusError> {
+        let context = ContextBuilder::new().build(Connection::open(config, "bench").await?.client);
+        for subject in OURS {
+            match context.stream_by_subject(subject).await {
+                Ok(name) => return Ok(Some(name)),
+                Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn send(&self, payload: Bytes, id: bool) -> Result<PublishAckFuture, BusError> {
+        let message = PublishMessage::build().payload(payload);
+        let message = match id {
+            true => message.message_id(Uuid::now_v7().to_string()),
+            false => message,
+        };
+        self.context.send_publish(self.subject.clone(), message).await.map_err(failed)
+    }
+
+    /// Publishes one, and waits for its ack; gives its sequence.
+    ///
+    /// # Errors
+    /// No ack.
+    pub async fn publish(&self, payload: Bytes) -> Result<u64, BusError> {
+        Ok(self.send(payload, false).await?.await.map_err(failed)?.sequence)
+    }
+
+    /// Publishes many in order, then waits for every ack; gives the last sequence.
+    ///
+    /// # Errors
+    /// An ack is missing.
+    pub async fn publish_all(
+        &self,
+        payloads: impl IntoIterator<Item = Bytes>,
+    ) -> Result<u64, BusError> {
+        let mut acks = Vec::new();
+        for payload in payloads {
+            acks.push(self.send(payload, false).await?);
+        }
+        let mut last = 0;
+        for ack in acks {
+            last = ack.await.map_err(failed)?.sequence;
+        }
+        Ok(last)
+    }
+
+    /// Publishes for a while, a window of 4,000 ahead of the acks; gives messages a second.
+    ///
+    /// # Errors
+    /// An ack is missing.
+    pub async fn pipelined(
+        &self,
+        payload: &Bytes,
+        ids: bool,
+        lasts: Duration,
+    ) -> Result<f64, BusError> {
+        let begun = Instant::now();
+        let mut acks = VecDeque::with_capacity(WINDOW);
+        let mut count = 0_u64;
+        while begun.elapsed() < lasts {
+            acks.push_back(self.send(payload.clone(), ids).await?);
+            count += 1;
+            if acks.len() >= WINDOW
+                && let Some(oldest) = acks.pop_front()
+            {
+                oldest.await.map_err(failed)?;
+            }
+        }
+        for ack in acks {
+            ack.await.map_err(failed)?;
+        }
+        Ok(count as f64 / begun.elapsed().as_secs_f64())
+    }
+
+    /// Publishes one after the other for a while; gives how long each took.
+    ///
+    /// # Errors
+    /// An ack is missing.
+    pub async fn one_by_one(
+        &self,
+        payload: &Bytes,
+        lasts: Duration,
+    ) -> Result<Vec<Duration>, BusError> {
+        let mut took = Vec::new();
+        let begun = Instant::now();
+        while begun.elapsed() < lasts {
+            let sent = Instant::now();
+            self.publish(payload.clone()).await?;
+            took.push(sent.elapsed());
+        }
+        Ok(took)
+    }
+
+    /// Reads from the start, without acks.
+    ///
+    /// # Errors
+    /// The consumer cannot be made.
+    pub async fn reader(&self) -> Result<BareReader, BusError> {
+        let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+        let stream = self.context.get_stream(&self.name).await.map_err(failed)?;
+        let consumer: PullConsumer = stream.create_consumer(config).await.map_err(failed)?;
+        let pulls = consumer.stream().max_messages_per_batch(PULL);
+        Ok(BareReader(pulls.messages().await.map_err(failed)?.ready_chunks(HANDED_ON)))
+    }
+
+    /// The server's version.
+    #[must_use]
+    pub fn server_version(&self) -> String {
+        self.context.client().server_info().version
+    }
+
+    /// Deletes a stream, of ours or not; one that is not there is as good.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn delete(config: &NatsConfig, name: &str) -> Result<(), BusError> {
+        let connection = Connection::open(config, "bench").await?;
+        // An error says that it is gone already.
+        let _ = ContextBuilder::new().build(connection.client).delete_stream(name).await;
+        Ok(())
+    }
+}
+
+impl BareReader {
+    /// What has come: at least one message, with its sequence.
+    ///
+    /// # Errors
+    /// The pull ended.
+    pub async fn next(&mut self) -> Result<Vec<(u64, Bytes)>, BusError> {
+        let arrived = self.0.next().await.ok_or_else(|| failed("the pull ended"))?;
+        let read = arrived.into_iter().map(|message| {
+            let message = message.map_err(failed)?;
+            let seq = message.info().map_err(failed)?.stream_sequence;
+            Ok((seq, message.message.payload))
+        });
+        read.collect()
+    }
+}
