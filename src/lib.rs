@@ -10,6 +10,7 @@
 //! ```text
 //! main → cli → app → http → { broadcast, ingest } → continuity → { bus, store } → message
 //!              app → { projector, switch }       → continuity
+//!        cli → bench → the server over HTTP; bench::suite → { app, bus, store }
 //! ```
 //!
 //! The invariants that hold the whole together:
@@ -30,6 +31,7 @@
 //! `docs/architecture.md` walks one message through all of it.
 
 pub mod app;
+pub mod bench;
 pub mod broadcast;
 pub mod bus;
 pub mod cli;
