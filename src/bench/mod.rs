@@ -25,6 +25,7 @@ mod sender;
 pub mod server;
 mod sse;
 mod subscribers;
+pub mod suite;
 mod timer;
 
 pub use error::BenchError;

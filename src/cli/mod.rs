@@ -7,6 +7,7 @@
 mod address;
 mod backoff;
 mod batch;
+mod bench;
 mod client;
 mod consumers;
 mod cursor;
@@ -114,6 +115,9 @@ enum Command {
     /// Let a simulated squad work against a running server
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
+    /// Put load on a server, and measure what becomes of it
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(Box<bench::BenchArgs>),
 }
 
 /// Parses the command line, does what it says, and gives the exit code.
@@ -148,6 +152,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(Command::DeadLetters(args)) => dead_letters::run(args).await,
         Some(Command::Webhooks(args)) => webhooks::run(args).await,
         Some(Command::Demo(args)) => demo::run(args).await,
+        Some(Command::Bench(args)) => bench::run(*args).await,
     };
     done.unwrap_or_else(|failure| failure.report())
 }

@@ -1,0 +1,62 @@
+//! One message a request, 64 connections: agentbus beside a handler that only publishes.
+
+use super::SuiteError;
+use super::report::{Bound, Row};
+use super::stage::Stage;
+use crate::bench::Report;
+use crate::bench::plan::Plan;
+
+/// Messages a second, the whole row, and shares (the project's own targets).
+const REACH: f64 = 30_000.0;
+const SHARE: f64 = 0.85;
+const SHARE_WITH_IDS: f64 = 0.7;
+
+pub(super) async fn measure(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
+    let plan = Plan { duration: stage.lasts(), ..Plan::default() };
+    let nats = stage.nats()?;
+    let alone = {
+        let server = stage.bare_server(&nats, false).await?;
+        stage.load(server.address(), &plan).await?
+    };
+    let bare = {
+        let server = stage.bare_server(&nats, true).await?;
+        stage.load(server.address(), &plan).await?
+    };
+    stage.clean_up().await;
+    let (server, _database) = stage.on_nats(&nats, &[]).await?;
+    let ours = stage.load(server.address(), &plan).await?;
+    let with_ids = stage.load(server.address(), &Plan { ids: true, ..plan }).await?;
+    server.stop().await;
+    Ok(vec![
+        Row::bare("POST, handler alone", "messages/s", alone.accepted_per_s).note(notes(&alone)),
+        Row::new("POST, projector live", "messages/s", ours.accepted_per_s)
+            .beside(bare.accepted_per_s)
+            .reach(Bound::AtLeast(REACH))
+            .share(Bound::AtLeast(SHARE))
+            .note(format!("bare: {}; agentbus: {}", notes(&bare), notes(&ours))),
+        Row::new("the same with ids, beside none", "messages/s", with_ids.accepted_per_s)
+            .beside(ours.accepted_per_s)
+            .share(Bound::AtLeast(SHARE_WITH_IDS))
+            .note(notes(&with_ids)),
+    ])
+}
+
+/// What else is worth knowing of a run.
+pub(super) fn notes(report: &Report) -> String {
+    let mut notes = Vec::new();
+    if let Some(publish) = &report.publish_ms {
+        notes.push(format!("p50 {:.2} p99 {:.2} ms", publish.p50, publish.p99));
+    }
+    notes.push(match report.projector.caught_up_ms {
+        Some(millis) => format!("stored {millis:.0} ms after"),
+        None => "never stored".to_owned(),
+    });
+    let not = report.messages.all() - report.messages.accepted;
+    if not > 0 {
+        notes.push(format!("{not} not accepted"));
+    }
+    if report.generator.fell_behind {
+        notes.push("generator fell behind".to_owned());
+    }
+    notes.join(", ")
+}
