@@ -104,7 +104,7 @@ pub const RING_PAUSE: Duration = Duration::from_millis(10);
 pub const RING_PATIENCE: Duration = Duration::from_secs(2);
 /// Entries that one step of a subscriber scans while it holds the ring's lock.
 pub const SCAN_ENTRIES: usize = 256;
-/// Bytes handed to a connection at once. hyper stops polling at about 400 KiB queued.
+/// Bytes handed to a connection at once: about what its kernel buffer ([`SEND_BUFFER`]) takes.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Rows that a replay reads from the store at once, and the sequences at whose multiples pages of
 /// all messages end.

@@ -8,14 +8,16 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use common::sse::Ready;
-use common::{Frame, Http, Sse, Stop, for_each_mode};
+use common::{Frame, Http, Sse, Stop, eventually, for_each_mode, within};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use streaming::{
-    LIMIT, Line, assert_same, committed, history, lines, message, messages, publish, publish_one,
-    replay,
+    LIMIT, Line, Wire, assert_same, committed, history, lines, message, messages, publish,
+    publish_one, replay,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -139,6 +141,89 @@ for_each_mode! {
         assert_eq!(header("cache-control"), Some("no-cache, no-transform"));
         assert_eq!(header("x-accel-buffering"), Some("no"));
         assert_eq!((header("content-encoding"), header("content-length")), (None, None));
+    }
+
+    async fn a_stream_comes_behind_all_answers_that_its_connection_waits_for(deployment: &Deployment) {
+        const BEFORE: usize = 20;
+        let (http, base) = (deployment.http(), deployment.bus());
+        let seqs = publish(http, &messages(400)).await;
+        committed(http, 400).await;
+        let opened = async {
+            let mut wire = Wire::connect_slow(base).await?;
+            // Far more than the buffers of a connection hold, so that the head has to wait.
+            for _ in 0..BEFORE {
+                wire.ask(base, "GET", "/v1/messages?limit=400", "").await?;
+            }
+            wire.ask(base, "GET", "/v1/stream?from=start", "").await?;
+            // Nobody answers this one any more, nor minds it.
+            wire.ask(base, "GET", "/livez", "").await?;
+            let mut whole = Vec::new();
+            for _ in 0..BEFORE {
+                whole.push(wire.body().await?);
+            }
+            assert!(whole[0].len() > 40_000, "{} bytes are too few", whole[0].len());
+            assert!(whole.iter().all(|body| *body == whole[0]), "the answers differ");
+            wire.opened().await
+        };
+        let mut wire = within(LIMIT, "answers", opened).await.expect("a stream");
+        for seq in seqs.into_iter().chain([publish_one(http, &message(400)).await]) {
+            let line = within(LIMIT, "a message", wire.message()).await.expect("a message");
+            assert_eq!(line.seq, seq);
+        }
+    }
+
+    async fn the_head_of_a_stream_can_be_asked_for_alone(deployment: &Deployment) {
+        let base = deployment.bus();
+        let asked = async {
+            let mut wire = Wire::connect_slow(base).await?;
+            wire.ask(base, "HEAD", "/v1/stream", "").await?;
+            let (status, headers) = wire.head().await?;
+            assert_eq!(status, "HTTP/1.1 200 OK");
+            let event_stream = headers.iter().any(|h| h == "content-type: text/event-stream");
+            assert!(event_stream, "{headers:?}");
+            // The connection is free for the next.
+            wire.ask(base, "GET", "/v1/stats", "").await?;
+            wire.body().await
+        };
+        let stats = within(LIMIT, "answers", asked).await.expect("stats");
+        let stats: serde_json::Value = serde_json::from_slice(&stats).expect("JSON");
+        assert_eq!(stats["streams_open"], 0, "{stats}");
+    }
+
+    async fn a_client_of_http_1_0_gets_events_without_chunks(deployment: &Deployment) {
+        let address = deployment.bus().trim_start_matches("http://");
+        publish(deployment.http(), &messages(3)).await;
+        let mut connection = TcpStream::connect(address).await.expect("connect");
+        let request = format!("GET /v1/stream?from=start HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.expect("sent");
+        let mut said = Vec::new();
+        let read = async {
+            while !said.ends_with(b"event: caught_up\ndata: {\"seq\":3}\n\n") {
+                assert_ne!(connection.read_buf(&mut said).await.expect("more"), 0, "it ended");
+            }
+        };
+        within(LIMIT, "a replay", read).await;
+        let said = String::from_utf8(said).expect("UTF-8");
+        let (head, events) = said.split_once("\r\n\r\n").expect("a head");
+        assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
+        assert!(events.starts_with("retry: ") && !events.contains('\r'), "{events}");
+        let names = events.lines().filter(|line| line.starts_with("event: "));
+        assert_eq!(names.count(), 5, "ready, three messages, caught_up: {events}");
+    }
+
+    async fn a_client_that_leaves_is_noticed_before_anything_is_sent_to_it(deployment: &Deployment) {
+        let http = deployment.http();
+        let open = async |wanted: u64| {
+            eventually(EARLIEST, "streams open", async || {
+                let stats = http.get("/v1/stats").await.json();
+                (stats["streams_open"] == wanted && stats["filter_groups"] == wanted.min(1)).then_some(())
+            })
+            .await;
+        };
+        let streams = streaming::hang(deployment.bus(), 5, "task=silent").await;
+        open(5).await;
+        drop(streams);
+        open(0).await;
     }
 
     async fn an_event_has_the_sequence_as_id_the_kind_as_name_and_the_bytes_of_history(

@@ -55,3 +55,46 @@ impl Waiter {
         self.0.register(waker);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    const MEMBERS: usize = 20;
+    const LAST: u64 = 20_000;
+
+    /// Sees every number or a later one, and the last.
+    async fn follow(wake: Arc<Wake>, shown: Arc<AtomicU64>) -> u64 {
+        let (waiter, mut seen) = (wake.enter(), 0);
+        while seen < LAST {
+            waiter.until(|| shown.load(Ordering::Acquire) > seen).await;
+            seen = shown.load(Ordering::Acquire);
+        }
+        wake.leave(&waiter);
+        seen
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn who_waits_while_others_come_and_go_misses_no_wake() {
+        let (wake, shown) = (Arc::new(Wake::default()), Arc::new(AtomicU64::new(0)));
+        let members: Vec<_> = (0..MEMBERS)
+            .map(|_| tokio::spawn(follow(Arc::clone(&wake), Arc::clone(&shown))))
+            .collect();
+        for number in 1..=LAST {
+            shown.store(number, Ordering::Release);
+            wake.all();
+            if number % 64 == 0 {
+                // Long enough for members to fall asleep again.
+                tokio::task::yield_now().await;
+            }
+        }
+        for member in members {
+            let seen = tokio::time::timeout(Duration::from_secs(20), member).await;
+            assert_eq!(seen.expect("a wake was missed").expect("follows"), LAST);
+        }
+        assert!(wake.waiters().is_empty(), "who left is still woken");
+    }
+}

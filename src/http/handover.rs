@@ -6,7 +6,8 @@
 //! written, the socket is taken out of hyper's hands and the stream goes on by itself.
 //!
 //! Invariant: nothing that hyper was given to send is lost. It flushes its socket only when
-//! nothing is left in its buffer, and polls the body before it flushes.
+//! nothing is left in its buffer, and encodes nothing after the head while the body has no
+//! data: so a flush after the body was first polled means that all of it has been written.
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
@@ -31,8 +32,8 @@ pub(super) struct Handover(Arc<Place>);
 #[derive(Debug, Default)]
 struct Place {
     feed: Mutex<Option<Box<Feed>>>,
-    /// Whether hyper has written something since it last had nothing left to write.
-    unsent: AtomicBool,
+    /// Whether hyper has had nothing left to write since the feed was left here.
+    flushed: AtomicBool,
 }
 
 impl Handover {
@@ -43,7 +44,7 @@ impl Handover {
 
     /// What takes the connection over now. Ask after hyper was polled.
     pub(super) fn take(&self) -> Option<Box<Feed>> {
-        if self.0.unsent.load(Ordering::Relaxed) {
+        if !self.0.flushed.load(Ordering::Relaxed) {
             return None;
         }
         self.0.feed.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -65,15 +66,17 @@ impl hyper::body::Body for Placeholder {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if let Some(feed) = self.feed.take() {
-            let mut place = self.handover.0.feed.lock().unwrap_or_else(PoisonError::into_inner);
-            *place = Some(feed);
+            let Place { feed: place, flushed } = &*self.handover.0;
+            flushed.store(false, Ordering::Relaxed);
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(feed);
         }
-        // Whoever polls the connection looks into the place.
+        // Whoever polls the connection looks into the place, so nothing need wake it.
         Poll::Pending
     }
 }
 
-/// The socket while hyper has it.
+/// The socket while hyper has it. One task polls it and the body, so the order of loads and
+/// stores is that of the program.
 pub(super) struct Lent {
     socket: TokioIo<TcpStream>,
     handover: Handover,
@@ -86,10 +89,6 @@ impl Lent {
 
     pub(super) fn into_inner(self) -> TcpStream {
         self.socket.into_inner()
-    }
-
-    fn unsent(&self, unsent: bool) {
-        self.handover.0.unsent.store(unsent, Ordering::Relaxed);
     }
 }
 
@@ -109,12 +108,11 @@ impl Write for Lent {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.unsent(true);
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unsent(false);
+        self.handover.0.flushed.store(true, Ordering::Relaxed);
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
@@ -131,7 +129,6 @@ impl Write for Lent {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.unsent(true);
         Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
     }
 }

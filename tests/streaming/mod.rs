@@ -173,46 +173,70 @@ pub struct Wire {
 impl Wire {
     /// Opens `/v1/stream?query` (encoded already).
     pub async fn open(base: &str, query: &str, last_event_id: Option<u64>) -> Result<Self> {
-        Self::connect(TcpSocket::new_v4()?, base, query, last_event_id).await
+        let mut wire = Self::connect(TcpSocket::new_v4()?, base).await?;
+        let resume = last_event_id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
+        wire.ask(base, "GET", &format!("/v1/stream?{query}"), &resume).await?;
+        wire.opened().await
     }
 
     /// Opens it on a socket that takes next to nothing until it is read.
     pub async fn open_slow(base: &str, query: &str) -> Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_recv_buffer_size(SLOW_BUFFER)?;
-        Self::connect(socket, base, query, None).await
+        let mut wire = Self::connect_slow(base).await?;
+        wire.ask(base, "GET", &format!("/v1/stream?{query}"), "").await?;
+        wire.opened().await
     }
 
-    async fn connect(
-        socket: TcpSocket,
-        base: &str,
-        query: &str,
-        last_event_id: Option<u64>,
-    ) -> Result<Self> {
-        let address = base.trim_start_matches("http://");
-        let mut stream = socket.connect(address.parse().expect("an address")).await?;
-        let resume = last_event_id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
-        let request = format!("GET /v1/stream?{query} HTTP/1.1\r\nHost: {address}\r\n{resume}\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut wire = Self {
-            reader: BufReader::new(stream),
-            chunk: 0,
-            parser: Parser::default(),
-            waiting: VecDeque::new(),
-        };
-        let status = wire.line().await?;
-        let mut chunked = false;
+    /// A connection without a request, that takes next to nothing until it is read.
+    pub async fn connect_slow(base: &str) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(SLOW_BUFFER)?;
+        Self::connect(socket, base).await
+    }
+
+    async fn connect(socket: TcpSocket, base: &str) -> Result<Self> {
+        let address = base.trim_start_matches("http://").parse().expect("an address");
+        let stream = socket.connect(address).await?;
+        let (parser, waiting) = (Parser::default(), VecDeque::new());
+        Ok(Self { reader: BufReader::new(stream), chunk: 0, parser, waiting })
+    }
+
+    /// Sends a request and waits for nothing. `headers`: more of them, each with its end of line.
+    pub async fn ask(&mut self, base: &str, method: &str, path: &str, headers: &str) -> Result<()> {
+        let host = base.trim_start_matches("http://");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
+        self.reader.get_mut().write_all(request.as_bytes()).await
+    }
+
+    /// The head of the next answer: its status line, and its headers in lower case.
+    pub async fn head(&mut self) -> Result<(String, Vec<String>)> {
+        let (status, mut headers) = (self.line().await?, Vec::new());
         loop {
-            match wire.line().await?.to_lowercase() {
-                header if header.is_empty() => break,
-                header => chunked |= header == "transfer-encoding: chunked",
+            match self.line().await?.to_lowercase() {
+                header if header.is_empty() => return Ok((status, headers)),
+                header => headers.push(header),
             }
         }
-        match status.as_str() {
-            "HTTP/1.1 200 OK" => assert!(chunked, "the answer is not chunked"),
-            _ => return Err(Error::other(status)),
+    }
+
+    /// The body of the next answer, which tells its length.
+    pub async fn body(&mut self) -> Result<Vec<u8>> {
+        let (status, headers) = self.head().await?;
+        let length = headers.iter().find_map(|header| header.strip_prefix("content-length: "));
+        let length = length.unwrap_or_else(|| panic!("{status} without a length: {headers:?}"));
+        let mut body = vec![0; length.parse().expect("a length")];
+        self.reader.read_exact(&mut body).await?;
+        Ok(body)
+    }
+
+    /// The stream, when its head comes next.
+    pub async fn opened(mut self) -> Result<Self> {
+        let (status, headers) = self.head().await?;
+        if status != "HTTP/1.1 200 OK" {
+            return Err(Error::other(status));
         }
-        Ok(wire)
+        let chunked = headers.iter().any(|header| header == "transfer-encoding: chunked");
+        assert!(chunked, "the answer is not chunked");
+        Ok(self)
     }
 
     /// The next frame.

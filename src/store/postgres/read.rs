@@ -60,7 +60,8 @@ pub(super) async fn page(pool: &PgPool, query: &Query) -> Result<Page, Error> {
 async fn all(pool: &PgPool, query: &Query) -> Result<Option<Page>, Error> {
     let (after, width) = (query.after.map_or(-1, to_db), to_db(PARTITION_SEQS));
     let wanted = query.before.map_or(i64::MAX, to_db);
-    let before = wanted.min(((after.saturating_add(1)) / width).saturating_add(2) * width);
+    let next_but_one = (after.saturating_add(1) / width).saturating_add(2).saturating_mul(width);
+    let before = wanted.min(next_but_one);
     // The watermark once for all rows; the bodies until they are too many bytes.
     let rows = sqlx::query(
         "SELECT seq, kind, CASE WHEN before < $4 THEN body END, \
@@ -68,7 +69,7 @@ async fn all(pool: &PgPool, query: &Query) -> Result<Option<Page>, Error> {
          sum(octet_length(body)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) \
          - octet_length(body) AS before FROM (SELECT seq, kind, body FROM messages \
          WHERE seq > $1 AND seq < $2 AND seq <= (SELECT committed_through FROM log_state) \
-         ORDER BY seq LIMIT $3) picked) sized",
+         ORDER BY seq LIMIT $3) picked) sized ORDER BY seq",
     )
     .bind(after)
     .bind(before)
