@@ -96,16 +96,21 @@ async fn send_all(socket: &TcpStream, mut parts: &mut [IoSlice<'_>]) -> io::Resu
 /// nothing is waited for from it, and what it sends is bounded by the kernel's buffer. That it
 /// has gone shows when it is written to.
 async fn left(socket: &TcpStream, silent: bool) {
-    while silent {
+    if !(silent && closes(socket).await) {
+        std::future::pending().await
+    }
+}
+
+/// Waits for the client's next word, and tells whether it is that it goes.
+async fn closes(socket: &TcpStream) -> bool {
+    loop {
         if socket.readable().await.is_err() {
-            return;
+            return true;
         }
         match socket.try_read(&mut [0; 1]) {
-            Ok(0) => return,
-            Ok(_) => break,
+            Ok(sent) => return sent == 0,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
+            Err(_) => return true,
         }
     }
-    std::future::pending().await
 }
