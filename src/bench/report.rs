@@ -258,7 +258,7 @@ impl Report {
 }
 
 const TITLES: &str =
-    "                                p50        p90        p95        p99      p99.9        max";
+    "                                 p50        p90        p95        p99      p99.9        max";
 
 fn row(what: &str, spread: &Spread, places: usize) -> String {
     let figures = [spread.p50, spread.p90, spread.p95, spread.p99, spread.p999, spread.max];
