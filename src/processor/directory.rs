@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -21,11 +22,21 @@ pub(super) struct Directory {
     store: Arc<dyn Store>,
     known: watch::Sender<Known>,
     asked: Notify,
+    /// Looks begun.
+    begun: AtomicU64,
+    /// The last look that has ended.
+    ended: watch::Sender<u64>,
 }
 
 impl Directory {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, known: watch::Sender::default(), asked: Notify::new() }
+        Self {
+            store,
+            known: watch::Sender::default(),
+            asked: Notify::new(),
+            begun: AtomicU64::new(0),
+            ended: watch::Sender::new(0),
+        }
     }
 
     /// The consumers, and every change of them.
@@ -38,10 +49,21 @@ impl Directory {
         self.asked.notify_one();
     }
 
+    /// Looks now, and returns when what was in the store at this call is shown; or after
+    /// [`CONSUMERS_POLL`], when nobody looks or the store is slow.
+    pub(super) async fn look_and_wait(&self) {
+        let wanted = self.begun.load(Ordering::SeqCst) + 1;
+        self.look();
+        let mut ended = self.ended.subscribe();
+        let shown = ended.wait_for(|look| *look >= wanted);
+        let _ = tokio::time::timeout(CONSUMERS_POLL, shown).await;
+    }
+
     /// Looks until cancelled.
     pub(super) async fn run(&self, cancel: CancellationToken) {
         let looking = async {
             loop {
+                let look = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
                 match self.store.consumers().await {
                     Ok(found) => {
                         let found: Known =
@@ -54,6 +76,7 @@ impl Directory {
                     }
                     Err(error) => tracing::debug!(%error, "the consumers could not be looked at"),
                 }
+                self.ended.send_replace(look);
                 tokio::select! {
                     () = self.asked.notified() => {}
                     () = tokio::time::sleep(CONSUMERS_POLL) => {}

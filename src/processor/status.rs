@@ -93,7 +93,8 @@ impl Processor {
         all.into_iter().find(|one| one.consumer.name == name).ok_or(ControlError::Unknown)
     }
 
-    /// Pauses a consumer for a reason, or lets it go on.
+    /// Pauses a consumer for a reason, or lets it go on: here when this returns, on other servers
+    /// within [`crate::limits::CONSUMERS_POLL`].
     ///
     /// # Errors
     /// [`ControlError::Unknown`], or that the store cannot be asked.
@@ -101,7 +102,7 @@ impl Processor {
         if !self.store.pause_consumer(name, reason).await? {
             return Err(ControlError::Unknown);
         }
-        self.directory.look();
+        self.directory.look_and_wait().await;
         Ok(())
     }
 
