@@ -6,7 +6,7 @@
 //! for all of them, and make all others wait).
 //!
 //! Its indices do not look for equal keys before a page is split: every key ends
-//! in a sequence, so there are none, and looking costs a tenth of a row's insertion.
+//! in a sequence, so there are none to be found, and the search is work for nothing.
 //! PostgreSQL does not let the partitioned index say so itself.
 
 use std::collections::BTreeSet;
