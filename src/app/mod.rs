@@ -13,7 +13,6 @@ use std::time::Instant;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::broadcast::Broadcaster;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::continuity::Gate;
@@ -148,13 +147,7 @@ fn assemble(
     draining: &CancellationToken,
     core: &CancellationToken,
 ) -> Api {
-    let Parts { bus, store, committed, gate, membership, queues } = parts;
-    let broadcaster = Arc::new(Broadcaster::new(
-        Arc::clone(&bus),
-        Arc::clone(&store),
-        Arc::clone(&committed),
-        config.ring_size,
-    ));
+    let Parts { bus, broadcaster, store, committed, gate, membership, queues } = parts;
     let follow = Arc::clone(&broadcaster).run(core.clone());
     spawn_plain(tasks, "broadcaster", core, after_first_check(gate.clone(), core.clone(), follow));
     spawn_plain(tasks, "membership", core, hold(membership, core.clone()));

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Reason, after_first_check, spawn_plain, until};
+use crate::broadcast::Broadcaster;
 use crate::bus::Bus;
 use crate::bus::memory::{JournalError, MemoryBus};
 use crate::bus::nats::jobs::NatsJobs;
@@ -25,6 +26,7 @@ use crate::switch;
 /// The parts of a running server.
 pub(super) struct Parts {
     pub(super) bus: Arc<dyn Bus>,
+    pub(super) broadcaster: Arc<Broadcaster>,
     pub(super) store: Arc<dyn Store>,
     pub(super) committed: Arc<Committed>,
     pub(super) gate: Gate,
@@ -48,15 +50,39 @@ pub(super) async fn build(
             let lease = switch::to_memory(&store, &config.nats, owner, abandon_tail).await?;
             let (bus, gate) = memory_bus(&store, lease, &committed, tasks, core).await?;
             let queues = store_queues(&store, reason, tasks, core).await?;
-            Ok(Parts { bus, store, committed, gate, membership, queues })
+            let broadcaster = broadcaster(config, &bus, &store, &committed);
+            Ok(Parts { bus, broadcaster, store, committed, gate, membership, queues })
         }
         BusKind::Nats => {
             let (bus, gate) =
                 nats_bus(config, &store, &committed, owner, reason, tasks, core).await;
+            let broadcaster = broadcaster(config, &bus, &store, &committed);
+            let projector = Projector {
+                bus: Arc::clone(&bus),
+                broadcaster: Arc::clone(&broadcaster),
+                gate: gate.clone(),
+                store: Arc::clone(&store),
+                committed: Arc::clone(&committed),
+                owner,
+            };
+            // Readers begin where the first check leaves the stream.
+            let projecting =
+                after_first_check(gate.clone(), core.clone(), projector.run(core.clone()));
+            spawn_plain(tasks, "projector", core, projecting);
             let queues = nats_queues(config, &store, reason, tasks, core).await?;
-            Ok(Parts { bus, store, committed, gate, membership, queues })
+            Ok(Parts { bus, broadcaster, store, committed, gate, membership, queues })
         }
     }
+}
+
+fn broadcaster(
+    config: &Config,
+    bus: &Arc<dyn Bus>,
+    store: &Arc<dyn Store>,
+    committed: &Arc<Committed>,
+) -> Arc<Broadcaster> {
+    let (bus, store, committed) = (Arc::clone(bus), Arc::clone(store), Arc::clone(committed));
+    Arc::new(Broadcaster::new(bus, store, committed, config.ring_size))
 }
 
 /// Opens the store, waiting for a database that is not there yet.
@@ -125,21 +151,7 @@ async fn nats_bus(
         owner,
     };
     spawn_plain(tasks, "continuity", core, continuity.run(core.clone()));
-    let bus: Arc<dyn Bus> = nats;
-    let projector = Projector {
-        bus: Arc::clone(&bus),
-        store: Arc::clone(store),
-        committed: Arc::clone(committed),
-        owner,
-    };
-    // Readers begin where the first check leaves the stream.
-    spawn_plain(
-        tasks,
-        "projector",
-        core,
-        after_first_check(gate.clone(), core.clone(), projector.run(core.clone())),
-    );
-    (bus, gate)
+    (nats, gate)
 }
 
 /// What lease tokens are sealed with: one secret for all servers of the store.

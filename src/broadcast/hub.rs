@@ -23,6 +23,8 @@ pub(super) struct Hub {
     head: AtomicU64,
     capacity: usize,
     capacity_bytes: usize,
+    /// Who takes everything from the ring itself.
+    pub(super) tails: Wake,
 }
 
 struct Core {
@@ -93,6 +95,7 @@ impl Hub {
             head: AtomicU64::new(head),
             capacity: capacity.max(1),
             capacity_bytes,
+            tails: Wake::default(),
         }
     }
 
@@ -123,6 +126,7 @@ impl Hub {
         for group in woken.values() {
             group.wake.all();
         }
+        self.tails.all();
     }
 
     /// Joins the group of this filter, which must be normalised.
@@ -166,32 +170,39 @@ impl Hub {
             Ok(step) => return step,
             Err(from) => from,
         };
-        self.scan(group, cursor, group_from)
+        lock(&self.core).scan(cursor, group_from, |event| group.filter.matches(&event.record))
     }
 
-    /// Searches the ring itself, for what is older than the group.
-    fn scan(&self, group: &Group, cursor: u64, group_from: u64) -> Step {
-        let core = lock(&self.core);
-        if cursor + 1 < core.first {
-            return Step::Behind { ring_first: core.first };
+    /// What comes after `cursor`, whoever it is for, at most a chunk of it.
+    pub(super) fn step_of_all(&self, cursor: u64) -> Step {
+        if cursor >= self.head() {
+            return Step::Wait;
         }
-        let start = core.ring.partition_point(|event| event.seq <= cursor);
-        let (mut scanned, mut events, mut bytes) = (cursor, Vec::new(), 0);
-        for event in core.ring.range(start..).take(SCAN_ENTRIES) {
-            if event.seq >= group_from || bytes >= CHUNK_BYTES {
-                break;
-            }
-            scanned = event.seq;
-            if group.filter.matches(&event.record) {
-                bytes += event.frame.len();
-                events.push(Arc::clone(event));
-            }
-        }
-        Step::Events { events: Run::new(events), at_head: scanned >= core.head, cursor: scanned }
+        lock(&self.core).scan(cursor, u64::MAX, |_| true)
     }
 }
 
 impl Core {
+    /// Searches the ring itself, before `end`: for what is older than a group, or for all.
+    fn scan(&self, cursor: u64, end: u64, passes: impl Fn(&Event) -> bool) -> Step {
+        if cursor + 1 < self.first {
+            return Step::Behind { ring_first: self.first };
+        }
+        let start = self.ring.partition_point(|event| event.seq <= cursor);
+        let (mut scanned, mut events, mut bytes) = (cursor, Vec::new(), 0);
+        for event in self.ring.range(start..).take(SCAN_ENTRIES) {
+            if event.seq >= end || bytes >= CHUNK_BYTES {
+                break;
+            }
+            scanned = event.seq;
+            if passes(event) {
+                bytes += event.frame.len();
+                events.push(Arc::clone(event));
+            }
+        }
+        Step::Events { events: Run::new(events), at_head: scanned >= self.head, cursor: scanned }
+    }
+
     /// Forgets everything before `first`, which does not follow the head, and
     /// sends everybody to the store for what lies between.
     fn begin_anew(&mut self, first: u64, woken: &mut HashMap<u64, Arc<Group>>) {

@@ -18,6 +18,7 @@ mod older;
 mod past;
 mod subscription;
 mod sync;
+mod tail;
 mod wake;
 mod watch;
 
@@ -36,6 +37,7 @@ use event::Event;
 use hub::Hub;
 use past::Past;
 pub use subscription::{Start, Subscription};
+pub use tail::{Ahead, Entries, Tail};
 pub use watch::{Sighting, Watch};
 
 /// Follows the log and serves subscriptions.

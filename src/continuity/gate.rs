@@ -4,6 +4,7 @@
 //! a check that found nothing wrong opens it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
@@ -15,6 +16,7 @@ pub struct Gate(Arc<Inner>);
 struct Inner {
     closed: watch::Sender<Option<String>>,
     doubted: Notify,
+    doubts: AtomicU64,
 }
 
 impl Gate {
@@ -24,6 +26,7 @@ impl Gate {
         Self(Arc::new(Inner {
             closed: watch::Sender::new(Some(reason.to_owned())),
             doubted: Notify::new(),
+            doubts: AtomicU64::new(0),
         }))
     }
 
@@ -68,8 +71,15 @@ impl Gate {
         self.0.doubted.notify_one();
     }
 
+    /// Counts how often it was closed: what was read of the log before may stand there no more.
+    #[must_use]
+    pub fn doubts(&self) -> u64 {
+        self.0.doubts.load(Ordering::Acquire)
+    }
+
     /// Closes it with a reason.
     pub(super) fn close(&self, reason: &str) {
+        self.0.doubts.fetch_add(1, Ordering::AcqRel);
         self.0.closed.send_replace(Some(reason.to_owned()));
     }
 }

@@ -6,6 +6,7 @@
 //! nothing to project.
 
 mod journal;
+mod source;
 
 use std::sync::Arc;
 
@@ -14,18 +15,25 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::bus::{Bus, BusError, Reader};
+use crate::broadcast::{Broadcaster, Tail};
+use crate::bus::{Bus, BusError};
 use crate::committed::Committed;
+use crate::continuity::Gate;
 use crate::limits::{
     FAULT_PAUSE, LEASE, LEASE_RENEW, PROJECT_PACE, STANDBY_POLL, STANDBY_POLL_WAITED,
 };
 use crate::store::{Batch, Lease, Store, StoreError, write_all};
 pub use journal::StoreJournal;
+use source::Source;
 
 /// Moves what the bus has into the store, while it holds the lease.
 pub struct Projector {
     /// The log.
     pub bus: Arc<dyn Bus>,
+    /// Reads it for the live streams, and decodes it for us too.
+    pub broadcaster: Arc<Broadcaster>,
+    /// Closed while the log's continuity is in doubt.
+    pub gate: Gate,
     /// Where it goes.
     pub store: Arc<dyn Store>,
     /// Raised after each commit.
@@ -86,24 +94,19 @@ impl Projector {
     /// Projects until something ends it; returns what.
     async fn project(&self, lease: &Lease, cancel: &CancellationToken) -> TermEnd {
         let mut batch = Batch::after(lease.committed_through);
-        let mut reader = match self.bus.reader(batch.through() + 1).await {
-            Ok(reader) => reader,
-            Err(error) => return error.into(),
-        };
+        let tail = Tail::new(Arc::clone(&self.broadcaster));
+        let mut source = Source::new(&*self.bus, &self.gate, tail);
         let mut pace = Instant::now();
         loop {
-            if let Err(end) = self.wait(lease, &mut batch, &mut *reader, cancel).await {
+            if let Err(end) = self.wait(lease, &mut batch, &mut source, cancel).await {
                 return end;
             }
-            fill(&mut batch, &mut *reader, self.bus.log_name()).await;
-            self.gather(&mut batch, &mut *reader, pace, cancel).await;
+            self.gather(&mut batch, &mut source, pace, cancel).await;
+            source.fill(&mut batch).await;
             pace = Instant::now() + PROJECT_PACE;
             let mut ahead = Batch::after(batch.through());
-            let written = {
-                let writing = write_all(&*self.store, lease, &batch);
-                let reading = read_ahead(&mut ahead, &mut *reader, self.bus.log_name());
-                while_reading(writing, reading).await
-            };
+            let writing = write_all(&*self.store, lease, &batch);
+            let written = while_reading(writing, source.read_on(&mut ahead)).await;
             if let Err(error) = written {
                 return error.into();
             }
@@ -117,14 +120,14 @@ impl Projector {
         &self,
         lease: &Lease,
         batch: &mut Batch,
-        reader: &mut dyn Reader,
+        source: &mut Source<'_>,
         cancel: &CancellationToken,
     ) -> Result<(), TermEnd> {
         while batch.is_empty() {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                entries = reader.next() => batch.extend(entries?, self.bus.log_name()),
+                read = source.next(batch) => read?,
                 () = tokio::time::sleep(LEASE_RENEW) => self.store.renew(lease, LEASE).await?,
             }
         }
@@ -136,7 +139,7 @@ impl Projector {
     async fn gather(
         &self,
         batch: &mut Batch,
-        reader: &mut dyn Reader,
+        source: &mut Source<'_>,
         until: Instant,
         cancel: &CancellationToken,
     ) {
@@ -148,7 +151,7 @@ impl Projector {
             () = cancel.cancelled() => {}
             () = self.committed.awaited() => {}
             () = tokio::time::sleep_until(until) => {}
-            () = read_ahead(batch, reader, self.bus.log_name()) => {}
+            () = source.read_on(batch) => {}
         }
     }
 
@@ -164,29 +167,6 @@ impl Projector {
                 () = self.committed.awaited() => {}
                 () = pause(cancel, STANDBY_POLL) => {}
             }
-        }
-    }
-}
-
-/// Takes along what is ready, without waiting for more.
-async fn fill(batch: &mut Batch, reader: &mut dyn Reader, log_name: &str) {
-    while batch.has_room() {
-        match futures_util::FutureExt::now_or_never(reader.next()) {
-            Some(Ok(entries)) => batch.extend(entries, log_name),
-            // An error shows again at the next call, which waits.
-            Some(Err(_)) | None => return,
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Reads on into the next batch, until it is full or something is wrong, which shows
-/// again at the next call. Dropped at any time, it loses nothing.
-async fn read_ahead(batch: &mut Batch, reader: &mut dyn Reader, log_name: &str) {
-    while batch.has_room() {
-        match reader.next().await {
-            Ok(entries) => batch.extend(entries, log_name),
-            Err(_) => return,
         }
     }
 }
@@ -215,71 +195,34 @@ async fn pause(cancel: &CancellationToken, time: std::time::Duration) {
 mod tests {
     use std::time::Duration;
 
-    use async_trait::async_trait;
-    use bytes::Bytes;
-
     use super::*;
-    use crate::limits::PROJECT_ROWS;
-    use crate::message::{Raw, Subject};
 
-    /// Hands out a hundred entries each millisecond, for ever or up to an error.
-    struct Steady {
-        next: u64,
-        error_at: Option<u64>,
-    }
-
-    #[async_trait]
-    impl Reader for Steady {
-        async fn next(&mut self) -> Result<Vec<Raw>, BusError> {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            if self.error_at == Some(self.next) {
-                return Err(BusError("broken".to_owned()));
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_while_a_batch_is_written_is_kept() {
+        let (begun, mut read) = (Instant::now(), 0);
+        let reading = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                read += 1;
             }
-            let first = self.next;
-            self.next += 100;
-            Ok((first..self.next).map(raw).collect())
-        }
-    }
-
-    fn raw(seq: u64) -> Raw {
-        Raw {
-            seq,
-            subject: Subject::from_log("agent.status.a.b".to_owned()),
-            headers: Vec::new(),
-            payload: Bytes::from_static(b"x"),
-            logged_at: chrono::DateTime::UNIX_EPOCH,
-        }
-    }
-
-    /// What a write of so many milliseconds leaves in the next batch.
-    async fn ahead_after(millis: u64, reader: &mut Steady) -> Batch {
-        let begun = Instant::now();
-        let mut ahead = Batch::after(reader.next - 1);
+        };
         let writing = async {
-            tokio::time::sleep(Duration::from_micros(millis * 1_000 + 500)).await;
+            tokio::time::sleep(Duration::from_micros(3_500)).await;
             "written"
         };
-        let reading = read_ahead(&mut ahead, reader, "log");
         assert_eq!(while_reading(writing, reading).await, "written");
-        assert!(begun.elapsed().as_millis() <= u128::from(millis) + 2, "the write alone tells");
-        ahead
+        assert_eq!(read, 3);
+        assert!(begun.elapsed() < Duration::from_millis(5), "the write alone tells");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_batch_is_read_while_another_is_written() {
-        let mut reader = Steady { next: 1, error_at: None };
-        let first = ahead_after(3, &mut reader).await;
-        assert_eq!((first.records.len(), first.through()), (300, 300));
-        let full = ahead_after(1_000, &mut reader).await;
-        assert_eq!((full.records.len(), full.through()), (PROJECT_ROWS, 300 + 2_000));
-        let next = ahead_after(1, &mut reader).await;
-        assert_eq!((next.records[0].seq, next.holes.len()), (2_301, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_error_of_the_reader_does_not_cut_a_write_short() {
-        let mut reader = Steady { next: 1, error_at: Some(201) };
-        let ahead = ahead_after(20, &mut reader).await;
-        assert_eq!((ahead.through(), ahead.has_room()), (200, true));
+    async fn reading_that_ends_does_not_cut_a_write_short() {
+        let begun = Instant::now();
+        let writing = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            "written"
+        };
+        assert_eq!(while_reading(writing, std::future::ready(())).await, "written");
+        assert_eq!(begun.elapsed().as_millis(), 20);
     }
 }

@@ -43,24 +43,23 @@ impl Batch {
     /// Adds entries; what the log skipped before one becomes a hole.
     pub fn extend(&mut self, entries: Vec<Raw>, log_name: &str) {
         for raw in entries {
-            let expected = self.through() + 1;
-            if raw.seq < expected {
-                continue;
+            if raw.seq > self.through() {
+                self.push(decode(raw, log_name));
             }
-            if raw.seq > expected {
-                self.holes.push(Hole {
-                    from: expected,
-                    to: raw.seq - 1,
-                    reason: HoleReason::Expired,
-                });
-            }
-            self.bytes += raw.payload.len();
-            self.records.push(decode(raw, log_name));
         }
     }
-}
 
-impl Batch {
+    /// Adds an entry that is not in it yet; what the log skipped before it becomes a hole.
+    pub fn push(&mut self, record: Record) {
+        let expected = self.through() + 1;
+        if record.seq > expected {
+            let (from, to, reason) = (expected, record.seq - 1, HoleReason::Expired);
+            self.holes.push(Hole { from, to, reason });
+        }
+        self.bytes += record.body.len();
+        self.records.push(record);
+    }
+
     /// Gives a record that stood elsewhere the next sequence, and keeps with it
     /// what it was made of and under which id.
     pub fn append(&mut self, mut record: Record) {
