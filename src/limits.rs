@@ -74,8 +74,8 @@ pub const COMMITTED_WAIT: Duration = Duration::from_secs(5);
 /// Rows of one projector write: measured to be where a larger one gains nothing.
 pub const PROJECT_ROWS: usize = 2_000;
 /// Least time between the beginnings of two projector writes, unless somebody waits for one or
-/// it is full: at 10,000 messages a second it makes one statement of fifty rows out of ten of five.
-pub const PROJECT_PACE: Duration = Duration::from_millis(5);
+/// it is full: at 10,000 messages a second it makes one statement of a hundred rows out of twenty of five.
+pub const PROJECT_PACE: Duration = Duration::from_millis(10);
 /// Bytes of one projector write; as much is read ahead meanwhile.
 pub const PROJECT_BYTES: usize = 8 * 1024 * 1024;
 /// How long a projector's lease is good without renewal. With [`STANDBY_POLL`]
@@ -312,10 +312,10 @@ pub const SQLITE_STATEMENT_IDS: usize = 1_000;
 /// Pages of SQLite's log after which a write moves them into the database: 16 MiB, so that
 /// pages written by every batch are moved once for many (measured: a sixth faster than 1,000).
 pub const SQLITE_CHECKPOINT_PAGES: u32 = 4_000;
-/// Partitions that the first statement of a page looks at: most pages are full there, and
-/// PostgreSQL plans and locks each partition with its 14 indices (its lock table has room
-/// for 6,400 by default).
-pub const FIRST_WINDOW_PARTITIONS: usize = 4;
+/// Partitions that the second statement of a page looks at, where the first has not filled it from
+/// one: PostgreSQL plans and locks each partition with its 14 indices (its lock table has
+/// room for 6,400 by default).
+pub const NEXT_WINDOW_PARTITIONS: usize = 4;
 /// Partitions that each further statement of a page looks at, for values that are rare.
 pub const WINDOW_PARTITIONS: usize = 16;
 /// How far the store's clock may be from ours before `doctor` speaks of it: leases are

@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Error, Postgres, Row};
 use uuid::Uuid;
 
 use crate::limits::{
-    FIRST_WINDOW_PARTITIONS, PARTITION_SEQS, TIME_INDEX_WIDE_SEQS, WINDOW_PARTITIONS,
+    NEXT_WINDOW_PARTITIONS, PARTITION_SEQS, TIME_INDEX_WIDE_SEQS, WINDOW_PARTITIONS,
 };
 use crate::message::{Query, Token};
 use crate::store::plan::{self, Bounds, Dialect, Plan, Value, from_db, to_db};
@@ -33,16 +33,15 @@ pub(super) async fn page(pool: &PgPool, query: &Query) -> Result<Page, Error> {
     let mut page =
         Page { messages: Vec::new(), more: false, committed_through: from_db(committed_through) };
     let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { return Ok(page) };
-    let mut seqs = Vec::new();
-    for window in windows(pool, query, bounds).await? {
-        let rest = Query { limit: query.limit - seqs.len(), ..query.clone() };
-        let Plan { sql, values } = plan::keys(&rest, window, Dialect::Postgres);
-        let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), values).fetch_all(pool).await?;
-        for row in &rows {
-            seqs.push(row.try_get::<i64, _>(0)?);
-        }
-        if seqs.len() > query.limit {
-            break;
+    let near = nearest(query, bounds);
+    let mut seqs = sequences(pool, query, near).await?;
+    if seqs.len() <= query.limit {
+        for window in further(pool, query, bounds, near).await? {
+            let rest = Query { limit: query.limit - seqs.len(), ..query.clone() };
+            seqs.extend(sequences(pool, &rest, window).await?);
+            if seqs.len() > query.limit {
+                break;
+            }
         }
     }
     page.more = seqs.len() > query.limit;
@@ -112,37 +111,63 @@ async fn bounds(pool: &PgPool, query: &Query) -> Result<(i64, Option<Bounds>), E
     Ok((through, plan::bounds(query, through).narrowed(query, row.try_get(1)?, row.try_get(2)?)))
 }
 
-/// The range cut at partitions, in the order of the page: PostgreSQL plans, and
-/// locks with all its indices, each partition that a statement may touch, and
-/// most pages are full after a few. Where no row is there is no window.
-async fn windows(pool: &PgPool, query: &Query, bounds: Bounds) -> Result<Vec<Bounds>, Error> {
-    const { assert!(PARTITION_SEQS == TIME_INDEX_WIDE_SEQS, "a wide row is a partition") };
+/// Sequences of the page that lie within a window, and one more if there are more.
+async fn sequences(pool: &PgPool, query: &Query, window: Bounds) -> Result<Vec<i64>, Error> {
+    let Plan { sql, values } = plan::keys(query, window, Dialect::Postgres);
+    let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), values).fetch_all(pool).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// The part of a range that lies within these partitions.
+fn within(bounds: Bounds, low: i64, high: i64) -> Bounds {
     let width = to_db(PARTITION_SEQS);
-    let (first, last) = ((bounds.after + 1) / width, (bounds.before - 1) / width);
-    if usize::try_from(last - first).is_ok_and(|more| more < FIRST_WINDOW_PARTITIONS) {
-        return Ok(vec![bounds]);
+    Bounds {
+        after: bounds.after.max(low * width - 1),
+        before: bounds.before.min((high + 1) * width),
     }
+}
+
+/// The part of the range within the partition that the page begins in: PostgreSQL plans,
+/// and locks with all its indices, each partition that a statement may touch, and most
+/// pages are full after one. So a page costs the same however many there are.
+fn nearest(query: &Query, bounds: Bounds) -> Bounds {
+    let seq = if query.descending { bounds.before - 1 } else { bounds.after + 1 };
+    let index = seq / to_db(PARTITION_SEQS);
+    within(bounds, index, index)
+}
+
+/// The rest of the range, cut at partitions, in the order of the page. Where no row is there
+/// is no window.
+async fn further(
+    pool: &PgPool,
+    query: &Query,
+    bounds: Bounds,
+    near: Bounds,
+) -> Result<Vec<Bounds>, Error> {
+    const { assert!(PARTITION_SEQS == TIME_INDEX_WIDE_SEQS, "a wide row is a partition") };
+    let rest = match query.descending {
+        true => Bounds { before: near.after + 1, ..bounds },
+        false => Bounds { after: near.before - 1, ..bounds },
+    };
+    if rest.is_empty() {
+        return Ok(Vec::new());
+    }
+    let width = to_db(PARTITION_SEQS);
     let mut held: Vec<i64> = sqlx::query_scalar(
         "SELECT bucket FROM time_index WHERE width = $1 AND bucket BETWEEN $2 AND $3 \
          ORDER BY bucket",
     )
     .bind(width)
-    .bind(first)
-    .bind(last)
+    .bind((rest.after + 1) / width)
+    .bind((rest.before - 1) / width)
     .fetch_all(pool)
     .await?;
     if query.descending {
         held.reverse();
     }
-    let (near, far) = held.split_at(held.len().min(FIRST_WINDOW_PARTITIONS));
-    let window = |held: &[i64]| {
-        let (low, high) = (held.iter().min()?, held.iter().max()?);
-        Some(Bounds {
-            after: bounds.after.max(low * width - 1),
-            before: bounds.before.min((high + 1) * width),
-        })
-    };
-    Ok(std::iter::once(near).chain(far.chunks(WINDOW_PARTITIONS)).filter_map(window).collect())
+    let (next, far) = held.split_at(held.len().min(NEXT_WINDOW_PARTITIONS));
+    let window = |held: &[i64]| Some(within(rest, *held.iter().min()?, *held.iter().max()?));
+    Ok(std::iter::once(next).chain(far.chunks(WINDOW_PARTITIONS)).filter_map(window).collect())
 }
 
 pub(super) fn bind_all(
