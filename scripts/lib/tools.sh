@@ -32,6 +32,14 @@ install_compiler() {
     apt_install gcc libc6-dev
 }
 
+find_perf() {
+    command -v perf
+}
+
+install_perf() {
+    apt_install linux-perf
+}
+
 find_nats() {
     local candidate
     local -a candidates=("$PWD/$TOOLS/nats-server" "$(command -v nats-server)")
