@@ -3,8 +3,10 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,9 +15,12 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_layer::Layer;
+use tower_service::Service;
 
 use super::problem::Problem;
 use crate::config::{HostRule, HttpConfig};
@@ -51,8 +56,9 @@ fn unknown_host() -> Response {
     .into_response()
 }
 
-/// What every request goes through, in one layer: each layer of axum's costs a request
-/// several allocations, and moves it.
+/// What every request goes through: checks the `Host`, finds a place, counts and times the request,
+/// and answers for a handler that panics. One layer, and one of our own: each of axum's
+/// `from_fn` costs a request several allocations, and moves it.
 #[derive(Clone)]
 pub(super) struct Around {
     hosts: Arc<HostRule>,
@@ -71,25 +77,77 @@ impl Around {
     pub(super) fn limited(&self, places: &Arc<Semaphore>) -> Self {
         Self { places: Some(Arc::clone(places)), ..self.clone() }
     }
+
+    /// Finds a place where there is a limit, which the request can give up by itself; refuses
+    /// at once when more is at work than can be done.
+    fn admit(&self, request: &mut Request) -> Result<Option<Slot>, Problem> {
+        let Some(places) = &self.places else { return Ok(None) };
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+            metrics::counter!("agentbus_http_overloaded_total").increment(1);
+            return Err(Problem::overloaded("more requests at once than this server works on"));
+        };
+        let slot = Slot(Arc::new(Mutex::new(Some(place))));
+        request.extensions_mut().insert(slot.clone());
+        Ok(Some(slot))
+    }
 }
 
-/// Checks the `Host`, finds a place, counts and times the request, and answers for a
-/// handler that panics.
-pub(super) async fn around(State(around): State<Around>, request: Request, next: Next) -> Response {
-    if !names_us(&request, &around.hosts) {
-        return unknown_host();
+impl<S> Layer<S> for Around {
+    type Service = Surrounded<S>;
+
+    fn layer(&self, inner: S) -> Surrounded<S> {
+        Surrounded { inner, around: self.clone() }
     }
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = known_method(request.method());
-    let begun = Instant::now();
-    let answer = AssertUnwindSafe(admit(around.places, request, next)).catch_unwind();
-    let response = answer.await.unwrap_or_else(panicked);
-    let (route, status) =
-        (route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status());
-    let elapsed = begun.elapsed();
-    around.counts.count(route, method, status, elapsed);
-    tracing::debug!(method, route, status = status.as_u16(), ?elapsed, "request");
-    response
+}
+
+/// A route with [`Around`] around it.
+#[derive(Clone)]
+pub(super) struct Surrounded<S> {
+    inner: S,
+    around: Around,
+}
+
+impl<S> Service<Request> for Surrounded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        if !names_us(&request, &self.around.hosts) {
+            return std::future::ready(Ok(unknown_host())).boxed();
+        }
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let method = known_method(request.method());
+        let (begun, counts) = (Instant::now(), Arc::clone(&self.around.counts));
+        let work = self.around.admit(&mut request).map(|slot| (slot, self.inner.call(request)));
+        let answer = async move {
+            let response = match work {
+                Ok((slot, work)) => {
+                    let response = AssertUnwindSafe(work).catch_unwind().await;
+                    if let Some(slot) = slot {
+                        slot.release();
+                    }
+                    response.unwrap_or_else(|panic| Ok(panicked(panic)))?
+                }
+                Err(overloaded) => overloaded.into_response(),
+            };
+            let (route, status) =
+                (route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status());
+            let elapsed = begun.elapsed();
+            counts.count(route, method, status, elapsed);
+            tracing::debug!(method, route, status = status.as_u16(), ?elapsed, "request");
+            Ok(response)
+        };
+        answer.boxed()
+    }
 }
 
 /// Lets the configured origins call from browsers; none by default. The `Host` is checked
@@ -115,21 +173,6 @@ pub(super) fn cross_origin(router: Router, config: &HttpConfig) -> Router {
         .expose_headers([header::LOCATION, header::RETRY_AFTER]);
     let hosts = Arc::new(config.hosts.clone());
     router.layer(layer).layer(from_fn_with_state(hosts, check_host))
-}
-
-/// Answers at once when more is at work than can be done.
-async fn admit(places: Option<Arc<Semaphore>>, mut request: Request, next: Next) -> Response {
-    let Some(places) = places else { return next.run(request).await };
-    let Ok(place) = places.try_acquire_owned() else {
-        metrics::counter!("agentbus_http_overloaded_total").increment(1);
-        return Problem::overloaded("more requests at once than this server works on")
-            .into_response();
-    };
-    let slot = Slot(Arc::new(Mutex::new(Some(place))));
-    request.extensions_mut().insert(slot.clone());
-    let response = next.run(request).await;
-    slot.release();
-    response
 }
 
 /// A request's place among those at work.

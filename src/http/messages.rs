@@ -1,8 +1,7 @@
 //! `POST /v1/messages`: one message in.
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
@@ -36,22 +35,23 @@ pub(super) fn durability(receipt: &Receipt) -> &'static str {
     if receipt.committed { "committed" } else { "stored" }
 }
 
-/// Takes one message in.
+/// Takes one message in. The request comes whole: extractors would copy its headers, and this
+/// is the route that most requests take.
 pub(super) async fn create(
     State(api): State<Shared>,
-    Extension(slot): Extension<Slot>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, Problem> {
-    require_json(&headers)?;
-    let (level, reply_within) = params::post(query.as_deref())?;
-    let key = idempotency_key(&headers)?;
-    let bytes = read(&api.bodies, &headers, body).await?;
+    let (parts, body) = request.into_parts();
+    let headers = &parts.headers;
+    require_json(headers)?;
+    let (level, reply_within) = params::post(parts.uri.query())?;
+    let key = idempotency_key(headers)?;
+    let bytes = read(&api.bodies, headers, body).await?;
     let (draft, length) = (identified(Draft::parse(&bytes)?, key)?, bytes.len());
     drop(bytes);
     if let Some(within) = reply_within {
         let held = api.bodies.hold(length)?;
+        let slot = parts.extensions.get::<Slot>().cloned();
         let answer = reply::ask(api, slot, draft, level, within).await;
         drop(held);
         return answer;

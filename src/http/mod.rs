@@ -142,7 +142,7 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
         .route("/v1/leases/settle", post(leases::settle))
         .route("/v1/leases/{token}/{action}", post(leases::settle_one))
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(around.limited(&api.requests), guard::around));
+        .layer(around.limited(&api.requests));
     let others = Router::new()
         .route("/v1/stream", get(stream::open))
         .route("/v1/queues/{queue}/lease", post(leases::lease))
@@ -154,7 +154,7 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
         .merge(console::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(around, guard::around));
+        .layer(around);
     guard::cross_origin(requests.merge(others).with_state(api), config)
 }
 

@@ -24,7 +24,7 @@ use crate::reply::ReplyWaiter;
 /// Publishes a draft and answers with the reply to it.
 pub(super) async fn ask(
     api: std::sync::Arc<Api>,
-    slot: Slot,
+    slot: Option<Slot>,
     draft: Draft,
     level: AckLevel,
     within: Duration,
@@ -37,7 +37,10 @@ pub(super) async fn ask(
         IngestError::Bus { id, source }
     })?;
     let receipt = api.ingest.publish_one(&Principal::Anonymous, &draft, id, level).await?;
-    slot.release();
+    // It only waits from here on.
+    if let Some(slot) = slot {
+        slot.release();
+    }
     let reply = tokio::select! {
         biased;
         reply = waiter.reply(receipt.duplicate) => reply,

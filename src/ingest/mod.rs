@@ -219,6 +219,9 @@ impl Ingest {
                 ack => answers[at] = Some(self.receipt(&messages[at], ack, known_mark)),
             }
         }
+        if duplicates.is_empty() {
+            return;
+        }
         let compare =
             |(at, ack)| async move { (at, self.duplicate_until(&messages[at], ack, until).await) };
         let mut compared = stream::iter(duplicates).map(compare).buffer_unordered(COMPARED_AT_ONCE);

@@ -22,6 +22,13 @@ impl Subject {
         Self(parts.join(".").into())
     }
 
+    /// Whether it is what [`Subject::derive`] makes of these.
+    #[must_use]
+    pub fn is_derived(&self, kind: Kind, key: &Token, type_: &Token) -> bool {
+        let parts = ["agent", kind.as_str(), key.as_str(), type_.as_str()];
+        self.0.split('.').eq(parts)
+    }
+
     /// A subject as the log holds it.
     #[must_use]
     pub fn from_log(text: impl Into<Arc<str>>) -> Self {

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use super::plan::to_db;
 use super::{Counts, StoreError};
 use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
-use crate::message::{Headers, Kind, Record, Subject, Token};
+use crate::message::{Headers, Kind, Record, Token};
 
 /// What stands in a column for a name that was not kept.
 const UNKNOWN: &str = "unknown";
@@ -95,7 +95,7 @@ fn is_odd(record: &Record) -> bool {
         Kind::Status => Some(&record.sender_id),
         Kind::Task => record.task_id.as_ref(),
     };
-    key.is_none_or(|key| Subject::derive(record.kind, key, &record.type_) != record.subject)
+    key.is_none_or(|key| !record.subject.is_derived(record.kind, key, &record.type_))
 }
 
 type Names<'a> = (&'a str, &'a str, &'a str);

@@ -35,10 +35,11 @@ struct Measured {
 
 pub(super) async fn measure(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
     let small = at(stage, SMALL).await?;
-    let big = at(stage, if stage.count(10) < 10 { BIG / 10 } else { BIG }).await?;
+    let most = if stage.count(10) < 10 { BIG / 10 } else { BIG };
+    let big = at(stage, most).await?;
     let row = |what: &str, unit, big: f64, small: f64| {
         let row = Row::new(what, unit, big).beside(small).share(Bound::AtMost(SHARE));
-        row.note("10 million messages stored, beside 10 thousand")
+        row.note(format!("{} million messages stored, beside 10 thousand", most / 1_000_000))
     };
     let whats = std::iter::once("POST to committed, p50").chain(ASKED.map(|(what, _)| what));
     let mut rows: Vec<Row> = whats
