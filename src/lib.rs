@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! main → cli → app → http → { broadcast, ingest } → continuity → { bus, store } → message
-//!              app → { projector, switch }       → continuity
+//!              app → { projector, switch }       → { broadcast, continuity }
 //!        cli → bench → the server over HTTP; bench::suite → { app, bus, store }
 //! ```
 //!
