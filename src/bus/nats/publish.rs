@@ -27,6 +27,9 @@ use crate::limits::{
 };
 use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing, Raw};
 
+/// A name that no stream has: what is expected there is never stored.
+const NO_STREAM: &str = ".";
+
 /// What became of one message, and whether sending it again may help.
 type Outcome = Result<Ack, Failure>;
 
@@ -61,6 +64,12 @@ impl Failure {
 
     fn lost() -> Self {
         Self::unknown("the connection to NATS was lost").repeatable().silent()
+    }
+
+    /// Something that came after it may be stored without our hearing of it: a repeat might not
+    /// be in order.
+    fn lost_out_of_sight() -> Self {
+        Self::unknown("the connection to NATS was lost again and again").silent()
     }
 }
 
@@ -247,18 +256,21 @@ impl Publisher {
         }
         let unsent = || Err(Failure::not_sent("not connected to NATS").repeatable().silent());
         replies.resize_with(messages.len(), unsent);
-        self.collect(requester, connects, replies, deadline).await
+        let subject = messages.first().map_or("", Entry::subject);
+        self.collect(requester, subject, connects, replies, deadline).await
     }
 
+    /// Waits for the acks of messages on `subject` and others.
     async fn collect(
         &self,
         requester: &Requester,
+        subject: &str,
         connects: u64,
         replies: Vec<Result<Reply, Failure>>,
         deadline: Instant,
     ) -> Vec<Outcome> {
-        let many = replies.len() > 1;
-        let mut broken = std::pin::pin!(broken_and_back(requester, connects, many));
+        let ordered = (replies.len() > 1).then_some(subject);
+        let mut broken = std::pin::pin!(broken_and_back(requester, connects, ordered));
         let mut timeout = std::pin::pin!(tokio::time::sleep_until(deadline));
         let mut over: Option<Failure> = None;
         let mut outcomes = Vec::with_capacity(replies.len());
@@ -275,7 +287,7 @@ impl Publisher {
                 None => tokio::select! {
                     biased;
                     message = reply.arrives() => message,
-                    () = &mut broken => { over = Some(Failure::lost()); reply.here() }
+                    failure = &mut broken => { over = Some(failure); reply.here() }
                     () = &mut timeout => {
                         let text = format!("no ack from JetStream within {NATS_ACK_TIMEOUT:?}");
                         over = Some(Failure::unknown(text).silent());
@@ -345,13 +357,14 @@ impl Publisher {
         let connects = status.connects;
         let deadline = Instant::now() + NATS_ACK_TIMEOUT;
         let mut replies = Vec::with_capacity(entries.len());
+        let mut subject = String::new();
         for (entry, after) in entries.iter().zip(after..) {
-            let subject = format!("{prefix}{}", entry.subject.as_str());
+            subject = format!("{prefix}{}", entry.subject.as_str());
             let headers = original_headers(entry, after);
             let sent = requester.send(&subject, headers, entry.payload.clone()).await;
             replies.push(sent.map_err(Failure::not_sent));
         }
-        let outcomes = self.collect(requester, connects, replies, deadline).await;
+        let outcomes = self.collect(requester, &subject, connects, replies, deadline).await;
         outcomes.into_iter().map(|outcome| outcome.map_err(|failure| failure.error)).collect()
     }
 
@@ -368,7 +381,7 @@ impl Publisher {
         self.admit(requester)?;
         let reply = requester.send(subject, headers, payload.clone()).await;
         let reply = reply.map_err(Failure::not_sent);
-        let outcomes = self.collect(requester, connects, vec![reply], deadline).await;
+        let outcomes = self.collect(requester, subject, connects, vec![reply], deadline).await;
         self.tell_breaker(requester, &outcomes);
         outcomes.into_iter().next().unwrap_or_else(|| Err(Failure::lost()))
     }
@@ -430,14 +443,35 @@ async fn wait_to_repeat(requester: &Requester, deadline: Instant) -> bool {
     tokio::time::timeout_at(deadline - NATS_REPEAT_DELAY, back).await.unwrap_or(false)
 }
 
-/// Ends when the connection has been lost and is back, and what was queued meanwhile had time to be
-/// acknowledged, if there is an order to keep.
-async fn broken_and_back(requester: &Requester, connects: u64, many: bool) {
+/// Ends when the connection has been lost and is back, and tells what became of what has no ack then. Of
+/// `ordered` messages, on this subject among others, the acks of those that the client had queued come
+/// before: such a one may be stored while an earlier one was lost, which must then not be repeated.
+async fn broken_and_back(requester: &Requester, connects: u64, ordered: Option<&str>) -> Failure {
     let mut status = requester.connection.status.clone();
     let back = status.wait_for(|now| now.connects > connects || now.state == State::Closed);
     let is_back = back.await.is_ok_and(|now| now.state != State::Closed);
-    if is_back && many {
+    let Some(subject) = ordered.filter(|_| is_back) else { return Failure::lost() };
+    let changed = status.wait_for(|now| now.connects > connects + 1 || now.state != State::Up);
+    let queue_is_through = async {
+        pass_the_queue(requester, subject).await;
+        // Where servers must agree, the acks come later than the answer.
         tokio::time::sleep(NATS_RECONNECT_GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        _ = changed => Failure::lost_out_of_sight(),
+        () = queue_is_through => Failure::lost(),
+    }
+}
+
+/// Returns when the server has taken all that was queued before: it answers in order, this with an error.
+async fn pass_the_queue(requester: &Requester, subject: &str) {
+    let mut headers = HeaderMap::new();
+    headers.insert(async_nats::header::NATS_EXPECTED_STREAM, NO_STREAM);
+    match requester.send(subject, headers, Bytes::new()).await {
+        Ok(mut reply) => drop(reply.arrives().await),
+        // The client has ended, which its status tells too.
+        Err(_) => std::future::pending().await,
     }
 }
 
