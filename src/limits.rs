@@ -204,8 +204,10 @@ pub const NATS_BATCH_LATELY: usize = 16_384;
 /// Singles that must be awaited still when one is acknowledged, for the time between acks to be
 /// the server's and not the clients'.
 pub const NATS_PACE_AWAITED: usize = 8;
-/// Acks of one sample of that time.
-pub const NATS_PACE_ACKS: u32 = 32;
+/// Fewest acks of one sample of that time.
+pub const NATS_PACE_ACKS: u32 = 48;
+/// Shortest sample: longer than the bursts in which acks come.
+pub const NATS_PACE_TIME: Duration = Duration::from_millis(10);
 /// Samples in a row that make a slow server.
 pub const NATS_PACE_SAMPLES: u32 = 3;
 /// Time between acks from which on a server counts as one that syncs each message: 10 to 45 µs
@@ -215,7 +217,7 @@ pub const NATS_SPACING_SYNCED: Duration = Duration::from_micros(120);
 pub const NATS_SPACING_UNSYNCED: Duration = Duration::from_micros(80);
 /// How often some messages go alone although many wait, that it be seen how they do.
 pub const NATS_LOOK: Duration = Duration::from_secs(5);
-/// How many messages those are: one sample, and those that must be awaited meanwhile.
+/// How many messages those are at a time: one sample, and those that must be awaited meanwhile.
 pub const NATS_LOOK_MESSAGES: usize = 64;
 /// Batches after which their cost is held against that of singles.
 pub const NATS_BATCH_TRIAL: u32 = 16;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::limits::{
     NATS_BATCH_GAIN, NATS_BATCH_PAUSE_FIRST, NATS_BATCH_PAUSE_LONGEST, NATS_BATCH_TRIAL, NATS_LOOK,
-    NATS_PACE_ACKS, NATS_PACE_AWAITED, NATS_PACE_SAMPLES, NATS_SPACING_SYNCED,
+    NATS_PACE_ACKS, NATS_PACE_AWAITED, NATS_PACE_SAMPLES, NATS_PACE_TIME, NATS_SPACING_SYNCED,
     NATS_SPACING_UNSYNCED,
 };
 
@@ -20,7 +20,7 @@ pub(super) struct Pace {
     awaited: usize,
     /// Batches on the way: acks of singles wait behind them, and tell nothing.
     batches: usize,
-    run: Option<Run>,
+    busy: Busy,
     /// Samples in a row in which acks came slowly.
     slow: u32,
     /// Time between the acks of singles, as last seen.
@@ -34,12 +34,12 @@ pub(super) struct Pace {
     paused: Option<(Instant, usize)>,
 }
 
-/// Acks of singles one after the other, while more were awaited all the time.
-#[derive(Debug)]
-struct Run {
-    begun: Instant,
-    last: Instant,
-    longest: Duration,
+/// The time in which enough singles were awaited for it to be the server's, and the acks in it. Acks come
+/// in bursts that leave nobody waiting for a moment: such moments are left out.
+#[derive(Debug, Default)]
+struct Busy {
+    since: Option<Instant>,
+    took: Duration,
     acks: u32,
 }
 
@@ -58,7 +58,7 @@ impl Default for Pace {
         Self {
             awaited: 0,
             batches: 0,
-            run: None,
+            busy: Busy::default(),
             slow: 0,
             single: Duration::ZERO,
             together: false,
@@ -76,41 +76,56 @@ impl Pace {
         self.together
     }
 
+    /// Time between the acks of singles, as last seen.
+    pub(super) fn single(&self) -> Duration {
+        self.single
+    }
+
     /// Whether it is time to look how singles do.
     pub(super) fn look_due(&self, now: Instant) -> bool {
         self.look.is_some_and(|at| now >= at)
     }
 
     /// A single was sent.
-    pub(super) fn sent(&mut self) {
+    pub(super) fn sent(&mut self, now: Instant) {
         self.awaited += 1;
+        self.watch(now);
     }
 
     /// So many singles are not awaited any more.
     pub(super) fn given_up(&mut self, count: usize) {
         self.awaited = self.awaited.saturating_sub(count);
-        self.run = None;
+        self.busy = Busy::default();
+    }
+
+    /// Begins and ends busy time as it is now.
+    fn watch(&mut self, now: Instant) {
+        let busy = self.awaited >= NATS_PACE_AWAITED && self.batches == 0;
+        match (busy, self.busy.since) {
+            (true, None) => self.busy.since = Some(now),
+            (false, Some(since)) => {
+                self.busy.since = None;
+                self.busy.took += now.saturating_duration_since(since);
+            }
+            _ => {}
+        }
     }
 
     /// A single was acknowledged.
     pub(super) fn acked(&mut self, now: Instant) {
+        let counts = self.busy.since.is_some();
         self.awaited = self.awaited.saturating_sub(1);
-        if self.awaited < NATS_PACE_AWAITED || self.batches > 0 {
-            self.run = None;
+        self.watch(now);
+        if !counts {
             return;
         }
-        let Some(run) = &mut self.run else {
-            self.run = Some(Run { begun: now, last: now, longest: Duration::ZERO, acks: 0 });
-            return;
-        };
-        run.longest = run.longest.max(now.saturating_duration_since(run.last));
-        run.last = run.last.max(now);
-        run.acks += 1;
-        if run.acks >= NATS_PACE_ACKS {
-            // Without its longest pause: whoever stood still for a moment, it may have been us.
-            let took = run.last.saturating_duration_since(run.begun) - run.longest;
-            self.run = None;
-            self.sample(now, took / (NATS_PACE_ACKS - 1));
+        self.busy.acks += 1;
+        let since = self.busy.since.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let (acks, took) = (self.busy.acks, self.busy.took + since);
+        if acks >= NATS_PACE_ACKS && took >= NATS_PACE_TIME {
+            self.busy = Busy::default();
+            self.watch(now);
+            self.sample(now, took / acks);
         }
     }
 
@@ -135,7 +150,7 @@ impl Pace {
 
     /// A batch was sent; `crowd` messages wait or are on the way, its own among them.
     pub(super) fn batch_sent(&mut self, crowd: usize) {
-        self.run = None;
+        self.busy = Busy::default();
         self.batches += 1;
         self.trial.crowd = self.trial.crowd.max(crowd);
     }
@@ -192,7 +207,7 @@ impl Pace {
     /// The bus does not answer: what was known of it may not hold when it does again.
     pub(super) fn forget(&mut self) {
         self.together = false;
-        (self.run, self.slow, self.look) = (None, 0, None);
+        (self.busy, self.slow, self.look) = (Busy::default(), 0, None);
         self.trial = Trial::default();
     }
 }
@@ -216,12 +231,12 @@ mod tests {
         /// So many clients, each with one message on the way, for so many acks.
         fn singles(&mut self, clients: usize, acks: u32, spacing: Duration) {
             while self.pace.awaited < clients {
-                self.pace.sent();
+                self.pace.sent(self.now);
             }
             for _ in 0..acks {
                 self.now += spacing;
                 self.pace.acked(self.now);
-                self.pace.sent();
+                self.pace.sent(self.now);
             }
         }
 
@@ -239,9 +254,9 @@ mod tests {
         let mut server = Server::new();
         server.singles(64, 1_000, 40 * US);
         assert!(!server.pace.together());
-        server.singles(64, 50, 217 * US);
+        server.singles(64, 100, 217 * US);
         assert!(!server.pace.together(), "not at once");
-        server.singles(64, 150, 217 * US);
+        server.singles(64, 300, 217 * US);
         assert!(server.pace.together());
     }
 
@@ -256,16 +271,29 @@ mod tests {
     fn moments_in_which_everything_stands_still_tell_nothing() {
         let mut server = Server::new();
         for _ in 0..100 {
-            server.singles(64, NATS_PACE_ACKS - 1, 30 * US);
+            server.singles(64, 1_000, 30 * US);
             server.singles(64, 1, 100_000 * US);
         }
         assert!(!server.pace.together());
     }
 
     #[test]
+    fn acks_that_come_in_bursts_are_spread_over_the_time_between() {
+        let mut server = Server::new();
+        for _ in 0..20 {
+            server.singles(64, 0, US);
+            server.now += 64 * 217 * US;
+            (0..64).for_each(|_| server.pace.acked(server.now));
+            server.now += 1_000 * US;
+        }
+        assert!(server.pace.together());
+        assert!(server.pace.single < 300 * US, "{:?}", server.pace.single);
+    }
+
+    #[test]
     fn looks_again_and_stops_where_it_is_synced_no_more() {
         let mut server = Server::new();
-        server.singles(64, 200, 217 * US);
+        server.singles(64, 300, 217 * US);
         assert!(server.pace.together());
         assert!(!server.pace.look_due(server.now));
         server.now += NATS_LOOK;
@@ -273,7 +301,7 @@ mod tests {
         server.singles(64, NATS_PACE_ACKS + 1, 217 * US);
         assert!(server.pace.together());
         assert!(!server.pace.look_due(server.now), "seen");
-        server.singles(64, NATS_PACE_ACKS + 1, 30 * US);
+        server.singles(64, 400, 30 * US);
         assert!(!server.pace.together());
     }
 
@@ -282,20 +310,20 @@ mod tests {
         let mut server = Server::new();
         let mut pause = NATS_BATCH_PAUSE_FIRST;
         for _ in 0..3 {
-            server.singles(64, 200, 217 * US);
+            server.singles(64, 300, 217 * US);
             assert!(server.pace.together());
             server.batches(NATS_BATCH_TRIAL, 50, 50 * 217 * US);
             assert!(!server.pace.together());
-            server.singles(64, 200, 217 * US);
+            server.singles(64, 300, 217 * US);
             assert!(!server.pace.together(), "not again at once");
             server.now += pause;
             pause *= 2;
         }
-        server.singles(64, 200, 217 * US);
+        server.singles(64, 300, 217 * US);
         server.batches(NATS_BATCH_TRIAL, 50, 50 * 217 * US);
-        server.singles(64, 200, 217 * US);
+        server.singles(64, 300, 217 * US);
         assert!(!server.pace.together());
-        server.singles(120, 200, 217 * US);
+        server.singles(120, 300, 217 * US);
         assert!(server.pace.together(), "twice as many wait");
         server.batches(10 * NATS_BATCH_TRIAL, 50, 50 * 50 * US);
         assert!(server.pace.together());
@@ -304,23 +332,23 @@ mod tests {
     #[test]
     fn acks_behind_a_batch_are_not_taken_for_slow_ones() {
         let mut server = Server::new();
-        server.singles(64, 200, 217 * US);
+        server.singles(64, 300, 217 * US);
         server.pace.batch_sent(100);
         server.singles(64, 200, 20 * US);
         assert!(server.pace.together(), "nothing is learned meanwhile");
         server.pace.batch_refused();
-        server.singles(64, 200, 20 * US);
+        server.singles(64, 600, 20 * US);
         assert!(!server.pace.together());
     }
 
     #[test]
     fn forgets_when_the_bus_is_silent() {
         let mut server = Server::new();
-        server.singles(64, 200, 217 * US);
+        server.singles(64, 300, 217 * US);
         server.pace.forget();
         assert!(!server.pace.together());
         server.pace.given_up(64);
-        server.singles(64, 200, 217 * US);
+        server.singles(64, 300, 217 * US);
         assert!(server.pace.together());
     }
 }

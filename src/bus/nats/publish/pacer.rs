@@ -68,7 +68,7 @@ impl Pacer {
         what(&mut pace);
         let together = pace.together();
         if self.together.swap(together, Ordering::Relaxed) != together {
-            tracing::debug!(together, "publishes that wait");
+            tracing::debug!(together, single_us = pace.single().as_micros(), "publishes that wait");
         }
     }
 
@@ -86,7 +86,7 @@ pub(super) struct Singles<'a> {
 impl Singles<'_> {
     pub(super) fn sent(&mut self) {
         self.awaited += 1;
-        self.pacer.tell(Pace::sent);
+        self.pacer.tell(|pace| pace.sent(Instant::now()));
     }
 
     /// One was acknowledged; of what was not told to be sent, nothing is learned.
