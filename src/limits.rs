@@ -196,8 +196,8 @@ pub const NATS_BATCH_HEADERS: usize = 512;
 /// Fewest messages of a batch: to set one up costs a server that syncs as much as some fifteen
 /// single messages, and more when it is busy.
 pub const NATS_BATCH_LEAST: usize = 24;
-/// Batches on the way at once: while one is written the next is made and sent. The server allows 50.
-pub const NATS_BATCHES_IN_FLIGHT: usize = 2;
+/// How long is waited after a batch for half of those that were there lately to come again.
+pub const NATS_BATCH_LINGER: Duration = Duration::from_millis(3);
 /// Ids of clients that are remembered at least, to keep a repeat out of a batch: a few seconds of
 /// publishing. Others are found by the store, or cost one refused batch.
 pub const NATS_BATCH_LATELY: usize = 16_384;

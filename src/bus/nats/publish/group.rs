@@ -8,8 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::future::{BoxFuture, Fuse, FutureExt as _};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -102,7 +101,7 @@ impl Group {
             arriving,
             line: Line::new(),
             alone: Arc::default(),
-            batches: FuturesUnordered::new(),
+            batch: Fuse::terminated(),
             name: fastrand::u64(..),
             made: 0,
             landed: Instant::now(),
@@ -125,7 +124,8 @@ struct Task {
     arriving: mpsc::Receiver<Call>,
     line: Line<Call>,
     alone: Arc<Alone>,
-    batches: FuturesUnordered<BoxFuture<'static, Landed>>,
+    /// The one on the way.
+    batch: Fuse<BoxFuture<'static, Landed>>,
     /// Batches of servers and of runs must not have the same ids.
     name: u64,
     made: u64,
@@ -135,7 +135,6 @@ struct Task {
 
 /// A batch that is over.
 struct Landed {
-    number: u64,
     calls: Vec<Waiting>,
     sent: Instant,
     verdict: Verdict,
@@ -150,15 +149,14 @@ struct Waiting {
 impl Task {
     async fn run(mut self) {
         loop {
-            self.go_on();
+            let until = self.go_on();
             tokio::select! {
+                () = sleep_until(until) => {}
                 call = self.arriving.recv() => match call {
                     Some(call) => self.line.push(call),
                     None => return,
                 },
-                Some(landed) = self.batches.next(), if !self.batches.is_empty() => {
-                    self.settle(landed);
-                }
+                landed = &mut self.batch => self.settle(landed),
                 () = self.alone.ended.notified() => {}
             }
             while let Ok(call) = self.arriving.try_recv() {
@@ -167,19 +165,21 @@ impl Task {
         }
     }
 
-    /// Starts all that can be started.
-    fn go_on(&mut self) {
+    /// Starts all that can be started, and says when more can be.
+    fn go_on(&mut self) -> Option<Instant> {
         if !self.pacer.together() {
             let calls: Vec<Call> = self.line.drain().collect();
             calls.into_iter().for_each(|call| self.let_go(call));
-            return;
+            return None;
         }
         loop {
             let look = self.pacer.look_due();
-            match self.line.next(self.alone.count.load(Ordering::Relaxed), look) {
-                Step::Together(number, calls) => self.send(number, calls),
+            let now = Instant::now().into_std();
+            match self.line.next(self.alone.count.load(Ordering::Relaxed), look, now) {
+                Step::Together(calls) => self.send(calls),
                 Step::Alone(call) => self.let_go(call),
-                Step::Wait => return,
+                Step::Wait => return None,
+                Step::Until(until) => return Some(until.into()),
             }
         }
     }
@@ -189,7 +189,7 @@ impl Task {
         let _ = call.tell.send(Told::Alone { again: false, out });
     }
 
-    fn send(&mut self, number: u64, calls: Vec<Call>) {
+    fn send(&mut self, calls: Vec<Call>) {
         self.made += 1;
         let id = format!("{:016x}-{}", self.name, self.made);
         let mut messages = Vec::new();
@@ -198,17 +198,18 @@ impl Task {
             waiting.push(Waiting { count: call.messages.len(), tell: call.tell });
             messages.extend(call.messages);
         }
-        self.pacer.batch_sent(messages.len() + self.line.messages());
+        self.pacer.batch_sent(self.line.present());
         let (requester, stream) = (self.requester.clone(), self.stream.clone());
-        self.batches.push(Box::pin(async move {
+        let batch = async move {
             let sent = Instant::now();
             let verdict = batch::publish(&requester, &stream, &id, messages).await;
-            Landed { number, calls: waiting, sent, verdict }
-        }));
+            Landed { calls: waiting, sent, verdict }
+        };
+        self.batch = batch.boxed().fuse();
     }
 
-    fn settle(&mut self, Landed { number, calls, sent, verdict }: Landed) {
-        self.line.landed(number);
+    fn settle(&mut self, Landed { calls, sent, verdict }: Landed) {
+        self.line.landed(Instant::now().into_std());
         let count: usize = calls.iter().map(|call| call.count).sum();
         let result = match verdict {
             Verdict::Stored(last) => {
@@ -256,6 +257,13 @@ impl Task {
             let out = Out::new(&self.alone, count);
             let _ = tell.send(Told::Alone { again: true, out });
         }
+    }
+}
+
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

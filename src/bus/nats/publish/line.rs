@@ -1,15 +1,16 @@
 //! The publishes that wait, and what goes next.
 //!
-//! Invariant: pure. A call's messages are never divided, a batch holds calls in the order they came,
+//! Invariant: pure, time passed in. A call's messages are never divided, a batch holds calls in the order they came,
 //! and an id that was there lately is not put into a batch: one repeat would have all of it refused.
 //! Such a call goes alone, once everything that came before it is settled. What waits while
 //! nothing is on the way does not exist, so whoever ends asks again and nobody waits for ever.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Instant;
 
 use crate::limits::{
-    NATS_BATCH_BYTES, NATS_BATCH_LATELY, NATS_BATCH_LEAST, NATS_BATCH_MESSAGES,
-    NATS_BATCHES_IN_FLIGHT, NATS_LOOK_MESSAGES,
+    NATS_BATCH_BYTES, NATS_BATCH_LATELY, NATS_BATCH_LEAST, NATS_BATCH_LINGER, NATS_BATCH_MESSAGES,
+    NATS_LOOK_MESSAGES,
 };
 
 /// A call that can wait here.
@@ -32,8 +33,12 @@ pub(super) struct Line<T> {
     repeats: VecDeque<(u64, T)>,
     /// How many messages wait, those of repeats not counted.
     messages: usize,
-    /// The number of the first call in each batch on the way.
-    flying: Vec<u64>,
+    /// The batch on the way: the number of its first call, and how many messages it has.
+    flying: Option<(u64, usize)>,
+    /// About how many messages were here at once lately.
+    crowd: usize,
+    /// When the last batch was over.
+    landed: Option<Instant>,
     next: u64,
     lately: Lately,
 }
@@ -41,12 +46,14 @@ pub(super) struct Line<T> {
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step<T> {
-    /// These go as one batch; [`Line::landed`] takes the number.
-    Together(u64, Vec<T>),
+    /// These go as one batch; [`Line::landed`] tells when it is over.
+    Together(Vec<T>),
     /// This one sends its messages by itself.
     Alone(T),
     /// Nothing until something on the way has ended.
     Wait,
+    /// Nothing until then, unless something comes.
+    Until(Instant),
 }
 
 impl<T: Waits> Line<T> {
@@ -55,7 +62,9 @@ impl<T: Waits> Line<T> {
             waiting: VecDeque::new(),
             repeats: VecDeque::new(),
             messages: 0,
-            flying: Vec::new(),
+            flying: None,
+            crowd: 0,
+            landed: None,
             next: 0,
             lately: Lately::default(),
         }
@@ -73,16 +82,11 @@ impl<T: Waits> Line<T> {
         }
     }
 
-    /// How many messages wait.
-    pub(super) fn messages(&self) -> usize {
-        self.messages
-    }
-
-    /// What is next while so many messages are on the way alone. With `look`, some go alone that
-    /// it be seen how they do.
-    pub(super) fn next(&mut self, alone: usize, look: bool) -> Step<T> {
+    /// What is next while so many messages are on the way alone. One batch is on the way at a time: the server writes
+    /// one after the other, and the larger the cheaper. With `look`, some go alone that it be seen how they do.
+    pub(super) fn next(&mut self, alone: usize, look: bool, now: Instant) -> Step<T> {
         let oldest = self.waiting.front().map(|(number, _)| *number);
-        let oldest = self.flying.iter().copied().chain(oldest).min();
+        let oldest = self.flying.map(|(number, _)| number).or(oldest);
         if let Some((_, call)) =
             self.repeats.pop_front_if(|(number, _)| oldest.is_none_or(|oldest| *number < oldest))
         {
@@ -91,13 +95,13 @@ impl<T: Waits> Line<T> {
         if look {
             return if alone < NATS_LOOK_MESSAGES { self.first_alone() } else { Step::Wait };
         }
-        if self.messages >= NATS_BATCH_LEAST && self.flying.len() < NATS_BATCHES_IN_FLIGHT {
+        if self.messages >= NATS_BATCH_LEAST && self.flying.is_none() {
             self.forget_the_gone();
             if self.messages >= NATS_BATCH_LEAST {
-                return self.batch();
+                return self.batch_when_enough(now);
             }
         }
-        if self.messages < NATS_BATCH_LEAST && self.flying.is_empty() && alone < NATS_BATCH_LEAST {
+        if self.messages < NATS_BATCH_LEAST && self.flying.is_none() && alone < NATS_BATCH_LEAST {
             return self.first_alone();
         }
         Step::Wait
@@ -126,6 +130,16 @@ impl<T: Waits> Line<T> {
         });
     }
 
+    /// Those who were answered a moment ago come again within milliseconds: with half of them a batch is
+    /// worth more than two are.
+    fn batch_when_enough(&mut self, now: Instant) -> Step<T> {
+        let enough = (self.crowd / 2).min(NATS_BATCH_MESSAGES);
+        match self.landed.map(|at| at + NATS_BATCH_LINGER) {
+            Some(until) if now < until && self.messages < enough => Step::Until(until),
+            _ => self.batch(),
+        }
+    }
+
     fn batch(&mut self) -> Step<T> {
         let (mut messages, mut bytes) = (0, 0);
         let (mut first, mut calls) = (None, Vec::new());
@@ -141,13 +155,21 @@ impl<T: Waits> Line<T> {
             }
         }
         let Some(first) = first else { return Step::Wait };
-        self.flying.push(first);
-        Step::Together(first, calls)
+        let size: usize = calls.iter().map(Waits::messages).sum();
+        self.flying = Some((first, size));
+        self.crowd = self.present().max(self.crowd - self.crowd / 8);
+        Step::Together(calls)
     }
 
-    /// A batch is not on the way any more.
-    pub(super) fn landed(&mut self, number: u64) {
-        self.flying.retain(|flying| *flying != number);
+    /// The batch is not on the way any more.
+    pub(super) fn landed(&mut self, now: Instant) {
+        self.flying = None;
+        self.landed = Some(now);
+    }
+
+    /// How many messages wait or are on the way in a batch; those of repeats are not counted.
+    pub(super) fn present(&self) -> usize {
+        self.messages + self.flying.map_or(0, |(_, size)| size)
     }
 
     /// All that wait.
@@ -221,9 +243,14 @@ mod tests {
         line
     }
 
-    fn together(line: &mut Line<Call>) -> (u64, Vec<usize>) {
-        match line.next(0, false) {
-            Step::Together(number, calls) => (number, calls.iter().map(|c| c.messages).collect()),
+    fn next(line: &mut Line<Call>, alone: usize) -> Step<Call> {
+        // Later than any linger, if nothing has landed at this very moment.
+        line.next(alone, false, Instant::now() + NATS_BATCH_LINGER)
+    }
+
+    fn together(line: &mut Line<Call>) -> Vec<usize> {
+        match next(line, 0) {
+            Step::Together(calls) => calls.iter().map(|call| call.messages).collect(),
             step => panic!("{step:?}"),
         }
     }
@@ -232,34 +259,46 @@ mod tests {
     fn few_go_alone_and_many_together() {
         let mut line = line(vec![call(1); NATS_BATCH_LEAST - 1]);
         for alone in 0..NATS_BATCH_LEAST - 1 {
-            assert_eq!(line.next(alone, false), Step::Alone(call(1)));
+            assert_eq!(next(&mut line, alone), Step::Alone(call(1)));
         }
         line.push(call(1));
-        assert_eq!(line.next(NATS_BATCH_LEAST, false), Step::Wait, "enough are on the way");
+        assert_eq!(next(&mut line, NATS_BATCH_LEAST), Step::Wait, "enough are on the way");
         (1..NATS_BATCH_LEAST).for_each(|_| line.push(call(1)));
-        let (number, calls) = together(&mut line);
-        assert_eq!(calls.len(), NATS_BATCH_LEAST);
+        assert_eq!(together(&mut line).len(), NATS_BATCH_LEAST);
         line.push(call(1));
-        assert_eq!(line.next(0, false), Step::Wait, "more may come until the batch is there");
-        line.landed(number);
-        assert_eq!(line.next(0, false), Step::Alone(call(1)));
-        assert_eq!(line.next(0, false), Step::Wait);
+        assert_eq!(next(&mut line, 0), Step::Wait, "more may come until the batch is there");
+        line.landed(Instant::now());
+        assert_eq!(next(&mut line, 0), Step::Alone(call(1)));
+        assert_eq!(next(&mut line, 0), Step::Wait);
     }
 
     #[test]
     fn batches_stay_within_their_bounds_and_keep_calls_whole() {
         let mut line = line([call(400), call(500), call(200), call(1_000), call(30)]);
-        assert_eq!(together(&mut line), (0, vec![400, 500]));
-        assert_eq!(together(&mut line), (2, vec![200]));
-        assert_eq!(line.next(0, false), Step::Wait, "enough are on the way");
-        line.landed(0);
-        assert_eq!(together(&mut line), (3, vec![1_000]));
-        line.landed(2);
-        assert_eq!(together(&mut line), (4, vec![30]));
+        for batch in [&[400, 500][..], &[200], &[1_000], &[30]] {
+            assert_eq!(together(&mut line), batch);
+            assert_eq!(next(&mut line, 0), Step::Wait, "one is on the way");
+            line.landed(Instant::now());
+        }
         let large = || Call { bytes: NATS_BATCH_BYTES / 2 + 1, ..call(20) };
         let mut line = super::tests::line([large(), large()]);
-        assert_eq!(together(&mut line), (0, vec![20]));
-        assert_eq!(line.messages(), 20);
+        assert_eq!(together(&mut line), [20]);
+        assert_eq!(line.present(), 40);
+    }
+
+    #[test]
+    fn waits_a_little_for_half_of_those_who_were_there() {
+        let mut line = line(vec![call(1); 200]);
+        assert_eq!(together(&mut line).len(), 200);
+        let now = Instant::now();
+        line.landed(now);
+        (0..30).for_each(|_| line.push(call(1)));
+        assert_eq!(line.next(0, false, now), Step::Until(now + NATS_BATCH_LINGER));
+        (0..70).for_each(|_| line.push(call(1)));
+        assert!(matches!(line.next(0, false, now), Step::Together(calls) if calls.len() == 100));
+        line.landed(now);
+        (0..30).for_each(|_| line.push(call(1)));
+        assert_eq!(together(&mut line).len(), 30, "no longer");
     }
 
     #[test]
@@ -267,30 +306,30 @@ mod tests {
         let mut line = line((0..30).map(with_id));
         line.push(with_id(7));
         line.push(Call { ids: vec![50, 50], ..call(2) });
-        let (number, calls) = together(&mut line);
-        assert_eq!(calls.len(), 30);
+        assert_eq!(together(&mut line).len(), 30);
         line.push(with_id(31));
-        assert_eq!(line.next(0, false), Step::Wait);
-        line.landed(number);
-        assert_eq!(line.next(0, false), Step::Alone(with_id(7)));
-        assert_eq!(line.next(0, false), Step::Alone(Call { ids: vec![50, 50], ..call(2) }));
-        assert_eq!(line.next(0, false), Step::Alone(with_id(31)));
+        assert_eq!(next(&mut line, 0), Step::Wait);
+        line.landed(Instant::now());
+        assert_eq!(next(&mut line, 0), Step::Alone(with_id(7)));
+        assert_eq!(next(&mut line, 0), Step::Alone(Call { ids: vec![50, 50], ..call(2) }));
+        assert_eq!(next(&mut line, 0), Step::Alone(with_id(31)));
     }
 
     #[test]
     fn who_has_gone_is_left_out() {
         let gone = Call { gone: true, ..call(1) };
         let mut line = line(std::iter::repeat_n(gone, 50).chain(vec![call(1); 3]));
-        assert_eq!(line.next(0, false), Step::Alone(call(1)));
+        assert_eq!(next(&mut line, 0), Step::Alone(call(1)));
         assert_eq!(line.drain().count(), 2);
-        assert_eq!(line.messages(), 0);
+        assert_eq!(line.present(), 0);
     }
 
     #[test]
     fn some_go_alone_to_be_looked_at() {
         let mut line = line(vec![call(1); 500]);
-        assert_eq!(line.next(NATS_BATCH_LEAST, true), Step::Alone(call(1)));
-        assert_eq!(line.next(NATS_LOOK_MESSAGES, true), Step::Wait);
+        let now = Instant::now();
+        assert_eq!(line.next(NATS_BATCH_LEAST, true, now), Step::Alone(call(1)));
+        assert_eq!(line.next(NATS_LOOK_MESSAGES, true, now), Step::Wait);
     }
 
     #[test]

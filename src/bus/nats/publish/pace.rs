@@ -34,13 +34,16 @@ pub(super) struct Pace {
     paused: Option<(Instant, usize)>,
 }
 
-/// The time in which enough singles were awaited for it to be the server's, and the acks in it. Acks come
-/// in bursts that leave nobody waiting for a moment: such moments are left out.
+/// The time in which enough singles were awaited for it to be the server's, and the acks in it. A server
+/// answers all that it found waiting in one burst, which may leave nobody waiting for a moment: such
+/// moments are left out, and a sample is as long as one burst at least.
 #[derive(Debug, Default)]
 struct Busy {
     since: Option<Instant>,
     took: Duration,
     acks: u32,
+    /// The most that were awaited.
+    most: usize,
 }
 
 /// What some batches have cost.
@@ -101,6 +104,7 @@ impl Pace {
     /// Begins and ends busy time as it is now.
     fn watch(&mut self, now: Instant) {
         let busy = self.awaited >= NATS_PACE_AWAITED && self.batches == 0;
+        self.busy.most = self.busy.most.max(self.awaited);
         match (busy, self.busy.since) {
             (true, None) => self.busy.since = Some(now),
             (false, Some(since)) => {
@@ -122,7 +126,10 @@ impl Pace {
         self.busy.acks += 1;
         let since = self.busy.since.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let (acks, took) = (self.busy.acks, self.busy.took + since);
-        if acks >= NATS_PACE_ACKS && took >= NATS_PACE_TIME {
+        // Its last ones leave too few waiting to count.
+        let burst = (self.busy.most + 1).saturating_sub(NATS_PACE_AWAITED);
+        let burst = u32::try_from(burst).unwrap_or(u32::MAX);
+        if acks >= burst.max(NATS_PACE_ACKS) && took >= NATS_PACE_TIME {
             self.busy = Busy::default();
             self.watch(now);
             self.sample(now, took / acks);
@@ -298,7 +305,7 @@ mod tests {
         assert!(!server.pace.look_due(server.now));
         server.now += NATS_LOOK;
         assert!(server.pace.look_due(server.now));
-        server.singles(64, NATS_PACE_ACKS + 1, 217 * US);
+        server.singles(64, 65, 217 * US);
         assert!(server.pace.together());
         assert!(!server.pace.look_due(server.now), "seen");
         server.singles(64, 400, 30 * US);
