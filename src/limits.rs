@@ -194,8 +194,8 @@ pub const NATS_BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes that a message's headers take at most in a batch: ours, the batch's id, number and end.
 pub const NATS_BATCH_HEADERS: usize = 512;
 /// Fewest messages of a batch: to set one up costs a server that syncs as much as some fifteen
-/// single messages, and more when it is busy.
-pub const NATS_BATCH_LEAST: usize = 24;
+/// single messages, and several times that when others sync on the same disk.
+pub const NATS_BATCH_LEAST: usize = 32;
 /// How long is waited after a batch for half of those that were there lately to come again.
 pub const NATS_BATCH_LINGER: Duration = Duration::from_millis(3);
 /// Ids of clients that are remembered at least, to keep a repeat out of a batch: a few seconds of
@@ -220,9 +220,7 @@ pub const NATS_LOOK: Duration = Duration::from_secs(5);
 /// How many messages those are at a time: one sample, and those that must be awaited meanwhile.
 pub const NATS_LOOK_MESSAGES: usize = 64;
 /// Batches after which their cost is held against that of singles.
-pub const NATS_BATCH_TRIAL: u32 = 16;
-/// The most that a message in a batch may cost, by a single one's.
-pub const NATS_BATCH_GAIN: f64 = 0.8;
+pub const NATS_BATCH_TRIAL: u32 = 32;
 /// First pause when batches have gained nothing or were not taken; it doubles up to
 /// [`NATS_BATCH_PAUSE_LONGEST`].
 pub const NATS_BATCH_PAUSE_FIRST: Duration = Duration::from_secs(5);

@@ -274,8 +274,8 @@ mod tests {
 
     #[test]
     fn batches_stay_within_their_bounds_and_keep_calls_whole() {
-        let mut line = line([call(400), call(500), call(200), call(1_000), call(30)]);
-        for batch in [&[400, 500][..], &[200], &[1_000], &[30]] {
+        let mut line = line([call(400), call(500), call(200), call(1_000), call(40)]);
+        for batch in [&[400, 500][..], &[200], &[1_000], &[40]] {
             assert_eq!(together(&mut line), batch);
             assert_eq!(next(&mut line, 0), Step::Wait, "one is on the way");
             line.landed(Instant::now());
@@ -292,27 +292,27 @@ mod tests {
         assert_eq!(together(&mut line).len(), 200);
         let now = Instant::now();
         line.landed(now);
-        (0..30).for_each(|_| line.push(call(1)));
+        (0..40).for_each(|_| line.push(call(1)));
         assert_eq!(line.next(0, false, now), Step::Until(now + NATS_BATCH_LINGER));
         (0..70).for_each(|_| line.push(call(1)));
-        assert!(matches!(line.next(0, false, now), Step::Together(calls) if calls.len() == 100));
+        assert!(matches!(line.next(0, false, now), Step::Together(calls) if calls.len() == 110));
         line.landed(now);
-        (0..30).for_each(|_| line.push(call(1)));
-        assert_eq!(together(&mut line).len(), 30, "no longer");
+        (0..40).for_each(|_| line.push(call(1)));
+        assert_eq!(together(&mut line).len(), 40, "no longer");
     }
 
     #[test]
     fn repeats_go_alone_after_what_came_before() {
-        let mut line = line((0..30).map(with_id));
+        let mut line = line((0..40).map(with_id));
         line.push(with_id(7));
         line.push(Call { ids: vec![50, 50], ..call(2) });
-        assert_eq!(together(&mut line).len(), 30);
-        line.push(with_id(31));
+        assert_eq!(together(&mut line).len(), 40);
+        line.push(with_id(60));
         assert_eq!(next(&mut line, 0), Step::Wait);
         line.landed(Instant::now());
         assert_eq!(next(&mut line, 0), Step::Alone(with_id(7)));
         assert_eq!(next(&mut line, 0), Step::Alone(Call { ids: vec![50, 50], ..call(2) }));
-        assert_eq!(next(&mut line, 0), Step::Alone(with_id(31)));
+        assert_eq!(next(&mut line, 0), Step::Alone(with_id(60)));
     }
 
     #[test]

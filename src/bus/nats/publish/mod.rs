@@ -124,6 +124,12 @@ impl Publisher {
         self.pacer.put_together();
     }
 
+    /// For tests: how many singles are on the way.
+    #[cfg(test)]
+    pub(super) fn awaited(&self) -> usize {
+        self.pacer.awaited()
+    }
+
     /// For tests: singles, until it is seen otherwise.
     #[cfg(test)]
     pub(super) fn forget_pace(&self) {

@@ -8,8 +8,8 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::{
-    NATS_BATCH_GAIN, NATS_BATCH_PAUSE_FIRST, NATS_BATCH_PAUSE_LONGEST, NATS_BATCH_TRIAL, NATS_LOOK,
-    NATS_PACE_ACKS, NATS_PACE_AWAITED, NATS_PACE_SAMPLES, NATS_PACE_TIME, NATS_SPACING_SYNCED,
+    NATS_BATCH_PAUSE_FIRST, NATS_BATCH_PAUSE_LONGEST, NATS_BATCH_TRIAL, NATS_LOOK, NATS_PACE_ACKS,
+    NATS_PACE_AWAITED, NATS_PACE_SAMPLES, NATS_PACE_TIME, NATS_SPACING_SYNCED,
     NATS_SPACING_UNSYNCED,
 };
 
@@ -23,7 +23,7 @@ pub(super) struct Pace {
     busy: Busy,
     /// Samples in a row in which acks came slowly.
     slow: u32,
-    /// Time between the acks of singles, as last seen.
+    /// Time between the acks of singles.
     single: Duration,
     together: bool,
     /// When it is to be looked again how singles do.
@@ -79,7 +79,7 @@ impl Pace {
         self.together
     }
 
-    /// Time between the acks of singles, as last seen.
+    /// Time between the acks of singles.
     pub(super) fn single(&self) -> Duration {
         self.single
     }
@@ -137,7 +137,11 @@ impl Pace {
     }
 
     fn sample(&mut self, now: Instant, spacing: Duration) {
-        self.single = spacing;
+        // Smoothed: a disk stands still now and then.
+        self.single = match self.single {
+            Duration::ZERO => spacing,
+            single => (single * 3 + spacing.min(single * 2)) / 4,
+        };
         if self.together {
             self.look = Some(now + NATS_LOOK);
             self.together = spacing >= NATS_SPACING_UNSYNCED;
@@ -173,7 +177,7 @@ impl Pace {
             return;
         }
         let each = trial.took / trial.messages.max(1);
-        if each > self.single.mul_f64(NATS_BATCH_GAIN) {
+        if each > self.single {
             self.pause(now);
         } else {
             self.pause = NATS_BATCH_PAUSE_FIRST;
@@ -203,6 +207,12 @@ impl Pace {
         self.paused = Some((now + self.pause, self.trial.crowd * 2));
         self.pause = (self.pause * 2).min(NATS_BATCH_PAUSE_LONGEST);
         self.forget();
+    }
+
+    /// For tests: how many singles are on the way.
+    #[cfg(test)]
+    pub(super) fn awaited(&self) -> usize {
+        self.awaited
     }
 
     /// For tests: batches, whatever the server does.
@@ -319,7 +329,7 @@ mod tests {
         for _ in 0..3 {
             server.singles(64, 300, 217 * US);
             assert!(server.pace.together());
-            server.batches(NATS_BATCH_TRIAL, 50, 50 * 217 * US);
+            server.batches(NATS_BATCH_TRIAL, 50, 50 * 250 * US);
             assert!(!server.pace.together());
             server.singles(64, 300, 217 * US);
             assert!(!server.pace.together(), "not again at once");
@@ -327,7 +337,7 @@ mod tests {
             pause *= 2;
         }
         server.singles(64, 300, 217 * US);
-        server.batches(NATS_BATCH_TRIAL, 50, 50 * 217 * US);
+        server.batches(NATS_BATCH_TRIAL, 50, 50 * 250 * US);
         server.singles(64, 300, 217 * US);
         assert!(!server.pace.together());
         server.singles(120, 300, 217 * US);

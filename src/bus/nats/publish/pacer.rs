@@ -52,6 +52,12 @@ impl Pacer {
         self.tell(|pace| pace.batch_failed(Instant::now()));
     }
 
+    /// For tests: how many singles are on the way.
+    #[cfg(test)]
+    pub(super) fn awaited(&self) -> usize {
+        self.pace().awaited()
+    }
+
     /// For tests: batches, whatever the server does.
     #[cfg(test)]
     pub(super) fn put_together(&self) {

@@ -62,6 +62,7 @@ async fn calls_are_told_where_their_messages_stand() {
     assert!(raw.header("Nats-Batch-Commit").is_some(), "{:?}", raw.headers);
     assert_eq!(decode(raw, bus.log_name()).foreign, None, "it is ours all the same");
     eventually("no entry is left behind", || bus.requester.awaited() == 0).await;
+    assert_eq!(bus.publisher.awaited(), 0, "nor counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,6 +176,7 @@ async fn a_caller_that_goes_away_stalls_nobody() {
     }
     assert!(by_id(&bus).await.values().all(|seqs| seqs.len() == 1));
     eventually("no entry is left behind", || bus.requester.awaited() == 0).await;
+    assert_eq!(bus.publisher.awaited(), 0, "nor counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
