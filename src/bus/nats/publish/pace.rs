@@ -32,6 +32,9 @@ pub(super) struct Pace {
     pause: Duration,
     /// Until when batches are not tried again, unless more wait than so many.
     paused: Option<(Instant, usize)>,
+    /// For tests: nothing that is seen changes it.
+    #[cfg(test)]
+    pinned: bool,
 }
 
 /// The time in which enough singles were awaited for it to be the server's, and the acks in it. A server
@@ -69,6 +72,8 @@ impl Default for Pace {
             trial: Trial::default(),
             pause: NATS_BATCH_PAUSE_FIRST,
             paused: None,
+            #[cfg(test)]
+            pinned: false,
         }
     }
 }
@@ -137,6 +142,10 @@ impl Pace {
     }
 
     fn sample(&mut self, now: Instant, spacing: Duration) {
+        #[cfg(test)]
+        if self.pinned {
+            return;
+        }
         // Smoothed: a disk stands still now and then.
         self.single = match self.single {
             Duration::ZERO => spacing,
@@ -218,11 +227,16 @@ impl Pace {
     /// For tests: batches, whatever the server does.
     #[cfg(test)]
     pub(super) fn put_together(&mut self) {
-        (self.together, self.single, self.paused) = (true, Duration::from_secs(60), None);
+        (self.together, self.pinned) = (true, true);
+        self.single = Duration::from_secs(60);
     }
 
     /// The bus does not answer: what was known of it may not hold when it does again.
     pub(super) fn forget(&mut self) {
+        #[cfg(test)]
+        {
+            self.pinned = false;
+        }
         self.together = false;
         (self.busy, self.slow, self.look) = (Busy::default(), 0, None);
         self.trial = Trial::default();
