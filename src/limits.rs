@@ -201,9 +201,9 @@ pub const NATS_BATCH_LINGER: Duration = Duration::from_millis(3);
 /// Ids of clients that are remembered at least, to keep a repeat out of a batch: a few seconds of
 /// publishing. Others are found by the store, or cost one refused batch.
 pub const NATS_BATCH_LATELY: usize = 16_384;
-/// Singles that must be awaited still when one is acknowledged, for the time between acks to be
-/// the server's and not the clients'.
-pub const NATS_PACE_AWAITED: usize = 8;
+/// Singles that must be awaited still when one is acknowledged, for the time between acks to be the
+/// server's and not that of clients, or of ourselves on busy cores; a batch needs as many.
+pub const NATS_PACE_AWAITED: usize = NATS_BATCH_LEAST;
 /// Fewest acks of one sample of that time.
 pub const NATS_PACE_ACKS: u32 = 48;
 /// Shortest sample: longer than the bursts in which acks come.
@@ -218,7 +218,7 @@ pub const NATS_SPACING_UNSYNCED: Duration = Duration::from_micros(80);
 /// How often some messages go alone although many wait, that it be seen how they do.
 pub const NATS_LOOK: Duration = Duration::from_secs(5);
 /// How many messages those are at a time: one sample, and those that must be awaited meanwhile.
-pub const NATS_LOOK_MESSAGES: usize = 64;
+pub const NATS_LOOK_MESSAGES: usize = 128;
 /// Batches after which their cost is held against that of singles.
 pub const NATS_BATCH_TRIAL: u32 = 32;
 /// First pause when batches have gained nothing or were not taken; it doubles up to

@@ -73,8 +73,12 @@ impl<T: Waits> Line<T> {
     pub(super) fn push(&mut self, call: T) {
         let number = self.next;
         self.next += 1;
-        let ids = call.ids().iter();
-        if ids.fold(false, |any, id| self.lately.was_there(*id) || any) {
+        // Each is noted, also when the first was there.
+        let mut repeats = false;
+        for id in call.ids() {
+            repeats |= self.lately.was_there(*id);
+        }
+        if repeats {
             self.repeats.push_back((number, call));
         } else {
             self.messages += call.messages();

@@ -312,9 +312,9 @@ mod tests {
     fn acks_that_come_in_bursts_are_spread_over_the_time_between() {
         let mut server = Server::new();
         for _ in 0..20 {
-            server.singles(64, 0, US);
-            server.now += 64 * 217 * US;
-            (0..64).for_each(|_| server.pace.acked(server.now));
+            server.singles(128, 0, US);
+            server.now += 128 * 217 * US;
+            (0..128).for_each(|_| server.pace.acked(server.now));
             server.now += 1_000 * US;
         }
         assert!(server.pace.together());

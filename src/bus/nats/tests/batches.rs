@@ -73,7 +73,11 @@ async fn ids_of_a_batch_are_known_afterwards() {
     let bus = bus(&server).await;
     let call: Vec<Outgoing> = messages(100).into_iter().map(of_client).collect();
     let first = publish_together(&bus, std::slice::from_ref(&call)).await.remove(0);
-    assert_eq!(check(&bus, &[call.clone()], &[first.clone()]).await, 100, "in one batch");
+    assert_eq!(
+        check(&bus, std::slice::from_ref(&call), std::slice::from_ref(&first)).await,
+        100,
+        "in one batch"
+    );
     bus.publisher.forget_pace();
     let again = bus.publish(call.clone()).await;
     // A third time it would go together again, were its ids not remembered.
