@@ -187,6 +187,48 @@ pub const NATS_MAX_PIPELINED: usize = 1_000;
 pub const NATS_CLIENT_QUEUE: usize = 8_192;
 /// Longest wait for one ack, the default of the NATS clients; a healthy server needs milliseconds.
 pub const NATS_ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages of one atomic batch: the server's own limit, and all of one call.
+pub const NATS_BATCH_MESSAGES: usize = NATS_MAX_PIPELINED;
+/// Bytes of one atomic batch: the server writes each twice, and nobody else's meanwhile.
+pub const NATS_BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that a message's headers take at most in a batch: ours, the batch's id, number and end.
+pub const NATS_BATCH_HEADERS: usize = 512;
+/// Fewest messages of a batch: to set one up costs a server that syncs as much as some fifteen
+/// single messages, and several times that when others sync on the same disk.
+pub const NATS_BATCH_LEAST: usize = 32;
+/// How long is waited after a batch for half of those that were there lately to come again.
+pub const NATS_BATCH_LINGER: Duration = Duration::from_millis(3);
+/// Ids of clients that are remembered at least, to keep a repeat out of a batch: a few seconds of
+/// publishing. Others are found by the store, or cost one refused batch.
+pub const NATS_BATCH_LATELY: usize = 16_384;
+/// Singles that must be awaited still when one is acknowledged, for the time between acks to be the
+/// server's and not that of clients, or of ourselves on busy cores; a batch needs as many.
+pub const NATS_PACE_AWAITED: usize = NATS_BATCH_LEAST;
+/// Fewest acks of one sample of that time.
+pub const NATS_PACE_ACKS: u32 = 48;
+/// Shortest sample: longer than the bursts in which acks come.
+pub const NATS_PACE_TIME: Duration = Duration::from_millis(10);
+/// The most that a message in a batch may cost, by a single one's. Where each is synced it is less than half; where
+/// only the cores are busy it is about as much, and batches would only make who waits wait longer.
+pub const NATS_BATCH_GAIN: f64 = 0.7;
+/// Samples in a row that make a slow server.
+pub const NATS_PACE_SAMPLES: u32 = 3;
+/// Time between acks from which on a server counts as one that syncs each message: 10 to 45 µs
+/// are seen where it does not (100 on slow cores that are busy with other work too), and 200 to 400 where it does.
+pub const NATS_SPACING_SYNCED: Duration = Duration::from_micros(150);
+/// The same, below which it counts as one that no longer does.
+pub const NATS_SPACING_UNSYNCED: Duration = Duration::from_micros(100);
+/// How often some messages go alone although many wait, that it be seen how they do.
+pub const NATS_LOOK: Duration = Duration::from_secs(5);
+/// How many messages those are at a time: one sample, and those that must be awaited meanwhile.
+pub const NATS_LOOK_MESSAGES: usize = 128;
+/// Batches after which their cost is held against that of singles.
+pub const NATS_BATCH_TRIAL: u32 = 32;
+/// First pause when batches have gained nothing or were not taken; it doubles up to
+/// [`NATS_BATCH_PAUSE_LONGEST`].
+pub const NATS_BATCH_PAUSE_FIRST: Duration = Duration::from_secs(5);
+/// Longest pause of the kind: another server, or another load, is noticed after that.
+pub const NATS_BATCH_PAUSE_LONGEST: Duration = Duration::from_secs(60);
 /// Expectations of one conditional publish: what we know, what the stream holds instead, and
 /// that it holds nothing.
 pub const NATS_EXPECTATIONS: usize = 3;

@@ -62,6 +62,11 @@ fn describe() {
     describe_gauge!("agentbus_projector_active", "1 while this process projects");
     describe_gauge!("agentbus_bus_up", "1 while the bus can be published to");
     describe_gauge!("agentbus_membership_held", "1 while this server's hold on the store is good");
+    describe_counter!(
+        "agentbus_publish_batches_total",
+        "Atomic batches that were published, by what became of them"
+    );
+    describe_counter!("agentbus_publish_batched_total", "Messages stored by atomic batches");
     describe_counter!("agentbus_projected_total", "Messages this process wrote to the store");
     describe_counter!("agentbus_projector_faults_total", "Interruptions of projecting");
     describe_counter!(

@@ -15,8 +15,8 @@ use uuid::Uuid;
 use super::encode::encode;
 use super::json::string;
 use super::{
-    Draft, HEADER_EXPECTED, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, HEADER_SENDER, Kind,
-    Raw, Record, Subject, Token, parse_rfc3339, parse_uuid,
+    Draft, HEADER_BATCH, HEADER_EXPECTED, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1,
+    HEADER_SENDER, Kind, Raw, Record, Subject, Token, parse_rfc3339, parse_uuid,
 };
 
 /// Reads one log entry. `stream` is the name of the log, of which ids for
@@ -106,7 +106,9 @@ pub fn expires_at(body: &[u8]) -> Option<DateTime<Utc>> {
 fn native(raw: Raw, envelope: &Envelope<'_>, stream: &str) -> Record {
     let id = member(envelope.id, parse_uuid);
     let message_id = raw.header(HEADER_MSG_ID);
-    let told = raw.headers.iter().filter(|(name, _)| !name.starts_with(HEADER_EXPECTED)).count();
+    let of_the_publish =
+        |name: &str| name.starts_with(HEADER_EXPECTED) || name.starts_with(HEADER_BATCH);
+    let told = raw.headers.iter().filter(|(name, _)| !of_the_publish(name)).count();
     let ours = told == 1 + usize::from(message_id.is_some())
         && message_id.is_none_or(|told| parse_uuid(told).ok() == id && id.is_some());
     Record {
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_publisher_expected_is_no_part_of_the_message() {
+    fn what_a_publisher_told_the_stream_is_no_part_of_the_message() {
         let body = br#"{"id":"00000000-0000-0000-0000-00000000002a","kind":"status","type":"offline","sender_id":"a"}"#;
         let id = "00000000-0000-0000-0000-00000000002a";
         let ours = [("Agentbus", "1"), ("Nats-Msg-Id", id)];
@@ -296,7 +298,14 @@ mod tests {
             ("Nats-Expected-Last-Subject-Sequence-Subject", "agent.status.a.*"),
             ("Nats-Msg-Id", id),
         ];
-        for headers in [&ours[..], &expecting[..]] {
+        let batched = [
+            ("Agentbus", "1"),
+            ("Nats-Batch-Commit", "1"),
+            ("Nats-Batch-Id", "b1"),
+            ("Nats-Batch-Sequence", "30"),
+            ("Nats-Msg-Id", id),
+        ];
+        for headers in [&ours[..], &expecting[..], &batched[..]] {
             let record = decode(raw("agent.status.a.offline", headers, body), STREAM);
             assert_eq!((&record.body[..], &record.foreign), (&body[..], &None));
         }

@@ -51,5 +51,8 @@ pub const KEPT_TIME: &str = "Time";
 /// Beginning of the headers by which a publisher tells a stream what it expects there. They
 /// say nothing about the message, and hold only once.
 pub const HEADER_EXPECTED: &str = "Nats-Expected-";
+/// Beginning of the headers by which a publisher puts messages into an atomic batch (ADR-50). They
+/// say nothing about the message either.
+pub const HEADER_BATCH: &str = "Nats-Batch-";
 /// Header by which a foreign publisher may name itself.
 pub const HEADER_SENDER: &str = "Agent-Sender";

@@ -23,8 +23,10 @@
 
 pub mod agentbus;
 pub mod deployment;
+pub mod disk;
 pub mod folder;
 pub mod http;
+pub mod metrics;
 pub mod nats;
 pub mod ports;
 pub mod postgres;

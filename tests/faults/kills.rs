@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::common::{Agentbus, Deployment, Mode, Nats, Postgres};
+use crate::common::{Agentbus, Deployment, Mode, Nats, Postgres, disk, metrics};
 use crate::load::Load;
 use crate::{times, verdict};
 
 /// Acknowledgements between two faults.
 const BETWEEN: u64 = 150;
+/// The same where the server syncs each message: enough for it to be seen, and for many atomic batches.
+const BETWEEN_BATCHES: u64 = 5_000;
 
 /// Tells the longest of some recoveries.
 fn tell(what: &str, mut took: Vec<Duration>) {
@@ -34,6 +36,33 @@ async fn nats_server() {
     }
     tell("nats-server killed", took);
     verdict::hold("nats-server killed", load, &[deployment.bus()], Some(nats)).await;
+}
+
+#[tokio::test]
+async fn nats_server_that_syncs_each_message() {
+    let slow = disk::is_slow();
+    let nats = Nats::builder().sync_interval("always").start().await;
+    let pg_url = Postgres::shared().await.database().await;
+    let agentbus = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;
+    let load = Load::start(&[agentbus.url()], 80, 2);
+    let (mut took, mut batches) = (Vec::new(), 0.0);
+    for _ in 0..times(4, 20) {
+        load.acknowledged(BETWEEN_BATCHES).await;
+        nats.kill9();
+        nats.restart().await;
+        took.push(load.acknowledged(1).await);
+        batches = metrics::value(&agentbus.http(), metrics::BATCHES_STORED).await;
+    }
+    tell("nats-server killed that syncs each message", took);
+    eprintln!("{batches} atomic batches");
+    assert!(batches > 0.0 || !slow, "no atomic batch was used");
+    verdict::hold(
+        "nats-server killed that syncs each message",
+        load,
+        &[agentbus.url()],
+        Some(&nats),
+    )
+    .await;
 }
 
 #[tokio::test]

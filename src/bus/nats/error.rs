@@ -20,6 +20,19 @@ pub(super) const WRONG_LAST_SEQUENCE: u64 = 10_071;
 /// `duplicate message id is in process`: an earlier copy may still be stored.
 pub(super) const DUPLICATE_IN_PROCESS: u64 = 10_158;
 
+/// `message size exceeds maximum allowed`.
+pub(super) const MESSAGE_TOO_LARGE: u64 = 10_054;
+/// `atomic publish is disabled`.
+pub(super) const BATCH_DISABLED: u64 = 10_174;
+/// `atomic publish batch is incomplete`: one of its messages was not taken.
+pub(super) const BATCH_INCOMPLETE: u64 = 10_176;
+/// `atomic publish batch is too large`.
+pub(super) const BATCH_TOO_LARGE: u64 = 10_199;
+/// `atomic publish batch contains duplicate message id`; which one is not told.
+pub(super) const DUPLICATE_IN_BATCH: u64 = 10_201;
+/// `atomic publish too many inflight`.
+pub(super) const BATCHES_TOO_MANY: u64 = 10_210;
+
 /// An error member of a JetStream reply.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct JsError {

@@ -116,7 +116,7 @@ impl NatsBus {
             async move { fill.refresh(&requester, &stream, &suspicions).await }
         });
         let bus = Self {
-            publisher: Publisher::new(&stream),
+            publisher: Publisher::grouping(&stream, &requester),
             reading: Arc::new(Shared {
                 requester: requester.clone(),
                 link,
@@ -224,7 +224,9 @@ impl NatsBus {
     }
 
     fn learn(&self, info: &StreamInfo) -> Result<(), BusError> {
-        let window = stream::duplicate_window(&info.parsed()?);
+        let config = info.parsed()?;
+        self.publisher.allow_batches(config.allow_atomic);
+        let window = stream::duplicate_window(&config);
         let nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
         self.dedup_window.store(nanos, Ordering::Relaxed);
         self.fill.learn(info);

@@ -104,14 +104,31 @@ impl Requester {
         client
             .publish_with_reply_and_headers(subject.to_owned(), inbox, headers, payload)
             .await
-            .map_err(|error| match error.kind() {
-                PublishErrorKind::MaxPayloadExceeded => {
-                    format!("longer than the server takes ({} bytes)", client.max_payload())
-                }
-                PublishErrorKind::InvalidSubject => format!("no valid subject: {subject:?}"),
-                PublishErrorKind::Send => "the NATS client has ended".to_owned(),
-            })?;
+            .map_err(|error| self.why_not_sent(error.kind(), subject))?;
         Ok(reply)
+    }
+
+    /// Sends what is not answered, once the client's queue has room. `Err`: surely not sent.
+    pub(super) async fn post(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<(), String> {
+        let sent =
+            self.connection.client.publish_with_headers(subject.to_owned(), headers, payload);
+        sent.await.map_err(|error| self.why_not_sent(error.kind(), subject))
+    }
+
+    fn why_not_sent(&self, kind: PublishErrorKind, subject: &str) -> String {
+        match kind {
+            PublishErrorKind::MaxPayloadExceeded => {
+                let longest = self.connection.client.max_payload();
+                format!("longer than the server takes ({longest} bytes)")
+            }
+            PublishErrorKind::InvalidSubject => format!("no valid subject: {subject:?}"),
+            PublishErrorKind::Send => "the NATS client has ended".to_owned(),
+        }
     }
 
     /// Sends a question and waits for the answer.

@@ -26,7 +26,7 @@ const MAX_MESSAGE_BYTES: i64 = 1_048_576;
 /// First server that keeps metadata.
 pub(super) const METADATA_SINCE: (u64, u64) = (2, 10);
 /// First server with atomic batches.
-const ATOMIC_SINCE: (u64, u64) = (2, 12);
+pub(super) const ATOMIC_SINCE: (u64, u64) = (2, 12);
 
 /// Something the stream lacks or has otherwise than configured, in words for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -246,3 +246,95 @@ async fn a_lost_connection_alone_is_healed_within_the_call() {
     }
     assert_all_acked_once(&bus, acked).await;
 }
+
+/// Has publishes put together again and again, whatever is seen of the server.
+fn keep_together(bus: &Arc<NatsBus>) -> AbortOnDropHandle<()> {
+    let bus = bus.clone();
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            bus.publisher.put_together();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_of_a_server_that_is_given_batches_lose_and_double_nothing() {
+    let mut server = server_or_return!();
+    let bus = Arc::new(bus(&server).await);
+    let _together = keep_together(&bus);
+    let stop = Arc::new(AtomicBool::new(false));
+    let publishers: Vec<_> =
+        (0..80).map(|number| keep_publishing(&bus, 1 + number % 4, &stop)).collect();
+    let (mut through, _reader) = keep_reading(&bus);
+    for pause in [5, 300, 20, 1_000] {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        server.kill();
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        server.restart().await;
+        publish_surely(&bus, &message("after a restart")).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut acked = Vec::new();
+    for publisher in publishers {
+        acked.extend(within("the publisher ends", publisher).await.expect("no panic"));
+    }
+    read_to_the_end(&bus, &mut through).await;
+    assert!(batched(&bus).await > acked.len() / 2, "most came in batches");
+    assert_all_acked_once(&bus, acked).await;
+    eventually("no entry is left behind", || bus.requester.awaited() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_connections_in_the_middle_of_batches_are_healed_within_the_call() {
+    let server = server_or_return!();
+    let bus = Arc::new(bus(&server).await);
+    let _together = keep_together(&bus);
+    let stop = Arc::new(AtomicBool::new(false));
+    let publishers: Vec<_> =
+        (0..60).map(|number| keep_publishing(&bus, 1 + 5 * (number % 4), &stop)).collect();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        bus.requester.connection.client.force_reconnect().await.expect("asked");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut acked = Vec::new();
+    for publisher in publishers {
+        acked.extend(within("the publisher ends", publisher).await.expect("no panic"));
+    }
+    assert!(batched(&bus).await > 0, "some came in batches");
+    assert_all_acked_once(&bus, acked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_server_leaves_nobody_waiting_for_a_batch() {
+    let server = server_or_return!();
+    let bus = Arc::new(bus(&server).await);
+    publish_surely(&bus, &message("before")).await;
+    bus.publisher.put_together();
+    server.signal("STOP");
+    // The signal is sent, not yet taken by every thread.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let since = Instant::now();
+    let all = messages(300);
+    let calls = all.iter().map(|message| publish_one(&bus, message.clone()));
+    let outcomes = futures_util::future::join_all(calls).await;
+    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
+    assert!(outcomes.iter().any(|o| matches!(o, Err(PublishError::Unknown(_)))), "{outcomes:?}");
+    assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    server.signal("CONT");
+    for message in &all {
+        publish_surely(&bus, message).await;
+    }
+    let ids = by_id(&bus).await;
+    assert_eq!(ids.len(), 301);
+    assert!(ids.values().all(|seqs| seqs.len() == 1));
+}
+
+/// How many messages of the log came in atomic batches.
+async fn batched(bus: &NatsBus) -> usize {
+    let last = bus.identity().await.expect("identity").bounds.last;
+    let mut reader = bus.reader(1).await.expect("reader");
+    let log = read_through(&mut *reader, last).await;
+    log.iter().filter(|entry| entry.header("Nats-Batch-Id").is_some()).count()
+}

@@ -2,6 +2,7 @@
 //!
 //! Needs `NATS_SERVER_BIN`; without it these tests say so and pass.
 
+mod batches;
 mod durable;
 mod faults;
 mod foreign;
