@@ -142,7 +142,7 @@ async fn nats_bus(
         if state.committed_through > 0 { IfMissing::CreateShut } else { IfMissing::Create };
     let connect = async || NatsBus::connect_or(config.nats.clone(), missing).await;
     let nats = Arc::new(until("NATS", reason, connect).await);
-    let gate = Gate::closed("the log's continuity is being checked");
+    let gate = Gate::closed_under(nats.suspicions(), "the log's continuity is being checked");
     let continuity = Continuity {
         bus: Arc::clone(&nats),
         store: Arc::clone(store),

@@ -1,7 +1,8 @@
 //! The gate before publishing.
 //!
 //! Invariant: closed while anybody doubts that the log continues the store; only
-//! a check that found nothing wrong opens it.
+//! a check that found nothing wrong opens it. It is closed from the moment in which the bus suspects
+//! something: a publish that is on its way at that moment must not wait for a task to say so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,16 +18,32 @@ struct Inner {
     closed: watch::Sender<Option<String>>,
     doubted: Notify,
     doubts: AtomicU64,
+    /// Counts what the bus suspects.
+    suspicions: Option<watch::Receiver<u64>>,
+    /// How many of these were looked into.
+    cleared: AtomicU64,
 }
 
 impl Gate {
     /// A gate that is closed for `reason` until it is opened.
     #[must_use]
     pub fn closed(reason: &str) -> Self {
+        Self::with(reason, None)
+    }
+
+    /// The same, of a bus that counts what it suspects.
+    #[must_use]
+    pub fn closed_under(suspicions: watch::Receiver<u64>, reason: &str) -> Self {
+        Self::with(reason, Some(suspicions))
+    }
+
+    fn with(reason: &str, suspicions: Option<watch::Receiver<u64>>) -> Self {
         Self(Arc::new(Inner {
             closed: watch::Sender::new(Some(reason.to_owned())),
             doubted: Notify::new(),
             doubts: AtomicU64::new(0),
+            suspicions,
+            cleared: AtomicU64::new(0),
         }))
     }
 
@@ -45,8 +62,16 @@ impl Gate {
     pub fn check(&self) -> Result<(), String> {
         match &*self.0.closed.borrow() {
             Some(reason) => Err(reason.clone()),
+            None if self.suspected() != self.0.cleared.load(Ordering::Acquire) => {
+                Err(super::CHECKING.to_owned())
+            }
             None => Ok(()),
         }
+    }
+
+    /// How often the bus has suspected something: what a check looks into that begins now.
+    pub(super) fn suspected(&self) -> u64 {
+        self.0.suspicions.as_ref().map_or(0, |suspicions| *suspicions.borrow())
     }
 
     /// Waits until publishing is allowed for the first time.
@@ -55,8 +80,9 @@ impl Gate {
         let _ = self.0.closed.subscribe().wait_for(Option::is_none).await;
     }
 
-    /// Opens it.
-    pub(super) fn open_now(&self) {
+    /// Opens it after a check that began when the bus had suspected something so often.
+    pub(super) fn open_now(&self, suspected: u64) {
+        self.0.cleared.store(suspected, Ordering::Release);
         self.0.closed.send_replace(None);
     }
 
@@ -81,5 +107,26 @@ impl Gate {
     pub(super) fn close(&self, reason: &str) {
         self.0.doubts.fetch_add(1, Ordering::AcqRel);
         self.0.closed.send_replace(Some(reason.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_closed_from_the_moment_of_a_suspicion_until_that_was_looked_into() {
+        let suspicions = watch::Sender::new(0);
+        let gate = Gate::closed_under(suspicions.subscribe(), "at first");
+        assert_eq!(gate.check(), Err("at first".to_owned()));
+        gate.open_now(gate.suspected());
+        assert_eq!(gate.check(), Ok(()));
+        let before = gate.suspected();
+        suspicions.send_modify(|count| *count += 1);
+        assert!(gate.check().is_err(), "nobody has closed it yet");
+        gate.open_now(before);
+        assert!(gate.check().is_err(), "the check began before");
+        gate.open_now(gate.suspected());
+        assert_eq!(gate.check(), Ok(()));
     }
 }

@@ -92,10 +92,11 @@ impl Continuity {
     async fn check_until_settled(&self) {
         let mut told = String::new();
         loop {
+            let suspected = self.gate.suspected();
             let error = match self.check().await {
                 Ok(()) => {
                     tracing::info!("the stream continues the store: publishing is open");
-                    self.gate.open_now();
+                    self.gate.open_now(suspected);
                     return;
                 }
                 Err(error) => error,
