@@ -44,6 +44,19 @@ async fn check(bus: &NatsBus, calls: &[Vec<Outgoing>], outcomes: &[Outcomes]) ->
     log.iter().filter(|entry| entry.header("Nats-Batch-Id").is_some()).count()
 }
 
+/// Changes the stream as an operator would.
+async fn reconfigure(
+    server: &Server,
+    change: impl FnOnce(&mut async_nats::jetstream::stream::Config),
+) {
+    let client = async_nats::connect(server.url()).await.expect("client");
+    let admin = async_nats::jetstream::new(client);
+    let mut stream = admin.get_stream("agent-messages").await.expect("stream");
+    let mut config = stream.info().await.expect("info").config.clone();
+    change(&mut config);
+    admin.update_stream(config).await.expect("updated");
+}
+
 fn news(outcomes: &[Outcomes]) -> usize {
     outcomes.iter().flatten().flatten().filter(|ack| !ack.duplicate).count()
 }
@@ -125,12 +138,7 @@ async fn the_same_id_in_many_calls_is_stored_once() {
 async fn a_message_that_is_too_long_is_refused_alone() {
     let server = server_or_return!();
     let bus = bus(&server).await;
-    let admin =
-        async_nats::jetstream::new(async_nats::connect(server.url()).await.expect("client"));
-    let mut stream = admin.get_stream("agent-messages").await.expect("stream");
-    let mut config = stream.info().await.expect("info").config.clone();
-    config.max_message_size = 2_048;
-    admin.update_stream(config).await.expect("updated");
+    reconfigure(&server, |config| config.max_message_size = 2_048).await;
     for long_at in [0, 57, 99] {
         let mut calls = calls(100, 1);
         calls[long_at] = vec![message("a"), message(&"x".repeat(4_096)), message("b")];
@@ -189,12 +197,7 @@ async fn a_caller_that_goes_away_stalls_nobody() {
 async fn a_stream_that_takes_no_batches_gets_singles() {
     let server = server_or_return!();
     let bus = bus(&server).await;
-    let admin =
-        async_nats::jetstream::new(async_nats::connect(server.url()).await.expect("client"));
-    let mut stream = admin.get_stream("agent-messages").await.expect("stream");
-    let mut config = stream.info().await.expect("info").config.clone();
-    config.allow_atomic_publish = false;
-    admin.update_stream(config).await.expect("updated");
+    reconfigure(&server, |config| config.allow_atomic_publish = false).await;
     let calls = calls(100, 1);
     let outcomes = publish_together(&bus, &calls).await;
     assert_eq!(news(&outcomes), 100);

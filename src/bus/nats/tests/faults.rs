@@ -67,6 +67,19 @@ fn keep_reading(bus: &Arc<NatsBus>) -> (tokio::sync::watch::Receiver<u64>, Abort
     (through, AbortOnDropHandle::new(task))
 }
 
+/// Ends publishers, and gives what they were acknowledged.
+async fn end(
+    publishers: impl IntoIterator<Item = tokio::task::JoinHandle<Vec<(String, u64)>>>,
+    stop: &AtomicBool,
+) -> Vec<(String, u64)> {
+    stop.store(true, Ordering::Relaxed);
+    let mut acked = Vec::new();
+    for publisher in publishers {
+        acked.extend(within("the publisher ends", publisher).await.expect("no panic"));
+    }
+    acked
+}
+
 async fn assert_all_acked_once(bus: &NatsBus, acked: Vec<(String, u64)>) {
     let ids = by_id(bus).await;
     eprintln!("{} acknowledged, {} in the stream", acked.len(), ids.len());
@@ -95,11 +108,7 @@ async fn kills_of_the_server_lose_and_double_nothing() {
         server.restart().await;
         publish_surely(&bus, &message("after a restart")).await;
     }
-    stop.store(true, Ordering::Relaxed);
-    let mut acked = Vec::new();
-    for publisher in publishers {
-        acked.extend(within("the publisher ends", publisher).await.expect("no panic"));
-    }
+    let acked = end(publishers, &stop).await;
     read_to_the_end(&bus, &mut through).await;
     assert_all_acked_once(&bus, acked).await;
     eventually("no entry is left behind", || bus.requester.awaited() == 0).await;
@@ -239,11 +248,7 @@ async fn a_lost_connection_alone_is_healed_within_the_call() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         bus.requester.connection.client.force_reconnect().await.expect("asked");
     }
-    stop.store(true, Ordering::Relaxed);
-    let mut acked = Vec::new();
-    for publisher in publishers {
-        acked.extend(within("the publisher ends", publisher).await.expect("no panic"));
-    }
+    let acked = end(publishers, &stop).await;
     assert_all_acked_once(&bus, acked).await;
 }
 
@@ -274,11 +279,7 @@ async fn kills_of_a_server_that_is_given_batches_lose_and_double_nothing() {
         server.restart().await;
         publish_surely(&bus, &message("after a restart")).await;
     }
-    stop.store(true, Ordering::Relaxed);
-    let mut acked = Vec::new();
-    for publisher in publishers {
-        acked.extend(within("the publisher ends", publisher).await.expect("no panic"));
-    }
+    let acked = end(publishers, &stop).await;
     read_to_the_end(&bus, &mut through).await;
     assert!(batched(&bus).await > acked.len() / 2, "most came in batches");
     assert_all_acked_once(&bus, acked).await;
@@ -297,11 +298,7 @@ async fn lost_connections_in_the_middle_of_batches_are_healed_within_the_call() 
         tokio::time::sleep(Duration::from_millis(100)).await;
         bus.requester.connection.client.force_reconnect().await.expect("asked");
     }
-    stop.store(true, Ordering::Relaxed);
-    let mut acked = Vec::new();
-    for publisher in publishers {
-        acked.extend(within("the publisher ends", publisher).await.expect("no panic"));
-    }
+    let acked = end(publishers, &stop).await;
     assert!(batched(&bus).await > 0, "some came in batches");
     assert_all_acked_once(&bus, acked).await;
 }
