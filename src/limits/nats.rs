@@ -10,6 +10,8 @@ pub const NATS_MAX_IN_FLIGHT: usize = 8_192;
 pub const NATS_MAX_PIPELINED: usize = 1_000;
 /// Commands queued between this process and one NATS connection: no more than may be in flight.
 pub const NATS_CLIENT_QUEUE: usize = 8_192;
+/// Messages between those who send and the client's own queue: those of one call.
+pub const NATS_OUTBOX: usize = NATS_MAX_PIPELINED;
 /// Longest wait for one ack, the default of the NATS clients; a healthy server needs milliseconds.
 pub const NATS_ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages of one atomic batch: the server's own limit, and all of one call.

@@ -23,6 +23,7 @@ mod entry;
 mod error;
 mod fill;
 pub mod jobs;
+mod outbox;
 mod publish;
 mod reader;
 mod requester;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap, Message, PublishErrorKind, StatusCode, Subscriber};
+use async_nats::{HeaderMap, Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::oneshot;
@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::connect::{Connection, State};
 use super::error::ApiError;
+use super::outbox::{Outbound, Outbox};
 use crate::bus::BusError;
 
 /// Sends with a reply subject of its own and hands each answer to who waits for it.
@@ -25,6 +26,7 @@ pub(super) struct Requester {
     pub connection: Connection,
     inbox: Arc<str>,
     waiting: Arc<Waiting>,
+    outbox: Outbox,
     /// Ends with the requester.
     _dispatcher: AbortOnDropHandle<()>,
 }
@@ -79,7 +81,11 @@ impl Requester {
             .map_err(|error| BusError(format!("inbox: {error}")))?;
         let waiting = Arc::new(Waiting::default());
         let dispatcher = tokio::spawn(dispatch(subscriber, inbox.len() + 1, waiting.clone()));
-        Ok(Self { connection, inbox, waiting, _dispatcher: AbortOnDropHandle::new(dispatcher) })
+        let answers = waiting.clone();
+        let unsent = move |token| drop(answers.entries().remove(&token));
+        let outbox = Outbox::start(connection.client.clone(), unsent);
+        let _dispatcher = AbortOnDropHandle::new(dispatcher);
+        Ok(Self { connection, inbox, waiting, outbox, _dispatcher })
     }
 
     /// How many answers are waited for.
@@ -88,47 +94,44 @@ impl Requester {
         self.waiting.entries().len()
     }
 
-    /// Sends, once the client's queue has room. `Err`: surely not sent.
+    /// Sends, once there is room in the queues before the client. `Err`: surely not sent.
     pub(super) async fn send(
         &self,
         subject: &str,
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<Reply, String> {
+        self.check_size(&headers, &payload)?;
         let token = self.waiting.next_token.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.waiting.entries().insert(token, sender);
         let reply = Reply { token, waiting: self.waiting.clone(), receiver };
-        let client: &Client = &self.connection.client;
-        let inbox = format!("{}.{token}", self.inbox);
-        client
-            .publish_with_reply_and_headers(subject.to_owned(), inbox, headers, payload)
-            .await
-            .map_err(|error| self.why_not_sent(error.kind(), subject))?;
+        let inbox = format!("{}.{token}", self.inbox).into();
+        let (subject, to) = (subject.to_owned().into(), Some((inbox, token)));
+        self.outbox.put(Outbound { subject, reply: to, headers, payload }).await;
         Ok(reply)
     }
 
-    /// Sends what is not answered, once the client's queue has room. `Err`: surely not sent.
+    /// Sends what is not answered, once there is room. `Err`: surely not sent.
     pub(super) async fn post(
         &self,
         subject: &str,
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<(), String> {
-        let sent =
-            self.connection.client.publish_with_headers(subject.to_owned(), headers, payload);
-        sent.await.map_err(|error| self.why_not_sent(error.kind(), subject))
+        self.check_size(&headers, &payload)?;
+        let subject = subject.to_owned().into();
+        self.outbox.put(Outbound { subject, reply: None, headers, payload }).await;
+        Ok(())
     }
 
-    fn why_not_sent(&self, kind: PublishErrorKind, subject: &str) -> String {
-        match kind {
-            PublishErrorKind::MaxPayloadExceeded => {
-                let longest = self.connection.client.max_payload();
-                format!("longer than the server takes ({longest} bytes)")
-            }
-            PublishErrorKind::InvalidSubject => format!("no valid subject: {subject:?}"),
-            PublishErrorKind::Send => "the NATS client has ended".to_owned(),
+    /// The client would refuse it when its sender is told nothing any more.
+    fn check_size(&self, headers: &HeaderMap, payload: &Bytes) -> Result<(), String> {
+        let longest = self.connection.client.max_payload();
+        if wire_length(headers) + payload.len() > longest {
+            return Err(format!("longer than the server takes ({longest} bytes)"));
         }
+        Ok(())
     }
 
     /// Sends a question and waits for the answer.
@@ -160,6 +163,18 @@ impl Requester {
         }
         Ok(message)
     }
+}
+
+/// Bytes of headers as they are sent (ADR-4); no byte without any.
+fn wire_length(headers: &HeaderMap) -> usize {
+    if headers.is_empty() {
+        return 0;
+    }
+    let line = |name: &str, value: &str| name.len() + ": ".len() + value.len() + "\r\n".len();
+    let lines = headers.iter().flat_map(|(name, values)| {
+        values.iter().map(move |value| line(name.as_ref(), value.as_str()))
+    });
+    "NATS/1.0\r\n".len() + lines.sum::<usize>() + "\r\n".len()
 }
 
 /// Hands answers on until the client has ended; then who waits learns that nothing comes.
