@@ -52,7 +52,8 @@ pub(super) async fn create(
     if let Some(within) = reply_within {
         let held = api.bodies.hold(length)?;
         let slot = parts.extensions.get::<Slot>().cloned();
-        let answer = reply::ask(api, slot, draft, level, within).await;
+        // Boxed, so that those who wait for no reply do not carry the room for it.
+        let answer = Box::pin(reply::ask(api, slot, draft, level, within)).await;
         drop(held);
         return answer;
     }

@@ -187,7 +187,11 @@ impl Ingest {
             return;
         }
         let ids: Vec<Uuid> = messages.iter().filter(|m| m.id_is_clients).map(|m| m.id).collect();
-        let known = self.known.find(&ids).await;
+        if ids.is_empty() {
+            return;
+        }
+        // Boxed, as all that few messages need: the others' futures stay small.
+        let known = Box::pin(self.known.find(&ids)).await;
         for (message, answer) in messages.iter().zip(answers) {
             if answer.is_none()
                 && let Some(first) = known.get(&message.id)
@@ -219,9 +223,18 @@ impl Ingest {
                 ack => answers[at] = Some(self.receipt(&messages[at], ack, known_mark)),
             }
         }
-        if duplicates.is_empty() {
-            return;
+        if !duplicates.is_empty() {
+            Box::pin(self.answer_duplicates(messages, duplicates, until, answers)).await;
         }
+    }
+
+    async fn answer_duplicates(
+        &self,
+        messages: &[Outgoing],
+        duplicates: Vec<(usize, Ack)>,
+        until: Instant,
+        answers: &mut [Option<Result<Receipt, IngestError>>],
+    ) {
         let compare =
             |(at, ack)| async move { (at, self.duplicate_until(&messages[at], ack, until).await) };
         let mut compared = stream::iter(duplicates).map(compare).buffer_unordered(COMPARED_AT_ONCE);

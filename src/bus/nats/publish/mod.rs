@@ -193,7 +193,8 @@ impl Publisher {
         };
         let outcomes = match self.group_for(requester, messages) {
             Some((group, bytes)) => {
-                self.publish_in(group, requester, messages, bytes, deadline).await
+                // Boxed, so that a single does not carry the room for it.
+                Box::pin(self.publish_in(group, requester, messages, bytes, deadline)).await
             }
             None => self.send_until_settled(requester, messages, deadline).await,
         };

@@ -43,7 +43,7 @@ impl Publisher {
             if tail == messages.len() || !wait_to_repeat(requester, deadline).await {
                 return outcomes;
             }
-            let again = self.send_again(requester, &messages[tail..], deadline).await;
+            let again = Box::pin(self.send_again(requester, &messages[tail..], deadline)).await;
             // Once a message's fate was unknown, a refusal of its repeat does not settle it.
             for (old, new) in outcomes[tail..].iter_mut().zip(again) {
                 *old = keep_doubt(old, new);
