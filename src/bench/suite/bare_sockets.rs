@@ -1,7 +1,7 @@
 //! Bytes to many sockets and nothing else: what a stream costs without a log, a filter or a replay.
 //!
-//! A message that is posted becomes one event, whose bytes every subscriber's task writes as they are. A
-//! subscriber that falls behind what a channel holds loses events, which the generator counts.
+//! A message that is posted becomes one event, whose bytes every subscriber's task writes as they are, those
+//! that wait by one write. A subscriber that falls behind what a channel holds loses events, which the generator counts.
 
 use std::io;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use crate::message::{Kind, format_micros};
 
 /// Bytes read of a request at once; those of the generator are shorter.
 const READ_BYTES: usize = 16 * 1024;
+/// Bytes of events that wait which are written at once, and one event more.
+const JOINED_BYTES: usize = 64 * 1024;
 
 /// A server with threads of its own. Dropped, it ends.
 pub(super) struct BareSockets {
@@ -143,11 +145,19 @@ async fn stream(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     socket.write_all(head.as_bytes()).await?;
     socket.write_all(&chunk(&frame::ready(0, 0, 1, false))).await?;
+    let mut out = Vec::new();
     loop {
         match events.recv().await {
-            Ok(event) => socket.write_all(&event).await?,
+            Ok(event) => out.extend_from_slice(&event),
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return Ok(()),
         }
+        while out.len() < JOINED_BYTES
+            && let Ok(event) = events.try_recv()
+        {
+            out.extend_from_slice(&event);
+        }
+        socket.write_all(&out).await?;
+        out.clear();
     }
 }
