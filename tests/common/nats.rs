@@ -77,6 +77,42 @@ impl Builder {
     pub async fn start(self) -> Nats {
         ports::claim("nats-server", async |port| Nats::start_on(port, "nats", &self).await).await
     }
+
+    /// Starts a cluster of `size` servers, called `n1`, `n2` …, whose JetStream has a leader.
+    pub async fn cluster(self, size: usize) -> Vec<Nats> {
+        let ports: Vec<u16> = (0..size).map(|_| ports::free()).collect();
+        let routes = vec![ports.clone(); size];
+        self.cluster_through(&ports, &routes).await
+    }
+
+    /// The same, with a port each for the others, and the ports at which each finds the others: those of proxies, say.
+    /// Nobody tells anybody of other ways.
+    pub async fn cluster_through(self, ports: &[u16], routes: &[Vec<u16>]) -> Vec<Nats> {
+        let mut servers = Vec::new();
+        for (index, (port, routes)) in ports.iter().zip(routes).enumerate() {
+            let urls: Vec<String> =
+                routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+            let cluster = format!(
+                "cluster {{ name: test, host: \"127.0.0.1\", port: {port}, no_advertise: true, routes: [{}] }}",
+                urls.join(", ")
+            );
+            let (name, builder) = (format!("n{}", index + 1), self.clone().config(&cluster));
+            servers.push(
+                ports::claim("nats-server", async |port| {
+                    Nats::start_on(port, &name, &builder).await
+                })
+                .await,
+            );
+        }
+        let jetstream = async_nats::jetstream::new(servers[0].client().await);
+        // A request that comes before there is a leader is never answered: ask anew.
+        let patience = Duration::from_millis(250);
+        wait::eventually(CLUSTER, "the cluster's JetStream has a leader", async || {
+            tokio::time::timeout(patience, jetstream.query_account()).await.ok()?.ok()
+        })
+        .await;
+        servers
+    }
 }
 
 impl Nats {
@@ -90,40 +126,9 @@ impl Nats {
         Builder::default()
     }
 
-    /// A cluster of `size` servers, called `n1`, `n2` …, whose JetStream has a leader.
+    /// A cluster of `size` servers as they come: see [`Builder::cluster`].
     pub async fn cluster(size: usize) -> Vec<Self> {
-        let ports: Vec<u16> = (0..size).map(|_| ports::free()).collect();
-        let routes = vec![ports.clone(); size];
-        Self::cluster_through(&ports, &routes).await
-    }
-
-    /// The same, with a port each for the others, and the ports at which each finds the others: those of proxies, say.
-    /// Nobody tells anybody of other ways.
-    pub async fn cluster_through(ports: &[u16], routes: &[Vec<u16>]) -> Vec<Self> {
-        let mut servers = Vec::new();
-        for (index, (port, routes)) in ports.iter().zip(routes).enumerate() {
-            let urls: Vec<String> =
-                routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
-            let cluster = format!(
-                "cluster {{ name: test, host: \"127.0.0.1\", port: {port}, no_advertise: true, routes: [{}] }}",
-                urls.join(", ")
-            );
-            let (name, builder) = (format!("n{}", index + 1), Self::builder().config(&cluster));
-            servers.push(
-                ports::claim("nats-server", async |port| {
-                    Self::start_on(port, &name, &builder).await
-                })
-                .await,
-            );
-        }
-        let jetstream = async_nats::jetstream::new(servers[0].client().await);
-        // A request that comes before there is a leader is never answered: ask anew.
-        let patience = Duration::from_millis(250);
-        wait::eventually(CLUSTER, "the cluster's JetStream has a leader", async || {
-            tokio::time::timeout(patience, jetstream.query_account()).await.ok()?.ok()
-        })
-        .await;
-        servers
+        Self::builder().cluster(size).await
     }
 
     /// The servers' addresses for one `NATS_URL`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use tokio::time::{Instant, sleep};
 
-use crate::common::{Agentbus, Nats, Postgres, eventually, ports};
+use crate::common::{Agentbus, Nats, Postgres, disk, eventually, metrics, ports};
 use crate::load::{Load, PATIENCE};
 use crate::proxy::Proxy;
 use crate::streaming::message;
@@ -15,6 +15,10 @@ use crate::{times, verdict};
 const STREAM: &str = "agent-messages";
 /// How long a node is cut off: long enough for an election, and for acks to be given up.
 const CUT_OFF: Duration = Duration::from_secs(8);
+/// Writers that keep enough waiting at each server for atomic batches.
+const MANY: usize = 210;
+/// Acknowledgements between two faults where each message is synced: enough for that to be seen, and for many batches.
+const BETWEEN_BATCHES: u64 = 5_000;
 
 struct Cluster {
     servers: [Agentbus; 3],
@@ -39,7 +43,7 @@ impl Cluster {
                 ways.push((from, to, way));
             }
         }
-        Self::of(Nats::cluster_through(&ports, &routes).await, ways).await
+        Self::of(Nats::builder().cluster_through(&ports, &routes).await, ways).await
     }
 
     async fn of(nodes: Vec<Nats>, ways: Vec<(usize, usize, Proxy)>) -> Self {
@@ -94,6 +98,15 @@ impl Cluster {
         &self.nodes[self.leading().await]
     }
 
+    /// How many atomic batches were stored, over the servers of agentbus.
+    async fn batches(&self) -> f64 {
+        let mut stored = 0.0;
+        for server in &self.servers {
+            stored += metrics::value(&server.http(), metrics::BATCHES_STORED).await;
+        }
+        stored
+    }
+
     /// Waits until every copy of the stream is up to date.
     async fn healed(&self) {
         let jetstream = self.jetstream().await;
@@ -128,6 +141,29 @@ async fn the_leader_is_killed() {
         cluster.healed().await;
     }
     cluster.verdict("leader killed", load).await;
+}
+
+#[tokio::test]
+async fn the_leader_is_killed_where_each_message_is_synced() {
+    let slow = disk::is_slow();
+    let nodes = Nats::builder().sync_interval("always").cluster(3).await;
+    let cluster = Cluster::of(nodes, Vec::new()).await;
+    let load = Load::start(&cluster.urls(), MANY, 2);
+    let mut batches = 0.0;
+    for _ in 0..times(2, 10) {
+        load.acknowledged(BETWEEN_BATCHES).await;
+        batches = cluster.batches().await;
+        let leader = cluster.leader().await;
+        leader.kill9();
+        let took = load.acknowledged(1).await;
+        eprintln!("leader that syncs each message killed: {took:.1?} to the next acknowledgement");
+        load.acknowledged(BETWEEN_BATCHES).await;
+        leader.restart().await;
+        cluster.healed().await;
+    }
+    eprintln!("{batches} atomic batches");
+    assert!(batches > 0.0 || !slow, "no atomic batch was used");
+    cluster.verdict("leader killed that syncs each message", load).await;
 }
 
 #[tokio::test]
