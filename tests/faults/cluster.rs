@@ -7,6 +7,7 @@ use async_nats::jetstream::Context;
 use tokio::time::{Instant, sleep};
 
 use crate::common::{Agentbus, Nats, Postgres, disk, eventually, metrics, ports};
+use crate::kills::BETWEEN_BATCHES;
 use crate::load::{Load, PATIENCE};
 use crate::proxy::Proxy;
 use crate::streaming::message;
@@ -17,8 +18,6 @@ const STREAM: &str = "agent-messages";
 const CUT_OFF: Duration = Duration::from_secs(8);
 /// Writers that keep enough waiting at each server for atomic batches.
 const MANY: usize = 210;
-/// Acknowledgements between two faults where each message is synced: enough for that to be seen, and for many batches.
-const BETWEEN_BATCHES: u64 = 5_000;
 
 struct Cluster {
     servers: [Agentbus; 3],

@@ -9,7 +9,7 @@ use crate::{times, verdict};
 /// Acknowledgements between two faults.
 const BETWEEN: u64 = 150;
 /// The same where the server syncs each message: enough for it to be seen, and for many atomic batches.
-const BETWEEN_BATCHES: u64 = 5_000;
+pub const BETWEEN_BATCHES: u64 = 5_000;
 
 /// Tells the longest of some recoveries.
 fn tell(what: &str, mut took: Vec<Duration>) {

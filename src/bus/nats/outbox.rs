@@ -60,9 +60,11 @@ async fn hand_over(
                 }
                 None => (client.publish_with_headers(subject, headers, payload).await, None),
             };
-            if let (Err(error), Some(token)) = (sent, token) {
+            if let Err(error) = sent {
                 tracing::warn!(%error, "the NATS client did not take a message");
-                unsent(token);
+                if let Some(token) = token {
+                    unsent(token);
+                }
             }
             next = outgoing.try_recv().ok();
         }
