@@ -58,7 +58,7 @@ pub async fn run(
     let courier = Courier::new(config.webhooks.guard)?;
     let reason: Reason = Arc::new(Mutex::new("the server is starting".to_owned()));
     let told = Arc::clone(&reason);
-    let starting = http::starting_router(
+    let starting = http::starting(
         &config.http,
         Arc::new(move || told.lock().unwrap_or_else(PoisonError::into_inner).clone()),
     );
@@ -85,7 +85,7 @@ pub async fn run(
             let work = (processor, webhooks);
             let api = Arc::new(assemble(&config, parts, work, metrics, &tasks, &draining, &core));
             tracing::info!(%addr, bus = api.bus.name(), store = api.store.name(), "serving");
-            stage.open(http::router(api, &config.http));
+            stage.open(http::app(api, &config.http));
             stop.cancelled().await;
         }
         Some(Err(error)) => {

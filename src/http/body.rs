@@ -3,13 +3,14 @@
 //! Invariant: a body costs no more memory than is accounted for, and a refused
 //! one is discarded for a moment so that the client reads the answer.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
+use hyper::body::Body;
 
 use super::problem::Problem;
 use crate::limits::{BODY_TIMEOUT, DISCARD_TIME, MAX_BODY_BYTES_HELD, MAX_REQUEST_BYTES};
@@ -100,11 +101,14 @@ pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 /// # Errors
 /// 413 beyond the limit, 408 when it takes too long, 400 when it breaks off,
 /// 503 when all bodies together are too much.
-pub async fn read(
+pub async fn read<B>(
     budget: &BodyBudget,
     headers: &HeaderMap,
-    mut body: Body,
-) -> Result<Bytes, Problem> {
+    mut body: B,
+) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -127,11 +131,10 @@ pub async fn read(
     Err(refusal)
 }
 
-async fn collect(
-    share: &mut Share<'_>,
-    body: &mut Body,
-    declared: usize,
-) -> Result<Bytes, Problem> {
+async fn collect<B>(share: &mut Share<'_>, body: &mut B, declared: usize) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let mut whole = BytesMut::with_capacity(declared.min(64 * 1024));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -154,7 +157,7 @@ fn too_large() -> Problem {
     Problem::too_large(format!("a request body has at most {MAX_REQUEST_BYTES} bytes"))
 }
 
-async fn discard(body: &mut Body) {
+async fn discard(body: &mut (impl Body + Unpin)) {
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = tokio::time::timeout(DISCARD_TIME, rest).await;
 }

@@ -32,10 +32,10 @@ pub(super) async fn check_host(
     request: Request,
     next: Next,
 ) -> Response {
-    if names_us(&request, &rule) { next.run(request).await } else { unknown_host() }
+    if names_us(&request, &rule) { next.run(request).await } else { unknown_host().into_response() }
 }
 
-fn names_us(request: &Request, rule: &HostRule) -> bool {
+fn names_us<B>(request: &Request<B>, rule: &HostRule) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (host, another) = (hosts.next(), hosts.next());
     let named = request
@@ -47,13 +47,12 @@ fn names_us(request: &Request, rule: &HostRule) -> bool {
     another.is_none() && named.is_some_and(|host| rule.allows(host))
 }
 
-fn unknown_host() -> Response {
+fn unknown_host() -> Problem {
     Problem::new(
         StatusCode::MISDIRECTED_REQUEST,
         "unknown_host",
         "the Host of this request is not a name of this server; see PUBLIC_HOST",
     )
-    .into_response()
 }
 
 /// What every request goes through: checks the `Host`, finds a place, counts and times the request,
@@ -78,17 +77,62 @@ impl Around {
         Self { places: Some(Arc::clone(places)), ..self.clone() }
     }
 
-    /// Finds a place where there is a limit, which the request can give up by itself; refuses
+    /// Lets a request in, to the place it is given where there are places, or refuses it.
+    pub(super) fn enter<B>(&self, request: &Request<B>) -> (Entry, Result<Option<Slot>, Problem>) {
+        let (begun, method) = (Instant::now(), known_method(request.method()));
+        let admitted = self.admit(request);
+        let slot = admitted.as_ref().ok().cloned().flatten();
+        (Entry { begun, method, slot, counts: Arc::clone(&self.counts) }, admitted)
+    }
+
+    /// Checks the `Host`, and finds a place where there is a limit, which the request can give up by itself; refuses
     /// at once when more is at work than can be done.
-    fn admit(&self, request: &mut Request) -> Result<Option<Slot>, Problem> {
+    fn admit<B>(&self, request: &Request<B>) -> Result<Option<Slot>, Problem> {
+        if !names_us(request, &self.hosts) {
+            return Err(unknown_host());
+        }
         let Some(places) = &self.places else { return Ok(None) };
         let Ok(place) = Arc::clone(places).try_acquire_owned() else {
             metrics::counter!("agentbus_http_overloaded_total").increment(1);
             return Err(Problem::overloaded("more requests at once than this server works on"));
         };
-        let slot = Slot(Arc::new(Mutex::new(Some(place))));
-        request.extensions_mut().insert(slot.clone());
-        Ok(Some(slot))
+        Ok(Some(Slot(Arc::new(Mutex::new(Some(place))))))
+    }
+}
+
+/// A request that has come in.
+pub(super) struct Entry {
+    begun: Instant,
+    method: &'static str,
+    slot: Option<Slot>,
+    counts: Arc<Counts>,
+}
+
+impl Entry {
+    /// Answers by `work`, or with the refusal, and counts the request for its route.
+    pub(super) async fn answer<F>(
+        self,
+        route: impl AsRef<str>,
+        work: Result<F, Problem>,
+    ) -> Response
+    where
+        F: Future<Output = Response>,
+    {
+        let Self { begun, method, slot, counts } = self;
+        let response = match work {
+            Ok(work) => {
+                let response = AssertUnwindSafe(work).catch_unwind().await;
+                if let Some(slot) = slot {
+                    slot.release();
+                }
+                response.unwrap_or_else(panicked)
+            }
+            Err(refusal) => refusal.into_response(),
+        };
+        let (route, status, elapsed) = (route.as_ref(), response.status(), begun.elapsed());
+        counts.count(route, method, status, elapsed);
+        tracing::debug!(method, route, status = status.as_u16(), ?elapsed, "request");
+        response
     }
 }
 
@@ -121,41 +165,30 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        if !names_us(&request, &self.around.hosts) {
-            return std::future::ready(Ok(unknown_host())).boxed();
-        }
-        let route = request.extensions().get::<MatchedPath>().cloned();
-        let method = known_method(request.method());
-        let (begun, counts) = (Instant::now(), Arc::clone(&self.around.counts));
-        let work = self.around.admit(&mut request).map(|slot| (slot, self.inner.call(request)));
-        let answer = async move {
-            let response = match work {
-                Ok((slot, work)) => {
-                    let response = AssertUnwindSafe(work).catch_unwind().await;
-                    if let Some(slot) = slot {
-                        slot.release();
-                    }
-                    response.unwrap_or_else(|panic| Ok(panicked(panic)))?
-                }
-                Err(overloaded) => overloaded.into_response(),
-            };
-            let (route, status) =
-                (route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status());
-            let elapsed = begun.elapsed();
-            counts.count(route, method, status, elapsed);
-            tracing::debug!(method, route, status = status.as_u16(), ?elapsed, "request");
-            Ok(response)
-        };
-        answer.boxed()
+        let route = Route(request.extensions().get::<MatchedPath>().cloned());
+        let (entry, admitted) = self.around.enter(&request);
+        let work = admitted.map(|slot| {
+            if let Some(slot) = slot {
+                request.extensions_mut().insert(slot);
+            }
+            self.inner.call(request).map(|Ok(response)| response)
+        });
+        entry.answer(route, work).map(Ok).boxed()
     }
 }
 
-/// Lets the configured origins call from browsers; none by default. The `Host` is checked
+/// The route of a request, as metrics name it.
+struct Route(Option<MatchedPath>);
+
+impl AsRef<str> for Route {
+    fn as_ref(&self) -> &str {
+        self.0.as_ref().map_or("unmatched", MatchedPath::as_str)
+    }
+}
+
+/// Lets the configured origins call from browsers. The `Host` is checked
 /// before a preflight is answered.
 pub(super) fn cross_origin(router: Router, config: &HttpConfig) -> Router {
-    if config.cors_origins.is_empty() {
-        return router;
-    }
     let origins = if config.cors_origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {

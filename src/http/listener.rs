@@ -4,6 +4,7 @@
 //! slowly is dropped, and every connection is a tracked task that ends when the
 //! server drains. (axum's own loop bounds neither time nor number.)
 
+use std::convert::Infallible;
 use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
@@ -12,8 +13,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,30 +22,35 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_service::Service as _;
 
+use super::app::App;
 use super::feed::Feed;
 use super::handover::{Handover, Lent};
 use crate::limits::{
     FAULT_PAUSE, HEAD_BYTES, HEADER_TIMEOUT, SEND_BUFFER, TCP_KEEPALIVE, TCP_USER_TIMEOUT,
 };
 
-/// A bound socket and what it serves: first a "starting" answer, later the app.
+/// A bound socket and what it serves.
 pub struct Listener {
     socket: TcpListener,
     connections: Arc<Semaphore>,
-    starting: Router,
-    app: Arc<OnceLock<Router>>,
+    served: Arc<Served>,
+}
+
+/// First a "starting" answer, later the app.
+struct Served {
+    starting: App,
+    app: OnceLock<App>,
 }
 
 /// Where the app is put once it can serve.
 #[derive(Clone)]
-pub struct Stage(Arc<OnceLock<Router>>);
+pub struct Stage(Arc<Served>);
 
 impl Stage {
     /// Serves the app from now on, on open connections too.
-    pub fn open(&self, app: Router) {
-        let _ = self.0.set(app);
+    pub fn open(&self, app: App) {
+        let _ = self.0.app.set(app);
     }
 }
 
@@ -63,17 +67,12 @@ impl Listener {
     ///
     /// # Errors
     /// The system's, for instance when the address is in use.
-    pub async fn bind(
-        addr: SocketAddr,
-        max_connections: usize,
-        starting: Router,
-    ) -> io::Result<Self> {
+    pub async fn bind(addr: SocketAddr, max_connections: usize, starting: App) -> io::Result<Self> {
         let socket = TcpListener::bind(addr).await?;
         Ok(Self {
             socket,
             connections: Arc::new(Semaphore::new(max_connections)),
-            starting,
-            app: Arc::default(),
+            served: Arc::new(Served { starting, app: OnceLock::new() }),
         })
     }
 
@@ -88,7 +87,7 @@ impl Listener {
     /// Where to put the app.
     #[must_use]
     pub fn stage(&self) -> Stage {
-        Stage(Arc::clone(&self.app))
+        Stage(Arc::clone(&self.served))
     }
 
     /// Accepts until cancelled, then returns when every connection has ended.
@@ -101,8 +100,7 @@ impl Listener {
                 accepted = self.accept() => accepted,
             };
             let Some((stream, permit)) = accepted else { continue };
-            let connection =
-                serve(stream, self.app.clone(), self.starting.clone(), draining.clone());
+            let connection = serve(stream, Arc::clone(&self.served), draining.clone());
             let streams = tracker.clone();
             tracker.spawn(async move {
                 if let Some(Stream { feed, socket, silent }) = connection.await {
@@ -151,8 +149,7 @@ fn tune(stream: &TcpStream) {
 /// Serves requests until the connection ends, or a stream takes it over.
 async fn serve(
     socket: TcpStream,
-    app: Arc<OnceLock<Router>>,
-    starting: Router,
+    served: Arc<Served>,
     draining: CancellationToken,
 ) -> Option<Stream> {
     let handover = Handover::default();
@@ -162,8 +159,11 @@ async fn serve(
         if request.method().is_safe() {
             request.extensions_mut().insert(place.clone());
         }
-        let mut router = app.get().unwrap_or(&starting).clone();
-        router.call(request.map(Body::new))
+        let served = Arc::clone(&served);
+        async move {
+            let app = served.app.get().unwrap_or(&served.starting);
+            Ok::<_, Infallible>(app.answer(request).await)
+        }
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,9 +1,12 @@
 //! `POST /v1/messages`: one message in.
 
+use std::fmt::Display;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -16,6 +19,8 @@ use crate::ingest::Receipt;
 use crate::limits::MAX_IDEMPOTENCY_KEY;
 use crate::message::{Draft, FieldError, ParameterError, Principal, format_micros, idempotency_id};
 
+/// Where messages are posted, and read from.
+pub(super) const PATH: &str = "/v1/messages";
 /// Room for an answer: its members, and a subject of usual length.
 const ANSWER_BYTES: usize = 320;
 
@@ -35,12 +40,25 @@ pub(super) fn durability(receipt: &Receipt) -> &'static str {
     if receipt.committed { "committed" } else { "stored" }
 }
 
-/// Takes one message in. The request comes whole: extractors would copy its headers, and this
-/// is the route that most requests take.
+/// Takes one message in.
 pub(super) async fn create(
     State(api): State<Shared>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let slot = request.extensions().get::<Slot>().cloned();
+    take_in(api, request, slot).await
+}
+
+/// Takes one message in. The request comes whole: extractors would copy its headers, and this is
+/// what most requests ask for.
+pub(super) async fn take_in<B>(
+    api: Shared,
+    request: Request<B>,
+    slot: Option<Slot>,
+) -> Result<Response, Problem>
+where
+    B: hyper::body::Body<Data = Bytes, Error: Display> + Unpin,
+{
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
     require_json(headers)?;
@@ -51,7 +69,6 @@ pub(super) async fn create(
     drop(bytes);
     if let Some(within) = reply_within {
         let held = api.bodies.hold(length)?;
-        let slot = parts.extensions.get::<Slot>().cloned();
         // Boxed, so that those who wait for no reply do not carry the room for it.
         let answer = Box::pin(reply::ask(api, slot, draft, level, within)).await;
         drop(held);
@@ -96,7 +113,6 @@ fn identified(draft: Draft, key: Option<&str>) -> Result<Draft, Problem> {
 }
 
 fn respond(receipt: &Receipt) -> Response {
-    const PATH: &str = "/v1/messages/";
     let answer = Answer {
         seq: receipt.seq,
         id: receipt.id,
@@ -109,9 +125,9 @@ fn respond(receipt: &Receipt) -> Response {
     let _ = serde_json::to_writer(&mut body, &answer);
     let mut response = json_bytes(body);
     *response.status_mut() = if receipt.duplicate { StatusCode::OK } else { StatusCode::CREATED };
-    let mut location = [0; PATH.len() + uuid::fmt::Hyphenated::LENGTH];
+    let mut location = [b'/'; PATH.len() + 1 + uuid::fmt::Hyphenated::LENGTH];
     location[..PATH.len()].copy_from_slice(PATH.as_bytes());
-    receipt.id.hyphenated().encode_lower(&mut location[PATH.len()..]);
+    receipt.id.hyphenated().encode_lower(&mut location[PATH.len() + 1..]);
     if let Ok(location) = HeaderValue::from_bytes(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }

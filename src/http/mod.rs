@@ -4,6 +4,7 @@
 //! no SQL and no NATS. Every error is a [`problem::Problem`].
 
 mod agents;
+mod app;
 mod batch;
 mod body;
 mod console;
@@ -51,7 +52,9 @@ use crate::processor::Processor;
 use crate::queues::Queues;
 use crate::store::Store;
 use crate::webhooks::Registry;
+pub use app::App;
 pub use body::BodyBudget;
+use guard::Around;
 pub use listener::{Listener, Stage, announce};
 use problem::Problem;
 
@@ -108,12 +111,24 @@ impl Api {
     }
 }
 
+/// What answers all requests.
+pub fn app(api: Shared, config: &HttpConfig) -> App {
+    let around = Around::new(config);
+    let limited = around.limited(&api.requests);
+    let routes = router(api.clone(), around, limited.clone());
+    if config.cors_origins.is_empty() {
+        App::new(routes).with_shortcut(api, limited)
+    } else {
+        // What browsers are to be told stands around all routes.
+        App::new(guard::cross_origin(routes, config))
+    }
+}
+
 /// The routes, with the rules that hold for all of them around.
-pub fn router(api: Shared, config: &HttpConfig) -> Router {
-    let around = guard::Around::new(config);
+fn router(api: Shared, around: Around, limited: Around) -> Router {
     // What is at work for a moment only, and so counted against the overload limit.
     let requests = Router::new()
-        .route("/v1/messages", post(messages::create).get(history::page))
+        .route(messages::PATH, post(messages::create).get(history::page))
         .route("/v1/messages/batch", post(batch::create))
         .route("/v1/messages/{id}", get(history::one))
         .route("/v1/webhooks", get(webhooks::list).post(webhooks::create))
@@ -142,7 +157,7 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
         .route("/v1/leases/settle", post(leases::settle))
         .route("/v1/leases/{token}/{action}", post(leases::settle_one))
         .method_not_allowed_fallback(wrong_method)
-        .layer(around.limited(&api.requests));
+        .layer(limited);
     let others = Router::new()
         .route("/v1/stream", get(stream::open))
         .route("/v1/queues/{queue}/lease", post(leases::lease))
@@ -155,22 +170,20 @@ pub fn router(api: Shared, config: &HttpConfig) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(around);
-    guard::cross_origin(requests.merge(others).with_state(api), config)
+    requests.merge(others).with_state(api)
 }
 
 /// What is answered before the server has its bus and its store.
-pub fn starting_router(
-    config: &HttpConfig,
-    reason: Arc<dyn Fn() -> String + Send + Sync>,
-) -> Router {
+pub fn starting(config: &HttpConfig, reason: Arc<dyn Fn() -> String + Send + Sync>) -> App {
     let not_ready = move || {
         let reason = reason();
         async move { Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", reason) }
     };
-    Router::new()
+    let routes = Router::new()
         .route("/livez", get(health::livez))
         .fallback(not_ready)
-        .layer(from_fn_with_state(Arc::new(config.hosts.clone()), guard::check_host))
+        .layer(from_fn_with_state(Arc::new(config.hosts.clone()), guard::check_host));
+    App::new(routes)
 }
 
 async fn unknown_path(uri: Uri) -> Problem {
