@@ -78,8 +78,8 @@ pub const COMMITTED_WAIT: Duration = Duration::from_secs(5);
 /// Rows of one projector write: measured to be where a larger one gains nothing.
 pub const PROJECT_ROWS: usize = 2_000;
 /// Least time between the beginnings of two projector writes, unless somebody waits for one or
-/// it is full: at 10,000 messages a second it makes one statement of a hundred rows out of twenty of five.
-pub const PROJECT_PACE: Duration = Duration::from_millis(10);
+/// it is full: at 10,000 messages a second it makes one statement of two hundred rows out of forty of five.
+pub const PROJECT_PACE: Duration = Duration::from_millis(20);
 /// Bytes of one projector write; as much is read ahead meanwhile.
 pub const PROJECT_BYTES: usize = 8 * 1024 * 1024;
 /// How long a projector's lease is good without renewal. With [`STANDBY_POLL`]
@@ -246,6 +246,10 @@ pub const MEMBERSHIP_PING: Duration = Duration::from_secs(2);
 /// Rows of one SQLite insert: where more no longer makes it faster (measured), far below
 /// SQLite's 32,766 parameters.
 pub const SQLITE_INSERT_ROWS: usize = 64;
+/// Rows of an insert where each number of them is a statement of its own to prepare: the largest that fits is taken,
+/// so that few are prepared and what is left over takes three at most.
+pub const SQLITE_INSERT_SIZES: [usize; 12] =
+    [SQLITE_INSERT_ROWS, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
 /// Statements a store connection keeps prepared: the shapes of filters in use.
 pub const STORE_STATEMENTS: usize = 256;
 /// Page cache of each SQLite connection, in KiB: the upper levels of thirteen indices of a

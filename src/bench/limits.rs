@@ -53,6 +53,8 @@ pub const EVENTS_SILENCE: Duration = Duration::from_secs(2);
 pub const COMMITTED_PATIENCE: Duration = Duration::from_secs(300);
 /// Pause between looks whether it has.
 pub const COMMITTED_LOOK: Duration = Duration::from_millis(5);
+/// Share of the machine's processor time, taken by its host for others, from which on a report warns of it.
+pub const STOLEN_SHARE: f64 = 0.02;
 /// Above this share of requests begun late although a connection was free, or this delay of the
 /// ninety-ninth, the generator itself was too slow for the figures to be the server's.
 pub const OWN_DELAY: Duration = Duration::from_millis(5);

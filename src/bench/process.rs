@@ -1,4 +1,4 @@
-//! What a process takes of the machine, as Linux tells it in `/proc`.
+//! What a process takes of the machine, and what others of the same host take of that, as Linux tells it in `/proc`.
 
 use std::time::Duration;
 
@@ -15,6 +15,37 @@ pub fn cpu(pid: u32) -> Option<Duration> {
 #[must_use]
 pub fn resident(pid: u32) -> Option<u64> {
     parse_resident(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+/// The processor time of the whole machine so far, and how much of it the host gave to other machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineTime {
+    all: u64,
+    stolen: u64,
+}
+
+impl MachineTime {
+    /// What it is now; `None` where there is no `/proc`.
+    #[must_use]
+    pub fn now() -> Option<Self> {
+        parse_machine(&std::fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// The share of the time since `before` that was stolen, 0 to 1: while that is not next to nothing, times tell
+    /// of the host's other machines.
+    #[must_use]
+    pub fn stolen_since(self, before: Self) -> f64 {
+        let all = self.all.saturating_sub(before.all).max(1);
+        self.stolen.saturating_sub(before.stolen) as f64 / all as f64
+    }
+}
+
+/// The first line: user, nice, system, idle, iowait, irq, softirq, steal; what follows is within user and nice
+/// (proc_stat(5)).
+fn parse_machine(stat: &str) -> Option<MachineTime> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let fields: Vec<u64> = line.split_whitespace().take(8).map_while(|f| f.parse().ok()).collect();
+    Some(MachineTime { all: fields.iter().sum(), stolen: *fields.get(7)? })
 }
 
 /// Fields 14 and 15, counted behind the name, which may hold anything but ends with the last bracket.
@@ -40,6 +71,11 @@ mod tests {
         assert_eq!(parse_cpu(stat), Some(Duration::from_secs(3)));
         assert_eq!(parse_resident("Name:\tx\nVmRSS:\t     12 kB\n"), Some(12 * 1024));
         assert_eq!(parse_cpu("nonsense"), None);
+        let machine = |stat| parse_machine(stat).expect("a line");
+        let before = machine("cpu  10 0 10 70 0 0 5 5 3 0\ncpu0 1\n");
+        let after = machine("cpu  40 0 20 100 0 0 5 35 9 0\n");
+        assert!((after.stolen_since(before) - 0.3).abs() < 1e-9);
+        assert_eq!(parse_machine("cpu  1 2 3 4"), None);
     }
 
     #[cfg(target_os = "linux")]
@@ -47,5 +83,6 @@ mod tests {
     fn this_process_has_both() {
         let pid = std::process::id();
         assert!(cpu(pid).is_some() && resident(pid).is_some_and(|bytes| bytes > 1_000_000));
+        assert!(MachineTime::now().is_some());
     }
 }

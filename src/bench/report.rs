@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::figures::Spread;
-use super::limits::{ACHIEVED_SHARE, BACKLOG_PATIENCE, OWN_DELAY};
+use super::limits::{ACHIEVED_SHARE, BACKLOG_PATIENCE, OWN_DELAY, STOLEN_SHARE};
 use super::meter::Tally;
 use super::plan::Plan;
 
@@ -111,6 +111,8 @@ pub struct Generator {
     pub own_delay_ms: Option<Spread>,
     /// Processor time this process took, as a share of one core.
     pub cores: Option<f64>,
+    /// Share of the machine's processor time that its host gave to other machines, 0 to 1 (Linux: steal).
+    pub stolen: Option<f64>,
     /// Whether the generator was too slow for the figures to be the server's alone.
     pub fell_behind: bool,
 }
@@ -138,12 +140,13 @@ impl Asked {
 impl Generator {
     /// Judges itself.
     #[must_use]
-    pub fn of(late: u64, requests: u64, own_delay: Option<Spread>, cores: Option<f64>) -> Self {
+    pub fn of(late: u64, requests: u64, own_delay: Option<Spread>) -> Self {
         let limit = OWN_DELAY.as_secs_f64() * 1_000.0;
         Self {
             late_share: late as f64 / requests.max(1) as f64,
             own_delay_ms: own_delay,
-            cores,
+            cores: None,
+            stolen: None,
             fell_behind: own_delay.is_some_and(|spread| spread.p99 > limit),
         }
     }
@@ -253,6 +256,12 @@ impl Report {
                 Duration::as_millis(&OWN_DELAY)
             ));
         }
+        if let Some(stolen) = self.generator.stolen.filter(|stolen| *stolen >= STOLEN_SHARE) {
+            lines.push(format!(
+                "warning: the machine's host gave {:.0} % of its processor time to others: the figures are of what was left",
+                stolen * 100.0
+            ));
+        }
         lines
     }
 }
@@ -288,7 +297,10 @@ mod tests {
             publish_ms: Some(spread(9.0)),
             events: None,
             projector: Projector::default(),
-            generator: Generator::of(600, 1_000, Some(spread(9.0)), None),
+            generator: Generator {
+                stolen: Some(0.3),
+                ..Generator::of(600, 1_000, Some(spread(9.0)))
+            },
         }
     }
 
@@ -296,7 +308,9 @@ mod tests {
     fn what_was_missed_is_told() {
         let text = report().lines().join("\n");
         assert!(text.contains("500 messages/s accepted"), "{text}");
-        for warning in ["asked rate was not reached", "60.0 % of requests", "itself fell behind"] {
+        for warning in
+            ["asked rate was not reached", "60.0 % of requests", "itself fell behind", "30 % of"]
+        {
             assert!(text.contains(warning), "{warning}: {text}");
         }
         let wide = |line: &&str| line.contains("p99.9") || line.contains("publish → ack");

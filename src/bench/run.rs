@@ -15,7 +15,7 @@ use super::limits::{EVENTS_PATIENCE, EVENTS_SILENCE, MISSING_SILENCE, TICK};
 use super::meter::{Counted, Meter, Tally};
 use super::open_files;
 use super::plan::Plan;
-use super::process;
+use super::process::{self, MachineTime};
 use super::report::{Asked, Events, Generator, Projector, Report};
 use super::request::{Epoch, RunTag};
 use super::schedule::Schedule;
@@ -77,7 +77,7 @@ pub async fn run(
     let (course, begin, done) = start(plan, address, run, epoch, stop).await?;
     let from = begin + plan.warmup;
     listening.from.store(epoch.micros(from), Ordering::Relaxed);
-    let cpu = process::cpu(std::process::id());
+    let (cpu, machine) = (process::cpu(std::process::id()), MachineTime::now());
     let mut lag = Lag::default();
     let window = {
         let meter = &course.meter;
@@ -88,6 +88,7 @@ pub async fn run(
         }
     };
     let cores = cores(cpu, begin.elapsed());
+    let stolen = MachineTime::now().zip(machine).map(|(now, before)| now.stolen_since(before));
     // The thread ends by itself: after the schedule, or at once when stopped, each answer within its time.
     let _ = done.await;
     let counted = course.meter.look(Counted::clone);
@@ -103,7 +104,7 @@ pub async fn run(
         caught_up_ms: caught_up,
     };
     let events = heard.map(|missing| events(missing, &window, &subscribers.heard));
-    Ok(report(plan, address, &counted, &window, Rest { unsent, events, projector, cores }))
+    Ok(report(plan, address, &counted, &window, Rest { unsent, events, projector, cores, stolen }))
 }
 
 /// Whether the server takes messages.
@@ -257,6 +258,7 @@ struct Rest {
     events: Option<Events>,
     projector: Projector,
     cores: Option<f64>,
+    stolen: Option<f64>,
 }
 
 fn events(missing: Option<u64>, window: &Window, heard: &Heard) -> Events {
@@ -297,7 +299,11 @@ fn report(
         publish_ms: counted.publish.millis(),
         events: rest.events,
         projector: rest.projector,
-        generator: Generator::of(late, counted.requests, own_delay, rest.cores),
+        generator: Generator {
+            cores: rest.cores,
+            stolen: rest.stolen,
+            ..Generator::of(late, counted.requests, own_delay)
+        },
     }
 }
 

@@ -22,12 +22,19 @@ use crate::store::work::Attempt;
 /// Where a message came from, and so how its end is told.
 #[derive(Clone)]
 pub(super) enum Origin {
-    /// A delivery of the bus, of this placing of the consumer.
-    Bus { receipt: Receipt, answers: Arc<dyn Answers>, placing: CancellationToken },
+    /// A delivery of the bus.
+    Bus(Arc<BusDelivery>),
     /// The feed from the store.
     Feed(Arc<Window>),
     /// A lease of one that was set aside.
     Lease(Uuid),
+}
+
+/// A delivery of the bus, of one placing of the consumer.
+pub(super) struct BusDelivery {
+    pub receipt: Receipt,
+    pub answers: Arc<dyn Answers>,
+    pub placing: CancellationToken,
 }
 
 /// A message in hand.
@@ -47,17 +54,17 @@ pub(super) struct Ticket {
 
 impl Origin {
     async fn answer(&self, answer: Answer) {
-        if let Self::Bus { receipt, answers, placing } = self
-            && !placing.is_cancelled()
+        if let Self::Bus(delivery) = self
+            && !delivery.placing.is_cancelled()
         {
-            answers.answer(receipt, answer).await;
+            delivery.answers.answer(&delivery.receipt, answer).await;
         }
     }
 
     /// Whether the consumer was put elsewhere since: whoever stands there has the message.
     pub(super) fn is_stale(&self) -> bool {
         match self {
-            Self::Bus { placing, .. } => placing.is_cancelled(),
+            Self::Bus(delivery) => delivery.placing.is_cancelled(),
             Self::Feed(window) => window.placing.is_cancelled(),
             Self::Lease(_) => false,
         }
@@ -66,7 +73,7 @@ impl Origin {
     /// The message is done with, or kept elsewhere. A lease ends in the store alone.
     pub(super) async fn done(&self, seq: u64) {
         match self {
-            Self::Bus { .. } => self.answer(Answer::Ack).await,
+            Self::Bus(_) => self.answer(Answer::Ack).await,
             Self::Feed(window) => window.done(seq),
             Self::Lease(_) => {}
         }

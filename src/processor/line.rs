@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use metrics::Counter;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +39,7 @@ pub(super) struct Line {
     /// Places for attempts that run.
     turns: Semaphore,
     pub tally: Tally,
+    counters: Counters,
     /// Verdicts for the store.
     cases: mpsc::Sender<Case>,
     /// Something was set aside here.
@@ -54,6 +56,29 @@ pub(super) struct Line {
     pub ended: CancellationToken,
     /// And is settled.
     pub over: CancellationToken,
+}
+
+/// What metrics show, looked up once: a look-up by labels costs as much as the rest of the count.
+struct Counters {
+    processed: Counter,
+    failed: Counter,
+    expired: Counter,
+    set_aside: Counter,
+    dead: Counter,
+}
+
+impl Counters {
+    fn of(consumer: &str) -> Self {
+        let counter =
+            |name: &'static str| metrics::counter!(name, "consumer" => consumer.to_owned());
+        Self {
+            processed: counter("agentbus_consumer_processed_total"),
+            failed: counter("agentbus_consumer_failed_total"),
+            expired: counter("agentbus_consumer_expired_total"),
+            set_aside: counter("agentbus_consumer_set_aside_total"),
+            dead: counter("agentbus_consumer_dead_total"),
+        }
+    }
 }
 
 /// Counts since they were last taken.
@@ -128,6 +153,7 @@ impl Line {
         let places = spec.concurrency.max(1);
         let (cases, verdicts) = mpsc::channel(3 * places);
         let line = Self {
+            counters: Counters::of(&spec.name),
             spec,
             bus,
             store,
@@ -174,6 +200,12 @@ impl Line {
 
     /// A place to run in, unless the consumer stops or is paused before there is one.
     async fn turn(&self) -> Result<SemaphorePermit<'_>, End> {
+        if !self.stop.is_cancelled()
+            && !*self.paused.borrow()
+            && let Ok(turn) = self.turns.try_acquire()
+        {
+            return Ok(turn);
+        }
         let mut paused = self.paused.subscribe();
         tokio::select! {
             biased;
@@ -212,9 +244,6 @@ impl Line {
         let count = |counter: &AtomicU64| {
             counter.fetch_add(1, Ordering::Relaxed);
         };
-        let told = |name: &'static str| {
-            metrics::counter!(name, "consumer" => self.spec.name.clone()).increment(1);
-        };
         let seq = ticket.message.seq;
         let begun = !matches!(end, End::NotBegun | End::Paused);
         let verdict = match end {
@@ -222,17 +251,17 @@ impl Line {
                 let failed = outcome != Outcome::Done;
                 if failed {
                     count(&self.tally.failed);
-                    told("agentbus_consumer_failed_total");
+                    self.counters.failed.increment(1);
                 } else {
                     count(&self.tally.processed);
-                    told("agentbus_consumer_processed_total");
+                    self.counters.processed.increment(1);
                 }
                 let (now, chance) = (self.clock.now(), fastrand::f64());
                 verdict(&self.spec.policy, ticket.attempt, outcome, now, chance)
             }
             End::Expired => {
                 count(&self.tally.expired);
-                told("agentbus_consumer_expired_total");
+                self.counters.expired.increment(1);
                 Verdict::Done
             }
             End::CutOff | End::Doubtful | End::Paused => Verdict::Returned,
@@ -246,10 +275,10 @@ impl Line {
         }
         if begun && matches!(verdict, Verdict::Again { .. } | Verdict::Returned) {
             count(&self.tally.redelivered);
-            told("agentbus_consumer_set_aside_total");
+            self.counters.set_aside.increment(1);
         }
         if matches!(verdict, Verdict::Dead { .. }) {
-            told("agentbus_consumer_dead_total");
+            self.counters.dead.increment(1);
         }
         // The receiver lives as long as any attempt.
         let _ = self.cases.send(Case { ticket, verdict }).await;

@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::hand::Origin;
+use super::hand::{BusDelivery, Origin};
 use super::line::{Given, Line};
 use crate::bus::durable::{Answer, Delivered, Deliveries, DeliveryError, DurableState, Durables};
 use crate::limits::{EXHAUSTED_PATIENCE, FLOOR_POLL, LAST_FLOOR_LOOKS, LAST_FLOOR_PAUSE};
@@ -102,11 +102,11 @@ impl Puller {
             attempt: 1,
             attempts: Vec::new(),
             doubtful: again,
-            origin: Origin::Bus {
+            origin: Origin::Bus(Arc::new(BusDelivery {
                 receipt,
                 answers: self.durables.answers(),
                 placing: self.placing.clone(),
-            },
+            })),
         }
     }
 

@@ -145,7 +145,7 @@ async fn record(line: &Line, batch: &[Case]) -> Result<(), StoreError> {
                 lease: *lease,
                 verdict: verdict.clone(),
             }),
-            Origin::Bus { .. } => from_bus.add(line, ticket, verdict),
+            Origin::Bus(_) => from_bus.add(line, ticket, verdict),
             Origin::Feed(window) => {
                 // Mostly all of them are of one feed.
                 if fed.last().is_none_or(|(claim, _)| *claim != window.claim) {

@@ -25,6 +25,7 @@ pub use item::Item;
 pub use report::{Bound, Row, SuiteReport};
 pub use stage::Options;
 
+use super::process::MachineTime;
 use report::Outcome;
 use stage::Stage;
 
@@ -71,13 +72,15 @@ pub async fn run(
     let mut rows = Vec::new();
     for &item in items {
         begun(item);
+        let before = MachineTime::now();
         let measured = tokio::select! {
             measured = item.measure(&stage) => measured,
             () = stage.stopped() => Err(SuiteError::Failed("ended early".to_owned())),
             () = tokio::time::sleep(item.at_most()) => Err(SuiteError::TooLong(item.at_most())),
         };
+        let stolen = MachineTime::now().zip(before).map(|(now, before)| now.stolen_since(before));
         stage.clean_up().await;
-        let new = Outcome { item, measured }.into_rows();
+        let new = Outcome { item, measured, stolen }.into_rows();
         ended(&new);
         rows.extend(new);
         if stage.is_stopped() {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::machine::Machine;
 use super::{Item, SuiteError};
+use crate::bench::limits::STOLEN_SHARE;
 
 /// What is to be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -63,6 +64,8 @@ pub struct Row {
     pub met: Option<bool>,
     /// Whether the item could not be measured, though all it needs was given.
     pub failed: bool,
+    /// Share of the machine's processor time that its host gave to other machines while the item was measured, 0 to 1.
+    pub stolen: Option<f64>,
     /// More about it, in words.
     pub note: String,
 }
@@ -159,14 +162,25 @@ pub(super) struct Outcome {
     pub(super) item: Item,
     /// Its rows, or why there are none.
     pub(super) measured: Result<Vec<Row>, SuiteError>,
+    /// [`Row::stolen`].
+    pub(super) stolen: Option<f64>,
 }
 
 impl Outcome {
     /// Rows in any case.
     pub(super) fn into_rows(self) -> Vec<Row> {
-        let item = self.item.name();
+        let (item, stolen) = (self.item.name(), self.stolen);
+        let told = |mut row: Row| {
+            if let Some(share) = stolen.filter(|share| *share >= STOLEN_SHARE) {
+                let comma = if row.note.is_empty() { "" } else { "; " };
+                row.note += &format!("{comma}{:.0} % of the machine's time stolen", share * 100.0);
+            }
+            row
+        };
         match self.measured {
-            Ok(rows) => rows.into_iter().map(|row| Row { item, ..row.judged() }).collect(),
+            Ok(rows) => {
+                rows.into_iter().map(|row| Row { item, stolen, ..told(row.judged()) }).collect()
+            }
             Err(error) => {
                 let what = self.item.about().to_owned();
                 let failed = !matches!(error, SuiteError::Lacks(_));
@@ -244,10 +258,13 @@ mod tests {
     #[test]
     fn an_item_without_figures_is_a_row_that_says_why() {
         let measured = Err(SuiteError::Lacks("NATS_URL"));
-        let rows = Outcome { item: Item::Single, measured }.into_rows();
+        let rows = Outcome { item: Item::Single, measured, stolen: None }.into_rows();
         assert_eq!(rows.len(), 1);
         assert!(rows[0].note.contains("NATS_URL") && rows[0].met.is_none() && !rows[0].failed);
         let measured = Err(SuiteError::Failed("no".to_owned()));
-        assert!(Outcome { item: Item::Single, measured }.into_rows()[0].failed);
+        assert!(Outcome { item: Item::Single, measured, stolen: None }.into_rows()[0].failed);
+        let measured = Ok(vec![Row::new("x", "/s", 1.0).note("n")]);
+        let rows = Outcome { item: Item::Single, measured, stolen: Some(0.31) }.into_rows();
+        assert_eq!(rows[0].note, "n; 31 % of the machine's time stolen");
     }
 }

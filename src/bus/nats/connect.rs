@@ -73,6 +73,11 @@ impl Connection {
         Ok(Self { client, status, purpose, several: addresses.len() > 1, moved: Arc::default() })
     }
 
+    /// Whether both are clones of one.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.status.same_channel(&other.status)
+    }
+
     /// What it is now. The client knows of a lost connection before its events tell.
     pub(super) fn status(&self) -> Status {
         let mut status = *self.status.borrow();

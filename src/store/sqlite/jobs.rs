@@ -9,7 +9,8 @@ use sqlx::{AssertSqlSafe, Connection, Error, Row};
 use uuid::Uuid;
 
 use super::lease::until;
-use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES, SQLITE_INSERT_ROWS};
+use super::write::parts;
+use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES};
 use crate::store::job_rows::{RANKS, cut_by_bytes, micros, read_attempts, with_run_out};
 use crate::store::jobs::{JobEnd, JobEnded, JobPlace, JobRow, LeasedRow, LeasedRows, SpentJob};
 use crate::store::plan::{from_db, to_db};
@@ -52,15 +53,10 @@ async fn insert_many(
     jobs: &[JobRow],
     places: &mut Vec<JobPlace>,
 ) -> Result<(), Error> {
-    let (mut rest, mut size) = (jobs, SQLITE_INSERT_ROWS);
-    while !rest.is_empty() {
-        while size > rest.len() {
-            size /= 2;
-        }
-        let (part, later) = rest.split_at(size);
+    for part in parts(jobs) {
         let sql = format!(
             "INSERT INTO jobs (queue, rank, due, body) VALUES {}",
-            vec!["(?, ?, ?, ?)"; size].join(", ")
+            vec!["(?, ?, ?, ?)"; part.len()].join(", ")
         );
         let statement = part.iter().fold(sqlx::query(AssertSqlSafe(sql)), |statement, job| {
             statement.bind(queue).bind(job.rank).bind(until(job.delay)).bind(job.body.as_ref())
@@ -69,7 +65,6 @@ async fn insert_many(
         // One statement of the only writer: its rows have consecutive sequences.
         let first = from_db(last) + 1 - part.len() as u64;
         places.extend((first..).take(part.len()).map(|seq| JobPlace { seq, known: None }));
-        rest = later;
     }
     Ok(())
 }

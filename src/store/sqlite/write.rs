@@ -1,15 +1,18 @@
 //! The write: one transaction, one fsync.
 //!
+//! SQLite works on a thread of its own, and to go there and back costs as much as some rows: so the
+//! transaction's beginning goes with its first statement, and its end with the last ones.
 //! Invariant: the watermark's compare-and-set comes first; where it moves
-//! nothing the transaction is rolled back and nothing is written.
+//! nothing the transaction is rolled back and nothing is written. A connection on which
+//! anything failed is not used again ([`super::connection::Turn`]), and its transaction with it.
 
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{AssertSqlSafe, Connection, Error, Sqlite};
+use sqlx::{AssertSqlSafe, Error, Sqlite};
 
 use super::lease::until;
 use super::state::fold_statements;
-use crate::limits::SQLITE_INSERT_ROWS;
+use crate::limits::SQLITE_INSERT_SIZES;
 use crate::store::fold::Fold;
 use crate::store::plan::to_db;
 use crate::store::rows::{Row, Tally};
@@ -40,57 +43,66 @@ pub(super) async fn write(
     lease: &Lease,
     write: &Write<'_>,
 ) -> Result<bool, Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    if !move_watermark(&mut transaction, lease, write).await? {
-        transaction.rollback().await?;
+    if !begin(connection, lease, write).await? {
+        sqlx::query("ROLLBACK").execute(connection).await?;
         return Ok(false);
     }
     let rows: Vec<Row<'_>> = write.records.iter().map(|r| Row::of(r, write.bare)).collect();
-    insert_rows(&mut transaction, &rows).await?;
+    insert_rows(connection, &rows).await?;
+    let mut sql = String::new();
+    let mut arrays = Vec::new();
     for (statement, json) in aggregates(write, &rows)? {
-        sqlx::query(statement).bind(json).execute(&mut *transaction).await?;
+        arrays.push(json);
+        sql += &statement.replace("$1", &format!("${}", arrays.len()));
+        sql.push(';');
     }
-    transaction.commit().await?;
+    sql += "COMMIT";
+    let end = arrays.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), Query::bind);
+    end.execute(connection).await?;
     Ok(true)
 }
 
-async fn move_watermark(
+/// Begins the transaction and moves the watermark; `false` where it moves nothing.
+async fn begin(
     connection: &mut SqliteConnection,
     lease: &Lease,
     write: &Write<'_>,
 ) -> Result<bool, Error> {
     let moved = sqlx::query(
-        "UPDATE log_state SET committed_through = $1, lease_until = $2 \
-         WHERE committed_through = $3 AND lease_owner = $4 AND lease_epoch = $5",
+        "BEGIN IMMEDIATE; UPDATE log_state SET committed_through = $1, lease_until = $2 \
+         WHERE committed_through = $3 AND lease_owner = $4 AND lease_epoch = $5 RETURNING 1",
     )
     .bind(to_db(write.new_through))
     .bind(until(write.lease_for))
     .bind(to_db(write.old_through))
     .bind(lease.owner)
     .bind(lease.epoch)
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(moved.rows_affected() == 1)
+    Ok(moved.len() == 1)
 }
 
-/// Many rows a statement, in powers of two so that few statements are prepared.
+/// Many rows a statement, of few sizes so that few statements are prepared.
 pub(super) async fn insert_rows(
     connection: &mut SqliteConnection,
     rows: &[Row<'_>],
 ) -> Result<(), Error> {
-    let mut rest = rows;
-    let mut size = SQLITE_INSERT_ROWS;
-    while !rest.is_empty() {
-        while size > rest.len() {
-            size /= 2;
-        }
-        let (now, later) = rest.split_at(size);
-        let sql = format!("{INSERT}{}", vec![PLACES; size].join(", "));
-        let statement = now.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind_row);
+    for part in parts(rows) {
+        let sql = format!("{INSERT}{}", vec![PLACES; part.len()].join(", "));
+        let statement = part.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind_row);
         statement.execute(&mut *connection).await?;
-        rest = later;
     }
     Ok(())
+}
+
+/// Rows in parts of [`SQLITE_INSERT_SIZES`].
+pub(super) fn parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = SQLITE_INSERT_SIZES.into_iter().find(|size| *size <= rows.len())?;
+        let (part, rest) = rows.split_at(size);
+        rows = rest;
+        Some(part)
+    })
 }
 
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -149,4 +161,24 @@ fn aggregates(write: &Write<'_>, rows: &[Row<'_>]) -> Result<Vec<(&'static str, 
         .filter(|(_, empty, _)| !empty)
         .map(|(statement, _, json)| Ok((statement, json.map_err(|e| Error::Encode(e.into()))?)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_all_rows_in_order_in_few_statements() {
+        let rows: Vec<usize> = (0..1_000).collect();
+        for length in 0..rows.len() {
+            let parts: Vec<&[usize]> = parts(&rows[..length]).collect();
+            assert_eq!(parts.concat(), rows[..length]);
+            assert!(
+                parts.len() <= length / SQLITE_INSERT_SIZES[0] + 3,
+                "{length}: {}",
+                parts.len()
+            );
+            assert!(parts.iter().all(|part| SQLITE_INSERT_SIZES.contains(&part.len())));
+        }
+    }
 }

@@ -11,7 +11,7 @@ mod session;
 
 use std::sync::Arc;
 
-use async_nats::Client;
+use async_nats::{Client, HeaderMap, Subject};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -20,6 +20,8 @@ use tokio::sync::{OnceCell, watch};
 
 use super::api::nanos;
 use super::config::NatsConfig;
+use super::connect::Connection;
+use super::outbox::{Outbound, Outbox};
 use super::reader::ReadLink;
 use super::requester::Requester;
 use crate::bus::BusError;
@@ -41,7 +43,7 @@ pub(super) struct Consumers {
 
 impl Consumers {
     pub(super) fn new(requester: Arc<Requester>, config: NatsConfig) -> Self {
-        let answering = Arc::new(Answering(watch::Sender::new(None)));
+        let answering = Arc::default();
         Self { requester, config, link: OnceCell::new(), answering }
     }
 
@@ -78,8 +80,44 @@ impl Durables for Arc<Consumers> {
     }
 }
 
-/// Answers over the client that deliveries came by last: any may.
-struct Answering(watch::Sender<Option<Client>>);
+/// Answers over the connection that deliveries came by last: any may.
+#[derive(Default)]
+struct Answering(watch::Sender<Option<Arc<Way>>>);
+
+/// The way that answers take.
+struct Way {
+    connection: Connection,
+    outbox: Outbox,
+}
+
+impl Answering {
+    /// From now on over this connection, whose outbox stays where it is the same: what waits there is sent.
+    fn go_by(&self, connection: &Connection) {
+        self.0.send_if_modified(|way| {
+            if way.as_ref().is_some_and(|way| way.connection.is_same(connection)) {
+                return false;
+            }
+            let outbox = Outbox::start(connection.client.clone(), |_| {});
+            *way = Some(Arc::new(Way { connection: connection.clone(), outbox }));
+            true
+        });
+    }
+
+    fn way(&self) -> Option<Arc<Way>> {
+        self.0.borrow().clone()
+    }
+}
+
+impl Way {
+    async fn send(&self, subject: Subject, payload: Bytes) {
+        let message = Outbound { subject, reply: None, headers: HeaderMap::new(), payload };
+        self.outbox.put(message).await;
+    }
+
+    fn client(&self) -> &Client {
+        &self.connection.client
+    }
+}
 
 #[async_trait]
 impl Answers for Answering {
@@ -93,22 +131,20 @@ impl Answers for Answering {
                 Bytes::from(format!("-NAK {}", json!({ "delay": delay })))
             }
         };
-        let client = self.0.borrow().clone();
-        if let Some(client) = client {
+        if let Some(way) = self.way() {
             // A client that has ended answers nothing more: the message comes again.
-            let _ = client.publish(receipt.0.clone(), body).await;
+            way.send(receipt.0.as_str().into(), body).await;
         }
     }
 
     /// By an own message, which comes back behind the answers: a process that ends
     /// with something unread resets its connection, and takes along what is on the way.
     async fn flush(&self) {
-        let client = self.0.borrow().clone();
-        let Some(client) = client else { return };
+        let Some(way) = self.way() else { return };
         let there_and_back = async {
-            let inbox = client.new_inbox();
-            let mut back = client.subscribe(inbox.clone()).await.ok()?;
-            client.publish(inbox, Bytes::new()).await.ok()?;
+            let inbox = way.client().new_inbox();
+            let mut back = way.client().subscribe(inbox.clone()).await.ok()?;
+            way.send(inbox.into(), Bytes::new()).await;
             back.next().await
         };
         let _ = tokio::time::timeout(NATS_LAST_WORDS, there_and_back).await;

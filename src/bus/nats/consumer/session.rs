@@ -56,7 +56,7 @@ impl Session {
         // One process is told.
         let queue = format!("agentbus-{name}");
         let advisories = client.queue_subscribe(advisory, queue).await.map_err(failed)?;
-        shared.answering.0.send_replace(Some(client.clone()));
+        shared.answering.go_by(&connection);
         Ok(Self {
             next_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"),
             connection,
