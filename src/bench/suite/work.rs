@@ -16,8 +16,7 @@ use crate::app;
 use crate::bench::address::Address;
 use crate::bench::client::Connection;
 use crate::bench::server::Server;
-use crate::bus::nats::NatsConfig;
-use crate::bus::nats::bare::BareStream;
+use crate::bus::nats::bare::{BareReader, BareStream};
 use crate::config::{Config, Source};
 use crate::message::SubjectPattern;
 use crate::processor::handler::{Delivery, Handler, Outcome};
@@ -88,24 +87,30 @@ pub(super) async fn processing(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
     let (worked, rate) = tokio::join!(app::work(config, vec![handler], stop.clone()), timed);
     worked.map_err(SuiteError::Failed)?;
     let rate = rate?;
-    let bare = read_bare(&nats, &server, all).await?;
+    let stream = BareStream::of(&nats, &stream_of(&server)?).await?;
+    let unacknowledged = read_all(stream.reader().await?, all).await?;
+    let bare = read_all(stream.acknowledging_reader().await?, all).await?;
     server.stop().await;
     Ok(vec![
         Row::new("no-op handler, durable consumer", "messages/s", rate)
             .beside(bare)
             .reach(Bound::AtLeast(HANDLED))
             .note(format!(
-                "{all} messages, {CONCURRENCY} at once; beside a bare pull without acks"
+                "{all} messages, {CONCURRENCY} at once; beside a bare durable consumer that acknowledges each, \
+                 which without acks reads {unacknowledged:.0}/s"
             )),
     ])
 }
 
-/// Messages a second that a pull consumer without acks reads of the same stream.
-async fn read_bare(nats: &NatsConfig, server: &Server, all: usize) -> Result<f64, SuiteError> {
-    let env = server.env();
-    let name = env.iter().find(|(name, _)| name == "NATS_STREAM_NAME");
-    let name = name.ok_or(SuiteError::Lacks("NATS_STREAM_NAME"))?;
-    let mut reader = BareStream::of(nats, &name.1).await?.reader().await?;
+/// The stream of a server's messages.
+fn stream_of(server: &Server) -> Result<String, SuiteError> {
+    let mut env = server.env().into_iter();
+    let name = env.find(|(name, _)| name == "NATS_STREAM_NAME");
+    name.map(|(_, value)| value).ok_or(SuiteError::Lacks("NATS_STREAM_NAME"))
+}
+
+/// Messages a second that a bare consumer reads.
+async fn read_all(mut reader: BareReader, all: usize) -> Result<f64, SuiteError> {
     let (begun, mut read) = (Instant::now(), 0);
     while read < all {
         read += reader.next().await?.len();

@@ -37,7 +37,10 @@ pub struct BareStream {
 }
 
 /// Reads such a stream from its start.
-pub struct BareReader(futures_util::stream::ReadyChunks<pull::Stream>);
+pub struct BareReader {
+    pull: futures_util::stream::ReadyChunks<pull::Stream>,
+    acks: bool,
+}
 
 fn failed(error: impl std::fmt::Display) -> BusError {
     BusError(error.to_string())
@@ -181,10 +184,30 @@ impl BareStream {
     /// The consumer cannot be made.
     pub async fn reader(&self) -> Result<BareReader, BusError> {
         let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+        Ok(BareReader { pull: self.pull(config).await?, acks: false })
+    }
+
+    /// Reads from the start by a durable consumer, and acknowledges each message.
+    ///
+    /// # Errors
+    /// The consumer cannot be made.
+    pub async fn acknowledging_reader(&self) -> Result<BareReader, BusError> {
+        let config = pull::Config {
+            durable_name: Some("bare".to_owned()),
+            ack_policy: AckPolicy::Explicit,
+            ..pull::Config::default()
+        };
+        Ok(BareReader { pull: self.pull(config).await?, acks: true })
+    }
+
+    async fn pull(
+        &self,
+        config: pull::Config,
+    ) -> Result<futures_util::stream::ReadyChunks<pull::Stream>, BusError> {
         let stream = self.context.get_stream(&self.name).await.map_err(failed)?;
         let consumer: PullConsumer = stream.create_consumer(config).await.map_err(failed)?;
         let pulls = consumer.stream().max_messages_per_batch(PULL);
-        Ok(BareReader(pulls.messages().await.map_err(failed)?.ready_chunks(HANDED_ON)))
+        Ok(pulls.messages().await.map_err(failed)?.ready_chunks(HANDED_ON))
     }
 
     /// The server's version.
@@ -211,12 +234,15 @@ impl BareReader {
     /// # Errors
     /// The pull ended.
     pub async fn next(&mut self) -> Result<Vec<(u64, Bytes)>, BusError> {
-        let arrived = self.0.next().await.ok_or_else(|| failed("the pull ended"))?;
-        let read = arrived.into_iter().map(|message| {
+        let arrived = self.pull.next().await.ok_or_else(|| failed("the pull ended"))?;
+        let mut read = Vec::with_capacity(arrived.len());
+        for message in arrived {
             let message = message.map_err(failed)?;
-            let seq = message.info().map_err(failed)?.stream_sequence;
-            Ok((seq, message.message.payload))
-        });
-        read.collect()
+            if self.acks {
+                message.ack().await.map_err(failed)?;
+            }
+            read.push((message.info().map_err(failed)?.stream_sequence, message.message.payload));
+        }
+        Ok(read)
     }
 }
