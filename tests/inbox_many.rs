@@ -144,14 +144,22 @@ for_each_mode! {
     }
 }
 
-/// One request on a connection of its own, not read yet.
-async fn poll(bus: &str, n: usize) -> TcpStream {
+/// As many connections.
+async fn connected(bus: &str, count: usize) -> Vec<TcpStream> {
     let address = bus.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address).await.expect("connects");
+    let mut streams = Vec::with_capacity(count);
+    for _ in 0..count {
+        streams.push(TcpStream::connect(address).await.expect("connects"));
+    }
+    streams
+}
+
+/// One request, whose answer is not read yet.
+async fn poll(stream: &mut TcpStream, bus: &str, n: usize) {
+    let address = bus.trim_start_matches("http://");
     let request =
         format!("GET /v1/agents/{}/inbox?wait=60 HTTP/1.1\r\nhost: {address}\r\n\r\n", name(n));
     stream.write_all(request.as_bytes()).await.expect("sent");
-    stream
 }
 
 /// CPU time and memory of a process.
@@ -169,9 +177,14 @@ async fn ten_thousand_wait_for_nothing_and_cost_nothing() {
     let deployment = Deployment::start(Mode::MemorySqlite).await;
     let (http, pid) = (deployment.http(), deployment.agentbus().pid());
     let (_, memory_before) = usage(pid);
+    // Where a virtual machine has to ask its host for memory, a connection takes milliseconds the first time,
+    // and all of them longer than one poll waits.
+    drop(connected(deployment.bus(), WAITING).await);
     let mut polls = Vec::with_capacity(WAITING);
     for n in 0..WAITING {
-        polls.push(poll(deployment.bus(), n).await);
+        let mut stream = connected(deployment.bus(), 1).await.remove(0);
+        poll(&mut stream, deployment.bus(), n).await;
+        polls.push(stream);
     }
     eventually(LIMIT, "all wait", async || {
         let stats = http.get("/v1/stats").await.expect(200).json();

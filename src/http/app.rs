@@ -41,7 +41,8 @@ impl App {
     /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response {
         match &self.shortcut {
-            Some(shortcut) if is_message(&request) => shortcut.take(request).await,
+            // Boxed: hyper keeps room for an answer's future in every connection, also one that asks for nothing.
+            Some(shortcut) if is_message(&request) => Box::pin(shortcut.take(request)).await,
             _ => match self.routes.clone().call(request.map(Body::new)).await {
                 Ok(response) => response,
                 Err(never) => match never {},

@@ -1,13 +1,17 @@
 //! What clients were told, held against history, the stream and each other.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt as _;
 
-use crate::common::{Http, Nats};
+use crate::common::{Http, Nats, eventually};
 use crate::load::{Load, Told, all_committed};
 use crate::streaming::{Line, assert_same, history};
+
+/// Longest that a cluster takes to hand out a consumer.
+const SOON: Duration = Duration::from_secs(60);
 
 /// Ends the load and fails the test unless every promise was kept. Tells how much that was.
 pub async fn hold(what: &str, load: Load, servers: &[&str], nats: Option<&Nats>) {
@@ -56,8 +60,12 @@ fn up_to(stored: &[Line], seen: &[Line]) -> Vec<Line> {
 /// What the stream holds is what history has.
 async fn in_stream(stream: &Stream, stored: &[Line]) {
     let state = &stream.cached_info().state;
-    let config = async_nats::jetstream::consumer::pull::OrderedConfig::default();
-    let consumer = stream.create_consumer(config).await.expect("a consumer");
+    // A cluster that is whole again may have no leader of its own for a moment.
+    let consumer = eventually(SOON, "a consumer", async || {
+        let config = async_nats::jetstream::consumer::pull::OrderedConfig::default();
+        stream.create_consumer(config).await.ok()
+    })
+    .await;
     let mut messages = consumer.messages().await.expect("messages");
     let wanted = stored.iter().filter(|line| line.seq >= state.first_sequence);
     let (mut count, mut compared) = (0, 0);
