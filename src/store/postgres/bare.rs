@@ -26,7 +26,7 @@ const INSERT: &str = "INSERT INTO bare (seq, id, kind, type, subject, sender_id,
 const READ: &str = "SELECT seq, body FROM messages WHERE seq > $1 ORDER BY seq LIMIT $2";
 
 /// Rows of `messages` from one sequence to another with all that is kept beside them, as if they had been
-/// projected: events of a thousand tasks by fifty senders, ten milliseconds apart.
+/// projected: events of a hundred tasks by fifty senders, so that ten thousand fill a page of one of them, ten milliseconds apart.
 const GROW: &str = "
 INSERT INTO messages (seq, id, kind, type, subject, sender_id, task_id, created_at, logged_at, body)
 SELECT g, m.id, 'task', 'note', m.subject, m.sender, m.task, m.at, m.at,
@@ -36,7 +36,7 @@ SELECT g, m.id, 'task', 'note', m.subject, m.sender, m.task, m.at, m.at,
         || to_char(m.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || '\"}', 'UTF8')
 FROM generate_series(FROM_SEQ, TO_SEQ) g, LATERAL (SELECT
     (lpad(to_hex(g), 12, '0') || '70008000' || lpad(to_hex(g), 12, '0'))::uuid AS id,
-    'agent.task.t' || g % 1000 || '.note' AS subject, 'a' || g % 50 AS sender, 't' || g % 1000 AS task,
+    'agent.task.t' || g % 100 || '.note' AS subject, 'a' || g % 50 AS sender, 't' || g % 100 AS task,
     timestamptz '2026-01-01 00:00:00Z' + g * interval '10 ms' AS at) m;
 INSERT INTO time_index (width, bucket, min_created, max_created)
 SELECT w, seq / w, min(created_at), max(created_at)
