@@ -26,7 +26,8 @@ const INSERT: &str = "INSERT INTO bare (seq, id, kind, type, subject, sender_id,
 const READ: &str = "SELECT seq, body FROM messages WHERE seq > $1 ORDER BY seq LIMIT $2";
 
 /// Rows of `messages` from one sequence to another with all that is kept beside them, as if they had been
-/// projected: events of a hundred tasks by fifty senders, so that ten thousand fill a page of one of them, ten milliseconds apart.
+/// projected: events of a hundred tasks by fifty senders, ten milliseconds apart. Ten thousand fill a page of
+/// any of these tasks.
 const GROW: &str = "
 INSERT INTO messages (seq, id, kind, type, subject, sender_id, task_id, created_at, logged_at, body)
 SELECT g, m.id, 'task', 'note', m.subject, m.sender, m.task, m.at, m.at,
