@@ -112,15 +112,6 @@ fn slow() -> StoreError {
 async fn ask_together(store: Arc<dyn Store>, mut asked: mpsc::Receiver<Question>) {
     let mut together = Vec::with_capacity(KNOWN_IDS_TOGETHER);
     while asked.recv_many(&mut together, KNOWN_IDS_TOGETHER).await > 0 {
-        if together.len() < KNOWN_IDS_TOGETHER {
-            // Who can ask now, but has not had its turn, does so before the statement and not while it runs.
-            tokio::task::yield_now().await;
-            while together.len() < KNOWN_IDS_TOGETHER
-                && let Ok(question) = asked.try_recv()
-            {
-                together.push(question);
-            }
-        }
         // Who asked does not wait any longer than this either.
         together.retain(|question| !question.answer.is_closed());
         if together.is_empty() {
