@@ -14,9 +14,9 @@ use super::feeder::{FeedError, Feeder};
 use super::line::Line;
 use super::place::{Ground, place};
 use super::puller::Puller;
-use super::{ConsumerSpec, Processor, Start, retries, settle};
+use super::{ConsumerSpec, Processor, Start, durable, retries, settle};
 use crate::bus::BusError;
-use crate::bus::durable::{DeliveryError, Durable, Durables};
+use crate::bus::durable::{DeliveryError, Durables};
 use crate::limits::{CONSUMER_PROGRESS_PARTS, FAULT_PAUSE, SETTLE_STOP, TOTALS_FLUSH};
 use crate::store::StoreError;
 use crate::store::work::{Consumer, Feed, FeedClaim, Place, Totals};
@@ -172,43 +172,15 @@ impl Processor {
         }
     }
 
-    /// Makes the durable consumer of this placing, unless it is there and stands no
-    /// lower than the store knows, and no higher than the stream reaches.
     async fn ensure_durable(
         &self,
         durables: &dyn Durables,
         spec: &ConsumerSpec,
         consumer: &Consumer,
     ) -> Result<(), Interruption> {
-        let state = durables.state(&spec.name).await?;
-        let last = self.bus.identity().await?.bounds.last;
-        if state.is_some_and(|state| {
-            state.generation == Some(consumer.generation)
-                && (consumer.floor..=last.max(consumer.floor)).contains(&state.delivered)
-        }) {
-            return Ok(());
-        }
-        let now = self.store.consumer(&spec.name).await?;
-        if now.is_none_or(|now| now.generation != consumer.generation) {
-            return Err(Interruption::Moved);
-        }
-        tracing::info!(
-            consumer = spec.name,
-            from = consumer.floor + 1,
-            "making its durable consumer"
-        );
-        if state.is_some() {
-            durables.delete(&spec.name).await?;
-        }
-        let durable = Durable {
-            name: spec.name.clone(),
-            filter: spec.filter.clone(),
-            from: consumer.floor + 1,
-            generation: consumer.generation,
-            ack_wait: spec.policy.ack_wait,
-            max_deliver: spec.policy.max_deliver,
-        };
-        Ok(durables.create(&durable).await?)
+        let last: &durable::Last<'_> =
+            &|| Box::pin(async { Ok(self.bus.identity().await?.bounds.last) });
+        durable::ensure(&*self.store, durables, spec, consumer, last).await
     }
 
     /// Returns when the consumer was put elsewhere.

@@ -11,6 +11,7 @@
 
 mod consume;
 mod directory;
+mod durable;
 mod exec;
 mod feed;
 mod feeder;

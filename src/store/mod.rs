@@ -20,7 +20,7 @@ pub mod work;
 mod write_all;
 
 #[cfg(test)]
-mod contract_tests;
+pub(crate) mod contract_tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

@@ -17,7 +17,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-pub(super) use server::{Server, on_postgres, on_sqlite};
+pub(super) use server::on_sqlite;
+pub(crate) use server::{Server, on_postgres};
 
 use super::{Hole, Lease, Store, StoreError, Write};
 use crate::message::{Kind, Query, Record, Subject, Token, parse_rfc3339};

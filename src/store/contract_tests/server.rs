@@ -12,7 +12,7 @@ use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 
 /// A place of a test's own that any number of stores can be opened on.
-pub(in crate::store) enum Server {
+pub(crate) enum Server {
     Sqlite(PathBuf),
     Postgres(String),
 }
@@ -59,8 +59,10 @@ pub(in crate::store) async fn on_sqlite(test: impl AsyncFnOnce(Server)) {
     std::fs::remove_dir_all(dir).expect("the directory goes");
 }
 
-pub(in crate::store) async fn on_postgres(test: impl AsyncFnOnce(Server)) {
+pub(crate) async fn on_postgres(test: impl AsyncFnOnce(Server)) {
     let Ok(base) = std::env::var("AGENTBUS_TEST_PG_URL") else {
+        // Whoever has a PostgreSQL means to test on it.
+        assert!(std::env::var_os("PG_BIN").is_none(), "AGENTBUS_TEST_PG_URL is not set");
         eprintln!("skipped on PostgreSQL: AGENTBUS_TEST_PG_URL is not set");
         return;
     };

@@ -299,6 +299,9 @@ impl fmt::Debug for Webhook {
     }
 }
 
+/// A consumer that is held where it is, until this is dropped.
+pub trait Hold: Send {}
+
 /// The store's part in background processing. Every method may be repeated
 /// after [`StoreError::Unavailable`] without harm: at worst totals and runs of
 /// failures count something twice.
@@ -329,6 +332,16 @@ pub trait WorkStore: Send + Sync {
         generation: i64,
         place: &Place,
     ) -> Result<bool, StoreError>;
+
+    /// Holds a consumer that is still at `generation`, for what one process at a time
+    /// may do: while it is held no other process holds, moves or forgets it. Waits for
+    /// another's hold, which ends after [`crate::limits::CONSUMER_HOLD`] at the latest,
+    /// or with its process. `None` when it was moved or is gone.
+    async fn hold_consumer(
+        &self,
+        name: &str,
+        generation: i64,
+    ) -> Result<Option<Box<dyn Hold>>, StoreError>;
 
     /// Pauses with a reason, or resumes with `None`. `false`: there is no such consumer.
     async fn pause_consumer(&self, name: &str, reason: Option<&str>) -> Result<bool, StoreError>;

@@ -1,14 +1,19 @@
 //! Where consumers stand, and what is fed to them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
 use uuid::Uuid;
 
 use super::*;
 use crate::store::StoreError;
+use crate::store::contract_tests::on_postgres;
 use crate::store::work::{Feed, FeedClaim, Totals};
 
 on_both!(
     a_consumer_is_made_once,
     a_move_fences_whoever_works_from_the_place_before,
+    a_consumer_is_held_at_its_place_alone,
     a_floor_only_rises,
     a_feed_is_claimed_by_one,
     a_feed_that_is_over_is_forgotten,
@@ -64,6 +69,59 @@ async fn a_move_fences_whoever_works_from_the_place_before(server: Server) {
     let late = store.save_feed(NAME, moved.generation, me, LONG, &feed).await;
     assert!(matches!(late, Err(StoreError::Fenced)));
     assert_eq!(store.consumer(NAME).await.expect("answers").expect("there").floor, 4);
+}
+
+async fn a_consumer_is_held_at_its_place_alone(server: Server) {
+    let store = server.open().await;
+    let generation = make(&*store, NAME).await.generation;
+    assert!(store.hold_consumer(NAME, generation + 1).await.expect("answers").is_none());
+    assert!(store.hold_consumer("nobody", generation).await.expect("answers").is_none());
+    let held = store.hold_consumer(NAME, generation).await.expect("answers");
+    drop(held.expect("it is there"));
+    let place = Place { floor: 4, feed: None, handled: true };
+    assert!(store.place_consumer(NAME, generation, &place).await.expect("moved"));
+    assert!(store.hold_consumer(NAME, generation).await.expect("answers").is_none());
+}
+
+/// Each of many servers in turn, and a move between two of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_server_at_a_time_holds_a_consumer() {
+    on_postgres(async |server| {
+        let store: Arc<dyn Store> = Arc::from(server.open().await);
+        let generation = make(&*store, NAME).await.generation;
+        let (inside, held) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let hold_often = |store: Arc<dyn Store>| {
+            let (inside, held) = (Arc::clone(&inside), Arc::clone(&held));
+            tokio::spawn(async move {
+                while let Some(hold) = store.hold_consumer(NAME, generation).await.expect("answers")
+                {
+                    assert_eq!(inside.fetch_add(1, SeqCst), 0, "alone");
+                    store.consumer(NAME).await.expect("a while");
+                    let now = store.consumer(NAME).await.expect("answers").expect("there");
+                    assert_eq!(now.generation, generation, "it stays where it is");
+                    inside.fetch_sub(1, SeqCst);
+                    held.fetch_add(1, SeqCst);
+                    drop(hold);
+                }
+            })
+        };
+        let mut holders = Vec::new();
+        for _ in 0..3 {
+            holders.push(hold_often(Arc::from(server.open().await)));
+        }
+        let enough = async {
+            while held.load(SeqCst) < 300 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), enough).await.expect("all get their turns");
+        let place = Place { floor: 4, feed: None, handled: true };
+        assert!(store.place_consumer(NAME, generation, &place).await.expect("moved"));
+        for holder in holders {
+            holder.await.expect("each ends when it was moved");
+        }
+    })
+    .await;
 }
 
 async fn a_floor_only_rises(server: Server) {

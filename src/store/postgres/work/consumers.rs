@@ -1,12 +1,12 @@
 //! Consumers: where each stands and what it has done.
 
 use sqlx::postgres::{PgPool, PgRow};
-use sqlx::{AssertSqlSafe, Error, Row};
+use sqlx::{AssertSqlSafe, Error, Postgres, Row, Transaction};
 
 use super::feed;
-use crate::limits::WORK_DELETE_ROWS;
+use crate::limits::{CONSUMER_HOLD, WORK_DELETE_ROWS};
 use crate::store::plan::{from_db, to_db};
-use crate::store::work::{Consumer, Place, Totals, kept};
+use crate::store::work::{Consumer, Hold, Place, Totals, kept};
 
 /// Counted by triggers, and along an index that holds what is leased alone.
 const READ: &str = "SELECT c.*, \
@@ -99,6 +99,32 @@ pub(super) async fn place(
     .execute(pool)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// The lock on its row, of a transaction that does nothing else.
+pub(super) struct RowHold {
+    _transaction: Transaction<'static, Postgres>,
+}
+
+impl Hold for RowHold {}
+
+pub(super) async fn hold(
+    pool: &PgPool,
+    name: &str,
+    generation: i64,
+) -> Result<Option<RowHold>, Error> {
+    let mut transaction = pool.begin().await?;
+    let most =
+        format!("SET LOCAL idle_in_transaction_session_timeout = {}", CONSUMER_HOLD.as_millis());
+    sqlx::raw_sql(AssertSqlSafe(most)).execute(&mut *transaction).await?;
+    // After a wait for another's lock the row is looked at again as it is then.
+    let locked =
+        sqlx::query("SELECT FROM consumers WHERE name = $1 AND generation = $2 FOR NO KEY UPDATE")
+            .bind(name)
+            .bind(generation)
+            .fetch_optional(&mut *transaction)
+            .await?;
+    Ok(locked.map(|_| RowHold { _transaction: transaction }))
 }
 
 pub(super) async fn pause(pool: &PgPool, name: &str, reason: Option<&str>) -> Result<bool, Error> {

@@ -24,8 +24,8 @@ use super::lease::unless_fenced;
 use crate::limits::STORE_WRITE_TIMEOUT;
 use crate::store::StoreError;
 use crate::store::work::{
-    Consumer, DeadLetter, Feed, FeedClaim, Leased, LetterKind, LetterPage, LetterQuery, Place,
-    SetAside, Settled, Terms, Totals, Webhook, WorkStore, kept,
+    Consumer, DeadLetter, Feed, FeedClaim, Hold, Leased, LetterKind, LetterPage, LetterQuery,
+    Place, SetAside, Settled, Terms, Totals, Webhook, WorkStore, kept,
 };
 
 impl PostgresStore {
@@ -82,6 +82,15 @@ impl WorkStore for PostgresStore {
         place: &Place,
     ) -> Result<bool, StoreError> {
         self.work(|| consumers::place(&self.workers, name, generation, place)).await
+    }
+
+    async fn hold_consumer(
+        &self,
+        name: &str,
+        generation: i64,
+    ) -> Result<Option<Box<dyn Hold>>, StoreError> {
+        let held = self.work(|| consumers::hold(&self.workers, name, generation)).await?;
+        Ok(held.map(|hold| Box::new(hold) as Box<dyn Hold>))
     }
 
     async fn pause_consumer(&self, name: &str, reason: Option<&str>) -> Result<bool, StoreError> {

@@ -19,8 +19,8 @@ use super::connection::{Turn, bounded};
 use super::{SqliteStore, unless_fenced};
 use crate::store::StoreError;
 use crate::store::work::{
-    Consumer, DeadLetter, Feed, FeedClaim, Leased, LetterKind, LetterPage, LetterQuery, Place,
-    SetAside, Settled, Terms, Totals, Webhook, WorkStore, kept,
+    Consumer, DeadLetter, Feed, FeedClaim, Hold, Leased, LetterKind, LetterPage, LetterQuery,
+    Place, SetAside, Settled, Terms, Totals, Webhook, WorkStore, kept,
 };
 
 impl SqliteStore {
@@ -48,6 +48,11 @@ impl SqliteStore {
         }
     }
 }
+
+/// What holds a consumer where no other process is.
+struct Alone;
+
+impl Hold for Alone {}
 
 #[async_trait]
 impl WorkStore for SqliteStore {
@@ -80,6 +85,16 @@ impl WorkStore for SqliteStore {
         let mut turn = self.work().await?;
         let done = bounded(consumers::place(turn.connection(), name, generation, place)).await;
         turn.end(done)
+    }
+
+    /// There is no other process that could move it.
+    async fn hold_consumer(
+        &self,
+        name: &str,
+        generation: i64,
+    ) -> Result<Option<Box<dyn Hold>>, StoreError> {
+        let found = self.consumer(name).await?.filter(|found| found.generation == generation);
+        Ok(found.map(|_| Box::new(Alone) as Box<dyn Hold>))
     }
 
     async fn pause_consumer(&self, name: &str, reason: Option<&str>) -> Result<bool, StoreError> {

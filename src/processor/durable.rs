@@ -1,0 +1,198 @@
+//! The durable consumer of a placing is there.
+//!
+//! Invariant: what one process made for a placing no other removes. NATS removes by
+//! name alone, whatever it meets under it, so a process looks, removes and makes while
+//! it holds the consumer in the store. Without this a worker that looked a moment
+//! earlier than another took away what that one had made, and what it had in hand ran twice.
+
+use futures_util::future::BoxFuture;
+
+use super::ConsumerSpec;
+use super::consume::Interruption;
+use crate::bus::BusError;
+use crate::bus::durable::{Durable, DurableState, Durables};
+use crate::store::work::{Consumer, WorkStore};
+
+/// Asks for the last sequence of the stream.
+pub(super) type Last<'a> = dyn Fn() -> BoxFuture<'a, Result<u64, BusError>> + Send + Sync + 'a;
+
+/// Makes the durable consumer of this placing, unless it is there and stands no lower
+/// than the store knows, and no higher than `last`, to where the stream reaches.
+pub(super) async fn ensure<S: WorkStore + ?Sized>(
+    store: &S,
+    durables: &dyn Durables,
+    spec: &ConsumerSpec,
+    consumer: &Consumer,
+    last: &Last<'_>,
+) -> Result<(), Interruption> {
+    if found(durables, consumer, last).await? == Found::Placed {
+        return Ok(());
+    }
+    let held = store.hold_consumer(&spec.name, consumer.generation).await?;
+    let _hold = held.ok_or(Interruption::Moved)?;
+    match found(durables, consumer, last).await? {
+        Found::Placed => return Ok(()),
+        Found::Nothing => {}
+        Found::Other => durables.delete(&spec.name).await?,
+    }
+    let from = consumer.floor + 1;
+    tracing::info!(consumer = spec.name, from, "making its durable consumer");
+    let durable = Durable {
+        name: spec.name.clone(),
+        filter: spec.filter.clone(),
+        from,
+        generation: consumer.generation,
+        ack_wait: spec.policy.ack_wait,
+        max_deliver: spec.policy.max_deliver,
+    };
+    Ok(durables.create(&durable).await?)
+}
+
+/// What there is under the name.
+#[derive(PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// That of the placing.
+    Placed,
+    /// Of another placing, or not where it should stand.
+    Other,
+}
+
+async fn found(
+    durables: &dyn Durables,
+    consumer: &Consumer,
+    last: &Last<'_>,
+) -> Result<Found, BusError> {
+    let Some(state) = durables.state(&consumer.name).await? else { return Ok(Found::Nothing) };
+    // Asked for after the state, which moves with it.
+    let placed = is_of(state, consumer, last().await?);
+    Ok(if placed { Found::Placed } else { Found::Other })
+}
+
+fn is_of(state: DurableState, consumer: &Consumer, last: u64) -> bool {
+    state.generation == Some(consumer.generation)
+        && (consumer.floor..=last.max(consumer.floor)).contains(&state.delivered)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::bus::durable::{Answers, Deliveries};
+    use crate::processor::{Policy, Start};
+    use crate::store::Store;
+    use crate::store::contract_tests::on_postgres;
+    use crate::store::work::Place;
+
+    const NAME: &str = "c";
+    const SERVERS: usize = 4;
+    const ROUNDS: i64 = 250;
+
+    /// Removes by name alone, as NATS does, and lets others run before each answer.
+    #[derive(Default)]
+    struct ByName {
+        state: Mutex<Option<DurableState>>,
+        /// Generations of what was removed and made, in order.
+        removed: Mutex<Vec<i64>>,
+        made: Mutex<Vec<i64>>,
+    }
+
+    #[async_trait]
+    impl Durables for ByName {
+        async fn state(&self, _: &str) -> Result<Option<DurableState>, BusError> {
+            let state = *self.state.lock().expect("a state");
+            tokio::task::yield_now().await;
+            Ok(state)
+        }
+
+        async fn create(&self, durable: &Durable) -> Result<(), BusError> {
+            tokio::task::yield_now().await;
+            let mut state = self.state.lock().expect("a state");
+            assert_eq!(*state, None, "made over another");
+            *state = Some(DurableState {
+                generation: Some(durable.generation),
+                ack_floor: 0,
+                delivered: 0,
+                pending: 0,
+                in_flight: 0,
+                redelivered: 0,
+            });
+            self.made.lock().expect("a list").push(durable.generation);
+            Ok(())
+        }
+
+        async fn delete(&self, _: &str) -> Result<(), BusError> {
+            tokio::task::yield_now().await;
+            let gone = self.state.lock().expect("a state").take();
+            let generation = gone.and_then(|state| state.generation);
+            self.removed.lock().expect("a list").extend(generation);
+            tokio::task::yield_now().await;
+            Ok(())
+        }
+
+        async fn deliveries(&self, _: &str) -> Result<Box<dyn Deliveries>, BusError> {
+            Err(BusError("not asked for".to_owned()))
+        }
+
+        fn answers(&self) -> Arc<dyn Answers> {
+            unreachable!("nothing is delivered")
+        }
+    }
+
+    fn spec() -> ConsumerSpec {
+        ConsumerSpec {
+            name: NAME.to_owned(),
+            filter: "agent.>".parse().expect("a pattern"),
+            policy: Policy::default(),
+            start: Start::Kept,
+            handlers: Vec::new(),
+            concurrency: 1,
+        }
+    }
+
+    /// A server that follows the consumer to its last placing.
+    async fn follow(store: Box<dyn Store>, durables: Arc<ByName>, last: i64) {
+        loop {
+            let consumer = store.consumer(NAME).await.expect("answers").expect("there");
+            match ensure(&*store, &*durables, &spec(), &consumer, &|| Box::pin(async { Ok(0) }))
+                .await
+            {
+                Ok(()) if consumer.generation == last => return,
+                Ok(()) | Err(Interruption::Moved) => {}
+                Err(error) => panic!("{error}"),
+            }
+            let place = Place { floor: 0, feed: None, handled: true };
+            if consumer.generation < last {
+                store.place_consumer(NAME, consumer.generation, &place).await.expect("answers");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_one_server_made_no_other_removes() {
+        on_postgres(async |server| {
+            let durables = Arc::new(ByName::default());
+            let place = Place { floor: 0, feed: None, handled: true };
+            let store = server.open().await;
+            let made = store.create_consumer(NAME, "agent.>", &place).await.expect("made");
+            let last = made.generation + ROUNDS;
+            let mut servers = Vec::new();
+            for _ in 0..SERVERS {
+                let (store, durables) = (server.open().await, Arc::clone(&durables));
+                servers.push(tokio::spawn(follow(store, durables, last)));
+            }
+            for server in servers {
+                server.await.expect("none is in another's way");
+            }
+            let made = durables.made.lock().expect("a list").clone();
+            let removed = durables.removed.lock().expect("a list").clone();
+            assert!(made.is_sorted_by(|a, b| a < b), "once a placing: {made:?}");
+            assert_eq!(removed, made[..made.len() - 1], "each when its placing was over");
+            assert_eq!(made.last(), Some(&last));
+        })
+        .await;
+    }
+}
