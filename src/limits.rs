@@ -260,8 +260,11 @@ pub const SQLITE_STATEMENT_IDS: usize = 1_000;
 /// Pages of SQLite's log after which a write moves them into the database: 16 MiB, so that
 /// pages written by every batch are moved once for many (measured: a sixth faster than 1,000).
 pub const SQLITE_CHECKPOINT_PAGES: u32 = 4_000;
-/// Partitions that the second statement of a page looks at, where the first has not filled it from
-/// one: PostgreSQL plans and locks each partition with its 14 indices (its lock table has
+/// Where a page begins less than so far from the end of a partition, its first statement looks
+/// at the next one too: enough for a page of a hundred of what is one message in a thousand.
+pub const NEAREST_SEQS: u64 = PARTITION_SEQS / 10;
+/// Partitions that the second statement of a page looks at, where the first has not filled it:
+/// PostgreSQL plans and locks each partition with its 14 indices (its lock table has
 /// room for 6,400 by default).
 pub const NEXT_WINDOW_PARTITIONS: usize = 4;
 /// Partitions that each further statement of a page looks at, for values that are rare.

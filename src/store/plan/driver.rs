@@ -40,7 +40,7 @@ pub(super) fn branches(
     filter: &Filter,
     between: Option<&(Token, Token)>,
     subjects: &Subjects<'_>,
-    w: &mut Writer,
+    w: &mut Writer<'_>,
 ) -> Vec<Branch> {
     if !filter.in_reply_to.is_empty() {
         return replies(filter, w);
@@ -85,7 +85,7 @@ fn kinds_or_all(filter: &Filter) -> &[Kind] {
     if filter.kinds.is_empty() { &Kind::ALL } else { &filter.kinds }
 }
 
-fn replies(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
+fn replies(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
     let branch = |id| {
         let place = w.bind(Value::Uuid(id));
         Branch::new("messages_reply", format!("in_reply_to = {place}"), &[Name::InReplyTo])
@@ -98,7 +98,7 @@ fn each(
     index: &'static str,
     column: &str,
     name: Name,
-    w: &mut Writer,
+    w: &mut Writer<'_>,
 ) -> Vec<Branch> {
     let branch = |value: &Token| {
         let place = w.text(value.as_str());
@@ -108,7 +108,7 @@ fn each(
 }
 
 /// SQLite has no index of pairs, but the sender in the recipient's.
-fn pair(sender: &Token, recipient: &Token, answers: &[Name], w: &mut Writer) -> Branch {
+fn pair(sender: &Token, recipient: &Token, answers: &[Name], w: &mut Writer<'_>) -> Branch {
     match w.dialect {
         Dialect::Postgres => {
             let names = w.text(&format!("{sender} {recipient}"));
@@ -124,7 +124,7 @@ fn pair(sender: &Token, recipient: &Token, answers: &[Name], w: &mut Writer) -> 
     }
 }
 
-fn both_ways(a: &Token, b: &Token, w: &mut Writer) -> Vec<Branch> {
+fn both_ways(a: &Token, b: &Token, w: &mut Writer<'_>) -> Vec<Branch> {
     let mut branches = vec![pair(a, b, &[Name::Between], w)];
     if a != b {
         branches.push(pair(b, a, &[Name::Between], w));
@@ -132,7 +132,7 @@ fn both_ways(a: &Token, b: &Token, w: &mut Writer) -> Vec<Branch> {
     branches
 }
 
-fn pairs(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
+fn pairs(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
     let mut branches = Vec::new();
     for sender in &filter.senders {
         for recipient in &filter.recipients {
@@ -149,7 +149,7 @@ fn pairs(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
     branches
 }
 
-fn recipients(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
+fn recipients(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
     let mut branches =
         each(&filter.recipients, "messages_recipient", "recipient_id", Name::Recipient, w);
     if filter.broadcast {
@@ -162,7 +162,7 @@ fn recipients(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
     branches
 }
 
-fn senders(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
+fn senders(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
     if w.dialect == Dialect::Sqlite {
         return each(&filter.senders, "messages_sender", "sender_id", Name::Sender, w);
     }
@@ -187,12 +187,12 @@ fn senders(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
 }
 
 /// The condition of PostgreSQL's index of senders and types.
-fn of_sender(sender: &str, type_: &str, w: &mut Writer) -> String {
+fn of_sender(sender: &str, type_: &str, w: &mut Writer<'_>) -> String {
     let (sender, type_) = (w.text(sender), w.text(type_));
     format!("sender_id = {sender} AND type = {type_}")
 }
 
-fn types(filter: &Filter, w: &mut Writer) -> Vec<Branch> {
+fn types(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
     let branches = filter.types.iter().flat_map(|type_| {
         let type_ = w.text(type_.as_str());
         of_type(&type_, kinds_or_all(filter), &[Name::Type, Name::Kind], w)

@@ -1,4 +1,4 @@
-//! From a query to the SQL that finds its sequences: pure, for both databases.
+//! From a query to the SQL that finds its rows: pure, for both databases.
 //!
 //! Invariants: what the SQL finds is exactly what [`Filter::matches`] accepts on
 //! what the rows hold, and no filter scans the table. One name of the filter
@@ -54,14 +54,21 @@ pub struct Bounds {
     pub before: i64,
 }
 
-/// A statement that answers sequences, in the order of the page.
+/// A statement that answers the rows of a page in its order: in SQLite their
+/// sequences, in PostgreSQL what [`POSTGRES_COLUMNS`] names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The statement.
     pub sql: String,
     /// Its values.
     pub values: Vec<Value>,
+    /// What it is ordered by.
+    pub order: &'static str,
 }
+
+/// Of a row in PostgreSQL: whoever has found it has its body too, so that nobody needs to
+/// look for it again by its sequence.
+const POSTGRES_COLUMNS: &str = "seq, kind, body";
 
 /// A sequence as the databases hold it. Sequences stay below 2^53; a client's
 /// larger bound is above them all.
@@ -138,11 +145,11 @@ pub fn time_bounds_sql() -> String {
     format!("SELECT committed_through, {first} AS first, {last} AS last FROM log_state")
 }
 
-/// The statement for one page and one row more, by which the caller sees
-/// whether there is a next page.
+/// The statement for one page of a table (`messages`, or a part of it) and one row more,
+/// by which the caller sees whether there is a next page.
 #[must_use]
-pub fn keys(query: &Query, bounds: Bounds, dialect: Dialect) -> Plan {
-    let mut writer = Writer::new(query, bounds, dialect);
+pub fn rows(query: &Query, bounds: Bounds, dialect: Dialect, table: &str) -> Plan {
+    let mut writer = Writer::new(query, bounds, dialect, table);
     let filter = query.filter.clone().normalised();
     let subjects = Subjects::of(&filter);
     let branches = driver::branches(&filter, query.between.as_ref(), &subjects, &mut writer);
@@ -150,20 +157,22 @@ pub fn keys(query: &Query, bounds: Bounds, dialect: Dialect) -> Plan {
     let overlapping = branches.iter().any(|b| b.answers.contains(Name::Subject));
     let selects: Vec<String> =
         branches.iter().map(|branch| writer.select(branch, &tests)).collect();
+    let order = match &branches[..] {
+        [Branch { index: None, .. }] => writer.key_order(),
+        _ => writer.index_order(),
+    };
     let sql = match &selects[..] {
         [only] => only.clone(),
         _ => {
-            let distinct = if overlapping { "DISTINCT " } else { "" };
+            let columns = writer.columns();
             let union: Vec<String> =
-                selects.iter().map(|s| format!("SELECT seq FROM ({s}) b")).collect();
-            format!(
-                "SELECT {distinct}seq FROM ({}) u ORDER BY {} LIMIT $3",
-                union.join(" UNION ALL "),
-                writer.index_order()
-            )
+                selects.iter().map(|s| format!("SELECT {columns} FROM ({s}) b")).collect();
+            let distinct = if overlapping { writer.distinct() } else { "" };
+            let union = union.join(" UNION ALL ");
+            format!("SELECT {distinct}{columns} FROM ({union}) u ORDER BY {order} LIMIT $3")
         }
     };
-    Plan { sql, values: writer.values }
+    Plan { sql, values: writer.values, order }
 }
 
 /// The names of a filter.
@@ -213,10 +222,10 @@ impl Tests {
         query: &Query,
         subjects: &Subjects<'_>,
         branches: &[Branch],
-        w: &mut Writer,
+        w: &mut Writer<'_>,
     ) -> Self {
         let mut named = Vec::new();
-        let mut add = |name, condition: &dyn Fn(&mut Writer) -> Option<String>| {
+        let mut add = |name, condition: &dyn Fn(&mut Writer<'_>) -> Option<String>| {
             if branches.iter().any(|branch| !branch.answers.contains(name)) {
                 named.extend(condition(w).map(|c| (name, format!("(({c}) IS TRUE)"))));
             }
@@ -256,22 +265,23 @@ fn kinds_condition(kinds: &[Kind]) -> String {
 }
 
 /// Writes SQL and gathers its values; equal texts share a placeholder.
-struct Writer {
+struct Writer<'a> {
     dialect: Dialect,
+    table: &'a str,
     descending: bool,
     values: Vec<Value>,
 }
 
-impl Writer {
+impl<'a> Writer<'a> {
     /// The first three values are in every statement: the bounds and the limit.
-    fn new(query: &Query, bounds: Bounds, dialect: Dialect) -> Self {
+    fn new(query: &Query, bounds: Bounds, dialect: Dialect, table: &'a str) -> Self {
         let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
         let values = vec![
             Value::Int(bounds.after),
             Value::Int(bounds.before),
             Value::Int(limit.saturating_add(1)),
         ];
-        Self { dialect, descending: query.descending, values }
+        Self { dialect, table, descending: query.descending, values }
     }
 
     fn bind(&mut self, value: Value) -> String {
@@ -297,6 +307,26 @@ impl Writer {
         (!places.is_empty()).then(|| format!("{column} IN ({})", places.join(", ")))
     }
 
+    fn columns(&self) -> &'static str {
+        match self.dialect {
+            Dialect::Postgres => POSTGRES_COLUMNS,
+            Dialect::Sqlite => "seq",
+        }
+    }
+
+    /// Each sequence once.
+    fn distinct(&self) -> &'static str {
+        match self.dialect {
+            Dialect::Postgres => "DISTINCT ON (seq) ",
+            Dialect::Sqlite => "DISTINCT ",
+        }
+    }
+
+    /// The order of the table itself.
+    fn key_order(&self) -> &'static str {
+        if self.descending { "seq DESC" } else { "seq" }
+    }
+
     /// The order that the indices deliver, and in PostgreSQL the primary key does not.
     fn index_order(&self) -> &'static str {
         match (self.dialect, self.descending) {
@@ -308,11 +338,10 @@ impl Writer {
     }
 
     fn select(&self, branch: &Branch, tests: &Tests) -> String {
-        let mut sql = "SELECT seq FROM messages".to_owned();
-        let order = match (branch.index, self.descending) {
-            (Some(_), _) => self.index_order(),
-            (None, false) => "seq",
-            (None, true) => "seq DESC",
+        let mut sql = format!("SELECT {} FROM {}", self.columns(), self.table);
+        let order = match branch.index {
+            Some(_) => self.index_order(),
+            None => self.key_order(),
         };
         match (self.dialect, branch.index) {
             (Dialect::Sqlite, Some(index)) => sql.push_str(&format!(" INDEXED BY {index}")),

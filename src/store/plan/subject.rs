@@ -48,7 +48,7 @@ impl<'a> Shape<'a> {
     }
 
     /// The condition on columns, as a test.
-    fn condition(&self, w: &mut Writer) -> String {
+    fn condition(&self, w: &mut Writer<'_>) -> String {
         let mut parts = vec![match self.key {
             Some(key) => {
                 let place = w.text(key);
@@ -62,7 +62,7 @@ impl<'a> Shape<'a> {
         format!("({})", parts.join(" AND "))
     }
 
-    fn branches(&self, w: &mut Writer) -> Vec<Branch> {
+    fn branches(&self, w: &mut Writer<'_>) -> Vec<Branch> {
         let type_ = self.type_.map(|type_| w.text(type_));
         let branches = match (self.key, &type_) {
             (Some(key), _) => {
@@ -145,7 +145,7 @@ impl<'a> Subjects<'a> {
 
     /// Walks that together meet every row that one of the patterns matches,
     /// and no other. They may overlap.
-    pub(super) fn branches(&self, w: &mut Writer) -> Vec<Branch> {
+    pub(super) fn branches(&self, w: &mut Writer<'_>) -> Vec<Branch> {
         let mut branches: Vec<Branch> =
             self.shapes.iter().flat_map(|shape| shape.branches(w)).collect();
         let odd = Branch::new("messages_odd", w.is_odd().to_owned(), &[Name::Subject]);
@@ -154,7 +154,7 @@ impl<'a> Subjects<'a> {
     }
 
     /// The test that one of the patterns matches; `None` without patterns.
-    pub(super) fn condition(&self, w: &mut Writer) -> Option<String> {
+    pub(super) fn condition(&self, w: &mut Writer<'_>) -> Option<String> {
         if self.is_empty() {
             return None;
         }
@@ -167,14 +167,14 @@ impl<'a> Subjects<'a> {
         Some(format!("({odd_rows} OR (({odd}) IS NOT TRUE AND ({})))", shapes.join(" OR ")))
     }
 
-    fn odd_condition(&self, w: &mut Writer) -> String {
+    fn odd_condition(&self, w: &mut Writer<'_>) -> String {
         let tests: Vec<String> = self.patterns.iter().map(|p| token_by_token(p, w)).collect();
         tests.join(" OR ")
     }
 }
 
 /// The rules of NATS on the subject itself.
-fn token_by_token(pattern: &SubjectPattern, w: &mut Writer) -> String {
+fn token_by_token(pattern: &SubjectPattern, w: &mut Writer<'_>) -> String {
     let tokens: Vec<&str> = pattern.tokens().collect();
     let operator = if tokens.last() == Some(&">") { ">=" } else { "=" };
     let mut parts = vec![format!("{} {operator} {}", w.token_count(), tokens.len())];
@@ -186,7 +186,7 @@ fn token_by_token(pattern: &SubjectPattern, w: &mut Writer) -> String {
     format!("({})", parts.join(" AND "))
 }
 
-impl Writer {
+impl Writer<'_> {
     fn is_odd(&self) -> &'static str {
         match self.dialect {
             Dialect::Postgres => "odd",

@@ -10,6 +10,7 @@
 //! PostgreSQL does not let the partitioned index say so itself.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 
 use sqlx::AssertSqlSafe;
@@ -61,10 +62,15 @@ impl Partitions {
     }
 }
 
+/// The table of the partition that begins at this multiple of [`PARTITION_SEQS`].
+pub(super) fn name(index: impl Display) -> String {
+    format!("messages_p{index}")
+}
+
 /// One block, one transaction: two servers that make the same partition take turns.
 pub(super) fn create_sql(index: u64) -> String {
     let (from, to) = (index * PARTITION_SEQS, (index + 1) * PARTITION_SEQS);
-    let name = format!("messages_p{index}");
+    let name = name(index);
     format!(
         "DO $$ DECLARE made regclass; BEGIN
            IF to_regclass('{name}') IS NULL THEN

@@ -1,8 +1,8 @@
 //! Reading history.
 //!
 //! Invariant: a page is exact as of the watermark it names. The watermark is read
-//! first; what lies beneath it never changes, so the sequences and then the
-//! bodies can be read after it, each in a snapshot of its own.
+//! first; what lies beneath it never changes, so what follows can be read after it,
+//! each statement in a snapshot of its own.
 //!
 //! On these connections sorting counts as dear (see `connection`), so a statement
 //! that must sort does so where there is no other way to run it.
@@ -15,13 +15,17 @@ use sqlx::query::Query as Statement;
 use sqlx::{AssertSqlSafe, Error, Postgres, Row};
 use uuid::Uuid;
 
+use super::partitions;
 use crate::limits::{
-    NEXT_WINDOW_PARTITIONS, PARTITION_SEQS, TIME_INDEX_WIDE_SEQS, WINDOW_PARTITIONS,
+    NEAREST_SEQS, NEXT_WINDOW_PARTITIONS, PARTITION_SEQS, TIME_INDEX_WIDE_SEQS, WINDOW_PARTITIONS,
 };
 use crate::message::{Query, Token};
 use crate::store::plan::{self, Bounds, Dialect, Plan, Value, from_db, to_db};
 use crate::store::rows::{counts_sql, gather_counts, read_kind};
 use crate::store::{Counts, Hole, HoleReason, Page, Stored};
+
+/// All partitions.
+pub(super) const TABLE: &str = "messages";
 
 pub(super) async fn page(pool: &PgPool, query: &Query) -> Result<Page, Error> {
     if plan::asks_for_all(query)
@@ -29,28 +33,21 @@ pub(super) async fn page(pool: &PgPool, query: &Query) -> Result<Page, Error> {
     {
         return Ok(page);
     }
-    let (committed_through, bounds) = bounds(pool, query).await?;
+    let Ground { committed_through, bounds, attached } = ground(pool, query).await?;
     let mut page =
         Page { messages: Vec::new(), more: false, committed_through: from_db(committed_through) };
     let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { return Ok(page) };
     let near = nearest(query, bounds);
-    let mut seqs = sequences(pool, query, near).await?;
-    if seqs.len() <= query.limit {
-        for window in further(pool, query, bounds, near).await? {
-            let rest = Query { limit: query.limit - seqs.len(), ..query.clone() };
-            seqs.extend(sequences(pool, &rest, window).await?);
-            if seqs.len() > query.limit {
+    let table = near.partition().filter(|_| attached).map(partitions::name);
+    add(pool, query, near.bounds, table.as_deref().unwrap_or(TABLE), &mut page).await?;
+    if !page.more {
+        for window in further(pool, query, bounds, near.bounds).await? {
+            add(pool, query, window, TABLE, &mut page).await?;
+            if page.more {
                 break;
             }
         }
     }
-    page.more = seqs.len() > query.limit;
-    seqs.truncate(query.limit);
-    if seqs.is_empty() {
-        return Ok(page);
-    }
-    page.messages = bodies(pool, &seqs, query).await?;
-    page.more |= page.messages.len() < seqs.len();
     Ok(page)
 }
 
@@ -78,44 +75,98 @@ async fn all(pool: &PgPool, query: &Query) -> Result<Option<Page>, Error> {
     .await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let through: i64 = first.try_get(3)?;
-    let (mut messages, mut more) = (Vec::with_capacity(rows.len()), false);
-    for row in &rows {
-        let body: Option<&[u8]> = row.try_get(2)?;
-        let Some(body) = body.filter(|_| messages.len() < query.limit) else {
-            more = true;
-            break;
-        };
-        messages.push(Stored {
-            seq: from_db(row.try_get(0)?),
-            kind: read_kind(row.try_get(1)?).map_err(unreadable)?,
-            body: Bytes::copy_from_slice(body),
-        });
-    }
-    let complete = more || through.saturating_add(1).min(wanted) <= before;
-    Ok(complete.then(|| Page { messages, more, committed_through: from_db(through) }))
+    let committed_through = from_db(through);
+    let mut page =
+        Page { messages: Vec::with_capacity(rows.len()), more: false, committed_through };
+    take(&rows, query, &mut page)?;
+    let complete = page.more || through.saturating_add(1).min(wanted) <= before;
+    Ok(complete.then_some(page))
 }
 
-/// The watermark, and where to look; `None` when nothing can be there.
-async fn bounds(pool: &PgPool, query: &Query) -> Result<(i64, Option<Bounds>), Error> {
+/// What a page is read on.
+struct Ground {
+    committed_through: i64,
+    /// Where to look; `None` when nothing can be there.
+    bounds: Option<Bounds>,
+    /// Whether the partition that the page begins in is known to be there.
+    attached: bool,
+}
+
+async fn ground(pool: &PgPool, query: &Query) -> Result<Ground, Error> {
     if query.since.is_none() && query.until.is_none() {
-        let row = sqlx::query("SELECT committed_through FROM log_state").fetch_one(pool).await?;
-        let through = row.try_get(0)?;
-        return Ok((through, Some(plan::bounds(query, through))));
+        let sql = format!(
+            "SELECT committed_through, EXISTS (SELECT FROM pg_inherits \
+             WHERE inhparent = 'messages'::regclass AND inhrelid = to_regclass('{}' \
+             || least($1, committed_through) / {PARTITION_SEQS})) FROM log_state",
+            partitions::name("")
+        );
+        let first = match query.descending {
+            true => query.before.map_or(i64::MAX, to_db) - 1,
+            false => query.after.map_or(-1, to_db).saturating_add(1),
+        };
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(first).fetch_one(pool).await?;
+        let committed_through = row.try_get(0)?;
+        let bounds = Some(plan::bounds(query, committed_through));
+        return Ok(Ground { committed_through, bounds, attached: row.try_get(1)? });
     }
     let row = sqlx::query(AssertSqlSafe(plan::time_bounds_sql()))
         .bind(query.since)
         .bind(query.until)
         .fetch_one(pool)
         .await?;
-    let through = row.try_get(0)?;
-    Ok((through, plan::bounds(query, through).narrowed(query, row.try_get(1)?, row.try_get(2)?)))
+    let committed_through = row.try_get(0)?;
+    let bounds = plan::bounds(query, committed_through);
+    let bounds = bounds.narrowed(query, row.try_get(1)?, row.try_get(2)?);
+    Ok(Ground { committed_through, bounds, attached: false })
 }
 
-/// Sequences of the page that lie within a window, and one more if there are more.
-async fn sequences(pool: &PgPool, query: &Query, window: Bounds) -> Result<Vec<i64>, Error> {
-    let Plan { sql, values } = plan::keys(query, window, Dialect::Postgres);
+/// Adds to the page what of it lies within a window, until it has as many messages or bytes as
+/// it may; `more` is whether anything is left then.
+async fn add(
+    pool: &PgPool,
+    query: &Query,
+    window: Bounds,
+    table: &str,
+    page: &mut Page,
+) -> Result<(), Error> {
+    let has = page.messages.len();
+    let bytes: u64 = page.messages.iter().map(|message| message.body.len() as u64).sum();
+    let rest = Query { limit: query.limit - has, ..query.clone() };
+    let Plan { sql, values, .. } =
+        statement(&rest, window, table, query.limit_bytes.saturating_sub(bytes));
     let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), values).fetch_all(pool).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+    take(&rows, query, page)
+}
+
+/// Adds rows (sequence, kind, body) to the page until one has no body or is one too many.
+fn take(rows: &[PgRow], query: &Query, page: &mut Page) -> Result<(), Error> {
+    for row in rows {
+        let body: Option<&[u8]> = row.try_get(2)?;
+        let Some(body) = body.filter(|_| page.messages.len() < query.limit) else {
+            page.more = true;
+            break;
+        };
+        page.messages.push(Stored {
+            seq: from_db(row.try_get(0)?),
+            kind: read_kind(row.try_get(1)?).map_err(unreadable)?,
+            body: Bytes::copy_from_slice(body),
+        });
+    }
+    Ok(())
+}
+
+/// The statement that answers a table's rows of a window, and one more if there are more: bodies
+/// until they are too many bytes, then null.
+pub(super) fn statement(query: &Query, window: Bounds, table: &str, limit_bytes: u64) -> Plan {
+    let Plan { sql, mut values, order } = plan::rows(query, window, Dialect::Postgres, table);
+    values.push(Value::Int(to_db(limit_bytes)));
+    let limit = values.len();
+    let sql = format!(
+        "SELECT seq, kind, CASE WHEN before < ${limit} THEN body END FROM (SELECT *, \
+         sum(octet_length(body)) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) \
+         - octet_length(body) AS before FROM ({sql}) picked) sized ORDER BY {order}"
+    );
+    Plan { sql, values, order }
 }
 
 /// The part of a range that lies within these partitions.
@@ -127,13 +178,34 @@ fn within(bounds: Bounds, low: i64, high: i64) -> Bounds {
     }
 }
 
-/// The part of the range within the partition that the page begins in: PostgreSQL plans,
-/// and locks with all its indices, each partition that a statement may touch, and most
-/// pages are full after one. So a page costs the same however many there are.
-fn nearest(query: &Query, bounds: Bounds) -> Bounds {
-    let seq = if query.descending { bounds.before - 1 } else { bounds.after + 1 };
-    let index = seq / to_db(PARTITION_SEQS);
-    within(bounds, index, index)
+/// Where a page is looked for first.
+struct Near {
+    bounds: Bounds,
+    /// Partitions that it touches.
+    low: i64,
+    high: i64,
+}
+
+impl Near {
+    /// The partition, if it is one alone. A statement that names it is planned once for any
+    /// sequences; one that names the whole table is planned each time, to see which parts it needs.
+    fn partition(&self) -> Option<i64> {
+        (self.low == self.high).then_some(self.low)
+    }
+}
+
+/// The part of the range within the partition that the page begins in, and within the one after
+/// it where too little is left of the first: PostgreSQL plans, and locks with all its indices,
+/// each partition that a statement may touch, and most pages are full after one. So a page costs
+/// the same however many there are.
+fn nearest(query: &Query, bounds: Bounds) -> Near {
+    let near = to_db(NEAREST_SEQS);
+    let index = |seq: i64| seq.max(0) / to_db(PARTITION_SEQS);
+    let (low, high) = match query.descending {
+        true => (index((bounds.before - 1 - near).max(bounds.after + 1)), index(bounds.before - 1)),
+        false => (index(bounds.after + 1), index((bounds.after + 1 + near).min(bounds.before - 1))),
+    };
+    Near { bounds: within(bounds, low, high), low, high }
 }
 
 /// The rest of the range, cut at partitions, in the order of the page. Where no row is there
@@ -183,28 +255,6 @@ pub(super) fn bind_all(
         };
     }
     statement
-}
-
-/// The bodies at these sequences, until they are too many bytes for one page.
-async fn bodies(pool: &PgPool, seqs: &[i64], query: &Query) -> Result<Vec<Stored>, Error> {
-    let order = if query.descending { "DESC" } else { "ASC" };
-    let sql = format!(
-        "WITH picked AS MATERIALIZED (SELECT seq, kind, body FROM messages WHERE seq = ANY($1)), \
-         sized AS (SELECT *, sum(octet_length(body)) OVER (ORDER BY seq {order}) \
-         - octet_length(body) AS before FROM picked) \
-         SELECT seq, kind, body FROM sized WHERE before < $2"
-    );
-    let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(seqs)
-        .bind(to_db(query.limit_bytes))
-        .fetch_all(pool)
-        .await?;
-    let mut messages = rows.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
-    messages.sort_unstable_by_key(|message| message.seq);
-    if query.descending {
-        messages.reverse();
-    }
-    Ok(messages)
 }
 
 pub(super) fn stored(row: &PgRow) -> Result<Stored, Error> {

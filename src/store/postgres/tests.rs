@@ -3,20 +3,22 @@
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::PostgresStore;
-use super::read::bind_all;
+use super::read::{TABLE, bind_all, statement};
 use crate::limits::PARTITION_SEQS;
 use crate::message::{Query, SubjectPattern};
 use crate::store::contract_tests::{
     LONG, Server, everything, filters, lease, on_postgres, record, seqs, write_all,
 };
-use crate::store::plan::{self, Bounds, Dialect};
+use crate::store::plan::{self, Bounds, Value};
 use crate::store::{BusKind, Store, StoreError};
 
 /// Rows of each of three partitions: a million together.
 const EACH: u64 = 340_000;
+/// Of them, every such one has a subject that its columns do not derive.
+const ODD_EVERY: u64 = 4_000;
 
 /// Three partitions of [`EACH`] rows. `old` wrote half of the first and then fell
 /// silent, as did type `rare`, of which `busy` has one in 4,000.
@@ -27,13 +29,16 @@ SELECT seq, md5(seq::text)::uuid, kind, type, 'agent.' || kind || '.x.' || type,
     CASE WHEN n % 2 = 0 THEN CASE WHEN sender = 'old' THEN 'boss' ELSE 'r' || n % 5 END END,
     CASE WHEN kind = 'task' THEN 't' || n / 3000 END, CASE WHEN n % 3 = 0 THEN 'c' || n / 3000 END,
     CASE WHEN n % 1000 = 0 THEN md5('1')::uuid END,
-    timestamptz '2026-01-01' + n * interval '1 s', now(), 'body of some length', n % 4000 = 1
+    timestamptz '2026-01-01' + n * interval '1 s', now(), 'body of some length', n % ODD_EVERY = 1
 FROM (SELECT seq, n, (ARRAY['message', 'status', 'task'])[1 + n % 3] AS kind,
           CASE WHEN n < EACH / 2 AND n % 2 = 0 THEN 'old' WHEN n % 7 = 0 THEN 'few' ELSE 'busy' END AS sender,
           CASE WHEN n % 4000 = 2 THEN 'rare' ELSE 'common' END AS type
       FROM (SELECT (n / EACH) * PARTITION + n % EACH AS seq, n
             FROM generate_series(1::bigint, 3 * EACH - 1) n) a) b;
 UPDATE log_state SET committed_through = 3 * PARTITION";
+
+/// One of the partitions.
+const PART: &str = "messages_p1";
 
 async fn filled(server: &Server) -> PostgresStore {
     let Server::Postgres(url) = server else { panic!("PostgreSQL alone") };
@@ -48,22 +53,47 @@ async fn filled(server: &Server) -> PostgresStore {
         lease_for: Duration::ZERO,
     };
     store.partitions.ensure(&store.controls, &write).await.expect("partitions");
-    let rows = ROWS.replace("PARTITION", &PARTITION_SEQS.to_string());
-    server.sql(&rows.replace("EACH", &EACH.to_string())).await;
+    let rows = ROWS
+        .replace("PARTITION", &PARTITION_SEQS.to_string())
+        .replace("ODD_EVERY", &ODD_EVERY.to_string())
+        .replace("EACH", &EACH.to_string());
+    server.sql(&rows).await;
     store
 }
 
 /// The plan as it ran: which rows were read how.
-async fn explained(store: &PostgresStore, query: &Query) -> Json {
+async fn explained(store: &PostgresStore, query: &Query, table: &str) -> Json {
     let through = plan::to_db(3 * PARTITION_SEQS);
     let bounds: Bounds = plan::bounds(query, through);
-    let plan = plan::keys(query, bounds, Dialect::Postgres);
+    let plan = statement(query, bounds, table, u64::MAX);
     let sql = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}", plan.sql);
     let row = bind_all(sqlx::query(AssertSqlSafe(sql)), plan.values)
         .fetch_one(&store.readers)
         .await
         .expect("a plan");
     // The driver has no type for JSON here; its text is the value.
+    let text: String = row.try_get_unchecked(0).expect("text");
+    serde_json::from_str::<Json>(&text).expect("JSON")[0]["Plan"].take()
+}
+
+/// The same of the plan that PostgreSQL keeps for any values.
+async fn explained_for_any(store: &PostgresStore, query: &Query, table: &str) -> Json {
+    let through = plan::to_db(3 * PARTITION_SEQS);
+    let plan = statement(query, plan::bounds(query, through), table, u64::MAX);
+    let literal = |value: Value| match value {
+        Value::Int(value) => value.to_string(),
+        Value::Text(value) => format!("'{value}'"),
+        Value::Uuid(value) => format!("'{value}'"),
+        Value::Time(value) => format!("'{value}'"),
+    };
+    let values: Vec<String> = plan.values.into_iter().map(literal).collect();
+    let mut connection = store.readers.acquire().await.expect("a connection");
+    let prepare = format!("SET plan_cache_mode = force_generic_plan; PREPARE one AS {}", plan.sql);
+    connection.execute(AssertSqlSafe(prepare)).await.expect("prepared");
+    let values = values.join(", ");
+    let sql = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE one({values})");
+    let row = connection.fetch_one(AssertSqlSafe(sql)).await.expect("a plan");
+    connection.execute("DEALLOCATE one; RESET plan_cache_mode").await.expect("as it was");
     let text: String = row.try_get_unchecked(0).expect("text");
     serde_json::from_str::<Json>(&text).expect("JSON")[0]["Plan"].take()
 }
@@ -75,12 +105,21 @@ fn each_node(node: &Json, see: &mut impl FnMut(&Json)) {
     }
 }
 
-async fn assert_bounded(store: &PostgresStore, query: &Query, buffers: u64) {
-    let plan = explained(store, query).await;
+async fn assert_bounded(store: &PostgresStore, query: &Query, mut buffers: u64) {
+    if !query.filter.subjects.is_empty() {
+        // Each odd row's subject is looked at (`plan::subject`).
+        buffers += 3 * EACH / ODD_EVERY;
+    }
+    assert_plan_bounded(&explained(store, query, TABLE).await, query, buffers);
+    assert_plan_bounded(&explained(store, query, PART).await, query, buffers);
+    assert_plan_bounded(&explained_for_any(store, query, PART).await, query, buffers);
+}
+
+fn assert_plan_bounded(plan: &Json, query: &Query, buffers: u64) {
     let read = |key: &str| plan[key].as_u64().unwrap_or_default();
     let touched = read("Shared Hit Blocks") + read("Shared Read Blocks");
     assert!(touched <= buffers, "{touched} buffers for {query:?}\n{plan:#}");
-    each_node(&plan, &mut |node| {
+    each_node(plan, &mut |node| {
         let kind = node["Node Type"].as_str().unwrap_or_default();
         assert_ne!(kind, "Seq Scan", "{query:?}\n{plan:#}");
     });

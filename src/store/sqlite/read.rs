@@ -29,7 +29,7 @@ pub(super) async fn page(pool: &SqlitePool, query: &Query) -> Result<Page, Error
     let mut page =
         Page { messages: Vec::new(), more: false, committed_through: from_db(committed_through) };
     let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { return Ok(page) };
-    let Plan { sql, values } = plan::keys(query, bounds, Dialect::Sqlite);
+    let Plan { sql, values, .. } = plan::rows(query, bounds, Dialect::Sqlite, "messages");
     let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), values).fetch_all(pool).await?;
     let mut seqs = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
     page.more = seqs.len() > query.limit;

@@ -32,7 +32,8 @@ async fn every_plan_uses_its_index(server: Server) {
             let mut query = everything(100);
             query.descending = descending;
             query.filter = filters(filter);
-            let plan = plan::keys(&query, Bounds { after: 0, before: 100 }, Dialect::Sqlite);
+            let bounds = Bounds { after: 0, before: 100 };
+            let plan = plan::rows(&query, bounds, Dialect::Sqlite, "messages");
             let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", plan.sql));
             let rows = read::bind_all(sqlx::query(sql), plan.values);
             let rows = rows.fetch_all(&mut connection).await.expect("a plan");
