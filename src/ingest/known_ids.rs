@@ -108,10 +108,31 @@ fn slow() -> StoreError {
     StoreError::Unavailable("no answer in time".to_owned())
 }
 
+/// Lets everything run that can, as long as that brings more questions: who can ask now does so
+/// before the statement and not while it runs. Nobody waits for anything but tasks at work.
+async fn wait_for_more(asked: &mpsc::Receiver<Question>) {
+    let mut before = 0;
+    loop {
+        tokio::task::yield_now().await;
+        let now = asked.len();
+        if now == before || now >= KNOWN_IDS_TOGETHER {
+            return;
+        }
+        before = now;
+    }
+}
+
 /// Asks for everything that was asked since the last time, until nobody can ask any more.
 async fn ask_together(store: Arc<dyn Store>, mut asked: mpsc::Receiver<Question>) {
     let mut together = Vec::with_capacity(KNOWN_IDS_TOGETHER);
-    while asked.recv_many(&mut together, KNOWN_IDS_TOGETHER).await > 0 {
+    while let Some(first) = asked.recv().await {
+        wait_for_more(&asked).await;
+        together.push(first);
+        while together.len() < KNOWN_IDS_TOGETHER
+            && let Ok(question) = asked.try_recv()
+        {
+            together.push(question);
+        }
         // Who asked does not wait any longer than this either.
         together.retain(|question| !question.answer.is_closed());
         if together.is_empty() {
