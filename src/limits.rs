@@ -133,6 +133,11 @@ pub const RETRY_MILLIS: u64 = 2_000;
 /// Default of `MAX_CONNECTIONS`: what the usual limit of open files (and 10,000
 /// idle streams) leave room for.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 12_000;
+/// Connections that the kernel keeps until they are accepted, where its own limit allows it
+/// (`net.core.somaxconn`, 4,096 by default since Linux 5.4). Beyond them it drops what comes, and a
+/// client tries again after a second or is reset. tokio's 1,024 were too few for 2,000
+/// streams that come back at once.
+pub const LISTEN_BACKLOG: u32 = 4_096;
 /// How long a client may take to send a request's head, and a connection may
 /// stay idle between requests.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -9,9 +9,12 @@ use std::io::Result;
 use std::time::Duration;
 
 use common::{Agentbus, Deployment, Http, Mode, eventually, for_each_mode, within};
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use streaming::{Line, Wire, assert_same, committed, history, message, publish, publish_one};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -23,6 +26,9 @@ const FRAME_BYTES: usize = 280;
 const LONG: Duration = Duration::from_secs(240);
 /// For a killed server to come back and a batch to be accepted again.
 const RECOVERY: Duration = Duration::from_secs(60);
+
+/// More than the 1,024 that tokio has the kernel keep until they are accepted.
+const CROWD: usize = 2_000;
 
 const KILLS: usize = 5;
 const KILLED_MESSAGES: usize = 3_000;
@@ -253,4 +259,39 @@ async fn nothing_acknowledged_is_lost_or_seen_twice_when_the_server_is_killed_on
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_or_seen_twice_when_the_server_is_killed_on_nats() {
     killed_and_restarted(Mode::Nats).await;
+}
+
+/// Connections to this port that are complete on the server's side.
+fn established(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+    let local = format!(":{port:04X}");
+    let counts = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        matches!(fields[..], [_, at, _, "01", ..] if at.ends_with(&local))
+    };
+    table.lines().filter(|line| counts(line)).count()
+}
+
+#[tokio::test]
+async fn a_crowd_that_comes_back_at_once_is_kept_until_the_server_gets_to_it() {
+    let d = Deployment::start(Mode::MemorySqlite).await;
+    let address = d.bus().trim_start_matches("http://").to_owned();
+    let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    d.agentbus().pause();
+    let all = (0..CROWD).map(|_| TcpStream::connect(&address));
+    let all = within(RECOVERY, "all connect", join_all(all)).await;
+    let crowd: Vec<TcpStream> = all.into_iter().map(|one| one.expect("connected")).collect();
+    eventually(RECOVERY, "the kernel keeps them all", async || {
+        (established(port) >= CROWD).then_some(())
+    })
+    .await;
+    d.agentbus().resume();
+    let answered = crowd.into_iter().map(async |mut one| {
+        let request = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        one.write_all(request.as_bytes()).await.expect("sent");
+        let mut status = [0; 12];
+        one.read_exact(&mut status).await.expect("an answer");
+        assert_eq!(&status, b"HTTP/1.1 200");
+    });
+    within(RECOVERY, "all are answered", join_all(answered)).await;
 }

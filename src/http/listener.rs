@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +27,8 @@ use super::app::App;
 use super::feed::Feed;
 use super::handover::{Handover, Lent};
 use crate::limits::{
-    FAULT_PAUSE, HEAD_BYTES, HEADER_TIMEOUT, SEND_BUFFER, TCP_KEEPALIVE, TCP_USER_TIMEOUT,
+    FAULT_PAUSE, HEAD_BYTES, HEADER_TIMEOUT, LISTEN_BACKLOG, SEND_BUFFER, TCP_KEEPALIVE,
+    TCP_USER_TIMEOUT,
 };
 
 /// A bound socket and what it serves.
@@ -68,9 +69,8 @@ impl Listener {
     /// # Errors
     /// The system's, for instance when the address is in use.
     pub async fn bind(addr: SocketAddr, max_connections: usize, starting: App) -> io::Result<Self> {
-        let socket = TcpListener::bind(addr).await?;
         Ok(Self {
-            socket,
+            socket: listen(addr)?,
             connections: Arc::new(Semaphore::new(max_connections)),
             served: Arc::new(Served { starting, app: OnceLock::new() }),
         })
@@ -133,6 +133,16 @@ impl Listener {
             }
         }
     }
+}
+
+/// As [`TcpListener::bind`] does it, but with room for a crowd that comes back at once.
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // On Windows it would mean that another program may take the port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(LISTEN_BACKLOG)
 }
 
 /// Small writes at once; half-open peers noticed; unread output bounded.
