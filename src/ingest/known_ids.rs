@@ -110,29 +110,21 @@ fn slow() -> StoreError {
 
 /// Lets everything run that can, as long as that brings more questions: who can ask now does so
 /// before the statement and not while it runs. Nobody waits for anything but tasks at work.
-async fn wait_for_more(asked: &mpsc::Receiver<Question>) {
-    let mut before = 0;
-    loop {
+async fn gather(asked: &mut mpsc::Receiver<Question>, together: &mut Vec<Question>) {
+    while together.len() < KNOWN_IDS_TOGETHER {
         tokio::task::yield_now().await;
-        let now = asked.len();
-        if now == before || now >= KNOWN_IDS_TOGETHER {
+        if asked.is_empty() {
             return;
         }
-        before = now;
+        asked.recv_many(together, KNOWN_IDS_TOGETHER - together.len()).await;
     }
 }
 
 /// Asks for everything that was asked since the last time, until nobody can ask any more.
 async fn ask_together(store: Arc<dyn Store>, mut asked: mpsc::Receiver<Question>) {
     let mut together = Vec::with_capacity(KNOWN_IDS_TOGETHER);
-    while let Some(first) = asked.recv().await {
-        wait_for_more(&asked).await;
-        together.push(first);
-        while together.len() < KNOWN_IDS_TOGETHER
-            && let Ok(question) = asked.try_recv()
-        {
-            together.push(question);
-        }
+    while asked.recv_many(&mut together, KNOWN_IDS_TOGETHER).await > 0 {
+        gather(&mut asked, &mut together).await;
         // Who asked does not wait any longer than this either.
         together.retain(|question| !question.answer.is_closed());
         if together.is_empty() {

@@ -38,7 +38,7 @@ pub(super) async fn page(pool: &PgPool, query: &Query) -> Result<Page, Error> {
         Page { messages: Vec::new(), more: false, committed_through: from_db(committed_through) };
     let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { return Ok(page) };
     let near = nearest(query, bounds);
-    let table = near.partition().filter(|_| attached).map(partitions::name);
+    let table = near.partition.filter(|_| attached).map(partitions::name);
     add(pool, query, near.bounds, table.as_deref().unwrap_or(TABLE), &mut page).await?;
     if !page.more {
         for window in further(pool, query, bounds, near.bounds).await? {
@@ -58,21 +58,19 @@ async fn all(pool: &PgPool, query: &Query) -> Result<Option<Page>, Error> {
     let wanted = query.before.map_or(i64::MAX, to_db);
     let next_but_one = (after.saturating_add(1) / width).saturating_add(2).saturating_mul(width);
     let before = wanted.min(next_but_one);
-    // The watermark once for all rows; the bodies until they are too many bytes.
-    let rows = sqlx::query(
-        "SELECT seq, kind, CASE WHEN before < $4 THEN body END, \
-         (SELECT committed_through FROM log_state) FROM (SELECT *, \
-         sum(octet_length(body)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) \
-         - octet_length(body) AS before FROM (SELECT seq, kind, body FROM messages \
-         WHERE seq > $1 AND seq < $2 AND seq <= (SELECT committed_through FROM log_state) \
-         ORDER BY seq LIMIT $3) picked) sized ORDER BY seq",
-    )
-    .bind(after)
-    .bind(before)
-    .bind(i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1))
-    .bind(to_db(query.limit_bytes))
-    .fetch_all(pool)
-    .await?;
+    // The watermark once for all rows.
+    let watermark = "(SELECT committed_through FROM log_state)";
+    let picked = format!(
+        "SELECT seq, kind, body FROM {TABLE} WHERE seq > $1 AND seq < $2 AND seq <= {watermark} \
+         ORDER BY seq LIMIT $3"
+    );
+    let rows = sqlx::query(AssertSqlSafe(capped(&picked, "seq", 4, &format!(", {watermark}"))))
+        .bind(after)
+        .bind(before)
+        .bind(i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1))
+        .bind(to_db(query.limit_bytes))
+        .fetch_all(pool)
+        .await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let through: i64 = first.try_get(3)?;
     let committed_through = from_db(through);
@@ -129,11 +127,13 @@ async fn add(
     table: &str,
     page: &mut Page,
 ) -> Result<(), Error> {
-    let has = page.messages.len();
     let bytes: u64 = page.messages.iter().map(|message| message.body.len() as u64).sum();
-    let rest = Query { limit: query.limit - has, ..query.clone() };
-    let Plan { sql, values, .. } =
-        statement(&rest, window, table, query.limit_bytes.saturating_sub(bytes));
+    let rest = Query {
+        limit: query.limit - page.messages.len(),
+        limit_bytes: query.limit_bytes.saturating_sub(bytes),
+        ..query.clone()
+    };
+    let Plan { sql, values, .. } = statement(&rest, window, table);
     let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), values).fetch_all(pool).await?;
     take(&rows, query, page)
 }
@@ -155,18 +155,21 @@ fn take(rows: &[PgRow], query: &Query, page: &mut Page) -> Result<(), Error> {
     Ok(())
 }
 
-/// The statement that answers a table's rows of a window, and one more if there are more: bodies
-/// until they are too many bytes, then null.
-pub(super) fn statement(query: &Query, window: Bounds, table: &str, limit_bytes: u64) -> Plan {
+/// The statement that answers a table's rows of a window, and one more if there are more.
+pub(super) fn statement(query: &Query, window: Bounds, table: &str) -> Plan {
     let Plan { sql, mut values, order } = plan::rows(query, window, Dialect::Postgres, table);
-    values.push(Value::Int(to_db(limit_bytes)));
-    let limit = values.len();
-    let sql = format!(
-        "SELECT seq, kind, CASE WHEN before < ${limit} THEN body END FROM (SELECT *, \
+    values.push(Value::Int(to_db(query.limit_bytes)));
+    Plan { sql: capped(&sql, order, values.len(), ""), values, order }
+}
+
+/// Of rows (sequence, kind, body) in this order, bodies until they are as many bytes as the value
+/// at this place says, then null; and behind them what is asked for also.
+fn capped(rows: &str, order: &str, place: usize, also: &str) -> String {
+    format!(
+        "SELECT seq, kind, CASE WHEN before < ${place} THEN body END{also} FROM (SELECT *, \
          sum(octet_length(body)) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) \
-         - octet_length(body) AS before FROM ({sql}) picked) sized ORDER BY {order}"
-    );
-    Plan { sql, values, order }
+         - octet_length(body) AS before FROM ({rows}) picked) sized ORDER BY {order}"
+    )
 }
 
 /// The part of a range that lies within these partitions.
@@ -181,17 +184,9 @@ fn within(bounds: Bounds, low: i64, high: i64) -> Bounds {
 /// Where a page is looked for first.
 struct Near {
     bounds: Bounds,
-    /// Partitions that it touches.
-    low: i64,
-    high: i64,
-}
-
-impl Near {
     /// The partition, if it is one alone. A statement that names it is planned once for any
     /// sequences; one that names the whole table is planned each time, to see which parts it needs.
-    fn partition(&self) -> Option<i64> {
-        (self.low == self.high).then_some(self.low)
-    }
+    partition: Option<i64>,
 }
 
 /// The part of the range within the partition that the page begins in, and within the one after
@@ -205,7 +200,7 @@ fn nearest(query: &Query, bounds: Bounds) -> Near {
         true => (index((bounds.before - 1 - near).max(bounds.after + 1)), index(bounds.before - 1)),
         false => (index(bounds.after + 1), index((bounds.after + 1 + near).min(bounds.before - 1))),
     };
-    Near { bounds: within(bounds, low, high), low, high }
+    Near { bounds: within(bounds, low, high), partition: (low == high).then_some(low) }
 }
 
 /// The rest of the range, cut at partitions, in the order of the page. Where no row is there

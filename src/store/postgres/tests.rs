@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::PostgresStore;
@@ -12,7 +13,7 @@ use crate::message::{Query, SubjectPattern};
 use crate::store::contract_tests::{
     LONG, Server, everything, filters, lease, on_postgres, record, seqs, write_all,
 };
-use crate::store::plan::{self, Bounds, Value};
+use crate::store::plan::{self, Plan, Value};
 use crate::store::{BusKind, Store, StoreError};
 
 /// Rows of each of three partitions: a million together.
@@ -61,39 +62,40 @@ async fn filled(server: &Server) -> PostgresStore {
     store
 }
 
+fn planned(query: &Query, table: &str) -> Plan {
+    statement(query, plan::bounds(query, plan::to_db(3 * PARTITION_SEQS)), table)
+}
+
+const EXPLAIN: &str = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)";
+
 /// The plan as it ran: which rows were read how.
 async fn explained(store: &PostgresStore, query: &Query, table: &str) -> Json {
-    let through = plan::to_db(3 * PARTITION_SEQS);
-    let bounds: Bounds = plan::bounds(query, through);
-    let plan = statement(query, bounds, table, u64::MAX);
-    let sql = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}", plan.sql);
-    let row = bind_all(sqlx::query(AssertSqlSafe(sql)), plan.values)
-        .fetch_one(&store.readers)
-        .await
-        .expect("a plan");
-    // The driver has no type for JSON here; its text is the value.
-    let text: String = row.try_get_unchecked(0).expect("text");
-    serde_json::from_str::<Json>(&text).expect("JSON")[0]["Plan"].take()
+    let Plan { sql, values, .. } = planned(query, table);
+    let explain = sqlx::query(AssertSqlSafe(format!("{EXPLAIN} {sql}")));
+    told(&bind_all(explain, values).fetch_one(&store.readers).await.expect("a plan"))
 }
 
 /// The same of the plan that PostgreSQL keeps for any values.
 async fn explained_for_any(store: &PostgresStore, query: &Query, table: &str) -> Json {
-    let through = plan::to_db(3 * PARTITION_SEQS);
-    let plan = statement(query, plan::bounds(query, through), table, u64::MAX);
+    let Plan { sql, values, .. } = planned(query, table);
     let literal = |value: Value| match value {
         Value::Int(value) => value.to_string(),
         Value::Text(value) => format!("'{value}'"),
         Value::Uuid(value) => format!("'{value}'"),
         Value::Time(value) => format!("'{value}'"),
     };
-    let values: Vec<String> = plan.values.into_iter().map(literal).collect();
+    let values: Vec<String> = values.into_iter().map(literal).collect();
     let mut connection = store.readers.acquire().await.expect("a connection");
-    let prepare = format!("SET plan_cache_mode = force_generic_plan; PREPARE one AS {}", plan.sql);
+    let prepare = format!("SET plan_cache_mode = force_generic_plan; PREPARE one AS {sql}");
     connection.execute(AssertSqlSafe(prepare)).await.expect("prepared");
-    let values = values.join(", ");
-    let sql = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE one({values})");
-    let row = connection.fetch_one(AssertSqlSafe(sql)).await.expect("a plan");
+    let execute = format!("{EXPLAIN} EXECUTE one({})", values.join(", "));
+    let row = connection.fetch_one(AssertSqlSafe(execute)).await.expect("a plan");
     connection.execute("DEALLOCATE one; RESET plan_cache_mode").await.expect("as it was");
+    told(&row)
+}
+
+/// The driver has no type for JSON here; its text is the value.
+fn told(row: &PgRow) -> Json {
     let text: String = row.try_get_unchecked(0).expect("text");
     serde_json::from_str::<Json>(&text).expect("JSON")[0]["Plan"].take()
 }
