@@ -74,12 +74,15 @@ pub async fn run(
     announce(addr);
     listening(addr);
     let Options { abandon_tail, handlers } = options;
-    let built =
-        stop.run_until_cancelled(build(&config, abandon_tail, &reason, &tasks, &core)).await;
+    let building = async {
+        let parts = build(&config, abandon_tail, &reason, &tasks, &core).await?;
+        let processor = process(&config, handlers, &parts, &reason, &tasks, &draining, &core).await;
+        Ok((parts, processor))
+    };
+    let built = stop.run_until_cancelled(building).await;
     let mut running = None;
     match built {
-        Some(Ok(parts)) => {
-            let processor = process(&config, handlers, &parts, &tasks, &draining, &core);
+        Some(Ok((parts, processor))) => {
             running = Some((Arc::clone(&parts.store), Arc::clone(&processor)));
             let webhooks = webhooks(&config, courier, &parts, &processor, &tasks, &draining);
             let work = (processor, webhooks);

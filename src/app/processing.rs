@@ -97,22 +97,25 @@ pub(super) fn consumer(
     }
 }
 
-/// Runs the processor; without a handler its consumer is made and left alone.
-pub(super) fn process(
+/// Runs the processor; without a handler its consumer is made and left alone. When this
+/// returns the consumer is in the store, so that no request to the server finds none.
+pub(super) async fn process(
     config: &Config,
     handlers: Vec<Arc<dyn Handler>>,
     parts: &Parts,
+    reason: &Reason,
     tasks: &Tasks,
     draining: &CancellationToken,
     core: &CancellationToken,
 ) -> Arc<Processor> {
     let (bus, store) = (Arc::clone(&parts.bus), Arc::clone(&parts.store));
     let processor = Arc::new(Processor::new(bus, store, config.drain));
+    let spec = consumer(&config.processor, handlers);
+    until("the store", reason, async || processor.declare(&spec).await).await;
     let (directory, consumers) = (Arc::clone(&processor), Arc::clone(&processor));
     let cancel = core.clone();
     spawn_plain(tasks, "consumers", core, async move { directory.run(cancel).await });
     let (gate, stop) = (parts.gate.clone(), draining.clone());
-    let spec = consumer(&config.processor, handlers);
     if !spec.handlers.is_empty() {
         processor.expect(&spec.name);
     }

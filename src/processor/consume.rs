@@ -14,7 +14,7 @@ use super::feeder::{FeedError, Feeder};
 use super::line::Line;
 use super::place::{Ground, place};
 use super::puller::Puller;
-use super::{ConsumerSpec, Processor, Start, durable, retries, settle};
+use super::{ConsumerSpec, ControlError, Processor, Start, durable, retries, settle};
 use crate::bus::BusError;
 use crate::bus::durable::{DeliveryError, Durables};
 use crate::limits::{CONSUMER_PROGRESS_PARTS, FAULT_PAUSE, SETTLE_STOP, TOTALS_FLUSH};
@@ -73,7 +73,7 @@ impl Processor {
     pub(super) async fn make(&self, spec: &ConsumerSpec) {
         self.policies().insert(spec.name.clone(), spec.policy.clone());
         loop {
-            match self.try_make(spec).await {
+            match self.declare(spec).await {
                 Ok(()) => return,
                 Err(error) => {
                     tracing::debug!(%error, consumer = spec.name, "it could not be made yet");
@@ -83,7 +83,12 @@ impl Processor {
         }
     }
 
-    async fn try_make(&self, spec: &ConsumerSpec) -> Result<(), Interruption> {
+    /// Puts the consumer into the store, unless it is there: from then on it is listed, and
+    /// can be paused, resumed and reset.
+    ///
+    /// # Errors
+    /// That store or bus cannot be asked.
+    pub async fn declare(&self, spec: &ConsumerSpec) -> Result<(), ControlError> {
         if self.store.consumer(&spec.name).await?.is_some() {
             return Ok(());
         }

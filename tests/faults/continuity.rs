@@ -62,6 +62,21 @@ impl Log {
         self.nats.jetstream().await.get_stream(NAME).await.expect("the stream")
     }
 
+    /// Stops the server, and fills a new stream with three messages that are not the log's.
+    async fn gets_other_content(&self) {
+        self.agentbus.terminate().await;
+        let jetstream = self.nats.jetstream().await;
+        let config = self.stream().await.cached_info().config.clone();
+        delete(&jetstream).await;
+        jetstream.create_stream(config).await.expect("made anew");
+        for number in 0..3 {
+            let payload = json!({"n": number}).to_string();
+            let ack =
+                jetstream.publish("agent.task.other.note", payload.into()).await.expect("sent");
+            ack.await.expect("acked");
+        }
+    }
+
     /// Runs a command of agentbus with this log's settings.
     fn run(&self, args: &[&str], dir: &Path) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
@@ -225,16 +240,7 @@ async fn other_content_at_a_committed_sequence_stops_publishing_until_rebuild() 
     let log = Log::start().await;
     log.grow(0, 50).await;
     let before = history(&log.http(), "").await;
-    log.agentbus.terminate().await;
-    let jetstream = log.nats.jetstream().await;
-    let config = log.stream().await.cached_info().config.clone();
-    delete(&jetstream).await;
-    jetstream.create_stream(config).await.expect("made anew");
-    for number in 0..3 {
-        let payload = json!({"n": number}).to_string();
-        let ack = jetstream.publish("agent.task.other.note", payload.into()).await.expect("sent");
-        ack.await.expect("acked");
-    }
+    log.gets_other_content().await;
     log.agentbus.restart_listening().await;
     let told = eventually(LIMIT, "readiness tells of the other content", async || {
         let answer = log.http().get("/readyz?verbose").await;
@@ -265,6 +271,31 @@ async fn other_content_at_a_committed_sequence_stops_publishing_until_rebuild() 
     );
     assert_eq!(log.publishes_again().await, 54);
     assert_held(&log.stream().await, &before).await;
+}
+
+/// What reads the log waits for the check of it; that the consumer is there waits for nothing.
+#[tokio::test]
+async fn a_server_has_its_consumer_from_the_first_answer_on() {
+    let log = Log::start().await;
+    log.grow(0, 50).await;
+    log.gets_other_content().await;
+    let builder = log.agentbus.like().env("NATS_CONSUMER_NAME", "another");
+    let refusing = builder.start_listening().await;
+    let listed = eventually(LIMIT, "the server has started", async || {
+        let answer = refusing.http().get("/v1/consumers").await;
+        (answer.status == 200).then(|| answer.json())
+    })
+    .await;
+    let names: Vec<&str> = listed["consumers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|it| it["name"].as_str())
+        .collect();
+    assert_eq!(names, ["agent-processor", "another"], "{listed}");
+    assert_eq!(refusing.http().get("/readyz").await.status, 503, "the log is not its log");
+    let paused = refusing.http().post("/v1/consumers/another/pause", "application/json", "").await;
+    assert_eq!(paused.expect(200).json()["state"], "paused");
 }
 
 #[tokio::test]
