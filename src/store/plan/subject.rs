@@ -2,14 +2,18 @@
 //!
 //! Invariant: exactly [`SubjectPattern::matches`] on each row's subject. A row's
 //! subject is what its columns derive (contract, section 2), so a pattern is
-//! a condition on columns; a row for which that does not hold is *odd*, has an
-//! index of its own, and its subject's tokens are looked at one by one.
+//! a condition on columns; a row for which that does not hold is *odd*, is found by
+//! one of its subject's tokens, and the others are looked at one by one.
 //!
 //! [`SubjectPattern::matches`]: crate::message::SubjectPattern::matches
 
 use super::driver::{self, Branch};
 use super::{Dialect, Name, Writer, kinds_condition};
 use crate::message::{Filter, Kind, SubjectPattern, Token};
+
+/// The indices of odd rows by one token, counted from 0: the rarer by nature is before.
+const BY_TOKEN: [(usize, &str); 3] =
+    [(2, "messages_odd_key"), (3, "messages_odd_type"), (1, "messages_odd_kind")];
 
 /// The patterns of a filter, and what they say of rows that are not odd.
 pub(super) struct Subjects<'a> {
@@ -148,9 +152,25 @@ impl<'a> Subjects<'a> {
     pub(super) fn branches(&self, w: &mut Writer<'_>) -> Vec<Branch> {
         let mut branches: Vec<Branch> =
             self.shapes.iter().flat_map(|shape| shape.branches(w)).collect();
-        let odd = Branch::new("messages_odd", w.is_odd().to_owned(), &[Name::Subject]);
-        branches.push(odd.and(format!("(({}) IS TRUE)", self.odd_condition(w))));
+        branches.extend(self.odd_branches(w));
         branches
+    }
+
+    /// Patterns that name the same token share a walk.
+    fn odd_branches(&self, w: &mut Writer<'_>) -> Vec<Branch> {
+        let mut walks: Vec<(Branch, Vec<String>)> = Vec::new();
+        for pattern in self.patterns {
+            let branch = odd_branch(pattern, w);
+            let test = token_by_token(pattern, w);
+            match walks.iter_mut().find(|(walk, _)| walk.conditions == branch.conditions) {
+                Some((_, tests)) => tests.push(test),
+                None => walks.push((branch, vec![test])),
+            }
+        }
+        let tested = |(walk, tests): (Branch, Vec<String>)| {
+            walk.and(format!("(({}) IS TRUE)", tests.join(" OR ")))
+        };
+        walks.into_iter().map(tested).collect()
     }
 
     /// The test that one of the patterns matches; `None` without patterns.
@@ -173,6 +193,18 @@ impl<'a> Subjects<'a> {
     }
 }
 
+/// Odd rows by the rarest token that a pattern names, or all of them.
+fn odd_branch(pattern: &SubjectPattern, w: &mut Writer<'_>) -> Branch {
+    let tokens: Vec<&str> = pattern.tokens().collect();
+    let named = |place: usize| tokens.get(place).filter(|token| !matches!(**token, "*" | ">"));
+    let by_token = BY_TOKEN.iter().find_map(|(place, index)| Some((*place, *index, named(*place)?)));
+    let (index, condition) = match by_token {
+        Some((place, index, token)) => (index, w.odd_with(place, token)),
+        None => ("messages_odd", w.is_odd().to_owned()),
+    };
+    Branch::new(index, condition, &[Name::Subject])
+}
+
 /// The rules of NATS on the subject itself.
 fn token_by_token(pattern: &SubjectPattern, w: &mut Writer<'_>) -> String {
     let tokens: Vec<&str> = pattern.tokens().collect();
@@ -191,6 +223,16 @@ impl Writer<'_> {
         match self.dialect {
             Dialect::Postgres => "odd",
             Dialect::Sqlite => "odd IS NOT NULL",
+        }
+    }
+
+    /// That a row is odd and has this token, as the indices of [`BY_TOKEN`] have it. In PostgreSQL
+    /// not by `odd` itself: else the planner may walk all odd rows.
+    fn odd_with(&mut self, index: usize, token: &str) -> String {
+        let (at, token) = (self.token_at(index), self.text(token));
+        match self.dialect {
+            Dialect::Postgres => format!("CASE WHEN odd THEN {at} END = {token}"),
+            Dialect::Sqlite => format!("odd IS NOT NULL AND {at} = {token}"),
         }
     }
 

@@ -87,6 +87,7 @@ fn migrator() -> Migrator {
         migration(2, "state", include_str!("../../../migrations/sqlite/0002_state.sql")),
         migration(3, "work", include_str!("../../../migrations/sqlite/0003_work.sql")),
         migration(4, "jobs", include_str!("../../../migrations/sqlite/0004_jobs.sql")),
+        migration(5, "odd", include_str!("../../../migrations/sqlite/0005_odd.sql")),
     ])
 }
 

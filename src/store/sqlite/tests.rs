@@ -26,7 +26,10 @@ async fn every_plan_uses_its_index(server: Server) {
         ("in_reply_to=00000000-0000-0000-0000-000000000000", "messages_reply"),
         ("subject=agent.message.a.>", "messages_role"),
         ("subject=agent.*.*.a", "messages_type"),
-        ("subject=agent.task.>", "messages_odd"),
+        ("subject=agent.task.>", "messages_odd_kind"),
+        ("subject=agent.*.a.>", "messages_odd_key"),
+        ("subject=agent.*.*.a", "messages_odd_type"),
+        ("subject=agent.*.*.*.a", "messages_odd"),
     ] {
         for descending in [false, true] {
             let mut query = everything(100);
