@@ -43,13 +43,14 @@ impl Breaker {
         Ok(())
     }
 
-    /// The bus answered.
-    pub(super) fn success(&mut self) {
-        self.open = None;
+    /// The bus answered. Whether that closes it.
+    pub(super) fn success(&mut self) -> bool {
+        self.open.take().is_some()
     }
 
-    /// The bus did not answer.
-    pub(super) fn failure(&mut self, now: Instant, connects: u64, reason: &str) {
+    /// The bus did not answer. Whether that opens it.
+    pub(super) fn failure(&mut self, now: Instant, connects: u64, reason: &str) -> bool {
+        let opens = self.open.is_none();
         match &mut self.open {
             None => {
                 self.open = Some(Open {
@@ -70,6 +71,7 @@ impl Breaker {
             // One of many that were on the way when it opened: the pause is not theirs to prolong.
             Some(_) => {}
         }
+        opens
     }
 
     /// Why nobody is let through now, if so. An open breaker whose pause is over counts as well:

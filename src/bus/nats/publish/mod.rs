@@ -217,13 +217,21 @@ impl Publisher {
         match outcomes.last() {
             Some(Err(failure)) if failure.silent => {
                 let (now, reason) = (Instant::now().into_std(), failure.error.to_string());
-                self.breaker().failure(now, connects, &reason);
+                if self.breaker().failure(now, connects, &reason) {
+                    tracing::warn!(
+                        stream = self.stream,
+                        reason,
+                        "publishing fails: refused but for probes"
+                    );
+                }
                 self.silence.lasts(&requester.connection);
                 self.pacer.forget();
             }
             // Whatever failed before it: the bus answers now.
             Some(_) => {
-                self.breaker().success();
+                if self.breaker().success() {
+                    tracing::info!(stream = self.stream, "publishing works again");
+                }
                 self.silence.broken();
             }
             None => {}
