@@ -69,6 +69,9 @@ pub const NATS_RECONNECT_GRACE: Duration = Duration::from_millis(250);
 pub const NATS_API_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for TCP, TLS and the handshake with one NATS server.
 pub const NATS_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a stream must be gone before it is made anew: nats-server takes away its name first, then its
+/// consumers, then its files, which is milliseconds, and tenths of a second on a loaded machine.
+pub const NATS_STREAM_GONE: Duration = Duration::from_secs(2);
 /// Pause between pings; the client drops a peer that leaves two unanswered, so a dead one is
 /// found within 15 s (the client's own default makes it 3 min).
 pub const NATS_PING_INTERVAL: Duration = Duration::from_secs(5);

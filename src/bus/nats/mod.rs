@@ -152,11 +152,13 @@ impl NatsBus {
         self.suspicions.subscribe()
     }
 
-    /// What the log is; a stream that is gone is made anew, shut.
+    /// What the log is; a stream that is gone, and stays so for [`crate::limits::NATS_STREAM_GONE`], is made
+    /// anew, shut.
     ///
     /// # Errors
     /// The server's, or that what is there cannot be our log.
     pub async fn find_or_make(&self) -> Result<LogIdentity, BusError> {
+        stream::let_go(&self.requester, &self.stream).await?;
         stream::ensure(&self.requester, &self.config, IfMissing::CreateShut).await?;
         self.identity().await
     }
@@ -169,9 +171,7 @@ impl NatsBus {
     pub async fn make_anew(&self) -> Result<(), BusError> {
         let info = self.requester.stream_info(&self.stream).await?;
         let wanted = stream::anew(&write_back::reopened_if_shut(&info)?, Uuid::new_v4());
-        self.requester.delete_stream(&self.stream).await?;
-        self.requester.create_stream(&self.stream, &wanted).await?;
-        Ok(())
+        Ok(stream::replace(&self.requester, &self.stream, &wanted).await?)
     }
 
     /// What the stream's own limits let it keep.

@@ -6,7 +6,7 @@
 //! servers ignore in silence what they do not know.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use super::error::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
 use super::requester::Requester;
 use super::write_back;
 use crate::bus::BusError;
+use crate::limits::{NATS_REPEAT_DELAY, NATS_STREAM_GONE};
 use crate::message::MESSAGE_SUBJECTS;
 
 /// Metadata key of the stream's epoch.
@@ -80,6 +81,39 @@ pub(super) async fn ensure(
     let found = info.parsed()?;
     let lacking = compare(&found, config, version)?;
     Ok((info, lacking))
+}
+
+/// Waits, if the stream is gone, until whoever deleted it is through. nats-server forgets a stream's name
+/// before it removes its files: one that is made in between finds them, counts their messages as its own,
+/// and loses them under its hands; from then on it takes no message (seen with nats-server 2.15.1).
+pub(super) async fn let_go(requester: &Requester, stream: &str) -> Result<(), ApiError> {
+    match requester.stream_info(stream).await {
+        Err(error) if error.is(STREAM_NOT_FOUND) => {
+            tracing::warn!(stream, pause = ?NATS_STREAM_GONE, "the stream is gone: making it anew");
+            tokio::time::sleep(NATS_STREAM_GONE).await;
+            Ok(())
+        }
+        answer => answer.map(drop),
+    }
+}
+
+/// Deletes a stream and makes it as `wish` says.
+pub(super) async fn replace(
+    requester: &Requester,
+    stream: &str,
+    wish: &Value,
+) -> Result<(), ApiError> {
+    requester.delete_stream(stream).await?;
+    let until = Instant::now() + NATS_STREAM_GONE;
+    loop {
+        match requester.create_stream(stream, wish).await {
+            // The folder of streams goes behind the last of them, maybe when the next one needs it.
+            Err(ApiError::Refused(error)) if error.is_passing() && Instant::now() < until => {
+                tokio::time::sleep(NATS_REPEAT_DELAY).await;
+            }
+            answer => return answer.map(drop),
+        }
+    }
 }
 
 /// Creates it, unless another server is quicker: then theirs is the stream.

@@ -197,7 +197,8 @@ impl<'a> Subjects<'a> {
 fn odd_branch(pattern: &SubjectPattern, w: &mut Writer<'_>) -> Branch {
     let tokens: Vec<&str> = pattern.tokens().collect();
     let named = |place: usize| tokens.get(place).filter(|token| !matches!(**token, "*" | ">"));
-    let by_token = BY_TOKEN.iter().find_map(|(place, index)| Some((*place, *index, named(*place)?)));
+    let by_token =
+        BY_TOKEN.iter().find_map(|(place, index)| Some((*place, *index, named(*place)?)));
     let (index, condition) = match by_token {
         Some((place, index, token)) => (index, w.odd_with(place, token)),
         None => ("messages_odd", w.is_odd().to_owned()),

@@ -27,6 +27,7 @@ mod outgoing;
 mod pull;
 mod streams;
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -77,6 +78,8 @@ pub struct NatsJobs {
     config: NatsConfig,
     /// What the streams are, once they were found or made.
     streams: Mutex<Option<Streams>>,
+    /// Whether they were there before: what is missing then was deleted.
+    had_streams: AtomicBool,
 }
 
 impl NatsJobs {
@@ -92,6 +95,7 @@ impl NatsJobs {
             publisher: Publisher::new(&config.jobs_stream_name),
             config,
             streams: Mutex::default(),
+            had_streams: AtomicBool::new(false),
         })
     }
 

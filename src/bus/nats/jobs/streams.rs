@@ -3,6 +3,7 @@
 //! Invariant: a stream that is there is never changed. What it lacks switches a
 //! feature off (delays), or is an error where jobs could be lost.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use super::NatsJobs;
 use crate::bus::BusError;
 use crate::bus::nats::api::{StreamInfo, nanos};
 use crate::bus::nats::error::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
+use crate::bus::nats::stream;
 use crate::limits::MAX_LEASE_S;
 
 /// First server that forgets a message at its own time.
@@ -37,6 +39,10 @@ impl NatsJobs {
             return Ok(streams.clone());
         }
         let version = self.requester.connection.server_version();
+        if self.had_streams.load(Ordering::Relaxed) {
+            stream::let_go(&self.requester, &self.config.jobs_stream_name).await?;
+            stream::let_go(&self.requester, &self.config.leases_stream_name).await?;
+        }
         let wish = self.jobs_wish(version);
         let jobs = self.found_or_made(&self.config.jobs_stream_name, &wish).await?;
         check(&self.config.jobs_stream_name, &jobs.config)?;
@@ -50,6 +56,7 @@ impl NatsJobs {
             tracing::warn!("{reason}");
         }
         *known = Some(streams.clone());
+        self.had_streams.store(true, Ordering::Relaxed);
         Ok(streams)
     }
 
