@@ -16,6 +16,7 @@ on_both!(
     holes_are_found_where_they_touch,
     rows_come_back_whole,
     a_bare_row_keeps_what_is_sure,
+    a_subject_may_be_longer_than_an_index_takes,
     an_id_is_found_at_its_lowest_sequence,
     a_refused_row_leaves_the_store_as_it_was,
     counts_add_up,
@@ -158,6 +159,35 @@ async fn a_bare_row_keeps_what_is_sure(server: Server) {
     assert_eq!(seqs(&*store, &query).await, [1]);
     query.filter.offer("task", "t1").expect("a filter").expect("valid");
     assert_eq!(seqs(&*store, &query).await, [0; 0]);
+}
+
+async fn a_subject_may_be_longer_than_an_index_takes(server: Server) {
+    let store = server.open().await;
+    let lease = lease(&*store).await;
+    let mut letters = fastrand::Rng::with_seed(1);
+    let long: String = (0..4_000).map(|_| letters.alphanumeric()).collect();
+    let subjects = [
+        format!("agent.task.{long}.{long}"),
+        format!("agent.task.{}.note.more", &long[..100]),
+        format!("agent.task.{}.note.more", &long[..101]),
+    ];
+    let named = |(n, subject): (usize, &String)| {
+        let mut record = record(1 + n as u64);
+        record.subject = Subject::from_log(subject.as_str());
+        record
+    };
+    let records: Vec<Record> = subjects.iter().enumerate().map(named).collect();
+    write_all(&*store, &lease, 0, &records).await.expect("written");
+    for (pattern, found) in [
+        ("agent.task.*.>".to_owned(), &[1, 2, 3][..]),
+        (format!("agent.task.{}.>", &long[..100]), &[2]),
+        (format!("agent.*.{}.*.more", &long[..101]), &[3]),
+        (format!("agent.task.{}.>", &long[..64]), &[]),
+    ] {
+        let mut query = everything(5);
+        query.filter.offer("subject", &pattern).expect("a filter").expect("valid");
+        assert_eq!(seqs(&*store, &query).await, found, "{pattern}");
+    }
 }
 
 async fn an_id_is_found_at_its_lowest_sequence(server: Server) {

@@ -15,6 +15,9 @@ use crate::message::{Filter, Kind, SubjectPattern, Token};
 const BY_TOKEN: [(usize, &str); 3] =
     [(2, "messages_odd_key"), (3, "messages_odd_type"), (1, "messages_odd_kind")];
 
+/// How much of a token PostgreSQL's indices hold: a foreign one may be longer than an index takes.
+const INDEXED_CHARS: usize = 64;
+
 /// The patterns of a filter, and what they say of rows that are not odd.
 pub(super) struct Subjects<'a> {
     patterns: &'a [SubjectPattern],
@@ -230,10 +233,14 @@ impl Writer<'_> {
     /// That a row is odd and has this token, as the indices of [`BY_TOKEN`] have it. In PostgreSQL
     /// not by `odd` itself: else the planner may walk all odd rows.
     fn odd_with(&mut self, index: usize, token: &str) -> String {
-        let (at, token) = (self.token_at(index), self.text(token));
+        let at = self.token_at(index);
         match self.dialect {
-            Dialect::Postgres => format!("CASE WHEN odd THEN {at} END = {token}"),
-            Dialect::Sqlite => format!("odd IS NOT NULL AND {at} = {token}"),
+            Dialect::Postgres => {
+                let start: String = token.chars().take(INDEXED_CHARS).collect();
+                let start = self.text(&start);
+                format!("CASE WHEN odd THEN left({at}, {INDEXED_CHARS}) END = {start}")
+            }
+            Dialect::Sqlite => format!("odd IS NOT NULL AND {at} = {}", self.text(token)),
         }
     }
 
