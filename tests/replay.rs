@@ -4,7 +4,7 @@
 mod common;
 mod streaming;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Frame, Http, for_each_mode, within};
 use futures_util::future::join_all;
@@ -13,6 +13,7 @@ use streaming::{
     LIMIT, Line, assert_same, committed, hang, history, large, lines, message, messages, publish,
     publish_one,
 };
+use tokio::sync::Semaphore;
 
 const BEFORE: usize = 3_000;
 const MEANWHILE: usize = 3_000;
@@ -69,6 +70,11 @@ fn filter() -> String {
 
 /// Several writers at once, in batches and one by one; the sentinel comes last. Gives its sequence.
 async fn load(http: &Http) -> u64 {
+    write(http).await;
+    publish_one(http, &sentinel()).await
+}
+
+async fn write(http: &Http) {
     join_all((0..WRITERS).map(|writer| async move {
         let mut written = 0;
         while written < MEANWHILE / WRITERS {
@@ -83,15 +89,26 @@ async fn load(http: &Http) -> u64 {
         }
     }))
     .await;
-    publish_one(http, &sentinel()).await
 }
 
-/// A subscriber from somewhere to the sentinel: its cursor at the start, and what came.
-async fn subscribe(http: &Http, query: &str, last_event_id: Option<u64>) -> (u64, Vec<Line>) {
+/// A subscriber from somewhere to the sentinel: its cursor at the start, and what came. Counts in `joined` once it is served.
+async fn subscribe(
+    http: &Http,
+    query: &str,
+    last_event_id: Option<u64>,
+    joined: &Semaphore,
+) -> (u64, Vec<Line>) {
     let mut stream = http.stream(query, last_event_id).await;
     let ready = stream.expect_ready().await;
+    joined.add_permits(1);
     let is_last = |frame: &Frame| frame.is_message() && frame.json()["type"] == "sentinel";
-    let frames = stream.until(LONG, is_last).await;
+    let (deadline, mut frames) = (Instant::now() + LONG, Vec::<Frame>::new());
+    while !frames.last().is_some_and(is_last) {
+        match stream.try_next(deadline.saturating_duration_since(Instant::now())).await {
+            Ok(frame) => frames.push(frame),
+            Err(stop) => panic!("?{query} {last_event_id:?} {ready:?}: {stop:?} after {frames:?}"),
+        }
+    }
     assert!(!frames.iter().any(|frame| frame.is("gap")), "a gap");
     let mut caught_up = frames.iter().filter(|frame| frame.is("caught_up")).count();
     if ready.replaying && caught_up == 0 {
@@ -127,7 +144,8 @@ for_each_mode! {
     ) {
         let http = deployment.http();
         publish(http, &messages(BEFORE)).await;
-        let replays = join_all((0..4).map(|_| subscribe(http, "from=start", None)));
+        let joined = Semaphore::new(0);
+        let replays = join_all((0..4).map(|_| subscribe(http, "from=start", None, &joined)));
         let (head, replays) = tokio::join!(load(http), replays);
         committed(http, head).await;
         let kept = history(http, "").await;
@@ -148,6 +166,7 @@ for_each_mode! {
             pace.expect_ready().await;
             paces.push(pace);
         }
+        let joined = &Semaphore::new(0);
         let subscribers = paces.into_iter().enumerate().map(|(n, mut pace)| async move {
             // Each joins when the load has come so far.
             pace.collect_messages(n * MEANWHILE / SUBSCRIBERS / 2, LONG).await;
@@ -160,10 +179,17 @@ for_each_mode! {
                 _ => ("from=start".to_owned(), Some(place)),
             };
             let query = format!("{start}&{filter}");
-            let (cursor, seen) = subscribe(http, &query, last_event_id).await;
+            let (cursor, seen) = subscribe(http, &query, last_event_id, joined).await;
             (query, filter, cursor, seen)
         });
-        let (head, subscribers) = tokio::join!(load(http), join_all(subscribers));
+        // Who joins behind the sentinel from now on would wait for it for ever.
+        let load = async {
+            write(http).await;
+            let all = within(LONG, "all have joined", joined.acquire_many(SUBSCRIBERS as u32));
+            all.await.expect("a semaphore").forget();
+            publish_one(http, &sentinel()).await
+        };
+        let (head, subscribers) = tokio::join!(load, join_all(subscribers));
         committed(http, head).await;
         for (query, filter, cursor, seen) in subscribers {
             let kept = history(http, &filter).await;
