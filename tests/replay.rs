@@ -4,7 +4,7 @@
 mod common;
 mod streaming;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Frame, Http, for_each_mode, within};
 use futures_util::future::join_all;
@@ -102,13 +102,7 @@ async fn subscribe(
     let ready = stream.expect_ready().await;
     joined.add_permits(1);
     let is_last = |frame: &Frame| frame.is_message() && frame.json()["type"] == "sentinel";
-    let (deadline, mut frames) = (Instant::now() + LONG, Vec::<Frame>::new());
-    while !frames.last().is_some_and(is_last) {
-        match stream.try_next(deadline.saturating_duration_since(Instant::now())).await {
-            Ok(frame) => frames.push(frame),
-            Err(stop) => panic!("?{query} {last_event_id:?} {ready:?}: {stop:?} after {frames:?}"),
-        }
-    }
+    let frames = stream.until(LONG, is_last).await;
     assert!(!frames.iter().any(|frame| frame.is("gap")), "a gap");
     let mut caught_up = frames.iter().filter(|frame| frame.is("caught_up")).count();
     if ready.replaying && caught_up == 0 {

@@ -85,7 +85,11 @@ impl Sse {
         loop {
             match self.next_by(deadline).await {
                 Ok(frame) => frames.push(frame),
-                Err(stop) => self.fail("the frame that is waited for", limit, &stop),
+                Err(stop) => self.fail(
+                    &format!("a frame that is waited for, after {frames:?}"),
+                    limit,
+                    &stop,
+                ),
             }
             if frames.last().is_some_and(&mut wanted) {
                 return frames;
@@ -178,9 +182,9 @@ impl Sse {
     }
 
     fn fail(&self, waited_for: &str, limit: Duration, stop: &Stop) -> ! {
-        let (seen, id) = (self.seen, &self.last_event_id);
+        let (url, seen, id) = (self.response.url(), self.seen, &self.last_event_id);
         panic!(
-            "stream: within {limit:?}: {waited_for}: {stop:?}; {seen} frames so far, last event id {id:?}"
+            "{url}: within {limit:?}: {waited_for}: {stop:?}; {seen} frames so far, last event id {id:?}"
         )
     }
 }

@@ -50,7 +50,6 @@ impl Breaker {
 
     /// The bus did not answer. Whether that opens it.
     pub(super) fn failure(&mut self, now: Instant, connects: u64, reason: &str) -> bool {
-        let opens = self.open.is_none();
         match &mut self.open {
             None => {
                 self.open = Some(Open {
@@ -60,6 +59,7 @@ impl Breaker {
                     connects,
                     reason: reason.to_owned(),
                 });
+                true
             }
             Some(open) if open.probing => {
                 open.until = now + open.pause;
@@ -67,11 +67,11 @@ impl Breaker {
                 open.probing = false;
                 open.connects = connects;
                 reason.clone_into(&mut open.reason);
+                false
             }
             // One of many that were on the way when it opened: the pause is not theirs to prolong.
-            Some(_) => {}
+            Some(_) => false,
         }
-        opens
     }
 
     /// Why nobody is let through now, if so. An open breaker whose pause is over counts as well:

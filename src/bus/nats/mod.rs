@@ -158,8 +158,7 @@ impl NatsBus {
     /// # Errors
     /// The server's, or that what is there cannot be our log.
     pub async fn find_or_make(&self) -> Result<LogIdentity, BusError> {
-        stream::let_go(&self.requester, &self.stream).await?;
-        stream::ensure(&self.requester, &self.config, IfMissing::CreateShut).await?;
+        stream::ensure(&self.requester, &self.config, IfMissing::CreateAgain).await?;
         self.identity().await
     }
 

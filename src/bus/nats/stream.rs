@@ -57,6 +57,8 @@ pub enum IfMissing {
     /// The same, but let nobody publish: the store has what belongs into it
     /// ([`NatsBus::begin_write_back`](super::NatsBus::begin_write_back)).
     CreateShut,
+    /// The same once it has been gone for [`NATS_STREAM_GONE`]: it was there, and somebody deleted it.
+    CreateAgain,
     /// Say so.
     Refuse,
 }
@@ -74,6 +76,9 @@ pub(super) async fn ensure(
             return Err(BusError(format!("there is no stream {stream}")));
         }
         Err(error) if error.is(STREAM_NOT_FOUND) => {
+            if missing == IfMissing::CreateAgain {
+                let_go(stream).await;
+            }
             create(requester, config, version, missing).await?
         }
         answer => answer?,
@@ -83,18 +88,12 @@ pub(super) async fn ensure(
     Ok((info, lacking))
 }
 
-/// Waits, if the stream is gone, until whoever deleted it is through. nats-server forgets a stream's name
-/// before it removes its files: one that is made in between finds them, counts their messages as its own,
-/// and loses them under its hands; from then on it takes no message (seen with nats-server 2.15.1).
-pub(super) async fn let_go(requester: &Requester, stream: &str) -> Result<(), ApiError> {
-    match requester.stream_info(stream).await {
-        Err(error) if error.is(STREAM_NOT_FOUND) => {
-            tracing::warn!(stream, pause = ?NATS_STREAM_GONE, "the stream is gone: making it anew");
-            tokio::time::sleep(NATS_STREAM_GONE).await;
-            Ok(())
-        }
-        answer => answer.map(drop),
-    }
+/// Waits until whoever deleted a stream is through. nats-server forgets a stream's name before it removes
+/// its files: one that is made in between finds them, counts their messages as its own, and loses them
+/// under its hands; from then on it takes no message (seen with nats-server 2.15.1).
+pub(super) async fn let_go(stream: &str) {
+    tracing::warn!(stream, pause = ?NATS_STREAM_GONE, "the stream is gone: making it anew");
+    tokio::time::sleep(NATS_STREAM_GONE).await;
 }
 
 /// Deletes a stream and makes it as `wish` says.
@@ -125,7 +124,7 @@ async fn create(
 ) -> Result<StreamInfo, ApiError> {
     let stream = &config.stream_name;
     let mut wish = wish(config, version, Uuid::new_v4());
-    if missing == IfMissing::CreateShut && version >= METADATA_SINCE {
+    if missing != IfMissing::Create && version >= METADATA_SINCE {
         wish = write_back::shut(&wish, stream);
     }
     match requester.create_stream(stream, &wish).await {

@@ -27,7 +27,6 @@ mod outgoing;
 mod pull;
 mod streams;
 
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -47,7 +46,7 @@ use super::requester::Requester;
 use crate::bus::{Ack, BusError, PublishError};
 use crate::limits::NATS_ACK_TIMEOUT;
 use crate::message::Raw;
-use streams::Streams;
+use streams::Known;
 
 /// What three consumers and the stream tell of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,9 +76,7 @@ pub struct NatsJobs {
     publisher: Publisher,
     config: NatsConfig,
     /// What the streams are, once they were found or made.
-    streams: Mutex<Option<Streams>>,
-    /// Whether they were there before: what is missing then was deleted.
-    had_streams: AtomicBool,
+    streams: Mutex<Known>,
 }
 
 impl NatsJobs {
@@ -95,7 +92,6 @@ impl NatsJobs {
             publisher: Publisher::new(&config.jobs_stream_name),
             config,
             streams: Mutex::default(),
-            had_streams: AtomicBool::new(false),
         })
     }
 
@@ -114,8 +110,7 @@ impl NatsJobs {
         }
         let outcomes = self.publisher.publish(&self.requester, jobs).await;
         if outcomes.iter().any(|outcome| matches!(outcome, Err(PublishError::NotSent(_)))) {
-            // The stream may be gone: the next call looks.
-            *self.streams.lock().await = None;
+            *self.streams.lock().await = Known::InDoubt;
         }
         outcomes
     }

@@ -3,7 +3,6 @@
 //! Invariant: a stream that is there is never changed. What it lacks switches a
 //! feature off (delays), or is an error where jobs could be lost.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -31,23 +30,32 @@ pub(super) struct Streams {
     pub ttl: bool,
 }
 
+/// What is known of the streams.
+#[derive(Debug, Default)]
+pub(super) enum Known {
+    /// They were not looked for yet.
+    #[default]
+    Nothing,
+    /// They are there.
+    Found(Streams),
+    /// They were, and one may be gone: the next call looks.
+    InDoubt,
+}
+
 impl NatsJobs {
     /// Finds or makes the streams, once.
     pub(super) async fn streams(&self) -> Result<Streams, BusError> {
         let mut known = self.streams.lock().await;
-        if let Some(streams) = &*known {
+        if let Known::Found(streams) = &*known {
             return Ok(streams.clone());
         }
         let version = self.requester.connection.server_version();
-        if self.had_streams.load(Ordering::Relaxed) {
-            stream::let_go(&self.requester, &self.config.jobs_stream_name).await?;
-            stream::let_go(&self.requester, &self.config.leases_stream_name).await?;
-        }
+        let again = matches!(*known, Known::InDoubt);
         let wish = self.jobs_wish(version);
-        let jobs = self.found_or_made(&self.config.jobs_stream_name, &wish).await?;
+        let jobs = self.found_or_made(&self.config.jobs_stream_name, &wish, again).await?;
         check(&self.config.jobs_stream_name, &jobs.config)?;
         let wish = self.leases_wish(version);
-        let leases = self.found_or_made(&self.config.leases_stream_name, &wish).await?;
+        let leases = self.found_or_made(&self.config.leases_stream_name, &wish, again).await?;
         let streams = Streams {
             delays: delays(&self.config.jobs_stream_name, &jobs.config, version),
             ttl: leases.config["allow_msg_ttl"] == true,
@@ -55,13 +63,19 @@ impl NatsJobs {
         if let Err(reason) = &streams.delays {
             tracing::warn!("{reason}");
         }
-        *known = Some(streams.clone());
-        self.had_streams.store(true, Ordering::Relaxed);
+        *known = Known::Found(streams.clone());
         Ok(streams)
     }
 
-    async fn found_or_made(&self, stream: &str, wish: &Value) -> Result<StreamInfo, BusError> {
+    /// `again`: it was there before, so one that is gone was deleted.
+    async fn found_or_made(
+        &self,
+        stream: &str,
+        wish: &Value,
+        again: bool,
+    ) -> Result<StreamInfo, BusError> {
         match self.requester.stream_info(stream).await {
+            Err(error) if error.is(STREAM_NOT_FOUND) && again => stream::let_go(stream).await,
             Err(error) if error.is(STREAM_NOT_FOUND) => {}
             answer => return Ok(answer?),
         }
