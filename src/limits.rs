@@ -182,6 +182,15 @@ pub const METRICS_UPKEEP: Duration = Duration::from_secs(1);
 pub const MAX_REQUESTS: usize = 2_048;
 /// Bytes of request bodies held at once over all requests.
 pub const MAX_BODY_BYTES_HELD: usize = 256 * 1024 * 1024;
+/// Bytes that a body gets before any of it has come: most bodies, whole.
+pub const BODY_FIRST_BYTES: usize = 4 * 1024;
+/// Bytes of answers at once that their clients have not taken yet (contract, section 3): fourteen of the largest
+/// pages, however many connections there are.
+pub const MAX_ANSWER_BYTES_HELD: usize = 128 * 1024 * 1024;
+/// Requests at once that wait for a reply: each holds its message until then.
+pub const MAX_REPLY_WAITS: usize = 4_096;
+/// How long a client may take none of its answer (contract, section 3, Shares).
+pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a look-up of an unknown id waits for the store to reach the log's end.
 pub const READ_YOUR_WRITE: Duration = Duration::from_secs(1);
 /// How long a health check waits for a part's answer.

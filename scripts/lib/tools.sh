@@ -83,6 +83,31 @@ install_standardwebhooks() {
     rm -rf "$download"
 }
 
+# Node.js with npm, which brings the clients in JavaScript.
+find_node() {
+    command -v node && command -v npm >/dev/null
+}
+
+install_node() {
+    apt_install nodejs npm
+}
+
+# The folder whose node_modules hold those clients, of the versions that are asked for.
+find_clients() {
+    local candidate=${NODE_CLIENTS_DIR:-$PWD/$TOOLS/node}
+    [[ -n ${NODE_CLIENTS_DIR:-} ]] || cmp -s scripts/lib/node/package-lock.json "$candidate/package-lock.json" || return 1
+    [[ -d $candidate/node_modules/eventsource ]] && printf '%s\n' "$candidate"
+}
+
+install_clients() {
+    find_node >/dev/null || install_node || return 1
+    say "fetching the clients of scripts/lib/node from npm"
+    rm -rf "$TOOLS/node"
+    mkdir -p "$TOOLS/node" || return 1
+    cp scripts/lib/node/package.json scripts/lib/node/package-lock.json "$TOOLS/node/" || return 1
+    npm ci --prefix "$TOOLS/node" --no-audit --no-fund --ignore-scripts --silent >&2
+}
+
 # fetch_wheel REQUIREMENTS FOLDER: downloads the one wheel that a requirements file names, and unpacks it into a new folder.
 fetch_wheel() {
     local python

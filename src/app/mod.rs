@@ -62,10 +62,9 @@ pub async fn run(
         &config.http,
         Arc::new(move || told.lock().unwrap_or_else(PoisonError::into_inner).clone()),
     );
-    let (asked, max) = (config.http.addr, config.http.max_connections);
-    let listener = Listener::bind(asked, max, starting)
+    let listener = Listener::bind(&config.http, starting)
         .await
-        .map_err(|error| format!("HTTP_ADDR={asked}: {error}"))?;
+        .map_err(|error| format!("HTTP_ADDR={}: {error}", config.http.addr))?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
     let stage = listener.stage();
     let tasks = Tasks::new(stop.clone());
@@ -198,8 +197,6 @@ fn assemble(
         draining: draining.clone(),
         drain: config.drain,
         started: Instant::now(),
-        bodies: Api::body_budget(),
-        requests: Api::request_slots(),
     }
 }
 

@@ -144,12 +144,16 @@ fn tell(event: &[u8], sink: &mut impl Sink) {
     let Some(with_id) = event.strip_prefix(b"id: ") else {
         if event.starts_with(b"event: caught_up") {
             sink.caught_up();
+        } else if event.starts_with(b"retry: ")
+            && memmem::find(event, b"\nevent: ready\n").is_some()
+        {
+            sink.ready();
         }
         return;
     };
     let line = memchr(b'\n', with_id).unwrap_or_default();
     match with_id.get(line + 1..) {
-        Some(rest) if rest.starts_with(b"event: ready\n") => sink.ready(),
+        Some(rest) if rest.starts_with(b"event: heartbeat\n") => {}
         Some(rest) if rest.starts_with(b"event: ") => sink.message(number(with_id), event),
         _ => {}
     }
@@ -185,8 +189,7 @@ mod tests {
     fn stream() -> Vec<u8> {
         let body = br#"{"id":"x","content":"y"}"#;
         let frames = [
-            frame::retry(2_000),
-            frame::ready(1, 2, 1, true),
+            frame::ready(2_000, 1, 2, 1, true),
             frame::gap(1, 2, "expired"),
             frame::message(3, Kind::Task, body),
             frame::heartbeat(5),

@@ -167,7 +167,13 @@ impl Follower {
         };
         let replaying = self.cursor < head;
         self.replaying_to = replaying.then_some(head);
-        self.pending.push_back(frame::ready(self.cursor, head, first, replaying));
+        self.pending.push_back(frame::ready(
+            frame::retry_millis(),
+            self.cursor,
+            head,
+            first,
+            replaying,
+        ));
         if gap.is_none() && self.cursor + 1 < first {
             gap = Some((self.cursor + 1, first - 1, HoleReason::Expired.as_str()));
         }

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use crate::limits::RETRY_MILLIS;
 use crate::message::{Kind, splice_seq};
 
 /// What a frame has beside its body, at most.
@@ -29,15 +30,16 @@ pub fn write_message(seq: u64, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// How long a browser waits before it reconnects, in milliseconds.
-pub fn retry(millis: u64) -> Bytes {
-    Bytes::from(format!("retry: {millis}\n\n"))
+/// How long a browser waits before it reconnects, in milliseconds: not all alike, so that they do not come at once.
+pub fn retry_millis() -> u64 {
+    RETRY_MILLIS / 2 + fastrand::u64(0..RETRY_MILLIS)
 }
 
-/// The connection stands; nothing at or below `cursor` is owed.
-pub fn ready(cursor: u64, head: u64, first: u64, replaying: bool) -> Bytes {
+/// The connection stands; nothing at or below `cursor` is owed. `retry`: how long a browser waits before it
+/// reconnects, in milliseconds.
+pub fn ready(retry: u64, cursor: u64, head: u64, first: u64, replaying: bool) -> Bytes {
     Bytes::from(format!(
-        "id: {cursor}\nevent: ready\ndata: {{\"head\":{head},\"first\":{first},\"replaying\":{replaying}}}\n\n"
+        "retry: {retry}\nid: {cursor}\nevent: ready\ndata: {{\"head\":{head},\"first\":{first},\"replaying\":{replaying}}}\n\n"
     ))
 }
 
@@ -54,9 +56,15 @@ pub fn caught_up(seq: u64) -> Bytes {
 }
 
 /// How far this connection has scanned. Browsers dispatch nothing for it but
-/// move their cursor past what the filter skipped.
+/// move their cursor past what the filter skipped. Clients that show blocks without data see by the name
+/// that it is no message.
 pub fn heartbeat(cursor: u64) -> Bytes {
-    Bytes::from(format!("id: {cursor}\n\n"))
+    Bytes::from(format!("id: {cursor}\nevent: heartbeat\n\n"))
+}
+
+/// No stream now: come back after so many milliseconds.
+pub fn unavailable(retry: u64) -> Bytes {
+    Bytes::from(format!("retry: {retry}\nevent: unavailable\n\n"))
 }
 
 /// A sign of life before there is a cursor to tell.

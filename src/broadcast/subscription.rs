@@ -8,9 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
+use super::Broadcaster;
 use super::follower::Follower;
-use super::{Broadcaster, frame};
-use crate::limits::{HEARTBEAT, RETRY_MILLIS};
+use crate::limits::HEARTBEAT;
 use crate::message::{Filter, Principal};
 
 /// Where a stream begins.
@@ -43,9 +43,7 @@ impl Subscription {
         filter: Filter,
         start: Start,
     ) -> Self {
-        let mut follower = Follower::new(broadcaster, filter, start);
-        let retry = RETRY_MILLIS / 2 + fastrand::u64(0..RETRY_MILLIS);
-        follower.pending.push_back(frame::retry(retry));
+        let follower = Follower::new(broadcaster, filter, start);
         let heartbeat_at = Instant::now() + HEARTBEAT;
         let alarm = Box::pin(tokio::time::sleep_until(heartbeat_at));
         Self { follower, heartbeat_at, alarm }

@@ -6,7 +6,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use ipnet::IpNet;
+
 use super::Source;
+use super::origins::{self, OriginRule};
 use crate::limits::DEFAULT_MAX_CONNECTIONS;
 
 /// Settings of the HTTP server.
@@ -16,8 +19,10 @@ pub struct HttpConfig {
     pub addr: SocketAddr,
     /// Which `Host` a request may name.
     pub hosts: HostRule,
-    /// Origins that browsers may call from; empty for none but our own.
-    pub cors_origins: Vec<String>,
+    /// Which origins browsers may call from.
+    pub origins: OriginRule,
+    /// Proxies whose `X-Forwarded-For` names the client.
+    pub trusted_proxies: Vec<IpNet>,
     /// Connections open at once.
     pub max_connections: usize,
 }
@@ -76,6 +81,19 @@ impl HttpConfig {
                 ip @ IpAddr::V4(_) => ip.to_string(),
             });
         }
+        let public = source.get("PUBLIC_URL").filter(|url| !url.is_empty()).and_then(|url| {
+            let public = origins::public(url);
+            if public.is_none() {
+                errors.push(format!(
+                    "PUBLIC_URL={url:?} is no address such as https://bus.example.com"
+                ));
+            }
+            public
+        });
+        let public = public.map(|(origin, host)| {
+            names.push(without_port(&host).to_owned());
+            origin
+        });
         let cors_origins = list(source.get("CORS_ORIGINS"));
         for origin in &cors_origins {
             if origin != "*" && (!origin.contains("://") || origin.ends_with('/')) {
@@ -93,7 +111,21 @@ impl HttpConfig {
         if max_connections == 0 {
             errors.push("MAX_CONNECTIONS must be at least 1".to_owned());
         }
-        Self { addr, hosts: HostRule { names }, cors_origins, max_connections }
+        let trusted_proxies = list(source.get("TRUSTED_PROXIES"))
+            .iter()
+            .filter_map(|text| {
+                let network =
+                    text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
+                let rule = || {
+                    format!(
+                        "TRUSTED_PROXIES: {text:?} is no address such as 10.0.0.5 or 10.0.0.0/8"
+                    )
+                };
+                network.map_err(|_| errors.push(rule())).ok()
+            })
+            .collect();
+        let origins = OriginRule::new(public, cors_origins);
+        Self { addr, hosts: HostRule { names }, origins, trusted_proxies, max_connections }
     }
 }
 

@@ -4,6 +4,7 @@
 //! once. Secrets never show in `Debug`.
 
 mod http;
+mod origins;
 mod processor;
 mod source;
 mod webhooks;
@@ -15,6 +16,7 @@ use crate::bus::nats::NatsConfig;
 use crate::limits::DEFAULT_RING_SIZE;
 use crate::store::BusKind;
 pub use http::{HostRule, HttpConfig};
+pub use origins::OriginRule;
 pub use processor::ProcessorConfig;
 pub use source::Source;
 pub use webhooks::WebhookConfig;
@@ -27,8 +29,10 @@ pub const NAMES: &[&str] = &[
     "DATA_DIR",
     "HTTP_ADDR",
     "PUBLIC_HOST",
+    "PUBLIC_URL",
     "ALLOW_ANONYMOUS",
     "CORS_ORIGINS",
+    "TRUSTED_PROXIES",
     "MAX_CONNECTIONS",
     "DRAIN_S",
     "RING_SIZE",

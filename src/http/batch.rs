@@ -1,13 +1,11 @@
 //! `POST /v1/messages/batch`: many messages in, one result each, in order.
 
-use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::body::read;
+use super::body::Upload;
 use super::messages::{axum_json, durability, idempotency_key};
 use super::problem::{ItemError, Problem};
 use super::{Shared, items, params};
@@ -32,18 +30,19 @@ enum Item {
 pub(super) async fn create(
     State(api): State<Shared>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
-    let form = items::form(&headers)?;
+    let form = items::form(upload.headers())?;
     let level = params::post_batch(query.as_deref())?;
-    if idempotency_key(&headers)?.is_some() {
+    if idempotency_key(upload.headers())?.is_some() {
         let parameter = "Idempotency-Key".to_owned();
         let detail = "is for one message: give each message of a batch its id".to_owned();
         return Err(Problem::parameters(vec![ParameterError { parameter, detail }]));
     }
-    let bytes = read(&api.bodies, &headers, body).await?;
-    let (drafts, faults) = items::split(items::parse(form, &bytes, "messages", Draft::parse)?);
+    let body = upload.read().await?;
+    let (drafts, faults) = items::split(items::parse(form, &body, "messages", Draft::parse)?);
+    // The drafts are about as large, and counted until they are published.
+    let _counted = body.parsed();
     let receipts = api.ingest.publish(&Principal::Anonymous, &drafts, level).await;
     let results = receipts.into_iter().map(|result| result.map_err(Problem::from));
     answer(results, faults)

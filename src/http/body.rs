@@ -1,68 +1,137 @@
 //! Request bodies: read whole, within limits of size, time and memory.
 //!
-//! Invariant: a body costs no more memory than is accounted for, and a refused
-//! one is discarded for a moment so that the client reads the answer.
+//! Invariants: a body costs no more memory than is counted, from its first byte until it is dropped; its request is
+//! at work only once it is there; and a refused one is discarded for a moment so that the client reads the answer.
 
 use std::fmt::Display;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::Deref;
 
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
 use super::problem::Problem;
-use crate::limits::{BODY_TIMEOUT, DISCARD_TIME, MAX_BODY_BYTES_HELD, MAX_REQUEST_BYTES};
+use super::shares::Permit;
+use super::work::Work;
+use crate::limits::{BODY_FIRST_BYTES, BODY_TIMEOUT, DISCARD_TIME, MAX_REQUEST_BYTES};
 
-/// Bytes of request bodies held now, over all requests.
-#[derive(Clone, Debug, Default)]
-pub struct BodyBudget(Arc<AtomicUsize>);
-
-/// A part of the budget, given back when dropped.
-struct Share<'a> {
-    budget: &'a BodyBudget,
-    bytes: usize,
+/// A request's body that is still to be read.
+pub struct Upload<B = axum::body::Body> {
+    headers: HeaderMap,
+    body: B,
+    work: Work,
 }
 
-impl Share<'_> {
-    fn take(&mut self, bytes: usize) -> bool {
-        let before = self.budget.0.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        before + bytes <= MAX_BODY_BYTES_HELD
+impl<S: Sync> FromRequest<S> for Upload {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let work = parts.extensions.remove::<Work>();
+        let work = work.ok_or_else(|| Problem::internal("a request that is not counted"))?;
+        Ok(Self::new(parts.headers, body, work))
     }
 }
 
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        self.budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
+/// A body that was read: its bytes, counted until this is dropped.
+pub struct Uploaded {
+    bytes: Bytes,
+    permit: Permit,
+}
+
+impl Uploaded {
+    /// Drops the bytes, and goes on counting what was made of them.
+    pub(super) fn parsed(self) -> Permit {
+        self.permit
     }
 }
 
-/// A body that outlives its reading. Given back when dropped.
-pub struct Held {
-    budget: BodyBudget,
-    bytes: usize,
-}
+impl Deref for Uploaded {
+    type Target = Bytes;
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    fn deref(&self) -> &Bytes {
+        &self.bytes
     }
 }
 
-impl BodyBudget {
-    /// Counts a body that is held for longer than a moment.
+impl<B> Upload<B>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
+    /// The body of a request with these headers.
+    pub(super) fn new(headers: HeaderMap, body: B, work: Work) -> Self {
+        Self { headers, body, work }
+    }
+
+    /// The request's headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The request's work.
+    pub(super) fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// Reads a body that must be said to be JSON.
     ///
     /// # Errors
-    /// 503 when all bodies together are too much.
-    pub fn hold(&self, bytes: usize) -> Result<Held, Problem> {
-        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
-        let held = Held { budget: self.clone(), bytes };
-        if before + bytes > MAX_BODY_BYTES_HELD {
-            return Err(Problem::overloaded("too many request bodies at once"));
+    /// 415, and those of [`Upload::read`].
+    pub async fn json(self) -> Result<Uploaded, Problem> {
+        require_json(&self.headers)?;
+        self.read().await
+    }
+
+    /// Reads a JSON body, which may be left out with its media type.
+    ///
+    /// # Errors
+    /// 415, and those of [`Upload::read`].
+    pub async fn optional_json(self) -> Result<Uploaded, Problem> {
+        let typed = self.headers.contains_key(header::CONTENT_TYPE);
+        let json = require_json(&self.headers);
+        let body = self.read().await?;
+        if typed || !body.is_empty() {
+            json?;
         }
-        Ok(held)
+        Ok(body)
+    }
+
+    /// Waits for the end of a body that means nothing.
+    ///
+    /// # Errors
+    /// Those of [`Upload::read`].
+    pub async fn ignore(self) -> Result<(), Problem> {
+        self.read().await.map(drop)
+    }
+
+    /// Reads the whole body. The request is at work from then on.
+    ///
+    /// # Errors
+    /// 413 beyond the limit, 408 when it takes too long, 400 when it breaks off,
+    /// 503 when all bodies together, or all requests at work, are too much.
+    pub async fn read(mut self) -> Result<Uploaded, Problem> {
+        let declared = self
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let refusal = if declared.is_some_and(|bytes| bytes > MAX_REQUEST_BYTES) {
+            too_large()
+        } else {
+            let reading = collect(&self.work, &mut self.body, declared.unwrap_or(0));
+            match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+                Ok(Ok(uploaded)) => return self.work.begin().map(|()| uploaded),
+                Ok(Err(problem)) => problem,
+                Err(_) => Problem::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "request_timeout",
+                    "the body did not arrive in time",
+                ),
+            }
+        };
+        discard(&mut self.body).await;
+        Err(refusal)
     }
 }
 
@@ -77,8 +146,7 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
     essence(headers).map(str::to_ascii_lowercase)
 }
 
-/// The refusal of a media type. A missing one is refused too: a web page of
-/// another origin may send such a request without asking first.
+/// The refusal of a media type.
 pub fn unsupported(wanted: &str) -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -88,69 +156,38 @@ pub fn unsupported(wanted: &str) -> Problem {
 }
 
 /// Refuses a body that is not said to be JSON.
-///
-/// # Errors
-/// 415.
-pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let json = essence(headers).is_some_and(|told| told.eq_ignore_ascii_case("application/json"));
     if json { Ok(()) } else { Err(unsupported("application/json")) }
 }
 
-/// Reads the whole body.
-///
-/// # Errors
-/// 413 beyond the limit, 408 when it takes too long, 400 when it breaks off,
-/// 503 when all bodies together are too much.
-pub async fn read<B>(
-    budget: &BodyBudget,
-    headers: &HeaderMap,
-    mut body: B,
-) -> Result<Bytes, Problem>
+/// Collects a body. Memory is counted before it is allocated, and allocated only for what has come: a declared
+/// length is a promise of the client alone.
+async fn collect<B>(work: &Work, body: &mut B, declared: usize) -> Result<Uploaded, Problem>
 where
     B: Body<Data = Bytes, Error: Display> + Unpin,
 {
-    let declared = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let mut share = Share { budget, bytes: 0 };
-    let refusal = if declared.is_some_and(|bytes| bytes > MAX_REQUEST_BYTES) {
-        too_large()
-    } else {
-        let reading = collect(&mut share, &mut body, declared.unwrap_or(0));
-        match tokio::time::timeout(BODY_TIMEOUT, reading).await {
-            Ok(Ok(bytes)) => return Ok(bytes),
-            Ok(Err(problem)) => problem,
-            Err(_) => Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "request_timeout",
-                "the body did not arrive in time",
-            ),
-        }
-    };
-    discard(&mut body).await;
-    Err(refusal)
-}
-
-async fn collect<B>(share: &mut Share<'_>, body: &mut B, declared: usize) -> Result<Bytes, Problem>
-where
-    B: Body<Data = Bytes, Error: Display> + Unpin,
-{
-    let mut whole = BytesMut::with_capacity(declared.min(64 * 1024));
+    let first = declared.min(BODY_FIRST_BYTES);
+    let mut permit = work.body(first)?;
+    let mut whole = Vec::with_capacity(first);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             tracing::debug!(%error, "a request body broke off");
             Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "the body broke off")
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        if whole.len() + data.len() > MAX_REQUEST_BYTES {
+        let length = whole.len() + data.len();
+        if length > MAX_REQUEST_BYTES {
             return Err(too_large());
         }
-        if !share.take(data.len()) {
-            return Err(Problem::overloaded("too many request bodies at once"));
+        if length > whole.capacity() {
+            let wanted = length.max(2 * whole.capacity()).min(declared.max(length));
+            permit.grow(wanted - whole.capacity())?;
+            whole.reserve_exact(wanted - whole.len());
         }
         whole.extend_from_slice(&data);
     }
-    Ok(whole.freeze())
+    Ok(Uploaded { bytes: Bytes::from(whole), permit })
 }
 
 fn too_large() -> Problem {

@@ -1,18 +1,17 @@
 //! `GET /v1/consumers`, and pausing, resuming and resetting one.
 
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
-use bytes::Bytes;
 use chrono::Utc;
 use serde::Serialize;
 
+use super::Shared;
+use super::body::{Upload, Uploaded};
 use super::messages::axum_json;
 use super::params::{self, SEQUENCE_RULE};
 use super::problem::Problem;
-use super::{Shared, body};
 use crate::message::{FieldError, Form};
 use crate::processor::{ConsumerStatus, ControlError};
 
@@ -118,11 +117,10 @@ pub(super) async fn pause(
     State(api): State<Shared>,
     name: Name,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
-    let (name, bytes) = asked(&api, name, query, &headers, body).await?;
-    let mut form = Form::parse(&bytes).map_err(Problem::body)?;
+    let (name, body) = asked(name, query, upload).await?;
+    let mut form = Form::parse_optional(&body).map_err(Problem::body)?;
     let reason = form.text("reason", |text| match text {
         "" => Err("must not be empty"),
         text => Ok(text.to_owned()),
@@ -137,11 +135,10 @@ pub(super) async fn resume(
     State(api): State<Shared>,
     name: Name,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
-    let (name, bytes) = asked(&api, name, query, &headers, body).await?;
-    Form::parse(&bytes).and_then(Form::end).map_err(Problem::body)?;
+    let (name, body) = asked(name, query, upload).await?;
+    Form::parse_optional(&body).and_then(Form::end).map_err(Problem::body)?;
     api.processor.pause(&name, None).await?;
     show(&api, &name).await
 }
@@ -151,34 +148,26 @@ pub(super) async fn reset(
     State(api): State<Shared>,
     name: Name,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
-    let (name, bytes) = asked(&api, name, query, &headers, body).await?;
-    let mut form = Form::parse(&bytes).map_err(Problem::body)?;
+    let (name, body) = asked(name, query, upload).await?;
+    let mut form = Form::parse_optional(&body).map_err(Problem::body)?;
     let from = form.required::<u64>(FROM, SEQUENCE_RULE);
     form.end().map_err(Problem::body)?;
     api.processor.reset(&name, from.unwrap_or_default()).await?;
     show(&api, &name).await
 }
 
-/// The consumer named, and the body; no body is an empty object.
+/// The consumer named, and the body.
 async fn asked(
-    api: &Shared,
     name: Name,
     query: Option<String>,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<(String, Bytes), Problem> {
+    upload: Upload,
+) -> Result<(String, Uploaded), Problem> {
     params::none(query.as_deref())?;
     // A path that is no UTF-8 names no consumer either.
     let Path(name) = name.map_err(|_| ControlError::Unknown)?;
-    let bytes = body::read(&api.bodies, headers, body).await?;
-    if bytes.is_empty() {
-        return Ok((name, Bytes::from_static(b"{}")));
-    }
-    body::require_json(headers)?;
-    Ok((name, bytes))
+    Ok((name, upload.optional_json().await?))
 }
 
 async fn show(api: &Shared, name: &str) -> Result<Response, Problem> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Shared;
+use super::body::Upload;
 use super::messages::{axum_json, json_bytes};
 use super::params;
 use super::problem::Problem;
@@ -69,8 +70,10 @@ pub(super) async fn redrive(
     State(api): State<Shared>,
     id: Id,
     RawQuery(query): RawQuery,
+    upload: Upload,
 ) -> Result<Response, Problem> {
     params::none(query.as_deref())?;
+    upload.ignore().await?;
     match api.dead_letters.redrive(&Principal::Anonymous, read_id(id)?).await? {
         Redrive::Done => Ok(axum_json(&Redriven { redriven: 1, skipped: 0 })),
         Redrive::Missing => Err(missing()),
@@ -86,8 +89,10 @@ pub(super) async fn redrive(
 pub(super) async fn redrive_all(
     State(api): State<Shared>,
     RawQuery(query): RawQuery,
+    upload: Upload,
 ) -> Result<Response, Problem> {
     let query = params::redrive(query.as_deref())?;
+    upload.ignore().await?;
     let done = api.dead_letters.redrive_all(&Principal::Anonymous, &query).await?;
     Ok(axum_json(&Redriven { redriven: done.redriven, skipped: done.skipped }))
 }
@@ -97,8 +102,10 @@ pub(super) async fn discard(
     State(api): State<Shared>,
     id: Id,
     RawQuery(query): RawQuery,
+    upload: Upload,
 ) -> Result<StatusCode, Problem> {
     params::none(query.as_deref())?;
+    upload.ignore().await?;
     let gone = api.dead_letters.discard(&Principal::Anonymous, read_id(id)?).await?;
     if gone { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
 }

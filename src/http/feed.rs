@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::Shared;
 use super::stream::end_of_stream;
+use super::work::StandBy;
 use crate::broadcast::Subscription;
 
 /// The chunk after the last one, without trailers.
@@ -21,6 +22,7 @@ const SIZE_LINE: usize = 18;
 pub(super) struct Feed {
     api: Shared,
     subscription: Subscription,
+    _standing_by: StandBy,
     /// Whether the head told that chunks follow. Else the end of the connection is the end.
     chunked: bool,
 }
@@ -32,14 +34,19 @@ impl std::fmt::Debug for Feed {
 }
 
 impl Feed {
-    pub(super) fn new(api: Shared, subscription: Subscription, chunked: bool) -> Self {
-        Self { api, subscription, chunked }
+    pub(super) fn new(
+        api: Shared,
+        subscription: Subscription,
+        standing_by: StandBy,
+        chunked: bool,
+    ) -> Self {
+        Self { api, subscription, _standing_by: standing_by, chunked }
     }
 
     /// Feeds the client until it leaves or the server drains. `silent`: it has sent nothing
     /// after its request.
     pub(super) async fn run(self: Box<Self>, socket: TcpStream, silent: bool) {
-        let Self { api, mut subscription, chunked } = *self;
+        let Self { api, mut subscription, _standing_by, chunked } = *self;
         let mut end = std::pin::pin!(end_of_stream(api));
         let mut left = std::pin::pin!(left(&socket, silent));
         loop {

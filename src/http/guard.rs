@@ -1,50 +1,73 @@
-//! What stands around every route: the `Host` check, cross-origin rules, the
+//! What stands around every route: the `Host` and `Origin` checks, cross-origin rules, the
 //! overload limit, panics, and what is counted.
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::problem::Problem;
-use crate::config::{HostRule, HttpConfig};
+use super::work::Work;
+use crate::config::{HostRule, HttpConfig, OriginRule};
 
-/// Refuses a request whose `Host` is not ours: a page of another origin can
-/// point its own name at our address (DNS rebinding), but not change the name.
-pub(super) async fn check_host(
-    State(rule): State<Arc<HostRule>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if names_us(&request, &rule) { next.run(request).await } else { unknown_host().into_response() }
+/// Whom requests are taken from.
+#[derive(Clone)]
+pub(super) struct Door {
+    hosts: HostRule,
+    origins: OriginRule,
 }
 
-fn names_us<B>(request: &Request<B>, rule: &HostRule) -> bool {
+impl Door {
+    pub(super) fn new(config: &HttpConfig) -> Self {
+        Self { hosts: config.hosts.clone(), origins: config.origins.clone() }
+    }
+
+    /// Refuses a request whose `Host` is not ours: a page of another origin can point its own name at our
+    /// address (DNS rebinding), but not change the name. Then refuses what a page of another origin may send
+    /// without asking first.
+    ///
+    /// # Errors
+    /// 421 or 403.
+    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+        let named = host(request).filter(|host| self.hosts.allows(host));
+        let host = named.ok_or_else(unknown_host)?;
+        if request.method().is_safe() || self.origins.allows(host, request.headers()) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "forbidden_origin",
+            "a page of another site may not do this; see CORS_ORIGINS and PUBLIC_URL",
+        ))
+    }
+}
+
+/// The one host that a request names.
+fn host<B>(request: &Request<B>) -> Option<&str> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (host, another) = (hosts.next(), hosts.next());
-    let named = request
-        .uri()
-        .authority()
-        .map(|authority| authority.as_str())
-        .or_else(|| host?.to_str().ok());
-    // With two of them, a proxy before us may have gone by the other one.
-    another.is_none() && named.is_some_and(|host| rule.allows(host))
+    if another.is_some() {
+        // A proxy before us may have gone by the other one.
+        return None;
+    }
+    match request.uri().authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => host?.to_str().ok(),
+    }
 }
 
 fn unknown_host() -> Problem {
@@ -55,48 +78,38 @@ fn unknown_host() -> Problem {
     )
 }
 
-/// What every request goes through: checks the `Host`, finds a place, counts and times the request,
-/// and answers for a handler that panics. One layer, and one of our own: each of axum's
+/// What every request goes through: is counted among those at work where there is a limit, is counted and
+/// timed, and answered for when its handler panics. One layer, and one of our own: each of axum's
 /// `from_fn` costs a request several allocations, and moves it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Around {
-    hosts: Arc<HostRule>,
     counts: Arc<Counts>,
-    /// The places for requests at work; `None` for routes that wait or must always answer.
-    places: Option<Arc<Semaphore>>,
+    /// Whether requests are counted among those at work; not where they must always be answered.
+    limited: bool,
 }
 
 impl Around {
-    /// Without a limit on requests at work.
-    pub(super) fn new(config: &HttpConfig) -> Self {
-        Self { hosts: Arc::new(config.hosts.clone()), counts: Arc::default(), places: None }
+    /// The same, with the limit on requests at work.
+    pub(super) fn limited(&self) -> Self {
+        Self { limited: true, ..self.clone() }
     }
 
-    /// The same, with one.
-    pub(super) fn limited(&self, places: &Arc<Semaphore>) -> Self {
-        Self { places: Some(Arc::clone(places)), ..self.clone() }
-    }
-
-    /// Lets a request in, to the place it is given where there are places, or refuses it.
-    pub(super) fn enter<B>(&self, request: &Request<B>) -> (Entry, Result<Option<Slot>, Problem>) {
-        let (begun, method) = (Instant::now(), known_method(request.method()));
-        let admitted = self.admit(request);
-        let slot = admitted.as_ref().ok().cloned().flatten();
-        (Entry { begun, method, slot, counts: Arc::clone(&self.counts) }, admitted)
-    }
-
-    /// Checks the `Host`, and finds a place where there is a limit, which the request can give up by itself; refuses
-    /// at once when more is at work than can be done.
-    fn admit<B>(&self, request: &Request<B>) -> Result<Option<Slot>, Problem> {
-        if !names_us(request, &self.hosts) {
-            return Err(unknown_host());
-        }
-        let Some(places) = &self.places else { return Ok(None) };
-        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-            metrics::counter!("agentbus_http_overloaded_total").increment(1);
-            return Err(Problem::overloaded("more requests at once than this server works on"));
+    /// Lets a request in. One whose body is still to come is at work once that is there.
+    pub(super) fn enter<B>(
+        &self,
+        request: &Request<B>,
+        work: Option<&Work>,
+    ) -> (Entry, Result<(), Problem>)
+    where
+        B: hyper::body::Body,
+    {
+        let method = known_method(request.method());
+        let entry = Entry { begun: Instant::now(), method, counts: Arc::clone(&self.counts) };
+        let admitted = match work {
+            Some(work) if self.limited && request.body().is_end_stream() => work.begin(),
+            _ => Ok(()),
         };
-        Ok(Some(Slot(Arc::new(Mutex::new(Some(place))))))
+        (entry, admitted)
     }
 }
 
@@ -104,7 +117,6 @@ impl Around {
 pub(super) struct Entry {
     begun: Instant,
     method: &'static str,
-    slot: Option<Slot>,
     counts: Arc<Counts>,
 }
 
@@ -118,15 +130,9 @@ impl Entry {
     where
         F: Future<Output = Response>,
     {
-        let Self { begun, method, slot, counts } = self;
+        let Self { begun, method, counts } = self;
         let response = match work {
-            Ok(work) => {
-                let response = AssertUnwindSafe(work).catch_unwind().await;
-                if let Some(slot) = slot {
-                    slot.release();
-                }
-                response.unwrap_or_else(panicked)
-            }
+            Ok(work) => AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(panicked),
             Err(refusal) => refusal.into_response(),
         };
         let (route, status, elapsed) = (route.as_ref(), response.status(), begun.elapsed());
@@ -164,15 +170,10 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
+    fn call(&mut self, request: Request) -> Self::Future {
         let route = Route(request.extensions().get::<MatchedPath>().cloned());
-        let (entry, admitted) = self.around.enter(&request);
-        let work = admitted.map(|slot| {
-            if let Some(slot) = slot {
-                request.extensions_mut().insert(slot);
-            }
-            self.inner.call(request).map(|Ok(response)| response)
-        });
+        let (entry, admitted) = self.around.enter(&request, request.extensions().get());
+        let work = admitted.map(|()| self.inner.call(request).map(|Ok(response)| response));
         entry.answer(route, work).map(Ok).boxed()
     }
 }
@@ -186,37 +187,25 @@ impl AsRef<str> for Route {
     }
 }
 
-/// Lets the configured origins call from browsers. The `Host` is checked
-/// before a preflight is answered.
-pub(super) fn cross_origin(router: Router, config: &HttpConfig) -> Router {
-    let origins = if config.cors_origins.iter().any(|origin| origin == "*") {
+/// Lets the configured origins call from browsers.
+pub(super) fn cross_origin(router: Router, origins: &OriginRule) -> Router {
+    let allowed = if origins.any() {
         AllowOrigin::any()
     } else {
-        let listed = config.cors_origins.iter().filter_map(|o| HeaderValue::from_str(o).ok());
+        let listed = origins.listed().filter_map(|origin| HeaderValue::from_str(origin).ok());
         AllowOrigin::list(listed)
     };
-    let layer = CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::CONTENT_TYPE,
-            HeaderName::from_static("idempotency-key"),
-            HeaderName::from_static("last-event-id"),
-        ])
-        .expose_headers([header::LOCATION, header::RETRY_AFTER]);
-    let hosts = Arc::new(config.hosts.clone());
-    router.layer(layer).layer(from_fn_with_state(hosts, check_host))
-}
-
-/// A request's place among those at work.
-#[derive(Clone, Debug)]
-pub(super) struct Slot(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
-
-impl Slot {
-    /// Gives the place up: from now on the request only waits.
-    pub fn release(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
+    router.layer(
+        CorsLayer::new()
+            .allow_origin(allowed)
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+            .allow_headers([
+                header::CONTENT_TYPE,
+                HeaderName::from_static("idempotency-key"),
+                HeaderName::from_static("last-event-id"),
+            ])
+            .expose_headers([header::LOCATION, header::RETRY_AFTER]),
+    )
 }
 
 /// Counts and times requests by route, through handles that are looked up once each: a label
@@ -284,7 +273,5 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default();
-    tracing::error!(detail, "a handler panicked");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "an error inside the server")
-        .into_response()
+    Problem::internal(&format!("a handler panicked: {detail}")).into_response()
 }

@@ -10,7 +10,6 @@
 //! data: so a flush after the body was first polled means that all of it has been written.
 
 use std::convert::Infallible;
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,9 +18,6 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::Frame;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::feed::Feed;
 
@@ -40,6 +36,11 @@ impl Handover {
     /// The body of an answer after whose head `feed` takes the connection over.
     pub(super) fn body(&self, feed: Feed) -> Body {
         Body::new(Placeholder { feed: Some(Box::new(feed)), handover: self.clone() })
+    }
+
+    /// Notes that hyper has nothing left to write.
+    pub(super) fn flushed(&self) {
+        self.0.flushed.store(true, Ordering::Relaxed);
     }
 
     /// What takes the connection over now. Ask after hyper was polled.
@@ -72,63 +73,5 @@ impl hyper::body::Body for Placeholder {
         }
         // Whoever polls the connection looks into the place, so nothing need wake it.
         Poll::Pending
-    }
-}
-
-/// The socket while hyper has it. One task polls it and the body, so the order of loads and
-/// stores is that of the program.
-pub(super) struct Lent {
-    socket: TokioIo<TcpStream>,
-    handover: Handover,
-}
-
-impl Lent {
-    pub(super) fn new(socket: TcpStream, handover: Handover) -> Self {
-        Self { socket: TokioIo::new(socket), handover }
-    }
-
-    pub(super) fn into_inner(self) -> TcpStream {
-        self.socket.into_inner()
-    }
-}
-
-impl Read for Lent {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
-    }
-}
-
-impl Write for Lent {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.handover.0.flushed.store(true, Ordering::Relaxed);
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
     }
 }

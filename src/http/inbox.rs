@@ -1,18 +1,19 @@
 //! `/v1/agents/{id}/inbox`: what is meant for one agent (contract, section 7).
 
-use axum::body::Body;
+use axum::Extension;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::Shared;
 use super::agents::ShownInbox;
-use super::body::{read, require_json};
+use super::body::Upload;
 use super::history::encode;
 use super::messages::{axum_json, json_bytes};
 use super::params::{self, Name, SEQUENCE_RULE};
 use super::problem::Problem;
 use super::stream::end_of_stream;
+use super::work::Work;
 use crate::inbox::Question;
 use crate::message::{FieldError, Form, Principal, Token};
 
@@ -21,6 +22,7 @@ pub(super) async fn page(
     State(api): State<Shared>,
     id: Name,
     RawQuery(query): RawQuery,
+    Extension(work): Extension<Work>,
 ) -> Result<Response, Problem> {
     let asked = params::inbox(query.as_deref())?;
     let question = Question {
@@ -34,6 +36,7 @@ pub(super) async fn page(
         let page = api.inboxes.page(&principal, &question).await?;
         return Ok(json_bytes(encode(&page)));
     }
+    let _standing_by = work.stand_by()?;
     tokio::select! {
         biased;
         page = api.inboxes.something(&principal, &question) => Ok(json_bytes(encode(&page?))),
@@ -47,13 +50,11 @@ pub(super) async fn ack(
     State(api): State<Shared>,
     id: Name,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
-    require_json(&headers)?;
     params::none(query.as_deref())?;
     let agent = recipient(id)?;
-    let through = through(&read(&api.bodies, &headers, body).await?)?;
+    let through = through(&upload.json().await?)?;
     let inbox = api.inboxes.consume(&Principal::Anonymous, &agent, through).await?;
     let inbox = inbox.ok_or_else(|| {
         let detail = "nothing is committed there yet: acknowledge what you have read".to_owned();

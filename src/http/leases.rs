@@ -1,17 +1,18 @@
 //! Leases: jobs out, and what became of them.
 
-use axum::body::Body;
+use std::time::Duration;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 
-use super::body::read;
+use super::body::Upload;
 use super::messages::{axum_json, json_bytes};
 use super::problem::{ItemError, Problem};
-use super::queues::{named, optional_json};
+use super::queues::named;
 use super::{Shared, items, params};
 use crate::message::format_micros;
 use crate::queues::{Action, LeaseRequest, LeasedJob, Settled, Settlement};
@@ -21,19 +22,38 @@ pub(super) async fn lease(
     State(api): State<Shared>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
     params::none(query.as_deref())?;
     let queue = named(path)?;
-    let bytes = optional_json(&api, &headers, body).await?;
+    let work = upload.work().clone();
+    let body = upload.optional_json().await?;
     let request =
-        LeaseRequest::parse(&bytes).map_err(|error| Problem::from(error).of("lease request"))?;
+        LeaseRequest::parse(&body).map_err(|error| Problem::from(error).of("lease request"))?;
+    drop(body);
+    let _standing_by = work.stand_by()?;
     let jobs = api.queues.lease(&queue, &request, &api.draining).await?;
     if jobs.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(json_bytes(encode(&jobs)))
+    let answer = encode(&jobs);
+    if let Err(refusal) = work.answer(answer.len()) {
+        give_back(&api, jobs).await;
+        return Err(refusal);
+    }
+    Ok(json_bytes(answer))
+}
+
+/// Jobs whose answer has no room go back at once. The attempt counts: they were handed out.
+async fn give_back(api: &Shared, jobs: Vec<LeasedJob>) {
+    let reason = Some("the worker left too many answers unread".to_owned());
+    let back = |job: LeasedJob| Settlement {
+        token: job.token,
+        action: Action::Nack { delay: Some(Duration::ZERO), reason: reason.clone() },
+    };
+    let settlements: Vec<Settlement> = jobs.into_iter().map(back).collect();
+    // Where that fails, the leases run out.
+    let _ = api.queues.settle(&settlements).await;
 }
 
 /// The jobs as they are kept: nothing is encoded again.
@@ -62,13 +82,12 @@ pub(super) async fn settle_one(
     State(api): State<Shared>,
     path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
     params::none(query.as_deref())?;
     let unknown = || Problem::not_found("a lease takes ack, nack, extend and fail");
     let Path((token, name)) = path.map_err(|_| unknown())?;
-    let bytes = optional_json(&api, &headers, body).await?;
+    let bytes = upload.optional_json().await?;
     let action = Action::parse(&name, &bytes).ok_or_else(unknown)?;
     let action = action.map_err(|error| Problem::from(error).of("settlement"))?;
     let mut answers = api.queues.settle(&[Settlement { token, action }]).await;
@@ -114,12 +133,11 @@ enum Item {
 pub(super) async fn settle(
     State(api): State<Shared>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
-    let form = items::form(&headers)?;
+    let form = items::form(upload.headers())?;
     params::none(query.as_deref())?;
-    let bytes = read(&api.bodies, &headers, body).await?;
+    let bytes = upload.read().await?;
     let parsed = items::parse(form, &bytes, "settlements", Settlement::parse)?;
     let (settlements, faults) = items::split(parsed);
     let answers =

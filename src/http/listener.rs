@@ -19,13 +19,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::app::App;
 use super::feed::Feed;
-use super::handover::{Handover, Lent};
+use super::handover::Handover;
+use super::refusal;
+use super::shares::Shares;
+use super::socket::Lent;
+use super::work::Peer;
+use crate::config::HttpConfig;
 use crate::limits::{
     FAULT_PAUSE, HEAD_BYTES, HEADER_TIMEOUT, LISTEN_BACKLOG, SEND_BUFFER, TCP_KEEPALIVE,
     TCP_USER_TIMEOUT,
@@ -35,6 +40,7 @@ use crate::limits::{
 pub struct Listener {
     socket: TcpListener,
     connections: Arc<Semaphore>,
+    shares: Arc<Shares>,
     served: Arc<Served>,
 }
 
@@ -68,10 +74,11 @@ impl Listener {
     ///
     /// # Errors
     /// The system's, for instance when the address is in use.
-    pub async fn bind(addr: SocketAddr, max_connections: usize, starting: App) -> io::Result<Self> {
+    pub async fn bind(config: &HttpConfig, starting: App) -> io::Result<Self> {
         Ok(Self {
-            socket: listen(addr)?,
-            connections: Arc::new(Semaphore::new(max_connections)),
+            socket: listen(config.addr)?,
+            connections: Arc::new(Semaphore::new(config.max_connections)),
+            shares: Shares::new(config.max_connections, config.trusted_proxies.clone()),
             served: Arc::new(Served { starting, app: OnceLock::new() }),
         })
     }
@@ -99,8 +106,8 @@ impl Listener {
                 () = draining.cancelled() => break,
                 accepted = self.accept() => accepted,
             };
-            let Some((stream, permit)) = accepted else { continue };
-            let connection = serve(stream, Arc::clone(&self.served), draining.clone());
+            let Some((stream, peer, permit)) = accepted else { continue };
+            let connection = serve(stream, peer, Arc::clone(&self.served), draining.clone());
             let streams = tracker.clone();
             tracker.spawn(async move {
                 if let Some(Stream { feed, socket, silent }) = connection.await {
@@ -118,12 +125,17 @@ impl Listener {
     }
 
     /// One connection, once there is a place for it. Others wait in the backlog.
-    async fn accept(&self) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    async fn accept(&self) -> Option<(TcpStream, Arc<Peer>, OwnedSemaphorePermit)> {
         let permit = Arc::clone(&self.connections).acquire_owned().await.ok()?;
         match self.socket.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
+                let peer = Peer::admit(&self.shares, address.ip());
+                // Best effort: a client of this kind is not waited for.
+                let peer = peer.inspect_err(|refused| {
+                    let _ = stream.try_write(&refusal::bytes((*refused).into()));
+                });
                 tune(&stream);
-                Some((stream, permit))
+                Some((stream, peer.ok()?, permit))
             }
             Err(error) => {
                 // Out of file descriptors, most likely: they come back.
@@ -159,6 +171,7 @@ fn tune(stream: &TcpStream) {
 /// Serves requests until the connection ends, or a stream takes it over.
 async fn serve(
     socket: TcpStream,
+    peer: Arc<Peer>,
     served: Arc<Served>,
     draining: CancellationToken,
 ) -> Option<Stream> {
@@ -169,10 +182,10 @@ async fn serve(
         if request.method().is_safe() {
             request.extensions_mut().insert(place.clone());
         }
-        let served = Arc::clone(&served);
+        let (served, peer) = (Arc::clone(&served), Arc::clone(&peer));
         async move {
             let app = served.app.get().unwrap_or(&served.starting);
-            Ok::<_, Infallible>(app.answer(request).await)
+            Ok::<_, Infallible>(app.answer(request, &peer).await)
         }
     });
     let mut connection = http1::Builder::new()
@@ -199,11 +212,14 @@ async fn serve(
         Ok(feed) => {
             let parts = connection.into_parts();
             let silent = parts.read_buf.is_empty();
-            Some(Stream { feed, socket: parts.io.into_inner(), silent })
+            Some(Stream { feed, socket: parts.io.into_inner().0, silent })
         }
         Err(Ok(())) => None,
         Err(Err(error)) => {
             tracing::trace!(%error, "a connection broke off");
+            if let (socket, Some(status)) = connection.into_parts().io.into_inner() {
+                refusal::send(socket, status).await;
+            }
             None
         }
     }

@@ -3,15 +3,14 @@
 use std::fmt::Display;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::body::{read, require_json};
-use super::guard::Slot;
+use super::body::Upload;
 use super::params;
 use super::problem::Problem;
 use super::{Shared, reply};
@@ -43,36 +42,30 @@ pub(super) fn durability(receipt: &Receipt) -> &'static str {
 /// Takes one message in.
 pub(super) async fn create(
     State(api): State<Shared>,
-    request: Request,
+    RawQuery(query): RawQuery,
+    upload: Upload,
 ) -> Result<Response, Problem> {
-    let slot = request.extensions().get::<Slot>().cloned();
-    take_in(api, request, slot).await
+    take_in(api, query.as_deref(), upload).await
 }
 
-/// Takes one message in. The request comes whole: extractors would copy its headers, and this is
-/// what most requests ask for.
+/// Takes one message in, however its request came.
 pub(super) async fn take_in<B>(
     api: Shared,
-    request: Request<B>,
-    slot: Option<Slot>,
+    query: Option<&str>,
+    upload: Upload<B>,
 ) -> Result<Response, Problem>
 where
     B: hyper::body::Body<Data = Bytes, Error: Display> + Unpin,
 {
-    let (parts, body) = request.into_parts();
-    let headers = &parts.headers;
-    require_json(headers)?;
-    let (level, reply_within) = params::post(parts.uri.query())?;
-    let key = idempotency_key(headers)?;
-    let bytes = read(&api.bodies, headers, body).await?;
-    let (draft, length) = (identified(Draft::parse(&bytes)?, key)?, bytes.len());
-    drop(bytes);
+    let (level, reply_within) = params::post(query)?;
+    let key = idempotency_key(upload.headers())?.map(str::to_owned);
+    let work = upload.work().clone();
+    let body = upload.json().await?;
+    let draft = identified(Draft::parse(&body)?, key.as_deref())?;
+    let counted = body.parsed();
     if let Some(within) = reply_within {
-        let held = api.bodies.hold(length)?;
         // Boxed, so that those who wait for no reply do not carry the room for it.
-        let answer = Box::pin(reply::ask(api, slot, draft, level, within)).await;
-        drop(held);
-        return answer;
+        return Box::pin(reply::ask(api, work, counted, draft, level, within)).await;
     }
     let id = draft.id().unwrap_or_else(Uuid::now_v7);
     let receipt = api.ingest.publish_one(&Principal::Anonymous, &draft, id, level).await?;

@@ -4,6 +4,7 @@
 //! no SQL and no NATS. Every error is a [`problem::Problem`].
 
 mod agents;
+mod answer;
 mod app;
 mod batch;
 mod body;
@@ -23,21 +24,23 @@ mod messages;
 mod params;
 mod problem;
 mod queues;
+mod refusal;
 mod reply;
+mod shares;
+mod socket;
 mod stats;
 mod stream;
 mod tasks;
 mod webhooks;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::broadcast::Broadcaster;
@@ -47,16 +50,15 @@ use crate::config::HttpConfig;
 use crate::dead_letters::DeadLetters;
 use crate::inbox::Inboxes;
 use crate::ingest::Ingest;
-use crate::limits::MAX_REQUESTS;
 use crate::processor::Processor;
 use crate::queues::Queues;
 use crate::store::Store;
 use crate::webhooks::Registry;
 pub use app::App;
-pub use body::BodyBudget;
 use guard::Around;
 pub use listener::{Listener, Stage, announce};
 use problem::Problem;
+pub use shares::Shares;
 
 /// What the handlers work with. Cheap to clone.
 pub type Shared = Arc<Api>;
@@ -91,41 +93,22 @@ pub struct Api {
     pub drain: Duration,
     /// When the process began to serve.
     pub started: std::time::Instant,
-    /// Request bodies held now.
-    pub bodies: BodyBudget,
-    /// Requests at work now.
-    pub requests: Arc<Semaphore>,
-}
-
-impl Api {
-    /// No request body held yet.
-    #[must_use]
-    pub fn body_budget() -> BodyBudget {
-        BodyBudget::default()
-    }
-
-    /// The places for requests at work.
-    #[must_use]
-    pub fn request_slots() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(MAX_REQUESTS))
-    }
 }
 
 /// What answers all requests.
 pub fn app(api: Shared, config: &HttpConfig) -> App {
-    let around = Around::new(config);
-    let limited = around.limited(&api.requests);
-    let routes = router(api.clone(), around, limited.clone());
-    if config.cors_origins.is_empty() {
-        App::new(routes).with_shortcut(api, limited)
+    let around = Around::default();
+    let routes = router(api.clone(), &around);
+    if config.origins.is_empty() {
+        App::new(config, around, routes).with_shortcut(api)
     } else {
         // What browsers are to be told stands around all routes.
-        App::new(guard::cross_origin(routes, config))
+        App::new(config, around, guard::cross_origin(routes, &config.origins))
     }
 }
 
 /// The routes, with the rules that hold for all of them around.
-fn router(api: Shared, around: Around, limited: Around) -> Router {
+fn router(api: Shared, around: &Around) -> Router {
     // What is at work for a moment only, and so counted against the overload limit.
     let requests = Router::new()
         .route(messages::PATH, post(messages::create).get(history::page))
@@ -154,14 +137,14 @@ fn router(api: Shared, around: Around, limited: Around) -> Router {
         .route("/v1/queues/{queue}", get(queues::one).put(queues::put))
         .route("/v1/queues/{queue}/jobs", post(queues::enqueue))
         .route("/v1/queues/{queue}/jobs/batch", post(queues::enqueue_batch))
+        .route("/v1/queues/{queue}/lease", post(leases::lease))
+        .route("/v1/agents/{id}/inbox", get(inbox::page))
         .route("/v1/leases/settle", post(leases::settle))
         .route("/v1/leases/{token}/{action}", post(leases::settle_one))
         .method_not_allowed_fallback(wrong_method)
-        .layer(limited);
+        .layer(around.limited());
     let others = Router::new()
         .route("/v1/stream", get(stream::open))
-        .route("/v1/queues/{queue}/lease", post(leases::lease))
-        .route("/v1/agents/{id}/inbox", get(inbox::page))
         .route("/v1/status", get(health::status))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
@@ -169,7 +152,7 @@ fn router(api: Shared, around: Around, limited: Around) -> Router {
         .merge(console::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(around);
+        .layer(around.clone());
     requests.merge(others).with_state(api)
 }
 
@@ -179,11 +162,8 @@ pub fn starting(config: &HttpConfig, reason: Arc<dyn Fn() -> String + Send + Syn
         let reason = reason();
         async move { Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", reason) }
     };
-    let routes = Router::new()
-        .route("/livez", get(health::livez))
-        .fallback(not_ready)
-        .layer(from_fn_with_state(Arc::new(config.hosts.clone()), guard::check_host));
-    App::new(routes)
+    let routes = Router::new().route("/livez", get(health::livez)).fallback(not_ready);
+    App::new(config, Around::default(), routes)
 }
 
 async fn unknown_path(uri: Uri) -> Problem {

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::shares::{Pool, Refused};
 use crate::bus::PublishError;
 use crate::dead_letters::LetterError;
 use crate::ingest::IngestError;
@@ -134,6 +135,13 @@ impl Problem {
         self
     }
 
+    /// A fault of ours: `fault` goes to the log alone.
+    pub fn internal(fault: &str) -> Self {
+        tracing::error!(fault, "a request met a fault inside the server");
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "internal_error", "an error inside the server")
+    }
+
     /// Too much at once.
     pub fn overloaded(detail: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
@@ -250,6 +258,19 @@ impl From<QueueError> for Problem {
             QueueError::Store(error) => Self::from(error),
             QueueError::Overloaded => told(StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(Refused(pool): Refused) -> Self {
+        Self::overloaded(match pool {
+            Pool::Requests => "more requests at once than this server works on",
+            Pool::Bodies => "too many request bodies at once",
+            Pool::Answers => "too many answers at once that are not read",
+            Pool::Replies => "too many requests at once that wait for a reply",
+            Pool::Streams => "too many streams and waiting requests at once",
+            Pool::Connections => "too many connections at once",
+        })
     }
 }
 

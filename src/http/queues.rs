@@ -1,15 +1,14 @@
 //! `/v1/queues`: their rules, what they hold, jobs in.
 
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::body::{read, require_json};
+use super::body::Upload;
 use super::messages::axum_json;
 use super::problem::{ItemError, Problem};
 use super::{Shared, items, params};
@@ -22,19 +21,6 @@ pub(super) fn named(path: Result<Path<String>, PathRejection>) -> Result<Token, 
         return Err(Problem::not_found("a queue's name is UTF-8"));
     };
     name.parse().map_err(|rule| Problem::name("queue", rule))
-}
-
-/// A JSON body, which may be left out with its media type.
-pub(super) async fn optional_json(
-    api: &Shared,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<bytes::Bytes, Problem> {
-    let bytes = read(&api.bodies, headers, body).await?;
-    if !bytes.is_empty() || headers.contains_key(header::CONTENT_TYPE) {
-        require_json(headers)?;
-    }
-    Ok(bytes)
 }
 
 fn view(state: &QueueState) -> Value {
@@ -59,12 +45,11 @@ pub(super) async fn put(
     State(api): State<Shared>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
     params::none(query.as_deref())?;
     let queue = named(path)?;
-    let bytes = optional_json(&api, &headers, body).await?;
+    let bytes = upload.optional_json().await?;
     let config = QueueConfig::parse(&bytes)?;
     let made = api.queues.put(&queue, &config).await?;
     let mut view = Map::new();
@@ -118,13 +103,11 @@ pub(super) async fn enqueue(
     State(api): State<Shared>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
-    require_json(&headers)?;
     params::none(query.as_deref())?;
     let queue = named(path)?;
-    let bytes = read(&api.bodies, &headers, body).await?;
+    let bytes = upload.json().await?;
     let job = NewJob::parse(&bytes).map_err(|error| Problem::from(error).of("job"))?;
     let mut answers = api.queues.enqueue(&queue, &[job]).await;
     let done = answers.pop().ok_or_else(|| Problem::overloaded("the server is stopping"))??;
@@ -145,13 +128,12 @@ pub(super) async fn enqueue_batch(
     State(api): State<Shared>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
-    let form = items::form(&headers)?;
+    let form = items::form(upload.headers())?;
     params::none(query.as_deref())?;
     let queue = named(path)?;
-    let bytes = read(&api.bodies, &headers, body).await?;
+    let bytes = upload.read().await?;
     let (jobs, faults) = items::split(items::parse(form, &bytes, "jobs", NewJob::parse)?);
     let answers =
         if jobs.is_empty() { Vec::new() } else { api.queues.enqueue(&queue, &jobs).await };

@@ -3,17 +3,16 @@
 //! Invariant: a webhook's secret stands in the answer to the POST that made it,
 //! and in no other.
 
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::Shared;
-use super::body::{read, require_json};
+use super::body::Upload;
 use super::messages::axum_json;
 use super::params;
 use super::problem::Problem;
@@ -67,11 +66,10 @@ impl<'a> From<&'a Known> for Shown<'a> {
 pub(super) async fn create(
     State(api): State<Shared>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
     params::none(query.as_deref())?;
-    let bytes = read_json(&api, &headers, body).await?;
+    let bytes = upload.json().await?;
     let new = new_webhook(&bytes, api.webhooks.guard()).await?;
     let made = api.webhooks.create(new, api.ingest.clock.now()).await?;
     let shown = Shown { secret: Some(&made.webhook.secret), ..Shown::from(&made) };
@@ -108,12 +106,11 @@ pub(super) async fn change(
     State(api): State<Shared>,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<Response, Problem> {
     params::none(query.as_deref())?;
     let id = id_of(id)?;
-    let pause = wants_pause(&read_json(&api, &headers, body).await?)?;
+    let pause = wants_pause(&upload.json().await?)?;
     let changed =
         if pause { api.webhooks.pause(id).await? } else { api.webhooks.resume(id).await? };
     Ok(axum_json(&Shown::from(&changed.ok_or_else(missing)?)))
@@ -124,15 +121,12 @@ pub(super) async fn remove(
     State(api): State<Shared>,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
+    upload: Upload,
 ) -> Result<Response, Problem> {
     params::none(query.as_deref())?;
+    upload.ignore().await?;
     let removed = api.webhooks.remove(id_of(id)?).await?;
     if removed { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(missing()) }
-}
-
-async fn read_json(api: &Shared, headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Problem> {
-    require_json(headers)?;
-    read(&api.bodies, headers, body).await
 }
 
 async fn new_webhook(body: &[u8], guard: Guard) -> Result<NewWebhook, Problem> {

@@ -3,6 +3,7 @@
 //! What a test says in passing (`get`, `post_json`) fails the test when there is no answer at all; a test that harms the
 //! server uses [`Http::request`] and sees the error.
 
+use std::net::IpAddr;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -37,7 +38,12 @@ pub struct Answer {
 impl Http {
     /// A client of the server at `base`, as `http://127.0.0.1:8080`.
     pub fn new(base: &str) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), client: client() }
+        Self { base: base.trim_end_matches('/').to_owned(), client: client(None) }
+    }
+
+    /// The same, from another address of this machine.
+    pub fn from_address(base: &str, address: IpAddr) -> Self {
+        Self { base: base.trim_end_matches('/').to_owned(), client: client(Some(address)) }
     }
 
     /// The server's address, without a slash at the end.
@@ -172,11 +178,16 @@ impl Answer {
     }
 }
 
-fn client() -> Client {
+fn client(address: Option<IpAddr>) -> Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // An error means that there is one already, which is all that reqwest needs.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    Client::builder().no_proxy().tls_certs_only([]).build().expect("an HTTP client")
+    Client::builder()
+        .local_address(address)
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .expect("an HTTP client")
 }

@@ -24,6 +24,20 @@ pub fn standardwebhooks() -> PathBuf {
     folder
 }
 
+/// The folder whose `node_modules` hold clients in JavaScript: `NODE_CLIENTS_DIR`, else what `scripts/test` has fetched.
+pub fn node_clients() -> PathBuf {
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node");
+    let folder = variable("NODE_CLIENTS_DIR").unwrap_or(fetched);
+    let package = std::iter::once(folder.join("node_modules/eventsource/package.json"));
+    first(package, "the npm package eventsource", "NODE_CLIENTS_DIR");
+    folder
+}
+
+/// `node` in `PATH`.
+pub fn node() -> PathBuf {
+    first(in_path("node").into_iter(), "node", "PATH")
+}
+
 /// The library libfaketime, which lets a program see another time: `FAKETIME_LIB`, else Debian's.
 pub fn faketime() -> &'static Path {
     static FOUND: LazyLock<PathBuf> = LazyLock::new(|| {

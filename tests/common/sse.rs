@@ -97,14 +97,12 @@ impl Sse {
         }
     }
 
-    /// The frames that open every stream: `retry`, then `ready`.
+    /// The frame that opens every stream: `ready`, with `retry`.
     pub async fn expect_ready(&mut self) -> Ready {
-        let retry = self.next(OPENING).await;
-        let Frame { id: None, event: None, data: None, retry: Some(retry), .. } = retry else {
-            panic!("the first frame is not retry alone: {retry:?}");
-        };
         let frame = self.next(OPENING).await;
-        assert!(frame.is("ready"), "the second frame is not ready: {frame:?}");
+        let retry =
+            frame.retry.unwrap_or_else(|| panic!("the first frame has no retry: {frame:?}"));
+        assert!(frame.is("ready"), "the first frame is not ready: {frame:?}");
         let data = frame.json();
         let number =
             |name: &str| data[name].as_u64().unwrap_or_else(|| panic!("{name} of {frame:?}"));
@@ -113,7 +111,7 @@ impl Sse {
         Ready { id: frame.seq(), head: number("head"), first: number("first"), replaying, retry }
     }
 
-    /// The next `count` frames that carry a message, in order. Frames with an id alone, comments, `ready` and `caught_up`
+    /// The next `count` frames that carry a message, in order. Heartbeats, comments, `ready` and `caught_up`
     /// are passed over; any other frame, as a `gap`, fails the test.
     pub async fn collect_messages(&mut self, count: usize, limit: Duration) -> Vec<Frame> {
         let deadline = Instant::now() + limit;
@@ -121,7 +119,7 @@ impl Sse {
         while messages.len() < count {
             match self.next_by(deadline).await {
                 Ok(frame) if frame.is_message() => messages.push(frame),
-                Ok(Frame { event: None, data: None, .. }) => {}
+                Ok(Frame { data: None, .. }) => {}
                 Ok(frame) if frame.is("ready") || frame.is("caught_up") => {}
                 Ok(frame) => panic!("among {count} messages, after {}: {frame:?}", messages.len()),
                 Err(stop) => {
@@ -142,7 +140,7 @@ impl Sse {
         let deadline = Instant::now() + period;
         loop {
             match self.next_by(deadline).await {
-                Ok(Frame { event: None, data: None, .. }) => {}
+                Ok(Frame { data: None, .. }) => {}
                 Ok(frame) => panic!("not silent: {frame:?}"),
                 Err(Stop::Deadline) => return,
                 Err(stop) => self.fail("silence", period, &stop),

@@ -4,3 +4,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/webdriver.rs"]
+#[expect(dead_code, reason = "it uses its own part of it")]
+mod webdriver;
+
+mod floods;
+mod neighbour;
+mod origins;
+mod raw;
+mod requests;
+mod restarts;

@@ -144,7 +144,7 @@ async fn stream(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
     let head =
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     socket.write_all(head.as_bytes()).await?;
-    socket.write_all(&chunk(&frame::ready(0, 0, 1, false))).await?;
+    socket.write_all(&chunk(&frame::ready(2_000, 0, 0, 1, false))).await?;
     let mut out = Vec::new();
     loop {
         match events.recv().await {

@@ -1,0 +1,152 @@
+//! Which web pages may act (contract, section 3, Other sites' pages).
+//!
+//! Invariant: a page of another site that nobody configured changes nothing here, whatever it sends: browsers
+//! say where a page comes from, and that is looked at whatever the content type.
+
+use axum::http::{HeaderMap, header};
+
+/// What stands for every origin in `CORS_ORIGINS`.
+const ANY: &str = "*";
+
+/// Which origins are ours, and which may call from browsers.
+#[derive(Clone, Debug, Default)]
+pub struct OriginRule {
+    /// The origin of `PUBLIC_URL`.
+    public: Option<String>,
+    /// `CORS_ORIGINS`.
+    listed: Vec<String>,
+}
+
+impl OriginRule {
+    /// The origin of `PUBLIC_URL`, and those of `CORS_ORIGINS`.
+    #[must_use]
+    pub fn new(public: Option<String>, listed: Vec<String>) -> Self {
+        Self { public, listed }
+    }
+
+    /// Whether pages of any origin may read. They may not act: that takes an origin that is listed.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.listed.iter().any(|origin| origin == ANY)
+    }
+
+    /// Whether there is no origin but our own.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.listed.is_empty()
+    }
+
+    /// The origins that may call.
+    pub fn listed(&self) -> impl Iterator<Item = &str> {
+        self.listed.iter().map(String::as_str)
+    }
+
+    /// Whether a request may act: it comes from no page, or from one of ours or of a listed origin.
+    #[must_use]
+    pub fn allows(&self, host: &str, headers: &HeaderMap) -> bool {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let (origin, another) = (origins.next(), origins.next());
+        match origin {
+            Some(origin) if another.is_none() => {
+                origin.to_str().is_ok_and(|origin| self.knows(origin, host))
+            }
+            Some(_) => false,
+            None => !headers
+                .get_all("sec-fetch-site")
+                .iter()
+                .any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site")),
+        }
+    }
+
+    fn knows(&self, origin: &str, host: &str) -> bool {
+        let ours = format!("http://{host}");
+        let same = |known: &str| without_default_port(known).eq_ignore_ascii_case(origin);
+        same(&ours) || self.public.as_deref().is_some_and(same) || self.listed().any(same)
+    }
+}
+
+/// A browser leaves the scheme's own port out of an origin.
+fn without_default_port(origin: &str) -> &str {
+    let port = if origin.starts_with("https:") { ":443" } else { ":80" };
+    origin.strip_suffix(port).unwrap_or(origin)
+}
+
+/// The origin and the host of `PUBLIC_URL`, when it is an address such as `https://bus.example.com`.
+pub(super) fn public(url: &str) -> Option<(String, String)> {
+    let trimmed = url.trim_end_matches('/');
+    let (scheme, host) = trimmed.split_once("://")?;
+    let well = matches!(scheme, "http" | "https")
+        && !host.is_empty()
+        && !host.contains(['/', '?', '#', '@', ' ']);
+    well.then(|| (without_default_port(trimmed).to_owned(), host.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule() -> OriginRule {
+        let listed = vec!["https://app.example.com".to_owned(), ANY.to_owned()];
+        OriginRule::new(Some("https://bus.example.com".to_owned()), listed)
+    }
+
+    fn allowed(rule: &OriginRule, headers: &[(&str, &str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name: axum::http::HeaderName = name.parse().expect("a name");
+            map.append(name, value.parse().expect("a value"));
+        }
+        rule.allows("127.0.0.1:8080", &map)
+    }
+
+    #[test]
+    fn programs_our_own_pages_and_listed_origins_may_act() {
+        for headers in [
+            &[][..],
+            &[("origin", "http://127.0.0.1:8080")],
+            &[("origin", "https://bus.example.com")],
+            &[("origin", "https://app.example.com")],
+            &[("origin", "https://app.example.com"), ("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "same-origin")],
+            &[("sec-fetch-site", "none")],
+        ] {
+            assert!(allowed(&rule(), headers), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn other_pages_may_not_and_a_star_does_not_change_that() {
+        for headers in [
+            &[("origin", "https://evil.example")][..],
+            &[("origin", "null")],
+            &[("origin", "")],
+            &[("origin", "*")],
+            &[("origin", "https://127.0.0.1:8080")],
+            &[("origin", "http://127.0.0.1:8081")],
+            &[("origin", "http://bus.example.com")],
+            &[("origin", "https://app.example.com"), ("origin", "https://evil.example")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "Cross-Site")],
+        ] {
+            assert!(!allowed(&rule(), headers), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_default_port_is_no_part_of_an_origin() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ORIGIN, "http://bus.example.com".parse().expect("a value"));
+        assert!(OriginRule::default().allows("bus.example.com:80", &headers));
+        assert!(!OriginRule::default().allows("bus.example.com:8080", &headers));
+        let public = |url| public(url).map(|(origin, host)| format!("{origin} {host}"));
+        assert_eq!(
+            public("https://b.example:443/").as_deref(),
+            Some("https://b.example b.example:443")
+        );
+        for wrong in
+            ["b.example", "ftp://b.example", "https://", "https://b.example/x", "https://a@b"]
+        {
+            assert_eq!(public(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! What all clients use together, in fair shares (contract, section 3, Shares).
+//!
+//! Invariants: no pool is used beyond its limit. While a pool is more than half used, a client that holds
+//! more than a quarter of it gets no more, so that one client never takes what others need. A permit is
+//! counted until it is dropped.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use axum::http::HeaderMap;
+use ipnet::IpNet;
+
+use crate::limits::{MAX_ANSWER_BYTES_HELD, MAX_BODY_BYTES_HELD, MAX_REPLY_WAITS, MAX_REQUESTS};
+
+/// What is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pool {
+    /// Requests at work.
+    Requests,
+    /// Bytes of request bodies.
+    Bodies,
+    /// Bytes of answers that are not written yet.
+    Answers,
+    /// Requests that wait for a reply.
+    Replies,
+    /// Streams, and requests that wait for messages or jobs.
+    Streams,
+    /// Connections.
+    Connections,
+}
+
+/// How many pools there are.
+const POOLS: usize = 6;
+
+impl Pool {
+    /// As metrics name it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Bodies => "body_bytes",
+            Self::Answers => "answer_bytes",
+            Self::Replies => "reply_waits",
+            Self::Streams => "streams",
+            Self::Connections => "connections",
+        }
+    }
+}
+
+/// All pools, and the clients that hold parts of them.
+pub struct Shares {
+    limits: [usize; POOLS],
+    used: [AtomicUsize; POOLS],
+    clients: Mutex<HashMap<IpAddr, Weak<Client>>>,
+    /// Proxies whose `X-Forwarded-For` counts.
+    trusted: Vec<IpNet>,
+}
+
+impl Shares {
+    /// Pools with nothing used. Streams and connections have the same limit.
+    #[must_use]
+    pub fn new(max_connections: usize, trusted: Vec<IpNet>) -> Arc<Self> {
+        Arc::new(Self {
+            limits: [
+                MAX_REQUESTS,
+                MAX_BODY_BYTES_HELD,
+                MAX_ANSWER_BYTES_HELD,
+                MAX_REPLY_WAITS,
+                max_connections,
+                max_connections,
+            ],
+            used: Default::default(),
+            clients: Mutex::default(),
+            trusted,
+        })
+    }
+
+    /// Whether a peer is a proxy that names its clients.
+    pub(super) fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted.iter().any(|network| network.contains(&peer))
+    }
+
+    /// The client at an address.
+    pub(super) fn client(self: &Arc<Self>, ip: IpAddr) -> Arc<Client> {
+        let address = counted_as(ip);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = clients.get(&address).and_then(Weak::upgrade) {
+            return known;
+        }
+        let new = Arc::new(Client { shares: Arc::clone(self), address, held: Default::default() });
+        clients.insert(address, Arc::downgrade(&new));
+        new
+    }
+
+    /// The client that a trusted proxy speaks for: the last address in `X-Forwarded-For` that is not
+    /// itself a trusted proxy's. `None` when there is none.
+    pub(super) fn forwarded(self: &Arc<Self>, headers: &HeaderMap) -> Option<Arc<Client>> {
+        let hops =
+            headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let hops: Vec<&str> = hops.flat_map(|value| value.split(',')).collect();
+        let mut parsed = hops.iter().rev().map(|hop| address(hop.trim()));
+        // What is before an address that cannot be read was written by nobody whom we trust.
+        let client = parsed.find(|hop| hop.is_none_or(|ip| !self.trusts(ip)))??;
+        Some(self.client(client))
+    }
+
+    #[cfg(test)]
+    fn used(&self, pool: Pool) -> usize {
+        self.used[pool as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// An address of `X-Forwarded-For`, some of which have a port.
+fn address(hop: &str) -> Option<IpAddr> {
+    let bare = hop.trim_start_matches('[').trim_end_matches(']');
+    let parsed = bare.parse().or_else(|_| hop.parse::<std::net::SocketAddr>().map(|a| a.ip()));
+    parsed.ok()
+}
+
+/// Whoever has one address of an IPv6 network has all 2^64 of it.
+fn counted_as(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) if !ip.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64))
+        }
+        other => other,
+    }
+}
+
+/// One client: an address.
+pub struct Client {
+    shares: Arc<Shares>,
+    address: IpAddr,
+    held: [AtomicUsize; POOLS],
+}
+
+impl Client {
+    /// Takes a part of a pool.
+    ///
+    /// # Errors
+    /// The pool is used up, or this client holds more than its share of it.
+    pub(super) fn take(self: &Arc<Self>, pool: Pool, amount: usize) -> Result<Permit, Refused> {
+        self.has_room(pool, amount)?;
+        Ok(self.force(pool, amount))
+    }
+
+    /// Takes a part of a pool, whatever is left of it: for what is there already.
+    pub(super) fn force(self: &Arc<Self>, pool: Pool, amount: usize) -> Permit {
+        self.shares.used[pool as usize].fetch_add(amount, Ordering::Relaxed);
+        self.held[pool as usize].fetch_add(amount, Ordering::Relaxed);
+        Permit { client: Arc::clone(self), pool, amount }
+    }
+
+    /// Whether so much more may be taken. Asked first and taken then, so that what is refused is never
+    /// counted against others; what is taken in between goes beyond the limit by one permit a core.
+    pub(super) fn has_room(&self, pool: Pool, amount: usize) -> Result<(), Refused> {
+        let limit = self.shares.limits[pool as usize];
+        let used = self.shares.used[pool as usize].load(Ordering::Relaxed);
+        let held = self.held[pool as usize].load(Ordering::Relaxed);
+        if used + amount > limit || (used > limit / 2 && held > limit / 4) {
+            metrics::counter!("agentbus_http_overloaded_total", "pool" => pool.name()).increment(1);
+            return Err(Refused(pool));
+        }
+        Ok(())
+    }
+
+    /// Whether it is a program on this machine.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.address.is_loopback()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let mut clients = self.shares.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another of the same address may have taken its entry meanwhile.
+        if clients.get(&self.address).is_some_and(|known| known.strong_count() == 0) {
+            clients.remove(&self.address);
+        }
+    }
+}
+
+/// Why nothing was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused(pub(super) Pool);
+
+/// A part of a pool. Returned when dropped.
+pub(super) struct Permit {
+    client: Arc<Client>,
+    pool: Pool,
+    amount: usize,
+}
+
+impl Permit {
+    /// Takes more.
+    ///
+    /// # Errors
+    /// As [`Client::take`].
+    pub(super) fn grow(&mut self, by: usize) -> Result<(), Refused> {
+        let mut more = self.client.take(self.pool, by)?;
+        self.amount += std::mem::take(&mut more.amount);
+        Ok(())
+    }
+
+    /// Returns what is beyond `to`.
+    pub(super) fn shrink(&mut self, to: usize) {
+        let surplus = self.amount.saturating_sub(to);
+        self.amount -= surplus;
+        self.put_back(surplus);
+    }
+
+    /// Does not count it as its client's for a while; the pool counts it still.
+    pub(super) fn disown(&self) {
+        self.client.held[self.pool as usize].fetch_sub(self.amount, Ordering::Relaxed);
+    }
+
+    /// Counts it as its client's again.
+    pub(super) fn own(&self) {
+        self.client.held[self.pool as usize].fetch_add(self.amount, Ordering::Relaxed);
+    }
+
+    fn put_back(&self, amount: usize) {
+        self.client.held[self.pool as usize].fetch_sub(amount, Ordering::Relaxed);
+        self.client.shares.used[self.pool as usize].fetch_sub(amount, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.put_back(self.amount);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares() -> Arc<Shares> {
+        let trusted = ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().expect("a network"));
+        Shares::new(100, trusted.to_vec())
+    }
+
+    fn client(shares: &Arc<Shares>, ip: &str) -> Arc<Client> {
+        shares.client(ip.parse().expect("an address"))
+    }
+
+    #[test]
+    fn one_client_takes_half_of_a_pool_and_leaves_the_rest_to_others() {
+        let shares = shares();
+        let (greedy, modest) = (client(&shares, "192.0.2.1"), client(&shares, "192.0.2.2"));
+        let mut held: Vec<Permit> = Vec::new();
+        while let Ok(permit) = greedy.take(Pool::Connections, 1) {
+            held.push(permit);
+        }
+        assert_eq!(held.len(), 51);
+        let others: Vec<_> = (0..26).map(|_| modest.take(Pool::Connections, 1)).collect();
+        assert!(others.iter().all(Result::is_ok));
+        assert_eq!(modest.take(Pool::Connections, 1).err(), Some(Refused(Pool::Connections)));
+        // With what is left to others, it may go on.
+        held.truncate(20);
+        assert!(greedy.take(Pool::Connections, 1).is_ok());
+        drop((held, others));
+        assert_eq!(shares.used(Pool::Connections), 0);
+    }
+
+    #[test]
+    fn many_clients_never_take_more_than_all() {
+        let shares = shares();
+        let clients: Vec<_> = (0..200).map(|n| client(&shares, &format!("192.0.2.{n}"))).collect();
+        let held: Vec<_> =
+            clients.iter().filter_map(|c| c.take(Pool::Connections, 1).ok()).collect();
+        assert_eq!((held.len(), shares.used(Pool::Connections)), (100, 100));
+        drop(held);
+        drop(clients);
+        assert!(shares.clients.lock().expect("no panic").is_empty());
+    }
+
+    #[test]
+    fn a_permit_grows_and_shrinks_within_the_pool() {
+        let shares = shares();
+        let client = client(&shares, "192.0.2.1");
+        let mut permit = client.take(Pool::Bodies, 10).expect("room");
+        permit.grow(MAX_BODY_BYTES_HELD - 10).expect("room");
+        assert_eq!(permit.grow(1), Err(Refused(Pool::Bodies)));
+        permit.shrink(7);
+        permit.shrink(9);
+        assert_eq!((permit.amount, shares.used(Pool::Bodies)), (7, 7));
+        drop(permit);
+        assert_eq!(shares.used(Pool::Bodies), 0);
+    }
+
+    #[test]
+    fn an_ipv6_network_of_64_bits_is_one_client_and_a_mapped_address_is_its_ipv4_one() {
+        let same = |a: &str, b: &str| {
+            counted_as(a.parse().expect("an address")) == counted_as(b.parse().expect("an address"))
+        };
+        assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
+        assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
+        assert!(same("::ffff:192.0.2.7", "192.0.2.7"));
+        assert!(client(&shares(), "::1").is_loopback());
+        assert!(client(&shares(), "::ffff:127.0.0.2").is_loopback());
+    }
+
+    #[test]
+    fn a_trusted_proxy_names_its_client_and_nobody_can_write_before_it() {
+        let shares = shares();
+        let named = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", value.parse().expect("a value"));
+            }
+            shares.forwarded(&headers).map(|client| client.address.to_string())
+        };
+        assert_eq!(named(&["192.0.2.1"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(named(&["198.51.100.9, 192.0.2.1, 10.1.1.1"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(named(&["198.51.100.9", "192.0.2.1:4711"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(named(&["[2001:db8::1]"]).as_deref(), Some("2001:db8::"));
+        assert_eq!(named(&["192.0.2.1, nonsense"]), None);
+        assert_eq!(named(&["10.1.1.1"]), None);
+        assert_eq!(named(&[]), None);
+        assert!(shares.trusts("::ffff:10.2.3.4".parse().expect("an address")));
+        assert!(!shares.trusts("192.0.2.1".parse().expect("an address")));
+    }
+}

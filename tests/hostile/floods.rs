@@ -1,0 +1,239 @@
+//! Points 2, 3, 4 and 18: one client that takes all it can, beside one that behaves.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::common::{Agentbus, eventually};
+use crate::neighbour::{Neighbour, resident_kib};
+use crate::raw::{head, send};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// What the pools may cost in all, in KiB: bodies (256 MiB) and answers (128 MiB), half of each for one client, and
+/// the connections themselves.
+const GROWTH_KIB: usize = 300 * 1024;
+/// Connects that are under way at once.
+const AT_ONCE: usize = 64;
+
+/// Opens connections and sends the same on each; keeps those that the server keeps.
+async fn flood(server: &Agentbus, count: usize, request: &[u8]) -> Vec<TcpStream> {
+    let mut open = Vec::with_capacity(count);
+    for begun in (0..count).step_by(AT_ONCE) {
+        let together = (begun..count.min(begun + AT_ONCE)).map(|_| send(server, request));
+        open.extend(futures_util::future::join_all(together).await.into_iter().flatten());
+    }
+    open
+}
+
+fn half_a_body(length: usize, sent: usize) -> Vec<u8> {
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    [head.into_bytes(), vec![b' '; sent]].concat()
+}
+
+/// A server, its neighbour, and its memory before.
+async fn quiet(server: Agentbus) -> (Agentbus, Neighbour, usize) {
+    let neighbour = Neighbour::of(&server).await;
+    let before = resident_kib(&server);
+    (server, neighbour, before)
+}
+
+fn memory_is_flat(server: &Agentbus, before: usize, what: &str) {
+    let after = resident_kib(server);
+    println!("{what}: {before} KiB before, {after} KiB after");
+    assert!(after < before + GROWTH_KIB, "{what}: {before} KiB before, {after} KiB after");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p02_more_half_sent_bodies_than_requests_at_once_stop_nobody() {
+    let (server, neighbour, before) =
+        quiet(Agentbus::builder().memory_sqlite().start().await).await;
+    let held = flood(&server, 4_096, &half_a_body(300, 100)).await;
+    assert!(held.len() > 3_000, "{} connections", held.len());
+    neighbour.notices_nothing_of("4,096 half-sent bodies").await;
+    memory_is_flat(&server, before, "4,096 half-sent bodies");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p02_ten_times_as_many_connections_as_there_are_stop_nobody() {
+    let server = Agentbus::builder().memory_sqlite().env("MAX_CONNECTIONS", "1000").start().await;
+    let (server, neighbour, before) = quiet(server).await;
+    let held = flood(&server, 10_000, &half_a_body(300, 100)).await;
+    neighbour.notices_nothing_of("10,000 half-sent bodies, 1,000 connections").await;
+    memory_is_flat(&server, before, "10,000 half-sent bodies");
+    drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p02_large_half_sent_bodies_leave_room_for_those_of_others() {
+    let (server, neighbour, before) =
+        quiet(Agentbus::builder().memory_sqlite().start().await).await;
+    let request = half_a_body(8_000_000, 7_000_000);
+    // Those that are refused do not take all of it.
+    let mut held = JoinSet::new();
+    for _ in 0..60 {
+        let (url, request) =
+            (server.url().trim_start_matches("http://").to_owned(), request.clone());
+        held.spawn(async move {
+            use tokio::io::AsyncWriteExt as _;
+            let mut socket = TcpStream::connect(url).await.expect("connected");
+            let _ = socket.write_all(&request).await;
+            socket
+        });
+    }
+    let sockets = held.join_all().await;
+    neighbour.notices_nothing_of("60 bodies of 8 MB, half sent").await;
+    memory_is_flat(&server, before, "60 bodies of 8 MB, half sent");
+    drop(sockets);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p03_padded_requests_that_wait_for_replies_hold_what_their_messages_need() {
+    let (server, neighbour, before) =
+        quiet(Agentbus::builder().memory_sqlite().start().await).await;
+    let padding = " ".repeat(7 * 1024 * 1024);
+    let body =
+        format!(r#"{{"kind":"message","type":"ask","sender_id":"evil","content":"?"{padding}}}"#);
+    let head = format!(
+        "POST /v1/messages?reply_within=60 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let request = [head.into_bytes(), body.into_bytes()].concat();
+    let mut waiting = Vec::new();
+    for _ in 0..40 {
+        waiting.push(send(&server, &request).await.expect("a connection"));
+    }
+    let http = server.http();
+    eventually(LIMIT, "all forty are published", async || {
+        let page = http.get("/v1/messages?type=ask").await.json();
+        (page["messages"].as_array().map(Vec::len) == Some(40)).then_some(())
+    })
+    .await;
+    neighbour.notices_nothing_of("40 padded waits").await;
+    // The hostile one itself is not shut out either.
+    let message = json!({"kind": "message", "type": "note", "sender_id": "evil"});
+    assert_eq!(http.post_json("/v1/messages", &message).await.status, 201);
+    memory_is_flat(&server, before, "40 padded waits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p04_answers_that_are_not_read_are_bounded_and_end() {
+    let server = Agentbus::builder().memory_sqlite().start().await;
+    let http = server.http();
+    for _ in 0..9 {
+        let message = json!({"kind": "message", "type": "big", "sender_id": "evil", "content": "x".repeat(1_000_000)});
+        http.post_json("/v1/messages", &message).await.expect(201);
+    }
+    let (server, neighbour, before) = quiet(server).await;
+    let ask = b"GET /v1/messages?type=big HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut unread = flood(&server, 150, ask).await;
+    neighbour.notices_nothing_of("150 unread answers of 9 MB").await;
+    memory_is_flat(&server, before, "150 unread answers of 9 MB");
+    let (mut given, mut refused) = (0, 0);
+    for socket in &mut unread {
+        match head(socket).await {
+            head if head.starts_with("HTTP/1.1 200 ") => given += 1,
+            head if head.starts_with("HTTP/1.1 503 ") => refused += 1,
+            other => panic!("{other}"),
+        }
+    }
+    println!("{given} answers, {refused} refused");
+    assert!((4..=15).contains(&given), "{given} answers, {refused} refused");
+    let cut = async || {
+        let metrics = http.get("/metrics").await.text();
+        let line = metrics.lines().find(|line| line.starts_with("agentbus_http_unread_total "))?;
+        let count: usize = line.rsplit(' ').next()?.parse().ok()?;
+        (count >= given).then_some(())
+    };
+    eventually(LIMIT, "those who read nothing are cut off", cut).await;
+    assert_eq!(http.get("/v1/messages?type=big").await.status, 200);
+}
+
+/// The status of a stream that a proxy opens for the client at an address, and its connection.
+async fn stream_for(server: &Agentbus, client: &str) -> (u16, TcpStream) {
+    let request =
+        format!("GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {client}\r\n\r\n");
+    let mut socket = send(server, request.as_bytes()).await.expect("a connection");
+    let head = head(&mut socket).await;
+    (head[9..12].parse().expect("a status"), socket)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p18_one_client_of_a_trusted_proxy_does_not_take_all_streams() {
+    let server = Agentbus::builder().memory_sqlite().env("MAX_CONNECTIONS", "200");
+    let server = server.env("TRUSTED_PROXIES", "127.0.0.0/8").start().await;
+    let (mut open, mut refused) = (Vec::new(), 0);
+    for _ in 0..150 {
+        match stream_for(&server, "198.51.100.7, 192.0.2.1").await {
+            (200, socket) => open.push(socket),
+            (status, _) => {
+                assert_eq!(status, 503);
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((open.len(), refused), (101, 49));
+    let (status, other) = stream_for(&server, "192.0.2.2").await;
+    assert_eq!(status, 200);
+    // What it writes before its own address does not make it another client.
+    assert_eq!(stream_for(&server, "203.0.113.5, 192.0.2.1").await.0, 503);
+    drop(open);
+    eventually(LIMIT, "its streams are over", async || {
+        (stream_for(&server, "192.0.2.1").await.0 == 200).then_some(())
+    })
+    .await;
+    drop(other);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p04_leases_that_are_not_read_are_bounded_and_their_jobs_come_again() {
+    let server = Agentbus::builder().memory_sqlite().start().await;
+    let http = server.http();
+    let rules = json!({"lease_s": 30, "max_deliver": 10, "backoff_s": [1]});
+    http.put_json("/v1/queues/big", &rules).await.expect(201);
+    let job = json!({"type": "big", "payload": "x".repeat(1_000_000)});
+    for _ in 0..160 {
+        http.post_json("/v1/queues/big/jobs", &job).await.expect(201);
+    }
+    let before = resident_kib(&server);
+    let body = r#"{"max":8}"#;
+    let ask = format!(
+        "POST /v1/queues/big/lease HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut unread = flood(&server, 40, ask.as_bytes()).await;
+    let (mut given, mut refused) = (0, 0);
+    for socket in &mut unread {
+        match head(socket).await {
+            head if head.starts_with("HTTP/1.1 200 ") => given += 1,
+            head if head.starts_with("HTTP/1.1 503 ") => refused += 1,
+            // What was leased meanwhile is all there is.
+            head if head.starts_with("HTTP/1.1 204 ") => {}
+            other => panic!("{other}"),
+        }
+    }
+    println!("{given} leases, {refused} refused");
+    assert!((1..=16).contains(&given) && refused > 0, "{given} leases, {refused} refused");
+    memory_is_flat(&server, before, "40 unread leases of 8 MB");
+    drop(unread);
+    let lease = http.post_json("/v1/queues/big/lease", &json!({"max": 1, "wait_s": 20})).await;
+    assert_eq!(lease.status, 200, "{}", lease.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p18_one_client_does_not_take_all_waits() {
+    let (server, neighbour, before) =
+        quiet(Agentbus::builder().memory_sqlite().start().await).await;
+    let body = r#"{"kind":"message","type":"ask","sender_id":"evil"}"#;
+    let ask = format!(
+        "POST /v1/messages?reply_within=60 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let waits = flood(&server, 6_000, ask.as_bytes()).await;
+    neighbour.notices_nothing_of("6,000 waits for replies").await;
+    memory_is_flat(&server, before, "6,000 waits for replies");
+    drop(waits);
+}

@@ -1,0 +1,82 @@
+//! A well-behaved client of another address, and what it notices of a hostile one.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::common::{Agentbus, Http};
+
+/// The address of the well-behaved client; the hostile ones are at 127.0.0.1.
+pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+/// Below this nobody notices.
+const FLOOR: Duration = Duration::from_millis(50);
+/// How much slower it may become.
+const FACTOR: u32 = 3;
+/// Pause between its requests.
+const PACE: Duration = Duration::from_millis(10);
+/// Requests of one run.
+const REQUESTS: usize = 150;
+/// Runs; the one in the middle counts.
+const RUNS: usize = 3;
+
+/// A client that sends a message or reads a page a hundred times a second.
+pub struct Neighbour {
+    http: Http,
+    quiet: Duration,
+}
+
+impl Neighbour {
+    /// Measures how it is while nobody else is there.
+    pub async fn of(server: &Agentbus) -> Self {
+        let http = Http::from_address(server.url(), ADDRESS);
+        let quiet = median(&http).await;
+        Self { http, quiet }
+    }
+
+    /// Measures how it is now: no refusal, and hardly slower.
+    pub async fn notices_nothing_of(&self, what: &str) {
+        let beside = median(&self.http).await;
+        println!("{what}: p99 {beside:.1?} beside it, {:.1?} alone", self.quiet);
+        let most = FLOOR.max(self.quiet * FACTOR);
+        assert!(beside <= most, "{what}: p99 {beside:?}, and {:?} alone", self.quiet);
+    }
+}
+
+/// The p99 of the run in the middle.
+async fn median(http: &Http) -> Duration {
+    let mut runs = Vec::with_capacity(RUNS);
+    for _ in 0..RUNS {
+        runs.push(p99(http).await);
+    }
+    runs.sort_unstable();
+    runs[RUNS / 2]
+}
+
+async fn p99(http: &Http) -> Duration {
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut took = Vec::with_capacity(REQUESTS);
+    for number in 0..REQUESTS {
+        pace.tick().await;
+        let begun = Instant::now();
+        let status = if number % 2 == 0 {
+            let message = json!({"kind": "message", "type": "note", "sender_id": "neighbour", "content": "all is well"});
+            http.post_json("/v1/messages", &message).await.status
+        } else {
+            http.get("/v1/messages?limit=10&order=desc").await.status
+        };
+        took.push(begun.elapsed());
+        assert!(matches!(status, 200 | 201), "the neighbour is refused: {status}");
+    }
+    took.sort_unstable();
+    took[took.len() * 99 / 100]
+}
+
+/// Resident memory of a process, in KiB.
+pub fn resident_kib(server: &Agentbus) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
