@@ -188,7 +188,7 @@ pub const BODY_FIRST_BYTES: usize = 4 * 1024;
 /// pages, however many connections there are.
 pub const MAX_ANSWER_BYTES_HELD: usize = 128 * 1024 * 1024;
 /// Requests at once that wait for a reply: each holds its message until then.
-pub const MAX_REPLY_WAITS: usize = 4_096;
+pub const MAX_REPLY_WAITS: usize = 8_192;
 /// How long a client may take none of its answer (contract, section 3, Shares).
 pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a look-up of an unknown id waits for the store to reach the log's end.

@@ -234,12 +234,12 @@ async fn no_other_origin_may_read_unless_that_is_set() {
     }
     let stream = agentbus.http().stream("", None).await;
     assert_eq!(stream.header("access-control-allow-origin"), None);
-    // What a page can send without asking first is refused by its content type.
+    // What a page can send without asking first is refused by where it comes from.
     for simple in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
         let headers = [("origin", OTHER), ("content-type", simple)];
         let body = wire::good().to_string();
         let answer = agentbus.http().request(Method::POST, MESSAGES, &headers, body).await;
-        wire::problem(&answer.expect("an answer"), 415);
+        wire::problem(&answer.expect("an answer"), 403);
     }
 }
 

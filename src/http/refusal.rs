@@ -51,7 +51,7 @@ fn unreadable(status: StatusCode) -> Problem {
         _ => Problem::new(
             status,
             "malformed_request",
-            "the request line or a header breaks the rules of HTTP/1.1 (RFC 9112); percent-encode what an \
+            "the request line or a header breaks the rules of HTTP (RFC 9112, RFC 3986); percent-encode what an \
              address must not hold",
         ),
     }
