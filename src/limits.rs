@@ -34,6 +34,9 @@ pub const LAPSE_RETRY: Duration = Duration::from_secs(1);
 pub const MAX_MEMBERS: usize = 512;
 /// Faults named in one answer: enough to mend a body, too few to amplify one.
 pub const MAX_NAMED_ERRORS: usize = 64;
+/// Characters of a client's name for a parameter or a member that an error tells: no name that we
+/// know is longer.
+pub const MAX_SHOWN_NAME: usize = 64;
 /// Alternatives of all filters of one request together: bounds the SQL and the match.
 pub const MAX_FILTER_VALUES: usize = 128;
 

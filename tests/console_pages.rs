@@ -309,6 +309,7 @@ async fn queues_are_counted() {
 async fn dead_letters_are_read_sent_again_and_discarded() {
     let handler = Handler::new();
     let server = Agentbus::builder().memory_sqlite().env("PROCESSOR_EXEC", &handler.command());
+    let server = server.env("PROCESSOR_EXEC_SHOW_STDERR", "true");
     let desk = Desk::beside(server, &messages("alice", 4)).await;
     desk.page("dead-letters").await;
     desk.many(&on_page("dead-letter"), 4).await;
@@ -373,7 +374,9 @@ async fn what_is_gone_meanwhile_is_told_in_place() {
 #[tokio::test]
 async fn no_page_makes_markup_of_what_it_shows() {
     let handler = Handler::new();
-    let started = Deployment::tuned(Mode::Nats, |it| it.env("PROCESSOR_EXEC", &handler.command()));
+    let started = Deployment::tuned(Mode::Nats, |it| {
+        it.env("PROCESSOR_EXEC", &handler.command()).env("PROCESSOR_EXEC_SHOW_STDERR", "true")
+    });
     let (deployment, browser) = tokio::join!(started, Browser::start());
     let other = deployment.nats().expect("a NATS server").jetstream().await;
     let subjects = [

@@ -29,10 +29,10 @@ for_each_mode! {
         let busy = letters.iter().find(|letter| letter["seq"] == 3).expect("the busy one");
         assert_eq!(busy["source"], "agent-processor");
         assert_eq!(busy["attempts"].as_array().map(Vec::len), Some(3), "{busy}");
-        assert_eq!(busy["attempts"][2]["error"], "not now");
+        assert_eq!(busy["attempts"][2]["error"], "exit code 75: asked for another attempt");
         let bad = letters.iter().find(|letter| letter["seq"] == 4).expect("the bad one");
         assert_eq!(bad["attempts"].as_array().map(Vec::len), Some(1), "{bad}");
-        assert_eq!(bad["attempts"][0]["error"], "no such thing");
+        assert_eq!(bad["attempts"][0]["error"], "exit code 3");
         let now = consumer_is(http, "totals are told", |now| now["failed"] == 5).await;
         assert_eq!((&now["processed"], &now["dead_letters"]), (&json!(2), &json!(2)), "{now}");
 

@@ -85,7 +85,7 @@ pub(super) fn consumer(
     let filter = SubjectPattern::all();
     if let Some(command) = &config.exec {
         let exec = Exec::new(command.clone(), filter.clone(), config.exec_timeout);
-        handlers.push(Arc::new(exec));
+        handlers.push(Arc::new(exec.showing_stderr(config.exec_show_stderr)));
     }
     ConsumerSpec {
         name: config.consumer.clone(),

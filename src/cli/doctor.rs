@@ -76,6 +76,7 @@ pub async fn run(args: DoctorArgs) -> Result<ExitCode, String> {
         "settings",
         &format!("MESSAGE_BUS={}, HTTP_ADDR={}", config.bus.as_str(), config.http.addr),
     );
+    config.exposures().iter().for_each(|exposure| report.note("network", exposure));
     let store = check_store(&config, &mut report).await;
     let state = match &store {
         Some(store) => check_log(&**store, &config, &mut report).await,

@@ -20,6 +20,7 @@ const DEMO_RATE: f64 = 4.0;
 pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, args.processing.settings())?;
     telemetry::logs(&config.log_filter, config.log_json)?;
+    config.exposures().iter().for_each(|exposure| tracing::warn!("{exposure}"));
     let metrics = telemetry::metrics()?;
     let stop = CancellationToken::new();
     let signals = tokio::spawn(watch_signals(stop.clone()));

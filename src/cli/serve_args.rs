@@ -47,12 +47,20 @@ pub struct WorkerArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Processing {
     /// Run this command for each message, with the message on its standard input (PROCESSOR_EXEC)
+    ///
+    /// It gets this process's environment without agentbus's own secrets: DATABASE_URL, PGPASSWORD, PGPASSFILE,
+    /// NATS_URL, NATS_CREDS, NATS_USER, NATS_PASSWORD, NATS_TOKEN and NATS_TLS_KEY.
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
 
     /// Seconds that the command may take; without it, as long as it likes (PROCESSOR_EXEC_TIMEOUT_S)
     #[arg(long, value_name = "SECONDS")]
     pub exec_timeout: Option<String>,
+
+    /// Tell what the command said last on standard error in its failed attempts, which the API shows; it is
+    /// always in the log (PROCESSOR_EXEC_SHOW_STDERR)
+    #[arg(long)]
+    pub exec_show_stderr: bool,
 
     /// Messages processed at once (PROCESSOR_CONCURRENCY)
     #[arg(long, value_name = "N")]
@@ -63,9 +71,11 @@ impl Processing {
     /// The settings that its flags name.
     #[must_use]
     pub fn settings(&self) -> Vec<(String, String)> {
+        let show = self.exec_show_stderr.then(|| "true".to_owned());
         let named = [
             ("PROCESSOR_EXEC", &self.exec),
             ("PROCESSOR_EXEC_TIMEOUT_S", &self.exec_timeout),
+            ("PROCESSOR_EXEC_SHOW_STDERR", &show),
             ("PROCESSOR_CONCURRENCY", &self.concurrency),
         ];
         let named = named.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));

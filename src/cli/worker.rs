@@ -14,8 +14,9 @@ Examples:
   agentbus worker --concurrency 32 --exec 'jq -r .content >> said.txt'
 
 The command is run by `sh -c` with the message as one line of JSON on standard input, and AGENTBUS_SEQ,
-AGENTBUS_SUBJECT, AGENTBUS_ATTEMPT and others in its environment. Exit code 0: done; 75: again later;
-anything else: a dead letter, with what it said last on standard error.";
+AGENTBUS_SUBJECT, AGENTBUS_ATTEMPT and others in its environment, but not agentbus's own secrets (DATABASE_URL,
+NATS_PASSWORD …). Exit code 0: done; 75: again later; anything else: a dead letter. What it said last on standard
+error is in the log, and in the dead letter with --exec-show-stderr.";
 
 /// Processes until a signal; a second signal ends the process at once.
 ///
@@ -24,6 +25,7 @@ anything else: a dead letter, with what it said last on standard error.";
 pub(super) async fn run(args: WorkerArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, args.processing.settings())?;
     telemetry::logs(&config.log_filter, config.log_json)?;
+    config.exposures().iter().for_each(|exposure| tracing::warn!("{exposure}"));
     let stop = CancellationToken::new();
     let signals = tokio::spawn(watch_signals(stop.clone()));
     let worked = app::work(config, Vec::new(), stop).await;

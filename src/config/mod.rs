@@ -9,12 +9,13 @@ mod processor;
 mod source;
 mod webhooks;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::bus::nats::NatsConfig;
 use crate::limits::DEFAULT_RING_SIZE;
-use crate::store::BusKind;
+use crate::store::{BusKind, postgres};
 pub use http::{HostRule, HttpConfig};
 pub use origins::OriginRule;
 pub use processor::ProcessorConfig;
@@ -38,6 +39,7 @@ pub const NAMES: &[&str] = &[
     "RING_SIZE",
     "PROCESSOR_EXEC",
     "PROCESSOR_EXEC_TIMEOUT_S",
+    "PROCESSOR_EXEC_SHOW_STDERR",
     "PROCESSOR_CONCURRENCY",
     "NATS_URL",
     "NATS_STREAM_NAME",
@@ -59,6 +61,20 @@ pub const NAMES: &[&str] = &[
     "WEBHOOK_BACKOFF_S",
     "LOG_FORMAT",
     "RUST_LOG",
+];
+
+/// Variables of the environment that hold a secret of ours or say where it is, those of libpq
+/// that we heed included: a command that we run gets none of them.
+pub const SECRETS: &[&str] = &[
+    "DATABASE_URL",
+    "PGPASSWORD",
+    "PGPASSFILE",
+    "NATS_URL",
+    "NATS_CREDS",
+    "NATS_USER",
+    "NATS_PASSWORD",
+    "NATS_TOKEN",
+    "NATS_TLS_KEY",
 ];
 
 /// What is logged by default: the libraries below only when something is wrong.
@@ -158,6 +174,26 @@ impl Config {
         }
         if errors.is_empty() { Ok(config) } else { Err(errors) }
     }
+
+    /// What the operator should hear at each start: secrets and messages that others on the
+    /// network can read, or servers that anybody there could pose as.
+    #[must_use]
+    pub fn exposures(&self) -> Vec<String> {
+        let nats = (self.bus == BusKind::Nats).then(|| self.nats.exposure()).flatten();
+        let store = match &self.store {
+            StoreConfig::Sqlite(_) => None,
+            StoreConfig::Postgres(url) => postgres::exposure(url),
+        };
+        nats.into_iter().chain(store).collect()
+    }
+}
+
+/// Whether a name or address leads to this machine, so that nobody else can listen.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 fn seconds(source: &Source, name: &str, default: u64, errors: &mut Vec<String>) -> Duration {
@@ -246,6 +282,40 @@ mod tests {
         {
             assert!(errors.contains(name), "{name} is missing in:\n{errors}");
         }
+    }
+
+    #[test]
+    fn secrets_on_the_network_are_told() {
+        let told = |values: &[(&str, &str)]| {
+            let config = Config::from_source(&Source::of(values)).expect("valid");
+            let told = config.exposures();
+            assert!(!told.join(" ").contains("hunter2"), "{told:?}");
+            told.len()
+        };
+        let nats = |nats: &str, more: &[(&str, &str)]| {
+            let base = [
+                ("MESSAGE_BUS", "nats"),
+                ("NATS_URL", nats),
+                ("DATABASE_URL", "postgres://u:hunter2@localhost/d"),
+            ];
+            told(&[&base[..], more].concat())
+        };
+        let password = ("NATS_PASSWORD", "hunter2");
+        assert_eq!(nats("nats://n.example", &[]), 0);
+        assert_eq!(nats("nats://u:hunter2@127.0.0.1,nats://u:hunter2@[::1]:1", &[]), 0);
+        assert_eq!(nats("nats://localhost,u:hunter2@10.0.0.1:4222", &[]), 1);
+        assert_eq!(nats("n.example", &[("NATS_USER", "u"), password]), 1);
+        assert_eq!(nats("n.example", &[("NATS_TOKEN", "hunter2")]), 1);
+        assert_eq!(nats("tls://n.example", &[("NATS_USER", "u"), password]), 0);
+        assert_eq!(nats("n.example", &[("NATS_TLS_CA", "ca.pem"), password]), 0);
+        let postgres = |url: &str| told(&[("DATABASE_URL", url)]);
+        assert_eq!(postgres("postgres://u:hunter2@127.0.0.1/d"), 0);
+        assert_eq!(postgres("postgres://u:hunter2@%2Frun%2Fpostgresql/d"), 0);
+        assert_eq!(postgres("postgres://u:hunter2@db.example/d"), 1);
+        assert_eq!(postgres("postgres://u:hunter2@db.example/d?sslmode=require"), 1);
+        assert_eq!(postgres("postgres://u:hunter2@db.example/d?sslmode=verify-full"), 0);
+        // Of a bus that is not used, nothing.
+        assert_eq!(told(&[("NATS_URL", "nats://u:hunter2@n.example")]), 0);
     }
 
     #[test]

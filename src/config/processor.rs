@@ -15,6 +15,8 @@ pub struct ProcessorConfig {
     pub exec: Option<String>,
     /// How long it may take; `None` for as long as it likes.
     pub exec_timeout: Option<Duration>,
+    /// Whether what it says on standard error stands in its attempts, which the API tells.
+    pub exec_show_stderr: bool,
     /// Messages processed at once.
     pub concurrency: usize,
 }
@@ -40,6 +42,12 @@ impl ProcessorConfig {
         Self {
             consumer: consumer.to_owned(),
             exec: source.get("PROCESSOR_EXEC").map(str::to_owned),
+            exec_show_stderr: source.parse(
+                "PROCESSOR_EXEC_SHOW_STDERR",
+                false,
+                "true or false",
+                errors,
+            ),
             exec_timeout: (limit > 0).then(|| Duration::from_secs(limit)),
             concurrency,
         }

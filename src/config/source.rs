@@ -4,7 +4,9 @@
 //! never written. A name that no setting has is an error where a person wrote
 //! it for us (flags, file), since it is a slip of the pen.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -93,18 +95,52 @@ fn refuse_unknown(layer: &str, values: &HashMap<String, String>, errors: &mut Ve
     errors.extend(unknown.iter().map(|name| format!("{name} ({layer}) is no setting of agentbus")));
 }
 
+/// A line that cannot be read is told by its number alone: it may hold a secret.
 fn dotenv(path: &Path) -> Result<HashMap<String, String>, String> {
-    match dotenvy::from_path_iter(path) {
-        Ok(values) => values.collect::<Result<_, _>>().map_err(|e| format!(".env: {e}")),
-        Err(error) if error.not_found() => Ok(HashMap::new()),
-        Err(error) => Err(format!(".env: {error}")),
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) => return Err(format!(".env: {error}")),
+    };
+    let (lines, mut values) = (Cell::new(0), HashMap::new());
+    for value in dotenvy::from_read_iter(LineByLine { rest: &text, given: &lines }) {
+        let Ok((name, value)) = value else {
+            return Err(format!(".env: line {} cannot be read as NAME=VALUE", lines.get()));
+        };
+        values.insert(name, value);
+    }
+    Ok(values)
+}
+
+/// Gives one line at a time, and counts them: the parser tells no numbers.
+struct LineByLine<'a> {
+    rest: &'a [u8],
+    given: &'a Cell<usize>,
+}
+
+impl Read for LineByLine<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let line = memchr::memchr(b'\n', self.rest).map_or(self.rest.len(), |at| at + 1);
+        let length = line.min(buffer.len());
+        buffer[..length].copy_from_slice(&self.rest[..length]);
+        self.rest = &self.rest[length..];
+        // A line longer than the buffer comes in pieces.
+        if length > 0 && (buffer[length - 1] == b'\n' || self.rest.is_empty()) {
+            self.given.set(self.given.get() + 1);
+        }
+        Ok(length)
     }
 }
 
+/// What cannot be read is told by its line alone: the parser would quote it.
 fn toml_file(path: &Path) -> Result<HashMap<String, String>, String> {
     let name = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;
-    let table: toml::Table = text.parse().map_err(|e| format!("{name}: {e}"))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        let line = 1 + memchr::memchr_iter(b'\n', &text.as_bytes()[..start]).count();
+        format!("{name}: line {line} is no valid TOML")
+    })?;
     table
         .into_iter()
         .map(|(key, value)| match value {
@@ -114,4 +150,48 @@ fn toml_file(path: &Path) -> Result<HashMap<String, String>, String> {
             _ => Err(format!("{name}: {key} must be a text, a whole number, or true or false")),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("agentbus-source-{}", uuid::Uuid::new_v4()));
+        std::fs::write(&path, text).expect("the file is written");
+        path
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_told_by_its_number() {
+        for (text, line) in [
+            ("DRAIN_S=5\n# a comment\n\nNATS_PASSWORD hunter2\n", 4),
+            ("NATS_PASSWORD=hunter2 hunter2\n", 1),
+            ("A='two\nlines'\nNATS_TOKEN='hunter2\n", 3),
+            (&format!("A={}\nhunter2", "x".repeat(20_000)), 2),
+        ] {
+            let path = file(text);
+            let error = dotenv(&path).expect_err("malformed");
+            assert_eq!(error, format!(".env: line {line} cannot be read as NAME=VALUE"));
+            std::fs::remove_file(path).expect("the file goes");
+        }
+    }
+
+    #[test]
+    fn good_lines_are_read_and_a_missing_file_is_empty() {
+        let path = file("A=1\nexport B='two\nlines'\n#C=3\n");
+        let values = dotenv(&path).expect("well formed");
+        let value = |name: &str| values.get(name).map(String::as_str);
+        assert_eq!((value("A"), value("B"), value("C")), (Some("1"), Some("two\nlines"), None));
+        std::fs::remove_file(&path).expect("the file goes");
+        assert_eq!(dotenv(&path), Ok(HashMap::new()));
+    }
+
+    #[test]
+    fn a_toml_file_that_cannot_be_read_is_told_by_its_line() {
+        let path = file("drain_s = 5\nnats_password = hunter2\n");
+        let error = toml_file(&path).expect_err("malformed");
+        assert!(error.ends_with("line 2 is no valid TOML"), "{error}");
+        std::fs::remove_file(path).expect("the file goes");
+    }
 }

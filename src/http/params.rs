@@ -7,8 +7,8 @@ use axum::extract::rejection::PathRejection;
 
 use crate::broadcast::Start;
 use crate::ingest::AckLevel;
-use crate::limits::{DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_BYTES, MAX_REPLY_WAIT};
-use crate::message::{Filter, ParameterError, Query, Token, parse_rfc3339, parse_uuid};
+use crate::limits::{DEFAULT_PAGE, MAX_NAMED_ERRORS, MAX_PAGE, MAX_PAGE_BYTES, MAX_REPLY_WAIT};
+use crate::message::{Filter, ParameterError, Query, Token, parse_rfc3339, parse_uuid, shown_name};
 use crate::store::work::{LetterKind, LetterQuery};
 
 use super::problem::Problem;
@@ -31,7 +31,8 @@ pub fn name(name: Name) -> Option<Token> {
 /// A parameter's fault while a query is read.
 type Fault = Result<(), String>;
 
-/// Gives each parameter to `take`; what it does not know is refused by name.
+/// Gives each parameter to `take`; what it does not know is refused by name. Faults beyond
+/// [`MAX_NAMED_ERRORS`] are not looked for: they would make a long answer of a short query.
 fn each(
     query: Option<&str>,
     mut take: impl FnMut(&str, &str) -> Option<Fault>,
@@ -43,7 +44,10 @@ fn each(
             Some(Err(detail)) => detail,
             None => "is no parameter of this route".to_owned(),
         };
-        errors.push(ParameterError { parameter: name.into_owned(), detail });
+        errors.push(ParameterError { parameter: shown_name(&name).into_owned(), detail });
+        if errors.len() == MAX_NAMED_ERRORS {
+            break;
+        }
     }
     if errors.is_empty() { Ok(()) } else { Err(Problem::parameters(errors)) }
 }
@@ -391,6 +395,17 @@ mod tests {
         let text = serde_json::to_string(&problem.expect_err("six faults")).expect("JSON");
         for name in ["limit", "colour", "since", "between", "kind", "after"] {
             assert!(text.contains(&format!("\"parameter\":\"{name}\"")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_query_makes_no_long_answer() {
+        let many = "a&".repeat(30_000);
+        let long = format!("{}=1", "n".repeat(60_000));
+        for query in [many, long] {
+            let problem = none(Some(&query)).expect_err("no parameter of the route");
+            let text = serde_json::to_string(&problem).expect("JSON");
+            assert!(text.len() < 8_192, "{} bytes of {}", text.len(), query.len());
         }
     }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::messages::axum_json;
 use super::problem::Problem;
 use super::{Shared, params};
-use crate::limits::{HEALTH_WAIT, MAX_QUEUES};
+use crate::limits::MAX_QUEUES;
 use crate::processor::WEBHOOK_PREFIX;
 
 #[derive(Serialize)]
@@ -127,20 +127,6 @@ async fn processing(api: &Shared, messages: u64) -> Result<(Queue, Pool), Proble
     Ok((queue, pool))
 }
 
-/// How the consumers are; while store or bus do not answer, how they were.
-async fn consumers(api: &Shared) {
-    let asked = tokio::time::timeout(HEALTH_WAIT, api.processor.consumers()).await;
-    let Ok(Ok(all)) = asked else { return };
-    for status in all {
-        let gauge = |name: &'static str, value: u64| {
-            metrics::gauge!(name, "consumer" => status.consumer.name.clone()).set(value as f64);
-        };
-        gauge("agentbus_consumer_pending", status.pending);
-        gauge("agentbus_consumer_in_flight", status.in_flight);
-        gauge("agentbus_consumer_dead_letters", status.dead_letters);
-    }
-}
-
 /// Prometheus text format 0.0.4.
 pub(super) async fn metrics(State(api): State<Shared>) -> Response {
     const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -151,7 +137,7 @@ pub(super) async fn metrics(State(api): State<Shared>) -> Response {
     metrics::gauge!("agentbus_committed_through").set(through as f64);
     metrics::gauge!("agentbus_projector_lag").set(head.saturating_sub(through) as f64);
     metrics::gauge!("agentbus_bus_up").set(f64::from(u8::from(api.bus.health().is_ok())));
-    consumers(&api).await;
+    let consumers = api.processor.render_metrics().await;
     api.metrics.run_upkeep();
-    ([(header::CONTENT_TYPE, TEXT)], api.metrics.render()).into_response()
+    ([(header::CONTENT_TYPE, TEXT)], api.metrics.render() + &consumers).into_response()
 }

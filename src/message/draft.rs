@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::json::{CompactError, Member, Members, compact, string};
 use super::status::{TTL, parse_ttl};
-use super::{Kind, Subject, Token, parse_rfc3339, parse_uuid};
+use super::{Kind, Subject, Token, parse_rfc3339, parse_uuid, shown_name};
 use crate::limits::{MAX_MEMBERS, MAX_METADATA_DEPTH, MAX_NAMED_ERRORS, MAX_TTL_S};
 
 /// A validated message that has no place in the log yet.
@@ -351,7 +351,7 @@ impl<'a> Form<'a> {
     }
 
     fn fail(&mut self, name: &str, detail: &str) {
-        let escaped = name.replace('~', "~0").replace('/', "~1");
+        let escaped = shown_name(name).replace('~', "~0").replace('/', "~1");
         self.errors.push(field(&format!("/{escaped}"), detail));
     }
 }

@@ -4,6 +4,7 @@
 //! missing, wrong, unknown or stands twice. Messages have a form of their own
 //! ([`super::Draft`]), with rules that other bodies do not need.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::json::Member;
 use super::{DraftError, FieldError, json_members, parse_uuid};
-use crate::limits::MAX_NAMED_ERRORS;
+use crate::limits::{MAX_NAMED_ERRORS, MAX_SHOWN_NAME};
 
 /// The members not yet taken, and what was wrong with those that were.
 pub struct Form<'a> {
@@ -164,8 +165,18 @@ impl<'a> Form<'a> {
 
     /// Names a fault.
     pub fn fail(&mut self, name: &str, detail: impl Display) {
-        let escaped = name.replace('~', "~0").replace('/', "~1");
+        let escaped = shown_name(name).replace('~', "~0").replace('/', "~1");
         self.errors.push(FieldError { pointer: format!("/{escaped}"), detail: detail.to_string() });
+    }
+}
+
+/// A name that a client gave, as an error tells it: as a whole unless it is longer than any
+/// name there is ([`MAX_SHOWN_NAME`]), so that a long one does not come back in full.
+#[must_use]
+pub fn shown_name(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(MAX_SHOWN_NAME) {
+        None => Cow::Borrowed(name),
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
     }
 }
 

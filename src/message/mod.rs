@@ -26,7 +26,7 @@ pub use encode::{Outgoing, same_but_for_created_at};
 #[cfg(test)]
 pub(crate) use filter::tests as filter_tests;
 pub use filter::{Filter, FilterKey, ParameterError, Query};
-pub use form::{Form, seconds};
+pub use form::{Form, seconds, shown_name};
 pub use json::{CompactError, compact};
 pub use kind::Kind;
 pub use pattern::SubjectPattern;

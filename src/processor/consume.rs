@@ -53,7 +53,8 @@ impl Processor {
             return;
         }
         let (bus, store) = (Arc::clone(&self.bus), Arc::clone(&self.store));
-        let (line, cases) = Line::new(spec, bus, store, stop);
+        let counts = self.series.begin(&spec.name);
+        let (line, cases) = Line::new(spec, bus, store, stop, counts);
         let line = Arc::new(line);
         let settling = AbortOnDropHandle::new(tokio::spawn(settle::run(Arc::clone(&line), cases)));
         let work = async {
@@ -67,6 +68,8 @@ impl Processor {
             () = self.follow_pause(&line) => {}
         }
         flush(&line).await;
+        self.series.end(line.name());
+        self.policies().remove(line.name());
     }
 
     /// Makes the consumer in the store, unless it is there.

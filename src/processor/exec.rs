@@ -2,7 +2,8 @@
 //!
 //! Invariant: the command and all it started in its process group are gone when
 //! the attempt is over by other than its own exit: at shutdown, after its time
-//! limit, and when the server's patience ends.
+//! limit, and when the server's patience ends. The API tells how an attempt ended,
+//! and what the command said only if the operator wants that: it may be a secret.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStderr, ChildStdin, Command};
 
 use super::handler::{Delivery, Handler, Outcome};
+use crate::config::SECRETS;
 use crate::limits::{EXEC_STDERR_GRACE, MAX_ATTEMPT_ERROR};
 use crate::message::{Record, SubjectPattern, splice_seq};
 
@@ -24,13 +26,22 @@ pub struct Exec {
     command: String,
     subjects: SubjectPattern,
     limit: Option<Duration>,
+    show_stderr: bool,
 }
 
 impl Exec {
     /// A handler of these subjects; an attempt that takes longer than `limit` has failed.
     #[must_use]
     pub fn new(command: String, subjects: SubjectPattern, limit: Option<Duration>) -> Self {
-        Self { command, subjects, limit }
+        Self { command, subjects, limit, show_stderr: false }
+    }
+
+    /// Says whether what the command said last on standard error stands in a failed attempt,
+    /// where whoever may read dead letters reads it. The log has it anyway.
+    #[must_use]
+    pub fn showing_stderr(mut self, show: bool) -> Self {
+        self.show_stderr = show;
+        self
     }
 
     async fn run(&self, delivery: &Delivery<'_>) -> std::io::Result<Outcome> {
@@ -65,15 +76,34 @@ impl Exec {
         };
         let Some(status) = status else {
             let error = format!("took longer than {:?}", self.limit.unwrap_or_default());
+            log(delivery, &error, &tail.text());
             return Ok(Outcome::Retry { after: None, error });
         };
         group.has_ended();
-        Ok(outcome(status, tail.text()))
+        Ok(self.outcome(delivery, status, &tail.text()))
+    }
+
+    /// What an attempt comes to that ended by itself.
+    fn outcome(&self, delivery: &Delivery<'_>, status: ExitStatus, said: &str) -> Outcome {
+        let (how, again) = match status.code() {
+            Some(0) => return Outcome::Done,
+            Some(EXIT_RETRY) => ("exit code 75: asked for another attempt".to_owned(), true),
+            Some(code) => (format!("exit code {code}"), false),
+            // It did not decide anything: something killed it.
+            None => (format!("ended by {status}"), true),
+        };
+        log(delivery, &how, said);
+        let show = self.show_stderr && !said.is_empty();
+        let error = if show { format!("{how}: {said}") } else { how };
+        if again { Outcome::Retry { after: None, error } } else { Outcome::Reject { error } }
     }
 
     fn command(&self, delivery: &Delivery<'_>) -> Command {
         let Delivery { message, attempt } = delivery;
         let mut command = Command::new("sh");
+        SECRETS.iter().for_each(|name| {
+            command.env_remove(name);
+        });
         command
             .args(["-c", &self.command])
             .env("AGENTBUS_SEQ", message.seq.to_string())
@@ -96,7 +126,8 @@ impl Exec {
 #[async_trait]
 impl Handler for Exec {
     fn name(&self) -> &str {
-        &self.command
+        // Not the command itself, which may hold a secret: attempts may tell this name.
+        "the command"
     }
 
     fn subjects(&self) -> &SubjectPattern {
@@ -164,18 +195,11 @@ impl Tail {
     }
 }
 
-fn outcome(status: ExitStatus, said: String) -> Outcome {
-    let error = |how: String| if said.is_empty() { how } else { said.clone() };
-    match status.code() {
-        Some(0) => Outcome::Done,
-        Some(EXIT_RETRY) => Outcome::Retry {
-            after: None,
-            error: error("asked for another attempt (exit 75)".into()),
-        },
-        Some(code) => Outcome::Reject { error: error(format!("exit code {code}")) },
-        // It did not decide anything: something killed it.
-        None => Outcome::Retry { after: None, error: error(format!("ended by {status}")) },
-    }
+/// Tells the operator alone what the command said.
+fn log(delivery: &Delivery<'_>, how: &str, said: &str) {
+    let Delivery { message, attempt } = delivery;
+    // As a quoted text: it may hold anything.
+    tracing::warn!(seq = message.seq, attempt, stderr = said, "the command failed: {how}");
 }
 
 #[cfg(test)]
@@ -190,8 +214,12 @@ mod tests {
     }
 
     async fn run(command: &str, limit: Option<Duration>) -> Outcome {
+        run_showing(command, limit, true).await
+    }
+
+    async fn run_showing(command: &str, limit: Option<Duration>, show: bool) -> Outcome {
         let subjects = "agent.>".parse().expect("a pattern");
-        let exec = Exec::new(command.to_owned(), subjects, limit);
+        let exec = Exec::new(command.to_owned(), subjects, limit).showing_stderr(show);
         exec.handle(Delivery { message: &message(), attempt: 2 }).await
     }
 
@@ -199,16 +227,26 @@ mod tests {
     async fn exit_codes_decide() {
         assert_eq!(run("exit 0", None).await, Outcome::Done);
         let retry = |error: &str| Outcome::Retry { after: None, error: error.to_owned() };
-        assert_eq!(run("echo later >&2; exit 75", None).await, retry("later"));
+        let later = run("echo later >&2; exit 75", None).await;
+        assert_eq!(later, retry("exit code 75: asked for another attempt: later"));
         assert_eq!(run("exit 3", None).await, Outcome::Reject { error: "exit code 3".to_owned() });
         assert!(matches!(run("kill -9 $$", None).await, Outcome::Retry { .. }));
         assert!(matches!(run("no-such-command", None).await, Outcome::Reject { .. }));
     }
 
     #[tokio::test]
+    async fn what_it_says_stays_in_the_log_unless_it_is_asked_for() {
+        let outcome = run_showing("echo hunter2 >&2; exit 3", None, false).await;
+        assert_eq!(outcome, Outcome::Reject { error: "exit code 3".to_owned() });
+        let outcome = run_showing("echo hunter2 >&2; exit 3", None, true).await;
+        assert_eq!(outcome, Outcome::Reject { error: "exit code 3: hunter2".to_owned() });
+    }
+
+    #[tokio::test]
     async fn the_message_is_a_line_on_standard_input() {
         let command = r#"read -r line; echo "$AGENTBUS_SEQ $AGENTBUS_SUBJECT $AGENTBUS_ATTEMPT $line" >&2; exit 1"#;
         let Outcome::Reject { error } = run(command, None).await else { panic!("rejected") };
+        let error = error.strip_prefix("exit code 1: ").expect("how it ended");
         assert!(error.starts_with("7 agent.task.x.t 2 {\"seq\":7,\"id\":"), "{error}");
     }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use metrics::Counter;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +17,7 @@ use super::ConsumerSpec;
 use super::hand::{Hand, Origin, Ticket};
 use super::handler::Outcome;
 use super::run::run;
+use super::series::Counts;
 use super::settle::{Case, verdict};
 use crate::bus::Bus;
 use crate::clock::Clock;
@@ -39,7 +39,8 @@ pub(super) struct Line {
     /// Places for attempts that run.
     turns: Semaphore,
     pub tally: Tally,
-    counters: Counters,
+    /// What metrics show.
+    counts: Arc<Counts>,
     /// Verdicts for the store.
     cases: mpsc::Sender<Case>,
     /// Something was set aside here.
@@ -56,29 +57,6 @@ pub(super) struct Line {
     pub ended: CancellationToken,
     /// And is settled.
     pub over: CancellationToken,
-}
-
-/// What metrics show, looked up once: a look-up by labels costs as much as the rest of the count.
-struct Counters {
-    processed: Counter,
-    failed: Counter,
-    expired: Counter,
-    set_aside: Counter,
-    dead: Counter,
-}
-
-impl Counters {
-    fn of(consumer: &str) -> Self {
-        let counter =
-            |name: &'static str| metrics::counter!(name, "consumer" => consumer.to_owned());
-        Self {
-            processed: counter("agentbus_consumer_processed_total"),
-            failed: counter("agentbus_consumer_failed_total"),
-            expired: counter("agentbus_consumer_expired_total"),
-            set_aside: counter("agentbus_consumer_set_aside_total"),
-            dead: counter("agentbus_consumer_dead_total"),
-        }
-    }
 }
 
 /// Counts since they were last taken.
@@ -149,11 +127,12 @@ impl Line {
         bus: Arc<dyn Bus>,
         store: Arc<dyn Store>,
         stop: CancellationToken,
+        counts: Arc<Counts>,
     ) -> (Self, mpsc::Receiver<Case>) {
         let places = spec.concurrency.max(1);
         let (cases, verdicts) = mpsc::channel(3 * places);
         let line = Self {
-            counters: Counters::of(&spec.name),
+            counts,
             spec,
             bus,
             store,
@@ -251,17 +230,17 @@ impl Line {
                 let failed = outcome != Outcome::Done;
                 if failed {
                     count(&self.tally.failed);
-                    self.counters.failed.increment(1);
+                    count(&self.counts.failed);
                 } else {
                     count(&self.tally.processed);
-                    self.counters.processed.increment(1);
+                    count(&self.counts.processed);
                 }
                 let (now, chance) = (self.clock.now(), fastrand::f64());
                 verdict(&self.spec.policy, ticket.attempt, outcome, now, chance)
             }
             End::Expired => {
                 count(&self.tally.expired);
-                self.counters.expired.increment(1);
+                count(&self.counts.expired);
                 Verdict::Done
             }
             End::CutOff | End::Doubtful | End::Paused => Verdict::Returned,
@@ -275,10 +254,10 @@ impl Line {
         }
         if begun && matches!(verdict, Verdict::Again { .. } | Verdict::Returned) {
             count(&self.tally.redelivered);
-            self.counters.set_aside.increment(1);
+            count(&self.counts.set_aside);
         }
         if matches!(verdict, Verdict::Dead { .. }) {
-            self.counters.dead.increment(1);
+            count(&self.counts.dead);
         }
         // The receiver lives as long as any attempt.
         let _ = self.cases.send(Case { ticket, verdict }).await;

@@ -23,6 +23,7 @@ mod policy;
 mod puller;
 mod retries;
 mod run;
+mod series;
 mod settle;
 mod status;
 
@@ -42,6 +43,7 @@ use directory::Directory;
 pub use exec::Exec;
 use handler::Handler;
 pub use policy::Policy;
+use series::Series;
 pub use status::{ConsumerStatus, ControlError, WEBHOOK_PREFIX};
 
 /// Where a consumer begins that is new.
@@ -85,6 +87,8 @@ pub struct Processor {
     policies: Mutex<HashMap<String, Policy>>,
     /// Names of those that have a handler here.
     handled: Mutex<HashSet<String>>,
+    /// What metrics tell of them.
+    series: Series,
 }
 
 impl Processor {
@@ -101,6 +105,7 @@ impl Processor {
             running: TaskTracker::new(),
             policies: Mutex::default(),
             handled: Mutex::default(),
+            series: Series::default(),
         }
     }
 

@@ -127,6 +127,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         [0 | 10 | 127, ..] | [169, 254, ..] | [172, 16..=31, ..] | [192, 168, ..] => true,
         // Shared by carriers (100.64.0.0/10); protocol assignments; 6to4 relays.
         [100, 64..=127, ..] | [192, 0, 0, _] | [192, 88, 99, _] => true,
+        // What Azure gives each of its machines: registered to the public, reached from within alone.
+        [168, 63, 129, 16] => true,
         // Documentation; benchmarking.
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [198, 18 | 19, ..] => true,
         // Multicast, reserved, broadcast.
@@ -147,6 +149,10 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
             carried(high, low)
         }
         [0x2002, high, low, ..] => carried(high, low),
+        // ISATAP (RFC 5214), below any prefix.
+        [first, _, _, _, 0 | 0x200, 0x5efe, high, low] => {
+            first & 0xe000 == 0x2000 && carried(high, low)
+        }
         // Protocol assignments (2001::/23: Teredo, benchmarking, ORCHID); documentation.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
         [first, ..] => first & 0xe000 == 0x2000,
@@ -172,6 +178,12 @@ mod tests {
             "127.0.0.1",
             "127.255.255.254",
             "169.254.169.254",
+            // Metadata services: Azure, Alibaba, Oracle, AWS and Google over IPv6.
+            "168.63.129.16",
+            "100.100.100.200",
+            "192.0.0.192",
+            "fd00:ec2::254",
+            "fd20:ce::254",
             "172.16.0.0",
             "172.31.255.255",
             "192.0.0.1",
@@ -196,6 +208,11 @@ mod tests {
             "::ffff:0:7f00:1",
             "64:ff9b::10.0.0.1",
             "64:ff9b::169.254.169.254",
+            "64:ff9b::168.63.129.16",
+            "::ffff:168.63.129.16",
+            "2002:a83f:8110::1",
+            "2606:4700::5efe:10.0.0.1",
+            "2606:4700::200:5efe:169.254.169.254",
             "64:ff9b:1::808:808",
             "100::1",
             "fc00::1",
@@ -231,6 +248,8 @@ mod tests {
             "100.128.0.0",
             "126.255.255.255",
             "128.0.0.1",
+            "168.63.129.15",
+            "168.63.129.17",
             "169.253.255.255",
             "169.255.0.0",
             "172.15.255.255",
@@ -248,6 +267,7 @@ mod tests {
             "2001:4860:4860::8888",
             "2002:808:808::1",
             "2606:4700::1111",
+            "2606:4700::5efe:8.8.8.8",
             "3ffe::1",
             "3fff:1000::1",
             "2a00::1",

@@ -91,8 +91,8 @@ impl Registry {
         Arc::clone(&self.changed)
     }
 
-    /// Makes a webhook that gets what is published from now on. Two servers at once
-    /// may exceed the limit by one.
+    /// Makes a webhook that gets what is published from now on. The store keeps to the limit,
+    /// however many are made at once, through however many servers.
     ///
     /// # Errors
     /// [`WebhookError`]; then there is none.
@@ -115,7 +115,10 @@ impl Registry {
         let name = consumer_name(webhook.id);
         let place = self.here().await?;
         let consumer = self.store.create_consumer(&name, &webhook.filter, &place).await?;
-        self.store.create_webhook(&webhook).await?;
+        if !self.store.create_webhook(&webhook, MAX_WEBHOOKS).await? {
+            self.forget(webhook.id).await;
+            return Err(WebhookError::TooMany);
+        }
         self.changed.notify_one();
         Ok(Known { webhook, consumer: Some(consumer) })
     }
@@ -183,10 +186,15 @@ impl Registry {
             return Ok(false);
         }
         self.changed.notify_one();
+        self.forget(id).await;
+        Ok(true)
+    }
+
+    /// Removes the consumer of a webhook that is none, or leaves it to be swept away.
+    async fn forget(&self, id: Uuid) {
         if let Err(error) = sweep(&*self.store, &*self.bus, &consumer_name(id)).await {
             tracing::debug!(webhook = %id, %error, "its consumer is left to be swept away");
         }
-        Ok(true)
     }
 }
 

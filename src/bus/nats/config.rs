@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::is_loopback;
+
 /// Configuration of the JetStream bus. [`NatsConfig::new`] gives the defaults of the design.
 #[derive(Clone)]
 pub struct NatsConfig {
@@ -117,6 +119,39 @@ impl NatsConfig {
             return Err("NATS_TLS_CERT needs NATS_TLS_KEY, and the key its certificate".to_owned());
         }
         Ok(())
+    }
+}
+
+impl NatsConfig {
+    /// What to tell the operator where a password or token goes over a network in clear.
+    #[must_use]
+    pub fn exposure(&self) -> Option<String> {
+        if self.tls_ca.is_some() || self.tls_cert.is_some() {
+            return None;
+        }
+        let ours = self.password.is_some() || self.token.is_some();
+        let exposed = self.addresses().into_iter().find(|url| {
+            let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+            let (user, host) = rest.rsplit_once('@').map_or((None, rest), |(u, h)| (Some(u), h));
+            scheme != "tls"
+                && scheme != "wss"
+                && (ours || user.is_some())
+                && !is_loopback(bare(host))
+        })?;
+        Some(format!(
+            "NATS_URL {}: a password or token is sent there in clear, unless that server asks for TLS, and whoever \
+             stands in between can leave that out. Use tls:// or set NATS_TLS_CA",
+            redact(&exposed)
+        ))
+    }
+}
+
+/// A host without its port and path.
+fn bare(host: &str) -> &str {
+    let host = host.split('/').next().unwrap_or(host);
+    match host.rsplit_once(':') {
+        Some((name, _)) if name.ends_with(']') || !name.contains(':') => name,
+        _ => host,
     }
 }
 

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 
+use crate::config::is_loopback;
 use crate::limits::{
     STORE_ACQUIRE_TIMEOUT, STORE_GRACE, STORE_READ_TIMEOUT, STORE_STATEMENTS, STORE_WRITE_TIMEOUT,
 };
@@ -67,6 +68,30 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         .application_name("agentbus")
         .statement_cache_capacity(STORE_STATEMENTS)
         .disable_statement_logging())
+}
+
+/// What to tell the operator where the database is reached over a network without knowing that it
+/// is the one that is meant.
+#[must_use]
+pub fn exposure(url: &str) -> Option<String> {
+    let options = PgConnectOptions::from_str(url).ok()?;
+    let host = options.get_host();
+    if options.get_socket().is_some() || host.starts_with('/') || is_loopback(host) {
+        return None;
+    }
+    let lack = match options.get_ssl_mode() {
+        PgSslMode::VerifyCa | PgSslMode::VerifyFull => return None,
+        PgSslMode::Require => {
+            "encrypts, but does not check who answers: whoever poses as the database gets all"
+        }
+        PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer => {
+            "neither makes sure of encryption nor checks who answers: others on the network may read and change all"
+        }
+    };
+    let mode = format!("{:?}", options.get_ssl_mode()).to_lowercase();
+    Some(format!(
+        "DATABASE_URL: sslmode={mode} to {host} {lack}. Use sslmode=verify-full with sslrootcert=FILE"
+    ))
 }
 
 /// Opens one connection outside of the pools.

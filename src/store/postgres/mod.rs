@@ -42,6 +42,7 @@ use crate::limits::{
 };
 use crate::message::{Query, Token};
 use crate::store::work::unanswered::Unanswered;
+pub use connection::exposure;
 use connection::{Role, bounded, classify, on_pool};
 
 /// History in a PostgreSQL database (its current schema).

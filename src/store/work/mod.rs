@@ -447,8 +447,8 @@ pub trait WorkStore: Send + Sync {
     /// Forgets a dead letter.
     async fn discard(&self, id: Uuid) -> Result<bool, StoreError>;
 
-    /// Keeps a webhook.
-    async fn create_webhook(&self, webhook: &Webhook) -> Result<(), StoreError>;
+    /// Keeps a webhook, unless there are `most` others; whether it is kept.
+    async fn create_webhook(&self, webhook: &Webhook, most: usize) -> Result<bool, StoreError>;
 
     /// All webhooks, by id.
     async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError>;

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::store::work::Webhook;
 
-on_both!(webhooks_are_kept, a_run_of_failures_begins_and_ends);
+on_both!(webhooks_are_kept, no_more_webhooks_than_may_be, a_run_of_failures_begins_and_ends);
 
 fn webhook() -> Webhook {
     Webhook {
@@ -26,7 +26,7 @@ async fn webhooks_are_kept(server: Server) {
     assert_eq!(store.webhooks().await.expect("all"), []);
     let (a, b) = (webhook(), webhook());
     for one in [&b, &a, &b] {
-        store.create_webhook(one).await.expect("kept");
+        assert!(store.create_webhook(one, 2).await.expect("answers"), "kept");
     }
     assert_eq!(store.webhooks().await.expect("all"), [a.clone(), b.clone()]);
     assert!(store.delete_webhook(a.id).await.expect("deleted"));
@@ -35,10 +35,28 @@ async fn webhooks_are_kept(server: Server) {
     assert_eq!(store.webhook_delivered(a.id, None).await.expect("answers"), None);
 }
 
+async fn no_more_webhooks_than_may_be(server: Server) {
+    let store = server.open().await;
+    let all: Vec<_> = (0..20).map(|_| webhook()).collect();
+    let made = all.iter().map(|one| store.create_webhook(one, 5));
+    let made = futures_util::future::join_all(made).await;
+    let kept: Vec<_> = all
+        .iter()
+        .zip(made)
+        .filter_map(|(one, kept)| kept.expect("answers").then_some(one))
+        .collect();
+    assert_eq!(kept.len(), 5);
+    assert_eq!(store.webhooks().await.expect("all").len(), 5);
+    // What is kept stays so when it is asked for again.
+    assert!(store.create_webhook(kept[0], 5).await.expect("answers"));
+    assert!(store.delete_webhook(kept[0].id).await.expect("answers"));
+    assert!(store.create_webhook(&webhook(), 5).await.expect("answers"));
+}
+
 async fn a_run_of_failures_begins_and_ends(server: Server) {
     let store = server.open().await;
     let made = webhook();
-    store.create_webhook(&made).await.expect("kept");
+    assert!(store.create_webhook(&made, 100).await.expect("answers"), "kept");
     let told = async |error| {
         let told = store.webhook_delivered(made.id, error).await;
         told.expect("answers").expect("a webhook")

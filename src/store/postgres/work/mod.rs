@@ -221,8 +221,8 @@ impl WorkStore for PostgresStore {
         self.work(|| letters::discard(&self.workers, id)).await
     }
 
-    async fn create_webhook(&self, webhook: &Webhook) -> Result<(), StoreError> {
-        self.work(|| webhooks::create(&self.workers, webhook)).await
+    async fn create_webhook(&self, webhook: &Webhook, most: usize) -> Result<bool, StoreError> {
+        self.work(|| webhooks::create(&self.workers, webhook, most)).await
     }
 
     async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {

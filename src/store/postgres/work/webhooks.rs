@@ -4,14 +4,19 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use crate::store::plan::from_db;
+use crate::store::plan::{from_db, to_db};
 use crate::store::work::{Webhook, kept};
 
-pub(super) async fn create(pool: &PgPool, webhook: &Webhook) -> Result<(), Error> {
+pub(super) async fn create(pool: &PgPool, webhook: &Webhook, most: usize) -> Result<bool, Error> {
+    let mut transaction = pool.begin().await?;
+    // One at a time: two could count the same last place.
+    sqlx::query("LOCK TABLE webhooks IN SHARE ROW EXCLUSIVE MODE")
+        .execute(&mut *transaction)
+        .await?;
     sqlx::query(
         "INSERT INTO webhooks (id, url, filter, secret, created_at, failures, failing_since, \
-         last_success, last_error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
-         ON CONFLICT DO NOTHING",
+         last_success, last_error) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
+         WHERE (SELECT count(*) FROM webhooks WHERE id <> $1) < $10 ON CONFLICT DO NOTHING",
     )
     .bind(webhook.id)
     .bind(&webhook.url)
@@ -22,9 +27,15 @@ pub(super) async fn create(pool: &PgPool, webhook: &Webhook) -> Result<(), Error
     .bind(webhook.failing_since)
     .bind(webhook.last_success)
     .bind(webhook.last_error.as_deref().map(kept::text))
-    .execute(pool)
+    .bind(to_db(most as u64))
+    .execute(&mut *transaction)
     .await?;
-    Ok(())
+    let kept = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM webhooks WHERE id = $1)")
+        .bind(webhook.id)
+        .fetch_one(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(kept)
 }
 
 pub(super) async fn all(pool: &PgPool) -> Result<Vec<Webhook>, Error> {

@@ -258,9 +258,9 @@ impl WorkStore for SqliteStore {
         turn.end(done)
     }
 
-    async fn create_webhook(&self, webhook: &Webhook) -> Result<(), StoreError> {
+    async fn create_webhook(&self, webhook: &Webhook, most: usize) -> Result<bool, StoreError> {
         let mut turn = self.work().await?;
-        let done = bounded(webhooks::create(turn.connection(), webhook)).await;
+        let done = bounded(webhooks::create(turn.connection(), webhook, most)).await;
         turn.end(done)
     }
 

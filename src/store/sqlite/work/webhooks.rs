@@ -6,17 +6,19 @@ use sqlx::{Error, Row};
 use uuid::Uuid;
 
 use super::set_aside::time;
-use crate::store::plan::from_db;
+use crate::store::plan::{from_db, to_db};
 use crate::store::work::{Webhook, kept};
 
 pub(super) async fn create(
     connection: &mut SqliteConnection,
     webhook: &Webhook,
-) -> Result<(), Error> {
+    most: usize,
+) -> Result<bool, Error> {
+    // This connection is the only one that writes: nobody takes the place that is counted here.
     sqlx::query(
         "INSERT INTO webhooks (id, url, filter, secret, created_at, failures, failing_since, \
-         last_success, last_error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
-         ON CONFLICT DO NOTHING",
+         last_success, last_error) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
+         WHERE (SELECT count(*) FROM webhooks WHERE id <> $1) < $10 ON CONFLICT DO NOTHING",
     )
     .bind(webhook.id)
     .bind(&webhook.url)
@@ -27,9 +29,13 @@ pub(super) async fn create(
     .bind(webhook.failing_since.map(|time| time.timestamp_micros()))
     .bind(webhook.last_success.map(|time| time.timestamp_micros()))
     .bind(webhook.last_error.as_deref().map(kept::text))
-    .execute(connection)
+    .bind(to_db(most as u64))
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM webhooks WHERE id = $1)")
+        .bind(webhook.id)
+        .fetch_one(connection)
+        .await
 }
 
 pub(super) async fn all(pool: &SqlitePool) -> Result<Vec<Webhook>, Error> {
