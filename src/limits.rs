@@ -18,10 +18,13 @@ pub const MAX_METADATA_DEPTH: usize = 32;
 /// Longest `metadata.ttl_s` of a status (contract, section 6): a day, after which nobody
 /// still waits for a sign of life.
 pub const MAX_TTL_S: i64 = 86_400;
-/// Lapsed statuses that one look takes, so that the answer of the store stays small.
+/// Lapsed statuses that a look takes at a time, so that the answer of the store stays small.
 pub const LAPSES: usize = 1_000;
 /// Of these, how many are published at once: one group commit of the memory bus.
 pub const LAPSES_AT_ONCE: usize = 64;
+/// Ids under which a lapse is tried in one look, where earlier ones stand for other messages. Who
+/// does not have the deployment's secret takes none of them.
+pub const LAPSE_IDS: u32 = 4;
 /// Least pause between looks for lapsed statuses because the log has moved on.
 pub const LAPSE_LOOK: Duration = Duration::from_millis(500);
 /// Most that a server lets pass after a status has lapsed, at random: one of them is first,

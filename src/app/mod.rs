@@ -149,7 +149,7 @@ fn assemble(
     draining: &CancellationToken,
     core: &CancellationToken,
 ) -> Api {
-    let Parts { bus, broadcaster, store, committed, gate, membership, queues } = parts;
+    let Parts { bus, broadcaster, store, committed, gate, membership, queues, lapse_ids } = parts;
     let follow = Arc::clone(&broadcaster).run(core.clone());
     spawn_plain(tasks, "broadcaster", core, after_first_check(gate.clone(), core.clone(), follow));
     spawn_plain(tasks, "membership", core, hold(membership, core.clone()));
@@ -167,6 +167,7 @@ fn assemble(
         store: Arc::clone(&store),
         committed: Arc::clone(&committed),
         clock: Clock::system(),
+        ids: lapse_ids,
     };
     let presence = presence.run(core.clone());
     spawn_plain(

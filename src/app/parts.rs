@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::config::{Config, StoreConfig};
 use crate::continuity::{Continuity, Gate};
+use crate::presence::LapseIds;
 use crate::projector::{Projector, StoreJournal};
 use crate::queues::{CountedQueues, NatsQueues, Queues, Sealer, StoreQueues};
 use crate::shutdown::Tasks;
@@ -32,6 +33,7 @@ pub(super) struct Parts {
     pub(super) gate: Gate,
     pub(super) membership: Box<dyn Membership>,
     pub(super) queues: Arc<dyn Queues>,
+    pub(super) lapse_ids: LapseIds,
 }
 
 pub(super) async fn build(
@@ -45,13 +47,15 @@ pub(super) async fn build(
     let membership = until("the store", reason, async || store.join(config.bus).await).await?;
     let owner = Uuid::new_v4();
     let committed = Arc::new(Committed::default());
+    let secret = secret(&store, reason).await?;
+    let (sealer, lapse_ids) = (Sealer::new(secret), LapseIds::new(&secret));
     match config.bus {
         BusKind::Memory => {
             let lease = switch::to_memory(&store, &config.nats, owner, abandon_tail).await?;
             let (bus, gate) = memory_bus(&store, lease, &committed, tasks, core).await?;
-            let queues = store_queues(&store, reason, tasks, core).await?;
+            let queues = store_queues(&store, sealer, tasks, core);
             let broadcaster = broadcaster(config, &bus, &store, &committed);
-            Ok(Parts { bus, broadcaster, store, committed, gate, membership, queues })
+            Ok(Parts { bus, broadcaster, store, committed, gate, membership, queues, lapse_ids })
         }
         BusKind::Nats => {
             let (bus, gate) =
@@ -69,8 +73,8 @@ pub(super) async fn build(
             let projecting =
                 after_first_check(gate.clone(), core.clone(), projector.run(core.clone()));
             spawn_plain(tasks, "projector", core, projecting);
-            let queues = nats_queues(config, &store, reason, tasks, core).await?;
-            Ok(Parts { bus, broadcaster, store, committed, gate, membership, queues })
+            let queues = nats_queues(config, &store, sealer, reason, tasks, core).await;
+            Ok(Parts { bus, broadcaster, store, committed, gate, membership, queues, lapse_ids })
         }
     }
 }
@@ -154,22 +158,22 @@ async fn nats_bus(
     (nats, gate)
 }
 
-/// What lease tokens are sealed with: one secret for all servers of the store.
-async fn sealer(store: &Arc<dyn Store>, reason: &Reason) -> Result<Sealer, String> {
+/// What lease tokens are sealed with, and what else nobody may guess comes from: one secret for
+/// all servers of the store.
+async fn secret(store: &Arc<dyn Store>, reason: &Reason) -> Result<[u8; 32], String> {
     let fresh = Sealer::fresh_secret().ok_or("the system has no randomness")?;
-    Ok(Sealer::new(until("the store", reason, async || store.lease_secret(fresh).await).await))
+    Ok(until("the store", reason, async || store.lease_secret(fresh).await).await)
 }
 
-async fn store_queues(
+fn store_queues(
     store: &Arc<dyn Store>,
-    reason: &Reason,
+    sealer: Sealer,
     tasks: &Tasks,
     core: &CancellationToken,
-) -> Result<Arc<dyn Queues>, String> {
-    let sealer = sealer(store, reason).await?;
+) -> Arc<dyn Queues> {
     let queues = Arc::new(StoreQueues::new(Arc::clone(store), sealer, Clock::system()));
     spawn_plain(tasks, "queues", core, Arc::clone(&queues).sweep(core.clone()));
-    Ok(counted(queues, store, tasks, core))
+    counted(queues, store, tasks, core)
 }
 
 /// Counts what is done for `/v1/stats`.
@@ -187,14 +191,14 @@ fn counted(
 async fn nats_queues(
     config: &Config,
     store: &Arc<dyn Store>,
+    sealer: Sealer,
     reason: &Reason,
     tasks: &Tasks,
     core: &CancellationToken,
-) -> Result<Arc<dyn Queues>, String> {
-    let sealer = sealer(store, reason).await?;
+) -> Arc<dyn Queues> {
     let connect = async || NatsJobs::connect(config.nats.clone()).await;
     let jobs = until("NATS", reason, connect).await;
     let queues = Arc::new(NatsQueues::new(jobs, Arc::clone(store), sealer, Clock::system()));
     spawn_plain(tasks, "queues", core, Arc::clone(&queues).sweep(core.clone()));
-    Ok(counted(queues, store, tasks, core))
+    counted(queues, store, tasks, core)
 }

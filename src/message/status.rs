@@ -69,13 +69,12 @@ impl StatusEnd {
 }
 
 impl Draft {
-    /// The `offline` of an agent whose status at `expired` has lapsed. Whoever
-    /// makes it makes it under the same id.
+    /// The `offline` of an agent whose status at `expired` has lapsed, under an id that
+    /// whoever makes it has for it.
     #[must_use]
-    pub fn lapse(agent: Token, expired: u64) -> Self {
-        let name = format!("ttl\0{agent}\0{expired}");
+    pub fn lapse(agent: Token, expired: u64, id: Uuid) -> Self {
         Self {
-            id: Some(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())),
+            id: Some(id),
             kind: Kind::Status,
             type_: Token::offline(),
             sender_id: agent,
@@ -137,7 +136,7 @@ mod tests {
         let agent: Token = "a-1".parse().expect("a token");
         let make = || {
             Outgoing::encode(
-                &Draft::lapse(agent.clone(), 42),
+                &Draft::lapse(agent.clone(), 42, Uuid::max()),
                 Uuid::nil(),
                 chrono::DateTime::UNIX_EPOCH,
             )

@@ -123,11 +123,22 @@ impl Task {
     }
 }
 
+/// A status whose time is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LapsedStatus {
+    /// Whose it is.
+    pub agent: Token,
+    /// Its sequence.
+    pub seq: u64,
+    /// Since when it is over.
+    pub expires_at: DateTime<Utc>,
+}
+
 /// Statuses whose time is over, and when to look again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lapsed {
-    /// The agents, and the sequences of their statuses.
-    pub statuses: Vec<(Token, u64)>,
+    /// The statuses.
+    pub statuses: Vec<LapsedStatus>,
     /// When the next one lapses, as far as is known now.
     pub next: Option<DateTime<Utc>>,
 }
@@ -168,6 +179,11 @@ pub trait StateStore: Send + Sync {
     /// nothing. `false` when it lies above the watermark.
     async fn consume(&self, id: &Token, through: u64) -> Result<bool, StoreError>;
 
-    /// Statuses that lapsed by `now`, the longest lapsed first.
-    async fn lapsed(&self, now: DateTime<Utc>, limit: usize) -> Result<AsOf<Lapsed>, StoreError>;
+    /// Statuses that lapsed by `now`, the longest lapsed first; after one of them, if one is named.
+    async fn lapsed(
+        &self,
+        now: DateTime<Utc>,
+        after: Option<&LapsedStatus>,
+        limit: usize,
+    ) -> Result<AsOf<Lapsed>, StoreError>;
 }

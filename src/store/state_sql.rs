@@ -96,10 +96,15 @@ pub(super) fn task(dialect: Dialect) -> String {
     tasks("task_id = $1", dialect)
 }
 
-/// At most `$2` statuses that lapsed by `$1`, and when the next one does.
-pub(super) fn lapsed() -> &'static str {
-    "SELECT s.committed_through, \
-     (SELECT min(expires_at) FROM agents WHERE expires_at > $1) AS next, \
-     a.agent_id, a.status_seq FROM log_state s LEFT JOIN (SELECT agent_id, status_seq \
-     FROM agents WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) a ON true"
+/// At most `$2` statuses that lapsed by `$1`, and when the next one does; after the one of `$4`
+/// at `$3`, if so.
+pub(super) fn lapsed(after: bool) -> String {
+    let after = if after { "AND (expires_at, agent_id) > ($3, $4)" } else { "" };
+    format!(
+        "SELECT s.committed_through, \
+         (SELECT min(expires_at) FROM agents WHERE expires_at > $1) AS next, \
+         a.agent_id, a.status_seq, a.expires_at FROM log_state s LEFT JOIN (SELECT agent_id, \
+         status_seq, expires_at FROM agents WHERE expires_at <= $1 {after} \
+         ORDER BY expires_at, agent_id LIMIT $2) a ON true"
+    )
 }

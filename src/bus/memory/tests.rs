@@ -245,7 +245,7 @@ async fn a_condition_is_decided_in_the_moment_of_writing() {
     let running = run(&[]).await;
     running.publish(1).await.expect("stored");
     let status = |id: u128, agent: &str| {
-        let draft = Draft::lapse(agent.parse().expect("a token"), 1).with_id(Uuid::from_u128(id));
+        let draft = Draft::lapse(agent.parse().expect("a token"), 1, Uuid::from_u128(id));
         Outgoing::encode(&draft, Uuid::nil(), chrono::DateTime::UNIX_EPOCH)
     };
     let unless = |agent: &str, known_through| Unless {

@@ -356,8 +356,8 @@ async fn lapsed_statuses_are_found_by_time(server: Server) {
     let store = server.open().await;
     let lease = lease(&*store).await;
     let lapsed = async |now, limit| {
-        let told = store.lapsed(at(now), limit).await.expect("answers").value;
-        let seqs: Vec<u64> = told.statuses.iter().map(|(_, seq)| *seq).collect();
+        let told = store.lapsed(at(now), None, limit).await.expect("answers").value;
+        let seqs: Vec<u64> = told.statuses.iter().map(|status| status.seq).collect();
         (seqs, told.next)
     };
     assert_eq!(lapsed(1_000, 10).await, (vec![], None));
@@ -374,6 +374,17 @@ async fn lapsed_statuses_are_found_by_time(server: Server) {
     assert_eq!(lapsed(11, 10).await, (vec![], Some(at(12))));
     assert_eq!(lapsed(12, 10).await, (vec![2], Some(at(24))));
     assert_eq!(lapsed(31, 2).await, (vec![2, 4], None));
+    // Page by page, whatever becomes of those before.
+    let (mut last, mut paged) = (None, Vec::new());
+    while let Some(next) = {
+        let told = store.lapsed(at(31), last.as_ref(), 1).await.expect("answers").value;
+        told.statuses.into_iter().next()
+    } {
+        paged.push((next.agent.to_string(), next.seq));
+        last = Some(next);
+    }
+    let expected = [("b", 2), ("d", 4), ("a", 1)];
+    assert_eq!(paged, expected.map(|(agent, seq)| (agent.to_owned(), seq)));
     let mut again = status(5, "online", r#"{"ttl_s":10}"#);
     again.sender_id = token("b");
     write_all(&*store, &lease, 4, &[again]).await.expect("written");

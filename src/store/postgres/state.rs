@@ -14,7 +14,7 @@ use crate::message::Token;
 use crate::store::StoreError;
 use crate::store::fold::{AgentFold, Fold, StatusFold, TaskFold};
 use crate::store::plan::{Dialect, from_db, to_db};
-use crate::store::state::{Agent, AsOf, Inbox, Lapsed, Listing, StateStore, Task, TaskState};
+use crate::store::state::{Agent, AsOf, Inbox, Lapsed, LapsedStatus, Listing, StateStore, Task, TaskState};
 use crate::store::state_sql as sql;
 
 /// Binds `$39` to `$57` of the write.
@@ -114,8 +114,13 @@ impl StateStore for PostgresStore {
         }
     }
 
-    async fn lapsed(&self, now: DateTime<Utc>, limit: usize) -> Result<AsOf<Lapsed>, StoreError> {
-        self.read(|| lapsed(&self.readers, now, limit)).await
+    async fn lapsed(
+        &self,
+        now: DateTime<Utc>,
+        after: Option<&LapsedStatus>,
+        limit: usize,
+    ) -> Result<AsOf<Lapsed>, StoreError> {
+        self.read(|| lapsed(&self.readers, now, after, limit)).await
     }
 }
 
@@ -217,12 +222,20 @@ async fn consume(
     Ok(done.rows_affected() == 1)
 }
 
-async fn lapsed(pool: &PgPool, now: DateTime<Utc>, limit: usize) -> Result<AsOf<Lapsed>, Error> {
-    let rows = sqlx::query(sql::lapsed())
+async fn lapsed(
+    pool: &PgPool,
+    now: DateTime<Utc>,
+    after: Option<&LapsedStatus>,
+    limit: usize,
+) -> Result<AsOf<Lapsed>, Error> {
+    let statement = sqlx::query(AssertSqlSafe(sql::lapsed(after.is_some())))
         .bind(now)
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(pool)
-        .await?;
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let statement = match after {
+        Some(last) => statement.bind(last.expires_at).bind(last.agent.as_str()),
+        None => statement,
+    };
+    let rows = statement.fetch_all(pool).await?;
     let next = rows.first().map(|row| row.try_get("next")).transpose()?.flatten();
     Ok(found(&rows, read_lapsed)?.map(|statuses| Lapsed { statuses, next }))
 }
@@ -279,8 +292,8 @@ fn read_task(row: &PgRow) -> Result<Option<Task>, Error> {
     }))
 }
 
-fn read_lapsed(row: &PgRow) -> Result<Option<(Token, u64)>, Error> {
+fn read_lapsed(row: &PgRow) -> Result<Option<LapsedStatus>, Error> {
     let Some(agent) = row.try_get::<Option<String>, _>("agent_id")? else { return Ok(None) };
-    let seq = row.try_get::<i64, _>("status_seq")?;
-    Ok(Some((agent.parse().map_err(unreadable)?, from_db(seq))))
+    let (seq, expires_at) = (from_db(row.try_get("status_seq")?), row.try_get("expires_at")?);
+    Ok(Some(LapsedStatus { agent: agent.parse().map_err(unreadable)?, seq, expires_at }))
 }

@@ -12,7 +12,7 @@ use crate::message::Token;
 use crate::store::StoreError;
 use crate::store::fold::Fold;
 use crate::store::plan::{Dialect, from_db, to_db};
-use crate::store::state::{Agent, AsOf, Inbox, Lapsed, Listing, StateStore, Task, TaskState};
+use crate::store::state::{Agent, AsOf, Inbox, Lapsed, LapsedStatus, Listing, StateStore, Task, TaskState};
 use crate::store::state_sql as sql;
 
 // Aggregates travel as one JSON array each, as in `write`.
@@ -138,8 +138,13 @@ impl StateStore for SqliteStore {
         }
     }
 
-    async fn lapsed(&self, now: DateTime<Utc>, limit: usize) -> Result<AsOf<Lapsed>, StoreError> {
-        bounded(lapsed(&self.readers, now, limit)).await
+    async fn lapsed(
+        &self,
+        now: DateTime<Utc>,
+        after: Option<&LapsedStatus>,
+        limit: usize,
+    ) -> Result<AsOf<Lapsed>, StoreError> {
+        bounded(lapsed(&self.readers, now, after, limit)).await
     }
 }
 
@@ -244,13 +249,19 @@ async fn consume(
 async fn lapsed(
     pool: &SqlitePool,
     now: DateTime<Utc>,
+    after: Option<&LapsedStatus>,
     limit: usize,
 ) -> Result<AsOf<Lapsed>, Error> {
-    let rows = sqlx::query(sql::lapsed())
+    let statement = sqlx::query(AssertSqlSafe(sql::lapsed(after.is_some())))
         .bind(now.timestamp_micros())
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(pool)
-        .await?;
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let statement = match after {
+        Some(last) => {
+            statement.bind(last.expires_at.timestamp_micros()).bind(last.agent.as_str())
+        }
+        None => statement,
+    };
+    let rows = statement.fetch_all(pool).await?;
     let next = rows.first().map(|row| time(row, "next")).transpose()?.flatten();
     Ok(found(&rows, read_lapsed)?.map(|statuses| Lapsed { statuses, next }))
 }
@@ -312,8 +323,9 @@ fn read_task(row: &SqliteRow) -> Result<Option<Task>, Error> {
     }))
 }
 
-fn read_lapsed(row: &SqliteRow) -> Result<Option<(Token, u64)>, Error> {
+fn read_lapsed(row: &SqliteRow) -> Result<Option<LapsedStatus>, Error> {
     let Some(agent) = row.try_get::<Option<String>, _>("agent_id")? else { return Ok(None) };
-    let seq = row.try_get::<i64, _>("status_seq")?;
-    Ok(Some((agent.parse().map_err(unreadable)?, from_db(seq))))
+    let Some(expires_at) = time(row, "expires_at")? else { return Ok(None) };
+    let seq = from_db(row.try_get::<i64, _>("status_seq")?);
+    Ok(Some(LapsedStatus { agent: agent.parse().map_err(unreadable)?, seq, expires_at }))
 }

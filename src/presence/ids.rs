@@ -1,0 +1,60 @@
+//! The ids under which lapses are told.
+//!
+//! Invariant: all servers of a deployment derive the same ids, so that a lapse is told once; and
+//! nobody else knows one before it is told, so that nobody can take it first. For that they come
+//! from the deployment's secret, by a key of their own: an id tells nothing of lease tokens.
+
+use ring::hmac::{HMAC_SHA256, Key, sign};
+use uuid::{Builder, Uuid};
+
+use crate::message::Token;
+
+const PURPOSE: &[u8] = b"agentbus lapse id v1";
+
+/// Makes the ids of lapses.
+#[derive(Clone)]
+pub struct LapseIds(Key);
+
+impl LapseIds {
+    /// With the secret that all servers of a deployment share.
+    #[must_use]
+    pub fn new(secret: &[u8; 32]) -> Self {
+        let own = sign(&Key::new(HMAC_SHA256, secret), PURPOSE);
+        Self(Key::new(HMAC_SHA256, own.as_ref()))
+    }
+
+    /// The id for the end of the status that `agent` has at `expired`; another one for each `turn`,
+    /// for where an earlier one stands for something else. A UUID of version 8.
+    #[must_use]
+    pub fn id(&self, agent: &Token, expired: u64, turn: u32) -> Uuid {
+        // No token holds a zero.
+        let name = format!("{agent}\0{expired}\0{turn}");
+        let tag = sign(&self.0, name.as_bytes());
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(tag.as_ref()).for_each(|(byte, tag)| *byte = *tag);
+        Builder::from_custom_bytes(bytes).into_uuid()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_the_same_for_all_who_have_the_secret_and_for_nothing_else() {
+        let agent = |name: &str| name.parse::<Token>().expect("a token");
+        let (ours, theirs) = (LapseIds::new(&[1; 32]), LapseIds::new(&[2; 32]));
+        let id = ours.id(&agent("a"), 42, 0);
+        assert_eq!(id, LapseIds::new(&[1; 32]).id(&agent("a"), 42, 0));
+        assert_eq!(id.get_version_num(), 8);
+        let others = [
+            theirs.id(&agent("a"), 42, 0),
+            ours.id(&agent("b"), 42, 0),
+            ours.id(&agent("a"), 43, 0),
+            ours.id(&agent("a"), 42, 1),
+            ours.id(&agent("a"), 4, 20),
+            Uuid::new_v5(&Uuid::NAMESPACE_URL, b"ttl\0a\042"),
+        ];
+        assert!(!others.contains(&id));
+    }
+}
