@@ -45,6 +45,7 @@ pub mod inbox;
 pub mod ingest;
 pub mod limits;
 pub mod message;
+pub mod open_files;
 pub mod presence;
 pub mod processor;
 pub mod projector;

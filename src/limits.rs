@@ -139,6 +139,9 @@ pub const RETRY_MILLIS: u64 = 2_000;
 /// Default of `MAX_CONNECTIONS`: what the usual limit of open files (and 10,000
 /// idle streams) leave room for.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 12_000;
+/// Open files that a server needs beside its clients' connections: those to the store (22) and NATS,
+/// deliveries of webhooks ([`MAX_WEBHOOKS`] times [`WEBHOOK_CONCURRENCY`]), commands at work, logs.
+pub const SERVER_FILES: usize = 1_024;
 /// Connections that the kernel keeps until they are accepted, where its own limit allows it
 /// (`net.core.somaxconn`, 4,096 by default since Linux 5.4). Beyond them it drops what comes, and a
 /// client tries again after a second or is reset. tokio's 1,024 were too few for 2,000
@@ -174,6 +177,11 @@ pub const MAX_REPLY_WAIT: Duration = Duration::from_secs(60);
 /// Bytes of bodies that one page of an inbox carries: one full message, or a good hundred
 /// usual ones. Ten thousand agents may be woken in one moment.
 pub const INBOX_PAGE_BYTES: u64 = 1024 * 1024;
+/// Names of types, and of senders, that the counters tell: those with the most messages. An answer
+/// stays below 100 kB, and a console has no use for more.
+pub const STATS_NAMES: usize = 500;
+/// Agents that a task is shown with: a page of a thousand tasks stays below 5 MB.
+pub const TASK_AGENTS: usize = 64;
 /// Pages of inboxes that are read at once: what keeps the store's readers busy, and leaves
 /// them free for others in between.
 pub const INBOX_READS: usize = 8;

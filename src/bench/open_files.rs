@@ -20,10 +20,3 @@ pub fn allow(connections: usize) -> Result<(), BenchError> {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum });
     raised.map_err(|_| BenchError::OpenFiles { needed, allowed: limit.maximum.unwrap_or(u64::MAX) })
 }
-
-/// Raises the soft limit as far as may be, for processes that are started later.
-pub fn allow_most() {
-    let limit = getrlimit(Resource::Nofile);
-    // Where it fails, what needs more says so.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-}

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::demo;
 use super::serve_args::{Overrides, ServeArgs};
 use crate::config::{Config, Source};
-use crate::{app, shutdown, telemetry};
+use crate::limits::SERVER_FILES;
+use crate::{app, open_files, shutdown, telemetry};
 
 /// Messages a second of the demo squad: lively, and still readable.
 const DEMO_RATE: f64 = 4.0;
@@ -21,6 +22,7 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, args.processing.settings())?;
     telemetry::logs(&config.log_filter, config.log_json)?;
     config.exposures().iter().for_each(|exposure| tracing::warn!("{exposure}"));
+    make_room(config.http.max_connections);
     let metrics = telemetry::metrics()?;
     let stop = CancellationToken::new();
     let signals = tokio::spawn(watch_signals(stop.clone()));
@@ -38,6 +40,23 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
         task.abort();
     }
     served.map(|()| ExitCode::SUCCESS)
+}
+
+/// Raises the limit of open files, and says where it is too low all the same.
+fn make_room(max_connections: usize) {
+    let before = open_files::limit();
+    open_files::raise();
+    let now = open_files::limit();
+    if now != before {
+        tracing::info!(?before, ?now, "raised the limit of open files");
+    }
+    let needed = u64::try_from(max_connections + SERVER_FILES).unwrap_or(u64::MAX);
+    if let Some(limit) = now.filter(|limit| *limit < needed) {
+        tracing::warn!(
+            "MAX_CONNECTIONS={max_connections} needs {needed} open files and the limit is {limit}: raise the hard \
+             limit (LimitNOFILE= in systemd, ulimit -Hn), or lower MAX_CONNECTIONS"
+        );
+    }
 }
 
 /// The configuration that flags (`more` are those of one command), environment, `.env`

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::messages::axum_json;
 use super::problem::Problem;
 use super::{Shared, params};
-use crate::limits::MAX_QUEUES;
+use crate::limits::STATS_NAMES;
 use crate::processor::WEBHOOK_PREFIX;
 
 #[derive(Serialize)]
@@ -29,6 +29,9 @@ struct Counts {
     by_kind: BTreeMap<String, u64>,
     by_type: BTreeMap<String, u64>,
     by_sender: BTreeMap<String, u64>,
+    /// How many there are in all; those with the most messages are told above.
+    types: u64,
+    senders: u64,
 }
 
 /// Sequences that are kept, in the bus or the store.
@@ -68,7 +71,7 @@ pub(super) async fn stats(
 ) -> Result<Response, Problem> {
     let task = params::stats(query.as_deref())?;
     let state = api.store.log_state().await?;
-    let counts = api.store.counts(task.as_ref()).await?;
+    let counts = api.store.counts(task.as_ref(), STATS_NAMES).await?;
     api.committed.raise(state.committed_through);
     let bounds = api.bus.identity().await.ok().map(|identity| identity.bounds);
     let last = bounds.map_or(0, |bounds| bounds.last).max(state.committed_through);
@@ -76,7 +79,7 @@ pub(super) async fn stats(
     // Of all messages, also where one task's were asked for.
     let all = match &task {
         None => &counts,
-        Some(_) => &api.store.counts(None).await?,
+        Some(_) => &api.store.counts(None, 0).await?,
     };
     let messages = all.by_kind.values().sum();
     let (queue, pool) = processing(&api, messages).await?;
@@ -85,6 +88,8 @@ pub(super) async fn stats(
             by_kind: counts.by_kind,
             by_type: counts.by_type,
             by_sender: counts.by_sender,
+            types: counts.types,
+            senders: counts.senders,
         },
         log: Log { first: state.first_seq.into_iter().chain(in_bus).min(), last },
         projector: Projector {
@@ -102,10 +107,7 @@ pub(super) async fn stats(
 /// themselves. While no handler was ever attached, every message counts as done.
 async fn processing(api: &Shared, messages: u64) -> Result<(Queue, Pool), Problem> {
     let (mut queue, mut pool) = (Queue::default(), Pool::default());
-    for status in api.processor.consumers().await? {
-        if status.is_webhook() {
-            continue;
-        }
+    for status in api.processor.processors().await? {
         let totals = status.consumer.totals;
         let done = if status.consumer.handled { totals.processed } else { messages };
         pool.processed_count += done;
@@ -120,9 +122,7 @@ async fn processing(api: &Shared, messages: u64) -> Result<(Queue, Pool), Proble
         }
     }
     queue.total_dequeued += api.store.jobs_done().await?;
-    for state in api.queues.list(None, MAX_QUEUES).await? {
-        queue.current_size += state.waiting + state.leased + state.delayed;
-    }
+    queue.current_size += api.queues.held().await?;
     queue.total_enqueued = queue.total_dequeued + queue.current_size;
     Ok((queue, pool))
 }

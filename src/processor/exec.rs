@@ -17,6 +17,7 @@ use super::handler::{Delivery, Handler, Outcome};
 use crate::config::SECRETS;
 use crate::limits::{EXEC_STDERR_GRACE, MAX_ATTEMPT_ERROR};
 use crate::message::{Record, SubjectPattern, splice_seq};
+use crate::open_files;
 
 /// The exit code that asks for another attempt (`EX_TEMPFAIL` of `sysexits.h`).
 const EXIT_RETRY: i32 = 75;
@@ -105,7 +106,7 @@ impl Exec {
             command.env_remove(name);
         });
         command
-            .args(["-c", &self.command])
+            .args(["-c", &with_usual_limit(&self.command, open_files::before_raise())])
             .env("AGENTBUS_SEQ", message.seq.to_string())
             .env("AGENTBUS_ID", message.id.to_string())
             .env("AGENTBUS_KIND", message.kind.as_str())
@@ -166,6 +167,14 @@ fn line_of(message: &Record) -> Vec<u8> {
     splice_seq(message.seq, &message.body, &mut line);
     line.push(b'\n');
     line
+}
+
+/// The command under the limit of open files that this process was started with.
+fn with_usual_limit(command: &str, limit: Option<u64>) -> String {
+    match limit {
+        None => command.to_owned(),
+        Some(limit) => format!("ulimit -S -n {limit} 2>/dev/null\n{command}"),
+    }
 }
 
 /// A command need not read its input.
@@ -240,6 +249,12 @@ mod tests {
         assert_eq!(outcome, Outcome::Reject { error: "exit code 3".to_owned() });
         let outcome = run_showing("echo hunter2 >&2; exit 3", None, true).await;
         assert_eq!(outcome, Outcome::Reject { error: "exit code 3: hunter2".to_owned() });
+    }
+
+    #[tokio::test]
+    async fn it_has_the_limit_of_open_files_that_is_usual() {
+        let command = with_usual_limit("test \"$(ulimit -S -n)\" = 77 && exit 3", Some(77));
+        assert_eq!(run(&command, None).await, Outcome::Reject { error: "exit code 3".to_owned() });
     }
 
     #[tokio::test]

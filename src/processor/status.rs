@@ -72,9 +72,28 @@ impl Processor {
     /// # Errors
     /// That store or bus cannot be asked.
     pub async fn consumers(&self) -> Result<Vec<ConsumerStatus>, ControlError> {
+        self.consumers_where(|_| true).await
+    }
+
+    /// Those that process and do not deliver to a webhook, by name: nothing is asked of the bus
+    /// for others.
+    ///
+    /// # Errors
+    /// That store or bus cannot be asked.
+    pub async fn processors(&self) -> Result<Vec<ConsumerStatus>, ControlError> {
+        self.consumers_where(|name| !name.starts_with(WEBHOOK_PREFIX)).await
+    }
+
+    async fn consumers_where(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<ConsumerStatus>, ControlError> {
         let letters = self.store.dead_letter_counts().await?;
         let mut all = Vec::new();
         for consumer in self.store.consumers().await? {
+            if !wanted(&consumer.name) {
+                continue;
+            }
             let of_it = |(kind, source, _): &&(LetterKind, String, u64)| {
                 *kind == LetterKind::Message && *source == consumer.name
             };
@@ -89,8 +108,8 @@ impl Processor {
     /// # Errors
     /// [`ControlError::Unknown`], or that store or bus cannot be asked.
     pub async fn consumer(&self, name: &str) -> Result<ConsumerStatus, ControlError> {
-        let all = self.consumers().await?;
-        all.into_iter().find(|one| one.consumer.name == name).ok_or(ControlError::Unknown)
+        let mut found = self.consumers_where(|other| other == name).await?;
+        found.pop().ok_or(ControlError::Unknown)
     }
 
     /// Pauses a consumer for a reason, or lets it go on: here when this returns, on other servers

@@ -58,6 +58,10 @@ impl Queues for CountedQueues {
         self.queues.put(queue, config).await
     }
 
+    async fn held(&self) -> Result<u64, QueueError> {
+        self.queues.held().await
+    }
+
     async fn enqueue(&self, queue: &Token, jobs: &[NewJob]) -> Vec<Result<Enqueued, QueueError>> {
         self.queues.enqueue(queue, jobs).await
     }

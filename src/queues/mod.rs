@@ -133,6 +133,10 @@ pub trait Queues: Send + Sync + 'static {
     /// Makes a queue or gives it other rules; whether it was made.
     async fn put(&self, queue: &Token, config: &QueueConfig) -> Result<bool, QueueError>;
 
+    /// How many jobs all queues hold together: waiting, leased and delayed. One question, however
+    /// many queues there are.
+    async fn held(&self) -> Result<u64, QueueError>;
+
     /// Takes jobs in, in order; one answer each, in order.
     async fn enqueue(&self, queue: &Token, jobs: &[NewJob]) -> Vec<Result<Enqueued, QueueError>>;
 

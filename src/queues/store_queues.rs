@@ -240,6 +240,10 @@ impl Queues for StoreQueues {
         self.book.put(queue.as_str(), config).await
     }
 
+    async fn held(&self) -> Result<u64, QueueError> {
+        Ok(self.store.jobs_held().await?)
+    }
+
     async fn enqueue(&self, queue: &Token, jobs: &[NewJob]) -> Vec<Result<Enqueued, QueueError>> {
         let now = self.clock.now();
         let encoded: Vec<Job> = jobs.iter().map(|job| job.encode(Uuid::now_v7(), now)).collect();

@@ -166,6 +166,9 @@ pub trait JobStore: Send + Sync {
     /// How many jobs were ever done, in all queues.
     async fn jobs_done(&self) -> Result<u64, StoreError>;
 
+    /// How many jobs the store holds, in all queues.
+    async fn jobs_held(&self) -> Result<u64, StoreError>;
+
     /// A queue's rules.
     async fn queue(&self, name: &str) -> Result<Option<QueueRow>, StoreError>;
 

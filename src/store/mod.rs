@@ -205,10 +205,14 @@ pub struct Page {
 pub struct Counts {
     /// By kind.
     pub by_kind: BTreeMap<String, u64>,
-    /// By type.
+    /// By type: those of the most messages.
     pub by_type: BTreeMap<String, u64>,
-    /// By sender.
+    /// By sender: those of the most messages.
     pub by_sender: BTreeMap<String, u64>,
+    /// How many types there are in all.
+    pub types: u64,
+    /// How many senders there are in all.
+    pub senders: u64,
 }
 
 /// Why the store did not do a thing.
@@ -296,8 +300,9 @@ pub trait Store: StateStore + WorkStore + JobStore + Send + Sync + 'static {
     /// Holes that touch the range, in order, at most `limit`.
     async fn holes(&self, from: u64, to: u64, limit: usize) -> Result<Vec<Hole>, StoreError>;
 
-    /// Counts of all messages, or of one task's.
-    async fn counts(&self, task: Option<&Token>) -> Result<Counts, StoreError>;
+    /// Counts of all messages, or of one task's; of types and senders the `most` largest, of
+    /// equal ones the first by name.
+    async fn counts(&self, task: Option<&Token>, most: usize) -> Result<Counts, StoreError>;
 
     /// Closes the connections.
     async fn close(&self);

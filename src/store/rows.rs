@@ -134,30 +134,53 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// The statement for [`Counts`], in both dialects; `$1` is the task, if one.
+/// The statement for [`Counts`], in both dialects; `$1` is how many names are wanted of types and
+/// of senders, `$2` the task, if one.
 pub(super) fn counts_sql(of_task: bool) -> String {
-    if !of_task {
-        return "SELECT what, name, n FROM counts".to_owned();
-    }
-    let by = |column: &str| {
+    let of = |column: &str| {
+        if of_task {
+            format!(
+                "SELECT {column} AS name, CAST(sum(n) AS bigint) AS n FROM task_counts \
+                 WHERE task_id = $2 GROUP BY {column}"
+            )
+        } else {
+            format!("SELECT name, n FROM counts WHERE what = '{column}'")
+        }
+    };
+    let largest = |column: &str| {
+        let all = of(column);
         format!(
-            "SELECT '{column}' AS what, {column} AS name, CAST(sum(n) AS bigint) AS n \
-             FROM task_counts WHERE task_id = $1 GROUP BY {column}"
+            "SELECT '{column}' AS what, name, n FROM \
+             (SELECT name, n FROM ({all}) a ORDER BY n DESC, name LIMIT $1) b"
         )
     };
-    format!("{} UNION ALL {} UNION ALL {}", by("kind"), by("type"), by("sender_id"))
+    let number = |column: &str| {
+        format!("SELECT '{column}s' AS what, '' AS name, count(*) AS n FROM ({}) a", of(column))
+    };
+    let kinds = format!("SELECT 'kind' AS what, name, n FROM ({}) a", of("kind"));
+    [kinds, largest("type"), largest("sender_id"), number("type"), number("sender_id")]
+        .join(" UNION ALL ")
 }
 
 /// Gathers the rows of [`counts_sql`].
 pub(super) fn gather_counts(rows: impl Iterator<Item = (String, String, i64)>) -> Counts {
     let mut counts = Counts::default();
     for (what, name, n) in rows {
+        let n = super::plan::from_db(n);
         let map = match what.as_str() {
             "kind" => &mut counts.by_kind,
             "type" => &mut counts.by_type,
-            _ => &mut counts.by_sender,
+            "sender_id" => &mut counts.by_sender,
+            "types" => {
+                counts.types = n;
+                continue;
+            }
+            _ => {
+                counts.senders = n;
+                continue;
+            }
         };
-        map.insert(name, super::plan::from_db(n));
+        map.insert(name, n);
     }
     counts
 }

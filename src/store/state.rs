@@ -83,8 +83,10 @@ pub struct Task {
     pub outcome: Option<String>,
     /// The type of its last event.
     pub last_event: Option<String>,
-    /// Who sent anything about it, by name.
+    /// Who sent anything about it: the first [`crate::limits::TASK_AGENTS`] by name.
     pub agents: Vec<String>,
+    /// How many these are in all.
+    pub agent_count: u64,
     /// Messages of any kind about it.
     pub messages: u64,
     /// Events after the one that ended it.

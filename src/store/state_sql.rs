@@ -6,6 +6,7 @@
 
 use super::plan::Dialect;
 use super::state::TaskState;
+use crate::limits::TASK_AGENTS;
 
 /// Messages that wait for `$agent`, of the joined `i` (received) and `c` (consumed).
 /// `$2` is the time by which they expire.
@@ -67,16 +68,17 @@ pub(super) fn consume() -> &'static str {
 }
 
 fn tasks(which: &str, dialect: Dialect) -> String {
-    let senders = "SELECT DISTINCT sender_id FROM task_counts n WHERE n.task_id = t.task_id";
+    let of_it = "FROM task_counts n WHERE n.task_id = t.task_id";
+    let senders =
+        format!("SELECT DISTINCT sender_id {of_it} ORDER BY sender_id LIMIT {TASK_AGENTS}");
     let agents = match dialect {
-        Dialect::Postgres => format!("ARRAY({senders} ORDER BY sender_id)"),
-        Dialect::Sqlite => {
-            format!("(SELECT json_group_array(sender_id) FROM ({senders} ORDER BY sender_id))")
-        }
+        Dialect::Postgres => format!("ARRAY({senders})"),
+        Dialect::Sqlite => format!("(SELECT json_group_array(sender_id) FROM ({senders}))"),
     };
     format!(
         "SELECT s.committed_through, t.task_id, t.outcome, t.last_event, t.messages, \
-         t.late_events, t.first_seq, t.last_seq, {agents} AS agents \
+         t.late_events, t.first_seq, t.last_seq, {agents} AS agents, \
+         (SELECT count(DISTINCT sender_id) {of_it}) AS agent_count \
          FROM log_state s LEFT JOIN (SELECT * FROM tasks WHERE {which}) t ON true"
     )
 }

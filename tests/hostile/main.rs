@@ -9,8 +9,13 @@ mod common;
 mod webdriver;
 
 mod floods;
+mod lapses;
 mod neighbour;
 mod origins;
 mod raw;
 mod requests;
 mod restarts;
+mod secrets;
+mod small;
+mod stats;
+mod webhooks;

@@ -241,6 +241,10 @@ impl Queues for NatsQueues {
         Ok(made)
     }
 
+    async fn held(&self) -> Result<u64, QueueError> {
+        Ok(self.jobs.held_in_all().await?)
+    }
+
     async fn enqueue(&self, queue: &Token, jobs: &[NewJob]) -> Vec<Result<Enqueued, QueueError>> {
         let now = self.clock.now();
         let encoded: Vec<Job> = jobs.iter().map(|job| job.encode(Uuid::now_v7(), now)).collect();

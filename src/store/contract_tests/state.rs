@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 
 use super::*;
+use crate::limits::TASK_AGENTS;
 use crate::store::state::{Agent, Inbox, Task, TaskState};
 
 on_both!(
@@ -120,6 +121,7 @@ fn model(log: &[Record], now: DateTime<Utc>) -> (Vec<Agent>, Vec<Task>) {
                 outcome: None,
                 last_event: None,
                 agents: Vec::new(),
+                agent_count: 0,
                 messages: 0,
                 late_events: 0,
                 first_seq: record.seq,
@@ -148,7 +150,8 @@ fn model(log: &[Record], now: DateTime<Utc>) -> (Vec<Agent>, Vec<Task>) {
             .count() as u64;
     }
     let tasks = tasks.into_values().map(|(mut task, senders)| {
-        task.agents = senders.into_iter().map(str::to_owned).collect();
+        task.agent_count = senders.len() as u64;
+        task.agents = senders.into_iter().take(TASK_AGENTS).map(str::to_owned).collect();
         task
     });
     (agents.into_values().collect(), tasks.collect())

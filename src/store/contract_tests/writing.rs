@@ -33,7 +33,7 @@ async fn a_new_store_is_empty(server: Server) {
     let page = store.page(&everything(10)).await.expect("a page");
     assert!(page.messages.is_empty() && !page.more && page.committed_through == 0);
     assert_eq!(store.originals(0, 10).await.expect("rows"), []);
-    assert_eq!(store.counts(None).await.expect("counts"), Default::default());
+    assert_eq!(store.counts(None, 100).await.expect("counts"), Default::default());
     store.ping().await.expect("alive");
     drop(store);
     server.open().await.close().await;
@@ -52,7 +52,7 @@ async fn a_frozen_writer_is_fenced_and_writes_nothing(server: Server) {
     assert!(matches!(set, Err(StoreError::Fenced)));
     first.release(&frozen).await.expect("gives back what it does not have");
     assert_eq!(second.holes(0, 10, 10).await.expect("holes"), []);
-    assert_eq!(second.counts(None).await.expect("counts").by_sender["alice"], 1);
+    assert_eq!(second.counts(None, 100).await.expect("counts").by_sender["alice"], 1);
     let mine = write_all(&*second, &taken, 1, &[record(2), record(3)]).await;
     assert_eq!(mine.expect("the new holder writes"), 3);
     assert_eq!(seqs(&*first, &everything(10)).await, [1, 2, 3]);
@@ -153,7 +153,7 @@ async fn a_bare_row_keeps_what_is_sure(server: Server) {
     let row = store.original(1).await.expect("answers").expect("is there");
     assert_eq!((row.stored.body, row.id), (odd.body, odd.id));
     assert_eq!(row.subject.as_str(), "agent.task.a\u{fffd}b.c");
-    assert_eq!(store.counts(None).await.expect("counts").by_kind["task"], 1);
+    assert_eq!(store.counts(None, 100).await.expect("counts").by_kind["task"], 1);
     let mut query = everything(5);
     query.filter.offer("subject", "agent.task.*.c").expect("a filter").expect("valid");
     assert_eq!(seqs(&*store, &query).await, [1]);
@@ -226,7 +226,7 @@ async fn a_refused_row_leaves_the_store_as_it_was(server: Server) {
     assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
     let state = store.log_state().await.expect("a state");
     assert_eq!(state.committed_through, 1);
-    assert_eq!(store.counts(None).await.expect("counts").by_kind["task"], 1);
+    assert_eq!(store.counts(None, 100).await.expect("counts").by_kind["task"], 1);
     assert_eq!(seqs(&*store, &everything(10)).await, [1], "nothing past the watermark");
     write_all(&*store, &lease, 1, &[record(2)]).await.expect("written");
 }
@@ -252,14 +252,26 @@ async fn counts_add_up(server: Server) {
             *counts.by_type.entry(record.type_.to_string()).or_default() += 1;
             *counts.by_sender.entry(record.sender_id.to_string()).or_default() += 1;
         }
+        (counts.types, counts.senders) =
+            (counts.by_type.len() as u64, counts.by_sender.len() as u64);
         counts
     };
-    assert_eq!(store.counts(None).await.expect("counts"), model(&|_| true));
+    assert_eq!(store.counts(None, 100).await.expect("counts"), model(&|_| true));
     for task in ["early", "late", "none"] {
         let task = token(task);
         let wanted = |record: &Record| record.task_id.as_ref() == Some(&task);
-        assert_eq!(store.counts(Some(&task)).await.expect("counts"), model(&wanted));
+        assert_eq!(store.counts(Some(&task), 100).await.expect("counts"), model(&wanted));
     }
+    // The largest of each, and how many there are.
+    let names = |map: &std::collections::BTreeMap<String, u64>| -> Vec<(String, u64)> {
+        map.iter().map(|(name, n)| (name.clone(), *n)).collect()
+    };
+    let one = store.counts(None, 1).await.expect("counts");
+    assert_eq!(names(&one.by_type), [("even".to_owned(), 30)], "of equal ones the first by name");
+    assert_eq!(names(&one.by_sender), [("alice".to_owned(), 40)]);
+    assert_eq!((one.by_kind.len(), one.types, one.senders), (3, 2, 2));
+    let early = store.counts(Some(&token("early")), 1).await.expect("counts");
+    assert_eq!((early.by_sender.len(), early.types, early.senders), (1, 2, 2));
 }
 
 async fn sequences_may_jump_past_partitions(server: Server) {
@@ -303,7 +315,7 @@ async fn a_dropped_write_leaves_no_transaction_behind(server: Server) {
     let through = store.log_state().await.expect("a state").committed_through;
     let all: Vec<u64> = (1..=through).collect();
     assert_eq!(seqs(&*store, &everything(1_000)).await, all);
-    assert_eq!(store.counts(None).await.expect("counts").by_sender["alice"], through);
+    assert_eq!(store.counts(None, 100).await.expect("counts").by_sender["alice"], through);
 }
 
 async fn one_server_alone_on_the_memory_bus(server: Server) {

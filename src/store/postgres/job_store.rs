@@ -30,6 +30,10 @@ impl JobStore for PostgresStore {
         self.job_work(queues::done(&self.jobs)).await
     }
 
+    async fn jobs_held(&self) -> Result<u64, StoreError> {
+        self.job_work(queues::held(&self.jobs)).await
+    }
+
     async fn queue(&self, name: &str) -> Result<Option<QueueRow>, StoreError> {
         self.job_work(queues::queue(&self.jobs, name)).await
     }

@@ -239,8 +239,8 @@ impl Store for PostgresStore {
         self.read(|| read::holes(&self.readers, from, to, limit)).await
     }
 
-    async fn counts(&self, task: Option<&Token>) -> Result<Counts, StoreError> {
-        self.read(|| read::counts(&self.readers, task)).await
+    async fn counts(&self, task: Option<&Token>, most: usize) -> Result<Counts, StoreError> {
+        self.read(|| read::counts(&self.readers, task, most)).await
     }
 
     async fn close(&self) {

@@ -27,6 +27,11 @@ pub(super) async fn add_done(pool: &PgPool, more: u64) -> Result<(), Error> {
     Ok(())
 }
 
+pub(super) async fn held(pool: &PgPool) -> Result<u64, Error> {
+    let held: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs").fetch_one(pool).await?;
+    Ok(from_db(held))
+}
+
 pub(super) async fn done(pool: &PgPool) -> Result<u64, Error> {
     let done: i64 = sqlx::query_scalar("SELECT done FROM job_totals").fetch_one(pool).await?;
     Ok(u64::try_from(done).unwrap_or_default())

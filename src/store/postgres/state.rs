@@ -14,7 +14,9 @@ use crate::message::Token;
 use crate::store::StoreError;
 use crate::store::fold::{AgentFold, Fold, StatusFold, TaskFold};
 use crate::store::plan::{Dialect, from_db, to_db};
-use crate::store::state::{Agent, AsOf, Inbox, Lapsed, LapsedStatus, Listing, StateStore, Task, TaskState};
+use crate::store::state::{
+    Agent, AsOf, Inbox, Lapsed, LapsedStatus, Listing, StateStore, Task, TaskState,
+};
 use crate::store::state_sql as sql;
 
 /// Binds `$39` to `$57` of the write.
@@ -285,6 +287,7 @@ fn read_task(row: &PgRow) -> Result<Option<Task>, Error> {
         outcome: row.try_get("outcome")?,
         last_event: row.try_get("last_event")?,
         agents: row.try_get("agents")?,
+        agent_count: from_db(row.try_get("agent_count")?),
         messages: from_db(row.try_get("messages")?),
         late_events: from_db(row.try_get("late_events")?),
         first_seq: from_db(row.try_get("first_seq")?),

@@ -41,6 +41,10 @@ impl JobStore for SqliteStore {
         bounded(queues::done(&self.readers)).await
     }
 
+    async fn jobs_held(&self) -> Result<u64, StoreError> {
+        bounded(queues::held(&self.readers)).await
+    }
+
     async fn queue(&self, name: &str) -> Result<Option<QueueRow>, StoreError> {
         bounded(queues::queue(&self.readers, name)).await
     }

@@ -190,8 +190,8 @@ impl Store for SqliteStore {
         bounded(read::holes(&self.readers, from, to, limit)).await
     }
 
-    async fn counts(&self, task: Option<&Token>) -> Result<Counts, StoreError> {
-        bounded(read::counts(&self.readers, task)).await
+    async fn counts(&self, task: Option<&Token>, most: usize) -> Result<Counts, StoreError> {
+        bounded(read::counts(&self.readers, task, most)).await
     }
 
     async fn close(&self) {

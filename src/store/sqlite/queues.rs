@@ -31,6 +31,11 @@ pub(super) async fn add_done(connection: &mut SqliteConnection, more: u64) -> Re
     Ok(())
 }
 
+pub(super) async fn held(pool: &SqlitePool) -> Result<u64, Error> {
+    let held: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs").fetch_one(pool).await?;
+    Ok(from_db(held))
+}
+
 pub(super) async fn done(pool: &SqlitePool) -> Result<u64, Error> {
     let done: i64 = sqlx::query_scalar("SELECT done FROM job_totals").fetch_one(pool).await?;
     Ok(u64::try_from(done).unwrap_or_default())

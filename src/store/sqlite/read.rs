@@ -191,8 +191,13 @@ pub(super) async fn holes(
         .collect()
 }
 
-pub(super) async fn counts(pool: &SqlitePool, task: Option<&Token>) -> Result<Counts, Error> {
+pub(super) async fn counts(
+    pool: &SqlitePool,
+    task: Option<&Token>,
+    most: usize,
+) -> Result<Counts, Error> {
     let statement = sqlx::query(AssertSqlSafe(counts_sql(task.is_some())));
+    let statement = statement.bind(i64::try_from(most).unwrap_or(i64::MAX));
     let statement = match task {
         Some(task) => statement.bind(task.as_str()),
         None => statement,

@@ -12,7 +12,9 @@ use crate::message::Token;
 use crate::store::StoreError;
 use crate::store::fold::Fold;
 use crate::store::plan::{Dialect, from_db, to_db};
-use crate::store::state::{Agent, AsOf, Inbox, Lapsed, LapsedStatus, Listing, StateStore, Task, TaskState};
+use crate::store::state::{
+    Agent, AsOf, Inbox, Lapsed, LapsedStatus, Listing, StateStore, Task, TaskState,
+};
 use crate::store::state_sql as sql;
 
 // Aggregates travel as one JSON array each, as in `write`.
@@ -256,9 +258,7 @@ async fn lapsed(
         .bind(now.timestamp_micros())
         .bind(i64::try_from(limit).unwrap_or(i64::MAX));
     let statement = match after {
-        Some(last) => {
-            statement.bind(last.expires_at.timestamp_micros()).bind(last.agent.as_str())
-        }
+        Some(last) => statement.bind(last.expires_at.timestamp_micros()).bind(last.agent.as_str()),
         None => statement,
     };
     let rows = statement.fetch_all(pool).await?;
@@ -316,6 +316,7 @@ fn read_task(row: &SqliteRow) -> Result<Option<Task>, Error> {
         outcome: row.try_get("outcome")?,
         last_event: row.try_get("last_event")?,
         agents: serde_json::from_str(row.try_get("agents")?).map_err(unreadable)?,
+        agent_count: from_db(row.try_get("agent_count")?),
         messages: from_db(row.try_get("messages")?),
         late_events: from_db(row.try_get("late_events")?),
         first_seq: from_db(row.try_get("first_seq")?),

@@ -9,7 +9,7 @@ use super::outgoing::subject;
 use super::{JobsHeld, NatsJobs};
 use crate::bus::BusError;
 use crate::bus::nats::api::nanos;
-use crate::bus::nats::error::{ApiError, CONSUMER_NOT_FOUND, MESSAGE_NOT_FOUND};
+use crate::bus::nats::error::{ApiError, CONSUMER_NOT_FOUND, MESSAGE_NOT_FOUND, STREAM_NOT_FOUND};
 use crate::message::Raw;
 
 /// The part of `CONSUMER.INFO` that we need.
@@ -103,6 +103,19 @@ impl NatsJobs {
         }
         held.scheduled = self.scheduled(queue).await?;
         Ok(held)
+    }
+
+    /// How many jobs the stream holds, whatever their queue: each message is one, due or scheduled.
+    ///
+    /// # Errors
+    /// JetStream cannot be asked.
+    pub async fn held_in_all(&self) -> Result<u64, BusError> {
+        match self.requester.stream_info(&self.config.jobs_stream_name).await {
+            Ok(info) => Ok(info.state.messages),
+            // It is made when a queue first needs it.
+            Err(error) if error.is(STREAM_NOT_FOUND) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn scheduled(&self, queue: &str) -> Result<u64, BusError> {

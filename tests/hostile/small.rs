@@ -1,0 +1,74 @@
+//! Point 11: short questions get short answers, and a slip of the pen shows no secret.
+
+use std::time::Duration;
+
+use sqlx::Connection as _;
+
+use crate::common::folder::Folder;
+use crate::common::{Agentbus, Deployment, Mode, eventually, within};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_long_query_gets_a_short_answer() {
+    let server = Agentbus::builder().memory_sqlite().start().await;
+    let http = server.http();
+    let (many, long) = ("a&".repeat(30_000), "n".repeat(60_000));
+    for path in ["/v1/messages", "/v1/stream", "/v1/stats", "/v1/agents", "/v1/webhooks"] {
+        for query in [&many, &long] {
+            let answer = http.get(&format!("{path}?{query}")).await.expect(422);
+            assert!(answer.bytes.len() < 10_000, "{path}: {} bytes", answer.bytes.len());
+            let errors = answer.json()["errors"].as_array().expect("errors").len();
+            assert!((1..=64).contains(&errors), "{path}: {errors} errors");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_member_does_not_come_back_in_full() {
+    let server = Agentbus::builder().memory_sqlite().start().await;
+    let body = format!("{{\"{}\":1}}", "/".repeat(1_000_000));
+    for path in ["/v1/messages", "/v1/webhooks"] {
+        let answer = server.http().post(path, "application/json", body.clone()).await.expect(422);
+        assert!(answer.bytes.len() < 10_000, "{path}: {} bytes", answer.bytes.len());
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_line_of_env_is_told_by_its_number_alone() {
+    let folder = Folder::new("env");
+    std::fs::write(folder.join(".env"), "DRAIN_S=5\n\nNATS_PASSWORD hunter2\n").expect("written");
+    let told = tokio::process::Command::new(env!("CARGO_BIN_EXE_agentbus"))
+        .arg("serve")
+        .env_clear()
+        .current_dir(folder.path())
+        .kill_on_drop(true)
+        .output();
+    let told = within(LIMIT, "it refuses to start", told).await.expect("it runs");
+    assert!(!told.status.success());
+    let said = String::from_utf8(told.stderr).expect("UTF-8");
+    assert!(said.contains(".env: line 3") && !said.contains("hunter2"), "{said}");
+}
+
+/// What `docs/operations.md` says of connections to PostgreSQL.
+#[tokio::test]
+async fn a_server_has_as_many_connections_as_the_documentation_says() {
+    let deployment = Deployment::start(Mode::MemoryPostgres).await;
+    let url = deployment.pg_url().expect("PostgreSQL");
+    let mut own = sqlx::PgConnection::connect(url).await.expect("the database");
+    let sql = "SELECT count(*) FROM pg_stat_activity \
+               WHERE datname = current_database() AND application_name = 'agentbus'";
+    let docs = include_str!("../../docs/operations.md");
+    let told = docs
+        .split_once("**Connections.** Up to ")
+        .and_then(|(_, rest)| rest.split_once(" a server:"));
+    let told: i64 = told.and_then(|(number, _)| number.parse().ok()).expect("a number");
+    let mut most = 0;
+    eventually(LIMIT, "all its connections are open", async || {
+        let count: i64 = sqlx::query_scalar(sql).fetch_one(&mut own).await.expect("a count");
+        most = most.max(count);
+        (count == told).then_some(())
+    })
+    .await;
+    assert_eq!(most, told);
+}
