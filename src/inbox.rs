@@ -5,14 +5,16 @@
 //! those that have expired; an empty answer means that there was nothing up to the
 //! watermark that it names.
 
+use std::future::Future;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 
 use crate::broadcast::{Broadcaster, Sighting};
 use crate::clock::Clock;
 use crate::committed::Committed;
-use crate::limits::{INBOX_PAGE_BYTES, INBOX_READS, MAX_REPLY_WAIT};
+use crate::limits::{INBOX_LOOK, INBOX_PAGE_BYTES, INBOX_READS, MAX_REPLY_WAIT};
 use crate::message::{Filter, Principal, Query, Token, expires_at};
 use crate::store::state::Inbox;
 use crate::store::{Page, Store, StoreError};
@@ -60,16 +62,19 @@ impl Inboxes {
         _principal: &Principal,
         question: &Question,
     ) -> Result<Page, StoreError> {
-        // Those whom one broadcast woke read one after the other, not all at once.
-        let _turn = self.reads.acquire().await;
         let after = match question.after {
             Some(after) => after,
-            None => {
-                let inbox = self.store.inbox(&question.agent, self.clock.now()).await?;
-                inbox.value.consumed_through
-            }
+            None => self.turn(self.store.consumed_through(&question.agent)).await?,
         };
         self.read(question, after).await
+    }
+
+    /// Asks the store once the turn has come. Those whom one broadcast woke read one after the
+    /// other, not all at once; and who has much to read waits for a turn each time, so that
+    /// nobody else waits for all of it.
+    async fn turn<T>(&self, read: impl Future<Output = T>) -> T {
+        let _turn = self.reads.acquire().await;
+        read.await
     }
 
     /// What waits, once something does. Never ends before.
@@ -104,16 +109,41 @@ impl Inboxes {
         let now = self.clock.now();
         let mut query = question.query(after);
         loop {
-            let mut page = self.store.page(&query).await?;
+            let mut page = self.turn(self.store.page(&query)).await?;
             self.committed.raise(page.committed_through);
             let last = page.messages.last().map(|message| message.seq);
             let found = page.messages.len();
             page.messages.retain(|message| expires_at(&message.body).is_none_or(|end| end > now));
-            let expired = (found - page.messages.len()) as u64;
-            metrics::counter!("agentbus_inbox_expired_total").increment(expired);
+            passed_over((found - page.messages.len()) as u64);
             match last {
                 Some(last) if page.messages.is_empty() && page.more => query.after = Some(last),
                 _ => return Ok(page),
+            }
+            if let Err(committed_through) = self.pass_over(&mut query, now).await? {
+                return Ok(Page { messages: Vec::new(), more: false, committed_through });
+            }
+        }
+    }
+
+    /// Moves the beginning of a query beyond what has expired, a bounded number of messages each
+    /// turn. `Err` is the watermark up to which nothing else is there.
+    async fn pass_over(
+        &self,
+        query: &mut Query,
+        now: DateTime<Utc>,
+    ) -> Result<Result<(), u64>, StoreError> {
+        let mut look = Query { limit: INBOX_LOOK, ..query.clone() };
+        loop {
+            let living = self.turn(self.store.living(&look, now)).await?;
+            self.committed.raise(living.committed_through);
+            passed_over(living.expired);
+            match (living.first, living.last) {
+                (Some(first), _) => {
+                    query.after = Some(first - 1);
+                    return Ok(Ok(()));
+                }
+                (None, Some(last)) if living.more => look.after = Some(last),
+                (None, _) => return Ok(Err(living.committed_through)),
             }
         }
     }
@@ -134,6 +164,11 @@ impl Inboxes {
         }
         Ok(Some(self.store.inbox(agent, self.clock.now()).await?.value))
     }
+}
+
+/// Counts messages that were skipped since they had expired.
+fn passed_over(messages: u64) {
+    metrics::counter!("agentbus_inbox_expired_total").increment(messages);
 }
 
 impl Question {

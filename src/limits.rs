@@ -74,8 +74,9 @@ pub const PUBLISH_DEADLINE: Duration = Duration::from_millis(5_500);
 /// How long a publish may take that turns out to be a repeat, which is held against the first message
 /// of its id then. The contract promises an answer within 6 s.
 pub const COMPARE_DEADLINE: Duration = Duration::from_millis(5_750);
-/// Repeats of one batch that are held against their first messages at once: a round trip each.
-pub const COMPARED_AT_ONCE: usize = 32;
+/// Repeats that are held against their first messages at once, over all requests: a round trip each, and
+/// the memory of a first message, which is 1 MiB and several times that while it is decoded.
+pub const COMPARED_AT_ONCE: usize = 8;
 /// Pause between attempts to settle the outcome of a commit.
 pub const COMMIT_RETRY: Duration = Duration::from_millis(100);
 
@@ -185,6 +186,9 @@ pub const TASK_AGENTS: usize = 64;
 /// Pages of inboxes that are read at once: what keeps the store's readers busy, and leaves
 /// them free for others in between.
 pub const INBOX_READS: usize = 8;
+/// Messages that a reader of an inbox passes over in one turn because they have expired: a few
+/// milliseconds of the store's work, so that nobody waits longer for a turn.
+pub const INBOX_LOOK: usize = 1_000;
 /// Characters of an `Idempotency-Key` (contract, section 3).
 pub const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// `Retry-After` of a 503, in seconds.

@@ -19,7 +19,7 @@ use crate::continuity::Gate;
 use crate::dead_letters::DeadLetters;
 use crate::http::{self, Api, Listener, announce};
 use crate::inbox::Inboxes;
-use crate::ingest::{Ingest, KnownIds};
+use crate::ingest::{Comparisons, Ingest, KnownIds};
 use crate::limits::{CORE_STOP, MEMBERSHIP_CHECK, METRICS_UPKEEP, SETTLE_STOP, START_RETRY};
 use crate::presence::Presence;
 use crate::processor::Processor;
@@ -158,6 +158,7 @@ fn assemble(
         bus: Arc::clone(&bus),
         store: Arc::clone(&store),
         known: KnownIds::new(Arc::clone(&store)),
+        comparisons: Comparisons::default(),
         committed: Arc::clone(&committed),
         gate,
         clock: Clock::system(),

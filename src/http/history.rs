@@ -55,7 +55,10 @@ pub(super) async fn one(
     let Path(id) = id.map_err(|_| missing())?;
     let id = parse_uuid(&id).map_err(|_| missing())?;
     let find = async || -> Result<Option<Stored>, Problem> {
-        Ok(api.store.find(&[id]).await?.remove(&id))
+        match api.store.find(&[id]).await?.get(&id) {
+            Some(seq) => Ok(api.store.message(*seq).await?),
+            None => Ok(None),
+        }
     };
     let mut found = find().await?;
     if found.is_none() {

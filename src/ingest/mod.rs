@@ -6,11 +6,11 @@
 //! bus's own window always and beyond it as long as the store can be asked.
 
 mod known_ids;
+mod repeats;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -19,14 +19,13 @@ use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::continuity::Gate;
 use crate::limits::{
-    COMMITTED_WAIT, COMPARE_DEADLINE, COMPARED_AT_ONCE, HEADER_BYTES, MAX_MESSAGE_BYTES,
-    STORE_BEHIND_SHARE,
+    COMMITTED_WAIT, COMPARE_DEADLINE, HEADER_BYTES, MAX_MESSAGE_BYTES, STORE_BEHIND_SHARE,
 };
-use crate::message::{
-    Draft, Outgoing, Principal, Subject, decode, parse_rfc3339, same_but_for_created_at,
-};
+use crate::message::{Draft, Outgoing, Principal, Subject};
 use crate::store::Store;
 pub use known_ids::KnownIds;
+pub use repeats::Comparisons;
+use repeats::First;
 
 /// How durable a message must be before it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +97,8 @@ pub struct Ingest {
     pub store: Arc<dyn Store>,
     /// Asked for repeats that the bus may have forgotten.
     pub known: KnownIds,
+    /// Places for first messages that repeats are held against.
+    pub comparisons: Comparisons,
     /// What the store has.
     pub committed: Arc<Committed>,
     /// Closed while the log's continuity is in doubt.
@@ -155,7 +156,7 @@ impl Ingest {
         let ack = match self.bus.publish_unless(message.clone(), unless).await {
             Ok(None) => return Ok(None),
             Ok(Some(ack)) if ack.duplicate => {
-                return self.duplicate_until(&message, ack, until).await.map(Some);
+                return self.repeat_until(&message, First::OnBus(ack), until).await.map(Some);
             }
             Ok(Some(ack)) => Ok(ack),
             Err(error) => Err(error),
@@ -170,43 +171,47 @@ impl Ingest {
     ) -> Vec<Result<Receipt, IngestError>> {
         let mut answers: Vec<Option<Result<Receipt, IngestError>>> =
             messages.iter().map(|m| refuse_large(m).map(Err)).collect();
-        self.answer_known(&messages, &mut answers).await;
-        self.send(&messages, &mut answers).await;
+        let mut repeats = self.known_repeats(&messages, &answers).await;
+        let until = Instant::now() + COMPARE_DEADLINE;
+        self.send(&messages, &mut answers, &mut repeats).await;
+        if !repeats.is_empty() {
+            Box::pin(self.answer_repeats(&messages, repeats, until, &mut answers)).await;
+        }
         let mut answers: Vec<_> = answers.into_iter().flatten().collect();
         self.settle(&mut answers, level).await;
         answers
     }
 
-    /// Answers repeats that the bus may have forgotten, where the store knows them.
-    async fn answer_known(
+    /// Repeats that the bus may have forgotten, where the store knows them; in order.
+    async fn known_repeats(
         &self,
         messages: &[Outgoing],
-        answers: &mut [Option<Result<Receipt, IngestError>>],
-    ) {
+        answers: &[Option<Result<Receipt, IngestError>>],
+    ) -> Vec<(usize, First)> {
         if self.bus.dedup_window().is_none() {
-            return;
+            return Vec::new();
         }
         let ids: Vec<Uuid> = messages.iter().filter(|m| m.id_is_clients).map(|m| m.id).collect();
         if ids.is_empty() {
-            return;
+            return Vec::new();
         }
         // Boxed, as all that few messages need: the others' futures stay small.
         let known = Box::pin(self.known.find(&ids)).await;
-        for (message, answer) in messages.iter().zip(answers) {
-            if answer.is_none()
-                && let Some(first) = known.get(&message.id)
-            {
-                *answer = Some(compare(message, first.seq, &first.body, true));
-            }
-        }
+        let open = messages.iter().enumerate().filter(|(at, _)| answers[*at].is_none());
+        open.filter_map(|(at, message)| Some((at, First::Stored(*known.get(&message.id)?))))
+            .collect()
     }
 
+    /// Publishes what is neither answered nor known, and adds what the bus knows to the repeats.
     async fn send(
         &self,
         messages: &[Outgoing],
         answers: &mut [Option<Result<Receipt, IngestError>>],
+        repeats: &mut Vec<(usize, First)>,
     ) {
-        let open: Vec<usize> = (0..messages.len()).filter(|&at| answers[at].is_none()).collect();
+        let is_known = |at: &usize| repeats.binary_search_by_key(at, |(known, _)| *known).is_ok();
+        let open: Vec<usize> =
+            (0..messages.len()).filter(|at| answers[*at].is_none() && !is_known(at)).collect();
         let Some(&first) = open.first() else { return };
         if let Some(refusal) = self.refusal(messages[first].id) {
             for at in open {
@@ -214,32 +219,13 @@ impl Ingest {
             }
             return;
         }
-        let (known_mark, until) = (self.committed.through(), Instant::now() + COMPARE_DEADLINE);
+        let known_mark = self.committed.through();
         let acks = self.bus.publish(open.iter().map(|&at| messages[at].clone()).collect()).await;
-        let mut duplicates = Vec::new();
         for (at, ack) in open.into_iter().zip(acks) {
             match ack {
-                Ok(ack) if ack.duplicate => duplicates.push((at, ack)),
+                Ok(ack) if ack.duplicate => repeats.push((at, First::OnBus(ack))),
                 ack => answers[at] = Some(self.receipt(&messages[at], ack, known_mark)),
             }
-        }
-        if !duplicates.is_empty() {
-            Box::pin(self.answer_duplicates(messages, duplicates, until, answers)).await;
-        }
-    }
-
-    async fn answer_duplicates(
-        &self,
-        messages: &[Outgoing],
-        duplicates: Vec<(usize, Ack)>,
-        until: Instant,
-        answers: &mut [Option<Result<Receipt, IngestError>>],
-    ) {
-        let compare =
-            |(at, ack)| async move { (at, self.duplicate_until(&messages[at], ack, until).await) };
-        let mut compared = stream::iter(duplicates).map(compare).buffer_unordered(COMPARED_AT_ONCE);
-        while let Some((at, answer)) = compared.next().await {
-            answers[at] = Some(answer);
         }
     }
 
@@ -269,46 +255,6 @@ impl Ingest {
         }
         self.committed.saw(ack.seq);
         Ok(new_receipt(message, ack.seq, ack.committed))
-    }
-
-    /// Compares it with the first message of its id, as long as the time of a publish lasts: a client that
-    /// is left without an answer asks again.
-    async fn duplicate_until(
-        &self,
-        message: &Outgoing,
-        ack: Ack,
-        until: Instant,
-    ) -> Result<Receipt, IngestError> {
-        let compared = tokio::time::timeout_at(until, self.duplicate(message, ack));
-        compared.await.unwrap_or_else(|_| {
-            let text = format!("the message at sequence {} was not read in time", ack.seq);
-            Err(IngestError::Bus { id: message.id, source: PublishError::Unknown(text) })
-        })
-    }
-
-    /// The bus knows the id: the same message, or another one?
-    async fn duplicate(&self, message: &Outgoing, ack: Ack) -> Result<Receipt, IngestError> {
-        let id = message.id;
-        if let Ok(Some(raw)) = self.bus.get(ack.seq).await {
-            let first = decode(raw, self.bus.log_name());
-            return compare(message, ack.seq, &first.body, ack.committed);
-        }
-        match self.store.find(&[id]).await {
-            Ok(known) if known.contains_key(&id) => {
-                compare(message, known[&id].seq, &known[&id].body, true)
-            }
-            Ok(_) => {
-                let source = PublishError::Unknown(format!(
-                    "the bus knows this id at sequence {}, which nobody holds any more",
-                    ack.seq
-                ));
-                Err(IngestError::Bus { id, source })
-            }
-            Err(error) => {
-                let source = PublishError::Unknown(error.to_string());
-                Err(IngestError::Bus { id, source })
-            }
-        }
     }
 
     /// Says how durable the accepted ones are, after waiting if asked to.
@@ -352,30 +298,4 @@ fn new_receipt(message: &Outgoing, seq: u64, committed: bool) -> Receipt {
         duplicate: false,
         committed,
     }
-}
-
-/// Holds a repeat against the first message of its id.
-fn compare(
-    message: &Outgoing,
-    seq: u64,
-    first: &[u8],
-    committed: bool,
-) -> Result<Receipt, IngestError> {
-    if !same_but_for_created_at(&message.body, first) {
-        return Err(IngestError::Conflict { id: message.id, seq });
-    }
-    Ok(Receipt {
-        duplicate: true,
-        created_at: created_at_of(first).unwrap_or(message.created_at),
-        ..new_receipt(message, seq, committed)
-    })
-}
-
-fn created_at_of(body: &[u8]) -> Option<DateTime<Utc>> {
-    #[derive(serde::Deserialize)]
-    struct Made<'a> {
-        created_at: &'a str,
-    }
-    let made: Made<'_> = serde_json::from_slice(body).ok()?;
-    parse_rfc3339(made.created_at).ok()
 }

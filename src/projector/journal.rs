@@ -77,8 +77,7 @@ impl Journal for StoreJournal {
     }
 
     async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, JournalError> {
-        let found = self.store.find(ids).await?;
-        Ok(found.into_iter().map(|(id, stored)| (id, stored.seq)).collect())
+        Ok(self.store.find(ids).await?)
     }
 
     async fn read(&self, from: u64, limit: usize) -> Result<Vec<Raw>, JournalError> {

@@ -200,6 +200,30 @@ pub struct Page {
     pub committed_through: u64,
 }
 
+/// What was found at the front of an inbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Living {
+    /// The first message that has not expired.
+    pub first: Option<u64>,
+    /// How many stand before it; all that were looked at, where there is none.
+    pub expired: u64,
+    /// The last one that was looked at.
+    pub last: Option<u64>,
+    /// Whether more may follow that was not looked at. `false` where `first` is known.
+    pub more: bool,
+    /// The watermark as of which this is exact.
+    pub committed_through: u64,
+}
+
+impl Living {
+    /// Adds what [`plan::living`] found in a further stretch: first, last, looked at, before the first.
+    fn add(&mut self, (first, last, looked, before): (Option<i64>, Option<i64>, i64, i64)) {
+        self.first = first.map(plan::from_db);
+        self.expired += plan::from_db(if first.is_some() { before } else { looked });
+        self.last = last.map(plan::from_db).or(self.last);
+    }
+}
+
 /// Messages counted by each of three columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -283,8 +307,12 @@ pub trait Store: StateStore + WorkStore + JobStore + Send + Sync + 'static {
     /// and moves the watermark, in one transaction.
     async fn write(&self, lease: &Lease, write: Write<'_>) -> Result<(), StoreError>;
 
-    /// The lowest sequence of each id that has a row.
-    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Stored>, StoreError>;
+    /// The lowest sequence of each id that has a row. Reads no message: many ids may be
+    /// asked for at once, and each may stand for a megabyte.
+    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, StoreError>;
+
+    /// The message at a sequence, as history returns it.
+    async fn message(&self, seq: u64) -> Result<Option<Stored>, StoreError>;
 
     /// The row at a sequence.
     async fn original(&self, seq: u64) -> Result<Option<Original>, StoreError>;
@@ -296,6 +324,10 @@ pub trait Store: StateStore + WorkStore + JobStore + Send + Sync + 'static {
     /// A page of history. Shorter than its limit, with `more` set, when its
     /// bodies reach [`crate::limits::MAX_PAGE_BYTES`]; never empty then.
     async fn page(&self, query: &Query) -> Result<Page, StoreError>;
+
+    /// Looks at what a query asks for, no more than its limit and one, for the first message that
+    /// has not expired by `now`. Reads no bodies.
+    async fn living(&self, query: &Query, now: DateTime<Utc>) -> Result<Living, StoreError>;
 
     /// Holes that touch the range, in order, at most `limit`.
     async fn holes(&self, from: u64, to: u64, limit: usize) -> Result<Vec<Hole>, StoreError>;

@@ -177,6 +177,9 @@ pub trait StateStore: Send + Sync {
     /// The inbox of whomever a message may be for: any name has one.
     async fn inbox(&self, id: &Token, now: DateTime<Utc>) -> Result<AsOf<Inbox>, StoreError>;
 
+    /// Through which sequence an inbox is consumed: [`StateStore::inbox`] without counting what waits.
+    async fn consumed_through(&self, id: &Token) -> Result<u64, StoreError>;
+
     /// Notes that everything through a sequence is consumed; a lower one changes
     /// nothing. `false` when it lies above the watermark.
     async fn consume(&self, id: &Token, through: u64) -> Result<bool, StoreError>;

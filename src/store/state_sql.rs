@@ -51,6 +51,11 @@ pub(super) fn inbox() -> String {
     )
 }
 
+/// How far the inbox of `$1` is consumed, if ever.
+pub(super) fn consumed_through() -> &'static str {
+    "SELECT consumed_through FROM inbox_cursors WHERE agent_id = $1"
+}
+
 /// What consuming through `$2` would add for `$1`.
 pub(super) fn consumption() -> &'static str {
     "SELECT s.committed_through, c.consumed_through, coalesce(c.consumed, 0) AS consumed, \

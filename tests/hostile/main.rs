@@ -8,8 +8,14 @@ mod common;
 #[expect(dead_code, reason = "it uses its own part of it")]
 mod webdriver;
 
+mod data_dir;
+mod displaced;
+mod durability;
 mod floods;
+mod inboxes;
+mod known_ids;
 mod lapses;
+mod measure;
 mod neighbour;
 mod origins;
 mod raw;

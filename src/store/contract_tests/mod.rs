@@ -5,6 +5,7 @@
 //! that it was skipped.
 
 mod jobs;
+mod living;
 mod paging;
 mod server;
 mod state;

@@ -199,9 +199,12 @@ async fn an_id_is_found_at_its_lowest_sequence(server: Server) {
     let ids = [records[3].id, records[2].id, Uuid::from_u128(77)];
     let found = store.find(&ids).await.expect("answers");
     assert_eq!(found.len(), 2);
-    assert_eq!((found[&ids[0]].seq, found[&ids[1]].seq), (2, 3));
-    assert_eq!(found[&ids[0]].body, records[1].body);
+    assert_eq!((found[&ids[0]], found[&ids[1]]), (2, 3));
     assert!(store.find(&[]).await.expect("answers").is_empty());
+    let message = store.message(2).await.expect("answers").expect("is there");
+    assert_eq!((message.seq, message.kind), (2, records[1].kind));
+    assert_eq!(message.body, records[1].body);
+    assert_eq!(store.message(5).await.expect("answers"), None);
 }
 
 async fn a_refused_row_leaves_the_store_as_it_was(server: Server) {

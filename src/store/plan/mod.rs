@@ -149,7 +149,40 @@ pub fn time_bounds_sql() -> String {
 /// by which the caller sees whether there is a next page.
 #[must_use]
 pub fn rows(query: &Query, bounds: Bounds, dialect: Dialect, table: &str) -> Plan {
-    let mut writer = Writer::new(query, bounds, dialect, table);
+    let columns = match dialect {
+        Dialect::Postgres => POSTGRES_COLUMNS,
+        Dialect::Sqlite => "seq",
+    };
+    picked(query, Writer::new(query, bounds, dialect, table, columns))
+}
+
+/// The statement that looks at the rows of a page, and one row more, for the first that has not
+/// expired by `now`. It answers one row: that one's sequence, the last sequence it looked at, how
+/// many rows those are, and how many of them stand before the first.
+#[must_use]
+pub fn living(
+    query: &Query,
+    bounds: Bounds,
+    now: DateTime<Utc>,
+    dialect: Dialect,
+    table: &str,
+) -> Plan {
+    let writer = Writer::new(query, bounds, dialect, table, "seq, expires_at");
+    let Plan { sql, mut values, order } = picked(query, writer);
+    values.push(Value::Time(now));
+    let first = format!(
+        "SELECT min(seq) AS seq FROM looked WHERE expires_at IS NULL OR expires_at > ${}",
+        values.len()
+    );
+    let sql = format!(
+        "WITH looked AS MATERIALIZED ({sql}), living AS MATERIALIZED ({first}) \
+         SELECT (SELECT seq FROM living), max(seq), count(*), \
+         count(*) FILTER (WHERE seq < (SELECT seq FROM living)) FROM looked"
+    );
+    Plan { sql, values, order }
+}
+
+fn picked(query: &Query, mut writer: Writer<'_>) -> Plan {
     let filter = query.filter.clone().normalised();
     let subjects = Subjects::of(&filter);
     let branches = driver::branches(&filter, query.between.as_ref(), &subjects, &mut writer);
@@ -164,7 +197,7 @@ pub fn rows(query: &Query, bounds: Bounds, dialect: Dialect, table: &str) -> Pla
     let sql = match &selects[..] {
         [only] => only.clone(),
         _ => {
-            let columns = writer.columns();
+            let columns = writer.columns;
             let union: Vec<String> =
                 selects.iter().map(|s| format!("SELECT {columns} FROM ({s}) b")).collect();
             let distinct = if overlapping { writer.distinct() } else { "" };
@@ -268,20 +301,27 @@ fn kinds_condition(kinds: &[Kind]) -> String {
 struct Writer<'a> {
     dialect: Dialect,
     table: &'a str,
+    columns: &'static str,
     descending: bool,
     values: Vec<Value>,
 }
 
 impl<'a> Writer<'a> {
     /// The first three values are in every statement: the bounds and the limit.
-    fn new(query: &Query, bounds: Bounds, dialect: Dialect, table: &'a str) -> Self {
+    fn new(
+        query: &Query,
+        bounds: Bounds,
+        dialect: Dialect,
+        table: &'a str,
+        columns: &'static str,
+    ) -> Self {
         let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
         let values = vec![
             Value::Int(bounds.after),
             Value::Int(bounds.before),
             Value::Int(limit.saturating_add(1)),
         ];
-        Self { dialect, table, descending: query.descending, values }
+        Self { dialect, table, columns, descending: query.descending, values }
     }
 
     fn bind(&mut self, value: Value) -> String {
@@ -305,13 +345,6 @@ impl<'a> Writer<'a> {
     fn one_of_ids(&mut self, column: &str, wanted: &[Uuid]) -> Option<String> {
         let places: Vec<String> = wanted.iter().map(|id| self.bind(Value::Uuid(*id))).collect();
         (!places.is_empty()).then(|| format!("{column} IN ({})", places.join(", ")))
-    }
-
-    fn columns(&self) -> &'static str {
-        match self.dialect {
-            Dialect::Postgres => POSTGRES_COLUMNS,
-            Dialect::Sqlite => "seq",
-        }
     }
 
     /// Each sequence once.
@@ -338,7 +371,7 @@ impl<'a> Writer<'a> {
     }
 
     fn select(&self, branch: &Branch, tests: &Tests) -> String {
-        let mut sql = format!("SELECT {} FROM {}", self.columns(), self.table);
+        let mut sql = format!("SELECT {} FROM {}", self.columns, self.table);
         let order = match branch.index {
             Some(_) => self.index_order(),
             None => self.key_order(),

@@ -10,6 +10,7 @@ mod connection;
 mod job_store;
 mod jobs;
 mod lease;
+mod living;
 mod membership;
 mod originals;
 mod partitions;
@@ -33,8 +34,8 @@ use sqlx::{Connection, SqlStr};
 use uuid::Uuid;
 
 use super::{
-    BusKind, Counts, Hole, Lease, LogState, Membership, Original, Page, Store, StoreError, Stored,
-    Write,
+    BusKind, Counts, Hole, Lease, Living, LogState, Membership, Original, Page, Store, StoreError,
+    Stored, Write,
 };
 use crate::limits::{
     STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_JOBS, STORE_READ_TIMEOUT, STORE_READERS,
@@ -218,8 +219,12 @@ impl Store for PostgresStore {
         }
     }
 
-    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Stored>, StoreError> {
+    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, StoreError> {
         self.read(|| read::find(&self.readers, ids)).await
+    }
+
+    async fn message(&self, seq: u64) -> Result<Option<Stored>, StoreError> {
+        self.read(|| read::message(&self.readers, seq)).await
     }
 
     async fn original(&self, seq: u64) -> Result<Option<Original>, StoreError> {
@@ -233,6 +238,10 @@ impl Store for PostgresStore {
 
     async fn page(&self, query: &Query) -> Result<Page, StoreError> {
         self.read(|| read::page(&self.readers, query)).await
+    }
+
+    async fn living(&self, query: &Query, now: DateTime<Utc>) -> Result<Living, StoreError> {
+        self.read(|| living::living(&self.readers, query, now)).await
     }
 
     async fn holes(&self, from: u64, to: u64, limit: usize) -> Result<Vec<Hole>, StoreError> {

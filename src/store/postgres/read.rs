@@ -82,15 +82,15 @@ async fn all(pool: &PgPool, query: &Query) -> Result<Option<Page>, Error> {
 }
 
 /// What a page is read on.
-struct Ground {
-    committed_through: i64,
+pub(super) struct Ground {
+    pub committed_through: i64,
     /// Where to look; `None` when nothing can be there.
-    bounds: Option<Bounds>,
+    pub bounds: Option<Bounds>,
     /// Whether the partition that the page begins in is known to be there.
-    attached: bool,
+    pub attached: bool,
 }
 
-async fn ground(pool: &PgPool, query: &Query) -> Result<Ground, Error> {
+pub(super) async fn ground(pool: &PgPool, query: &Query) -> Result<Ground, Error> {
     if query.since.is_none() && query.until.is_none() {
         let sql = format!(
             "SELECT committed_through, EXISTS (SELECT FROM pg_inherits \
@@ -182,18 +182,18 @@ fn within(bounds: Bounds, low: i64, high: i64) -> Bounds {
 }
 
 /// Where a page is looked for first.
-struct Near {
-    bounds: Bounds,
+pub(super) struct Near {
+    pub bounds: Bounds,
     /// The partition, if it is one alone. A statement that names it is planned once for any
     /// sequences; one that names the whole table is planned each time, to see which parts it needs.
-    partition: Option<i64>,
+    pub partition: Option<i64>,
 }
 
 /// The part of the range within the partition that the page begins in, and within the one after
 /// it where too little is left of the first: PostgreSQL plans, and locks with all its indices,
 /// each partition that a statement may touch, and most pages are full after one. So a page costs
 /// the same however many there are.
-fn nearest(query: &Query, bounds: Bounds) -> Near {
+pub(super) fn nearest(query: &Query, bounds: Bounds) -> Near {
     let near = to_db(NEAREST_SEQS);
     let index = |seq: i64| seq.max(0) / to_db(PARTITION_SEQS);
     let (low, high) = match query.descending {
@@ -205,7 +205,7 @@ fn nearest(query: &Query, bounds: Bounds) -> Near {
 
 /// The rest of the range, cut at partitions, in the order of the page. Where no row is there
 /// is no window.
-async fn further(
+pub(super) async fn further(
     pool: &PgPool,
     query: &Query,
     bounds: Bounds,
@@ -266,16 +266,21 @@ pub(super) fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Syn
     Error::Decode(error.into())
 }
 
-pub(super) async fn find(pool: &PgPool, ids: &[Uuid]) -> Result<HashMap<Uuid, Stored>, Error> {
+pub(super) async fn message(pool: &PgPool, seq: u64) -> Result<Option<Stored>, Error> {
+    let statement = sqlx::query("SELECT seq, kind, body FROM messages WHERE seq = $1");
+    statement.bind(to_db(seq)).fetch_optional(pool).await?.as_ref().map(stored).transpose()
+}
+
+pub(super) async fn find(pool: &PgPool, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, Error> {
     let rows = sqlx::query(
-        "SELECT wanted.id, m.seq, m.kind, m.body FROM unnest($1::uuid[]) AS wanted(id) \
-         CROSS JOIN LATERAL (SELECT seq, kind, body FROM messages WHERE messages.id = wanted.id \
+        "SELECT wanted.id, m.seq FROM unnest($1::uuid[]) AS wanted(id) \
+         CROSS JOIN LATERAL (SELECT seq FROM messages WHERE messages.id = wanted.id \
          ORDER BY seq NULLS FIRST LIMIT 1) m",
     )
     .bind(ids)
     .fetch_all(pool)
     .await?;
-    rows.iter().map(|row| Ok((row.try_get("id")?, stored(row)?))).collect()
+    rows.iter().map(|row| Ok((row.try_get(0)?, from_db(row.try_get(1)?)))).collect()
 }
 
 pub(super) async fn holes(

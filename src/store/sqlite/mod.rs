@@ -11,6 +11,7 @@ mod connection;
 mod job_store;
 mod jobs;
 mod lease;
+mod living;
 mod membership;
 mod originals;
 mod queues;
@@ -33,8 +34,8 @@ use sqlx::{Connection, SqlStr};
 use uuid::Uuid;
 
 use super::{
-    BusKind, Counts, Hole, Lease, LogState, Membership, Original, Page, Store, StoreError, Stored,
-    Write,
+    BusKind, Counts, Hole, Lease, Living, LogState, Membership, Original, Page, Store, StoreError,
+    Stored, Write,
 };
 use crate::limits::STORE_GRACE;
 use crate::message::{Query, Token};
@@ -169,8 +170,12 @@ impl Store for SqliteStore {
         unless_fenced(turn.end(moved)?)
     }
 
-    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Stored>, StoreError> {
+    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, StoreError> {
         bounded(read::find(&self.readers, ids)).await
+    }
+
+    async fn message(&self, seq: u64) -> Result<Option<Stored>, StoreError> {
+        bounded(read::message(&self.readers, seq)).await
     }
 
     async fn original(&self, seq: u64) -> Result<Option<Original>, StoreError> {
@@ -184,6 +189,10 @@ impl Store for SqliteStore {
 
     async fn page(&self, query: &Query) -> Result<Page, StoreError> {
         bounded(read::page(&self.readers, query)).await
+    }
+
+    async fn living(&self, query: &Query, now: DateTime<Utc>) -> Result<Living, StoreError> {
+        bounded(living::living(&self.readers, query, now)).await
     }
 
     async fn holes(&self, from: u64, to: u64, limit: usize) -> Result<Vec<Hole>, StoreError> {

@@ -80,7 +80,10 @@ async fn all(pool: &SqlitePool, query: &Query) -> Result<Option<Page>, Error> {
 }
 
 /// The watermark, and where to look; `None` when nothing can be there.
-async fn bounds(pool: &SqlitePool, query: &Query) -> Result<(i64, Option<Bounds>), Error> {
+pub(super) async fn bounds(
+    pool: &SqlitePool,
+    query: &Query,
+) -> Result<(i64, Option<Bounds>), Error> {
     if query.since.is_none() && query.until.is_none() {
         let row = sqlx::query("SELECT committed_through FROM log_state").fetch_one(pool).await?;
         let through = row.try_get(0)?;
@@ -144,19 +147,24 @@ pub(super) fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Syn
     Error::Decode(error.into())
 }
 
-/// One search of the index an id: `min` takes the other columns from its row.
-pub(super) async fn find(pool: &SqlitePool, ids: &[Uuid]) -> Result<HashMap<Uuid, Stored>, Error> {
+pub(super) async fn message(pool: &SqlitePool, seq: u64) -> Result<Option<Stored>, Error> {
+    let statement = sqlx::query("SELECT seq, kind, body FROM messages WHERE seq = $1");
+    statement.bind(to_db(seq)).fetch_optional(pool).await?.as_ref().map(stored).transpose()
+}
+
+/// One search of the index an id, which has the sequence too.
+pub(super) async fn find(pool: &SqlitePool, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, Error> {
     let mut found = HashMap::with_capacity(ids.len());
     for some in ids.chunks(SQLITE_STATEMENT_IDS) {
         let places = vec!["?"; some.len()].join(", ");
         let sql = format!(
-            "SELECT id, min(seq) AS seq, kind, body FROM messages INDEXED BY messages_id \
+            "SELECT id, min(seq) FROM messages INDEXED BY messages_id \
              WHERE id IN ({places}) GROUP BY id"
         );
         let statement = sqlx::query(AssertSqlSafe(sql));
         let statement = some.iter().fold(statement, |statement, id| statement.bind(*id));
         for row in statement.fetch_all(pool).await? {
-            found.insert(row.try_get("id")?, stored(&row)?);
+            found.insert(row.try_get(0)?, from_db(row.try_get(1)?));
         }
     }
     Ok(found)

@@ -120,6 +120,10 @@ impl StateStore for SqliteStore {
         bounded(inbox(&self.readers, id, now)).await
     }
 
+    async fn consumed_through(&self, id: &Token) -> Result<u64, StoreError> {
+        bounded(consumed_through(&self.readers, id)).await
+    }
+
     async fn consume(&self, id: &Token, through: u64) -> Result<bool, StoreError> {
         loop {
             let (as_of, from, consumed) = bounded(consumption(&self.readers, id, through)).await?;
@@ -211,6 +215,12 @@ async fn inbox(pool: &SqlitePool, id: &Token, now: DateTime<Utc>) -> Result<AsOf
         .fetch_one(pool)
         .await?;
     Ok(AsOf { as_of: as_of(&row)?, value: read_inbox(&row)? })
+}
+
+async fn consumed_through(pool: &SqlitePool, id: &Token) -> Result<u64, Error> {
+    let statement = sqlx::query_scalar(sql::consumed_through()).bind(id.as_str());
+    let through: Option<i64> = statement.fetch_optional(pool).await?;
+    Ok(through.map_or(0, from_db))
 }
 
 /// The watermark, where the cursor stands (`None`: nowhere yet), and how many

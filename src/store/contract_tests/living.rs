@@ -1,0 +1,89 @@
+//! The first message of an inbox that has not expired is found, a bounded number of rows at a time.
+
+use super::*;
+use crate::limits::PARTITION_SEQS;
+use crate::store::Living;
+
+on_both!(what_has_expired_is_passed_over, messages_beyond_a_border_are_found);
+
+const NOW: &str = "2026-06-01T00:00:00Z";
+
+/// A message to `a`, `b` or everybody, of which some have expired and some never do.
+fn message(seq: u64, dice: &mut fastrand::Rng) -> Record {
+    let mut record = record(seq);
+    record.kind = Kind::Message;
+    record.recipient_id = [Some(token("a")), Some(token("b")), None][dice.usize(..3)].clone();
+    let expires =
+        [Some("2026-05-31T23:59:59.999999Z"), Some(NOW), Some("2026-06-01T00:00:00.000001Z"), None];
+    record.expires_at = expires[dice.usize(..4)].map(time);
+    record.subject = Subject::derive(Kind::Message, &token("worker"), &record.type_);
+    record
+}
+
+/// What [`Store::living`] should answer, by the rows themselves.
+fn expected(log: &[Record], query: &Query, through: u64) -> Living {
+    let after = query.after.unwrap_or(0);
+    let to = |record: &&Record| match &record.recipient_id {
+        Some(recipient) => query.filter.recipients.contains(recipient),
+        None => query.filter.broadcast,
+    };
+    let mine: Vec<&Record> = log.iter().filter(|r| r.seq > after).filter(to).collect();
+    let looked = &mine[..mine.len().min(query.limit + 1)];
+    let living = |r: &&&Record| r.expires_at.is_none_or(|end| end > time(NOW));
+    let first = looked.iter().find(living).map(|r| r.seq);
+    let expired = looked.iter().take_while(|r| Some(r.seq) != first).count();
+    Living {
+        first,
+        expired: expired as u64,
+        last: looked.last().map(|r| r.seq),
+        more: first.is_none() && mine.len() > query.limit,
+        committed_through: through,
+    }
+}
+
+async fn what_has_expired_is_passed_over(server: Server) {
+    let store = server.open().await;
+    let lease = lease(&*store).await;
+    let mut dice = fastrand::Rng::with_seed(7);
+    let log: Vec<Record> = (1..=60).map(|seq| message(seq, &mut dice)).collect();
+    let through = write_all(&*store, &lease, 0, &log).await.expect("written");
+    for filter in ["recipient=a", "recipient=b&broadcast=true", "recipient=nobody"] {
+        for limit in [1, 2, 5, 100] {
+            for after in [0, 1, 17, 40, 58, 60, 61] {
+                let mut query = everything(limit);
+                (query.filter, query.after) = (filters(filter), Some(after));
+                let found = store.living(&query, time(NOW)).await.expect("answers");
+                let mut expected = expected(&log, &query, through);
+                // What was looked at behind the first one that lives is of no use to anybody.
+                if found.first.is_some() {
+                    expected.last = found.last;
+                }
+                assert_eq!(found, expected, "?{filter} after {after}, limit {limit}");
+            }
+        }
+    }
+}
+
+async fn messages_beyond_a_border_are_found(server: Server) {
+    let store = server.open().await;
+    let lease = lease(&*store).await;
+    let expired = |seq| {
+        let mut record = message(seq, &mut fastrand::Rng::with_seed(seq));
+        record.recipient_id = Some(token("a"));
+        record.expires_at = Some(time("2026-01-01T00:00:00Z"));
+        record
+    };
+    let mut log: Vec<Record> =
+        [1, 2, PARTITION_SEQS, PARTITION_SEQS * 2 + 5, PARTITION_SEQS * 9].map(expired).to_vec();
+    log[4].expires_at = None;
+    let through = write_all(&*store, &lease, 0, &log).await.expect("written");
+    for (limit, first, expired, more) in
+        [(10, Some(through), 4, false), (3, None, 4, true), (1, None, 2, true)]
+    {
+        let mut query = everything(limit);
+        query.filter = filters("recipient=a");
+        let found = store.living(&query, time(NOW)).await.expect("answers");
+        assert_eq!((found.first, found.expired, found.more), (first, expired, more), "{limit}");
+        assert_eq!(found.last, Some(log[limit.min(4)].seq));
+    }
+}

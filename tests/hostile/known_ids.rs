@@ -1,0 +1,60 @@
+//! Point 8: ids that are known already cost no more memory than a few of the messages they stand for.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::common::for_each_mode;
+use crate::measure::{begin_peak, peak};
+
+/// Messages that are there already.
+const KNOWN: u128 = 100;
+/// Bytes of the content of each: nearly the largest that a message may have.
+const CONTENT: usize = 1_000_000;
+/// Batches of those ids at once.
+const AT_ONCE: usize = 4;
+/// What they may cost together: far below the 400 MB of what they name.
+const MAY_COST: u64 = 100 << 20;
+
+fn message(n: u128, content: &str) -> Value {
+    json!({"kind": "message", "type": "note", "sender_id": "a", "id": Uuid::from_u128(n), "content": content})
+}
+
+for_each_mode! {
+    async fn a_batch_of_known_ids_does_not_load_what_they_stand_for(deployment: &Deployment) {
+        let http = deployment.http();
+        let large = "x".repeat(CONTENT);
+        let ids: Vec<u128> = (1..=KNOWN).collect();
+        for some in ids.chunks(7) {
+            let batch: Vec<Value> = some.iter().map(|n| message(*n, &large)).collect();
+            let answer = http.post_ndjson("/v1/messages/batch?ack=committed", &batch).await.expect(200);
+            assert_eq!(answer.json()["accepted"], some.len());
+        }
+        // What the store keeps in memory of what is read fills up here, and not below.
+        let warm = (0..AT_ONCE).map(|_| async {
+            for after in (0..KNOWN).step_by(8) {
+                http.get(&format!("/v1/messages?limit=8&after={after}&sender=a")).await.expect(200);
+            }
+        });
+        futures_util::future::join_all(warm).await;
+
+        let pid = deployment.agentbus().pid();
+        let before = begin_peak(pid);
+        let known: Vec<Value> = ids.iter().map(|n| message(*n, "other")).collect();
+        let send = || http.post_ndjson("/v1/messages/batch", &known);
+        let answers = futures_util::future::join_all((0..AT_ONCE).map(|_| send())).await;
+        let cost = peak(pid).saturating_sub(before);
+        eprintln!("{AT_ONCE} batches of {KNOWN} known ids: {before} bytes before, {cost} more");
+        for answer in answers {
+            let results = answer.expect(200).json();
+            for result in results["results"].as_array().expect("results") {
+                assert_eq!(result["status"], 409, "{result}");
+            }
+        }
+        assert!(cost <= MAY_COST, "{} MiB", cost >> 20);
+
+        let same = http.post_ndjson("/v1/messages/batch", &[message(1, &large), message(101, "new")]).await;
+        let results = same.expect(200).json()["results"].clone();
+        assert_eq!((&results[0]["status"], &results[0]["duplicate"]), (&json!(200), &json!(true)));
+        assert_eq!((&results[1]["status"], &results[1]["duplicate"]), (&json!(201), &json!(false)));
+    }
+}
