@@ -44,6 +44,7 @@ pub mod http;
 pub mod inbox;
 pub mod ingest;
 pub mod limits;
+pub mod membership;
 pub mod message;
 pub mod open_files;
 pub mod presence;

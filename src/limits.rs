@@ -292,6 +292,15 @@ pub const SQLITE_STATEMENT_IDS: usize = 1_000;
 /// Pages of SQLite's log after which a write moves them into the database: 16 MiB, so that
 /// pages written by every batch are moved once for many (measured: a sixth faster than 1,000).
 pub const SQLITE_CHECKPOINT_PAGES: u32 = 4_000;
+/// Bytes of SQLite's log from which readers are waited for so that it can be emptied: four times what
+/// it has where no reader is in the way, and small beside any history that is worth keeping.
+pub const SQLITE_LOG_BYTES: u64 = 64 * 1024 * 1024;
+/// How long such a wait holds up writes at first: most reads take less.
+pub const SQLITE_LOG_WAIT: Duration = Duration::from_millis(250);
+/// How long it may hold them up: well within [`PUBLISH_DEADLINE`].
+pub const SQLITE_LOG_LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Pause after readers were in the way all that time.
+pub const SQLITE_LOG_RETRY: Duration = Duration::from_secs(1);
 /// Where a page begins less than so far from the end of a partition, its first statement looks
 /// at the next one too: enough for a page of a hundred of what is one message in a thousand.
 pub const NEAREST_SEQS: u64 = PARTITION_SEQS / 10;

@@ -20,13 +20,13 @@ use crate::dead_letters::DeadLetters;
 use crate::http::{self, Api, Listener, announce};
 use crate::inbox::Inboxes;
 use crate::ingest::{Comparisons, Ingest, KnownIds};
-use crate::limits::{CORE_STOP, MEMBERSHIP_CHECK, METRICS_UPKEEP, SETTLE_STOP, START_RETRY};
+use crate::limits::{CORE_STOP, METRICS_UPKEEP, SETTLE_STOP, START_RETRY};
+use crate::membership::{Keeper, Standing};
 use crate::presence::Presence;
 use crate::processor::Processor;
 use crate::processor::handler::Handler;
 use crate::queues::QueueSink;
 use crate::shutdown::Tasks;
-use crate::store::Membership;
 use crate::webhooks::{Courier, Registry};
 use parts::{Parts, build};
 pub use processing::work;
@@ -149,10 +149,14 @@ fn assemble(
     draining: &CancellationToken,
     core: &CancellationToken,
 ) -> Api {
-    let Parts { bus, broadcaster, store, committed, gate, membership, queues, lapse_ids } = parts;
+    let Parts { bus, broadcaster, store, committed, gate, membership, lease, queues, lapse_ids } =
+        parts;
     let follow = Arc::clone(&broadcaster).run(core.clone());
     spawn_plain(tasks, "broadcaster", core, after_first_check(gate.clone(), core.clone(), follow));
-    spawn_plain(tasks, "membership", core, hold(membership, core.clone()));
+    let standing = Arc::new(Standing::default());
+    let alone = lease.map(|lease| (Arc::clone(&store), lease));
+    let keeper = Keeper { membership, alone, standing: Arc::clone(&standing) };
+    tasks.spawn("membership", core.clone(), keeper.run(core.clone()));
     spawn_plain(tasks, "metrics", core, keep_up(metrics.clone(), core.clone()));
     let ingest = Arc::new(Ingest {
         bus: Arc::clone(&bus),
@@ -195,6 +199,7 @@ fn assemble(
         webhooks,
         queues,
         committed,
+        standing,
         metrics,
         draining: draining.clone(),
         drain: config.drain,
@@ -210,24 +215,6 @@ async fn after_first_check(
 ) {
     if cancel.run_until_cancelled(gate.opened()).await.is_some() {
         reader.await;
-    }
-}
-
-/// Keeps the store's membership for the life of the process, and tells when it
-/// is in doubt. Writes are fenced by the lease, whatever becomes of it.
-async fn hold(membership: Box<dyn Membership>, cancel: CancellationToken) {
-    let mut held = true;
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            () = tokio::time::sleep(MEMBERSHIP_CHECK) => {}
-        }
-        let now = membership.held();
-        if now != held {
-            held = now;
-            tracing::warn!(held, "this server's hold on the store");
-        }
-        metrics::gauge!("agentbus_membership_held").set(f64::from(u8::from(held)));
     }
 }
 

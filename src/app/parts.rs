@@ -32,6 +32,8 @@ pub(super) struct Parts {
     pub(super) committed: Arc<Committed>,
     pub(super) gate: Gate,
     pub(super) membership: Box<dyn Membership>,
+    /// The lease of a server that has the store alone.
+    pub(super) lease: Option<Lease>,
     pub(super) queues: Arc<dyn Queues>,
     pub(super) lapse_ids: LapseIds,
 }
@@ -43,7 +45,7 @@ pub(super) async fn build(
     tasks: &Tasks,
     core: &CancellationToken,
 ) -> Result<Parts, String> {
-    let store = open_store(&config.store, reason).await?;
+    let store = open_store(&config.store, config.bus, reason).await?;
     let membership = until("the store", reason, async || store.join(config.bus).await).await?;
     let owner = Uuid::new_v4();
     let committed = Arc::new(Committed::default());
@@ -55,7 +57,18 @@ pub(super) async fn build(
             let (bus, gate) = memory_bus(&store, lease, &committed, tasks, core).await?;
             let queues = store_queues(&store, sealer, tasks, core);
             let broadcaster = broadcaster(config, &bus, &store, &committed);
-            Ok(Parts { bus, broadcaster, store, committed, gate, membership, queues, lapse_ids })
+            let lease = Some(lease);
+            Ok(Parts {
+                bus,
+                broadcaster,
+                store,
+                committed,
+                gate,
+                membership,
+                lease,
+                queues,
+                lapse_ids,
+            })
         }
         BusKind::Nats => {
             let (bus, gate) =
@@ -74,7 +87,18 @@ pub(super) async fn build(
                 after_first_check(gate.clone(), core.clone(), projector.run(core.clone()));
             spawn_plain(tasks, "projector", core, projecting);
             let queues = nats_queues(config, &store, sealer, reason, tasks, core).await;
-            Ok(Parts { bus, broadcaster, store, committed, gate, membership, queues, lapse_ids })
+            let lease = None;
+            Ok(Parts {
+                bus,
+                broadcaster,
+                store,
+                committed,
+                gate,
+                membership,
+                lease,
+                queues,
+                lapse_ids,
+            })
         }
     }
 }
@@ -89,27 +113,30 @@ fn broadcaster(
     Arc::new(Broadcaster::new(bus, store, committed, config.ring_size))
 }
 
-/// Opens the store, waiting for a database that is not there yet.
+/// Opens the store for this bus, waiting for a database that is not there yet.
 pub(super) async fn open_store(
     config: &StoreConfig,
+    bus: BusKind,
     reason: &Reason,
 ) -> Result<Arc<dyn Store>, String> {
-    match config {
+    let store: Arc<dyn Store> = match config {
         StoreConfig::Sqlite(dir) => SqliteStore::open(dir)
             .await
-            .map(|store| Arc::new(store) as Arc<dyn Store>)
-            .map_err(|error| format!("DATA_DIR={}: {error}", dir.display())),
+            .map(Arc::new)
+            .map_err(|error| format!("DATA_DIR={}: {error}", dir.display()))?,
         StoreConfig::Postgres(url) => {
-            let connect = async || match PostgresStore::connect(url).await {
+            let connect = async || match PostgresStore::connect_for(url, bus).await {
                 Err(error @ StoreError::Unavailable(_)) => Err(error),
                 settled => Ok(settled),
             };
             let store = until("PostgreSQL", reason, connect).await;
-            store
-                .map(|store| Arc::new(store) as Arc<dyn Store>)
-                .map_err(|error| format!("DATABASE_URL: {error}"))
+            Arc::new(store.map_err(|error| format!("DATABASE_URL: {error}"))?)
         }
+    };
+    for weakness in until("the store", reason, async || store.weaknesses().await).await {
+        tracing::error!("{weakness}");
     }
+    Ok(store)
 }
 
 async fn memory_bus(

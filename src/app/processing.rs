@@ -8,12 +8,13 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::parts::{Parts, open_store};
-use super::{Reason, after_first_check, hold, spawn_plain, until};
+use super::{Reason, after_first_check, spawn_plain, until};
 use crate::bus::Bus;
 use crate::bus::nats::{IfMissing, NatsBus};
 use crate::clock::Clock;
 use crate::config::{Config, ProcessorConfig};
 use crate::limits::CORE_STOP;
+use crate::membership::Keeper;
 use crate::message::SubjectPattern;
 use crate::processor::handler::Handler;
 use crate::processor::{ConsumerSpec, Exec, Policy, Processor, Start};
@@ -50,7 +51,8 @@ pub async fn work(
     let processor = Arc::new(Processor::new(bus, Arc::clone(&store), config.drain));
     let (directory, cancel) = (Arc::clone(&processor), core.clone());
     spawn_plain(&tasks, "consumers", &core, async move { directory.run(cancel).await });
-    spawn_plain(&tasks, "membership", &core, hold(membership, core.clone()));
+    let keeper = Keeper { membership, alone: None, standing: Arc::default() };
+    tasks.spawn("membership", core.clone(), keeper.run(core.clone()));
     tracing::info!(consumer = spec.name, concurrency = spec.concurrency, "working");
     processor.consume(spec, stop).await;
     core.cancel();
@@ -64,7 +66,7 @@ type Joined = (Arc<dyn Bus>, Arc<dyn Store>, Box<dyn Membership>);
 /// Store and stream, once servers have put the log on NATS.
 async fn join_servers(config: &Config) -> Result<Joined, String> {
     let reason: Reason = Arc::default();
-    let store = open_store(&config.store, &reason).await?;
+    let store = open_store(&config.store, BusKind::Nats, &reason).await?;
     let membership = until("the store", &reason, async || store.join(BusKind::Nats).await).await?;
     let connect = async || NatsBus::connect_or(config.nats.clone(), IfMissing::Refuse).await;
     let bus = until("NATS", &reason, connect).await;

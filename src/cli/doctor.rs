@@ -115,6 +115,7 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Arc<dyn Sto
             report
                 .good("store", &format!("{} answers and its tables are up to date", store.name()));
             check_clock(&*store, report).await;
+            check_durability(&*store, report).await;
             Some(store)
         }
         Err(error) => {
@@ -138,6 +139,17 @@ async fn check_clock(store: &dyn Store, report: &mut Report) {
         );
     } else {
         report.good("clock", "this machine and the store agree on the time");
+    }
+}
+
+/// Whether `committed` means what it says.
+async fn check_durability(store: &dyn Store, report: &mut Report) {
+    match store.weaknesses().await {
+        Ok(none) if none.is_empty() => {
+            report.good("durability", "what is committed is synced to disk");
+        }
+        Ok(weaknesses) => weaknesses.iter().for_each(|weak| report.bad("durability", weak)),
+        Err(error) => report.bad("durability", &error.to_string()),
     }
 }
 

@@ -39,7 +39,7 @@ pub async fn run(args: RebuildArgs) -> Result<ExitCode, String> {
         ));
     }
     let text = |error: crate::store::StoreError| error.to_string();
-    let store = PostgresStore::connect(url).await.map_err(text)?;
+    let store = PostgresStore::connect_for(url, BusKind::Memory).await.map_err(text)?;
     let state = store.log_state().await.map_err(text)?;
     if state.bus == Some(BusKind::Memory) {
         return Err("the log is on the memory bus: start a server with MESSAGE_BUS=nats, which \

@@ -28,6 +28,7 @@ impl Part {
 struct Parts {
     bus: Part,
     continuity: Part,
+    membership: Part,
     store: Part,
     stream: Part,
 }
@@ -73,6 +74,7 @@ pub(super) async fn readyz(
     let reasons: Vec<String> =
         [readiness.parts.bus, readiness.parts.continuity, readiness.parts.stream]
             .into_iter()
+            .chain(api.is_alone().then_some(readiness.parts.membership))
             .filter_map(|part| part.detail)
             .chain(readiness.draining.then(|| "the server is stopping".to_owned()))
             .collect();
@@ -88,12 +90,13 @@ async fn readiness(api: &Shared) -> Readiness {
     });
     // The memory bus commits to the store before it acknowledges.
     let bus = match (api.bus.health(), &store) {
-        (Ok(()), Part { ok: false, detail }) if api.bus.dedup_window().is_none() => {
+        (Ok(()), Part { ok: false, detail }) if api.is_alone() => {
             Part { ok: false, detail: detail.clone() }
         }
         (health, _) => Part::of(health),
     };
     let continuity = Part::of(api.ingest.gate.check());
+    let membership = Part::of(api.standing.check());
     let behind = api.bus.fill_beyond(api.committed.through()) >= STORE_BEHIND_SHARE;
     let stream = Part::of(if behind {
         Err("the store is too far behind the stream".to_owned())
@@ -101,12 +104,14 @@ async fn readiness(api: &Shared) -> Readiness {
         Ok(())
     });
     let draining = api.draining.is_cancelled();
-    let ready = bus.ok && continuity.ok && stream.ok && !draining;
+    // On NATS the hold says who may start; there are other servers beside this one anyway.
+    let holds = membership.ok || !api.is_alone();
+    let ready = bus.ok && continuity.ok && stream.ok && holds && !draining;
     Readiness {
         ready,
         degraded: ready && !store.ok,
         draining,
-        parts: Parts { bus, continuity, store, stream },
+        parts: Parts { bus, continuity, membership, store, stream },
     }
 }
 

@@ -50,6 +50,7 @@ use crate::config::HttpConfig;
 use crate::dead_letters::DeadLetters;
 use crate::inbox::Inboxes;
 use crate::ingest::Ingest;
+use crate::membership::Standing;
 use crate::processor::Processor;
 use crate::queues::Queues;
 use crate::store::Store;
@@ -85,6 +86,8 @@ pub struct Api {
     pub inboxes: Inboxes,
     /// The watermark.
     pub committed: Arc<Committed>,
+    /// How this server's hold on the store stands.
+    pub standing: Arc<Standing>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
     /// Cancelled when the server begins to drain.
@@ -93,6 +96,13 @@ pub struct Api {
     pub drain: Duration,
     /// When the process began to serve.
     pub started: std::time::Instant,
+}
+
+impl Api {
+    /// Whether this server must have the store for itself alone: on the memory bus.
+    fn is_alone(&self) -> bool {
+        self.bus.dedup_window().is_none()
+    }
 }
 
 /// What answers all requests.

@@ -247,7 +247,7 @@ pub enum StoreError {
     Unavailable(String),
     /// It refuses this content (SQLSTATE classes 22 and 23 and the like);
     /// asking again with the same rows is of no use.
-    #[error("the store refuses the content: {0}")]
+    #[error("the store refuses this: {0}")]
     Refused(String),
     /// Another writer took the lease, or the watermark moved.
     #[error("another writer took over")]
@@ -257,8 +257,19 @@ pub enum StoreError {
 /// Holds the store for one process; released when dropped, and by the
 /// operating system or the database when the process dies.
 pub trait Membership: Send + Sync {
-    /// Whether the hold is still known to be good.
-    fn held(&self) -> bool;
+    /// How the hold stands now.
+    fn state(&self) -> MembershipState;
+}
+
+/// How a hold on the store stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembershipState {
+    /// It is known to be good.
+    Held,
+    /// It is not known to be good, for this reason; it may be again.
+    InDoubt(String),
+    /// It is lost for good, for this reason.
+    Lost(String),
 }
 
 /// What a store can do. Not found is `Ok(None)`: the caller decides.
@@ -272,6 +283,10 @@ pub trait Store: StateStore + WorkStore + JobStore + Send + Sync + 'static {
 
     /// The store's own time, by which leases run.
     async fn clock(&self) -> Result<DateTime<Utc>, StoreError>;
+
+    /// What in the database's settings makes `committed` less than synced to disk, in words for an
+    /// operator; none where all is well.
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;
 
     /// Joins the deployment: on the memory bus alone, on NATS beside others.
     /// `Ok(Err(reason))` when running servers forbid it.
@@ -296,6 +311,9 @@ pub trait Store: StateStore + WorkStore + JobStore + Send + Sync + 'static {
         lease_for: Duration,
         force: bool,
     ) -> Result<Option<Lease>, StoreError>;
+
+    /// Whether the lease is still its owner's. Changes nothing.
+    async fn leads(&self, lease: &Lease) -> Result<bool, StoreError>;
 
     /// Prolongs the lease. [`StoreError::Fenced`] when it was lost.
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError>;

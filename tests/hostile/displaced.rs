@@ -50,9 +50,11 @@ async fn a_server_on_sqlite_notices_that_another_has_its_file() {
     let mut stream = deployment.http().stream("from=start", None).await;
     stream.expect_ready().await;
     // Somebody tidies up: the next server finds nobody in its way.
+    agentbus.pause();
     fs::remove_file(agentbus.data_dir().join("agentbus.lock")).expect("removed");
     let dir = agentbus.data_dir().display().to_string();
     let other = agentbus.like().env("DATA_DIR", &dir).start().await;
+    agentbus.resume();
     other.http().post_json("/v1/messages", &message()).await.expect(201);
     assert_ends(agentbus, stream).await;
     other.http().get("/readyz").await.expect(200);

@@ -6,6 +6,7 @@
 
 mod jobs;
 mod living;
+mod opening;
 mod paging;
 mod server;
 mod state;

@@ -7,9 +7,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use uuid::Uuid;
 
-use crate::store::Store;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, StoreError};
 
 /// A place of a test's own that any number of stores can be opened on.
 pub(crate) enum Server {
@@ -20,12 +20,15 @@ pub(crate) enum Server {
 impl Server {
     /// One more process, as it were, on the same data.
     pub async fn open(&self) -> Box<dyn Store> {
-        match self {
-            Self::Sqlite(dir) => Box::new(SqliteStore::open(dir).await.expect("SQLite opens")),
-            Self::Postgres(url) => {
-                Box::new(PostgresStore::connect(url).await.expect("PostgreSQL opens"))
-            }
-        }
+        self.try_open().await.expect("the store opens")
+    }
+
+    /// The same, if it may.
+    pub async fn try_open(&self) -> Result<Box<dyn Store>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(dir) => Box::new(SqliteStore::open(dir).await?),
+            Self::Postgres(url) => Box::new(PostgresStore::connect(url).await?),
+        })
     }
 
     /// Statements behind the store's back.

@@ -31,14 +31,21 @@ pub(super) enum Role {
     Schema,
 }
 
+/// A commit is answered when it is on disk, whatever role, database or server ask for by default
+/// (`off` loses what a crash finds unwritten). What is stricter stays; what is set here also holds
+/// when the server's default changes later.
+const SYNCED: &str = "SELECT set_config('synchronous_commit', \
+    CASE setting WHEN 'off' THEN 'on' ELSE setting END, false) \
+    FROM pg_settings WHERE name = 'synchronous_commit';";
+
 impl Role {
     fn settings(self) -> String {
         let timeout = match self {
-            Self::Schema => return String::new(),
+            Self::Schema => return SYNCED.to_owned(),
             Self::Read | Self::Member => STORE_READ_TIMEOUT,
             Self::Control | Self::Write | Self::Work => STORE_WRITE_TIMEOUT,
         };
-        let mut sql = format!("SET statement_timeout = {};", timeout.as_millis());
+        let mut sql = format!("{SYNCED} SET statement_timeout = {};", timeout.as_millis());
         // The plan is chosen in `plan`: what would be another is made dear. JIT
         // is off because it takes dear plans for long ones.
         sql.push_str("SET jit = off; SET max_parallel_workers_per_gather = 0;");
@@ -129,6 +136,20 @@ fn pool_options(role: Role, connections: u32) -> PgPoolOptions {
                 Ok(())
             })
         })
+}
+
+/// What in the server's settings lets a crash lose what was committed, or more.
+pub(super) async fn weaknesses(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+    let sql = "SELECT name FROM pg_settings \
+               WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off' ORDER BY name";
+    let off: Vec<String> = sqlx::query_scalar(sql).fetch_all(pool).await?;
+    let words = |name: String| {
+        format!(
+            "PostgreSQL runs with {name} = off: what is answered as committed is not synced to disk, \
+             and a crash of its machine can lose it or all of the database. Set {name} = on"
+        )
+    };
+    Ok(off.into_iter().map(words).collect())
 }
 
 /// Runs work on the database within the time it may take, and some grace for

@@ -106,6 +106,11 @@ pub(super) async fn claim(
     }))
 }
 
+pub(super) async fn leads(pool: &PgPool, lease: &Lease) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM log_state WHERE lease_owner = $1 AND lease_epoch = $2)";
+    sqlx::query_scalar(sql).bind(lease.owner).bind(lease.epoch).fetch_one(pool).await
+}
+
 pub(super) async fn renew(
     pool: &PgPool,
     lease: &Lease,

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::connection::{Role, bounded, open};
 use crate::limits::{JOIN_PATIENCE, JOIN_RETRY, MEMBERSHIP_PING};
-use crate::store::{BusKind, Membership, StoreError};
+use crate::store::{BusKind, Membership, MembershipState, StoreError};
 
 /// The key of a deployment: its schema; advisory locks are a database's own anyway.
 macro_rules! key {
@@ -45,8 +45,13 @@ pub(super) struct PostgresMembership {
 }
 
 impl Membership for PostgresMembership {
-    fn held(&self) -> bool {
-        self.held.load(Ordering::Acquire)
+    fn state(&self) -> MembershipState {
+        if self.held.load(Ordering::Acquire) {
+            MembershipState::Held
+        } else {
+            let fault = "the session that held the database ended; it is being taken again";
+            MembershipState::InDoubt(fault.to_owned())
+        }
     }
 }
 
@@ -64,19 +69,30 @@ pub(super) async fn join(
     bus: BusKind,
 ) -> Result<Result<PostgresMembership, String>, StoreError> {
     let mut connection = open(options, Role::Member).await?;
-    let deadline = Instant::now() + JOIN_PATIENCE;
-    while !bounded(MEMBERSHIP_PING, lock(&mut connection, bus)).await? {
-        if Instant::now() >= deadline {
-            return Ok(Err(bounded(MEMBERSHIP_PING, refusal(&mut connection, bus)).await?));
-        }
-        tokio::time::sleep(JOIN_RETRY).await;
+    if let Err(reason) = lock(&mut connection, bus).await? {
+        return Ok(Err(reason));
     }
     let held = Arc::new(AtomicBool::new(true));
     let keeper = tokio::spawn(keep(options.clone(), bus, connection, Arc::clone(&held)));
     Ok(Ok(PostgresMembership { held, keeper }))
 }
 
-async fn lock(connection: &mut PgConnection, bus: BusKind) -> Result<bool, Error> {
+/// Locks the database as long as the connection lives, or says who is in the way.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    bus: BusKind,
+) -> Result<Result<(), String>, StoreError> {
+    let deadline = Instant::now() + JOIN_PATIENCE;
+    while !bounded(MEMBERSHIP_PING, try_lock(connection, bus)).await? {
+        if Instant::now() >= deadline {
+            return Ok(Err(bounded(MEMBERSHIP_PING, refusal(connection, bus)).await?));
+        }
+        tokio::time::sleep(JOIN_RETRY).await;
+    }
+    Ok(Ok(()))
+}
+
+async fn try_lock(connection: &mut PgConnection, bus: BusKind) -> Result<bool, Error> {
     let statement = match bus {
         BusKind::Memory => EXCLUSIVE,
         BusKind::Nats => SHARED,
@@ -132,6 +148,6 @@ async fn keep(
 
 async fn again(options: &PgConnectOptions, bus: BusKind) -> Option<PgConnection> {
     let mut connection = open(options, Role::Member).await.ok()?;
-    let locked = bounded(MEMBERSHIP_PING, lock(&mut connection, bus)).await;
+    let locked = bounded(MEMBERSHIP_PING, try_lock(&mut connection, bus)).await;
     matches!(locked, Ok(true)).then_some(connection)
 }

@@ -63,15 +63,29 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects and brings the schema up to date.
+    /// Connects and brings the schema up to date, beside servers on NATS if need be.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the database cannot be reached: the
     /// caller tries again. [`StoreError::Refused`] when trying again is of no
-    /// use: a malformed address, or a schema of another version.
+    /// use: a malformed address, a schema of another version, or of an older one
+    /// with which a server runs that must not be disturbed.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::connect_for(url, BusKind::Nats).await
+    }
+
+    /// The same for a server with this bus. The schema of an older version is brought up to date
+    /// only when the server could join: the memory bus's alone, on NATS beside others like it.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_for(url: &str, bus: BusKind) -> Result<Self, StoreError> {
         let options = connection::options(url)?;
         let mut first = connection::open(&options, Role::Schema).await?;
+        if bounded(STORE_READ_TIMEOUT, is_behind(&mut first)).await? {
+            // Held until this connection ends.
+            membership::lock(&mut first, bus).await?.map_err(StoreError::Refused)?;
+        }
         let migrated = bounded(Duration::MAX, async {
             Ok(migrator().run_direct(None, &mut first, false).await)
         });
@@ -132,6 +146,17 @@ fn migrator() -> Migrator {
     ])
 }
 
+/// Whether the schema lacks steps.
+async fn is_behind(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let steps = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+    if !sqlx::query_scalar::<_, bool>(steps).fetch_one(&mut *connection).await? {
+        return Ok(true);
+    }
+    let last = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
+    let last: Option<i64> = last.fetch_one(connection).await?;
+    Ok(last < migrator().iter().map(|step| step.version).max())
+}
+
 fn schema_error(error: MigrateError) -> StoreError {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => classify(error),
@@ -154,6 +179,10 @@ impl Store for PostgresStore {
     async fn clock(&self) -> Result<DateTime<Utc>, StoreError> {
         let answer = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.controls);
         bounded(STORE_READ_TIMEOUT, answer).await
+    }
+
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
+        self.control(|| connection::weaknesses(&self.controls)).await
     }
 
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {
@@ -182,6 +211,10 @@ impl Store for PostgresStore {
         force: bool,
     ) -> Result<Option<Lease>, StoreError> {
         self.control(|| lease::claim(&self.controls, owner, lease_for, force)).await
+    }
+
+    async fn leads(&self, lease: &Lease) -> Result<bool, StoreError> {
+        self.control(|| lease::leads(&self.controls, lease)).await
     }
 
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::PostgresStore;
+use super::connection::Role;
 use super::read::{TABLE, bind_all, statement};
 use crate::limits::PARTITION_SEQS;
 use crate::message::{Query, SubjectPattern};
@@ -288,4 +289,57 @@ fn every_pattern_of_the_list_is_valid() {
 #[tokio::test]
 async fn no_filter_scans_the_table() {
     on_postgres(no_filter_scans).await;
+}
+
+async fn all_commit_to_disk(server: Server) {
+    let Server::Postgres(url) = &server else { panic!("PostgreSQL alone") };
+    for (asked, wanted) in
+        [("off", "on"), ("on", "on"), ("local", "local"), ("remote_apply", "remote_apply")]
+    {
+        let url = format!("{url}?options=-c%20synchronous_commit%3D{asked}");
+        let store = PostgresStore::connect(&url).await.expect("PostgreSQL opens");
+        let show = || sqlx::query_scalar::<_, String>("SHOW synchronous_commit");
+        let pools = [&store.readers, &store.controls, &store.workers, &store.cursors, &store.jobs];
+        for pool in pools {
+            assert_eq!(show().fetch_one(pool).await.expect("a setting"), wanted);
+        }
+        for role in [Role::Write, Role::Member, Role::Schema] {
+            let mut one = super::connection::open(&store.options, role).await.expect("opens");
+            assert_eq!(show().fetch_one(&mut one).await.expect("a setting"), wanted, "{role:?}");
+        }
+        assert_eq!(store.weaknesses().await.expect("answers"), [""; 0]);
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn every_connection_commits_to_disk() {
+    on_postgres(all_commit_to_disk).await;
+}
+
+async fn a_memory_server_leaves_an_older_schema_to_those_that_run(server: Server) {
+    let Server::Postgres(url) = &server else { panic!("PostgreSQL alone") };
+    let store = PostgresStore::connect(url).await.expect("PostgreSQL opens");
+    let joined = store.join(BusKind::Nats).await.expect("answers").expect("nobody else runs");
+    server
+        .sql(
+            "DELETE FROM _sqlx_migrations WHERE version = 5; DROP INDEX messages_odd_key; \
+        DROP INDEX messages_odd_type; DROP INDEX messages_odd_kind",
+        )
+        .await;
+    let alone = PostgresStore::connect_for(url, BusKind::Memory).await;
+    assert!(matches!(alone.err(), Some(StoreError::Refused(_))));
+    server
+        .sql("CREATE INDEX messages_odd_key ON messages (seq); DROP INDEX messages_odd_key")
+        .await;
+    // Servers on NATS are brought up to date one after the other.
+    PostgresStore::connect(url).await.expect("beside it").close().await;
+    server.sql("DROP INDEX messages_odd_key").await;
+    drop(joined);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn an_older_schema_is_left_to_servers_on_nats() {
+    on_postgres(a_memory_server_leaves_an_older_schema_to_those_that_run).await;
 }

@@ -77,6 +77,11 @@ pub(super) async fn claim(
     }))
 }
 
+pub(super) async fn leads(pool: &SqlitePool, lease: &Lease) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM log_state WHERE lease_owner = $1 AND lease_epoch = $2)";
+    sqlx::query_scalar(sql).bind(lease.owner).bind(lease.epoch).fetch_one(pool).await
+}
+
 pub(super) async fn renew(
     connection: &mut SqliteConnection,
     lease: &Lease,

@@ -1,26 +1,68 @@
 //! Who may run on this directory: one process, by a lock on a file.
 //!
 //! Invariant: the operating system gives the lock back when the process ends,
-//! however it ends. Not for directories on network file systems, whose locks
-//! promise less, nor does SQLite's WAL work there.
+//! however it ends. The lock is the file's and not its name's: who finds another file
+//! under the name of the database has lost it, whatever it still has locked. Not for
+//! directories on network file systems, whose locks promise less, nor does SQLite's
+//! WAL work there.
 
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
+use super::DATABASE_FILE;
+use super::files::{self, Identity};
 use crate::limits::{JOIN_PATIENCE, JOIN_RETRY};
-use crate::store::{BusKind, Membership, StoreError};
+use crate::store::{BusKind, Membership, MembershipState, StoreError};
 
 /// Name of the file that is locked.
-const LOCK_FILE: &str = "agentbus.lock";
+pub(super) const LOCK_FILE: &str = "agentbus.lock";
 
-/// The locked file.
-pub(super) struct SqliteMembership(#[expect(dead_code, reason = "held for its lock")] File);
+/// The locked file, and the database that it stands for.
+pub(super) struct SqliteMembership {
+    dir: PathBuf,
+    lock: Mutex<File>,
+    database: Identity,
+}
 
 impl Membership for SqliteMembership {
-    fn held(&self) -> bool {
-        true
+    fn state(&self) -> MembershipState {
+        match Identity::at(&self.dir.join(DATABASE_FILE)) {
+            Ok(now) if now == self.database => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return MembershipState::InDoubt(format!("{}: {error}", self.dir.display()));
+            }
+            Ok(_) | Err(_) => {
+                return MembershipState::Lost(
+                    "the database was moved or removed while it ran".to_owned(),
+                );
+            }
+        }
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.dir.join(LOCK_FILE);
+        if Identity::at(&path).ok().is_some_and(|now| Identity::of(&lock).is_ok_and(|it| it == now))
+        {
+            return MembershipState::Held;
+        }
+        match files::open(&path).map_err(TryLockError::Error).and_then(|file| {
+            file.try_lock()?;
+            Ok(file)
+        }) {
+            Ok(file) => {
+                tracing::warn!(path = %path.display(), "the lock file was removed; locked a new one");
+                *lock = file;
+                MembershipState::Held
+            }
+            Err(TryLockError::WouldBlock) => {
+                MembershipState::Lost("another server has taken DATA_DIR over".to_owned())
+            }
+            Err(TryLockError::Error(error)) => {
+                MembershipState::InDoubt(format!("{}: {error}", path.display()))
+            }
+        }
     }
 }
 
@@ -32,19 +74,23 @@ pub(super) async fn join(
     if bus == BusKind::Nats {
         return Ok(Err("MESSAGE_BUS=nats needs PostgreSQL: set DATABASE_URL".to_owned()));
     }
+    let lock = match lock(dir).await? {
+        Ok(lock) => Mutex::new(lock),
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let database = Identity::at(&dir.join(DATABASE_FILE));
+    let database = database.map_err(|error| unavailable(dir, &error))?;
+    Ok(Ok(SqliteMembership { dir: dir.to_owned(), lock, database }))
+}
+
+/// Locks the directory as long as the file is open, or says who is in the way.
+pub(super) async fn lock(dir: &Path) -> Result<Result<File, String>, StoreError> {
     let path = dir.join(LOCK_FILE);
-    let unavailable =
-        |error: std::io::Error| StoreError::Unavailable(format!("{}: {error}", path.display()));
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(unavailable)?;
+    let file = files::open(&path).map_err(|error| unavailable(&path, &error))?;
     let deadline = Instant::now() + JOIN_PATIENCE;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(Ok(SqliteMembership(file))),
+            Ok(()) => return Ok(Ok(file)),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                 tokio::time::sleep(JOIN_RETRY).await;
             }
@@ -54,7 +100,11 @@ pub(super) async fn join(
                     dir.display()
                 )));
             }
-            Err(TryLockError::Error(error)) => return Err(unavailable(error)),
+            Err(TryLockError::Error(error)) => return Err(unavailable(&path, &error)),
         }
     }
+}
+
+fn unavailable(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unavailable(format!("{}: {error}", path.display()))
 }

@@ -8,6 +8,7 @@
 
 pub mod bare;
 mod connection;
+mod files;
 mod job_store;
 mod jobs;
 mod lease;
@@ -19,6 +20,7 @@ mod read;
 mod state;
 #[cfg(test)]
 mod tests;
+mod wal;
 mod work;
 mod write;
 
@@ -29,7 +31,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
 use sqlx::{Connection, SqlStr};
 use uuid::Uuid;
 
@@ -41,6 +43,7 @@ use crate::limits::STORE_GRACE;
 use crate::message::{Query, Token};
 use crate::store::work::unanswered::Unanswered;
 use connection::{Writer, bounded, classify};
+use wal::Wal;
 
 /// Name of the database in the data directory.
 pub const DATABASE_FILE: &str = "agentbus.db";
@@ -56,21 +59,27 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the database in a directory, both created if they are not there,
-    /// and brings its schema up to date.
+    /// and brings its schema up to date, if no process runs on it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the disk does not let it;
-    /// [`StoreError::Refused`] when the schema is of another version.
+    /// [`StoreError::Refused`] when the schema is of another version, or of an older one
+    /// with which another process runs.
     pub async fn open(dir: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir)
-            .map_err(|error| StoreError::Unavailable(format!("{}: {error}", dir.display())))?;
-        let options = connection::options(&dir.join(DATABASE_FILE));
+        files::prepare(dir)?;
+        let file = dir.join(DATABASE_FILE);
+        let options = connection::options(&file);
         let mut first = connection::open(&options).await?;
+        let lock = match bounded(is_behind(&mut first)).await? {
+            true => Some(membership::lock(dir).await?.map_err(StoreError::Refused)?),
+            false => None,
+        };
         migrator().run_direct(None, &mut first, false).await.map_err(schema_error)?;
+        drop(lock);
         Ok(Self {
             dir: dir.to_owned(),
             readers: connection::readers(&options),
-            writer: Writer::new(first),
+            writer: Writer::new(first, Wal::of(&file)),
             unanswered: Unanswered::default(),
             options,
         })
@@ -90,6 +99,17 @@ fn migrator() -> Migrator {
         migration(4, "jobs", include_str!("../../../migrations/sqlite/0004_jobs.sql")),
         migration(5, "odd", include_str!("../../../migrations/sqlite/0005_odd.sql")),
     ])
+}
+
+/// Whether the schema lacks steps.
+async fn is_behind(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let steps = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    if sqlx::query_scalar::<_, i64>(steps).fetch_one(&mut *connection).await? == 0 {
+        return Ok(true);
+    }
+    let last = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
+    let last: Option<i64> = last.fetch_one(connection).await?;
+    Ok(last < migrator().iter().map(|step| step.version).max())
 }
 
 fn schema_error(error: MigrateError) -> StoreError {
@@ -121,6 +141,11 @@ impl Store for SqliteStore {
         Ok(Utc::now())
     }
 
+    /// Each connection has its own settings, and they are ours.
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {
         let joined = membership::join(&self.dir, bus).await?;
         Ok(joined.map(|member| Box::new(member) as Box<dyn Membership>))
@@ -150,6 +175,10 @@ impl Store for SqliteStore {
         let mut turn = self.writer.turn(&self.options).await?;
         let claimed = bounded(lease::claim(turn.connection(), owner, lease_for, force)).await;
         turn.end(claimed)
+    }
+
+    async fn leads(&self, lease: &Lease) -> Result<bool, StoreError> {
+        bounded(lease::leads(&self.readers, lease)).await
     }
 
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {

@@ -1,9 +1,10 @@
-//! No filter scans the table: what SQLite's planner makes of the plans.
+//! No filter scans the table: what SQLite's planner makes of the plans. And what its connections are set to.
 
 use sqlx::{AssertSqlSafe, Connection, Row};
 
 use super::connection::{open, options};
 use super::{DATABASE_FILE, read};
+use crate::store::Store as _;
 use crate::store::contract_tests::{Server, everything, filters, on_sqlite};
 use crate::store::plan::{self, Bounds, Dialect};
 
@@ -54,4 +55,25 @@ async fn every_plan_uses_its_index(server: Server) {
 #[tokio::test]
 async fn no_filter_scans_the_table() {
     on_sqlite(every_plan_uses_its_index).await;
+}
+
+async fn every_connection_is_careful(server: Server) {
+    let Server::Sqlite(dir) = &server else { panic!("SQLite alone") };
+    let store = super::SqliteStore::open(dir).await.expect("opens");
+    for (name, value) in
+        [("synchronous", 2), ("secure_delete", 1), ("fullfsync", 1), ("checkpoint_fullfsync", 1)]
+    {
+        let sql = AssertSqlSafe(format!("PRAGMA {name}"));
+        let mut turn = store.writer.turn(&store.options).await.expect("a connection");
+        let found: i64 =
+            sqlx::query_scalar(sql).fetch_one(turn.connection()).await.expect("a setting");
+        turn.end(Ok(())).expect("given back");
+        assert_eq!(found, value, "{name}");
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn every_connection_syncs_and_overwrites() {
+    on_sqlite(every_connection_is_careful).await;
 }

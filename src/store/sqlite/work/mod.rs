@@ -287,6 +287,11 @@ impl WorkStore for SqliteStore {
     async fn delete_webhook(&self, id: Uuid) -> Result<bool, StoreError> {
         let mut turn = self.work().await?;
         let done = bounded(webhooks::delete(turn.connection(), id)).await;
-        turn.end(done)
+        let deleted = turn.end(done)?;
+        if deleted {
+            // Its secret must not stay in the file of the log either.
+            self.writer.forget(&self.options).await?;
+        }
+        Ok(deleted)
     }
 }

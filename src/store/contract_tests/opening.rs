@@ -1,0 +1,43 @@
+//! What opening a store may change while others run on it, and whose it is then.
+
+use super::*;
+use crate::store::BusKind;
+
+on_both!(an_older_schema_waits_for_the_server_that_runs, a_lease_leads_until_it_is_taken);
+
+/// As the version before the last step left it.
+const OLDER: &str = "DELETE FROM _sqlx_migrations WHERE version = 5; \
+    DROP INDEX messages_odd_key; DROP INDEX messages_odd_type; DROP INDEX messages_odd_kind";
+/// Fails where the last step has been done again.
+const STILL_OLDER: &str = "CREATE INDEX messages_odd_key ON messages (seq); \
+    DROP INDEX messages_odd_key";
+
+async fn an_older_schema_waits_for_the_server_that_runs(server: Server) {
+    let store = server.open().await;
+    let joined = store.join(BusKind::Memory).await.expect("the store answers");
+    let membership = joined.expect("nobody else runs");
+    server.sql(OLDER).await;
+    match server.try_open().await.err() {
+        Some(StoreError::Refused(reason)) => {
+            assert!(reason.contains("another agentbus"), "{reason}")
+        }
+        other => panic!("{other:?}"),
+    }
+    server.sql(STILL_OLDER).await;
+    drop(membership);
+    server.open().await.close().await;
+    server.sql("DROP INDEX messages_odd_key").await;
+    store.close().await;
+}
+
+async fn a_lease_leads_until_it_is_taken(server: Server) {
+    let store = server.open().await;
+    let first = lease(&*store).await;
+    assert!(store.leads(&first).await.expect("answers"));
+    store.renew(&first, LONG).await.expect("its own");
+    assert!(store.leads(&first).await.expect("answers"));
+    let second = lease(&*store).await;
+    assert!(!store.leads(&first).await.expect("answers"));
+    assert!(store.leads(&second).await.expect("answers"));
+    assert_eq!(store.weaknesses().await.expect("answers"), [""; 0]);
+}

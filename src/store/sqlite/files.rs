@@ -1,0 +1,167 @@
+//! The files of a data directory, and who may read them: their owner alone.
+//!
+//! Invariant: SQLite makes its log and its index with the mode of the database, so the database is
+//! made here, before SQLite opens it. What an older version left open is closed at start; what
+//! cannot be closed (a mount with modes of its own) is told and stands in nobody's way.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+use super::DATABASE_FILE;
+use super::membership::LOCK_FILE;
+use crate::store::StoreError;
+
+/// Mode of the directory.
+const DIR_MODE: u32 = 0o700;
+/// Mode of each file in it.
+const FILE_MODE: u32 = 0o600;
+/// What group and others may do.
+const OTHERS: u32 = 0o077;
+
+/// Makes directory and database where they are not there yet, and closes them to others.
+pub(super) fn prepare(dir: &Path) -> Result<(), StoreError> {
+    let unavailable =
+        |error: io::Error| StoreError::Unavailable(format!("{}: {error}", dir.display()));
+    make_dir(dir).map_err(unavailable)?;
+    match open_new(&dir.join(DATABASE_FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unavailable(error)),
+        Ok(_) | Err(_) => {
+            close_all(dir);
+            Ok(())
+        }
+    }
+}
+
+/// Opens a file for writing, made for its owner alone.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(path)
+}
+
+/// Never opens one that is there: to close it again would give up SQLite's locks on it.
+fn open_new(path: &Path) -> io::Result<File> {
+    File::options().create_new(true).write(true).mode(FILE_MODE).open(path)
+}
+
+fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(DIR_MODE).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Closes what others may read, and says so once.
+fn close_all(dir: &Path) {
+    let mut paths = ours(dir);
+    // A directory that holds other things too is not ours to close.
+    if only_ours(dir) {
+        paths.push(dir.to_owned());
+    }
+    let (mut closed, mut open) = (Vec::new(), Vec::new());
+    for path in paths {
+        match close(&path) {
+            Ok(true) => closed.push(path),
+            Ok(false) => {}
+            Err(error) => open.push(format!("{}: {error}", path.display())),
+        }
+    }
+    if !closed.is_empty() {
+        tracing::warn!(
+            ?closed,
+            "the data could be read by others on this machine; it no longer can"
+        );
+    }
+    if !open.is_empty() {
+        tracing::warn!(
+            ?open,
+            "others on this machine can read the data, and its modes cannot be changed"
+        );
+    }
+}
+
+/// The files that agentbus and SQLite make.
+fn names() -> [String; 5] {
+    let beside = |suffix: &str| format!("{DATABASE_FILE}{suffix}");
+    [beside(""), beside("-wal"), beside("-shm"), beside("-journal"), LOCK_FILE.to_owned()]
+}
+
+fn ours(dir: &Path) -> Vec<PathBuf> {
+    names().into_iter().map(|name| dir.join(name)).filter(|path| path.exists()).collect()
+}
+
+fn only_ours(dir: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(dir) else { return false };
+    let names = names();
+    entries.flatten().all(|entry| names.iter().any(|name| entry.file_name() == name.as_str()))
+}
+
+/// Takes from group and others what they may do; whether there was anything to take.
+fn close(path: &Path) -> io::Result<bool> {
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & OTHERS == 0 {
+        return Ok(false);
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS & 0o7777))?;
+    // Some file systems take a mode and keep their own.
+    if fs::metadata(path)?.permissions().mode() & OTHERS == 0 {
+        return Ok(true);
+    }
+    Err(io::Error::other("the file system keeps its mode"))
+}
+
+/// Which file a path leads to: device and number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity(u64, u64);
+
+impl Identity {
+    /// Of what stands at a path now.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|metadata| Self(metadata.dev(), metadata.ino()))
+    }
+
+    /// Of an open file.
+    pub fn of(file: &File) -> io::Result<Self> {
+        file.metadata().map(|metadata| Self(metadata.dev(), metadata.ino()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_closed_is_an_error_and_no_panic() {
+        // Nobody may change modes there, not even root.
+        assert!(close(Path::new("/proc/self/status")).is_err());
+    }
+
+    #[test]
+    fn a_directory_with_other_things_keeps_its_mode() {
+        let dir = std::env::temp_dir().join(format!("agentbus-files-{}", uuid::Uuid::new_v4()));
+        let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
+        let open = |path: &Path, mode| {
+            fs::set_permissions(path, Permissions::from_mode(mode)).expect("opened");
+        };
+        prepare(&dir.join("deep")).expect("made");
+        assert_eq!(mode(&dir.join("deep")), DIR_MODE);
+        fs::write(dir.join("deep").join("other"), "").expect("written");
+        open(&dir.join("deep"), 0o755);
+        open(&dir.join("deep").join(DATABASE_FILE), 0o644);
+        prepare(&dir.join("deep")).expect("mended");
+        assert_eq!(mode(&dir.join("deep")), 0o755);
+        assert_eq!(mode(&dir.join("deep").join(DATABASE_FILE)), FILE_MODE);
+        fs::remove_file(dir.join("deep").join("other")).expect("removed");
+        prepare(&dir.join("deep")).expect("mended");
+        assert_eq!(mode(&dir.join("deep")), DIR_MODE);
+        fs::remove_dir_all(dir).expect("the directory goes");
+    }
+}
