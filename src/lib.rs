@@ -30,6 +30,9 @@
 //!
 //! `docs/architecture.md` walks one message through all of it.
 
+#[cfg(test)]
+extern crate self as agentbus;
+
 pub mod app;
 pub mod bench;
 pub mod broadcast;
@@ -40,6 +43,8 @@ pub mod committed;
 pub mod config;
 pub mod continuity;
 pub mod dead_letters;
+#[cfg(test)]
+mod fuzzing;
 pub mod http;
 pub mod inbox;
 pub mod ingest;

@@ -42,6 +42,8 @@ pub const MAX_NAMED_ERRORS: usize = 64;
 pub const MAX_SHOWN_NAME: usize = 64;
 /// Alternatives of all filters of one request together: bounds the SQL and the match.
 pub const MAX_FILTER_VALUES: usize = 128;
+/// Bytes of these alternatives: twice as many of the longest tokens. A stream keeps them for as long as it lives.
+pub const MAX_FILTER_BYTES: usize = 2 * MAX_FILTER_VALUES * MAX_TOKEN_CHARS;
 
 /// Body and headers of one message, encoded: NATS's default `max_payload` less
 /// what headers and later additions need. NATS closes a connection that sends more.
@@ -57,6 +59,9 @@ pub const MAX_BATCH_MESSAGES: usize = 1_000;
 /// Publishes that wait for the memory bus's writer; beyond them a client is
 /// told to come again. Some 4 s of work at 1,000 commits a second.
 pub const MEMORY_QUEUE: usize = 4_096;
+/// Bytes of those publishes, with those of the group that is being committed: eight groups, so that
+/// the writer always has the next one. More would only wait: a client is told to come again instead.
+pub const MEMORY_QUEUE_BYTES: usize = 8 * GROUP_COMMIT_BYTES;
 /// Messages of one group commit: large enough that the fsync costs nothing a
 /// message, small enough to stay within milliseconds.
 pub const GROUP_COMMIT_MESSAGES: usize = 1_000;
@@ -77,6 +82,9 @@ pub const COMPARE_DEADLINE: Duration = Duration::from_millis(5_750);
 /// Repeats that are held against their first messages at once, over all requests: a round trip each, and
 /// the memory of a first message, which is 1 MiB and several times that while it is decoded.
 pub const COMPARED_AT_ONCE: usize = 8;
+/// How long a group commit of the memory bus is tried: so much less than [`PUBLISH_DEADLINE`] that whoever
+/// publishes learns what became of it, message by message.
+pub const COMMIT_DEADLINE: Duration = Duration::from_millis(5_250);
 /// Pause between attempts to settle the outcome of a commit.
 pub const COMMIT_RETRY: Duration = Duration::from_millis(100);
 
@@ -113,8 +121,12 @@ pub const RING_BYTES: usize = 64 * 1024 * 1024;
 pub const RING_PAUSE: Duration = Duration::from_millis(10);
 /// How long it waits for that: the newest entry may have been deleted from the log.
 pub const RING_PATIENCE: Duration = Duration::from_secs(2);
-/// Entries that one step of a subscriber scans while it holds the ring's lock.
+/// Entries that one step of a subscriber takes out of the ring at once: microseconds of its lock. They are
+/// matched after that.
 pub const SCAN_ENTRIES: usize = 256;
+/// Groups that are found by one value of filters before another name of theirs is used, where they have
+/// one: as many as cost a message no more than the other work that it makes.
+pub const INDEX_CROWD: usize = 64;
 /// Bytes handed to a connection at once: about what its kernel buffer ([`SEND_BUFFER`]) takes.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Rows that a replay reads from the store at once, and the sequences at whose multiples pages of
@@ -128,6 +140,10 @@ pub const STORE_READ_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of bodies that a replay reads from the store at once, in its last row at most one message
 /// more: a reader that hangs meanwhile holds them.
 pub const REPLAY_BYTES: u64 = 256 * 1024;
+/// Bytes that a stream holds at most for a client that does not read: the stretch of the past that it was read
+/// for, with frames and gaps, or one run of the ring ([`CHUNK_BYTES`] and a message). While the store cannot be asked,
+/// and the past is read from JetStream, that is [`NATS_READ_BYTES`] and a message instead.
+pub const STREAM_BYTES: usize = REPLAY_BYTES as usize + MAX_MESSAGE_BYTES + 2 * CHUNK_BYTES;
 /// Holes told from one read of the store.
 pub const REPLAY_HOLES: usize = 500;
 

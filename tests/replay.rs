@@ -6,7 +6,7 @@ mod streaming;
 
 use std::time::Duration;
 
-use common::{Frame, Http, for_each_mode, within};
+use common::{Frame, Http, eventually, for_each_mode, metrics, within};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use streaming::{
@@ -28,8 +28,10 @@ const LARGE: usize = 10_000;
 const UNREAD: usize = 2_000;
 const HANGING: usize = 30;
 const PUBLISHED: usize = 50_000_000;
-/// More than the buffers of those that hang: less than what they have not read, were it kept once for all of them.
-const GROWTH: u64 = 40 << 20;
+/// What the server may hold for one reader that hangs (`STREAM_BYTES`).
+const HELD: f64 = agentbus::limits::STREAM_BYTES as f64;
+/// Of the whole process: far more than its allocator keeps for later, far less than what those that hang have not read.
+const GROWTH: u64 = (HANGING * PUBLISHED / 4) as u64;
 
 /// Ends every filter of the load: each names it as an alternative.
 fn sentinel() -> Value {
@@ -238,10 +240,19 @@ for_each_mode! {
             stream.until(LONG, |frame| frame.is("caught_up")).await;
             without = without.max(resident(pid));
         }
+        // The store has all of it, so that it is read from there.
+        committed(http, (PUBLISHED / LARGE) as u64).await;
         let mut live = hang(deployment.bus(), HANGING / 2, "").await;
         let mut replaying = hang(deployment.bus(), HANGING / 2, "from=start").await;
         let with = publish_measured(http, pid).await;
-        println!("{} KiB, with readers that hang {} KiB", without >> 10, with >> 10);
+        let held = metrics::value(http, "agentbus_stream_bytes").await;
+        println!(
+            "{} KiB, with readers that hang {} KiB, of these for them {} KiB",
+            without >> 10,
+            with >> 10,
+            held / 1024.0
+        );
+        assert!(held > 0.0 && held <= HANGING as f64 * HELD, "{held} bytes are held for them");
         assert!(with < without + GROWTH, "{without} bytes, and {with} with readers that hang");
         // None was given up, and others are served.
         let last = publish_one(http, &message(0)).await;
@@ -252,5 +263,11 @@ for_each_mode! {
         }
         let mut quick = http.stream("", Some(last - 1)).await;
         assert_eq!(quick.collect_messages(1, LIMIT).await[0].seq(), last);
+        // What was held goes with them.
+        drop((live, replaying, quick));
+        eventually(LIMIT, "nothing is held for anybody", async || {
+            (metrics::value(http, "agentbus_stream_bytes").await == 0.0).then_some(())
+        })
+        .await;
     }
 }

@@ -24,7 +24,8 @@ use crate::store::HoleReason;
 
 pub(super) struct Follower {
     broadcaster: Arc<Broadcaster>,
-    filter: Filter,
+    /// The group's own, once joined.
+    filter: Arc<Filter>,
     start: Start,
     /// Joined once the stream has begun.
     joined: Option<(Arc<Group>, Waiter)>,
@@ -36,6 +37,8 @@ pub(super) struct Follower {
     /// What is to be sent before anything else.
     pub(super) pending: VecDeque<Bytes>,
     older: Option<Box<Older>>,
+    /// Bytes counted as held for the client.
+    held: usize,
 }
 
 impl Follower {
@@ -43,7 +46,7 @@ impl Follower {
         broadcaster.open.fetch_add(1, Ordering::Relaxed);
         Self {
             broadcaster,
-            filter: filter.normalised(),
+            filter: Arc::new(filter.normalised()),
             start,
             joined: None,
             cursor: 0,
@@ -51,7 +54,27 @@ impl Follower {
             met_ring_at: None,
             pending: VecDeque::new(),
             older: None,
+            held: 0,
         }
+    }
+
+    /// Counts what is held while a piece of so many bytes is sent.
+    pub(super) fn holds(&mut self, sending: usize) {
+        let pending: usize = self.pending.iter().map(Bytes::len).sum();
+        // What is pending of the past is part of what was read.
+        let past = self.older.as_ref().map_or(0, |older| older.bytes());
+        let now = past.max(pending + sending);
+        let held = &self.broadcaster.held;
+        match now.checked_sub(self.held) {
+            Some(0) => {}
+            Some(more) => {
+                held.fetch_add(more, Ordering::Relaxed);
+            }
+            None => {
+                held.fetch_sub(self.held - now, Ordering::Relaxed);
+            }
+        }
+        self.held = now;
     }
 
     /// A sign of life. Nobody woke us for what the filter skipped, so the
@@ -94,6 +117,9 @@ impl Follower {
                 self.cursor = cursor;
                 if at_head {
                     self.tell_caught_up();
+                } else if events.is_empty() {
+                    // A search of the whole ring lets others have their turn.
+                    tokio::task::yield_now().await;
                 }
             }
             Step::Behind { ring_first } => Box::pin(self.read_older(ring_first)).await,
@@ -182,6 +208,7 @@ impl Follower {
             self.cursor = self.cursor.max(to.min(first.saturating_sub(1)));
         }
         let group = hub.join(&self.filter);
+        self.filter = Arc::clone(&group.filter);
         let waiter = group.wake.enter();
         self.joined = Some((group, waiter));
     }
@@ -190,6 +217,7 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         self.broadcaster.open.fetch_sub(1, Ordering::Relaxed);
+        self.broadcaster.held.fetch_sub(self.held, Ordering::Relaxed);
         if let (Some((group, waiter)), Some(hub)) = (self.joined.take(), self.broadcaster.hub.get())
         {
             group.wake.leave(&waiter);

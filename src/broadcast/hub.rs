@@ -7,6 +7,10 @@
 //! and in its groups, so whoever has seen `head` and then looks into its group
 //! misses nothing up to it. Nothing here waits or does I/O; the join of replay
 //! and live is checked with loom.
+//!
+//! Whatever filters say, the ring's lock is held for as long as it takes to put one event in or to
+//! take some out. Filters are matched by the [`Index`], under the lock of the groups, which only those
+//! who come and go take too; a subscriber matches what it took out of the ring under no lock at all.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -18,7 +22,9 @@ use crate::message::Filter;
 
 /// Shared by the one writer and every subscriber.
 pub(super) struct Hub {
-    core: Mutex<Core>,
+    /// Taken before the ring, where both are.
+    groups: Mutex<Groups>,
+    ring: Mutex<Ring>,
     /// Everything up to here stands in the ring and the groups.
     head: AtomicU64,
     capacity: usize,
@@ -27,16 +33,19 @@ pub(super) struct Hub {
     pub(super) tails: Wake,
 }
 
-struct Core {
-    ring: VecDeque<Arc<Event>>,
+struct Ring {
+    events: VecDeque<Arc<Event>>,
     bytes: usize,
     /// Every sequence from here to `head` is in the ring.
     first: u64,
     head: u64,
-    groups: HashMap<u64, Arc<Group>>,
-    by_filter: HashMap<Filter, u64>,
+}
+
+struct Groups {
+    by_id: HashMap<u64, Arc<Group>>,
+    by_filter: HashMap<Arc<Filter>, u64>,
     index: Index,
-    next_group: u64,
+    next: u64,
     /// Events since the groups were last trimmed.
     untrimmed: usize,
 }
@@ -44,7 +53,7 @@ struct Core {
 /// Subscribers with equal filters.
 pub(super) struct Group {
     id: u64,
-    filter: Filter,
+    pub(super) filter: Arc<Filter>,
     recent: Mutex<Recent>,
     members: AtomicU64,
     pub(super) wake: Wake,
@@ -57,6 +66,9 @@ struct Recent {
     /// The run that was taken last: most members take the same one, one after the other.
     run: Option<Arc<Run>>,
 }
+
+/// Groups that something has come for.
+type Woken = HashMap<u64, Arc<Group>>;
 
 /// What a subscriber's step found.
 pub(super) enum Step {
@@ -81,17 +93,14 @@ impl Hub {
     /// An empty ring after sequence `head`.
     pub(super) fn new(head: u64, capacity: usize, capacity_bytes: usize) -> Self {
         Self {
-            core: Mutex::new(Core {
-                ring: VecDeque::new(),
-                bytes: 0,
-                first: head + 1,
-                head,
-                groups: HashMap::new(),
+            groups: Mutex::new(Groups {
+                by_id: HashMap::new(),
                 by_filter: HashMap::new(),
                 index: Index::default(),
-                next_group: 0,
+                next: 0,
                 untrimmed: 0,
             }),
+            ring: Mutex::new(Ring { events: VecDeque::new(), bytes: 0, first: head + 1, head }),
             head: AtomicU64::new(head),
             capacity: capacity.max(1),
             capacity_bytes,
@@ -105,23 +114,30 @@ impl Hub {
 
     /// Distinct filters that somebody listens to.
     pub(super) fn group_count(&self) -> usize {
-        lock(&self.core).groups.len()
+        lock(&self.groups).by_id.len()
     }
 
     /// Appends events in rising sequence and wakes those they are for.
     pub(super) fn push(&self, events: Vec<Arc<Event>>) {
-        let mut woken: HashMap<u64, Arc<Group>> = HashMap::new();
+        let mut woken = Woken::new();
         {
-            let mut core = lock(&self.core);
-            for event in events {
-                if event.seq > core.head + 1 {
-                    core.begin_anew(event.seq, &mut woken);
+            let mut groups = lock(&self.groups);
+            let mut head = self.head();
+            for event in events.into_iter() {
+                if event.seq <= head {
+                    continue;
                 }
-                if event.seq > core.head {
-                    core.push(event, self.capacity, self.capacity_bytes, &mut woken);
+                if event.seq > head + 1 {
+                    lock(&self.ring).begin_anew(event.seq);
+                    groups.begin_anew(event.seq, &mut woken);
                 }
+                head = event.seq;
+                let ring_first =
+                    lock(&self.ring).push(Arc::clone(&event), self.capacity, self.capacity_bytes);
+                groups.push(&event, ring_first, self.capacity, &mut woken);
             }
-            self.head.store(core.head, Ordering::Release);
+            // Before anybody can join.
+            self.head.store(head, Ordering::Release);
         }
         for group in woken.values() {
             group.wake.all();
@@ -131,32 +147,21 @@ impl Hub {
 
     /// Joins the group of this filter, which must be normalised.
     pub(super) fn join(&self, filter: &Filter) -> Arc<Group> {
-        let mut core = lock(&self.core);
-        if let Some(group) = core.by_filter.get(filter).and_then(|id| core.groups.get(id)) {
+        let mut groups = lock(&self.groups);
+        if let Some(group) = groups.by_filter.get(filter).and_then(|id| groups.by_id.get(id)) {
             group.members.fetch_add(1, Ordering::Relaxed);
             return Arc::clone(group);
         }
-        let group = Arc::new(Group {
-            id: core.next_group,
-            filter: filter.clone(),
-            recent: Mutex::new(Recent::new(core.head + 1)),
-            members: AtomicU64::new(1),
-            wake: Wake::default(),
-        });
-        core.next_group += 1;
-        core.index.insert(filter, group.id);
-        core.by_filter.insert(filter.clone(), group.id);
-        core.groups.insert(group.id, Arc::clone(&group));
-        group
+        groups.add(filter, self.head() + 1)
     }
 
     /// Leaves the group; the last one out closes it.
     pub(super) fn leave(&self, group: &Group) {
-        let mut core = lock(&self.core);
+        let mut groups = lock(&self.groups);
         if group.members.fetch_sub(1, Ordering::Relaxed) == 1 {
-            core.groups.remove(&group.id);
-            core.by_filter.remove(&group.filter);
-            core.index.remove(&group.filter, group.id);
+            groups.by_id.remove(&group.id);
+            groups.by_filter.remove(&group.filter);
+            groups.index.remove(&group.filter, group.id);
         }
     }
 
@@ -166,11 +171,10 @@ impl Hub {
         if cursor >= head {
             return Step::Wait;
         }
-        let group_from = match group.take(cursor, head) {
-            Ok(step) => return step,
-            Err(from) => from,
-        };
-        lock(&self.core).scan(cursor, group_from, |event| group.filter.matches(&event.record))
+        match group.take(cursor, head) {
+            Ok(step) => step,
+            Err(from) => self.scan(cursor, from, |event| group.filter.matches(&event.record)),
+        }
     }
 
     /// What comes after `cursor`, whoever it is for, at most a chunk of it.
@@ -178,71 +182,100 @@ impl Hub {
         if cursor >= self.head() {
             return Step::Wait;
         }
-        lock(&self.core).scan(cursor, u64::MAX, |_| true)
+        self.scan(cursor, u64::MAX, |_| true)
     }
-}
 
-impl Core {
     /// Searches the ring itself, before `end`: for what is older than a group, or for all.
     fn scan(&self, cursor: u64, end: u64, passes: impl Fn(&Event) -> bool) -> Step {
-        if cursor + 1 < self.first {
-            return Step::Behind { ring_first: self.first };
-        }
-        let start = self.ring.partition_point(|event| event.seq <= cursor);
+        let (next, head) = {
+            let ring = lock(&self.ring);
+            if cursor + 1 < ring.first {
+                return Step::Behind { ring_first: ring.first };
+            }
+            (ring.after(cursor, end), ring.head)
+        };
         let (mut scanned, mut events, mut bytes) = (cursor, Vec::new(), 0);
-        for event in self.ring.range(start..).take(SCAN_ENTRIES) {
-            if event.seq >= end || bytes >= CHUNK_BYTES {
+        for event in next {
+            if bytes >= CHUNK_BYTES {
                 break;
             }
             scanned = event.seq;
-            if passes(event) {
+            if passes(&event) {
                 bytes += event.frame.len();
-                events.push(Arc::clone(event));
+                events.push(event);
             }
         }
-        Step::Events { events: Run::new(events), at_head: scanned >= self.head, cursor: scanned }
+        Step::Events { events: Run::new(events), at_head: scanned >= head, cursor: scanned }
+    }
+}
+
+impl Ring {
+    /// The next events after `cursor` and before `end`, as many as one step looks at.
+    fn after(&self, cursor: u64, end: u64) -> Vec<Arc<Event>> {
+        let start = self.events.partition_point(|event| event.seq <= cursor);
+        let next = self.events.range(start..).take(SCAN_ENTRIES);
+        next.take_while(|event| event.seq < end).cloned().collect()
     }
 
-    /// Forgets everything before `first`, which does not follow the head, and
-    /// sends everybody to the store for what lies between.
-    fn begin_anew(&mut self, first: u64, woken: &mut HashMap<u64, Arc<Group>>) {
-        self.ring.clear();
+    /// Forgets everything before `first`, which does not follow the head.
+    fn begin_anew(&mut self, first: u64) {
+        self.events.clear();
         self.bytes = 0;
         self.first = first;
-        for group in self.groups.values() {
+    }
+
+    /// Takes an event in and lets go what there is no room for; gives the first that is left.
+    fn push(&mut self, event: Arc<Event>, capacity: usize, capacity_bytes: usize) -> u64 {
+        self.head = event.seq;
+        self.bytes += event.frame.len();
+        self.events.push_back(event);
+        let full = |ring: &Self| ring.events.len() > capacity || ring.bytes > capacity_bytes;
+        while full(self) && self.events.len() > 1 {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.bytes -= oldest.frame.len();
+            self.first = oldest.seq + 1;
+        }
+        self.first
+    }
+}
+
+impl Groups {
+    fn add(&mut self, filter: &Filter, from: u64) -> Arc<Group> {
+        let group = Arc::new(Group {
+            id: self.next,
+            filter: Arc::new(filter.clone()),
+            recent: Mutex::new(Recent::new(from)),
+            members: AtomicU64::new(1),
+            wake: Wake::default(),
+        });
+        self.next += 1;
+        self.index.insert(filter, group.id);
+        self.by_filter.insert(Arc::clone(&group.filter), group.id);
+        self.by_id.insert(group.id, Arc::clone(&group));
+        group
+    }
+
+    /// Sends everybody to the store for what lies before `first`.
+    fn begin_anew(&self, first: u64, woken: &mut Woken) {
+        for group in self.by_id.values() {
             *lock(&group.recent) = Recent::new(first);
             woken.entry(group.id).or_insert_with(|| Arc::clone(group));
         }
     }
 
-    fn push(
-        &mut self,
-        event: Arc<Event>,
-        capacity: usize,
-        capacity_bytes: usize,
-        woken: &mut HashMap<u64, Arc<Group>>,
-    ) {
-        self.head = event.seq;
-        self.bytes += event.frame.len();
-        self.ring.push_back(Arc::clone(&event));
-        while self.ring.len() > capacity || (self.bytes > capacity_bytes && self.ring.len() > 1) {
-            let Some(oldest) = self.ring.pop_front() else { break };
-            self.bytes -= oldest.frame.len();
-            self.first = oldest.seq + 1;
-        }
-        let (groups, first) = (&self.groups, self.first);
-        self.index.candidates(&event.record, |id| {
-            if let Some(group) = groups.get(&id)
-                && group.filter.matches(&event.record)
-            {
-                group.add(&event, first);
+    /// Adds an event to the groups that it is for.
+    fn push(&mut self, event: &Arc<Event>, ring_first: u64, capacity: usize, woken: &mut Woken) {
+        let by_id = &self.by_id;
+        self.index.passing(&event.record, |id| {
+            if let Some(group) = by_id.get(&id) {
+                group.add(event, ring_first);
                 woken.entry(id).or_insert_with(|| Arc::clone(group));
             }
         });
         self.untrimmed += 1;
         if self.untrimmed * 4 > capacity {
             self.untrimmed = 0;
-            self.groups.values().for_each(|group| lock(&group.recent).trim(first));
+            by_id.values().for_each(|group| lock(&group.recent).trim(ring_first));
         }
     }
 }

@@ -7,6 +7,8 @@
 
 mod asking;
 mod bounds;
+#[cfg(test)]
+mod crowd;
 mod event;
 mod follower;
 pub mod frame;
@@ -49,6 +51,8 @@ pub struct Broadcaster {
     hub: tokio::sync::OnceCell<Hub>,
     started: tokio::sync::Notify,
     open: AtomicUsize,
+    /// Bytes that streams hold for their clients.
+    held: AtomicUsize,
     kept: AskingKept,
     past: Past,
 }
@@ -70,6 +74,7 @@ impl Broadcaster {
             hub: tokio::sync::OnceCell::new(),
             started: tokio::sync::Notify::new(),
             open: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             kept: AskingKept::default(),
             past: Past::new(),
         }
@@ -143,6 +148,13 @@ impl Broadcaster {
     #[must_use]
     pub fn open_streams(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that open streams hold for clients that have not taken them yet: at most
+    /// [`STREAM_BYTES`](crate::limits::STREAM_BYTES) each. What several share counts for each.
+    #[must_use]
+    pub fn stream_bytes(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Distinct filters listened to now.

@@ -41,6 +41,11 @@ pub(super) struct Older {
 }
 
 impl Older {
+    /// Bytes of the stretch that is held.
+    pub(super) fn bytes(&self) -> usize {
+        self.held.as_ref().map_or(0, |place| place.bytes())
+    }
+
     /// A stretch after `cursor`: rows of the store as far as it reaches, else
     /// entries of the bus up to (not including) `ring_first`.
     pub(super) async fn read(

@@ -42,6 +42,14 @@ pub(super) struct Place {
     stretch: OnceLock<Arc<Stretch>>,
 }
 
+impl Place {
+    /// Bytes of the stretch, once it was read.
+    pub(super) fn bytes(&self) -> usize {
+        let stretch = self.stretch.get();
+        stretch.map_or(0, |stretch| stretch.chunks.iter().map(Bytes::len).sum())
+    }
+}
+
 /// All places that somebody holds.
 pub(super) struct Past {
     places: Mutex<HashMap<(Filter, u64), Weak<Place>>>,

@@ -55,9 +55,11 @@ impl Subscription {
         let Self { follower, heartbeat_at, alarm } = self;
         loop {
             if let Some(bytes) = follower.pending.pop_front() {
+                follower.holds(bytes.len());
                 *heartbeat_at = Instant::now() + HEARTBEAT;
                 return bytes;
             }
+            follower.holds(0);
             tokio::select! {
                 biased;
                 () = follower.advance() => {}

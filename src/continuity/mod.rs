@@ -45,6 +45,17 @@ pub struct Continuity {
     pub owner: Uuid,
 }
 
+/// The epoch of the stream that this process last held against the store, if it has held one. That a
+/// stream reaches as far as the log says nothing by itself: others may have filled a new one.
+#[derive(Debug, Default)]
+struct Familiar(Option<Option<Uuid>>);
+
+impl Familiar {
+    fn is(&self, stream: &LogIdentity) -> bool {
+        self.0 == Some(stream.epoch)
+    }
+}
+
 /// Why a check did not open the gate.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
@@ -54,6 +65,11 @@ pub enum CheckError {
     /// The store cannot be asked; asked again.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The stream may be another one, and the store cannot be asked; asked again.
+    #[error(
+        "the stream is not the one that was last held against the store, which cannot be asked: {0}"
+    )]
+    Unfamiliar(StoreError),
     /// Another server mends the stream; asked again.
     #[error("another server is bringing the stream up to the store")]
     Busy,
@@ -71,9 +87,10 @@ impl Continuity {
     /// connection to NATS was made anew, until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
         let mut suspicions = self.bus.suspicions();
+        let mut familiar = Familiar::default();
         let watch = async {
             loop {
-                self.check_until_settled().await;
+                self.check_until_settled(&mut familiar).await;
                 tokio::select! {
                     () = self.gate.doubted() => {}
                     changed = suspicions.changed() => {
@@ -89,11 +106,11 @@ impl Continuity {
     }
 
     /// Checks until the gate is open or a person must mend the stream.
-    async fn check_until_settled(&self) {
+    async fn check_until_settled(&self, familiar: &mut Familiar) {
         let mut told = String::new();
         loop {
             let suspected = self.gate.suspected();
-            let error = match self.check().await {
+            let error = match self.check(familiar).await {
                 Ok(()) => {
                     tracing::info!("the stream continues the store: publishing is open");
                     self.gate.open_now(suspected);
@@ -111,17 +128,21 @@ impl Continuity {
         }
     }
 
-    async fn check(&self) -> Result<(), CheckError> {
+    async fn check(&self, familiar: &mut Familiar) -> Result<(), CheckError> {
         // Asked before the stream, which must be at least that far.
         let seen = self.committed.seen();
         let mut identity = self.bus.find_or_make().await?;
         let state = match self.store.log_state().await {
             Ok(state) => state,
             // A running server goes on while the store is away, on what it knows.
-            Err(_) if seen > 0 && identity.bounds.last >= seen && !identity.unfinished => {
-                return Ok(());
+            Err(error) => {
+                let goes_on = identity.bounds.last >= seen && !identity.unfinished;
+                return match familiar.is(&identity) {
+                    true if goes_on => Ok(()),
+                    true => Err(error.into()),
+                    false => Err(CheckError::Unfamiliar(error)),
+                };
             }
-            Err(error) => return Err(error.into()),
         };
         self.committed.raise(state.committed_through);
         let behind = identity.bounds.last < seen.max(state.committed_through);
@@ -135,6 +156,7 @@ impl Continuity {
                 self.store.claim(self.owner, LEASE, false).await?.ok_or(CheckError::Busy)?;
             self.store.set_log(&lease, BusKind::Nats, identity.epoch).await?;
         }
+        familiar.0 = Some(identity.epoch);
         Ok(())
     }
 

@@ -12,6 +12,8 @@ mod console;
 mod consumers;
 mod dead_letters;
 mod feed;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guard;
 mod handover;
 mod health;

@@ -133,6 +133,7 @@ pub(super) async fn metrics(State(api): State<Shared>) -> Response {
     let head = api.broadcaster.head().unwrap_or(0);
     let through = api.committed.through();
     metrics::gauge!("agentbus_streams_open").set(api.broadcaster.open_streams() as f64);
+    metrics::gauge!("agentbus_stream_bytes").set(api.broadcaster.stream_bytes() as f64);
     metrics::gauge!("agentbus_filter_groups").set(api.broadcaster.filter_groups() as f64);
     metrics::gauge!("agentbus_committed_through").set(through as f64);
     metrics::gauge!("agentbus_projector_lag").set(head.saturating_sub(through) as f64);

@@ -7,6 +7,8 @@
 
 mod known_ids;
 mod repeats;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -152,7 +154,7 @@ impl Ingest {
         if let Some(refusal) = self.refusal(message.id) {
             return Err(refusal);
         }
-        let (known_mark, until) = (self.committed.through(), Instant::now() + COMPARE_DEADLINE);
+        let (known_mark, until) = (self.committed.seen(), Instant::now() + COMPARE_DEADLINE);
         let ack = match self.bus.publish_unless(message.clone(), unless).await {
             Ok(None) => return Ok(None),
             Ok(Some(ack)) if ack.duplicate => {
@@ -219,7 +221,7 @@ impl Ingest {
             }
             return;
         }
-        let known_mark = self.committed.through();
+        let known_mark = self.committed.seen();
         let acks = self.bus.publish(open.iter().map(|&at| messages[at].clone()).collect()).await;
         for (at, ack) in open.into_iter().zip(acks) {
             match ack {
@@ -248,9 +250,10 @@ impl Ingest {
         let id = message.id;
         let ack = ack.map_err(|source| IngestError::Bus { id, source })?;
         if ack.seq <= known_mark {
-            // The stream gave a sequence that the store has for other content.
+            // The stream gave a sequence that somebody has for other content.
             self.gate.doubt();
-            let source = PublishError::Unknown("the log went back behind the store".to_owned());
+            let text = "the log went back behind what was acknowledged or read";
+            let source = PublishError::Unknown(text.to_owned());
             return Err(IngestError::Bus { id, source });
         }
         self.committed.saw(ack.seq);

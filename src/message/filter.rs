@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Kind, Record, SubjectPattern, Token, parse_uuid};
-use crate::limits::MAX_FILTER_VALUES;
+use crate::limits::{MAX_FILTER_BYTES, MAX_FILTER_VALUES};
 
 /// What a reader wants to see. Equal filters compare and hash equal, however
 /// their parameters were ordered or repeated.
@@ -58,9 +58,9 @@ pub struct Query {
     pub descending: bool,
 }
 
-/// The one exact value by which a message finds the filters it may pass.
+/// One value that a filter lists under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FilterKey {
+pub enum FilterTerm {
     /// The message answered.
     InReplyTo(Uuid),
     /// The conversation.
@@ -69,16 +69,38 @@ pub enum FilterKey {
     Task(Token),
     /// The recipient.
     Recipient(Token),
-    /// No recipient.
+    /// No recipient; stands under the same name.
     Broadcast,
     /// The sender.
     Sender(Token),
-    /// A literal third token of the subject.
-    SubjectKey(String),
+    /// A pattern that the subject matches.
+    Subject(SubjectPattern),
     /// The type.
     Type(Token),
-    /// A literal fourth token of the subject.
-    SubjectType(String),
+    /// The kind.
+    Kind(Kind),
+}
+
+impl FilterTerm {
+    /// Names there are.
+    pub const NAMES: usize = 8;
+    /// The name of patterns, the only one under which a message may have several terms.
+    pub const SUBJECT: usize = 5;
+
+    /// Which name it stands under, from the rarest to the commonest.
+    #[must_use]
+    pub const fn name(&self) -> usize {
+        match self {
+            Self::InReplyTo(_) => 0,
+            Self::Conversation(_) => 1,
+            Self::Task(_) => 2,
+            Self::Recipient(_) | Self::Broadcast => 3,
+            Self::Sender(_) => 4,
+            Self::Subject(_) => Self::SUBJECT,
+            Self::Type(_) => 6,
+            Self::Kind(_) => 7,
+        }
+    }
 }
 
 impl Filter {
@@ -102,8 +124,8 @@ impl Filter {
             _ => return None,
         };
         Some(taken.and_then(|()| {
-            if self.values() > MAX_FILTER_VALUES {
-                return Err("one filter too many: at most 128 values in all");
+            if self.values() > MAX_FILTER_VALUES || self.bytes() > MAX_FILTER_BYTES {
+                return Err("one filter too many: at most 128 values of 16 KiB in all");
             }
             Ok(())
         }))
@@ -118,6 +140,15 @@ impl Filter {
             + self.tasks.len()
             + self.conversations.len()
             + self.in_reply_to.len()
+    }
+
+    /// Bytes of the text of its values.
+    fn bytes(&self) -> usize {
+        let names =
+            [&self.types, &self.senders, &self.recipients, &self.tasks, &self.conversations];
+        let tokens = names.into_iter().flatten().map(|token| token.as_str().len());
+        let subjects = self.subjects.iter().map(|pattern| pattern.as_str().len());
+        tokens.chain(subjects).sum()
     }
 
     /// The same filter in the spelling by which equal ones are recognised.
@@ -166,41 +197,29 @@ impl Filter {
                 || self.subjects.iter().any(|p| p.matches(record.subject.as_str())))
     }
 
-    /// Exact values of which a message must have one to pass; `None` when any
-    /// message may. Names are tried from the rarest to the commonest.
+    /// What it lists, name by name, in the order of [`FilterTerm::name`]. A message passes that has
+    /// one term of each.
     #[must_use]
-    pub fn keys(&self) -> Option<Vec<FilterKey>> {
-        fn each<T: Clone>(values: &[T], key: fn(T) -> FilterKey) -> Option<Vec<FilterKey>> {
-            (!values.is_empty()).then(|| values.iter().cloned().map(key).collect())
+    pub fn terms(&self) -> Vec<Vec<FilterTerm>> {
+        fn each<T: Clone>(values: &[T], term: fn(T) -> FilterTerm) -> Vec<FilterTerm> {
+            values.iter().cloned().map(term).collect()
         }
-        let recipients = || {
-            let mut keys = each(&self.recipients, FilterKey::Recipient)?;
-            keys.extend(self.broadcast.then_some(FilterKey::Broadcast));
-            Some(keys)
-        };
-        each(&self.in_reply_to, FilterKey::InReplyTo)
-            .or_else(|| each(&self.conversations, FilterKey::Conversation))
-            .or_else(|| each(&self.tasks, FilterKey::Task))
-            .or_else(recipients)
-            .or_else(|| each(&self.senders, FilterKey::Sender))
-            .or_else(|| self.subject_keys(2, FilterKey::SubjectKey))
-            .or_else(|| each(&self.types, FilterKey::Type))
-            .or_else(|| self.subject_keys(3, FilterKey::SubjectType))
-    }
-
-    /// The literal token at `index` of every pattern, if each has one there.
-    fn subject_keys(&self, index: usize, key: fn(String) -> FilterKey) -> Option<Vec<FilterKey>> {
-        if self.subjects.is_empty() {
-            return None;
+        let mut recipients = each(&self.recipients, FilterTerm::Recipient);
+        if self.broadcast && !recipients.is_empty() {
+            recipients.push(FilterTerm::Broadcast);
         }
-        self.subjects
-            .iter()
-            .map(|pattern| {
-                let mut tokens = pattern.tokens();
-                let literal = tokens.nth(index).filter(|t| !matches!(*t, "*" | ">"))?;
-                Some(key(literal.to_owned()))
-            })
-            .collect()
+        let mut names = vec![
+            each(&self.in_reply_to, FilterTerm::InReplyTo),
+            each(&self.conversations, FilterTerm::Conversation),
+            each(&self.tasks, FilterTerm::Task),
+            recipients,
+            each(&self.senders, FilterTerm::Sender),
+            each(&self.subjects, FilterTerm::Subject),
+            each(&self.types, FilterTerm::Type),
+            each(&self.kinds, FilterTerm::Kind),
+        ];
+        names.retain(|terms| !terms.is_empty());
+        names
     }
 }
 
@@ -240,24 +259,23 @@ pub(crate) mod tests {
         }
     }
 
-    fn has_key(record: &Record, key: &FilterKey) -> bool {
-        let mut subject = record.subject.as_str().split('.');
-        match key {
-            FilterKey::InReplyTo(id) => record.in_reply_to.as_ref() == Some(id),
-            FilterKey::Conversation(t) => record.conversation_id.as_ref() == Some(t),
-            FilterKey::Task(t) => record.task_id.as_ref() == Some(t),
-            FilterKey::Broadcast => record.recipient_id.is_none(),
-            FilterKey::Recipient(t) => record.recipient_id.as_ref() == Some(t),
-            FilterKey::Sender(t) => record.sender_id == *t,
-            FilterKey::Type(t) => record.type_ == *t,
-            FilterKey::SubjectKey(t) => subject.nth(2) == Some(t),
-            FilterKey::SubjectType(t) => subject.nth(3) == Some(t),
+    fn has(record: &Record, term: &FilterTerm) -> bool {
+        match term {
+            FilterTerm::InReplyTo(id) => record.in_reply_to.as_ref() == Some(id),
+            FilterTerm::Conversation(t) => record.conversation_id.as_ref() == Some(t),
+            FilterTerm::Task(t) => record.task_id.as_ref() == Some(t),
+            FilterTerm::Broadcast => record.recipient_id.is_none(),
+            FilterTerm::Recipient(t) => record.recipient_id.as_ref() == Some(t),
+            FilterTerm::Sender(t) => record.sender_id == *t,
+            FilterTerm::Subject(p) => p.matches(record.subject.as_str()),
+            FilterTerm::Type(t) => record.type_ == *t,
+            FilterTerm::Kind(k) => record.kind == *k,
         }
     }
 
     proptest! {
         #[test]
-        fn a_message_that_passes_has_one_of_the_keys(
+        fn a_message_passes_that_has_a_term_of_each_name(
             params in proptest::collection::vec(
                 (prop_oneof![Just("type"), Just("sender"), Just("recipient"), Just("task"),
                     Just("broadcast"), Just("subject"), Just("kind")],
@@ -274,9 +292,8 @@ pub(crate) mod tests {
             let message = record(1, Kind::Task, [a, b, if direct { c } else { "" }, d]);
             let tidy = filter.clone().normalised();
             prop_assert_eq!(filter.matches(&message), tidy.matches(&message));
-            if filter.matches(&message) && let Some(keys) = tidy.keys() {
-                prop_assert!(keys.iter().any(|key| has_key(&message, key)), "{:?}", keys);
-            }
+            let passes = tidy.terms().iter().all(|terms| terms.iter().any(|t| has(&message, t)));
+            prop_assert_eq!(passes, tidy.matches(&message));
         }
     }
 

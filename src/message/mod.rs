@@ -25,7 +25,7 @@ pub use draft::{Draft, DraftError, FieldError, idempotency_id};
 pub use encode::{Outgoing, same_but_for_created_at};
 #[cfg(test)]
 pub(crate) use filter::tests as filter_tests;
-pub use filter::{Filter, FilterKey, ParameterError, Query};
+pub use filter::{Filter, FilterTerm, ParameterError, Query};
 pub use form::{Form, seconds, shown_name};
 pub use json::{CompactError, compact};
 pub use kind::Kind;

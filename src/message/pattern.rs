@@ -1,5 +1,6 @@
 //! NATS subject patterns: `*` stands for one token, a last `>` for one or more.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -41,6 +42,13 @@ impl SubjectPattern {
     /// The pattern's tokens, wildcards among them.
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         self.0.split('.')
+    }
+}
+
+/// It compares and hashes as its text does.
+impl Borrow<str> for SubjectPattern {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -15,6 +15,7 @@ mod floods;
 mod inboxes;
 mod known_ids;
 mod lapses;
+mod log;
 mod measure;
 mod neighbour;
 mod origins;

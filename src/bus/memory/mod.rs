@@ -2,7 +2,8 @@
 //!
 //! Invariant: an acknowledged message is committed in the journal, and readers
 //! see an entry only after that. One writer task gives the sequences; publishes
-//! that arrive while it commits share the next commit (group commit).
+//! that arrive while it commits share the next commit (group commit). What waits for it is
+//! bounded in number and bytes, and dropped when whoever published it has left.
 
 mod reader;
 mod tail;
@@ -16,12 +17,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::{Ack, Bounds, Bus, BusError, LogIdentity, PublishError, Reader, Unless};
 use crate::clock::Clock;
-use crate::limits::{MEMORY_QUEUE, PUBLISH_DEADLINE};
+use crate::limits::{MEMORY_QUEUE, MEMORY_QUEUE_BYTES, PUBLISH_DEADLINE};
 use crate::message::{Outgoing, Raw};
 use tail::Tail;
 pub use writer::Writer;
@@ -59,6 +60,8 @@ pub enum JournalError {
 /// Publishes and reads; the [`Writer`] does the work.
 pub struct MemoryBus {
     queue: mpsc::Sender<Job>,
+    /// Bytes that jobs may hold still.
+    room: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
 
@@ -89,6 +92,21 @@ struct Job {
     /// On what condition, if on one.
     unless: Option<Unless>,
     reply: oneshot::Sender<Vec<Outcome>>,
+    /// Held until it is answered.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Job {
+    /// Whether whoever published it has left, and with it every use of an answer.
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
+/// What messages hold while they wait.
+fn bytes_of(messages: &[Outgoing]) -> usize {
+    let each = |m: &Outgoing| size_of::<Outgoing>() + m.subject.as_str().len() + m.body.len();
+    messages.iter().map(each).sum()
 }
 
 /// `None`: the condition did not hold.
@@ -119,19 +137,27 @@ impl MemoryBus {
             busy: AtomicBool::new(false),
         });
         let writer = Writer::new(Arc::clone(&shared), jobs, clock);
-        Ok((Self { queue, shared }, writer))
+        let room = Arc::new(Semaphore::new(MEMORY_QUEUE_BYTES));
+        Ok((Self { queue, room, shared }, writer))
     }
 
-    /// Leaves messages to the writer and waits for what it says.
+    /// Leaves messages to the writer and waits for what it says. Dropped before the writer has
+    /// taken them, they are not written.
     async fn write(&self, messages: Vec<Outgoing>, unless: Option<Unless>) -> Vec<Outcome> {
         let count = messages.len();
         let all = |error: PublishError| vec![Err(error); count];
         if let Some(fault) = self.shared.refusal() {
             return all(PublishError::NotSent(fault));
         }
+        let full = || PublishError::NotSent("the write queue is full".to_owned());
+        // One that is larger than all the room takes all of it.
+        let bytes = bytes_of(&messages).min(MEMORY_QUEUE_BYTES) as u32;
+        let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bytes) else {
+            return all(full());
+        };
         let (reply, answer) = oneshot::channel();
-        if self.queue.try_send(Job { messages, unless, reply }).is_err() {
-            return all(PublishError::NotSent("the write queue is full".to_owned()));
+        if self.queue.try_send(Job { messages, unless, reply, _room: room }).is_err() {
+            return all(full());
         }
         match tokio::time::timeout(PUBLISH_DEADLINE, answer).await {
             Ok(Ok(results)) => results,

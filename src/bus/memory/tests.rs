@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{Journal, JournalError, MemoryBus};
 use crate::bus::{Ack, Bus, PublishError, Unless};
 use crate::clock::Clock;
+use crate::limits::MEMORY_QUEUE_BYTES;
 use crate::message::{Draft, HEADER_MSG_ID, Outgoing, Raw};
 
 /// What becomes of the next append.
@@ -229,6 +230,94 @@ async fn a_torn_append_goes_on_where_it_broke_off() {
     let placed: Vec<_> = answers.into_iter().map(Running::seq).collect();
     assert_eq!(placed, [(1, false), (2, false), (3, false)]);
     assert_eq!(running.journal.ids().len(), 3);
+}
+
+/// The answers to three messages whose first was written before the append broke off.
+async fn torn_for_good(then: &[Fate]) -> (Running, Vec<Result<Ack, PublishError>>) {
+    let running = run(&[&[Fate::Torn], then].concat()).await;
+    let answers = running.bus.publish(vec![message(1), message(2), message(3)]).await;
+    (running, answers)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_of_a_group_that_broke_off_is_acknowledged() {
+    let (running, answers) = torn_for_good(&[Fate::Refused; 200]).await;
+    assert_eq!(answers[0].as_ref().map(|ack| ack.seq), Ok(1));
+    for answer in &answers[1..] {
+        assert!(matches!(answer, Err(PublishError::NotSent(_))), "{answer:?}");
+    }
+    assert_eq!(running.journal.ids(), [Uuid::from_u128(1).to_string()]);
+    let mut reader = running.bus.reader(1).await.expect("reads");
+    assert_eq!(reader.next().await.expect("what was acknowledged")[0].seq, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_before_another_write_landed_is_acknowledged() {
+    let (running, answers) = torn_for_good(&[Fate::Overtaken(9)]).await;
+    assert_eq!(answers[0].as_ref().map(|ack| ack.seq), Ok(1), "it is in the journal");
+    for answer in &answers[1..] {
+        assert!(matches!(answer, Err(PublishError::NotSent(_))), "{answer:?}");
+    }
+    assert_eq!(running.journal.ids(), [1, 9].map(|id| Uuid::from_u128(id).to_string()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_written_of_a_group_that_broke_off_is_unknown() {
+    let (running, answers) = torn_for_good(&[Fate::Silent(1_000)]).await;
+    assert_eq!(answers[0].as_ref().map(|ack| ack.seq), Ok(1));
+    for answer in &answers[1..] {
+        assert!(matches!(answer, Err(PublishError::Unknown(_))), "{answer:?}");
+    }
+    assert_eq!(running.journal.ids().len(), 3);
+    running.journal.script().silent = 0;
+    running.ready().await;
+    let again = running.bus.publish(vec![message(1), message(2), message(3)]).await;
+    let placed: Vec<_> = again.into_iter().map(Running::seq).collect();
+    assert_eq!(placed, [(1, true), (2, true), (3, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_any_more_is_not_written() {
+    let running = run(&[]).await;
+    let mut left = Box::pin(running.publish(1));
+    assert!(futures_util::poll!(&mut left).is_pending(), "it waits for the writer");
+    drop(left);
+    assert_eq!(Running::seq(running.publish(2).await), (1, false));
+    assert_eq!(running.journal.ids(), [Uuid::from_u128(2).to_string()]);
+}
+
+/// As many publishes of `messages` as are let in before the writer can take one: how many that
+/// is, and the answer to the next.
+async fn fill(running: &Running, messages: &[Outgoing]) -> (usize, PublishError) {
+    let mut waiting = Vec::new();
+    loop {
+        let mut publish = running.bus.publish(messages.to_vec());
+        match futures_util::poll!(&mut publish) {
+            std::task::Poll::Pending => waiting.push(publish),
+            std::task::Poll::Ready(mut refused) => {
+                let refused = refused.pop().expect("an answer").expect_err("no room");
+                return (waiting.len(), refused);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_of_publishes_is_bounded_in_bytes() {
+    let running = run(&[]).await;
+    let large = Outgoing { body: vec![b'x'; 1 << 20].into(), ..message(1) };
+    let small: Vec<_> = (0..1_000).map(message).collect();
+    let bytes = |m: &Outgoing| m.body.len() + size_of::<Outgoing>();
+    for messages in [vec![large; 2], small] {
+        let (count, refused) = fill(&running, &messages).await;
+        assert!(matches!(refused, PublishError::NotSent(_)), "{refused:?}");
+        let held = count * messages.iter().map(bytes).sum::<usize>();
+        println!("{count} publishes of {} messages, {} KiB", messages.len(), held >> 10);
+        assert!((MEMORY_QUEUE_BYTES / 2..=MEMORY_QUEUE_BYTES).contains(&held), "{held} bytes");
+        // Who left gives the room back.
+        assert!(Running::seq(running.publish(9_999).await).0 == 1, "only this one was written");
+    }
+    assert_eq!(running.journal.ids().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Job, JournalError, Shared};
+use super::{Job, JournalError, Outcome, Shared};
 use crate::bus::{Ack, PublishError, Unless};
 use crate::clock::Clock;
 use crate::limits::{
-    COMMIT_RETRY, GROUP_COMMIT_BYTES, GROUP_COMMIT_MESSAGES, JOURNAL_PROBE, PUBLISH_DEADLINE,
+    COMMIT_DEADLINE, COMMIT_RETRY, GROUP_COMMIT_BYTES, GROUP_COMMIT_MESSAGES, JOURNAL_PROBE,
 };
 use crate::message::{
     HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing, Raw, truncate_to_micros,
@@ -49,6 +49,27 @@ enum Placed {
     Overtaken,
     /// Whether its condition holds cannot be told.
     Untold,
+}
+
+/// Why a group, or the end of it, was not written.
+struct Failure {
+    error: JournalError,
+    /// What was placed up to here is surely in the journal.
+    through: u64,
+    /// Whether what comes after it may be in the journal too.
+    in_doubt: bool,
+}
+
+impl Failure {
+    /// Nothing after `through` was written.
+    fn certain(error: &str, through: u64) -> Self {
+        Self { error: JournalError::Unavailable(error.to_owned()), through, in_doubt: false }
+    }
+
+    fn refusal(&self) -> PublishError {
+        let error = self.error.to_string();
+        if self.in_doubt { PublishError::Unknown(error) } else { PublishError::NotSent(error) }
+    }
 }
 
 /// What became of an append in doubt.
@@ -85,6 +106,9 @@ impl Writer {
             };
             let Some(first) = first else { return Ok(()) };
             let jobs = self.gather(first);
+            if jobs.is_empty() {
+                continue;
+            }
             self.shared.busy.store(true, Ordering::Relaxed);
             let committed = self.commit(jobs).await;
             self.shared.busy.store(false, Ordering::Relaxed);
@@ -104,60 +128,71 @@ impl Writer {
         }
     }
 
-    /// Takes along what queued up meanwhile.
+    /// Takes along what queued up meanwhile, but nothing that nobody waits for any more: its
+    /// client was told nothing, and has its id to ask with.
     fn gather(&mut self, first: Job) -> Vec<Job> {
-        let size = |job: &Job| job.messages.iter().map(|m| m.body.len()).sum::<usize>();
-        let (mut count, mut bytes) = (first.messages.len(), size(&first));
-        let mut jobs = vec![first];
-        while count < GROUP_COMMIT_MESSAGES && bytes < GROUP_COMMIT_BYTES {
-            let Ok(job) = self.jobs.try_recv() else { break };
-            count += job.messages.len();
-            bytes += size(&job);
-            jobs.push(job);
+        let (mut count, mut bytes) = (0, 0);
+        let mut jobs = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            if !job.is_abandoned() {
+                count += job.messages.len();
+                bytes += job.messages.iter().map(|m| m.body.len()).sum::<usize>();
+                jobs.push(job);
+            }
+            let full = count >= GROUP_COMMIT_MESSAGES || bytes >= GROUP_COMMIT_BYTES;
+            next = if full { None } else { self.jobs.try_recv().ok() };
         }
         jobs
     }
 
     async fn commit(&self, jobs: Vec<Job>) -> Result<(), JournalError> {
-        let deadline = Instant::now() + PUBLISH_DEADLINE;
-        match self.write(&jobs, deadline).await {
-            Ok(placed) => answer(jobs, &placed),
-            Err((JournalError::Lost, _)) => {
-                set(&self.shared.fault, Some(JournalError::Lost.to_string()));
-                return Err(JournalError::Lost);
+        let deadline = Instant::now() + COMMIT_DEADLINE;
+        let (placed, failure) = self.write(&jobs, deadline).await;
+        let fault = failure.as_ref().map(|failure| failure.error.to_string());
+        set(&self.shared.fault, fault);
+        match failure {
+            Some(Failure { error: JournalError::Lost, .. }) => return Err(JournalError::Lost),
+            Some(failure) => {
+                tracing::warn!(error = %failure.error, "a group of messages was not committed");
+                answer(jobs, &placed, Some(&failure));
             }
-            Err((error, outcome_known)) => {
-                tracing::warn!(%error, "a group of messages was not committed");
-                set(&self.shared.fault, Some(error.to_string()));
-                refuse(jobs, &error, outcome_known);
-            }
+            None => answer(jobs, &placed, None),
         }
         Ok(())
     }
 
-    /// Places, appends, publishes to readers. The flag of an error says
-    /// whether it is certain that nothing was written.
-    async fn write(
-        &self,
-        jobs: &[Job],
-        deadline: Instant,
-    ) -> Result<Vec<Placed>, (JournalError, bool)> {
-        let faulty = self.shared.fault.borrow().is_some();
-        let last = if faulty {
-            // The last append may have happened after all.
-            let last = self.shared.journal.last().await.map_err(|e| (e, true))?;
-            self.catch_up(last).await.map_err(|e| (e, true))?;
-            last
-        } else {
-            *self.shared.last.borrow()
+    /// Places, appends, and shows readers as much as was written. Nothing is placed where
+    /// it is not known after what.
+    async fn write(&self, jobs: &[Job], deadline: Instant) -> (Vec<Placed>, Option<Failure>) {
+        let prepared = async {
+            let last = self.last().await?;
+            Ok((last, self.place(jobs, last).await?))
         };
-        let group = self.place(jobs, last).await.map_err(|e| (e, true))?;
-        if !group.entries.is_empty() {
-            self.append(last, &group.entries, deadline).await?;
-            self.show(group.entries);
+        let (last, mut group) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                return (Vec::new(), Some(Failure { error, through: 0, in_doubt: false }));
+            }
+        };
+        let (through, failure) = match self.append(last, &group.entries, deadline).await {
+            Ok(()) => (u64::MAX, None),
+            Err(failure) => (failure.through, Some(failure)),
+        };
+        group.entries.retain(|entry| entry.seq <= through);
+        self.show(group.entries);
+        (group.placed, failure)
+    }
+
+    /// The last sequence given.
+    async fn last(&self) -> Result<u64, JournalError> {
+        if self.shared.fault.borrow().is_none() {
+            return Ok(*self.shared.last.borrow());
         }
-        set(&self.shared.fault, None);
-        Ok(group.placed)
+        // The last append may have happened after all.
+        let last = self.shared.journal.last().await?;
+        self.catch_up(last).await?;
+        Ok(last)
     }
 
     /// Gives each message its sequence, or finds the one its id has.
@@ -223,43 +258,43 @@ impl Writer {
     /// repeated before the outcome of the last attempt is settled.
     async fn append(
         &self,
-        mut last: u64,
+        mut through: u64,
         mut entries: &[Raw],
         deadline: Instant,
-    ) -> Result<(), (JournalError, bool)> {
+    ) -> Result<(), Failure> {
         let mut in_doubt = false;
         while !entries.is_empty() {
             let attempt = if in_doubt {
-                self.written(last, entries).await
+                self.written(through, entries).await
             } else {
-                let appended = self.shared.journal.append(last, entries.to_vec()).await;
+                let appended = self.shared.journal.append(through, entries.to_vec()).await;
                 appended.map(|()| Settled::Written(entries.len()))
             };
             match attempt {
                 Ok(Settled::Written(count)) => {
                     in_doubt = false;
-                    last += count as u64;
+                    through += count as u64;
                     entries = &entries[count..];
                     if count > 0 {
                         continue;
                     }
                 }
                 Ok(Settled::Overtaken) => {
-                    let late = "an earlier write landed late; nothing of this one was written";
-                    return Err((JournalError::Unavailable(late.to_owned()), true));
+                    return Err(Failure::certain("an earlier write landed late", through));
                 }
-                Err(JournalError::Lost) => return Err((JournalError::Lost, false)),
+                Err(error @ JournalError::Lost) => {
+                    return Err(Failure { error, through, in_doubt: true });
+                }
                 Err(error) => {
                     set(&self.shared.fault, Some(error.to_string()));
-                    if Instant::now() >= deadline {
-                        return Err((error, false));
-                    }
                     in_doubt = true;
+                    if Instant::now() >= deadline {
+                        return Err(Failure { error, through, in_doubt });
+                    }
                 }
             }
             if !in_doubt && Instant::now() >= deadline {
-                let late = "the journal took nothing in time".to_owned();
-                return Err((JournalError::Unavailable(late), true));
+                return Err(Failure::certain("the journal took nothing in time", through));
             }
             tokio::time::sleep(COMMIT_RETRY).await;
         }
@@ -272,8 +307,10 @@ impl Writer {
             return Ok(Settled::Written(0));
         }
         let found = self.shared.journal.read(last + 1, entries.len()).await?;
-        let ours = found.iter().zip(entries).all(|(a, b)| a.seq == b.seq && a.headers == b.headers);
-        Ok(if ours { Settled::Written(found.len()) } else { Settled::Overtaken })
+        let is_ours = |(a, b): &(&Raw, &Raw)| a.seq == b.seq && a.headers == b.headers;
+        let ours = found.iter().zip(entries).take_while(is_ours).count();
+        let overtaken = ours == 0 && !found.is_empty();
+        Ok(if overtaken { Settled::Overtaken } else { Settled::Written(ours) })
     }
 
     /// Shows readers what an append wrote whose answer was lost.
@@ -307,33 +344,27 @@ fn set(fault: &watch::Sender<Option<String>>, value: Option<String>) {
     });
 }
 
-/// Whoever no longer waits has a retry with the same id.
-fn answer(jobs: Vec<Job>, placed: &[Placed]) {
-    let mut placed = placed.iter();
+/// Tells each job what became of its messages. Whoever no longer waits has a retry with the
+/// same id.
+fn answer(jobs: Vec<Job>, placed: &[Placed], failure: Option<&Failure>) {
+    let mut placed = placed.iter().copied();
     for job in jobs {
-        let acks = placed
-            .by_ref()
-            .take(job.messages.len())
-            .map(|placed| match *placed {
-                Placed::At { seq, duplicate } => Ok(Some(Ack { seq, duplicate, committed: true })),
-                Placed::Overtaken => Ok(None),
-                Placed::Untold => {
-                    let text = "what came meanwhile is no longer in memory";
-                    Err(PublishError::NotSent(text.to_owned()))
-                }
-            })
-            .collect();
-        let _ = job.reply.send(acks);
+        let outcomes = (0..job.messages.len()).map(|_| outcome(placed.next(), failure)).collect();
+        let _ = job.reply.send(outcomes);
     }
 }
 
-fn refuse(jobs: Vec<Job>, error: &JournalError, outcome_known: bool) {
-    let error = if outcome_known {
-        PublishError::NotSent(error.to_string())
-    } else {
-        PublishError::Unknown(error.to_string())
-    };
-    for job in jobs {
-        let _ = job.reply.send(vec![Err(error.clone()); job.messages.len()]);
+/// `None`: it was not placed, because of the failure.
+fn outcome(placed: Option<Placed>, failure: Option<&Failure>) -> Outcome {
+    let through = failure.map_or(u64::MAX, |failure| failure.through);
+    match (placed, failure) {
+        (Some(Placed::At { seq, duplicate }), _) if seq <= through => {
+            Ok(Some(Ack { seq, duplicate, committed: true }))
+        }
+        (_, Some(failure)) => Err(failure.refusal()),
+        (Some(Placed::Overtaken), None) => Ok(None),
+        (_, None) => {
+            Err(PublishError::NotSent("what came meanwhile is no longer in memory".to_owned()))
+        }
     }
 }

@@ -1,0 +1,79 @@
+//! The log under those who have NATS, while the store is away (point 14).
+
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::Config;
+use serde_json::json;
+
+use crate::common::{Agentbus, Nats, Postgres, eventually};
+
+const STREAM: &str = "agent-messages";
+const LIMIT: Duration = Duration::from_secs(60);
+/// For a wrong answer to come: the check is made again four times a second.
+const LOOKS: usize = 60;
+
+fn message() -> serde_json::Value {
+    json!({"kind": "message", "type": "note", "sender_id": "ann", "content": "x"})
+}
+
+/// Deletes the stream and makes it anew, with another epoch, filled further than the log was.
+async fn replace(jetstream: &Context, entries: u64) {
+    let mut config: Config =
+        jetstream.get_stream(STREAM).await.expect("the stream").cached_info().config.clone();
+    jetstream.delete_stream(STREAM).await.expect("deleted");
+    config.metadata.insert("agentbus_epoch".to_owned(), uuid::Uuid::new_v4().to_string());
+    eventually(LIMIT, "the stream is made anew", async || {
+        jetstream.create_stream(config.clone()).await.ok()
+    })
+    .await;
+    for _ in 0..entries {
+        let sent = jetstream.publish("agent.task.other.note", "{}".into()).await.expect("sent");
+        sent.await.expect("acknowledged");
+    }
+}
+
+/// Sequences that were acknowledged are given to nobody else's content, however far another stream reaches.
+#[tokio::test]
+async fn point_14_another_stream_is_not_taken_for_the_log_while_the_store_is_away() {
+    let nats = Nats::start().await;
+    let postgres = Postgres::start().await;
+    let pg_url = postgres.database().await;
+    let agentbus = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;
+    let http = agentbus.http();
+    for _ in 0..5 {
+        http.post_json("/v1/messages?ack=committed", &message()).await.expect(201);
+    }
+    postgres.kill9();
+    // The store is away, the stream is the one that it was: publishing goes on.
+    http.post_json("/v1/messages", &message()).await.expect(201);
+    // A connection made anew lets the stream be checked; meanwhile it becomes another one.
+    nats.kill9();
+    nats.restart().await;
+    eventually(LIMIT, "publishing goes on without the store", async || {
+        (http.post_json("/v1/messages", &message()).await.status == 201).then_some(())
+    })
+    .await;
+    replace(&nats.jetstream().await, 40).await;
+    nats.kill9();
+    nats.restart().await;
+    let checked = eventually(LIMIT, "the stream is found to be another", async || {
+        let answer = http.post_json("/v1/messages", &message()).await;
+        assert_ne!(answer.status, 201, "stored in another stream: {answer:?}");
+        answer.text().contains("not the one that was last held").then_some(answer)
+    })
+    .await;
+    assert_eq!(checked.status, 503);
+    for _ in 0..LOOKS {
+        let answer = http.post_json("/v1/messages", &message()).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+    }
+    // With the store it can be told what happened: what was committed is other content, and stays untouched.
+    postgres.restart().await;
+    eventually(LIMIT, "the store is asked", async || {
+        let answer = http.post_json("/v1/messages", &message()).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        answer.text().contains("other content").then_some(())
+    })
+    .await;
+}
