@@ -79,6 +79,7 @@ async fn ingest(last: u64) -> (Ingest, Arc<Counter>, std::path::PathBuf) {
         store,
         committed: Arc::default(),
         gate: Gate::open(),
+        comparisons: Comparisons::default(),
         clock: Clock::system(),
     };
     (ingest, bus, dir)
