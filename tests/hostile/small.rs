@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use sqlx::Connection as _;
 
 use crate::common::folder::Folder;
@@ -63,6 +64,9 @@ async fn a_server_has_as_many_connections_as_the_documentation_says() {
         .split_once("**Connections.** Up to ")
         .and_then(|(_, rest)| rest.split_once(" a server:"));
     let told: i64 = told.and_then(|(number, _)| number.parse().ok()).expect("a number");
+    // The writer's is opened by the first write.
+    let note = json!({"kind": "message", "type": "note", "sender_id": "ann"});
+    deployment.http().post_json("/v1/messages?ack=committed", &note).await.expect(201);
     let mut most = 0;
     eventually(LIMIT, "all its connections are open", async || {
         let count: i64 = sqlx::query_scalar(sql).fetch_one(&mut own).await.expect("a count");
