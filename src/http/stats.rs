@@ -29,9 +29,11 @@ struct Counts {
     by_kind: BTreeMap<String, u64>,
     by_type: BTreeMap<String, u64>,
     by_sender: BTreeMap<String, u64>,
-    /// How many there are in all; those with the most messages are told above.
-    types: u64,
-    senders: u64,
+    /// How many there are in all, where only those with the most messages are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    types: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    senders: Option<u64>,
 }
 
 /// Sequences that are kept, in the bus or the store.
@@ -83,13 +85,16 @@ pub(super) async fn stats(
     };
     let messages = all.by_kind.values().sum();
     let (queue, pool) = processing(&api, messages).await?;
+    let more = |all: u64, told: &BTreeMap<String, u64>| (all > told.len() as u64).then_some(all);
+    let types = more(counts.types, &counts.by_type);
+    let senders = more(counts.senders, &counts.by_sender);
     Ok(axum_json(&Stats {
         counts: Counts {
             by_kind: counts.by_kind,
             by_type: counts.by_type,
             by_sender: counts.by_sender,
-            types: counts.types,
-            senders: counts.senders,
+            types,
+            senders,
         },
         log: Log { first: state.first_seq.into_iter().chain(in_bus).min(), last },
         projector: Projector {

@@ -32,7 +32,9 @@ struct Shown {
     outcome: Option<String>,
     last_event: Option<String>,
     agents: Vec<String>,
-    agent_count: u64,
+    /// How many they are in all, where not all are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_count: Option<u64>,
     messages: u64,
     late_events: u64,
     first_seq: u64,
@@ -46,8 +48,8 @@ impl From<Task> for Shown {
             task_id: task.task_id,
             outcome: task.outcome,
             last_event: task.last_event,
+            agent_count: (task.agent_count > task.agents.len() as u64).then_some(task.agent_count),
             agents: task.agents,
-            agent_count: task.agent_count,
             messages: task.messages,
             late_events: task.late_events,
             first_seq: task.first_seq,

@@ -48,7 +48,8 @@ for_each_mode! {
         }
         let other = http.get("/v1/stats?task=other").await.expect(200).json();
         assert_eq!(other["counts"]["by_sender"], json!({"zoe": 1}));
-        assert_eq!((&other["counts"]["senders"], &other["counts"]["types"]), (&json!(1), &json!(1)));
+        let counts = &other["counts"];
+        assert!(counts.get("senders").is_none() && counts.get("types").is_none(), "all are told");
     }
 
     async fn a_task_is_shown_with_some_of_its_agents(deployment: &Deployment) {
