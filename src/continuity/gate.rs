@@ -5,7 +5,7 @@
 //! something: a publish that is on its way at that moment must not wait for a task to say so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
@@ -22,6 +22,8 @@ struct Inner {
     suspicions: Option<watch::Receiver<u64>>,
     /// How many of these were looked into.
     cleared: AtomicU64,
+    /// Whether what the bus holds may be another log, of which nothing may be stored.
+    foreign: AtomicBool,
 }
 
 impl Gate {
@@ -44,6 +46,7 @@ impl Gate {
             doubts: AtomicU64::new(0),
             suspicions,
             cleared: AtomicU64::new(0),
+            foreign: AtomicBool::new(false),
         }))
     }
 
@@ -83,6 +86,7 @@ impl Gate {
     /// Opens it after a check that began when the bus had suspected something so often.
     pub(super) fn open_now(&self, suspected: u64) {
         self.0.cleared.store(suspected, Ordering::Release);
+        self.0.foreign.store(false, Ordering::Release);
         self.0.closed.send_replace(None);
     }
 
@@ -101,6 +105,19 @@ impl Gate {
     #[must_use]
     pub fn doubts(&self) -> u64 {
         self.0.doubts.load(Ordering::Acquire)
+    }
+
+    /// Whether what the bus holds may be another log: until a check has opened the gate again, nothing
+    /// of it may be stored.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.0.foreign.load(Ordering::Acquire)
+    }
+
+    /// Closes it because what the bus holds may be another log.
+    pub(super) fn close_to_foreign(&self, reason: &str) {
+        self.0.foreign.store(true, Ordering::Release);
+        self.close(reason);
     }
 
     /// Closes it with a reason.

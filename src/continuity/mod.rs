@@ -3,6 +3,7 @@
 //! Invariant: no sequence that the store has is given to other content. While
 //! that is in doubt (at start, after every reconnect, after an ack at or below
 //! the known mark, when the stream goes back or away) nothing is published. A
+//! stream that may be another log is not stored either. A
 //! stream that is behind gets its missing tail back from the store, under the
 //! same sequences; one that holds other content is left alone and told of.
 
@@ -121,7 +122,14 @@ impl Continuity {
             let reason = error.to_string();
             if reason != told {
                 tracing::warn!(%error, "publishing waits for the continuity check");
-                self.gate.close(&reason);
+                match error {
+                    CheckError::Unfamiliar(_) | CheckError::OtherContent(_) => {
+                        self.gate.close_to_foreign(&reason);
+                    }
+                    CheckError::Bus(_) | CheckError::Store(_) | CheckError::Busy => {
+                        self.gate.close(&reason);
+                    }
+                }
                 told = reason;
             }
             tokio::time::sleep(FAULT_PAUSE).await;

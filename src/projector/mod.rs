@@ -57,6 +57,10 @@ impl Projector {
     /// Runs until cancelled: standby until the lease is free, then active.
     pub async fn run(self, cancel: CancellationToken) {
         while !cancel.is_cancelled() {
+            if self.gate.is_foreign() {
+                pause(&cancel, FAULT_PAUSE).await;
+                continue;
+            }
             match self.store.claim(self.owner, LEASE, false).await {
                 Ok(Some(lease)) => self.serve_term(&lease, &cancel).await,
                 Ok(None) => self.stand_by(&cancel).await,
@@ -103,6 +107,9 @@ impl Projector {
             }
             self.gather(&mut batch, &mut source, pace, cancel).await;
             source.fill(&mut batch).await;
+            if self.gate.is_foreign() {
+                return BusError("the stream may be another log".to_owned()).into();
+            }
             pace = Instant::now() + PROJECT_PACE;
             let mut ahead = Batch::after(batch.through());
             let writing = write_all(&*self.store, lease, &batch);

@@ -9,12 +9,15 @@ use std::collections::{BTreeMap, HashMap};
 use super::Term;
 use crate::message::SubjectPattern;
 
+/// For each token before a `>`, whether it is `*`.
+type Shape = Box<[bool]>;
+
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
     terms: HashMap<SubjectPattern, Term>,
     /// Under how many tokens a pattern has before its `>`, if it has one, and whether it has: which of them
     /// are `*`, and in how many patterns.
-    shapes: BTreeMap<(usize, bool), HashMap<Box<[bool]>, usize>>,
+    shapes: BTreeMap<(usize, bool), HashMap<Shape, usize>>,
 }
 
 impl Patterns {
@@ -86,9 +89,9 @@ impl Patterns {
     }
 }
 
-fn shape(pattern: &SubjectPattern) -> ((usize, bool), Box<[bool]>) {
+fn shape(pattern: &SubjectPattern) -> ((usize, bool), Shape) {
     let open = pattern.tokens().last() == Some(">");
     let tokens = pattern.tokens().filter(|token| *token != ">");
-    let shape: Box<[bool]> = tokens.map(|token| token == "*").collect();
+    let shape: Shape = tokens.map(|token| token == "*").collect();
     ((shape.len(), open), shape)
 }
