@@ -2,8 +2,9 @@
 //!
 //! Invariants: a letter goes back to its source alone; nothing is published. A
 //! message's letter becomes a message set aside in one transaction, so that it is
-//! either; a job's letter is forgotten only when its queue has the job, so that
-//! a death in between repeats the job and loses none.
+//! either; a job's letter is forgotten in that transaction too, or, on NATS, only when its queue
+//! has the job, so that a death in between repeats the job and loses none. What is
+//! counted as redriven is in its queue, by this request and no other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use crate::limits::MAX_PAGE;
 use crate::message::Principal;
+use crate::queues::QueueError;
 use crate::store::work::{DeadLetter, LetterKind, LetterPage, LetterQuery};
 use crate::store::{Store, StoreError};
 
@@ -25,16 +27,15 @@ pub enum LetterError {
     Store(#[from] StoreError),
     /// The queue did not take its job back.
     #[error("the queue did not take its job back: {0}")]
-    Queue(String),
+    Queue(QueueError),
 }
 
 /// Where the letters of jobs go back to.
 #[async_trait]
 pub trait JobSink: Send + Sync + 'static {
-    /// Gives the job of a letter back to its queue, due now, with no attempt
-    /// counted. Repeated for the same letter it should add nothing. `false` when
-    /// there is no such queue.
-    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, LetterError>;
+    /// Turns a letter into a job of its queue, due now, with no attempt counted. Of
+    /// two that do so at once one finds it [`Redrive::Missing`].
+    async fn put_back(&self, letter: &DeadLetter) -> Result<Redrive, LetterError>;
 }
 
 /// What became of one letter.
@@ -46,6 +47,8 @@ pub enum Redrive {
     Missing,
     /// Its source is no more; it stays a dead letter.
     SourceGone,
+    /// The bus takes it for another job, so that it would not be queued; it stays a dead letter.
+    Taken,
 }
 
 /// What became of many.
@@ -53,7 +56,7 @@ pub enum Redrive {
 pub struct Redriven {
     /// Sent back.
     pub redriven: u64,
-    /// Left where they are, since their source is no more.
+    /// Left where they are, since their source is no more or does not take them.
     pub skipped: u64,
 }
 
@@ -104,11 +107,10 @@ impl DeadLetters {
     /// The store cannot be asked, or the queue did not take it.
     pub async fn redrive(&self, _: &Principal, id: Uuid) -> Result<Redrive, LetterError> {
         let Some(letter) = self.store.dead_letter(id).await? else { return Ok(Redrive::Missing) };
-        let back = match letter.kind {
-            LetterKind::Message => self.store.redrive_message(id).await?,
-            LetterKind::Job => self.put_back(&letter).await?,
-        };
-        if back {
+        if letter.kind == LetterKind::Job {
+            return self.put_back(&letter).await;
+        }
+        if self.store.redrive_message(id).await? {
             return Ok(Redrive::Done);
         }
         // Somebody else may have been quicker.
@@ -141,8 +143,12 @@ impl DeadLetters {
             }
             self.redrive_messages(&messages, &mut sources, &mut done).await?;
             for job in &jobs {
-                let back = self.put_back(job).await?;
-                *(if back { &mut done.redriven } else { &mut done.skipped }) += 1;
+                match self.put_back(job).await? {
+                    Redrive::Done => done.redriven += 1,
+                    // Somebody else redrives or discards them.
+                    Redrive::Missing => {}
+                    Redrive::SourceGone | Redrive::Taken => done.skipped += 1,
+                }
             }
             if !page.more {
                 return Ok(done);
@@ -168,13 +174,11 @@ impl DeadLetters {
         Ok(())
     }
 
-    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, LetterError> {
-        let Some(jobs) = &self.jobs else { return Ok(false) };
-        let back = jobs.put_back(letter).await?;
-        if back {
-            self.store.discard(letter.id).await?;
+    async fn put_back(&self, letter: &DeadLetter) -> Result<Redrive, LetterError> {
+        match &self.jobs {
+            Some(jobs) => jobs.put_back(letter).await,
+            None => Ok(Redrive::SourceGone),
         }
-        Ok(back)
     }
 }
 

@@ -4,10 +4,12 @@
 //! unnamed number, and none is unbounded.
 
 mod nats;
+mod queues;
 
 use std::time::Duration;
 
 pub use nats::*;
+pub use queues::*;
 
 /// Characters of a token (contract, section 1).
 pub const MAX_TOKEN_CHARS: usize = 64;
@@ -401,7 +403,7 @@ pub const WORK_WRITE_BYTES: usize = 8 * 1024 * 1024;
 /// Characters of earlier attempts that a redriven message takes along: thirty errors of full
 /// length, so that redriving the same one every minute does not make it grow.
 pub const KEPT_ATTEMPTS_CHARS: usize = 64 * 1024;
-/// How long a process may hold a consumer: longer than the three calls of NATS's API in
+/// How long a process may hold a consumer, or the place of a queue: longer than the three calls of NATS's API in
 /// which a durable consumer is made anew, shorter than another process waits for its turn.
 pub const CONSUMER_HOLD: Duration = Duration::from_secs(8);
 /// Rows that one statement deletes when a consumer goes: some 100 ms of work, so that

@@ -102,8 +102,8 @@ impl Client {
     }
 
     /// A DELETE of `path`.
-    pub fn delete(&self, path: &str) -> RequestBuilder {
-        self.http.delete(self.address(path, &[]))
+    pub fn delete(&self, path: &str, query: &[(&str, String)]) -> RequestBuilder {
+        self.http.delete(self.address(path, query))
     }
 
     /// A PATCH of `path` with a JSON body.

@@ -25,6 +25,7 @@ Examples:
   agentbus queues push thumbnails --type resize --priority low --delay-s 3600 '{\"file\":\"b.png\"}'
   agentbus queues lease thumbnails --max 10 --wait-s 30
   agentbus queues ack TOKEN
+  agentbus queues delete thumbnails --force
 
 In a pipe the output is one JSON object a line.";
 
@@ -50,6 +51,8 @@ enum What {
     Show(OneArgs),
     /// Make a queue, or give it other rules: those not named have their defaults
     Set(SetArgs),
+    /// Delete a queue that is empty; its dead letters stay
+    Delete(DeleteArgs),
     /// Put a job into a queue
     Push(PushArgs),
     /// Take jobs out: theirs who asks, until the lease ends
@@ -99,6 +102,19 @@ struct SetArgs {
     /// Pauses between attempts, in seconds; the last one repeats (1,5,30)
     #[arg(long, value_name = "SECONDS,…", value_delimiter = ',')]
     backoff_s: Vec<f64>,
+}
+
+#[derive(Args, Clone, Debug)]
+struct DeleteArgs {
+    /// The queue
+    queue: Token,
+
+    /// Also with jobs that wait or are delayed: they are dropped. What is leased keeps the queue
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -191,6 +207,7 @@ pub async fn run(args: QueuesArgs) -> Result<ExitCode, Failure> {
         What::List(args) => list(args).await?,
         What::Show(args) => one(args).await?,
         What::Set(args) => set(args).await?,
+        What::Delete(args) => delete(args).await?,
         What::Push(args) => push(args).await?,
         What::Lease(args) => return lease(args).await,
         What::Ack(args) => end(args, "ack").await?,
@@ -245,6 +262,14 @@ async fn set(args: SetArgs) -> Result<(), Failure> {
     let body = Bytes::from(body);
     client.call(|| client.put(&path, "application/json", body.clone())).await?;
     one(args.one).await
+}
+
+async fn delete(args: DeleteArgs) -> Result<(), Failure> {
+    let client = args.server.client()?;
+    let path = format!("/v1/queues/{}", args.queue);
+    let query = [("force", args.force.to_string())];
+    client.call(|| client.delete(&path, &query)).await?;
+    Ok(())
 }
 
 async fn push(args: PushArgs) -> Result<(), Failure> {

@@ -121,7 +121,7 @@ pub async fn run(args: WebhooksArgs) -> Result<ExitCode, Failure> {
         What::Resume(args) => change(args, "active").await?,
         What::Remove(args) => {
             let (client, path) = (args.list.server.client()?, path(&args.id));
-            client.call(|| client.delete(&path)).await?;
+            client.call(|| client.delete(&path, &[])).await?;
         }
     }
     Ok(ExitCode::SUCCESS)

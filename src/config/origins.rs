@@ -60,7 +60,8 @@ impl OriginRule {
 
     fn knows(&self, origin: &str, host: &str) -> bool {
         let ours = format!("http://{host}");
-        let same = |known: &str| without_default_port(known).eq_ignore_ascii_case(origin);
+        let same =
+            |known: &str| known != ANY && without_default_port(known).eq_ignore_ascii_case(origin);
         same(&ours) || self.public.as_deref().is_some_and(same) || self.listed().any(same)
     }
 }

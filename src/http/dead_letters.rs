@@ -82,6 +82,11 @@ pub(super) async fn redrive(
             "source_gone",
             "the consumer, webhook or queue of this dead letter is no more",
         )),
+        Redrive::Taken => Err(Problem::new(
+            StatusCode::CONFLICT,
+            "redrive_conflict",
+            "the stream of jobs holds another entry under the id of this redrive; it stays a dead letter",
+        )),
     }
 }
 

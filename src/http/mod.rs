@@ -146,7 +146,7 @@ fn router(api: Shared, around: &Around) -> Router {
         .route("/v1/dead-letters/{id}", get(dead_letters::one).delete(dead_letters::discard))
         .route("/v1/dead-letters/{id}/redrive", post(dead_letters::redrive))
         .route("/v1/queues", get(queues::list))
-        .route("/v1/queues/{queue}", get(queues::one).put(queues::put))
+        .route("/v1/queues/{queue}", get(queues::one).put(queues::put).delete(queues::delete))
         .route("/v1/queues/{queue}/jobs", post(queues::enqueue))
         .route("/v1/queues/{queue}/jobs/batch", post(queues::enqueue_batch))
         .route("/v1/queues/{queue}/lease", post(leases::lease))

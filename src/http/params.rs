@@ -97,6 +97,19 @@ pub fn post(query: Option<&str>) -> Result<(AckLevel, Option<Duration>), Problem
     Ok((level.unwrap_or_default(), within))
 }
 
+/// The parameter of a deletion: whether it drops what is still there.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn force(query: Option<&str>) -> Result<bool, Problem> {
+    let mut force = None;
+    each(query, |name, value| {
+        let told = value.parse().map_err(|_| "must be true or false".to_owned());
+        (name == "force").then(|| once(&mut force, told))
+    })?;
+    Ok(force.unwrap_or_default())
+}
+
 fn ack_level(value: &str) -> Result<AckLevel, String> {
     match value {
         "stored" => Ok(AckLevel::Stored),

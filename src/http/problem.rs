@@ -245,6 +245,8 @@ impl From<QueueError> for Problem {
             QueueError::InvalidToken => told(StatusCode::UNPROCESSABLE_ENTITY, "invalid_token"),
             QueueError::Undecodable => told(StatusCode::UNPROCESSABLE_ENTITY, "undecodable_job"),
             QueueError::TooManyQueues => told(StatusCode::CONFLICT, "too_many_queues"),
+            QueueError::QueueNotEmpty => told(StatusCode::CONFLICT, "queue_not_empty"),
+            QueueError::QueueLeased => told(StatusCode::CONFLICT, "queue_leased"),
             QueueError::NoDelay(_) => told(StatusCode::NOT_IMPLEMENTED, "delay_unsupported"),
             QueueError::Bus { id, source: PublishError::NotSent(_) } => {
                 told(StatusCode::SERVICE_UNAVAILABLE, "bus_unavailable").about(id, Some("not_sent"))
@@ -289,6 +291,7 @@ impl From<LetterError> for Problem {
     fn from(error: LetterError) -> Self {
         match error {
             LetterError::Store(error) => error.into(),
+            LetterError::Queue(error @ QueueError::TooManyQueues) => error.into(),
             LetterError::Queue(_) => {
                 tracing::warn!(%error, "a dead letter was not redriven");
                 Self::new(

@@ -86,8 +86,25 @@ pub(super) async fn one(
     params::none(query.as_deref())?;
     let queue = named(path)?;
     let state = api.queues.get(&queue).await?;
-    let state = state.ok_or_else(|| Problem::not_found(format!("there is no queue {queue}")))?;
-    Ok(axum_json(&view(&state)))
+    Ok(axum_json(&view(&state.ok_or_else(|| missing(&queue))?)))
+}
+
+/// Deletes one, with what waits in it if it is forced to.
+pub(super) async fn delete(
+    State(api): State<Shared>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<StatusCode, Problem> {
+    let force = params::force(query.as_deref())?;
+    let queue = named(path)?;
+    if api.queues.delete(&queue, force).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(missing(&queue))
+}
+
+fn missing(queue: &Token) -> Problem {
+    Problem::not_found(format!("there is no queue {queue}"))
 }
 
 #[derive(Serialize)]

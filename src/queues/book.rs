@@ -1,14 +1,16 @@
 //! The rules of queues, known for a moment.
 //!
-//! Invariant: a queue first used without a PUT gets the defaults and is there from
-//! then on. Rules are at most [`QUEUE_CACHE`] old while the store can be asked;
-//! while it cannot, those known before go on.
+//! Invariants: a queue is made by a PUT, or by a job that comes in, with the defaults;
+//! asking for its rules makes none. Rules are at most [`QUEUE_CACHE`] old while the store can be
+//! asked; while it cannot, those known before go on. What is known never outnumbers
+//! [`MAX_QUEUES`] for long: that a queue is not there is not remembered.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{QueueConfig, QueueError};
 use crate::limits::{MAX_QUEUES, QUEUE_CACHE};
@@ -28,25 +30,52 @@ impl QueueBook {
         Self { store, known: Mutex::default() }
     }
 
-    /// A queue's rules; a queue that is not there is made.
+    /// A queue's rules; `None` when there is no such queue.
     ///
     /// # Errors
-    /// The store cannot be asked and never was, or there are too many queues.
-    pub async fn rules(&self, queue: &str) -> Result<QueueRow, QueueError> {
+    /// The store cannot be asked and never was.
+    pub async fn find(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
         let known = self.known().get(queue).cloned();
         if let Some((learned, row)) = &known
             && learned.elapsed() < QUEUE_CACHE
         {
-            return Ok(row.clone());
+            return Ok(Some(row.clone()));
         }
         match (self.ask(queue).await, known) {
             (Err(QueueError::Store(error)), Some((_, row))) => {
                 tracing::debug!(queue, %error, "the rules known before go on");
                 self.learn(row.clone());
-                Ok(row)
+                Ok(Some(row))
             }
             (answer, _) => answer,
         }
+    }
+
+    /// The same as the store has them now.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub async fn ask(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
+        let found = self.store.queue(queue).await?;
+        match &found {
+            Some(row) => self.learn(row.clone()),
+            None => self.forget(queue),
+        }
+        Ok(found)
+    }
+
+    /// A queue's rules; a queue that is not there is made, with the defaults.
+    ///
+    /// # Errors
+    /// The store cannot be asked and never was, or there are too many queues.
+    pub async fn make(&self, queue: &str) -> Result<QueueRow, QueueError> {
+        if let Some(found) = self.find(queue).await? {
+            return Ok(found);
+        }
+        let default = row(queue, &QueueConfig::default());
+        let made = self.store.put_queue(&default, true, MAX_QUEUES).await?;
+        made.ok_or(QueueError::TooManyQueues)?;
+        Ok(self.ask(queue).await?.unwrap_or(default))
     }
 
     /// Gives a queue rules; whether it was made.
@@ -56,27 +85,28 @@ impl QueueBook {
     pub async fn put(&self, queue: &str, config: &QueueConfig) -> Result<bool, QueueError> {
         let made = self.store.put_queue(&row(queue, config), false, MAX_QUEUES).await?;
         let made = made.ok_or(QueueError::TooManyQueues)?;
-        self.known().remove(queue);
+        self.forget(queue);
         self.ask(queue).await?;
         Ok(made)
     }
 
-    async fn ask(&self, queue: &str) -> Result<QueueRow, QueueError> {
-        let found = match self.store.queue(queue).await? {
-            Some(row) => row,
-            None => {
-                let default = row(queue, &QueueConfig::default());
-                let made = self.store.put_queue(&default, true, MAX_QUEUES).await?;
-                made.ok_or(QueueError::TooManyQueues)?;
-                self.store.queue(queue).await?.unwrap_or(default)
-            }
-        };
-        self.learn(found.clone());
-        Ok(found)
+    /// When a queue's rules were learned, if they are known.
+    pub fn learned(&self, queue: &str) -> Option<Instant> {
+        self.known().get(queue).map(|(learned, _)| *learned)
+    }
+
+    /// Forgets what is known of a queue: it may be gone.
+    pub fn forget(&self, queue: &str) {
+        self.known().remove(queue);
     }
 
     fn learn(&self, row: QueueRow) {
-        self.known().insert(row.name.clone(), (Instant::now(), row));
+        let mut known = self.known();
+        if known.len() >= MAX_QUEUES {
+            // Some were deleted, at another server, and nobody has asked for them here since.
+            known.retain(|_, (learned, _)| learned.elapsed() < QUEUE_CACHE);
+        }
+        known.insert(row.name.clone(), (Instant::now(), row));
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, (Instant, QueueRow)>> {
@@ -91,6 +121,7 @@ fn row(queue: &str, config: &QueueConfig) -> QueueRow {
         max_deliver: config.max_deliver,
         backoff: config.backoff.clone(),
         longest_lease: Duration::ZERO,
+        made: Some(Uuid::new_v4()),
     }
 }
 

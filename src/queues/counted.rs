@@ -91,7 +91,11 @@ impl Queues for CountedQueues {
         self.queues.get(queue).await
     }
 
-    async fn put_back(&self, letter: &DeadLetter) -> Result<(), QueueError> {
+    async fn delete(&self, queue: &Token, force: bool) -> Result<bool, QueueError> {
+        self.queues.delete(queue, force).await
+    }
+
+    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
         self.queues.put_back(letter).await
     }
 }

@@ -32,6 +32,12 @@ pub enum QueueError {
     /// More queues than are allowed.
     #[error("there are {MAX_QUEUES} queues already")]
     TooManyQueues,
+    /// It holds jobs and is to be deleted without force.
+    #[error("the queue holds jobs; with force=true those that wait or are delayed are dropped")]
+    QueueNotEmpty,
+    /// A job is leased, so the queue cannot be deleted.
+    #[error("a job of the queue is leased, or just ran out; end its lease first")]
+    QueueLeased,
     /// The NATS server cannot delay.
     #[error("{0}")]
     NoDelay(String),
@@ -67,6 +73,8 @@ impl QueueError {
             Self::LeaseLost => Self::LeaseLost,
             Self::InvalidToken => Self::InvalidToken,
             Self::TooManyQueues => Self::TooManyQueues,
+            Self::QueueNotEmpty => Self::QueueNotEmpty,
+            Self::QueueLeased => Self::QueueLeased,
             Self::NoDelay(text) => Self::NoDelay(text.clone()),
             Self::Bus { id, source } => Self::Bus { id: *id, source: source.clone() },
             Self::BusUnavailable(text) => Self::BusUnavailable(text.clone()),

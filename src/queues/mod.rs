@@ -20,6 +20,7 @@ mod settle;
 mod sink;
 mod store_queues;
 mod token;
+mod waits;
 
 use std::time::Duration;
 
@@ -141,7 +142,7 @@ pub trait Queues: Send + Sync + 'static {
     async fn enqueue(&self, queue: &Token, jobs: &[NewJob]) -> Vec<Result<Enqueued, QueueError>>;
 
     /// Leases jobs, higher priorities first; empty when none came in time, or before
-    /// `hurry` was cancelled.
+    /// `hurry` was cancelled. A queue that is not there is waited for, and not made.
     async fn lease(
         &self,
         queue: &Token,
@@ -155,11 +156,16 @@ pub trait Queues: Send + Sync + 'static {
     /// A page of queues by name: those after `after`, at most `limit`.
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueState>, QueueError>;
 
-    /// One queue; `None` when it was never used.
+    /// One queue; `None` when nobody made or filled it.
     async fn get(&self, queue: &Token) -> Result<Option<QueueState>, QueueError>;
 
-    /// Gives the job of a dead letter back to its queue: no attempt counted, due now.
-    /// Repeating it for the same letter while JetStream or the store recognises that
-    /// adds nothing.
-    async fn put_back(&self, letter: &DeadLetter) -> Result<(), QueueError>;
+    /// Deletes a queue, with what waits or is delayed if `force` is set; whether there was one. What
+    /// is leased keeps it, and its dead letters stay. A job that is acknowledged later, by any
+    /// server, makes it again.
+    async fn delete(&self, queue: &Token, force: bool) -> Result<bool, QueueError>;
+
+    /// Turns a dead letter into a job of its queue: no attempt counted, due now; the queue is
+    /// made if it is not there. `false` when there was no such letter any more, so that the
+    /// job is another's doing. Where it fails the letter stays.
+    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, QueueError>;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{QueueError, Queues};
-use crate::dead_letters::{JobSink, LetterError};
+use crate::dead_letters::{JobSink, LetterError, Redrive};
 use crate::store::work::DeadLetter;
 
 /// Gives letters back to the queues that they came from.
@@ -13,13 +13,15 @@ pub struct QueueSink(pub Arc<dyn Queues>);
 
 #[async_trait]
 impl JobSink for QueueSink {
-    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, LetterError> {
+    async fn put_back(&self, letter: &DeadLetter) -> Result<Redrive, LetterError> {
         match self.0.put_back(letter).await {
-            Ok(()) => Ok(true),
+            Ok(true) => Ok(Redrive::Done),
+            Ok(false) => Ok(Redrive::Missing),
             // No queue takes what is no job: it stays a dead letter.
-            Err(QueueError::Undecodable) => Ok(false),
+            Err(QueueError::Undecodable) => Ok(Redrive::SourceGone),
+            Err(QueueError::Conflict { .. }) => Ok(Redrive::Taken),
             Err(QueueError::Store(error)) => Err(LetterError::Store(error)),
-            Err(error) => Err(LetterError::Queue(error.to_string())),
+            Err(error) => Err(LetterError::Queue(error)),
         }
     }
 }

@@ -3,8 +3,8 @@
 //! Invariant: every step of a job's life is one transaction of the store; nothing
 //! is known here that a restart could lose.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,14 +15,17 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::letter::{Letters, failed, letter, refused, used_up};
+use super::waits::Waits;
 use super::{
     Action, Enqueued, Grant, Job, Lease, LeaseRequest, LeasedJob, NewJob, QueueBook, QueueConfig,
     QueueError, QueueState, Queues, Sealer, Settled, Settlement,
 };
 use crate::clock::Clock;
-use crate::limits::{JOB_SWEEP, JOB_SWEEP_ROWS, JOB_WAKE, MAX_LEASE_WAITERS};
+use crate::limits::{JOB_SWEEP, JOB_SWEEP_ROWS, JOB_WAKE, MAX_LEASE_WAITERS, QUEUE_TRIES};
 use crate::message::Token;
-use crate::store::jobs::{JobEnd, JobEnded, JobRow, LeasedRows, QueueRow, SpentJob};
+use crate::store::jobs::{
+    JobEnd, JobEnded, JobPlace, JobRow, LeasedRows, PutBack, QueueDeletion, QueueRow, SpentJob,
+};
 use crate::store::work::DeadLetter;
 use crate::store::{Store, StoreError};
 
@@ -33,7 +36,7 @@ pub struct StoreQueues {
     sealer: Sealer,
     clock: Clock,
     /// Rung when a queue gets something that may be leased.
-    bells: Mutex<HashMap<String, Arc<Notify>>>,
+    bells: Waits<Notify>,
     waiters: Semaphore,
     /// Held while spent jobs are buried: once at a time is enough.
     burying: tokio::sync::Mutex<()>,
@@ -48,7 +51,7 @@ impl StoreQueues {
             store,
             sealer,
             clock,
-            bells: Mutex::default(),
+            bells: Waits::new(),
             waiters: Semaphore::new(MAX_LEASE_WAITERS),
             burying: tokio::sync::Mutex::default(),
         }
@@ -87,29 +90,38 @@ impl StoreQueues {
         }
     }
 
-    fn bell(&self, queue: &str) -> Arc<Notify> {
-        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(bells.entry(queue.to_owned()).or_default())
+    fn ring(&self, queue: &str) {
+        self.bells.tell(queue, Notify::notify_waiters);
+    }
+
+    /// Adds jobs; the queue is made if it is not there, also where it is deleted meanwhile.
+    async fn add(&self, queue: &str, rows: &[JobRow]) -> Result<Vec<JobPlace>, QueueError> {
+        for _ in 0..QUEUE_TRIES {
+            self.book.make(queue).await?;
+            if let Some(places) = self.store.add_jobs(queue, rows).await? {
+                return Ok(places);
+            }
+            self.book.forget(queue);
+        }
+        Err(QueueError::Overloaded)
     }
 
     /// Waits for what may be leased, and leases it.
     async fn lease_or_wait(
         &self,
-        rules: &QueueRow,
+        queue: &str,
         request: &LeaseRequest,
         hurry: &CancellationToken,
     ) -> Result<LeasedRows, QueueError> {
         let deadline = Instant::now() + request.wait;
-        let bell = self.bell(&rules.name);
-        let worker = request.worker.as_ref().map(Token::as_str);
+        let bell = self.bells.at(queue);
         let mut waiter = None;
         loop {
             // Before the store is asked: what comes in between rings all the same.
             let mut rung = std::pin::pin!(bell.notified());
             rung.as_mut().enable();
-            let (queue, most) = (&rules.name, rules.max_deliver);
-            let found =
-                self.store.lease_jobs(queue, request.max, most, rules.lease, worker).await?;
+            let rules = self.book.find(queue).await?;
+            let found = self.lease_now(rules.as_ref(), request).await?;
             let now = Instant::now();
             if !found.jobs.is_empty() || now >= deadline || hurry.is_cancelled() {
                 return Ok(found);
@@ -117,7 +129,11 @@ impl StoreQueues {
             if waiter.is_none() {
                 waiter = Some(self.waiters.try_acquire().map_err(|_| QueueError::Overloaded)?);
             }
-            let next = self.store.next_job(queue, most).await?;
+            let next = match rules {
+                Some(rules) => self.store.next_job(queue, rules.max_deliver).await?,
+                // Who fills it rings.
+                None => None,
+            };
             let due = next.map_or(deadline, |next| now + next.max(JOB_WAKE));
             tokio::select! {
                 () = rung => {}
@@ -125,6 +141,20 @@ impl StoreQueues {
                 () = tokio::time::sleep_until(due.min(deadline)) => {}
             }
         }
+    }
+
+    /// Leases what there is, if there is such a queue.
+    async fn lease_now(
+        &self,
+        rules: Option<&QueueRow>,
+        request: &LeaseRequest,
+    ) -> Result<LeasedRows, QueueError> {
+        let Some(QueueRow { name, lease, max_deliver, .. }) = rules else {
+            let (lease, expires_at) = (Uuid::nil(), self.clock.now());
+            return Ok(LeasedRows { lease, expires_at, jobs: Vec::new() });
+        };
+        let worker = request.worker.as_ref().map(Token::as_str);
+        Ok(self.store.lease_jobs(name, request.max, *max_deliver, *lease, worker).await?)
     }
 
     fn hand_out(&self, queue: &str, found: LeasedRows) -> Result<Vec<LeasedJob>, QueueError> {
@@ -170,12 +200,16 @@ impl StoreQueues {
                 ends.push(None);
                 continue;
             };
+            // A queue is not deleted while a job of it is leased: such a lease is over.
+            let Some(rules) = self.book.find(queue).await? else {
+                ends.push(None);
+                continue;
+            };
             let end = match &settlement.action {
                 Action::Ack => JobEnd::Done,
                 Action::Fail { reason } => JobEnd::Failed { error: failed(reason.as_deref()) },
-                Action::Extend => JobEnd::Extended(self.book.rules(queue).await?.lease),
+                Action::Extend => JobEnd::Extended(rules.lease),
                 Action::Nack { delay, reason } => {
-                    let rules = self.book.rules(queue).await?;
                     let error = refused(reason.as_deref());
                     let pause = QueueConfig::from(&rules).pause_after(*attempt);
                     // The last one is spent at once: it waits for nothing but its burial.
@@ -205,7 +239,7 @@ impl StoreQueues {
             tracing::warn!(%error, "jobs that failed wait to be buried");
         }
         let queues: HashSet<&String> = leases.iter().flatten().map(|lease| &lease.queue).collect();
-        queues.into_iter().for_each(|queue| self.bell(queue).notify_waiters());
+        queues.into_iter().for_each(|queue| self.ring(queue));
         Ok(ends.iter().map(|end| end.as_ref().and_then(|_| ended.next())).collect())
     }
 
@@ -253,15 +287,11 @@ impl Queues for StoreQueues {
             .filter(|(_, job)| job.excess().is_none())
             .map(|(new, job)| row_of(job, new))
             .collect();
-        let kept = async {
-            self.book.rules(queue.as_str()).await?;
-            Ok::<_, QueueError>(self.store.add_jobs(queue.as_str(), &rows).await?)
-        };
-        let (mut places, away) = match kept.await {
+        let (mut places, away) = match self.add(queue.as_str(), &rows).await {
             Ok(places) => (places.into_iter(), None),
             Err(error) => (Vec::new().into_iter(), Some(error)),
         };
-        self.bell(queue.as_str()).notify_waiters();
+        self.ring(queue.as_str());
         let answer = |job: &Job| match (job.excess(), &away) {
             (Some(bytes), _) => Err(QueueError::TooLarge { bytes }),
             (None, Some(error)) => Err(error.again()),
@@ -284,8 +314,7 @@ impl Queues for StoreQueues {
         request: &LeaseRequest,
         hurry: &CancellationToken,
     ) -> Result<Vec<LeasedJob>, QueueError> {
-        let rules = self.book.rules(queue.as_str()).await?;
-        let found = self.lease_or_wait(&rules, request, hurry).await?;
+        let found = self.lease_or_wait(queue.as_str(), request, hurry).await?;
         self.hand_out(queue.as_str(), found)
     }
 
@@ -322,16 +351,38 @@ impl Queues for StoreQueues {
         self.state(row, &letters).await.map(Some)
     }
 
-    async fn put_back(&self, letter: &DeadLetter) -> Result<(), QueueError> {
+    async fn delete(&self, queue: &Token, force: bool) -> Result<bool, QueueError> {
+        let queue = queue.as_str();
+        // What nobody managed becomes dead letters before.
+        self.bury_spent().await?;
+        let Some(row) = self.store.queue(queue).await? else { return Ok(false) };
+        let deleted = self.store.delete_queue(queue, row.made, force).await?;
+        self.book.forget(queue);
+        match deleted {
+            QueueDeletion::Done => Ok(true),
+            QueueDeletion::Missing => Ok(false),
+            QueueDeletion::Leased => Err(QueueError::QueueLeased),
+            QueueDeletion::NotEmpty => Err(QueueError::QueueNotEmpty),
+        }
+    }
+
+    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
         let job = Job::decode(&letter.body).map_err(|_| QueueError::Undecodable)?;
-        self.book.rules(&letter.source).await?;
-        // The letter's id: the redrive that is repeated adds nothing.
-        let identity = Some((letter.id, sha256(&letter.body)));
         let (id, rank, delay, body) = (job.id, job.priority.rank(), Duration::ZERO, job.body);
-        let row = JobRow { id, rank, delay, body, identity };
-        self.store.add_jobs(&letter.source, &[row]).await?;
-        self.bell(&letter.source).notify_waiters();
-        Ok(())
+        // No identity: the letter is what makes it one job, whoever uses its id meanwhile.
+        let row = JobRow { id, rank, delay, body, identity: None };
+        for _ in 0..QUEUE_TRIES {
+            self.book.make(&letter.source).await?;
+            match self.store.put_back(letter.id, &letter.source, &row).await? {
+                PutBack::Done => {
+                    self.ring(&letter.source);
+                    return Ok(true);
+                }
+                PutBack::NoLetter => return Ok(false),
+                PutBack::NoQueue => self.book.forget(&letter.source),
+            }
+        }
+        Err(QueueError::Overloaded)
     }
 }
 

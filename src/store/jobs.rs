@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::work::Attempt;
+use super::work::{Attempt, Hold};
 
 /// A queue's rules as the store keeps them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,33 @@ pub struct QueueRow {
     /// The longest lease that may still be held: at least `lease`, more for a
     /// while after it was shortened. Counted to [`crate::limits::QUEUE_CACHE`] beyond.
     pub longest_lease: Duration,
+    /// Which making of the queue this is: another one after it was deleted and made again.
+    /// `None` where it was made before that was kept.
+    pub made: Option<Uuid>,
+}
+
+/// What became of the deletion of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueDeletion {
+    /// It is gone, with the jobs that waited or were delayed.
+    Done,
+    /// There is no such queue, or it is another making of it.
+    Missing,
+    /// A job is leased, or waits to be buried.
+    Leased,
+    /// It holds jobs, and should not be forced.
+    NotEmpty,
+}
+
+/// What became of a dead letter's job that should go back to its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutBack {
+    /// The job waits in its queue, and the letter is gone.
+    Done,
+    /// There is no such letter.
+    NoLetter,
+    /// There is no such queue; the letter stays.
+    NoQueue,
 }
 
 /// A job to be kept.
@@ -176,7 +203,8 @@ pub trait JobStore: Send + Sync {
     async fn queues(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueRow>, StoreError>;
 
     /// Makes a queue, or gives it these rules unless `keep` is set: `longest_lease` is the
-    /// store's own doing. `None` when there are `most` queues already; else whether it was made.
+    /// store's own doing, and `made` stays what it was. `None` when there are `most` queues
+    /// already; else whether it was made.
     async fn put_queue(
         &self,
         row: &QueueRow,
@@ -184,8 +212,35 @@ pub trait JobStore: Send + Sync {
         most: usize,
     ) -> Result<Option<bool>, StoreError>;
 
-    /// Keeps jobs, in order.
-    async fn add_jobs(&self, queue: &str, jobs: &[JobRow]) -> Result<Vec<JobPlace>, StoreError>;
+    /// Holds a queue's place in JetStream until the hold is dropped, or
+    /// [`crate::limits::CONSUMER_HOLD`] has passed: two that make and remove its consumers at once
+    /// would take each other's files away.
+    async fn hold_queue(&self, name: &str) -> Result<Box<dyn Hold>, StoreError>;
+
+    /// Deletes this making of a queue, with its jobs that wait or are delayed if `force` is
+    /// set, and with what is known of ids and attempts; dead letters stay.
+    async fn delete_queue(
+        &self,
+        name: &str,
+        made: Option<Uuid>,
+        force: bool,
+    ) -> Result<QueueDeletion, StoreError>;
+
+    /// Keeps jobs, in order; `None`, and nothing is kept, when there is no such queue.
+    async fn add_jobs(
+        &self,
+        queue: &str,
+        jobs: &[JobRow],
+    ) -> Result<Option<Vec<JobPlace>>, StoreError>;
+
+    /// Turns a dead letter into a job of the queue, whatever id the job has, in one step:
+    /// of two that do so at once one finds no letter.
+    async fn put_back(
+        &self,
+        letter: Uuid,
+        queue: &str,
+        job: &JobRow,
+    ) -> Result<PutBack, StoreError>;
 
     /// Leases due jobs with fewer than `max_deliver` attempts: lowest rank first, then by due time.
     async fn lease_jobs(

@@ -22,6 +22,7 @@
 )]
 
 pub mod agentbus;
+pub mod clock;
 pub mod deployment;
 pub mod disk;
 pub mod folder;

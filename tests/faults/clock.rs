@@ -1,13 +1,8 @@
 //! Clocks that jump by days: ours and the database's, by libfaketime. (nats-server is linked statically, so that its clock
 //! cannot be made to jump here; what it does then is in `docs/reliability.md`.)
 
-use std::fs::{Permissions, write};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
-
-use crate::common::agentbus::Builder;
-use crate::common::folder::Folder;
-use crate::common::{Agentbus, Deployment, Mode, Nats, Postgres, programs};
+use crate::common::clock::Clock;
+use crate::common::{Agentbus, Deployment, Mode, Nats, Postgres};
 use crate::load::Load;
 use crate::streaming::message;
 use crate::{times, verdict};
@@ -15,46 +10,6 @@ use crate::{times, verdict};
 /// Beyond the stream's `max_age` of 7 days, back again, and somewhere between.
 const JUMPS: [&str; 4] = ["+8d", "-1d", "+1h", "+0"];
 const BETWEEN: u64 = 150;
-
-/// A clock that a program sees, and that can be set.
-struct Clock {
-    folder: Folder,
-}
-
-impl Clock {
-    fn new() -> Self {
-        let clock = Self { folder: Folder::new("clock") };
-        clock.set("+0");
-        clock
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.join("offset")
-    }
-
-    /// Sets it to an offset from the true time.
-    fn set(&self, offset: &str) {
-        // Replaced as a whole: it may be read at any moment.
-        let new = self.folder.join("new");
-        write(&new, format!("{offset}\n")).expect("written");
-        std::fs::set_permissions(&new, Permissions::from_mode(0o644)).expect("readable by all");
-        std::fs::rename(&new, self.file()).expect("renamed");
-    }
-
-    /// What a program's environment needs. Its monotonic clock goes on as it should.
-    fn env(&self) -> [(&'static str, String); 4] {
-        [
-            ("LD_PRELOAD", programs::faketime().display().to_string()),
-            ("FAKETIME_TIMESTAMP_FILE", self.file().display().to_string()),
-            ("FAKETIME_NO_CACHE", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ]
-    }
-
-    fn seen_by(&self, builder: Builder) -> Builder {
-        self.env().iter().fold(builder, |builder, (name, value)| builder.env(name, value))
-    }
-}
 
 async fn ours_jumps(mode: Mode) {
     let clock = Clock::new();

@@ -8,21 +8,29 @@ mod common;
 #[expect(dead_code, reason = "it uses its own part of it")]
 mod webdriver;
 
+#[path = "../jobs/mod.rs"]
+#[path = "../wire/mod.rs"]
+
+mod clock;
 mod data_dir;
 mod displaced;
 mod durability;
 mod floods;
 mod inboxes;
+mod jobs;
 mod known_ids;
 mod lapses;
 mod log;
 mod measure;
 mod neighbour;
 mod origins;
+mod queues;
 mod raw;
+mod redrive;
 mod requests;
 mod restarts;
 mod secrets;
 mod small;
 mod stats;
 mod webhooks;
+mod wire;

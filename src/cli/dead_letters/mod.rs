@@ -238,7 +238,7 @@ async fn discard(args: DiscardArgs) -> Result<(), Failure> {
     let client = pick.server.client()?;
     let mut discarded = 0_u64;
     for id in &pick.ids {
-        client.call(|| client.delete(&path(*id))).await?;
+        client.call(|| client.delete(&path(*id), &[])).await?;
         discarded += 1;
     }
     if pick.ids.is_empty() {
@@ -246,7 +246,7 @@ async fn discard(args: DiscardArgs) -> Result<(), Failure> {
         while let Some(letters) = pages.next().await? {
             for json in &letters {
                 let id = view::id(json)?;
-                client.call(|| client.delete(&path(id))).await?;
+                client.call(|| client.delete(&path(id), &[])).await?;
                 discarded += 1;
             }
         }

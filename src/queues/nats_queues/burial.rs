@@ -9,8 +9,8 @@ use super::{NatsQueues, PRIORITIES, leasing};
 use crate::bus::nats::jobs::LeaseState;
 use crate::limits::{JOB_SWEEP, JOB_SWEEP_QUEUES, JOB_SWEEP_ROWS, LEASE_MARGIN};
 use crate::message::Raw;
-use crate::queues::QueueError;
 use crate::queues::letter::{letter, used_up};
+use crate::queues::{QueueConfig, QueueError};
 use crate::store::jobs::AttemptNote;
 use crate::store::work::Attempt;
 
@@ -57,13 +57,20 @@ impl NatsQueues {
             queues.last().filter(|_| queues.len() == JOB_SWEEP_QUEUES).map(|row| row.name.clone());
         for row in queues {
             // Also tells the consumers of rules that have changed by now.
-            self.ready(&row.name).await?;
-            for priority in PRIORITIES {
-                for _ in 0..JOB_SWEEP_ROWS {
-                    match self.jobs.exhausted(&row.name, priority).await? {
-                        Some(raw) => self.bury_raw(&raw).await?,
-                        None => break,
-                    }
+            if self.ready(&row.name).await?.is_some() {
+                self.bury_settled(&row.name).await?;
+            }
+        }
+        self.look_after_taken().await
+    }
+
+    /// Buries what a queue's consumers have given up for certain.
+    pub(super) async fn bury_settled(&self, queue: &str) -> Result<(), QueueError> {
+        for priority in PRIORITIES {
+            for _ in 0..JOB_SWEEP_ROWS {
+                match self.jobs.exhausted(queue, priority).await? {
+                    Some(raw) => self.bury_raw(&raw).await?,
+                    None => break,
                 }
             }
         }
@@ -71,7 +78,7 @@ impl NatsQueues {
     }
 
     /// Buries a job whose last lease is over by what the store knows, unless it was extended.
-    async fn bury_noted(&self, queue: &str, seq: u64) -> Result<(), QueueError> {
+    pub(super) async fn bury_noted(&self, queue: &str, seq: u64) -> Result<(), QueueError> {
         let now = self.clock.now();
         let record = self.jobs.newest_record(seq).await?;
         if let Some(LeaseState::Extended(until)) = record.map(|record| record.state) {
@@ -107,7 +114,9 @@ impl NatsQueues {
         let acked = record.filter(|record| record.state == LeaseState::Acked);
         let same = |id| leasing::read(raw).is_ok_and(|job| job.id == id);
         if !acked.is_some_and(|record| same(record.job)) {
-            let attempts = self.book.rules(leasing::queue_of(raw)).await?.max_deliver;
+            let rules = self.book.find(leasing::queue_of(raw)).await?;
+            let default = || QueueConfig::default().max_deliver;
+            let attempts = rules.map_or_else(default, |rules| rules.max_deliver);
             self.bury(raw, attempts, None, used_up(attempts)).await?;
         }
         Ok(self.jobs.remove(raw.seq).await?)

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::{NatsQueues, PRIORITIES};
 use crate::bus::nats::jobs::{Delivered, LeaseState, Verdict};
 use crate::limits::{
-    JOB_FRESH, JOB_FRESH_WAIT, JOB_POLL_FIRST, JOB_POLL_LONGEST, LEASE_MARGIN, STORE_LOOKUP,
+    JOB_FRESH, JOB_FRESH_WAIT, JOB_POLL_FIRST, JOB_POLL_LONGEST, LEASE_MARGIN, QUEUE_POLL,
+    STORE_LOOKUP,
 };
 use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Raw, parse_uuid};
 use crate::queues::letter::letter;
@@ -85,38 +86,65 @@ impl NatsQueues {
         hurry: &CancellationToken,
     ) -> Result<Vec<LeasedJob>, QueueError> {
         let deadline = Instant::now() + request.wait;
-        let found = self.lease_now(queue, request.max).await?;
+        let mut there = true;
+        let found = self.look(queue, request.max, &mut there).await?;
         if !found.is_empty() || request.wait.is_zero() {
             return Ok(found);
         }
         let _waiter = self.waiters.try_acquire().map_err(|_| QueueError::Overloaded)?;
-        let turn = self.turn(queue);
-        let polling = tokio::select! {
+        let turn = self.turns.at(queue);
+        let late = || tokio::time::sleep_until(deadline);
+        let _polling = tokio::select! {
             polling = turn.polling.lock() => polling,
-            () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
+            () = late() => return Ok(Vec::new()),
             () = hurry.cancelled() => return Ok(Vec::new()),
         };
         let mut pause = JOB_POLL_FIRST;
-        let found = loop {
-            let found = self.lease_now(queue, request.max).await?;
+        loop {
+            let line = if there { None } else { Some(self.strangers.acquire()) };
+            let first = match line {
+                Some(line) => tokio::select! {
+                    first = line => first.ok(),
+                    () = late() => return Ok(Vec::new()),
+                    () = hurry.cancelled() => return Ok(Vec::new()),
+                },
+                None => None,
+            };
+            let found = self.look(queue, request.max, &mut there).await?;
             if !found.is_empty() || Instant::now() >= deadline || hurry.is_cancelled() {
-                break found;
+                return Ok(found);
             }
+            drop(first);
+            let next = Instant::now() + if there { pause } else { QUEUE_POLL };
             tokio::select! {
-                () = turn.bell.notified() => pause = JOB_POLL_FIRST,
+                // Somebody has put a job in, here, so the queue is there.
+                () = turn.bell.notified() => (pause, there) = (JOB_POLL_FIRST, true),
                 () = hurry.cancelled() => {}
-                () = tokio::time::sleep_until(deadline.min(Instant::now() + pause)) => {
+                () = tokio::time::sleep_until(deadline.min(next)) => {
                     pause = (pause * 2).min(JOB_POLL_LONGEST);
                 }
             }
-        };
-        drop(polling);
-        Ok(found)
+        }
+    }
+
+    /// Leases what is there, if there is such a queue.
+    async fn look(
+        &self,
+        queue: &str,
+        max: usize,
+        there: &mut bool,
+    ) -> Result<Vec<LeasedJob>, QueueError> {
+        let rules = self.ready(queue).await?;
+        *there = rules.is_some();
+        match rules {
+            Some(rules) => self.lease_now(&rules, max).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Leases what is there, higher priorities first.
-    async fn lease_now(&self, queue: &str, max: usize) -> Result<Vec<LeasedJob>, QueueError> {
-        let rules = self.ready(queue).await?;
+    async fn lease_now(&self, rules: &QueueRow, max: usize) -> Result<Vec<LeasedJob>, QueueError> {
+        let queue = rules.name.as_str();
         let (mut leased, mut bytes) = (Vec::new(), 0);
         for priority in PRIORITIES {
             let wanted = max - leased.len();
@@ -129,7 +157,7 @@ impl NatsQueues {
                 break;
             };
             bytes += delivered.iter().map(|job| job.raw.payload.len()).sum::<usize>();
-            leased.extend(self.leases_of(&rules, delivered, begun).await);
+            leased.extend(self.leases_of(rules, delivered, begun).await);
         }
         Ok(leased)
     }
@@ -142,7 +170,7 @@ impl NatsQueues {
     }
 
     /// Pulls; makes the consumers again where they are gone. `None`: there is enough already
-    /// to hand out, and the bus cannot be asked for more.
+    /// to hand out, and the bus cannot be asked for more, or the queue is gone.
     async fn pull(
         &self,
         queue: &str,
@@ -154,7 +182,11 @@ impl NatsQueues {
         let pulled = match self.jobs.pull(queue, priority, wanted, wait).await {
             Ok(None) => {
                 self.told().remove(queue);
-                self.ready(queue).await?;
+                // It may have been deleted, at any server; who cannot ask goes on.
+                let _ = self.book.ask(queue).await;
+                if self.ready(queue).await?.is_none() {
+                    return Ok(None);
+                }
                 self.jobs.pull(queue, priority, wanted, wait).await
             }
             pulled => pulled,

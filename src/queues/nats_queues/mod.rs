@@ -35,6 +35,7 @@
 
 mod burial;
 mod leasing;
+mod lifecycle;
 mod settling;
 
 use std::collections::HashMap;
@@ -48,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::letter::Letters;
+use super::waits::Waits;
 use super::{
     Enqueued, Job, LeaseRequest, LeasedJob, NewJob, Priority, QueueBook, QueueConfig, QueueError,
     QueueState, Queues, Sealer, Settled, Settlement, content,
@@ -55,7 +57,7 @@ use super::{
 use crate::bus::nats::jobs::{NatsJobs, OutgoingJob};
 use crate::bus::{Ack, PublishError};
 use crate::clock::Clock;
-use crate::limits::{LEASE_MARGIN, MAX_LEASE_WAITERS};
+use crate::limits::{JOB_FRESH, MAX_LEASE_WAITERS, QUEUE_CHANGES};
 use crate::message::Token;
 use crate::store::Store;
 use crate::store::jobs::QueueRow;
@@ -64,8 +66,8 @@ use crate::store::work::DeadLetter;
 const PRIORITIES: [&str; 3] =
     [Priority::High.as_str(), Priority::Normal.as_str(), Priority::Low.as_str()];
 
-/// What a queue's consumers were last told.
-type Told = (Duration, u32);
+/// What a queue's consumers were last told: ack wait, attempts, and of which making.
+type Told = (Duration, u32, Option<Uuid>);
 
 /// Queues in JetStream.
 pub struct NatsQueues {
@@ -78,8 +80,14 @@ pub struct NatsQueues {
     /// When this server last published a job that is due, by queue and priority.
     fresh: Mutex<HashMap<(String, &'static str), Instant>>,
     /// One at a time polls for those who wait at a queue; the others wait their turn.
-    turns: Mutex<HashMap<String, Arc<Turn>>>,
+    turns: Waits<Turn>,
     waiters: Semaphore,
+    /// Who makes or removes consumers of queues.
+    changes: Semaphore,
+    /// Those who wait for queues that are not there look one after the other.
+    strangers: Semaphore,
+    /// When each queue last took a job in here, until it was seen to be there since.
+    taken: Mutex<HashMap<String, Instant>>,
 }
 
 /// Whose turn it is to poll, and what wakes it.
@@ -101,21 +109,12 @@ impl NatsQueues {
             clock,
             told: Mutex::default(),
             fresh: Mutex::default(),
-            turns: Mutex::default(),
+            turns: Waits::new(),
             waiters: Semaphore::new(MAX_LEASE_WAITERS),
+            changes: Semaphore::new(QUEUE_CHANGES),
+            strangers: Semaphore::new(1),
+            taken: Mutex::default(),
         }
-    }
-
-    /// The queue's rules, its consumers being told of them.
-    async fn ready(&self, queue: &str) -> Result<QueueRow, QueueError> {
-        let rules = self.book.rules(queue).await?;
-        let wanted = (rules.longest_lease.max(rules.lease) + LEASE_MARGIN, rules.max_deliver);
-        let told = self.told().get(queue).copied();
-        if told != Some(wanted) {
-            self.jobs.ensure_queue(queue, &PRIORITIES, wanted.0, wanted.1).await?;
-            self.told().insert(queue.to_owned(), wanted);
-        }
-        Ok(rules)
     }
 
     fn told(&self) -> MutexGuard<'_, HashMap<String, Told>> {
@@ -130,26 +129,31 @@ impl NatsQueues {
     async fn send(&self, outgoing: &[OutgoingJob]) -> Vec<Result<Ack, PublishError>> {
         let acks = self.jobs.publish(outgoing).await;
         let now = Instant::now();
+        self.fresh().retain(|_, at| at.elapsed() < JOB_FRESH);
         for job in outgoing.iter().filter(|job| job.due.is_none()) {
             self.fresh().insert((job.queue.clone(), job.priority), now);
         }
         acks
     }
 
-    fn turn(&self, queue: &str) -> Arc<Turn> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(turns.entry(queue.to_owned()).or_default())
+    fn taken(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes who polls a queue, if anybody does.
+    fn ring(&self, queue: &str) {
+        self.turns.tell(queue, |turn| turn.bell.notify_one());
     }
 
     /// What is to be published of a new job.
-    fn outgoing(&self, queue: &str, new: &NewJob, job: &Job) -> OutgoingJob {
+    fn outgoing(&self, rules: &QueueRow, new: &NewJob, job: &Job) -> OutgoingJob {
         let delay = chrono::Duration::from_std(new.delay).unwrap_or_default();
         let later = (!new.delay.is_zero())
             .then(|| (self.clock.now() + delay, Uuid::new_v4().simple().to_string()));
         OutgoingJob {
-            queue: queue.to_owned(),
+            queue: rules.name.clone(),
             priority: job.priority.as_str(),
-            msg_id: format!("{queue}/{}", job.id),
+            msg_id: lifecycle::msg_id(rules, job.id),
             id_is_clients: new.id.is_some(),
             due: later,
             subject: String::new(),
@@ -159,16 +163,35 @@ impl NatsQueues {
     }
 
     /// What a publish's ack says of the job.
-    async fn enqueued(&self, job: &Job, ack: Ack) -> Result<Enqueued, QueueError> {
-        let (id, seq) = (job.id, ack.seq);
-        if ack.duplicate {
-            // A job that is gone cannot be compared: its id is taken at its word.
-            let first = self.jobs.entry(seq).await?;
-            if first.is_some_and(|first| content(&first.payload) != job.content()) {
-                return Err(QueueError::Conflict { id, seq });
+    async fn enqueued(
+        &self,
+        rules: &QueueRow,
+        new: &NewJob,
+        job: &Job,
+        mut ack: Ack,
+    ) -> Result<Enqueued, QueueError> {
+        let (id, mut made) = (job.id, rules.made);
+        while ack.duplicate {
+            if let Some(first) = self.jobs.entry(ack.seq).await? {
+                if content(&first.payload) != job.content() {
+                    return Err(QueueError::Conflict { id, seq: ack.seq });
+                }
+                break;
             }
+            // A job that is gone cannot be compared: its id is taken at its word. It may have been
+            // dropped with its queue, though, unless that is still the same.
+            self.book.ask(&rules.name).await?;
+            let now = self.make_ready(&rules.name).await?;
+            if now.made == made {
+                break;
+            }
+            made = now.made;
+            let sent = self.send(&[self.outgoing(&now, new, job)]).await.pop();
+            ack = sent
+                .ok_or(QueueError::Overloaded)?
+                .map_err(|source| QueueError::Bus { id, source })?;
         }
-        Ok(Enqueued { id, seq, duplicate: ack.duplicate })
+        Ok(Enqueued { id, seq: ack.seq, duplicate: ack.duplicate })
     }
 
     /// Why a job cannot be published.
@@ -186,7 +209,7 @@ impl NatsQueues {
         new: &[NewJob],
         encoded: &[Job],
     ) -> Result<Vec<Result<Enqueued, QueueError>>, QueueError> {
-        self.ready(queue).await?;
+        let rules = self.make_ready(queue).await?;
         let delays = self.jobs.delays().await?;
         let pairs = || new.iter().zip(encoded);
         let refusals: Vec<Option<QueueError>> =
@@ -194,15 +217,16 @@ impl NatsQueues {
         let outgoing: Vec<OutgoingJob> = pairs()
             .zip(&refusals)
             .filter(|(_, refusal)| refusal.is_none())
-            .map(|((new, job), _)| self.outgoing(queue, new, job))
+            .map(|((new, job), _)| self.outgoing(&rules, new, job))
             .collect();
         let mut acks = self.send(&outgoing).await.into_iter();
+        self.took_in(queue);
         let mut answers = Vec::with_capacity(encoded.len());
-        for (job, refusal) in encoded.iter().zip(refusals) {
+        for ((new, job), refusal) in pairs().zip(refusals) {
             answers.push(match refusal {
                 Some(refusal) => Err(refusal),
                 None => match acks.next() {
-                    Some(Ok(ack)) => self.enqueued(job, ack).await,
+                    Some(Ok(ack)) => self.enqueued(&rules, new, job, ack).await,
                     Some(Err(source)) => Err(QueueError::Bus { id: job.id, source }),
                     None => Err(QueueError::Overloaded),
                 },
@@ -249,7 +273,7 @@ impl Queues for NatsQueues {
         let now = self.clock.now();
         let encoded: Vec<Job> = jobs.iter().map(|job| job.encode(Uuid::now_v7(), now)).collect();
         let answers = self.publish(queue.as_str(), jobs, &encoded).await;
-        self.turn(queue.as_str()).bell.notify_one();
+        self.ring(queue.as_str());
         answers.unwrap_or_else(|error| {
             let told = encoded.iter().map(|job| match &error {
                 QueueError::BusUnavailable(text) => {
@@ -284,28 +308,19 @@ impl Queues for NatsQueues {
     }
 
     async fn get(&self, queue: &Token) -> Result<Option<QueueState>, QueueError> {
+        if self.find(queue.as_str()).await?.is_none() {
+            return Ok(None);
+        }
         let Some(row) = self.store.queue(queue.as_str()).await? else { return Ok(None) };
         let letters = Letters::count(&self.store).await?;
         self.state(row, &letters).await.map(Some)
     }
 
-    async fn put_back(&self, letter: &DeadLetter) -> Result<(), QueueError> {
-        let job = Job::decode(&letter.body).map_err(|_| QueueError::Undecodable)?;
-        self.ready(&letter.source).await?;
-        let outgoing = OutgoingJob {
-            queue: letter.source.clone(),
-            priority: job.priority.as_str(),
-            // Not the job's own id, which the stream may still know.
-            msg_id: format!("redrive/{}", letter.id),
-            id_is_clients: true,
-            due: None,
-            subject: String::new(),
-            body: job.body,
-        };
-        let mut acks = self.send(&[outgoing.addressed()]).await;
-        let ack = acks.pop().ok_or(QueueError::Overloaded)?;
-        ack.map_err(|source| QueueError::Bus { id: job.id, source })?;
-        self.turn(&letter.source).bell.notify_one();
-        Ok(())
+    async fn delete(&self, queue: &Token, force: bool) -> Result<bool, QueueError> {
+        self.delete_queue(queue.as_str(), force).await
+    }
+
+    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
+        self.redrive(letter).await
     }
 }

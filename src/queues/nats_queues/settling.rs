@@ -82,7 +82,8 @@ impl NatsQueues {
         let Grant::JetStream { ack, lease: id, job } = lease.grant.clone() else {
             return Err(QueueError::LeaseLost);
         };
-        let rules = self.book.rules(&lease.queue).await?;
+        // A queue is not deleted while a job of it is leased: such a lease is over.
+        let rules = self.book.find(&lease.queue).await?.ok_or(QueueError::LeaseLost)?;
         let until = lease.expires_at();
         let action = &settlement.action;
         let mut claim = Claim { lease, ack, id, job, action, rules, until, record: 0 };
@@ -138,7 +139,7 @@ impl NatsQueues {
         }
         self.forget(&claims, &answers).await;
         for queue in claims.iter().map(|claim| &claim.lease.queue) {
-            self.turn(queue).bell.notify_one();
+            self.ring(queue);
         }
         places.into_iter().zip(answers).collect()
     }

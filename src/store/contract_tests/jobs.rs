@@ -8,15 +8,17 @@ use uuid::Uuid;
 
 use super::{LONG, Server, on_both};
 use crate::store::Store;
-use crate::store::jobs::{AttemptNote, JobEnd, JobEnded, JobRow, LeasedRows, QueueRow};
-use crate::store::work::Attempt;
+use crate::store::jobs::{
+    AttemptNote, JobEnd, JobEnded, JobPlace, JobRow, LeasedRows, PutBack, QueueDeletion, QueueRow,
+};
+use crate::store::work::{Attempt, DeadLetter, LetterKind};
 
 const NOW: Duration = Duration::ZERO;
 const SHORT: Duration = Duration::from_millis(30);
 
 fn rules(name: &str, lease: Duration, max_deliver: u32) -> QueueRow {
     let (name, backoff) = (name.to_owned(), vec![Duration::from_millis(1_500)]);
-    QueueRow { name, lease, max_deliver, backoff, longest_lease: NOW }
+    QueueRow { name, lease, max_deliver, backoff, longest_lease: NOW, made: None }
 }
 
 fn job(rank: u8, body: &str) -> JobRow {
@@ -26,6 +28,12 @@ fn job(rank: u8, body: &str) -> JobRow {
 
 fn bodies(rows: &LeasedRows) -> Vec<String> {
     rows.jobs.iter().map(|job| String::from_utf8_lossy(&job.body).into_owned()).collect()
+}
+
+/// Keeps jobs in a queue that is there.
+async fn add(store: &dyn Store, queue: &str, jobs: &[JobRow]) -> Vec<JobPlace> {
+    store.put_queue(&rules(queue, LONG, 3), true, 10).await.expect("kept");
+    store.add_jobs(queue, jobs).await.expect("kept").expect("there is such a queue")
 }
 
 async fn lease(store: &dyn Store, limit: usize, lease_for: Duration) -> LeasedRows {
@@ -49,9 +57,9 @@ async fn jobs_are_leased_by_rank_and_then_in_order(server: Server) {
     let store = server.open().await;
     let jobs: Vec<JobRow> =
         [(2, "a"), (1, "b"), (0, "c"), (1, "d"), (0, "e")].map(|(r, b)| job(r, b)).into();
-    let places = store.add_jobs("q", &jobs).await.expect("kept");
+    let places = add(&*store, "q", &jobs).await;
     assert!(places.is_sorted_by(|a, b| a.seq < b.seq), "{places:?}");
-    store.add_jobs("other", &[job(0, "x")]).await.expect("kept");
+    add(&*store, "other", &[job(0, "x")]).await;
     assert_eq!(bodies(&lease(&*store, 2, LONG).await), ["c", "e"]);
     assert_eq!(bodies(&lease(&*store, 10, LONG).await), ["b", "d", "a"]);
     assert!(lease(&*store, 10, LONG).await.jobs.is_empty());
@@ -63,7 +71,7 @@ async fn jobs_are_leased_by_rank_and_then_in_order(server: Server) {
 
 async fn an_end_needs_the_lease_that_runs(server: Server) {
     let store = server.open().await;
-    store.add_jobs("q", &[job(1, "a"), job(1, "b")]).await.expect("kept");
+    add(&*store, "q", &[job(1, "a"), job(1, "b")]).await;
     let first = lease(&*store, 1, SHORT).await;
     let other = lease(&*store, 1, LONG).await;
     run_out(&*store).await;
@@ -93,7 +101,7 @@ async fn an_end_needs_the_lease_that_runs(server: Server) {
 async fn spent_jobs_wait_to_be_buried_with_every_error(server: Server) {
     let store = server.open().await;
     store.put_queue(&rules("q", LONG, 3), false, 10).await.expect("kept");
-    store.add_jobs("q", &[job(1, "a"), job(1, "b")]).await.expect("kept");
+    add(&*store, "q", &[job(1, "a"), job(1, "b")]).await;
     let first = lease(&*store, 1, SHORT).await;
     let failing = lease(&*store, 1, LONG).await;
     let failed = JobEnd::Failed { error: "never".to_owned() };
@@ -128,13 +136,13 @@ async fn an_identity_is_kept_once(server: Server) {
     };
     let batch =
         [identified(1, 1), job(1, "y"), identified(1, 1), identified(1, 2), identified(2, 9)];
-    let places = store.add_jobs("q", &batch).await.expect("kept");
+    let places = add(&*store, "q", &batch).await;
     let known: Vec<Option<bool>> = places.iter().map(|place| place.known).collect();
     assert_eq!(known, [None, None, Some(true), Some(false), None]);
     assert_eq!((places[2].seq, places[3].seq), (places[0].seq, places[0].seq));
-    let again = store.add_jobs("q", &[identified(2, 9)]).await.expect("answers");
+    let again = add(&*store, "q", &[identified(2, 9)]).await;
     assert_eq!((again[0].seq, again[0].known), (places[4].seq, Some(true)));
-    assert_eq!(store.add_jobs("other", &[identified(2, 8)]).await.expect("kept")[0].known, None);
+    assert_eq!(add(&*store, "other", &[identified(2, 8)]).await[0].known, None);
     assert_eq!(lease(&*store, 10, LONG).await.jobs.len(), 3);
     store.close().await;
 }
@@ -192,7 +200,71 @@ async fn a_workers_word_beats_a_guess(server: Server) {
     store.close().await;
 }
 
+async fn a_queue_goes_with_all_but_its_leases_and_dead_letters(server: Server) {
+    let store = server.open().await;
+    let first = QueueRow { made: Some(Uuid::from_u128(1)), ..rules("q", LONG, 2) };
+    let delete = async |made, force| {
+        store.delete_queue("q", Some(Uuid::from_u128(made)), force).await.expect("answers")
+    };
+    assert_eq!(delete(1, true).await, QueueDeletion::Missing);
+    assert_eq!(store.add_jobs("q", &[job(1, "a")]).await.expect("answers"), None);
+    store.put_queue(&first, false, 10).await.expect("kept");
+    let changed = QueueRow { made: Some(Uuid::from_u128(9)), ..first.clone() };
+    store.put_queue(&changed, false, 10).await.expect("kept");
+    let kept = store.queue("q").await.expect("answers").expect("there");
+    assert_eq!(kept.made, first.made, "other rules make no other queue");
+    let named = JobRow { identity: Some((Uuid::from_u128(7), [1; 32])), ..job(1, "a") };
+    let later = JobRow { delay: LONG, ..job(1, "later") };
+    add(&*store, "q", &[named.clone(), later.clone(), job(2, "b")]).await;
+    add(&*store, "other", &[job(1, "x")]).await;
+    assert_eq!(delete(1, false).await, QueueDeletion::NotEmpty);
+    assert_eq!(delete(2, true).await, QueueDeletion::Missing, "another making");
+    let leased = lease(&*store, 1, LONG).await;
+    assert_eq!(delete(1, false).await, QueueDeletion::Leased);
+    assert_eq!(delete(1, true).await, QueueDeletion::Leased);
+    assert_eq!(store.job_counts("q").await.expect("counts").0.delayed, 1, "nothing was dropped");
+    let failed = JobEnd::Failed { error: "never".to_owned() };
+    assert_eq!(end(&*store, &leased, 0, failed).await, JobEnded::Done);
+    assert_eq!(delete(1, true).await, QueueDeletion::Leased, "it is to be a dead letter");
+    store.drop_spent(&[leased.jobs[0].seq]).await.expect("dropped");
+    assert_eq!(delete(1, true).await, QueueDeletion::Done);
+    assert_eq!(store.queue("q").await.expect("answers"), None);
+    assert_eq!(store.job_counts("q").await.expect("counts").0, Default::default());
+    assert_eq!(add(&*store, "q", &[named]).await[0].known, None, "its ids went with it");
+    assert_eq!(store.job_counts("other").await.expect("counts").0.waiting, 1);
+    store.close().await;
+}
+
+async fn a_letter_becomes_a_job_once(server: Server) {
+    let store = server.open().await;
+    let letter = DeadLetter {
+        id: Uuid::from_u128(5),
+        kind: LetterKind::Job,
+        source: "q".to_owned(),
+        seq: 3,
+        subject: "q.normal".to_owned(),
+        body: Bytes::from_static(b"a"),
+        attempts: Vec::new(),
+        reason: "rejected".to_owned(),
+        died_at: Utc::now(),
+    };
+    store.bury(std::slice::from_ref(&letter)).await.expect("kept");
+    let back = async || store.put_back(letter.id, "q", &job(1, "a")).await.expect("answers");
+    assert_eq!(back().await, PutBack::NoQueue);
+    assert!(store.dead_letter(letter.id).await.expect("answers").is_some());
+    let taken = JobRow { identity: Some((letter.id, [1; 32])), ..job(1, "b") };
+    add(&*store, "q", &[taken]).await;
+    let (one, other) = tokio::join!(back(), back());
+    assert!([one, other].contains(&PutBack::Done), "{one:?}");
+    assert!([one, other].contains(&PutBack::NoLetter), "{one:?}, {other:?}");
+    assert_eq!(store.dead_letter(letter.id).await.expect("answers"), None);
+    assert_eq!(bodies(&lease(&*store, 10, LONG).await), ["b", "a"]);
+    store.close().await;
+}
+
 on_both!(
+    a_queue_goes_with_all_but_its_leases_and_dead_letters,
+    a_letter_becomes_a_job_once,
     jobs_are_leased_by_rank_and_then_in_order,
     an_end_needs_the_lease_that_runs,
     spent_jobs_wait_to_be_buried_with_every_error,

@@ -6,13 +6,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::connection::on_pool;
+use super::work::consumers;
 use super::{PostgresStore, jobs, queues};
+use crate::limits::STORE_WRITE_TIMEOUT;
 use crate::store::StoreError;
 use crate::store::jobs::{
-    AttemptNote, JobCounts, JobEnd, JobEnded, JobPlace, JobRow, JobStore, LeasedRows, QueueRow,
-    SpentJob,
+    AttemptNote, JobCounts, JobEnd, JobEnded, JobPlace, JobRow, JobStore, LeasedRows, PutBack,
+    QueueDeletion, QueueRow, SpentJob,
 };
-use crate::store::work::Attempt;
+use crate::store::work::{Attempt, Hold};
 
 #[async_trait]
 impl JobStore for PostgresStore {
@@ -51,7 +54,39 @@ impl JobStore for PostgresStore {
         self.job_work(queues::put(&self.jobs, row, keep, most)).await
     }
 
-    async fn add_jobs(&self, queue: &str, jobs: &[JobRow]) -> Result<Vec<JobPlace>, StoreError> {
+    async fn hold_queue(&self, name: &str) -> Result<Box<dyn Hold>, StoreError> {
+        // Not of the connections for jobs: who holds it asks by those.
+        let held = on_pool(&self.workers, STORE_WRITE_TIMEOUT, || {
+            consumers::hold_queue(&self.workers, name)
+        });
+        Ok(Box::new(held.await?))
+    }
+
+    async fn delete_queue(
+        &self,
+        name: &str,
+        made: Option<Uuid>,
+        force: bool,
+    ) -> Result<QueueDeletion, StoreError> {
+        // In pieces, so that none takes longer than a statement may.
+        while force && self.job_work(queues::empty(&self.jobs, name, made)).await? {}
+        self.job_work(queues::delete(&self.jobs, name, made, force)).await
+    }
+
+    async fn put_back(
+        &self,
+        letter: Uuid,
+        queue: &str,
+        job: &JobRow,
+    ) -> Result<PutBack, StoreError> {
+        self.job_work(jobs::put_back(&self.jobs, letter, queue, job)).await
+    }
+
+    async fn add_jobs(
+        &self,
+        queue: &str,
+        jobs: &[JobRow],
+    ) -> Result<Option<Vec<JobPlace>>, StoreError> {
         self.job_work(jobs::add(&self.jobs, queue, jobs)).await
     }
 

@@ -13,34 +13,57 @@ use sqlx::{AssertSqlSafe, Error, Row};
 use uuid::Uuid;
 
 use super::lease::interval;
+use super::queues::hold;
 use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES};
-use crate::store::job_rows::{RANKS, cut_by_bytes, micros, read_attempts, with_run_out};
-use crate::store::jobs::{JobEnd, JobEnded, JobPlace, JobRow, LeasedRow, LeasedRows, SpentJob};
+use crate::store::job_rows::{RANKS, cut_by_bytes, micros, read_attempts, to_micros, with_run_out};
+use crate::store::jobs::{
+    JobEnd, JobEnded, JobPlace, JobRow, LeasedRow, LeasedRows, PutBack, SpentJob,
+};
 use crate::store::plan::{from_db, to_db};
 
 fn small(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// Keeps jobs in order: sequences first, then the identities that are new, then the rows.
+/// Keeps jobs in order: sequences first, then the identities that are new, then the rows; `None`
+/// when there is no such queue.
 pub(super) async fn add(
     pool: &PgPool,
     queue: &str,
     jobs: &[JobRow],
-) -> Result<Vec<JobPlace>, Error> {
+) -> Result<Option<Vec<JobPlace>>, Error> {
     let mut transaction = pool.begin().await?;
+    hold(&mut transaction, queue, true).await?;
     let count = to_db(jobs.len() as u64);
+    // In a statement after the one that waited for the hold: it sees what was deleted meanwhile.
     let mut seqs: Vec<i64> = sqlx::query_scalar(
-        "SELECT nextval(pg_get_serial_sequence('jobs', 'seq')) FROM generate_series(1, $1)",
+        "SELECT nextval(pg_get_serial_sequence('jobs', 'seq')) FROM generate_series(1, $1) \
+         WHERE EXISTS (SELECT 1 FROM queues WHERE name = $2)",
     )
     .bind(count)
+    .bind(queue)
     .fetch_all(&mut *transaction)
     .await?;
+    if seqs.len() < jobs.len() {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
     seqs.sort_unstable();
     let mut places: Vec<JobPlace> =
         seqs.iter().map(|seq| JobPlace { seq: from_db(*seq), known: None }).collect();
     identify(&mut transaction, queue, jobs, &mut places).await?;
-    let new: Vec<usize> = (0..jobs.len()).filter(|at| places[*at].known.is_none()).collect();
+    let new = (0..jobs.len()).filter(|at| places[*at].known.is_none());
+    let new: Vec<(i64, &JobRow)> = new.map(|at| (seqs[at], &jobs[at])).collect();
+    insert(&mut transaction, queue, &new).await?;
+    transaction.commit().await?;
+    Ok(Some(places))
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    queue: &str,
+    jobs: &[(i64, &JobRow)],
+) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO jobs (seq, queue, rank, due, body) OVERRIDING SYSTEM VALUE \
          SELECT seq, $1, rank, clock_timestamp() + delay * interval '1 microsecond', body \
@@ -48,16 +71,47 @@ pub(super) async fn add(
          AS new (seq, rank, delay, body)",
     )
     .bind(queue)
-    .bind(new.iter().map(|at| seqs[*at]).collect::<Vec<_>>())
-    .bind(new.iter().map(|at| i16::from(jobs[*at].rank)).collect::<Vec<_>>())
-    .bind(
-        new.iter().map(|at| crate::store::job_rows::to_micros(jobs[*at].delay)).collect::<Vec<_>>(),
+    .bind(jobs.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
+    .bind(jobs.iter().map(|(_, job)| i16::from(job.rank)).collect::<Vec<_>>())
+    .bind(jobs.iter().map(|(_, job)| to_micros(job.delay)).collect::<Vec<_>>())
+    .bind(jobs.iter().map(|(_, job)| job.body.as_ref()).collect::<Vec<_>>())
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Turns a dead letter into a job.
+pub(super) async fn put_back(
+    pool: &PgPool,
+    letter: Uuid,
+    queue: &str,
+    job: &JobRow,
+) -> Result<PutBack, Error> {
+    let mut transaction = pool.begin().await?;
+    hold(&mut transaction, queue, true).await?;
+    let seq: Option<i64> = sqlx::query_scalar(
+        "SELECT nextval(pg_get_serial_sequence('jobs', 'seq')) \
+         WHERE EXISTS (SELECT 1 FROM queues WHERE name = $1)",
     )
-    .bind(new.iter().map(|at| jobs[*at].body.as_ref()).collect::<Vec<_>>())
-    .execute(&mut *transaction)
+    .bind(queue)
+    .fetch_optional(&mut *transaction)
     .await?;
+    let Some(seq) = seq else {
+        transaction.rollback().await?;
+        return Ok(PutBack::NoQueue);
+    };
+    // Of two at once the second waits for the row, and finds it gone.
+    let gone = sqlx::query("DELETE FROM dead_letters WHERE id = $1")
+        .bind(letter)
+        .execute(&mut *transaction)
+        .await?;
+    if gone.rows_affected() == 0 {
+        transaction.rollback().await?;
+        return Ok(PutBack::NoLetter);
+    }
+    insert(&mut transaction, queue, &[(seq, job)]).await?;
     transaction.commit().await?;
-    Ok(places)
+    Ok(PutBack::Done)
 }
 
 /// Takes the identities that nobody has, and looks up where the others stand.

@@ -143,6 +143,11 @@ fn migrator() -> Migrator {
         migration(3, "work", include_str!("../../../migrations/postgres/0003_work.sql")),
         migration(4, "jobs", include_str!("../../../migrations/postgres/0004_jobs.sql")),
         migration(5, "odd", include_str!("../../../migrations/postgres/0005_odd.sql")),
+        migration(
+            6,
+            "queues_deleted",
+            include_str!("../../../migrations/postgres/0006_queues_deleted.sql"),
+        ),
     ])
 }
 

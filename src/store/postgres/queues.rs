@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{Error, Row};
+use uuid::Uuid;
 
 use super::lease::interval;
-use crate::limits::QUEUE_CACHE;
+use crate::limits::{QUEUE_CACHE, WORK_DELETE_ROWS};
 use crate::store::job_rows::{micros, read_steps, to_micros, write_steps};
-use crate::store::jobs::{AttemptNote, JobCounts, QueueRow};
+use crate::store::jobs::{AttemptNote, JobCounts, QueueDeletion, QueueRow};
 use crate::store::plan::{from_db, to_db};
 use crate::store::work::Attempt;
 
@@ -37,7 +38,7 @@ pub(super) async fn done(pool: &PgPool) -> Result<u64, Error> {
     Ok(u64::try_from(done).unwrap_or_default())
 }
 
-const QUEUE: &str = "SELECT name, lease_us, max_deliver, backoff_us, \
+const QUEUE: &str = "SELECT name, lease_us, max_deliver, backoff_us, made, \
     CASE WHEN longest_until > clock_timestamp() THEN greatest(lease_us, longest_us) \
     ELSE lease_us END AS longest FROM queues";
 
@@ -49,6 +50,7 @@ fn queue_row(row: &PgRow) -> Result<QueueRow, Error> {
         max_deliver: u32::try_from(max_deliver).unwrap_or(1),
         backoff: read_steps(row.try_get("backoff_us")?),
         longest_lease: micros(row.try_get("longest")?),
+        made: row.try_get("made")?,
     })
 }
 
@@ -96,8 +98,8 @@ pub(super) async fn put(
     }
     let longest = old.as_ref().map_or(Duration::ZERO, |old| old.longest_lease);
     sqlx::query(
-        "INSERT INTO queues (name, lease_us, max_deliver, backoff_us, longest_us, longest_until) \
-         VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6) \
+        "INSERT INTO queues (name, lease_us, max_deliver, backoff_us, longest_us, longest_until, \
+         made) VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6, $7) \
          ON CONFLICT (name) DO UPDATE SET lease_us = excluded.lease_us, \
          max_deliver = excluded.max_deliver, backoff_us = excluded.backoff_us, \
          longest_us = excluded.longest_us, longest_until = excluded.longest_until",
@@ -108,10 +110,92 @@ pub(super) async fn put(
     .bind(write_steps(&row.backoff))
     .bind(to_micros(longest))
     .bind(interval(longest + 2 * QUEUE_CACHE))
+    .bind(row.made)
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
     Ok(Some(old.is_none()))
+}
+
+/// Holds a queue while jobs come in, until the transaction ends: beside others that do so (`shared`), or
+/// alone. Two queues may share a lock: they wait for each other, no more.
+pub(super) async fn hold(
+    connection: &mut PgConnection,
+    queue: &str,
+    shared: bool,
+) -> Result<(), Error> {
+    let sql = if shared {
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended('agentbus queue ' || $1, 0))"
+    } else {
+        "SELECT pg_advisory_xact_lock(hashtextextended('agentbus queue ' || $1, 0))"
+    };
+    sqlx::query(sql).bind(queue).execute(connection).await.map(drop)
+}
+
+/// Drops some of the jobs that were never leased, unless one is; whether there may be more.
+pub(super) async fn empty(pool: &PgPool, name: &str, made: Option<Uuid>) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE queue = $1 AND attempt = 0 \
+         LIMIT $2 FOR UPDATE SKIP LOCKED) AND NOT EXISTS (SELECT 1 FROM jobs \
+         WHERE attempt > 0 AND queue = $1 \
+         AND (failed OR (lease IS NOT NULL AND due > clock_timestamp()))) \
+         AND EXISTS (SELECT 1 FROM queues WHERE name = $1 AND made IS NOT DISTINCT FROM $3)",
+    )
+    .bind(name)
+    .bind(to_db(WORK_DELETE_ROWS as u64))
+    .bind(made)
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() >= WORK_DELETE_ROWS as u64)
+}
+
+/// Deletes a queue, and all but its dead letters. Who leases meanwhile locks rows: a job
+/// that got a lease is seen when the deletion of the others is done, and ends it.
+pub(super) async fn delete(
+    pool: &PgPool,
+    name: &str,
+    made: Option<Uuid>,
+    force: bool,
+) -> Result<QueueDeletion, Error> {
+    let mut transaction = pool.begin().await?;
+    hold(&mut transaction, name, false).await?;
+    let gone = sqlx::query("DELETE FROM queues WHERE name = $1 AND made IS NOT DISTINCT FROM $2")
+        .bind(name)
+        .bind(made)
+        .execute(&mut *transaction)
+        .await?;
+    if gone.rows_affected() == 0 {
+        transaction.rollback().await?;
+        return Ok(QueueDeletion::Missing);
+    }
+    if force {
+        sqlx::query(
+            "DELETE FROM jobs WHERE queue = $1 \
+             AND NOT (failed OR (lease IS NOT NULL AND due > clock_timestamp()))",
+        )
+        .bind(name)
+        .execute(&mut *transaction)
+        .await?;
+    }
+    let left: Option<bool> = sqlx::query_scalar(
+        "SELECT failed OR (lease IS NOT NULL AND due > clock_timestamp()) FROM jobs \
+         WHERE queue = $1 ORDER BY 1 DESC LIMIT 1",
+    )
+    .bind(name)
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if let Some(held) = left {
+        transaction.rollback().await?;
+        // What came free just now is no reason to say that it was none.
+        return Ok(if held || force { QueueDeletion::Leased } else { QueueDeletion::NotEmpty });
+    }
+    for statement in
+        ["DELETE FROM job_ids WHERE queue = $1", "DELETE FROM job_attempts WHERE queue = $1"]
+    {
+        sqlx::query(statement).bind(name).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(QueueDeletion::Done)
 }
 
 pub(super) async fn counts(

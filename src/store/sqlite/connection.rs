@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -10,6 +11,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Error};
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::time::StoreTime;
 use super::wal::Wal;
 use crate::limits::{
     SQLITE_CACHE_KIB, SQLITE_CHECKPOINT_PAGES, SQLITE_READERS, STORE_ACQUIRE_TIMEOUT, STORE_GRACE,
@@ -88,6 +90,7 @@ pub(super) struct Writer {
     place: Mutex<Option<SqliteConnection>>,
     behind: Mutex<()>,
     wal: Wal,
+    time: Arc<StoreTime>,
 }
 
 /// The right to use it. Dropped without [`Turn::end`], it takes the connection
@@ -99,8 +102,8 @@ pub(super) struct Turn<'a> {
 }
 
 impl Writer {
-    pub fn new(connection: SqliteConnection, wal: Wal) -> Self {
-        Self { place: Mutex::new(Some(connection)), behind: Mutex::new(()), wal }
+    pub fn new(connection: SqliteConnection, wal: Wal, time: Arc<StoreTime>) -> Self {
+        Self { place: Mutex::new(Some(connection)), behind: Mutex::new(()), wal, time }
     }
 
     /// Empties SQLite's log of what was deleted, now or as soon as no reader is in the way.
@@ -115,18 +118,32 @@ impl Writer {
         options: &SqliteConnectOptions,
     ) -> Result<Turn<'_>, StoreError> {
         let behind = self.behind.lock().await;
-        let turn = self.turn(options).await?;
+        let turn = self.turn_timed(options).await?;
         Ok(Turn { _behind: Some(behind), ..turn })
     }
 
     /// Waits for the turn; opens the connection again if the last one lost it.
     pub async fn turn(&self, options: &SqliteConnectOptions) -> Result<Turn<'_>, StoreError> {
+        self.turn_of(options, false).await
+    }
+
+    /// The turn of what writes ends of leases and delays: the store's time is kept beside them.
+    pub async fn turn_timed(&self, options: &SqliteConnectOptions) -> Result<Turn<'_>, StoreError> {
+        self.turn_of(options, true).await
+    }
+
+    async fn turn_of(
+        &self,
+        options: &SqliteConnectOptions,
+        writes_times: bool,
+    ) -> Result<Turn<'_>, StoreError> {
         let mut place = self.place.lock().await;
         let mut connection = match place.take() {
             Some(connection) => connection,
             None => open(options).await?,
         };
         self.wal.keep_small(&mut connection).await;
+        bounded(self.time.keep(&mut connection, writes_times)).await?;
         Ok(Turn { place, connection, _behind: None })
     }
 

@@ -7,18 +7,19 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::connection::bounded;
+use super::work::Alone;
 use super::{SqliteStore, jobs, queues};
 use crate::store::StoreError;
 use crate::store::jobs::{
-    AttemptNote, JobCounts, JobEnd, JobEnded, JobPlace, JobRow, JobStore, LeasedRows, QueueRow,
-    SpentJob,
+    AttemptNote, JobCounts, JobEnd, JobEnded, JobPlace, JobRow, JobStore, LeasedRows, PutBack,
+    QueueDeletion, QueueRow, SpentJob,
 };
-use crate::store::work::Attempt;
+use crate::store::work::{Attempt, Hold};
 
 /// Runs a write in the writer's turn.
 macro_rules! write {
     ($store:ident, $connection:ident => $work:expr) => {{
-        let mut turn = $store.writer.turn(&$store.options).await?;
+        let mut turn = $store.writer.turn_timed(&$store.options).await?;
         let $connection = turn.connection();
         let done = bounded($work).await;
         turn.end(done)
@@ -46,11 +47,11 @@ impl JobStore for SqliteStore {
     }
 
     async fn queue(&self, name: &str) -> Result<Option<QueueRow>, StoreError> {
-        bounded(queues::queue(&self.readers, name)).await
+        bounded(queues::queue(&self.time, &self.readers, name)).await
     }
 
     async fn queues(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueRow>, StoreError> {
-        bounded(queues::queues(&self.readers, after, limit)).await
+        bounded(queues::queues(&self.time, &self.readers, after, limit)).await
     }
 
     async fn put_queue(
@@ -59,11 +60,42 @@ impl JobStore for SqliteStore {
         keep: bool,
         most: usize,
     ) -> Result<Option<bool>, StoreError> {
-        write!(self, connection => queues::put(connection, row, keep, most))
+        write!(self, connection => queues::put(&self.time, connection, row, keep, most))
     }
 
-    async fn add_jobs(&self, queue: &str, jobs: &[JobRow]) -> Result<Vec<JobPlace>, StoreError> {
-        write!(self, connection => jobs::add(connection, queue, jobs))
+    async fn hold_queue(&self, _: &str) -> Result<Box<dyn Hold>, StoreError> {
+        Ok(Box::new(Alone))
+    }
+
+    async fn delete_queue(
+        &self,
+        name: &str,
+        made: Option<Uuid>,
+        force: bool,
+    ) -> Result<QueueDeletion, StoreError> {
+        // In pieces, so that others write in between.
+        while force
+            && write!(self, connection => queues::empty(&self.time, connection, name, made))?
+        {
+        }
+        write!(self, connection => queues::delete(&self.time, connection, name, made, force))
+    }
+
+    async fn put_back(
+        &self,
+        letter: Uuid,
+        queue: &str,
+        job: &JobRow,
+    ) -> Result<PutBack, StoreError> {
+        write!(self, connection => jobs::put_back(&self.time, connection, letter, queue, job))
+    }
+
+    async fn add_jobs(
+        &self,
+        queue: &str,
+        jobs: &[JobRow],
+    ) -> Result<Option<Vec<JobPlace>>, StoreError> {
+        write!(self, connection => jobs::add(&self.time, connection, queue, jobs))
     }
 
     async fn lease_jobs(
@@ -75,7 +107,7 @@ impl JobStore for SqliteStore {
         worker: Option<&str>,
     ) -> Result<LeasedRows, StoreError> {
         write!(self, connection =>
-            jobs::lease(connection, queue, limit, max_deliver, lease_for, worker))
+            jobs::lease(&self.time, connection, queue, limit, max_deliver, lease_for, worker))
     }
 
     async fn next_job(
@@ -83,27 +115,30 @@ impl JobStore for SqliteStore {
         queue: &str,
         max_deliver: u32,
     ) -> Result<Option<Duration>, StoreError> {
-        bounded(jobs::next(&self.readers, queue, max_deliver)).await
+        bounded(jobs::next(&self.time, &self.readers, queue, max_deliver)).await
     }
 
     async fn end_jobs(&self, ends: &[(u64, Uuid, JobEnd)]) -> Result<Vec<JobEnded>, StoreError> {
-        write!(self, connection => jobs::end(connection, ends))
+        write!(self, connection => jobs::end(&self.time, connection, ends))
     }
 
     async fn spent_jobs(&self, limit: usize) -> Result<Vec<SpentJob>, StoreError> {
-        bounded(jobs::spent(&self.readers, limit)).await
+        bounded(jobs::spent(&self.time, &self.readers, limit)).await
     }
 
     async fn drop_spent(&self, seqs: &[u64]) -> Result<(), StoreError> {
-        write!(self, connection => jobs::drop_spent(connection, seqs))
+        // Every second, mostly for nothing: it writes no time.
+        let mut turn = self.writer.turn(&self.options).await?;
+        let done = bounded(jobs::drop_spent(&self.time, turn.connection(), seqs)).await;
+        turn.end(done)
     }
 
     async fn job_counts(&self, queue: &str) -> Result<(JobCounts, Option<Bytes>), StoreError> {
-        bounded(queues::counts(&self.readers, queue)).await
+        bounded(queues::counts(&self.time, &self.readers, queue)).await
     }
 
     async fn note_attempts(&self, queue: &str, notes: &[AttemptNote]) -> Result<(), StoreError> {
-        write!(self, connection => queues::note(connection, queue, notes))
+        write!(self, connection => queues::note(&self.time, connection, queue, notes))
     }
 
     async fn noted_attempts(&self, queue: &str, seq: u64) -> Result<Vec<Attempt>, StoreError> {
@@ -115,10 +150,10 @@ impl JobStore for SqliteStore {
     }
 
     async fn noted_delays(&self, queue: &str) -> Result<u64, StoreError> {
-        bounded(queues::delays(&self.readers, queue)).await
+        bounded(queues::delays(&self.time, &self.readers, queue)).await
     }
 
     async fn spent_notes(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
-        bounded(queues::spent(&self.readers, limit)).await
+        bounded(queues::spent(&self.time, &self.readers, limit)).await
     }
 }

@@ -1,4 +1,4 @@
-//! Work queues. Each change is one transaction of the one writer, by this process's clock.
+//! Work queues. Each change is one transaction of the one writer, by the store's time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,46 +8,73 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection, Error, Row};
 use uuid::Uuid;
 
-use super::lease::until;
+use super::time::StoreTime;
+use super::work::letters;
 use super::write::parts;
 use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES};
 use crate::store::job_rows::{RANKS, cut_by_bytes, micros, read_attempts, with_run_out};
-use crate::store::jobs::{JobEnd, JobEnded, JobPlace, JobRow, LeasedRow, LeasedRows, SpentJob};
+use crate::store::jobs::{
+    JobEnd, JobEnded, JobPlace, JobRow, LeasedRow, LeasedRows, PutBack, SpentJob,
+};
 use crate::store::plan::{from_db, to_db};
-
-/// The time now, in microseconds since 1970.
-pub(super) fn now() -> i64 {
-    until(Duration::ZERO)
-}
-
-fn time(micros: i64) -> chrono::DateTime<chrono::Utc> {
-    chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default()
-}
 
 /// Keeps jobs in order, many a statement.
 pub(super) async fn add(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     queue: &str,
     jobs: &[JobRow],
-) -> Result<Vec<JobPlace>, Error> {
+) -> Result<Option<Vec<JobPlace>>, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    if !there(&mut transaction, queue).await? {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
     let mut places: Vec<JobPlace> = Vec::with_capacity(jobs.len());
     let mut at = 0;
     while at < jobs.len() {
         let plain = jobs[at..].iter().take_while(|job| job.identity.is_none()).count();
         if plain > 0 {
-            insert_many(&mut transaction, queue, &jobs[at..at + plain], &mut places).await?;
+            insert_many(time, &mut transaction, queue, &jobs[at..at + plain], &mut places).await?;
             at += plain;
         } else {
-            places.push(add_identified(&mut transaction, queue, &jobs[at]).await?);
+            places.push(add_identified(time, &mut transaction, queue, &jobs[at]).await?);
             at += 1;
         }
     }
     transaction.commit().await?;
-    Ok(places)
+    Ok(Some(places))
+}
+
+async fn there(connection: &mut SqliteConnection, queue: &str) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT 1 FROM queues WHERE name = ?").bind(queue);
+    Ok(row.fetch_optional(connection).await?.is_some())
+}
+
+/// Turns a dead letter into a job.
+pub(super) async fn put_back(
+    time: &StoreTime,
+    connection: &mut SqliteConnection,
+    letter: Uuid,
+    queue: &str,
+    job: &JobRow,
+) -> Result<PutBack, Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let outcome = if !there(&mut transaction, queue).await? {
+        PutBack::NoQueue
+    } else if letters::discard(&mut transaction, letter).await? {
+        let job = std::slice::from_ref(job);
+        insert_many(time, &mut transaction, queue, job, &mut Vec::with_capacity(1)).await?;
+        PutBack::Done
+    } else {
+        PutBack::NoLetter
+    };
+    transaction.commit().await?;
+    Ok(outcome)
 }
 
 async fn insert_many(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     queue: &str,
     jobs: &[JobRow],
@@ -59,7 +86,7 @@ async fn insert_many(
             vec!["(?, ?, ?, ?)"; part.len()].join(", ")
         );
         let statement = part.iter().fold(sqlx::query(AssertSqlSafe(sql)), |statement, job| {
-            statement.bind(queue).bind(job.rank).bind(until(job.delay)).bind(job.body.as_ref())
+            statement.bind(queue).bind(job.rank).bind(time.until(job.delay)).bind(job.body.as_ref())
         });
         let last = statement.execute(&mut *connection).await?.last_insert_rowid();
         // One statement of the only writer: its rows have consecutive sequences.
@@ -70,6 +97,7 @@ async fn insert_many(
 }
 
 async fn add_identified(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     queue: &str,
     job: &JobRow,
@@ -79,7 +107,7 @@ async fn add_identified(
         sqlx::query("SELECT seq, digest FROM job_ids WHERE queue = ? AND id = ? AND until > ?")
             .bind(queue)
             .bind(id)
-            .bind(now())
+            .bind(time.now())
             .fetch_optional(&mut *connection)
             .await?;
     if let Some(row) = known {
@@ -87,7 +115,7 @@ async fn add_identified(
         return Ok(JobPlace { seq: from_db(row.try_get("seq")?), known: Some(same) });
     }
     let mut places = Vec::with_capacity(1);
-    insert_many(connection, queue, std::slice::from_ref(job), &mut places).await?;
+    insert_many(time, connection, queue, std::slice::from_ref(job), &mut places).await?;
     let place = places.pop().ok_or(Error::RowNotFound)?;
     sqlx::query(
         "INSERT OR REPLACE INTO job_ids (queue, id, seq, digest, until) VALUES (?, ?, ?, ?, ?)",
@@ -96,7 +124,7 @@ async fn add_identified(
     .bind(id)
     .bind(to_db(place.seq))
     .bind(digest.as_slice())
-    .bind(until(JOB_ID_WINDOW))
+    .bind(time.until(JOB_ID_WINDOW))
     .execute(connection)
     .await?;
     Ok(place)
@@ -106,13 +134,14 @@ const DUE: &str = "SELECT seq, length(body) AS bytes FROM jobs \
     WHERE queue = ? AND rank = ? AND due <= ? AND attempt < ? AND NOT failed \
     ORDER BY due, seq LIMIT ?";
 const LEASE: &str = "UPDATE jobs SET attempts = CASE WHEN lease IS NULL THEN attempts \
-        ELSE json_insert(attempts, '$[#]', json_array(attempt, due, \
+        ELSE json_insert(attempts, '$[#]', json_array(attempt, due + ?5, \
             'the lease ran out' || coalesce(' (worker ' || worker || ')', ''))) END, \
-    attempt = attempt + 1, lease = ?, due = ?, worker = ? \
-    WHERE seq IN (SELECT value FROM json_each(?)) RETURNING seq, attempt, body";
+    attempt = attempt + 1, lease = ?1, due = ?2, worker = ?3 \
+    WHERE seq IN (SELECT value FROM json_each(?4)) RETURNING seq, attempt, body";
 
 /// Leases due jobs, lowest rank first.
 pub(super) async fn lease(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     queue: &str,
     limit: usize,
@@ -121,7 +150,7 @@ pub(super) async fn lease(
     worker: Option<&str>,
 ) -> Result<LeasedRows, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let (begun, lease, ends) = (now(), Uuid::new_v4(), until(lease_for));
+    let (begun, lease, ends) = (time.now(), Uuid::new_v4(), time.until(lease_for));
     let mut found: Vec<(i64, i64)> = Vec::new();
     for rank in RANKS {
         let rows = sqlx::query(DUE)
@@ -147,6 +176,7 @@ pub(super) async fn lease(
             .bind(ends)
             .bind(worker)
             .bind(serde_json::json!(order).to_string())
+            .bind(time.ahead())
             .fetch_all(&mut *transaction)
             .await?;
         for row in rows {
@@ -157,7 +187,7 @@ pub(super) async fn lease(
     let place: HashMap<u64, usize> =
         order.iter().enumerate().map(|(at, seq)| (from_db(*seq), at)).collect();
     jobs.sort_by_key(|job| place.get(&job.seq).copied());
-    Ok(LeasedRows { lease, expires_at: time(ends), jobs })
+    Ok(LeasedRows { lease, expires_at: time.told(ends), jobs })
 }
 
 fn leased(row: &SqliteRow) -> Result<LeasedRow, Error> {
@@ -170,6 +200,7 @@ fn leased(row: &SqliteRow) -> Result<LeasedRow, Error> {
 
 /// Ends or prolongs leases: all of a lease's acks in one statement.
 pub(super) async fn end(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     ends: &[(u64, Uuid, JobEnd)],
 ) -> Result<Vec<JobEnded>, Error> {
@@ -183,17 +214,18 @@ pub(super) async fn end(
                 done.entry(*lease).or_default().entry(*seq).or_insert(at);
             }
             other => {
-                delete_done(&mut transaction, &mut done, &mut answers).await?;
-                answers[at] = end_one(&mut transaction, *seq, *lease, other).await?;
+                delete_done(time, &mut transaction, &mut done, &mut answers).await?;
+                answers[at] = end_one(time, &mut transaction, *seq, *lease, other).await?;
             }
         }
     }
-    delete_done(&mut transaction, &mut done, &mut answers).await?;
+    delete_done(time, &mut transaction, &mut done, &mut answers).await?;
     transaction.commit().await?;
     Ok(answers)
 }
 
 async fn delete_done(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     done: &mut HashMap<Uuid, HashMap<u64, usize>>,
     answers: &mut [JobEnded],
@@ -204,7 +236,7 @@ async fn delete_done(
         let list: Vec<i64> = seqs.keys().copied().map(to_db).collect();
         let rows = sqlx::query(DELETE)
             .bind(lease)
-            .bind(now())
+            .bind(time.now())
             .bind(serde_json::json!(list).to_string())
             .fetch_all(&mut *connection)
             .await?;
@@ -218,59 +250,65 @@ async fn delete_done(
 }
 
 async fn end_one(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     seq: u64,
     lease: Uuid,
     end: &JobEnd,
 ) -> Result<JobEnded, Error> {
-    const ERROR: &str = "attempts = json_insert(attempts, '$[#]', json_array(attempt, ?1, ?2))";
+    const ERROR: &str = "attempts = json_insert(attempts, '$[#]', json_array(attempt, ?6, ?2))";
     let held = "WHERE seq = ?3 AND lease = ?4 AND due > ?1 AND NOT failed";
     let (set, error, due) = match end {
         JobEnd::Done => return Ok(JobEnded::Lost),
-        JobEnd::Extended(lease_for) => ("due = ?5".to_owned(), None, until(*lease_for)),
+        JobEnd::Extended(lease_for) => ("due = ?5".to_owned(), None, time.until(*lease_for)),
         JobEnd::Again { delay, error } => {
-            (format!("{ERROR}, lease = NULL, due = ?5"), Some(error), until(*delay))
+            (format!("{ERROR}, lease = NULL, due = ?5"), Some(error), time.until(*delay))
         }
         JobEnd::Failed { error } => {
-            (format!("{ERROR}, lease = NULL, failed = 1, due = ?5"), Some(error), now())
+            (format!("{ERROR}, lease = NULL, failed = 1, due = ?5"), Some(error), time.now())
         }
     };
     let moved = sqlx::query(AssertSqlSafe(format!("UPDATE jobs SET {set} {held}")))
-        .bind(now())
+        .bind(time.now())
         .bind(error)
         .bind(to_db(seq))
         .bind(lease)
         .bind(due)
+        .bind(time.wall())
         .execute(connection)
         .await?;
     Ok(match (moved.rows_affected(), end) {
         (0, _) => JobEnded::Lost,
-        (_, JobEnd::Extended(_)) => JobEnded::Extended(time(due)),
+        (_, JobEnd::Extended(_)) => JobEnded::Extended(time.told(due)),
         _ => JobEnded::Done,
     })
 }
 
 /// Jobs that wait to be buried.
-pub(super) async fn spent(pool: &sqlx::SqlitePool, limit: usize) -> Result<Vec<SpentJob>, Error> {
+pub(super) async fn spent(
+    time: &StoreTime,
+    pool: &sqlx::SqlitePool,
+    limit: usize,
+) -> Result<Vec<SpentJob>, Error> {
     let rows = sqlx::query(
         "SELECT seq, queue, attempt, attempts, failed, lease IS NOT NULL AS ran_out, due, worker, body \
          FROM jobs JOIN queues ON name = queue \
          WHERE attempt > 0 AND due <= ? AND (failed OR attempt >= max_deliver) \
          ORDER BY due LIMIT ?",
     )
-    .bind(now())
+    .bind(time.now())
     .bind(to_db(limit as u64))
     .fetch_all(pool)
     .await?;
-    rows.iter().map(spent_job).collect()
+    rows.iter().map(|row| spent_job(time, row)).collect()
 }
 
-fn spent_job(row: &SqliteRow) -> Result<SpentJob, Error> {
+fn spent_job(time: &StoreTime, row: &SqliteRow) -> Result<SpentJob, Error> {
     let attempt: u32 = row.try_get("attempt")?;
     let mut attempts = read_attempts(row.try_get("attempts")?);
     if row.try_get::<bool, _>("ran_out")? {
         let worker: Option<String> = row.try_get("worker")?;
-        with_run_out(&mut attempts, attempt, time(row.try_get("due")?), worker.as_deref());
+        with_run_out(&mut attempts, attempt, time.told(row.try_get("due")?), worker.as_deref());
     }
     Ok(SpentJob {
         queue: row.try_get("queue")?,
@@ -284,6 +322,7 @@ fn spent_job(row: &SqliteRow) -> Result<SpentJob, Error> {
 
 /// Forgets spent jobs, and identities out of their window.
 pub(super) async fn drop_spent(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     seqs: &[u64],
 ) -> Result<(), Error> {
@@ -294,7 +333,7 @@ pub(super) async fn drop_spent(
         .execute(&mut *transaction)
         .await?;
     sqlx::query("DELETE FROM job_ids WHERE until <= ?")
-        .bind(now())
+        .bind(time.now())
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await
@@ -302,6 +341,7 @@ pub(super) async fn drop_spent(
 
 /// Microseconds until something may be leased.
 pub(super) async fn next(
+    time: &StoreTime,
     pool: &sqlx::SqlitePool,
     queue: &str,
     max_deliver: u32,
@@ -319,5 +359,5 @@ pub(super) async fn next(
         .await?;
         first = [first, due].into_iter().flatten().min();
     }
-    Ok(first.map(|due| micros(due.saturating_sub(now()))))
+    Ok(first.map(|due| micros(due.saturating_sub(time.now()))))
 }

@@ -1,21 +1,15 @@
-//! The lease and the log's state, by this process's clock: the file belongs to
-//! one machine. Each function is one statement, so one transaction.
+//! The lease and the log's state, by the store's time. Each function is one statement, so one
+//! transaction.
 
 use std::time::Duration;
 
-use chrono::Utc;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
+use super::time::StoreTime;
 use crate::store::plan::from_db;
 use crate::store::{BusKind, Lease, LogState};
-
-/// The end of a lease in microseconds since 1970.
-pub(super) fn until(lease_for: Duration) -> i64 {
-    let lease_for = i64::try_from(lease_for.as_micros()).unwrap_or(i64::MAX);
-    Utc::now().timestamp_micros().saturating_add(lease_for)
-}
 
 pub(super) async fn log_state(pool: &SqlitePool) -> Result<LogState, Error> {
     let row = sqlx::query(
@@ -52,6 +46,7 @@ pub(super) async fn set_log(
 }
 
 pub(super) async fn claim(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     owner: Uuid,
     lease_for: Duration,
@@ -64,9 +59,9 @@ pub(super) async fn claim(
          RETURNING lease_epoch, committed_through",
     )
     .bind(owner)
-    .bind(until(lease_for))
+    .bind(time.until(lease_for))
     .bind(force)
-    .bind(until(Duration::ZERO))
+    .bind(time.now())
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
@@ -83,6 +78,7 @@ pub(super) async fn leads(pool: &SqlitePool, lease: &Lease) -> Result<bool, Erro
 }
 
 pub(super) async fn renew(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     lease: &Lease,
     lease_for: Duration,
@@ -92,7 +88,7 @@ pub(super) async fn renew(
     )
     .bind(lease.owner)
     .bind(lease.epoch)
-    .bind(until(lease_for))
+    .bind(time.until(lease_for))
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)

@@ -20,12 +20,14 @@ mod read;
 mod state;
 #[cfg(test)]
 mod tests;
+mod time;
 mod wal;
 mod work;
 mod write;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -43,6 +45,7 @@ use crate::limits::STORE_GRACE;
 use crate::message::{Query, Token};
 use crate::store::work::unanswered::Unanswered;
 use connection::{Writer, bounded, classify};
+use time::{Clocks, StoreTime};
 use wal::Wal;
 
 /// Name of the database in the data directory.
@@ -55,6 +58,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     writer: Writer,
     unanswered: Unanswered,
+    time: Arc<StoreTime>,
 }
 
 impl SqliteStore {
@@ -66,6 +70,11 @@ impl SqliteStore {
     /// [`StoreError::Refused`] when the schema is of another version, or of an older one
     /// with which another process runs.
     pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_by(dir, Clocks::system()).await
+    }
+
+    /// The same, with clocks of one's own.
+    async fn open_by(dir: &Path, clocks: Clocks) -> Result<Self, StoreError> {
         files::prepare(dir)?;
         let file = dir.join(DATABASE_FILE);
         let options = connection::options(&file);
@@ -76,11 +85,13 @@ impl SqliteStore {
         };
         migrator().run_direct(None, &mut first, false).await.map_err(schema_error)?;
         drop(lock);
+        let time = Arc::new(bounded(StoreTime::open(&mut first, clocks)).await?);
         Ok(Self {
             dir: dir.to_owned(),
             readers: connection::readers(&options),
-            writer: Writer::new(first, Wal::of(&file)),
+            writer: Writer::new(first, Wal::of(&file), Arc::clone(&time)),
             unanswered: Unanswered::default(),
+            time,
             options,
         })
     }
@@ -98,6 +109,11 @@ fn migrator() -> Migrator {
         migration(3, "work", include_str!("../../../migrations/sqlite/0003_work.sql")),
         migration(4, "jobs", include_str!("../../../migrations/sqlite/0004_jobs.sql")),
         migration(5, "odd", include_str!("../../../migrations/sqlite/0005_odd.sql")),
+        migration(
+            6,
+            "queues_deleted",
+            include_str!("../../../migrations/sqlite/0006_queues_deleted.sql"),
+        ),
     ])
 }
 
@@ -173,7 +189,8 @@ impl Store for SqliteStore {
         force: bool,
     ) -> Result<Option<Lease>, StoreError> {
         let mut turn = self.writer.turn(&self.options).await?;
-        let claimed = bounded(lease::claim(turn.connection(), owner, lease_for, force)).await;
+        let claimed =
+            bounded(lease::claim(&self.time, turn.connection(), owner, lease_for, force)).await;
         turn.end(claimed)
     }
 
@@ -183,7 +200,7 @@ impl Store for SqliteStore {
 
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
         let mut turn = self.writer.turn(&self.options).await?;
-        let moved = bounded(lease::renew(turn.connection(), lease, lease_for)).await;
+        let moved = bounded(lease::renew(&self.time, turn.connection(), lease, lease_for)).await;
         unless_fenced(turn.end(moved)?)
     }
 
@@ -195,7 +212,7 @@ impl Store for SqliteStore {
 
     async fn write(&self, lease: &Lease, write: Write<'_>) -> Result<(), StoreError> {
         let mut turn = self.writer.turn(&self.options).await?;
-        let moved = bounded(write::write(turn.connection(), lease, &write)).await;
+        let moved = bounded(write::write(&self.time, turn.connection(), lease, &write)).await;
         unless_fenced(turn.end(moved)?)
     }
 

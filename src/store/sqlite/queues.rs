@@ -5,12 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{Connection, Error, Row};
+use uuid::Uuid;
 
-use super::jobs::now;
-use super::lease::until;
-use crate::limits::QUEUE_CACHE;
+use super::time::StoreTime;
+use crate::limits::{QUEUE_CACHE, WORK_DELETE_ROWS};
 use crate::store::job_rows::{micros, read_steps, to_micros, write_steps};
-use crate::store::jobs::{AttemptNote, JobCounts, QueueRow};
+use crate::store::jobs::{AttemptNote, JobCounts, QueueDeletion, QueueRow};
 use crate::store::plan::{from_db, to_db};
 use crate::store::work::Attempt;
 
@@ -41,25 +41,31 @@ pub(super) async fn done(pool: &SqlitePool) -> Result<u64, Error> {
     Ok(u64::try_from(done).unwrap_or_default())
 }
 
-fn queue_row(row: &SqliteRow) -> Result<QueueRow, Error> {
+fn queue_row(time: &StoreTime, row: &SqliteRow) -> Result<QueueRow, Error> {
     let (lease, longest): (i64, i64) = (row.try_get("lease_us")?, row.try_get("longest_us")?);
-    let held = row.try_get::<i64, _>("longest_until")? > now();
+    let held = row.try_get::<i64, _>("longest_until")? > time.now();
     Ok(QueueRow {
         name: row.try_get("name")?,
         lease: micros(lease),
         max_deliver: row.try_get("max_deliver")?,
         backoff: read_steps(row.try_get("backoff_us")?),
         longest_lease: micros(if held { lease.max(longest) } else { lease }),
+        made: row.try_get("made")?,
     })
 }
 
-pub(super) async fn queue(pool: &SqlitePool, name: &str) -> Result<Option<QueueRow>, Error> {
+pub(super) async fn queue(
+    time: &StoreTime,
+    pool: &SqlitePool,
+    name: &str,
+) -> Result<Option<QueueRow>, Error> {
     let row =
         sqlx::query("SELECT * FROM queues WHERE name = ?").bind(name).fetch_optional(pool).await?;
-    row.as_ref().map(queue_row).transpose()
+    row.as_ref().map(|row| queue_row(time, row)).transpose()
 }
 
 pub(super) async fn queues(
+    time: &StoreTime,
     pool: &SqlitePool,
     after: Option<&str>,
     limit: usize,
@@ -69,10 +75,11 @@ pub(super) async fn queues(
         .bind(to_db(limit as u64))
         .fetch_all(pool)
         .await?;
-    rows.iter().map(queue_row).collect()
+    rows.iter().map(|row| queue_row(time, row)).collect()
 }
 
 pub(super) async fn put(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     row: &QueueRow,
     keep: bool,
@@ -83,7 +90,7 @@ pub(super) async fn put(
         .bind(&row.name)
         .fetch_optional(&mut *transaction)
         .await?;
-    let old = old.as_ref().map(queue_row).transpose()?;
+    let old = old.as_ref().map(|row| queue_row(time, row)).transpose()?;
     if old.is_some() && keep {
         transaction.rollback().await?;
         return Ok(Some(false));
@@ -96,8 +103,8 @@ pub(super) async fn put(
     }
     let longest = old.as_ref().map_or(Duration::ZERO, |old| old.longest_lease);
     sqlx::query(
-        "INSERT INTO queues (name, lease_us, max_deliver, backoff_us, longest_us, longest_until) \
-         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET lease_us = excluded.lease_us, \
+        "INSERT INTO queues (name, lease_us, max_deliver, backoff_us, longest_us, longest_until, \
+         made) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET lease_us = excluded.lease_us, \
          max_deliver = excluded.max_deliver, backoff_us = excluded.backoff_us, \
          longest_us = excluded.longest_us, longest_until = excluded.longest_until",
     )
@@ -106,14 +113,90 @@ pub(super) async fn put(
     .bind(row.max_deliver)
     .bind(write_steps(&row.backoff))
     .bind(to_micros(longest))
-    .bind(until(longest + 2 * QUEUE_CACHE))
+    .bind(time.until(longest + 2 * QUEUE_CACHE))
+    .bind(row.made)
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
     Ok(Some(old.is_none()))
 }
 
+/// Whether a job is leased, or waits to be buried.
+async fn held(
+    time: &StoreTime,
+    connection: &mut SqliteConnection,
+    name: &str,
+) -> Result<bool, Error> {
+    let row = sqlx::query(
+        "SELECT 1 FROM jobs INDEXED BY jobs_tried WHERE attempt > 0 AND queue = ?1 \
+         AND (failed OR (due > ?2 AND lease IS NOT NULL)) LIMIT 1",
+    );
+    Ok(row.bind(name).bind(time.now()).fetch_optional(connection).await?.is_some())
+}
+
+/// Drops some of the jobs that were never leased, unless one is; whether there may be more.
+pub(super) async fn empty(
+    time: &StoreTime,
+    connection: &mut SqliteConnection,
+    name: &str,
+    made: Option<Uuid>,
+) -> Result<bool, Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let here = sqlx::query("SELECT 1 FROM queues WHERE name = ? AND made IS ?");
+    let here = here.bind(name).bind(made).fetch_optional(&mut *transaction).await?;
+    if here.is_none() || held(time, &mut transaction, name).await? {
+        transaction.rollback().await?;
+        return Ok(false);
+    }
+    let done = sqlx::query(
+        "DELETE FROM jobs WHERE seq IN \
+         (SELECT seq FROM jobs WHERE queue = ? AND attempt = 0 LIMIT ?)",
+    )
+    .bind(name)
+    .bind(to_db(WORK_DELETE_ROWS as u64))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(done.rows_affected() >= WORK_DELETE_ROWS as u64)
+}
+
+/// Deletes a queue, and all but its dead letters.
+pub(super) async fn delete(
+    time: &StoreTime,
+    connection: &mut SqliteConnection,
+    name: &str,
+    made: Option<Uuid>,
+    force: bool,
+) -> Result<QueueDeletion, Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let gone = sqlx::query("DELETE FROM queues WHERE name = ? AND made IS ?")
+        .bind(name)
+        .bind(made)
+        .execute(&mut *transaction)
+        .await?;
+    if gone.rows_affected() == 0 {
+        transaction.rollback().await?;
+        return Ok(QueueDeletion::Missing);
+    }
+    let held = held(time, &mut transaction, name).await?;
+    let any = sqlx::query("SELECT 1 FROM jobs WHERE queue = ? LIMIT 1").bind(name);
+    if held || (!force && any.fetch_optional(&mut *transaction).await?.is_some()) {
+        transaction.rollback().await?;
+        return Ok(if held { QueueDeletion::Leased } else { QueueDeletion::NotEmpty });
+    }
+    for statement in [
+        "DELETE FROM jobs WHERE queue = ?",
+        "DELETE FROM job_ids WHERE queue = ?",
+        "DELETE FROM job_attempts WHERE queue = ?",
+    ] {
+        sqlx::query(statement).bind(name).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(QueueDeletion::Done)
+}
+
 pub(super) async fn counts(
+    time: &StoreTime,
     pool: &SqlitePool,
     queue: &str,
 ) -> Result<(JobCounts, Option<Bytes>), Error> {
@@ -124,7 +207,7 @@ pub(super) async fn counts(
          min(seq) FILTER (WHERE due <= ?1 OR lease IS NOT NULL) AS oldest \
          FROM jobs WHERE queue = ?2",
     )
-    .bind(now())
+    .bind(time.now())
     .bind(queue)
     .fetch_one(pool)
     .await?;
@@ -142,6 +225,7 @@ pub(super) async fn counts(
 }
 
 pub(super) async fn note(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     queue: &str,
     notes: &[AttemptNote],
@@ -159,7 +243,7 @@ pub(super) async fn note(
         .bind(note.attempt.attempt)
         .bind(note.attempt.at.timestamp_micros())
         .bind(&note.attempt.error)
-        .bind(until(note.delay))
+        .bind(time.until(note.delay))
         .bind(note.guess)
         .execute(&mut *transaction)
         .await?;
@@ -201,24 +285,28 @@ pub(super) async fn forget(
     .map(drop)
 }
 
-pub(super) async fn delays(pool: &SqlitePool, queue: &str) -> Result<u64, Error> {
+pub(super) async fn delays(time: &StoreTime, pool: &SqlitePool, queue: &str) -> Result<u64, Error> {
     let jobs: i64 = sqlx::query_scalar(
         "SELECT count(DISTINCT seq) FROM job_attempts WHERE queue = ? AND due > ? AND NOT guess",
     )
     .bind(queue)
-    .bind(now())
+    .bind(time.now())
     .fetch_one(pool)
     .await?;
     Ok(from_db(jobs))
 }
 
 /// Jobs whose last noted attempt is over, and was the last they have.
-pub(super) async fn spent(pool: &SqlitePool, limit: usize) -> Result<Vec<(String, u64)>, Error> {
+pub(super) async fn spent(
+    time: &StoreTime,
+    pool: &SqlitePool,
+    limit: usize,
+) -> Result<Vec<(String, u64)>, Error> {
     let rows = sqlx::query(
         "SELECT queue, seq FROM job_attempts JOIN queues ON name = queue GROUP BY queue, seq \
          HAVING max(attempt) >= max(max_deliver) AND max(due) <= ? ORDER BY max(due) LIMIT ?",
     )
-    .bind(now())
+    .bind(time.now())
     .bind(to_db(limit as u64))
     .fetch_all(pool)
     .await?;

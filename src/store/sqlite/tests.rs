@@ -1,11 +1,21 @@
-//! No filter scans the table: what SQLite's planner makes of the plans. And what its connections are set to.
+//! No filter scans the table: what SQLite's planner makes of the plans. What its connections are set to. No clock
+//! that is set moves the end of a lease.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::DateTime;
 use sqlx::{AssertSqlSafe, Connection, Row};
 
 use super::connection::{open, options};
-use super::{DATABASE_FILE, read};
-use crate::store::Store as _;
+use super::time::Clocks;
+use super::{DATABASE_FILE, SqliteStore, read};
+use crate::clock::Clock;
+use crate::store::Store;
 use crate::store::contract_tests::{Server, everything, filters, on_sqlite};
+use crate::store::jobs::{JobRow, JobStore, QueueRow};
 use crate::store::plan::{self, Bounds, Dialect};
 
 async fn every_plan_uses_its_index(server: Server) {
@@ -70,10 +80,132 @@ async fn every_connection_is_careful(server: Server) {
         turn.end(Ok(())).expect("given back");
         assert_eq!(found, value, "{name}");
     }
+}
+
+const DAY: i64 = 86_400;
+
+/// A machine's clocks, in seconds.
+#[derive(Clone, Default)]
+struct Machine {
+    wall: Arc<AtomicI64>,
+    uptime: Arc<AtomicI64>,
+}
+
+impl Machine {
+    fn clocks(&self) -> Clocks {
+        let (wall, uptime) = (Arc::clone(&self.wall), Arc::clone(&self.uptime));
+        Clocks {
+            wall: Clock::from_fn(move || {
+                DateTime::from_timestamp(wall.load(Ordering::Relaxed), 0).expect("a time")
+            }),
+            uptime: Box::new(move || {
+                Duration::from_secs(uptime.load(Ordering::Relaxed).unsigned_abs())
+            }),
+        }
+    }
+
+    /// Time passes.
+    fn pass(&self, seconds: i64) {
+        self.wall.fetch_add(seconds, Ordering::Relaxed);
+        self.uptime.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// Somebody sets the clock.
+    fn set(&self, seconds: i64) {
+        self.wall.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
+async fn opened(server: &Server, machine: &Machine) -> SqliteStore {
+    let Server::Sqlite(dir) = server else { panic!("SQLite alone") };
+    SqliteStore::open_by(dir, machine.clocks()).await.expect("opens")
+}
+
+/// A machine of 2026 whose store has one job, leased for ten seconds.
+async fn leased(server: &Server) -> (Machine, SqliteStore) {
+    let machine = Machine::default();
+    machine.wall.store(1_790_000_000, Ordering::Relaxed);
+    machine.pass(1_000);
+    let store = opened(server, &machine).await;
+    let row = QueueRow {
+        name: "q".to_owned(),
+        lease: Duration::from_secs(10),
+        max_deliver: 9,
+        backoff: Vec::new(),
+        longest_lease: Duration::ZERO,
+        made: None,
+    };
+    store.put_queue(&row, true, 10).await.expect("kept");
+    let (id, body) = (uuid::Uuid::nil(), Bytes::from_static(b"{}"));
+    let job = JobRow { id, rank: 1, delay: Duration::ZERO, body, identity: None };
+    store.add_jobs("q", &[job]).await.expect("kept");
+    assert!(is_free(&store).await);
+    (machine, store)
+}
+
+/// Whether the job can be leased; if so it is, for ten seconds.
+async fn is_free(store: &SqliteStore) -> bool {
+    let found = store.lease_jobs("q", 1, 9, Duration::from_secs(10), None).await.expect("answers");
+    !found.jobs.is_empty()
+}
+
+async fn a_set_clock_moves_no_end_of_a_lease(server: Server) {
+    let (machine, store) = leased(&server).await;
+    for jump in [DAY, -2 * DAY, 1, 365 * DAY, -400 * DAY] {
+        machine.set(jump);
+        machine.pass(9);
+        assert!(!is_free(&store).await, "{jump}");
+        let next = store.next_job("q", 9).await.expect("answers");
+        assert_eq!(next, Some(Duration::from_secs(1)), "{jump}");
+        machine.pass(2);
+        assert!(is_free(&store).await, "{jump}");
+    }
+    let leased = store.lease_jobs("q", 1, 9, Duration::from_secs(10), None).await.expect("answers");
+    let wall = machine.wall.load(Ordering::Relaxed);
+    assert_eq!(leased.expires_at.timestamp(), wall + 10, "told by the clock that people see");
+    store.close().await;
+}
+
+async fn a_restart_goes_on_where_the_time_was(server: Server) {
+    let (machine, mut store) = leased(&server).await;
+    for jump in [DAY, -2 * DAY, 300 * DAY] {
+        // Set while the server runs: known, and no time that has passed.
+        machine.set(jump);
+        store.drop_spent(&[]).await.expect("the sweep that comes each second");
+        store.close().await;
+        machine.pass(4);
+        store = opened(&server, &machine).await;
+        assert!(!is_free(&store).await, "{jump}");
+        machine.pass(7);
+        assert!(is_free(&store).await, "what passed while it was down counts: {jump}");
+    }
+    // Set back while none runs: the lease is as long as it was.
+    store.close().await;
+    machine.set(-30 * DAY);
+    store = opened(&server, &machine).await;
+    machine.pass(9);
+    assert!(!is_free(&store).await);
+    machine.pass(2);
+    assert!(is_free(&store).await);
+    // Set forward while none runs: nobody can tell that from time that has passed.
+    store.close().await;
+    machine.set(DAY);
+    store = opened(&server, &machine).await;
+    assert!(is_free(&store).await);
     store.close().await;
 }
 
 #[tokio::test]
 async fn every_connection_syncs_and_overwrites() {
     on_sqlite(every_connection_is_careful).await;
+}
+
+#[tokio::test]
+async fn no_clock_that_is_set_moves_the_end_of_a_lease() {
+    on_sqlite(a_set_clock_moves_no_end_of_a_lease).await;
+}
+
+#[tokio::test]
+async fn no_restart_under_another_clock_moves_the_end_of_a_lease() {
+    on_sqlite(a_restart_goes_on_where_the_time_was).await;
 }

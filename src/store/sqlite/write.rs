@@ -10,8 +10,8 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{AssertSqlSafe, Error, Sqlite};
 
-use super::lease::until;
 use super::state::fold_statements;
+use super::time::StoreTime;
 use crate::limits::SQLITE_INSERT_SIZES;
 use crate::store::fold::Fold;
 use crate::store::plan::to_db;
@@ -39,11 +39,12 @@ const TIMES: &str = "INSERT INTO time_index (width, bucket, min_created, max_cre
 
 /// Writes; `false` when the lease is another's or the watermark is not the old one.
 pub(super) async fn write(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     lease: &Lease,
     write: &Write<'_>,
 ) -> Result<bool, Error> {
-    if !begin(connection, lease, write).await? {
+    if !begin(time, connection, lease, write).await? {
         sqlx::query("ROLLBACK").execute(connection).await?;
         return Ok(false);
     }
@@ -64,6 +65,7 @@ pub(super) async fn write(
 
 /// Begins the transaction and moves the watermark; `false` where it moves nothing.
 async fn begin(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     lease: &Lease,
     write: &Write<'_>,
@@ -73,7 +75,7 @@ async fn begin(
          WHERE committed_through = $3 AND lease_owner = $4 AND lease_epoch = $5 RETURNING 1",
     )
     .bind(to_db(write.new_through))
-    .bind(until(write.lease_for))
+    .bind(time.until(write.lease_for))
     .bind(to_db(write.old_through))
     .bind(lease.owner)
     .bind(lease.epoch)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,6 +24,11 @@ struct ConsumerInfo {
     num_ack_pending: u64,
     #[serde(default)]
     num_pending: u64,
+    #[serde(default)]
+    created: Option<DateTime<Utc>>,
+    /// The server's clock when it answered (since 2.10).
+    #[serde(default)]
+    ts: Option<DateTime<Utc>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -86,6 +92,18 @@ impl NatsJobs {
             Err(error) if error.is(CONSUMER_NOT_FOUND) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether a consumer is gone, or was made anew within the time that has passed.
+    pub(super) async fn was_deleted(
+        &self,
+        queue: &str,
+        priority: &str,
+        within: Duration,
+    ) -> Result<bool, BusError> {
+        let Some(info) = self.consumer_info(queue, priority).await? else { return Ok(true) };
+        let age = info.ts.zip(info.created).map(|(now, created)| now - created);
+        Ok(age.is_some_and(|age| age.to_std().unwrap_or_default() < within))
     }
 
     /// What a queue holds.

@@ -17,14 +17,16 @@
 //!
 //! Permissions: publish on `jobs.>`, `leases.>`, `$JS.ACK.<jobs>.>`, and of both streams on
 //! `$JS.API.STREAM.{INFO,CREATE,MSG.GET}.<s>`; of the jobs stream on
-//! `$JS.API.STREAM.MSG.DELETE.<s>` and `$JS.API.CONSUMER.{CREATE,INFO,MSG.NEXT}.<s>.>`;
-//! subscribe to `$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.<s>.>`.
+//! `$JS.API.STREAM.{MSG.DELETE,PURGE}.<s>` and
+//! `$JS.API.CONSUMER.{CREATE,INFO,PAUSE,DELETE,MSG.NEXT}.<s>.>`; subscribe to
+//! `$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.<s>.>`.
 
 mod api;
 mod exhausted;
 mod ledger;
 mod outgoing;
 mod pull;
+mod removal;
 mod streams;
 
 use std::time::Duration;

@@ -18,7 +18,7 @@ use crate::bus::BusError;
 use crate::bus::nats::api::nanos;
 use crate::bus::nats::connect::State;
 use crate::bus::nats::entry::{self, Delivery};
-use crate::limits::{MAX_LEASE_BYTES, NATS_API_TIMEOUT};
+use crate::limits::{MAX_LEASE_BYTES, NATS_API_TIMEOUT, PULL_SILENCE};
 use crate::message::Raw;
 
 /// A job as a consumer delivered it.
@@ -68,16 +68,26 @@ impl NatsJobs {
         }
         let sent = client.publish_with_reply(subject, inbox, Bytes::from(body.to_string())).await;
         sent.map_err(|error| BusError(error.to_string()))?;
-        let deadline = Instant::now() + NATS_API_TIMEOUT;
+        let begun = Instant::now();
+        let deadline = begun + NATS_API_TIMEOUT;
+        let mut patience = begun + PULL_SILENCE;
         let mut jobs = Vec::new();
         while jobs.len() < max {
-            match tokio::time::timeout_at(deadline, messages.next()).await {
+            match tokio::time::timeout_at(patience, messages.next()).await {
                 Ok(Some(message)) => match take(message, &mut jobs) {
                     None => {}
                     Some(End::Over) => break,
                     Some(End::NoConsumer) if jobs.is_empty() => return Ok(None),
                     Some(End::NoConsumer) => break,
                 },
+                // A consumer that is deleted just then takes a pull along without a word.
+                Err(_) if patience < deadline => {
+                    let lost = self.was_deleted(queue, priority, begun.elapsed()).await;
+                    if jobs.is_empty() && lost.is_ok_and(|lost| lost) {
+                        return Ok(None);
+                    }
+                    patience = deadline;
+                }
                 _ if jobs.is_empty() => {
                     return Err(BusError("no answer from JetStream to a pull".to_owned()));
                 }

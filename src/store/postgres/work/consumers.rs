@@ -102,7 +102,7 @@ pub(super) async fn place(
 }
 
 /// The lock on its row, of a transaction that does nothing else.
-pub(super) struct RowHold {
+pub(in crate::store::postgres) struct RowHold {
     _transaction: Transaction<'static, Postgres>,
 }
 
@@ -113,10 +113,7 @@ pub(super) async fn hold(
     name: &str,
     generation: i64,
 ) -> Result<Option<RowHold>, Error> {
-    let mut transaction = pool.begin().await?;
-    let most =
-        format!("SET LOCAL idle_in_transaction_session_timeout = {}", CONSUMER_HOLD.as_millis());
-    sqlx::raw_sql(AssertSqlSafe(most)).execute(&mut *transaction).await?;
+    let mut transaction = holding(pool).await?;
     // After a wait for another's lock the row is looked at again as it is then.
     let locked =
         sqlx::query("SELECT FROM consumers WHERE name = $1 AND generation = $2 FOR NO KEY UPDATE")
@@ -125,6 +122,30 @@ pub(super) async fn hold(
             .fetch_optional(&mut *transaction)
             .await?;
     Ok(locked.map(|_| RowHold { _transaction: transaction }))
+}
+
+/// A transaction that ends by itself when it is left alone for too long.
+async fn holding(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
+    let mut transaction = pool.begin().await?;
+    let most =
+        format!("SET LOCAL idle_in_transaction_session_timeout = {}", CONSUMER_HOLD.as_millis());
+    sqlx::raw_sql(AssertSqlSafe(most)).execute(&mut *transaction).await?;
+    Ok(transaction)
+}
+
+/// Holds a queue's consumers, whether there is such a queue or not.
+pub(in crate::store::postgres) async fn hold_queue(
+    pool: &PgPool,
+    name: &str,
+) -> Result<RowHold, Error> {
+    let mut transaction = holding(pool).await?;
+    sqlx::query(
+        "SELECT pg_advisory_xact_lock(hashtextextended('agentbus consumers of queue ' || $1, 0))",
+    )
+    .bind(name)
+    .execute(&mut *transaction)
+    .await?;
+    Ok(RowHold { _transaction: transaction })
 }
 
 pub(super) async fn pause(pool: &PgPool, name: &str, reason: Option<&str>) -> Result<bool, Error> {

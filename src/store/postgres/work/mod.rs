@@ -5,7 +5,7 @@
 //! the database's. Whoever takes a message skips what others hold; whoever waits
 //! for rows takes them in order of sequence: no two can wait for each other.
 
-mod consumers;
+pub(super) mod consumers;
 mod feed;
 mod letters;
 mod set_aside;

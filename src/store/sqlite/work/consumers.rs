@@ -1,7 +1,5 @@
 //! Consumers: where each stands and what it has done.
 
-use std::time::Duration;
-
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection, Error, Row, Sqlite};
@@ -9,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Error, Row, Sqlite};
 use super::feed;
 use crate::limits::WORK_DELETE_ROWS;
 use crate::store::plan::{from_db, to_db};
-use crate::store::sqlite::lease::until;
+use crate::store::sqlite::time::StoreTime;
 use crate::store::work::{Consumer, Place, Totals, kept};
 
 /// Counted by triggers, and along an index that holds what is leased alone.
@@ -22,20 +20,24 @@ const READ: &str = "SELECT c.*, \
     AS oldest FROM consumers c";
 
 /// One consumer, or all by name.
-pub(super) async fn read(pool: &SqlitePool, name: Option<&str>) -> Result<Vec<Consumer>, Error> {
+pub(super) async fn read(
+    time: &StoreTime,
+    pool: &SqlitePool,
+    name: Option<&str>,
+) -> Result<Vec<Consumer>, Error> {
     let rows = match name {
-        Some(name) => one(name).fetch_all(pool).await?,
+        Some(name) => one(time, name).fetch_all(pool).await?,
         None => {
             let all = AssertSqlSafe(format!("{READ} ORDER BY name"));
-            sqlx::query(all).bind(until(Duration::ZERO)).fetch_all(pool).await?
+            sqlx::query(all).bind(time.now()).fetch_all(pool).await?
         }
     };
     rows.iter().map(consumer).collect()
 }
 
-fn one(name: &str) -> Query<'static, Sqlite, SqliteArguments> {
+fn one(time: &StoreTime, name: &str) -> Query<'static, Sqlite, SqliteArguments> {
     let one = AssertSqlSafe(format!("{READ} WHERE c.name = $2"));
-    sqlx::query(one).bind(until(Duration::ZERO)).bind(name.to_owned())
+    sqlx::query(one).bind(time.now()).bind(name.to_owned())
 }
 
 fn consumer(row: &SqliteRow) -> Result<Consumer, Error> {
@@ -62,6 +64,7 @@ fn consumer(row: &SqliteRow) -> Result<Consumer, Error> {
 }
 
 pub(super) async fn create(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     name: &str,
     filter: &str,
@@ -82,7 +85,7 @@ pub(super) async fn create(
     .bind(feed.done)
     .execute(&mut *connection)
     .await?;
-    consumer(&one(name).fetch_one(connection).await?)
+    consumer(&one(time, name).fetch_one(connection).await?)
 }
 
 pub(super) async fn place(

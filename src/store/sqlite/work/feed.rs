@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{letters, set_aside};
 use crate::store::plan::{from_db, to_db};
-use crate::store::sqlite::lease::until;
 use crate::store::sqlite::read::unreadable;
+use crate::store::sqlite::time::StoreTime;
 use crate::store::work::{DeadLetter, Feed, FeedClaim, SetAside};
 
 /// `$4` and so on are null for a feed that is over.
@@ -59,6 +59,7 @@ pub(super) fn of(row: &SqliteRow) -> Result<Option<Feed>, Error> {
 }
 
 pub(super) async fn claim(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     name: &str,
     generation: i64,
@@ -74,14 +75,15 @@ pub(super) async fn claim(
     .bind(name)
     .bind(generation)
     .bind(owner)
-    .bind(until(lease_for))
-    .bind(until(Duration::ZERO))
+    .bind(time.until(lease_for))
+    .bind(time.now())
     .fetch_optional(connection)
     .await?;
     row.as_ref().map_or(Ok(None), of)
 }
 
 pub(super) async fn save(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     name: &str,
     generation: i64,
@@ -99,7 +101,7 @@ pub(super) async fn save(
         .bind(columns.top)
         .bind(columns.to)
         .bind(columns.done)
-        .bind(until(lease_for))
+        .bind(time.until(lease_for))
         .execute(connection)
         .await?;
     Ok(done.rows_affected() == 1)
@@ -107,6 +109,7 @@ pub(super) async fn save(
 
 /// See [`crate::store::work::WorkStore::leave_feed`]; `false` when it is fenced.
 pub(super) async fn leave(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     name: &str,
     claim: FeedClaim,
@@ -129,7 +132,7 @@ pub(super) async fn leave(
     };
     let aside: Vec<_> = aside.iter().copied().filter(|one| !feed.is_done(one.seq)).collect();
     let dead: Vec<_> = dead.iter().copied().filter(|one| !feed.is_done(one.seq)).collect();
-    set_aside::keep(&mut transaction, name, &aside).await?;
+    set_aside::keep(time, &mut transaction, name, &aside).await?;
     letters::keep(&mut transaction, &dead).await?;
     feed.add_done(aside.iter().map(|one| one.seq).chain(dead.iter().map(|one| one.seq)));
     sqlx::query("UPDATE consumers SET feed_done = $2 WHERE name = $1")

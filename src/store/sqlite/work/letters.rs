@@ -1,7 +1,5 @@
 //! Dead letters: kept, listed, given back, discarded.
 
-use std::time::Duration;
-
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection, Error, Row};
@@ -10,8 +8,8 @@ use uuid::Uuid;
 use super::set_aside::{json, subject, time};
 use crate::limits::{MAX_PAGE_BYTES, SQLITE_INSERT_ROWS};
 use crate::store::plan::{Dialect, from_db, to_db};
-use crate::store::sqlite::lease::until;
 use crate::store::sqlite::read::unreadable;
+use crate::store::sqlite::time::StoreTime;
 use crate::store::work::{DeadLetter, LetterKind, LetterPage, LetterQuery, kept};
 
 const BURY: &str = "INSERT INTO dead_letters \
@@ -125,6 +123,7 @@ pub(super) async fn counts(pool: &SqlitePool) -> Result<Vec<(LetterKind, String,
 }
 
 pub(super) async fn redrive(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     ids: &[Uuid],
 ) -> Result<Vec<Uuid>, Error> {
@@ -146,7 +145,7 @@ pub(super) async fn redrive(
         kept::last_lines_sql("attempts", Dialect::Sqlite)
     );
     sqlx::query(AssertSqlSafe(back))
-        .bind(until(Duration::ZERO))
+        .bind(time.now())
         .bind(&rows)
         .execute(&mut *transaction)
         .await?;
@@ -158,7 +157,10 @@ pub(super) async fn redrive(
     Ok(wanted.into_iter().map(|(_, id)| id).collect())
 }
 
-pub(super) async fn discard(connection: &mut SqliteConnection, id: Uuid) -> Result<bool, Error> {
+pub(in crate::store::sqlite) async fn discard(
+    connection: &mut SqliteConnection,
+    id: Uuid,
+) -> Result<bool, Error> {
     let done = sqlx::query("DELETE FROM dead_letters INDEXED BY dead_letters_id WHERE id = $1")
         .bind(id)
         .execute(connection)

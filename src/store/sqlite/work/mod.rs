@@ -1,11 +1,11 @@
 //! Background processing in SQLite, for one process.
 //!
 //! Invariants: a call is one statement or one transaction, on a batch, on the
-//! connection that writes, behind the log's own writes; times are the process's.
+//! connection that writes, behind the log's own writes; times are the store's.
 
 mod consumers;
 mod feed;
-mod letters;
+pub(super) mod letters;
 mod set_aside;
 mod settle;
 mod webhooks;
@@ -35,7 +35,8 @@ impl SqliteStore {
             return Ok(());
         }
         let mut turn = self.work().await?;
-        let done = bounded(set_aside::give_back(turn.connection(), consumer, &leases)).await;
+        let done =
+            bounded(set_aside::give_back(&self.time, turn.connection(), consumer, &leases)).await;
         turn.end(done)
     }
 
@@ -49,20 +50,20 @@ impl SqliteStore {
     }
 }
 
-/// What holds a consumer where no other process is.
-struct Alone;
+/// What holds a consumer or a queue where no other process is.
+pub(super) struct Alone;
 
 impl Hold for Alone {}
 
 #[async_trait]
 impl WorkStore for SqliteStore {
     async fn consumer(&self, name: &str) -> Result<Option<Consumer>, StoreError> {
-        let found = bounded(consumers::read(&self.readers, Some(name))).await?;
+        let found = bounded(consumers::read(&self.time, &self.readers, Some(name))).await?;
         Ok(found.into_iter().next())
     }
 
     async fn consumers(&self) -> Result<Vec<Consumer>, StoreError> {
-        bounded(consumers::read(&self.readers, None)).await
+        bounded(consumers::read(&self.time, &self.readers, None)).await
     }
 
     async fn create_consumer(
@@ -72,7 +73,8 @@ impl WorkStore for SqliteStore {
         place: &Place,
     ) -> Result<Consumer, StoreError> {
         let mut turn = self.work().await?;
-        let done = bounded(consumers::create(turn.connection(), name, filter, place)).await;
+        let done =
+            bounded(consumers::create(&self.time, turn.connection(), name, filter, place)).await;
         turn.end(done)
     }
 
@@ -132,7 +134,8 @@ impl WorkStore for SqliteStore {
     ) -> Result<Option<Feed>, StoreError> {
         let mut turn = self.work().await?;
         let done =
-            bounded(feed::claim(turn.connection(), name, generation, owner, lease_for)).await;
+            bounded(feed::claim(&self.time, turn.connection(), name, generation, owner, lease_for))
+                .await;
         turn.end(done)
     }
 
@@ -145,7 +148,8 @@ impl WorkStore for SqliteStore {
         feed: &Feed,
     ) -> Result<(), StoreError> {
         let mut turn = self.work().await?;
-        let save = feed::save(turn.connection(), name, generation, owner, lease_for, feed);
+        let save =
+            feed::save(&self.time, turn.connection(), name, generation, owner, lease_for, feed);
         let saved = bounded(save).await;
         unless_fenced(turn.end(saved)?)
     }
@@ -159,7 +163,8 @@ impl WorkStore for SqliteStore {
     async fn set_aside(&self, consumer: &str, messages: &[SetAside]) -> Result<(), StoreError> {
         for chunk in kept::chunks(messages) {
             let mut turn = self.work().await?;
-            let done = bounded(set_aside::add(turn.connection(), consumer, &chunk)).await;
+            let done =
+                bounded(set_aside::add(&self.time, turn.connection(), consumer, &chunk)).await;
             turn.end(done)?;
         }
         Ok(())
@@ -174,12 +179,14 @@ impl WorkStore for SqliteStore {
     ) -> Result<(), StoreError> {
         for chunk in kept::chunks(aside) {
             let mut turn = self.work().await?;
-            let left = bounded(feed::leave(turn.connection(), name, claim, &chunk, &[])).await;
+            let left =
+                bounded(feed::leave(&self.time, turn.connection(), name, claim, &chunk, &[])).await;
             unless_fenced(turn.end(left)?)?;
         }
         for chunk in kept::chunks(dead) {
             let mut turn = self.work().await?;
-            let left = bounded(feed::leave(turn.connection(), name, claim, &[], &chunk)).await;
+            let left =
+                bounded(feed::leave(&self.time, turn.connection(), name, claim, &[], &chunk)).await;
             unless_fenced(turn.end(left)?)?;
         }
         Ok(())
@@ -197,14 +204,15 @@ impl WorkStore for SqliteStore {
         let lease = Uuid::new_v4();
         let asked = self.unanswered.ask(consumer, lease, lease_for);
         let terms = Terms { lease, limit, max_deliver, lease_for };
-        let leased = bounded(set_aside::lease(turn.connection(), consumer, terms)).await;
+        let leased =
+            bounded(set_aside::lease(&self.time, turn.connection(), consumer, terms)).await;
         let leased = turn.end(leased)?;
         asked.answered();
         Ok(leased)
     }
 
     async fn next_due(&self, consumer: &str) -> Result<Option<Duration>, StoreError> {
-        bounded(set_aside::next_due(&self.readers, consumer)).await
+        bounded(set_aside::next_due(&self.time, &self.readers, consumer)).await
     }
 
     async fn prolong(
@@ -215,13 +223,14 @@ impl WorkStore for SqliteStore {
     ) -> Result<(), StoreError> {
         let mut turn = self.work().await?;
         let done =
-            bounded(set_aside::prolong(turn.connection(), consumer, leases, lease_for)).await;
+            bounded(set_aside::prolong(&self.time, turn.connection(), consumer, leases, lease_for))
+                .await;
         turn.end(done)
     }
 
     async fn settle(&self, consumer: &str, settled: &[Settled]) -> Result<(), StoreError> {
         let mut turn = self.work().await?;
-        let done = bounded(settle::settle(turn.connection(), consumer, settled)).await;
+        let done = bounded(settle::settle(&self.time, turn.connection(), consumer, settled)).await;
         turn.end(done)
     }
 
@@ -248,7 +257,7 @@ impl WorkStore for SqliteStore {
 
     async fn redrive_messages(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
         let mut turn = self.work().await?;
-        let done = bounded(letters::redrive(turn.connection(), ids)).await;
+        let done = bounded(letters::redrive(&self.time, turn.connection(), ids)).await;
         turn.end(done)
     }
 

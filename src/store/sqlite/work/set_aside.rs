@@ -15,8 +15,8 @@ use uuid::Uuid;
 use super::settle::{Dying, bury_rows};
 use crate::limits::{LEASE_DUE_BYTES, SQLITE_INSERT_ROWS};
 use crate::store::plan::{from_db, to_db};
-use crate::store::sqlite::lease::until;
 use crate::store::sqlite::read::unreadable;
+use crate::store::sqlite::time::StoreTime;
 use crate::store::work::kept::{self, LOST, SPENT};
 use crate::store::work::{Attempt, Leased, SetAside, Terms};
 
@@ -41,6 +41,7 @@ pub(super) fn json(values: &impl serde::Serialize) -> Result<String, Error> {
 }
 
 pub(super) async fn add(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
     messages: &[&SetAside],
@@ -50,12 +51,13 @@ pub(super) async fn add(
     if here.fetch_optional(&mut *transaction).await?.is_none() {
         return transaction.rollback().await;
     }
-    keep(&mut transaction, consumer, messages).await?;
+    keep(time, &mut transaction, consumer, messages).await?;
     transaction.commit().await
 }
 
 /// Keeps those that are no dead letters, of a consumer that is there.
 pub(super) async fn keep(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
     messages: &[&SetAside],
@@ -73,12 +75,13 @@ pub(super) async fn keep(
     let living: Vec<&SetAside> =
         messages.iter().copied().filter(|message| !dead.contains(&message.seq)).collect();
     for some in living.chunks(SQLITE_INSERT_ROWS) {
-        insert(connection, consumer, some).await?;
+        insert(time, connection, consumer, some).await?;
     }
     Ok(())
 }
 
 async fn insert(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
     messages: &[&SetAside],
@@ -92,20 +95,21 @@ async fn insert(
             .bind(message.subject.as_bytes())
             .bind(message.attempt)
             .bind(kept::lines(&message.attempts))
-            .bind(until(message.delay))
+            .bind(time.until(message.delay))
             .bind(&message.body[..])
     });
     statement.execute(connection).await.map(|_| ())
 }
 
 pub(super) async fn lease(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
     Terms { lease, limit, max_deliver, lease_for }: Terms,
 ) -> Result<Vec<Leased>, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let (mut leased, mut dying) = (Vec::new(), Vec::new());
-    for Due { lost, mut message } in due(&mut transaction, consumer, limit).await? {
+    for Due { lost, mut message } in due(time, &mut transaction, consumer, limit).await? {
         let line = lost.as_ref().map(kept::line).unwrap_or_default();
         if message.attempt < max_deliver {
             message.attempt += 1;
@@ -117,13 +121,13 @@ pub(super) async fn lease(
             dying.push(Dying { seq: message.seq, line, reason, letter: Uuid::now_v7() });
         }
     }
-    bury_rows(&mut transaction, consumer, &dying).await?;
+    bury_rows(time, &mut transaction, consumer, &dying).await?;
     let lines: Vec<_> = leased.iter().map(|(message, line)| (message.seq, line)).collect();
     sqlx::query(LEASE)
         .bind(consumer)
         .bind(json(&lines)?)
         .bind(lease)
-        .bind(until(lease_for))
+        .bind(time.until(lease_for))
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
@@ -132,6 +136,7 @@ pub(super) async fn lease(
 
 /// Gives back leases that nobody heard of: no attempt is counted.
 pub(super) async fn give_back(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
     leases: &[Uuid],
@@ -143,7 +148,7 @@ pub(super) async fn give_back(
          AND lease IN (SELECT unhex(value) FROM json_each($3))",
     )
     .bind(consumer)
-    .bind(until(Duration::ZERO))
+    .bind(time.now())
     .bind(json(&leases)?)
     .execute(connection)
     .await?;
@@ -157,6 +162,7 @@ struct Due {
 }
 
 async fn due(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
     limit: usize,
@@ -167,21 +173,21 @@ async fn due(
          WHERE consumer = $1 AND due <= $2 ORDER BY due, seq LIMIT $3",
     )
     .bind(consumer)
-    .bind(until(Duration::ZERO))
+    .bind(time.now())
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch(connection);
     let (mut due, mut bytes) = (Vec::new(), 0);
     while bytes < LEASE_DUE_BYTES
         && let Some(row) = rows.try_next().await?
     {
-        let one = read_due(&row)?;
+        let one = read_due(time, &row)?;
         bytes += one.message.body.len() as u64;
         due.push(one);
     }
     Ok(due)
 }
 
-fn read_due(row: &SqliteRow) -> Result<Due, Error> {
+fn read_due(time: &StoreTime, row: &SqliteRow) -> Result<Due, Error> {
     let message = Leased {
         seq: from_db(row.try_get("seq")?),
         subject: subject(row)?,
@@ -193,7 +199,7 @@ fn read_due(row: &SqliteRow) -> Result<Due, Error> {
     let lost = match row.try_get::<Option<Uuid>, _>("lease")? {
         Some(_) => Some(Attempt {
             attempt: message.attempt,
-            at: time(row.try_get("due")?)?,
+            at: time.told(row.try_get("due")?),
             error: LOST.to_owned(),
         }),
         None => None,
@@ -212,17 +218,22 @@ pub(super) fn time(micros: i64) -> Result<DateTime<Utc>, Error> {
         .ok_or_else(|| unreadable("a time beyond what a calendar has"))
 }
 
-pub(super) async fn next_due(pool: &SqlitePool, consumer: &str) -> Result<Option<Duration>, Error> {
+pub(super) async fn next_due(
+    time: &StoreTime,
+    pool: &SqlitePool,
+    consumer: &str,
+) -> Result<Option<Duration>, Error> {
     let due: Option<i64> = sqlx::query_scalar(
         "SELECT min(due) FROM set_aside INDEXED BY set_aside_due WHERE consumer = $1",
     )
     .bind(consumer)
     .fetch_one(pool)
     .await?;
-    Ok(due.map(|due| Duration::from_micros(from_db(due.saturating_sub(until(Duration::ZERO))))))
+    Ok(due.map(|due| Duration::from_micros(from_db(due.saturating_sub(time.now())))))
 }
 
 pub(super) async fn prolong(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
     leases: &[(u64, Uuid)],
@@ -233,7 +244,7 @@ pub(super) async fn prolong(
     sqlx::query(PROLONG)
         .bind(consumer)
         .bind(json(&leases)?)
-        .bind(until(lease_for))
+        .bind(time.until(lease_for))
         .execute(connection)
         .await?;
     Ok(())

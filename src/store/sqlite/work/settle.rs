@@ -3,7 +3,6 @@
 //! Invariant: what dies is a dead letter in the transaction that takes it away.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
@@ -12,7 +11,7 @@ use uuid::Uuid;
 
 use super::set_aside::json;
 use crate::store::plan::from_db;
-use crate::store::sqlite::lease::until;
+use crate::store::sqlite::time::StoreTime;
 use crate::store::work::Settled;
 use crate::store::work::kept::Told;
 
@@ -35,6 +34,7 @@ pub(super) struct Dying {
 
 /// Makes dead letters of rows that are set aside.
 pub(super) async fn bury_rows(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
     dying: &[Dying],
@@ -54,7 +54,7 @@ pub(super) async fn bury_rows(
          ON consumer = $1 AND seq = told.value ->> 0 WHERE true ON CONFLICT DO NOTHING",
     )
     .bind(consumer)
-    .bind(until(Duration::ZERO))
+    .bind(time.wall())
     .bind(json(&rows)?)
     .execute(&mut *connection)
     .await?;
@@ -82,6 +82,7 @@ async fn forget(
 struct Staying(u64, i64, String, bool);
 
 pub(super) async fn settle(
+    time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
     settled: &[Settled],
@@ -94,10 +95,10 @@ pub(super) async fn settle(
         match letter {
             Some(letter) => dying.push(Dying { seq: one.seq, line, reason, letter }),
             None if verdict == "done" => done.push(one.seq),
-            None => staying.push(Staying(one.seq, until(delay), line, verdict == "returned")),
+            None => staying.push(Staying(one.seq, time.until(delay), line, verdict == "returned")),
         }
     }
-    bury_rows(&mut transaction, consumer, &dying).await?;
+    bury_rows(time, &mut transaction, consumer, &dying).await?;
     forget(&mut transaction, consumer, done.into_iter()).await?;
     sqlx::query(STAY).bind(consumer).bind(json(&staying)?).execute(&mut *transaction).await?;
     transaction.commit().await
