@@ -4,12 +4,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../jobs/mod.rs"]
+mod jobs;
 #[path = "../common/webdriver.rs"]
 #[expect(dead_code, reason = "it uses its own part of it")]
 mod webdriver;
-
-#[path = "../jobs/mod.rs"]
 #[path = "../wire/mod.rs"]
+mod wire;
 
 mod clock;
 mod data_dir;
@@ -17,7 +18,6 @@ mod displaced;
 mod durability;
 mod floods;
 mod inboxes;
-mod jobs;
 mod known_ids;
 mod lapses;
 mod log;
@@ -33,4 +33,3 @@ mod secrets;
 mod small;
 mod stats;
 mod webhooks;
-mod wire;

@@ -122,7 +122,7 @@ pub(super) async fn put(
 }
 
 /// Whether a job is leased, or waits to be buried.
-async fn held(
+async fn has_leased(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     name: &str,
@@ -144,7 +144,7 @@ pub(super) async fn empty(
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let here = sqlx::query("SELECT 1 FROM queues WHERE name = ? AND made IS ?");
     let here = here.bind(name).bind(made).fetch_optional(&mut *transaction).await?;
-    if here.is_none() || held(time, &mut transaction, name).await? {
+    if here.is_none() || has_leased(time, &mut transaction, name).await? {
         transaction.rollback().await?;
         return Ok(false);
     }
@@ -178,7 +178,7 @@ pub(super) async fn delete(
         transaction.rollback().await?;
         return Ok(QueueDeletion::Missing);
     }
-    let held = held(time, &mut transaction, name).await?;
+    let held = has_leased(time, &mut transaction, name).await?;
     let any = sqlx::query("SELECT 1 FROM jobs WHERE queue = ? LIMIT 1").bind(name);
     if held || (!force && any.fetch_optional(&mut *transaction).await?.is_some()) {
         transaction.rollback().await?;
