@@ -5,7 +5,6 @@
 //! those that have expired; an empty answer means that there was nothing up to the
 //! watermark that it names.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -14,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::broadcast::{Broadcaster, Sighting};
 use crate::clock::Clock;
 use crate::committed::Committed;
-use crate::limits::{INBOX_LOOK, INBOX_PAGE_BYTES, INBOX_READS, MAX_REPLY_WAIT};
+use crate::limits::{INBOX_LOOK, INBOX_LOOKS, INBOX_PAGE_BYTES, INBOX_READS, MAX_REPLY_WAIT};
 use crate::message::{Filter, Principal, Query, Token, expires_at};
 use crate::store::state::Inbox;
 use crate::store::{Page, Store, StoreError};
@@ -38,7 +37,10 @@ pub struct Inboxes {
     broadcaster: Arc<Broadcaster>,
     committed: Arc<Committed>,
     clock: Clock,
+    /// Places to read pages.
     reads: Semaphore,
+    /// Places to pass over what has expired.
+    looks: Semaphore,
 }
 
 impl Inboxes {
@@ -50,7 +52,8 @@ impl Inboxes {
         committed: Arc<Committed>,
         clock: Clock,
     ) -> Self {
-        Self { store, broadcaster, committed, clock, reads: Semaphore::new(INBOX_READS) }
+        let (reads, looks) = (Semaphore::new(INBOX_READS), Semaphore::new(INBOX_LOOKS));
+        Self { store, broadcaster, committed, clock, reads, looks }
     }
 
     /// What waits; perhaps nothing.
@@ -62,19 +65,17 @@ impl Inboxes {
         _principal: &Principal,
         question: &Question,
     ) -> Result<Page, StoreError> {
-        let after = match question.after {
-            Some(after) => after,
-            None => self.turn(self.store.consumed_through(&question.agent)).await?,
-        };
-        self.read(question, after).await
-    }
-
-    /// Asks the store once the turn has come. Those whom one broadcast woke read one after the
-    /// other, not all at once; and who has much to read waits for a turn each time, so that
-    /// nobody else waits for all of it.
-    async fn turn<T>(&self, read: impl Future<Output = T>) -> T {
-        let _turn = self.reads.acquire().await;
-        read.await
+        let now = self.clock.now();
+        let mut query = question.query();
+        loop {
+            let page = self.unexpired(question, &mut query, now).await?;
+            if let Some(page) = page {
+                return Ok(page);
+            }
+            if let Err(committed_through) = self.pass_over(&mut query, now).await? {
+                return Ok(Page { messages: Vec::new(), more: false, committed_through });
+            }
+        }
     }
 
     /// What waits, once something does. Never ends before.
@@ -89,11 +90,14 @@ impl Inboxes {
         // Before the first look, so that nothing comes between.
         let mut watch = self.broadcaster.watch(question.filter()).await;
         let mut through = watch.since();
+        let mut question = question.clone();
         loop {
-            let page = self.page(principal, question).await?;
+            let page = self.page(principal, &question).await?;
             if !page.messages.is_empty() {
                 return Ok(page);
             }
+            // What has expired is not looked at again.
+            question.after = Some(page.committed_through);
             if page.committed_through >= through {
                 through = match watch.next().await {
                     Sighting::Message { seq, .. } => seq,
@@ -104,29 +108,39 @@ impl Inboxes {
         }
     }
 
-    /// A page that is empty only when nothing is there.
-    async fn read(&self, question: &Question, after: u64) -> Result<Page, StoreError> {
-        let now = self.clock.now();
-        let mut query = question.query(after);
-        loop {
-            let mut page = self.turn(self.store.page(&query)).await?;
-            self.committed.raise(page.committed_through);
-            let last = page.messages.last().map(|message| message.seq);
-            let found = page.messages.len();
-            page.messages.retain(|message| expires_at(&message.body).is_none_or(|end| end > now));
-            passed_over((found - page.messages.len()) as u64);
-            match last {
-                Some(last) if page.messages.is_empty() && page.more => query.after = Some(last),
-                _ => return Ok(page),
+    /// The page at the beginning of a query; `None` when all of it has expired and more follows.
+    ///
+    /// Those whom one broadcast woke read one after the other, not all at once.
+    async fn unexpired(
+        &self,
+        question: &Question,
+        query: &mut Query,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Page>, StoreError> {
+        let turn = self.reads.acquire().await;
+        if query.after.is_none() {
+            let through = self.store.consumed_through(&question.agent).await?;
+            query.after = Some(through);
+        }
+        let mut page = self.store.page(query).await?;
+        drop(turn);
+        self.committed.raise(page.committed_through);
+        let last = page.messages.last().map(|message| message.seq);
+        let found = page.messages.len();
+        page.messages.retain(|message| expires_at(&message.body).is_none_or(|end| end > now));
+        passed_over((found - page.messages.len()) as u64);
+        match last {
+            Some(last) if page.messages.is_empty() && page.more => {
+                query.after = Some(last);
+                Ok(None)
             }
-            if let Err(committed_through) = self.pass_over(&mut query, now).await? {
-                return Ok(Page { messages: Vec::new(), more: false, committed_through });
-            }
+            _ => Ok(Some(page)),
         }
     }
 
     /// Moves the beginning of a query beyond what has expired, a bounded number of messages each
-    /// turn. `Err` is the watermark up to which nothing else is there.
+    /// turn: so nobody waits for all that another has to pass over, and who has nothing to pass
+    /// over does not wait for it at all. `Err` is the watermark up to which nothing else is there.
     async fn pass_over(
         &self,
         query: &mut Query,
@@ -134,7 +148,9 @@ impl Inboxes {
     ) -> Result<Result<(), u64>, StoreError> {
         let mut look = Query { limit: INBOX_LOOK, ..query.clone() };
         loop {
-            let living = self.turn(self.store.living(&look, now)).await?;
+            let turn = self.looks.acquire().await;
+            let living = self.store.living(&look, now).await?;
+            drop(turn);
             self.committed.raise(living.committed_through);
             passed_over(living.expired);
             match (living.first, living.last) {
@@ -180,10 +196,10 @@ impl Question {
         }
     }
 
-    fn query(&self, after: u64) -> Query {
+    fn query(&self) -> Query {
         Query {
             filter: self.filter(),
-            after: Some(after),
+            after: self.after,
             before: None,
             since: None,
             until: None,

@@ -5,11 +5,13 @@
 
 mod nats;
 mod queues;
+mod store;
 
 use std::time::Duration;
 
 pub use nats::*;
 pub use queues::*;
+pub use store::*;
 
 /// Characters of a token (contract, section 1).
 pub const MAX_TOKEN_CHARS: usize = 64;
@@ -204,9 +206,6 @@ pub const TASK_AGENTS: usize = 64;
 /// Pages of inboxes that are read at once: what keeps the store's readers busy, and leaves
 /// them free for others in between.
 pub const INBOX_READS: usize = 8;
-/// Messages that a reader of an inbox passes over in one turn because they have expired: a few
-/// milliseconds of the store's work, so that nobody waits longer for a turn.
-pub const INBOX_LOOK: usize = 1_000;
 /// Characters of an `Idempotency-Key` (contract, section 3).
 pub const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// `Retry-After` of a 503, in seconds.
@@ -310,15 +309,6 @@ pub const SQLITE_STATEMENT_IDS: usize = 1_000;
 /// Pages of SQLite's log after which a write moves them into the database: 16 MiB, so that
 /// pages written by every batch are moved once for many (measured: a sixth faster than 1,000).
 pub const SQLITE_CHECKPOINT_PAGES: u32 = 4_000;
-/// Bytes of SQLite's log from which readers are waited for so that it can be emptied: four times what
-/// it has where no reader is in the way, and small beside any history that is worth keeping.
-pub const SQLITE_LOG_BYTES: u64 = 64 * 1024 * 1024;
-/// How long such a wait holds up writes at first: most reads take less.
-pub const SQLITE_LOG_WAIT: Duration = Duration::from_millis(250);
-/// How long it may hold them up: well within [`PUBLISH_DEADLINE`].
-pub const SQLITE_LOG_LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// Pause after readers were in the way all that time.
-pub const SQLITE_LOG_RETRY: Duration = Duration::from_secs(1);
 /// Where a page begins less than so far from the end of a partition, its first statement looks
 /// at the next one too: enough for a page of a hundred of what is one message in a thousand.
 pub const NEAREST_SEQS: u64 = PARTITION_SEQS / 10;

@@ -45,24 +45,22 @@ impl Wal {
     /// Empties the log, if it is time. Nobody else writes meanwhile.
     pub async fn keep_small(&self, connection: &mut SqliteConnection) {
         let bytes = std::fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
-        let wanted = self.wanted.load(Ordering::Relaxed);
-        if !(wanted || bytes > SQLITE_LOG_BYTES) || self.next().is_some_and(|n| Instant::now() < n)
-        {
+        let too_large = bytes > SQLITE_LOG_BYTES;
+        let too_soon = self.next().is_some_and(|next| Instant::now() < next);
+        if too_soon || !(too_large || self.wanted.load(Ordering::Relaxed)) {
             return;
         }
         let emptied = truncate(connection, wait(bytes)).await;
-        *self.next() = None;
+        *self.next() = Some(Instant::now() + SQLITE_LOG_RETRY);
         match emptied {
-            Ok(true) => self.wanted.store(false, Ordering::Relaxed),
-            Ok(false) => {
-                *self.next() = Some(Instant::now() + SQLITE_LOG_RETRY);
-                if bytes > SQLITE_LOG_BYTES {
-                    tracing::warn!(
-                        bytes,
-                        "SQLite's log grows: somebody reads the database without an end"
-                    );
-                }
+            Ok(true) => {
+                *self.next() = None;
+                self.wanted.store(false, Ordering::Relaxed);
             }
+            Ok(false) if too_large => {
+                tracing::warn!(bytes, "SQLite's log grows: somebody reads the database for long");
+            }
+            Ok(false) => {}
             // The write that follows will tell.
             Err(error) => tracing::debug!(%error, "SQLite's log was not emptied"),
         }
