@@ -9,8 +9,11 @@ pub mod query;
 pub mod sse;
 pub mod token;
 
+/// Holds a target's rules against any bytes; panics where one is broken.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("envelope", envelope::run),
     ("filter", filter::run),
     ("query", query::run),

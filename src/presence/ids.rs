@@ -53,7 +53,7 @@ mod tests {
             ours.id(&agent("a"), 43, 0),
             ours.id(&agent("a"), 42, 1),
             ours.id(&agent("a"), 4, 20),
-            Uuid::new_v5(&Uuid::NAMESPACE_URL, b"ttl\0a\042"),
+            Uuid::new_v5(&Uuid::NAMESPACE_URL, b"ttl\x00a\x0042"),
         ];
         assert!(!others.contains(&id));
     }
