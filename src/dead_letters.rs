@@ -143,7 +143,12 @@ impl DeadLetters {
             }
             self.redrive_messages(&messages, &mut sources, &mut done).await?;
             for job in &jobs {
-                match self.put_back(job).await? {
+                let put_back = match self.put_back(job).await {
+                    // One that cannot be made again holds up no others.
+                    Err(LetterError::Queue(QueueError::TooManyQueues)) => Redrive::SourceGone,
+                    other => other?,
+                };
+                match put_back {
                     Redrive::Done => done.redriven += 1,
                     // Somebody else redrives or discards them.
                     Redrive::Missing => {}

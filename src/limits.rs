@@ -3,12 +3,14 @@
 //! Invariant: no queue, buffer, batch, body or wait elsewhere is bounded by an
 //! unnamed number, and none is unbounded.
 
+mod http;
 mod nats;
 mod queues;
 mod store;
 
 use std::time::Duration;
 
+pub use http::*;
 pub use nats::*;
 pub use queues::*;
 pub use store::*;
@@ -46,8 +48,8 @@ pub const MAX_NAMED_ERRORS: usize = 64;
 pub const MAX_SHOWN_NAME: usize = 64;
 /// Alternatives of all filters of one request together: bounds the SQL and the match.
 pub const MAX_FILTER_VALUES: usize = 128;
-/// Bytes of these alternatives: twice as many of the longest tokens. A stream keeps them for as long as it lives.
-pub const MAX_FILTER_BYTES: usize = 2 * MAX_FILTER_VALUES * MAX_TOKEN_CHARS;
+/// Bytes of these alternatives: half of a request's head. A stream keeps them for as long as it lives.
+pub const MAX_FILTER_BYTES: usize = HEAD_BYTES / 2;
 
 /// Body and headers of one message, encoded: NATS's default `max_payload` less
 /// what headers and later additions need. NATS closes a connection that sends more.
@@ -63,9 +65,9 @@ pub const MAX_BATCH_MESSAGES: usize = 1_000;
 /// Publishes that wait for the memory bus's writer; beyond them a client is
 /// told to come again. Some 4 s of work at 1,000 commits a second.
 pub const MEMORY_QUEUE: usize = 4_096;
-/// Bytes of those publishes, with those of the group that is being committed: eight groups, so that
-/// the writer always has the next one. More would only wait: a client is told to come again instead.
-pub const MEMORY_QUEUE_BYTES: usize = 8 * GROUP_COMMIT_BYTES;
+/// Bytes of those publishes, with those of the group that is being committed: as many as request bodies may
+/// have. It is those that are shared fairly among clients, so this is what callers inside the process meet.
+pub const MEMORY_QUEUE_BYTES: usize = MAX_BODY_BYTES_HELD;
 /// Messages of one group commit: large enough that the fsync costs nothing a
 /// message, small enough to stay within milliseconds.
 pub const GROUP_COMMIT_MESSAGES: usize = 1_000;
@@ -86,6 +88,8 @@ pub const COMPARE_DEADLINE: Duration = Duration::from_millis(5_750);
 /// Repeats that are held against their first messages at once, over all requests: a round trip each, and
 /// the memory of a first message, which is 1 MiB and several times that while it is decoded.
 pub const COMPARED_AT_ONCE: usize = 8;
+/// Of these, how many one request has: few, since requests wait for each other in turn.
+pub const COMPARED_BY_ONE: usize = 2;
 /// How long a group commit of the memory bus is tried: so much less than [`PUBLISH_DEADLINE`] that whoever
 /// publishes learns what became of it, message by message.
 pub const COMMIT_DEADLINE: Duration = Duration::from_millis(5_250);
@@ -157,35 +161,6 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Mean of the `retry:` told to browsers, in milliseconds; jittered by half.
 pub const RETRY_MILLIS: u64 = 2_000;
 
-/// Default of `MAX_CONNECTIONS`: what the usual limit of open files (and 10,000
-/// idle streams) leave room for.
-pub const DEFAULT_MAX_CONNECTIONS: usize = 12_000;
-/// Open files that a server needs beside its clients' connections: those to the store (22) and NATS,
-/// deliveries of webhooks ([`MAX_WEBHOOKS`] times [`WEBHOOK_CONCURRENCY`]), commands at work, logs.
-pub const SERVER_FILES: usize = 1_024;
-/// Connections that the kernel keeps until they are accepted, where its own limit allows it
-/// (`net.core.somaxconn`, 4,096 by default since Linux 5.4). Beyond them it drops what comes, and a
-/// client tries again after a second or is reset. tokio's 1,024 were too few for 2,000
-/// streams that come back at once.
-pub const LISTEN_BACKLOG: u32 = 4_096;
-/// How long a client may take to send a request's head, and a connection may
-/// stay idle between requests.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a request body may take in all.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long what is on the way is discarded after a 413, so that the client
-/// reads the answer instead of a reset (contract, section 3).
-pub const DISCARD_TIME: Duration = Duration::from_secs(1);
-/// Bytes of a request's head that hyper buffers at most.
-pub const HEAD_BYTES: usize = 64 * 1024;
-/// Kernel buffer of a connection's unread output: bounds what 10,000 slow readers cost.
-pub const SEND_BUFFER: usize = 64 * 1024;
-/// After this long without progress the kernel drops a connection: a half-open one,
-/// or one whose client reads nothing (it resumes by its cursor). Long enough for a
-/// reader that is stopped in a debugger or a laptop that sleeps a little.
-pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long a connection without traffic may be before the kernel asks its peer.
-pub const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// How often a memory bus that could not write looks whether it can again.
 pub const JOURNAL_PROBE: Duration = Duration::from_millis(500);
 /// Default messages of a history page (contract, section 3).
@@ -206,26 +181,9 @@ pub const TASK_AGENTS: usize = 64;
 /// Pages of inboxes that are read at once: what keeps the store's readers busy, and leaves
 /// them free for others in between.
 pub const INBOX_READS: usize = 8;
-/// Characters of an `Idempotency-Key` (contract, section 3).
-pub const MAX_IDEMPOTENCY_KEY: usize = 255;
-/// `Retry-After` of a 503, in seconds.
-pub const RETRY_AFTER_S: u64 = 1;
 /// How often samples of latency become counts: they take 24 bytes each until then, or until somebody
 /// reads the metrics.
 pub const METRICS_UPKEEP: Duration = Duration::from_secs(1);
-/// Requests at work at once; beyond them a client is told to come again.
-pub const MAX_REQUESTS: usize = 2_048;
-/// Bytes of request bodies held at once over all requests.
-pub const MAX_BODY_BYTES_HELD: usize = 256 * 1024 * 1024;
-/// Bytes that a body gets before any of it has come: most bodies, whole.
-pub const BODY_FIRST_BYTES: usize = 4 * 1024;
-/// Bytes of answers at once that their clients have not taken yet (contract, section 3): fourteen of the largest
-/// pages, however many connections there are.
-pub const MAX_ANSWER_BYTES_HELD: usize = 128 * 1024 * 1024;
-/// Requests at once that wait for a reply: each holds its message until then.
-pub const MAX_REPLY_WAITS: usize = 8_192;
-/// How long a client may take none of its answer (contract, section 3, Shares).
-pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a look-up of an unknown id waits for the store to reach the log's end.
 pub const READ_YOUR_WRITE: Duration = Duration::from_secs(1);
 /// How long a health check waits for a part's answer.

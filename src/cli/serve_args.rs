@@ -48,7 +48,7 @@ pub struct WorkerArgs {
 pub struct Processing {
     /// Run this command for each message, with the message on its standard input (PROCESSOR_EXEC)
     ///
-    /// It gets this process's environment without agentbus's own secrets: DATABASE_URL, PGPASSWORD, PGPASSFILE,
+    /// It gets this process's environment without agentbus's own secrets: DATABASE_URL, PGPASSWORD, PGPASSFILE, PGSSLKEY,
     /// NATS_URL, NATS_CREDS, NATS_USER, NATS_PASSWORD, NATS_TOKEN and NATS_TLS_KEY.
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,

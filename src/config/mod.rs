@@ -69,6 +69,7 @@ pub const SECRETS: &[&str] = &[
     "DATABASE_URL",
     "PGPASSWORD",
     "PGPASSFILE",
+    "PGSSLKEY",
     "NATS_URL",
     "NATS_CREDS",
     "NATS_USER",

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::work::Work;
-use crate::limits::SEND_BUFFER;
+use crate::limits::SMALL_ANSWER_BYTES;
 
 /// The body of an answer.
 pub(super) struct Answer {
@@ -21,12 +21,12 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Counts the answer to a request. `repeatable`: it may be refused, since asking again does no harm. Small
-    /// ones never are: the kernel takes them whole.
+    /// ones never are: a refusal would be as large.
     pub(super) fn counted(response: Response, work: Work, repeatable: bool) -> Response<Self> {
         let bytes = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
         let response = match work.answer(bytes) {
             Ok(()) => response,
-            Err(refusal) if repeatable && bytes > SEND_BUFFER => refusal.into_response(),
+            Err(refusal) if repeatable && bytes > SMALL_ANSWER_BYTES => refusal.into_response(),
             Err(_) => {
                 work.must_answer(bytes);
                 response

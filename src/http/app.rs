@@ -69,7 +69,8 @@ impl App {
             }
             _ => self.route(request, work.clone()).await,
         };
-        let response = if events && passes(response.status()) { unavailable() } else { response };
+        let turned_away = events && passes(response.status());
+        let response = if turned_away { unavailable(response) } else { response };
         Answer::counted(response, work, safe)
     }
 

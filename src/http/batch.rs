@@ -10,6 +10,7 @@ use super::messages::{axum_json, durability, idempotency_key};
 use super::problem::{ItemError, Problem};
 use super::{Shared, items, params};
 use crate::ingest::Receipt;
+use crate::limits::BATCH_ITEM_BYTES;
 use crate::message::{Draft, ParameterError, Principal};
 
 #[derive(Serialize)]
@@ -41,8 +42,9 @@ pub(super) async fn create(
     }
     let body = upload.read().await?;
     let (drafts, faults) = items::split(items::parse(form, &body, "messages", Draft::parse)?);
-    // The drafts are about as large, and counted until they are published.
-    let _counted = body.parsed();
+    // The drafts are counted until they are published.
+    let mut counted = body.parsed();
+    counted.grow(drafts.len() * BATCH_ITEM_BYTES)?;
     let receipts = api.ingest.publish(&Principal::Anonymous, &drafts, level).await;
     let results = receipts.into_iter().map(|result| result.map_err(Problem::from));
     answer(results, faults)

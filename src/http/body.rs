@@ -89,10 +89,9 @@ where
     /// # Errors
     /// 415, and those of [`Upload::read`].
     pub async fn optional_json(self) -> Result<Uploaded, Problem> {
-        let typed = self.headers.contains_key(header::CONTENT_TYPE);
         let json = require_json(&self.headers);
         let body = self.read().await?;
-        if typed || !body.is_empty() {
+        if !body.is_empty() {
             json?;
         }
         Ok(body)

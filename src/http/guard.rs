@@ -103,10 +103,13 @@ impl Around {
     where
         B: hyper::body::Body,
     {
-        let method = known_method(request.method());
+        let (method, is_safe) = (known_method(request.method()), request.method().is_safe());
         let entry = Entry { begun: Instant::now(), method, counts: Arc::clone(&self.counts) };
         let admitted = match work {
-            Some(work) if self.limited && request.body().is_end_stream() => work.begin(),
+            // What a safe method comes with is not read.
+            Some(work) if self.limited && (is_safe || request.body().is_end_stream()) => {
+                work.begin()
+            }
             _ => Ok(()),
         };
         (entry, admitted)
@@ -189,6 +192,9 @@ impl AsRef<str> for Route {
 
 /// Lets the configured origins call from browsers.
 pub(super) fn cross_origin(router: Router, origins: &OriginRule) -> Router {
+    if origins.is_empty() {
+        return router;
+    }
     let allowed = if origins.any() {
         AllowOrigin::any()
     } else {

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::body::{media_type, unsupported};
 use super::problem::Problem;
-use crate::limits::MAX_BATCH_MESSAGES;
-use crate::message::DraftError;
+use crate::limits::{MAX_BATCH_ERRORS, MAX_BATCH_MESSAGES};
+use crate::message::{DraftError, FieldError};
 
 /// How the items stand in the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +63,13 @@ fn lines<T>(
         .take(MAX_BATCH_MESSAGES + 1)
         .collect();
     refuse_many(lines.len(), what)?;
+    let mut named = 0;
     let parsed = lines.into_iter().map(|(before, text)| {
         item(text).map_err(|error| match error {
             DraftError::Syntax { line, column, detail } => {
                 DraftError::Syntax { line: before + line, column, detail }
             }
-            other @ DraftError::Invalid(_) => other,
+            DraftError::Invalid(errors) => shortened(errors, &mut named),
         })
     });
     Ok(parsed.collect())
@@ -96,7 +97,24 @@ fn array<T>(
         }
     })?;
     refuse_many(elements.len(), what)?;
-    Ok(elements.iter().map(|element| item(element.get().as_bytes())).collect())
+    let mut named = 0;
+    let parsed = elements.iter().map(|element| {
+        item(element.get().as_bytes()).map_err(|error| match error {
+            DraftError::Invalid(errors) => shortened(errors, &mut named),
+            syntax @ DraftError::Syntax { .. } => syntax,
+        })
+    });
+    Ok(parsed.collect())
+}
+
+/// The faults of an item; its first alone once the whole batch has too many.
+fn shortened(mut errors: Vec<FieldError>, named: &mut usize) -> DraftError {
+    if *named + errors.len() > MAX_BATCH_ERRORS {
+        errors.truncate(1);
+        errors.shrink_to_fit();
+    }
+    *named += errors.len();
+    DraftError::Invalid(errors)
 }
 
 fn refuse_many(items: usize, what: &str) -> Result<(), Problem> {

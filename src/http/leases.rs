@@ -14,6 +14,7 @@ use super::messages::{axum_json, json_bytes};
 use super::problem::{ItemError, Problem};
 use super::queues::named;
 use super::{Shared, items, params};
+use crate::limits::MAX_LEASE_BYTES;
 use crate::message::format_micros;
 use crate::queues::{Action, LeaseRequest, LeasedJob, Settled, Settlement};
 
@@ -31,6 +32,8 @@ pub(super) async fn lease(
     let request =
         LeaseRequest::parse(&body).map_err(|error| Problem::from(error).of("lease request"))?;
     drop(body);
+    // A job that could not be sent would lose an attempt.
+    work.could_answer(MAX_LEASE_BYTES)?;
     let _standing_by = work.stand_by()?;
     let jobs = api.queues.lease(&queue, &request, &api.draining).await?;
     if jobs.is_empty() {

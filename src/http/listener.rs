@@ -130,11 +130,8 @@ impl Listener {
         match self.socket.accept().await {
             Ok((stream, address)) => {
                 let peer = Peer::admit(&self.shares, address.ip());
-                // Best effort: a client of this kind is not waited for.
-                let peer = peer.inspect_err(|refused| {
-                    let _ = stream.try_write(&refusal::bytes((*refused).into()));
-                });
                 tune(&stream);
+                // Without an answer: any status would stop an `EventSource` for good.
                 Some((stream, peer.ok()?, permit))
             }
             Err(error) => {

@@ -52,6 +52,7 @@ use crate::config::HttpConfig;
 use crate::dead_letters::DeadLetters;
 use crate::inbox::Inboxes;
 use crate::ingest::Ingest;
+use crate::limits::MAX_SHOWN_PATH;
 use crate::membership::Standing;
 use crate::processor::Processor;
 use crate::queues::Queues;
@@ -174,18 +175,26 @@ pub fn starting(config: &HttpConfig, reason: Arc<dyn Fn() -> String + Send + Syn
         let reason = reason();
         async move { Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", reason) }
     };
-    let routes = Router::new().route("/livez", get(health::livez)).fallback(not_ready);
-    App::new(config, Around::default(), routes)
+    let routes = Router::new()
+        .route("/livez", get(health::livez))
+        .fallback(not_ready.clone())
+        .method_not_allowed_fallback(not_ready);
+    App::new(config, Around::default(), guard::cross_origin(routes, &config.origins))
+}
+
+/// A path as an error tells it.
+fn shown_path(uri: &Uri) -> String {
+    uri.path().chars().take(MAX_SHOWN_PATH).collect()
 }
 
 async fn unknown_path(uri: Uri) -> Problem {
-    Problem::not_found(format!("there is nothing at {}", uri.path()))
+    Problem::not_found(format!("there is nothing at {}", shown_path(&uri)))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        format!("{method} is no method of {}", uri.path()),
+        format!("{method} is no method of {}", shown_path(&uri)),
     )
 }

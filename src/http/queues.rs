@@ -12,6 +12,7 @@ use super::body::Upload;
 use super::messages::axum_json;
 use super::problem::{ItemError, Problem};
 use super::{Shared, items, params};
+use crate::limits::BATCH_ITEM_BYTES;
 use crate::message::Token;
 use crate::queues::{Enqueued, NewJob, QueueConfig, QueueState, in_seconds};
 
@@ -94,9 +95,11 @@ pub(super) async fn delete(
     State(api): State<Shared>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
+    upload: Upload,
 ) -> Result<StatusCode, Problem> {
     let force = params::force(query.as_deref())?;
     let queue = named(path)?;
+    upload.ignore().await?;
     if api.queues.delete(&queue, force).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
@@ -152,6 +155,8 @@ pub(super) async fn enqueue_batch(
     let queue = named(path)?;
     let bytes = upload.read().await?;
     let (jobs, faults) = items::split(items::parse(form, &bytes, "jobs", NewJob::parse)?);
+    let mut counted = bytes.parsed();
+    counted.grow(jobs.len() * BATCH_ITEM_BYTES)?;
     let answers =
         if jobs.is_empty() { Vec::new() } else { api.queues.enqueue(&queue, &jobs).await };
     let all = items::in_order(answers.into_iter().map(|a| a.map_err(Problem::from)), faults);

@@ -5,22 +5,18 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::problem::Problem;
-use crate::limits::{DISCARD_TIME, RETRY_AFTER_S};
+use crate::limits::DISCARD_TIME;
 
 /// Bytes that are read and dropped at once.
 const DISCARD_BYTES: usize = 4_096;
 
 /// A problem as a whole answer, after which the connection ends.
-pub(super) fn bytes(problem: Problem) -> Vec<u8> {
+fn bytes(problem: &Problem) -> Vec<u8> {
     let status = problem.status();
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
-    let again = match status {
-        StatusCode::SERVICE_UNAVAILABLE => format!("retry-after: {RETRY_AFTER_S}\r\n"),
-        _ => String::new(),
-    };
+    let body = serde_json::to_vec(problem).unwrap_or_default();
     let head = format!(
         "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: application/problem+json\r\n\
-         {again}content-length: {}\r\n\r\n",
+         content-length: {}\r\n\r\n",
         body.len()
     );
     [head.into_bytes(), body].concat()
@@ -29,7 +25,7 @@ pub(super) fn bytes(problem: Problem) -> Vec<u8> {
 /// Tells the client why its request could not be read, and waits a moment for it to read that.
 pub(super) async fn send(mut socket: TcpStream, status: StatusCode) {
     let told = async {
-        socket.write_all(&bytes(unreadable(status))).await?;
+        socket.write_all(&bytes(&unreadable(status))).await?;
         socket.shutdown().await?;
         let mut rest = [0; DISCARD_BYTES];
         while socket.read(&mut rest).await? > 0 {}

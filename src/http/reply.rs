@@ -53,7 +53,10 @@ pub(super) async fn ask(
         () = tokio::time::sleep(within) => return Err(no_reply(&receipt)),
         () = end_of_stream(api.clone()) => return Err(no_reply(&receipt)),
     };
-    let mut out = Vec::with_capacity(request.len() + reply.len() + 64);
+    let length = request.len() + reply.len() + 64;
+    // One reply may end thousands of waits. Who asks again under the id finds it in history.
+    work.answer(length).map_err(|refusal| refusal.of_message(receipt.id, receipt.seq))?;
+    let mut out = Vec::with_capacity(length);
     out.extend_from_slice(b"{\"request\":");
     splice_seq(receipt.seq, &request, &mut out);
     out.extend_from_slice(b",\"reply\":");

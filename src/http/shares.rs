@@ -1,15 +1,15 @@
 //! What all clients use together, in fair shares (contract, section 3, Shares).
 //!
 //! Invariants: no pool is used beyond its limit. While a pool is more than half used, a client that holds
-//! more than a quarter of it gets no more, so that one client never takes what others need. A permit is
-//! counted until it is dropped.
+//! more than a quarter of it gets no more, so that one client never takes what others need. (Connections from loopback
+//! count from seven eighths on.) A permit is counted until it is dropped.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 use crate::limits::{MAX_ANSWER_BYTES_HELD, MAX_BODY_BYTES_HELD, MAX_REPLY_WAITS, MAX_REQUESTS};
@@ -95,15 +95,15 @@ impl Shares {
     }
 
     /// The client that a trusted proxy speaks for: the last address in `X-Forwarded-For` that is not
-    /// itself a trusted proxy's. `None` when there is none.
-    pub(super) fn forwarded(self: &Arc<Self>, headers: &HeaderMap) -> Option<Arc<Client>> {
-        let hops =
-            headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = hops.flat_map(|value| value.split(',')).collect();
-        let mut parsed = hops.iter().rev().map(|hop| address(hop.trim()));
+    /// itself a trusted proxy's. Those whom it does not name are one client together.
+    pub(super) fn forwarded(self: &Arc<Self>, headers: &HeaderMap) -> Arc<Client> {
+        let lines: Vec<&[u8]> =
+            headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
+        let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+        let mut parsed = hops.map(|hop| address(std::str::from_utf8(hop).ok()?.trim()));
         // What is before an address that cannot be read was written by nobody whom we trust.
-        let client = parsed.find(|hop| hop.is_none_or(|ip| !self.trusts(ip)))??;
-        Some(self.client(client))
+        let client = parsed.find(|hop| hop.is_none_or(|ip| !self.trusts(ip)));
+        self.client(client.flatten().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
     }
 
     #[cfg(test)]
@@ -153,17 +153,30 @@ impl Client {
         Permit { client: Arc::clone(self), pool, amount }
     }
 
-    /// Whether so much more may be taken. Asked first and taken then, so that what is refused is never
-    /// counted against others; what is taken in between goes beyond the limit by one permit a core.
-    pub(super) fn has_room(&self, pool: Pool, amount: usize) -> Result<(), Refused> {
+    /// Whether this client holds no more than its share, however much others hold.
+    ///
+    /// # Errors
+    /// It holds more, of a pool that is more than half used.
+    pub(super) fn within_share(&self, pool: Pool) -> Result<(), Refused> {
         let limit = self.shares.limits[pool as usize];
         let used = self.shares.used[pool as usize].load(Ordering::Relaxed);
         let held = self.held[pool as usize].load(Ordering::Relaxed);
-        if used + amount > limit || (used > limit / 2 && held > limit / 4) {
-            metrics::counter!("agentbus_http_overloaded_total", "pool" => pool.name()).increment(1);
-            return Err(Refused(pool));
+        // On loopback one address is every program: what hardly costs anything is counted late.
+        let scarce = match pool {
+            Pool::Connections if self.is_loopback() => limit / 8 * 7,
+            _ => limit / 2,
+        };
+        if used > scarce && held > limit / 4 { Err(refused(pool)) } else { Ok(()) }
+    }
+
+    /// Whether so much more may be taken. Asked first and taken then, so that what is refused is never
+    /// counted against others; what is taken in between goes beyond the limit by one permit a core.
+    pub(super) fn has_room(&self, pool: Pool, amount: usize) -> Result<(), Refused> {
+        let used = self.shares.used[pool as usize].load(Ordering::Relaxed);
+        if used + amount > self.shares.limits[pool as usize] {
+            return Err(refused(pool));
         }
-        Ok(())
+        self.within_share(pool)
     }
 
     /// Whether it is a program on this machine.
@@ -180,6 +193,11 @@ impl Drop for Client {
             clients.remove(&self.address);
         }
     }
+}
+
+fn refused(pool: Pool) -> Refused {
+    metrics::counter!("agentbus_http_overloaded_total", "pool" => pool.name()).increment(1);
+    Refused(pool)
 }
 
 /// Why nothing was taken.
@@ -202,6 +220,11 @@ impl Permit {
         let mut more = self.client.take(self.pool, by)?;
         self.amount += std::mem::take(&mut more.amount);
         Ok(())
+    }
+
+    /// Whether it is at least so much.
+    pub(super) fn covers(&self, amount: usize) -> bool {
+        self.amount >= amount
     }
 
     /// Returns what is beyond `to`.
@@ -266,6 +289,15 @@ mod tests {
     }
 
     #[test]
+    fn programs_on_this_machine_take_most_connections_and_never_all() {
+        let shares = shares();
+        let local = client(&shares, "127.0.0.1");
+        let held: Vec<_> = (0..100).map_while(|_| local.take(Pool::Connections, 1).ok()).collect();
+        assert_eq!(held.len(), 85);
+        assert!(client(&shares, "127.0.0.2").take(Pool::Connections, 1).is_ok());
+    }
+
+    #[test]
     fn many_clients_never_take_more_than_all() {
         let shares = shares();
         let clients: Vec<_> = (0..200).map(|n| client(&shares, &format!("192.0.2.{n}"))).collect();
@@ -306,20 +338,21 @@ mod tests {
     #[test]
     fn a_trusted_proxy_names_its_client_and_nobody_can_write_before_it() {
         let shares = shares();
-        let named = |values: &[&str]| {
+        let named = |values: &[&[u8]]| {
             let mut headers = HeaderMap::new();
             for value in values {
-                headers.append("x-forwarded-for", value.parse().expect("a value"));
+                headers.append("x-forwarded-for", HeaderValue::from_bytes(value).expect("a value"));
             }
-            shares.forwarded(&headers).map(|client| client.address.to_string())
+            shares.forwarded(&headers).address.to_string()
         };
-        assert_eq!(named(&["192.0.2.1"]).as_deref(), Some("192.0.2.1"));
-        assert_eq!(named(&["198.51.100.9, 192.0.2.1, 10.1.1.1"]).as_deref(), Some("192.0.2.1"));
-        assert_eq!(named(&["198.51.100.9", "192.0.2.1:4711"]).as_deref(), Some("192.0.2.1"));
-        assert_eq!(named(&["[2001:db8::1]"]).as_deref(), Some("2001:db8::"));
-        assert_eq!(named(&["192.0.2.1, nonsense"]), None);
-        assert_eq!(named(&["10.1.1.1"]), None);
-        assert_eq!(named(&[]), None);
+        assert_eq!(named(&[b"192.0.2.1"]), "192.0.2.1");
+        assert_eq!(named(&[b"198.51.100.9, 192.0.2.1, 10.1.1.1"]), "192.0.2.1");
+        assert_eq!(named(&[b"198.51.100.9", b"192.0.2.1:4711"]), "192.0.2.1");
+        assert_eq!(named(&[b"\xff, 192.0.2.1"]), "192.0.2.1");
+        assert_eq!(named(&[b"[2001:db8::1]"]), "2001:db8::");
+        for nobody in [&[b"192.0.2.1, nonsense".as_slice()][..], &[b"10.1.1.1"], &[b"\xff"], &[]] {
+            assert_eq!(named(nobody), "0.0.0.0", "{nobody:?}");
+        }
         assert!(shares.trusts("::ffff:10.2.3.4".parse().expect("an address")));
         assert!(!shares.trusts("192.0.2.1".parse().expect("an address")));
     }

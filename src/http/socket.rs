@@ -83,7 +83,10 @@ impl Lent {
 
     /// Whether this is the beginning of an answer of hyper's own; ours have a body whenever they refuse.
     fn keeps_back(&mut self, bytes: &[u8]) -> bool {
-        if self.refused.is_none() && bytes.starts_with(b"HTTP/1.1 4") {
+        if self.refused.is_none()
+            && bytes.starts_with(b"HTTP/1.")
+            && bytes.get(8..10) == Some(b" 4")
+        {
             let status = bytes.get(9..12).and_then(|code| StatusCode::from_bytes(code).ok());
             let empty = memchr::memmem::find(bytes, b"\r\ncontent-length: 0\r\n").is_some();
             self.refused = status.filter(|_| empty);

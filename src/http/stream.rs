@@ -64,9 +64,19 @@ pub(super) fn wants_events<B>(request: &Request<B>) -> bool {
 }
 
 /// What an `EventSource` gets instead of a refusal that will pass: any status but 200 would stop it for good, so
-/// it gets a stream that ends, and comes back with its cursor (contract, section 4).
-pub(super) fn unavailable() -> Response {
-    respond(frame::unavailable(frame::retry_millis()))
+/// it gets a stream that ends, and comes back with its cursor (contract, section 4). What the refusal says to pages of
+/// other origins stays.
+pub(super) fn unavailable(refusal: Response) -> Response {
+    let (mut head, _) = refusal.into_parts();
+    for name in [header::CONTENT_LENGTH, header::RETRY_AFTER] {
+        head.headers.remove(name);
+    }
+    let (answer, body) = respond(frame::unavailable(frame::retry_millis())).into_parts();
+    head.headers.extend(answer.headers);
+    // An idle connection would take the place of one that comes back.
+    head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    head.status = StatusCode::OK;
+    Response::from_parts(head, body)
 }
 
 /// Returns at a random point of the first half of the drain window, so that

@@ -49,8 +49,10 @@ impl Peer {
 
     /// Who sends a request.
     fn client(&self, headers: &HeaderMap) -> Arc<Client> {
-        let named = self.proxy.as_ref().and_then(|shares| shares.forwarded(headers));
-        named.unwrap_or_else(|| Arc::clone(&self.client))
+        match &self.proxy {
+            Some(shares) => shares.forwarded(headers),
+            None => Arc::clone(&self.client),
+        }
     }
 }
 
@@ -82,7 +84,7 @@ impl Work {
     /// # Errors
     /// 503 when too much is, or when the client leaves too many answers unread.
     pub(super) fn begin(&self) -> Result<(), Problem> {
-        self.0.client.has_room(Pool::Answers, 0)?;
+        self.0.client.within_share(Pool::Answers)?;
         let mut held = self.held();
         if held.request.is_none() {
             held.request = Some(self.0.client.take(Pool::Requests, 1)?);
@@ -103,8 +105,20 @@ impl Work {
     /// # Errors
     /// 503 when all answers together are too much.
     pub(super) fn answer(&self, bytes: usize) -> Result<(), Problem> {
-        self.held().answer = Some(self.0.client.take(Pool::Answers, bytes)?);
+        let mut held = self.held();
+        match &mut held.answer {
+            Some(counted) if counted.covers(bytes) => counted.shrink(bytes),
+            _ => held.answer = Some(self.0.client.take(Pool::Answers, bytes)?),
+        }
         Ok(())
+    }
+
+    /// Whether an answer of so many bytes could be given now.
+    ///
+    /// # Errors
+    /// 503 when not.
+    pub(super) fn could_answer(&self, bytes: usize) -> Result<(), Problem> {
+        Ok(self.0.client.has_room(Pool::Answers, bytes)?)
     }
 
     /// The same, of an answer that must be given.

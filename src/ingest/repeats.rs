@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Ingest, IngestError, Receipt, new_receipt};
 use crate::bus::{Ack, PublishError};
-use crate::limits::COMPARED_AT_ONCE;
+use crate::limits::{COMPARED_AT_ONCE, COMPARED_BY_ONE};
 use crate::message::{Outgoing, decode, parse_rfc3339, same_but_for_created_at};
 
 /// Where the first message of an id stands, and who says so.
@@ -43,7 +43,7 @@ impl Ingest {
     ) {
         let compare =
             |(at, first)| async move { (at, self.repeat_until(&messages[at], first, until).await) };
-        let mut compared = stream::iter(repeats).map(compare).buffer_unordered(COMPARED_AT_ONCE);
+        let mut compared = stream::iter(repeats).map(compare).buffer_unordered(COMPARED_BY_ONE);
         while let Some((at, answer)) = compared.next().await {
             answers[at] = Some(answer);
         }

@@ -15,5 +15,8 @@ pub const SQLITE_LOG_BYTES: u64 = 64 * 1024 * 1024;
 pub const SQLITE_LOG_WAIT: Duration = Duration::from_millis(250);
 /// How long it may hold them up: well within [`super::PUBLISH_DEADLINE`].
 pub const SQLITE_LOG_LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// Pause after readers were in the way all that time.
+/// First pause after readers were in the way all that time; it doubles up to [`SQLITE_LOG_LONGEST_RETRY`].
 pub const SQLITE_LOG_RETRY: Duration = Duration::from_secs(1);
+/// Longest pause of the kind: beside a reader that never ends, a program that is not ours, writes wait for a
+/// fifteenth of the time at most.
+pub const SQLITE_LOG_LONGEST_RETRY: Duration = Duration::from_secs(30);

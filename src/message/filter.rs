@@ -125,7 +125,7 @@ impl Filter {
         };
         Some(taken.and_then(|()| {
             if self.values() > MAX_FILTER_VALUES || self.bytes() > MAX_FILTER_BYTES {
-                return Err("one filter too many: at most 128 values of 16 KiB in all");
+                return Err("one filter too many: at most 128 values of 32 KiB in all");
             }
             Ok(())
         }))

@@ -1,12 +1,15 @@
 //! Points 2, 3, 4 and 18: one client that takes all it can, beside one that behaves.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::common::{Agentbus, eventually};
+use crate::common::{Agentbus, Http, eventually};
 use crate::neighbour::{Neighbour, resident_kib};
 use crate::raw::{head, send};
 
@@ -16,6 +19,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const GROWTH_KIB: usize = 300 * 1024;
 /// Connects that are under way at once.
 const AT_ONCE: usize = 64;
+/// Requests of a flood that are under way at once.
+const PRESSING: usize = 16;
 
 /// Opens connections and sends the same on each; keeps those that the server keeps.
 async fn flood(server: &Agentbus, count: usize, request: &[u8]) -> Vec<TcpStream> {
@@ -152,6 +157,109 @@ async fn p04_answers_that_are_not_read_are_bounded_and_end() {
     assert_eq!(http.get("/v1/messages?type=big").await.status, 200);
 }
 
+/// Sends requests on a few connections, each as soon as the one before it is answered, and counts the answers by status.
+async fn press(http: &Http, requests: Vec<(Method, String, String)>) -> HashMap<u16, usize> {
+    let (requests, mut pressing) = (Arc::new(Mutex::new(requests)), JoinSet::new());
+    for _ in 0..PRESSING {
+        let (http, requests) = (http.clone(), Arc::clone(&requests));
+        pressing.spawn(async move {
+            let mut answers: HashMap<u16, usize> = HashMap::new();
+            let next = || requests.lock().expect("no panic").pop();
+            while let Some((method, path, body)) = next() {
+                let kind = if path.ends_with("/batch") {
+                    "application/x-ndjson"
+                } else {
+                    "application/json"
+                };
+                let answer = http.request(method, &path, &[("content-type", kind)], body).await;
+                *answers.entry(answer.expect("an answer").status).or_default() += 1;
+            }
+            answers
+        });
+    }
+    let mut all: HashMap<u16, usize> = HashMap::new();
+    for answers in pressing.join_all().await {
+        for (status, count) in answers {
+            *all.entry(status).or_default() += count;
+        }
+    }
+    all
+}
+
+/// Presses while the neighbour goes on, then looks at memory.
+async fn press_beside(
+    server: Agentbus,
+    requests: Vec<(Method, String, String)>,
+    what: &str,
+) -> (Http, HashMap<u16, usize>) {
+    let (server, neighbour, before) = quiet(server).await;
+    let http = server.http();
+    let pressing = tokio::spawn({
+        let http = http.clone();
+        async move { press(&http, requests).await }
+    });
+    neighbour.notices_nothing_of(what).await;
+    let answers = pressing.await.expect("the flood ends");
+    println!("{what}: {answers:?}");
+    memory_is_flat(&server, before, what);
+    (http, answers)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p08_floods_of_known_ids_slow_nobody() {
+    let server = Agentbus::builder().memory_sqlite().start().await;
+    let messages = |run: u128| -> String {
+        let message = |n: u128| {
+            json!({"kind": "message", "type": "known", "sender_id": "evil", "id": uuid::Uuid::from_u128(run << 64 | n)}).to_string()
+        };
+        (0..1_000).map(message).collect::<Vec<_>>().join("\n")
+    };
+    for run in 0..10 {
+        server
+            .http()
+            .post("/v1/messages/batch", "application/x-ndjson", messages(run))
+            .await
+            .expect(200);
+    }
+    // A hundred times what one batch may hold: ten times each of ten batches.
+    let again = (0..100).map(|n| (Method::POST, "/v1/messages/batch".to_owned(), messages(n % 10)));
+    let (http, answers) = press_beside(server, again.collect(), "100,000 known ids").await;
+    assert_eq!(answers.into_keys().collect::<Vec<_>>(), [200]);
+    let stats = http.get("/v1/stats").await.json();
+    assert_eq!(stats["counts"]["by_type"]["known"], 10_000, "{stats}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p01_floods_of_queues_slow_nobody_and_leases_make_none() {
+    let server = Agentbus::builder().memory_sqlite().start().await;
+    let lease = (0..90_000)
+        .map(|n| (Method::POST, format!("/v1/queues/made-up-{n}/lease"), "{}".to_owned()));
+    let put = (0..10_100).map(|n| (Method::PUT, format!("/v1/queues/q{n}"), "{}".to_owned()));
+    let requests = lease.chain(put).collect();
+    let (http, answers) =
+        press_beside(server, requests, "10 times as many queues as there may be").await;
+    assert_eq!(
+        (answers.get(&204), answers.get(&201), answers.get(&409)),
+        (Some(&90_000), Some(&10_000), Some(&100))
+    );
+    assert_eq!(http.get("/v1/queues/made-up-1").await.status, 404);
+    // What was used up can be given back.
+    assert_eq!(http.delete("/v1/queues/q7").await.status, 204);
+    assert_eq!(http.put_json("/v1/queues/wanted", &json!({})).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p10_floods_of_webhooks_slow_nobody() {
+    let server =
+        Agentbus::builder().memory_sqlite().env("WEBHOOK_ALLOW_PRIVATE", "true").start().await;
+    // Nobody listens there, and nothing passes the filter.
+    let body = json!({"url": "http://127.0.0.1:9/", "filter": "agent.task.none.never"}).to_string();
+    let make = (0..1_000).map(|_| (Method::POST, "/v1/webhooks".to_owned(), body.clone()));
+    let (_, answers) =
+        press_beside(server, make.collect(), "10 times as many webhooks as there may be").await;
+    assert_eq!((answers.get(&201), answers.get(&409)), (Some(&100), Some(&900)));
+}
+
 /// The status of a stream that a proxy opens for the client at an address, and its connection.
 async fn stream_for(server: &Agentbus, client: &str) -> (u16, TcpStream) {
     let request =
@@ -221,6 +329,37 @@ async fn p04_leases_that_are_not_read_are_bounded_and_their_jobs_come_again() {
     drop(unread);
     let lease = http.post_json("/v1/queues/big/lease", &json!({"max": 1, "wait_s": 20})).await;
     assert_eq!(lease.status, 200, "{}", lease.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p04_many_middling_answers_that_are_not_read_stop_nobody() {
+    let (server, neighbour, before) =
+        quiet(Agentbus::builder().memory_sqlite().start().await).await;
+    let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(60_000));
+    let style = "GET /style.css HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20);
+    let held = flood(&server, 1_000, long.repeat(3).as_bytes()).await;
+    let more = flood(&server, 4_000, style.as_bytes()).await;
+    neighbour.notices_nothing_of("5,000 connections with answers that nobody reads").await;
+    memory_is_flat(&server, before, "5,000 connections with answers that nobody reads");
+    drop((held, more));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p04_one_reply_to_thousands_of_waits_costs_no_more_than_answers_may() {
+    let (server, neighbour, before) =
+        quiet(Agentbus::builder().memory_sqlite().start().await).await;
+    let id = uuid::Uuid::from_u128(4);
+    let body = json!({"kind": "message", "type": "ask", "sender_id": "evil", "id": id}).to_string();
+    let ask = format!(
+        "POST /v1/messages?reply_within=60 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let waits = flood(&server, 2_000, ask.as_bytes()).await;
+    let reply = json!({"kind": "message", "type": "answer", "sender_id": "evil", "in_reply_to": id, "content": "x".repeat(1_000_000)});
+    server.http().post_json("/v1/messages", &reply).await.expect(201);
+    neighbour.notices_nothing_of("a reply of 1 MB to 2,000 waits").await;
+    memory_is_flat(&server, before, "a reply of 1 MB to 2,000 waits");
+    drop(waits);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -166,7 +166,8 @@ async fn p20_plain_event_sources_survive_fifty_kills_under_load() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p20_they_come_back_while_the_server_is_starting() {
-    let deployment = Deployment::start(Mode::Nats).await;
+    let page = "https://app.example.com";
+    let deployment = Deployment::tuned(Mode::Nats, |it| it.env("CORS_ORIGINS", page)).await;
     let (server, http) = (deployment.agentbus(), deployment.http());
     let nats = deployment.nats().expect("a NATS server");
     let message = json!({"kind": "message", "type": "note", "sender_id": "load"});
@@ -186,7 +187,7 @@ async fn p20_they_come_back_while_the_server_is_starting() {
         let told =
             http.request(reqwest::Method::GET, "/v1/stream", &[], "").await.expect("an answer");
         assert_eq!(told.status, 503, "{}", told.text());
-        let accept = [("accept", "text/event-stream")];
+        let accept = [("accept", "text/event-stream"), ("origin", page)];
         let turned =
             http.request(reqwest::Method::GET, "/v1/stream", &accept, "").await.expect("an answer");
         let text = turned.text();
@@ -194,6 +195,8 @@ async fn p20_they_come_back_while_the_server_is_starting() {
             (turned.status, turned.header("content-type")),
             (200, Some("text/event-stream"))
         );
+        // Without this, the page's browser would take it for a refusal that lasts.
+        assert_eq!(turned.header("access-control-allow-origin"), Some(page));
         assert!(
             text.starts_with("retry: ") && text.ends_with("\nevent: unavailable\n\n"),
             "{text}"

@@ -85,6 +85,8 @@ impl NatsQueues {
         match self.book.ask(queue).await {
             Ok(Some(now)) if now.made != rules.made => return Ok(false),
             Ok(None) => return Ok(false),
+            // Another server may be deleting it.
+            Ok(Some(_)) if held.is_err() => return Ok(false),
             Ok(Some(_)) | Err(QueueError::Store(_)) => {}
             Err(error) => return Err(error),
         }

@@ -6,7 +6,7 @@
 
 mod jobs;
 mod living;
-mod opening;
+pub(crate) mod opening;
 mod paging;
 mod server;
 mod state;

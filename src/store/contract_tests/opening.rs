@@ -6,11 +6,13 @@ use crate::store::BusKind;
 on_both!(an_older_schema_waits_for_the_server_that_runs, a_lease_leads_until_it_is_taken);
 
 /// As the version before the last step left it.
-const OLDER: &str = "DELETE FROM _sqlx_migrations WHERE version = 5; \
-    DROP INDEX messages_odd_key; DROP INDEX messages_odd_type; DROP INDEX messages_odd_kind";
+pub(crate) const OLDER: &str = "DELETE FROM _sqlx_migrations WHERE version = 6; \
+    DROP TABLE IF EXISTS store_time; ALTER TABLE queues DROP COLUMN made";
 /// Fails where the last step has been done again.
-const STILL_OLDER: &str = "CREATE INDEX messages_odd_key ON messages (seq); \
-    DROP INDEX messages_odd_key";
+pub(crate) const STILL_OLDER: &str =
+    "ALTER TABLE queues ADD COLUMN made integer; ALTER TABLE queues DROP COLUMN made";
+/// Fails where it has not.
+pub(crate) const NEWER: &str = "SELECT made FROM queues";
 
 async fn an_older_schema_waits_for_the_server_that_runs(server: Server) {
     let store = server.open().await;
@@ -26,7 +28,7 @@ async fn an_older_schema_waits_for_the_server_that_runs(server: Server) {
     server.sql(STILL_OLDER).await;
     drop(membership);
     server.open().await.close().await;
-    server.sql("DROP INDEX messages_odd_key").await;
+    server.sql(NEWER).await;
     store.close().await;
 }
 

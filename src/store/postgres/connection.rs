@@ -60,8 +60,14 @@ impl Role {
         for other in dear {
             sql.push_str(&format!("SET enable_{other} = off;"));
         }
-        if self == Self::Read {
-            sql.push_str("SET default_transaction_read_only = on;");
+        match self {
+            Self::Read => sql.push_str("SET default_transaction_read_only = on;"),
+            // Its session holds the database: after a cut of the network it must not outlive us by the two
+            // hours of the system's own setting.
+            Self::Member => sql.push_str(
+                "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;",
+            ),
+            _ => {}
         }
         sql
     }

@@ -141,6 +141,8 @@ async fn keep(
         if held.swap(false, Ordering::AcqRel) {
             tracing::warn!("lost the hold on the database; taking it again");
         }
+        // The session of a connection that is only slow would be in its own way.
+        drop(connection.take());
         connection = again(&options, bus).await;
         held.store(connection.is_some(), Ordering::Release);
     }

@@ -159,29 +159,34 @@ pub(super) async fn delete(
 ) -> Result<QueueDeletion, Error> {
     let mut transaction = pool.begin().await?;
     hold(&mut transaction, name, false).await?;
-    let gone = sqlx::query("DELETE FROM queues WHERE name = $1 AND made IS NOT DISTINCT FROM $2")
-        .bind(name)
-        .bind(made)
-        .execute(&mut *transaction)
-        .await?;
-    if gone.rows_affected() == 0 {
+    let gone: Option<i64> = sqlx::query_scalar(
+        "DELETE FROM queues WHERE name = $1 AND made IS NOT DISTINCT FROM $2 \
+         RETURNING max_deliver::bigint",
+    )
+    .bind(name)
+    .bind(made)
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let Some(most) = gone else {
         transaction.rollback().await?;
         return Ok(QueueDeletion::Missing);
-    }
+    };
     if force {
         sqlx::query(
             "DELETE FROM jobs WHERE queue = $1 \
-             AND NOT (failed OR (lease IS NOT NULL AND due > clock_timestamp()))",
+             AND NOT (failed OR attempt >= $2 OR (lease IS NOT NULL AND due > clock_timestamp()))",
         )
         .bind(name)
+        .bind(most)
         .execute(&mut *transaction)
         .await?;
     }
     let left: Option<bool> = sqlx::query_scalar(
-        "SELECT failed OR (lease IS NOT NULL AND due > clock_timestamp()) FROM jobs \
-         WHERE queue = $1 ORDER BY 1 DESC LIMIT 1",
+        "SELECT failed OR attempt >= $2 OR (lease IS NOT NULL AND due > clock_timestamp()) \
+         FROM jobs WHERE queue = $1 ORDER BY 1 DESC LIMIT 1",
     )
     .bind(name)
+    .bind(most)
     .fetch_optional(&mut *transaction)
     .await?;
     if let Some(held) = left {
@@ -296,8 +301,9 @@ pub(super) async fn forget(pool: &PgPool, queue: &str, seqs: &[u64]) -> Result<(
 
 pub(super) async fn delays(pool: &PgPool, queue: &str) -> Result<u64, Error> {
     let jobs: i64 = sqlx::query_scalar(
-        "SELECT count(DISTINCT seq) FROM job_attempts WHERE queue = $1 AND due > clock_timestamp() \
-         AND NOT guess",
+        "SELECT count(*) FROM (SELECT DISTINCT ON (seq) due, guess FROM job_attempts \
+         WHERE queue = $1 ORDER BY seq, attempt DESC) AS last \
+         WHERE due > clock_timestamp() AND NOT guess",
     )
     .bind(queue)
     .fetch_one(pool)

@@ -11,6 +11,7 @@ use super::connection::Role;
 use super::read::{TABLE, bind_all, statement};
 use crate::limits::PARTITION_SEQS;
 use crate::message::{Query, SubjectPattern};
+use crate::store::contract_tests::opening::{NEWER, OLDER, STILL_OLDER};
 use crate::store::contract_tests::{
     LONG, Server, everything, filters, lease, on_postgres, record, seqs, write_all,
 };
@@ -321,20 +322,13 @@ async fn a_memory_server_leaves_an_older_schema_to_those_that_run(server: Server
     let Server::Postgres(url) = &server else { panic!("PostgreSQL alone") };
     let store = PostgresStore::connect(url).await.expect("PostgreSQL opens");
     let joined = store.join(BusKind::Nats).await.expect("answers").expect("nobody else runs");
-    server
-        .sql(
-            "DELETE FROM _sqlx_migrations WHERE version = 5; DROP INDEX messages_odd_key; \
-        DROP INDEX messages_odd_type; DROP INDEX messages_odd_kind",
-        )
-        .await;
+    server.sql(OLDER).await;
     let alone = PostgresStore::connect_for(url, BusKind::Memory).await;
     assert!(matches!(alone.err(), Some(StoreError::Refused(_))));
-    server
-        .sql("CREATE INDEX messages_odd_key ON messages (seq); DROP INDEX messages_odd_key")
-        .await;
+    server.sql(STILL_OLDER).await;
     // Servers on NATS are brought up to date one after the other.
     PostgresStore::connect(url).await.expect("beside it").close().await;
-    server.sql("DROP INDEX messages_odd_key").await;
+    server.sql(NEWER).await;
     drop(joined);
     store.close().await;
 }

@@ -129,7 +129,8 @@ async fn has_leased(
 ) -> Result<bool, Error> {
     let row = sqlx::query(
         "SELECT 1 FROM jobs INDEXED BY jobs_tried WHERE attempt > 0 AND queue = ?1 \
-         AND (failed OR (due > ?2 AND lease IS NOT NULL)) LIMIT 1",
+         AND (failed OR (due > ?2 AND lease IS NOT NULL) \
+              OR attempt >= (SELECT max_deliver FROM queues WHERE name = ?1)) LIMIT 1",
     );
     Ok(row.bind(name).bind(time.now()).fetch_optional(connection).await?.is_some())
 }
@@ -169,6 +170,7 @@ pub(super) async fn delete(
     force: bool,
 ) -> Result<QueueDeletion, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let held = has_leased(time, &mut transaction, name).await?;
     let gone = sqlx::query("DELETE FROM queues WHERE name = ? AND made IS ?")
         .bind(name)
         .bind(made)
@@ -178,7 +180,6 @@ pub(super) async fn delete(
         transaction.rollback().await?;
         return Ok(QueueDeletion::Missing);
     }
-    let held = has_leased(time, &mut transaction, name).await?;
     let any = sqlx::query("SELECT 1 FROM jobs WHERE queue = ? LIMIT 1").bind(name);
     if held || (!force && any.fetch_optional(&mut *transaction).await?.is_some()) {
         transaction.rollback().await?;
@@ -287,7 +288,9 @@ pub(super) async fn forget(
 
 pub(super) async fn delays(time: &StoreTime, pool: &SqlitePool, queue: &str) -> Result<u64, Error> {
     let jobs: i64 = sqlx::query_scalar(
-        "SELECT count(DISTINCT seq) FROM job_attempts WHERE queue = ? AND due > ? AND NOT guess",
+        // Of each job's last attempt: SQLite takes the other columns from the row of the maximum.
+        "SELECT count(*) FROM (SELECT max(attempt), due, guess FROM job_attempts WHERE queue = ? \
+         GROUP BY seq) WHERE due > ? AND NOT guess",
     )
     .bind(queue)
     .bind(time.now())

@@ -16,8 +16,8 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, Row};
 
 use crate::limits::{
-    SQLITE_LOG_BYTES, SQLITE_LOG_LONGEST_WAIT, SQLITE_LOG_RETRY, SQLITE_LOG_WAIT,
-    STORE_WRITE_TIMEOUT,
+    SQLITE_LOG_BYTES, SQLITE_LOG_LONGEST_RETRY, SQLITE_LOG_LONGEST_WAIT, SQLITE_LOG_RETRY,
+    SQLITE_LOG_WAIT, STORE_WRITE_TIMEOUT,
 };
 
 /// What is known of the log.
@@ -25,8 +25,8 @@ pub(super) struct Wal {
     file: PathBuf,
     /// Whether it is to be emptied, however small it is.
     wanted: AtomicBool,
-    /// When to try again, after readers were in the way.
-    next: Mutex<Option<Instant>>,
+    /// When to try again, after readers were in the way, and how long the pause was.
+    next: Mutex<Option<(Instant, Duration)>>,
 }
 
 impl Wal {
@@ -46,12 +46,17 @@ impl Wal {
     pub async fn keep_small(&self, connection: &mut SqliteConnection) {
         let bytes = std::fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
         let too_large = bytes > SQLITE_LOG_BYTES;
-        let too_soon = self.next().is_some_and(|next| Instant::now() < next);
+        let last = *self.next();
+        let too_soon = last.is_some_and(|(next, _)| Instant::now() < next);
         if too_soon || !(too_large || self.wanted.load(Ordering::Relaxed)) {
             return;
         }
-        let emptied = truncate(connection, wait(bytes)).await;
-        *self.next() = Some(Instant::now() + SQLITE_LOG_RETRY);
+        // A small log is worth no wait.
+        let patience = if too_large { wait(bytes) } else { Duration::ZERO };
+        let emptied = truncate(connection, patience).await;
+        let pause = last.map_or(SQLITE_LOG_RETRY, |(_, pause)| pause * 2);
+        let pause = pause.min(SQLITE_LOG_LONGEST_RETRY);
+        *self.next() = Some((Instant::now() + pause, pause));
         match emptied {
             Ok(true) => {
                 *self.next() = None;
@@ -66,7 +71,7 @@ impl Wal {
         }
     }
 
-    fn next(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    fn next(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Duration)>> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
