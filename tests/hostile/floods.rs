@@ -191,7 +191,7 @@ async fn press_beside(
     server: Agentbus,
     requests: Vec<(Method, String, String)>,
     what: &str,
-) -> (Http, HashMap<u16, usize>) {
+) -> (Agentbus, HashMap<u16, usize>) {
     let (server, neighbour, before) = quiet(server).await;
     let http = server.http();
     let pressing = tokio::spawn({
@@ -202,7 +202,7 @@ async fn press_beside(
     let answers = pressing.await.expect("the flood ends");
     println!("{what}: {answers:?}");
     memory_is_flat(&server, before, what);
-    (http, answers)
+    (server, answers)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -223,9 +223,9 @@ async fn p08_floods_of_known_ids_slow_nobody() {
     }
     // A hundred times what one batch may hold: ten times each of ten batches.
     let again = (0..100).map(|n| (Method::POST, "/v1/messages/batch".to_owned(), messages(n % 10)));
-    let (http, answers) = press_beside(server, again.collect(), "100,000 known ids").await;
+    let (server, answers) = press_beside(server, again.collect(), "100,000 known ids").await;
     assert_eq!(answers.into_keys().collect::<Vec<_>>(), [200]);
-    let stats = http.get("/v1/stats").await.json();
+    let stats = server.http().get("/v1/stats").await.json();
     assert_eq!(stats["counts"]["by_type"]["known"], 10_000, "{stats}");
 }
 
@@ -236,15 +236,16 @@ async fn p01_floods_of_queues_slow_nobody_and_leases_make_none() {
         .map(|n| (Method::POST, format!("/v1/queues/made-up-{n}/lease"), "{}".to_owned()));
     let put = (0..10_100).map(|n| (Method::PUT, format!("/v1/queues/q{n}"), "{}".to_owned()));
     let requests = lease.chain(put).collect();
-    let (http, answers) =
+    let (server, answers) =
         press_beside(server, requests, "10 times as many queues as there may be").await;
     assert_eq!(
         (answers.get(&204), answers.get(&201), answers.get(&409)),
         (Some(&90_000), Some(&10_000), Some(&100))
     );
+    let http = server.http();
     assert_eq!(http.get("/v1/queues/made-up-1").await.status, 404);
     // What was used up can be given back.
-    assert_eq!(http.delete("/v1/queues/q7").await.status, 204);
+    assert_eq!(http.delete("/v1/queues/q9000").await.status, 204);
     assert_eq!(http.put_json("/v1/queues/wanted", &json!({})).await.status, 201);
 }
 

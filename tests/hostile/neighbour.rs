@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::common::{Agentbus, Http};
@@ -25,14 +26,19 @@ const RUNS: usize = 3;
 pub struct Neighbour {
     http: Http,
     quiet: Duration,
+    /// One such measurement at a time: two floods at once would measure each other.
+    _alone: MutexGuard<'static, ()>,
 }
+
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 impl Neighbour {
     /// Measures how it is while nobody else is there.
     pub async fn of(server: &Agentbus) -> Self {
+        let alone = ALONE.lock().await;
         let http = Http::from_address(server.url(), ADDRESS);
         let quiet = median(&http).await;
-        Self { http, quiet }
+        Self { http, quiet, _alone: alone }
     }
 
     /// Measures how it is now: no refusal, and hardly slower.
