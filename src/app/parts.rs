@@ -51,24 +51,13 @@ pub(super) async fn build(
     let committed = Arc::new(Committed::default());
     let secret = secret(&store, reason).await?;
     let (sealer, lapse_ids) = (Sealer::new(secret), LapseIds::new(&secret));
-    match config.bus {
+    let (bus, gate, broadcaster, queues, lease) = match config.bus {
         BusKind::Memory => {
             let lease = switch::to_memory(&store, &config.nats, owner, abandon_tail).await?;
             let (bus, gate) = memory_bus(&store, lease, &committed, tasks, core).await?;
             let queues = store_queues(&store, sealer, tasks, core);
             let broadcaster = broadcaster(config, &bus, &store, &committed);
-            let lease = Some(lease);
-            Ok(Parts {
-                bus,
-                broadcaster,
-                store,
-                committed,
-                gate,
-                membership,
-                lease,
-                queues,
-                lapse_ids,
-            })
+            (bus, gate, broadcaster, queues, Some(lease))
         }
         BusKind::Nats => {
             let (bus, gate) =
@@ -87,20 +76,10 @@ pub(super) async fn build(
                 after_first_check(gate.clone(), core.clone(), projector.run(core.clone()));
             spawn_plain(tasks, "projector", core, projecting);
             let queues = nats_queues(config, &store, sealer, reason, tasks, core).await;
-            let lease = None;
-            Ok(Parts {
-                bus,
-                broadcaster,
-                store,
-                committed,
-                gate,
-                membership,
-                lease,
-                queues,
-                lapse_ids,
-            })
+            (bus, gate, broadcaster, queues, None)
         }
-    }
+    };
+    Ok(Parts { bus, broadcaster, store, committed, gate, membership, lease, queues, lapse_ids })
 }
 
 fn broadcaster(

@@ -83,11 +83,19 @@ impl Gate {
         let _ = self.0.closed.subscribe().wait_for(Option::is_none).await;
     }
 
-    /// Opens it after a check that began when the bus had suspected something so often.
-    pub(super) fn open_now(&self, suspected: u64) {
-        self.0.cleared.store(suspected, Ordering::Release);
-        self.0.foreign.store(false, Ordering::Release);
-        self.0.closed.send_replace(None);
+    /// Opens it after a check that began when the bus had suspected something so often, and when it had been
+    /// closed so often; `false` where it was closed since then: what was doubted is still to be looked into.
+    pub(super) fn open_now(&self, suspected: u64, doubts: u64) -> bool {
+        self.0.closed.send_if_modified(|closed| {
+            // Counted before the reason is set, so a doubt that is not seen here closes it after this.
+            if self.doubts() != doubts {
+                return false;
+            }
+            self.0.cleared.store(suspected, Ordering::Release);
+            self.0.foreign.store(false, Ordering::Release);
+            *closed = None;
+            true
+        })
     }
 
     /// Waits until somebody doubts.
@@ -132,18 +140,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_doubt_that_comes_during_a_check_is_not_opened_over() {
+        let gate = Gate::closed("at first");
+        let doubts = gate.doubts();
+        gate.doubt();
+        assert!(!gate.open_now(0, doubts));
+        assert!(gate.check().is_err());
+        assert!(gate.open_now(0, gate.doubts()));
+        assert_eq!(gate.check(), Ok(()));
+    }
+
+    #[test]
     fn is_closed_from_the_moment_of_a_suspicion_until_that_was_looked_into() {
         let suspicions = watch::Sender::new(0);
         let gate = Gate::closed_under(suspicions.subscribe(), "at first");
         assert_eq!(gate.check(), Err("at first".to_owned()));
-        gate.open_now(gate.suspected());
+        assert!(gate.open_now(gate.suspected(), gate.doubts()));
         assert_eq!(gate.check(), Ok(()));
         let before = gate.suspected();
         suspicions.send_modify(|count| *count += 1);
         assert!(gate.check().is_err(), "nobody has closed it yet");
-        gate.open_now(before);
+        assert!(gate.open_now(before, gate.doubts()));
         assert!(gate.check().is_err(), "the check began before");
-        gate.open_now(gate.suspected());
+        assert!(gate.open_now(gate.suspected(), gate.doubts()));
         assert_eq!(gate.check(), Ok(()));
     }
 }

@@ -110,13 +110,13 @@ impl Continuity {
     async fn check_until_settled(&self, familiar: &mut Familiar) {
         let mut told = String::new();
         loop {
-            let suspected = self.gate.suspected();
+            let (suspected, doubts) = (self.gate.suspected(), self.gate.doubts());
             let error = match self.check(familiar).await {
-                Ok(()) => {
+                Ok(()) if self.gate.open_now(suspected, doubts) => {
                     tracing::info!("the stream continues the store: publishing is open");
-                    self.gate.open_now(suspected);
                     return;
                 }
+                Ok(()) => continue,
                 Err(error) => error,
             };
             let reason = error.to_string();

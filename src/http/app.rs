@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::future::BoxFuture;
 use hyper::Request;
 use hyper::body::Incoming;
 use tower_service::Service as _;
@@ -49,29 +50,31 @@ impl App {
         Self { shortcut: Some(Shortcut { api, around }), ..self }
     }
 
-    /// Answers one request.
-    pub(super) async fn answer(
-        &self,
+    /// Answers one request. Boxed: hyper keeps room for an answer's future in every connection, also one that
+    /// asks for nothing.
+    pub(super) fn answer<'a>(
+        &'a self,
         request: Request<Incoming>,
-        peer: &Arc<Peer>,
-    ) -> Response<Answer> {
-        if let Err(refusal) = self.door.admit(&request) {
-            let (entry, _) = self.around.enter(&request, None);
-            let refused = Err::<std::future::Ready<Response>, _>(refusal);
-            return Answer::uncounted(entry.answer("refused", refused).await);
-        }
-        let work = Work::new(peer, request.headers());
-        let (safe, events) = (request.method().is_safe(), wants_events(&request));
-        let response = match &self.shortcut {
-            // Boxed: hyper keeps room for an answer's future in every connection, also one that asks for nothing.
-            Some(shortcut) if is_message(&request) => {
-                Box::pin(shortcut.take(request, work.clone())).await
+        peer: &'a Arc<Peer>,
+    ) -> BoxFuture<'a, Response<Answer>> {
+        Box::pin(async move {
+            if let Err(refusal) = self.door.admit(&request) {
+                let (entry, _) = self.around.enter(&request, None);
+                let refused = Err::<std::future::Ready<Response>, _>(refusal);
+                return Answer::uncounted(entry.answer("refused", refused).await);
             }
-            _ => self.route(request, work.clone()).await,
-        };
-        let turned_away = events && passes(response.status());
-        let response = if turned_away { unavailable(response) } else { response };
-        Answer::counted(response, work, safe)
+            let work = Work::new(peer, request.headers());
+            let (safe, events) = (request.method().is_safe(), wants_events(&request));
+            let response = match &self.shortcut {
+                Some(shortcut) if is_message(&request) => {
+                    shortcut.take(request, work.clone()).await
+                }
+                _ => self.route(request, work.clone()).await,
+            };
+            let turned_away = events && passes(response.status());
+            let response = if turned_away { unavailable(response) } else { response };
+            Answer::counted(response, work, safe)
+        })
     }
 
     async fn route(&self, mut request: Request<Incoming>, work: Work) -> Response {

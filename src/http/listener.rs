@@ -215,7 +215,8 @@ async fn serve(
         Err(Err(error)) => {
             tracing::trace!(%error, "a connection broke off");
             if let (socket, Some(status)) = connection.into_parts().io.into_inner() {
-                refusal::send(socket, status).await;
+                // Boxed: every connection would have room for it.
+                Box::pin(refusal::send(socket, status)).await;
             }
             None
         }

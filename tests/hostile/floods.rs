@@ -20,7 +20,7 @@ const GROWTH_KIB: usize = 300 * 1024;
 /// Connects that are under way at once.
 const AT_ONCE: usize = 64;
 /// Requests of a flood that are under way at once.
-const PRESSING: usize = 16;
+const PRESSING: usize = 8;
 
 /// Opens connections and sends the same on each; keeps those that the server keeps.
 async fn flood(server: &Agentbus, count: usize, request: &[u8]) -> Vec<TcpStream> {
