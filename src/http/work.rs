@@ -121,7 +121,7 @@ impl Work {
         Ok(self.0.client.has_room(Pool::Answers, bytes)?)
     }
 
-    /// The same, of an answer that must be given.
+    /// Counts bytes of an answer that must be given, whatever is left for it.
     pub(super) fn must_answer(&self, bytes: usize) {
         self.held().answer = Some(self.0.client.force(Pool::Answers, bytes));
     }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::bus::PublishError;
 use crate::limits::{MAX_MESSAGE_BYTES, MAX_QUEUES};
 use crate::store::StoreError;
+use crate::store::jobs::QueueDeletion;
 
 /// Why a queue did not do a thing.
 #[derive(Debug, thiserror::Error)]
@@ -88,5 +89,17 @@ impl QueueError {
 impl From<crate::bus::BusError> for QueueError {
     fn from(error: crate::bus::BusError) -> Self {
         Self::BusUnavailable(error.0)
+    }
+}
+
+impl QueueError {
+    /// What became of a deletion in the store: whether there was such a queue, or why it stays.
+    pub(super) fn unless_deleted(deletion: QueueDeletion) -> Result<bool, Self> {
+        match deletion {
+            QueueDeletion::Done => Ok(true),
+            QueueDeletion::Missing => Ok(false),
+            QueueDeletion::Leased => Err(Self::QueueLeased),
+            QueueDeletion::NotEmpty => Err(Self::QueueNotEmpty),
+        }
     }
 }

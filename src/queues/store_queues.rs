@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::limits::{JOB_SWEEP, JOB_SWEEP_ROWS, JOB_WAKE, MAX_LEASE_WAITERS, QUEUE_TRIES};
 use crate::message::Token;
 use crate::store::jobs::{
-    JobEnd, JobEnded, JobPlace, JobRow, LeasedRows, PutBack, QueueDeletion, QueueRow, SpentJob,
+    JobEnd, JobEnded, JobPlace, JobRow, LeasedRows, PutBack, QueueRow, SpentJob,
 };
 use crate::store::work::DeadLetter;
 use crate::store::{Store, StoreError};
@@ -358,12 +358,7 @@ impl Queues for StoreQueues {
         let Some(row) = self.store.queue(queue).await? else { return Ok(false) };
         let deleted = self.store.delete_queue(queue, row.made, force).await?;
         self.book.forget(queue);
-        match deleted {
-            QueueDeletion::Done => Ok(true),
-            QueueDeletion::Missing => Ok(false),
-            QueueDeletion::Leased => Err(QueueError::QueueLeased),
-            QueueDeletion::NotEmpty => Err(QueueError::QueueNotEmpty),
-        }
+        QueueError::unless_deleted(deleted)
     }
 
     async fn put_back(&self, letter: &DeadLetter) -> Result<bool, QueueError> {

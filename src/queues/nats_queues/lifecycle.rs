@@ -20,7 +20,6 @@ use super::{NatsQueues, PRIORITIES, QueueRow, Told};
 use crate::bus::nats::jobs::OutgoingJob;
 use crate::limits::{JOB_SWEEP_ROWS, LEASE_MARGIN, QUEUE_CACHE, QUEUE_PAUSE, QUEUE_TRIES};
 use crate::queues::{Job, QueueError};
-use crate::store::jobs::QueueDeletion;
 use crate::store::work::DeadLetter;
 
 /// By what JetStream recognises a repeat: a job's id in this making of its queue.
@@ -132,13 +131,8 @@ impl NatsQueues {
         self.told().remove(queue);
         let deleted = self.store.delete_queue(queue, row.made, force).await?;
         self.book.forget(queue);
-        match deleted {
-            QueueDeletion::Done => Ok(true),
-            QueueDeletion::Missing => Ok(false),
-            // What the memory bus left in the store, before the switch.
-            QueueDeletion::Leased => Err(QueueError::QueueLeased),
-            QueueDeletion::NotEmpty => Err(QueueError::QueueNotEmpty),
-        }
+        // The memory bus may have left jobs in the store, before the switch.
+        QueueError::unless_deleted(deleted)
     }
 
     /// Buries what JetStream gave up of a queue's jobs, so that it is not taken for one that waits.
