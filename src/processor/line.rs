@@ -45,7 +45,7 @@ pub(super) struct Line {
     cases: mpsc::Sender<Case>,
     /// Something was set aside here.
     pub due: Notify,
-    /// Whether nothing is to begin.
+    /// Whether nothing is to begin: at first, since the store has not yet said whether the consumer is paused.
     pub paused: watch::Sender<bool>,
     /// Attempts begun and not ended.
     pub tasks: TaskTracker,
@@ -144,7 +144,7 @@ impl Line {
             tally: Tally::default(),
             cases,
             due: Notify::new(),
-            paused: watch::Sender::new(false),
+            paused: watch::Sender::new(true),
             tasks: TaskTracker::new(),
             stop,
             abort: CancellationToken::new(),

@@ -1,10 +1,10 @@
 //! Clocks that jump by days: ours and the database's, by libfaketime. (nats-server is linked statically, so that its clock
 //! cannot be made to jump here; what it does then is in `docs/reliability.md`.)
 
-use crate::common::clock::Clock;
-use crate::common::{Agentbus, Deployment, Mode, Nats, Postgres};
 use crate::load::Load;
-use crate::streaming::message;
+use crate::support::clock::Clock;
+use crate::support::streams::message;
+use crate::support::{Agentbus, Deployment, Mode, Nats, Postgres};
 use crate::{times, verdict};
 
 /// Beyond the stream's `max_age` of 7 days, back again, and somewhere between.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use tokio::time::{Instant, sleep};
 
-use crate::common::{Agentbus, Nats, Postgres, disk, eventually, metrics, ports};
 use crate::kills::BETWEEN_BATCHES;
 use crate::load::{Load, PATIENCE};
 use crate::proxy::Proxy;
-use crate::streaming::message;
+use crate::support::streams::message;
+use crate::support::{Agentbus, Nats, Postgres, disk, eventually, metrics, ports};
 use crate::{times, verdict};
 
 const STREAM: &str = "agent-messages";

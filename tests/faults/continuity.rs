@@ -12,9 +12,9 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::common::folder::Folder;
-use crate::common::{Agentbus, Http, Nats, Postgres, eventually};
-use crate::streaming::{LIMIT, Line, assert_same, committed, history, message, publish};
+use crate::support::folder::Folder;
+use crate::support::streams::{LIMIT, Line, assert_same, committed, history, message, publish};
+use crate::support::{Agentbus, Http, Nats, Postgres, eventually};
 
 const NAME: &str = "agent-messages";
 

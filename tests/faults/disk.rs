@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::folder::Folder;
+use crate::support::folder::Folder;
 
 /// A file system of its own. Dropped, it is unmounted.
 pub struct Disk {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::common::{Agentbus, Deployment, Mode, Nats, Postgres};
 use crate::load::Load;
+use crate::support::{Agentbus, Deployment, Mode, Nats, Postgres};
 use crate::{times, verdict};
 
 /// Longer than a projector's lease (3 s) and a standby's poll: somebody else projects by then.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::common::{Agentbus, Deployment, Mode, Nats, Postgres, disk, metrics};
 use crate::load::Load;
+use crate::support::{Agentbus, Deployment, Mode, Nats, Postgres, disk, metrics};
 use crate::{times, verdict};
 
 /// Acknowledgements between two faults.

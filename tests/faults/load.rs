@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::common::{Http, Stop, eventually};
-use crate::streaming::Line;
+use crate::support::streams::Line;
+use crate::support::{Http, Stop, eventually};
 
 /// The longest that anything may take to heal here.
 pub const PATIENCE: Duration = Duration::from_secs(90);

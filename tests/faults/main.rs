@@ -1,15 +1,11 @@
 //! What is promised when things fail, on real servers: every acknowledgement and every event is recorded, and afterwards
 //! held against the stream, the store and each other.
 //!
-//! The usual run is short; `scripts/test --faults-long` (`AGENTBUS_FAULTS_LONG=1`) repeats each fault as often as the
+//! The usual run is short; `scripts/test --long` (`AGENTBUS_LONG=1`) repeats each fault as often as the
 //! promise deserves.
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../processing/mod.rs"]
-mod processing;
-#[path = "../streaming/mod.rs"]
-mod streaming;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod clock;
 mod cluster;
@@ -19,10 +15,13 @@ mod frozen;
 mod kills;
 mod load;
 mod network;
+mod outages;
 mod overload;
 mod poison;
+mod processing_kills;
 mod processors;
 mod proxy;
+mod queue_kills;
 mod readers;
 mod small_disk;
 mod starting;
@@ -33,5 +32,5 @@ mod write_errors;
 
 /// How often a fault is repeated: `short` usually, `long` in a long run.
 fn times(short: usize, long: usize) -> usize {
-    if std::env::var_os("AGENTBUS_FAULTS_LONG").is_some() { long } else { short }
+    if std::env::var_os("AGENTBUS_LONG").is_some() { long } else { short }
 }

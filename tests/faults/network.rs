@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::common::{Agentbus, Nats, Postgres};
 use crate::load::Load;
 use crate::proxy::Proxy;
+use crate::support::{Agentbus, Nats, Postgres};
 use crate::{times, verdict};
 
 /// Longer than the client's pings find a dead peer (15 s).

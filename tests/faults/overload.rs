@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::common::{Deployment, Http, Mode};
-use crate::streaming::{committed, history};
+use crate::support::streams::{committed, history};
+use crate::support::{Deployment, Http, Mode};
 
 /// More at once than are let in (2,048).
 const CLIENTS: usize = 3_000;

@@ -5,9 +5,9 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::common::{Deployment, Mode};
 use crate::load::Load;
-use crate::streaming::history;
+use crate::support::streams::history;
+use crate::support::{Deployment, Mode};
 use crate::{times, verdict};
 
 /// What the database refuses from now on: every message of this type.

@@ -3,12 +3,12 @@
 
 use sqlx::{Connection, PgConnection};
 
-use crate::common::folder::Folder;
-use crate::common::{Deployment, Mode, eventually};
 use crate::load::PATIENCE;
-use crate::processing::{COMMAND, dead_letters, message, post, post_many, processed};
-use crate::processing::{ran, ran_at};
-use crate::streaming::{LIMIT, committed};
+use crate::support::exec::{COMMAND, dead_letters, message, post, post_many, processed};
+use crate::support::exec::{ran, ran_at};
+use crate::support::folder::Folder;
+use crate::support::streams::{LIMIT, committed};
+use crate::support::{Deployment, Mode, eventually};
 
 /// Asks twice for another attempt, and never ends the third.
 const THIRD: &str = r#"

@@ -4,8 +4,8 @@
 use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt as _;
 
-use crate::common::{Deployment, Mode, Nats, eventually};
 use crate::load::{Load, PATIENCE};
+use crate::support::{Deployment, Mode, Nats, eventually};
 use crate::{times, verdict};
 
 /// The broadcaster's; the projector takes from its ring, and has one of its own where the ring lacks something.

@@ -3,9 +3,9 @@
 
 use serde_json::json;
 
-use crate::common::{Agentbus, Http, Nats, Postgres, eventually};
 use crate::disk::Disk;
 use crate::load::{Load, PATIENCE};
+use crate::support::{Agentbus, Http, Nats, Postgres, eventually};
 use crate::{times, verdict};
 
 const SMALL_MIB: u32 = 6;

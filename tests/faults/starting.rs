@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use crate::common::{Agentbus, Nats, Postgres, eventually};
 use crate::load::{Load, PATIENCE};
-use crate::streaming::message;
+use crate::support::streams::message;
+use crate::support::{Agentbus, Nats, Postgres, eventually};
 use crate::verdict;
 
 /// Waits until `/readyz` names what is absent; publishing is refused meanwhile, and the process is alive.

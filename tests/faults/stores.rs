@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::common::{Agentbus, Deployment, Http, Mode, Nats, Postgres, eventually};
 use crate::load::{Load, PATIENCE};
+use crate::support::{Agentbus, Deployment, Http, Mode, Nats, Postgres, eventually};
 use crate::{times, verdict};
 
 /// Room for some thousands of messages and their indices.

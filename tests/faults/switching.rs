@@ -1,8 +1,8 @@
 //! The bus is switched under load, there and back: three servers on NATS leave one after the other, one on the memory bus
 //! takes over on the same database, and the three come back. Clients only retry.
 
-use crate::common::{Agentbus, Nats, Postgres};
 use crate::load::Load;
+use crate::support::{Agentbus, Nats, Postgres};
 use crate::{times, verdict};
 
 const BETWEEN: u64 = 200;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt as _;
 
-use crate::common::{Http, Nats, eventually};
 use crate::load::{Load, Told, all_committed};
-use crate::streaming::{Line, assert_same, history};
+use crate::support::streams::{Line, assert_same, history};
+use crate::support::{Http, Nats, eventually};
 
 /// Longest that a cluster takes to hand out a consumer.
 const SOON: Duration = Duration::from_secs(60);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::common::{Agentbus, Nats, Postgres, eventually};
 use crate::load::{Load, PATIENCE};
 use crate::overload::resident_kib;
+use crate::support::{Agentbus, Nats, Postgres, eventually};
 use crate::{times, verdict};
 
 /// Of a server whose publishes get no answer for a while: the client library alone would keep something of each.

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::common::clock::Clock;
-use crate::common::{Deployment, Mode, eventually};
-use crate::jobs::{configure, counts, end, end_bare, enqueue, id, job, lease, one, put, time};
-use crate::wire::SOON;
+use crate::support::clock::Clock;
+use crate::support::jobs::{
+    configure, counts, end, end_bare, enqueue, id, job, lease, one, put, time,
+};
+use crate::support::wire::SOON;
+use crate::support::{Deployment, Mode, eventually};
 
 async fn sqlite(clock: &Clock) -> Deployment {
     Deployment::tuned(Mode::MemorySqlite, |builder| clock.seen_by(builder)).await

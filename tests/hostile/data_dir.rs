@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::{Deployment, Mode, eventually};
+use crate::support::{Deployment, Mode, eventually};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 
-use crate::common::{Agentbus, Deployment, Mode, Sse, Stop, eventually, within};
+use crate::support::{Agentbus, Deployment, Mode, Sse, Stop, eventually, within};
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// As a joining server takes it.

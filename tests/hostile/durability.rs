@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 
-use crate::common::{Agentbus, Deployment, Mode, Postgres, wait};
+use crate::support::{Agentbus, Deployment, Mode, Postgres, wait};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -9,9 +9,9 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::common::{Agentbus, Answer, Http, eventually};
 use crate::neighbour::{Neighbour, resident_kib};
 use crate::raw::{head, send};
+use crate::support::{Agentbus, Answer, Http, eventually};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// What the pools may cost in all, in KiB: bodies (256 MiB) and answers (128 MiB), half of each for one client, and

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::{Http, eventually, for_each_mode};
 use crate::measure::{FLOOR, TIMES, p99};
+use crate::support::{Http, eventually, for_each_mode};
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// Messages to `bob` that have expired.

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::common::for_each_mode;
 use crate::measure::{begin_peak, peak};
+use crate::support::for_each_mode;
 
 /// Messages that are there already.
 const KNOWN: u128 = 100;

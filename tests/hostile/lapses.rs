@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use uuid::Uuid;
 
-use crate::common::{Deployment, Http, eventually, for_each_mode};
+use crate::support::{Deployment, Http, eventually, for_each_mode};
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// Long enough for some thousand messages of an attacker to come before the lapse.

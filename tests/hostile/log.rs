@@ -6,7 +6,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Config;
 use serde_json::json;
 
-use crate::common::{Agentbus, Nats, Postgres, eventually};
+use crate::support::{Agentbus, Nats, Postgres, eventually};
 
 const STREAM: &str = "agent-messages";
 const LIMIT: Duration = Duration::from_secs(60);

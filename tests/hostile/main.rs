@@ -2,15 +2,8 @@
 //!
 //! Each test names the point of that issue it holds.
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../jobs/mod.rs"]
-mod jobs;
-#[path = "../common/webdriver.rs"]
-#[expect(dead_code, reason = "it uses its own part of it")]
-mod webdriver;
-#[path = "../wire/mod.rs"]
-mod wire;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod clock;
 mod data_dir;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::Http;
+use crate::support::Http;
 
 /// Below this a latency is as good as none: what a busy machine adds by itself.
 pub const FLOOR: Duration = Duration::from_millis(50);

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::common::{Agentbus, Http};
+use crate::support::{Agentbus, Http};
 
 /// The address of the well-behaved client; the hostile ones are at 127.0.0.1.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::common::{Agentbus, Http};
+use crate::support::{Agentbus, Http};
 
 /// Everything that changes something, and needs no content type or could be sent with a harmless one.
 const ACTS: [(&str, &str); 16] = [

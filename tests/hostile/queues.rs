@@ -9,15 +9,17 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::common::{Agentbus, Deployment, Http, Mode, Nats, eventually, for_each_mode, within};
-use crate::jobs::{counts, dead_letter, end, end_bare, enqueue, id, info, job, lease, one, put};
-use crate::wire::{SOON, problem_code};
+use crate::support::jobs::{
+    counts, dead_letter, end, end_bare, enqueue, id, info, job, lease, one, put,
+};
+use crate::support::wire::{SOON, problem_code};
+use crate::support::{Agentbus, Deployment, Http, Mode, Nats, eventually, for_each_mode, within};
 
 /// Names that a hostile client makes up, and how many of them it tries at once.
 const MADE_UP: usize = 3_000;
 const AT_ONCE: usize = 64;
 
-async fn delete(http: &Http, queue: &str, query: &str) -> crate::common::Answer {
+async fn delete(http: &Http, queue: &str, query: &str) -> crate::support::Answer {
     http.delete(&format!("/v1/queues/{queue}{query}")).await
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::common::{Agentbus, within};
+use crate::support::{Agentbus, within};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -7,11 +7,11 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use crate::common::{Agentbus, Deployment, Http, Mode, for_each_mode};
-use crate::jobs::{
+use crate::support::jobs::{
     configure, counts, dead_letter, dead_letters, end, end_bare, enqueue, id, info, job, lease, one,
 };
-use crate::wire::problem_code;
+use crate::support::wire::problem_code;
+use crate::support::{Agentbus, Deployment, Http, Mode, for_each_mode};
 
 const ID: &str = "0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5";
 
@@ -26,7 +26,7 @@ fn letter_id(letter: &Value) -> &str {
     letter["id"].as_str().unwrap_or_else(|| panic!("no id: {letter}"))
 }
 
-async fn redrive(http: &Http, letter: &str) -> crate::common::Answer {
+async fn redrive(http: &Http, letter: &str) -> crate::support::Answer {
     http.post(&format!("/v1/dead-letters/{letter}/redrive"), "", "").await
 }
 
@@ -119,7 +119,7 @@ for_each_mode! {
         assert_eq!(dead_letters(first, "builds").await, Vec::<Value>::new());
         let mut leased = BTreeSet::new();
         while leased.len() < LETTERS {
-            let job = crate::jobs::one(&other, "builds").await;
+            let job = crate::support::jobs::one(&other, "builds").await;
             assert!(leased.insert(id(&job)), "twice: {job}");
             end_bare(&other, &job, "ack").await.expect(200);
         }

@@ -1,7 +1,7 @@
 //! Point 11: what people type works, and what HTTP does not allow gets a problem document.
 
-use crate::common::Agentbus;
 use crate::raw::{exchange, head, send};
+use crate::support::Agentbus;
 
 #[tokio::test]
 async fn p11_a_raw_greater_than_works_in_the_first_request_line() {

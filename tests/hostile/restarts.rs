@@ -9,8 +9,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::common::{Agentbus, Deployment, Http, Mode, eventually, programs};
-use crate::webdriver::Browser;
+use crate::support::webdriver::Browser;
+use crate::support::{Agentbus, Deployment, Http, Mode, eventually, programs};
 
 /// How often the server is killed.
 const KILLS: usize = 50;

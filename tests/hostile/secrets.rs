@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::{Agentbus, Http, eventually, for_each_mode};
+use crate::support::{Agentbus, Http, eventually, for_each_mode};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Notes its environment and fails, with a secret for its last word.
@@ -88,7 +88,7 @@ async fn the_doctor_tells_them_too() {
         .current_dir(std::env::temp_dir())
         .kill_on_drop(true)
         .output();
-    let told = crate::common::within(LIMIT, "the doctor ends", told).await.expect("it runs");
+    let told = crate::support::within(LIMIT, "the doctor ends", told).await.expect("it runs");
     let told = String::from_utf8(told.stdout).expect("UTF-8");
     assert!(told.contains("NATS_TLS_CA") && told.contains("sslmode=require"), "{told}");
     assert!(!told.contains("hunter2"), "{told}");

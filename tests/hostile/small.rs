@@ -7,8 +7,8 @@ use serde_json::json;
 use sqlx::Connection as _;
 use tokio::task::JoinSet;
 
-use crate::common::folder::Folder;
-use crate::common::{Agentbus, Deployment, Mode, within};
+use crate::support::folder::Folder;
+use crate::support::{Agentbus, Deployment, Mode, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -9,8 +9,8 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::common::folder::Folder;
-use crate::common::{Deployment, Http, Mode, for_each_mode, within};
+use crate::support::folder::Folder;
+use crate::support::{Deployment, Http, Mode, for_each_mode, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -6,7 +6,7 @@ use agentbus::limits::MAX_WEBHOOKS;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::common::{Http, Mode, eventually, for_each_mode};
+use crate::support::{Http, Mode, eventually, for_each_mode};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const WEBHOOKS: &str = "/v1/webhooks";

@@ -1,0 +1,161 @@
+//! The command line as a person and as a pipe uses it: what goes in by `import` comes out of `export`, `history` and
+//! `tail` as the same bytes, mistakes get exit code 2, and the doctor tells what is wrong.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use crate::support::{Agentbus, Deployment, eventually, for_each_mode, squad, within};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A squad of our own making, for machines without the recorded one: names, odd texts, numbers that must survive.
+fn lines() -> String {
+    let own = || {
+        (0..150).map(|n| match n % 3 {
+            0 => format!(r#"{{"kind":"status","type":"busy","sender_id":"a{}","content":"\u00e9 {n}\n"}}"#, n % 7),
+            1 => format!(
+                r#"{{"kind":"task","type":"progress","task_id":"t{}","sender_id":"b","metadata":{{"n": 1.{n}0e3, "z":[ 1,2 ]}}}}"#,
+                n % 5
+            ),
+            _ => format!(r#"{{"kind":"message","type":"note","sender_id":"c","recipient_id":"d","content":"{}"}}"#, "x".repeat(n)),
+        })
+    };
+    squad::text().unwrap_or_else(|| own().map(|line| line + "\n").collect())
+}
+
+fn command(args: &[&str], url: &str, dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
+    command.args(args).env_clear().env("AGENTBUS_URL", url).current_dir(dir);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs a command to its end, away from the test's own thread.
+async fn run(args: &[&str], url: &str, dir: &Path, input: &str) -> Output {
+    let mut child = command(args, url, dir).spawn().expect("the binary runs");
+    let (mut stdin, input) = (child.stdin.take().expect("piped"), input.to_owned());
+    let writer = tokio::task::spawn_blocking(move || {
+        // A command that refuses its arguments reads nothing.
+        let _ = stdin.write_all(input.as_bytes());
+    });
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let output =
+        within(LIMIT, "the command ends", ended).await.expect("no panic").expect("an exit");
+    writer.await.expect("no panic");
+    output
+}
+
+async fn succeed(args: &[&str], url: &str, dir: &Path, input: &str) -> String {
+    let output = run(args, url, dir, input).await;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?} ended with {}: {told}", output.status);
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn count(text: &str) -> usize {
+    text.lines().filter(|line| !line.trim().is_empty()).count()
+}
+
+for_each_mode! {
+    async fn what_is_imported_comes_out_everywhere_as_the_same_bytes(deployment: &Deployment) {
+        let (url, dir) = (deployment.bus(), deployment.agentbus().data_dir());
+        let input = lines();
+        std::fs::create_dir_all(&dir).expect("a folder");
+        std::fs::write(dir.join("in.ndjson"), &input).expect("a file");
+        let told = succeed(&["import", "in.ndjson"], url, &dir, "").await;
+        let told: Value = serde_json::from_str(&told).expect("a summary in JSON");
+        assert!(told.to_string().contains(&count(&input).to_string()), "{told}");
+        // Once more: the same lines are the same messages.
+        succeed(&["import", "-"], url, &dir, &input).await;
+
+        let tail = succeed(&["tail", "--from", "start", "--until-caught-up"], url, &dir, "").await;
+        assert_eq!(count(&tail), count(&input));
+        eventually(LIMIT, "the store has all of it", async || {
+            let stats = deployment.http().get("/v1/stats").await.json();
+            (stats["projector"]["lag"] == 0).then_some(())
+        })
+        .await;
+        let history = succeed(&["history", "--all"], url, &dir, "").await;
+        assert!(history == tail, "history and tail differ");
+        succeed(&["export", "--output", "out.ndjson"], url, &dir, "").await;
+        let exported = std::fs::read_to_string(dir.join("out.ndjson")).expect("a file");
+        assert!(exported == tail, "export and tail differ");
+
+        // Elsewhere it is the same again, but for what the server sets.
+        let other = Agentbus::builder().memory_sqlite().start().await;
+        succeed(&["import", "out.ndjson"], other.url(), &dir, "").await;
+        let again = succeed(&["export"], other.url(), &dir, "").await;
+        let members = |text: &str| -> Vec<Value> {
+            let parse = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+            let mut all: Vec<Value> = text.lines().map(parse).collect();
+            for message in &mut all {
+                message.as_object_mut().expect("an object").remove("created_at");
+            }
+            all
+        };
+        assert!(members(&again) == members(&exported), "the copy differs");
+    }
+}
+
+#[tokio::test]
+async fn one_message_is_sent_and_found() {
+    let server = Agentbus::builder().memory_sqlite().start().await;
+    let (url, dir) = (server.url(), server.data_dir());
+    let sent = succeed(
+        &["send", "--sender", "ann", "--to", "bob", "--ack", "committed", "-"],
+        url,
+        &dir,
+        "good day\n",
+    );
+    let sent: Value = serde_json::from_str(&sent.await).expect("JSON in a pipe");
+    assert_eq!((&sent["seq"], &sent["durability"]), (&1.into(), &"committed".into()));
+    let found = succeed(&["history", "--recipient", "bob"], url, &dir, "").await;
+    assert_eq!(serde_json::from_str::<Value>(&found).expect("a line")["content"], "good day");
+    assert_eq!(succeed(&["history", "--recipient", "cy"], url, &dir, "").await, "");
+}
+
+#[tokio::test]
+async fn mistakes_are_told_with_their_exit_codes() {
+    let server = Agentbus::builder().memory_sqlite().start().await;
+    let (url, dir) = (server.url(), server.data_dir());
+    for usage in [
+        &["send", "--sender", "a b", "x"][..],
+        &["tail", "--from", "yesterday"],
+        &["history", "--kind", "letter"],
+        &["nonsense"],
+    ] {
+        assert_eq!(run(usage, url, &dir, "").await.status.code(), Some(2), "{usage:?}");
+    }
+    let bad = run(&["import", "-"], url, &dir, "{\"kind\":\"task\"}\n").await;
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("task_id"), "{bad:?}");
+    let nobody = ["--url", "http://127.0.0.1:9", "--retry-for", "0"];
+    let away = run(&[&["history"][..], &nobody].concat(), url, &dir, "").await;
+    assert_eq!(away.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_is_well_and_what_is_not() {
+    let nats = Deployment::start(crate::support::Mode::Nats).await;
+    let settings = [
+        "MESSAGE_BUS=nats".to_owned(),
+        format!("DATABASE_URL={}", nats.pg_url().expect("a database")),
+        format!("NATS_URL={}", nats.nats().expect("a server").url()),
+    ];
+    let dir = nats.agentbus().data_dir();
+    std::fs::create_dir_all(&dir).expect("a folder");
+    let mut args = vec!["doctor"];
+    settings.iter().for_each(|setting| args.extend(["--set", setting.as_str()]));
+    let report = succeed(&args, nats.bus(), &dir, "").await;
+    for part in ["store", "clock", "nats", "publish", "read", "continuity"] {
+        assert!(report.contains(&format!("\"part\":\"{part}\"")), "{part} is missing:\n{report}");
+    }
+    assert!(!report.contains("\"bad\""), "{report}");
+    nats.nats().expect("a server").kill9();
+    let report = run(&args, nats.bus(), &dir, "").await;
+    assert_eq!(report.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&report.stdout).contains("\"bad\""), "{report:?}");
+}

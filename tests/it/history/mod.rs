@@ -1,0 +1,4 @@
+//! History and its filters: section 5 of the contract.
+
+mod pages;
+mod squad;

@@ -1,0 +1,18 @@
+//! The contract on real servers: a module a section, in every mode that the section holds for.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bench;
+mod cli;
+mod console;
+mod harness;
+mod history;
+mod inbox;
+mod messages;
+mod processing;
+mod queues;
+mod servers;
+mod state;
+mod stream;
+mod transcripts;

@@ -1,0 +1,261 @@
+//! What tests of background processing have in common: a command that handles messages and notes each run of it, and
+//! `agentbus worker` processes that run it.
+//!
+//! The command is a shell script of builtins alone, since it runs ten thousand times. What it does with a message stands
+//! in the message's content. It appends one line when it begins and one when it ends, each in one write: a run
+//! that was killed has only the first.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::folder::{Folder, Log};
+use super::process::{Process, Spec};
+use super::{Http, eventually};
+
+/// More than a worker's own drain window.
+const STOP: Duration = Duration::from_secs(60);
+
+/// What the command does with a message, by the first word of its content:
+///
+/// | word | run |
+/// |---|---|
+/// | `ok` | succeeds |
+/// | `retry` | asks for a retry (75), always |
+/// | `once` | asks for a retry at its first run, then succeeds |
+/// | `mend` | asks for a retry until [`Handler::mend`] was called |
+/// | `reject` | exits with 1, until [`Handler::mend`] was called |
+/// | `crash` | dies of a signal, always |
+/// | `slow` | succeeds after so many seconds as the second word says, and at once after [`Handler::mend`] |
+/// | `keep` | succeeds, and keeps what it was given on standard input |
+const SCRIPT: &str = r#"IFS= read -r message || :
+case $message in
+    '{"seq":'*'}') ;;
+    # Whoever began to hand it over was killed meanwhile.
+    *) exit 1 ;;
+esac
+seq=${message#'{"seq":'}
+seq=${seq%%,*}
+content=${message#*'"content":"'}
+content=${content%%'"'*}
+note() { read -r now _ </proc/uptime; echo "$1 $seq $now" >>"$here/runs"; }
+fail() { echo "no luck with $seq" >&2; exit "$1"; }
+note run
+case $content in
+    ok*) ;;
+    retry*) fail 75 ;;
+    once*) (set -C; : >"$here/once-$seq") 2>/dev/null && fail 75 ;;
+    mend*) [ -e "$here/mended" ] || fail 75 ;;
+    reject*) [ -e "$here/mended" ] || fail 1 ;;
+    crash*) kill -KILL $$ ;;
+    slow*) [ -e "$here/mended" ] || sleep "${content#slow }" ;;
+    keep*) printf %s "$message" >"$here/kept-$seq" ;;
+    *) fail 1 ;;
+esac
+note done
+"#;
+
+/// The command, and what it has noted.
+pub struct Handler {
+    folder: Folder,
+}
+
+/// What is noted of one message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// Runs that began.
+    pub begun: u64,
+    /// Runs that came to a good end.
+    pub done: u64,
+}
+
+impl Handler {
+    /// A new command in a folder of its own.
+    pub fn new() -> Self {
+        let folder = Folder::new("handler");
+        let script = format!("#!/bin/sh\nhere='{}'\n{SCRIPT}", folder.path().display());
+        let path = folder.join("handle");
+        std::fs::write(&path, script).expect("write the command");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+            .expect("make the command executable");
+        Self { folder }
+    }
+
+    /// What to give as `--exec` or `PROCESSOR_EXEC`.
+    pub fn command(&self) -> String {
+        self.folder.join("handle").display().to_string()
+    }
+
+    /// Lets from now on succeed what failed until then.
+    pub fn mend(&self) {
+        std::fs::write(self.folder.join("mended"), "").expect("write a file");
+    }
+
+    /// How many lines are noted.
+    pub fn lines(&self) -> usize {
+        self.text().lines().count()
+    }
+
+    /// How many bytes are noted: it grows as long as something runs, and is cheap to look at.
+    pub fn bytes(&self) -> u64 {
+        std::fs::metadata(self.folder.join("runs")).map_or(0, |it| it.len())
+    }
+
+    /// What is noted, by sequence.
+    pub fn runs(&self) -> BTreeMap<u64, Runs> {
+        let mut runs = BTreeMap::<u64, Runs>::new();
+        for line in self.text().lines() {
+            let mut words = line.split(' ');
+            let what = words.next().unwrap_or_default();
+            let seq = words.next().and_then(|it| it.parse().ok());
+            let seq = seq.unwrap_or_else(|| panic!("noted: {line:?}"));
+            let of_it = runs.entry(seq).or_default();
+            match what {
+                "run" => of_it.begun += 1,
+                "done" => of_it.done += 1,
+                _ => panic!("noted: {line:?}"),
+            }
+        }
+        runs
+    }
+
+    /// What is noted of one message.
+    pub fn of(&self, seq: u64) -> Runs {
+        self.runs().get(&seq).copied().unwrap_or_default()
+    }
+
+    /// The lines of one message: what, the sequence, seconds since the machine began.
+    pub fn lines_of(&self, seq: u64) -> Vec<String> {
+        let of_it = format!(" {seq} ");
+        self.text().lines().filter(|line| line.contains(&of_it)).map(str::to_owned).collect()
+    }
+
+    /// What a `keep` was given on standard input, without a line feed at the end.
+    pub fn kept(&self, seq: u64) -> String {
+        std::fs::read_to_string(self.folder.join(&format!("kept-{seq}"))).expect("what was kept")
+    }
+
+    fn text(&self) -> String {
+        let text = std::fs::read(self.folder.join("runs")).unwrap_or_default();
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        String::from_utf8(text[..whole].to_vec()).expect("what is noted is text")
+    }
+}
+
+/// `agentbus worker --exec`. Dropped, it is killed.
+pub struct Worker {
+    // Before the log and the folder: fields are dropped in this order.
+    process: Process,
+    log: Log,
+    _folder: Folder,
+}
+
+impl Worker {
+    /// Starts one; it is not waited for.
+    pub fn start(nats_url: &str, pg_url: &str, command: &str, env: &[(&str, &str)]) -> Self {
+        let folder = Folder::new("worker");
+        let log = Log::new("a worker", folder.join("stderr"));
+        let mut all = BTreeMap::from([
+            ("MESSAGE_BUS", "nats"),
+            ("NATS_URL", nats_url),
+            ("DATABASE_URL", pg_url),
+        ]);
+        all.extend(env.iter().copied());
+        let env = all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let process = Process::spawn(Spec {
+            program: Path::new(env!("CARGO_BIN_EXE_agentbus")),
+            args: ["worker", "--exec", command].map(str::to_owned).to_vec(),
+            env: env.collect(),
+            folder: &folder,
+            user: None,
+            file_limit: None,
+            stdout: log.append(),
+            stderr: log.append(),
+        });
+        Self { process, log, _folder: folder }
+    }
+
+    /// Kills it and the commands that it runs with SIGKILL; fails the test if it had ended by itself.
+    pub fn kill9(self) {
+        self.assert_runs();
+        self.process.kill9();
+    }
+
+    /// Kills it alone: the commands that it runs go on without it.
+    pub async fn kill9_alone(self) {
+        self.assert_runs();
+        self.process.signal("KILL", &[self.process.pid()]);
+        self.process.exit(STOP).await.expect("a killed process ends");
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it has.
+    pub async fn stop(self) -> ExitStatus {
+        self.assert_runs();
+        self.process.terminate(STOP).await.expect("a worker ends when asked")
+    }
+
+    /// Fails the test if it has ended by itself.
+    pub fn assert_runs(&self) {
+        let exited = self.process.exited();
+        assert!(exited.is_none(), "a worker has ended: {exited:?}\n{}", self.log.tail());
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+}
+
+/// Seconds since the machine began, as the command notes them.
+pub fn uptime() -> String {
+    let text = std::fs::read_to_string("/proc/uptime").expect("read /proc/uptime");
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// A message that the command handles as `content` says.
+pub fn message(content: &str) -> Value {
+    json!({"kind": "message", "type": "job", "sender_id": "ann", "content": content})
+}
+
+/// The consumer `name`, as the list of consumers has it; none if there is none.
+pub async fn find_consumer(http: &Http, name: &str) -> Option<Value> {
+    let list = http.get("/v1/consumers").await.expect(200).json();
+    let consumers = list["consumers"].as_array().unwrap_or_else(|| panic!("{list}"));
+    consumers.iter().find(|it| it["name"] == name).cloned()
+}
+
+/// Waits until the consumer of the processor says that it runs, and nothing is to be done any more up to `seq`.
+pub async fn idle(http: &Http, seq: u64, limit: Duration) -> Value {
+    eventually(limit, "everything is processed", async || {
+        let consumer = find_consumer(http, "agent-processor").await?;
+        let counts = ["pending", "in_flight"].map(|it| consumer[it].as_u64());
+        let through = consumer["processed_through"].as_u64();
+        let done = counts == [Some(0), Some(0)] && through >= Some(seq);
+        (done && consumer["state"] == "running").then_some(consumer)
+    })
+    .await
+}
+
+/// Every dead letter of a source, page by page.
+pub async fn dead_letters(http: &Http, query: &str) -> Vec<Value> {
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/dead-letters?limit=500&{query}{after}");
+        let page = http.get(&path).await.expect(200).json();
+        found.extend(page["dead_letters"].as_array().unwrap_or_else(|| panic!("{page}")).clone());
+        match page["next"].as_str() {
+            None => return found,
+            Some(next) => after = format!("&after={next}"),
+        }
+        assert!(found.len() < 100_000, "dead letters have no end");
+    }
+}
+
+/// The sequence of the message in a dead letter.
+pub fn seq_of(dead: &Value) -> u64 {
+    dead["message"]["seq"].as_u64().unwrap_or_else(|| panic!("no message: {dead}"))
+}

@@ -1,0 +1,190 @@
+//! A receiver of webhooks of the test's own: keeps what comes, and answers as it is told.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Response, Uri};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::eventually;
+
+/// One request that came.
+#[derive(Clone, Debug)]
+pub struct Got {
+    /// When it came.
+    pub at: Instant,
+    /// Path and query.
+    pub uri: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// How a request is answered.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// With this status.
+    Status(u16),
+    /// With this status and one header.
+    With(u16, &'static str, String),
+    /// Not at all.
+    Silence,
+}
+
+/// A receiver; it ends with the test's runtime.
+#[derive(Clone)]
+pub struct Receiver {
+    port: u16,
+    state: Arc<Mutex<Told>>,
+}
+
+struct Told {
+    got: Vec<Got>,
+    next: VecDeque<Reply>,
+    always: Reply,
+}
+
+impl Receiver {
+    /// One that takes everything.
+    pub async fn start() -> Self {
+        let (receiver, listener) = Self::bind().await;
+        let router = receiver.router();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        receiver
+    }
+
+    /// One that speaks TLS as `localhost`, and its certificate, which no authority has signed.
+    pub async fn start_tls() -> (Self, String) {
+        let (receiver, listener) = Self::bind().await;
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let (cert, pem) = (made.cert.der().clone(), made.cert.pem());
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![cert], key.into())
+            .expect("the key is the certificate's");
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let service = TowerToHyperService::new(receiver.router());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, service) = (acceptor.clone(), service.clone());
+                tokio::spawn(async move {
+                    // A client that does not trust us breaks off here.
+                    let stream = acceptor.accept(stream).await?;
+                    let served =
+                        http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                    served.await.map_err(std::io::Error::other)
+                });
+            }
+        });
+        (receiver, pem)
+    }
+
+    async fn bind() -> (Self, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let told = Told { got: Vec::new(), next: VecDeque::new(), always: Reply::Status(204) };
+        (Self { port, state: Arc::new(Mutex::new(told)) }, listener)
+    }
+
+    fn router(&self) -> Router {
+        Router::new().fallback(take).with_state(self.clone())
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/hook?a=b", self.port)
+    }
+
+    /// How the next requests are answered, before it answers as always.
+    pub fn next(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.told(|told| told.next.extend(replies));
+    }
+
+    /// How requests are answered from now on.
+    pub fn always(&self, reply: Reply) {
+        self.told(|told| told.always = reply);
+    }
+
+    /// What has come so far.
+    pub fn got(&self) -> Vec<Got> {
+        self.told(|told| told.got.clone())
+    }
+
+    /// Waits until so many have come, and gives them; more at that moment fail the test.
+    pub async fn take(&self, count: usize, limit: Duration) -> Vec<Got> {
+        let what = format!("{count} deliveries");
+        let come = async || Some(self.got()).filter(|got| got.len() >= count);
+        let got = eventually(limit, &what, come).await;
+        assert_eq!(got.len(), count, "more came: {got:?}");
+        got
+    }
+
+    fn told<T>(&self, act: impl FnOnce(&mut Told) -> T) -> T {
+        act(&mut self.state.lock().expect("no panic"))
+    }
+}
+
+impl Got {
+    /// A header, which must be there.
+    #[track_caller]
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}"));
+        value.to_str().expect("text")
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    /// The message's sequence.
+    pub fn seq(&self) -> u64 {
+        self.json()["seq"].as_u64().expect("seq")
+    }
+}
+
+/// The sequences of requests, sorted, each once.
+pub fn seqs(got: &[Got]) -> Vec<u64> {
+    let mut seqs: Vec<u64> = got.iter().map(Got::seq).collect();
+    seqs.sort_unstable();
+    seqs.dedup();
+    seqs
+}
+
+async fn take(
+    State(receiver): State<Receiver>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let got = Got { at: Instant::now(), uri: uri.to_string(), headers, body };
+    let reply = receiver.told(|told| {
+        told.got.push(got);
+        told.next.pop_front().unwrap_or_else(|| told.always.clone())
+    });
+    let answer = match reply {
+        Reply::Silence => std::future::pending().await,
+        Reply::Status(status) => Response::builder().status(status),
+        Reply::With(status, name, value) => Response::builder().status(status).header(name, value),
+    };
+    answer.body(Body::empty()).expect("an answer")
+}
