@@ -41,7 +41,7 @@ pub(super) async fn create(
         return Err(Problem::parameters(vec![ParameterError { parameter, detail }]));
     }
     let body = upload.read().await?;
-    let (drafts, faults) = items::split(items::parse(form, &body, "messages", Draft::parse)?);
+    let (drafts, faults) = items::split(items::parse(form, &body, "messages", Draft::parse).await?);
     // The drafts are counted until they are published.
     let mut counted = body.parsed();
     counted.grow(drafts.len() * BATCH_ITEM_BYTES)?;

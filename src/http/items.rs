@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::body::{media_type, unsupported};
 use super::problem::Problem;
-use crate::limits::{MAX_BATCH_ERRORS, MAX_BATCH_MESSAGES};
+use crate::limits::{ITEMS_AT_A_TIME, MAX_BATCH_ERRORS, MAX_BATCH_MESSAGES};
 use crate::message::{DraftError, FieldError};
 
 /// How the items stand in the body.
@@ -33,54 +33,50 @@ pub(super) fn form(headers: &HeaderMap) -> Result<Form, Problem> {
     }
 }
 
-/// The items of a body, each parsed.
+/// The items of a body, each parsed. A large body lets other tasks run in between.
 ///
 /// # Errors
 /// 413 when they are too many, 400 or 422 when the array is none.
-pub(super) fn parse<T>(
+pub(super) async fn parse<T>(
     form: Form,
     body: &Bytes,
     what: &str,
-    item: impl Fn(&[u8]) -> Result<T, DraftError>,
+    item: impl Fn(&[u8]) -> Result<T, DraftError> + Send,
 ) -> Result<Parsed<T>, Problem> {
-    match form {
-        Form::Lines => lines(body, what, item),
-        Form::Array => array(body, what, item),
+    let texts = match form {
+        Form::Lines => lines(body),
+        Form::Array => elements(body, what)?,
+    };
+    if texts.len() > MAX_BATCH_MESSAGES {
+        return Err(Problem::too_large(format!("a batch has at most {MAX_BATCH_MESSAGES} {what}")));
     }
-}
-
-/// One item a line; blank lines are skipped but counted in positions.
-fn lines<T>(
-    body: &Bytes,
-    what: &str,
-    item: impl Fn(&[u8]) -> Result<T, DraftError>,
-) -> Result<Parsed<T>, Problem> {
-    let blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
-    let lines: Vec<(usize, &[u8])> = body
-        .split(|byte| *byte == b'\n')
-        .enumerate()
-        .filter(|(_, line)| !blank(line))
-        .take(MAX_BATCH_MESSAGES + 1)
-        .collect();
-    refuse_many(lines.len(), what)?;
-    let mut named = 0;
-    let parsed = lines.into_iter().map(|(before, text)| {
-        item(text).map_err(|error| match error {
+    let (mut parsed, mut named) = (Vec::with_capacity(texts.len()), 0);
+    for (before, text) in texts {
+        if parsed.len() % ITEMS_AT_A_TIME == ITEMS_AT_A_TIME - 1 {
+            tokio::task::yield_now().await;
+        }
+        parsed.push(item(text).map_err(|error| match error {
             DraftError::Syntax { line, column, detail } => {
                 DraftError::Syntax { line: before + line, column, detail }
             }
             DraftError::Invalid(errors) => shortened(errors, &mut named),
-        })
-    });
-    Ok(parsed.collect())
+        }));
+    }
+    Ok(parsed)
 }
 
-/// The elements of one JSON array.
-fn array<T>(
-    body: &Bytes,
-    what: &str,
-    item: impl Fn(&[u8]) -> Result<T, DraftError>,
-) -> Result<Parsed<T>, Problem> {
+/// One item a line, and how many lines are before it; blank lines are skipped but counted. At most one more than may be.
+fn lines(body: &Bytes) -> Vec<(usize, &[u8])> {
+    let blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
+    body.split(|byte| *byte == b'\n')
+        .enumerate()
+        .filter(|(_, line)| !blank(line))
+        .take(MAX_BATCH_MESSAGES + 1)
+        .collect()
+}
+
+/// The elements of one JSON array. Their lines count from their own beginning.
+fn elements<'a>(body: &'a Bytes, what: &str) -> Result<Vec<(usize, &'a [u8])>, Problem> {
     let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
             Problem::new(
@@ -96,15 +92,7 @@ fn array<T>(
             )
         }
     })?;
-    refuse_many(elements.len(), what)?;
-    let mut named = 0;
-    let parsed = elements.iter().map(|element| {
-        item(element.get().as_bytes()).map_err(|error| match error {
-            DraftError::Invalid(errors) => shortened(errors, &mut named),
-            syntax @ DraftError::Syntax { .. } => syntax,
-        })
-    });
-    Ok(parsed.collect())
+    Ok(elements.into_iter().map(|element| (0, element.get().as_bytes())).collect())
 }
 
 /// The faults of an item; its first alone once the whole batch has too many.
@@ -115,13 +103,6 @@ fn shortened(mut errors: Vec<FieldError>, named: &mut usize) -> DraftError {
     }
     *named += errors.len();
     DraftError::Invalid(errors)
-}
-
-fn refuse_many(items: usize, what: &str) -> Result<(), Problem> {
-    if items > MAX_BATCH_MESSAGES {
-        return Err(Problem::too_large(format!("a batch has at most {MAX_BATCH_MESSAGES} {what}")));
-    }
-    Ok(())
 }
 
 /// Puts results of good items and faults of bad ones back into input order.

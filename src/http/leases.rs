@@ -141,7 +141,7 @@ pub(super) async fn settle(
     let form = items::form(upload.headers())?;
     params::none(query.as_deref())?;
     let bytes = upload.read().await?;
-    let parsed = items::parse(form, &bytes, "settlements", Settlement::parse)?;
+    let parsed = items::parse(form, &bytes, "settlements", Settlement::parse).await?;
     let (settlements, faults) = items::split(parsed);
     let answers =
         if settlements.is_empty() { Vec::new() } else { api.queues.settle(&settlements).await };

@@ -154,7 +154,7 @@ pub(super) async fn enqueue_batch(
     params::none(query.as_deref())?;
     let queue = named(path)?;
     let bytes = upload.read().await?;
-    let (jobs, faults) = items::split(items::parse(form, &bytes, "jobs", NewJob::parse)?);
+    let (jobs, faults) = items::split(items::parse(form, &bytes, "jobs", NewJob::parse).await?);
     let mut counted = bytes.parsed();
     counted.grow(jobs.len() * BATCH_ITEM_BYTES)?;
     let answers =

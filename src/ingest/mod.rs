@@ -21,7 +21,8 @@ use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::continuity::Gate;
 use crate::limits::{
-    COMMITTED_WAIT, COMPARE_DEADLINE, HEADER_BYTES, MAX_MESSAGE_BYTES, STORE_BEHIND_SHARE,
+    COMMITTED_WAIT, COMPARE_DEADLINE, HEADER_BYTES, ITEMS_AT_A_TIME, MAX_MESSAGE_BYTES,
+    STORE_BEHIND_SHARE,
 };
 use crate::message::{Draft, Outgoing, Principal, Subject};
 use crate::store::Store;
@@ -117,8 +118,14 @@ impl Ingest {
         drafts: &[Draft],
         level: AckLevel,
     ) -> Vec<Result<Receipt, IngestError>> {
-        let encode = |draft| Outgoing::encode(draft, Uuid::now_v7(), self.clock.now());
-        self.publish_all(drafts.iter().map(encode).collect(), level).await
+        let mut messages = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            if messages.len() % ITEMS_AT_A_TIME == ITEMS_AT_A_TIME - 1 {
+                tokio::task::yield_now().await;
+            }
+            messages.push(Outgoing::encode(draft, Uuid::now_v7(), self.clock.now()));
+        }
+        self.publish_all(messages, level).await
     }
 
     /// Publishes one draft, under `fallback_id` if it brings no id.
