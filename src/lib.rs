@@ -50,7 +50,6 @@ pub mod inbox;
 pub mod ingest;
 pub mod limits;
 pub mod membership;
-pub mod message;
 pub mod open_files;
 pub mod presence;
 pub mod processor;
@@ -62,3 +61,5 @@ pub mod store;
 pub mod switch;
 pub mod telemetry;
 pub mod webhooks;
+
+pub use agentbus_message as message;

@@ -10,20 +10,12 @@ mod store;
 
 use std::time::Duration;
 
+pub use agentbus_message::limits::*;
 pub use http::*;
 pub use nats::*;
 pub use queues::*;
 pub use store::*;
 
-/// Characters of a token (contract, section 1).
-pub const MAX_TOKEN_CHARS: usize = 64;
-/// Bytes of a subject pattern: four tokens and their dots, with room for odd foreign ones.
-pub const MAX_PATTERN_BYTES: usize = 512;
-/// Depth of `metadata` (contract, section 1), so that every client's parser can follow.
-pub const MAX_METADATA_DEPTH: usize = 32;
-/// Longest `metadata.ttl_s` of a status (contract, section 6): a day, after which nobody
-/// still waits for a sign of life.
-pub const MAX_TTL_S: i64 = 86_400;
 /// Lapsed statuses that a look takes at a time, so that the answer of the store stays small.
 pub const LAPSES: usize = 1_000;
 /// Of these, how many are published at once: one group commit of the memory bus.
@@ -38,18 +30,6 @@ pub const LAPSE_LOOK: Duration = Duration::from_millis(500);
 pub const LAPSE_JITTER: Duration = Duration::from_millis(250);
 /// Pause after which a lapsed status that could not be ended is tried again.
 pub const LAPSE_RETRY: Duration = Duration::from_secs(1);
-/// Members of one body, far more than any has in the contract. Each is held against the others, so a
-/// megabyte of them would cost seconds.
-pub const MAX_MEMBERS: usize = 512;
-/// Faults named in one answer: enough to mend a body, too few to amplify one.
-pub const MAX_NAMED_ERRORS: usize = 64;
-/// Characters of a client's name for a parameter or a member that an error tells: no name that we
-/// know is longer.
-pub const MAX_SHOWN_NAME: usize = 64;
-/// Alternatives of all filters of one request together: bounds the SQL and the match.
-pub const MAX_FILTER_VALUES: usize = 128;
-/// Bytes of these alternatives: half of a request's head. A stream keeps them for as long as it lives.
-pub const MAX_FILTER_BYTES: usize = HEAD_BYTES / 2;
 
 /// Body and headers of one message, encoded: NATS's default `max_payload` less
 /// what headers and later additions need. NATS closes a connection that sends more.

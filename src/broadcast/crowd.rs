@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::event::Event;
 use super::hub::{Group, Hub, Step};
-use crate::message::{Filter, Kind, filter_tests};
+use crate::message::testing::record;
+use crate::message::{Filter, Kind};
 
 /// As many streams as there may be connections (`DEFAULT_MAX_CONNECTIONS`).
 const STREAMS: usize = 12_000;
@@ -15,7 +16,7 @@ const EVENTS: u64 = 64;
 const ROUNDS: usize = 5;
 
 fn event(seq: u64) -> Arc<Event> {
-    Event::new(filter_tests::record(seq, Kind::Task, ["done", "ann", "bob", "t1"]))
+    Event::new(record(seq, Kind::Task, ["done", "ann", "bob", "t1"]))
 }
 
 fn filter(values: impl IntoIterator<Item = (&'static str, String)>) -> Filter {

@@ -37,7 +37,7 @@ const LAST: u64 = 3;
 fn message(seq: u64) -> Arc<Event> {
     // Odd sequences are the wanted type.
     let type_ = if seq % 2 == 1 { "a" } else { "b" };
-    let record = crate::message::filter_tests::record(seq, Kind::Task, [type_, "s", "", "t"]);
+    let record = crate::message::testing::record(seq, Kind::Task, [type_, "s", "", "t"]);
     Event::new(record)
 }
 

@@ -246,7 +246,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::filter_tests::record;
+    use crate::message::testing::record;
 
     fn values() -> impl Strategy<Value = (&'static str, String)> {
         let name = prop_oneof!["[ab]", Just("true".to_owned())];

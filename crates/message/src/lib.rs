@@ -11,11 +11,14 @@ mod filter;
 mod form;
 mod json;
 mod kind;
+pub mod limits;
 mod pattern;
 mod principal;
 mod record;
 mod status;
 mod subject;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod time;
 mod token;
 
@@ -23,8 +26,6 @@ pub use decode::{decode, decode_body, expires_at};
 use draft::json_members;
 pub use draft::{Draft, DraftError, FieldError, idempotency_id};
 pub use encode::{Outgoing, same_but_for_created_at};
-#[cfg(test)]
-pub(crate) use filter::tests as filter_tests;
 pub use filter::{Filter, FilterTerm, ParameterError, Query};
 pub use form::{Form, seconds, shown_name};
 pub use json::{CompactError, compact};

@@ -94,11 +94,10 @@ impl Draft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{DraftError, Outgoing};
+    use crate::{DraftError, Outgoing};
 
     fn end(metadata: &str) -> StatusEnd {
-        let mut record =
-            crate::message::filter_tests::record(1, Kind::Status, ["online", "a", "", ""]);
+        let mut record = crate::testing::record(1, Kind::Status, ["online", "a", "", ""]);
         record.body = format!("{{\"metadata\":{metadata}}}").into();
         StatusEnd::of(&record)
     }
@@ -147,8 +146,7 @@ mod tests {
         assert!(one.id_is_clients);
         let text = String::from_utf8(one.body.to_vec()).expect("UTF-8");
         assert!(text.contains(r#""metadata":{"reason":"ttl","expired_seq":42}"#), "{text}");
-        let mut told =
-            crate::message::filter_tests::record(1, Kind::Status, ["offline", "a", "", ""]);
+        let mut told = crate::testing::record(1, Kind::Status, ["offline", "a", "", ""]);
         told.body = one.body;
         assert!(StatusEnd::of(&told).is_lapse);
     }

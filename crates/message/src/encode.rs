@@ -138,7 +138,7 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::parse_rfc3339;
+    use crate::parse_rfc3339;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 

@@ -14,16 +14,24 @@ use crate::limits::{MAX_FILTER_BYTES, MAX_FILTER_VALUES};
 /// their parameters were ordered or repeated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
-    pub(crate) subjects: Vec<SubjectPattern>,
-    pub(crate) kinds: Vec<Kind>,
-    pub(crate) types: Vec<Token>,
-    pub(crate) senders: Vec<Token>,
-    pub(crate) recipients: Vec<Token>,
+    /// Patterns of subjects.
+    pub subjects: Vec<SubjectPattern>,
+    /// Kinds.
+    pub kinds: Vec<Kind>,
+    /// Types.
+    pub types: Vec<Token>,
+    /// Who sent it.
+    pub senders: Vec<Token>,
+    /// Whom it is for.
+    pub recipients: Vec<Token>,
     /// Whether `recipient` lets broadcasts pass too.
-    pub(crate) broadcast: bool,
-    pub(crate) tasks: Vec<Token>,
-    pub(crate) conversations: Vec<Token>,
-    pub(crate) in_reply_to: Vec<Uuid>,
+    pub broadcast: bool,
+    /// Tasks.
+    pub tasks: Vec<Token>,
+    /// Conversations.
+    pub conversations: Vec<Token>,
+    /// What it answers.
+    pub in_reply_to: Vec<Uuid>,
 }
 
 /// One fault of a query string.
@@ -224,40 +232,10 @@ impl Filter {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::message::{Subject, parse_rfc3339};
-    use bytes::Bytes;
+    use crate::testing::record;
     use proptest::prelude::*;
-
-    pub(crate) fn record(seq: u64, kind: Kind, names: [&str; 4]) -> Record {
-        let [type_, sender, recipient, task] = names;
-        let some = |text: &str| (!text.is_empty()).then(|| text.parse().expect("token"));
-        let time = parse_rfc3339("2026-01-01T00:00:00Z").expect("time");
-        let type_: Token = type_.parse().expect("token");
-        Record {
-            seq,
-            subject: Subject::derive(
-                kind,
-                &task.parse().unwrap_or_else(|_| Token::unknown()),
-                &type_,
-            ),
-            id: Uuid::from_u128(u128::from(seq)),
-            kind,
-            type_,
-            sender_id: sender.parse().expect("token"),
-            sender_role: None,
-            recipient_id: some(recipient),
-            task_id: some(task),
-            conversation_id: None,
-            in_reply_to: None,
-            expires_at: None,
-            created_at: time,
-            logged_at: time,
-            body: Bytes::from_static(br#"{"id":"x"}"#),
-            foreign: None,
-        }
-    }
 
     fn has(record: &Record, term: &FilterTerm) -> bool {
         match term {

@@ -200,7 +200,7 @@ fn text_or_base64(payload: &Bytes) -> (String, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::splice_seq;
+    use crate::splice_seq;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
