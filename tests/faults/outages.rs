@@ -1,8 +1,8 @@
 //! The NATS bus while NATS, PostgreSQL, or PostgreSQL's patience with one row is gone; and ids beyond JetStream's window.
 
-use crate::support::lines;
 use std::time::Duration;
 
+use crate::support::lines;
 use crate::support::{
     Agentbus, Answer, Deployment, Http, Mode, Nats, Postgres, eventually, within,
 };

@@ -1,10 +1,9 @@
 //! What was said, asked for again: every filter against a plain model, pages both ways, times, and a real squad's traffic.
 
-use crate::support::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::wire::{BATCH, MESSAGES, NDJSON, SOON};
+use crate::support::wire::{self, BATCH, MESSAGES, NDJSON, SOON};
 use crate::support::{Http, eventually, for_each_mode, squad};
 use chrono::{DateTime, SecondsFormat, Utc};
 use fastrand::Rng;

@@ -2,10 +2,9 @@
 //! what history has, from where the agent has consumed; an acknowledgement only moves forward and outlives a kill; who
 //! waits is woken, through whichever server; a wrong request is told everything that is wrong with it.
 
-use crate::support::wire;
 use std::time::{Duration, Instant};
 
-use crate::support::wire::{JSON, MESSAGES, SOON};
+use crate::support::wire::{self, JSON, MESSAGES, SOON};
 use crate::support::{Answer, Deployment, Http, Mode, for_each_mode, within};
 use chrono::{TimeDelta, Utc};
 use reqwest::Method;

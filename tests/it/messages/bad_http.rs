@@ -1,10 +1,9 @@
 //! Requests that are none: too large, too slow, for others, or no HTTP at all. The server says so, or closes that one
 //! connection, and serves the next one.
 
-use crate::support::wire;
 use std::time::Duration;
 
-use crate::support::wire::{BATCH, JSON, MESSAGES, NDJSON, refused, still_serves};
+use crate::support::wire::{self, BATCH, JSON, MESSAGES, NDJSON, refused, still_serves};
 use crate::support::{Deployment, Mode, within};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

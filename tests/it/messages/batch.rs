@@ -1,9 +1,8 @@
 //! Many messages in one request: one result each, in order, whatever the others are.
 
-use crate::support::wire;
 use std::collections::BTreeSet;
 
-use crate::support::wire::{BATCH, JSON, NDJSON};
+use crate::support::wire::{self, BATCH, JSON, NDJSON};
 use crate::support::{Answer, Http, for_each_mode};
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -1,10 +1,9 @@
 //! What another NATS client publishes on agentbus's subjects (contract, section 1): each is kept, reads the same bytes on
 //! every path, and stops no reader.
 
-use crate::support::lines;
 use std::time::Duration;
 
-use crate::support::lines::{Line, assert_same};
+use crate::support::lines::{self, Line, assert_same};
 use crate::support::{Agentbus, Deployment, Frame, Mode};
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;

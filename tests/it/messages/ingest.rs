@@ -1,10 +1,9 @@
 //! One message in: what is answered, what stands on the wire after, what is refused, and that an id is one message.
 
-use crate::support::wire;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::support::wire::{JSON, MESSAGES, SOON};
+use crate::support::wire::{self, JSON, MESSAGES, SOON};
 use crate::support::{Answer, Deployment, Frame, Http, Mode, Sse, eventually, for_each_mode};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;

@@ -2,12 +2,11 @@
 //! what it tells, redriving and discarding, pausing and resetting a consumer. Each run of the command is noted, and held
 //! against what the answers say; the log stays as it was.
 
-use crate::support::wire;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::support::handler::{Handler, Runs, dead_letters, find_consumer, idle, message, seq_of};
-use crate::support::wire::JSON;
+use crate::support::wire::{self, JSON};
 use crate::support::{Answer, Deployment, Http, Mode, eventually};
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use chrono::{DateTime, TimeDelta, Utc};

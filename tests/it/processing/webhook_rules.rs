@@ -1,11 +1,10 @@
 //! Webhooks, section 10 of the contract: how they are made, read, paused and deleted, and what a receiver gets: each
 //! message that passes the filter, as history has it, signed as Standard Webhooks; also what came while it was paused.
 
-use crate::support::wire;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::wire::{JSON, SOON};
+use crate::support::wire::{self, JSON, SOON};
 use crate::support::{Answer, Deployment, Http, Mode, eventually, for_each_mode, within};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,14 +1,13 @@
 //! Webhooks, section 10 of the contract: what is published comes to a receiver, whole and signed, again until it is
 //! taken, through whichever server; and to no address that only the server can reach.
 
-use crate::support::wire;
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::receiver::{Got, Receiver, Reply, seqs};
-use crate::support::wire::SOON;
+use crate::support::wire::{self, SOON};
 use crate::support::{Agentbus, Deployment, Http, Mode, eventually, for_each_mode, programs};
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -2,7 +2,6 @@
 //! worker says no, and is a dead letter after its last delivery; what was acknowledged outlives a kill. Every job that
 //! was taken in is accounted for at the end.
 
-use crate::support::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use crate::support::jobs::{
     configure, counts, dead_letter, dead_letters, end, end_bare, enqueue, id, job, lease, members,
     one, time, try_lease, work,
 };
-use crate::support::wire::SOON;
+use crate::support::wire::{self, SOON};
 use crate::support::{Deployment, Mode, eventually, for_each_mode, within};
 use chrono::Utc;
 use futures_util::future::join_all;

@@ -1,14 +1,13 @@
 //! Work queues, section 8 of the contract: how they are made, in which order they hand out, what they count; a wrong
 //! request is told everything that is wrong with it.
 
-use crate::support::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::support::jobs::{
     counts, end, end_bare, enqueue, id, info, job, lease, one, put, try_lease, work,
 };
-use crate::support::wire::{JSON, SOON};
+use crate::support::wire::{self, JSON, SOON};
 use crate::support::{Answer, eventually, for_each_mode};
 use futures_util::future::join_all;
 use reqwest::Method;

@@ -1,11 +1,10 @@
 //! Work queues: a job goes to one worker, comes again when its lease runs out, and is
 //! never lost; the same on every bus.
 
-use crate::support::wire;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::support::wire::NDJSON;
+use crate::support::wire::{self, NDJSON};
 use crate::support::{Answer, Http, for_each_mode};
 use serde_json::{Value, json};
 

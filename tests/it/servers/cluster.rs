@@ -1,12 +1,11 @@
 //! Several servers on one NATS and one PostgreSQL are one agentbus; and the stream that they share.
 
-use crate::support::lines;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::lines::Line;
+use crate::support::lines::{self, Line};
 use crate::support::{Agentbus, Deployment, Http, Mode, Nats, Postgres, eventually, within};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use serde_json::{Value, json};

@@ -1,10 +1,9 @@
 //! One log on one PostgreSQL, and the bus under it switched by configuration alone, both ways.
 
-use crate::support::lines;
 use std::time::Duration;
 
 use crate::support::agentbus::Builder;
-use crate::support::lines::Line;
+use crate::support::lines::{self, Line};
 use crate::support::{Agentbus, Frame, Http, Nats, Postgres};
 use async_nats::HeaderMap;
 use serde_json::{Value, json};

@@ -2,12 +2,11 @@
 //! while others post; a list goes on where its page ended; a status that lapses is told once; a wrong request is told
 //! everything that is wrong with it.
 
-use crate::support::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::wire::{MESSAGES, SOON};
+use crate::support::wire::{self, MESSAGES, SOON};
 use crate::support::{Agentbus, Deployment, Http, Mode, eventually, for_each_mode};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;

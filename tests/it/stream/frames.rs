@@ -1,13 +1,12 @@
 //! The frames of a stream: where each start begins, what opens it, what its events are called, what keeps it alive, and
 //! what is refused before it begins. What filters let through is in `stream_filters.rs`, its end in `stream_end.rs`.
 
-use crate::support::streams;
 use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::support::sse::Ready;
 use crate::support::streams::{
-    LIMIT, Line, Wire, assert_same, committed, history, lines, message, messages, publish,
+    self, LIMIT, Line, Wire, assert_same, committed, history, lines, message, messages, publish,
     publish_one, replay,
 };
 use crate::support::{Frame, Http, Sse, Stop, eventually, for_each_mode, within};
