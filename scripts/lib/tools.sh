@@ -5,6 +5,7 @@
 readonly TOOLS=target/tools
 # Atomic publishing and scheduled messages came with 2.12; the version that is fetched stands in nats-server.txt.
 readonly NATS_AT_LEAST=2.12
+readonly CARGO_DENY_VERSION=0.20.2
 
 # need X WHAT [VARIABLE]: prints where X is, which VARIABLE may name; finds it, or installs and finds it. Says what is
 # missing if that fails.
@@ -30,6 +31,20 @@ find_compiler() {
 
 install_compiler() {
     apt_install gcc libc6-dev
+}
+
+find_deny() {
+    local found
+    found=${CARGO_DENY:-$(command -v cargo-deny || echo "$PWD/$TOOLS/bin/cargo-deny")}
+    [[ -x $found ]] && printf '%s\n' "$found"
+}
+
+# Built without optimisation: it runs for a second.
+install_deny() {
+    say "building cargo-deny $CARGO_DENY_VERSION into $TOOLS"
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256 \
+        CARGO_PROFILE_RELEASE_DEBUG=false \
+        cargo install --quiet --locked --root "$TOOLS" cargo-deny@"$CARGO_DENY_VERSION" >&2
 }
 
 find_perf() {

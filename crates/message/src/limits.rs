@@ -6,16 +6,16 @@ pub const MAX_TOKEN_CHARS: usize = 64;
 pub const MAX_PATTERN_BYTES: usize = 512;
 /// Depth of `metadata` (contract, section 1), so that every client's parser can follow.
 pub const MAX_METADATA_DEPTH: usize = 32;
-/// Longest `metadata.ttl_s` of a status (contract, section 6): a day, after which nobody
-/// still waits for a sign of life.
+/// Longest `metadata.ttl_s` of a status (contract, section 6): one day. An older
+/// status says nothing about its agent.
 pub const MAX_TTL_S: i64 = 86_400;
 /// Members of one body, far more than any has in the contract. Each is held against the others, so a
 /// megabyte of them would cost seconds.
 pub const MAX_MEMBERS: usize = 512;
 /// Faults named in one answer: enough to mend a body, too few to amplify one.
 pub const MAX_NAMED_ERRORS: usize = 64;
-/// Characters of a client's name for a parameter or a member that an error tells: no name that we
-/// know is longer.
+/// Characters of a client's name for a parameter or a member that an error repeats: no known name
+/// is longer.
 pub const MAX_SHOWN_NAME: usize = 64;
 /// Alternatives of all filters of one request together: bounds the SQL and the match.
 pub const MAX_FILTER_VALUES: usize = 128;
