@@ -4,8 +4,9 @@
 //! else its streams would go on telling a log that another server carries on. Whatever becomes of
 //! this, writes are fenced by the lease.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{MEMBERSHIP_CHECK, MEMBERSHIP_PING};
@@ -21,13 +22,13 @@ impl Standing {
     /// # Errors
     /// Why it is not.
     pub fn check(&self) -> Result<(), String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+        self.0.lock().clone().map_or(Ok(()), Err)
     }
 
     /// Tells of a change.
     fn set(&self, fault: Option<String>) {
         metrics::gauge!("agentbus_membership_held").set(f64::from(u8::from(fault.is_none())));
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.0.lock();
         if *told != fault {
             match &fault {
                 Some(fault) => tracing::warn!("this server's hold on the store: {fault}"),

@@ -5,8 +5,9 @@
 //! its projector only looks alive.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,7 +51,7 @@ impl Tasks {
     /// Stops the process with failure.
     pub fn fail(&self, reason: &str) {
         tracing::error!(reason, "stopping, because a part of the server failed");
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failure = self.failure.lock();
         failure.get_or_insert_with(|| reason.to_owned());
         self.stop.cancel();
     }
@@ -62,7 +63,7 @@ impl Tasks {
     pub async fn ended(&self) -> Result<(), String> {
         self.tracker.close();
         self.tracker.wait().await;
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = self.failure.lock();
         failure.clone().map_or(Ok(()), Err)
     }
 }

@@ -7,10 +7,11 @@
 mod parts;
 mod processing;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -58,10 +59,7 @@ pub async fn run(
     let courier = Courier::new(config.webhooks.guard)?;
     let reason: Reason = Arc::new(Mutex::new("the server is starting".to_owned()));
     let told = Arc::clone(&reason);
-    let starting = http::starting(
-        &config.http,
-        Arc::new(move || told.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-    );
+    let starting = http::starting(&config.http, Arc::new(move || told.lock().clone()));
     let listener = Listener::bind(&config.http, starting)
         .await
         .map_err(|error| format!("HTTP_ADDR={}: {error}", config.http.addr))?;
@@ -128,7 +126,7 @@ async fn until<T, E: std::fmt::Display>(
             Err(error) => format!("waiting for {what}: {error}"),
         };
         let news = {
-            let mut told = reason.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told = reason.lock();
             let news = *told != error;
             told.clone_from(&error);
             news

@@ -7,10 +7,11 @@
 //! for a connection until its time-out.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::asking::Asking;
@@ -87,7 +88,7 @@ impl Past {
     }
 
     fn place(&self, filter: &Filter, cursor: u64) -> Arc<Place> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         let key = (filter.clone(), cursor);
         if let Some(place) = places.get(&key).and_then(Weak::upgrade) {
             return place;
@@ -110,7 +111,7 @@ impl Past {
         cursor: u64,
     ) -> Result<Option<Stretch>, Arc<StoreError>> {
         let _turn = self.reads.acquire().await;
-        let lock = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || self.failed.lock();
         let recent = |at: &Instant| at.elapsed() < STORE_READ_PAUSE;
         if let Some((_, error)) = lock().as_ref().filter(|(at, _)| recent(at)) {
             return Err(Arc::clone(error));
@@ -279,7 +280,7 @@ mod tests {
         for cursor in 0..10_000 {
             drop(past.place(&filter, cursor));
         }
-        let kept = past.places.lock().expect("places").len();
+        let kept = past.places.lock().len();
         assert!(kept < 100, "{kept} places that nobody holds");
     }
 }

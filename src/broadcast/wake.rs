@@ -4,10 +4,11 @@
 //! look. Registering takes no lock: with thousands of members of one group a list that each
 //! of them enters and leaves at every message is most of what waking costs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use futures_util::task::AtomicWaker;
+use parking_lot::{Mutex, MutexGuard};
 
 /// All members of a group.
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ impl Wake {
     }
 
     fn waiters(&self) -> MutexGuard<'_, Vec<Arc<AtomicWaker>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

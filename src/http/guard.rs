@@ -5,7 +5,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
+use parking_lot::RwLock;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -240,7 +241,7 @@ impl RouteCounts {
 
 impl Counts {
     fn count(&self, route: &str, method: &'static str, status: StatusCode, elapsed: Duration) {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.read();
         if let Some(counts) = known.get(route)
             && let Some(counter) = counts.answer(method, status)
         {
@@ -249,7 +250,7 @@ impl Counts {
             return;
         }
         drop(known);
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.write();
         let counts = known.entry(route.to_owned()).or_insert_with(|| RouteCounts::new(route));
         counts.seconds.record(elapsed.as_secs_f64());
         let labels = [

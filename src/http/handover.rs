@@ -11,13 +11,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::Frame;
+use parking_lot::Mutex;
 
 use super::feed::Feed;
 
@@ -48,7 +49,7 @@ impl Handover {
         if !self.0.flushed.load(Ordering::Relaxed) {
             return None;
         }
-        self.0.feed.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.feed.lock().take()
     }
 }
 
@@ -69,7 +70,7 @@ impl hyper::body::Body for Placeholder {
         if let Some(feed) = self.feed.take() {
             let Place { feed: place, flushed } = &*self.handover.0;
             flushed.store(false, Ordering::Relaxed);
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(feed);
+            *place.lock() = Some(feed);
         }
         // Whoever polls the connection looks into the place, so nothing need wake it.
         Poll::Pending

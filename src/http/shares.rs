@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
+use parking_lot::Mutex;
 
 use crate::limits::{MAX_ANSWER_BYTES_HELD, MAX_BODY_BYTES_HELD, MAX_REPLY_WAITS, MAX_REQUESTS};
 
@@ -85,7 +86,7 @@ impl Shares {
     /// The client at an address.
     pub(super) fn client(self: &Arc<Self>, ip: IpAddr) -> Arc<Client> {
         let address = counted_as(ip);
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.clients.lock();
         if let Some(known) = clients.get(&address).and_then(Weak::upgrade) {
             return known;
         }
@@ -187,7 +188,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        let mut clients = self.shares.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.shares.clients.lock();
         // Another of the same address may have taken its entry meanwhile.
         if clients.get(&self.address).is_some_and(|known| known.strong_count() == 0) {
             clients.remove(&self.address);
@@ -306,7 +307,7 @@ mod tests {
         assert_eq!((held.len(), shares.used(Pool::Connections)), (100, 100));
         drop(held);
         drop(clients);
-        assert!(shares.clients.lock().expect("no panic").is_empty());
+        assert!(shares.clients.lock().is_empty());
     }
 
     #[test]

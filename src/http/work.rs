@@ -4,9 +4,10 @@
 //! sends slowly takes nobody's permit, and until its answer is written. While it only waits it is not at work.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::problem::Problem;
 use super::shares::{Client, Permit, Pool, Refused, Shares};
@@ -157,7 +158,7 @@ impl Work {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.held.lock()
     }
 }
 

@@ -7,8 +7,9 @@
 //! store a few statements and not one each.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -101,7 +102,7 @@ impl KnownIds {
     }
 
     fn closed_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.closed_until.lock().unwrap_or_else(PoisonError::into_inner)
+        self.closed_until.lock()
     }
 }
 

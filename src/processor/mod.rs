@@ -28,9 +28,10 @@ mod settle;
 mod status;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -116,7 +117,7 @@ impl Processor {
 
     /// The rules of the consumers known here; another's are the default ones.
     fn policies(&self) -> MutexGuard<'_, HashMap<String, Policy>> {
-        self.policies.lock().unwrap_or_else(PoisonError::into_inner)
+        self.policies.lock()
     }
 
     /// Tells that a consumer will run here: from now on it is shown as one that does.
@@ -125,7 +126,7 @@ impl Processor {
     }
 
     fn handled(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.handled.lock().unwrap_or_else(PoisonError::into_inner)
+        self.handled.lock()
     }
 
     /// Waits until no consumer runs here any more, all having been told to stop.

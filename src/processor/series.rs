@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{ConsumerStatus, Processor};
 use crate::limits::HEALTH_WAIT;
@@ -99,11 +101,11 @@ impl Series {
     }
 
     fn counts(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Counts>>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 
     fn gauges(&self) -> MutexGuard<'_, BTreeMap<String, Gauges>> {
-        self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gauges.lock()
     }
 }
 

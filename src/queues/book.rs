@@ -6,9 +6,10 @@
 //! [`MAX_QUEUES`] for long: that a queue is not there is not remembered.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -110,7 +111,7 @@ impl QueueBook {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, (Instant, QueueRow)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

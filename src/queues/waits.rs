@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// How many have a place, and what they share.
 type Entries<T> = HashMap<String, (usize, Arc<T>)>;
@@ -43,7 +45,7 @@ impl<T> Waits<T> {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,10 +4,11 @@
 //! it in the store (last success, run of failures, a pause) may fail without
 //! a message being lost or sent twice for it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use reqwest::Url;
 
 use super::courier::{Courier, Failure};
@@ -73,7 +74,7 @@ impl Receiver {
         metrics::counter!("agentbus_webhook_deliveries_total", "result" => "delivered")
             .increment(1);
         let due = {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told = self.told.lock();
             let every = WEBHOOK_SUCCESS_EVERY;
             let recent =
                 told.success.is_some_and(|at| (now - at).to_std().is_ok_and(|age| age < every));
@@ -90,7 +91,7 @@ impl Receiver {
 
     async fn failed(&self, failure: &Failure, now: DateTime<Utc>) {
         metrics::counter!("agentbus_webhook_deliveries_total", "result" => "failed").increment(1);
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).failing = true;
+        self.told.lock().failing = true;
         let error = failure.error.as_str();
         let reason = match self.means.store.webhook_delivered(self.id, Some(error)).await {
             _ if failure.gone => Some("the receiver wants no more (410 Gone)".to_owned()),

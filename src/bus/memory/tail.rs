@@ -4,7 +4,8 @@
 //! whoever needs older entries reads the journal.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::limits::{MEMORY_TAIL_BYTES, MEMORY_TAIL_ENTRIES};
 use crate::message::Raw;
@@ -20,7 +21,7 @@ struct Entries {
 
 impl Tail {
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(super) fn push(&self, entries: Vec<Raw>) {

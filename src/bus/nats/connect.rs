@@ -5,11 +5,12 @@
 //! retries. One that async-nats gave up (its task died) shows as [`State::Closed`].
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use futures_util::FutureExt as _;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::config::{NatsConfig, redact};
@@ -104,7 +105,7 @@ impl Connection {
         }
         {
             // Several kinds of questions end in silence at once; the next server gets its time.
-            let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut moved = self.moved.lock();
             let lately = moved.is_some_and(|at| at.elapsed() < NATS_MOVE_AFTER);
             if lately || self.status().state != State::Up {
                 return;
@@ -237,8 +238,8 @@ impl Feed {
         }
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn told(&self) -> parking_lot::MutexGuard<'_, Told> {
+        self.told.lock()
     }
 }
 

@@ -4,8 +4,7 @@
 //! answer, and not again for as long. A server cut off from the rest of its cluster keeps
 //! its clients, answers pings, and leads nothing: to them alone the whole bus is away.
 
-use std::sync::{Mutex, PoisonError};
-
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::connect::Connection;
@@ -26,7 +25,7 @@ impl Default for Silence {
 impl Silence {
     /// An answer came.
     pub(super) fn broken(&self) {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.since.lock() = Instant::now();
     }
 
     /// A question was not answered: goes to another server, if it is time.
@@ -37,7 +36,7 @@ impl Silence {
     }
 
     fn is_too_long(&self, now: Instant) -> bool {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = self.since.lock();
         let too_long = now.saturating_duration_since(*since) >= NATS_MOVE_AFTER;
         if too_long {
             *since = now;

@@ -39,10 +39,11 @@ mod lifecycle;
 mod settling;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -118,11 +119,11 @@ impl NatsQueues {
     }
 
     fn told(&self) -> MutexGuard<'_, HashMap<String, Told>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock()
     }
 
     fn fresh(&self) -> MutexGuard<'_, HashMap<(String, &'static str), Instant>> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+        self.fresh.lock()
     }
 
     /// Publishes, and remembers where something is due.
@@ -137,7 +138,7 @@ impl NatsQueues {
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 
     /// Wakes who polls a queue, if anybody does.

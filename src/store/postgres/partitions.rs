@@ -11,8 +11,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
 
@@ -56,9 +56,9 @@ impl Partitions {
         Ok(())
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
+    fn known(&self) -> parking_lot::MutexGuard<'_, BTreeSet<u64>> {
         // A set of numbers is whole even if its last holder panicked.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

@@ -9,8 +9,8 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::DATABASE_FILE;
@@ -41,7 +41,7 @@ impl Membership for SqliteMembership {
                 );
             }
         }
-        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lock = self.lock.lock();
         let path = self.dir.join(LOCK_FILE);
         if Identity::at(&path).ok().is_some_and(|now| Identity::of(&lock).is_ok_and(|it| it == now))
         {

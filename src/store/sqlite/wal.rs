@@ -9,9 +9,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, Row};
 
@@ -71,8 +71,8 @@ impl Wal {
         }
     }
 
-    fn next(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Duration)>> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    fn next(&self) -> parking_lot::MutexGuard<'_, Option<(Instant, Duration)>> {
+        self.next.lock()
     }
 }
 

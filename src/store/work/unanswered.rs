@@ -5,9 +5,9 @@
 //! further question until it would have run out by itself.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -53,7 +53,7 @@ impl Unanswered {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<(Uuid, Instant)>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
