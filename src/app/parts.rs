@@ -149,10 +149,10 @@ async fn nats_bus(
     // A stream that must be made is filled from the store before anybody may publish.
     let state = until("the store", reason, async || store.log_state().await).await;
     let missing =
-        if state.committed_through > 0 { IfMissing::CreateShut } else { IfMissing::Create };
+        if state.committed_through > 0 { IfMissing::CreateClosed } else { IfMissing::Create };
     let connect = async || NatsBus::connect_or(config.nats.clone(), missing).await;
     let nats = Arc::new(until("NATS", reason, connect).await);
-    let gate = Gate::closed_under(nats.suspicions(), "the log's continuity is being checked");
+    let gate = Gate::closed_watching(nats.suspicions(), "the log's continuity is being checked");
     let continuity = Continuity {
         bus: Arc::clone(&nats),
         store: Arc::clone(store),

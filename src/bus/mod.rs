@@ -42,7 +42,7 @@ pub enum PublishError {
 /// What must not stand in the log for a conditional publish: anything on these
 /// subjects that is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unless {
+pub struct Precondition {
     /// The subjects.
     pub subjects: SubjectPattern,
     /// The newest entry on them that is known.
@@ -73,7 +73,7 @@ pub struct LogIdentity {
     /// The epoch of the stream, where it has one.
     pub epoch: Option<Uuid>,
     /// Whether a lost tail is being written back, or was until somebody died.
-    pub unfinished: bool,
+    pub write_back_pending: bool,
 }
 
 /// Reads the log in order.
@@ -104,10 +104,10 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Publishes a message, but not over what its sender does not know: `None` when
     /// there is something of the kind. Decided in the moment the log takes it.
-    async fn publish_unless(
+    async fn publish_if(
         &self,
         message: Outgoing,
-        unless: &Unless,
+        condition: &Precondition,
     ) -> Result<Option<Ack>, PublishError>;
 
     /// What the log holds, asked for now.
@@ -124,7 +124,7 @@ pub trait Bus: Send + Sync + 'static {
 
     /// How full the log would be of what lies beyond `committed_through`: the
     /// greatest share of any of its limits, 0.0 to 1.0. Cheap; may be a second old.
-    fn fill_beyond(&self, committed_through: u64) -> f64;
+    fn uncommitted_share(&self, committed_through: u64) -> f64;
 
     /// Its durable consumers; `None` when it keeps none, so that all of the log
     /// is fed from where a consumer stands.

@@ -14,7 +14,7 @@ use super::serve_args::DoctorArgs;
 use crate::bus::nats::{IfMissing, NatsBus, fix_stream};
 use crate::bus::{Bus, LogIdentity, PublishError};
 use crate::config::{Config, StoreConfig};
-use crate::continuity::unparted;
+use crate::continuity::check_content;
 use crate::limits::{CLOCK_TOLERANCE, HEALTH_WAIT};
 use crate::message::{Raw, Subject};
 use crate::store::postgres::PostgresStore;
@@ -268,14 +268,14 @@ async fn check_continuity(
         report.note("continuity", "this is another stream than the store was filled from");
     }
     let committed = state.committed_through;
-    if identity.unfinished {
+    if identity.write_back_pending {
         report.note(
             "continuity",
             "the stream is being filled from the store; the next start ends that",
         );
         return;
     }
-    match unparted(bus, store, bounds, committed).await {
+    match check_content(bus, store, bounds, committed).await {
         Ok(()) if bounds.last < committed => report.note(
             "continuity",
             &format!(

@@ -35,7 +35,7 @@ impl Gate {
 
     /// The same, of a bus that counts what it suspects.
     #[must_use]
-    pub fn closed_under(suspicions: watch::Receiver<u64>, reason: &str) -> Self {
+    pub fn closed_watching(suspicions: watch::Receiver<u64>, reason: &str) -> Self {
         Self::with(reason, Some(suspicions))
     }
 
@@ -88,7 +88,7 @@ impl Gate {
     pub(super) fn open_now(&self, suspected: u64, doubts: u64) -> bool {
         self.0.closed.send_if_modified(|closed| {
             // Counted before the reason is set, so a doubt that is not seen here closes it after this.
-            if self.doubts() != doubts {
+            if self.times_closed() != doubts {
                 return false;
             }
             self.0.cleared.store(suspected, Ordering::Release);
@@ -99,31 +99,31 @@ impl Gate {
     }
 
     /// Waits until somebody doubts.
-    pub(super) async fn doubted(&self) {
+    pub(super) async fn check_requested(&self) {
         self.0.doubted.notified().await;
     }
 
     /// Closes the gate and asks for a new check.
-    pub fn doubt(&self) {
+    pub fn recheck(&self) {
         self.close(super::CHECKING);
         self.0.doubted.notify_one();
     }
 
     /// Counts how often it was closed: what was read of the log before may stand there no more.
     #[must_use]
-    pub fn doubts(&self) -> u64 {
+    pub fn times_closed(&self) -> u64 {
         self.0.doubts.load(Ordering::Acquire)
     }
 
     /// Whether what the bus holds may be another log: until a check has opened the gate again, nothing
     /// of it may be stored.
     #[must_use]
-    pub fn is_foreign(&self) -> bool {
+    pub fn is_log_unverified(&self) -> bool {
         self.0.foreign.load(Ordering::Acquire)
     }
 
     /// Closes it because what the bus holds may be another log.
-    pub(super) fn close_to_foreign(&self, reason: &str) {
+    pub(super) fn close_unverified(&self, reason: &str) {
         self.0.foreign.store(true, Ordering::Release);
         self.close(reason);
     }
@@ -142,27 +142,27 @@ mod tests {
     #[test]
     fn a_doubt_that_comes_during_a_check_is_not_opened_over() {
         let gate = Gate::closed("at first");
-        let doubts = gate.doubts();
-        gate.doubt();
+        let doubts = gate.times_closed();
+        gate.recheck();
         assert!(!gate.open_now(0, doubts));
         assert!(gate.check().is_err());
-        assert!(gate.open_now(0, gate.doubts()));
+        assert!(gate.open_now(0, gate.times_closed()));
         assert_eq!(gate.check(), Ok(()));
     }
 
     #[test]
     fn is_closed_from_the_moment_of_a_suspicion_until_that_was_looked_into() {
         let suspicions = watch::Sender::new(0);
-        let gate = Gate::closed_under(suspicions.subscribe(), "at first");
+        let gate = Gate::closed_watching(suspicions.subscribe(), "at first");
         assert_eq!(gate.check(), Err("at first".to_owned()));
-        assert!(gate.open_now(gate.suspected(), gate.doubts()));
+        assert!(gate.open_now(gate.suspected(), gate.times_closed()));
         assert_eq!(gate.check(), Ok(()));
         let before = gate.suspected();
         suspicions.send_modify(|count| *count += 1);
         assert!(gate.check().is_err(), "nobody has closed it yet");
-        assert!(gate.open_now(before, gate.doubts()));
+        assert!(gate.open_now(before, gate.times_closed()));
         assert!(gate.check().is_err(), "the check began before");
-        assert!(gate.open_now(gate.suspected(), gate.doubts()));
+        assert!(gate.open_now(gate.suspected(), gate.times_closed()));
         assert_eq!(gate.check(), Ok(()));
     }
 }

@@ -7,8 +7,8 @@
 //! stream that is behind gets its missing tail back from the store, under the
 //! same sequences; one that holds other content is left alone and told of.
 
+mod content;
 mod gate;
-mod parting;
 mod rebuild;
 mod stranded;
 mod write_back;
@@ -23,8 +23,8 @@ use crate::bus::{Bus as _, BusError, LogIdentity};
 use crate::committed::Committed;
 use crate::limits::{FAULT_PAUSE, LEASE};
 use crate::store::{BusKind, LogState, Store, StoreError};
+pub use content::check_content;
 pub use gate::Gate;
-pub use parting::unparted;
 pub use rebuild::rebuild;
 pub use stranded::{drain, skip};
 pub use write_back::write_back;
@@ -70,7 +70,7 @@ pub enum CheckError {
     #[error(
         "the stream is not the one that was last held against the store, which cannot be asked: {0}"
     )]
-    Unfamiliar(StoreError),
+    Unverified(StoreError),
     /// Another server mends the stream; asked again.
     #[error("another server is bringing the stream up to the store")]
     Busy,
@@ -80,7 +80,7 @@ pub enum CheckError {
          Restore the stream that the store was filled from, or stop the servers and run `agentbus rebuild`: \
          it makes the stream anew from the store, and stores what only this stream holds"
     )]
-    OtherContent(u64),
+    ContentDiffers(u64),
 }
 
 impl Continuity {
@@ -93,7 +93,7 @@ impl Continuity {
             loop {
                 self.check_until_settled(&mut familiar).await;
                 tokio::select! {
-                    () = self.gate.doubted() => {}
+                    () = self.gate.check_requested() => {}
                     changed = suspicions.changed() => {
                         if changed.is_err() {
                             return;
@@ -110,7 +110,7 @@ impl Continuity {
     async fn check_until_settled(&self, familiar: &mut Familiar) {
         let mut told = String::new();
         loop {
-            let (suspected, doubts) = (self.gate.suspected(), self.gate.doubts());
+            let (suspected, doubts) = (self.gate.suspected(), self.gate.times_closed());
             let error = match self.check(familiar).await {
                 Ok(()) if self.gate.open_now(suspected, doubts) => {
                     tracing::info!("the stream continues the store: publishing is open");
@@ -123,8 +123,8 @@ impl Continuity {
             if reason != told {
                 tracing::warn!(%error, "publishing waits for the continuity check");
                 match error {
-                    CheckError::Unfamiliar(_) | CheckError::OtherContent(_) => {
-                        self.gate.close_to_foreign(&reason);
+                    CheckError::Unverified(_) | CheckError::ContentDiffers(_) => {
+                        self.gate.close_unverified(&reason);
                     }
                     CheckError::Bus(_) | CheckError::Store(_) | CheckError::Busy => {
                         self.gate.close(&reason);
@@ -139,25 +139,25 @@ impl Continuity {
     async fn check(&self, familiar: &mut Familiar) -> Result<(), CheckError> {
         // Asked before the stream, which must be at least that far.
         let seen = self.committed.seen();
-        let mut identity = self.bus.find_or_make().await?;
+        let mut identity = self.bus.find_or_create().await?;
         let state = match self.store.log_state().await {
             Ok(state) => state,
             // A running server goes on while the store is away, on what it knows.
             Err(error) => {
-                let goes_on = identity.bounds.last >= seen && !identity.unfinished;
+                let goes_on = identity.bounds.last >= seen && !identity.write_back_pending;
                 return match familiar.is(&identity) {
                     true if goes_on => Ok(()),
                     true => Err(error.into()),
-                    false => Err(CheckError::Unfamiliar(error)),
+                    false => Err(CheckError::Unverified(error)),
                 };
             }
         };
         self.committed.raise(state.committed_through);
         let behind = identity.bounds.last < seen.max(state.committed_through);
-        if state.bus == Some(BusKind::Memory) || behind || identity.unfinished {
+        if state.bus == Some(BusKind::Memory) || behind || identity.write_back_pending {
             identity = self.bring_up(&state, seen).await?;
         } else {
-            parting::same_content(&*self.bus, &*self.store, state.committed_through).await?;
+            content::same_content(&*self.bus, &*self.store, state.committed_through).await?;
         }
         if state.bus != Some(BusKind::Nats) || state.stream_epoch != identity.epoch {
             let lease =
@@ -176,10 +176,10 @@ impl Continuity {
         let mut lease = claimed.ok_or(CheckError::Busy)?;
         let identity = self.bus.identity().await?;
         let (bus, store, bounds) = (&*self.bus, &*self.store, identity.bounds);
-        if !identity.unfinished {
-            match parting::parting(bus, store, bounds, lease.committed_through).await? {
+        if !identity.write_back_pending {
+            match content::parting(bus, store, bounds, lease.committed_through).await? {
                 Some(seq) if state.bus == Some(BusKind::Nats) => {
-                    return Err(CheckError::OtherContent(seq));
+                    return Err(CheckError::ContentDiffers(seq));
                 }
                 Some(from) => {
                     stranded::keep_stranded(bus, store, &mut lease, from, bounds.last).await?;

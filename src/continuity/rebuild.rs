@@ -7,7 +7,7 @@
 use uuid::Uuid;
 
 use super::stranded::keep_stranded;
-use super::{CheckError, drain, parting, write_back};
+use super::{CheckError, content, drain, write_back};
 use crate::bus::LogIdentity;
 use crate::bus::nats::NatsBus;
 use crate::limits::LEASE;
@@ -26,15 +26,15 @@ pub async fn rebuild(
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<LogIdentity, CheckError> {
     let mut lease = store.claim(owner, LEASE, true).await?.ok_or(CheckError::Busy)?;
-    let found = bus.find_or_make().await?;
+    let found = bus.find_or_create().await?;
     let committed = lease.committed_through;
-    if !found.unfinished {
-        match parting::parting(bus, store, found.bounds, committed).await? {
+    if !found.write_back_pending {
+        match content::parting(bus, store, found.bounds, committed).await? {
             Some(from) => keep_stranded(bus, store, &mut lease, from, found.bounds.last).await?,
             None => drain(bus, store, &mut lease, found.bounds.last).await?,
         }
     }
-    bus.make_anew().await?;
+    bus.recreate().await?;
     let made = write_back(bus, store, &lease, 0, progress).await?;
     store.set_log(&lease, BusKind::Nats, made.epoch).await?;
     store.release(&lease).await?;

@@ -7,7 +7,7 @@
 use chrono::Utc;
 
 use super::CheckError;
-use crate::bus::nats::{Keeps, NatsBus, WriteBack};
+use crate::bus::nats::{NatsBus, Retention, WriteBack};
 use crate::bus::{Bus as _, LogIdentity};
 use crate::limits::{LEASE, REPLAY_HOLES, WRITE_BACK_FILLERS, WRITE_BACK_ROWS};
 use crate::message::Raw;
@@ -40,7 +40,7 @@ pub async fn write_back(
         bus.purge_to(next, true).await?;
         return Ok(bus.identity().await?);
     }
-    let from = beginning(store, bus.keeps().await?, last, committed).await?;
+    let from = beginning(store, bus.retention().await?, last, committed).await?;
     tracing::info!(from, to = committed, "writing the stream's lost tail back from the store");
     let mut stream = bus.begin_write_back(from).await?;
     while stream.next() <= committed {
@@ -82,7 +82,7 @@ async fn put(
 /// too wide.
 async fn beginning(
     store: &dyn Store,
-    keeps: Keeps,
+    keeps: Retention,
     last: u64,
     committed: u64,
 ) -> Result<u64, CheckError> {

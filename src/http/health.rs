@@ -97,7 +97,7 @@ async fn readiness(api: &Shared) -> Readiness {
     };
     let continuity = Part::of(api.ingest.gate.check());
     let membership = Part::of(api.standing.check());
-    let behind = api.bus.fill_beyond(api.committed.through()) >= STORE_BEHIND_SHARE;
+    let behind = api.bus.uncommitted_share(api.committed.through()) >= STORE_BEHIND_SHARE;
     let stream = Part::of(if behind {
         Err("the store is too far behind the stream".to_owned())
     } else {

@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::bus::{Ack, Bus, PublishError, Unless};
+use crate::bus::{Ack, Bus, Precondition, PublishError};
 use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::continuity::Gate;
@@ -151,18 +151,18 @@ impl Ingest {
     ///
     /// # Errors
     /// Why it was not accepted.
-    pub async fn publish_unless(
+    pub async fn publish_if(
         &self,
         _principal: &Principal,
         draft: &Draft,
-        unless: &Unless,
+        condition: &Precondition,
     ) -> Result<Option<Receipt>, IngestError> {
         let message = Outgoing::encode(draft, Uuid::now_v7(), self.clock.now());
         if let Some(refusal) = self.refusal(message.id) {
             return Err(refusal);
         }
         let (known_mark, until) = (self.committed.seen(), Instant::now() + COMPARE_DEADLINE);
-        let ack = match self.bus.publish_unless(message.clone(), unless).await {
+        let ack = match self.bus.publish_if(message.clone(), condition).await {
             Ok(None) => return Ok(None),
             Ok(Some(ack)) if ack.duplicate => {
                 return self.repeat_until(&message, First::OnBus(ack), until).await.map(Some);
@@ -243,7 +243,7 @@ impl Ingest {
         if let Err(reason) = self.gate.check() {
             return Some(IngestError::Bus { id, source: PublishError::NotSent(reason) });
         }
-        (self.bus.fill_beyond(self.committed.through()) >= STORE_BEHIND_SHARE)
+        (self.bus.uncommitted_share(self.committed.through()) >= STORE_BEHIND_SHARE)
             .then_some(IngestError::StoreBehind { id })
     }
 
@@ -258,7 +258,7 @@ impl Ingest {
         let ack = ack.map_err(|source| IngestError::Bus { id, source })?;
         if ack.seq <= known_mark {
             // The stream gave a sequence that somebody has for other content.
-            self.gate.doubt();
+            self.gate.recheck();
             let text = "the log went back behind what was acknowledged or read";
             let source = PublishError::Unknown(text.to_owned());
             return Err(IngestError::Bus { id, source });

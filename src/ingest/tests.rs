@@ -38,13 +38,13 @@ impl Bus for Counter {
         messages.iter().map(|_| Ok(self.ack())).collect()
     }
 
-    async fn publish_unless(&self, _: Outgoing, _: &Unless) -> Result<Option<Ack>, PublishError> {
+    async fn publish_if(&self, _: Outgoing, _: &Precondition) -> Result<Option<Ack>, PublishError> {
         Ok(Some(self.ack()))
     }
 
     async fn identity(&self) -> Result<LogIdentity, BusError> {
         let bounds = Bounds { first: 1, last: self.0.load(Ordering::Relaxed) };
-        Ok(LogIdentity { bounds, epoch: None, unfinished: false })
+        Ok(LogIdentity { bounds, epoch: None, write_back_pending: false })
     }
 
     async fn get(&self, _: u64) -> Result<Option<Raw>, BusError> {
@@ -59,7 +59,7 @@ impl Bus for Counter {
         Ok(())
     }
 
-    fn fill_beyond(&self, _: u64) -> f64 {
+    fn uncommitted_share(&self, _: u64) -> f64 {
         0.0
     }
 }
@@ -124,12 +124,12 @@ async fn nor_one_that_was_read() {
 async fn a_conditional_publish_is_held_to_the_same_mark() {
     let (ingest, _, dir) = ingest(6).await;
     ingest.committed.saw(7);
-    let unless = Unless {
+    let condition = Precondition {
         subjects: "agent.status.a.*".parse().expect("a pattern"),
         newest: 0,
         known_through: 7,
     };
-    let answer = ingest.publish_unless(&Principal::Anonymous, &draft(), &unless).await;
+    let answer = ingest.publish_if(&Principal::Anonymous, &draft(), &condition).await;
     let answer = answer.map(|receipt| receipt.map_or(0, |receipt| receipt.seq));
     assert!(is_doubted(&answer, &ingest), "{answer:?}");
     std::fs::remove_dir_all(dir).expect("the directory goes");

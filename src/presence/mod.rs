@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::Unless;
+use crate::bus::Precondition;
 use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::ingest::{Ingest, IngestError};
@@ -158,10 +158,10 @@ impl Presence {
         let Ok(subjects) = format!("agent.status.{agent}.*").parse::<SubjectPattern>() else {
             return told;
         };
-        let unless = Unless { subjects, newest: expired, known_through: as_of };
+        let condition = Precondition { subjects, newest: expired, known_through: as_of };
         for turn in 0..LAPSE_IDS {
             let draft = Draft::lapse(agent.clone(), expired, self.ids.id(agent, expired, turn));
-            match self.ingest.publish_unless(&Principal::Anonymous, &draft, &unless).await {
+            match self.ingest.publish_if(&Principal::Anonymous, &draft, &condition).await {
                 Ok(Some(receipt)) => {
                     if !receipt.duplicate {
                         metrics::counter!("agentbus_lapsed_statuses_total").increment(1);

@@ -57,7 +57,7 @@ impl Projector {
     /// Runs until cancelled: standby until the lease is free, then active.
     pub async fn run(self, cancel: CancellationToken) {
         while !cancel.is_cancelled() {
-            if self.gate.is_foreign() {
+            if self.gate.is_log_unverified() {
                 pause(&cancel, FAULT_PAUSE).await;
                 continue;
             }
@@ -107,7 +107,7 @@ impl Projector {
             }
             self.gather(&mut batch, &mut source, pace, cancel).await;
             source.fill(&mut batch).await;
-            if self.gate.is_foreign() {
+            if self.gate.is_log_unverified() {
                 return BusError("the stream may be another log".to_owned()).into();
             }
             pace = Instant::now() + PROJECT_PACE;

@@ -33,7 +33,7 @@ enum Ring {
 
 impl<'a> Source<'a> {
     pub(super) fn new(bus: &'a dyn Bus, gate: &'a Gate, tail: Tail) -> Self {
-        Self { bus, gate, doubts: gate.doubts(), doubted: 0, tail, reader: None }
+        Self { bus, gate, doubts: gate.times_closed(), doubted: 0, tail, reader: None }
     }
 
     /// Waits until the batch could be given at least one entry. Cancel safe.
@@ -80,7 +80,7 @@ impl<'a> Source<'a> {
     }
 
     fn take(&mut self, batch: &mut Batch) -> Ring {
-        let doubts = self.gate.doubts();
+        let doubts = self.gate.times_closed();
         if doubts != self.doubts {
             (self.doubts, self.doubted) = (doubts, self.tail.newest());
         }
@@ -228,7 +228,7 @@ mod tests {
         let mut source = log.source();
         assert_eq!(next(&mut source, 1).await.last(), Some(&10));
         assert!(source.reader.is_none());
-        log.gate.doubt();
+        log.gate.recheck();
         assert_eq!(next(&mut source, 4).await[0], 5);
         assert!(source.reader.is_some(), "not from the ring");
         log.publish(1).await;

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::{Ack, Bounds, Bus, BusError, LogIdentity, PublishError, Reader, Unless};
+use super::{Ack, Bounds, Bus, BusError, LogIdentity, Precondition, PublishError, Reader};
 use crate::clock::Clock;
 use crate::limits::{MEMORY_QUEUE, MEMORY_QUEUE_BYTES, PUBLISH_DEADLINE};
 use crate::message::{Outgoing, Raw};
@@ -90,7 +90,7 @@ impl Shared {
 struct Job {
     messages: Vec<Outgoing>,
     /// On what condition, if on one.
-    unless: Option<Unless>,
+    condition: Option<Precondition>,
     reply: oneshot::Sender<Vec<Outcome>>,
     /// Held until it is answered.
     _room: OwnedSemaphorePermit,
@@ -143,7 +143,11 @@ impl MemoryBus {
 
     /// Leaves messages to the writer and waits for what it says. Dropped before the writer has
     /// taken them, they are not written.
-    async fn write(&self, messages: Vec<Outgoing>, unless: Option<Unless>) -> Vec<Outcome> {
+    async fn write(
+        &self,
+        messages: Vec<Outgoing>,
+        condition: Option<Precondition>,
+    ) -> Vec<Outcome> {
         let count = messages.len();
         let all = |error: PublishError| vec![Err(error); count];
         if let Some(fault) = self.shared.refusal() {
@@ -156,7 +160,7 @@ impl MemoryBus {
             return all(full());
         };
         let (reply, answer) = oneshot::channel();
-        if self.queue.try_send(Job { messages, unless, reply, _room: room }).is_err() {
+        if self.queue.try_send(Job { messages, condition, reply, _room: room }).is_err() {
             return all(full());
         }
         match tokio::time::timeout(PUBLISH_DEADLINE, answer).await {
@@ -187,19 +191,19 @@ impl Bus for MemoryBus {
         outcomes.map(|outcome| outcome?.ok_or_else(unconditional)).collect()
     }
 
-    async fn publish_unless(
+    async fn publish_if(
         &self,
         message: Outgoing,
-        unless: &Unless,
+        condition: &Precondition,
     ) -> Result<Option<Ack>, PublishError> {
-        let outcome = self.write(vec![message], Some(unless.clone())).await.pop();
+        let outcome = self.write(vec![message], Some(condition.clone())).await.pop();
         outcome.unwrap_or_else(|| Err(PublishError::Unknown("no answer".to_owned())))
     }
 
     async fn identity(&self) -> Result<LogIdentity, BusError> {
         let first = self.shared.first.load(Ordering::Relaxed);
         let last = *self.shared.last.borrow();
-        Ok(LogIdentity { bounds: Bounds { first, last }, epoch: None, unfinished: false })
+        Ok(LogIdentity { bounds: Bounds { first, last }, epoch: None, write_back_pending: false })
     }
 
     async fn get(&self, seq: u64) -> Result<Option<Raw>, BusError> {
@@ -221,7 +225,7 @@ impl Bus for MemoryBus {
         }
     }
 
-    fn fill_beyond(&self, _committed_through: u64) -> f64 {
+    fn uncommitted_share(&self, _committed_through: u64) -> f64 {
         0.0
     }
 }

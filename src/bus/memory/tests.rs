@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Journal, JournalError, MemoryBus};
-use crate::bus::{Ack, Bus, PublishError, Unless};
+use crate::bus::{Ack, Bus, Precondition, PublishError};
 use crate::clock::Clock;
 use crate::limits::MEMORY_QUEUE_BYTES;
 use crate::message::{Draft, HEADER_MSG_ID, Outgoing, Raw};
@@ -335,14 +335,14 @@ async fn a_condition_is_decided_in_the_moment_of_writing() {
         let draft = Draft::lapse(agent.parse().expect("a token"), 1, Uuid::from_u128(id));
         Outgoing::encode(&draft, Uuid::nil(), chrono::DateTime::UNIX_EPOCH)
     };
-    let unless = |agent: &str, known_through| Unless {
+    let condition = |agent: &str, known_through| Precondition {
         subjects: format!("agent.status.{agent}.*").parse().expect("a pattern"),
         newest: 0,
         known_through,
     };
     let bus = &running.bus;
     let ask =
-        async |id, agent, known| bus.publish_unless(status(id, agent), &unless(agent, known)).await;
+        async |id, agent, known| bus.publish_if(status(id, agent), &condition(agent, known)).await;
     let first = ask(2, "a", 1).await.expect("answered").expect("nothing newer");
     assert_eq!((first.seq, first.duplicate), (2, false));
     assert_eq!(ask(3, "a", 1).await, Ok(None), "one stands there that was not known");

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Job, JournalError, Outcome, Shared};
-use crate::bus::{Ack, PublishError, Unless};
+use crate::bus::{Ack, Precondition, PublishError};
 use crate::clock::Clock;
 use crate::limits::{
     COMMIT_DEADLINE, COMMIT_RETRY, GROUP_COMMIT_BYTES, GROUP_COMMIT_MESSAGES, JOURNAL_PROBE,
@@ -206,14 +206,15 @@ impl Writer {
         };
         let mut group = Group::default();
         let mut next = last + 1;
-        let conditional = jobs.iter().flat_map(|job| job.messages.iter().map(|m| (m, &job.unless)));
-        for (message, unless) in conditional {
+        let conditional =
+            jobs.iter().flat_map(|job| job.messages.iter().map(|m| (m, &job.condition)));
+        for (message, condition) in conditional {
             let earlier = known.get(&message.id).or_else(|| group.given.get(&message.id));
             if let Some(&seq) = earlier {
                 group.placed.push(Placed::At { seq, duplicate: true });
                 continue;
             }
-            if let Some(refused) = unless.as_ref().and_then(|u| self.refused(u, last, &group)) {
+            if let Some(refused) = condition.as_ref().and_then(|u| self.refused(u, last, &group)) {
                 group.placed.push(refused);
                 continue;
             }
@@ -227,12 +228,12 @@ impl Writer {
 
     /// Why a condition does not let a message into the group, after `last` and what
     /// the group has already.
-    fn refused(&self, unless: &Unless, last: u64, group: &Group) -> Option<Placed> {
-        let newer = |raw: &Raw| unless.subjects.matches(raw.subject.as_str());
-        let committed = if last <= unless.known_through {
+    fn refused(&self, condition: &Precondition, last: u64, group: &Group) -> Option<Placed> {
+        let newer = |raw: &Raw| condition.subjects.matches(raw.subject.as_str());
+        let committed = if last <= condition.known_through {
             Some(false)
         } else {
-            self.shared.tail.any_after(unless.known_through, newer)
+            self.shared.tail.any_after(condition.known_through, newer)
         };
         match committed {
             None => Some(Placed::Untold),

@@ -31,15 +31,15 @@ pub(super) struct StreamInfo {
     pub state: StreamState,
     /// The server's clock when it answered (since 2.10).
     #[serde(default, rename = "ts")]
-    pub told_at: Option<DateTime<Utc>>,
+    pub server_time: Option<DateTime<Utc>>,
     /// Where its copies are; nothing on a server without a cluster.
     #[serde(default)]
-    pub cluster: Option<Copies>,
+    pub cluster: Option<ClusterInfo>,
 }
 
 /// The copies of a stream, as one who answers for it sees them.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Copies {
+pub(super) struct ClusterInfo {
     #[serde(default)]
     leader: String,
     #[serde(default)]
@@ -53,7 +53,7 @@ struct Replica {
     active: u64,
 }
 
-impl Copies {
+impl ClusterInfo {
     /// Whether who answers hears a majority. Cut off from the others, a former leader tells for
     /// minutes what the stream was (seen in nats-server 2.15.1).
     fn has_majority(&self) -> bool {
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_leader_hears_a_majority() {
-        let copies = |cluster| serde_json::from_value::<Copies>(cluster).expect("copies");
+        let copies = |cluster| serde_json::from_value::<ClusterInfo>(cluster).expect("copies");
         let (near, far) = (json!({"active": 900_000_000}), json!({"active": 60_000_000_000_u64}));
         assert!(copies(json!({"leader": "n1", "replicas": [near, far]})).has_majority());
         assert!(copies(json!({"leader": "n1"})).has_majority(), "one copy");

@@ -49,7 +49,7 @@ pub(super) struct JsError {
 
 impl JsError {
     /// Whether the same request may be granted a little later: no leader, overload.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         self.code >= 500 || self.code == 429
     }
 }

@@ -21,7 +21,6 @@ mod connect;
 mod consumer;
 mod entry;
 mod error;
-mod fill;
 pub mod jobs;
 mod outbox;
 mod publish;
@@ -31,6 +30,7 @@ mod silence;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod write_back;
 
 use std::sync::Arc;
@@ -47,19 +47,19 @@ pub use stream::{Degradation, IfMissing};
 pub use write_back::WriteBack;
 
 use super::durable::Durables;
-use super::{Ack, Bounds, Bus, BusError, LogIdentity, PublishError, Reader, Unless};
+use super::{Ack, Bounds, Bus, BusError, LogIdentity, Precondition, PublishError, Reader};
 use crate::message::{Outgoing, Raw};
 use api::StreamInfo;
 use connect::Connection;
 use consumer::Consumers;
-use fill::Fill;
 use publish::Publisher;
 use reader::{ReadLink, Shared, StreamReader};
 use requester::Requester;
+use usage::StreamUsage;
 
 /// What a stream keeps by its own limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keeps {
+pub struct Retention {
     /// At most so many messages.
     pub messages: u64,
     /// None older; `None` is no limit.
@@ -76,10 +76,10 @@ pub struct NatsBus {
     degradations: Vec<Degradation>,
     /// The stream's own window, in nanoseconds: it may be changed while we run.
     dedup_window: AtomicU64,
-    fill: Arc<Fill>,
+    fill: Arc<StreamUsage>,
     suspicions: Arc<watch::Sender<u64>>,
     config: NatsConfig,
-    /// Keep [`Fill`] and `suspicions` fresh; they end with the bus.
+    /// Keep [`StreamUsage`] and `suspicions` fresh; they end with the bus.
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -108,7 +108,7 @@ impl NatsBus {
             tracing::warn!("{degradation}");
         }
         let stream = config.stream_name.clone();
-        let fill = Arc::new(Fill::default());
+        let fill = Arc::new(StreamUsage::default());
         let suspicions = Arc::new(watch::Sender::new(0));
         let counting = tokio::spawn(count_reconnects(connection, suspicions.clone()));
         let refreshing = tokio::spawn({
@@ -117,7 +117,7 @@ impl NatsBus {
             async move { fill.refresh(&requester, &stream, &suspicions).await }
         });
         let bus = Self {
-            publisher: Publisher::grouping(&stream, &requester),
+            publisher: Publisher::with_batches(&stream, &requester),
             reading: Arc::new(Shared {
                 requester: requester.clone(),
                 link,
@@ -157,8 +157,8 @@ impl NatsBus {
     ///
     /// # Errors
     /// The server's, or that what is there cannot be our log.
-    pub async fn find_or_make(&self) -> Result<LogIdentity, BusError> {
-        stream::ensure(&self.requester, &self.config, IfMissing::CreateAgain).await?;
+    pub async fn find_or_create(&self) -> Result<LogIdentity, BusError> {
+        stream::ensure(&self.requester, &self.config, IfMissing::Recreate).await?;
         self.identity().await
     }
 
@@ -167,7 +167,7 @@ impl NatsBus {
     ///
     /// # Errors
     /// The server's. Between the two steps there may be no stream.
-    pub async fn make_anew(&self) -> Result<(), BusError> {
+    pub async fn recreate(&self) -> Result<(), BusError> {
         let info = self.requester.stream_info(&self.stream).await?;
         let wanted = stream::anew(&write_back::reopened_if_shut(&info)?, Uuid::new_v4());
         Ok(stream::replace(&self.requester, &self.stream, &wanted).await?)
@@ -177,11 +177,11 @@ impl NatsBus {
     ///
     /// # Errors
     /// The server's.
-    pub async fn keeps(&self) -> Result<Keeps, BusError> {
+    pub async fn retention(&self) -> Result<Retention, BusError> {
         let config = self.info().await?.parsed()?;
         let messages = u64::try_from(config.max_msgs).ok().filter(|limit| *limit > 0);
         let age = Some(config.max_age).filter(|nanos| *nanos > 0);
-        Ok(Keeps {
+        Ok(Retention {
             messages: messages.unwrap_or(u64::MAX),
             age: age.map(chrono::TimeDelta::nanoseconds),
         })
@@ -279,12 +279,12 @@ impl Bus for NatsBus {
         outcomes
     }
 
-    async fn publish_unless(
+    async fn publish_if(
         &self,
         message: Outgoing,
-        unless: &Unless,
+        condition: &Precondition,
     ) -> Result<Option<Ack>, PublishError> {
-        let outcome = self.publisher.publish_unless(&self.requester, &message, unless).await;
+        let outcome = self.publisher.publish_if(&self.requester, &message, condition).await;
         if let Ok(Some(ack)) = &outcome {
             self.fill.acked(ack.seq);
         }
@@ -297,7 +297,7 @@ impl Bus for NatsBus {
         Ok(LogIdentity {
             bounds: info.state.bounds(),
             epoch: stream::epoch(&config),
-            unfinished: write_back::is_shut(&config),
+            write_back_pending: write_back::is_shut(&config),
         })
     }
 
@@ -315,7 +315,7 @@ impl Bus for NatsBus {
         self.publisher.health(&self.requester)
     }
 
-    fn fill_beyond(&self, committed_through: u64) -> f64 {
+    fn uncommitted_share(&self, committed_through: u64) -> f64 {
         self.fill.share(committed_through)
     }
 

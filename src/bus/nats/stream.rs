@@ -56,9 +56,9 @@ pub enum IfMissing {
     Create,
     /// The same, but let nobody publish: the store has what belongs into it
     /// ([`NatsBus::begin_write_back`](super::NatsBus::begin_write_back)).
-    CreateShut,
+    CreateClosed,
     /// The same once it has been gone for [`NATS_STREAM_GONE`]: it was there, and somebody deleted it.
-    CreateAgain,
+    Recreate,
     /// Say so.
     Refuse,
 }
@@ -76,8 +76,8 @@ pub(super) async fn ensure(
             return Err(BusError(format!("there is no stream {stream}")));
         }
         Err(error) if error.is(STREAM_NOT_FOUND) => {
-            if missing == IfMissing::CreateAgain {
-                let_go(stream).await;
+            if missing == IfMissing::Recreate {
+                wait_until_removed(stream).await;
             }
             create(requester, config, version, missing).await?
         }
@@ -91,7 +91,7 @@ pub(super) async fn ensure(
 /// Waits until whoever deleted a stream is through. nats-server forgets a stream's name before it removes
 /// its files: one that is made in between finds them, counts their messages as its own, and loses them
 /// under its hands; from then on it takes no message (seen with nats-server 2.15.1).
-pub(super) async fn let_go(stream: &str) {
+pub(super) async fn wait_until_removed(stream: &str) {
     tracing::warn!(stream, pause = ?NATS_STREAM_GONE, "the stream is gone: making it anew");
     tokio::time::sleep(NATS_STREAM_GONE).await;
 }
@@ -107,7 +107,7 @@ pub(super) async fn replace(
     loop {
         match requester.create_stream(stream, wish).await {
             // The folder of streams goes behind the last of them, maybe when the next one needs it.
-            Err(ApiError::Refused(error)) if error.is_passing() && Instant::now() < until => {
+            Err(ApiError::Refused(error)) if error.is_transient() && Instant::now() < until => {
                 tokio::time::sleep(NATS_REPEAT_DELAY).await;
             }
             answer => return answer.map(drop),
@@ -369,7 +369,7 @@ mod tests {
 
     fn made(config: &NatsConfig, version: (u64, u64)) -> StreamInfo {
         let config = wish(config, version, Uuid::nil());
-        StreamInfo { config, state: Default::default(), told_at: None, cluster: None }
+        StreamInfo { config, state: Default::default(), server_time: None, cluster: None }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use crate::bus::nats::publish::Entry;
+use crate::bus::nats::publish::Publishable;
 use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1};
 
 /// A job to be published.
@@ -45,7 +45,7 @@ impl OutgoingJob {
     }
 }
 
-impl Entry for OutgoingJob {
+impl Publishable for OutgoingJob {
     fn subject(&self) -> &str {
         &self.subject
     }

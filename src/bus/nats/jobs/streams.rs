@@ -75,7 +75,9 @@ impl NatsJobs {
         again: bool,
     ) -> Result<StreamInfo, BusError> {
         match self.requester.stream_info(stream).await {
-            Err(error) if error.is(STREAM_NOT_FOUND) && again => stream::let_go(stream).await,
+            Err(error) if error.is(STREAM_NOT_FOUND) && again => {
+                stream::wait_until_removed(stream).await
+            }
             Err(error) if error.is(STREAM_NOT_FOUND) => {}
             answer => return Ok(answer?),
         }

@@ -1,6 +1,6 @@
 //! One atomic batch (ADR-50): its messages are stored all, one after the other, or none.
 //!
-//! Invariant: all but [`Verdict::Stored`] and [`Verdict::Unknown`] say that nothing of it is in the log.
+//! Invariant: all but [`BatchOutcome::Stored`] and [`BatchOutcome::Unknown`] say that nothing of it is in the log.
 //! That is so until the last message, which commits it, has been sent, and afterwards when the server tells
 //! an error that it finds before it stores anything.
 
@@ -24,7 +24,7 @@ const SEQUENCE: &str = "Nats-Batch-Sequence";
 const COMMIT: &str = "Nats-Batch-Commit";
 
 /// A message to be sent.
-pub(super) struct Packed {
+pub(super) struct BatchMessage {
     pub subject: String,
     pub headers: HeaderMap,
     pub payload: Bytes,
@@ -32,7 +32,7 @@ pub(super) struct Packed {
 
 /// What became of a batch.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum BatchOutcome {
     /// It is stored, its last message at this sequence.
     Stored(u64),
     /// Not stored, for what one of its messages is.
@@ -50,38 +50,38 @@ pub(super) async fn publish(
     requester: &Requester,
     stream: &str,
     id: &str,
-    messages: Vec<Packed>,
-) -> Verdict {
+    messages: Vec<BatchMessage>,
+) -> BatchOutcome {
     if requester.connection.server_version() < ATOMIC_SINCE {
-        return Verdict::NotTaken("the server is older than 2.12".to_owned());
+        return BatchOutcome::NotTaken("the server is older than 2.12".to_owned());
     }
     let connects = requester.connection.status().connects;
     let deadline = Instant::now() + NATS_ACK_TIMEOUT;
     let count = messages.len() as u64;
     let subject = messages.first().map(|message| message.subject.clone()).unwrap_or_default();
     let sent = tokio::time::timeout_at(deadline, send(requester, id, messages)).await;
-    let Ok(Some(mut reply)) = sent else { return Verdict::NotSent };
+    let Ok(Some(mut reply)) = sent else { return BatchOutcome::NotSent };
     let arrived = tokio::select! {
         biased;
         message = reply.arrives() => message,
         failure = broken_and_back(requester, connects, Some(&subject)) => match reply.here() {
             Some(message) => Some(message),
-            None => return Verdict::Unknown(failure),
+            None => return BatchOutcome::Unknown(failure),
         },
         () = tokio::time::sleep_until(deadline) => match reply.here() {
             Some(message) => Some(message),
-            None => return Verdict::Unknown(Failure::late()),
+            None => return BatchOutcome::Unknown(Failure::late()),
         },
     };
     match arrived {
         Some(message) => read(&message, stream, id, count),
-        None => Verdict::Unknown(Failure::lost()),
+        None => BatchOutcome::Unknown(Failure::lost()),
     }
 }
 
 /// Sends message after message; there is a reply to the last one. `None`: that was not sent, so
 /// nothing will be stored. The server forgets the others after 10 s.
-async fn send(requester: &Requester, id: &str, messages: Vec<Packed>) -> Option<Reply> {
+async fn send(requester: &Requester, id: &str, messages: Vec<BatchMessage>) -> Option<Reply> {
     let last = messages.len();
     for (number, mut message) in (1..).zip(messages) {
         if requester.connection.status().state != State::Up {
@@ -89,7 +89,7 @@ async fn send(requester: &Requester, id: &str, messages: Vec<Packed>) -> Option<
         }
         message.headers.insert(ID, id);
         message.headers.insert(SEQUENCE, number.to_string());
-        let Packed { subject, mut headers, payload } = message;
+        let BatchMessage { subject, mut headers, payload } = message;
         if number < last {
             requester.post(&subject, headers, payload).await.ok()?;
         } else {
@@ -100,28 +100,28 @@ async fn send(requester: &Requester, id: &str, messages: Vec<Packed>) -> Option<
     None
 }
 
-fn read(message: &Message, stream: &str, id: &str, count: u64) -> Verdict {
+fn read(message: &Message, stream: &str, id: &str, count: u64) -> BatchOutcome {
     let failure = match PubAck::read(message, stream) {
         Ok(ack) if ack.batch.as_deref() == Some(id) && ack.count == count && ack.seq >= count => {
-            return Verdict::Stored(ack.seq);
+            return BatchOutcome::Stored(ack.seq);
         }
         Ok(_) => {
             let text = "the stream acknowledged something else than the batch";
-            return Verdict::Unknown(Failure::unknown(text).repeatable());
+            return BatchOutcome::Unknown(Failure::unknown(text).repeatable());
         }
         Err(failure) => failure,
     };
     match failure.refusal.as_ref().map(|error| error.err_code) {
         Some(DUPLICATE_IN_BATCH | DUPLICATE_IN_PROCESS | MESSAGE_TOO_LARGE | BATCH_INCOMPLETE) => {
-            Verdict::Refused
+            BatchOutcome::Refused
         }
         Some(BATCH_DISABLED | BATCH_TOO_LARGE | BATCHES_TOO_MANY) => {
-            Verdict::NotTaken(failure.error.to_string())
+            BatchOutcome::NotTaken(failure.error.to_string())
         }
         // The first ones may be stored, and the last one not for want of room.
-        Some(_) => Verdict::Unknown(Failure::unknown(failure.error.to_string()).repeatable()),
-        None if failure.silent => Verdict::NotSent,
-        None => Verdict::Unknown(failure),
+        Some(_) => BatchOutcome::Unknown(Failure::unknown(failure.error.to_string()).repeatable()),
+        None if failure.silent => BatchOutcome::NotSent,
+        None => BatchOutcome::Unknown(failure),
     }
 }
 
@@ -129,7 +129,7 @@ fn read(message: &Message, stream: &str, id: &str, count: u64) -> Verdict {
 mod tests {
     use super::*;
 
-    fn verdict(payload: &str) -> Verdict {
+    fn verdict(payload: &str) -> BatchOutcome {
         let message = Message {
             subject: "_INBOX.x".into(),
             reply: None,
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn only_the_ack_of_the_whole_batch_is_one() {
         let stored = r#"{"stream":"s","seq":9,"batch":"b1","count":3}"#;
-        assert!(matches!(verdict(stored), Verdict::Stored(9)));
+        assert!(matches!(verdict(stored), BatchOutcome::Stored(9)));
         for other in [
             r#"{"stream":"s","seq":9}"#,
             r#"{"stream":"s","seq":9,"batch":"b2","count":3}"#,
@@ -154,9 +154,12 @@ mod tests {
             r#"{"error":{"code":503,"err_code":10077,"description":"no room"},"stream":"s","seq":0}"#,
         ] {
             let verdict = verdict(other);
-            assert!(matches!(&verdict, Verdict::Unknown(f) if f.repeat), "{other}: {verdict:?}");
+            assert!(
+                matches!(&verdict, BatchOutcome::Unknown(f) if f.repeat),
+                "{other}: {verdict:?}"
+            );
         }
-        assert!(matches!(verdict("?"), Verdict::Unknown(_)));
+        assert!(matches!(verdict("?"), BatchOutcome::Unknown(_)));
     }
 
     #[test]
@@ -164,9 +167,9 @@ mod tests {
         let refused = |code: u64| {
             verdict(&format!(r#"{{"error":{{"code":400,"err_code":{code},"description":"x"}}}}"#))
         };
-        assert!(matches!(refused(10_201), Verdict::Refused));
-        assert!(matches!(refused(10_158), Verdict::Refused));
-        assert!(matches!(refused(10_174), Verdict::NotTaken(_)));
-        assert!(matches!(refused(10_210), Verdict::NotTaken(_)));
+        assert!(matches!(refused(10_201), BatchOutcome::Refused));
+        assert!(matches!(refused(10_158), BatchOutcome::Refused));
+        assert!(matches!(refused(10_174), BatchOutcome::NotTaken(_)));
+        assert!(matches!(refused(10_210), BatchOutcome::NotTaken(_)));
     }
 }

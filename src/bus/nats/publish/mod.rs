@@ -1,14 +1,14 @@
 //! Publishing: everything of a call in order, all of it on the way at once.
 //!
 //! Each message is sent by itself ([`singles`]), or, where the server is seen to sync each message and many
-//! wait, calls are put together in atomic batches ([`group`]). Invariant: an outcome is
+//! wait, calls are put together in atomic batches ([`batcher`]). Invariant: an outcome is
 //! [`PublishError::NotSent`] only when the message is surely not in the log, and sequences of new
 //! messages of a call rise in input order. What a batch does not settle its calls go on with as singles, under
 //! the same ids: one bad message fails none of its neighbours.
 
 mod batch;
-mod group;
-mod line;
+mod batch_queue;
+mod batcher;
 mod originals;
 mod outcome;
 mod pace;
@@ -33,14 +33,14 @@ use crate::limits::{
     NATS_BATCH_BYTES, NATS_BATCH_HEADERS, NATS_MAX_IN_FLIGHT, NATS_MAX_PIPELINED, PUBLISH_DEADLINE,
 };
 use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing};
-use batch::Packed;
-use group::{Call, Group, Told};
+use batch::BatchMessage;
+use batcher::{Batcher, Call, Reply};
 pub(super) use outcome::Failure;
 use outcome::Outcome;
 use pacer::Pacer;
 
 /// What is published.
-pub(super) trait Entry: Sync {
+pub(super) trait Publishable: Sync {
     /// Where.
     fn subject(&self) -> &str;
     /// Its headers, the id by which a repeat is recognised among them.
@@ -55,7 +55,7 @@ pub(super) trait Entry: Sync {
     }
 }
 
-impl Entry for Outgoing {
+impl Publishable for Outgoing {
     fn subject(&self) -> &str {
         self.subject.as_str()
     }
@@ -88,7 +88,7 @@ pub(super) struct Publisher {
     breaker: Mutex<Breaker>,
     silence: Silence,
     pacer: Arc<Pacer>,
-    group: Option<Group>,
+    group: Option<Batcher>,
 }
 
 impl Publisher {
@@ -106,9 +106,9 @@ impl Publisher {
 
     /// One that may put messages together, once [`Publisher::allow_batches`] says that the stream
     /// takes batches; `requester` is the one that it publishes by.
-    pub(super) fn grouping(stream: &str, requester: &Arc<Requester>) -> Self {
+    pub(super) fn with_batches(stream: &str, requester: &Arc<Requester>) -> Self {
         let alone = Self::new(stream);
-        let group = Group::start(requester.clone(), stream, alone.pacer.clone());
+        let group = Batcher::start(requester.clone(), stream, alone.pacer.clone());
         Self { group: Some(group), ..alone }
     }
 
@@ -147,7 +147,7 @@ impl Publisher {
     pub(super) async fn publish(
         &self,
         requester: &Requester,
-        messages: &[impl Entry],
+        messages: &[impl Publishable],
     ) -> Vec<Result<Ack, PublishError>> {
         let deadline = Instant::now() + PUBLISH_DEADLINE;
         let mut outcomes = Vec::with_capacity(messages.len());
@@ -180,7 +180,7 @@ impl Publisher {
     async fn publish_part(
         &self,
         requester: &Requester,
-        messages: &[impl Entry],
+        messages: &[impl Publishable],
         deadline: Instant,
     ) -> Vec<Outcome> {
         if let Err(failure) = self.admit(requester) {
@@ -240,7 +240,11 @@ impl Publisher {
     }
 
     /// The group, and how many bytes the messages are, if they may go in a batch now.
-    fn group_for(&self, requester: &Requester, messages: &[impl Entry]) -> Option<(&Group, usize)> {
+    fn group_for(
+        &self,
+        requester: &Requester,
+        messages: &[impl Publishable],
+    ) -> Option<(&Batcher, usize)> {
         let group = self.group.as_ref().filter(|_| self.pacer.together())?;
         if !group.allowed.load(Ordering::Relaxed) {
             return None;
@@ -259,25 +263,25 @@ impl Publisher {
 
     async fn publish_in(
         &self,
-        group: &Group,
+        group: &Batcher,
         requester: &Requester,
-        messages: &[impl Entry],
+        messages: &[impl Publishable],
         bytes: usize,
         deadline: Instant,
     ) -> Vec<Outcome> {
         let (tell, told) = oneshot::channel();
-        let ids = messages.iter().filter_map(Entry::clients_id).collect();
+        let ids = messages.iter().filter_map(Publishable::clients_id).collect();
         let packed = messages.iter().map(packed).collect();
         group.join(Call { messages: packed, bytes, ids, tell }).await;
         let (outcomes, _out) = match tokio::time::timeout_at(deadline, told).await {
-            Ok(Ok(Told::Settled(outcomes))) => (outcomes, None),
-            Ok(Ok(Told::Alone { again: false, out })) => {
+            Ok(Ok(Reply::Settled(outcomes))) => (outcomes, None),
+            Ok(Ok(Reply::Alone { again: false, out })) => {
                 (self.send_once(requester, messages, deadline).await, Some(out))
             }
-            Ok(Ok(Told::Alone { again: true, out })) => {
+            Ok(Ok(Reply::Alone { again: true, out })) => {
                 (self.send_again(requester, messages, deadline).await, Some(out))
             }
-            Ok(Err(_)) => (vec![Err(group::untold()); messages.len()], None),
+            Ok(Err(_)) => (vec![Err(batcher::stopped()); messages.len()], None),
             // Its batch may be on the way.
             Err(_) => (vec![Err(Failure::late()); messages.len()], None),
         };
@@ -290,8 +294,8 @@ impl Publisher {
     }
 }
 
-fn packed(message: &impl Entry) -> Packed {
-    Packed {
+fn packed(message: &impl Publishable) -> BatchMessage {
+    BatchMessage {
         subject: message.subject().to_owned(),
         headers: message.headers(),
         payload: message.payload(),

@@ -94,7 +94,7 @@ impl<'a> PubAck<'a> {
             }),
             Some(error) => {
                 let text = format!("{} (JetStream error {})", error.description, error.err_code);
-                let passing = error.is_passing();
+                let passing = error.is_transient();
                 let failure = Failure { refusal: Some(error), ..Failure::not_sent(text) };
                 Err(if passing { failure.repeatable() } else { failure })
             }

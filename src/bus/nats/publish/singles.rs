@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::outcome::{self, Failure, Outcome, failed_tail, keep_doubt};
 use super::pacer::Singles;
-use super::{Entry, Publisher};
+use super::{Publishable, Publisher};
 use crate::bus::nats::connect::State;
 use crate::bus::nats::requester::{Reply, Requester};
 use crate::limits::{NATS_ACK_TIMEOUT, NATS_RECONNECT_GRACE, NATS_REPEAT_DELAY};
@@ -23,7 +23,7 @@ impl Publisher {
     pub(super) async fn send_until_settled(
         &self,
         requester: &Requester,
-        messages: &[impl Entry],
+        messages: &[impl Publishable],
         deadline: Instant,
     ) -> Vec<Outcome> {
         let outcomes = self.send_once(requester, messages, deadline).await;
@@ -34,7 +34,7 @@ impl Publisher {
     pub(super) async fn repeat_until_settled(
         &self,
         requester: &Requester,
-        messages: &[impl Entry],
+        messages: &[impl Publishable],
         mut outcomes: Vec<Outcome>,
         deadline: Instant,
     ) -> Vec<Outcome> {
@@ -55,7 +55,7 @@ impl Publisher {
     pub(super) async fn send_again(
         &self,
         requester: &Requester,
-        messages: &[impl Entry],
+        messages: &[impl Publishable],
         deadline: Instant,
     ) -> Vec<Outcome> {
         let mut outcomes = self.send_once(requester, messages, deadline).await;
@@ -72,7 +72,7 @@ impl Publisher {
     pub(super) async fn send_once(
         &self,
         requester: &Requester,
-        messages: &[impl Entry],
+        messages: &[impl Publishable],
         deadline: Instant,
     ) -> Vec<Outcome> {
         let connects = requester.connection.status().connects;
@@ -96,7 +96,7 @@ impl Publisher {
         }
         let unsent = || Err(Failure::not_sent("not connected to NATS").repeatable().silent());
         replies.resize_with(messages.len(), unsent);
-        let subject = messages.first().map_or("", Entry::subject);
+        let subject = messages.first().map_or("", Publishable::subject);
         self.collect(requester, subject, connects, replies, singles, deadline).await
     }
 
@@ -166,7 +166,7 @@ impl Publisher {
 
 async fn send(
     requester: &Requester,
-    message: &impl Entry,
+    message: &impl Publishable,
     deadline: Instant,
 ) -> Result<Reply, Failure> {
     let sent = requester.send(message.subject(), message.headers(), message.payload());

@@ -42,7 +42,7 @@ impl From<ApiError> for Trouble {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Unavailable(text) => Self::Unavailable(text),
-            ApiError::Refused(ref refusal) if refusal.is_passing() => {
+            ApiError::Refused(ref refusal) if refusal.is_transient() => {
                 Self::Unavailable(error.to_string())
             }
             ApiError::Refused(_) | ApiError::Malformed(_) => Self::Refused(error),

@@ -196,9 +196,9 @@ async fn fill_is_counted_by_messages() {
     for outcome in bus.publish(messages(50)).await {
         outcome.expect("acked");
     }
-    assert!((bus.fill_beyond(0) - 0.5).abs() < 1e-9);
-    assert!((bus.fill_beyond(40) - 0.1).abs() < 1e-9);
-    assert!(bus.fill_beyond(50) < 1e-9);
+    assert!((bus.uncommitted_share(0) - 0.5).abs() < 1e-9);
+    assert!((bus.uncommitted_share(40) - 0.1).abs() < 1e-9);
+    assert!(bus.uncommitted_share(50) < 1e-9);
 }
 
 #[tokio::test]

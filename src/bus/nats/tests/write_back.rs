@@ -46,7 +46,7 @@ async fn entries_come_back_as_they_were_and_nobody_else_gets_in() {
     let mut writer = bus.begin_write_back(4).await.expect("begins");
     let refused = publish_one(&bus, message("from outside")).await;
     assert!(matches!(refused, Err(PublishError::NotSent(_))), "{refused:?}");
-    assert!(bus.identity().await.expect("identity").unfinished);
+    assert!(bus.identity().await.expect("identity").write_back_pending);
     let entries: Vec<Raw> = (4..2_504).map(|seq| entry(seq, seq % 3 == 0)).collect();
     writer.put(&entries).await.expect("written");
     writer.skip_to(2_510).await.expect("skipped");
@@ -55,12 +55,12 @@ async fn entries_come_back_as_they_were_and_nobody_else_gets_in() {
 
     // Somebody else ends what was left half done.
     let other = NatsBus::connect(config(&server)).await.expect("connects");
-    assert!(other.identity().await.expect("identity").unfinished);
+    assert!(other.identity().await.expect("identity").write_back_pending);
     assert!(other.begin_write_back(9).await.is_err(), "never over what is there");
     let mut writer = other.begin_write_back(2_511).await.expect("goes on");
     writer.put(&[entry(2_511, true)]).await.expect("written");
     let identity = writer.end().await.expect("ended");
-    assert!(!identity.unfinished);
+    assert!(!identity.write_back_pending);
     assert_eq!(identity.bounds, crate::bus::Bounds { first: 1, last: 2_511 });
     let info = other.requester.stream_info("agent-messages").await.expect("info");
     assert_eq!(info.parsed().expect("config").subjects.len(), 3);
@@ -112,7 +112,7 @@ async fn a_stream_that_is_gone_or_another_is_noticed() {
         .expect("deleted");
     assert_eq!(gone["success"], true);
     within("the loss is noticed", suspicions.changed()).await.expect("the bus is there");
-    let made = bus.find_or_make().await.expect("made anew");
+    let made = bus.find_or_create().await.expect("made anew");
     assert_eq!(made.bounds.last, 0);
     assert_ne!(made.epoch, epoch);
 }

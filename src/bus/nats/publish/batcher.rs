@@ -1,9 +1,9 @@
-//! Group commit: calls that wait at the same time go as one atomic batch.
+//! Batcher commit: calls that wait at the same time go as one atomic batch.
 //!
 //! One task holds the [`Line`] of calls and sends the batches; a call that goes alone is told to
 //! send its messages itself. Invariant: each call is told exactly once, however its batch ends and whoever
 //! else has gone; nothing waits here unless something of it is on the way, or is about to end. The task ends
-//! with the [`Group`], and calls learn that then.
+//! with the [`Batcher`], and calls learn that then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,8 +13,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::batch::{self, Packed, Verdict};
-use super::line::{Line, Step, Waits};
+use super::batch::{self, BatchMessage, BatchOutcome};
+use super::batch_queue::{BatchQueue, Queued, Step};
 use super::outcome::{Failure, Outcome};
 use super::pacer::Pacer;
 use crate::bus::Ack;
@@ -22,7 +22,7 @@ use crate::bus::nats::requester::Requester;
 use crate::limits::NATS_MAX_IN_FLIGHT;
 
 /// The way to the task.
-pub(super) struct Group {
+pub(super) struct Batcher {
     /// Whether the stream takes atomic batches.
     pub allowed: AtomicBool,
     calls: mpsc::Sender<Call>,
@@ -31,14 +31,14 @@ pub(super) struct Group {
 
 /// The messages of one call.
 pub(super) struct Call {
-    pub messages: Vec<Packed>,
+    pub messages: Vec<BatchMessage>,
     pub bytes: usize,
     pub ids: Vec<u128>,
-    pub tell: oneshot::Sender<Told>,
+    pub tell: oneshot::Sender<Reply>,
 }
 
 /// What a call is told.
-pub(super) enum Told {
+pub(super) enum Reply {
     /// Send the messages yourself, and keep this until that is over. With `again`, they may have been
     /// tried before: what is a duplicate then is one of ourselves.
     Alone { again: bool, out: Out },
@@ -46,7 +46,7 @@ pub(super) enum Told {
     Settled(Vec<Outcome>),
 }
 
-impl Waits for Call {
+impl Queued for Call {
     fn messages(&self) -> usize {
         self.messages.len()
     }
@@ -90,7 +90,7 @@ impl Drop for Out {
     }
 }
 
-impl Group {
+impl Batcher {
     pub(super) fn start(requester: Arc<Requester>, stream: &str, pacer: Arc<Pacer>) -> Self {
         // Each call holds a permit for each of its messages.
         let (calls, arriving) = mpsc::channel(NATS_MAX_IN_FLIGHT);
@@ -99,7 +99,7 @@ impl Group {
             stream: stream.into(),
             pacer,
             arriving,
-            line: Line::new(),
+            queue: BatchQueue::new(),
             alone: Arc::default(),
             batch: Fuse::terminated(),
             name: fastrand::u64(..),
@@ -122,7 +122,7 @@ struct Task {
     stream: Arc<str>,
     pacer: Arc<Pacer>,
     arriving: mpsc::Receiver<Call>,
-    line: Line<Call>,
+    queue: BatchQueue<Call>,
     alone: Arc<Alone>,
     /// The one on the way.
     batch: Fuse<BoxFuture<'static, Landed>>,
@@ -137,13 +137,13 @@ struct Task {
 struct Landed {
     calls: Vec<Waiting>,
     sent: Instant,
-    verdict: Verdict,
+    verdict: BatchOutcome,
 }
 
 /// A call whose messages are in a batch.
 struct Waiting {
     count: usize,
-    tell: oneshot::Sender<Told>,
+    tell: oneshot::Sender<Reply>,
 }
 
 impl Task {
@@ -153,14 +153,14 @@ impl Task {
             tokio::select! {
                 () = sleep_until(until) => {}
                 call = self.arriving.recv() => match call {
-                    Some(call) => self.line.push(call),
+                    Some(call) => self.queue.push(call),
                     None => return,
                 },
                 landed = &mut self.batch => self.settle(landed),
                 () = self.alone.ended.notified() => {}
             }
             while let Ok(call) = self.arriving.try_recv() {
-                self.line.push(call);
+                self.queue.push(call);
             }
         }
     }
@@ -168,14 +168,14 @@ impl Task {
     /// Starts all that can be started, and says when more can be.
     fn go_on(&mut self) -> Option<Instant> {
         if !self.pacer.together() {
-            let calls: Vec<Call> = self.line.drain().collect();
+            let calls: Vec<Call> = self.queue.drain().collect();
             calls.into_iter().for_each(|call| self.let_go(call));
             return None;
         }
         loop {
             let look = self.pacer.look_due();
             let now = Instant::now().into_std();
-            match self.line.next(self.alone.count.load(Ordering::Relaxed), look, now) {
+            match self.queue.next(self.alone.count.load(Ordering::Relaxed), look, now) {
                 Step::Together(calls) => self.send(calls),
                 Step::Alone(call) => self.let_go(call),
                 Step::Wait => return None,
@@ -186,7 +186,7 @@ impl Task {
 
     fn let_go(&self, call: Call) {
         let out = Out::new(&self.alone, call.messages.len());
-        let _ = call.tell.send(Told::Alone { again: false, out });
+        let _ = call.tell.send(Reply::Alone { again: false, out });
     }
 
     fn send(&mut self, calls: Vec<Call>) {
@@ -198,7 +198,7 @@ impl Task {
             waiting.push(Waiting { count: call.messages.len(), tell: call.tell });
             messages.extend(call.messages);
         }
-        self.pacer.batch_sent(self.line.present());
+        self.pacer.batch_sent(self.queue.present());
         let (requester, stream) = (self.requester.clone(), self.stream.clone());
         let batch = async move {
             let sent = Instant::now();
@@ -209,10 +209,10 @@ impl Task {
     }
 
     fn settle(&mut self, Landed { calls, sent, verdict }: Landed) {
-        self.line.landed(Instant::now().into_std());
+        self.queue.landed(Instant::now().into_std());
         let count: usize = calls.iter().map(|call| call.count).sum();
         let result = match verdict {
-            Verdict::Stored(last) => {
+            BatchOutcome::Stored(last) => {
                 let now = Instant::now();
                 self.pacer
                     .batch_stored(count, now.saturating_duration_since(sent.max(self.landed)));
@@ -221,30 +221,30 @@ impl Task {
                 metrics::counter!("agentbus_publish_batched_total").increment(count as u64);
                 "stored"
             }
-            Verdict::Refused => {
+            BatchOutcome::Refused => {
                 self.pacer.batch_refused();
                 self.let_all_go(calls);
                 "refused"
             }
-            Verdict::NotTaken(why) => {
+            BatchOutcome::NotTaken(why) => {
                 tracing::info!(stream = &*self.stream, why, "an atomic batch was not taken");
                 self.pacer.batch_failed();
                 self.let_all_go(calls);
                 "refused"
             }
-            Verdict::NotSent => {
+            BatchOutcome::NotSent => {
                 self.pacer.batch_lost();
                 self.let_all_go(calls);
                 "not_sent"
             }
-            Verdict::Unknown(failure) => {
+            BatchOutcome::Unknown(failure) => {
                 match failure.silent {
                     true => self.pacer.batch_lost(),
                     false => self.pacer.batch_failed(),
                 }
                 for call in calls {
                     let outcomes = vec![Err(failure.clone()); call.count];
-                    let _ = call.tell.send(Told::Settled(outcomes));
+                    let _ = call.tell.send(Reply::Settled(outcomes));
                 }
                 "unknown"
             }
@@ -255,7 +255,7 @@ impl Task {
     fn let_all_go(&self, calls: Vec<Waiting>) {
         for Waiting { count, tell } in calls {
             let out = Out::new(&self.alone, count);
-            let _ = tell.send(Told::Alone { again: true, out });
+            let _ = tell.send(Reply::Alone { again: true, out });
         }
     }
 }
@@ -272,11 +272,11 @@ fn stored(calls: Vec<Waiting>, first: u64) {
     for call in calls {
         let outcomes = seqs.by_ref().take(call.count);
         let outcomes = outcomes.map(|seq| Ok(Ack { seq, duplicate: false, committed: false }));
-        let _ = call.tell.send(Told::Settled(outcomes.collect()));
+        let _ = call.tell.send(Reply::Settled(outcomes.collect()));
     }
 }
 
 /// What a call is told that nobody told anything.
-pub(super) fn untold() -> Failure {
+pub(super) fn stopped() -> Failure {
     Failure::unknown("the publisher has ended")
 }

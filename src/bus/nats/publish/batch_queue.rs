@@ -1,7 +1,7 @@
 //! The publishes that wait, and what goes next.
 //!
 //! Invariant: pure, time passed in. A call's messages are never divided, a batch holds calls in the order they came,
-//! and an id that was there lately is not put into a batch: one repeat would have all of it refused.
+//! and an id that was there recent_ids is not put into a batch: one repeat would have all of it refused.
 //! Such a call goes alone, once everything that came before it is settled. What waits while
 //! nothing is on the way does not exist, so whoever ends asks again and nobody waits for ever.
 
@@ -14,7 +14,7 @@ use crate::limits::{
 };
 
 /// A call that can wait here.
-pub(super) trait Waits {
+pub(super) trait Queued {
     /// How many messages it has, at most [`NATS_BATCH_MESSAGES`].
     fn messages(&self) -> usize;
     /// How many bytes they are, at most [`NATS_BATCH_BYTES`].
@@ -27,7 +27,7 @@ pub(super) trait Waits {
 
 /// Calls in the order they came.
 #[derive(Debug)]
-pub(super) struct Line<T> {
+pub(super) struct BatchQueue<T> {
     /// Each with its number.
     waiting: VecDeque<(u64, T)>,
     repeats: VecDeque<(u64, T)>,
@@ -35,18 +35,18 @@ pub(super) struct Line<T> {
     messages: usize,
     /// The batch on the way: the number of its first call, and how many messages it has.
     flying: Option<(u64, usize)>,
-    /// About how many messages were here at once lately.
+    /// About how many messages were here at once recent_ids.
     crowd: usize,
     /// When the last batch was over.
     landed: Option<Instant>,
     next: u64,
-    lately: Lately,
+    recent_ids: RecentIds,
 }
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step<T> {
-    /// These go as one batch; [`Line::landed`] tells when it is over.
+    /// These go as one batch; [`BatchQueue::landed`] tells when it is over.
     Together(Vec<T>),
     /// This one sends its messages by itself.
     Alone(T),
@@ -56,7 +56,7 @@ pub(super) enum Step<T> {
     Until(Instant),
 }
 
-impl<T: Waits> Line<T> {
+impl<T: Queued> BatchQueue<T> {
     pub(super) fn new() -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -66,7 +66,7 @@ impl<T: Waits> Line<T> {
             crowd: 0,
             landed: None,
             next: 0,
-            lately: Lately::default(),
+            recent_ids: RecentIds::default(),
         }
     }
 
@@ -76,7 +76,7 @@ impl<T: Waits> Line<T> {
         // Each is noted, also when the first was there.
         let mut repeats = false;
         for id in call.ids() {
-            repeats |= self.lately.was_there(*id);
+            repeats |= self.recent_ids.was_there(*id);
         }
         if repeats {
             self.repeats.push_back((number, call));
@@ -159,7 +159,7 @@ impl<T: Waits> Line<T> {
             }
         }
         let Some(first) = first else { return Step::Wait };
-        let size: usize = calls.iter().map(Waits::messages).sum();
+        let size: usize = calls.iter().map(Queued::messages).sum();
         self.flying = Some((first, size));
         self.crowd = self.present().max(self.crowd - self.crowd / 8);
         Step::Together(calls)
@@ -187,12 +187,12 @@ impl<T: Waits> Line<T> {
 
 /// The ids of the last calls: each for at least [`NATS_BATCH_LATELY`] further ids.
 #[derive(Debug, Default)]
-struct Lately {
+struct RecentIds {
     young: HashSet<u128>,
     old: HashSet<u128>,
 }
 
-impl Lately {
+impl RecentIds {
     /// Whether it was there; it is from now on.
     fn was_there(&mut self, id: u128) -> bool {
         let was_there = self.old.contains(&id) || !self.young.insert(id);
@@ -215,7 +215,7 @@ mod tests {
         gone: bool,
     }
 
-    impl Waits for Call {
+    impl Queued for Call {
         fn messages(&self) -> usize {
             self.messages
         }
@@ -241,18 +241,18 @@ mod tests {
         Call { ids: vec![id], ..call(1) }
     }
 
-    fn line(calls: impl IntoIterator<Item = Call>) -> Line<Call> {
-        let mut line = Line::new();
+    fn line(calls: impl IntoIterator<Item = Call>) -> BatchQueue<Call> {
+        let mut line = BatchQueue::new();
         calls.into_iter().for_each(|call| line.push(call));
         line
     }
 
-    fn next(line: &mut Line<Call>, alone: usize) -> Step<Call> {
+    fn next(line: &mut BatchQueue<Call>, alone: usize) -> Step<Call> {
         // Later than any linger, if nothing has landed at this very moment.
         line.next(alone, false, Instant::now() + NATS_BATCH_LINGER)
     }
 
-    fn together(line: &mut Line<Call>) -> Vec<usize> {
+    fn together(line: &mut BatchQueue<Call>) -> Vec<usize> {
         match next(line, 0) {
             Step::Together(calls) => calls.iter().map(|call| call.messages).collect(),
             step => panic!("{step:?}"),
@@ -338,11 +338,11 @@ mod tests {
 
     #[test]
     fn ids_are_remembered_for_a_while() {
-        let mut lately = Lately::default();
+        let mut recent_ids = RecentIds::default();
         let count = NATS_BATCH_LATELY as u128;
-        assert!((0..count).all(|id| !lately.was_there(id)));
-        assert!((0..count).all(|id| lately.was_there(id)));
-        (count..4 * count).for_each(|id| assert!(!lately.was_there(id)));
-        assert!(!lately.was_there(0), "not for ever");
+        assert!((0..count).all(|id| !recent_ids.was_there(id)));
+        assert!((0..count).all(|id| recent_ids.was_there(id)));
+        (count..4 * count).for_each(|id| assert!(!recent_ids.was_there(id)));
+        assert!(!recent_ids.was_there(0), "not for ever");
     }
 }

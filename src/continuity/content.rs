@@ -32,8 +32,8 @@ pub(super) async fn parting(
 /// Holds everything that both have against each other, by halving.
 ///
 /// # Errors
-/// [`CheckError::OtherContent`] where they part, or that one cannot be asked.
-pub async fn unparted(
+/// [`CheckError::ContentDiffers`] where they part, or that one cannot be asked.
+pub async fn check_content(
     bus: &dyn Bus,
     store: &dyn Store,
     bounds: Bounds,
@@ -41,7 +41,7 @@ pub async fn unparted(
 ) -> Result<(), CheckError> {
     parting(bus, store, bounds, committed)
         .await?
-        .map_or(Ok(()), |seq| Err(CheckError::OtherContent(seq)))
+        .map_or(Ok(()), |seq| Err(CheckError::ContentDiffers(seq)))
 }
 
 /// Whether nothing in the stream at this sequence is missing in the store.
@@ -62,7 +62,7 @@ fn is_same(raw: &Raw, row: &Original) -> bool {
 /// both have it.
 ///
 /// # Errors
-/// [`CheckError::OtherContent`] when they differ, or that one cannot be asked.
+/// [`CheckError::ContentDiffers`] when they differ, or that one cannot be asked.
 pub(super) async fn same_content(
     bus: &dyn Bus,
     store: &dyn Store,
@@ -75,5 +75,5 @@ pub(super) async fn same_content(
     else {
         return Ok(());
     };
-    if is_same(&raw, &row) { Ok(()) } else { Err(CheckError::OtherContent(committed)) }
+    if is_same(&raw, &row) { Ok(()) } else { Err(CheckError::ContentDiffers(committed)) }
 }

@@ -21,7 +21,7 @@ use crate::limits::NATS_FILL_REFRESH;
 
 /// What is known of the stream's state and limits.
 #[derive(Debug, Default)]
-pub(super) struct Fill {
+pub(super) struct StreamUsage {
     last: AtomicU64,
     /// What was asked about last: whose successor's time the refresher looks up.
     committed: AtomicU64,
@@ -49,7 +49,7 @@ impl Known {
     }
 }
 
-impl Fill {
+impl StreamUsage {
     /// Takes what the stream tells of itself.
     pub(super) fn learn(&self, info: &StreamInfo) {
         // A rolled-back stream may lower it, so acks alone would not do.
@@ -61,7 +61,7 @@ impl Fill {
         known.max_age = config.max_age;
         known.messages = info.state.messages;
         known.bytes = info.state.bytes;
-        known.clock = info.told_at.map(|told| (told, Instant::now()));
+        known.clock = info.server_time.map(|told| (told, Instant::now()));
     }
 
     /// A sequence was acknowledged.
@@ -88,7 +88,7 @@ impl Fill {
         messages.max(bytes).max(age).min(1.0)
     }
 
-    /// Keeps it fresh for as long as the task is not aborted, and counts in `suspicions` whenever the
+    /// Retention it fresh for as long as the task is not aborted, and counts in `suspicions` whenever the
     /// stream is not the one it was. A bus that cannot be asked leaves it as it was: nothing can be
     /// published to that either.
     pub(super) async fn refresh(
@@ -170,13 +170,13 @@ mod tests {
     use serde_json::json;
 
     /// The server's clock: far from ours.
-    fn told_at() -> DateTime<Utc> {
+    fn server_time() -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + chrono::Duration::days(365)
     }
 
-    fn fill(config: serde_json::Value, state: StreamState) -> Fill {
-        let fill = Fill::default();
-        fill.learn(&StreamInfo { config, state, told_at: Some(told_at()), cluster: None });
+    fn fill(config: serde_json::Value, state: StreamState) -> StreamUsage {
+        let fill = StreamUsage::default();
+        fill.learn(&StreamInfo { config, state, server_time: Some(server_time()), cluster: None });
         fill
     }
 
@@ -187,7 +187,7 @@ mod tests {
         let fill = fill(config, state);
         assert!((fill.share(0) - 0.5).abs() < 1e-9);
         assert!((fill.share(100)).abs() < 1e-9);
-        fill.known().oldest = Some((91, told_at() - chrono::Duration::seconds(90)));
+        fill.known().oldest = Some((91, server_time() - chrono::Duration::seconds(90)));
         assert!((fill.share(90) - 0.9).abs() < 1e-3, "age, by the server's clock");
         assert!(
             (fill.share(95) - 0.025).abs() < 1e-9,
