@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 
-use crate::broadcast::{Broadcaster, Sighting};
+use crate::broadcast::{Broadcaster, WatchEvent};
 use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::limits::{INBOX_LOOK, INBOX_LOOKS, INBOX_PAGE_BYTES, INBOX_READS, MAX_REPLY_WAIT};
@@ -100,8 +100,8 @@ impl Inboxes {
             question.after = Some(page.committed_through);
             if page.committed_through >= through {
                 through = match watch.next().await {
-                    Sighting::Message { seq, .. } => seq,
-                    Sighting::Missed { through } => through,
+                    WatchEvent::Message { seq, .. } => seq,
+                    WatchEvent::Missed { through } => through,
                 };
             }
             self.committed.reached(through, MAX_REPLY_WAIT).await;

@@ -64,12 +64,12 @@ pub const READ_ENTRIES: usize = 500;
 pub const PUBLISH_DEADLINE: Duration = Duration::from_millis(5_500);
 /// How long a publish may take that turns out to be a repeat, which is held against the first message
 /// of its id then. The contract promises an answer within 6 s.
-pub const COMPARE_DEADLINE: Duration = Duration::from_millis(5_750);
+pub const DUPLICATE_DEADLINE: Duration = Duration::from_millis(5_750);
 /// Repeats that are held against their first messages at once, over all requests: a round trip each, and
 /// the memory of a first message, which is 1 MiB and several times that while it is decoded.
-pub const COMPARED_AT_ONCE: usize = 8;
+pub const DUPLICATE_CHECKS: usize = 8;
 /// Of these, how many one request has: few, since requests wait for each other in turn.
-pub const COMPARED_BY_ONE: usize = 2;
+pub const DUPLICATE_CHECKS_PER_REQUEST: usize = 2;
 /// How long a group commit of the memory bus is tried: so much less than [`PUBLISH_DEADLINE`] that whoever
 /// publishes learns what became of it, message by message.
 pub const COMMIT_DEADLINE: Duration = Duration::from_millis(5_250);
@@ -114,7 +114,7 @@ pub const RING_PATIENCE: Duration = Duration::from_secs(2);
 pub const SCAN_ENTRIES: usize = 256;
 /// Groups that are found by one value of filters before another name of theirs is used, where they have
 /// one: as many as cost a message no more than the other work that it makes.
-pub const INDEX_CROWD: usize = 64;
+pub const INDEX_GROUPS_PER_VALUE: usize = 64;
 /// Bytes handed to a connection at once: about what its kernel buffer ([`SEND_BUFFER`]) takes.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Rows that a replay reads from the store at once, and the sequences at whose multiples pages of
@@ -262,10 +262,10 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);
 /// How long a publish waits for the store to say whether it knows an id.
 pub const STORE_LOOKUP: Duration = Duration::from_millis(750);
 /// Ids asked for by one statement: as many as come while the one before is on its way.
-pub const KNOWN_IDS_TOGETHER: usize = 256;
+pub const ID_LOOKUP_BATCH: usize = 256;
 /// Ids that wait to be asked for; beyond them a request waits for a place, no longer than
 /// [`STORE_LOOKUP`]: one for each request at work.
-pub const KNOWN_IDS_QUEUE: usize = MAX_REQUESTS;
+pub const ID_LOOKUP_QUEUE: usize = MAX_REQUESTS;
 /// How long nobody asks it after that failed.
 pub const STORE_LOOKUP_PAUSE: Duration = Duration::from_secs(2);
 /// Bytes of an attempt's error that are kept: enough for a person to see what happened.

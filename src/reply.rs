@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::broadcast::{Broadcaster, Sighting, Watch};
+use crate::broadcast::{Broadcaster, FilterWatch, WatchEvent};
 use crate::committed::Committed;
 use crate::limits::{FAULT_PAUSE, MAX_PAGE_BYTES, MAX_REPLY_WAIT};
 use crate::message::{Filter, Query, splice_seq};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 /// Waits for the reply to one request.
 pub struct ReplyWaiter {
-    watch: Watch,
+    watch: FilterWatch,
     store: Arc<dyn Store>,
     committed: Arc<Committed>,
     request: Uuid,
@@ -55,8 +55,8 @@ impl ReplyWaiter {
                 }
             };
             match sighting {
-                Sighting::Message { seq, body } => return whole(seq, &body),
-                Sighting::Missed { through } => unseen = Some(through),
+                WatchEvent::Message { seq, body } => return whole(seq, &body),
+                WatchEvent::Missed { through } => unseen = Some(through),
             }
         }
     }

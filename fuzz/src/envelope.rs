@@ -4,8 +4,8 @@
 
 use agentbus::limits::MAX_NAMED_ERRORS;
 use agentbus::message::{
-    Draft, DraftError, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing, Raw, Subject, decode,
-    same_but_for_created_at, splice_seq,
+    Draft, DraftError, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, Outgoing, Subject, decode,
+    equal_except_created_at, splice_seq,
 };
 use bytes::Bytes;
 use chrono::DateTime;
@@ -22,7 +22,7 @@ pub fn run(input: &[u8]) {
         true => vec![(HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned())],
         false => Vec::new(),
     };
-    read(Raw {
+    read(LogEntry {
         seq: 7,
         subject: Subject::from_log(format!("agent.{}", String::from_utf8_lossy(tokens))),
         headers,
@@ -44,9 +44,9 @@ fn post(payload: &[u8]) {
     let encode = || Outgoing::encode(&draft, uuid::Uuid::max(), DateTime::UNIX_EPOCH);
     let message = encode();
     assert_eq!(message.body, encode().body);
-    assert!(same_but_for_created_at(&message.body, &encode().body));
+    assert!(equal_except_created_at(&message.body, &encode().body));
     let ours = vec![(HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned())];
-    let raw = Raw {
+    let raw = LogEntry {
         seq: 7,
         subject: message.subject.clone(),
         headers: ours,
@@ -61,7 +61,7 @@ fn post(payload: &[u8]) {
 }
 
 /// An entry of the stream, whoever wrote it.
-fn read(raw: Raw) {
+fn read(raw: LogEntry) {
     let record = decode(raw.clone(), "log");
     assert_eq!(record.body, decode(raw, "log").body);
     let mut spliced = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! Input: a line `name=value&…`, a line with the end of a subject, then the payload of a message.
 
-use agentbus::message::{Filter, FilterTerm, Raw, Subject, decode};
+use agentbus::message::{Filter, FilterTerm, LogEntry, Subject, decode};
 use bytes::Bytes;
 
 /// Runs it once.
@@ -15,13 +15,13 @@ pub fn run(input: &[u8]) {
         let mut filter = Filter::default();
         let mut broadcasts = 0;
         for (name, value) in pairs {
-            let taken = filter.offer(name, value);
+            let taken = filter.parse_parameter(name, value);
             broadcasts += usize::from(*name == "broadcast" && taken == Some(Ok(())));
         }
         (filter, broadcasts)
     };
     let (filter, broadcasts) = offer(&mut pairs.iter());
-    let raw = Raw {
+    let raw = LogEntry {
         seq: 1,
         subject: Subject::from_log(format!("agent.{}", String::from_utf8_lossy(tokens))),
         headers: Vec::new(),

@@ -20,7 +20,7 @@ use crate::continuity::Gate;
 use crate::dead_letters::DeadLetters;
 use crate::http::{self, Api, Listener, announce};
 use crate::inbox::Inboxes;
-use crate::ingest::{Comparisons, Ingest, KnownIds};
+use crate::ingest::{DuplicateChecks, IdLookup, Ingest};
 use crate::limits::{CORE_STOP, METRICS_UPKEEP, SETTLE_STOP, START_RETRY};
 use crate::membership::{Keeper, Standing};
 use crate::presence::Presence;
@@ -159,8 +159,8 @@ fn assemble(
     let ingest = Arc::new(Ingest {
         bus: Arc::clone(&bus),
         store: Arc::clone(&store),
-        known: KnownIds::new(Arc::clone(&store)),
-        comparisons: Comparisons::default(),
+        id_lookup: IdLookup::new(Arc::clone(&store)),
+        duplicate_checks: DuplicateChecks::default(),
         committed: Arc::clone(&committed),
         gate,
         clock: Clock::system(),

@@ -8,15 +8,15 @@ use crate::limits::HEALTH_WAIT;
 use crate::store::LogState;
 
 use super::subscription::Start;
-use super::{Broadcaster, asking};
+use super::{Broadcaster, singleflight};
 
 /// What bus and store said, if they could be asked.
-pub(super) type Kept = (Option<Bounds>, Option<LogState>);
+pub(super) type KnownBounds = (Option<Bounds>, Option<LogState>);
 
 /// The question about it.
-pub(super) type AskingKept = asking::Asking<Kept>;
+pub(super) type BoundsFlight = singleflight::Singleflight<KnownBounds>;
 
-async fn ask(broadcaster: &Broadcaster) -> Kept {
+async fn ask(broadcaster: &Broadcaster) -> KnownBounds {
     let (bus, store) = tokio::join!(
         broadcaster.bus.identity(),
         tokio::time::timeout(HEALTH_WAIT, broadcaster.store.log_state())

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::event::Run;
 use super::hub::{Group, Hub, Step};
-use super::older::{Older, Sources};
+use super::replay::{Replay, Sources};
 use super::subscription::Start;
 use super::wake::Waiter;
 use super::{Broadcaster, bounds, frame};
@@ -36,7 +36,7 @@ pub(super) struct Follower {
     met_ring_at: Option<Instant>,
     /// What is to be sent before anything else.
     pub(super) pending: VecDeque<Bytes>,
-    older: Option<Box<Older>>,
+    older: Option<Box<Replay>>,
     /// Bytes counted as held for the client.
     held: usize,
 }

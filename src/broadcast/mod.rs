@@ -5,22 +5,22 @@
 //! store the bus, then joins the live edge by sequence. A slow reader costs no
 //! memory, since nothing is queued for it.
 
-mod asking;
 mod bounds;
-#[cfg(test)]
-mod crowd;
 mod event;
+#[cfg(test)]
+mod filter_cost_tests;
 mod follower;
 pub mod frame;
 mod hub;
 mod index;
 #[cfg(test)]
 mod model;
-mod older;
-mod past;
+mod replay;
+mod ring_reader;
+mod singleflight;
+mod store_replay;
 mod subscription;
 mod sync;
-mod tail;
 mod wake;
 mod watch;
 
@@ -32,15 +32,15 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::{Bus, BusError, Reader};
 use crate::committed::Committed;
 use crate::limits::{FAULT_PAUSE, RING_BYTES};
-use crate::message::{Raw, decode};
+use crate::message::{LogEntry, decode};
 use crate::store::Store;
-use bounds::AskingKept;
+use bounds::BoundsFlight;
 use event::Event;
 use hub::Hub;
-use past::Past;
+pub use ring_reader::{RingEntries, RingRead, RingReader};
+use store_replay::StoreReplay;
 pub use subscription::{Start, Subscription};
-pub use tail::{Ahead, Entries, Tail};
-pub use watch::{Sighting, Watch};
+pub use watch::{FilterWatch, WatchEvent};
 
 /// Follows the log and serves subscriptions.
 pub struct Broadcaster {
@@ -53,8 +53,8 @@ pub struct Broadcaster {
     open: AtomicUsize,
     /// Bytes that streams hold for their clients.
     held: AtomicUsize,
-    kept: AskingKept,
-    past: Past,
+    kept: BoundsFlight,
+    past: StoreReplay,
 }
 
 impl Broadcaster {
@@ -75,8 +75,8 @@ impl Broadcaster {
             started: tokio::sync::Notify::new(),
             open: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
-            kept: AskingKept::default(),
-            past: Past::new(),
+            kept: BoundsFlight::default(),
+            past: StoreReplay::new(),
         }
     }
 
@@ -115,7 +115,7 @@ impl Broadcaster {
     }
 
     /// Encodes entries from `next` on.
-    fn encode(&self, entries: Vec<Raw>, next: &mut u64) -> Vec<Arc<Event>> {
+    fn encode(&self, entries: Vec<LogEntry>, next: &mut u64) -> Vec<Arc<Event>> {
         let mut events = Vec::with_capacity(entries.len());
         for raw in entries {
             if raw.seq >= *next {

@@ -95,7 +95,7 @@ fn joins_while(capacity: usize, filter: fn() -> Filter, pushed: fn() -> Vec<Vec<
 
 fn odd_only() -> Filter {
     let mut filter = Filter::default();
-    assert_eq!(filter.offer("type", "a"), Some(Ok(())));
+    assert_eq!(filter.parse_parameter("type", "a"), Some(Ok(())));
     filter
 }
 

@@ -1,6 +1,6 @@
 //! Waiting for messages of a filter: long polls and replies.
 //!
-//! Invariant: whatever passes the filter after [`Watch::since`] is either seen or
+//! Invariant: whatever passes the filter after [`FilterWatch::since`] is either seen or
 //! told as missed; the ring may have moved on while nobody looked. A watch is a
 //! member of its filter's group and nothing more: it costs no task, and nothing
 //! at all while nothing comes.
@@ -17,7 +17,7 @@ use super::wake::Waiter;
 use crate::message::Filter;
 
 /// Waits for messages of one filter.
-pub struct Watch {
+pub struct FilterWatch {
     broadcaster: Arc<Broadcaster>,
     group: Arc<Group>,
     waiter: Waiter,
@@ -28,7 +28,7 @@ pub struct Watch {
 
 /// What a watch saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sighting {
+pub enum WatchEvent {
     /// A message that passes the filter.
     Message {
         /// Its sequence.
@@ -45,18 +45,18 @@ pub enum Sighting {
 
 impl Broadcaster {
     /// Begins to watch; waits until the log could be read for the first time.
-    pub async fn watch(self: &Arc<Self>, filter: Filter) -> Watch {
+    pub async fn watch(self: &Arc<Self>, filter: Filter) -> FilterWatch {
         let hub = self.hub().await;
         let group = hub.join(&filter.normalised());
         let waiter = group.wake.enter();
         // After joining: what comes from here on stands in the group.
         let since = hub.head();
         let (broadcaster, seen) = (Arc::clone(self), VecDeque::new());
-        Watch { broadcaster, group, waiter, since, cursor: since, seen }
+        FilterWatch { broadcaster, group, waiter, since, cursor: since, seen }
     }
 }
 
-impl Watch {
+impl FilterWatch {
     /// The last sequence before what is watched for.
     #[must_use]
     pub fn since(&self) -> u64 {
@@ -64,11 +64,11 @@ impl Watch {
     }
 
     /// The next message, in order. Cancel safe.
-    pub async fn next(&mut self) -> Sighting {
+    pub async fn next(&mut self) -> WatchEvent {
         let hub = self.broadcaster.hub().await;
         loop {
             if let Some(event) = self.seen.pop_front() {
-                return Sighting::Message { seq: event.seq, body: event.record.body.clone() };
+                return WatchEvent::Message { seq: event.seq, body: event.record.body.clone() };
             }
             match hub.step(&self.group, self.cursor) {
                 Step::Wait => self.waiter.until(|| hub.head() > self.cursor).await,
@@ -78,14 +78,14 @@ impl Watch {
                 }
                 Step::Behind { ring_first } => {
                     self.cursor = ring_first - 1;
-                    return Sighting::Missed { through: self.cursor };
+                    return WatchEvent::Missed { through: self.cursor };
                 }
             }
         }
     }
 }
 
-impl Drop for Watch {
+impl Drop for FilterWatch {
     fn drop(&mut self) {
         if let Some(hub) = self.broadcaster.hub.get() {
             self.group.wake.leave(&self.waiter);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::BusError;
-use crate::message::{Raw, SubjectPattern};
+use crate::message::{LogEntry, SubjectPattern};
 
 /// A durable consumer as it is to be made.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub struct Receipt(pub(super) String);
 #[derive(Clone, Debug)]
 pub struct Delivered {
     /// The entry.
-    pub raw: Raw,
+    pub raw: LogEntry,
     /// Whether it was, or may have been, handed out before.
     pub again: bool,
     /// By what it is answered.

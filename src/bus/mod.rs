@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::message::{Outgoing, Raw, SubjectPattern};
+use crate::message::{LogEntry, Outgoing, SubjectPattern};
 use durable::Durables;
 
 /// The bus has the message.
@@ -83,7 +83,7 @@ pub trait Reader: Send {
     /// skipped that the log holds, none repeated.
     ///
     /// Heals what can be healed (a lost consumer, a reconnect). Cancel safe.
-    async fn next(&mut self) -> Result<Vec<Raw>, BusError>;
+    async fn next(&mut self) -> Result<Vec<LogEntry>, BusError>;
 }
 
 /// What a bus can do.
@@ -114,7 +114,7 @@ pub trait Bus: Send + Sync + 'static {
     async fn identity(&self) -> Result<LogIdentity, BusError>;
 
     /// The entry at a sequence.
-    async fn get(&self, seq: u64) -> Result<Option<Raw>, BusError>;
+    async fn get(&self, seq: u64) -> Result<Option<LogEntry>, BusError>;
 
     /// A reader of everything from `from` on that the log still holds.
     async fn reader(&self, from: u64) -> Result<Box<dyn Reader>, BusError>;

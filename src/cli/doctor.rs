@@ -16,7 +16,7 @@ use crate::bus::{Bus, LogIdentity, PublishError};
 use crate::config::{Config, StoreConfig};
 use crate::continuity::check_content;
 use crate::limits::{CLOCK_TOLERANCE, HEALTH_WAIT};
-use crate::message::{Raw, Subject};
+use crate::message::{LogEntry, Subject};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{BusKind, LogState, Store};
@@ -220,7 +220,7 @@ async fn check_nats(
 
 /// Asks for what a server needs to be allowed, without storing anything.
 async fn check_permissions(bus: &NatsBus, last: u64, report: &mut Report) {
-    let entry = Raw {
+    let entry = LogEntry {
         seq: 0,
         subject: Subject::from_log("agent.status.doctor.check".to_owned()),
         headers: Vec::new(),

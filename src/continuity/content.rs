@@ -5,7 +5,7 @@
 
 use super::CheckError;
 use crate::bus::{Bounds, Bus};
-use crate::message::Raw;
+use crate::message::LogEntry;
 use crate::store::{Original, Store};
 
 /// The first committed sequence at which the stream holds something else
@@ -51,7 +51,7 @@ async fn agree_at(bus: &dyn Bus, store: &dyn Store, seq: u64) -> Result<bool, Ch
 }
 
 /// Whether a row was made of this entry.
-fn is_same(raw: &Raw, row: &Original) -> bool {
+fn is_same(raw: &LogEntry, row: &Original) -> bool {
     match &row.foreign {
         Some((payload, _)) => raw.payload == *payload,
         None => raw.payload == row.stored.body,

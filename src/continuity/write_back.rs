@@ -10,7 +10,7 @@ use super::CheckError;
 use crate::bus::nats::{NatsBus, Retention, WriteBack};
 use crate::bus::{Bus as _, LogIdentity};
 use crate::limits::{LEASE, REPLAY_HOLES, WRITE_BACK_FILLERS, WRITE_BACK_ROWS};
-use crate::message::Raw;
+use crate::message::LogEntry;
 use crate::store::{Lease, Original, Store};
 
 /// Writes what the stream lacks up to the watermark, and moves its next sequence beyond `seen`,
@@ -61,7 +61,7 @@ async fn put(
     rows: Vec<Original>,
     committed: u64,
 ) -> Result<(), CheckError> {
-    let mut run: Vec<Raw> = Vec::with_capacity(rows.len());
+    let mut run: Vec<LogEntry> = Vec::with_capacity(rows.len());
     let done = rows.is_empty();
     for row in rows.into_iter().filter(|row| row.stored.seq <= committed) {
         let due = stream.next() + run.len() as u64;

@@ -12,7 +12,7 @@ use super::body::{Upload, Uploaded};
 use super::messages::axum_json;
 use super::params::{self, SEQUENCE_RULE};
 use super::problem::Problem;
-use crate::message::{FieldError, Form};
+use crate::message::{FieldError, ObjectReader};
 use crate::processor::{ConsumerStatus, ControlError};
 
 /// Why a consumer is paused that a person paused without a word.
@@ -120,7 +120,7 @@ pub(super) async fn pause(
     upload: Upload,
 ) -> Result<Response, Problem> {
     let (name, body) = asked(name, query, upload).await?;
-    let mut form = Form::parse_optional(&body).map_err(Problem::body)?;
+    let mut form = ObjectReader::parse_optional(&body).map_err(Problem::body)?;
     let reason = form.text("reason", |text| match text {
         "" => Err("must not be empty"),
         text => Ok(text.to_owned()),
@@ -138,7 +138,7 @@ pub(super) async fn resume(
     upload: Upload,
 ) -> Result<Response, Problem> {
     let (name, body) = asked(name, query, upload).await?;
-    Form::parse_optional(&body).and_then(Form::end).map_err(Problem::body)?;
+    ObjectReader::parse_optional(&body).and_then(ObjectReader::end).map_err(Problem::body)?;
     api.processor.pause(&name, None).await?;
     show(&api, &name).await
 }
@@ -151,7 +151,7 @@ pub(super) async fn reset(
     upload: Upload,
 ) -> Result<Response, Problem> {
     let (name, body) = asked(name, query, upload).await?;
-    let mut form = Form::parse_optional(&body).map_err(Problem::body)?;
+    let mut form = ObjectReader::parse_optional(&body).map_err(Problem::body)?;
     let from = form.required::<u64>(FROM, SEQUENCE_RULE);
     form.end().map_err(Problem::body)?;
     api.processor.reset(&name, from.unwrap_or_default()).await?;

@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::stream::end_of_stream;
 use super::work::Work;
 use crate::inbox::Question;
-use crate::message::{FieldError, Form, Principal, Token};
+use crate::message::{FieldError, ObjectReader, Principal, Token};
 
 /// What waits for an agent, now or within the time that it waits for it.
 pub(super) async fn page(
@@ -65,7 +65,7 @@ pub(super) async fn ack(
 
 fn through(body: &[u8]) -> Result<u64, Problem> {
     const THROUGH: &str = "through";
-    let mut form = Form::parse(body).map_err(Problem::body)?;
+    let mut form = ObjectReader::parse(body).map_err(Problem::body)?;
     let through = form.required::<u64>(THROUGH, SEQUENCE_RULE);
     form.end().map_err(Problem::body)?;
     Ok(through.unwrap_or_default())

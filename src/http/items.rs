@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::body::{media_type, unsupported};
 use super::problem::Problem;
-use crate::limits::{ITEMS_AT_A_TIME, MAX_BATCH_ERRORS, MAX_BATCH_MESSAGES};
+use crate::limits::{ITEMS_BETWEEN_YIELDS, MAX_BATCH_ERRORS, MAX_BATCH_MESSAGES};
 use crate::message::{DraftError, FieldError};
 
 /// How the items stand in the body.
@@ -52,7 +52,7 @@ pub(super) async fn parse<T>(
     }
     let (mut parsed, mut named) = (Vec::with_capacity(texts.len()), 0);
     for (before, text) in texts {
-        if parsed.len() % ITEMS_AT_A_TIME == ITEMS_AT_A_TIME - 1 {
+        if parsed.len() % ITEMS_BETWEEN_YIELDS == ITEMS_BETWEEN_YIELDS - 1 {
             tokio::task::yield_now().await;
         }
         parsed.push(item(text).map_err(|error| match error {

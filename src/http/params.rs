@@ -8,7 +8,9 @@ use axum::extract::rejection::PathRejection;
 use crate::broadcast::Start;
 use crate::ingest::AckLevel;
 use crate::limits::{DEFAULT_PAGE, MAX_NAMED_ERRORS, MAX_PAGE, MAX_PAGE_BYTES, MAX_REPLY_WAIT};
-use crate::message::{Filter, ParameterError, Query, Token, parse_rfc3339, parse_uuid, shown_name};
+use crate::message::{
+    Filter, ParameterError, Query, Token, parse_rfc3339, parse_uuid, shorten_name,
+};
 use crate::store::work::{LetterKind, LetterQuery};
 
 use super::problem::Problem;
@@ -44,7 +46,7 @@ fn each(
             Some(Err(detail)) => detail,
             None => "is no parameter of this route".to_owned(),
         };
-        errors.push(ParameterError { parameter: shown_name(&name).into_owned(), detail });
+        errors.push(ParameterError { parameter: shorten_name(&name).into_owned(), detail });
         if errors.len() == MAX_NAMED_ERRORS {
             break;
         }
@@ -52,8 +54,8 @@ fn each(
     if errors.is_empty() { Ok(()) } else { Err(Problem::parameters(errors)) }
 }
 
-fn offer(filter: &mut Filter, name: &str, value: &str) -> Option<Fault> {
-    filter.offer(name, value).map(|taken| taken.map_err(str::to_owned))
+fn parse_filter(filter: &mut Filter, name: &str, value: &str) -> Option<Fault> {
+    filter.parse_parameter(name, value).map(|taken| taken.map_err(str::to_owned))
 }
 
 fn sequence(value: &str) -> Result<u64, String> {
@@ -226,7 +228,7 @@ pub fn history(query: Option<&str>) -> Result<Query, Problem> {
                     _ => Err("must be asc or desc".to_owned()),
                 },
             ),
-            _ => return offer(&mut filter, name, value),
+            _ => return parse_filter(&mut filter, name, value),
         })
     })?;
     Ok(Query {
@@ -278,7 +280,7 @@ pub fn stream(
                 },
             ),
             "last_event_id" | "lastEventId" => once(&mut resumed, sequence(value)),
-            _ => return offer(&mut filter, name, value),
+            _ => return parse_filter(&mut filter, name, value),
         })
     })?;
     if let Some(header) = last_event_id.filter(|value| !value.is_empty()) {

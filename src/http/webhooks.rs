@@ -17,7 +17,7 @@ use super::messages::axum_json;
 use super::params;
 use super::problem::Problem;
 use crate::limits::WEBHOOK_LOOK_UP;
-use crate::message::{Form, SubjectPattern, format_micros, parse_uuid};
+use crate::message::{ObjectReader, SubjectPattern, format_micros, parse_uuid};
 use crate::webhooks::{Guard, Known, NewWebhook, Secret};
 
 /// A webhook on the wire.
@@ -130,7 +130,7 @@ pub(super) async fn remove(
 }
 
 async fn new_webhook(body: &[u8], guard: Guard) -> Result<NewWebhook, Problem> {
-    let mut form = Form::parse(body).map_err(Problem::body)?;
+    let mut form = ObjectReader::parse(body).map_err(Problem::body)?;
     if !form.has("url") {
         form.fail("url", "is required");
     }
@@ -149,7 +149,7 @@ async fn new_webhook(body: &[u8], guard: Guard) -> Result<NewWebhook, Problem> {
 
 /// Whether a PATCH pauses (or resumes).
 fn wants_pause(body: &[u8]) -> Result<bool, Problem> {
-    let mut form = Form::parse(body).map_err(Problem::body)?;
+    let mut form = ObjectReader::parse(body).map_err(Problem::body)?;
     let told = form.has("state") || form.has("paused");
     let state = form.text("state", |state| match state {
         "paused" => Ok(true),

@@ -5,8 +5,8 @@
 //! answers the first sequence, with another body it is a conflict, inside the
 //! bus's own window always and beyond it as long as the store can be asked.
 
-mod known_ids;
-mod repeats;
+mod duplicates;
+mod id_lookup;
 #[cfg(test)]
 mod tests;
 
@@ -21,14 +21,14 @@ use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::continuity::Gate;
 use crate::limits::{
-    COMMITTED_WAIT, COMPARE_DEADLINE, HEADER_BYTES, ITEMS_AT_A_TIME, MAX_MESSAGE_BYTES,
+    COMMITTED_WAIT, DUPLICATE_DEADLINE, HEADER_BYTES, ITEMS_BETWEEN_YIELDS, MAX_MESSAGE_BYTES,
     STORE_BEHIND_SHARE,
 };
 use crate::message::{Draft, Outgoing, Principal, Subject};
 use crate::store::Store;
-pub use known_ids::KnownIds;
-pub use repeats::Comparisons;
-use repeats::First;
+pub use duplicates::DuplicateChecks;
+use duplicates::Original;
+pub use id_lookup::IdLookup;
 
 /// How durable a message must be before it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,9 +99,9 @@ pub struct Ingest {
     /// Asked for the body of a repeat that the bus no longer holds; never written.
     pub store: Arc<dyn Store>,
     /// Asked for repeats that the bus may have forgotten.
-    pub known: KnownIds,
+    pub id_lookup: IdLookup,
     /// Places for first messages that repeats are held against.
-    pub comparisons: Comparisons,
+    pub duplicate_checks: DuplicateChecks,
     /// What the store has.
     pub committed: Arc<Committed>,
     /// Closed while the log's continuity is in doubt.
@@ -120,7 +120,7 @@ impl Ingest {
     ) -> Vec<Result<Receipt, IngestError>> {
         let mut messages = Vec::with_capacity(drafts.len());
         for draft in drafts {
-            if messages.len() % ITEMS_AT_A_TIME == ITEMS_AT_A_TIME - 1 {
+            if messages.len() % ITEMS_BETWEEN_YIELDS == ITEMS_BETWEEN_YIELDS - 1 {
                 tokio::task::yield_now().await;
             }
             messages.push(Outgoing::encode(draft, Uuid::now_v7(), self.clock.now()));
@@ -161,11 +161,11 @@ impl Ingest {
         if let Some(refusal) = self.refusal(message.id) {
             return Err(refusal);
         }
-        let (known_mark, until) = (self.committed.seen(), Instant::now() + COMPARE_DEADLINE);
+        let (known_mark, until) = (self.committed.seen(), Instant::now() + DUPLICATE_DEADLINE);
         let ack = match self.bus.publish_if(message.clone(), condition).await {
             Ok(None) => return Ok(None),
             Ok(Some(ack)) if ack.duplicate => {
-                return self.repeat_until(&message, First::OnBus(ack), until).await.map(Some);
+                return self.repeat_until(&message, Original::InBus(ack), until).await.map(Some);
             }
             Ok(Some(ack)) => Ok(ack),
             Err(error) => Err(error),
@@ -181,7 +181,7 @@ impl Ingest {
         let mut answers: Vec<Option<Result<Receipt, IngestError>>> =
             messages.iter().map(|m| refuse_large(m).map(Err)).collect();
         let mut repeats = self.known_repeats(&messages, &answers).await;
-        let until = Instant::now() + COMPARE_DEADLINE;
+        let until = Instant::now() + DUPLICATE_DEADLINE;
         self.send(&messages, &mut answers, &mut repeats).await;
         if !repeats.is_empty() {
             Box::pin(self.answer_repeats(&messages, repeats, until, &mut answers)).await;
@@ -196,7 +196,7 @@ impl Ingest {
         &self,
         messages: &[Outgoing],
         answers: &[Option<Result<Receipt, IngestError>>],
-    ) -> Vec<(usize, First)> {
+    ) -> Vec<(usize, Original)> {
         if self.bus.dedup_window().is_none() {
             return Vec::new();
         }
@@ -205,9 +205,9 @@ impl Ingest {
             return Vec::new();
         }
         // Boxed, as all that few messages need: the others' futures stay small.
-        let known = Box::pin(self.known.find(&ids)).await;
+        let known = Box::pin(self.id_lookup.find(&ids)).await;
         let open = messages.iter().enumerate().filter(|(at, _)| answers[*at].is_none());
-        open.filter_map(|(at, message)| Some((at, First::Stored(*known.get(&message.id)?))))
+        open.filter_map(|(at, message)| Some((at, Original::InStore(*known.get(&message.id)?))))
             .collect()
     }
 
@@ -216,7 +216,7 @@ impl Ingest {
         &self,
         messages: &[Outgoing],
         answers: &mut [Option<Result<Receipt, IngestError>>],
-        repeats: &mut Vec<(usize, First)>,
+        repeats: &mut Vec<(usize, Original)>,
     ) {
         let is_known = |at: &usize| repeats.binary_search_by_key(at, |(known, _)| *known).is_ok();
         let open: Vec<usize> =
@@ -232,7 +232,7 @@ impl Ingest {
         let acks = self.bus.publish(open.iter().map(|&at| messages[at].clone()).collect()).await;
         for (at, ack) in open.into_iter().zip(acks) {
             match ack {
-                Ok(ack) if ack.duplicate => repeats.push((at, First::OnBus(ack))),
+                Ok(ack) if ack.duplicate => repeats.push((at, Original::InBus(ack))),
                 ack => answers[at] = Some(self.receipt(&messages[at], ack, known_mark)),
             }
         }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::bus::{Bounds, BusError, LogIdentity, Reader};
-use crate::message::Raw;
+use crate::message::LogEntry;
 use crate::store::sqlite::SqliteStore;
 
 /// Gives sequences, and holds nothing.
@@ -47,7 +47,7 @@ impl Bus for Counter {
         Ok(LogIdentity { bounds, epoch: None, write_back_pending: false })
     }
 
-    async fn get(&self, _: u64) -> Result<Option<Raw>, BusError> {
+    async fn get(&self, _: u64) -> Result<Option<LogEntry>, BusError> {
         Ok(None)
     }
 
@@ -75,11 +75,11 @@ async fn ingest(last: u64) -> (Ingest, Arc<Counter>, std::path::PathBuf) {
     let bus = Arc::new(Counter(AtomicU64::new(last)));
     let ingest = Ingest {
         bus: Arc::clone(&bus) as Arc<dyn Bus>,
-        known: KnownIds::new(Arc::clone(&store)),
+        id_lookup: IdLookup::new(Arc::clone(&store)),
         store,
         committed: Arc::default(),
         gate: Gate::open(),
-        comparisons: Comparisons::default(),
+        duplicate_checks: DuplicateChecks::default(),
         clock: Clock::system(),
     };
     (ingest, bus, dir)

@@ -51,7 +51,7 @@ pub const SMALL_ANSWER_BYTES: usize = 4 * 1024;
 pub const BATCH_ITEM_BYTES: usize = 768;
 /// Items of a batch that are parsed or encoded before other tasks get their turn: a thousand small ones together
 /// take milliseconds of a core.
-pub const ITEMS_AT_A_TIME: usize = 32;
+pub const ITEMS_BETWEEN_YIELDS: usize = 32;
 /// Faults named in the answer to one batch. Beyond them an item tells its first alone.
 pub const MAX_BATCH_ERRORS: usize = 1_024;
 /// Characters of a path that an error tells.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::bus::memory::{Journal, JournalError};
 use crate::committed::Committed;
 use crate::limits::LEASE;
-use crate::message::Raw;
+use crate::message::LogEntry;
 use crate::store::{Batch, Lease, Original, Store, StoreError, write_all};
 
 /// Fulfils what the memory bus needs with the store.
@@ -60,7 +60,7 @@ impl StoreJournal {
 
 #[async_trait]
 impl Journal for StoreJournal {
-    async fn append(&self, old: u64, entries: Vec<Raw>) -> Result<(), JournalError> {
+    async fn append(&self, old: u64, entries: Vec<LogEntry>) -> Result<(), JournalError> {
         let mut batch = Batch::after(old);
         batch.extend(entries, self.log_name);
         if let Err(error) = write_all(&*self.store, &self.lease, &batch).await {
@@ -80,7 +80,7 @@ impl Journal for StoreJournal {
         Ok(self.store.find(ids).await?)
     }
 
-    async fn read(&self, from: u64, limit: usize) -> Result<Vec<Raw>, JournalError> {
+    async fn read(&self, from: u64, limit: usize) -> Result<Vec<LogEntry>, JournalError> {
         let rows = self.store.originals(from, limit).await?;
         Ok(rows.into_iter().map(Original::into_raw).collect())
     }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::broadcast::{Broadcaster, Tail};
+use crate::broadcast::{Broadcaster, RingReader};
 use crate::bus::{Bus, BusError};
 use crate::committed::Committed;
 use crate::continuity::Gate;
@@ -98,7 +98,7 @@ impl Projector {
     /// Projects until something ends it; returns what.
     async fn project(&self, lease: &Lease, cancel: &CancellationToken) -> TermEnd {
         let mut batch = Batch::after(lease.committed_through);
-        let tail = Tail::new(Arc::clone(&self.broadcaster));
+        let tail = RingReader::new(Arc::clone(&self.broadcaster));
         let mut source = Source::new(&*self.bus, &self.gate, tail);
         let mut pace = Instant::now();
         loop {

@@ -6,7 +6,7 @@
 
 use futures_util::FutureExt as _;
 
-use crate::broadcast::{Ahead, Tail};
+use crate::broadcast::{RingRead, RingReader};
 use crate::bus::{Bus, BusError, Reader};
 use crate::continuity::Gate;
 use crate::limits::PROJECT_PACE;
@@ -16,7 +16,7 @@ use crate::store::Batch;
 pub(super) struct Source<'a> {
     bus: &'a dyn Bus,
     gate: &'a Gate,
-    tail: Tail,
+    tail: RingReader,
     /// Open while the ring lacks what comes next.
     reader: Option<Box<dyn Reader>>,
     doubts: u64,
@@ -32,7 +32,7 @@ enum Ring {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(bus: &'a dyn Bus, gate: &'a Gate, tail: Tail) -> Self {
+    pub(super) fn new(bus: &'a dyn Bus, gate: &'a Gate, tail: RingReader) -> Self {
         Self { bus, gate, doubts: gate.times_closed(), doubted: 0, tail, reader: None }
     }
 
@@ -41,7 +41,7 @@ impl<'a> Source<'a> {
         loop {
             match self.take(batch) {
                 Ring::Gave => return Ok(()),
-                Ring::HasNothing => self.tail.beyond(batch.through()).await,
+                Ring::HasNothing => self.tail.wait_beyond(batch.through()).await,
                 Ring::Lost => return self.read(batch).await,
             }
         }
@@ -88,13 +88,13 @@ impl<'a> Source<'a> {
             return Ring::Lost;
         }
         match self.tail.after(batch.through()) {
-            Ahead::Entries(entries) => {
+            RingRead::Entries(entries) => {
                 self.reader = None;
                 entries.records().for_each(|record| batch.push(record.clone()));
                 Ring::Gave
             }
-            Ahead::Nothing => Ring::HasNothing,
-            Ahead::Lost => Ring::Lost,
+            RingRead::Empty => Ring::HasNothing,
+            RingRead::NotInRing => Ring::Lost,
         }
     }
 
@@ -172,12 +172,14 @@ mod tests {
                 drop(self.broadcaster.watch(crate::message::Filter::default()).await);
             }
             let last = self.bus.identity().await.expect("answers").bounds.last;
-            let reached = async { Tail::new(Arc::clone(&self.broadcaster)).beyond(last - 1).await };
+            let reached = async {
+                RingReader::new(Arc::clone(&self.broadcaster)).wait_beyond(last - 1).await
+            };
             tokio::time::timeout(Duration::from_secs(20), reached).await.expect("read");
         }
 
         fn source(&self) -> Source<'_> {
-            Source::new(&*self.bus, &self.gate, Tail::new(Arc::clone(&self.broadcaster)))
+            Source::new(&*self.bus, &self.gate, RingReader::new(Arc::clone(&self.broadcaster)))
         }
     }
 

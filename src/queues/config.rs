@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Number, Value, json};
 
 use crate::limits::{MAX_BACKOFF_S, MAX_BACKOFF_STEPS, MAX_DELIVER, MAX_LEASE_S};
-use crate::message::{DraftError, Form, seconds};
+use crate::message::{DraftError, ObjectReader, seconds};
 
 /// The rules of one queue (contract, section 8).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl QueueConfig {
     /// # Errors
     /// Every rule that is broken.
     pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
-        let mut form = Form::parse_optional(json)?;
+        let mut form = ObjectReader::parse_optional(json)?;
         let mut config = Self::default();
         if let Some(lease) = form.seconds("lease_s", 1, MAX_LEASE_S) {
             config.lease = lease;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::limits::{HEADER_BYTES, MAX_DELAY_S, MAX_MESSAGE_BYTES, MAX_PAYLOAD_DEPTH};
 use crate::message::{
-    CompactError, DraftError, Form, Token, compact, format_micros, parse_rfc3339,
+    CompactError, DraftError, ObjectReader, Token, compact, format_micros, parse_rfc3339,
 };
 
 /// Which of a queue's jobs go first: all of the higher before any of the lower.
@@ -90,7 +90,7 @@ impl NewJob {
     /// # Errors
     /// No JSON, or every rule that is broken.
     pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
-        let mut form = Form::parse(json)?;
+        let mut form = ObjectReader::parse(json)?;
         let type_ = form.required_text::<Token>("type");
         let payload = payload(&mut form);
         let priority = form.text("priority", str::parse).unwrap_or_default();
@@ -121,7 +121,7 @@ impl NewJob {
     }
 }
 
-fn payload(form: &mut Form<'_>) -> Option<String> {
+fn payload(form: &mut ObjectReader<'_>) -> Option<String> {
     let raw = form.required_raw("payload")?.get();
     let mut out = String::with_capacity(raw.len());
     match compact(raw, MAX_PAYLOAD_DEPTH, &mut out) {
@@ -154,7 +154,7 @@ impl Job {
     /// # Errors
     /// What it lacks.
     pub fn decode(body: &Bytes) -> Result<Self, DraftError> {
-        let mut form = Form::parse(body)?;
+        let mut form = ObjectReader::parse(body)?;
         let id = form.uuid("job_id");
         form.required_text::<Token>("type");
         form.required_raw("payload");

@@ -30,7 +30,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::message::{DraftError, Form, Token};
+use crate::message::{DraftError, ObjectReader, Token};
 use crate::store::work::DeadLetter;
 pub use book::QueueBook;
 pub use config::{QueueConfig, in_seconds};
@@ -72,7 +72,7 @@ impl LeaseRequest {
     /// # Errors
     /// No JSON, or every rule that is broken.
     pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
-        let mut form = Form::parse_optional(json)?;
+        let mut form = ObjectReader::parse_optional(json)?;
         let most = crate::limits::MAX_LEASE_JOBS;
         let max = form.whole("max", 1, most as u64).unwrap_or(1);
         let wait = form.seconds("wait_s", 0, crate::limits::MAX_LEASE_WAIT_S).unwrap_or_default();

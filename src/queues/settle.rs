@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::limits::{MAX_ATTEMPT_ERROR, MAX_DELAY_S};
-use crate::message::{DraftError, Form};
+use crate::message::{DraftError, ObjectReader};
 
 /// What becomes of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +39,13 @@ impl Action {
     /// Reads the body of `POST /v1/leases/{token}/<name>`; `None` when that is no action.
     pub fn parse(name: &str, json: &[u8]) -> Option<Result<Self, DraftError>> {
         named(name).then(|| {
-            let mut form = Form::parse_optional(json)?;
+            let mut form = ObjectReader::parse_optional(json)?;
             let action = Self::take(&mut form, name);
             form.finish(name, action)
         })
     }
 
-    fn take(form: &mut Form<'_>, name: &str) -> Option<Self> {
+    fn take(form: &mut ObjectReader<'_>, name: &str) -> Option<Self> {
         Some(match name {
             "ack" => Self::Ack,
             "extend" => Self::Extend,
@@ -65,7 +65,7 @@ impl Settlement {
     /// No JSON, or every rule that is broken.
     pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
         const RULE: &str = "must be ack, nack, extend or fail";
-        let mut form = Form::parse(json)?;
+        let mut form = ObjectReader::parse(json)?;
         let token = form.required_text::<Text>("lease_token").map(|Text(text)| text);
         let name = form.required_text::<Text>("action").map(|Text(text)| text);
         let action = name.and_then(|name| {
@@ -95,7 +95,7 @@ fn named(name: &str) -> bool {
     matches!(name, "ack" | "nack" | "extend" | "fail")
 }
 
-fn reason(form: &mut Form<'_>) -> Option<String> {
+fn reason(form: &mut ObjectReader<'_>) -> Option<String> {
     form.text("reason", |text| Ok::<_, &str>(cut(text)))
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Hole, HoleReason};
 use crate::limits::{PROJECT_BYTES, PROJECT_ROWS};
-use crate::message::{Raw, Record, decode};
+use crate::message::{LogEntry, Record, decode};
 
 /// Rows in rising sequence with every sequence between them accounted for.
 pub struct Batch {
@@ -41,7 +41,7 @@ impl Batch {
     }
 
     /// Adds entries; what the log skipped before one becomes a hole.
-    pub fn extend(&mut self, entries: Vec<Raw>, log_name: &str) {
+    pub fn extend(&mut self, entries: Vec<LogEntry>, log_name: &str) {
         for raw in entries {
             if raw.seq > self.through() {
                 self.push(decode(raw, log_name));
@@ -75,8 +75,8 @@ mod tests {
     use crate::message::Subject;
     use bytes::Bytes;
 
-    fn raw(seq: u64) -> Raw {
-        Raw {
+    fn raw(seq: u64) -> LogEntry {
+        LogEntry {
             seq,
             subject: Subject::from_log("agent.status.a.b".to_owned()),
             headers: Vec::new(),

@@ -31,8 +31,8 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::message::{
-    HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Headers, Kind, Query, Raw, Record, Subject,
-    Token,
+    HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Headers, Kind, LogEntry, Query, Record,
+    Subject, Token,
 };
 pub use batch::Batch;
 use jobs::JobStore;
@@ -176,7 +176,7 @@ pub struct Original {
 impl Original {
     /// The log entry that the row was made of.
     #[must_use]
-    pub fn into_raw(self) -> Raw {
+    pub fn into_raw(self) -> LogEntry {
         let (payload, headers) = self.foreign.unwrap_or_else(|| {
             let headers = vec![
                 (HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned()),
@@ -185,7 +185,7 @@ impl Original {
             (self.stored.body, headers)
         });
         let (seq, subject, logged_at) = (self.stored.seq, self.subject, self.logged_at);
-        Raw { seq, subject, headers, payload, logged_at }
+        LogEntry { seq, subject, headers, payload, logged_at }
     }
 }
 

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use reqwest::Url;
 
 use super::{Courier, Failure, Guard, Secret};
-use crate::message::{Raw, Record, Subject, decode};
+use crate::message::{LogEntry, Record, Subject, decode};
 
 const OPEN: Guard = Guard { allow_private: true };
 
@@ -39,7 +39,7 @@ async fn receiver(answer: fn() -> Response) -> (u16, Scene) {
 }
 
 fn message() -> Record {
-    let raw = Raw {
+    let raw = LogEntry {
         seq: 42,
         subject: Subject::from_log("agent.message.agent.note".to_owned()),
         headers: Vec::new(),

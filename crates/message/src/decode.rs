@@ -15,14 +15,15 @@ use uuid::Uuid;
 use super::encode::encode;
 use super::json::string;
 use super::{
-    Draft, HEADER_BATCH, HEADER_EXPECTED, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1,
-    HEADER_SENDER, Kind, Raw, Record, Subject, Token, parse_rfc3339, parse_uuid,
+    Draft, HEADER_BATCH_PREFIX, HEADER_EXPECTED_PREFIX, HEADER_MSG_ID, HEADER_NATIVE,
+    HEADER_NATIVE_V1, HEADER_SENDER, Kind, LogEntry, Record, Subject, Token, parse_rfc3339,
+    parse_uuid,
 };
 
 /// Reads one log entry. `stream` is the name of the log, of which ids for
 /// entries without one are derived.
 #[must_use]
-pub fn decode(raw: Raw, stream: &str) -> Record {
+pub fn decode(raw: LogEntry, stream: &str) -> Record {
     match raw.header(HEADER_NATIVE) {
         Some(HEADER_NATIVE_V1) => {
             let payload = raw.payload.clone();
@@ -44,7 +45,7 @@ pub fn decode(raw: Raw, stream: &str) -> Record {
 #[must_use]
 pub fn decode_body(seq: u64, subject: Subject, body: Bytes, logged_at: DateTime<Utc>) -> Record {
     let headers = vec![(HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned())];
-    decode(Raw { seq, subject, headers, payload: body, logged_at }, "")
+    decode(LogEntry { seq, subject, headers, payload: body, logged_at }, "")
 }
 
 /// The members of a body that can be spliced and framed as it is.
@@ -103,11 +104,12 @@ pub fn expires_at(body: &[u8]) -> Option<DateTime<Utc>> {
     member(envelope.expires_at, parse_rfc3339)
 }
 
-fn native(raw: Raw, envelope: &Envelope<'_>, stream: &str) -> Record {
+fn native(raw: LogEntry, envelope: &Envelope<'_>, stream: &str) -> Record {
     let id = member(envelope.id, parse_uuid);
     let message_id = raw.header(HEADER_MSG_ID);
-    let of_the_publish =
-        |name: &str| name.starts_with(HEADER_EXPECTED) || name.starts_with(HEADER_BATCH);
+    let of_the_publish = |name: &str| {
+        name.starts_with(HEADER_EXPECTED_PREFIX) || name.starts_with(HEADER_BATCH_PREFIX)
+    };
     let told = raw.headers.iter().filter(|(name, _)| !of_the_publish(name)).count();
     let ours = told == 1 + usize::from(message_id.is_some())
         && message_id.is_none_or(|told| parse_uuid(told).ok() == id && id.is_some());
@@ -132,13 +134,13 @@ fn native(raw: Raw, envelope: &Envelope<'_>, stream: &str) -> Record {
 }
 
 /// The id of an entry whose payload brings none.
-fn fallback_id(raw: &Raw, stream: &str) -> Uuid {
+fn fallback_id(raw: &LogEntry, stream: &str) -> Uuid {
     raw.header(HEADER_MSG_ID).and_then(|text| parse_uuid(text).ok()).unwrap_or_else(|| {
         Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{stream}\0{}", raw.seq).as_bytes())
     })
 }
 
-fn from_draft(raw: Raw, draft: &Draft, stream: &str) -> Record {
+fn from_draft(raw: LogEntry, draft: &Draft, stream: &str) -> Record {
     let id = draft.id.unwrap_or_else(|| fallback_id(&raw, stream));
     let created_at = draft.created_at.unwrap_or(raw.logged_at);
     Record {
@@ -162,7 +164,7 @@ fn from_draft(raw: Raw, draft: &Draft, stream: &str) -> Record {
 }
 
 /// The envelope around what is none: named by the subject, payload as content.
-fn from_draft_of_anything(raw: Raw, stream: &str) -> Record {
+fn from_draft_of_anything(raw: LogEntry, stream: &str) -> Record {
     let kind = raw.subject.kind();
     let key = || raw.subject.key().unwrap_or_else(Token::unknown);
     let told_sender = || {
@@ -206,8 +208,8 @@ mod tests {
 
     const STREAM: &str = "agent-messages";
 
-    fn raw(subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Raw {
-        Raw {
+    fn raw(subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> LogEntry {
+        LogEntry {
             seq: 7,
             subject: Subject::from_log(subject.to_owned()),
             headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),

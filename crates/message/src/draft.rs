@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::json::{CompactError, Member, Members, compact, string};
 use super::status::{TTL, parse_ttl};
-use super::{Kind, Subject, Token, parse_rfc3339, parse_uuid, shown_name};
+use super::{Kind, Subject, Token, parse_rfc3339, parse_uuid, shorten_name};
 use crate::limits::{MAX_MEMBERS, MAX_METADATA_DEPTH, MAX_NAMED_ERRORS, MAX_TTL_S};
 
 /// A validated message that has no place in the log yet.
@@ -85,7 +85,7 @@ impl Draft {
 
     fn parse_from(json: &[u8], source: Source<'_>) -> Result<Self, DraftError> {
         let members = json_members(json)?;
-        let mut form = Form::new(members, source);
+        let mut form = DraftReader::new(members, source);
         let draft = form.draft();
         form.refuse_the_rest();
         match draft {
@@ -170,13 +170,13 @@ fn syntax_detail(error: &serde_json::Error) -> String {
 }
 
 /// The members of a body while they are taken out one by one.
-struct Form<'a> {
+struct DraftReader<'a> {
     members: Vec<Member<'a>>,
     source: Source<'a>,
     errors: Vec<FieldError>,
 }
 
-impl<'a> Form<'a> {
+impl<'a> DraftReader<'a> {
     fn new(members: Vec<Member<'a>>, source: Source<'a>) -> Self {
         let mut form = Self { members, source, errors: Vec::new() };
         let mut at = 1;
@@ -351,7 +351,7 @@ impl<'a> Form<'a> {
     }
 
     fn fail(&mut self, name: &str, detail: &str) {
-        let escaped = shown_name(name).replace('~', "~0").replace('/', "~1");
+        let escaped = shorten_name(name).replace('~', "~0").replace('/', "~1");
         self.errors.push(field(&format!("/{escaped}"), detail));
     }
 }

@@ -80,7 +80,7 @@ const CREATED_AT_TAIL: usize = r#","created_at":"2026-11-20T15:57:45.123456Z"}"#
 /// Whether two bodies say the same but for when they were made (contract,
 /// section 3: what makes a reused id a duplicate and not a conflict).
 #[must_use]
-pub fn same_but_for_created_at(a: &[u8], b: &[u8]) -> bool {
+pub fn equal_except_created_at(a: &[u8], b: &[u8]) -> bool {
     match (before_created_at(a), before_created_at(b)) {
         (Some(a), Some(b)) => a == b,
         _ => a == b,
@@ -175,8 +175,8 @@ mod tests {
         let body = json!({"kind":"status","type":"t","sender_id":"a","content":"x"});
         let other = json!({"kind":"status","type":"t","sender_id":"a","content":"y"});
         let later = "2027-01-01T00:00:00Z";
-        assert!(same_but_for_created_at(&encoded(&body, AT), &encoded(&body, later)));
-        assert!(!same_but_for_created_at(&encoded(&body, AT), &encoded(&other, AT)));
+        assert!(equal_except_created_at(&encoded(&body, AT), &encoded(&body, later)));
+        assert!(!equal_except_created_at(&encoded(&body, AT), &encoded(&other, AT)));
     }
 
     proptest! {

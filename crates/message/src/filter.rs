@@ -116,7 +116,7 @@ impl Filter {
     ///
     /// # Errors
     /// The rule that the value breaks, in words for the client.
-    pub fn offer(&mut self, name: &str, value: &str) -> Option<Result<(), &'static str>> {
+    pub fn parse_parameter(&mut self, name: &str, value: &str) -> Option<Result<(), &'static str>> {
         let taken = match name {
             "subject" => value.parse().map(|v| self.subjects.push(v)),
             "kind" => value.parse().map(|v| self.kinds.push(v)),
@@ -264,7 +264,7 @@ mod tests {
         ) {
             let mut filter = Filter::default();
             for (name, value) in &params {
-                let _ = filter.offer(name, value);
+                let _ = filter.parse_parameter(name, value);
             }
             let [a, b, c, d] = &names;
             let message = record(1, Kind::Task, [a, b, if direct { c } else { "" }, d]);
@@ -278,14 +278,14 @@ mod tests {
     #[test]
     fn broadcast_widens_recipient_alone() {
         let mut filter = Filter::default();
-        assert_eq!(filter.offer("recipient", "bob"), Some(Ok(())));
+        assert_eq!(filter.parse_parameter("recipient", "bob"), Some(Ok(())));
         let to = |who| record(1, Kind::Message, ["t", "s", who, ""]);
         assert!(filter.matches(&to("bob")) && !filter.matches(&to("")));
-        assert_eq!(filter.offer("broadcast", "true"), Some(Ok(())));
+        assert_eq!(filter.parse_parameter("broadcast", "true"), Some(Ok(())));
         assert!(
             filter.matches(&to("bob")) && filter.matches(&to("")) && !filter.matches(&to("al"))
         );
-        assert!(filter.offer("colour", "red").is_none());
-        assert!(matches!(filter.offer("in_reply_to", "x"), Some(Err(_))));
+        assert!(filter.parse_parameter("colour", "red").is_none());
+        assert!(matches!(filter.parse_parameter("in_reply_to", "x"), Some(Err(_))));
     }
 }

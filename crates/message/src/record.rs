@@ -11,7 +11,7 @@ pub type Headers = Vec<(String, String)>;
 
 /// One entry of the log as the bus holds it.
 #[derive(Clone, Debug)]
-pub struct Raw {
+pub struct LogEntry {
     /// The bus's sequence.
     pub seq: u64,
     /// The subject it was published on.
@@ -24,7 +24,7 @@ pub struct Raw {
     pub logged_at: DateTime<Utc>,
 }
 
-impl Raw {
+impl LogEntry {
     /// The first value of a header. Names are case-sensitive, as in NATS.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

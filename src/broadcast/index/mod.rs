@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::limits::INDEX_CROWD;
+use crate::limits::INDEX_GROUPS_PER_VALUE;
 use crate::message::{Filter, FilterTerm, Kind, Record, Token};
 use patterns::Patterns;
 
@@ -127,7 +127,7 @@ impl Index {
         let crowd = |terms: &Vec<FilterTerm>| {
             terms.iter().map(|term| self.terms.found_by(term)).sum::<usize>()
         };
-        let first = names.iter().find(|terms| crowd(terms) < INDEX_CROWD);
+        let first = names.iter().find(|terms| crowd(terms) < INDEX_GROUPS_PER_VALUE);
         let chosen = first.or_else(|| names.iter().min_by_key(|terms| crowd(terms)));
         chosen.and_then(|terms| terms.first()).map_or(0, FilterTerm::name)
     }
@@ -270,7 +270,7 @@ mod tests {
     fn filter(values: &[(&str, String)]) -> Filter {
         let mut filter = Filter::default();
         for (name, value) in values {
-            let _ = filter.offer(name, value);
+            let _ = filter.parse_parameter(name, value);
         }
         filter.normalised()
     }

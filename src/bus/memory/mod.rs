@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::{Ack, Bounds, Bus, BusError, LogIdentity, Precondition, PublishError, Reader};
 use crate::clock::Clock;
 use crate::limits::{MEMORY_QUEUE, MEMORY_QUEUE_BYTES, PUBLISH_DEADLINE};
-use crate::message::{Outgoing, Raw};
+use crate::message::{LogEntry, Outgoing};
 use tail::Tail;
 pub use writer::Writer;
 
@@ -31,7 +31,7 @@ pub use writer::Writer;
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// Appends entries after sequence `old`, all or none, fsynced.
-    async fn append(&self, old: u64, entries: Vec<Raw>) -> Result<(), JournalError>;
+    async fn append(&self, old: u64, entries: Vec<LogEntry>) -> Result<(), JournalError>;
 
     /// The last sequence appended: settles an append whose outcome is unknown.
     async fn last(&self) -> Result<u64, JournalError>;
@@ -40,7 +40,7 @@ pub trait Journal: Send + Sync + 'static {
     async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, JournalError>;
 
     /// Up to `limit` entries from a sequence on.
-    async fn read(&self, from: u64, limit: usize) -> Result<Vec<Raw>, JournalError>;
+    async fn read(&self, from: u64, limit: usize) -> Result<Vec<LogEntry>, JournalError>;
 
     /// The lowest sequence held, if there is any.
     async fn first(&self) -> Result<Option<u64>, JournalError>;
@@ -206,7 +206,7 @@ impl Bus for MemoryBus {
         Ok(LogIdentity { bounds: Bounds { first, last }, epoch: None, write_back_pending: false })
     }
 
-    async fn get(&self, seq: u64) -> Result<Option<Raw>, BusError> {
+    async fn get(&self, seq: u64) -> Result<Option<LogEntry>, BusError> {
         if let Some(found) = self.shared.tail.get(seq) {
             return Ok(Some(found));
         }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::Shared;
 use crate::bus::{BusError, Reader};
 use crate::limits::READ_ENTRIES;
-use crate::message::Raw;
+use crate::message::LogEntry;
 
 pub(super) struct MemoryReader {
     shared: Arc<Shared>,
@@ -26,7 +26,7 @@ impl MemoryReader {
 
 #[async_trait]
 impl Reader for MemoryReader {
-    async fn next(&mut self) -> Result<Vec<Raw>, BusError> {
+    async fn next(&mut self) -> Result<Vec<LogEntry>, BusError> {
         loop {
             let next = self.next;
             self.last

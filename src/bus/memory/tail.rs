@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::limits::{MEMORY_TAIL_BYTES, MEMORY_TAIL_ENTRIES};
-use crate::message::Raw;
+use crate::message::LogEntry;
 
 #[derive(Default)]
 pub(super) struct Tail(Mutex<Entries>);
 
 #[derive(Default)]
 struct Entries {
-    queue: VecDeque<Raw>,
+    queue: VecDeque<LogEntry>,
     bytes: usize,
 }
 
@@ -24,7 +24,7 @@ impl Tail {
         self.0.lock()
     }
 
-    pub(super) fn push(&self, entries: Vec<Raw>) {
+    pub(super) fn push(&self, entries: Vec<LogEntry>) {
         let mut kept = self.lock();
         for raw in entries {
             kept.bytes += raw.payload.len();
@@ -37,7 +37,7 @@ impl Tail {
     }
 
     /// Entries from `from` on, or `None` when it is older than what is kept.
-    pub(super) fn from(&self, from: u64, limit: usize) -> Option<Vec<Raw>> {
+    pub(super) fn from(&self, from: u64, limit: usize) -> Option<Vec<LogEntry>> {
         let kept = self.lock();
         if kept.queue.front()?.seq > from {
             return None;
@@ -47,7 +47,7 @@ impl Tail {
     }
 
     /// Whether any entry after `after` is wanted; `None` when some of them are no longer kept.
-    pub(super) fn any_after(&self, after: u64, wanted: impl Fn(&Raw) -> bool) -> Option<bool> {
+    pub(super) fn any_after(&self, after: u64, wanted: impl Fn(&LogEntry) -> bool) -> Option<bool> {
         let kept = self.lock();
         if kept.queue.front()?.seq > after.saturating_add(1) {
             return None;
@@ -56,7 +56,7 @@ impl Tail {
         Some(kept.queue.range(start..).any(wanted))
     }
 
-    pub(super) fn get(&self, seq: u64) -> Option<Raw> {
+    pub(super) fn get(&self, seq: u64) -> Option<LogEntry> {
         self.from(seq, 1)?.pop().filter(|raw| raw.seq == seq)
     }
 }

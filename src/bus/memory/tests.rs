@@ -11,7 +11,7 @@ use super::{Journal, JournalError, MemoryBus};
 use crate::bus::{Ack, Bus, Precondition, PublishError};
 use crate::clock::Clock;
 use crate::limits::MEMORY_QUEUE_BYTES;
-use crate::message::{Draft, HEADER_MSG_ID, Outgoing, Raw};
+use crate::message::{Draft, HEADER_MSG_ID, LogEntry, Outgoing};
 
 /// What becomes of the next append.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ enum Fate {
 
 #[derive(Default)]
 struct Script {
-    rows: Vec<Raw>,
+    rows: Vec<LogEntry>,
     fates: VecDeque<Fate>,
     silent: usize,
 }
@@ -67,7 +67,7 @@ impl Scripted {
 
 #[async_trait]
 impl Journal for Scripted {
-    async fn append(&self, old: u64, entries: Vec<Raw>) -> Result<(), JournalError> {
+    async fn append(&self, old: u64, entries: Vec<LogEntry>) -> Result<(), JournalError> {
         let mut script = self.ask()?;
         assert_eq!(old, script.rows.len() as u64, "an append goes on after the last row");
         let lost = || Err(JournalError::Unavailable("no answer".to_owned()));
@@ -113,7 +113,7 @@ impl Journal for Scripted {
         Ok(rows.filter(|(id, _)| ids.contains(id)).collect())
     }
 
-    async fn read(&self, from: u64, limit: usize) -> Result<Vec<Raw>, JournalError> {
+    async fn read(&self, from: u64, limit: usize) -> Result<Vec<LogEntry>, JournalError> {
         let script = self.ask()?;
         Ok(script.rows.iter().filter(|raw| raw.seq >= from).take(limit).cloned().collect())
     }

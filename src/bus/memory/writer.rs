@@ -20,7 +20,7 @@ use crate::limits::{
     COMMIT_DEADLINE, COMMIT_RETRY, GROUP_COMMIT_BYTES, GROUP_COMMIT_MESSAGES, JOURNAL_PROBE,
 };
 use crate::message::{
-    HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing, Raw, truncate_to_micros,
+    HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, Outgoing, truncate_to_micros,
 };
 
 /// Runs until it is cancelled or loses the journal.
@@ -33,7 +33,7 @@ pub struct Writer {
 /// One group commit while it is made.
 #[derive(Default)]
 struct Group {
-    entries: Vec<Raw>,
+    entries: Vec<LogEntry>,
     /// Sequences of the ids in `entries`.
     given: HashMap<Uuid, u64>,
     /// For each message in the order of the jobs.
@@ -229,7 +229,7 @@ impl Writer {
     /// Why a condition does not let a message into the group, after `last` and what
     /// the group has already.
     fn refused(&self, condition: &Precondition, last: u64, group: &Group) -> Option<Placed> {
-        let newer = |raw: &Raw| condition.subjects.matches(raw.subject.as_str());
+        let newer = |raw: &LogEntry| condition.subjects.matches(raw.subject.as_str());
         let committed = if last <= condition.known_through {
             Some(false)
         } else {
@@ -242,8 +242,8 @@ impl Writer {
         }
     }
 
-    fn entry(&self, seq: u64, message: &Outgoing) -> Raw {
-        Raw {
+    fn entry(&self, seq: u64, message: &Outgoing) -> LogEntry {
+        LogEntry {
             seq,
             subject: message.subject.clone(),
             headers: vec![
@@ -260,7 +260,7 @@ impl Writer {
     async fn append(
         &self,
         mut through: u64,
-        mut entries: &[Raw],
+        mut entries: &[LogEntry],
         deadline: Instant,
     ) -> Result<(), Failure> {
         let mut in_doubt = false;
@@ -303,12 +303,12 @@ impl Writer {
     }
 
     /// How many of these entries stand in the journal after `last`.
-    async fn written(&self, last: u64, entries: &[Raw]) -> Result<Settled, JournalError> {
+    async fn written(&self, last: u64, entries: &[LogEntry]) -> Result<Settled, JournalError> {
         if self.shared.journal.last().await? == last {
             return Ok(Settled::Written(0));
         }
         let found = self.shared.journal.read(last + 1, entries.len()).await?;
-        let is_ours = |(a, b): &(&Raw, &Raw)| a.seq == b.seq && a.headers == b.headers;
+        let is_ours = |(a, b): &(&LogEntry, &LogEntry)| a.seq == b.seq && a.headers == b.headers;
         let ours = found.iter().zip(entries).take_while(is_ours).count();
         let overtaken = ours == 0 && !found.is_empty();
         Ok(if overtaken { Settled::Overtaken } else { Settled::Written(ours) })
@@ -329,7 +329,7 @@ impl Writer {
         }
     }
 
-    fn show(&self, entries: Vec<Raw>) {
+    fn show(&self, entries: Vec<LogEntry>) {
         if let Some(newest) = entries.last().map(|raw| raw.seq) {
             self.shared.tail.push(entries);
             self.shared.last.send_replace(newest);

@@ -21,7 +21,7 @@ use crate::limits::{
     NATS_API_TIMEOUT, NATS_CONSUMER_IDLE, NATS_MOVE_AFTER, NATS_PULL_BYTES, NATS_PULL_EXPIRES,
     NATS_PULL_HEARTBEAT,
 };
-use crate::message::Raw;
+use crate::message::LogEntry;
 
 /// What `STREAM.INFO` tells, as far as we care.
 #[derive(Clone, Debug, Deserialize)]
@@ -191,12 +191,20 @@ impl Requester {
 
     /// The entry at `seq`, asked of the stream's leader: a direct get may be answered by a replica
     /// that is behind, and an entry with odd headers would break our connection.
-    pub(super) async fn entry_at(&self, stream: &str, seq: u64) -> Result<Option<Raw>, ApiError> {
+    pub(super) async fn entry_at(
+        &self,
+        stream: &str,
+        seq: u64,
+    ) -> Result<Option<LogEntry>, ApiError> {
         self.stored(stream, &json!({ "seq": seq })).await
     }
 
     /// The first entry at or after `seq`.
-    pub(super) async fn entry_from(&self, stream: &str, seq: u64) -> Result<Option<Raw>, ApiError> {
+    pub(super) async fn entry_from(
+        &self,
+        stream: &str,
+        seq: u64,
+    ) -> Result<Option<LogEntry>, ApiError> {
         self.stored(stream, &json!({ "seq": seq, "next_by_subj": ">" })).await
     }
 
@@ -205,7 +213,7 @@ impl Requester {
         &self,
         stream: &str,
         seq: u64,
-    ) -> Result<Option<(Raw, bool)>, ApiError> {
+    ) -> Result<Option<(LogEntry, bool)>, ApiError> {
         let stored = self.ask_stored(stream, &json!({ "seq": seq, "next_by_subj": ">" })).await?;
         let Some(stored) = stored else { return Ok(None) };
         let readable = stored.is_readable();
@@ -218,7 +226,7 @@ impl Requester {
         &self,
         stream: &str,
         which: &Value,
-    ) -> Result<Option<Raw>, ApiError> {
+    ) -> Result<Option<LogEntry>, ApiError> {
         let malformed = |error| ApiError::Malformed(format!("an entry of {stream}: {error}"));
         let stored = self.ask_stored(stream, which).await?;
         stored.map(|stored| stored.into_raw().map_err(malformed)).transpose()

@@ -1,7 +1,7 @@
-//! Log entries as JetStream hands them out, to [`Raw`].
+//! Log entries as JetStream hands them out, to [`LogEntry`].
 //!
 //! Invariant: total. Whatever bytes a foreign publisher put into subject or
-//! headers, there is a `Raw`; what is not UTF-8 becomes U+FFFD. Headers are in order
+//! headers, there is a `LogEntry`; what is not UTF-8 becomes U+FFFD. Headers are in order
 //! of their names (async-nats keeps them in a hash map), so that every reader
 //! sees the same.
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use crate::message::{HEADER_KEPT, Headers, KEPT_TIME, Raw, Subject};
+use crate::message::{Headers, LogEntry, PRESERVED_HEADER_PREFIX, PRESERVED_TIME, Subject};
 
 /// What a delivery's reply subject tells (ADR-15, and the form with domain and account).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,8 @@ impl Delivery {
 }
 
 /// A delivered message.
-pub(super) fn from_delivery(message: Message, delivery: Delivery) -> Raw {
-    as_first_logged(Raw {
+pub(super) fn from_delivery(message: Message, delivery: Delivery) -> LogEntry {
+    as_first_logged(LogEntry {
         seq: delivery.stream_seq,
         subject: Subject::from_log(message.subject.as_str()),
         headers: message.headers.as_ref().map(sorted).unwrap_or_default(),
@@ -59,8 +59,8 @@ pub(super) fn from_delivery(message: Message, delivery: Delivery) -> Raw {
 }
 
 /// An entry that was written back ([`super::write_back`]), with headers and time as it had them.
-fn as_first_logged(mut raw: Raw) -> Raw {
-    let is_kept = |name: &str| name.starts_with(HEADER_KEPT);
+fn as_first_logged(mut raw: LogEntry) -> LogEntry {
+    let is_kept = |name: &str| name.starts_with(PRESERVED_HEADER_PREFIX);
     if !raw.headers.iter().any(|(name, _)| is_kept(name)) {
         return raw;
     }
@@ -69,13 +69,13 @@ fn as_first_logged(mut raw: Raw) -> Raw {
     // Those that were needed to write it back, and only then.
     headers.retain(|(name, _)| !name.starts_with("Nats-"));
     for (name, value) in kept {
-        match (&name[HEADER_KEPT.len()..], DateTime::parse_from_rfc3339(&value)) {
-            (KEPT_TIME, Ok(time)) => raw.logged_at = time.to_utc(),
+        match (&name[PRESERVED_HEADER_PREFIX.len()..], DateTime::parse_from_rfc3339(&value)) {
+            (PRESERVED_TIME, Ok(time)) => raw.logged_at = time.to_utc(),
             (rest, _) => headers.push((rest.to_owned(), value)),
         }
     }
     sort(&mut headers);
-    Raw { headers, ..raw }
+    LogEntry { headers, ..raw }
 }
 
 fn sorted(map: &HeaderMap) -> Headers {
@@ -127,9 +127,9 @@ impl Stored {
     }
 
     /// The entry. The server's JSON has replaced what is not UTF-8 in the subject.
-    pub(super) fn into_raw(self) -> Result<Raw, base64::DecodeError> {
+    pub(super) fn into_raw(self) -> Result<LogEntry, base64::DecodeError> {
         let bytes = |text: Option<String>| text.map(|text| BASE64.decode(text)).transpose();
-        Ok(as_first_logged(Raw {
+        Ok(as_first_logged(LogEntry {
             seq: self.seq,
             subject: Subject::from_log(self.subject),
             headers: parse_headers(&bytes(self.hdrs)?.unwrap_or_default()),

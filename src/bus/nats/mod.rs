@@ -48,7 +48,7 @@ pub use write_back::WriteBack;
 
 use super::durable::Durables;
 use super::{Ack, Bounds, Bus, BusError, LogIdentity, Precondition, PublishError, Reader};
-use crate::message::{Outgoing, Raw};
+use crate::message::{LogEntry, Outgoing};
 use api::StreamInfo;
 use connect::Connection;
 use consumer::Consumers;
@@ -210,7 +210,11 @@ impl NatsBus {
     ///
     /// # Errors
     /// As [`Bus::publish`]; another last sequence is [`PublishError::NotSent`].
-    pub async fn publish_original(&self, entry: &Raw, after: u64) -> Result<Ack, PublishError> {
+    pub async fn publish_original(
+        &self,
+        entry: &LogEntry,
+        after: u64,
+    ) -> Result<Ack, PublishError> {
         let entries = std::slice::from_ref(entry);
         let outcomes = self.publisher.publish_originals(&self.requester, "", entries, after).await;
         let lost = || PublishError::Unknown("no outcome".to_owned());
@@ -303,7 +307,7 @@ impl Bus for NatsBus {
 
     /// Asked of the stream's leader, which alone surely has it: a direct get may be answered by a
     /// replica that is behind, and breaks the connection when the entry is not UTF-8.
-    async fn get(&self, seq: u64) -> Result<Option<Raw>, BusError> {
+    async fn get(&self, seq: u64) -> Result<Option<LogEntry>, BusError> {
         Ok(self.requester.entry_at(&self.stream, seq).await?)
     }
 

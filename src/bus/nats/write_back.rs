@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::stream::METADATA_SINCE;
 use crate::bus::{BusError, LogIdentity};
 use crate::limits::{NATS_MAX_PIPELINED, WRITE_BACK_FILLERS};
-use crate::message::{HEADER_KEPT, KEPT_TIME, Raw, Subject};
+use crate::message::{LogEntry, PRESERVED_HEADER_PREFIX, PRESERVED_TIME, Subject};
 
 /// Metadata key: what to give the stream back when it is done.
 const SHUT: &str = "agentbus_write_back";
@@ -91,9 +91,9 @@ impl WriteBack<'_> {
     ///
     /// # Errors
     /// That the stream did not take one of them at its sequence; it stays shut.
-    pub async fn put(&mut self, entries: &[Raw]) -> Result<(), BusError> {
+    pub async fn put(&mut self, entries: &[LogEntry]) -> Result<(), BusError> {
         for part in entries.chunks(NATS_MAX_PIPELINED) {
-            let part: Vec<Raw> = part.iter().map(kept).collect();
+            let part: Vec<LogEntry> = part.iter().map(kept).collect();
             let outcomes = self
                 .bus
                 .publisher
@@ -130,7 +130,7 @@ impl WriteBack<'_> {
             return Ok(());
         }
         let first = self.next;
-        let fillers: Vec<Raw> = (first..next).map(filler).collect();
+        let fillers: Vec<LogEntry> = (first..next).map(filler).collect();
         self.put(&fillers).await?;
         for seq in first..next {
             self.bus.requester.delete_entry(&self.bus.stream, seq).await?;
@@ -195,20 +195,20 @@ fn reopened(config: &Value) -> Value {
 }
 
 /// The entry with headers that JetStream would act on under names it does not know.
-fn kept(entry: &Raw) -> Raw {
+fn kept(entry: &LogEntry) -> LogEntry {
     let mut raw = entry.clone();
     for (name, _) in &mut raw.headers {
         if name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("nats-")) {
-            name.insert_str(0, HEADER_KEPT);
+            name.insert_str(0, PRESERVED_HEADER_PREFIX);
         }
     }
     let time = entry.logged_at.to_rfc3339_opts(SecondsFormat::Nanos, true);
-    raw.headers.push((format!("{HEADER_KEPT}{KEPT_TIME}"), time));
+    raw.headers.push((format!("{PRESERVED_HEADER_PREFIX}{PRESERVED_TIME}"), time));
     raw
 }
 
-fn filler(seq: u64) -> Raw {
-    Raw {
+fn filler(seq: u64) -> LogEntry {
+    LogEntry {
         seq,
         subject: Subject::from_log("agent.status.agentbus.filler".to_owned()),
         headers: Vec::new(),

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{NatsQueues, PRIORITIES, leasing};
 use crate::bus::nats::jobs::LeaseState;
 use crate::limits::{JOB_SWEEP, JOB_SWEEP_QUEUES, JOB_SWEEP_ROWS, LEASE_MARGIN};
-use crate::message::Raw;
+use crate::message::LogEntry;
 use crate::queues::letter::{letter, used_up};
 use crate::queues::{QueueConfig, QueueError};
 use crate::store::jobs::AttemptNote;
@@ -109,7 +109,7 @@ impl NatsQueues {
         }
     }
 
-    async fn bury_raw(&self, raw: &Raw) -> Result<(), QueueError> {
+    async fn bury_raw(&self, raw: &LogEntry) -> Result<(), QueueError> {
         let record = self.jobs.newest_record(raw.seq).await?;
         let acked = record.filter(|record| record.state == LeaseState::Acked);
         let same = |id| leasing::read(raw).is_ok_and(|job| job.id == id);
@@ -125,7 +125,7 @@ impl NatsQueues {
     /// Keeps the dead letter of a job, with what is known of its attempts.
     pub(super) async fn bury(
         &self,
-        raw: &Raw,
+        raw: &LogEntry,
         attempts: u32,
         last: Option<Attempt>,
         reason: String,

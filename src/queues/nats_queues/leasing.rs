@@ -15,42 +15,42 @@ use crate::limits::{
     JOB_FRESH, JOB_FRESH_WAIT, JOB_POLL_FIRST, JOB_POLL_LONGEST, LEASE_MARGIN, QUEUE_POLL,
     STORE_LOOKUP,
 };
-use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Raw, parse_uuid};
+use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, parse_uuid};
 use crate::queues::letter::letter;
 use crate::queues::{Grant, Job, Lease, LeaseRequest, LeasedJob, NewJob, Priority, QueueError};
 use crate::store::jobs::{AttemptNote, QueueRow};
 use crate::store::work::Attempt;
 
 /// When a job was taken in: what its encoding says, or the stream.
-pub(super) fn enqueued_at(raw: &Raw) -> DateTime<Utc> {
+pub(super) fn enqueued_at(raw: &LogEntry) -> DateTime<Utc> {
     read(raw).map_or(raw.logged_at, |job| job.enqueued_at)
 }
 
 /// The priority that a subject names.
-fn priority(raw: &Raw) -> Priority {
+fn priority(raw: &LogEntry) -> Priority {
     let third = raw.subject.as_str().split('.').nth(2);
     third.and_then(|token| token.parse().ok()).unwrap_or_default()
 }
 
 /// The queue that a subject names.
-pub(super) fn queue_of(raw: &Raw) -> &str {
+pub(super) fn queue_of(raw: &LogEntry) -> &str {
     raw.subject.as_str().split('.').nth(1).unwrap_or_default()
 }
 
-fn header<'a>(raw: &'a Raw, name: &str) -> Option<&'a str> {
+fn header<'a>(raw: &'a LogEntry, name: &str) -> Option<&'a str> {
     raw.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 /// The id of a job of another client's making: its `Nats-Msg-Id` if that is a UUID, else
 /// one that every reader derives alike.
-fn foreign_id(raw: &Raw) -> Uuid {
+fn foreign_id(raw: &LogEntry) -> Uuid {
     let told = header(raw, HEADER_MSG_ID).and_then(|id| parse_uuid(id).ok());
     let derived = || format!("{} {} {}", raw.subject, raw.seq, raw.logged_at.timestamp_micros());
     told.unwrap_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_URL, derived().as_bytes()))
 }
 
 /// Reads an entry of the jobs stream: ours, or what another client published in our form.
-pub(super) fn read(raw: &Raw) -> Result<Job, String> {
+pub(super) fn read(raw: &LogEntry) -> Result<Job, String> {
     if header(raw, HEADER_NATIVE) == Some(HEADER_NATIVE_V1) {
         return Job::decode(&raw.payload).map_err(|_| "its encoding is not ours".to_owned());
     }
@@ -68,7 +68,7 @@ pub(super) fn read(raw: &Raw) -> Result<Job, String> {
 }
 
 /// An encoding of what is no job, for its dead letter.
-pub(super) fn odd(raw: &Raw) -> Job {
+pub(super) fn odd(raw: &LogEntry) -> Job {
     use base64::Engine as _;
     let text = match std::str::from_utf8(&raw.payload) {
         Ok(text) if !text.contains('\0') => text.to_owned(),

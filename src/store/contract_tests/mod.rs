@@ -97,7 +97,7 @@ pub(super) fn filters(query: &str) -> crate::message::Filter {
     let mut filter = crate::message::Filter::default();
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').expect("name=value");
-        filter.offer(name, value).expect("a filter").expect("valid");
+        filter.parse_parameter(name, value).expect("a filter").expect("valid");
     }
     filter
 }

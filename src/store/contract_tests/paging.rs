@@ -97,7 +97,7 @@ impl Dice {
             "subject" => self.pattern(),
             _ => self.name().to_string(),
         };
-        filter.offer(name, &value).expect("a filter").expect("valid");
+        filter.parse_parameter(name, &value).expect("a filter").expect("valid");
     }
 
     fn pattern(&mut self) -> String {
@@ -193,7 +193,7 @@ async fn many_values_are_still_one_page(server: Server) {
         for name in names {
             for n in 0..each {
                 let value = if n == 0 { "a".to_owned() } else { format!("other{n}") };
-                query.filter.offer(name, &value).expect("a filter").expect("valid");
+                query.filter.parse_parameter(name, &value).expect("a filter").expect("valid");
             }
         }
         query
@@ -211,9 +211,9 @@ async fn many_values_are_still_one_page(server: Server) {
     let mut query = everything(50);
     for n in 0..128 {
         let pattern = format!("agent.*.{}.>", "a.".repeat(n) + "b");
-        query.filter.offer("subject", &pattern).expect("a filter").expect("valid");
+        query.filter.parse_parameter("subject", &pattern).expect("a filter").expect("valid");
     }
-    query.filter.offer("kind", "task").expect("a filter").expect_err("one too many");
+    query.filter.parse_parameter("kind", "task").expect("a filter").expect_err("one too many");
     assert_eq!(all_pages(&*store, &query).await, model(&records, &query));
 }
 

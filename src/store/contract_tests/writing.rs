@@ -155,9 +155,9 @@ async fn a_bare_row_keeps_what_is_sure(server: Server) {
     assert_eq!(row.subject.as_str(), "agent.task.a\u{fffd}b.c");
     assert_eq!(store.counts(None, 100).await.expect("counts").by_kind["task"], 1);
     let mut query = everything(5);
-    query.filter.offer("subject", "agent.task.*.c").expect("a filter").expect("valid");
+    query.filter.parse_parameter("subject", "agent.task.*.c").expect("a filter").expect("valid");
     assert_eq!(seqs(&*store, &query).await, [1]);
-    query.filter.offer("task", "t1").expect("a filter").expect("valid");
+    query.filter.parse_parameter("task", "t1").expect("a filter").expect("valid");
     assert_eq!(seqs(&*store, &query).await, [0; 0]);
 }
 
@@ -185,7 +185,7 @@ async fn a_subject_may_be_longer_than_an_index_takes(server: Server) {
         (format!("agent.task.{}.>", &long[..64]), &[]),
     ] {
         let mut query = everything(5);
-        query.filter.offer("subject", &pattern).expect("a filter").expect("valid");
+        query.filter.parse_parameter("subject", &pattern).expect("a filter").expect("valid");
         assert_eq!(seqs(&*store, &query).await, found, "{pattern}");
     }
 }
@@ -288,7 +288,7 @@ async fn sequences_may_jump_past_partitions(server: Server) {
     assert_eq!(seqs(&*store, &everything(10)).await, places);
     let mut query = everything(3);
     query.descending = true;
-    query.filter.offer("sender", "alice").expect("a filter").expect("valid");
+    query.filter.parse_parameter("sender", "alice").expect("a filter").expect("valid");
     assert_eq!(seqs(&*store, &query).await, [places[6], places[5], places[4]]);
 }
 

@@ -16,7 +16,7 @@ use crate::bus::BusError;
 use crate::bus::durable::{Delivered, Deliveries, DeliveryError, Receipt};
 use crate::bus::nats::reader::Trouble;
 use crate::limits::{NATS_READER_RETRY_FIRST, NATS_READER_RETRY_LONGEST, NATS_STEPS_AFTER_BREAK};
-use crate::message::Raw;
+use crate::message::LogEntry;
 
 /// Takes part in one durable consumer.
 pub(super) struct Puller {
@@ -100,7 +100,7 @@ impl Puller {
 
     /// A message that did not come by a delivery of ours. The server takes the answer by
     /// stream sequence alone.
-    fn apart(&self, raw: Raw) -> Delivered {
+    fn apart(&self, raw: LogEntry) -> Delivered {
         let (stream, name, seq) = (self.shared.stream(), &self.name, raw.seq);
         let receipt = Receipt(format!("$JS.ACK.{stream}.{name}.1.{seq}.0.0.0"));
         Delivered { raw, again: true, receipt }

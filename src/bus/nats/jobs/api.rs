@@ -11,7 +11,7 @@ use super::{JobsHeld, NatsJobs};
 use crate::bus::BusError;
 use crate::bus::nats::api::nanos;
 use crate::bus::nats::error::{ApiError, CONSUMER_NOT_FOUND, MESSAGE_NOT_FOUND, STREAM_NOT_FOUND};
-use crate::message::Raw;
+use crate::message::LogEntry;
 
 /// The part of `CONSUMER.INFO` that we need.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -160,7 +160,7 @@ impl NatsJobs {
         queue: &str,
         priority: &str,
         from: u64,
-    ) -> Result<Option<Raw>, BusError> {
+    ) -> Result<Option<LogEntry>, BusError> {
         let which = json!({ "seq": from, "next_by_subj": subject(queue, priority) });
         Ok(self.requester.stored(&self.config.jobs_stream_name, &which).await?)
     }
@@ -170,7 +170,11 @@ impl NatsJobs {
     ///
     /// # Errors
     /// JetStream cannot be asked.
-    pub async fn exhausted(&self, queue: &str, priority: &str) -> Result<Option<Raw>, BusError> {
+    pub async fn exhausted(
+        &self,
+        queue: &str,
+        priority: &str,
+    ) -> Result<Option<LogEntry>, BusError> {
         let Some(info) = self.consumer_info(queue, priority).await? else { return Ok(None) };
         // The floor does not pass the last job given up before something else is acked: where
         // nothing is pending at all, all that was ever handed out is settled.

@@ -47,7 +47,7 @@ use super::publish::Publisher;
 use super::requester::Requester;
 use crate::bus::{Ack, BusError, PublishError};
 use crate::limits::NATS_ACK_TIMEOUT;
-use crate::message::Raw;
+use crate::message::LogEntry;
 use streams::Known;
 
 /// What three consumers and the stream tell of a queue.
@@ -121,7 +121,7 @@ impl NatsJobs {
     ///
     /// # Errors
     /// JetStream cannot be asked.
-    pub async fn entry(&self, seq: u64) -> Result<Option<Raw>, BusError> {
+    pub async fn entry(&self, seq: u64) -> Result<Option<LogEntry>, BusError> {
         Ok(self.requester.entry_at(&self.config.jobs_stream_name, seq).await?)
     }
 

@@ -19,7 +19,7 @@ use crate::bus::nats::api::nanos;
 use crate::bus::nats::connect::State;
 use crate::bus::nats::entry::{self, Delivery};
 use crate::limits::{MAX_LEASE_BYTES, NATS_API_TIMEOUT, PULL_SILENCE};
-use crate::message::Raw;
+use crate::message::LogEntry;
 
 /// A job as a consumer delivered it.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct Delivered {
     /// What it is acked by.
     pub ack: String,
     /// The entry, its sequence among its members.
-    pub raw: Raw,
+    pub raw: LogEntry,
 }
 
 /// How a pull ended.

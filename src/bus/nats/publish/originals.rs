@@ -13,7 +13,7 @@ use crate::bus::nats::connect::State;
 use crate::bus::nats::requester::Requester;
 use crate::bus::{Ack, PublishError};
 use crate::limits::NATS_ACK_TIMEOUT;
-use crate::message::Raw;
+use crate::message::LogEntry;
 
 impl Publisher {
     /// Publishes entries as they stand, each on `prefix` and its subject, the first if the log's last
@@ -22,7 +22,7 @@ impl Publisher {
         &self,
         requester: &Requester,
         prefix: &str,
-        entries: &[Raw],
+        entries: &[LogEntry],
         after: u64,
     ) -> Vec<Result<Ack, PublishError>> {
         let status = requester.connection.status();
@@ -47,7 +47,7 @@ impl Publisher {
 }
 
 /// Headers that cannot be sent are left out, and told in the log.
-fn original_headers(entry: &Raw, after: u64) -> HeaderMap {
+fn original_headers(entry: &LogEntry, after: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &entry.headers {
         match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {

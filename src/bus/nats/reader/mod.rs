@@ -34,7 +34,7 @@ use crate::limits::{
     NATS_READ_BYTES, NATS_READ_MESSAGES, NATS_READER_RETRY_FIRST, NATS_READER_RETRY_LONGEST,
     NATS_STEPS_AFTER_BREAK,
 };
-use crate::message::Raw;
+use crate::message::LogEntry;
 
 /// What all readers of one bus share.
 pub(super) struct Shared {
@@ -53,7 +53,7 @@ enum Answer {
     Session(Result<Box<Session>, Trouble>),
     /// The next entry, asked for because none had come (`idle`) or to step over what breaks us.
     Entry {
-        fetched: Result<Option<Raw>, ApiError>,
+        fetched: Result<Option<LogEntry>, ApiError>,
         idle: bool,
     },
 }
@@ -94,7 +94,7 @@ impl StreamReader {
 
     /// One step. Cancel safe: questions to the bus go on at the next call, and what came out
     /// of a session is returned without a further wait.
-    async fn advance(&mut self) -> Result<Vec<Raw>, Trouble> {
+    async fn advance(&mut self) -> Result<Vec<LogEntry>, Trouble> {
         if let Some(at) = self.retry_at {
             tokio::time::sleep_until(at).await;
             self.retry_at = None;
@@ -131,7 +131,7 @@ impl StreamReader {
         Ok(Vec::new())
     }
 
-    fn take_answer(&mut self, answer: Answer) -> Result<Vec<Raw>, Trouble> {
+    fn take_answer(&mut self, answer: Answer) -> Result<Vec<LogEntry>, Trouble> {
         match answer {
             Answer::Session(session) => {
                 self.session = Some(session?);
@@ -166,7 +166,7 @@ impl StreamReader {
 
     /// Entries to return: beyond the position, rising. A consumer that was made for a
     /// sequence the stream has not reached starts earlier.
-    fn accept(&mut self, mut entries: Vec<Raw>) -> Vec<Raw> {
+    fn accept(&mut self, mut entries: Vec<LogEntry>) -> Vec<LogEntry> {
         entries.retain(|entry| {
             let beyond = entry.seq > self.position;
             self.position = self.position.max(entry.seq);
@@ -226,7 +226,7 @@ impl Reader for StreamReader {
     /// # Errors
     /// What JetStream refuses outright, such as a consumer on a stream that is gone. Asking
     /// again tries again, after a pause. An unreachable bus is waited for.
-    async fn next(&mut self) -> Result<Vec<Raw>, BusError> {
+    async fn next(&mut self) -> Result<Vec<LogEntry>, BusError> {
         loop {
             match self.advance().await {
                 Ok(entries) if entries.is_empty() => {}

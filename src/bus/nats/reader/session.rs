@@ -16,7 +16,7 @@ use crate::bus::nats::connect::{Connection, State, Status};
 use crate::bus::nats::entry::{self, Delivery};
 use crate::bus::nats::error::ApiError;
 use crate::limits::{NATS_PULL_BYTES, NATS_PULL_MESSAGES, NATS_PULL_SILENCE, NATS_READER_CHECK};
-use crate::message::Raw;
+use crate::message::LogEntry;
 
 /// Why a session has ended.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ impl From<BusError> for Trouble {
 /// What a wait brought.
 pub(super) enum Event {
     /// The next entry.
-    Entry(Raw),
+    Entry(LogEntry),
     /// A sign of life.
     Nothing,
     /// No entry for [`NATS_READER_CHECK`].
@@ -140,7 +140,7 @@ impl Session {
 
     /// The next entry that is here already. Anything else is left to [`Session::wait`], and so
     /// is the rest when it is time to pull.
-    pub(super) fn ready_entry(&mut self) -> Option<Raw> {
+    pub(super) fn ready_entry(&mut self) -> Option<LogEntry> {
         if self.wanted <= NATS_PULL_MESSAGES / 2 {
             return None;
         }
@@ -160,7 +160,7 @@ impl Session {
         (delivery.consumer_seq == self.delivered + 1).then_some(delivery)
     }
 
-    fn take_entry(&mut self, message: Message, delivery: Delivery) -> Raw {
+    fn take_entry(&mut self, message: Message, delivery: Delivery) -> LogEntry {
         self.delivered = delivery.consumer_seq;
         self.wanted = self.wanted.saturating_sub(1);
         self.heard = Instant::now();

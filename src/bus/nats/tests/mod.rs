@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{NatsBus, NatsConfig};
 use crate::bus::{Bus as _, Reader};
-use crate::message::{Draft, Outgoing, Raw};
+use crate::message::{Draft, LogEntry, Outgoing};
 use server::Server;
 
 /// Longest wait of a test for what must happen.
@@ -97,8 +97,8 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Reads until the sequence `last` has come.
-async fn read_through(reader: &mut dyn Reader, last: u64) -> Vec<Raw> {
-    let mut all: Vec<Raw> = Vec::new();
+async fn read_through(reader: &mut dyn Reader, last: u64) -> Vec<LogEntry> {
+    let mut all: Vec<LogEntry> = Vec::new();
     within("the reader reads on", async {
         while all.last().is_none_or(|entry| entry.seq < last) {
             let batch = reader.next().await.expect("reads");
@@ -110,7 +110,7 @@ async fn read_through(reader: &mut dyn Reader, last: u64) -> Vec<Raw> {
     all
 }
 
-fn seqs(entries: &[Raw]) -> Vec<u64> {
+fn seqs(entries: &[LogEntry]) -> Vec<u64> {
     entries.iter().map(|entry| entry.seq).collect()
 }
 
@@ -127,6 +127,6 @@ async fn by_id(bus: &NatsBus) -> HashMap<String, Vec<u64>> {
     ids
 }
 
-fn payload(entry: &Raw) -> Bytes {
+fn payload(entry: &LogEntry) -> Bytes {
     entry.payload.clone()
 }

@@ -169,7 +169,7 @@ async fn the_sequence_moves_on_and_a_tail_is_written_back() {
     assert_eq!(bus.purge_to(10, false).await, Ok(Bounds { first: 10, last: 9 }));
     assert!(bus.purge_to(10, false).await.is_err());
     assert!(bus.purge_to(5, false).await.is_err());
-    let entry = Raw {
+    let entry = LogEntry {
         seq: 10,
         subject: crate::message::Subject::from_log("agent.task.t.x".to_owned()),
         headers: vec![

@@ -6,11 +6,11 @@ use super::*;
 use crate::bus::PublishError;
 use crate::message::{Subject, decode};
 
-fn entry(seq: u64, foreign: bool) -> Raw {
+fn entry(seq: u64, foreign: bool) -> LogEntry {
     let native = [("Agentbus", "1"), ("Nats-Msg-Id", "7d9f1c5e-33a4-4a7b-9a1c-6f6f1c5e33a4")];
     let odd = [("Nats-Msg-Id", "same for all"), ("Agent-Sender", "s"), ("Nats-TTL", "1s")];
     let headers = if foreign { odd.to_vec() } else { native.to_vec() };
-    Raw {
+    LogEntry {
         seq,
         subject: Subject::from_log(format!("agent.task.t{seq}.x")),
         headers: headers.into_iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect(),
@@ -19,7 +19,7 @@ fn entry(seq: u64, foreign: bool) -> Raw {
     }
 }
 
-fn headers(raw: &Raw) -> Vec<(String, String)> {
+fn headers(raw: &LogEntry) -> Vec<(String, String)> {
     let mut headers = raw.headers.clone();
     headers.sort();
     headers
@@ -47,7 +47,7 @@ async fn entries_come_back_as_they_were_and_nobody_else_gets_in() {
     let refused = publish_one(&bus, message("from outside")).await;
     assert!(matches!(refused, Err(PublishError::NotSent(_))), "{refused:?}");
     assert!(bus.identity().await.expect("identity").write_back_pending);
-    let entries: Vec<Raw> = (4..2_504).map(|seq| entry(seq, seq % 3 == 0)).collect();
+    let entries: Vec<LogEntry> = (4..2_504).map(|seq| entry(seq, seq % 3 == 0)).collect();
     writer.put(&entries).await.expect("written");
     writer.skip_to(2_510).await.expect("skipped");
     writer.put(&[entry(2_510, true)]).await.expect("written");

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::limits::{KNOWN_IDS_QUEUE, KNOWN_IDS_TOGETHER, STORE_LOOKUP, STORE_LOOKUP_PAUSE};
+use crate::limits::{ID_LOOKUP_BATCH, ID_LOOKUP_QUEUE, STORE_LOOKUP, STORE_LOOKUP_PAUSE};
 use crate::store::{Store, StoreError};
 
 /// The lowest sequence of each id.
@@ -28,7 +28,7 @@ struct Question {
 }
 
 /// The ids that have a row in the store.
-pub struct KnownIds {
+pub struct IdLookup {
     store: Arc<dyn Store>,
     questions: mpsc::Sender<Question>,
     /// Until when nobody asks, after a look-up failed.
@@ -37,11 +37,11 @@ pub struct KnownIds {
     _asker: AbortOnDropHandle<()>,
 }
 
-impl KnownIds {
+impl IdLookup {
     /// Asks this store. Must be called within a runtime.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let (questions, asked) = mpsc::channel(KNOWN_IDS_QUEUE);
+        let (questions, asked) = mpsc::channel(ID_LOOKUP_QUEUE);
         let asker = tokio::spawn(ask_together(Arc::clone(&store), asked));
         let closed_until = Mutex::default();
         Self { store, questions, closed_until, _asker: AbortOnDropHandle::new(asker) }
@@ -113,19 +113,19 @@ fn slow() -> StoreError {
 /// Lets everything run that can, as long as that brings more questions: who can ask now does so
 /// before the statement and not while it runs. Nobody waits for anything but tasks at work.
 async fn gather(asked: &mut mpsc::Receiver<Question>, together: &mut Vec<Question>) {
-    while together.len() < KNOWN_IDS_TOGETHER {
+    while together.len() < ID_LOOKUP_BATCH {
         tokio::task::yield_now().await;
         if asked.is_empty() {
             return;
         }
-        asked.recv_many(together, KNOWN_IDS_TOGETHER - together.len()).await;
+        asked.recv_many(together, ID_LOOKUP_BATCH - together.len()).await;
     }
 }
 
 /// Asks for everything that was asked since the last time, until nobody can ask any more.
 async fn ask_together(store: Arc<dyn Store>, mut asked: mpsc::Receiver<Question>) {
-    let mut together = Vec::with_capacity(KNOWN_IDS_TOGETHER);
-    while asked.recv_many(&mut together, KNOWN_IDS_TOGETHER).await > 0 {
+    let mut together = Vec::with_capacity(ID_LOOKUP_BATCH);
+    while asked.recv_many(&mut together, ID_LOOKUP_BATCH).await > 0 {
         gather(&mut asked, &mut together).await;
         // Who asked does not wait any longer than this either.
         together.retain(|question| !question.answer.is_closed());
@@ -148,7 +148,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::message::{HEADER_NATIVE, HEADER_NATIVE_V1, Raw, Subject};
+    use crate::message::{HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, Subject};
     use crate::store::sqlite::SqliteStore;
     use crate::store::{Batch, write_all};
 
@@ -156,8 +156,8 @@ mod tests {
         Uuid::from_u128(u128::from(n))
     }
 
-    fn entry(seq: u64) -> Raw {
-        Raw {
+    fn entry(seq: u64) -> LogEntry {
+        LogEntry {
             seq,
             subject: Subject::from_log("agent.status.a.b"),
             headers: vec![(HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned())],
@@ -175,7 +175,7 @@ mod tests {
         let mut batch = Batch::after(0);
         batch.extend((1..=100).map(entry).collect(), "log");
         write_all(&*store, &lease, &batch).await.expect("written");
-        let known = KnownIds::new(store);
+        let known = IdLookup::new(store);
         let ids: Vec<Uuid> = (1..=200).map(id).collect();
         let asked = ids.chunks(1).map(|one| known.find(one));
         for (n, found) in (1..).zip(futures_util::future::join_all(asked).await) {

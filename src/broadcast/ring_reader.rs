@@ -13,32 +13,32 @@ use super::wake::Waiter;
 use crate::message::Record;
 
 /// Takes entries from the ring.
-pub struct Tail {
+pub struct RingReader {
     broadcaster: Arc<Broadcaster>,
     waiter: Option<Waiter>,
 }
 
 /// What the ring has after a sequence.
-pub enum Ahead {
+pub enum RingRead {
     /// The entries that follow.
-    Entries(Entries),
-    /// Nothing yet: wait with [`Tail::beyond`].
-    Nothing,
+    Entries(RingEntries),
+    /// Nothing yet: wait with [`RingReader::wait_beyond`].
+    Empty,
     /// The ring begins later, or was never filled: only the log has what follows.
-    Lost,
+    NotInRing,
 }
 
 /// Entries of the ring that follow on each other.
-pub struct Entries(Arc<Run>);
+pub struct RingEntries(Arc<Run>);
 
-impl Entries {
+impl RingEntries {
     /// The entries in order.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.0.iter().map(|event| &event.record)
     }
 }
 
-impl Tail {
+impl RingReader {
     /// Of this broadcaster's ring.
     #[must_use]
     pub fn new(broadcaster: Arc<Broadcaster>) -> Self {
@@ -47,18 +47,18 @@ impl Tail {
 
     /// What follows on `seq`.
     #[must_use]
-    pub fn after(&self, seq: u64) -> Ahead {
+    pub fn after(&self, seq: u64) -> RingRead {
         match self.hub().map(|hub| hub.step_of_all(seq)) {
             Some(Step::Events { events, .. }) if !events.is_empty() => {
-                Ahead::Entries(Entries(events))
+                RingRead::Entries(RingEntries(events))
             }
-            Some(Step::Wait) => Ahead::Nothing,
-            Some(Step::Events { .. } | Step::Behind { .. }) | None => Ahead::Lost,
+            Some(Step::Wait) => RingRead::Empty,
+            Some(Step::Events { .. } | Step::Behind { .. }) | None => RingRead::NotInRing,
         }
     }
 
     /// Returns once something stands beyond `seq`. Cancel safe.
-    pub async fn beyond(&mut self, seq: u64) {
+    pub async fn wait_beyond(&mut self, seq: u64) {
         let hub = self.broadcaster.hub().await;
         let waiter = self.waiter.get_or_insert_with(|| hub.tails.enter());
         waiter.until(|| hub.head() > seq).await;
@@ -75,7 +75,7 @@ impl Tail {
     }
 }
 
-impl Drop for Tail {
+impl Drop for RingReader {
     fn drop(&mut self) {
         if let (Some(waiter), Some(hub)) = (&self.waiter, self.broadcaster.hub.get()) {
             hub.tails.leave(waiter);

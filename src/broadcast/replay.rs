@@ -6,32 +6,32 @@
 use std::sync::Arc;
 
 use super::frame;
-use super::past::{Chunks, Held, Past, Stretch};
+use super::store_replay::{Chunks, Held, Segment, StoreReplay};
 use crate::bus::{Bus, BusError, Reader};
-use crate::message::{Filter, Raw, decode};
+use crate::message::{Filter, LogEntry, decode};
 use crate::store::Store;
 
 /// Why the past could not be read now.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OlderError {
+pub(super) enum ReplayError {
     #[error(transparent)]
     Bus(#[from] BusError),
     /// The bus lacks the next sequence; the store will have it, or tell a hole,
     /// when it has come that far.
     #[error("the store has not reached what the bus no longer holds")]
-    Ahead,
+    StoreBehind,
 }
 
 /// Where the past is read.
 pub(super) struct Sources<'a> {
-    pub(super) past: &'a Past,
+    pub(super) past: &'a StoreReplay,
     pub(super) store: &'a dyn Store,
     pub(super) bus: &'a Arc<dyn Bus>,
 }
 
 /// Reads the past for one subscription, and keeps its place in the bus.
 #[derive(Default)]
-pub(super) struct Older {
+pub(super) struct Replay {
     /// The stretch that is being sent, for others who come to the same place.
     held: Option<Held>,
     /// An open reader and the sequence it goes on at.
@@ -40,7 +40,7 @@ pub(super) struct Older {
     skips_after: Option<u64>,
 }
 
-impl Older {
+impl Replay {
     /// Bytes of the stretch that is held.
     pub(super) fn bytes(&self) -> usize {
         self.held.as_ref().map_or(0, |place| place.bytes())
@@ -54,7 +54,7 @@ impl Older {
         filter: &Filter,
         cursor: u64,
         ring_first: u64,
-    ) -> Result<Arc<Stretch>, OlderError> {
+    ) -> Result<Arc<Segment>, ReplayError> {
         let (answer, held) = from.past.after(from.store, filter, cursor).await;
         self.held = Some(held);
         match answer {
@@ -78,13 +78,15 @@ impl Older {
         filter: &Filter,
         cursor: u64,
         ring_first: u64,
-    ) -> Result<Stretch, OlderError> {
+    ) -> Result<Segment, ReplayError> {
         if self.skips_after == Some(cursor) {
-            return Err(OlderError::Ahead);
+            return Err(ReplayError::StoreBehind);
         }
         let mut reader = match self.reader.take() {
             Some((reader, next)) if next == cursor + 1 => reader,
-            _ if bus.identity().await?.bounds.first > cursor + 1 => return Err(OlderError::Ahead),
+            _ if bus.identity().await?.bounds.first > cursor + 1 => {
+                return Err(ReplayError::StoreBehind);
+            }
             _ => bus.reader(cursor + 1).await?,
         };
         let entries = reader.next().await?;
@@ -96,7 +98,7 @@ impl Older {
         }
         if stretch.cursor == cursor {
             self.skips_after = Some(cursor);
-            return Err(OlderError::Ahead);
+            return Err(ReplayError::StoreBehind);
         }
         Ok(stretch)
     }
@@ -105,12 +107,12 @@ impl Older {
 /// Frames of entries that follow on the cursor and on each other, up to where
 /// the ring takes over.
 fn frames_of(
-    entries: Vec<Raw>,
+    entries: Vec<LogEntry>,
     log: &str,
     filter: &Filter,
     mut cursor: u64,
     ring_first: u64,
-) -> Stretch {
+) -> Segment {
     let mut chunks = Chunks::default();
     for raw in entries {
         if raw.seq != cursor + 1 || raw.seq >= ring_first {
@@ -122,5 +124,5 @@ fn frames_of(
             chunks.add(|out| frame::write_message(record.seq, record.kind, &record.body, out));
         }
     }
-    Stretch { chunks: chunks.end(), cursor }
+    Segment { chunks: chunks.end(), cursor }
 }

@@ -10,20 +10,20 @@ use tokio::sync::Mutex;
 
 /// A question that many ask.
 #[derive(Debug)]
-pub(super) struct Asking<T> {
+pub(super) struct Singleflight<T> {
     /// Rounds begun.
     begun: AtomicU64,
     /// The last round answered, and its answer.
     answered: Mutex<(u64, Option<T>)>,
 }
 
-impl<T> Default for Asking<T> {
+impl<T> Default for Singleflight<T> {
     fn default() -> Self {
         Self { begun: AtomicU64::new(0), answered: Mutex::new((0, None)) }
     }
 }
 
-impl<T: Clone> Asking<T> {
+impl<T: Clone> Singleflight<T> {
     /// The answer to a question that was put after this call. Cancel safe: one that waits
     /// puts the question again.
     pub(super) async fn ask(&self, question: impl Future<Output = T>) -> T {
@@ -58,7 +58,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_together_shares_one_answer_and_who_comes_later_gets_another() {
-        let (asking, put) = (Asking::default(), Arc::new(AtomicUsize::new(0)));
+        let (asking, put) = (Singleflight::default(), Arc::new(AtomicUsize::new(0)));
         let ask = || asking.ask(question(Arc::clone(&put)));
         let late = async {
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -71,7 +71,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_question_whose_asker_left_is_put_by_the_next() {
-        let (asking, put) = (Asking::default(), Arc::new(AtomicUsize::new(0)));
+        let (asking, put) = (Singleflight::default(), Arc::new(AtomicUsize::new(0)));
         let ask = || asking.ask(question(Arc::clone(&put)));
         let gone = tokio::time::timeout(Duration::from_millis(500), ask());
         let (gone, waited) = tokio::join!(gone, ask());

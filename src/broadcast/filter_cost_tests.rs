@@ -22,20 +22,20 @@ fn event(seq: u64) -> Arc<Event> {
 fn filter(values: impl IntoIterator<Item = (&'static str, String)>) -> Filter {
     let mut filter = Filter::default();
     for (name, value) in values {
-        assert_eq!(filter.offer(name, &value), Some(Ok(())), "{name}={value}");
+        assert_eq!(filter.parse_parameter(name, &value), Some(Ok(())), "{name}={value}");
     }
     filter.normalised()
 }
 
 /// A hub with a group for each filter, and one besides that wants everything.
-struct Crowd {
+struct BusyHub {
     hub: Hub,
     _members: Vec<Arc<Group>>,
     other: Arc<Group>,
     head: u64,
 }
 
-impl Crowd {
+impl BusyHub {
     fn of(filters: impl Iterator<Item = Filter>) -> Self {
         let hub = Hub::new(0, 8_192, usize::MAX);
         let members = filters.map(|filter| hub.join(&filter)).collect();
@@ -91,11 +91,11 @@ fn filters_that_pass_nothing_cost_no_more_than_streams_that_get_everything() {
     // Each gets every event, and none shares its group with another.
     let all = |n| filter([("type", "done".to_owned()), ("type", format!("x{n}"))]);
     let of_a_sender = |n| filter(patterns(n).chain([("sender", "ann".to_owned())]));
-    let quiet = Crowd::of((0..STREAMS).map(inbox)).delivery();
-    let equal = Crowd::of((0..STREAMS).map(|_| Filter::default())).delivery();
-    let all = Crowd::of((0..STREAMS).map(all)).delivery();
-    let patterns = Crowd::of((0..STREAMS).map(of_a_sender)).delivery();
-    let never = Crowd::of((0..STREAMS).map(never_together)).delivery();
+    let quiet = BusyHub::of((0..STREAMS).map(inbox)).delivery();
+    let equal = BusyHub::of((0..STREAMS).map(|_| Filter::default())).delivery();
+    let all = BusyHub::of((0..STREAMS).map(all)).delivery();
+    let patterns = BusyHub::of((0..STREAMS).map(of_a_sender)).delivery();
+    let never = BusyHub::of((0..STREAMS).map(never_together)).delivery();
     println!(
         "{STREAMS} streams, until another has an event: inboxes of others {quiet:?}, one filter {equal:?}"
     );

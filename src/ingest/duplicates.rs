@@ -1,6 +1,6 @@
 //! Holds repeats against the first messages of their ids.
 //!
-//! Invariant: over all requests no more than [`COMPARED_AT_ONCE`] first messages are in memory for
+//! Invariant: over all requests no more than [`DUPLICATE_CHECKS`] first messages are in memory for
 //! this, however many ids a request names: a repeat may be small and stand for a megabyte.
 
 use chrono::{DateTime, Utc};
@@ -10,25 +10,25 @@ use tokio::time::Instant;
 
 use super::{Ingest, IngestError, Receipt, new_receipt};
 use crate::bus::{Ack, PublishError};
-use crate::limits::{COMPARED_AT_ONCE, COMPARED_BY_ONE};
-use crate::message::{Outgoing, decode, parse_rfc3339, same_but_for_created_at};
+use crate::limits::{DUPLICATE_CHECKS, DUPLICATE_CHECKS_PER_REQUEST};
+use crate::message::{Outgoing, decode, equal_except_created_at, parse_rfc3339};
 
 /// Where the first message of an id stands, and who says so.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum First {
+pub(super) enum Original {
     /// The store: at this sequence.
-    Stored(u64),
+    InStore(u64),
     /// The bus.
-    OnBus(Ack),
+    InBus(Ack),
 }
 
 /// Places for first messages in memory.
 #[derive(Debug)]
-pub struct Comparisons(Semaphore);
+pub struct DuplicateChecks(Semaphore);
 
-impl Default for Comparisons {
+impl Default for DuplicateChecks {
     fn default() -> Self {
-        Self(Semaphore::new(COMPARED_AT_ONCE))
+        Self(Semaphore::new(DUPLICATE_CHECKS))
     }
 }
 
@@ -37,13 +37,14 @@ impl Ingest {
     pub(super) async fn answer_repeats(
         &self,
         messages: &[Outgoing],
-        repeats: Vec<(usize, First)>,
+        repeats: Vec<(usize, Original)>,
         until: Instant,
         answers: &mut [Option<Result<Receipt, IngestError>>],
     ) {
         let compare =
             |(at, first)| async move { (at, self.repeat_until(&messages[at], first, until).await) };
-        let mut compared = stream::iter(repeats).map(compare).buffer_unordered(COMPARED_BY_ONE);
+        let mut compared =
+            stream::iter(repeats).map(compare).buffer_unordered(DUPLICATE_CHECKS_PER_REQUEST);
         while let Some((at, answer)) = compared.next().await {
             answers[at] = Some(answer);
         }
@@ -54,25 +55,25 @@ impl Ingest {
     pub(super) async fn repeat_until(
         &self,
         message: &Outgoing,
-        first: First,
+        first: Original,
         until: Instant,
     ) -> Result<Receipt, IngestError> {
         let compared = tokio::time::timeout_at(until, self.repeat(message, first));
         compared.await.unwrap_or_else(|_| {
             let seq = match first {
-                First::Stored(seq) => seq,
-                First::OnBus(ack) => ack.seq,
+                Original::InStore(seq) => seq,
+                Original::InBus(ack) => ack.seq,
             };
             Err(unknown(message, format!("the message at sequence {seq} was not read in time")))
         })
     }
 
     /// The id is known: the same message, or another one?
-    async fn repeat(&self, message: &Outgoing, first: First) -> Result<Receipt, IngestError> {
-        let _place = self.comparisons.0.acquire().await;
+    async fn repeat(&self, message: &Outgoing, first: Original) -> Result<Receipt, IngestError> {
+        let _place = self.duplicate_checks.0.acquire().await;
         match first {
-            First::Stored(seq) => self.stored_repeat(message, seq).await,
-            First::OnBus(ack) => {
+            Original::InStore(seq) => self.stored_repeat(message, seq).await,
+            Original::InBus(ack) => {
                 if let Ok(Some(raw)) = self.bus.get(ack.seq).await {
                     let first = decode(raw, self.bus.log_name());
                     return compare(message, ack.seq, &first.body, ack.committed);
@@ -110,7 +111,7 @@ fn compare(
     first: &[u8],
     committed: bool,
 ) -> Result<Receipt, IngestError> {
-    if !same_but_for_created_at(&message.body, first) {
+    if !equal_except_created_at(&message.body, first) {
         return Err(IngestError::Conflict { id: message.id, seq });
     }
     Ok(Receipt {

@@ -18,12 +18,12 @@ use super::{DraftError, FieldError, json_members, parse_uuid};
 use crate::limits::{MAX_NAMED_ERRORS, MAX_SHOWN_NAME};
 
 /// The members not yet taken, and what was wrong with those that were.
-pub struct Form<'a> {
+pub struct ObjectReader<'a> {
     members: Vec<Member<'a>>,
     errors: Vec<FieldError>,
 }
 
-impl<'a> Form<'a> {
+impl<'a> ObjectReader<'a> {
     /// Reads an object.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl<'a> Form<'a> {
 
     /// Names a fault.
     pub fn fail(&mut self, name: &str, detail: impl Display) {
-        let escaped = shown_name(name).replace('~', "~0").replace('/', "~1");
+        let escaped = shorten_name(name).replace('~', "~0").replace('/', "~1");
         self.errors.push(FieldError { pointer: format!("/{escaped}"), detail: detail.to_string() });
     }
 }
@@ -173,7 +173,7 @@ impl<'a> Form<'a> {
 /// A name that a client gave, as an error tells it: as a whole unless it is longer than any
 /// name there is ([`MAX_SHOWN_NAME`]), so that a long one does not come back in full.
 #[must_use]
-pub fn shown_name(name: &str) -> Cow<'_, str> {
+pub fn shorten_name(name: &str) -> Cow<'_, str> {
     match name.char_indices().nth(MAX_SHOWN_NAME) {
         None => Cow::Borrowed(name),
         Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
@@ -196,8 +196,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_named_at_once() {
-        let mut form =
-            Form::parse(br#"{"a":1,"a":2,"b":null,"c":"x","d/e":0,"f":7}"#).expect("an object");
+        let mut form = ObjectReader::parse(br#"{"a":1,"a":2,"b":null,"c":"x","d/e":0,"f":7}"#)
+            .expect("an object");
         assert_eq!(form.take::<u32>("a", "must be a number"), Some(1));
         assert_eq!(form.take::<u32>("b", "must be a number"), None);
         assert_eq!(form.text("c", |_| Err::<(), _>("must be y")), None);
@@ -211,10 +211,11 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        let is_syntax = |body: &[u8]| matches!(Form::parse(body), Err(DraftError::Syntax { .. }));
+        let is_syntax =
+            |body: &[u8]| matches!(ObjectReader::parse(body), Err(DraftError::Syntax { .. }));
         assert!(is_syntax(b"{") && is_syntax(b""));
-        assert!(matches!(Form::parse(b"[]"), Err(DraftError::Invalid(_))));
-        assert!(Form::parse_optional(b" ").is_ok_and(|form| form.end().is_ok()));
-        assert!(Form::parse(b"{}").is_ok_and(|form| form.end().is_ok()));
+        assert!(matches!(ObjectReader::parse(b"[]"), Err(DraftError::Invalid(_))));
+        assert!(ObjectReader::parse_optional(b" ").is_ok_and(|form| form.end().is_ok()));
+        assert!(ObjectReader::parse(b"{}").is_ok_and(|form| form.end().is_ok()));
     }
 }

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::asking::Asking;
 use super::frame;
+use super::singleflight::Singleflight;
 use crate::limits::{
     CHUNK_BYTES, REPLAY_BYTES, REPLAY_HOLES, REPLAY_READS, REPLAY_ROWS, STORE_READ_PAUSE,
 };
@@ -25,25 +25,25 @@ use crate::store::{Hole, Page, Store, StoreError, Stored};
 /// Frames of a stretch of the past, in pieces that a connection takes at once, and how far
 /// it reaches.
 #[derive(Debug)]
-pub(super) struct Stretch {
+pub(super) struct Segment {
     pub(super) chunks: Vec<Bytes>,
     pub(super) cursor: u64,
 }
 
 /// What a reader holds of a stretch until it has the next.
-pub(super) type Held = Arc<Place>;
+pub(super) type Held = Arc<SharedSegment>;
 
 /// `None`: the store reaches no further than the cursor.
-type Answer = Result<Option<Arc<Stretch>>, Arc<StoreError>>;
+type Answer = Result<Option<Arc<Segment>>, Arc<StoreError>>;
 
 /// Where the stretch after one cursor is read, and stands when it has been.
 #[derive(Debug, Default)]
-pub(super) struct Place {
-    asking: Asking<Answer>,
-    stretch: OnceLock<Arc<Stretch>>,
+pub(super) struct SharedSegment {
+    asking: Singleflight<Answer>,
+    stretch: OnceLock<Arc<Segment>>,
 }
 
-impl Place {
+impl SharedSegment {
     /// Bytes of the stretch, once it was read.
     pub(super) fn bytes(&self) -> usize {
         let stretch = self.stretch.get();
@@ -52,14 +52,14 @@ impl Place {
 }
 
 /// All places that somebody holds.
-pub(super) struct Past {
-    places: Mutex<HashMap<(Filter, u64), Weak<Place>>>,
+pub(super) struct StoreReplay {
+    places: Mutex<HashMap<(Filter, u64), Weak<SharedSegment>>>,
     reads: Semaphore,
     /// When the store last failed: who waits meanwhile need not find that out again.
     failed: Mutex<Option<(Instant, Arc<StoreError>)>>,
 }
 
-impl Past {
+impl StoreReplay {
     pub(super) fn new() -> Self {
         let (places, failed) = (Mutex::default(), Mutex::default());
         Self { places, reads: Semaphore::new(REPLAY_READS), failed }
@@ -87,7 +87,7 @@ impl Past {
         (answer, place)
     }
 
-    fn place(&self, filter: &Filter, cursor: u64) -> Arc<Place> {
+    fn place(&self, filter: &Filter, cursor: u64) -> Arc<SharedSegment> {
         let mut places = self.places.lock();
         let key = (filter.clone(), cursor);
         if let Some(place) = places.get(&key).and_then(Weak::upgrade) {
@@ -109,7 +109,7 @@ impl Past {
         store: &dyn Store,
         filter: &Filter,
         cursor: u64,
-    ) -> Result<Option<Stretch>, Arc<StoreError>> {
+    ) -> Result<Option<Segment>, Arc<StoreError>> {
         let _turn = self.reads.acquire().await;
         let lock = || self.failed.lock();
         let recent = |at: &Instant| at.elapsed() < STORE_READ_PAUSE;
@@ -128,7 +128,7 @@ async fn read_store(
     store: &dyn Store,
     filter: &Filter,
     cursor: u64,
-) -> Result<Option<Stretch>, StoreError> {
+) -> Result<Option<Segment>, StoreError> {
     let page = store.page(&query(filter, cursor)).await?;
     if page.committed_through <= cursor {
         return Ok(None);
@@ -171,7 +171,7 @@ fn reach(page: &Page) -> u64 {
 
 /// Messages and gaps in order. When there are more holes than were asked for,
 /// the stretch ends at the last one known.
-fn merge(messages: &[Stored], holes: &[Hole], cursor: u64, reach: u64) -> Stretch {
+fn merge(messages: &[Stored], holes: &[Hole], cursor: u64, reach: u64) -> Segment {
     let reach = match holes.last() {
         Some(last) if holes.len() == REPLAY_HOLES => last.to.min(reach),
         _ => reach,
@@ -191,7 +191,7 @@ fn merge(messages: &[Stored], holes: &[Hole], cursor: u64, reach: u64) -> Stretc
     for hole in holes {
         tell(hole, &mut chunks);
     }
-    Stretch { chunks: chunks.end(), cursor: reach }
+    Segment { chunks: chunks.end(), cursor: reach }
 }
 
 /// Frames put together to chunks that a connection takes at once.
@@ -236,7 +236,7 @@ mod tests {
         Stored { seq, kind: Kind::Task, body: Bytes::from_static(b"{}") }
     }
 
-    fn told(stretch: &Stretch) -> String {
+    fn told(stretch: &Segment) -> String {
         let all: Vec<u8> = stretch.chunks.concat();
         let text = String::from_utf8(all).expect("UTF-8");
         text.lines()
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_place_is_shared_while_somebody_holds_it() {
-        let past = Past::new();
+        let past = StoreReplay::new();
         let filter = Filter::default();
         let held = past.place(&filter, 7);
         assert!(Arc::ptr_eq(&held, &past.place(&filter, 7)));
