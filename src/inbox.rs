@@ -13,7 +13,9 @@ use tokio::sync::Semaphore;
 use crate::broadcast::{Broadcaster, WatchEvent};
 use crate::clock::Clock;
 use crate::committed::Committed;
-use crate::limits::{INBOX_LOOK, INBOX_LOOKS, INBOX_PAGE_BYTES, INBOX_READS, MAX_REPLY_WAIT};
+use crate::limits::{
+    INBOX_PAGE_BYTES, INBOX_READS, INBOX_SKIP_MESSAGES, MAX_INBOX_SKIPS, MAX_REPLY_WAIT,
+};
 use crate::message::{Filter, Principal, Query, Token, expires_at};
 use crate::store::state::Inbox;
 use crate::store::{Page, Store, StoreError};
@@ -52,7 +54,7 @@ impl Inboxes {
         committed: Arc<Committed>,
         clock: Clock,
     ) -> Self {
-        let (reads, looks) = (Semaphore::new(INBOX_READS), Semaphore::new(INBOX_LOOKS));
+        let (reads, looks) = (Semaphore::new(INBOX_READS), Semaphore::new(MAX_INBOX_SKIPS));
         Self { store, broadcaster, committed, clock, reads, looks }
     }
 
@@ -146,7 +148,7 @@ impl Inboxes {
         query: &mut Query,
         now: DateTime<Utc>,
     ) -> Result<Result<(), u64>, StoreError> {
-        let mut look = Query { limit: INBOX_LOOK, ..query.clone() };
+        let mut look = Query { limit: INBOX_SKIP_MESSAGES, ..query.clone() };
         loop {
             let turn = self.looks.acquire().await;
             let living = self.store.living(&look, now).await?;

@@ -14,9 +14,9 @@ use crate::store::{Lease, Membership, MembershipState, Store};
 
 /// How the hold stands, for whoever asks.
 #[derive(Debug, Default)]
-pub struct Standing(Mutex<Option<String>>);
+pub struct MembershipStatus(Mutex<Option<String>>);
 
-impl Standing {
+impl MembershipStatus {
     /// Whether the hold is known to be good.
     ///
     /// # Errors
@@ -40,16 +40,16 @@ impl Standing {
 }
 
 /// What looks at it.
-pub struct Keeper {
+pub struct MembershipMonitor {
     /// The hold, for the life of the process.
     pub membership: Box<dyn Membership>,
     /// On the memory bus: the store, and the lease by which it is this server's alone.
     pub alone: Option<(Arc<dyn Store>, Lease)>,
     /// Where it is told.
-    pub standing: Arc<Standing>,
+    pub standing: Arc<MembershipStatus>,
 }
 
-impl Keeper {
+impl MembershipMonitor {
     /// Looks until cancelled.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! Composition root: build from the configuration, run, drain.
 //!
-//! Invariant: parts stop in the order in which work flows: first nothing new is
+//! Invariant: components stop in the order in which work flows: first nothing new is
 //! accepted, then requests and streams end, then the writer and the projector,
 //! last the store. The listener is up before bus and store are, and says so.
 
-mod parts;
+mod components;
 mod processing;
 
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::http::{self, Api, Listener, announce};
 use crate::inbox::Inboxes;
 use crate::ingest::{DuplicateChecks, IdLookup, Ingest};
 use crate::limits::{CORE_STOP, METRICS_UPKEEP, SETTLE_STOP, START_RETRY};
-use crate::membership::{Keeper, Standing};
+use crate::membership::{MembershipMonitor, MembershipStatus};
 use crate::presence::Presence;
 use crate::processor::Processor;
 use crate::processor::handler::Handler;
 use crate::queues::QueueSink;
 use crate::shutdown::Tasks;
-use crate::webhooks::{Courier, Registry};
-use parts::{Parts, build};
+use crate::webhooks::{Registry, WebhookClient};
+use components::{Components, build};
 pub use processing::work;
 use processing::{process, webhooks};
 
@@ -56,7 +56,7 @@ pub async fn run(
     stop: CancellationToken,
     listening: impl FnOnce(std::net::SocketAddr),
 ) -> Result<(), String> {
-    let courier = Courier::new(config.webhooks.guard)?;
+    let courier = WebhookClient::new(config.webhooks.guard)?;
     let reason: Reason = Arc::new(Mutex::new("the server is starting".to_owned()));
     let told = Arc::clone(&reason);
     let starting = http::starting(&config.http, Arc::new(move || told.lock().clone()));
@@ -72,18 +72,20 @@ pub async fn run(
     listening(addr);
     let Options { abandon_tail, handlers } = options;
     let building = async {
-        let parts = build(&config, abandon_tail, &reason, &tasks, &core).await?;
-        let processor = process(&config, handlers, &parts, &reason, &tasks, &draining, &core).await;
-        Ok((parts, processor))
+        let components = build(&config, abandon_tail, &reason, &tasks, &core).await?;
+        let processor =
+            process(&config, handlers, &components, &reason, &tasks, &draining, &core).await;
+        Ok((components, processor))
     };
     let built = stop.run_until_cancelled(building).await;
     let mut running = None;
     match built {
-        Some(Ok((parts, processor))) => {
-            running = Some((Arc::clone(&parts.store), Arc::clone(&processor)));
-            let webhooks = webhooks(&config, courier, &parts, &processor, &tasks, &draining);
+        Some(Ok((components, processor))) => {
+            running = Some((Arc::clone(&components.store), Arc::clone(&processor)));
+            let webhooks = webhooks(&config, courier, &components, &processor, &tasks, &draining);
             let work = (processor, webhooks);
-            let api = Arc::new(assemble(&config, parts, work, metrics, &tasks, &draining, &core));
+            let api =
+                Arc::new(assemble(&config, components, work, metrics, &tasks, &draining, &core));
             tracing::info!(%addr, bus = api.bus.name(), store = api.store.name(), "serving");
             stage.open(http::app(api, &config.http));
             stop.cancelled().await;
@@ -111,7 +113,7 @@ pub async fn run(
     if let Some((store, _)) = running {
         store.close().await;
     }
-    ended.unwrap_or_else(|_| Err("some parts did not stop in time".to_owned()))
+    ended.unwrap_or_else(|_| Err("some components did not stop in time".to_owned()))
 }
 
 /// Repeats `attempt` until it succeeds, saying once for each reason why not.
@@ -140,20 +142,29 @@ async fn until<T, E: std::fmt::Display>(
 
 fn assemble(
     config: &Config,
-    parts: Parts,
+    components: Components,
     (processor, webhooks): (Arc<Processor>, Registry),
     metrics: PrometheusHandle,
     tasks: &Tasks,
     draining: &CancellationToken,
     core: &CancellationToken,
 ) -> Api {
-    let Parts { bus, broadcaster, store, committed, gate, membership, lease, queues, lapse_ids } =
-        parts;
+    let Components {
+        bus,
+        broadcaster,
+        store,
+        committed,
+        gate,
+        membership,
+        lease,
+        queues,
+        lapse_ids,
+    } = components;
     let follow = Arc::clone(&broadcaster).run(core.clone());
     spawn_plain(tasks, "broadcaster", core, after_first_check(gate.clone(), core.clone(), follow));
-    let standing = Arc::new(Standing::default());
+    let standing = Arc::new(MembershipStatus::default());
     let alone = lease.map(|lease| (Arc::clone(&store), lease));
-    let keeper = Keeper { membership, alone, standing: Arc::clone(&standing) };
+    let keeper = MembershipMonitor { membership, alone, standing: Arc::clone(&standing) };
     tasks.spawn("membership", core.clone(), keeper.run(core.clone()));
     spawn_plain(tasks, "metrics", core, keep_up(metrics.clone(), core.clone()));
     let ingest = Arc::new(Ingest {

@@ -7,21 +7,21 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::parts::{Parts, open_store};
+use super::components::{Components, open_store};
 use super::{Reason, after_first_check, spawn_plain, until};
 use crate::bus::Bus;
 use crate::bus::nats::{IfMissing, NatsBus};
 use crate::clock::Clock;
 use crate::config::{Config, ProcessorConfig};
 use crate::limits::CORE_STOP;
-use crate::membership::Keeper;
+use crate::membership::MembershipMonitor;
 use crate::message::SubjectPattern;
 use crate::processor::handler::Handler;
-use crate::processor::{ConsumerSpec, Exec, Policy, Processor, Start};
+use crate::processor::{ConsumerSpec, ExecHandler, Policy, Processor, Start};
 use crate::shutdown::Tasks;
 use crate::store::work::WorkStore;
 use crate::store::{BusKind, Membership, Store};
-use crate::webhooks::{Courier, Means, Registry, Supervisor};
+use crate::webhooks::{DeliveryContext, Registry, Supervisor, WebhookClient};
 
 /// Processes messages of a log on NATS until `stop`, beside its servers: neither
 /// listens nor projects.
@@ -45,20 +45,22 @@ pub async fn work(
                     agentbus worker --exec COMMAND (PROCESSOR_EXEC)"
             .to_owned());
     }
-    let Some(parts) = stop.run_until_cancelled(join_servers(&config)).await else { return Ok(()) };
-    let (bus, store, membership) = parts?;
+    let Some(components) = stop.run_until_cancelled(join_servers(&config)).await else {
+        return Ok(());
+    };
+    let (bus, store, membership) = components?;
     let (tasks, core) = (Tasks::new(stop.clone()), CancellationToken::new());
     let processor = Arc::new(Processor::new(bus, Arc::clone(&store), config.drain));
     let (directory, cancel) = (Arc::clone(&processor), core.clone());
     spawn_plain(&tasks, "consumers", &core, async move { directory.run(cancel).await });
-    let keeper = Keeper { membership, alone: None, standing: Arc::default() };
+    let keeper = MembershipMonitor { membership, alone: None, standing: Arc::default() };
     tasks.spawn("membership", core.clone(), keeper.run(core.clone()));
     tracing::info!(consumer = spec.name, concurrency = spec.concurrency, "working");
     processor.consume(spec, stop).await;
     core.cancel();
     let ended = tokio::time::timeout(CORE_STOP, tasks.ended()).await;
     store.close().await;
-    ended.unwrap_or_else(|_| Err("some parts did not stop in time".to_owned()))
+    ended.unwrap_or_else(|_| Err("some components did not stop in time".to_owned()))
 }
 
 type Joined = (Arc<dyn Bus>, Arc<dyn Store>, Box<dyn Membership>);
@@ -86,14 +88,14 @@ pub(super) fn consumer(
 ) -> ConsumerSpec {
     let filter = SubjectPattern::all();
     if let Some(command) = &config.exec {
-        let exec = Exec::new(command.clone(), filter.clone(), config.exec_timeout);
+        let exec = ExecHandler::new(command.clone(), filter.clone(), config.exec_timeout);
         handlers.push(Arc::new(exec.showing_stderr(config.exec_show_stderr)));
     }
     ConsumerSpec {
         name: config.consumer.clone(),
         filter,
         policy: Policy::default(),
-        start: Start::Kept,
+        start: Start::Earliest,
         handlers,
         concurrency: config.concurrency,
     }
@@ -104,20 +106,20 @@ pub(super) fn consumer(
 pub(super) async fn process(
     config: &Config,
     handlers: Vec<Arc<dyn Handler>>,
-    parts: &Parts,
+    components: &Components,
     reason: &Reason,
     tasks: &Tasks,
     draining: &CancellationToken,
     core: &CancellationToken,
 ) -> Arc<Processor> {
-    let (bus, store) = (Arc::clone(&parts.bus), Arc::clone(&parts.store));
+    let (bus, store) = (Arc::clone(&components.bus), Arc::clone(&components.store));
     let processor = Arc::new(Processor::new(bus, store, config.drain));
     let spec = consumer(&config.processor, handlers);
     until("the store", reason, async || processor.declare(&spec).await).await;
     let (directory, consumers) = (Arc::clone(&processor), Arc::clone(&processor));
     let cancel = core.clone();
     spawn_plain(tasks, "consumers", core, async move { directory.run(cancel).await });
-    let (gate, stop) = (parts.gate.clone(), draining.clone());
+    let (gate, stop) = (components.gate.clone(), draining.clone());
     if !spec.handlers.is_empty() {
         processor.expect(&spec.name);
     }
@@ -135,13 +137,13 @@ pub(super) async fn process(
 /// Delivers to webhooks, made through whichever server.
 pub(super) fn webhooks(
     config: &Config,
-    courier: Courier,
-    parts: &Parts,
+    courier: WebhookClient,
+    components: &Components,
     processor: &Arc<Processor>,
     tasks: &Tasks,
     draining: &CancellationToken,
 ) -> Registry {
-    let Parts { bus, store, committed, gate, .. } = parts;
+    let Components { bus, store, committed, gate, .. } = components;
     let kept: Arc<dyn WorkStore> = Arc::clone(store) as _;
     let registry = Registry::new(
         Arc::clone(&kept),
@@ -151,7 +153,7 @@ pub(super) fn webhooks(
         config.webhooks.guard,
     );
     let supervisor = Supervisor {
-        means: Means {
+        context: DeliveryContext {
             courier,
             policy: config.webhooks.backoff.policy(),
             store: kept,

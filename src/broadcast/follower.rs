@@ -18,7 +18,7 @@ use super::replay::{Replay, Sources};
 use super::subscription::Start;
 use super::wake::Waiter;
 use super::{Broadcaster, bounds, frame};
-use crate::limits::{FAULT_PAUSE, RING_PATIENCE, RING_PAUSE};
+use crate::limits::{FAULT_PAUSE, RING_PAUSE, RING_TIMEOUT};
 use crate::message::Filter;
 use crate::store::HoleReason;
 
@@ -137,7 +137,7 @@ impl Follower {
     /// The ring is a moment behind the log. Nobody is woken when the filter skips what comes.
     async fn meet_log(&mut self, hub: &Hub) {
         let met = *self.met_ring_at.get_or_insert_with(Instant::now);
-        if met.elapsed() < RING_PATIENCE {
+        if met.elapsed() < RING_TIMEOUT {
             let _ = tokio::time::timeout(RING_PAUSE, self.news(hub)).await;
         } else {
             // What was the head is gone from the log.

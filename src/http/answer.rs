@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::work::Work;
-use crate::limits::SMALL_ANSWER_BYTES;
+use crate::limits::SMALL_RESPONSE_BYTES;
 
 /// The body of an answer.
 pub(super) struct Answer {
@@ -26,7 +26,7 @@ impl Answer {
         let bytes = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
         let response = match work.answer(bytes) {
             Ok(()) => response,
-            Err(refusal) if repeatable && bytes > SMALL_ANSWER_BYTES => refusal.into_response(),
+            Err(refusal) if repeatable && bytes > SMALL_RESPONSE_BYTES => refusal.into_response(),
             Err(_) => {
                 work.must_answer(bytes);
                 response

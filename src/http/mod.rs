@@ -53,7 +53,7 @@ use crate::dead_letters::DeadLetters;
 use crate::inbox::Inboxes;
 use crate::ingest::Ingest;
 use crate::limits::MAX_SHOWN_PATH;
-use crate::membership::Standing;
+use crate::membership::MembershipStatus;
 use crate::processor::Processor;
 use crate::queues::Queues;
 use crate::store::Store;
@@ -90,7 +90,7 @@ pub struct Api {
     /// The watermark.
     pub committed: Arc<Committed>,
     /// How this server's hold on the store stands.
-    pub standing: Arc<Standing>,
+    pub standing: Arc<MembershipStatus>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
     /// Cancelled when the server begins to drain.

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
-use crate::limits::{MAX_ANSWER_BYTES_HELD, MAX_BODY_BYTES_HELD, MAX_REPLY_WAITS, MAX_REQUESTS};
+use crate::limits::{MAX_BODY_BYTES_HELD, MAX_REPLY_WAITS, MAX_REQUESTS, MAX_RESPONSE_BYTES_HELD};
 
 /// What is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Shares {
             limits: [
                 MAX_REQUESTS,
                 MAX_BODY_BYTES_HELD,
-                MAX_ANSWER_BYTES_HELD,
+                MAX_RESPONSE_BYTES_HELD,
                 MAX_REPLY_WAITS,
                 max_connections,
                 max_connections,

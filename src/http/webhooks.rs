@@ -16,9 +16,9 @@ use super::body::Upload;
 use super::messages::axum_json;
 use super::params;
 use super::problem::Problem;
-use crate::limits::WEBHOOK_LOOK_UP;
+use crate::limits::WEBHOOK_LOOKUP_TIMEOUT;
 use crate::message::{ObjectReader, SubjectPattern, format_micros, parse_uuid};
-use crate::webhooks::{Guard, Known, NewWebhook, Secret};
+use crate::webhooks::{Guard, NewWebhook, Secret, WebhookStatus};
 
 /// A webhook on the wire.
 #[derive(Serialize)]
@@ -42,8 +42,8 @@ struct List<'a> {
     webhooks: Vec<Shown<'a>>,
 }
 
-impl<'a> From<&'a Known> for Shown<'a> {
-    fn from(known: &'a Known) -> Self {
+impl<'a> From<&'a WebhookStatus> for Shown<'a> {
+    fn from(known: &'a WebhookStatus) -> Self {
         let (webhook, reason) = (&known.webhook, known.paused());
         let time = |time: Option<DateTime<Utc>>| time.map(format_micros);
         Self {
@@ -138,7 +138,7 @@ async fn new_webhook(body: &[u8], guard: Guard) -> Result<NewWebhook, Problem> {
     let filter = form.text("filter", str::parse::<SubjectPattern>);
     let secret = form.text("secret", str::parse::<Secret>);
     if let Some(url) = &url
-        && let Err(refused) = guard.look_up(url, WEBHOOK_LOOK_UP).await
+        && let Err(refused) = guard.look_up(url, WEBHOOK_LOOKUP_TIMEOUT).await
     {
         form.fail("url", format!("must be public: {refused}"));
     }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::limits::{ID_LOOKUP_BATCH, ID_LOOKUP_QUEUE, STORE_LOOKUP, STORE_LOOKUP_PAUSE};
+use crate::limits::{ID_LOOKUP_BATCH, ID_LOOKUP_QUEUE, STORE_LOOKUP_PAUSE, STORE_LOOKUP_TIMEOUT};
 use crate::store::{Store, StoreError};
 
 /// The lowest sequence of each id.
@@ -60,7 +60,7 @@ impl IdLookup {
                 _ => self.store.find(ids).await,
             }
         };
-        let answer = tokio::time::timeout(STORE_LOOKUP, answer).await;
+        let answer = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, answer).await;
         match answer.unwrap_or_else(|_| Err(slow())) {
             Ok(known) => {
                 *self.closed_until() = None;
@@ -133,7 +133,7 @@ async fn ask_together(store: Arc<dyn Store>, mut asked: mpsc::Receiver<Question>
             continue;
         }
         let ids: Vec<Uuid> = together.iter().map(|question| question.id).collect();
-        let found = tokio::time::timeout(STORE_LOOKUP, store.find(&ids)).await;
+        let found = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, store.find(&ids)).await;
         let found = found.unwrap_or_else(|_| Err(slow()));
         for Question { id, answer } in together.drain(..) {
             let one = found.as_ref().map(|known| known.get(&id).copied());

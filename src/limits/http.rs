@@ -44,9 +44,9 @@ pub const MAX_BODY_BYTES_HELD: usize = 256 * 1024 * 1024;
 pub const BODY_FIRST_BYTES: usize = 4 * 1024;
 /// Bytes of answers at once that their clients have not taken yet (contract, section 3): fourteen of the largest
 /// pages, however many connections there are.
-pub const MAX_ANSWER_BYTES_HELD: usize = 128 * 1024 * 1024;
+pub const MAX_RESPONSE_BYTES_HELD: usize = 128 * 1024 * 1024;
 /// Bytes of an answer that is given however many are not taken: what a problem document has at most.
-pub const SMALL_ANSWER_BYTES: usize = 4 * 1024;
+pub const SMALL_RESPONSE_BYTES: usize = 4 * 1024;
 /// Bytes that a message or a job of a batch takes beside its body, parsed and encoded.
 pub const BATCH_ITEM_BYTES: usize = 768;
 /// Items of a batch that are parsed or encoded before other tasks get their turn: a thousand small ones together

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 /// Messages that a reader of an inbox passes over in one turn because they have expired: a few
 /// milliseconds of the store's work, so that nobody waits longer for a turn.
-pub const INBOX_LOOK: usize = 500;
+pub const INBOX_SKIP_MESSAGES: usize = 500;
 /// Of those, how many have a turn at once: half of SQLite's readers stay for whoever has nothing to
 /// pass over.
-pub const INBOX_LOOKS: usize = 2;
+pub const MAX_INBOX_SKIPS: usize = 2;
 /// Bytes of SQLite's log from which readers are waited for so that it can be emptied: four times what
 /// it has where no reader is in the way, and small beside any history that is worth keeping.
 pub const SQLITE_LOG_BYTES: u64 = 64 * 1024 * 1024;

@@ -20,7 +20,8 @@ use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::ingest::{Ingest, IngestError};
 use crate::limits::{
-    COMMITTED_WAIT, LAPSE_IDS, LAPSE_JITTER, LAPSE_LOOK, LAPSE_RETRY, LAPSES, LAPSES_AT_ONCE,
+    COMMITTED_WAIT, LAPSE_IDS, LAPSE_JITTER, LAPSE_RETRY, LAPSE_SCAN_PAUSE, LAPSE_SCAN_ROWS,
+    MAX_LAPSE_PUBLISHES,
 };
 use crate::message::{Draft, Principal, SubjectPattern, Token};
 use crate::store::Store;
@@ -88,7 +89,7 @@ impl Presence {
                 let due = self.look().await;
                 // Statuses come with the log, so a log that stands still is not looked at.
                 let moved = async {
-                    tokio::time::sleep(LAPSE_LOOK).await;
+                    tokio::time::sleep(LAPSE_SCAN_PAUSE).await;
                     self.committed.beyond(looked_at).await;
                 };
                 tokio::select! {
@@ -105,7 +106,7 @@ impl Presence {
         let now = self.clock.now();
         let (mut look, mut last) = (Look::default(), None);
         let next = loop {
-            let found = match self.store.lapsed(now, last.as_ref(), LAPSES).await {
+            let found = match self.store.lapsed(now, last.as_ref(), LAPSE_SCAN_ROWS).await {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::debug!(%error, "lapsed statuses are not looked for");
@@ -116,7 +117,7 @@ impl Presence {
             let (as_of, statuses) = (found.as_of, found.value.statuses);
             look.through = look.through.max(as_of);
             self.end_all(&statuses, as_of, &mut look).await;
-            let full = statuses.len() == LAPSES;
+            let full = statuses.len() == LAPSE_SCAN_ROWS;
             last = statuses.into_iter().last();
             if !full || look.away {
                 break found.value.next;
@@ -138,7 +139,7 @@ impl Presence {
     }
 
     async fn end_all(&self, statuses: &[LapsedStatus], as_of: u64, look: &mut Look) {
-        for some in statuses.chunks(LAPSES_AT_ONCE) {
+        for some in statuses.chunks(MAX_LAPSE_PUBLISHES) {
             let mut ends = Vec::with_capacity(some.len());
             for status in some {
                 ends.push(self.end(&status.agent, status.seq, as_of));

@@ -1,6 +1,6 @@
 //! One consumer from its start to its end in this process.
 //!
-//! Invariant: sources work for one placing of the consumer at a time. When that
+//! Invariant: sources work for one superseded of the consumer at a time. When that
 //! changes, or ends, the consumer is placed anew and they begin again from there.
 //! At the end, what was begun has the drain time to finish, then is cut off and
 //! given back.
@@ -10,10 +10,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::feeder::{FeedError, Feeder};
-use super::line::Line;
-use super::place::{Ground, place};
-use super::puller::Puller;
+use super::bus_source::BusSource;
+use super::position::{DeliverySource, place};
+use super::runtime::ConsumerRuntime;
+use super::store_source::{FeedError, StoreSource};
 use super::{ConsumerSpec, ControlError, Processor, Start, durable, retries, settle};
 use crate::bus::BusError;
 use crate::bus::durable::{DeliveryError, Durables};
@@ -21,7 +21,7 @@ use crate::limits::{CONSUMER_PROGRESS_PARTS, FAULT_PAUSE, SETTLE_STOP, TOTALS_FL
 use crate::store::StoreError;
 use crate::store::work::{Consumer, Feed, FeedClaim, Place, Totals};
 
-/// Why a placing ended.
+/// Why a superseded ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Interruption {
     #[error(transparent)]
@@ -33,7 +33,7 @@ pub(super) enum Interruption {
     #[error("there is no such consumer any more")]
     Forgotten,
     #[error("the consumer was put elsewhere")]
-    Moved,
+    Superseded,
 }
 
 impl From<FeedError> for Interruption {
@@ -53,23 +53,28 @@ impl Processor {
             return;
         }
         let (bus, store) = (Arc::clone(&self.bus), Arc::clone(&self.store));
-        let counts = self.series.begin(&spec.name);
-        let (line, cases) = Line::new(spec, bus, store, stop, counts);
-        let line = Arc::new(line);
-        let settling = AbortOnDropHandle::new(tokio::spawn(settle::run(Arc::clone(&line), cases)));
+        let counts = self.metrics.begin(&spec.name);
+        let (runtime, settlements) = ConsumerRuntime::new(spec, bus, store, stop, counts);
+        let runtime = Arc::new(runtime);
+        let settling =
+            AbortOnDropHandle::new(tokio::spawn(settle::run(Arc::clone(&runtime), settlements)));
         let work = async {
-            tokio::join!(self.serve(&line), retries::run(&line), self.end(&line, settling));
+            tokio::join!(
+                self.serve(&runtime),
+                retries::run(&runtime),
+                self.end(&runtime, settling)
+            );
         };
         // The others never end by themselves.
         tokio::select! {
             () = work => {}
-            () = keep_alive(&line) => {}
-            () = flush_totals(&line) => {}
-            () = self.follow_pause(&line) => {}
+            () = keep_alive(&runtime) => {}
+            () = flush_totals(&runtime) => {}
+            () = self.follow_pause(&runtime) => {}
         }
-        flush(&line).await;
-        self.series.end(line.name());
-        self.policies().remove(line.name());
+        flush(&runtime).await;
+        self.metrics.end(runtime.name());
+        self.policies().remove(runtime.name());
     }
 
     /// Makes the consumer in the store, unless it is there.
@@ -96,8 +101,8 @@ impl Processor {
             return Ok(());
         }
         let place = match spec.start {
-            Start::Kept => Place { floor: 0, feed: None, handled: false },
-            Start::New => {
+            Start::Earliest => Place { floor: 0, feed: None, handled: false },
+            Start::Latest => {
                 let floor = self.bus.identity().await?.bounds.last;
                 let feed = Feed { floor, top: floor, ..Feed::default() };
                 let fed = self.bus.durables().is_none();
@@ -108,36 +113,36 @@ impl Processor {
         Ok(())
     }
 
-    /// One placing after the other, until the line stops.
-    async fn serve(&self, line: &Arc<Line>) {
-        while !line.stop.is_cancelled() {
-            if let Err(interruption) = self.serve_placing(line).await {
-                tracing::debug!(consumer = line.name(), %interruption, "placing it anew");
-                let _ = tokio::time::timeout(FAULT_PAUSE, line.stop.cancelled()).await;
+    /// One superseded after the other, until the runtime stops.
+    async fn serve(&self, runtime: &Arc<ConsumerRuntime>) {
+        while !runtime.stop.is_cancelled() {
+            if let Err(interruption) = self.serve_placing(runtime).await {
+                tracing::debug!(consumer = runtime.name(), %interruption, "superseded it anew");
+                let _ = tokio::time::timeout(FAULT_PAUSE, runtime.stop.cancelled()).await;
             }
         }
     }
 
-    async fn serve_placing(&self, line: &Arc<Line>) -> Result<(), Interruption> {
-        let found = self.store.consumer(line.name()).await?;
+    async fn serve_placing(&self, runtime: &Arc<ConsumerRuntime>) -> Result<(), Interruption> {
+        let found = self.store.consumer(runtime.name()).await?;
         let consumer = found.ok_or(Interruption::Forgotten)?;
-        line.pause(consumer.paused.is_some());
+        runtime.pause(consumer.paused.is_some());
         if let Some(wanted) = place(&consumer, self.ground().await?) {
-            let (name, generation) = (line.name(), consumer.generation);
-            tracing::info!(consumer = name, floor = wanted.floor, feed = ?wanted.feed, "placing it");
+            let (name, generation) = (runtime.name(), consumer.generation);
+            tracing::info!(consumer = name, floor = wanted.floor, feed = ?wanted.feed, "superseded it");
             self.store.place_consumer(name, generation, &wanted).await?;
             return Ok(());
         }
         let generation = consumer.generation;
-        let placing = CancellationToken::new();
-        let _ends = placing.clone().drop_guard();
+        let superseded = CancellationToken::new();
+        let _ends = superseded.clone().drop_guard();
         tokio::select! {
-            ended = self.source(line, consumer, placing) => ended?,
-            () = self.moved(line, generation) => return Err(Interruption::Moved),
+            ended = self.source(runtime, consumer, superseded) => ended?,
+            () = self.moved(runtime, generation) => return Err(Interruption::Superseded),
         }
-        if line.stop.is_cancelled() {
-            // Until then, what is in hand belongs to this placing.
-            line.over.cancelled().await;
+        if runtime.stop.is_cancelled() {
+            // Until then, what is in in_flight belongs to this superseded.
+            runtime.over.cancelled().await;
         }
         Ok(())
     }
@@ -145,19 +150,19 @@ impl Processor {
     /// First deliveries: what is fed comes before what the bus hands out.
     async fn source(
         &self,
-        line: &Arc<Line>,
+        runtime: &Arc<ConsumerRuntime>,
         consumer: Consumer,
-        placing: CancellationToken,
+        superseded: CancellationToken,
     ) -> Result<(), Interruption> {
-        let line = Arc::clone(line);
+        let runtime = Arc::clone(runtime);
         match (&consumer.feed, self.bus.durables()) {
             (None, Some(durables)) => {
-                self.ensure_durable(&*durables, &line.spec, &consumer).await?;
-                Ok(Puller { line, durables, consumer, placing }.run().await?)
+                self.ensure_durable(&*durables, &runtime.spec, &consumer).await?;
+                Ok(BusSource { runtime, durables, consumer, superseded }.run().await?)
             }
             _ => {
                 let claim = FeedClaim { generation: consumer.generation, owner: self.owner };
-                Ok(Feeder { line, claim, placing }.run().await?)
+                Ok(StoreSource { runtime, claim, superseded }.run().await?)
             }
         }
     }
@@ -173,10 +178,10 @@ impl Processor {
     }
 
     /// What the bus holds.
-    pub(super) async fn ground(&self) -> Result<Ground, BusError> {
+    pub(super) async fn ground(&self) -> Result<DeliverySource, BusError> {
         match self.bus.durables() {
-            None => Ok(Ground::Fed),
-            Some(_) => Ok(Ground::Durable(self.bus.identity().await?.bounds)),
+            None => Ok(DeliverySource::Store),
+            Some(_) => Ok(DeliverySource::Stream(self.bus.identity().await?.bounds)),
         }
     }
 
@@ -192,20 +197,20 @@ impl Processor {
     }
 
     /// Returns when the consumer was put elsewhere.
-    async fn moved(&self, line: &Line, generation: i64) {
+    async fn moved(&self, runtime: &ConsumerRuntime, generation: i64) {
         let mut known = self.directory.watch();
         let moved = known.wait_for(|known| {
-            known.get(line.name()).is_some_and(|consumer| consumer.generation > generation)
+            known.get(runtime.name()).is_some_and(|consumer| consumer.generation > generation)
         });
         // The sender lives as long as the processor.
         let _ = moved.await;
     }
 
-    async fn follow_pause(&self, line: &Line) {
+    async fn follow_pause(&self, runtime: &ConsumerRuntime) {
         let mut known = self.directory.watch();
         loop {
-            if let Some(consumer) = known.borrow_and_update().get(line.name()) {
-                line.pause(consumer.paused.is_some());
+            if let Some(consumer) = known.borrow_and_update().get(runtime.name()) {
+                runtime.pause(consumer.paused.is_some());
             }
             if known.changed().await.is_err() {
                 return std::future::pending().await;
@@ -214,50 +219,53 @@ impl Processor {
     }
 
     /// After the stop: lets end what was begun, cuts off what does not, and settles it.
-    async fn end(&self, line: &Line, settling: AbortOnDropHandle<()>) {
-        line.stop.cancelled().await;
-        line.tasks.close();
-        if tokio::time::timeout(self.drain, line.tasks.wait()).await.is_err() {
-            tracing::warn!(consumer = line.name(), "handlers did not end within the drain window");
-            line.abort.cancel();
-            line.tasks.wait().await;
+    async fn end(&self, runtime: &ConsumerRuntime, settling: AbortOnDropHandle<()>) {
+        runtime.stop.cancelled().await;
+        runtime.tasks.close();
+        if tokio::time::timeout(self.drain, runtime.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                consumer = runtime.name(),
+                "handlers did not end within the drain progress"
+            );
+            runtime.abort.cancel();
+            runtime.tasks.wait().await;
         }
-        line.ended.cancel();
+        runtime.ended.cancel();
         if tokio::time::timeout(SETTLE_STOP, settling).await.is_err() {
-            tracing::warn!(consumer = line.name(), "some messages will be handed out again");
+            tracing::warn!(consumer = runtime.name(), "some messages will be handed out again");
         }
         if let Some(durables) = self.bus.durables() {
             durables.answers().flush().await;
         }
-        line.over.cancel();
+        runtime.over.cancel();
     }
 }
 
-/// Prolongs what is in hand.
-async fn keep_alive(line: &Line) {
-    let ack_wait = line.spec.policy.ack_wait;
+/// Prolongs what is in in_flight.
+async fn keep_alive(runtime: &ConsumerRuntime) {
+    let ack_wait = runtime.spec.policy.ack_wait;
     let part = ack_wait / CONSUMER_PROGRESS_PARTS;
     loop {
         tokio::time::sleep(part / 2).await;
-        line.hand.prolong(&*line.store, line.name(), part / 2, ack_wait).await;
+        runtime.in_flight.prolong(&*runtime.store, runtime.name(), part / 2, ack_wait).await;
     }
 }
 
-async fn flush_totals(line: &Line) {
+async fn flush_totals(runtime: &ConsumerRuntime) {
     loop {
         tokio::time::sleep(TOTALS_FLUSH).await;
-        flush(line).await;
+        flush(runtime).await;
     }
 }
 
 /// Adds what was counted to the store's totals.
-async fn flush(line: &Line) {
-    let totals = line.tally.take();
+async fn flush(runtime: &ConsumerRuntime) {
+    let totals = runtime.totals.take();
     if totals == Totals::default() {
         return;
     }
-    if let Err(error) = line.store.add_totals(line.name(), &totals).await {
-        tracing::debug!(%error, consumer = line.name(), "totals could not be kept");
-        line.tally.put_back(&totals);
+    if let Err(error) = runtime.store.add_totals(runtime.name(), &totals).await {
+        tracing::debug!(%error, consumer = runtime.name(), "totals could not be kept");
+        runtime.totals.put_back(&totals);
     }
 }

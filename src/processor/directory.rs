@@ -15,12 +15,12 @@ use crate::store::Store;
 use crate::store::work::Consumer;
 
 /// By name.
-pub(super) type Known = BTreeMap<String, Consumer>;
+pub(super) type ConsumersByName = BTreeMap<String, Consumer>;
 
 /// Shows the consumers.
 pub(super) struct Directory {
     store: Arc<dyn Store>,
-    known: watch::Sender<Known>,
+    known: watch::Sender<ConsumersByName>,
     asked: Notify,
     /// Looks begun.
     begun: AtomicU64,
@@ -40,7 +40,7 @@ impl Directory {
     }
 
     /// The consumers, and every change of them.
-    pub(super) fn watch(&self) -> watch::Receiver<Known> {
+    pub(super) fn watch(&self) -> watch::Receiver<ConsumersByName> {
         self.known.subscribe()
     }
 
@@ -66,7 +66,7 @@ impl Directory {
                 let look = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
                 match self.store.consumers().await {
                     Ok(found) => {
-                        let found: Known =
+                        let found: ConsumersByName =
                             found.into_iter().map(|one| (one.name.clone(), one)).collect();
                         self.known.send_if_modified(|known| {
                             let news = *known != found;

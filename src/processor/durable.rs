@@ -1,6 +1,6 @@
-//! The durable consumer of a placing is there.
+//! The durable consumer of a superseded is there.
 //!
-//! Invariant: what one process made for a placing no other removes. NATS removes by
+//! Invariant: what one process made for a superseded no other removes. NATS removes by
 //! name alone, whatever it meets under it, so a process looks, removes and makes while
 //! it holds the consumer in the store. Without this a worker that looked a moment
 //! earlier than another took away what that one had made, and what it had in hand ran twice.
@@ -16,7 +16,7 @@ use crate::store::work::{Consumer, WorkStore};
 /// Asks for the last sequence of the stream.
 pub(super) type Last<'a> = dyn Fn() -> BoxFuture<'a, Result<u64, BusError>> + Send + Sync + 'a;
 
-/// Makes the durable consumer of this placing, unless it is there and stands no lower
+/// Makes the durable consumer of this superseded, unless it is there and stands no lower
 /// than the store knows, and no higher than `last`, to where the stream reaches.
 pub(super) async fn ensure<S: WorkStore + ?Sized>(
     store: &S,
@@ -29,7 +29,7 @@ pub(super) async fn ensure<S: WorkStore + ?Sized>(
         return Ok(());
     }
     let held = store.hold_consumer(&spec.name, consumer.generation).await?;
-    let _hold = held.ok_or(Interruption::Moved)?;
+    let _hold = held.ok_or(Interruption::Superseded)?;
     match found(durables, consumer, last).await? {
         Found::Placed => return Ok(()),
         Found::Nothing => {}
@@ -52,9 +52,9 @@ pub(super) async fn ensure<S: WorkStore + ?Sized>(
 #[derive(PartialEq, Eq)]
 enum Found {
     Nothing,
-    /// That of the placing.
+    /// That of the superseded.
     Placed,
-    /// Of another placing, or not where it should stand.
+    /// Of another superseded, or not where it should stand.
     Other,
 }
 
@@ -147,13 +147,13 @@ mod tests {
             name: NAME.to_owned(),
             filter: "agent.>".parse().expect("a pattern"),
             policy: Policy::default(),
-            start: Start::Kept,
+            start: Start::Earliest,
             handlers: Vec::new(),
             concurrency: 1,
         }
     }
 
-    /// A server that follows the consumer to its last placing.
+    /// A server that follows the consumer to its last superseded.
     async fn follow(store: Box<dyn Store>, durables: Arc<ByName>, last: i64) {
         loop {
             let consumer = store.consumer(NAME).await.expect("answers").expect("there");
@@ -161,7 +161,7 @@ mod tests {
                 .await
             {
                 Ok(()) if consumer.generation == last => return,
-                Ok(()) | Err(Interruption::Moved) => {}
+                Ok(()) | Err(Interruption::Superseded) => {}
                 Err(error) => panic!("{error}"),
             }
             let place = Place { floor: 0, feed: None, handled: true };
@@ -189,8 +189,8 @@ mod tests {
             }
             let made = durables.made.lock().expect("a list").clone();
             let removed = durables.removed.lock().expect("a list").clone();
-            assert!(made.is_sorted_by(|a, b| a < b), "once a placing: {made:?}");
-            assert_eq!(removed, made[..made.len() - 1], "each when its placing was over");
+            assert!(made.is_sorted_by(|a, b| a < b), "once a superseded: {made:?}");
+            assert_eq!(removed, made[..made.len() - 1], "each when its superseded was over");
             assert_eq!(made.last(), Some(&last));
         })
         .await;

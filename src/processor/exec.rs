@@ -23,14 +23,14 @@ use crate::open_files;
 const EXIT_RETRY: i32 = 75;
 
 /// Runs `sh -c COMMAND` with the message as one line of JSON on its standard input.
-pub struct Exec {
+pub struct ExecHandler {
     command: String,
     subjects: SubjectPattern,
     limit: Option<Duration>,
     show_stderr: bool,
 }
 
-impl Exec {
+impl ExecHandler {
     /// A handler of these subjects; an attempt that takes longer than `limit` has failed.
     #[must_use]
     pub fn new(command: String, subjects: SubjectPattern, limit: Option<Duration>) -> Self {
@@ -125,7 +125,7 @@ impl Exec {
 }
 
 #[async_trait]
-impl Handler for Exec {
+impl Handler for ExecHandler {
     fn name(&self) -> &str {
         // Not the command itself, which may hold a secret: attempts may tell this name.
         "the command"
@@ -228,7 +228,7 @@ mod tests {
 
     async fn run_showing(command: &str, limit: Option<Duration>, show: bool) -> Outcome {
         let subjects = "agent.>".parse().expect("a pattern");
-        let exec = Exec::new(command.to_owned(), subjects, limit).showing_stderr(show);
+        let exec = ExecHandler::new(command.to_owned(), subjects, limit).showing_stderr(show);
         exec.handle(Delivery { message: &message(), attempt: 2 }).await
     }
 

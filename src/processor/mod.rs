@@ -9,23 +9,23 @@
 //! Invariant: a message leaves a consumer as done, as expired or as a dead letter,
 //! and in no other way. One that never ran is never buried.
 
+mod bus_source;
 mod consume;
 mod directory;
 mod durable;
 mod exec;
-mod feed;
-mod feeder;
-mod hand;
+mod feed_progress;
 pub mod handler;
-mod line;
-mod place;
+mod in_flight;
+mod metrics;
 mod policy;
-mod puller;
+mod position;
 mod retries;
 mod run;
-mod series;
+mod runtime;
 mod settle;
 mod status;
+mod store_source;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -41,19 +41,19 @@ use crate::limits::FAULT_PAUSE;
 use crate::message::SubjectPattern;
 use crate::store::Store;
 use directory::Directory;
-pub use exec::Exec;
+pub use exec::ExecHandler;
 use handler::Handler;
+use metrics::ConsumerMetrics;
 pub use policy::Policy;
-use series::Series;
 pub use status::{ConsumerStatus, ControlError, WEBHOOK_PREFIX};
 
 /// Where a consumer begins that is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With all that is kept, in the bus or the store.
-    Kept,
-    /// With what comes from now on.
-    New,
+    /// With the oldest message that bus or store still has.
+    Earliest,
+    /// With messages published from now on.
+    Latest,
 }
 
 /// A consumer to be run.
@@ -89,7 +89,7 @@ pub struct Processor {
     /// Names of those that have a handler here.
     handled: Mutex<HashSet<String>>,
     /// What metrics tell of them.
-    series: Series,
+    metrics: ConsumerMetrics,
 }
 
 impl Processor {
@@ -106,7 +106,7 @@ impl Processor {
             running: TaskTracker::new(),
             policies: Mutex::default(),
             handled: Mutex::default(),
-            series: Series::default(),
+            metrics: ConsumerMetrics::default(),
         }
     }
 

@@ -2,24 +2,24 @@
 //!
 //! Invariant: a delivery is acked, or a fed message counted as done, only when
 //! it is processed, or the store keeps it, set aside or as a dead letter. While
-//! the store is away what cannot be recorded stays in hand.
+//! the store is away what cannot be recorded stays in in_flight.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::hand::{Origin, Ticket};
 use super::handler::Outcome;
-use super::line::Line;
+use super::in_flight::{InFlightMessage, Origin};
 use super::policy::Policy;
+use super::runtime::ConsumerRuntime;
 use crate::limits::{FAULT_PAUSE, MAX_ATTEMPT_ERROR, SETTLE_BATCH};
 use crate::store::StoreError;
 use crate::store::work::{Attempt, DeadLetter, FeedClaim, LetterKind, SetAside, Settled, Verdict};
 
 /// A message whose end the store must know.
-pub(super) struct Case {
-    pub ticket: Ticket,
+pub(super) struct Settlement {
+    pub in_flight: InFlightMessage,
     pub verdict: Verdict,
 }
 
@@ -59,21 +59,24 @@ fn shortened(mut error: String) -> String {
 }
 
 /// Records verdicts in batches until every attempt has ended and none is left.
-pub(super) async fn run(line: Arc<Line>, mut cases: mpsc::Receiver<Case>) {
+pub(super) async fn run(
+    runtime: Arc<ConsumerRuntime>,
+    mut settlements: mpsc::Receiver<Settlement>,
+) {
     let mut batch = Vec::new();
     loop {
         tokio::select! {
             biased;
-            _ = cases.recv_many(&mut batch, SETTLE_BATCH) => {}
-            () = line.ended.cancelled() => return,
+            _ = settlements.recv_many(&mut batch, SETTLE_BATCH) => {}
+            () = runtime.ended.cancelled() => return,
         }
         let mut told = false;
-        while let Err(error) = record(&line, &batch).await {
-            let consumer = line.name();
+        while let Err(error) = record(&runtime, &batch).await {
+            let consumer = runtime.name();
             match error {
                 StoreError::Unavailable(_) | StoreError::Fenced => {}
                 StoreError::Refused(_) => {
-                    one_by_one(&line, &batch).await;
+                    one_by_one(&runtime, &batch).await;
                     break;
                 }
             }
@@ -82,21 +85,21 @@ pub(super) async fn run(line: Arc<Line>, mut cases: mpsc::Receiver<Case>) {
             }
             tokio::time::sleep(FAULT_PAUSE).await;
         }
-        for case in batch.drain(..) {
-            case.ticket.origin.done(case.ticket.message.seq).await;
+        for settlement in batch.drain(..) {
+            settlement.in_flight.origin.done(settlement.in_flight.message.seq).await;
         }
-        line.due.notify_one();
+        runtime.due.notify_one();
     }
 }
 
 /// Records each by itself; what the store refuses even so is told and let go, since
 /// one message must not stop the others.
-async fn one_by_one(line: &Line, batch: &[Case]) {
-    for case in batch {
-        let one = std::slice::from_ref(case);
-        while let Err(error) = record(line, one).await {
+async fn one_by_one(runtime: &ConsumerRuntime, batch: &[Settlement]) {
+    for settlement in batch {
+        let one = std::slice::from_ref(settlement);
+        while let Err(error) = record(runtime, one).await {
             if let StoreError::Refused(reason) = error {
-                let (consumer, seq) = (line.name(), case.ticket.message.seq);
+                let (consumer, seq) = (runtime.name(), settlement.in_flight.message.seq);
                 tracing::error!(
                     consumer,
                     seq,
@@ -118,15 +121,15 @@ struct Failed {
 }
 
 impl Failed {
-    fn add(&mut self, line: &Line, ticket: &Ticket, verdict: &Verdict) {
+    fn add(&mut self, runtime: &ConsumerRuntime, in_flight: &InFlightMessage, verdict: &Verdict) {
         match verdict {
             Verdict::Done => {}
             Verdict::Dead { attempt, reason } => {
-                self.dead.push(dead_letter(line, ticket, attempt.clone(), reason));
+                self.dead.push(dead_letter(runtime, in_flight, attempt.clone(), reason));
             }
-            Verdict::Returned => self.aside.push(set_aside(line, ticket, None)),
+            Verdict::Returned => self.aside.push(set_aside(runtime, in_flight, None)),
             Verdict::Again { attempt, delay } => {
-                let mut message = set_aside(line, ticket, Some(attempt.clone()));
+                let mut message = set_aside(runtime, in_flight, Some(attempt.clone()));
                 message.delay = *delay;
                 self.aside.push(message);
             }
@@ -135,29 +138,29 @@ impl Failed {
 }
 
 /// Each list in one transaction; all may be repeated.
-async fn record(line: &Line, batch: &[Case]) -> Result<(), StoreError> {
+async fn record(runtime: &ConsumerRuntime, batch: &[Settlement]) -> Result<(), StoreError> {
     let (mut from_bus, mut settled) = (Failed::default(), Vec::new());
     let mut fed: Vec<(FeedClaim, Failed)> = Vec::new();
-    for Case { ticket, verdict } in batch {
-        match &ticket.origin {
+    for Settlement { in_flight, verdict } in batch {
+        match &in_flight.origin {
             Origin::Lease(lease) => settled.push(Settled {
-                seq: ticket.message.seq,
+                seq: in_flight.message.seq,
                 lease: *lease,
                 verdict: verdict.clone(),
             }),
-            Origin::Bus(_) => from_bus.add(line, ticket, verdict),
-            Origin::Feed(window) => {
+            Origin::Bus(_) => from_bus.add(runtime, in_flight, verdict),
+            Origin::Feed(progress) => {
                 // Mostly all of them are of one feed.
-                if fed.last().is_none_or(|(claim, _)| *claim != window.claim) {
-                    fed.push((window.claim, Failed::default()));
+                if fed.last().is_none_or(|(claim, _)| *claim != progress.claim) {
+                    fed.push((progress.claim, Failed::default()));
                 }
                 if let Some((_, failed)) = fed.last_mut() {
-                    failed.add(line, ticket, verdict);
+                    failed.add(runtime, in_flight, verdict);
                 }
             }
         }
     }
-    let (store, name) = (&line.store, line.name());
+    let (store, name) = (&runtime.store, runtime.name());
     if !from_bus.aside.is_empty() {
         store.set_aside(name, &from_bus.aside).await?;
     }
@@ -180,30 +183,40 @@ async fn record(line: &Line, batch: &[Case]) -> Result<(), StoreError> {
 
 /// Set aside with what counts so far: this attempt if it failed; one that nobody
 /// counted; or none.
-fn set_aside(line: &Line, ticket: &Ticket, failed: Option<Attempt>) -> SetAside {
-    let doubtful = || line.spec.policy.doubtful(line.clock.now()).filter(|_| ticket.doubtful);
+fn set_aside(
+    runtime: &ConsumerRuntime,
+    in_flight: &InFlightMessage,
+    failed: Option<Attempt>,
+) -> SetAside {
+    let doubtful =
+        || runtime.spec.policy.doubtful(runtime.clock.now()).filter(|_| in_flight.doubtful);
     let counted = failed.or_else(doubtful);
     SetAside {
-        seq: ticket.message.seq,
-        subject: plain(ticket.message.subject.as_str()),
-        body: ticket.message.body.clone(),
+        seq: in_flight.message.seq,
+        subject: plain(in_flight.message.subject.as_str()),
+        body: in_flight.message.body.clone(),
         attempt: counted.as_ref().map_or(0, |counted| counted.attempt),
-        attempts: ticket.attempts.iter().cloned().chain(counted).collect(),
+        attempts: in_flight.attempts.iter().cloned().chain(counted).collect(),
         delay: std::time::Duration::ZERO,
     }
 }
 
-fn dead_letter(line: &Line, ticket: &Ticket, failed: Option<Attempt>, reason: &str) -> DeadLetter {
+fn dead_letter(
+    runtime: &ConsumerRuntime,
+    in_flight: &InFlightMessage,
+    failed: Option<Attempt>,
+    reason: &str,
+) -> DeadLetter {
     DeadLetter {
         id: Uuid::now_v7(),
         kind: LetterKind::Message,
-        source: line.name().to_owned(),
-        seq: ticket.message.seq,
-        subject: plain(ticket.message.subject.as_str()),
-        body: ticket.message.body.clone(),
-        attempts: ticket.attempts.iter().cloned().chain(failed).collect(),
+        source: runtime.name().to_owned(),
+        seq: in_flight.message.seq,
+        subject: plain(in_flight.message.subject.as_str()),
+        body: in_flight.message.body.clone(),
+        attempts: in_flight.attempts.iter().cloned().chain(failed).collect(),
         reason: reason.to_owned(),
-        died_at: line.clock.now(),
+        died_at: runtime.clock.now(),
     }
 }
 

@@ -4,8 +4,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::place::{again_from, place};
-use super::puller::settled_through;
+use super::bus_source::settled_through;
+use super::position::{again_from, place};
 use super::{Policy, Processor};
 use crate::bus::{BusError, durable::DurableState};
 use crate::store::StoreError;

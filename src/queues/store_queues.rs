@@ -21,7 +21,9 @@ use super::{
     QueueError, QueueState, Queues, Sealer, Settled, Settlement,
 };
 use crate::clock::Clock;
-use crate::limits::{JOB_SWEEP, JOB_SWEEP_ROWS, JOB_WAKE, MAX_LEASE_WAITERS, QUEUE_TRIES};
+use crate::limits::{
+    JOB_SWEEP, JOB_SWEEP_ROWS, JOB_WAKE, MAX_LEASE_WAITERS, MAX_QUEUE_CREATE_ATTEMPTS,
+};
 use crate::message::Token;
 use crate::store::jobs::{
     JobEnd, JobEnded, JobPlace, JobRow, LeasedRows, PutBack, QueueRow, SpentJob,
@@ -96,7 +98,7 @@ impl StoreQueues {
 
     /// Adds jobs; the queue is made if it is not there, also where it is deleted meanwhile.
     async fn add(&self, queue: &str, rows: &[JobRow]) -> Result<Vec<JobPlace>, QueueError> {
-        for _ in 0..QUEUE_TRIES {
+        for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
             self.book.make(queue).await?;
             if let Some(places) = self.store.add_jobs(queue, rows).await? {
                 return Ok(places);
@@ -366,7 +368,7 @@ impl Queues for StoreQueues {
         let (id, rank, delay, body) = (job.id, job.priority.rank(), Duration::ZERO, job.body);
         // No identity: the letter is what makes it one job, whoever uses its id meanwhile.
         let row = JobRow { id, rank, delay, body, identity: None };
-        for _ in 0..QUEUE_TRIES {
+        for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
             self.book.make(&letter.source).await?;
             match self.store.put_back(letter.id, &letter.source, &row).await? {
                 PutBack::Done => {

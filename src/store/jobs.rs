@@ -213,7 +213,7 @@ pub trait JobStore: Send + Sync {
     ) -> Result<Option<bool>, StoreError>;
 
     /// Holds a queue's place in JetStream until the hold is dropped, or
-    /// [`crate::limits::CONSUMER_HOLD`] has passed: two that make and remove its consumers at once
+    /// [`crate::limits::CONSUMER_LOCK_TIMEOUT`] has passed: two that make and remove its consumers at once
     /// would take each other's files away.
     async fn hold_queue(&self, name: &str) -> Result<Box<dyn Hold>, StoreError>;
 

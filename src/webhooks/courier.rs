@@ -1,4 +1,4 @@
-//! One attempt: a signed POST of one message, and what its answer means.
+//! One attempt: a signed POST of one message, and what its answer context.
 //!
 //! Invariant: nothing but a 2xx is a success. The body of an answer is read
 //! only to tell a person why an attempt failed, and only its beginning.
@@ -11,12 +11,12 @@ use std::time::Duration;
 use super::client;
 use super::guard::Guard;
 use super::secret::Secret;
-use crate::limits::{MAX_WEBHOOK_ANSWER, MAX_WEBHOOK_RETRY_AFTER};
+use crate::limits::{MAX_WEBHOOK_ERROR_BODY, MAX_WEBHOOK_RETRY_AFTER};
 use crate::message::{Record, splice_seq};
 
 /// Sends messages to receivers.
 #[derive(Clone, Debug)]
-pub struct Courier {
+pub struct WebhookClient {
     http: Client,
     guard: Guard,
 }
@@ -38,7 +38,7 @@ impl Failure {
     }
 }
 
-impl Courier {
+impl WebhookClient {
     /// A courier that goes where `guard` allows.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ fn delivery_id(message: &Record) -> String {
     format!("{}_{}", message.id, message.seq)
 }
 
-/// What an answer other than 2xx means.
+/// What an answer other than 2xx context.
 async fn refusal(answer: Response, now: DateTime<Utc>) -> Failure {
     let status = answer.status();
     let asks = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
@@ -123,11 +123,10 @@ fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
 /// The beginning of an answer's body, on one line. The client's time-out bounds the wait.
 async fn beginning(mut answer: Response) -> String {
     let mut read = Vec::new();
-    while read.len() < MAX_WEBHOOK_ANSWER {
+    while read.len() < MAX_WEBHOOK_ERROR_BODY {
         match answer.chunk().await {
-            Ok(Some(chunk)) => {
-                read.extend_from_slice(&chunk[..chunk.len().min(MAX_WEBHOOK_ANSWER - read.len())])
-            }
+            Ok(Some(chunk)) => read
+                .extend_from_slice(&chunk[..chunk.len().min(MAX_WEBHOOK_ERROR_BODY - read.len())]),
             Ok(None) | Err(_) => break,
         }
     }

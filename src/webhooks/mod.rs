@@ -9,7 +9,7 @@ mod backoff;
 mod client;
 mod courier;
 mod guard;
-mod receiver;
+mod handler;
 mod registry;
 mod secret;
 mod supervise;
@@ -19,9 +19,9 @@ mod tests;
 use uuid::Uuid;
 
 pub use backoff::Backoff;
-pub use courier::{Courier, Failure};
+pub use courier::{Failure, WebhookClient};
 pub use guard::{Guard, is_public};
-pub use receiver::{Means, Receiver};
+pub use handler::{DeliveryContext, WebhookHandler};
 pub use registry::{NewWebhook, Registry, WebhookError};
 pub use secret::Secret;
 pub use supervise::Supervisor;
@@ -42,14 +42,14 @@ fn webhook_of(consumer: &str) -> Option<Uuid> {
 
 /// A webhook and its consumer.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct WebhookStatus {
     /// As it is kept.
     pub webhook: Webhook,
     /// Where it stands.
     pub consumer: Option<Consumer>,
 }
 
-impl Known {
+impl WebhookStatus {
     /// Why nothing is delivered, if so.
     #[must_use]
     pub fn paused(&self) -> Option<&str> {

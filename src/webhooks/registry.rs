@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::guard::Guard;
 use super::secret::Secret;
-use super::{Known, consumer_name, webhook_of};
+use super::{WebhookStatus, consumer_name, webhook_of};
 use crate::bus::Bus;
 use crate::committed::Committed;
 use crate::limits::MAX_WEBHOOKS;
@@ -85,7 +85,7 @@ impl Registry {
         self.guard
     }
 
-    /// Told when something was changed through this server.
+    /// LastRecorded when something was changed through this server.
     #[must_use]
     pub fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
@@ -96,7 +96,11 @@ impl Registry {
     ///
     /// # Errors
     /// [`WebhookError`]; then there is none.
-    pub async fn create(&self, new: NewWebhook, now: DateTime<Utc>) -> Result<Known, WebhookError> {
+    pub async fn create(
+        &self,
+        new: NewWebhook,
+        now: DateTime<Utc>,
+    ) -> Result<WebhookStatus, WebhookError> {
         if self.store.webhooks().await?.len() >= MAX_WEBHOOKS {
             return Err(WebhookError::TooMany);
         }
@@ -120,7 +124,7 @@ impl Registry {
             return Err(WebhookError::TooMany);
         }
         self.changed.notify_one();
-        Ok(Known { webhook, consumer: Some(consumer) })
+        Ok(WebhookStatus { webhook, consumer: Some(consumer) })
     }
 
     /// The end of the log.
@@ -133,15 +137,15 @@ impl Registry {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn all(&self) -> Result<Vec<Known>, StoreError> {
-        Ok(look(&*self.store).await?.known)
+    pub async fn all(&self) -> Result<Vec<WebhookStatus>, StoreError> {
+        Ok(snapshot(&*self.store).await?.known)
     }
 
     /// One of them.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn one(&self, id: Uuid) -> Result<Option<Known>, StoreError> {
+    pub async fn one(&self, id: Uuid) -> Result<Option<WebhookStatus>, StoreError> {
         Ok(self.all().await?.into_iter().find(|known| known.webhook.id == id))
     }
 
@@ -149,7 +153,7 @@ impl Registry {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn pause(&self, id: Uuid) -> Result<Option<Known>, WebhookError> {
+    pub async fn pause(&self, id: Uuid) -> Result<Option<WebhookStatus>, WebhookError> {
         // The first reason is what a person wants to know.
         if self.one(id).await?.is_some_and(|known| known.paused().is_none()) {
             self.tell(id, Some(ASKED)).await?;
@@ -161,7 +165,7 @@ impl Registry {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn resume(&self, id: Uuid) -> Result<Option<Known>, WebhookError> {
+    pub async fn resume(&self, id: Uuid) -> Result<Option<WebhookStatus>, WebhookError> {
         if self.one(id).await?.is_some_and(|known| known.paused().is_some()) {
             self.store.webhook_resumed(id).await?;
             self.tell(id, None).await?;
@@ -199,24 +203,24 @@ impl Registry {
 }
 
 /// What stands in the store.
-pub(super) struct Look {
+pub(super) struct WebhookSnapshot {
     /// All webhooks, oldest first.
-    pub known: Vec<Known>,
+    pub known: Vec<WebhookStatus>,
     /// Webhooks that are gone, or not there yet, and have a consumer.
     pub orphans: Vec<Uuid>,
 }
 
 /// Looks at it.
-pub(super) async fn look(store: &dyn WorkStore) -> Result<Look, StoreError> {
+pub(super) async fn snapshot(store: &dyn WorkStore) -> Result<WebhookSnapshot, StoreError> {
     // In this order no webhook that is being made lacks its consumer.
     let webhooks = store.webhooks().await?.into_iter();
     let consumers = store.consumers().await?.into_iter();
     let mut consumers: BTreeMap<_, _> =
         consumers.filter_map(|consumer| Some((webhook_of(&consumer.name)?, consumer))).collect();
     let known = webhooks
-        .map(|webhook| Known { consumer: consumers.remove(&webhook.id), webhook })
+        .map(|webhook| WebhookStatus { consumer: consumers.remove(&webhook.id), webhook })
         .collect();
-    Ok(Look { known, orphans: consumers.into_keys().collect() })
+    Ok(WebhookSnapshot { known, orphans: consumers.into_keys().collect() })
 }
 
 /// Removes a consumer that has no webhook. Its row goes after the bus's own part

@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::registry::{Look, look, sweep};
-use super::{Known, Means, Receiver, consumer_name};
+use super::registry::{WebhookSnapshot, snapshot, sweep};
+use super::{DeliveryContext, WebhookHandler, WebhookStatus, consumer_name};
 use crate::bus::Bus;
 use crate::limits::{WEBHOOK_CONCURRENCY, WEBHOOK_ORPHAN_AGE, WEBHOOK_POLL};
 use crate::processor::handler::Handler as _;
@@ -24,10 +24,10 @@ use crate::store::work::Webhook;
 /// Runs the consumers of webhooks.
 pub struct Supervisor {
     /// What deliveries need.
-    pub means: Means,
+    pub context: DeliveryContext,
     /// Where the bus's part of a removed one is.
     pub bus: Arc<dyn Bus>,
-    /// Told when something was changed through this server.
+    /// LastRecorded when something was changed through this server.
     pub changed: Arc<Notify>,
 }
 
@@ -43,8 +43,8 @@ impl Supervisor {
         let mut running = HashMap::new();
         let mut told = false;
         while !cancel.is_cancelled() {
-            match look(&*self.means.store).await {
-                Ok(Look { known, orphans }) => {
+            match snapshot(&*self.context.store).await {
+                Ok(WebhookSnapshot { known, orphans }) => {
                     told = false;
                     self.follow(&mut running, &known).await;
                     self.sweep(&running, &orphans).await;
@@ -72,14 +72,14 @@ impl Supervisor {
     }
 
     /// Starts what is new and stops what is gone. One that ended by itself is started again.
-    async fn follow(&self, running: &mut HashMap<Uuid, Running>, known: &[Known]) {
+    async fn follow(&self, running: &mut HashMap<Uuid, Running>, known: &[WebhookStatus]) {
         running.retain(|_, consumer| !consumer.task.is_finished());
         for (id, consumer) in &*running {
             if !known.iter().any(|known| known.webhook.id == *id) {
                 consumer.stop.cancel();
             }
         }
-        for Known { webhook, consumer } in known {
+        for WebhookStatus { webhook, consumer } in known {
             if consumer.is_some() && !running.contains_key(&webhook.id) {
                 match self.start(webhook) {
                     Ok(consumer) => {
@@ -94,17 +94,17 @@ impl Supervisor {
     }
 
     fn start(&self, webhook: &Webhook) -> Result<Running, String> {
-        let receiver = Receiver::new(webhook, self.means.clone())?;
+        let receiver = WebhookHandler::new(webhook, self.context.clone())?;
         let spec = ConsumerSpec {
             name: consumer_name(webhook.id),
             filter: receiver.subjects().clone(),
-            policy: self.means.policy.clone(),
-            start: Start::New,
+            policy: self.context.policy.clone(),
+            start: Start::Latest,
             handlers: vec![Arc::new(receiver)],
             concurrency: WEBHOOK_CONCURRENCY,
         };
         let stop = CancellationToken::new();
-        let (processor, told) = (Arc::clone(&self.means.processor), stop.clone());
+        let (processor, told) = (Arc::clone(&self.context.processor), stop.clone());
         let task = tokio::spawn(async move { processor.consume(spec, told).await });
         Ok(Running { stop, task })
     }
@@ -112,7 +112,7 @@ impl Supervisor {
     /// Removes the consumers of webhooks that are gone and not at work here any more.
     /// One that is being made has its consumer first: a young one is left alone.
     async fn sweep(&self, running: &HashMap<Uuid, Running>, orphans: &[Uuid]) {
-        let now = self.means.clock.now();
+        let now = self.context.clock.now();
         for id in orphans {
             let made = id.get_timestamp().and_then(|made| {
                 let (seconds, nanos) = made.to_unix();
@@ -122,7 +122,7 @@ impl Supervisor {
             if !old || running.contains_key(id) {
                 continue;
             }
-            let swept = sweep(&*self.means.store, &*self.bus, &consumer_name(*id)).await;
+            let swept = sweep(&*self.context.store, &*self.bus, &consumer_name(*id)).await;
             if let Err(error) = swept {
                 tracing::debug!(webhook = %id, %error, "its consumer could not be removed");
             }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use reqwest::Url;
 
-use super::{Courier, Failure, Guard, Secret};
+use super::{Failure, Guard, Secret, WebhookClient};
 use crate::message::{LogEntry, Record, Subject, decode};
 
 const OPEN: Guard = Guard { allow_private: true };
@@ -61,7 +61,7 @@ fn secret() -> Secret {
 
 async fn deliver(guard: Guard, url: &str) -> Result<(), Failure> {
     let url = Url::parse(url).expect("a URL");
-    Courier::new(guard).expect("a client").deliver(&url, &secret(), &message(), now()).await
+    WebhookClient::new(guard).expect("a client").deliver(&url, &secret(), &message(), now()).await
 }
 
 /// What becomes of an answer.
@@ -74,7 +74,7 @@ async fn failure(answer: fn() -> Response) -> Failure {
 async fn posts_the_full_message_signed() {
     let (port, scene) = receiver(|| StatusCode::ACCEPTED.into_response()).await;
     let url = format!("http://127.0.0.1:{port}/hook?a=b").parse().expect("a URL");
-    let (courier, secret) = (Courier::new(OPEN).expect("a client"), secret());
+    let (courier, secret) = (WebhookClient::new(OPEN).expect("a client"), secret());
     assert_eq!(courier.deliver(&url, &secret, &message(), now()).await, Ok(()));
     let (headers, body) = scene.got.lock().expect("no panic").remove(0);
     let header = |name: &str| headers[name].to_str().expect("text").to_owned();
@@ -130,7 +130,7 @@ async fn an_answer_is_quoted_on_one_line_and_cut() {
     assert!(
         failure.error.starts_with("the receiver answered 500 Internal Server Error: no  [2Jxxx")
     );
-    assert!(failure.error.len() < crate::limits::MAX_WEBHOOK_ANSWER + 64, "{failure:?}");
+    assert!(failure.error.len() < crate::limits::MAX_WEBHOOK_ERROR_BODY + 64, "{failure:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentbus::limits::{LAPSE_IDS, LAPSES};
+use agentbus::limits::{LAPSE_IDS, LAPSE_SCAN_ROWS};
 use agentbus::presence::LapseIds;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -85,7 +85,7 @@ for_each_mode! {
         let http = deployment.http();
         let ids = LapseIds::new(&secret(deployment).await);
         // More than one look takes at a time, and all before the one that is looked at.
-        let names: Vec<String> = (0..LAPSES + 100).map(|n| format!("agent-{n:04}")).collect();
+        let names: Vec<String> = (0..LAPSE_SCAN_ROWS + 100).map(|n| format!("agent-{n:04}")).collect();
         let statuses: Vec<Value> = names.iter().map(|name| online(name, TTL_S)).collect();
         let seqs = post(http, &statuses).await;
         let id = |name: &str, seq, turn| ids.id(&name.parse().expect("a token"), seq, turn);

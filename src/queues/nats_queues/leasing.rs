@@ -13,7 +13,7 @@ use super::{NatsQueues, PRIORITIES};
 use crate::bus::nats::jobs::{Delivered, LeaseState, Verdict};
 use crate::limits::{
     JOB_FRESH, JOB_FRESH_WAIT, JOB_POLL_FIRST, JOB_POLL_LONGEST, LEASE_MARGIN, QUEUE_POLL,
-    STORE_LOOKUP,
+    STORE_LOOKUP_TIMEOUT,
 };
 use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, parse_uuid};
 use crate::queues::letter::letter;
@@ -277,7 +277,7 @@ impl NatsQueues {
             return;
         }
         let noted = self.store.note_attempts(queue, notes);
-        if let Ok(Err(error)) = tokio::time::timeout(STORE_LOOKUP, noted).await {
+        if let Ok(Err(error)) = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, noted).await {
             tracing::debug!(queue, %error, "why attempts failed was not kept");
         }
     }

@@ -18,7 +18,9 @@
 
 use super::{NatsQueues, PRIORITIES, QueueRow, Told};
 use crate::bus::nats::jobs::OutgoingJob;
-use crate::limits::{JOB_SWEEP_ROWS, LEASE_MARGIN, QUEUE_CACHE, QUEUE_PAUSE, QUEUE_TRIES};
+use crate::limits::{
+    JOB_SWEEP_ROWS, LEASE_MARGIN, MAX_QUEUE_CREATE_ATTEMPTS, QUEUE_CACHE, QUEUE_PAUSE,
+};
 use crate::queues::{Job, QueueError};
 use crate::store::work::DeadLetter;
 
@@ -46,7 +48,7 @@ impl NatsQueues {
 
     /// The queue's rules, its consumers being told of them; `None` when there is no such queue.
     pub(super) async fn ready(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
-        for _ in 0..QUEUE_TRIES {
+        for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
             let Some(rules) = self.find(queue).await? else { return Ok(None) };
             if self.tell(&rules).await? {
                 return Ok(Some(rules));
@@ -57,7 +59,7 @@ impl NatsQueues {
 
     /// The same; a queue that is not there is made.
     pub(super) async fn make_ready(&self, queue: &str) -> Result<QueueRow, QueueError> {
-        for _ in 0..QUEUE_TRIES {
+        for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
             let rules = self.book.make(queue).await?;
             if self.tell(&rules).await? {
                 return Ok(rules);

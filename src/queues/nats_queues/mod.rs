@@ -58,7 +58,7 @@ use super::{
 use crate::bus::nats::jobs::{NatsJobs, OutgoingJob};
 use crate::bus::{Ack, PublishError};
 use crate::clock::Clock;
-use crate::limits::{JOB_FRESH, MAX_LEASE_WAITERS, QUEUE_CHANGES};
+use crate::limits::{JOB_FRESH, MAX_LEASE_WAITERS, MAX_QUEUE_CHANGES};
 use crate::message::Token;
 use crate::store::Store;
 use crate::store::jobs::QueueRow;
@@ -112,7 +112,7 @@ impl NatsQueues {
             fresh: Mutex::default(),
             turns: Waits::new(),
             waiters: Semaphore::new(MAX_LEASE_WAITERS),
-            changes: Semaphore::new(QUEUE_CHANGES),
+            changes: Semaphore::new(MAX_QUEUE_CHANGES),
             strangers: Semaphore::new(1),
             taken: Mutex::default(),
         }

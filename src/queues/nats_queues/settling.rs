@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::NatsQueues;
 use crate::bus::BusError;
 use crate::bus::nats::jobs::{LeaseRecord, LeaseState, Recorded, Verdict};
-use crate::limits::{LEASE_MEMORY, LEASE_SLACK, STORE_LOOKUP};
+use crate::limits::{LEASE_MEMORY, LEASE_SLACK, STORE_LOOKUP_TIMEOUT};
 use crate::queues::letter::{failed, refused, used_up};
 use crate::queues::{Action, Grant, Lease, QueueConfig, QueueError, Settled, Settlement};
 use crate::store::jobs::{AttemptNote, QueueRow};
@@ -304,7 +304,7 @@ impl NatsQueues {
         for (queue, seqs) in queues {
             let forgotten = self.store.forget_attempts(queue, &seqs);
             // What stays is swept away when its job is long gone.
-            let _ = tokio::time::timeout(STORE_LOOKUP, forgotten).await;
+            let _ = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, forgotten).await;
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connection::{Role, bounded, open};
-use crate::limits::{JOIN_PATIENCE, JOIN_RETRY, MEMBERSHIP_PING};
+use crate::limits::{JOIN_RETRY, JOIN_TIMEOUT, MEMBERSHIP_PING};
 use crate::store::{BusKind, Membership, MembershipState, StoreError};
 
 /// The key of a deployment: its schema; advisory locks are a database's own anyway.
@@ -82,7 +82,7 @@ pub(super) async fn lock(
     connection: &mut PgConnection,
     bus: BusKind,
 ) -> Result<Result<(), String>, StoreError> {
-    let deadline = Instant::now() + JOIN_PATIENCE;
+    let deadline = Instant::now() + JOIN_TIMEOUT;
     while !bounded(MEMBERSHIP_PING, try_lock(connection, bus)).await? {
         if Instant::now() >= deadline {
             return Ok(Err(bounded(MEMBERSHIP_PING, refusal(connection, bus)).await?));

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::DATABASE_FILE;
 use super::files::{self, Identity};
-use crate::limits::{JOIN_PATIENCE, JOIN_RETRY};
+use crate::limits::{JOIN_RETRY, JOIN_TIMEOUT};
 use crate::store::{BusKind, Membership, MembershipState, StoreError};
 
 /// Name of the file that is locked.
@@ -87,7 +87,7 @@ pub(super) async fn join(
 pub(super) async fn lock(dir: &Path) -> Result<Result<File, String>, StoreError> {
     let path = dir.join(LOCK_FILE);
     let file = files::open(&path).map_err(|error| unavailable(&path, &error))?;
-    let deadline = Instant::now() + JOIN_PATIENCE;
+    let deadline = Instant::now() + JOIN_TIMEOUT;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(Ok(file)),

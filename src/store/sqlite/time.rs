@@ -16,7 +16,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Error, Row};
 
 use crate::clock::Clock;
-use crate::limits::{STORE_TIME_KEPT, STORE_TIME_STEP};
+use crate::limits::{STORE_TIME_MAX_AGE, STORE_TIME_STEP};
 
 /// Tells how long the machine is up, sleep included.
 type Uptime = Box<dyn Fn() -> Duration + Send + Sync>;
@@ -104,7 +104,8 @@ impl StoreTime {
         let ahead = wall.saturating_sub(now);
         let was = self.ahead.load(Ordering::Relaxed);
         let stepped = ahead.abs_diff(was) > STORE_TIME_STEP.as_micros() as u64;
-        let old = now.saturating_sub(self.kept.load(Ordering::Relaxed)) > micros(STORE_TIME_KEPT);
+        let old =
+            now.saturating_sub(self.kept.load(Ordering::Relaxed)) > micros(STORE_TIME_MAX_AGE);
         if !(stepped || (writes && old)) {
             return Ok(());
         }

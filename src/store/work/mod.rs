@@ -335,7 +335,7 @@ pub trait WorkStore: Send + Sync {
 
     /// Holds a consumer that is still at `generation`, for what one process at a time
     /// may do: while it is held no other process holds, moves or forgets it. Waits for
-    /// another's hold, which ends after [`crate::limits::CONSUMER_HOLD`] at the latest,
+    /// another's hold, which ends after [`crate::limits::CONSUMER_LOCK_TIMEOUT`] at the latest,
     /// or with its process. `None` when it was moved or is gone.
     async fn hold_consumer(
         &self,

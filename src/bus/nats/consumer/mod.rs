@@ -26,7 +26,7 @@ use super::reader::ReadLink;
 use super::requester::Requester;
 use crate::bus::BusError;
 use crate::bus::durable::{Answer, Answers, Deliveries, Durable, DurableState, Durables, Receipt};
-use crate::limits::{NATS_GIVE_BACK_DELAY, NATS_LAST_WORDS};
+use crate::limits::{NATS_NAK_DELAY, NATS_STOP_FLUSH};
 use deliveries::Puller;
 
 /// Purpose of the connection, as logs and the server's monitoring show it.
@@ -127,7 +127,7 @@ impl Answers for Answering {
             Answer::Progress => Bytes::from_static(b"+WPI"),
             // At once it would go to a pull of the very process that gives it back.
             Answer::GiveBack => {
-                let delay = nanos(NATS_GIVE_BACK_DELAY);
+                let delay = nanos(NATS_NAK_DELAY);
                 Bytes::from(format!("-NAK {}", json!({ "delay": delay })))
             }
         };
@@ -147,6 +147,6 @@ impl Answers for Answering {
             way.send(inbox.into(), Bytes::new()).await;
             back.next().await
         };
-        let _ = tokio::time::timeout(NATS_LAST_WORDS, there_and_back).await;
+        let _ = tokio::time::timeout(NATS_STOP_FLUSH, there_and_back).await;
     }
 }

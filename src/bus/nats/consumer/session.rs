@@ -14,7 +14,7 @@ use crate::bus::nats::api::pull_body;
 use crate::bus::nats::connect::{Connection, State, Status};
 use crate::bus::nats::entry::{self, Delivery};
 use crate::bus::nats::reader::Trouble;
-use crate::limits::{NATS_LAST_WORDS, NATS_PULL_MESSAGES, NATS_PULL_SILENCE, NATS_READ_MESSAGES};
+use crate::limits::{NATS_PULL_MESSAGES, NATS_PULL_SILENCE, NATS_READ_MESSAGES, NATS_STOP_FLUSH};
 
 /// What a wait brought.
 pub(super) enum Event {
@@ -113,7 +113,7 @@ impl Session {
     pub(super) async fn close(mut self) -> Vec<Delivered> {
         let mut last = Vec::new();
         if self.deliveries.drain().await.is_ok() {
-            let ends = Instant::now() + NATS_LAST_WORDS;
+            let ends = Instant::now() + NATS_STOP_FLUSH;
             while let Ok(Some(message)) =
                 tokio::time::timeout_at(ends, self.deliveries.next()).await
             {

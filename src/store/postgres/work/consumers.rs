@@ -4,7 +4,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Error, Postgres, Row, Transaction};
 
 use super::feed;
-use crate::limits::{CONSUMER_HOLD, WORK_DELETE_ROWS};
+use crate::limits::{CONSUMER_LOCK_TIMEOUT, WORK_DELETE_ROWS};
 use crate::store::plan::{from_db, to_db};
 use crate::store::work::{Consumer, Hold, Place, Totals, kept};
 
@@ -127,8 +127,10 @@ pub(super) async fn hold(
 /// A transaction that ends by itself when it is left alone for too long.
 async fn holding(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
     let mut transaction = pool.begin().await?;
-    let most =
-        format!("SET LOCAL idle_in_transaction_session_timeout = {}", CONSUMER_HOLD.as_millis());
+    let most = format!(
+        "SET LOCAL idle_in_transaction_session_timeout = {}",
+        CONSUMER_LOCK_TIMEOUT.as_millis()
+    );
     sqlx::raw_sql(AssertSqlSafe(most)).execute(&mut *transaction).await?;
     Ok(transaction)
 }

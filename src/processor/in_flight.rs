@@ -1,6 +1,6 @@
-//! What this process has in hand of a consumer: kept alive until it is settled.
+//! What this process has in in_flight of a consumer: kept alive until it is settled.
 //!
-//! Invariant: while a [`Ticket`] lives, nobody else is given its message: its
+//! Invariant: while a [`InFlightMessage`] lives, nobody else is given its message: its
 //! delivery gets progress, its lease is prolonged. Dropped unsettled, that ends.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::feed::Window;
+use super::feed_progress::FeedProgress;
 use crate::bus::durable::{Answer, Answers, Receipt};
 use crate::message::Record;
 use crate::store::Store;
@@ -26,20 +26,20 @@ pub(super) enum Origin {
     /// A delivery of the bus.
     Bus(Arc<BusDelivery>),
     /// The feed from the store.
-    Feed(Arc<Window>),
+    Feed(Arc<FeedProgress>),
     /// A lease of one that was set aside.
     Lease(Uuid),
 }
 
-/// A delivery of the bus, of one placing of the consumer.
+/// A delivery of the bus, of one superseded of the consumer.
 pub(super) struct BusDelivery {
     pub receipt: Receipt,
     pub answers: Arc<dyn Answers>,
-    pub placing: CancellationToken,
+    pub superseded: CancellationToken,
 }
 
-/// A message in hand.
-pub(super) struct Ticket {
+/// A message in in_flight.
+pub(super) struct InFlightMessage {
     pub message: Record,
     /// The number of this attempt.
     pub attempt: u32,
@@ -48,15 +48,15 @@ pub(super) struct Ticket {
     /// Whether an earlier attempt may have been made that nobody counted.
     pub doubtful: bool,
     pub origin: Origin,
-    /// Its place among those in hand.
+    /// Its place among those in in_flight.
     pub _room: OwnedSemaphorePermit,
-    pub _hold: Hold,
+    pub _hold: InFlightGuard,
 }
 
 impl Origin {
     async fn answer(&self, answer: Answer) {
         if let Self::Bus(delivery) = self
-            && !delivery.placing.is_cancelled()
+            && !delivery.superseded.is_cancelled()
         {
             delivery.answers.answer(&delivery.receipt, answer).await;
         }
@@ -65,8 +65,8 @@ impl Origin {
     /// Whether the consumer was put elsewhere since: whoever stands there has the message.
     pub(super) fn is_stale(&self) -> bool {
         match self {
-            Self::Bus(delivery) => delivery.placing.is_cancelled(),
-            Self::Feed(window) => window.placing.is_cancelled(),
+            Self::Bus(delivery) => delivery.superseded.is_cancelled(),
+            Self::Feed(progress) => progress.superseded.is_cancelled(),
             Self::Lease(_) => false,
         }
     }
@@ -75,7 +75,7 @@ impl Origin {
     pub(super) async fn done(&self, seq: u64) {
         match self {
             Self::Bus(_) => self.answer(Answer::Ack).await,
-            Self::Feed(window) => window.done(seq),
+            Self::Feed(progress) => progress.done(seq),
             Self::Lease(_) => {}
         }
     }
@@ -86,51 +86,51 @@ impl Origin {
     }
 }
 
-/// All that is in hand.
+/// All that is in in_flight.
 #[derive(Default)]
-pub(super) struct Hand {
+pub(super) struct InFlight {
     next: AtomicU64,
-    held: Mutex<HashMap<u64, Held>>,
+    held: Mutex<HashMap<u64, Entry>>,
 }
 
-struct Held {
+struct Entry {
     since: Instant,
     seq: u64,
     origin: Origin,
 }
 
 /// Holds one message; dropped, it lets go.
-pub(super) struct Hold {
-    hand: Arc<Hand>,
+pub(super) struct InFlightGuard {
+    in_flight: Arc<InFlight>,
     id: Option<u64>,
 }
 
-impl Drop for Hold {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.hand.held().remove(&id);
+            self.in_flight.held().remove(&id);
         }
     }
 }
 
-impl Hand {
-    fn held(&self) -> MutexGuard<'_, HashMap<u64, Held>> {
+impl InFlight {
+    fn held(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
         self.held.lock()
     }
 
-    /// Takes a message in hand.
-    pub(super) fn hold(self: &Arc<Self>, seq: u64, origin: &Origin) -> Hold {
+    /// Takes a message in in_flight.
+    pub(super) fn hold(self: &Arc<Self>, seq: u64, origin: &Origin) -> InFlightGuard {
         // What is fed belongs to whoever holds the feed.
         let id = (!matches!(origin, Origin::Feed(_))).then(|| {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
-            let held = Held { since: Instant::now(), seq, origin: origin.clone() };
+            let held = Entry { since: Instant::now(), seq, origin: origin.clone() };
             self.held().insert(id, held);
             id
         });
-        Hold { hand: Arc::clone(self), id }
+        InFlightGuard { in_flight: Arc::clone(self), id }
     }
 
-    /// Prolongs what has been in hand for `age` at least.
+    /// Prolongs what has been in in_flight for `age` at least.
     pub(super) async fn prolong(
         &self,
         store: &dyn Store,

@@ -1,4 +1,4 @@
-//! The parts of a server, built one upon the other, waiting for what is not there yet.
+//! The components of a server, built one upon the other, waiting for what is not there yet.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{BusKind, Lease, Membership, Store, StoreError};
 use crate::switch;
 
-/// The parts of a running server.
-pub(super) struct Parts {
+/// The components of a running server.
+pub(super) struct Components {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) broadcaster: Arc<Broadcaster>,
     pub(super) store: Arc<dyn Store>,
@@ -44,7 +44,7 @@ pub(super) async fn build(
     reason: &Reason,
     tasks: &Tasks,
     core: &CancellationToken,
-) -> Result<Parts, String> {
+) -> Result<Components, String> {
     let store = open_store(&config.store, config.bus, reason).await?;
     let membership = until("the store", reason, async || store.join(config.bus).await).await?;
     let owner = Uuid::new_v4();
@@ -79,7 +79,17 @@ pub(super) async fn build(
             (bus, gate, broadcaster, queues, None)
         }
     };
-    Ok(Parts { bus, broadcaster, store, committed, gate, membership, lease, queues, lapse_ids })
+    Ok(Components {
+        bus,
+        broadcaster,
+        store,
+        committed,
+        gate,
+        membership,
+        lease,
+        queues,
+        lapse_ids,
+    })
 }
 
 fn broadcaster(

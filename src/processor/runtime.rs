@@ -1,7 +1,7 @@
-//! One consumer at work in this process: from a message in hand to its verdict.
+//! One consumer at work in this process: from a message in in_flight to its verdict.
 //!
 //! Invariant: at most `concurrency` messages run at once, and at most twice as
-//! many first deliveries are in hand. Nothing begins while the consumer is paused
+//! many first deliveries are in in_flight. Nothing begins while the consumer is paused
 //! or the process stops; what waits to begin then is given back: by a pause to the
 //! store, where it counts no attempt. What was begun ends by itself or is cut off after the drain.
 
@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ConsumerSpec;
-use super::hand::{Hand, Origin, Ticket};
 use super::handler::Outcome;
+use super::in_flight::{InFlight, InFlightMessage, Origin};
+use super::metrics::ConsumerCounters;
 use super::run::run;
-use super::series::Counts;
-use super::settle::{Case, verdict};
+use super::settle::{Settlement, verdict};
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::message::Record;
@@ -26,23 +26,23 @@ use crate::store::Store;
 use crate::store::work::{Attempt, Totals, Verdict};
 
 /// A consumer's work in this process.
-pub(super) struct Line {
+pub(super) struct ConsumerRuntime {
     pub spec: ConsumerSpec,
     pub bus: Arc<dyn Bus>,
     pub store: Arc<dyn Store>,
     pub clock: Clock,
-    pub hand: Arc<Hand>,
-    /// Places for first deliveries in hand.
-    pub room: Arc<Semaphore>,
-    /// Places for further attempts in hand.
-    pub retry_room: Arc<Semaphore>,
+    pub in_flight: Arc<InFlight>,
+    /// Places for first deliveries in in_flight.
+    pub permits: Arc<Semaphore>,
+    /// Places for further attempts in in_flight.
+    pub retry_permits: Arc<Semaphore>,
     /// Places for attempts that run.
-    turns: Semaphore,
-    pub tally: Tally,
+    run_permits: Semaphore,
+    pub totals: TotalsDelta,
     /// What metrics show.
-    counts: Arc<Counts>,
+    counts: Arc<ConsumerCounters>,
     /// Verdicts for the store.
-    cases: mpsc::Sender<Case>,
+    settlements: mpsc::Sender<Settlement>,
     /// Something was set aside here.
     pub due: Notify,
     /// Whether nothing is to begin: at first, since the store has not yet said whether the consumer is paused.
@@ -59,9 +59,9 @@ pub(super) struct Line {
     pub over: CancellationToken,
 }
 
-/// Counts since they were last taken.
+/// ConsumerCounters since they were last taken.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct TotalsDelta {
     processed: AtomicU64,
     failed: AtomicU64,
     redelivered: AtomicU64,
@@ -69,7 +69,7 @@ pub(super) struct Tally {
     busy_us: AtomicU64,
 }
 
-impl Tally {
+impl TotalsDelta {
     /// Takes what was counted.
     pub(super) fn take(&self) -> Totals {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
@@ -95,7 +95,7 @@ impl Tally {
     }
 }
 
-/// How a message left the line.
+/// How a message left the runtime.
 enum End {
     /// An attempt ended by itself.
     Ran(Outcome),
@@ -112,7 +112,7 @@ enum End {
 }
 
 /// A message as a source gives it.
-pub(super) struct Given {
+pub(super) struct Incoming {
     pub message: Record,
     pub attempt: u32,
     pub attempts: Vec<Attempt>,
@@ -120,29 +120,29 @@ pub(super) struct Given {
     pub origin: Origin,
 }
 
-impl Line {
-    /// A line with room for its concurrency, and the verdicts it gives.
+impl ConsumerRuntime {
+    /// A runtime with permits for its concurrency, and the verdicts it gives.
     pub(super) fn new(
         spec: ConsumerSpec,
         bus: Arc<dyn Bus>,
         store: Arc<dyn Store>,
         stop: CancellationToken,
-        counts: Arc<Counts>,
-    ) -> (Self, mpsc::Receiver<Case>) {
+        counts: Arc<ConsumerCounters>,
+    ) -> (Self, mpsc::Receiver<Settlement>) {
         let places = spec.concurrency.max(1);
-        let (cases, verdicts) = mpsc::channel(3 * places);
-        let line = Self {
+        let (settlements, verdicts) = mpsc::channel(3 * places);
+        let runtime = Self {
             counts,
             spec,
             bus,
             store,
             clock: Clock::system(),
-            hand: Arc::default(),
-            room: Arc::new(Semaphore::new(2 * places)),
-            retry_room: Arc::new(Semaphore::new(places)),
-            turns: Semaphore::new(places),
-            tally: Tally::default(),
-            cases,
+            in_flight: Arc::default(),
+            permits: Arc::new(Semaphore::new(2 * places)),
+            retry_permits: Arc::new(Semaphore::new(places)),
+            run_permits: Semaphore::new(places),
+            totals: TotalsDelta::default(),
+            settlements,
             due: Notify::new(),
             paused: watch::Sender::new(true),
             tasks: TaskTracker::new(),
@@ -151,7 +151,7 @@ impl Line {
             ended: CancellationToken::new(),
             over: CancellationToken::new(),
         };
-        (line, verdicts)
+        (runtime, verdicts)
     }
 
     /// The consumer's name.
@@ -164,16 +164,23 @@ impl Line {
         self.paused.send_if_modified(|paused| std::mem::replace(paused, pause) != pause);
     }
 
-    /// Takes a message in hand and sees to it.
-    pub(super) fn take(self: &Arc<Self>, given: Given, room: OwnedSemaphorePermit) {
-        let Given { message, attempt, attempts, doubtful, origin } = given;
-        let hold = self.hand.hold(message.seq, &origin);
-        let ticket =
-            Ticket { message, attempt, attempts, doubtful, origin, _room: room, _hold: hold };
-        let line = Arc::clone(self);
+    /// Takes a message in in_flight and sees to it.
+    pub(super) fn take(self: &Arc<Self>, given: Incoming, permits: OwnedSemaphorePermit) {
+        let Incoming { message, attempt, attempts, doubtful, origin } = given;
+        let hold = self.in_flight.hold(message.seq, &origin);
+        let in_flight = InFlightMessage {
+            message,
+            attempt,
+            attempts,
+            doubtful,
+            origin,
+            _room: permits,
+            _hold: hold,
+        };
+        let runtime = Arc::clone(self);
         self.tasks.spawn(async move {
-            let end = line.attempt(&ticket).await;
-            line.end(ticket, end).await;
+            let end = runtime.attempt(&in_flight).await;
+            runtime.end(in_flight, end).await;
         });
     }
 
@@ -181,7 +188,7 @@ impl Line {
     async fn turn(&self) -> Result<SemaphorePermit<'_>, End> {
         if !self.stop.is_cancelled()
             && !*self.paused.borrow()
-            && let Ok(turn) = self.turns.try_acquire()
+            && let Ok(turn) = self.run_permits.try_acquire()
         {
             return Ok(turn);
         }
@@ -189,77 +196,77 @@ impl Line {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(End::NotBegun),
-            // The sender lives as long as the line.
+            // The sender lives as long as the runtime.
             _ = paused.wait_for(|paused| *paused) => Err(End::Paused),
-            turn = self.turns.acquire() => turn.map_err(|_| End::NotBegun),
+            turn = self.run_permits.acquire() => turn.map_err(|_| End::NotBegun),
         }
     }
 
-    async fn attempt(&self, ticket: &Ticket) -> End {
-        if ticket.doubtful {
+    async fn attempt(&self, in_flight: &InFlightMessage) -> End {
+        if in_flight.doubtful {
             return End::Doubtful;
         }
         let turn = self.turn().await;
-        if ticket.origin.is_stale() {
+        if in_flight.origin.is_stale() {
             return End::NotBegun;
         }
         let _turn = match turn {
             Ok(turn) => turn,
             Err(end) => return end,
         };
-        if ticket.message.expires_at.is_some_and(|at| at <= self.clock.now()) {
+        if in_flight.message.expires_at.is_some_and(|at| at <= self.clock.now()) {
             return End::Expired;
         }
         let begun = Instant::now();
-        let ran = run(&self.spec.handlers, &ticket.message, ticket.attempt);
+        let ran = run(&self.spec.handlers, &in_flight.message, in_flight.attempt);
         let outcome = self.abort.run_until_cancelled(ran).await;
         let busy = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.tally.busy_us.fetch_add(busy, Ordering::Relaxed);
+        self.totals.busy_us.fetch_add(busy, Ordering::Relaxed);
         outcome.map_or(End::CutOff, End::Ran)
     }
 
     /// Settles a message at once where the store need not know, else by way of it.
-    async fn end(&self, ticket: Ticket, end: End) {
+    async fn end(&self, in_flight: InFlightMessage, end: End) {
         let count = |counter: &AtomicU64| {
             counter.fetch_add(1, Ordering::Relaxed);
         };
-        let seq = ticket.message.seq;
+        let seq = in_flight.message.seq;
         let begun = !matches!(end, End::NotBegun | End::Paused);
         let verdict = match end {
             End::Ran(outcome) => {
                 let failed = outcome != Outcome::Done;
                 if failed {
-                    count(&self.tally.failed);
+                    count(&self.totals.failed);
                     count(&self.counts.failed);
                 } else {
-                    count(&self.tally.processed);
+                    count(&self.totals.processed);
                     count(&self.counts.processed);
                 }
                 let (now, chance) = (self.clock.now(), fastrand::f64());
-                verdict(&self.spec.policy, ticket.attempt, outcome, now, chance)
+                verdict(&self.spec.policy, in_flight.attempt, outcome, now, chance)
             }
             End::Expired => {
-                count(&self.tally.expired);
+                count(&self.totals.expired);
                 count(&self.counts.expired);
                 Verdict::Done
             }
             End::CutOff | End::Doubtful | End::Paused => Verdict::Returned,
-            End::NotBegun => match ticket.origin {
+            End::NotBegun => match in_flight.origin {
                 Origin::Lease(_) => Verdict::Returned,
-                _ => return ticket.origin.give_back().await,
+                _ => return in_flight.origin.give_back().await,
             },
         };
-        if verdict == Verdict::Done && !matches!(ticket.origin, Origin::Lease(_)) {
-            return ticket.origin.done(seq).await;
+        if verdict == Verdict::Done && !matches!(in_flight.origin, Origin::Lease(_)) {
+            return in_flight.origin.done(seq).await;
         }
         if begun && matches!(verdict, Verdict::Again { .. } | Verdict::Returned) {
-            count(&self.tally.redelivered);
+            count(&self.totals.redelivered);
             count(&self.counts.set_aside);
         }
         if matches!(verdict, Verdict::Dead { .. }) {
             count(&self.counts.dead);
         }
         // The receiver lives as long as any attempt.
-        let _ = self.cases.send(Case { ticket, verdict }).await;
+        let _ = self.settlements.send(Settlement { in_flight, verdict }).await;
     }
 }

@@ -1,6 +1,6 @@
 //! Takes messages from a durable consumer of the bus, and follows its place.
 //!
-//! Invariant: no more is asked for than there is room. The place written to the
+//! Invariant: no more is asked for than there is permits. The place written to the
 //! store never passes a message that is not settled: it rises only while nothing
 //! has been handed out twice, so what the bus gives up in silence lies above it.
 
@@ -10,31 +10,31 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::hand::{BusDelivery, Origin};
-use super::line::{Given, Line};
+use super::in_flight::{BusDelivery, Origin};
+use super::runtime::{ConsumerRuntime, Incoming};
 use crate::bus::durable::{Answer, Delivered, Deliveries, DeliveryError, DurableState, Durables};
-use crate::limits::{EXHAUSTED_PATIENCE, FLOOR_POLL, LAST_FLOOR_LOOKS, LAST_FLOOR_PAUSE};
+use crate::limits::{EXHAUSTED_TIMEOUT, FLOOR_POLL, LAST_FLOOR_PAUSE, LAST_FLOOR_POLLS};
 use crate::message::decode;
 use crate::store::work::{Consumer, Place};
 
-/// Works for one placing of a consumer.
-pub(super) struct Puller {
-    pub line: Arc<Line>,
+/// Works for one superseded of a consumer.
+pub(super) struct BusSource {
+    pub runtime: Arc<ConsumerRuntime>,
     pub durables: Arc<dyn Durables>,
     pub consumer: Consumer,
-    pub placing: CancellationToken,
+    pub superseded: CancellationToken,
 }
 
-impl Puller {
-    /// Takes and follows until the line stops, or the consumer must be placed anew.
+impl BusSource {
+    /// Takes and follows until the runtime stops, or the consumer must be placed anew.
     pub(super) async fn run(&self) -> Result<(), DeliveryError> {
-        let mut deliveries = self.durables.deliveries(self.line.name()).await?;
+        let mut deliveries = self.durables.deliveries(self.runtime.name()).await?;
         tokio::select! {
             ended = self.take(&mut *deliveries) => ended,
             () = self.follow() => Ok(()),
-            () = self.line.stop.cancelled() => {
+            () = self.runtime.stop.cancelled() => {
                 self.give_back(deliveries.close().await).await;
-                self.line.over.cancelled().await;
+                self.runtime.over.cancelled().await;
                 self.keep_last().await;
                 Ok(())
             }
@@ -44,13 +44,14 @@ impl Puller {
     /// Keeps the place at the end, so that another bus begins where this one ended. The
     /// last answers may still be on their way.
     async fn keep_last(&self) {
-        for _ in 0..LAST_FLOOR_LOOKS {
-            let Ok(Some(state)) = self.durables.state(self.line.name()).await else { return };
+        for _ in 0..LAST_FLOOR_POLLS {
+            let Ok(Some(state)) = self.durables.state(self.runtime.name()).await else { return };
             if state.generation != Some(self.consumer.generation) || state.redelivered > 0 {
                 return;
             }
-            let (name, generation) = (self.line.name(), self.consumer.generation);
-            let kept = self.line.store.raise_floor(name, generation, settled_through(&state)).await;
+            let (name, generation) = (self.runtime.name(), self.consumer.generation);
+            let kept =
+                self.runtime.store.raise_floor(name, generation, settled_through(&state)).await;
             if kept.is_err() || state.in_flight == 0 {
                 return;
             }
@@ -68,56 +69,56 @@ impl Puller {
     }
 
     async fn take(&self, deliveries: &mut dyn Deliveries) -> Result<(), DeliveryError> {
-        let line = &self.line;
-        let mut paused = line.paused.subscribe();
-        let mut room = None;
+        let runtime = &self.runtime;
+        let mut paused = runtime.paused.subscribe();
+        let mut permits = None;
         loop {
             let asks = !*paused.borrow_and_update();
             if asks {
-                top_up(line, &mut room).await;
+                top_up(runtime, &mut permits).await;
             }
-            let places = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            let places = permits.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
             // What is on its way when a pause begins still comes, and goes to the store.
             let delivered = tokio::select! {
                 delivered = deliveries.next(if asks { places } else { 0 }) => delivered?,
                 _ = paused.changed() => continue,
             };
             for one in delivered {
-                let place = match room.as_mut().and_then(|room| room.split(1)) {
+                let place = match permits.as_mut().and_then(|permits| permits.split(1)) {
                     Some(place) => place,
-                    None => match Arc::clone(&line.room).acquire_owned().await {
+                    None => match Arc::clone(&runtime.permits).acquire_owned().await {
                         Ok(place) => place,
                         Err(_) => return Ok(()),
                     },
                 };
-                line.take(self.given(one), place);
+                runtime.take(self.given(one), place);
             }
         }
     }
 
-    fn given(&self, delivered: Delivered) -> Given {
+    fn given(&self, delivered: Delivered) -> Incoming {
         let Delivered { raw, again, receipt } = delivered;
-        Given {
-            message: decode(raw, self.line.bus.log_name()),
+        Incoming {
+            message: decode(raw, self.runtime.bus.log_name()),
             attempt: 1,
             attempts: Vec::new(),
             doubtful: again,
             origin: Origin::Bus(Arc::new(BusDelivery {
                 receipt,
                 answers: self.durables.answers(),
-                placing: self.placing.clone(),
+                superseded: self.superseded.clone(),
             })),
         }
     }
 
     /// Follows the durable consumer; returns when it must be placed anew.
     async fn follow(&self) {
-        let (line, mut floor) = (&self.line, self.consumer.floor);
+        let (runtime, mut floor) = (&self.runtime, self.consumer.floor);
         let mut suspicion = Suspicion::default();
         loop {
             tokio::time::sleep(FLOOR_POLL).await;
-            let Ok(identity) = line.bus.identity().await else { continue };
-            let state = match self.durables.state(line.name()).await {
+            let Ok(identity) = runtime.bus.identity().await else { continue };
+            let state = match self.durables.state(runtime.name()).await {
                 Err(_) => continue,
                 Ok(state) => state,
             };
@@ -130,7 +131,7 @@ impl Puller {
             }
             if state.redelivered > 0 {
                 if suspicion.is_sure(&state)
-                    && !*line.paused.borrow()
+                    && !*runtime.paused.borrow()
                     && self.begin_anew(floor).await
                 {
                     return;
@@ -140,8 +141,8 @@ impl Puller {
             suspicion = Suspicion::default();
             let reached = settled_through(&state);
             if reached > floor {
-                let (name, generation) = (line.name(), self.consumer.generation);
-                match line.store.raise_floor(name, generation, reached).await {
+                let (name, generation) = (runtime.name(), self.consumer.generation);
+                match runtime.store.raise_floor(name, generation, reached).await {
                     Ok(()) => floor = reached,
                     Err(error) => {
                         tracing::debug!(%error, consumer = name, "its place could not be kept");
@@ -153,14 +154,14 @@ impl Puller {
 
     /// Puts the consumer back to the last safe place, since the bus gave something up unseen.
     async fn begin_anew(&self, floor: u64) -> bool {
-        let consumer = self.line.name();
+        let consumer = self.runtime.name();
         tracing::warn!(
             consumer,
             from = floor + 1,
             "messages were handed out as often as allowed without an answer: beginning anew"
         );
         let place = Place { floor, feed: None, handled: true };
-        self.line.store.place_consumer(consumer, self.consumer.generation, &place).await.is_ok()
+        self.runtime.store.place_consumer(consumer, self.consumer.generation, &place).await.is_ok()
     }
 }
 
@@ -182,20 +183,20 @@ impl Suspicion {
     fn is_sure(&mut self, state: &DurableState) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
         self.looks = if state.in_flight == 0 { self.looks + 1 } else { 0 };
-        self.looks >= 2 || since.elapsed() > EXHAUSTED_PATIENCE
+        self.looks >= 2 || since.elapsed() > EXHAUSTED_TIMEOUT
     }
 }
 
 /// Takes the places that are free; waits for one if there is none yet.
-async fn top_up(line: &Line, room: &mut Option<OwnedSemaphorePermit>) {
-    if room.as_ref().is_none_or(|room| room.num_permits() == 0) {
-        *room = Arc::clone(&line.room).acquire_owned().await.ok();
+async fn top_up(runtime: &ConsumerRuntime, permits: &mut Option<OwnedSemaphorePermit>) {
+    if permits.as_ref().is_none_or(|permits| permits.num_permits() == 0) {
+        *permits = Arc::clone(&runtime.permits).acquire_owned().await.ok();
     }
-    let free = u32::try_from(line.room.available_permits()).unwrap_or(0);
-    if let Ok(more) = Arc::clone(&line.room).try_acquire_many_owned(free) {
-        match room {
-            Some(room) => room.merge(more),
-            None => *room = Some(more),
+    let free = u32::try_from(runtime.permits.available_permits()).unwrap_or(0);
+    if let Ok(more) = Arc::clone(&runtime.permits).try_acquire_many_owned(free) {
+        match permits {
+            Some(permits) => permits.merge(more),
+            None => *permits = Some(more),
         }
     }
 }
@@ -221,7 +222,7 @@ mod tests {
         assert!(suspicion.is_sure(&state(0)));
         let mut suspicion = Suspicion::default();
         assert!(!suspicion.is_sure(&state(1)));
-        tokio::time::advance(EXHAUSTED_PATIENCE + Duration::from_secs(1)).await;
+        tokio::time::advance(EXHAUSTED_TIMEOUT + Duration::from_secs(1)).await;
         assert!(suspicion.is_sure(&state(1)));
     }
 }

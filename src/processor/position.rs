@@ -7,28 +7,28 @@
 use crate::bus::Bounds;
 use crate::store::work::{Consumer, Feed, Place};
 
-/// What the bus holds, as far as a consumer's place depends on it.
+/// Where first deliveries come from, which decides where a consumer must stand.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ground {
-    /// All of the log is fed.
-    Fed,
-    /// A durable consumer gets what the stream holds.
-    Durable(Bounds),
+pub(super) enum DeliverySource {
+    /// All of them from the store (memory bus).
+    Store,
+    /// Those within the stream's bounds from a durable consumer, older ones from the store (NATS).
+    Stream(Bounds),
 }
 
 /// Where to put a consumer, unless it stands right. One that never had a
 /// handler begins with all that is kept.
-pub(super) fn place(consumer: &Consumer, ground: Ground) -> Option<Place> {
+pub(super) fn place(consumer: &Consumer, ground: DeliverySource) -> Option<Place> {
     let begun = match &consumer.feed {
         _ if !consumer.handled => Feed::default(),
         Some(feed) => feed.clone(),
         None => Feed { floor: consumer.floor, top: consumer.floor, ..Feed::default() },
     };
     let wanted = match ground {
-        Ground::Fed => {
+        DeliverySource::Store => {
             Place { floor: begun.floor, feed: Some(Feed { to: None, ..begun }), handled: true }
         }
-        Ground::Durable(bounds) => on_stream(consumer, &begun, bounds),
+        DeliverySource::Stream(bounds) => on_stream(consumer, &begun, bounds),
     };
     let range = |feed: &Option<Feed>| feed.as_ref().map(|feed| feed.to);
     let stands = consumer.handled
@@ -54,7 +54,7 @@ fn on_stream(consumer: &Consumer, begun: &Feed, bounds: Bounds) -> Place {
 }
 
 /// Where to put a consumer that is to process again from `from` on.
-pub(super) fn again_from(consumer: &Consumer, from: u64, ground: Ground) -> Place {
+pub(super) fn again_from(consumer: &Consumer, from: u64, ground: DeliverySource) -> Place {
     let floor = from.saturating_sub(1);
     let there = Consumer { floor, feed: None, handled: true, ..consumer.clone() };
     place(&there, ground).unwrap_or(Place { floor, feed: None, handled: true })
@@ -85,15 +85,15 @@ mod tests {
         Some(Feed { floor, top, to, done: done.to_vec() })
     }
 
-    fn stream(first: u64, last: u64) -> Ground {
-        Ground::Durable(Bounds { first, last })
+    fn stream(first: u64, last: u64) -> DeliverySource {
+        DeliverySource::Stream(Bounds { first, last })
     }
 
     #[test]
     fn the_first_handler_begins_with_all_that_is_kept() {
         let new = Consumer { handled: false, ..consumer(77, None) };
         let begun = |floor, feed| Some(Place { floor, feed, handled: true });
-        assert_eq!(place(&new, Ground::Fed), begun(0, feed(0, 0, None, &[])));
+        assert_eq!(place(&new, DeliverySource::Store), begun(0, feed(0, 0, None, &[])));
         assert_eq!(place(&new, stream(1, 90)), begun(0, None));
         assert_eq!(place(&new, stream(41, 90)), begun(40, feed(0, 0, Some(40), &[])));
     }
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(place(&consumer(10, None), stream(11, 20)), None);
         assert_eq!(place(&consumer(40, feed(10, 20, Some(40), &[15])), stream(41, 90)), None);
         assert_eq!(place(&consumer(40, feed(10, 20, Some(40), &[15])), stream(5, 90)), None);
-        assert_eq!(place(&consumer(0, feed(10, 20, None, &[15])), Ground::Fed), None);
+        assert_eq!(place(&consumer(0, feed(10, 20, None, &[15])), DeliverySource::Store), None);
     }
 
     #[test]
@@ -118,13 +118,13 @@ mod tests {
 
     #[test]
     fn a_switch_of_bus_keeps_what_is_done() {
-        let placed = place(&consumer(10, None), Ground::Fed).expect("moved");
+        let placed = place(&consumer(10, None), DeliverySource::Store).expect("moved");
         assert_eq!(placed.feed, feed(10, 10, None, &[]));
         let placed = place(&consumer(0, feed(10, 20, None, &[15])), stream(41, 40)).expect("moved");
         assert_eq!((placed.floor, placed.feed), (40, feed(10, 20, Some(40), &[15])));
         let placed = place(&consumer(0, feed(40, 40, None, &[])), stream(41, 40)).expect("moved");
         assert_eq!((placed.floor, placed.feed), (40, None));
-        let placed = place(&consumer(40, feed(10, 20, Some(40), &[15])), Ground::Fed);
+        let placed = place(&consumer(40, feed(10, 20, Some(40), &[15])), DeliverySource::Store);
         assert_eq!(placed.expect("moved").feed, feed(10, 20, None, &[15]));
     }
 
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!((placed.floor, placed.feed), (40, feed(2, 2, Some(40), &[])));
         let placed = again_from(&consumer(90, None), 50, stream(41, 99));
         assert_eq!((placed.floor, placed.feed), (49, None));
-        let placed = again_from(&consumer(0, feed(90, 95, None, &[92])), 3, Ground::Fed);
+        let placed = again_from(&consumer(0, feed(90, 95, None, &[92])), 3, DeliverySource::Store);
         assert_eq!(placed.feed, feed(2, 2, None, &[]));
     }
 }

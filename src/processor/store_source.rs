@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::feed::Window;
-use super::hand::Origin;
-use super::line::{Given, Line};
+use super::feed_progress::FeedProgress;
+use super::in_flight::Origin;
+use super::runtime::{ConsumerRuntime, Incoming};
 use crate::bus::{BusError, Reader};
 use crate::limits::{FAULT_PAUSE, FEED_ENTRIES, FEED_LEASE, FEED_SAVE};
 use crate::message::{Record, decode, decode_body};
@@ -30,17 +30,17 @@ pub(super) enum FeedError {
     Bus(#[from] BusError),
 }
 
-/// Feeds one placing of a consumer.
-pub(super) struct Feeder {
-    pub line: Arc<Line>,
+/// Feeds one superseded of a consumer.
+pub(super) struct StoreSource {
+    pub runtime: Arc<ConsumerRuntime>,
     pub claim: FeedClaim,
-    pub placing: CancellationToken,
+    pub superseded: CancellationToken,
 }
 
-impl Feeder {
-    /// Feeds until the range is done or the line stops. Waits while another process does it.
+impl StoreSource {
+    /// Feeds until the range is done or the runtime stops. Waits while another process does it.
     pub(super) async fn run(&self) -> Result<(), FeedError> {
-        let (store, name) = (&self.line.store, self.line.name());
+        let (store, name) = (&self.runtime.store, self.runtime.name());
         let FeedClaim { generation, owner } = self.claim;
         loop {
             let claimed = store.claim_feed(name, generation, owner, FEED_LEASE).await?;
@@ -51,7 +51,7 @@ impl Feeder {
                 return Ok(());
             }
             tokio::select! {
-                () = self.line.stop.cancelled() => return Ok(()),
+                () = self.runtime.stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(FEED_SAVE) => {}
             }
         }
@@ -59,115 +59,118 @@ impl Feeder {
 
     async fn feed(&self, feed: Feed) -> Result<(), FeedError> {
         self.set_aside_doubtful(&feed).await?;
-        let window = Arc::new(Window::new(feed.top, feed.to, self.claim, self.placing.clone()));
-        let saver = Saver { feeder: self, window: &window, turn: Mutex::default() };
-        saver.save(window.rest(), FEED_LEASE).await?;
-        let pages = Pages::open(&self.line, &feed).await?;
+        let progress =
+            Arc::new(FeedProgress::new(feed.top, feed.to, self.claim, self.superseded.clone()));
+        let saver = Saver { feeder: self, progress: &progress, turn: Mutex::default() };
+        saver.save(progress.rest(), FEED_LEASE).await?;
+        let pages = Pages::open(&self.runtime, &feed).await?;
         let ended = tokio::select! {
-            ended = self.hand_out(pages, &window, &saver) => ended,
+            ended = self.hand_out(pages, &progress, &saver) => ended,
             error = saver.keep() => Err(error.into()),
-            () = self.line.stop.cancelled() => Ok(()),
+            () = self.runtime.stop.cancelled() => Ok(()),
         };
         // What is at work ends first: the rest then tells of nothing that was begun.
-        let rest = if self.line.stop.is_cancelled() {
-            self.line.over.cancelled().await;
-            window.rest()
+        let rest = if self.runtime.stop.is_cancelled() {
+            self.runtime.over.cancelled().await;
+            progress.rest()
         } else {
-            window.broken_off()
+            progress.broken_off()
         };
         // The claim ends with it, so that the next need not wait.
         saver.save(rest, Duration::ZERO).await?;
         ended
     }
 
-    /// Hands out page by page, as there is room; ends when all of the range is done.
+    /// Hands out page by page, as there is permits; ends when all of the range is done.
     async fn hand_out(
         &self,
         mut pages: Pages,
-        window: &Arc<Window>,
+        progress: &Arc<FeedProgress>,
         saver: &Saver<'_>,
     ) -> Result<(), FeedError> {
-        let line = &self.line;
+        let runtime = &self.runtime;
         while !pages.at_end() {
-            let page = match pages.next(line).await {
+            let page = match pages.next(runtime).await {
                 Ok(page) => page,
                 Err(error) => {
-                    tracing::debug!(%error, consumer = line.name(), "the feed waits");
+                    tracing::debug!(%error, consumer = runtime.name(), "the feed waits");
                     tokio::time::sleep(FAULT_PAUSE).await;
                     continue;
                 }
             };
-            let filter = &line.spec.filter;
+            let filter = &runtime.spec.filter;
             let mut wanted: VecDeque<Record> = page
                 .records
                 .into_iter()
                 .filter(|record| filter.matches(record.subject.as_str()))
                 .collect();
-            window.extend(page.through, wanted.iter().map(|record| record.seq));
+            progress.extend(page.through, wanted.iter().map(|record| record.seq));
             if wanted.is_empty() {
                 continue;
             }
             saver.save_progress().await?;
             while !wanted.is_empty() {
-                let Ok(room) = Arc::clone(&line.room).acquire_owned().await else { return Ok(()) };
-                if *line.paused.borrow() {
-                    drop(room);
-                    self.hold(window, &wanted, page.through).await;
+                let Ok(permits) = Arc::clone(&runtime.permits).acquire_owned().await else {
+                    return Ok(());
+                };
+                if *runtime.paused.borrow() {
+                    drop(permits);
+                    self.hold(progress, &wanted, page.through).await;
                     saver.save_progress().await?;
                     continue;
                 }
                 let Some(message) = wanted.pop_front() else { break };
-                let origin = Origin::Feed(Arc::clone(window));
+                let origin = Origin::Feed(Arc::clone(progress));
                 let given =
-                    Given { message, attempt: 1, attempts: Vec::new(), doubtful: false, origin };
-                line.take(given, room);
+                    Incoming { message, attempt: 1, attempts: Vec::new(), doubtful: false, origin };
+                runtime.take(given, permits);
             }
         }
-        while !window.finished() {
+        while !progress.finished() {
             tokio::time::sleep(FAULT_PAUSE).await;
         }
         Ok(())
     }
 
     /// While the consumer is paused, what was not handed out is not in flight.
-    async fn hold(&self, window: &Window, wanted: &VecDeque<Record>, through: u64) {
+    async fn hold(&self, progress: &FeedProgress, wanted: &VecDeque<Record>, through: u64) {
         let Some(first) = wanted.front() else { return };
-        window.retract(first.seq);
-        let mut paused = self.line.paused.subscribe();
-        // The sender lives as long as the line.
+        progress.retract(first.seq);
+        let mut paused = self.runtime.paused.subscribe();
+        // The sender lives as long as the runtime.
         let _ = paused.wait_for(|paused| !paused).await;
-        window.extend(through, wanted.iter().map(|record| record.seq));
+        progress.extend(through, wanted.iter().map(|record| record.seq));
     }
 
     /// Sets aside what a feeder that is gone may have begun.
     async fn set_aside_doubtful(&self, feed: &Feed) -> Result<(), StoreError> {
-        let (line, mut next) = (&self.line, feed.floor + 1);
+        let (runtime, mut next) = (&self.runtime, feed.floor + 1);
         while next <= feed.top {
-            let rows = line.store.originals(next, FEED_ENTRIES).await?;
+            let rows = runtime.store.originals(next, FEED_ENTRIES).await?;
             let Some(last) = rows.last().map(|row| row.stored.seq) else { return Ok(()) };
             next = last + 1;
             let doubtful: Vec<SetAside> = rows
                 .into_iter()
                 .filter(|row| row.stored.seq <= feed.top)
                 .filter(|row| feed.done.binary_search(&row.stored.seq).is_err())
-                .filter(|row| line.spec.filter.matches(row.subject.as_str()))
+                .filter(|row| runtime.spec.filter.matches(row.subject.as_str()))
                 .map(|row| self.doubtful(row))
                 .collect();
             if !doubtful.is_empty() {
                 tracing::info!(
-                    consumer = line.name(),
+                    consumer = runtime.name(),
                     messages = doubtful.len(),
                     "setting aside what a process that is gone may have begun"
                 );
-                line.store.leave_feed(line.name(), self.claim, &doubtful, &[]).await?;
-                line.due.notify_one();
+                runtime.store.leave_feed(runtime.name(), self.claim, &doubtful, &[]).await?;
+                runtime.due.notify_one();
             }
         }
         Ok(())
     }
 
     fn doubtful(&self, row: Original) -> SetAside {
-        let counted = self.line.spec.policy.doubtful(self.line.clock.now());
+        let counted = self.runtime.spec.policy.doubtful(self.runtime.clock.now());
         SetAside {
             seq: row.stored.seq,
             subject: row.subject.as_str().to_owned(),
@@ -181,25 +184,25 @@ impl Feeder {
 
 /// Writes progress in order, and keeps the claim.
 struct Saver<'a> {
-    feeder: &'a Feeder,
-    window: &'a Window,
+    feeder: &'a StoreSource,
+    progress: &'a FeedProgress,
     /// An earlier state must not be written after a later one.
     turn: Mutex<()>,
 }
 
 impl Saver<'_> {
     async fn save(&self, feed: Feed, lease_for: Duration) -> Result<(), StoreError> {
-        let Feeder { line, claim: FeedClaim { generation, owner }, .. } = self.feeder;
-        line.store.save_feed(line.name(), *generation, *owner, lease_for, &feed).await
+        let StoreSource { runtime, claim: FeedClaim { generation, owner }, .. } = self.feeder;
+        runtime.store.save_feed(runtime.name(), *generation, *owner, lease_for, &feed).await
     }
 
-    /// Waits for a store that is away: what is in hand here must not be taken for lost.
+    /// Waits for a store that is away: what is in in_flight here must not be taken for lost.
     async fn save_progress(&self) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
-        while let Some(feed) = self.window.progress() {
+        while let Some(feed) = self.progress.progress() {
             match self.save(feed, FEED_LEASE).await {
                 Err(StoreError::Unavailable(_)) => {
-                    self.window.touch();
+                    self.progress.touch();
                     tokio::time::sleep(FAULT_PAUSE).await;
                 }
                 saved => return saved,
@@ -210,13 +213,13 @@ impl Saver<'_> {
 
     /// Saves and renews until that fails.
     async fn keep(&self) -> StoreError {
-        let Feeder { line, claim: FeedClaim { generation, owner }, .. } = self.feeder;
+        let StoreSource { runtime, claim: FeedClaim { generation, owner }, .. } = self.feeder;
         loop {
             tokio::time::sleep(FEED_SAVE).await;
             if let Err(error) = self.save_progress().await {
                 return error;
             }
-            match line.store.claim_feed(line.name(), *generation, *owner, FEED_LEASE).await {
+            match runtime.store.claim_feed(runtime.name(), *generation, *owner, FEED_LEASE).await {
                 Ok(Some(_)) | Err(StoreError::Unavailable(_)) => {}
                 Ok(None) => return StoreError::Fenced,
                 Err(error) => return error,
@@ -240,9 +243,9 @@ struct Page {
 }
 
 impl Pages {
-    async fn open(line: &Line, feed: &Feed) -> Result<Self, BusError> {
+    async fn open(runtime: &ConsumerRuntime, feed: &Feed) -> Result<Self, BusError> {
         Ok(match feed.to {
-            None => Self::Log(line.bus.reader(feed.top + 1).await?),
+            None => Self::Log(runtime.bus.reader(feed.top + 1).await?),
             Some(to) => Self::Rows { next: feed.top + 1, to },
         })
     }
@@ -251,16 +254,16 @@ impl Pages {
         matches!(self, Self::Rows { next, to } if next > to)
     }
 
-    async fn next(&mut self, line: &Line) -> Result<Page, FeedError> {
+    async fn next(&mut self, runtime: &ConsumerRuntime) -> Result<Page, FeedError> {
         match self {
             Self::Log(reader) => {
-                let (entries, log) = (reader.next().await?, line.bus.log_name());
+                let (entries, log) = (reader.next().await?, runtime.bus.log_name());
                 let through = entries.last().map_or(0, |raw| raw.seq);
                 let records = entries.into_iter().map(|raw| decode(raw, log)).collect();
                 Ok(Page { records, through })
             }
             Self::Rows { next, to } => {
-                let page = rows(&*line.store, *next, *to).await?;
+                let page = rows(&*runtime.store, *next, *to).await?;
                 *next = page.through + 1;
                 Ok(page)
             }

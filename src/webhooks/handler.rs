@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use reqwest::Url;
 
-use super::courier::{Courier, Failure};
+use super::courier::{Failure, WebhookClient};
 use super::secret::Secret;
 use crate::clock::Clock;
 use crate::limits::{WEBHOOK_PAUSE_AFTER, WEBHOOK_PAUSE_FAILURES, WEBHOOK_SUCCESS_EVERY};
@@ -22,9 +22,9 @@ use crate::store::work::{Webhook, WorkStore};
 
 /// What all receivers of a process share.
 #[derive(Clone)]
-pub struct Means {
+pub struct DeliveryContext {
     /// Sends.
-    pub courier: Courier,
+    pub courier: WebhookClient,
     /// The rules of attempts.
     pub policy: Policy,
     /// Where webhooks are kept.
@@ -36,36 +36,36 @@ pub struct Means {
 }
 
 /// Delivers to one webhook.
-pub struct Receiver {
+pub struct WebhookHandler {
     id: uuid::Uuid,
     name: String,
     subjects: SubjectPattern,
     url: Url,
     secret: Secret,
-    means: Means,
-    told: Mutex<Told>,
+    context: DeliveryContext,
+    told: Mutex<LastRecorded>,
 }
 
 /// What this process has last recorded, so that not every success costs a write.
 #[derive(Default)]
-struct Told {
+struct LastRecorded {
     success: Option<DateTime<Utc>>,
     failing: bool,
 }
 
-impl Receiver {
+impl WebhookHandler {
     /// The receiver of a stored webhook.
     ///
     /// # Errors
     /// What in it cannot be read: written by another version, or by hand.
-    pub fn new(webhook: &Webhook, means: Means) -> Result<Self, String> {
+    pub fn new(webhook: &Webhook, context: DeliveryContext) -> Result<Self, String> {
         Ok(Self {
             id: webhook.id,
             name: super::consumer_name(webhook.id),
             subjects: webhook.filter.parse().map_err(|rule| format!("filter: {rule}"))?,
             url: Url::parse(&webhook.url).map_err(|error| format!("url: {error}"))?,
             secret: webhook.secret.parse().map_err(|rule| format!("secret: {rule}"))?,
-            means,
+            context,
             told: Mutex::default(),
         })
     }
@@ -80,11 +80,11 @@ impl Receiver {
                 told.success.is_some_and(|at| (now - at).to_std().is_ok_and(|age| age < every));
             let due = told.failing || !recent;
             if due {
-                *told = Told { success: Some(now), failing: false };
+                *told = LastRecorded { success: Some(now), failing: false };
             }
             due
         };
-        if due && let Err(error) = self.means.store.webhook_delivered(self.id, None).await {
+        if due && let Err(error) = self.context.store.webhook_delivered(self.id, None).await {
             tracing::debug!(webhook = %self.id, %error, "a success could not be recorded");
         }
     }
@@ -93,7 +93,7 @@ impl Receiver {
         metrics::counter!("agentbus_webhook_deliveries_total", "result" => "failed").increment(1);
         self.told.lock().failing = true;
         let error = failure.error.as_str();
-        let reason = match self.means.store.webhook_delivered(self.id, Some(error)).await {
+        let reason = match self.context.store.webhook_delivered(self.id, Some(error)).await {
             _ if failure.gone => Some("the receiver wants no more (410 Gone)".to_owned()),
             Ok(webhook) => webhook.and_then(|webhook| reason_to_pause(&webhook, now)),
             Err(error) => {
@@ -107,7 +107,7 @@ impl Receiver {
     }
 
     async fn pause(&self, reason: &str, gone: bool) {
-        match self.means.processor.pause(&self.name, Some(reason)).await {
+        match self.context.processor.pause(&self.name, Some(reason)).await {
             Ok(()) => {
                 let why = if gone { "gone" } else { "failing" };
                 metrics::counter!("agentbus_webhooks_paused_total", "reason" => why).increment(1);
@@ -133,7 +133,7 @@ fn reason_to_pause(webhook: &Webhook, now: DateTime<Utc>) -> Option<String> {
 }
 
 #[async_trait]
-impl Handler for Receiver {
+impl Handler for WebhookHandler {
     fn name(&self) -> &str {
         &self.name
     }
@@ -143,7 +143,7 @@ impl Handler for Receiver {
     }
 
     async fn handle(&self, delivery: Delivery<'_>) -> Outcome {
-        let Means { courier, policy, clock, .. } = &self.means;
+        let DeliveryContext { courier, policy, clock, .. } = &self.context;
         let sent = courier.deliver(&self.url, &self.secret, delivery.message, clock.now()).await;
         match sent {
             Ok(()) => {

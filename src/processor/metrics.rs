@@ -16,7 +16,7 @@ use crate::limits::HEALTH_WAIT;
 
 /// What one consumer did in this process.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct ConsumerCounters {
     pub processed: AtomicU64,
     pub failed: AtomicU64,
     pub expired: AtomicU64,
@@ -34,13 +34,13 @@ struct Gauges {
 
 /// The consumers that run here, and how all of them were.
 #[derive(Debug, Default)]
-pub(super) struct Series {
-    counts: Mutex<BTreeMap<String, Arc<Counts>>>,
+pub(super) struct ConsumerMetrics {
+    counts: Mutex<BTreeMap<String, Arc<ConsumerCounters>>>,
     gauges: Mutex<BTreeMap<String, Gauges>>,
 }
 
 /// The counters: name, what it tells, where it is.
-type CounterOf = fn(&Counts) -> &AtomicU64;
+type CounterOf = fn(&ConsumerCounters) -> &AtomicU64;
 const COUNTERS: [(&str, &str, CounterOf); 5] = [
     ("processed", "Messages this process ran with success", |counts| &counts.processed),
     ("failed", "Attempts that failed in this process", |counts| &counts.failed),
@@ -59,9 +59,9 @@ const GAUGES: [(&str, &str, GaugeOf); 3] = [
     ("dead_letters", "Dead letters kept", |gauges| gauges.dead_letters),
 ];
 
-impl Series {
+impl ConsumerMetrics {
     /// The counts of a consumer that begins to run here.
-    pub(super) fn begin(&self, consumer: &str) -> Arc<Counts> {
+    pub(super) fn begin(&self, consumer: &str) -> Arc<ConsumerCounters> {
         Arc::clone(self.counts().entry(consumer.to_owned()).or_default())
     }
 
@@ -100,7 +100,7 @@ impl Series {
         text
     }
 
-    fn counts(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Counts>>> {
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<String, Arc<ConsumerCounters>>> {
         self.counts.lock()
     }
 
@@ -123,9 +123,9 @@ impl Processor {
         if known.is_some()
             && let Ok(Ok(all)) = tokio::time::timeout(HEALTH_WAIT, self.consumers()).await
         {
-            self.series.keep(&all);
+            self.metrics.keep(&all);
         }
-        self.series.render(known.as_ref())
+        self.metrics.render(known.as_ref())
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_consumer_that_is_gone_is_not_told_of() {
-        let series = Series::default();
+        let series = ConsumerMetrics::default();
         series.begin("a").processed.fetch_add(2, Ordering::Relaxed);
         series.begin("b");
         let line = |text: &str, line: &str| text.lines().any(|told| told == line);

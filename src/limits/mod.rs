@@ -17,14 +17,14 @@ pub use queues::*;
 pub use store::*;
 
 /// Lapsed statuses that a look takes at a time, so that the answer of the store stays small.
-pub const LAPSES: usize = 1_000;
+pub const LAPSE_SCAN_ROWS: usize = 1_000;
 /// Of these, how many are published at once: one group commit of the memory bus.
-pub const LAPSES_AT_ONCE: usize = 64;
+pub const MAX_LAPSE_PUBLISHES: usize = 64;
 /// Ids under which a lapse is tried in one look, where earlier ones stand for other messages. Who
 /// does not have the deployment's secret takes none of them.
 pub const LAPSE_IDS: u32 = 4;
 /// Least pause between looks for lapsed statuses because the log has moved on.
-pub const LAPSE_LOOK: Duration = Duration::from_millis(500);
+pub const LAPSE_SCAN_PAUSE: Duration = Duration::from_millis(500);
 /// Most that a server lets pass after a status has lapsed, at random: one of them is first,
 /// and the others see that it was.
 pub const LAPSE_JITTER: Duration = Duration::from_millis(250);
@@ -108,7 +108,7 @@ pub const RING_BYTES: usize = 64 * 1024 * 1024;
 /// Pause of a replay that has met the ring, while the ring has not met the log.
 pub const RING_PAUSE: Duration = Duration::from_millis(10);
 /// How long it waits for that: the newest entry may have been deleted from the log.
-pub const RING_PATIENCE: Duration = Duration::from_secs(2);
+pub const RING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Entries that one step of a subscriber takes out of the ring at once: microseconds of its lock. They are
 /// matched after that.
 pub const SCAN_ENTRIES: usize = 256;
@@ -224,7 +224,7 @@ pub const STORE_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const STORE_GRACE: Duration = Duration::from_secs(1);
 /// How long a joining server waits for a dead predecessor's hold to end: a killed
 /// server's connection closes at once, its backend notices in milliseconds.
-pub const JOIN_PATIENCE: Duration = Duration::from_secs(3);
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often it tries meanwhile.
 pub const JOIN_RETRY: Duration = Duration::from_millis(100);
 /// How often a member makes sure of its hold; twice that is the longest a server that
@@ -260,11 +260,11 @@ pub const WINDOW_PARTITIONS: usize = 16;
 /// seconds long, and times of messages should tell their order to a person.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);
 /// How long a publish waits for the store to say whether it knows an id.
-pub const STORE_LOOKUP: Duration = Duration::from_millis(750);
+pub const STORE_LOOKUP_TIMEOUT: Duration = Duration::from_millis(750);
 /// Ids asked for by one statement: as many as come while the one before is on its way.
 pub const ID_LOOKUP_BATCH: usize = 256;
 /// Ids that wait to be asked for; beyond them a request waits for a place, no longer than
-/// [`STORE_LOOKUP`]: one for each request at work.
+/// [`STORE_LOOKUP_TIMEOUT`]: one for each request at work.
 pub const ID_LOOKUP_QUEUE: usize = MAX_REQUESTS;
 /// How long nobody asks it after that failed.
 pub const STORE_LOOKUP_PAUSE: Duration = Duration::from_secs(2);
@@ -287,7 +287,7 @@ pub const WEBHOOK_IDLE_CONNECTIONS: usize = WEBHOOK_CONCURRENCY;
 /// How long they are kept: below the 60 s after which common servers close them.
 pub const WEBHOOK_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that are read of a refusal's body, for the error's text.
-pub const MAX_WEBHOOK_ANSWER: usize = 512;
+pub const MAX_WEBHOOK_ERROR_BODY: usize = 512;
 /// Default of `WEBHOOK_BACKOFF_S`: nearly 16 hours in all, so that a receiver may be away for a night.
 pub const DEFAULT_WEBHOOK_BACKOFF: [Duration; 9] = {
     const fn minutes(count: u64) -> Duration {
@@ -318,7 +318,7 @@ pub const WEBHOOK_POLL: Duration = Duration::from_millis(500);
 /// seconds at most, and clocks of servers differ by less.
 pub const WEBHOOK_ORPHAN_AGE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 /// How long making a webhook waits for its name to be resolved, to tell a private one at once.
-pub const WEBHOOK_LOOK_UP: Duration = Duration::from_secs(2);
+pub const WEBHOOK_LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections for background processing: leases and verdicts are batches, and more of
 /// them at once would only wait for each other's fsync.
 pub const STORE_WORKERS: u32 = 4;
@@ -333,7 +333,7 @@ pub const WORK_WRITE_BYTES: usize = 8 * 1024 * 1024;
 pub const KEPT_ATTEMPTS_CHARS: usize = 64 * 1024;
 /// How long a process may hold a consumer, or the place of a queue: longer than the three calls of NATS's API in
 /// which a durable consumer is made anew, shorter than another process waits for its turn.
-pub const CONSUMER_HOLD: Duration = Duration::from_secs(8);
+pub const CONSUMER_LOCK_TIMEOUT: Duration = Duration::from_secs(8);
 /// Rows that one statement deletes when a consumer goes: some 100 ms of work, so that
 /// neither a time-out nor a writer that waits meets it.
 pub const WORK_DELETE_ROWS: usize = 10_000;
@@ -364,9 +364,9 @@ pub const FLOOR_POLL: Duration = Duration::from_secs(1);
 pub const TOTALS_FLUSH: Duration = Duration::from_secs(1);
 /// How long a stop waits for the last deliveries to arrive and the last answers to leave: a
 /// way there and back, with a busy server in between.
-pub const NATS_LAST_WORDS: Duration = Duration::from_secs(1);
+pub const NATS_STOP_FLUSH: Duration = Duration::from_secs(1);
 /// When a delivery given back is handed out again: after its process has ended its pulls.
-pub const NATS_GIVE_BACK_DELAY: Duration = Duration::from_millis(500);
+pub const NATS_NAK_DELAY: Duration = Duration::from_millis(500);
 /// Verdicts written to the store at once.
 pub const SETTLE_BATCH: usize = 256;
 /// How long the last verdicts may wait for a store that is away when a consumer stops; what is
@@ -383,7 +383,7 @@ pub const FEED_SAVE: Duration = Duration::from_secs(1);
 pub const RETRY_POLL: Duration = Duration::from_secs(1);
 /// How long messages may have been handed out again without an end before their durable consumer
 /// is made anew from the last safe place: twice the ack wait.
-pub const EXHAUSTED_PATIENCE: Duration = Duration::from_secs(60);
+pub const EXHAUSTED_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long what a command said last is waited for after its exit: a child that it left behind
 /// may keep the pipe open for ever.
 pub const EXEC_STDERR_GRACE: Duration = Duration::from_millis(200);
@@ -396,7 +396,7 @@ pub const WRITE_BACK_ROWS: usize = 1_000;
 /// a second, those of several minutes. What is forgotten costs a message one attempt.
 pub const MAX_UNANSWERED: usize = 256;
 /// Looks at a durable consumer's place at the end, until the last answers have come: a second.
-pub const LAST_FLOOR_LOOKS: u32 = 20;
+pub const LAST_FLOOR_POLLS: u32 = 20;
 /// Pause between them.
 pub const LAST_FLOOR_PAUSE: Duration = Duration::from_millis(50);
 

@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use crate::store::work::{Feed, FeedClaim};
 
 /// The stretch of the log between floor and top.
-pub(super) struct Window {
+pub(super) struct FeedProgress {
     state: Mutex<State>,
     to: Option<u64>,
     /// By what it is fed.
     pub claim: FeedClaim,
     /// Cancelled when the consumer is put elsewhere.
-    pub placing: CancellationToken,
+    pub superseded: CancellationToken,
 }
 
 struct State {
@@ -27,21 +27,21 @@ struct State {
     open: BTreeSet<u64>,
     /// Done, above the lowest that is open.
     done: BTreeSet<u64>,
-    /// Whether anything changed since the last [`Window::progress`].
+    /// Whether anything changed since the last [`FeedProgress::progress`].
     changed: bool,
 }
 
-impl Window {
+impl FeedProgress {
     /// Nothing handed out yet after `floor`.
     pub(super) fn new(
         floor: u64,
         to: Option<u64>,
         claim: FeedClaim,
-        placing: CancellationToken,
+        superseded: CancellationToken,
     ) -> Self {
         let state =
             State { top: floor, open: BTreeSet::new(), done: BTreeSet::new(), changed: false };
-        Self { state: Mutex::new(state), to, claim, placing }
+        Self { state: Mutex::new(state), to, claim, superseded }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -90,7 +90,7 @@ impl Window {
         self.feed(&state, state.top)
     }
 
-    /// What [`Window::progress`] told was not kept.
+    /// What [`FeedProgress::progress`] told was not kept.
     pub(super) fn touch(&self) {
         self.state().changed = true;
     }
@@ -125,41 +125,41 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn window(to: Option<u64>) -> Window {
+    fn progress(to: Option<u64>) -> FeedProgress {
         let claim = FeedClaim { generation: 1, owner: uuid::Uuid::nil() };
-        Window::new(10, to, claim, CancellationToken::new())
+        FeedProgress::new(10, to, claim, CancellationToken::new())
     }
 
     #[test]
     fn the_floor_follows_what_is_done_without_a_gap() {
-        let window = window(Some(15));
-        assert_eq!(window.progress(), None);
-        window.extend(15, [11, 13, 14].into_iter());
+        let progress = progress(Some(15));
+        assert_eq!(progress.progress(), None);
+        progress.extend(15, [11, 13, 14].into_iter());
         let feed =
             |floor, top, done: &[u64]| Feed { floor, top, to: Some(15), done: done.to_vec() };
-        assert_eq!(window.progress(), Some(feed(10, 15, &[])));
-        window.done(13);
-        window.done(99);
-        assert_eq!(window.progress(), Some(feed(10, 15, &[13])));
-        assert_eq!(window.rest(), feed(10, 13, &[13]), "11 and 14 were never begun");
-        window.done(11);
-        assert_eq!(window.progress(), Some(feed(13, 15, &[])));
-        assert!(!window.finished());
-        window.done(14);
-        assert!(window.finished());
-        assert_eq!(window.rest(), feed(15, 15, &[]));
+        assert_eq!(progress.progress(), Some(feed(10, 15, &[])));
+        progress.done(13);
+        progress.done(99);
+        assert_eq!(progress.progress(), Some(feed(10, 15, &[13])));
+        assert_eq!(progress.rest(), feed(10, 13, &[13]), "11 and 14 were never begun");
+        progress.done(11);
+        assert_eq!(progress.progress(), Some(feed(13, 15, &[])));
+        assert!(!progress.finished());
+        progress.done(14);
+        assert!(progress.finished());
+        assert_eq!(progress.rest(), feed(15, 15, &[]));
     }
 
     #[test]
     fn what_was_not_handed_out_is_not_in_flight() {
-        let window = window(None);
-        window.extend(20, [11, 15, 18].into_iter());
-        window.done(11);
-        window.retract(15);
+        let progress = progress(None);
+        progress.extend(20, [11, 15, 18].into_iter());
+        progress.done(11);
+        progress.retract(15);
         let feed = |floor, top| Feed { floor, top, to: None, done: vec![] };
-        assert_eq!(window.progress(), Some(feed(14, 14)));
-        window.extend(20, [15, 18].into_iter());
-        assert_eq!(window.progress(), Some(feed(14, 20)));
+        assert_eq!(progress.progress(), Some(feed(14, 14)));
+        progress.extend(20, [15, 18].into_iter());
+        assert_eq!(progress.progress(), Some(feed(14, 20)));
     }
 
     proptest! {
@@ -168,13 +168,13 @@ mod tests {
             wanted in proptest::collection::btree_set(11_u64..60, 0..40),
             order in proptest::collection::vec(11_u64..60, 0..80),
         ) {
-            let window = window(None);
-            window.extend(60, wanted.iter().copied());
+            let progress = progress(None);
+            progress.extend(60, wanted.iter().copied());
             let mut open = wanted.clone();
             for seq in order {
-                window.done(seq);
+                progress.done(seq);
                 open.remove(&seq);
-                let feed = window.rest();
+                let feed = progress.rest();
                 prop_assert!(open.iter().all(|seq| *seq > feed.floor && !feed.done.contains(seq)));
                 prop_assert!(feed.done.iter().all(|seq| *seq > feed.floor && *seq <= feed.top));
                 let undone = wanted.range(..=feed.top).filter(|seq| **seq > feed.floor);
