@@ -162,7 +162,8 @@ fn tell(event: &[u8], sink: &mut impl Sink) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broadcast::frame;
+    use crate::broadcast::frame::message;
+    use crate::http::frame;
     use crate::message::Kind;
 
     #[derive(Debug, Default, PartialEq, Eq)]
@@ -191,12 +192,12 @@ mod tests {
         let frames = [
             frame::ready(2_000, 1, 2, 1, true),
             frame::gap(1, 2, "expired"),
-            frame::message(3, Kind::Task, body),
+            message(3, Kind::Task, body),
             frame::heartbeat(5),
             frame::comment(),
-            frame::message(12, Kind::Status, body),
+            message(12, Kind::Status, body),
             frame::caught_up(12),
-            frame::message(13, Kind::Message, body),
+            message(13, Kind::Message, body),
         ];
         let mut bytes = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
         for pair in frames.chunks(2) {

@@ -1,58 +1,63 @@
-//! What is kept at the moment, in the bus and the store.
+//! The first and last sequence that bus and store together hold.
 //!
-//! Invariant: told only when it is surely true, so that a client waits rather than being
-//! misled. Both are asked after the stream was; streams that begin together ask together.
+//! Invariant: bounds are reported only when they are certainly true; otherwise the client waits. Bus and store
+//! are asked after the subscription was opened; subscriptions that open together share one request.
 
-use crate::bus::Bounds;
+use std::sync::Arc;
+
+use super::singleflight::Singleflight;
+use super::start::Start;
+use crate::bus::{Bounds, Bus};
+use crate::committed::Committed;
 use crate::limits::HEALTH_WAIT;
-use crate::store::LogState;
+use crate::store::{LogState, Store};
 
-use super::subscription::Start;
-use super::{Broadcaster, singleflight};
-
-/// What bus and store said, if they could be asked.
-pub(super) type KnownBounds = (Option<Bounds>, Option<LogState>);
-
-/// The question about it.
-pub(super) type BoundsFlight = singleflight::Singleflight<KnownBounds>;
-
-async fn ask(broadcaster: &Broadcaster) -> KnownBounds {
-    let (bus, store) = tokio::join!(
-        broadcaster.bus.identity(),
-        tokio::time::timeout(HEALTH_WAIT, broadcaster.store.log_state())
-    );
-    (bus.ok().map(|identity| identity.bounds), store.ok().and_then(Result::ok))
+/// Reads the bounds of the log.
+pub(super) struct LogBounds {
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    committed: Arc<Committed>,
+    requests: Singleflight<(Option<Bounds>, Option<LogState>)>,
 }
 
-/// Head and first sequence of all that is kept; `None` when they cannot
-/// be told truly now.
-pub(super) async fn bounds(
-    broadcaster: &Broadcaster,
-    start: Start,
-    ring_head: u64,
-) -> Option<(u64, u64)> {
-    let (bus, store) = broadcaster.kept.ask(ask(broadcaster)).await;
-    let known = broadcaster.committed.seen();
-    let head = ring_head
-        .max(known)
-        .max(bus.map_or(0, |bounds| bounds.last))
-        .max(store.as_ref().map_or(0, |state| state.committed_through));
-    let in_bus = bus.map(|bounds| bounds.first);
-    let oldest_wanted = match start {
-        Start::After(seen) if seen > head && bus.is_none() => return None,
-        Start::Now => u64::MAX,
-        Start::After(seen) => seen + 1,
-        Start::From(from) => from,
-        Start::First => 0,
-    };
-    let first = match (&store, in_bus) {
-        // What the bus lacks may be in the store, which cannot be asked.
-        (None, Some(first)) if oldest_wanted < first => return None,
-        (None, first) => first?,
-        (Some(state), first) => match (state.first_seq, first) {
-            (Some(a), Some(b)) => a.min(b),
-            (a, b) => a.or(b)?,
-        },
-    };
-    Some((head, first.clamp(1, head + 1)))
+impl LogBounds {
+    pub(super) fn new(bus: Arc<dyn Bus>, store: Arc<dyn Store>, committed: Arc<Committed>) -> Self {
+        Self { bus, store, committed, requests: Singleflight::default() }
+    }
+
+    /// What bus and store report, each `None` if it cannot be asked now.
+    async fn request(&self) -> (Option<Bounds>, Option<LogState>) {
+        let (bus, store) = tokio::join!(
+            self.bus.identity(),
+            tokio::time::timeout(HEALTH_WAIT, self.store.log_state())
+        );
+        (bus.ok().map(|identity| identity.bounds), store.ok().and_then(Result::ok))
+    }
+
+    /// The bounds of the log for a subscription that begins at `start`; `None` while they are not certain.
+    pub(super) async fn read(&self, start: Start, ring_head: u64) -> Option<Bounds> {
+        let (bus, store) = self.requests.ask(self.request()).await;
+        let head = ring_head
+            .max(self.committed.seen())
+            .max(bus.map_or(0, |bounds| bounds.last))
+            .max(store.as_ref().map_or(0, |state| state.committed_through));
+        let in_bus = bus.map(|bounds| bounds.first);
+        let oldest_wanted = match start {
+            Start::After(seen) if seen > head && bus.is_none() => return None,
+            Start::Now => u64::MAX,
+            Start::After(seen) => seen + 1,
+            Start::From(from) => from,
+            Start::First => 0,
+        };
+        let first = match (&store, in_bus) {
+            // What the bus lacks may be in the store, which cannot be asked.
+            (None, Some(first)) if oldest_wanted < first => return None,
+            (None, first) => first?,
+            (Some(state), first) => match (state.first_seq, first) {
+                (Some(a), Some(b)) => a.min(b),
+                (a, b) => a.or(b)?,
+            },
+        };
+        Some(Bounds { first: first.clamp(1, head + 1), last: head })
+    }
 }

@@ -1,32 +1,42 @@
-//! One event of the live stream, encoded once, and runs of them, joined once.
+//! Events of the ring, each encoded once, and runs of them, joined once.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::frame;
+use super::frame::{self, FRAME_BYTES};
+use super::item::Messages;
 use crate::message::Record;
 
-/// A message and its frame.
+/// A message of the live stream and, once a subscription wants it, its SSE frame.
 #[derive(Debug)]
 pub(super) struct Event {
-    /// Its sequence.
-    pub(super) seq: u64,
-    /// What filters look at.
     pub(super) record: Record,
-    /// The SSE frame.
-    pub(super) frame: Bytes,
+    frame: OnceLock<Bytes>,
 }
 
 impl Event {
     pub(super) fn new(record: Record) -> Arc<Self> {
-        let frame = frame::message(record.seq, record.kind, &record.body);
-        Arc::new(Self { seq: record.seq, record, frame })
+        Arc::new(Self { record, frame: OnceLock::new() })
+    }
+
+    pub(super) fn seq(&self) -> u64 {
+        self.record.seq
+    }
+
+    /// Bytes that its frame takes at most.
+    pub(super) fn bytes(&self) -> usize {
+        self.record.body.len() + FRAME_BYTES
+    }
+
+    fn frame(&self) -> &Bytes {
+        let Record { seq, kind, body, .. } = &self.record;
+        self.frame.get_or_init(|| frame::message(*seq, *kind, body))
     }
 }
 
-/// Events that follow on each other in a group, for all who take them from the same place.
+/// Consecutive events of a group, shared by all members that take them from the same position.
 #[derive(Debug)]
 pub(super) struct Run {
     events: Vec<Arc<Event>>,
@@ -39,18 +49,19 @@ impl Run {
     }
 
     /// Their frames in one piece; `None` when there are no events.
-    pub(super) fn bytes(&self) -> Option<Bytes> {
-        match &self.events[..] {
-            [] => None,
-            [one] => Some(one.frame.clone()),
-            many => Some(self.joined.get_or_init(|| join(many)).clone()),
-        }
+    pub(super) fn messages(&self) -> Option<Messages> {
+        let frames = match &self.events[..] {
+            [] => return None,
+            [one] => one.frame(),
+            many => self.joined.get_or_init(|| join(many)),
+        };
+        Some(Messages(frames.clone()))
     }
 }
 
 fn join(events: &[Arc<Event>]) -> Bytes {
-    let mut joined = Vec::with_capacity(events.iter().map(|event| event.frame.len()).sum());
-    events.iter().for_each(|event| joined.extend_from_slice(&event.frame));
+    let mut joined = Vec::with_capacity(events.iter().map(|event| event.frame().len()).sum());
+    events.iter().for_each(|event| joined.extend_from_slice(event.frame()));
     Bytes::from(joined)
 }
 

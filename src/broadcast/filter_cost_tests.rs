@@ -52,8 +52,8 @@ impl BusyHub {
             for event in events {
                 self.hub.push(vec![event]);
                 match self.hub.step(&self.other, self.head) {
-                    Step::Events { events, cursor, at_head: true } if events.len() == 1 => {
-                        self.head = cursor
+                    Step::Events { events, position, at_head: true } if events.len() == 1 => {
+                        self.head = position
                     }
                     _ => panic!("the event is there"),
                 }

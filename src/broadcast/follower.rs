@@ -1,124 +1,116 @@
-//! A cursor that follows the log: begin, replay, go on with the ring.
+//! Follows the log from a position: begin, replay, continue from the ring.
 //!
-//! Invariant: `cursor` rises and is told only when nothing at or below it is
-//! owed. At every wake-up the follower asks the ring first, and goes to the
-//! store or the bus when the ring begins too late; so there is no hand-over to
-//! get wrong, only a cursor.
+//! Invariant: `position` only rises, and is reported only when nothing at or below it is owed. At every wake-up the
+//! follower asks the ring first, and reads the store or the bus when the ring begins too late. So nothing is handed
+//! from replay to live reading but the position.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::broadcaster::Broadcaster;
 use super::event::Run;
-use super::hub::{Group, Hub, Step};
-use super::replay::{Replay, Sources};
-use super::subscription::Start;
-use super::wake::Waiter;
-use super::{Broadcaster, bounds, frame};
+use super::hub::Step;
+use super::item::Item;
+use super::member::Member;
+use super::replay::Replay;
+use super::start::Start;
 use crate::limits::{FAULT_PAUSE, RING_PAUSE, RING_TIMEOUT};
 use crate::message::Filter;
 use crate::store::HoleReason;
 
 pub(super) struct Follower {
     broadcaster: Arc<Broadcaster>,
-    /// The group's own, once joined.
+    /// Shared with the group, once joined.
     filter: Arc<Filter>,
     start: Start,
-    /// Joined once the stream has begun.
-    joined: Option<(Arc<Group>, Waiter)>,
-    cursor: u64,
-    /// The head that `ready` told, while `caught_up` is still to be told: not before it is reached.
+    /// Set once the subscription has begun.
+    member: Option<Member>,
+    position: u64,
+    /// The head that `Ready` named, until it is reached and `CaughtUp` is sent.
     replaying_to: Option<u64>,
-    /// When a replay met the ring.
+    /// When the replay reached the end of the ring.
     met_ring_at: Option<Instant>,
     /// What is to be sent before anything else.
-    pub(super) pending: VecDeque<Bytes>,
-    older: Option<Box<Replay>>,
-    /// Bytes counted as held for the client.
-    held: usize,
+    pub(super) pending: VecDeque<Item>,
+    replay: Option<Box<Replay>>,
+    /// This follower's part of [`Broadcaster::stream_bytes`].
+    counted_bytes: usize,
 }
 
 impl Follower {
     pub(super) fn new(broadcaster: Arc<Broadcaster>, filter: Filter, start: Start) -> Self {
-        broadcaster.open.fetch_add(1, Ordering::Relaxed);
+        broadcaster.open_streams.fetch_add(1, Ordering::Relaxed);
         Self {
             broadcaster,
             filter: Arc::new(filter.normalised()),
             start,
-            joined: None,
-            cursor: 0,
+            member: None,
+            position: 0,
             replaying_to: None,
             met_ring_at: None,
             pending: VecDeque::new(),
-            older: None,
-            held: 0,
+            replay: None,
+            counted_bytes: 0,
         }
     }
 
-    /// Counts what is held while a piece of so many bytes is sent.
-    pub(super) fn holds(&mut self, sending: usize) {
-        let pending: usize = self.pending.iter().map(Bytes::len).sum();
-        // What is pending of the past is part of what was read.
-        let past = self.older.as_ref().map_or(0, |older| older.bytes());
-        let now = past.max(pending + sending);
-        let held = &self.broadcaster.held;
-        match now.checked_sub(self.held) {
-            Some(0) => {}
-            Some(more) => {
-                held.fetch_add(more, Ordering::Relaxed);
-            }
-            None => {
-                held.fetch_sub(self.held - now, Ordering::Relaxed);
-            }
+    /// Counts the bytes that are held while `sending` bytes are sent.
+    pub(super) fn count_bytes(&mut self, sending: usize) {
+        let pending: usize = self.pending.iter().map(Item::bytes).sum();
+        // Pending items of a replay are part of its segment.
+        let segment = self.replay.as_ref().map_or(0, |replay| replay.segment_bytes());
+        let now = segment.max(pending + sending);
+        let total = &self.broadcaster.stream_bytes;
+        if now > self.counted_bytes {
+            total.fetch_add(now - self.counted_bytes, Ordering::Relaxed);
+        } else if now < self.counted_bytes {
+            total.fetch_sub(self.counted_bytes - now, Ordering::Relaxed);
         }
-        self.held = now;
+        self.counted_bytes = now;
     }
 
-    /// A sign of life. Nobody woke us for what the filter skipped, so the
-    /// cursor is moved past that first.
+    /// Adds a heartbeat. Nothing woke us for what the filter skipped, so the position moves past that first.
     pub(super) fn beat(&mut self) {
-        let (Some((group, _)), Some(hub)) = (&self.joined, self.broadcaster.hub.get()) else {
-            self.pending.push_back(frame::comment());
+        let Some(member) = &self.member else {
+            self.pending.push_back(Item::Heartbeat { position: None });
             return;
         };
-        if let Step::Events { events, cursor, .. } = hub.step(group, self.cursor) {
-            self.queue(&events);
-            self.cursor = cursor;
+        if let Step::Events { events, position, .. } = member.step(self.position) {
+            self.queue(&events, position);
         }
         if self.pending.is_empty() {
-            self.pending.push_back(frame::heartbeat(self.cursor));
+            self.pending.push_back(Item::Heartbeat { position: Some(self.position) });
         }
     }
 
-    /// Moves on by one step; may find nothing to send.
+    /// Goes one step on; may find nothing to send.
     pub(super) async fn advance(&mut self) {
-        let broadcaster = Arc::clone(&self.broadcaster);
-        let (Some((group, _)), Some(hub)) = (&self.joined, broadcaster.hub.get()) else {
-            // In boxes, here and below: what is rare and large would be part of every stream
-            // that waits.
+        let Some(member) = &self.member else {
+            // Boxed, here and below: futures that are rare and large would add to the memory of every waiting
+            // subscription.
             Box::pin(self.begin()).await;
             return;
         };
-        match hub.step(group, self.cursor) {
+        match member.step(self.position) {
             Step::Wait => {
-                self.older = None;
-                // Told before waiting: what is pending goes out only when this returns.
+                self.replay = None;
+                // Sent before waiting: pending items go out only when this returns.
                 match self.replaying_to {
-                    Some(head) if self.cursor >= head => self.tell_caught_up(),
-                    Some(_) => Box::pin(self.meet_log(hub)).await,
-                    None => self.news(hub).await,
+                    Some(head) if self.position >= head => self.report_caught_up(),
+                    Some(_) => Box::pin(self.wait_for_ring()).await,
+                    None => member.beyond(self.position).await,
                 }
             }
-            Step::Events { events, cursor, at_head } => {
-                self.queue(&events);
-                self.cursor = cursor;
+            Step::Events { events, position, at_head } => {
+                let is_empty = events.is_empty();
+                self.queue(&events, position);
                 if at_head {
-                    self.tell_caught_up();
-                } else if events.is_empty() {
-                    // A search of the whole ring lets others have their turn.
+                    self.report_caught_up();
+                } else if is_empty {
+                    // A filter that skips much searches the whole ring without waiting for anything.
                     tokio::task::yield_now().await;
                 }
             }
@@ -126,62 +118,52 @@ impl Follower {
         }
     }
 
-    /// Returns when something for us stands beyond the cursor.
-    async fn news(&mut self, hub: &Hub) {
-        let cursor = self.cursor;
-        if let Some((_, waiter)) = &self.joined {
-            waiter.until(|| hub.head() > cursor).await;
+    /// Waits while the ring is a moment behind the log. Polls, since nobody is woken for what the filter skips.
+    async fn wait_for_ring(&mut self) {
+        let met_at = *self.met_ring_at.get_or_insert_with(Instant::now);
+        if met_at.elapsed() >= RING_TIMEOUT {
+            // The log no longer holds what was its head.
+            self.replaying_to = Some(self.position);
+        } else if let Some(member) = &self.member {
+            let _ = tokio::time::timeout(RING_PAUSE, member.beyond(self.position)).await;
         }
     }
 
-    /// The ring is a moment behind the log. Nobody is woken when the filter skips what comes.
-    async fn meet_log(&mut self, hub: &Hub) {
-        let met = *self.met_ring_at.get_or_insert_with(Instant::now);
-        if met.elapsed() < RING_TIMEOUT {
-            let _ = tokio::time::timeout(RING_PAUSE, self.news(hub)).await;
-        } else {
-            // What was the head is gone from the log.
-            self.replaying_to = Some(self.cursor);
-        }
-    }
-
-    fn queue(&mut self, events: &Run) {
-        self.pending.extend(events.bytes());
+    fn queue(&mut self, events: &Run, position: u64) {
+        self.pending.extend(events.messages().map(Item::Messages));
+        self.position = position;
     }
 
     async fn read_older(&mut self, ring_first: u64) {
-        let older = self.older.get_or_insert_default();
-        let Broadcaster { past, store, bus, .. } = &*self.broadcaster;
-        let sources = Sources { past, store: &**store, bus };
-        match older.read(sources, &self.filter, self.cursor, ring_first).await {
-            Ok(stretch) => {
-                self.cursor = stretch.cursor;
-                self.pending.extend(stretch.chunks.iter().cloned());
+        let replay = self.replay.get_or_insert_default();
+        match replay.read(&self.broadcaster, &self.filter, self.position, ring_first).await {
+            Ok(segment) => {
+                self.position = segment.position;
+                self.pending.extend(segment.items.iter().cloned());
             }
             Err(error) => {
-                tracing::debug!(%error, cursor = self.cursor, "a replay waits");
+                tracing::debug!(%error, position = self.position, "a replay waits");
                 tokio::time::sleep(FAULT_PAUSE).await;
             }
         }
     }
 
-    fn tell_caught_up(&mut self) {
-        if self.replaying_to.take_if(|head| self.cursor >= *head).is_some() {
-            self.pending.push_back(frame::caught_up(self.cursor));
+    fn report_caught_up(&mut self) {
+        if self.replaying_to.take_if(|head| self.position >= *head).is_some() {
+            self.pending.push_back(Item::CaughtUp { position: self.position });
         }
     }
 
-    /// Finds the first cursor and tells `ready`, and a gap if one is owed.
+    /// Finds the first position, reports `Ready` and a gap if there is one, and joins the group.
     async fn begin(&mut self) {
-        let broadcaster = Arc::clone(&self.broadcaster);
-        let hub = broadcaster.hub().await;
-        let known = bounds::bounds(&broadcaster, self.start, hub.head()).await;
-        let Some((head, first)) = known else {
+        let hub = Arc::clone(self.broadcaster.hub().await);
+        let Some(bounds) = self.broadcaster.bounds.read(self.start, hub.head()).await else {
             tokio::time::sleep(FAULT_PAUSE).await;
             return;
         };
+        let (head, first) = (bounds.last, bounds.first);
         let mut gap = None;
-        self.cursor = match self.start {
+        self.position = match self.start {
             Start::Now => head,
             Start::First => first - 1,
             Start::From(from) => from.saturating_sub(1),
@@ -191,37 +173,25 @@ impl Follower {
             }
             Start::After(seen) => seen,
         };
-        let replaying = self.cursor < head;
+        let (position, replaying) = (self.position, self.position < head);
         self.replaying_to = replaying.then_some(head);
-        self.pending.push_back(frame::ready(
-            frame::retry_millis(),
-            self.cursor,
-            head,
-            first,
-            replaying,
-        ));
-        if gap.is_none() && self.cursor + 1 < first {
-            gap = Some((self.cursor + 1, first - 1, HoleReason::Expired.as_str()));
+        self.pending.push_back(Item::Ready { position, head, first, replaying });
+        if gap.is_none() && position + 1 < first {
+            gap = Some((position + 1, first - 1, HoleReason::Expired.as_str()));
         }
         if let Some((from, to, reason)) = gap {
-            self.pending.push_back(frame::gap(from, to, reason));
-            self.cursor = self.cursor.max(to.min(first.saturating_sub(1)));
+            self.pending.push_back(Item::Gap { from, to, reason });
+            self.position = position.max(to.min(first.saturating_sub(1)));
         }
-        let group = hub.join(&self.filter);
-        self.filter = Arc::clone(&group.filter);
-        let waiter = group.wake.enter();
-        self.joined = Some((group, waiter));
+        let member = Member::join(&hub, &self.filter);
+        self.filter = Arc::clone(member.filter());
+        self.member = Some(member);
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.broadcaster.open.fetch_sub(1, Ordering::Relaxed);
-        self.broadcaster.held.fetch_sub(self.held, Ordering::Relaxed);
-        if let (Some((group, waiter)), Some(hub)) = (self.joined.take(), self.broadcaster.hub.get())
-        {
-            group.wake.leave(&waiter);
-            hub.leave(&group);
-        }
+        self.broadcaster.open_streams.fetch_sub(1, Ordering::Relaxed);
+        self.broadcaster.stream_bytes.fetch_sub(self.counted_bytes, Ordering::Relaxed);
     }
 }

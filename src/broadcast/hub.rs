@@ -1,36 +1,34 @@
-//! The ring of encoded events, and the groups of subscribers that share a filter.
+//! The ring of recent events, and the groups of subscribers that share a filter.
 //!
-//! Invariants: the ring holds every sequence from `first` to `head`: where the log
-//! skipped some the ring begins anew, so that whoever crosses the place asks the
-//! store what became of them. A group holds every event that passes its filter
-//! from its `from` on. `head` is shown only after an event stands in the ring
-//! and in its groups, so whoever has seen `head` and then looks into its group
-//! misses nothing up to it. Nothing here waits or does I/O; the join of replay
-//! and live is checked with loom.
+//! Invariants: the ring holds every sequence from `first` to `head`. Where the log skips some, the ring starts
+//! again, so that a subscriber that crosses the hole asks the store what became of them. A group holds every event
+//! from its `from` on that passes its filter. `head` is published only after an event is in the ring and in its
+//! groups, so a subscriber that reads `head` and then its group misses nothing up to `head`. Nothing here waits or
+//! does I/O; the join of replay and live is checked with loom.
 //!
-//! Whatever filters say, the ring's lock is held for as long as it takes to put one event in or to
-//! take some out. Filters are matched by the [`Index`], under the lock of the groups, which only those
-//! who come and go take too; a subscriber matches what it took out of the ring under no lock at all.
+//! Whatever filters say, the ring's lock is held only while one event is put in or some are taken out. The [`Index`]
+//! matches filters under the lock of the groups, which otherwise only joining and leaving take; a subscriber matches
+//! what it took out of the ring under no lock at all.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::event::{Event, Run};
 use super::index::Index;
-use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, Wake};
+use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, WakeList};
 use crate::limits::{CHUNK_BYTES, SCAN_ENTRIES};
 use crate::message::Filter;
 
 /// Shared by the one writer and every subscriber.
 pub(super) struct Hub {
-    /// Taken before the ring, where both are.
+    /// Locked before the ring, where both are.
     groups: Mutex<Groups>,
     ring: Mutex<Ring>,
-    /// Everything up to here stands in the ring and the groups.
+    /// Everything up to here is in the ring and the groups.
     head: AtomicU64,
     capacity: usize,
     capacity_bytes: usize,
-    /// Who takes everything from the ring itself.
-    pub(super) tails: Wake,
+    /// Readers of the ring itself, whatever the group.
+    pub(super) ring_wakes: WakeList,
 }
 
 struct Ring {
@@ -56,32 +54,32 @@ pub(super) struct Group {
     pub(super) filter: Arc<Filter>,
     recent: Mutex<Recent>,
     members: AtomicU64,
-    pub(super) wake: Wake,
+    pub(super) wakes: WakeList,
 }
 
 struct Recent {
-    /// Complete from this sequence on.
+    /// The first sequence that the group knows of.
     from: u64,
     events: VecDeque<Arc<Event>>,
-    /// The run that was taken last: most members take the same one, one after the other.
+    /// The run taken last: most members take the same one, one after the other.
     run: Option<Arc<Run>>,
 }
 
-/// Groups that something has come for.
+/// Groups with new events.
 type Woken = HashMap<u64, Arc<Group>>;
 
-/// What a subscriber's step found.
+/// The result of one step of a subscriber.
 pub(super) enum Step {
-    /// Events in order (perhaps none), and how far that scanned.
+    /// Events in order (perhaps none), and the position up to which the ring was searched.
     Events {
         events: Arc<Run>,
-        cursor: u64,
-        /// Whether `cursor` is the head.
+        position: u64,
+        /// Whether `position` is the head.
         at_head: bool,
     },
-    /// The cursor is the head or beyond it.
+    /// The position is the head or beyond it.
     Wait,
-    /// The ring begins later than what is wanted next.
+    /// The ring begins after the next sequence wanted.
     Behind { ring_first: u64 },
 }
 
@@ -104,7 +102,7 @@ impl Hub {
             head: AtomicU64::new(head),
             capacity: capacity.max(1),
             capacity_bytes,
-            tails: Wake::default(),
+            ring_wakes: WakeList::default(),
         }
     }
 
@@ -112,37 +110,37 @@ impl Hub {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Distinct filters that somebody listens to.
+    /// Groups with members.
     pub(super) fn group_count(&self) -> usize {
         lock(&self.groups).by_id.len()
     }
 
-    /// Appends events in rising sequence and wakes those they are for.
+    /// Appends events in rising sequence and wakes the groups they belong to.
     pub(super) fn push(&self, events: Vec<Arc<Event>>) {
         let mut woken = Woken::new();
         {
             let mut groups = lock(&self.groups);
             let mut head = self.head();
-            for event in events.into_iter() {
-                if event.seq <= head {
+            for event in events {
+                if event.seq() <= head {
                     continue;
                 }
-                if event.seq > head + 1 {
-                    lock(&self.ring).begin_anew(event.seq);
-                    groups.begin_anew(event.seq, &mut woken);
+                if event.seq() > head + 1 {
+                    lock(&self.ring).restart_at(event.seq());
+                    groups.restart_at(event.seq(), &mut woken);
                 }
-                head = event.seq;
+                head = event.seq();
                 let ring_first =
                     lock(&self.ring).push(Arc::clone(&event), self.capacity, self.capacity_bytes);
                 groups.push(&event, ring_first, self.capacity, &mut woken);
             }
-            // Before anybody can join.
+            // Under the lock, so that a group that joins next begins after these events.
             self.head.store(head, Ordering::Release);
         }
         for group in woken.values() {
-            group.wake.all();
+            group.wakes.wake_all();
         }
-        self.tails.all();
+        self.ring_wakes.wake_all();
     }
 
     /// Joins the group of this filter, which must be normalised.
@@ -155,7 +153,7 @@ impl Hub {
         groups.add(filter, self.head() + 1)
     }
 
-    /// Leaves the group; the last one out closes it.
+    /// Leaves the group; the last member removes it.
     pub(super) fn leave(&self, group: &Group) {
         let mut groups = lock(&self.groups);
         if group.members.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -165,75 +163,75 @@ impl Hub {
         }
     }
 
-    /// What comes after `cursor` for this group, at most a chunk of it.
-    pub(super) fn step(&self, group: &Group, cursor: u64) -> Step {
+    /// What follows `position` for this group, at most [`CHUNK_BYTES`] and one event.
+    pub(super) fn step(&self, group: &Group, position: u64) -> Step {
         let head = self.head();
-        if cursor >= head {
+        if position >= head {
             return Step::Wait;
         }
-        match group.take(cursor, head) {
+        match group.take(position, head) {
             Ok(step) => step,
-            Err(from) => self.scan(cursor, from, |event| group.filter.matches(&event.record)),
+            Err(from) => self.scan(position, from, |event| group.filter.matches(&event.record)),
         }
     }
 
-    /// What comes after `cursor`, whoever it is for, at most a chunk of it.
-    pub(super) fn step_of_all(&self, cursor: u64) -> Step {
-        if cursor >= self.head() {
+    /// What follows `position`, whatever the group, at most [`CHUNK_BYTES`] and one event.
+    pub(super) fn step_of_all(&self, position: u64) -> Step {
+        if position >= self.head() {
             return Step::Wait;
         }
-        self.scan(cursor, u64::MAX, |_| true)
+        self.scan(position, u64::MAX, |_| true)
     }
 
-    /// Searches the ring itself, before `end`: for what is older than a group, or for all.
-    fn scan(&self, cursor: u64, end: u64, passes: impl Fn(&Event) -> bool) -> Step {
+    /// Searches the ring itself, before `end`: for events older than the group, or for all events.
+    fn scan(&self, position: u64, end: u64, passes: impl Fn(&Event) -> bool) -> Step {
         let (next, head) = {
             let ring = lock(&self.ring);
-            if cursor + 1 < ring.first {
+            if position + 1 < ring.first {
                 return Step::Behind { ring_first: ring.first };
             }
-            (ring.after(cursor, end), ring.head)
+            (ring.after(position, end), ring.head)
         };
-        let (mut scanned, mut events, mut bytes) = (cursor, Vec::new(), 0);
+        let (mut scanned, mut events, mut bytes) = (position, Vec::new(), 0);
         for event in next {
             if bytes >= CHUNK_BYTES {
                 break;
             }
-            scanned = event.seq;
+            scanned = event.seq();
             if passes(&event) {
-                bytes += event.frame.len();
+                bytes += event.bytes();
                 events.push(event);
             }
         }
-        Step::Events { events: Run::new(events), at_head: scanned >= head, cursor: scanned }
+        Step::Events { events: Run::new(events), at_head: scanned >= head, position: scanned }
     }
 }
 
 impl Ring {
-    /// The next events after `cursor` and before `end`, as many as one step looks at.
-    fn after(&self, cursor: u64, end: u64) -> Vec<Arc<Event>> {
-        let start = self.events.partition_point(|event| event.seq <= cursor);
+    /// The events after `position` and before `end`, at most [`SCAN_ENTRIES`].
+    fn after(&self, position: u64, end: u64) -> Vec<Arc<Event>> {
+        let start = self.events.partition_point(|event| event.seq() <= position);
         let next = self.events.range(start..).take(SCAN_ENTRIES);
-        next.take_while(|event| event.seq < end).cloned().collect()
+        next.take_while(|event| event.seq() < end).cloned().collect()
     }
 
-    /// Forgets everything before `first`, which does not follow the head.
-    fn begin_anew(&mut self, first: u64) {
+    /// Drops all events, as `first` does not follow the head.
+    fn restart_at(&mut self, first: u64) {
         self.events.clear();
         self.bytes = 0;
         self.first = first;
     }
 
-    /// Takes an event in and lets go what there is no room for; gives the first that is left.
+    /// Adds an event and drops the oldest while the ring is too large; returns its first sequence.
     fn push(&mut self, event: Arc<Event>, capacity: usize, capacity_bytes: usize) -> u64 {
-        self.head = event.seq;
-        self.bytes += event.frame.len();
+        self.head = event.seq();
+        self.bytes += event.bytes();
         self.events.push_back(event);
         let full = |ring: &Self| ring.events.len() > capacity || ring.bytes > capacity_bytes;
         while full(self) && self.events.len() > 1 {
             let Some(oldest) = self.events.pop_front() else { break };
-            self.bytes -= oldest.frame.len();
-            self.first = oldest.seq + 1;
+            self.bytes -= oldest.bytes();
+            self.first = oldest.seq() + 1;
         }
         self.first
     }
@@ -246,7 +244,7 @@ impl Groups {
             filter: Arc::new(filter.clone()),
             recent: Mutex::new(Recent::new(from)),
             members: AtomicU64::new(1),
-            wake: Wake::default(),
+            wakes: WakeList::default(),
         });
         self.next += 1;
         self.index.insert(filter, group.id);
@@ -255,15 +253,15 @@ impl Groups {
         group
     }
 
-    /// Sends everybody to the store for what lies before `first`.
-    fn begin_anew(&self, first: u64, woken: &mut Woken) {
+    /// Empties all groups, so that their members read the store for what is before `first`.
+    fn restart_at(&self, first: u64, woken: &mut Woken) {
         for group in self.by_id.values() {
             *lock(&group.recent) = Recent::new(first);
             woken.entry(group.id).or_insert_with(|| Arc::clone(group));
         }
     }
 
-    /// Adds an event to the groups that it is for.
+    /// Adds an event to the groups whose filters it passes.
     fn push(&mut self, event: &Arc<Event>, ring_first: u64, capacity: usize, woken: &mut Woken) {
         let by_id = &self.by_id;
         self.index.passing(&event.record, |id| {
@@ -287,19 +285,19 @@ impl Group {
         recent.events.push_back(Arc::clone(event));
     }
 
-    /// Events after `cursor`, or the group's beginning if that is later.
-    fn take(&self, cursor: u64, head: u64) -> Result<Step, u64> {
+    /// Events after `position`. `Err` with the group's first sequence if that is later than wanted.
+    fn take(&self, position: u64, head: u64) -> Result<Step, u64> {
         let mut recent = lock(&self.recent);
-        if cursor + 1 < recent.from {
+        if position + 1 < recent.from {
             return Err(recent.from);
         }
         let shared = self.members.load(Ordering::Relaxed) > 1;
-        let events = recent.run_after(cursor, shared);
-        let newest = recent.events.back().map_or(0, |event| event.seq);
-        Ok(match events.last().map(|event| event.seq) {
-            Some(last) if last < newest => Step::Events { events, cursor: last, at_head: false },
-            // Nothing up to the head is left.
-            _ => Step::Events { events, cursor: head.max(newest), at_head: true },
+        let events = recent.run_after(position, shared);
+        let newest = recent.events.back().map_or(0, |event| event.seq());
+        Ok(match events.last().map(|event| event.seq()) {
+            Some(last) if last < newest => Step::Events { events, position: last, at_head: false },
+            // Every event of the group up to the head is taken.
+            _ => Step::Events { events, position: head.max(newest), at_head: true },
         })
     }
 }
@@ -309,19 +307,18 @@ impl Recent {
         Self { from, events: VecDeque::new(), run: None }
     }
 
-    /// The run that begins after `cursor`: the last one taken if it is that, though more may
-    /// have come since, so that members who follow each other stay together. Kept only where
-    /// it is `shared`: a group of one would hold what nobody asks for again.
-    fn run_after(&mut self, cursor: u64, shared: bool) -> Arc<Run> {
-        let start = self.events.partition_point(|event| event.seq <= cursor);
-        let next = self.events.get(start).map(|event| event.seq);
-        if let Some(run) = self.run.as_ref().filter(|run| run.first().map(|e| e.seq) == next) {
+    /// The run that begins after `position`: the last one taken if it begins there, even if more events have arrived
+    /// since, so that members continue to share runs. Kept only if `shared`: in a group of one nobody takes it again.
+    fn run_after(&mut self, position: u64, shared: bool) -> Arc<Run> {
+        let start = self.events.partition_point(|event| event.seq() <= position);
+        let next = self.events.get(start).map(|event| event.seq());
+        if let Some(run) = self.run.as_ref().filter(|run| run.first().map(|e| e.seq()) == next) {
             return Arc::clone(run);
         }
         let mut bytes = 0;
         let small_enough = |event: &&Arc<Event>| {
             let before = bytes;
-            bytes += event.frame.len();
+            bytes += event.bytes();
             before < CHUNK_BYTES
         };
         let run = Run::new(self.events.range(start..).take_while(small_enough).cloned().collect());
@@ -329,11 +326,11 @@ impl Recent {
         run
     }
 
-    /// Lets go what the ring let go, so that a silent group holds no memory.
+    /// Drops what the ring has dropped, so that a group without new events holds no memory.
     fn trim(&mut self, ring_first: u64) {
-        while let Some(event) = self.events.pop_front_if(|event| event.seq < ring_first) {
-            self.from = event.seq + 1;
+        while let Some(event) = self.events.pop_front_if(|event| event.seq() < ring_first) {
+            self.from = event.seq() + 1;
         }
-        self.run.take_if(|run| run.first().is_none_or(|event| event.seq < ring_first));
+        self.run.take_if(|run| run.first().is_none_or(|event| event.seq() < ring_first));
     }
 }

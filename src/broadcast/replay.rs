@@ -1,128 +1,119 @@
-//! What is older than the ring: from the store, and behind it from the bus.
+//! Reads what is older than the ring: from the store, and what the store does not have yet from the bus.
 //!
-//! Invariant: only the store tells what is missing for ever. Where the bus lacks the next
-//! sequence, the reader waits until the store has come that far.
+//! Invariant: only the store says what is missing for ever. Where the bus lacks the next sequence, the reader waits
+//! until the store has come that far.
 
 use std::sync::Arc;
 
-use super::frame;
-use super::store_replay::{Chunks, Held, Segment, StoreReplay};
+use super::broadcaster::Broadcaster;
+use super::segment::{Segment, SegmentBuilder};
+use super::store_replay::SharedSegment;
 use crate::bus::{Bus, BusError, Reader};
 use crate::message::{Filter, LogEntry, decode};
-use crate::store::Store;
 
-/// Why the past could not be read now.
+/// Why nothing older than the ring could be read now.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReplayError {
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// The bus lacks the next sequence; the store will have it, or tell a hole,
-    /// when it has come that far.
+    /// The bus lacks the next sequence. The store will have it, or record it as a hole, when it has come that far.
     #[error("the store has not reached what the bus no longer holds")]
     StoreBehind,
 }
 
-/// Where the past is read.
-pub(super) struct Sources<'a> {
-    pub(super) past: &'a StoreReplay,
-    pub(super) store: &'a dyn Store,
-    pub(super) bus: &'a Arc<dyn Bus>,
-}
-
-/// Reads the past for one subscription, and keeps its place in the bus.
+/// The replay of one subscription.
 #[derive(Default)]
 pub(super) struct Replay {
-    /// The stretch that is being sent, for others who come to the same place.
-    held: Option<Held>,
-    /// An open reader and the sequence it goes on at.
+    /// The segment that is being sent, kept for others who reach the same position.
+    shared: Option<Arc<SharedSegment>>,
+    /// An open reader of the bus and the sequence it goes on at.
     reader: Option<(Box<dyn Reader>, u64)>,
-    /// After this sequence the bus skips something: only the store can tell.
+    /// After this sequence the bus skips some: only the store knows what became of them.
     skips_after: Option<u64>,
 }
 
 impl Replay {
-    /// Bytes of the stretch that is held.
-    pub(super) fn bytes(&self) -> usize {
-        self.held.as_ref().map_or(0, |place| place.bytes())
+    /// Bytes of the segment that is kept.
+    pub(super) fn segment_bytes(&self) -> usize {
+        self.shared.as_ref().map_or(0, |shared| shared.bytes())
     }
 
-    /// A stretch after `cursor`: rows of the store as far as it reaches, else
-    /// entries of the bus up to (not including) `ring_first`.
+    /// A segment after `position`: rows of the store as far as it reaches, else entries of the bus up to (not
+    /// including) `ring_first`.
     pub(super) async fn read(
         &mut self,
-        from: Sources<'_>,
+        broadcaster: &Broadcaster,
         filter: &Filter,
-        cursor: u64,
+        position: u64,
         ring_first: u64,
     ) -> Result<Arc<Segment>, ReplayError> {
-        let (answer, held) = from.past.after(from.store, filter, cursor).await;
-        self.held = Some(held);
-        match answer {
-            Ok(Some(stretch)) => {
+        let (result, shared) = broadcaster.store_replay.after(filter, position).await;
+        self.shared = Some(shared);
+        match result {
+            Ok(Some(segment)) => {
                 self.reader = None;
-                return Ok(stretch);
+                return Ok(segment);
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::debug!(%error, cursor, "replaying from the bus instead of the store");
+                tracing::debug!(%error, position, "replaying from the bus instead of the store");
             }
         }
-        self.held = None;
-        self.read_bus(from.bus, filter, cursor, ring_first).await.map(Arc::new)
+        self.shared = None;
+        self.read_bus(&*broadcaster.bus, filter, position, ring_first).await.map(Arc::new)
     }
 
-    /// Entries of the bus, as far as it lacks none.
+    /// Entries of the bus, up to the first that it lacks.
     async fn read_bus(
         &mut self,
-        bus: &Arc<dyn Bus>,
+        bus: &dyn Bus,
         filter: &Filter,
-        cursor: u64,
+        position: u64,
         ring_first: u64,
     ) -> Result<Segment, ReplayError> {
-        if self.skips_after == Some(cursor) {
+        if self.skips_after == Some(position) {
             return Err(ReplayError::StoreBehind);
         }
         let mut reader = match self.reader.take() {
-            Some((reader, next)) if next == cursor + 1 => reader,
-            _ if bus.identity().await?.bounds.first > cursor + 1 => {
+            Some((reader, next)) if next == position + 1 => reader,
+            _ if bus.identity().await?.bounds.first > position + 1 => {
                 return Err(ReplayError::StoreBehind);
             }
-            _ => bus.reader(cursor + 1).await?,
+            _ => bus.reader(position + 1).await?,
         };
         let entries = reader.next().await?;
-        let last = entries.last().map(|raw| raw.seq);
-        let stretch = frames_of(entries, bus.log_name(), filter, cursor, ring_first);
-        // A reader that has gone further would skip what it read of that.
-        if last == Some(stretch.cursor) {
-            self.reader = Some((reader, stretch.cursor + 1));
+        let last = entries.last().map(|entry| entry.seq);
+        let segment = segment_of(entries, bus.log_name(), filter, position, ring_first);
+        // A reader that has read further than the segment reaches would skip the rest.
+        if last == Some(segment.position) {
+            self.reader = Some((reader, segment.position + 1));
         }
-        if stretch.cursor == cursor {
-            self.skips_after = Some(cursor);
+        if segment.position == position {
+            self.skips_after = Some(position);
             return Err(ReplayError::StoreBehind);
         }
-        Ok(stretch)
+        Ok(segment)
     }
 }
 
-/// Frames of entries that follow on the cursor and on each other, up to where
-/// the ring takes over.
-fn frames_of(
+/// The entries that follow `position` and each other without a hole, up to where the ring begins.
+fn segment_of(
     entries: Vec<LogEntry>,
     log: &str,
     filter: &Filter,
-    mut cursor: u64,
+    mut position: u64,
     ring_first: u64,
 ) -> Segment {
-    let mut chunks = Chunks::default();
-    for raw in entries {
-        if raw.seq != cursor + 1 || raw.seq >= ring_first {
+    let mut segment = SegmentBuilder::default();
+    for entry in entries {
+        if entry.seq != position + 1 || entry.seq >= ring_first {
             break;
         }
-        cursor = raw.seq;
-        let record = decode(raw, log);
+        position = entry.seq;
+        let record = decode(entry, log);
         if filter.matches(&record) {
-            chunks.add(|out| frame::write_message(record.seq, record.kind, &record.body, out));
+            segment.message(record.seq, record.kind, &record.body);
         }
     }
-    Segment { chunks: chunks.end(), cursor }
+    segment.finish(position)
 }

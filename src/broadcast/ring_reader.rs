@@ -1,18 +1,17 @@
-//! The ring for one who must have every entry: the projector.
+//! The ring for the projector, which needs every entry.
 //!
-//! Invariant: what is taken follows on what was asked for without a sequence missing; where
-//! the ring cannot give that it says so, and the log has to be read. Each entry is decoded once,
-//! for streams and store together.
+//! Invariant: what is read follows the given sequence without a hole; where the ring cannot give that it says so,
+//! and the log has to be read. So each entry is decoded once, for streams and store together.
 
 use std::sync::Arc;
 
-use super::Broadcaster;
+use super::broadcaster::Broadcaster;
 use super::event::Run;
 use super::hub::{Hub, Step};
 use super::wake::Waiter;
 use crate::message::Record;
 
-/// Takes entries from the ring.
+/// Reads entries from the ring, whatever their filter group.
 pub struct RingReader {
     broadcaster: Arc<Broadcaster>,
     waiter: Option<Waiter>,
@@ -24,11 +23,11 @@ pub enum RingRead {
     Entries(RingEntries),
     /// Nothing yet: wait with [`RingReader::wait_beyond`].
     Empty,
-    /// The ring begins later, or was never filled: only the log has what follows.
+    /// The ring begins later, or is not there yet: read the log.
     NotInRing,
 }
 
-/// Entries of the ring that follow on each other.
+/// Consecutive entries of the ring.
 pub struct RingEntries(Arc<Run>);
 
 impl RingEntries {
@@ -39,13 +38,13 @@ impl RingEntries {
 }
 
 impl RingReader {
-    /// Of this broadcaster's ring.
+    /// Reads this broadcaster's ring.
     #[must_use]
     pub fn new(broadcaster: Arc<Broadcaster>) -> Self {
         Self { broadcaster, waiter: None }
     }
 
-    /// What follows on `seq`.
+    /// What follows `seq`.
     #[must_use]
     pub fn after(&self, seq: u64) -> RingRead {
         match self.hub().map(|hub| hub.step_of_all(seq)) {
@@ -57,28 +56,28 @@ impl RingReader {
         }
     }
 
-    /// Returns once something stands beyond `seq`. Cancel safe.
+    /// Returns once the ring has gone beyond `seq`. Cancel safe.
     pub async fn wait_beyond(&mut self, seq: u64) {
         let hub = self.broadcaster.hub().await;
-        let waiter = self.waiter.get_or_insert_with(|| hub.tails.enter());
+        let waiter = self.waiter.get_or_insert_with(|| hub.ring_wakes.register());
         waiter.until(|| hub.head() > seq).await;
     }
 
-    /// The newest entry in the ring; 0 before there is one.
+    /// The newest sequence in the ring; 0 before there is one.
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.hub().map_or(0, Hub::head)
     }
 
     fn hub(&self) -> Option<&Hub> {
-        self.broadcaster.hub.get()
+        self.broadcaster.current_hub().map(Arc::as_ref)
     }
 }
 
 impl Drop for RingReader {
     fn drop(&mut self) {
-        if let (Some(waiter), Some(hub)) = (&self.waiter, self.broadcaster.hub.get()) {
-            hub.tails.leave(waiter);
+        if let (Some(waiter), Some(hub)) = (&self.waiter, self.hub()) {
+            hub.ring_wakes.unregister(waiter);
         }
     }
 }

@@ -1,37 +1,26 @@
-//! One stream: replay, then follow, with signs of life (contract, section 4).
+//! One subscription: replay, then follow, with heartbeats (contract, section 4).
 //!
-//! Invariant: nothing is asked for while nobody pulls.
+//! Invariant: nothing is read while nobody pulls.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
-use super::Broadcaster;
+use super::broadcaster::Broadcaster;
 use super::follower::Follower;
+use super::item::Item;
+use super::start::Start;
 use crate::limits::HEARTBEAT;
 use crate::message::{Filter, Principal};
 
-/// Where a stream begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// After this sequence, which the client has seen (`Last-Event-ID`).
-    After(u64),
-    /// At this sequence (`from=N`).
-    From(u64),
-    /// At everything that is kept.
-    First,
-    /// At what comes now.
-    Now,
-}
-
-/// A stream of SSE bytes. Pull it with [`Subscription::next`].
+/// A stream of [`Item`]s. Pull it with [`Subscription::next`].
 pub struct Subscription {
     follower: Follower,
     heartbeat_at: Instant,
-    /// Rings at `heartbeat_at` or, since that moves on with every piece sent, before.
-    alarm: Pin<Box<Sleep>>,
+    /// Fires at `heartbeat_at` or earlier: `heartbeat_at` moves on with every item, and resetting a timer each time
+    /// would cost more.
+    timer: Pin<Box<Sleep>>,
 }
 
 impl Subscription {
@@ -45,30 +34,30 @@ impl Subscription {
     ) -> Self {
         let follower = Follower::new(broadcaster, filter, start);
         let heartbeat_at = Instant::now() + HEARTBEAT;
-        let alarm = Box::pin(tokio::time::sleep_until(heartbeat_at));
-        Self { follower, heartbeat_at, alarm }
+        let timer = Box::pin(tokio::time::sleep_until(heartbeat_at));
+        Self { follower, heartbeat_at, timer }
     }
 
-    /// The next bytes for the client. Never ends. Cancel safe but for the
-    /// first event: drop the subscription instead.
-    pub async fn next(&mut self) -> Bytes {
-        let Self { follower, heartbeat_at, alarm } = self;
+    /// The next item for the client. Never ends. Cancel safe but for the first item: drop the subscription
+    /// instead.
+    pub async fn next(&mut self) -> Item {
+        let Self { follower, heartbeat_at, timer } = self;
         loop {
-            if let Some(bytes) = follower.pending.pop_front() {
-                follower.holds(bytes.len());
+            if let Some(item) = follower.pending.pop_front() {
+                follower.count_bytes(item.bytes());
                 *heartbeat_at = Instant::now() + HEARTBEAT;
-                return bytes;
+                return item;
             }
-            follower.holds(0);
+            follower.count_bytes(0);
             tokio::select! {
                 biased;
                 () = follower.advance() => {}
-                () = alarm.as_mut() => {
+                () = timer.as_mut() => {
                     if *heartbeat_at <= Instant::now() {
                         follower.beat();
                         *heartbeat_at = Instant::now() + HEARTBEAT;
                     }
-                    alarm.as_mut().reset(*heartbeat_at);
+                    timer.as_mut().reset(*heartbeat_at);
                 }
             }
         }

@@ -4,4 +4,4 @@
 pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) use std::sync::{Arc, Mutex, MutexGuard};
 
-pub(super) use super::wake::Wake;
+pub(super) use super::wake::WakeList;

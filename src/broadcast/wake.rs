@@ -1,59 +1,51 @@
 //! Waking the members of one group.
 //!
-//! Invariant: a member that registered before it looked is woken by what came after its
-//! look. Registering takes no lock: with thousands of members of one group a list that each
-//! of them enters and leaves at every message is most of what waking costs.
+//! Invariant: a member that registered its waker before it looked is woken by whatever comes after its look.
+//! Waiting takes no lock: with thousands of members, a list that each of them enters and leaves at every message
+//! would be most of what waking costs.
 
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use futures_util::task::AtomicWaker;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
-/// All members of a group.
+/// The wakers of all members of a group.
 #[derive(Debug, Default)]
-pub(super) struct Wake(Mutex<Vec<Arc<AtomicWaker>>>);
+pub(super) struct WakeList(Mutex<Vec<Arc<AtomicWaker>>>);
 
-/// One member's place among them.
+/// One member's waker.
 #[derive(Debug)]
 pub(super) struct Waiter(Arc<AtomicWaker>);
 
-impl Wake {
+impl WakeList {
     /// Wakes every member that waits.
-    pub(super) fn all(&self) {
-        self.waiters().iter().for_each(|waiter| waiter.wake());
+    pub(super) fn wake_all(&self) {
+        self.0.lock().iter().for_each(|waker| waker.wake());
     }
 
-    pub(super) fn enter(&self) -> Waiter {
-        let waiter = Arc::new(AtomicWaker::new());
-        self.waiters().push(Arc::clone(&waiter));
-        Waiter(waiter)
+    pub(super) fn register(&self) -> Waiter {
+        let waker = Arc::new(AtomicWaker::new());
+        self.0.lock().push(Arc::clone(&waker));
+        Waiter(waker)
     }
 
-    pub(super) fn leave(&self, waiter: &Waiter) {
-        let mut waiters = self.waiters();
-        if let Some(at) = waiters.iter().position(|other| Arc::ptr_eq(other, &waiter.0)) {
-            waiters.swap_remove(at);
+    pub(super) fn unregister(&self, waiter: &Waiter) {
+        let mut wakers = self.0.lock();
+        if let Some(at) = wakers.iter().position(|other| Arc::ptr_eq(other, &waiter.0)) {
+            wakers.swap_remove(at);
         }
-    }
-
-    fn waiters(&self) -> MutexGuard<'_, Vec<Arc<AtomicWaker>>> {
-        self.0.lock()
     }
 }
 
 impl Waiter {
-    /// Returns once `there` is true, which is looked at now and whenever the group was woken.
-    pub(super) async fn until(&self, there: impl Fn() -> bool) {
+    /// Returns once `condition` holds, which is checked now and whenever the group was woken.
+    pub(super) async fn until(&self, condition: impl Fn() -> bool) {
         std::future::poll_fn(|cx| {
-            self.register(cx.waker());
-            if there() { Poll::Ready(()) } else { Poll::Pending }
+            self.0.register(cx.waker());
+            if condition() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-    }
-
-    fn register(&self, waker: &Waker) {
-        self.0.register(waker);
     }
 }
 
@@ -68,25 +60,25 @@ mod tests {
     const LAST: u64 = 20_000;
 
     /// Sees every number or a later one, and the last.
-    async fn follow(wake: Arc<Wake>, shown: Arc<AtomicU64>) -> u64 {
-        let (waiter, mut seen) = (wake.enter(), 0);
+    async fn follow(wakes: Arc<WakeList>, shown: Arc<AtomicU64>) -> u64 {
+        let (waiter, mut seen) = (wakes.register(), 0);
         while seen < LAST {
             waiter.until(|| shown.load(Ordering::Acquire) > seen).await;
             seen = shown.load(Ordering::Acquire);
         }
-        wake.leave(&waiter);
+        wakes.unregister(&waiter);
         seen
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn who_waits_while_others_come_and_go_misses_no_wake() {
-        let (wake, shown) = (Arc::new(Wake::default()), Arc::new(AtomicU64::new(0)));
+    async fn no_wake_is_missed_while_members_come_and_go() {
+        let (wakes, shown) = (Arc::new(WakeList::default()), Arc::new(AtomicU64::new(0)));
         let members: Vec<_> = (0..MEMBERS)
-            .map(|_| tokio::spawn(follow(Arc::clone(&wake), Arc::clone(&shown))))
+            .map(|_| tokio::spawn(follow(Arc::clone(&wakes), Arc::clone(&shown))))
             .collect();
         for number in 1..=LAST {
             shown.store(number, Ordering::Release);
-            wake.all();
+            wakes.wake_all();
             if number % 64 == 0 {
                 // Long enough for members to fall asleep again.
                 tokio::task::yield_now().await;
@@ -96,6 +88,6 @@ mod tests {
             let seen = tokio::time::timeout(Duration::from_secs(20), member).await;
             assert_eq!(seen.expect("a wake was missed").expect("follows"), LAST);
         }
-        assert!(wake.waiters().is_empty(), "who left is still woken");
+        assert!(wakes.0.lock().is_empty(), "a member that left is still registered");
     }
 }

@@ -8,9 +8,9 @@ use std::io::{self, IoSlice, Write as _};
 
 use tokio::net::TcpStream;
 
-use super::Shared;
 use super::stream::end_of_stream;
 use super::work::StandBy;
+use super::{Shared, frame};
 use crate::broadcast::Subscription;
 
 /// The chunk after the last one, without trailers.
@@ -54,7 +54,7 @@ impl Feed {
                 biased;
                 () = &mut end => break,
                 () = &mut left => return,
-                bytes = subscription.next() => bytes,
+                item = subscription.next() => frame::encode(item),
             };
             let sent = tokio::select! {
                 biased;

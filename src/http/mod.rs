@@ -12,6 +12,7 @@ mod console;
 mod consumers;
 mod dead_letters;
 mod feed;
+pub mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod guard;

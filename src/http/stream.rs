@@ -15,8 +15,8 @@ use super::feed::Feed;
 use super::handover::Handover;
 use super::problem::Problem;
 use super::work::Work;
-use super::{Api, Shared, params};
-use crate::broadcast::{Subscription, frame};
+use super::{Api, Shared, frame, params};
+use crate::broadcast::Subscription;
 use crate::message::Principal;
 
 /// Opens a stream.

@@ -67,7 +67,7 @@ pub struct Query {
 }
 
 /// One value that a filter lists under a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FilterTerm {
     /// The message answered.
     InReplyTo(Uuid),

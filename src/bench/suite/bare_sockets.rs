@@ -16,7 +16,8 @@ use tokio::sync::broadcast;
 
 use super::SuiteError;
 use crate::bench::address::Address;
-use crate::broadcast::frame;
+use crate::broadcast::frame::message;
+use crate::http::frame;
 use crate::limits::DEFAULT_RING_SIZE;
 use crate::message::{Kind, format_micros};
 
@@ -118,7 +119,7 @@ fn post(shared: &Shared, body: &[u8]) -> String {
     whole.extend_from_slice(format_micros(chrono::Utc::now()).as_bytes());
     whole.extend_from_slice(b"\"}");
     // An error says that nobody listens.
-    let _ = shared.events.send(chunk(&frame::message(seq, Kind::Message, &whole)));
+    let _ = shared.events.send(chunk(&message(seq, Kind::Message, &whole)));
     answer(201, &format!("{{\"seq\":{seq}}}"))
 }
 

@@ -1,12 +1,12 @@
 //! The patterns of all filters, and which of them a subject matches.
 //!
-//! Invariant: a pattern is a subject with some tokens replaced by `*` and perhaps its end by `>`. So those
-//! that match are found by replacing, in each way that any pattern does, and looking up what that gives.
-//! There are 31 ways for the four tokens of a subject of ours, and one entry for a pattern however long.
+//! Invariant: a pattern is a subject with some tokens replaced by `*` and perhaps its end by `>`. So the patterns that
+//! match are found by replacing tokens in each way that any pattern does, and looking the results up. The four tokens
+//! of a subject that agentbus derives give at most 31 ways, and each pattern is one entry, however long.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::Term;
+use super::term::{self, Term};
 use crate::message::SubjectPattern;
 
 /// For each token before a `>`, whether it is `*`.
@@ -15,13 +15,13 @@ type Shape = Box<[bool]>;
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
     terms: HashMap<SubjectPattern, Term>,
-    /// Under how many tokens a pattern has before its `>`, if it has one, and whether it has: which of them
-    /// are `*`, and in how many patterns.
+    /// By the number of tokens before a `>`, and whether there is a `>`: which tokens are `*`, and in how many
+    /// patterns.
     shapes: BTreeMap<(usize, bool), HashMap<Shape, usize>>,
 }
 
 impl Patterns {
-    /// Adds every pattern that a subject matches; maybe twice, where the subject itself has wildcards.
+    /// Appends every pattern that a subject matches; perhaps twice, if the subject itself has wildcards.
     pub(super) fn matching<'a>(&'a self, subject: &str, found: &mut Vec<&'a Term>) {
         if self.terms.is_empty() {
             return;
@@ -52,24 +52,24 @@ impl Patterns {
         self.terms.get(pattern)
     }
 
-    /// Changes a pattern's term, which is made if it is new, and dropped when no filter uses it.
+    /// Changes a pattern's term, adding it if it is new and removing it when no filter uses it any more.
     pub(super) fn change<T>(
         &mut self,
         pattern: &SubjectPattern,
-        change: impl FnOnce(&mut Term) -> T,
+        apply: impl FnOnce(&mut Term) -> T,
     ) -> T {
         if !self.terms.contains_key(pattern) {
             let (at, shape) = shape(pattern);
             *self.shapes.entry(at).or_default().entry(shape).or_default() += 1;
         }
-        let changed = super::entry(&mut self.terms, pattern, change);
+        let result = term::change(&mut self.terms, pattern, apply);
         if !self.terms.contains_key(pattern) {
-            self.forget(pattern);
+            self.remove_shape(pattern);
         }
-        changed
+        result
     }
 
-    fn forget(&mut self, pattern: &SubjectPattern) {
+    fn remove_shape(&mut self, pattern: &SubjectPattern) {
         let (at, shape) = shape(pattern);
         let Some(shapes) = self.shapes.get_mut(&at) else { return };
         if let Some(patterns) = shapes.get_mut(&shape) {

@@ -12,10 +12,10 @@ mod sync {
     pub(super) use std::sync::Arc;
 
     #[derive(Debug, Default)]
-    pub(super) struct Wake {}
+    pub(super) struct WakeList {}
 
-    impl Wake {
-        pub(super) fn all(&self) {}
+    impl WakeList {
+        pub(super) fn wake_all(&self) {}
     }
 }
 
@@ -43,21 +43,21 @@ fn message(seq: u64) -> Arc<Event> {
 
 /// One step of a subscriber against the hub and a store that holds everything
 /// the ring dropped.
-fn step(hub: &Hub, group: &hub::Group, filter: &Filter, cursor: &mut u64, seen: &mut Vec<u64>) {
-    match hub.step(group, *cursor) {
+fn step(hub: &Hub, group: &hub::Group, filter: &Filter, position: &mut u64, seen: &mut Vec<u64>) {
+    match hub.step(group, *position) {
         Step::Wait => loom::thread::yield_now(),
-        Step::Events { events, cursor: scanned, .. } => {
-            assert!(scanned >= *cursor, "the cursor never goes back");
-            seen.extend(events.iter().map(|event| event.seq));
-            *cursor = scanned;
+        Step::Events { events, position: scanned, .. } => {
+            assert!(scanned >= *position, "the position never goes back");
+            seen.extend(events.iter().map(|event| event.seq()));
+            *position = scanned;
         }
         Step::Behind { ring_first } => {
-            assert!(ring_first > *cursor + 1);
-            let row = message(*cursor + 1);
+            assert!(ring_first > *position + 1);
+            let row = message(*position + 1);
             if filter.matches(&row.record) {
-                seen.push(row.seq);
+                seen.push(row.seq());
             }
-            *cursor += 1;
+            *position += 1;
         }
     }
 }
@@ -78,12 +78,12 @@ fn joins_while(capacity: usize, filter: fn() -> Filter, pushed: fn() -> Vec<Vec<
         };
         let filter = filter();
         let group = hub.join(&filter);
-        let (mut cursor, mut seen) = (0, Vec::new());
-        step(&hub, &group, &filter, &mut cursor, &mut seen);
-        step(&hub, &group, &filter, &mut cursor, &mut seen);
+        let (mut position, mut seen) = (0, Vec::new());
+        step(&hub, &group, &filter, &mut position, &mut seen);
+        step(&hub, &group, &filter, &mut position, &mut seen);
         writer.join().expect("the writer ends");
-        while cursor < LAST {
-            step(&hub, &group, &filter, &mut cursor, &mut seen);
+        while position < LAST {
+            step(&hub, &group, &filter, &mut position, &mut seen);
         }
         let wanted: Vec<u64> =
             (1..=LAST).filter(|seq| filter.matches(&message(*seq).record)).collect();

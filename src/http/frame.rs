@@ -1,0 +1,71 @@
+//! The SSE text of a subscription's items (WHATWG HTML, section 9.2; contract, section 4).
+//!
+//! Invariant: only messages, `ready` and heartbeats carry an `id`: a client whose `Last-Event-ID` moved on any other
+//! event would skip messages when it resumes. Messages come encoded, see [`crate::broadcast::frame`].
+
+use bytes::Bytes;
+
+use crate::broadcast::Item;
+use crate::limits::RETRY_MILLIS;
+
+/// The frames of one item.
+pub(super) fn encode(item: Item) -> Bytes {
+    match item {
+        Item::Ready { position, head, first, replaying } => {
+            ready(retry_millis(), position, head, first, replaying)
+        }
+        Item::Messages(messages) => messages.into_frames(),
+        Item::Gap { from, to, reason } => gap(from, to, reason),
+        Item::CaughtUp { position } => caught_up(position),
+        Item::Heartbeat { position: Some(position) } => heartbeat(position),
+        Item::Heartbeat { position: None } => comment(),
+    }
+}
+
+/// How long a browser waits before it reconnects, in milliseconds: random between half and one and a half times
+/// [`RETRY_MILLIS`], so that clients do not all reconnect at once.
+#[must_use]
+pub fn retry_millis() -> u64 {
+    RETRY_MILLIS / 2 + fastrand::u64(0..RETRY_MILLIS)
+}
+
+/// The subscription has begun; nothing at or below `position` is owed. `retry`: [`retry_millis`].
+#[must_use]
+pub fn ready(retry: u64, position: u64, head: u64, first: u64, replaying: bool) -> Bytes {
+    Bytes::from(format!(
+        "retry: {retry}\nid: {position}\nevent: ready\ndata: {{\"head\":{head},\"first\":{first},\"replaying\":{replaying}}}\n\n"
+    ))
+}
+
+/// Sequences that the client asked for and that nobody holds, bounds inclusive.
+#[must_use]
+pub fn gap(from: u64, to: u64, reason: &str) -> Bytes {
+    Bytes::from(format!(
+        "event: gap\ndata: {{\"from\":{from},\"to\":{to},\"reason\":\"{reason}\"}}\n\n"
+    ))
+}
+
+/// The replay has reached the head that `ready` named.
+#[must_use]
+pub fn caught_up(position: u64) -> Bytes {
+    Bytes::from(format!("event: caught_up\ndata: {{\"seq\":{position}}}\n\n"))
+}
+
+/// How far the subscription has come. A browser dispatches no event for a frame without data, but moves its
+/// `Last-Event-ID` past what the filter skipped. Clients that show such frames see by the name that it is no message.
+#[must_use]
+pub fn heartbeat(position: u64) -> Bytes {
+    Bytes::from(format!("id: {position}\nevent: heartbeat\n\n"))
+}
+
+/// No stream now: reconnect after `retry` milliseconds.
+#[must_use]
+pub fn unavailable(retry: u64) -> Bytes {
+    Bytes::from(format!("retry: {retry}\nevent: unavailable\n\n"))
+}
+
+/// A heartbeat before there is a position to report: a comment, which clients ignore.
+#[must_use]
+pub fn comment() -> Bytes {
+    Bytes::from_static(b":\n\n")
+}
