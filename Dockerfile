@@ -6,14 +6,14 @@ COPY crates crates
 COPY src src
 COPY migrations migrations
 COPY frontend-stub frontend-stub
-RUN cargo build --release --locked --bin agentbus
+RUN cargo build --profile dist --locked --bin agentbus
 
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates curl \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --home-dir /data --create-home agentbus
-COPY --from=build /src/target/release/agentbus /usr/local/bin/agentbus
+COPY --from=build /src/target/dist/agentbus /usr/local/bin/agentbus
 USER agentbus
 WORKDIR /data
 ENV DATA_DIR=/data HTTP_ADDR=0.0.0.0:8080

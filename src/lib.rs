@@ -10,7 +10,6 @@
 //! ```text
 //! main → cli → app → http → { broadcast, ingest } → continuity → { bus, store } → message
 //!              app → { projector, switch }       → { broadcast, continuity }
-//!        cli → bench → the server over HTTP; bench::suite → { app, bus, store }
 //! ```
 //!
 //! The invariants that hold the whole together:
@@ -34,7 +33,6 @@
 extern crate self as agentbus;
 
 pub mod app;
-pub mod bench;
 pub mod broadcast;
 pub mod bus;
 pub mod cli;

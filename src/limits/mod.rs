@@ -31,17 +31,6 @@ pub const LAPSE_JITTER: Duration = Duration::from_millis(250);
 /// Pause after which a lapsed status that could not be ended is tried again.
 pub const LAPSE_RETRY: Duration = Duration::from_secs(1);
 
-/// Body and headers of one message, encoded: NATS's default `max_payload` less
-/// what headers and later additions need. NATS closes a connection that sends more.
-pub const MAX_MESSAGE_BYTES: usize = 1_048_576 - 4_096;
-/// Bytes that our headers take beside a body: `NATS/1.0`, `Agentbus: 1` and `Nats-Msg-Id`
-/// with its 36 characters, each line ended by two, and an empty line.
-pub const HEADER_BYTES: usize = 76;
-/// A request body: eight full messages, or one whose escapes shrink when encoded.
-pub const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
-/// Messages of one batch (contract, section 3).
-pub const MAX_BATCH_MESSAGES: usize = 1_000;
-
 /// Publishes that wait for the memory bus's writer; beyond them a client is
 /// told to come again. Some 4 s of work at 1,000 commits a second.
 pub const MEMORY_QUEUE: usize = 4_096;

@@ -23,6 +23,22 @@ async fn bench_with(args: &[&str], env: &[(&str, &str)]) -> Output {
     within(LIMIT, "bench ends", ended).await.expect("no panic").expect("it runs")
 }
 
+/// The benchmark suite, a program of its own beside agentbus; `scripts/test` builds it.
+fn suite_program() -> std::path::PathBuf {
+    let program =
+        std::path::Path::new(env!("CARGO_BIN_EXE_agentbus")).with_file_name("agentbus-bench-suite");
+    assert!(program.is_file(), "{} is not built: run scripts/test", program.display());
+    program
+}
+
+/// Runs the suite to its end.
+async fn suite(args: &[&str], env: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(suite_program());
+    command.args(args).env_clear().envs(env.iter().copied()).stdin(Stdio::null());
+    let ended = tokio::task::spawn_blocking(move || command.output());
+    within(LIMIT, "the suite ends", ended).await.expect("no panic").expect("it runs")
+}
+
 async fn report(args: &[&str], url: &str) -> Value {
     let output = bench(args, url).await;
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -188,9 +204,8 @@ async fn the_suite_refuses_a_nats_that_an_agentbus_uses_and_leaves_it_as_it_was(
         (deployment.nats().expect("on NATS"), deployment.pg_url().expect("PostgreSQL"));
     let before = streams(nats).await;
     let (url, folder) = (nats.url(), crate::support::folder::Folder::new("bench"));
-    let args =
-        ["suite", "--only", "jobs", "--quick", "--folder", folder.path().to_str().expect("UTF-8")];
-    let output = bench_with(&args, &[("NATS_URL", &url), ("DATABASE_URL", pg)]).await;
+    let args = ["--only", "jobs", "--quick", "--folder", folder.path().to_str().expect("UTF-8")];
+    let output = suite(&args, &[("NATS_URL", &url), ("DATABASE_URL", pg)]).await;
     let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(output.status.code(), Some(1), "{told}");
     let note = told["rows"][0]["note"].as_str().expect("a note");
@@ -206,8 +221,8 @@ async fn an_interrupted_suite_removes_what_it_made() {
     let (nats, postgres) = (Nats::start().await, Postgres::start().await);
     let (nats_url, pg) = (nats.url(), postgres.database().await);
     let folder = crate::support::folder::Folder::new("bench");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
-    command.args(["bench", "suite", "--only", "single,jobs", "--folder"]).arg(folder.path());
+    let mut command = Command::new(suite_program());
+    command.args(["--only", "single,jobs", "--folder"]).arg(folder.path());
     command.env_clear().env("NATS_URL", &nats_url).env("DATABASE_URL", &pg);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
     // The second of its servers, with a projector, is under load: both kinds are there to be removed.
@@ -248,8 +263,6 @@ async fn what_is_asked_wrongly_is_refused_with_the_reason() {
         (&["--ack", "maybe"], "possible values"),
         (&["--url", "https://a.example"], "asks for TLS"),
         (&["--url", "ftp://a.example"], "must be an http://"),
-        (&["suite", "--only", "nothing"], "there is no nothing"),
-        (&["--rate", "1", "suite"], "cannot be used"),
     ] {
         let output = bench_with(args, &[]).await;
         let told = String::from_utf8_lossy(&output.stderr);
@@ -257,6 +270,10 @@ async fn what_is_asked_wrongly_is_refused_with_the_reason() {
         assert!(told.contains(said), "{args:?}: {told}");
         assert!(output.stdout.is_empty());
     }
+    let output = suite(&["--only", "nothing"], &[]).await;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("there is no nothing"), "{told}");
     let output = bench(&["--duration", "1s"], &nobody).await;
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{told}");
@@ -275,13 +292,13 @@ async fn a_filter_that_the_server_refuses_is_told_in_its_words() {
 
 #[tokio::test]
 async fn the_suite_lists_what_it_measures_and_skips_what_it_is_not_given() {
-    let output = bench_with(&["suite", "--list"], &[]).await;
+    let output = suite(&["--list"], &[]).await;
     let told = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(output.status.success());
     for item in ["parts", "single", "fanout", "big"] {
         assert!(told.lines().any(|line| line.starts_with(item)), "{item}: {told}");
     }
-    let output = bench_with(&["suite", "--only", "single,always"], &[]).await;
+    let output = suite(&["--only", "single,always"], &[]).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let notes: Vec<_> =

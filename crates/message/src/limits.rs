@@ -21,3 +21,14 @@ pub const MAX_SHOWN_NAME: usize = 64;
 pub const MAX_FILTER_VALUES: usize = 128;
 /// Bytes of these alternatives: half of the longest head of a request. A stream keeps them for as long as it lives.
 pub const MAX_FILTER_BYTES: usize = 32 * 1024;
+
+/// Body and headers of one message, encoded: NATS's default `max_payload` less
+/// what headers and later additions need. NATS closes a connection that sends more.
+pub const MAX_MESSAGE_BYTES: usize = 1_048_576 - 4_096;
+/// Bytes that our headers take beside a body: `NATS/1.0`, `Agentbus: 1` and `Nats-Msg-Id`
+/// with its 36 characters, each line ended by two, and an empty line.
+pub const HEADER_BYTES: usize = 76;
+/// A request body: eight full messages, or one whose escapes shrink when encoded.
+pub const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
+/// Messages of one batch (contract, section 3).
+pub const MAX_BATCH_MESSAGES: usize = 1_000;

@@ -13,7 +13,6 @@
 //! the memory bus, and `$JS.API.STREAM.UPDATE.<s>` for `doctor --fix`.
 
 mod api;
-pub mod bare;
 mod breaker;
 mod conditional;
 mod config;

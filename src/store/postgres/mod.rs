@@ -5,7 +5,6 @@
 //! watermark, have pools of their own, so that none waits for another. Every statement ends by itself (the
 //! database's `statement_timeout`) or with its connection (a time-out here).
 
-pub mod bare;
 mod connection;
 mod job_store;
 mod jobs;
@@ -22,6 +21,7 @@ mod tests;
 mod work;
 mod write;
 
+pub use partitions::create_partition_sql;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;

@@ -50,7 +50,7 @@ impl Partitions {
         if self.known().contains(&index) {
             return Ok(());
         }
-        let sql = AssertSqlSafe(create_sql(index));
+        let sql = AssertSqlSafe(create_partition_sql(index));
         bounded(STORE_WRITE_TIMEOUT, sqlx::raw_sql(sql).execute(pool)).await?;
         self.known().insert(index);
         Ok(())
@@ -68,7 +68,8 @@ pub(super) fn name(index: impl Display) -> String {
 }
 
 /// One block, one transaction: two servers that make the same partition take turns.
-pub(super) fn create_sql(index: u64) -> String {
+#[must_use]
+pub fn create_partition_sql(index: u64) -> String {
     let (from, to) = (index * PARTITION_SEQS, (index + 1) * PARTITION_SEQS);
     let name = name(index);
     format!(

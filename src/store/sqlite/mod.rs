@@ -6,7 +6,6 @@
 //! with it the open transaction, along. An error of the disk is told, never
 //! taken for success.
 
-pub mod bare;
 mod connection;
 mod files;
 mod job_store;

@@ -1,0 +1,242 @@
+//! Requests as bytes: built once, then patched.
+//!
+//! Invariant: what changes from one request to the next has a fixed width: an id, a task's number,
+//! and the time at which the message should have been sent, in microseconds since 1970. That time
+//! stands last in the message before what the server adds, where subscribers find it cheaply.
+
+use std::time::Instant;
+
+use super::address::Address;
+use super::plan::Plan;
+
+/// Digits of a time: microseconds from 2001 to 2286.
+const TIME_DIGITS: usize = 16;
+/// Digits of a task's number.
+const TASK_DIGITS: usize = 5;
+/// Bytes of a hyphenated UUID.
+const ID_BYTES: usize = 36;
+/// What stands before the time.
+pub const TIME_MARK: &[u8] = b"\",\"at\":";
+/// What stands after it in what is read back: the end of the metadata, `created_at` with its
+/// microseconds, the end of the message and of the event.
+const AFTER_TIME: usize = r#"},"created_at":"2026-11-20T17:07:19.820013Z"}"#.len() + 2;
+
+/// Turns moments of this process into microseconds since 1970 and back, by one reading of both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Epoch {
+    instant: Instant,
+    micros: u64,
+}
+
+impl Epoch {
+    /// Reads both clocks.
+    #[must_use]
+    pub fn now() -> Self {
+        let micros = u64::try_from(chrono::Utc::now().timestamp_micros()).unwrap_or_default();
+        Self { instant: Instant::now(), micros }
+    }
+
+    /// Microseconds since 1970.
+    #[must_use]
+    pub fn micros(&self, time: Instant) -> u64 {
+        let since = time.saturating_duration_since(self.instant).as_micros();
+        self.micros + u64::try_from(since).unwrap_or(u64::MAX / 2)
+    }
+}
+
+/// Tells the messages of this run from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunTag([u8; 8]);
+
+impl RunTag {
+    /// One of its own.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(std::array::from_fn(|_| fastrand::lowercase() as u8))
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// The time that an event's message should have been sent at, in microseconds since 1970; `None` for a
+/// message of somebody else. The event is whole, its last empty line included.
+#[must_use]
+pub fn sent_at(event: &[u8], run: RunTag) -> Option<u64> {
+    let end = event.len().checked_sub(AFTER_TIME)?;
+    let start = end.checked_sub(TIME_DIGITS)?;
+    let mark = start.checked_sub(TIME_MARK.len())?;
+    let tag = mark.checked_sub(run.0.len())?;
+    if &event[mark..start] != TIME_MARK || event[tag..mark] != run.0 {
+        return None;
+    }
+    event[start..end].iter().try_fold(0_u64, |number, &digit| {
+        digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
+    })
+}
+
+/// Where a message's changing parts stand.
+#[derive(Clone, Copy, Debug)]
+struct Slots {
+    id: Option<usize>,
+    task: Option<usize>,
+    time: usize,
+}
+
+/// A request that can be sent again and again; one a connection.
+pub struct Request {
+    bytes: Vec<u8>,
+    slots: Vec<Slots>,
+    tasks: u64,
+    random: fastrand::Rng,
+}
+
+impl Request {
+    /// The requests that a plan asks for: one for each size, or one batch of all in turn.
+    #[must_use]
+    pub fn all(plan: &Plan, address: &Address, run: RunTag) -> Vec<Self> {
+        if plan.batch > 1 {
+            return vec![Self::of(plan, address, run, &plan.sizes, plan.batch)];
+        }
+        plan.sizes.iter().map(|size| Self::of(plan, address, run, &[*size], 1)).collect()
+    }
+
+    fn of(plan: &Plan, address: &Address, run: RunTag, sizes: &[usize], messages: usize) -> Self {
+        let mut body = String::new();
+        let mut slots = Vec::with_capacity(messages);
+        for size in sizes.iter().cycle().take(messages) {
+            slots.push(append(&mut body, plan, run, *size));
+        }
+        let (path, form) = match plan.batch {
+            1 => ("/v1/messages", "application/json"),
+            _ => ("/v1/messages/batch", "application/x-ndjson"),
+        };
+        let query = if plan.committed { "?ack=committed" } else { "" };
+        let head = format!(
+            "{}Content-Type: {form}\r\nContent-Length: {}\r\n\r\n",
+            address.head("POST", &format!("{path}{query}")),
+            body.len()
+        );
+        for slot in &mut slots {
+            slot.time += head.len();
+            slot.id = slot.id.map(|at| at + head.len());
+            slot.task = slot.task.map(|at| at + head.len());
+        }
+        let tasks = plan.tasks as u64;
+        Self { bytes: (head + &body).into_bytes(), slots, tasks, random: fastrand::Rng::new() }
+    }
+
+    /// The bytes to send for the request of this number that should be sent at `micros`.
+    pub fn at(&mut self, number: u64, micros: u64) -> &[u8] {
+        let first = number * self.slots.len() as u64;
+        for (slot, message) in self.slots.iter().zip(first..) {
+            digits(&mut self.bytes[slot.time..slot.time + TIME_DIGITS], micros);
+            if let Some(at) = slot.task {
+                digits(&mut self.bytes[at..at + TASK_DIGITS], message % self.tasks);
+            }
+            if let Some(at) = slot.id {
+                let mut bits = [0; 10];
+                self.random.fill(&mut bits);
+                // In order of time, as most clients make them: the store's index is walked alike.
+                let id = uuid::Builder::from_unix_timestamp_millis(micros / 1_000, &bits);
+                id.into_uuid().hyphenated().encode_lower(&mut self.bytes[at..at + ID_BYTES]);
+            }
+        }
+        &self.bytes
+    }
+
+    /// Messages in it.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.slots.len() as u64
+    }
+}
+
+/// Adds one message, as one line.
+fn append(body: &mut String, plan: &Plan, run: RunTag, size: usize) -> Slots {
+    if !body.is_empty() {
+        body.push('\n');
+    }
+    body.push('{');
+    let id = plan.ids.then(|| {
+        body.push_str(r#""id":""#);
+        let at = body.len();
+        body.push_str(&"0".repeat(ID_BYTES));
+        body.push_str(r#"","#);
+        at
+    });
+    let kind = if plan.tasks > 0 { "task" } else { "message" };
+    body.push_str(&format!(r#""kind":"{kind}","type":"bench","sender_id":"bench""#));
+    let task = (plan.tasks > 0).then(|| {
+        body.push_str(r#","task_id":"bench-"#);
+        let at = body.len();
+        body.push_str(&"0".repeat(TASK_DIGITS));
+        body.push('"');
+        at
+    });
+    let content = "x".repeat(size);
+    body.push_str(&format!(r#","content":"{content}","metadata":{{"run":"{}","at":"#, run.text()));
+    let time = body.len();
+    body.push_str(&"1".repeat(TIME_DIGITS));
+    body.push_str("}}");
+    Slots { id, task, time }
+}
+
+fn digits(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentbus_message::{Draft, Outgoing};
+
+    fn body(bytes: &[u8]) -> &str {
+        let text = std::str::from_utf8(bytes).expect("UTF-8");
+        text.split_once("\r\n\r\n").expect("a head").1
+    }
+
+    #[test]
+    fn every_message_is_one_that_the_server_takes() {
+        let plan = Plan { ids: true, tasks: 3, batch: 4, sizes: vec![0, 700], ..Plan::default() };
+        let mut all = Request::all(&plan, &Address::local(1), RunTag::random());
+        let bytes = all[0].at(1, 1_700_000_000_123_456).to_vec();
+        let head = std::str::from_utf8(&bytes).expect("UTF-8");
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body(&bytes).len())));
+        assert!(head.starts_with("POST /v1/messages/batch HTTP/1.1\r\n"));
+        let drafts: Vec<Draft> =
+            body(&bytes).lines().map(|line| Draft::parse(line.as_bytes()).expect("one")).collect();
+        assert_eq!(drafts.len(), 4);
+        assert_ne!(drafts[0].id(), drafts[1].id());
+        assert!(body(&bytes).lines().nth(2).is_some_and(|line| line.contains("bench-00000")));
+    }
+
+    #[test]
+    fn sizes_are_requests_of_their_own_without_batches() {
+        let plan = Plan { sizes: vec![1, 2], committed: true, ..Plan::default() };
+        let mut all = Request::all(&plan, &Address::local(1), RunTag::random());
+        assert_eq!(all.len(), 2);
+        let bytes = all[1].at(0, 1).to_vec();
+        assert!(bytes.starts_with(b"POST /v1/messages?ack=committed HTTP/1.1\r\n"));
+        assert!(body(&bytes).contains(r#""content":"xx""#));
+        assert_eq!(all[0].messages(), 1);
+    }
+
+    #[test]
+    fn the_time_is_found_in_what_comes_back() {
+        let run = RunTag::random();
+        let plan = Plan { sizes: vec![40], ..Plan::default() };
+        let mut request = Request::all(&plan, &Address::local(1), run).remove(0);
+        let sent = request.at(0, 1_795_000_000_123_456).to_vec();
+        let draft = Draft::parse(body(&sent).as_bytes()).expect("one");
+        let outgoing = Outgoing::encode(&draft, uuid::Uuid::nil(), chrono::DateTime::UNIX_EPOCH);
+        let event = [b"id: 7\nevent: message\ndata: ".as_slice(), &outgoing.body, b"\n\n"].concat();
+        assert_eq!(sent_at(&event, run), Some(1_795_000_000_123_456));
+        assert_eq!(sent_at(&event, RunTag::random()), None);
+        assert_eq!(sent_at(b"id: 7\n\n", run), None);
+    }
+}

@@ -1,0 +1,255 @@
+//! `agentbus bench`: load on a server, and what becomes of it.
+//!
+//! Invariant: no log gets a message of it unless `--url` names its server on the command line. What the
+//! environment names for other commands is not taken: messages that are sent stay in the log and in
+//! history, and a stream that is full drops older ones for them.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+use tokio_util::sync::CancellationToken;
+
+use super::address::parse;
+use super::failure::Failure;
+use super::output::{plain, say};
+use super::progress;
+use crate::shutdown;
+use agentbus_bench::address::Address;
+use agentbus_bench::own::OwnServer;
+use agentbus_bench::plan::Plan;
+use agentbus_bench::{BenchError, Report, Snapshot};
+
+/// Examples shown after `--help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  agentbus bench                                        as fast as 64 connections get answers
+  agentbus bench --rate 1000 --subscribers 10           1,000 messages a second, heard by ten
+  agentbus bench --rate 50000 --batch 500               in batches of 500
+  agentbus bench --url http://127.0.0.1:8080            a server that runs: see below
+  agentbus bench --tasks 100 --subscribers 100 --subscriber-filter 'task=bench-{n}'
+
+With --rate each request has a time at which it should begin, and latency is counted from then: a
+server that stalls cannot hide how many had to wait.
+
+Without --url a server of its own is started (memory bus, SQLite, files in the system's temporary
+folder) and removed after. With it the messages stay in that server's log, and in a full stream older
+ones are dropped for them: measure one that nobody works with. AGENTBUS_URL is not looked at.
+
+Exit code 1 if anything was not accepted or not sent, or an event missing.";
+
+/// `agentbus bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// Messages a second; 0: each connection sends again when it has its answer
+    #[arg(long, value_name = "N", default_value = "0", value_parser = rate, allow_negative_numbers = true)]
+    rate: f64,
+
+    /// How long is measured, as 10s, 500ms, 2m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    duration: Duration,
+
+    /// How long load is put on before
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    warmup: Duration,
+
+    /// Connections that send
+    #[arg(long, value_name = "N", default_value = "64")]
+    connections: usize,
+
+    /// Bytes of content; several, comma separated, are taken in turn
+    #[arg(long, value_name = "BYTES", default_value = "128", value_delimiter = ',')]
+    size: Vec<usize>,
+
+    /// Messages of a request; 1: POST /v1/messages, more: NDJSON batches
+    #[arg(long, value_name = "N", default_value = "1")]
+    batch: usize,
+
+    /// Give each message an id of its own
+    #[arg(long)]
+    ids: bool,
+
+    /// When an answer comes: the bus has the message, or the store too
+    #[arg(long, value_enum, default_value_t)]
+    ack: Ack,
+
+    /// Make messages events of so many tasks, bench-00000 and on, in turn; 0: messages to all
+    #[arg(long, value_name = "N", default_value = "0")]
+    tasks: usize,
+
+    /// Connections that listen to /v1/stream
+    #[arg(long, value_name = "N", default_value = "0")]
+    subscribers: usize,
+
+    /// What they ask for, as a query: 'kind=task&sender=ann'; repeated, they take turns.
+    /// {n} is a subscriber's number, 00000 and on
+    #[arg(long, value_name = "QUERY")]
+    subscriber_filter: Vec<String>,
+
+    /// Print JSON, also on a terminal
+    #[arg(long)]
+    json: bool,
+
+    /// Server to measure, at its http:// address; without it one is started and removed after
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+/// What else there is to measure.
+/// Level of acknowledgement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Ack {
+    /// the bus has it
+    #[default]
+    Stored,
+    /// the store has it too
+    Committed,
+}
+
+fn rate(text: &str) -> Result<f64, &'static str> {
+    let rate: f64 = text.parse().map_err(|_| "must be a number")?;
+    if rate >= 0.0 && rate.is_finite() { Ok(rate) } else { Err("must be 0 or more") }
+}
+
+/// A time with its unit.
+fn time(text: &str) -> Result<Duration, &'static str> {
+    const RULE: &str = "must be a time with its unit: 500ms, 10s, 2m, 1h";
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(RULE)?;
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| RULE)?;
+    let seconds = match unit {
+        "ms" => number / 1_000.0,
+        "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3_600.0,
+        _ => return Err(RULE),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| RULE)
+}
+
+impl BenchArgs {
+    fn plan(&self) -> Plan {
+        Plan {
+            rate: (self.rate > 0.0).then_some(self.rate),
+            duration: self.duration,
+            warmup: self.warmup,
+            connections: self.connections,
+            sizes: self.size.clone(),
+            batch: self.batch,
+            ids: self.ids,
+            committed: self.ack == Ack::Committed,
+            tasks: self.tasks,
+            subscribers: self.subscribers,
+            filters: self.subscriber_filter.clone(),
+            watch_lag: true,
+        }
+    }
+}
+
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Self {
+        Self::Failed(plain(&error.to_string()))
+    }
+}
+
+/// Measures, and prints what came of it.
+///
+/// # Errors
+/// Wrong options, a server that cannot be reached, a system that refuses.
+pub async fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
+    let plan = args.plan();
+    plan.check().map_err(|faults| Failure::Usage(faults.join("\n")))?;
+    let address = args.url.as_deref().map(address).transpose().map_err(Failure::Usage)?;
+    let (bar, stop) = (progress::spinner(), CancellationToken::new());
+    let report = {
+        let running = measure(address, &plan, &stop, &bar);
+        tokio::pin!(running);
+        tokio::select! {
+            report = &mut running => report,
+            _ = shutdown::signal() => {
+                stop.cancel();
+                // What is still waited for, the store and the last events, a second signal ends.
+                tokio::select! {
+                    report = &mut running => report,
+                    _ = shutdown::signal() => return Err(Failure::Failed("interrupted".to_owned())),
+                }
+            }
+        }
+    };
+    bar.finish_and_clear();
+    let report = report?;
+    print(&report, args.json)?;
+    Ok(ExitCode::from(u8::from(!report.is_whole())))
+}
+
+fn address(url: &str) -> Result<Address, String> {
+    Address::of(&parse(url)?)
+}
+
+/// Measures the server that is named, or else one of its own.
+async fn measure(
+    named: Option<Address>,
+    plan: &Plan,
+    stop: &CancellationToken,
+    bar: &ProgressBar,
+) -> Result<Report, BenchError> {
+    let show = |snapshot: &Snapshot| show(bar, snapshot);
+    match named {
+        Some(address) => agentbus_bench::run(&address, plan, stop, show).await,
+        None => {
+            bar.set_message("starting a server (memory bus, SQLite); --url names another");
+            let own = OwnServer::start().await?;
+            let report = agentbus_bench::run(own.address(), plan, stop, show).await;
+            own.stop().await;
+            report
+        }
+    }
+}
+
+fn print(report: &Report, json: bool) -> Result<(), Failure> {
+    if json || !std::io::stdout().is_terminal() {
+        let text = serde_json::to_string(report).map_err(|error| error.to_string())?;
+        return say(&text);
+    }
+    report.lines().iter().try_for_each(|line| say(&plain(line)))
+}
+
+fn show(bar: &ProgressBar, snapshot: &Snapshot) {
+    let Snapshot { elapsed, total, messages, per_s, events, p50_ms } = snapshot;
+    let p50 = p50_ms.map_or_else(String::new, |millis| format!("  p50 {millis:.2} ms"));
+    let not = messages.all() - messages.accepted;
+    let trouble = if not > 0 { format!("  {not} not accepted") } else { String::new() };
+    let heard = if *events > 0 { format!("  {events} events") } else { String::new() };
+    bar.set_message(format!(
+        "{:.0} of {:.0} s  {per_s:.0}/s  {} accepted{trouble}{heard}{p50}",
+        elapsed.as_secs_f64(),
+        total.as_secs_f64(),
+        messages.accepted
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit() {
+        for (text, millis) in [("500ms", 500), ("1.5s", 1_500), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(time(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for wrong in ["", "10", "s", "-1s", "10 s", "1d", "1.2.3s", "9999999999999999999999h"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_number_from_zero() {
+        assert_eq!(rate("0"), Ok(0.0));
+        for wrong in ["-1", "NaN", "inf", "fast"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+}
