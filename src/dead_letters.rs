@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::limits::MAX_PAGE;
 use crate::message::Principal;
 use crate::queues::QueueError;
-use crate::store::work::{DeadLetter, LetterKind, LetterPage, LetterQuery};
+use crate::store::work::{DeadLetter, DeadLetterKind, DeadLetterPage, DeadLetterQuery};
 use crate::store::{Store, StoreError};
 
 /// Why nothing is known, or not all was sent back.
@@ -80,8 +80,8 @@ impl DeadLetters {
     pub async fn page(
         &self,
         _: &Principal,
-        query: &LetterQuery,
-    ) -> Result<LetterPage, LetterError> {
+        query: &DeadLetterQuery,
+    ) -> Result<DeadLetterPage, LetterError> {
         Ok(self.store.dead_letters(query).await?)
     }
 
@@ -98,7 +98,7 @@ impl DeadLetters {
     /// # Errors
     /// The store cannot be asked.
     pub async fn discard(&self, _: &Principal, id: Uuid) -> Result<bool, LetterError> {
-        Ok(self.store.discard(id).await?)
+        Ok(self.store.discard_dead_letter(id).await?)
     }
 
     /// Sends one back.
@@ -107,7 +107,7 @@ impl DeadLetters {
     /// The store cannot be asked, or the queue did not take it.
     pub async fn redrive(&self, _: &Principal, id: Uuid) -> Result<Redrive, LetterError> {
         let Some(letter) = self.store.dead_letter(id).await? else { return Ok(Redrive::Missing) };
-        if letter.kind == LetterKind::Job {
+        if letter.kind == DeadLetterKind::Job {
             return self.put_back(&letter).await;
         }
         if self.store.redrive_message(id).await? {
@@ -128,10 +128,10 @@ impl DeadLetters {
     pub async fn redrive_all(
         &self,
         _: &Principal,
-        query: &LetterQuery,
+        query: &DeadLetterQuery,
     ) -> Result<Redriven, LetterError> {
         let begun = self.store.clock().await?;
-        let mut query = LetterQuery { after: None, limit: MAX_PAGE, ..query.clone() };
+        let mut query = DeadLetterQuery { after: None, limit: MAX_PAGE, ..query.clone() };
         let mut done = Redriven::default();
         let mut sources = Sources { store: &*self.store, there: HashMap::new() };
         loop {
@@ -212,5 +212,5 @@ fn dead_before(
     letters
         .into_iter()
         .filter(|letter| letter.died_at <= begun)
-        .partition(|letter| letter.kind == LetterKind::Message)
+        .partition(|letter| letter.kind == DeadLetterKind::Message)
 }

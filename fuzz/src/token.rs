@@ -4,18 +4,18 @@
 
 use std::sync::LazyLock;
 
-use agentbus::queues::{Action, Grant, Lease, Sealer, Settlement};
+use agentbus::queues::{Lease, LeaseAction, LeaseHandle, Sealer, Settlement};
 use uuid::Uuid;
 
 static SEALER: LazyLock<Sealer> = LazyLock::new(|| Sealer::new([7; 32]));
 /// A lease and its token, of each kind.
 static SEALED: LazyLock<[(Lease, String); 2]> = LazyLock::new(|| {
-    let jetstream = Grant::JetStream {
+    let jetstream = LeaseHandle::JetStream {
         ack: "$JS.ACK.agent-jobs.q-high.1.7.7.1.0".to_owned(),
         lease: Uuid::nil(),
         job: Uuid::max(),
     };
-    [Grant::Store(Uuid::max()), jetstream].map(|grant| {
+    [LeaseHandle::Store(Uuid::max()), jetstream].map(|grant| {
         let queue = "q".to_owned();
         let lease = Lease { queue, seq: 7, attempt: 2, expires_us: i64::MAX, grant };
         let token = SEALER.seal(&lease).expect("the system has randomness");
@@ -34,7 +34,7 @@ pub fn run(input: &[u8]) {
         let _ = lease.expires_at();
     }
     for name in ["ack", "nack", "extend", "fail"] {
-        assert!(Action::parse(name, body).is_some(), "an action of the contract");
+        assert!(LeaseAction::parse(name, body).is_some(), "an action of the contract");
     }
     let _ = Settlement::parse(body);
 }

@@ -14,7 +14,7 @@ use super::params;
 use super::problem::Problem;
 use crate::dead_letters::Redrive;
 use crate::message::{Principal, format_micros, parse_uuid, splice_seq};
-use crate::store::work::{DeadLetter, LetterKind};
+use crate::store::work::{DeadLetter, DeadLetterKind};
 
 type Id = Result<Path<String>, PathRejection>;
 
@@ -165,11 +165,11 @@ fn encode(letter: &DeadLetter, out: &mut Vec<u8>) {
     let head = serde_json::to_vec(&head).unwrap_or_default();
     out.extend_from_slice(head.strip_suffix(b"}").unwrap_or_default());
     match letter.kind {
-        LetterKind::Message => {
+        DeadLetterKind::Message => {
             out.extend_from_slice(b",\"message\":");
             splice_seq(letter.seq, &letter.body, out);
         }
-        LetterKind::Job => {
+        DeadLetterKind::Job => {
             out.extend_from_slice(b",\"job\":");
             out.extend_from_slice(&letter.body);
         }
@@ -183,7 +183,7 @@ mod tests {
     use bytes::Bytes;
     use chrono::DateTime;
 
-    fn shown(kind: LetterKind, body: &'static str) -> String {
+    fn shown(kind: DeadLetterKind, body: &'static str) -> String {
         let at = DateTime::from_timestamp_micros(1_790_000_000_000_001).expect("a time");
         let letter = DeadLetter {
             id: Uuid::nil(),
@@ -206,11 +206,11 @@ mod tests {
         let head = r#""source":"q","seq":7,"subject":"a\u0000\"","reason":"r","attempts":[{"attempt":1,"at":"2026-09-21T14:13:20.000001Z","error":"e"}],"died_at":"2026-09-21T14:13:20.000001Z""#;
         let id = "00000000-0000-0000-0000-000000000000";
         assert_eq!(
-            shown(LetterKind::Message, r#"{"n": 1.0e2}"#),
+            shown(DeadLetterKind::Message, r#"{"n": 1.0e2}"#),
             format!(r#"{{"id":"{id}","kind":"message",{head},"message":{{"seq":7,"n": 1.0e2}}}}"#)
         );
         assert_eq!(
-            shown(LetterKind::Job, r#"{"job_id":"x"}"#),
+            shown(DeadLetterKind::Job, r#"{"job_id":"x"}"#),
             format!(r#"{{"id":"{id}","kind":"job",{head},"job":{{"job_id":"x"}}}}"#)
         );
     }

@@ -16,7 +16,7 @@ use super::queues::named;
 use super::{Shared, items, params};
 use crate::limits::MAX_LEASE_BYTES;
 use crate::message::format_micros;
-use crate::queues::{Action, LeaseRequest, LeasedJob, Settled, Settlement};
+use crate::queues::{LeaseAction, LeaseRequest, LeasedJob, Settled, Settlement};
 
 /// Leases jobs, waiting for them if asked to.
 pub(super) async fn lease(
@@ -52,7 +52,7 @@ async fn give_back(api: &Shared, jobs: Vec<LeasedJob>) {
     let reason = Some("the worker left too many answers unread".to_owned());
     let back = |job: LeasedJob| Settlement {
         token: job.token,
-        action: Action::Nack { delay: Some(Duration::ZERO), reason: reason.clone() },
+        action: LeaseAction::Nack { delay: Some(Duration::ZERO), reason: reason.clone() },
     };
     let settlements: Vec<Settlement> = jobs.into_iter().map(back).collect();
     // Where that fails, the leases run out.
@@ -91,7 +91,7 @@ pub(super) async fn settle_one(
     let unknown = || Problem::not_found("a lease takes ack, nack, extend and fail");
     let Path((token, name)) = path.map_err(|_| unknown())?;
     let bytes = upload.optional_json().await?;
-    let action = Action::parse(&name, &bytes).ok_or_else(unknown)?;
+    let action = LeaseAction::parse(&name, &bytes).ok_or_else(unknown)?;
     let action = action.map_err(|error| Problem::from(error).of("settlement"))?;
     let mut answers = api.queues.settle(&[Settlement { token, action }]).await;
     let done = answers.pop().ok_or_else(|| Problem::overloaded("the server is stopping"))??;

@@ -11,7 +11,7 @@ use crate::limits::{DEFAULT_PAGE, MAX_NAMED_ERRORS, MAX_PAGE, MAX_PAGE_BYTES, MA
 use crate::message::{
     Filter, ParameterError, Query, Token, parse_rfc3339, parse_uuid, shorten_name,
 };
-use crate::store::work::{LetterKind, LetterQuery};
+use crate::store::work::{DeadLetterKind, DeadLetterQuery};
 
 use super::problem::Problem;
 use crate::store::state::TaskState;
@@ -329,7 +329,7 @@ pub fn verbose(query: Option<&str>) -> Result<bool, Problem> {
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn dead_letters(query: Option<&str>) -> Result<LetterQuery, Problem> {
+pub fn dead_letters(query: Option<&str>) -> Result<DeadLetterQuery, Problem> {
     let (mut after, mut limit) = (None, None);
     let which = letters(query, |name, value| {
         Some(match name {
@@ -338,35 +338,35 @@ pub fn dead_letters(query: Option<&str>) -> Result<LetterQuery, Problem> {
             _ => return None,
         })
     })?;
-    Ok(LetterQuery { after, limit: limit.unwrap_or(DEFAULT_PAGE), ..which })
+    Ok(DeadLetterQuery { after, limit: limit.unwrap_or(DEFAULT_PAGE), ..which })
 }
 
 /// Which dead letters to redrive.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn redrive(query: Option<&str>) -> Result<LetterQuery, Problem> {
+pub fn redrive(query: Option<&str>) -> Result<DeadLetterQuery, Problem> {
     letters(query, |_, _| None)
 }
 
 fn letters(
     query: Option<&str>,
     mut other: impl FnMut(&str, &str) -> Option<Fault>,
-) -> Result<LetterQuery, Problem> {
+) -> Result<DeadLetterQuery, Problem> {
     let (mut kind, mut source) = (None, None);
     each(query, |name, value| match name {
         "source" => Some(once(&mut source, source_name(value))),
         "kind" => Some(once(
             &mut kind,
             match value {
-                "message" => Ok(LetterKind::Message),
-                "job" => Ok(LetterKind::Job),
+                "message" => Ok(DeadLetterKind::Message),
+                "job" => Ok(DeadLetterKind::Job),
                 _ => Err("must be message or job".to_owned()),
             },
         )),
         _ => other(name, value),
     })?;
-    Ok(LetterQuery { kind, source, ..LetterQuery::default() })
+    Ok(DeadLetterQuery { kind, source, ..DeadLetterQuery::default() })
 }
 
 /// A consumer's or a queue's name; whether there is one is another question.

@@ -383,7 +383,7 @@ pub const WRITE_BACK_FILLERS: u64 = 10_000;
 pub const WRITE_BACK_ROWS: usize = 1_000;
 /// Leases of a consumer that were asked for in vain and are remembered to be given back: at one
 /// a second, those of several minutes. What is forgotten costs a message one attempt.
-pub const MAX_UNANSWERED: usize = 256;
+pub const MAX_UNCONFIRMED_LEASES: usize = 256;
 /// Looks at a durable consumer's place at the end, until the last answers have come: a second.
 pub const LAST_FLOOR_POLLS: u32 = 20;
 /// Pause between them.

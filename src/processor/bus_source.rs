@@ -15,7 +15,7 @@ use super::runtime::{ConsumerRuntime, Incoming};
 use crate::bus::durable::{Answer, Delivered, Deliveries, DeliveryError, DurableState, Durables};
 use crate::limits::{EXHAUSTED_TIMEOUT, FLOOR_POLL, LAST_FLOOR_PAUSE, LAST_FLOOR_POLLS};
 use crate::message::decode;
-use crate::store::work::{Consumer, Place};
+use crate::store::work::{Consumer, Position};
 
 /// Works for one superseded of a consumer.
 pub(super) struct BusSource {
@@ -160,8 +160,8 @@ impl BusSource {
             from = floor + 1,
             "messages were handed out as often as allowed without an answer: beginning anew"
         );
-        let place = Place { floor, feed: None, handled: true };
-        self.runtime.store.place_consumer(consumer, self.consumer.generation, &place).await.is_ok()
+        let place = Position { floor, feed: None, handled: true };
+        self.runtime.store.move_consumer(consumer, self.consumer.generation, &place).await.is_ok()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::bus::BusError;
 use crate::bus::durable::{DeliveryError, Durables};
 use crate::limits::{CONSUMER_PROGRESS_PARTS, FAULT_PAUSE, SETTLE_STOP, TOTALS_FLUSH};
 use crate::store::StoreError;
-use crate::store::work::{Consumer, Feed, FeedClaim, Place, Totals};
+use crate::store::work::{Consumer, Feed, FeedClaim, Position, Totals};
 
 /// Why a superseded ended.
 #[derive(Debug, thiserror::Error)]
@@ -101,12 +101,12 @@ impl Processor {
             return Ok(());
         }
         let place = match spec.start {
-            Start::Earliest => Place { floor: 0, feed: None, handled: false },
+            Start::Earliest => Position { floor: 0, feed: None, handled: false },
             Start::Latest => {
                 let floor = self.bus.identity().await?.bounds.last;
                 let feed = Feed { floor, top: floor, ..Feed::default() };
                 let fed = self.bus.durables().is_none();
-                Place { floor, feed: fed.then_some(feed), handled: true }
+                Position { floor, feed: fed.then_some(feed), handled: true }
             }
         };
         self.store.create_consumer(&spec.name, spec.filter.as_str(), &place).await?;
@@ -130,7 +130,7 @@ impl Processor {
         if let Some(wanted) = place(&consumer, self.ground().await?) {
             let (name, generation) = (runtime.name(), consumer.generation);
             tracing::info!(consumer = name, floor = wanted.floor, feed = ?wanted.feed, "superseded it");
-            self.store.place_consumer(name, generation, &wanted).await?;
+            self.store.move_consumer(name, generation, &wanted).await?;
             return Ok(());
         }
         let generation = consumer.generation;

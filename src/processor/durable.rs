@@ -28,7 +28,7 @@ pub(super) async fn ensure<S: WorkStore + ?Sized>(
     if found(durables, consumer, last).await? == Found::Placed {
         return Ok(());
     }
-    let held = store.hold_consumer(&spec.name, consumer.generation).await?;
+    let held = store.lock_consumer(&spec.name, consumer.generation).await?;
     let _hold = held.ok_or(Interruption::Superseded)?;
     match found(durables, consumer, last).await? {
         Found::Placed => return Ok(()),
@@ -85,7 +85,7 @@ mod tests {
     use crate::processor::{Policy, Start};
     use crate::store::Store;
     use crate::store::contract_tests::on_postgres;
-    use crate::store::work::Place;
+    use crate::store::work::Position;
 
     const NAME: &str = "c";
     const SERVERS: usize = 4;
@@ -164,9 +164,9 @@ mod tests {
                 Ok(()) | Err(Interruption::Superseded) => {}
                 Err(error) => panic!("{error}"),
             }
-            let place = Place { floor: 0, feed: None, handled: true };
+            let place = Position { floor: 0, feed: None, handled: true };
             if consumer.generation < last {
-                store.place_consumer(NAME, consumer.generation, &place).await.expect("answers");
+                store.move_consumer(NAME, consumer.generation, &place).await.expect("answers");
             }
         }
     }
@@ -175,7 +175,7 @@ mod tests {
     async fn what_one_server_made_no_other_removes() {
         on_postgres(async |server| {
             let durables = Arc::new(ByName::default());
-            let place = Place { floor: 0, feed: None, handled: true };
+            let place = Position { floor: 0, feed: None, handled: true };
             let store = server.open().await;
             let made = store.create_consumer(NAME, "agent.>", &place).await.expect("made");
             let last = made.generation + ROUNDS;

@@ -151,7 +151,7 @@ impl InFlight {
             }
         }
         if !leases.is_empty()
-            && let Err(error) = store.prolong(consumer, &leases, lease_for).await
+            && let Err(error) = store.extend_leases(consumer, &leases, lease_for).await
         {
             tracing::debug!(%error, consumer, "leases could not be prolonged");
         }

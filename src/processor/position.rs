@@ -5,7 +5,7 @@
 //! that the durable consumer gets.
 
 use crate::bus::Bounds;
-use crate::store::work::{Consumer, Feed, Place};
+use crate::store::work::{Consumer, Feed, Position};
 
 /// Where first deliveries come from, which decides where a consumer must stand.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ pub(super) enum DeliverySource {
 
 /// Where to put a consumer, unless it stands right. One that never had a
 /// handler begins with all that is kept.
-pub(super) fn place(consumer: &Consumer, ground: DeliverySource) -> Option<Place> {
+pub(super) fn place(consumer: &Consumer, ground: DeliverySource) -> Option<Position> {
     let begun = match &consumer.feed {
         _ if !consumer.handled => Feed::default(),
         Some(feed) => feed.clone(),
@@ -26,7 +26,7 @@ pub(super) fn place(consumer: &Consumer, ground: DeliverySource) -> Option<Place
     };
     let wanted = match ground {
         DeliverySource::Store => {
-            Place { floor: begun.floor, feed: Some(Feed { to: None, ..begun }), handled: true }
+            Position { floor: begun.floor, feed: Some(Feed { to: None, ..begun }), handled: true }
         }
         DeliverySource::Stream(bounds) => on_stream(consumer, &begun, bounds),
     };
@@ -38,7 +38,7 @@ pub(super) fn place(consumer: &Consumer, ground: DeliverySource) -> Option<Place
 }
 
 /// What the stream does not hold is fed; the durable consumer goes on behind it.
-fn on_stream(consumer: &Consumer, begun: &Feed, bounds: Bounds) -> Place {
+fn on_stream(consumer: &Consumer, begun: &Feed, bounds: Bounds) -> Position {
     let ends = match &consumer.feed {
         // A feed that has an end keeps it, unless the stream dropped more meanwhile.
         Some(Feed { to: Some(to), .. }) if consumer.handled && to + 1 >= bounds.first => *to,
@@ -50,14 +50,14 @@ fn on_stream(consumer: &Consumer, begun: &Feed, bounds: Bounds) -> Place {
         to: Some(ends),
         ..begun.clone()
     });
-    Place { floor: ends, feed, handled: true }
+    Position { floor: ends, feed, handled: true }
 }
 
 /// Where to put a consumer that is to process again from `from` on.
-pub(super) fn again_from(consumer: &Consumer, from: u64, ground: DeliverySource) -> Place {
+pub(super) fn again_from(consumer: &Consumer, from: u64, ground: DeliverySource) -> Position {
     let floor = from.saturating_sub(1);
     let there = Consumer { floor, feed: None, handled: true, ..consumer.clone() };
-    place(&there, ground).unwrap_or(Place { floor, feed: None, handled: true })
+    place(&there, ground).unwrap_or(Position { floor, feed: None, handled: true })
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn the_first_handler_begins_with_all_that_is_kept() {
         let new = Consumer { handled: false, ..consumer(77, None) };
-        let begun = |floor, feed| Some(Place { floor, feed, handled: true });
+        let begun = |floor, feed| Some(Position { floor, feed, handled: true });
         assert_eq!(place(&new, DeliverySource::Store), begun(0, feed(0, 0, None, &[])));
         assert_eq!(place(&new, stream(1, 90)), begun(0, None));
         assert_eq!(place(&new, stream(41, 90)), begun(40, feed(0, 0, Some(40), &[])));

@@ -13,7 +13,7 @@ use super::runtime::{ConsumerRuntime, Incoming};
 use crate::limits::{FAULT_PAUSE, RETRY_POLL};
 use crate::message::{Subject, decode_body};
 use crate::store::StoreError;
-use crate::store::work::Leased;
+use crate::store::work::LeasedMessage;
 
 /// Runs what is due until the runtime stops.
 pub(super) async fn run(runtime: &Arc<ConsumerRuntime>) {
@@ -72,8 +72,8 @@ async fn lease(runtime: &Arc<ConsumerRuntime>) -> Result<Duration, StoreError> {
     Ok(Duration::ZERO)
 }
 
-fn given(leased: Leased) -> Incoming {
-    let Leased { seq, subject, body, attempt, attempts, lease } = leased;
+fn given(leased: LeasedMessage) -> Incoming {
+    let LeasedMessage { seq, subject, body, attempt, attempts, lease } = leased;
     Incoming {
         // When the log took it is of no account any more: the body has its own time.
         message: decode_body(seq, Subject::from_log(subject), body, Utc::now()),

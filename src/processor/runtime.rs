@@ -23,7 +23,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::message::Record;
 use crate::store::Store;
-use crate::store::work::{Attempt, Totals, Verdict};
+use crate::store::work::{Attempt, AttemptOutcome, Totals};
 
 /// A consumer's work in this process.
 pub(super) struct ConsumerRuntime {
@@ -248,22 +248,22 @@ impl ConsumerRuntime {
             End::Expired => {
                 count(&self.totals.expired);
                 count(&self.counts.expired);
-                Verdict::Done
+                AttemptOutcome::Done
             }
-            End::CutOff | End::Doubtful | End::Paused => Verdict::Returned,
+            End::CutOff | End::Doubtful | End::Paused => AttemptOutcome::Released,
             End::NotBegun => match in_flight.origin {
-                Origin::Lease(_) => Verdict::Returned,
+                Origin::Lease(_) => AttemptOutcome::Released,
                 _ => return in_flight.origin.give_back().await,
             },
         };
-        if verdict == Verdict::Done && !matches!(in_flight.origin, Origin::Lease(_)) {
+        if verdict == AttemptOutcome::Done && !matches!(in_flight.origin, Origin::Lease(_)) {
             return in_flight.origin.done(seq).await;
         }
-        if begun && matches!(verdict, Verdict::Again { .. } | Verdict::Returned) {
+        if begun && matches!(verdict, AttemptOutcome::Retry { .. } | AttemptOutcome::Released) {
             count(&self.totals.redelivered);
             count(&self.counts.set_aside);
         }
-        if matches!(verdict, Verdict::Dead { .. }) {
+        if matches!(verdict, AttemptOutcome::Dead { .. }) {
             count(&self.counts.dead);
         }
         // The receiver lives as long as any attempt.

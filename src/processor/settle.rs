@@ -15,12 +15,14 @@ use super::policy::Policy;
 use super::runtime::ConsumerRuntime;
 use crate::limits::{FAULT_PAUSE, MAX_ATTEMPT_ERROR, SETTLE_BATCH};
 use crate::store::StoreError;
-use crate::store::work::{Attempt, DeadLetter, FeedClaim, LetterKind, SetAside, Settled, Verdict};
+use crate::store::work::{
+    Attempt, AttemptOutcome, DeadLetter, DeadLetterKind, FeedClaim, LeaseOutcome, SetAside,
+};
 
 /// A message whose end the store must know.
 pub(super) struct Settlement {
     pub in_flight: InFlightMessage,
-    pub verdict: Verdict,
+    pub verdict: AttemptOutcome,
 }
 
 /// What an outcome means after so many attempts. `chance` spreads the pause.
@@ -30,18 +32,18 @@ pub(super) fn verdict(
     outcome: Outcome,
     at: chrono::DateTime<chrono::Utc>,
     chance: f64,
-) -> Verdict {
+) -> AttemptOutcome {
     let failed = |error| Attempt { attempt, at, error: shortened(error) };
     match outcome {
-        Outcome::Done => Verdict::Done,
+        Outcome::Done => AttemptOutcome::Done,
         Outcome::Reject { error } => {
-            Verdict::Dead { attempt: Some(failed(error)), reason: "rejected".to_owned() }
+            AttemptOutcome::Dead { attempt: Some(failed(error)), reason: "rejected".to_owned() }
         }
-        Outcome::Retry { error, .. } if attempt >= policy.max_deliver => Verdict::Dead {
+        Outcome::Retry { error, .. } if attempt >= policy.max_deliver => AttemptOutcome::Dead {
             attempt: Some(failed(error)),
             reason: format!("failed {attempt} of {} times", policy.max_deliver),
         },
-        Outcome::Retry { after, error } => Verdict::Again {
+        Outcome::Retry { after, error } => AttemptOutcome::Retry {
             attempt: failed(error),
             delay: after.unwrap_or_else(|| policy.pause(attempt, chance)),
         },
@@ -121,14 +123,19 @@ struct Failed {
 }
 
 impl Failed {
-    fn add(&mut self, runtime: &ConsumerRuntime, in_flight: &InFlightMessage, verdict: &Verdict) {
+    fn add(
+        &mut self,
+        runtime: &ConsumerRuntime,
+        in_flight: &InFlightMessage,
+        verdict: &AttemptOutcome,
+    ) {
         match verdict {
-            Verdict::Done => {}
-            Verdict::Dead { attempt, reason } => {
+            AttemptOutcome::Done => {}
+            AttemptOutcome::Dead { attempt, reason } => {
                 self.dead.push(dead_letter(runtime, in_flight, attempt.clone(), reason));
             }
-            Verdict::Returned => self.aside.push(set_aside(runtime, in_flight, None)),
-            Verdict::Again { attempt, delay } => {
+            AttemptOutcome::Released => self.aside.push(set_aside(runtime, in_flight, None)),
+            AttemptOutcome::Retry { attempt, delay } => {
                 let mut message = set_aside(runtime, in_flight, Some(attempt.clone()));
                 message.delay = *delay;
                 self.aside.push(message);
@@ -143,10 +150,10 @@ async fn record(runtime: &ConsumerRuntime, batch: &[Settlement]) -> Result<(), S
     let mut fed: Vec<(FeedClaim, Failed)> = Vec::new();
     for Settlement { in_flight, verdict } in batch {
         match &in_flight.origin {
-            Origin::Lease(lease) => settled.push(Settled {
+            Origin::Lease(lease) => settled.push(LeaseOutcome {
                 seq: in_flight.message.seq,
                 lease: *lease,
-                verdict: verdict.clone(),
+                outcome: verdict.clone(),
             }),
             Origin::Bus(_) => from_bus.add(runtime, in_flight, verdict),
             Origin::Feed(progress) => {
@@ -165,7 +172,7 @@ async fn record(runtime: &ConsumerRuntime, batch: &[Settlement]) -> Result<(), S
         store.set_aside(name, &from_bus.aside).await?;
     }
     if !from_bus.dead.is_empty() {
-        store.bury(&from_bus.dead).await?;
+        store.add_dead_letters(&from_bus.dead).await?;
     }
     for (claim, Failed { aside, dead }) in fed {
         match store.leave_feed(name, claim, &aside, &dead).await {
@@ -209,7 +216,7 @@ fn dead_letter(
 ) -> DeadLetter {
     DeadLetter {
         id: Uuid::now_v7(),
-        kind: LetterKind::Message,
+        kind: DeadLetterKind::Message,
         source: runtime.name().to_owned(),
         seq: in_flight.message.seq,
         subject: plain(in_flight.message.subject.as_str()),
@@ -236,19 +243,19 @@ mod tests {
         let retry = |after| Outcome::Retry { after, error: "no".to_owned() };
         let failed = |attempt| Attempt { attempt, at, error: "no".to_owned() };
         let given = |attempt, outcome| verdict(&policy, attempt, outcome, at, 0.5);
-        let again = |attempt, secs| Verdict::Again {
+        let again = |attempt, secs| AttemptOutcome::Retry {
             attempt: failed(attempt),
             delay: Duration::from_secs(secs),
         };
         assert_eq!(given(1, retry(None)), again(1, 1));
         assert_eq!(given(2, retry(Some(Duration::from_secs(77)))), again(2, 77));
-        assert!(matches!(given(3, retry(None)), Verdict::Dead { attempt: Some(_), .. }));
+        assert!(matches!(given(3, retry(None)), AttemptOutcome::Dead { attempt: Some(_), .. }));
         let reject = Outcome::Reject { error: "no".to_owned() };
         assert_eq!(
             given(1, reject),
-            Verdict::Dead { attempt: Some(failed(1)), reason: "rejected".to_owned() }
+            AttemptOutcome::Dead { attempt: Some(failed(1)), reason: "rejected".to_owned() }
         );
-        assert_eq!(given(1, Outcome::Done), Verdict::Done);
+        assert_eq!(given(1, Outcome::Done), AttemptOutcome::Done);
     }
 
     #[test]

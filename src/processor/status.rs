@@ -9,7 +9,7 @@ use super::position::{again_from, place};
 use super::{Policy, Processor};
 use crate::bus::{BusError, durable::DurableState};
 use crate::store::StoreError;
-use crate::store::work::{Consumer, LetterKind, Place};
+use crate::store::work::{Consumer, DeadLetterKind, Position};
 
 /// What names of webhooks' consumers begin with, and no other name.
 pub const WEBHOOK_PREFIX: &str = "webhook-";
@@ -94,8 +94,8 @@ impl Processor {
             if !wanted(&consumer.name) {
                 continue;
             }
-            let of_it = |(kind, source, _): &&(LetterKind, String, u64)| {
-                *kind == LetterKind::Message && *source == consumer.name
+            let of_it = |(kind, source, _): &&(DeadLetterKind, String, u64)| {
+                *kind == DeadLetterKind::Message && *source == consumer.name
             };
             let dead = letters.iter().find(of_it).map_or(0, |(_, _, count)| *count);
             all.push(self.status(consumer, dead).await?);
@@ -137,7 +137,7 @@ impl Processor {
         loop {
             let consumer = self.store.consumer(name).await?.ok_or(ControlError::Unknown)?;
             let place = again_from(&consumer, from, self.ground().await?);
-            if self.store.place_consumer(name, consumer.generation, &place).await? {
+            if self.store.move_consumer(name, consumer.generation, &place).await? {
                 tracing::info!(consumer = name, from, "processing again from there");
                 self.directory.look();
                 return Ok(());
@@ -192,7 +192,9 @@ impl Processor {
             return Ok(consumer);
         }
         Ok(match place(&consumer, self.ground().await?) {
-            Some(Place { floor, feed, handled }) => Consumer { floor, feed, handled, ..consumer },
+            Some(Position { floor, feed, handled }) => {
+                Consumer { floor, feed, handled, ..consumer }
+            }
             None => consumer,
         })
     }

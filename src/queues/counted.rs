@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Action, Enqueued, LeaseRequest, LeasedJob, NewJob, QueueConfig, QueueError, QueueState, Queues,
-    Settled, Settlement,
+    Enqueued, LeaseAction, LeaseRequest, LeasedJob, NewJob, QueueConfig, QueueError, QueueState,
+    Queues, Settled, Settlement,
 };
 use crate::limits::TOTALS_FLUSH;
 use crate::message::Token;
@@ -77,7 +77,8 @@ impl Queues for CountedQueues {
 
     async fn settle(&self, settlements: &[Settlement]) -> Vec<Result<Settled, QueueError>> {
         let settled = self.queues.settle(settlements).await;
-        let acks = settlements.iter().map(|settlement| matches!(settlement.action, Action::Ack));
+        let acks =
+            settlements.iter().map(|settlement| matches!(settlement.action, LeaseAction::Ack));
         let done = acks.zip(&settled).filter(|(ack, settled)| *ack && settled.is_ok()).count();
         self.done.fetch_add(done as u64, Ordering::Relaxed);
         settled
@@ -95,7 +96,7 @@ impl Queues for CountedQueues {
         self.queues.delete(queue, force).await
     }
 
-    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
-        self.queues.put_back(letter).await
+    async fn redrive(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
+        self.queues.redrive(letter).await
     }
 }

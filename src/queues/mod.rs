@@ -9,14 +9,14 @@
 //! [`StoreQueues`] keeps jobs in the store, beside the memory bus; [`NatsQueues`]
 //! leaves them to JetStream. A queue's configuration lives in the store in both.
 
-mod book;
 mod config;
+mod config_cache;
 mod counted;
+mod dead_letter;
 mod error;
 mod job;
-mod letter;
 mod nats_queues;
-mod settle;
+mod settlement;
 mod sink;
 mod store_queues;
 mod token;
@@ -32,17 +32,17 @@ use uuid::Uuid;
 
 use crate::message::{DraftError, ObjectReader, Token};
 use crate::store::work::DeadLetter;
-pub use book::QueueBook;
 pub use config::{QueueConfig, in_seconds};
+pub use config_cache::QueueConfigCache;
 pub use counted::CountedQueues;
 pub use error::QueueError;
 pub use job::{Job, NewJob, Priority, content};
 
 pub use nats_queues::NatsQueues;
-pub use settle::{Action, Settlement};
+pub use settlement::{LeaseAction, Settlement};
 pub use sink::QueueSink;
 pub use store_queues::StoreQueues;
-pub use token::{Grant, Lease, Sealer};
+pub use token::{Lease, LeaseHandle, Sealer};
 
 /// The queue has the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,5 +167,5 @@ pub trait Queues: Send + Sync + 'static {
     /// Turns a dead letter into a job of its queue: no attempt counted, due now; the queue is
     /// made if it is not there. `false` when there was no such letter any more, so that the
     /// job is another's doing. Where it fails the letter stays.
-    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, QueueError>;
+    async fn redrive(&self, letter: &DeadLetter) -> Result<bool, QueueError>;
 }

@@ -14,7 +14,7 @@ pub struct QueueSink(pub Arc<dyn Queues>);
 #[async_trait]
 impl JobSink for QueueSink {
     async fn put_back(&self, letter: &DeadLetter) -> Result<Redrive, LetterError> {
-        match self.0.put_back(letter).await {
+        match self.0.redrive(letter).await {
             Ok(true) => Ok(Redrive::Done),
             Ok(false) => Ok(Redrive::Missing),
             // No queue takes what is no job: it stays a dead letter.

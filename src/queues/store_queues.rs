@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::letter::{Letters, failed, letter, refused, used_up};
+use super::dead_letter::{DeadLetterCounts, failed, letter, refused, used_up};
 use super::waits::Waits;
 use super::{
-    Action, Enqueued, Grant, Job, Lease, LeaseRequest, LeasedJob, NewJob, QueueBook, QueueConfig,
-    QueueError, QueueState, Queues, Sealer, Settled, Settlement,
+    Enqueued, Job, Lease, LeaseAction, LeaseHandle, LeaseRequest, LeasedJob, NewJob, QueueConfig,
+    QueueConfigCache, QueueError, QueueState, Queues, Sealer, Settled, Settlement,
 };
 use crate::clock::Clock;
 use crate::limits::{
@@ -26,7 +26,7 @@ use crate::limits::{
 };
 use crate::message::Token;
 use crate::store::jobs::{
-    JobEnd, JobEnded, JobPlace, JobRow, LeasedRows, PutBack, QueueRow, SpentJob,
+    AddedJob, ExhaustedJob, JobRow, JobSettled, JobSettlement, LeasedRows, QueueRow, RedriveOutcome,
 };
 use crate::store::work::DeadLetter;
 use crate::store::{Store, StoreError};
@@ -34,7 +34,7 @@ use crate::store::{Store, StoreError};
 /// Queues in the store.
 pub struct StoreQueues {
     store: Arc<dyn Store>,
-    book: QueueBook,
+    configs: QueueConfigCache,
     sealer: Sealer,
     clock: Clock,
     /// Rung when a queue gets something that may be leased.
@@ -49,7 +49,7 @@ impl StoreQueues {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, sealer: Sealer, clock: Clock) -> Self {
         Self {
-            book: QueueBook::new(Arc::clone(&store)),
+            configs: QueueConfigCache::new(Arc::clone(&store)),
             store,
             sealer,
             clock,
@@ -77,14 +77,14 @@ impl StoreQueues {
     async fn bury_spent(&self) -> Result<(), StoreError> {
         let _one = self.burying.lock().await;
         loop {
-            let spent = self.store.spent_jobs(JOB_SWEEP_ROWS).await?;
+            let spent = self.store.exhausted_jobs(JOB_SWEEP_ROWS).await?;
             let seqs: Vec<u64> = spent.iter().map(|job| job.seq).collect();
             let letters: Vec<DeadLetter> =
                 spent.into_iter().map(|job| buried(job, &self.clock)).collect();
             if !letters.is_empty() {
-                self.store.bury(&letters).await?;
+                self.store.add_dead_letters(&letters).await?;
             }
-            self.store.drop_spent(&seqs).await?;
+            self.store.remove_exhausted_jobs(&seqs).await?;
             metrics::counter!("agentbus_jobs_dead_total").increment(seqs.len() as u64);
             if seqs.len() < JOB_SWEEP_ROWS {
                 return Ok(());
@@ -97,13 +97,13 @@ impl StoreQueues {
     }
 
     /// Adds jobs; the queue is made if it is not there, also where it is deleted meanwhile.
-    async fn add(&self, queue: &str, rows: &[JobRow]) -> Result<Vec<JobPlace>, QueueError> {
+    async fn add(&self, queue: &str, rows: &[JobRow]) -> Result<Vec<AddedJob>, QueueError> {
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
-            self.book.make(queue).await?;
+            self.configs.make(queue).await?;
             if let Some(places) = self.store.add_jobs(queue, rows).await? {
                 return Ok(places);
             }
-            self.book.forget(queue);
+            self.configs.forget(queue);
         }
         Err(QueueError::Overloaded)
     }
@@ -122,7 +122,7 @@ impl StoreQueues {
             // Before the store is asked: what comes in between rings all the same.
             let mut rung = std::pin::pin!(bell.notified());
             rung.as_mut().enable();
-            let rules = self.book.find(queue).await?;
+            let rules = self.configs.find(queue).await?;
             let found = self.lease_now(rules.as_ref(), request).await?;
             let now = Instant::now();
             if !found.jobs.is_empty() || now >= deadline || hurry.is_cancelled() {
@@ -167,7 +167,7 @@ impl StoreQueues {
                 seq: job.seq,
                 attempt: job.attempt,
                 expires_us: expires_at.timestamp_micros(),
-                grant: Grant::Store(lease),
+                grant: LeaseHandle::Store(lease),
             });
             let token = sealed.ok_or(QueueError::Overloaded)?;
             Ok(LeasedJob { body: job.body, attempt: job.attempt, token, expires_at })
@@ -175,7 +175,11 @@ impl StoreQueues {
         hand.collect()
     }
 
-    async fn state(&self, row: QueueRow, letters: &Letters) -> Result<QueueState, QueueError> {
+    async fn state(
+        &self,
+        row: QueueRow,
+        letters: &DeadLetterCounts,
+    ) -> Result<QueueState, QueueError> {
         let (counts, oldest) = self.store.job_counts(&row.name).await?;
         let oldest = oldest.and_then(|body| Job::decode(&body).ok());
         let now = self.clock.now();
@@ -195,29 +199,32 @@ impl StoreQueues {
         &self,
         leases: &[Option<Lease>],
         settlements: &[Settlement],
-    ) -> Result<Vec<Option<(u64, Uuid, JobEnd)>>, QueueError> {
+    ) -> Result<Vec<Option<(u64, Uuid, JobSettlement)>>, QueueError> {
         let mut ends = Vec::with_capacity(leases.len());
         for (lease, settlement) in leases.iter().zip(settlements) {
-            let Some(Lease { queue, seq, attempt, grant: Grant::Store(id), .. }) = lease else {
+            let Some(Lease { queue, seq, attempt, grant: LeaseHandle::Store(id), .. }) = lease
+            else {
                 ends.push(None);
                 continue;
             };
             // A queue is not deleted while a job of it is leased: such a lease is over.
-            let Some(rules) = self.book.find(queue).await? else {
+            let Some(rules) = self.configs.find(queue).await? else {
                 ends.push(None);
                 continue;
             };
             let end = match &settlement.action {
-                Action::Ack => JobEnd::Done,
-                Action::Fail { reason } => JobEnd::Failed { error: failed(reason.as_deref()) },
-                Action::Extend => JobEnd::Extended(rules.lease),
-                Action::Nack { delay, reason } => {
+                LeaseAction::Ack => JobSettlement::Done,
+                LeaseAction::Fail { reason } => {
+                    JobSettlement::Fail { error: failed(reason.as_deref()) }
+                }
+                LeaseAction::Extend => JobSettlement::Extend(rules.lease),
+                LeaseAction::Nack { delay, reason } => {
                     let error = refused(reason.as_deref());
                     let pause = QueueConfig::from(&rules).pause_after(*attempt);
                     // The last one is spent at once: it waits for nothing but its burial.
                     let spent = *attempt >= rules.max_deliver;
                     let delay = if spent { Duration::ZERO } else { delay.unwrap_or(pause) };
-                    JobEnd::Again { delay, error }
+                    JobSettlement::Retry { delay, error }
                 }
             };
             ends.push(Some((*seq, *id, end)));
@@ -229,13 +236,13 @@ impl StoreQueues {
         &self,
         leases: &[Option<Lease>],
         settlements: &[Settlement],
-    ) -> Result<Vec<Option<JobEnded>>, QueueError> {
+    ) -> Result<Vec<Option<JobSettled>>, QueueError> {
         let ends = self.ends(leases, settlements).await?;
-        let asked: Vec<(u64, Uuid, JobEnd)> = ends.iter().flatten().cloned().collect();
-        let mut ended = self.store.end_jobs(&asked).await?.into_iter();
+        let asked: Vec<(u64, Uuid, JobSettlement)> = ends.iter().flatten().cloned().collect();
+        let mut ended = self.store.settle_jobs(&asked).await?.into_iter();
         let bad = asked.iter().any(|(_, _, end)| {
-            matches!(end, JobEnd::Failed { .. })
-                || matches!(end, JobEnd::Again { delay, .. } if delay.is_zero())
+            matches!(end, JobSettlement::Fail { .. })
+                || matches!(end, JobSettlement::Retry { delay, .. } if delay.is_zero())
         });
         if bad && let Err(error) = self.bury_spent().await {
             tracing::warn!(%error, "jobs that failed wait to be buried");
@@ -248,23 +255,23 @@ impl StoreQueues {
     fn settled(
         &self,
         lease: Option<&Lease>,
-        ended: Option<JobEnded>,
+        ended: Option<JobSettled>,
     ) -> Result<Settled, QueueError> {
         let lease = lease.ok_or(QueueError::InvalidToken)?;
         match ended {
-            Some(JobEnded::Done) => Ok(Settled::Ended),
-            Some(JobEnded::Extended(expires_at)) => {
+            Some(JobSettled::Done) => Ok(Settled::Ended),
+            Some(JobSettled::Extended(expires_at)) => {
                 let longer = Lease { expires_us: expires_at.timestamp_micros(), ..lease.clone() };
                 let token = self.sealer.seal(&longer).ok_or(QueueError::Overloaded)?;
                 Ok(Settled::Extended { token, expires_at })
             }
             // A lease of the other bus is over since the switch.
-            Some(JobEnded::Lost) | None => Err(QueueError::LeaseLost),
+            Some(JobSettled::Lost) | None => Err(QueueError::LeaseLost),
         }
     }
 }
 
-fn buried(job: SpentJob, clock: &Clock) -> DeadLetter {
+fn buried(job: ExhaustedJob, clock: &Clock) -> DeadLetter {
     let last = job.attempts.last().map(|attempt| attempt.error.clone());
     let reason = if job.failed { failed(last.as_deref()) } else { used_up(job.attempt) };
     letter(&job.queue, job.seq, job.body, job.attempts, reason, clock.now())
@@ -273,7 +280,7 @@ fn buried(job: SpentJob, clock: &Clock) -> DeadLetter {
 #[async_trait]
 impl Queues for StoreQueues {
     async fn put(&self, queue: &Token, config: &QueueConfig) -> Result<bool, QueueError> {
-        self.book.put(queue.as_str(), config).await
+        self.configs.put(queue.as_str(), config).await
     }
 
     async fn held(&self) -> Result<u64, QueueError> {
@@ -339,7 +346,7 @@ impl Queues for StoreQueues {
     }
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueState>, QueueError> {
-        let letters = Letters::count(&self.store).await?;
+        let letters = DeadLetterCounts::count(&self.store).await?;
         let mut states = Vec::new();
         for row in self.store.queues(after, limit).await? {
             states.push(self.state(row, &letters).await?);
@@ -349,7 +356,7 @@ impl Queues for StoreQueues {
 
     async fn get(&self, queue: &Token) -> Result<Option<QueueState>, QueueError> {
         let Some(row) = self.store.queue(queue.as_str()).await? else { return Ok(None) };
-        let letters = Letters::count(&self.store).await?;
+        let letters = DeadLetterCounts::count(&self.store).await?;
         self.state(row, &letters).await.map(Some)
     }
 
@@ -359,24 +366,24 @@ impl Queues for StoreQueues {
         self.bury_spent().await?;
         let Some(row) = self.store.queue(queue).await? else { return Ok(false) };
         let deleted = self.store.delete_queue(queue, row.made, force).await?;
-        self.book.forget(queue);
+        self.configs.forget(queue);
         QueueError::unless_deleted(deleted)
     }
 
-    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
+    async fn redrive(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
         let job = Job::decode(&letter.body).map_err(|_| QueueError::Undecodable)?;
         let (id, rank, delay, body) = (job.id, job.priority.rank(), Duration::ZERO, job.body);
         // No identity: the letter is what makes it one job, whoever uses its id meanwhile.
         let row = JobRow { id, rank, delay, body, identity: None };
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
-            self.book.make(&letter.source).await?;
-            match self.store.put_back(letter.id, &letter.source, &row).await? {
-                PutBack::Done => {
+            self.configs.make(&letter.source).await?;
+            match self.store.redrive_job(letter.id, &letter.source, &row).await? {
+                RedriveOutcome::Done => {
                     self.ring(&letter.source);
                     return Ok(true);
                 }
-                PutBack::NoLetter => return Ok(false),
-                PutBack::NoQueue => self.book.forget(&letter.source),
+                RedriveOutcome::NoDeadLetter => return Ok(false),
+                RedriveOutcome::NoQueue => self.configs.forget(&letter.source),
             }
         }
         Err(QueueError::Overloaded)

@@ -29,12 +29,12 @@ pub struct Lease {
     /// When it ends, unless it is extended; in microseconds since 1970.
     pub expires_us: i64,
     /// How it is found again.
-    pub grant: Grant,
+    pub grant: LeaseHandle,
 }
 
 /// What proves a lease to whoever granted it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Grant {
+pub enum LeaseHandle {
     /// The row's lease in the store.
     Store(Uuid),
     /// A delivery of JetStream's.
@@ -118,7 +118,7 @@ mod tests {
             seq: 7,
             attempt: 2,
             expires_us: 1_700_000_000_000_001,
-            grant: Grant::JetStream {
+            grant: LeaseHandle::JetStream {
                 ack: "$JS.ACK.agent-jobs.q-high.1.7.7.1.0".to_owned(),
                 lease: Uuid::nil(),
                 job: Uuid::max(),

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::work::{Attempt, Hold};
+use super::work::{Attempt, RowLock};
 
 /// A queue's rules as the store keeps them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +50,11 @@ pub enum QueueDeletion {
 
 /// What became of a dead letter's job that should go back to its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PutBack {
+pub enum RedriveOutcome {
     /// The job waits in its queue, and the letter is gone.
     Done,
     /// There is no such letter.
-    NoLetter,
+    NoDeadLetter,
     /// There is no such queue; the letter stays.
     NoQueue,
 }
@@ -76,7 +76,7 @@ pub struct JobRow {
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JobPlace {
+pub struct AddedJob {
     /// Its sequence.
     pub seq: u64,
     /// Set when the identity was known: whether the digest was the same.
@@ -107,20 +107,20 @@ pub struct LeasedRows {
 
 /// What becomes of a leased job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JobEnd {
+pub enum JobSettlement {
     /// Done: forget it.
     Done,
     /// Leased again after a while.
-    Again {
+    Retry {
         /// From now on.
         delay: Duration,
         /// Why.
         error: String,
     },
     /// The lease is prolonged to this long from now.
-    Extended(Duration),
+    Extend(Duration),
     /// It has failed for good: the lease ends, and it waits to be buried.
-    Failed {
+    Fail {
         /// Why.
         error: String,
     },
@@ -128,7 +128,7 @@ pub enum JobEnd {
 
 /// What became of an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobEnded {
+pub enum JobSettled {
     /// The lease was good.
     Done,
     /// It goes on until then.
@@ -139,7 +139,7 @@ pub enum JobEnded {
 
 /// A job whose attempts are used up, or that failed for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpentJob {
+pub struct ExhaustedJob {
     /// Its queue.
     pub queue: String,
     /// Its sequence.
@@ -167,7 +167,7 @@ pub struct JobCounts {
 
 /// An attempt of a job in JetStream that ended badly, noted for its dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttemptNote {
+pub struct RecordedAttempt {
     /// The job's sequence in its stream.
     pub seq: u64,
     /// What happened.
@@ -215,7 +215,7 @@ pub trait JobStore: Send + Sync {
     /// Holds a queue's place in JetStream until the hold is dropped, or
     /// [`crate::limits::CONSUMER_LOCK_TIMEOUT`] has passed: two that make and remove its consumers at once
     /// would take each other's files away.
-    async fn hold_queue(&self, name: &str) -> Result<Box<dyn Hold>, StoreError>;
+    async fn lock_queue(&self, name: &str) -> Result<Box<dyn RowLock>, StoreError>;
 
     /// Deletes this making of a queue, with its jobs that wait or are delayed if `force` is
     /// set, and with what is known of ids and attempts; dead letters stay.
@@ -231,16 +231,16 @@ pub trait JobStore: Send + Sync {
         &self,
         queue: &str,
         jobs: &[JobRow],
-    ) -> Result<Option<Vec<JobPlace>>, StoreError>;
+    ) -> Result<Option<Vec<AddedJob>>, StoreError>;
 
     /// Turns a dead letter into a job of the queue, whatever id the job has, in one step:
     /// of two that do so at once one finds no letter.
-    async fn put_back(
+    async fn redrive_job(
         &self,
         letter: Uuid,
         queue: &str,
         job: &JobRow,
-    ) -> Result<PutBack, StoreError>;
+    ) -> Result<RedriveOutcome, StoreError>;
 
     /// Leases due jobs with fewer than `max_deliver` attempts: lowest rank first, then by due time.
     async fn lease_jobs(
@@ -257,29 +257,36 @@ pub trait JobStore: Send + Sync {
     -> Result<Option<Duration>, StoreError>;
 
     /// Ends or prolongs leases, each by sequence and lease.
-    async fn end_jobs(&self, ends: &[(u64, Uuid, JobEnd)]) -> Result<Vec<JobEnded>, StoreError>;
+    async fn settle_jobs(
+        &self,
+        ends: &[(u64, Uuid, JobSettlement)],
+    ) -> Result<Vec<JobSettled>, StoreError>;
 
     /// Jobs that wait to be buried.
-    async fn spent_jobs(&self, limit: usize) -> Result<Vec<SpentJob>, StoreError>;
+    async fn exhausted_jobs(&self, limit: usize) -> Result<Vec<ExhaustedJob>, StoreError>;
 
     /// Forgets spent jobs, and identities that are out of their window.
-    async fn drop_spent(&self, seqs: &[u64]) -> Result<(), StoreError>;
+    async fn remove_exhausted_jobs(&self, seqs: &[u64]) -> Result<(), StoreError>;
 
     /// What a queue holds, and its oldest job that is waiting or leased.
     async fn job_counts(&self, queue: &str) -> Result<(JobCounts, Option<Bytes>), StoreError>;
 
     /// Notes attempts of jobs in JetStream that ended badly.
-    async fn note_attempts(&self, queue: &str, notes: &[AttemptNote]) -> Result<(), StoreError>;
+    async fn record_attempts(
+        &self,
+        queue: &str,
+        notes: &[RecordedAttempt],
+    ) -> Result<(), StoreError>;
 
     /// What is noted of a job.
-    async fn noted_attempts(&self, queue: &str, seq: u64) -> Result<Vec<Attempt>, StoreError>;
+    async fn recorded_attempts(&self, queue: &str, seq: u64) -> Result<Vec<Attempt>, StoreError>;
 
     /// Forgets what is noted of jobs that are gone.
-    async fn forget_attempts(&self, queue: &str, seqs: &[u64]) -> Result<(), StoreError>;
+    async fn delete_attempts(&self, queue: &str, seqs: &[u64]) -> Result<(), StoreError>;
 
     /// Jobs in JetStream whose last noted attempt is over, and was the last they have.
-    async fn spent_notes(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError>;
+    async fn exhausted_records(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError>;
 
     /// How many jobs are noted by their workers as not due yet.
-    async fn noted_delays(&self, queue: &str) -> Result<u64, StoreError>;
+    async fn recorded_delays(&self, queue: &str) -> Result<u64, StoreError>;
 }

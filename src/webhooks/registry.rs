@@ -21,7 +21,7 @@ use crate::limits::MAX_WEBHOOKS;
 use crate::message::{SubjectPattern, truncate_to_micros};
 use crate::processor::{ControlError, Processor};
 use crate::store::StoreError;
-use crate::store::work::{Place, Webhook, WorkStore};
+use crate::store::work::{Position, Webhook, WorkStore};
 
 /// What a webhook gets unless it says otherwise: everything.
 const DEFAULT_FILTER: &str = "agent.>";
@@ -128,9 +128,9 @@ impl Registry {
     }
 
     /// The end of the log.
-    async fn here(&self) -> Result<Place, ControlError> {
+    async fn here(&self) -> Result<Position, ControlError> {
         let floor = self.bus.identity().await?.bounds.last.max(self.committed.seen());
-        Ok(Place { floor, feed: None, handled: true })
+        Ok(Position { floor, feed: None, handled: true })
     }
 
     /// All of them, oldest first.

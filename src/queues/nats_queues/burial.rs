@@ -9,9 +9,9 @@ use super::{NatsQueues, PRIORITIES, leasing};
 use crate::bus::nats::jobs::LeaseState;
 use crate::limits::{JOB_SWEEP, JOB_SWEEP_QUEUES, JOB_SWEEP_ROWS, LEASE_MARGIN};
 use crate::message::LogEntry;
-use crate::queues::letter::{letter, used_up};
+use crate::queues::dead_letter::{letter, used_up};
 use crate::queues::{QueueConfig, QueueError};
-use crate::store::jobs::AttemptNote;
+use crate::store::jobs::RecordedAttempt;
 use crate::store::work::Attempt;
 
 impl NatsQueues {
@@ -49,7 +49,7 @@ impl NatsQueues {
 
     /// Buries what is noted as over, and looks at some queues for what nobody told of.
     async fn sweep_some(&self, after: &mut Option<String>) -> Result<(), QueueError> {
-        for (queue, seq) in self.store.spent_notes(JOB_SWEEP_ROWS).await? {
+        for (queue, seq) in self.store.exhausted_records(JOB_SWEEP_ROWS).await? {
             self.bury_noted(&queue, seq).await?;
         }
         let queues = self.store.queues(after.as_deref(), JOB_SWEEP_QUEUES).await?;
@@ -85,9 +85,9 @@ impl NatsQueues {
             let until = DateTime::from_timestamp_micros(until).unwrap_or(now);
             let over = (until - now).to_std().unwrap_or_default() + LEASE_MARGIN;
             if until + (LEASE_MARGIN) > now {
-                let noted = self.store.noted_attempts(queue, seq).await?;
+                let noted = self.store.recorded_attempts(queue, seq).await?;
                 let last = noted.into_iter().next_back();
-                let note = last.map(|attempt| AttemptNote {
+                let note = last.map(|attempt| RecordedAttempt {
                     seq,
                     attempt: Attempt { at: until, ..attempt },
                     delay: over,
@@ -99,7 +99,7 @@ impl NatsQueues {
         }
         self.bury_exhausted(seq).await?;
         // Also where the job was gone already.
-        Ok(self.store.forget_attempts(queue, &[seq]).await?)
+        Ok(self.store.delete_attempts(queue, &[seq]).await?)
     }
 
     async fn bury_exhausted(&self, seq: u64) -> Result<(), QueueError> {
@@ -114,7 +114,7 @@ impl NatsQueues {
         let acked = record.filter(|record| record.state == LeaseState::Acked);
         let same = |id| leasing::read(raw).is_ok_and(|job| job.id == id);
         if !acked.is_some_and(|record| same(record.job)) {
-            let rules = self.book.find(leasing::queue_of(raw)).await?;
+            let rules = self.configs.find(leasing::queue_of(raw)).await?;
             let default = || QueueConfig::default().max_deliver;
             let attempts = rules.map_or_else(default, |rules| rules.max_deliver);
             self.bury(raw, attempts, None, used_up(attempts)).await?;
@@ -131,7 +131,7 @@ impl NatsQueues {
         reason: String,
     ) -> Result<(), QueueError> {
         let queue = leasing::queue_of(raw);
-        let noted = self.store.noted_attempts(queue, raw.seq).await?;
+        let noted = self.store.recorded_attempts(queue, raw.seq).await?;
         let job = leasing::read(raw).unwrap_or_else(|_| leasing::odd(raw));
         let died_at = self.clock.now();
         let known = |number| {
@@ -144,8 +144,8 @@ impl NatsQueues {
         };
         let attempts: Vec<Attempt> = (1..=attempts).map(known).collect();
         let letter = letter(queue, raw.seq, job.body, attempts, reason, died_at);
-        self.store.bury(&[letter]).await?;
-        self.store.forget_attempts(queue, &[raw.seq]).await?;
+        self.store.add_dead_letters(&[letter]).await?;
+        self.store.delete_attempts(queue, &[raw.seq]).await?;
         metrics::counter!("agentbus_jobs_dead_total").increment(1);
         Ok(())
     }

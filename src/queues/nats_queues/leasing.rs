@@ -16,9 +16,11 @@ use crate::limits::{
     STORE_LOOKUP_TIMEOUT,
 };
 use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, parse_uuid};
-use crate::queues::letter::letter;
-use crate::queues::{Grant, Job, Lease, LeaseRequest, LeasedJob, NewJob, Priority, QueueError};
-use crate::store::jobs::{AttemptNote, QueueRow};
+use crate::queues::dead_letter::letter;
+use crate::queues::{
+    Job, Lease, LeaseHandle, LeaseRequest, LeasedJob, NewJob, Priority, QueueError,
+};
+use crate::store::jobs::{QueueRow, RecordedAttempt};
 use crate::store::work::Attempt;
 
 /// When a job was taken in: what its encoding says, or the stream.
@@ -183,7 +185,7 @@ impl NatsQueues {
             Ok(None) => {
                 self.told().remove(queue);
                 // It may have been deleted, at any server; who cannot ask goes on.
-                let _ = self.book.ask(queue).await;
+                let _ = self.configs.ask(queue).await;
                 if self.ready(queue).await?.is_none() {
                     return Ok(None);
                 }
@@ -236,7 +238,7 @@ impl NatsQueues {
             seq: raw.seq,
             attempt,
             expires_us: expires_at.timestamp_micros(),
-            grant: Grant::JetStream { ack, lease: Uuid::new_v4(), job: job.id },
+            grant: LeaseHandle::JetStream { ack, lease: Uuid::new_v4(), job: job.id },
         })?;
         Some(LeasedJob { body: job.body, attempt, token, expires_at })
     }
@@ -258,7 +260,7 @@ impl NatsQueues {
         let mut notes = Vec::new();
         let mut guess = |job: &Delivered, attempt, at, delay| {
             let attempt = Attempt { attempt, at, error: "the lease ran out".to_owned() };
-            notes.push(AttemptNote { seq: job.raw.seq, attempt, delay, guess: true });
+            notes.push(RecordedAttempt { seq: job.raw.seq, attempt, delay, guess: true });
         };
         for job in jobs {
             if job.attempt == 2 {
@@ -272,11 +274,11 @@ impl NatsQueues {
     }
 
     /// Notes attempts, where the store lets it in the time there is.
-    pub(super) async fn note(&self, queue: &str, notes: &[AttemptNote]) {
+    pub(super) async fn note(&self, queue: &str, notes: &[RecordedAttempt]) {
         if notes.is_empty() {
             return;
         }
-        let noted = self.store.note_attempts(queue, notes);
+        let noted = self.store.record_attempts(queue, notes);
         if let Ok(Err(error)) = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, noted).await {
             tracing::debug!(queue, %error, "why attempts failed was not kept");
         }
@@ -288,7 +290,7 @@ impl NatsQueues {
         let reason = format!("cannot be decoded: {why}");
         let (seq, died_at) = (delivered.raw.seq, self.clock.now());
         let letter = letter(&rules.name, seq, body, Vec::new(), reason, died_at);
-        match self.store.bury(&[letter]).await {
+        match self.store.add_dead_letters(&[letter]).await {
             Ok(()) => {
                 self.jobs.ack(&[(delivered.ack.clone(), Verdict::Ack)]).await;
             }

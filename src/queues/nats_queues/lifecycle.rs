@@ -36,14 +36,14 @@ pub(super) fn msg_id(rules: &QueueRow, id: impl std::fmt::Display) -> String {
 impl NatsQueues {
     /// A queue's rules; `None` when there is no such queue.
     pub(super) async fn find(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
-        if let Some(rules) = self.book.find(queue).await? {
+        if let Some(rules) = self.configs.find(queue).await? {
             return Ok(Some(rules));
         }
         self.told().remove(queue);
         if !self.jobs.holds(queue).await? {
             return Ok(None);
         }
-        self.book.make(queue).await.map(Some)
+        self.configs.make(queue).await.map(Some)
     }
 
     /// The queue's rules, its consumers being told of them; `None` when there is no such queue.
@@ -60,7 +60,7 @@ impl NatsQueues {
     /// The same; a queue that is not there is made.
     pub(super) async fn make_ready(&self, queue: &str) -> Result<QueueRow, QueueError> {
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
-            let rules = self.book.make(queue).await?;
+            let rules = self.configs.make(queue).await?;
             if self.tell(&rules).await? {
                 return Ok(rules);
             }
@@ -82,8 +82,8 @@ impl NatsQueues {
             return Ok(true);
         }
         // Nobody deletes a queue while the store is away: who cannot ask goes on.
-        let held = self.store.hold_queue(queue).await;
-        match self.book.ask(queue).await {
+        let held = self.store.lock_queue(queue).await;
+        match self.configs.ask(queue).await {
             Ok(Some(now)) if now.made != rules.made => return Ok(false),
             Ok(None) => return Ok(false),
             // Another server may be deleting it.
@@ -104,7 +104,7 @@ impl NatsQueues {
         }
         self.bury_given_up(queue).await?;
         let _turn = self.changes.acquire().await;
-        let held = self.store.hold_queue(queue).await?;
+        let held = self.store.lock_queue(queue).await?;
         self.jobs.pause(queue, &PRIORITIES, Some(QUEUE_PAUSE)).await?;
         let deleted = self.delete_paused(queue, force).await;
         if !matches!(deleted, Ok(true))
@@ -119,9 +119,9 @@ impl NatsQueues {
     async fn delete_paused(&self, queue: &str, force: bool) -> Result<bool, QueueError> {
         // In this order: what has a sequence up to the last is no job of another making.
         let last = self.jobs.last().await?;
-        let Some(row) = self.book.ask(queue).await? else { return Ok(false) };
+        let Some(row) = self.configs.ask(queue).await? else { return Ok(false) };
         let held = self.jobs.held(queue, &PRIORITIES).await?;
-        if held.pending > self.store.noted_delays(queue).await? {
+        if held.pending > self.store.recorded_delays(queue).await? {
             return Err(QueueError::QueueLeased);
         }
         if force {
@@ -132,14 +132,14 @@ impl NatsQueues {
         self.jobs.remove_consumers(queue, &PRIORITIES).await?;
         self.told().remove(queue);
         let deleted = self.store.delete_queue(queue, row.made, force).await?;
-        self.book.forget(queue);
+        self.configs.forget(queue);
         // The memory bus may have left jobs in the store, before the switch.
         QueueError::unless_deleted(deleted)
     }
 
     /// Buries what JetStream gave up of a queue's jobs, so that it is not taken for one that waits.
     async fn bury_given_up(&self, queue: &str) -> Result<(), QueueError> {
-        for (noted, seq) in self.store.spent_notes(JOB_SWEEP_ROWS).await? {
+        for (noted, seq) in self.store.exhausted_records(JOB_SWEEP_ROWS).await? {
             if noted == queue {
                 self.bury_noted(queue, seq).await?;
             }
@@ -156,7 +156,7 @@ impl NatsQueues {
     pub(super) async fn look_after_taken(&self) -> Result<(), QueueError> {
         let taken: Vec<_> = self.taken().iter().map(|(queue, at)| (queue.clone(), *at)).collect();
         for (queue, at) in taken {
-            let learned = self.book.learned(&queue);
+            let learned = self.configs.learned(&queue);
             if learned.is_some_and(|learned| learned <= at && learned.elapsed() < QUEUE_CACHE) {
                 continue;
             }
@@ -201,6 +201,6 @@ impl NatsQueues {
             return Err(QueueError::Conflict { id: job.id, seq: ack.seq });
         }
         self.ring(&letter.source);
-        Ok(self.store.discard(letter.id).await?)
+        Ok(self.store.discard_dead_letter(letter.id).await?)
     }
 }

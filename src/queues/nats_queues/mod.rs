@@ -49,11 +49,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::letter::Letters;
+use super::dead_letter::DeadLetterCounts;
 use super::waits::Waits;
 use super::{
-    Enqueued, Job, LeaseRequest, LeasedJob, NewJob, Priority, QueueBook, QueueConfig, QueueError,
-    QueueState, Queues, Sealer, Settled, Settlement, content,
+    Enqueued, Job, LeaseRequest, LeasedJob, NewJob, Priority, QueueConfig, QueueConfigCache,
+    QueueError, QueueState, Queues, Sealer, Settled, Settlement, content,
 };
 use crate::bus::nats::jobs::{NatsJobs, OutgoingJob};
 use crate::bus::{Ack, PublishError};
@@ -74,7 +74,7 @@ type Told = (Duration, u32, Option<Uuid>);
 pub struct NatsQueues {
     jobs: NatsJobs,
     store: Arc<dyn Store>,
-    book: QueueBook,
+    configs: QueueConfigCache,
     sealer: Sealer,
     clock: Clock,
     told: Mutex<HashMap<String, Told>>,
@@ -104,7 +104,7 @@ impl NatsQueues {
     pub fn new(jobs: NatsJobs, store: Arc<dyn Store>, sealer: Sealer, clock: Clock) -> Self {
         Self {
             jobs,
-            book: QueueBook::new(Arc::clone(&store)),
+            configs: QueueConfigCache::new(Arc::clone(&store)),
             store,
             sealer,
             clock,
@@ -181,7 +181,7 @@ impl NatsQueues {
             }
             // A job that is gone cannot be compared: its id is taken at its word. It may have been
             // dropped with its queue, though, unless that is still the same.
-            self.book.ask(&rules.name).await?;
+            self.configs.ask(&rules.name).await?;
             let now = self.make_ready(&rules.name).await?;
             if now.made == made {
                 break;
@@ -236,9 +236,13 @@ impl NatsQueues {
         Ok(answers)
     }
 
-    async fn state(&self, row: QueueRow, letters: &Letters) -> Result<QueueState, QueueError> {
+    async fn state(
+        &self,
+        row: QueueRow,
+        letters: &DeadLetterCounts,
+    ) -> Result<QueueState, QueueError> {
         let held = self.jobs.held(&row.name, &PRIORITIES).await?;
-        let noted = self.store.noted_delays(&row.name).await?.min(held.pending);
+        let noted = self.store.recorded_delays(&row.name).await?.min(held.pending);
         let mut oldest = None;
         for priority in PRIORITIES {
             let first = self.jobs.oldest(&row.name, priority, 1).await?;
@@ -261,7 +265,7 @@ impl NatsQueues {
 #[async_trait]
 impl Queues for NatsQueues {
     async fn put(&self, queue: &Token, config: &QueueConfig) -> Result<bool, QueueError> {
-        let made = self.book.put(queue.as_str(), config).await?;
+        let made = self.configs.put(queue.as_str(), config).await?;
         self.ready(queue.as_str()).await?;
         Ok(made)
     }
@@ -300,7 +304,7 @@ impl Queues for NatsQueues {
     }
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueState>, QueueError> {
-        let letters = Letters::count(&self.store).await?;
+        let letters = DeadLetterCounts::count(&self.store).await?;
         let mut states = Vec::new();
         for row in self.store.queues(after, limit).await? {
             states.push(self.state(row, &letters).await?);
@@ -313,7 +317,7 @@ impl Queues for NatsQueues {
             return Ok(None);
         }
         let Some(row) = self.store.queue(queue.as_str()).await? else { return Ok(None) };
-        let letters = Letters::count(&self.store).await?;
+        let letters = DeadLetterCounts::count(&self.store).await?;
         self.state(row, &letters).await.map(Some)
     }
 
@@ -321,7 +325,7 @@ impl Queues for NatsQueues {
         self.delete_queue(queue.as_str(), force).await
     }
 
-    async fn put_back(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
+    async fn redrive(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
         self.redrive(letter).await
     }
 }

@@ -10,9 +10,11 @@ use super::NatsQueues;
 use crate::bus::BusError;
 use crate::bus::nats::jobs::{LeaseRecord, LeaseState, Recorded, Verdict};
 use crate::limits::{LEASE_MEMORY, LEASE_SLACK, STORE_LOOKUP_TIMEOUT};
-use crate::queues::letter::{failed, refused, used_up};
-use crate::queues::{Action, Grant, Lease, QueueConfig, QueueError, Settled, Settlement};
-use crate::store::jobs::{AttemptNote, QueueRow};
+use crate::queues::dead_letter::{failed, refused, used_up};
+use crate::queues::{
+    Lease, LeaseAction, LeaseHandle, QueueConfig, QueueError, Settled, Settlement,
+};
+use crate::store::jobs::{QueueRow, RecordedAttempt};
 use crate::store::work::Attempt;
 
 /// A lease that somebody wants to end or prolong.
@@ -22,7 +24,7 @@ struct Claim<'a> {
     ack: String,
     id: Uuid,
     job: Uuid,
-    action: &'a Action,
+    action: &'a LeaseAction,
     rules: QueueRow,
     /// When it ends, extensions counted.
     until: DateTime<Utc>,
@@ -34,15 +36,15 @@ type Answer = Result<Settled, QueueError>;
 
 impl Claim<'_> {
     fn state(&self) -> LeaseState {
-        if *self.action == Action::Ack { LeaseState::Acked } else { LeaseState::Released }
+        if *self.action == LeaseAction::Ack { LeaseState::Acked } else { LeaseState::Released }
     }
 
     /// Whether the job is given up.
     fn is_last(&self) -> bool {
         match self.action {
-            Action::Fail { .. } => true,
-            Action::Nack { .. } => self.lease.attempt >= self.rules.max_deliver,
-            Action::Ack | Action::Extend => false,
+            LeaseAction::Fail { .. } => true,
+            LeaseAction::Nack { .. } => self.lease.attempt >= self.rules.max_deliver,
+            LeaseAction::Ack | LeaseAction::Extend => false,
         }
     }
 
@@ -60,7 +62,7 @@ impl NatsQueues {
             answers.push(None);
             match claim {
                 Err(error) => answers[at] = Some(Err(error)),
-                Ok(claim) if *claim.action == Action::Extend => longer.push((at, claim)),
+                Ok(claim) if *claim.action == LeaseAction::Extend => longer.push((at, claim)),
                 Ok(claim) => ends.push((at, claim)),
             }
         }
@@ -79,15 +81,15 @@ impl NatsQueues {
     async fn claim<'a>(&self, settlement: &'a Settlement) -> Result<Claim<'a>, QueueError> {
         let lease = self.sealer.open(&settlement.token).ok_or(QueueError::InvalidToken)?;
         // A lease of the memory bus is over since the switch.
-        let Grant::JetStream { ack, lease: id, job } = lease.grant.clone() else {
+        let LeaseHandle::JetStream { ack, lease: id, job } = lease.grant.clone() else {
             return Err(QueueError::LeaseLost);
         };
         // A queue is not deleted while a job of it is leased: such a lease is over.
-        let rules = self.book.find(&lease.queue).await?.ok_or(QueueError::LeaseLost)?;
+        let rules = self.configs.find(&lease.queue).await?.ok_or(QueueError::LeaseLost)?;
         let until = lease.expires_at();
         let action = &settlement.action;
         let mut claim = Claim { lease, ack, id, job, action, rules, until, record: 0 };
-        if *action == Action::Extend || self.clock.now() >= until {
+        if *action == LeaseAction::Extend || self.clock.now() >= until {
             self.look_up(&mut claim).await?;
         }
         Ok(claim)
@@ -219,13 +221,13 @@ impl NatsQueues {
             self.reopen(claim).await;
             return Err(error);
         }
-        let Action::Nack { delay, reason } = claim.action else { return Ok(Verdict::Ack) };
+        let LeaseAction::Nack { delay, reason } = claim.action else { return Ok(Verdict::Ack) };
         if claim.is_last() {
             return Ok(Verdict::Ack);
         }
         let pause = QueueConfig::from(&claim.rules).pause_after(claim.lease.attempt);
         let delay = delay.unwrap_or(pause);
-        let note = AttemptNote {
+        let note = RecordedAttempt {
             seq: claim.lease.seq,
             attempt: self.attempt(claim, refused(reason.as_deref())),
             delay,
@@ -242,11 +244,11 @@ impl NatsQueues {
     async fn bury_claimed(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
         let Some(raw) = self.jobs.entry(claim.lease.seq).await? else { return Ok(()) };
         let (error, reason) = match claim.action {
-            Action::Fail { reason } => (failed(reason.as_deref()), failed(reason.as_deref())),
-            Action::Nack { reason, .. } => {
+            LeaseAction::Fail { reason } => (failed(reason.as_deref()), failed(reason.as_deref())),
+            LeaseAction::Nack { reason, .. } => {
                 (refused(reason.as_deref()), used_up(claim.lease.attempt))
             }
-            Action::Ack | Action::Extend => return Ok(()),
+            LeaseAction::Ack | LeaseAction::Extend => return Ok(()),
         };
         let last = self.attempt(claim, error);
         self.bury(&raw, claim.lease.attempt, Some(last), reason).await
@@ -297,12 +299,12 @@ impl NatsQueues {
         let mut queues: std::collections::HashMap<&str, Vec<u64>> = Default::default();
         for (claim, answer) in claims.iter().zip(answers) {
             let noted = claim.lease.attempt > 1 || claim.lease.attempt >= claim.rules.max_deliver;
-            if answer.is_ok() && noted && *claim.action == Action::Ack {
+            if answer.is_ok() && noted && *claim.action == LeaseAction::Ack {
                 queues.entry(&claim.lease.queue).or_default().push(claim.lease.seq);
             }
         }
         for (queue, seqs) in queues {
-            let forgotten = self.store.forget_attempts(queue, &seqs);
+            let forgotten = self.store.delete_attempts(queue, &seqs);
             // What stays is swept away when its job is long gone.
             let _ = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, forgotten).await;
         }

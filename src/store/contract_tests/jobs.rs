@@ -9,9 +9,10 @@ use uuid::Uuid;
 use super::{LONG, Server, on_both};
 use crate::store::Store;
 use crate::store::jobs::{
-    AttemptNote, JobEnd, JobEnded, JobPlace, JobRow, LeasedRows, PutBack, QueueDeletion, QueueRow,
+    AddedJob, JobRow, JobSettled, JobSettlement, LeasedRows, QueueDeletion, QueueRow,
+    RecordedAttempt, RedriveOutcome,
 };
-use crate::store::work::{Attempt, DeadLetter, LetterKind};
+use crate::store::work::{Attempt, DeadLetter, DeadLetterKind};
 
 const NOW: Duration = Duration::ZERO;
 const SHORT: Duration = Duration::from_millis(30);
@@ -31,7 +32,7 @@ fn bodies(rows: &LeasedRows) -> Vec<String> {
 }
 
 /// Keeps jobs in a queue that is there.
-async fn add(store: &dyn Store, queue: &str, jobs: &[JobRow]) -> Vec<JobPlace> {
+async fn add(store: &dyn Store, queue: &str, jobs: &[JobRow]) -> Vec<AddedJob> {
     store.put_queue(&rules(queue, LONG, 3), true, 10).await.expect("kept");
     store.add_jobs(queue, jobs).await.expect("kept").expect("there is such a queue")
 }
@@ -40,9 +41,9 @@ async fn lease(store: &dyn Store, limit: usize, lease_for: Duration) -> LeasedRo
     store.lease_jobs("q", limit, 3, lease_for, Some("w1")).await.expect("leases")
 }
 
-async fn end(store: &dyn Store, rows: &LeasedRows, at: usize, end: JobEnd) -> JobEnded {
+async fn end(store: &dyn Store, rows: &LeasedRows, at: usize, end: JobSettlement) -> JobSettled {
     let ends = [(rows.jobs[at].seq, rows.lease, end)];
-    store.end_jobs(&ends).await.expect("answers")[0]
+    store.settle_jobs(&ends).await.expect("answers")[0]
 }
 
 /// Asks until the store's clock has moved on so far that a lease of [`SHORT`] is over.
@@ -75,22 +76,30 @@ async fn an_end_needs_the_lease_that_runs(server: Server) {
     let first = lease(&*store, 1, SHORT).await;
     let other = lease(&*store, 1, LONG).await;
     run_out(&*store).await;
-    assert_eq!(end(&*store, &first, 0, JobEnd::Done).await, JobEnded::Lost, "ran out");
+    assert_eq!(end(&*store, &first, 0, JobSettlement::Done).await, JobSettled::Lost, "ran out");
     let second = lease(&*store, 1, LONG).await;
     assert_eq!((second.jobs[0].seq, second.jobs[0].attempt), (first.jobs[0].seq, 2));
-    for late in [JobEnd::Done, JobEnd::Extended(LONG), JobEnd::Failed { error: "x".to_owned() }] {
-        assert_eq!(end(&*store, &first, 0, late).await, JobEnded::Lost);
+    for late in [
+        JobSettlement::Done,
+        JobSettlement::Extend(LONG),
+        JobSettlement::Fail { error: "x".to_owned() },
+    ] {
+        assert_eq!(end(&*store, &first, 0, late).await, JobSettled::Lost);
     }
-    let extended = end(&*store, &second, 0, JobEnd::Extended(LONG)).await;
-    assert!(matches!(extended, JobEnded::Extended(until) if until > Utc::now()), "{extended:?}");
+    let extended = end(&*store, &second, 0, JobSettlement::Extend(LONG)).await;
+    assert!(matches!(extended, JobSettled::Extended(until) if until > Utc::now()), "{extended:?}");
     let ends = [
-        (second.jobs[0].seq, second.lease, JobEnd::Done),
-        (second.jobs[0].seq, second.lease, JobEnd::Done),
-        (other.jobs[0].seq, other.lease, JobEnd::Again { delay: LONG, error: "busy".to_owned() }),
-        (other.jobs[0].seq, other.lease, JobEnd::Done),
+        (second.jobs[0].seq, second.lease, JobSettlement::Done),
+        (second.jobs[0].seq, second.lease, JobSettlement::Done),
+        (
+            other.jobs[0].seq,
+            other.lease,
+            JobSettlement::Retry { delay: LONG, error: "busy".to_owned() },
+        ),
+        (other.jobs[0].seq, other.lease, JobSettlement::Done),
     ];
-    let ended = store.end_jobs(&ends).await.expect("answers");
-    assert_eq!(ended, [JobEnded::Done, JobEnded::Lost, JobEnded::Done, JobEnded::Lost]);
+    let ended = store.settle_jobs(&ends).await.expect("answers");
+    assert_eq!(ended, [JobSettled::Done, JobSettled::Lost, JobSettled::Done, JobSettled::Lost]);
     let (counts, _) = store.job_counts("q").await.expect("counts");
     assert_eq!((counts.waiting, counts.leased, counts.delayed), (0, 0, 1));
     let next = store.next_job("q", 3).await.expect("answers").expect("one is delayed");
@@ -104,17 +113,17 @@ async fn spent_jobs_wait_to_be_buried_with_every_error(server: Server) {
     add(&*store, "q", &[job(1, "a"), job(1, "b")]).await;
     let first = lease(&*store, 1, SHORT).await;
     let failing = lease(&*store, 1, LONG).await;
-    let failed = JobEnd::Failed { error: "never".to_owned() };
-    assert_eq!(end(&*store, &failing, 0, failed).await, JobEnded::Done);
+    let failed = JobSettlement::Fail { error: "never".to_owned() };
+    assert_eq!(end(&*store, &failing, 0, failed).await, JobSettled::Done);
     run_out(&*store).await;
     let second = lease(&*store, 2, LONG).await;
     assert_eq!(bodies(&second), ["a"], "what failed for good is not leased");
-    let again = JobEnd::Again { delay: NOW, error: "busy".to_owned() };
-    assert_eq!(end(&*store, &second, 0, again).await, JobEnded::Done);
+    let again = JobSettlement::Retry { delay: NOW, error: "busy".to_owned() };
+    assert_eq!(end(&*store, &second, 0, again).await, JobSettled::Done);
     assert_eq!(lease(&*store, 1, SHORT).await.jobs[0].attempt, 3);
     run_out(&*store).await;
     assert!(lease(&*store, 1, LONG).await.jobs.is_empty(), "its attempts are used up");
-    let mut spent = store.spent_jobs(10).await.expect("answers");
+    let mut spent = store.exhausted_jobs(10).await.expect("answers");
     spent.sort_by_key(|job| job.seq);
     let errors = |at: usize| -> Vec<(u32, &str)> {
         spent[at].attempts.iter().map(|it| (it.attempt, it.error.as_str())).collect()
@@ -123,8 +132,8 @@ async fn spent_jobs_wait_to_be_buried_with_every_error(server: Server) {
     assert_eq!(errors(0), [(1, ran_out), (2, "busy"), (3, ran_out)]);
     assert_eq!((errors(1), spent[1].failed), (vec![(1, "never")], true));
     assert_eq!(first.jobs[0].seq, spent[0].seq);
-    store.drop_spent(&[spent[0].seq, spent[1].seq]).await.expect("dropped");
-    assert!(store.spent_jobs(10).await.expect("answers").is_empty());
+    store.remove_exhausted_jobs(&[spent[0].seq, spent[1].seq]).await.expect("dropped");
+    assert!(store.exhausted_jobs(10).await.expect("answers").is_empty());
     store.close().await;
 }
 
@@ -171,7 +180,7 @@ async fn rules_are_kept_and_remember_longer_leases(server: Server) {
 async fn a_workers_word_beats_a_guess(server: Server) {
     let store = server.open().await;
     store.put_queue(&rules("q", LONG, 2), false, 10).await.expect("kept");
-    let note = |number, error: &str, delay, guess| AttemptNote {
+    let note = |number, error: &str, delay, guess| RecordedAttempt {
         seq: 7,
         attempt: Attempt {
             attempt: number,
@@ -181,22 +190,25 @@ async fn a_workers_word_beats_a_guess(server: Server) {
         delay,
         guess,
     };
-    let told = async |notes: &[AttemptNote]| {
-        store.note_attempts("q", notes).await.expect("noted");
-        let noted = store.noted_attempts("q", 7).await.expect("answers");
+    let told = async |notes: &[RecordedAttempt]| {
+        store.record_attempts("q", notes).await.expect("noted");
+        let noted = store.recorded_attempts("q", 7).await.expect("answers");
         noted.into_iter().map(|it| (it.attempt, it.error)).collect::<Vec<_>>()
     };
     assert_eq!(told(&[note(1, "guessed", LONG, true)]).await, [(1, "guessed".to_owned())]);
-    assert_eq!(store.noted_delays("q").await.expect("answers"), 0, "a lease is no delay");
+    assert_eq!(store.recorded_delays("q").await.expect("answers"), 0, "a lease is no delay");
     assert_eq!(told(&[note(1, "said", LONG, false)]).await, [(1, "said".to_owned())]);
-    assert_eq!(store.noted_delays("q").await.expect("answers"), 1);
+    assert_eq!(store.recorded_delays("q").await.expect("answers"), 1);
     assert_eq!(told(&[note(1, "guessed", NOW, true)]).await, [(1, "said".to_owned())]);
     told(&[note(1, "said", NOW, false), note(2, "ran out", LONG, true)]).await;
-    assert!(store.spent_notes(10).await.expect("answers").is_empty(), "the last lease runs");
+    assert!(store.exhausted_records(10).await.expect("answers").is_empty(), "the last lease runs");
     told(&[note(2, "ran out", NOW, true)]).await;
-    assert_eq!(store.spent_notes(10).await.expect("answers"), [("q".to_owned(), 7)]);
-    store.forget_attempts("q", &[7]).await.expect("forgotten");
-    assert!(told(&[]).await.is_empty() && store.spent_notes(10).await.expect("answers").is_empty());
+    assert_eq!(store.exhausted_records(10).await.expect("answers"), [("q".to_owned(), 7)]);
+    store.delete_attempts("q", &[7]).await.expect("forgotten");
+    assert!(
+        told(&[]).await.is_empty()
+            && store.exhausted_records(10).await.expect("answers").is_empty()
+    );
     store.close().await;
 }
 
@@ -223,10 +235,10 @@ async fn a_queue_goes_with_all_but_its_leases_and_dead_letters(server: Server) {
     assert_eq!(delete(1, false).await, QueueDeletion::Leased);
     assert_eq!(delete(1, true).await, QueueDeletion::Leased);
     assert_eq!(store.job_counts("q").await.expect("counts").0.delayed, 1, "nothing was dropped");
-    let failed = JobEnd::Failed { error: "never".to_owned() };
-    assert_eq!(end(&*store, &leased, 0, failed).await, JobEnded::Done);
+    let failed = JobSettlement::Fail { error: "never".to_owned() };
+    assert_eq!(end(&*store, &leased, 0, failed).await, JobSettled::Done);
     assert_eq!(delete(1, true).await, QueueDeletion::Leased, "it is to be a dead letter");
-    store.drop_spent(&[leased.jobs[0].seq]).await.expect("dropped");
+    store.remove_exhausted_jobs(&[leased.jobs[0].seq]).await.expect("dropped");
     assert_eq!(delete(1, true).await, QueueDeletion::Done);
     assert_eq!(store.queue("q").await.expect("answers"), None);
     assert_eq!(store.job_counts("q").await.expect("counts").0, Default::default());
@@ -239,7 +251,7 @@ async fn a_letter_becomes_a_job_once(server: Server) {
     let store = server.open().await;
     let letter = DeadLetter {
         id: Uuid::from_u128(5),
-        kind: LetterKind::Job,
+        kind: DeadLetterKind::Job,
         source: "q".to_owned(),
         seq: 3,
         subject: "q.normal".to_owned(),
@@ -248,15 +260,15 @@ async fn a_letter_becomes_a_job_once(server: Server) {
         reason: "rejected".to_owned(),
         died_at: Utc::now(),
     };
-    store.bury(std::slice::from_ref(&letter)).await.expect("kept");
-    let back = async || store.put_back(letter.id, "q", &job(1, "a")).await.expect("answers");
-    assert_eq!(back().await, PutBack::NoQueue);
+    store.add_dead_letters(std::slice::from_ref(&letter)).await.expect("kept");
+    let back = async || store.redrive_job(letter.id, "q", &job(1, "a")).await.expect("answers");
+    assert_eq!(back().await, RedriveOutcome::NoQueue);
     assert!(store.dead_letter(letter.id).await.expect("answers").is_some());
     let taken = JobRow { identity: Some((letter.id, [1; 32])), ..job(1, "b") };
     add(&*store, "q", &[taken]).await;
     let (one, other) = tokio::join!(back(), back());
-    assert!([one, other].contains(&PutBack::Done), "{one:?}");
-    assert!([one, other].contains(&PutBack::NoLetter), "{one:?}, {other:?}");
+    assert!([one, other].contains(&RedriveOutcome::Done), "{one:?}");
+    assert!([one, other].contains(&RedriveOutcome::NoDeadLetter), "{one:?}, {other:?}");
     assert_eq!(store.dead_letter(letter.id).await.expect("answers"), None);
     assert_eq!(bodies(&lease(&*store, 10, LONG).await), ["b", "a"]);
     store.close().await;

@@ -12,10 +12,10 @@ use super::{PostgresStore, jobs, queues};
 use crate::limits::STORE_WRITE_TIMEOUT;
 use crate::store::StoreError;
 use crate::store::jobs::{
-    AttemptNote, JobCounts, JobEnd, JobEnded, JobPlace, JobRow, JobStore, LeasedRows, PutBack,
-    QueueDeletion, QueueRow, SpentJob,
+    AddedJob, ExhaustedJob, JobCounts, JobRow, JobSettled, JobSettlement, JobStore, LeasedRows,
+    QueueDeletion, QueueRow, RecordedAttempt, RedriveOutcome,
 };
-use crate::store::work::{Attempt, Hold};
+use crate::store::work::{Attempt, RowLock};
 
 #[async_trait]
 impl JobStore for PostgresStore {
@@ -54,10 +54,10 @@ impl JobStore for PostgresStore {
         self.job_work(queues::put(&self.jobs, row, keep, most)).await
     }
 
-    async fn hold_queue(&self, name: &str) -> Result<Box<dyn Hold>, StoreError> {
+    async fn lock_queue(&self, name: &str) -> Result<Box<dyn RowLock>, StoreError> {
         // Not of the connections for jobs: who holds it asks by those.
         let held = on_pool(&self.workers, STORE_WRITE_TIMEOUT, || {
-            consumers::hold_queue(&self.workers, name)
+            consumers::lock_queue(&self.workers, name)
         });
         Ok(Box::new(held.await?))
     }
@@ -73,20 +73,20 @@ impl JobStore for PostgresStore {
         self.job_work(queues::delete(&self.jobs, name, made, force)).await
     }
 
-    async fn put_back(
+    async fn redrive_job(
         &self,
         letter: Uuid,
         queue: &str,
         job: &JobRow,
-    ) -> Result<PutBack, StoreError> {
-        self.job_work(jobs::put_back(&self.jobs, letter, queue, job)).await
+    ) -> Result<RedriveOutcome, StoreError> {
+        self.job_work(jobs::redrive_job(&self.jobs, letter, queue, job)).await
     }
 
     async fn add_jobs(
         &self,
         queue: &str,
         jobs: &[JobRow],
-    ) -> Result<Option<Vec<JobPlace>>, StoreError> {
+    ) -> Result<Option<Vec<AddedJob>>, StoreError> {
         self.job_work(jobs::add(&self.jobs, queue, jobs)).await
     }
 
@@ -109,39 +109,46 @@ impl JobStore for PostgresStore {
         self.job_work(jobs::next(&self.jobs, queue, max_deliver)).await
     }
 
-    async fn end_jobs(&self, ends: &[(u64, Uuid, JobEnd)]) -> Result<Vec<JobEnded>, StoreError> {
+    async fn settle_jobs(
+        &self,
+        ends: &[(u64, Uuid, JobSettlement)],
+    ) -> Result<Vec<JobSettled>, StoreError> {
         self.job_work(jobs::end(&self.jobs, ends)).await
     }
 
-    async fn spent_jobs(&self, limit: usize) -> Result<Vec<SpentJob>, StoreError> {
+    async fn exhausted_jobs(&self, limit: usize) -> Result<Vec<ExhaustedJob>, StoreError> {
         self.job_work(jobs::spent(&self.jobs, limit)).await
     }
 
-    async fn drop_spent(&self, seqs: &[u64]) -> Result<(), StoreError> {
-        self.job_work(jobs::drop_spent(&self.jobs, seqs)).await
+    async fn remove_exhausted_jobs(&self, seqs: &[u64]) -> Result<(), StoreError> {
+        self.job_work(jobs::remove_exhausted_jobs(&self.jobs, seqs)).await
     }
 
     async fn job_counts(&self, queue: &str) -> Result<(JobCounts, Option<Bytes>), StoreError> {
         self.job_work(queues::counts(&self.jobs, queue)).await
     }
 
-    async fn note_attempts(&self, queue: &str, notes: &[AttemptNote]) -> Result<(), StoreError> {
+    async fn record_attempts(
+        &self,
+        queue: &str,
+        notes: &[RecordedAttempt],
+    ) -> Result<(), StoreError> {
         self.job_work(queues::note(&self.jobs, queue, notes)).await
     }
 
-    async fn noted_attempts(&self, queue: &str, seq: u64) -> Result<Vec<Attempt>, StoreError> {
+    async fn recorded_attempts(&self, queue: &str, seq: u64) -> Result<Vec<Attempt>, StoreError> {
         self.job_work(queues::noted(&self.jobs, queue, seq)).await
     }
 
-    async fn forget_attempts(&self, queue: &str, seqs: &[u64]) -> Result<(), StoreError> {
+    async fn delete_attempts(&self, queue: &str, seqs: &[u64]) -> Result<(), StoreError> {
         self.job_work(queues::forget(&self.jobs, queue, seqs)).await
     }
 
-    async fn noted_delays(&self, queue: &str) -> Result<u64, StoreError> {
+    async fn recorded_delays(&self, queue: &str) -> Result<u64, StoreError> {
         self.job_work(queues::delays(&self.jobs, queue)).await
     }
 
-    async fn spent_notes(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
+    async fn exhausted_records(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
         self.job_work(queues::spent(&self.jobs, limit)).await
     }
 }

@@ -17,7 +17,8 @@ use super::queues::hold;
 use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES};
 use crate::store::job_rows::{RANKS, cut_by_bytes, micros, read_attempts, to_micros, with_run_out};
 use crate::store::jobs::{
-    JobEnd, JobEnded, JobPlace, JobRow, LeasedRow, LeasedRows, PutBack, SpentJob,
+    AddedJob, ExhaustedJob, JobRow, JobSettled, JobSettlement, LeasedRow, LeasedRows,
+    RedriveOutcome,
 };
 use crate::store::plan::{from_db, to_db};
 
@@ -31,7 +32,7 @@ pub(super) async fn add(
     pool: &PgPool,
     queue: &str,
     jobs: &[JobRow],
-) -> Result<Option<Vec<JobPlace>>, Error> {
+) -> Result<Option<Vec<AddedJob>>, Error> {
     let mut transaction = pool.begin().await?;
     hold(&mut transaction, queue, true).await?;
     let count = to_db(jobs.len() as u64);
@@ -49,8 +50,8 @@ pub(super) async fn add(
         return Ok(None);
     }
     seqs.sort_unstable();
-    let mut places: Vec<JobPlace> =
-        seqs.iter().map(|seq| JobPlace { seq: from_db(*seq), known: None }).collect();
+    let mut places: Vec<AddedJob> =
+        seqs.iter().map(|seq| AddedJob { seq: from_db(*seq), known: None }).collect();
     identify(&mut transaction, queue, jobs, &mut places).await?;
     let new = (0..jobs.len()).filter(|at| places[*at].known.is_none());
     let new: Vec<(i64, &JobRow)> = new.map(|at| (seqs[at], &jobs[at])).collect();
@@ -81,12 +82,12 @@ async fn insert(
 }
 
 /// Turns a dead letter into a job.
-pub(super) async fn put_back(
+pub(super) async fn redrive_job(
     pool: &PgPool,
     letter: Uuid,
     queue: &str,
     job: &JobRow,
-) -> Result<PutBack, Error> {
+) -> Result<RedriveOutcome, Error> {
     let mut transaction = pool.begin().await?;
     hold(&mut transaction, queue, true).await?;
     let seq: Option<i64> = sqlx::query_scalar(
@@ -98,7 +99,7 @@ pub(super) async fn put_back(
     .await?;
     let Some(seq) = seq else {
         transaction.rollback().await?;
-        return Ok(PutBack::NoQueue);
+        return Ok(RedriveOutcome::NoQueue);
     };
     // Of two at once the second waits for the row, and finds it gone.
     let gone = sqlx::query("DELETE FROM dead_letters WHERE id = $1")
@@ -107,11 +108,11 @@ pub(super) async fn put_back(
         .await?;
     if gone.rows_affected() == 0 {
         transaction.rollback().await?;
-        return Ok(PutBack::NoLetter);
+        return Ok(RedriveOutcome::NoDeadLetter);
     }
     insert(&mut transaction, queue, &[(seq, job)]).await?;
     transaction.commit().await?;
-    Ok(PutBack::Done)
+    Ok(RedriveOutcome::Done)
 }
 
 /// Takes the identities that nobody has, and looks up where the others stand.
@@ -119,7 +120,7 @@ async fn identify(
     connection: &mut PgConnection,
     queue: &str,
     jobs: &[JobRow],
-    places: &mut [JobPlace],
+    places: &mut [AddedJob],
 ) -> Result<(), Error> {
     let mut first: HashMap<Uuid, usize> = HashMap::new();
     for (at, job) in jobs.iter().enumerate() {
@@ -162,7 +163,7 @@ async fn identify(
     for (job, place) in jobs.iter().zip(places) {
         let Some((id, digest)) = &job.identity else { continue };
         if let Some((seq, kept)) = known.get(id).filter(|(seq, _)| *seq != place.seq) {
-            *place = JobPlace { seq: *seq, known: Some(kept == digest) };
+            *place = AddedJob { seq: *seq, known: Some(kept == digest) };
         }
     }
     Ok(())
@@ -236,15 +237,15 @@ fn leased(row: &PgRow) -> Result<LeasedRow, Error> {
 /// Ends or prolongs leases: all of a lease's acks in one statement.
 pub(super) async fn end(
     pool: &PgPool,
-    ends: &[(u64, Uuid, JobEnd)],
-) -> Result<Vec<JobEnded>, Error> {
+    ends: &[(u64, Uuid, JobSettlement)],
+) -> Result<Vec<JobSettled>, Error> {
     let mut transaction = pool.begin().await?;
-    let mut answers = vec![JobEnded::Lost; ends.len()];
+    let mut answers = vec![JobSettled::Lost; ends.len()];
     let mut done: HashMap<Uuid, HashMap<u64, usize>> = HashMap::new();
     for (at, (seq, lease, end)) in ends.iter().enumerate() {
         match end {
             // A second end of the same lease finds its place taken: it is lost.
-            JobEnd::Done => {
+            JobSettlement::Done => {
                 done.entry(*lease).or_default().entry(*seq).or_insert(at);
             }
             other => {
@@ -261,7 +262,7 @@ pub(super) async fn end(
 async fn delete_done(
     connection: &mut PgConnection,
     done: &mut HashMap<Uuid, HashMap<u64, usize>>,
-    answers: &mut [JobEnded],
+    answers: &mut [JobSettled],
 ) -> Result<(), Error> {
     const DELETE: &str = "DELETE FROM jobs WHERE seq = ANY($2) AND lease = $1 \
         AND due > clock_timestamp() AND NOT failed RETURNING seq";
@@ -271,7 +272,7 @@ async fn delete_done(
         let rows = sqlx::query(DELETE).bind(lease).bind(list).fetch_all(&mut *connection).await?;
         for row in rows {
             if let Some(at) = seqs.get(&from_db(row.try_get("seq")?)) {
-                answers[*at] = JobEnded::Done;
+                answers[*at] = JobSettled::Done;
             }
         }
     }
@@ -282,18 +283,18 @@ async fn end_one(
     connection: &mut PgConnection,
     seq: u64,
     lease: Uuid,
-    end: &JobEnd,
-) -> Result<JobEnded, Error> {
+    end: &JobSettlement,
+) -> Result<JobSettled, Error> {
     const ERROR: &str = "attempts = (attempts::jsonb || jsonb_build_array(jsonb_build_array(\
         attempt, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, $3::text)))::text";
     const EXTEND: &str = "due = clock_timestamp() + $4, worker = coalesce(worker, $3)";
     let (set, error, delay) = match end {
-        JobEnd::Done => return Ok(JobEnded::Lost),
-        JobEnd::Extended(lease_for) => (EXTEND.to_owned(), None, *lease_for),
-        JobEnd::Again { delay, error } => {
+        JobSettlement::Done => return Ok(JobSettled::Lost),
+        JobSettlement::Extend(lease_for) => (EXTEND.to_owned(), None, *lease_for),
+        JobSettlement::Retry { delay, error } => {
             (format!("{ERROR}, lease = NULL, due = clock_timestamp() + $4"), Some(error), *delay)
         }
-        JobEnd::Failed { error } => (
+        JobSettlement::Fail { error } => (
             format!("{ERROR}, lease = NULL, failed = true, due = clock_timestamp() + $4"),
             Some(error),
             Duration::ZERO,
@@ -311,14 +312,14 @@ async fn end_one(
         .fetch_optional(connection)
         .await?;
     Ok(match (due, end) {
-        (None, _) => JobEnded::Lost,
-        (Some(due), JobEnd::Extended(_)) => JobEnded::Extended(due),
-        (Some(_), _) => JobEnded::Done,
+        (None, _) => JobSettled::Lost,
+        (Some(due), JobSettlement::Extend(_)) => JobSettled::Extended(due),
+        (Some(_), _) => JobSettled::Done,
     })
 }
 
 /// Jobs that wait to be buried.
-pub(super) async fn spent(pool: &PgPool, limit: usize) -> Result<Vec<SpentJob>, Error> {
+pub(super) async fn spent(pool: &PgPool, limit: usize) -> Result<Vec<ExhaustedJob>, Error> {
     let rows = sqlx::query(
         "SELECT seq, queue, attempt, attempts, failed, lease IS NOT NULL AS ran_out, due, worker, body \
          FROM jobs JOIN queues ON name = queue \
@@ -331,7 +332,7 @@ pub(super) async fn spent(pool: &PgPool, limit: usize) -> Result<Vec<SpentJob>, 
     rows.iter().map(spent_job).collect()
 }
 
-fn spent_job(row: &PgRow) -> Result<SpentJob, Error> {
+fn spent_job(row: &PgRow) -> Result<ExhaustedJob, Error> {
     let attempt: i32 = row.try_get("attempt")?;
     let attempt = u32::try_from(attempt).unwrap_or_default();
     let mut attempts = read_attempts(row.try_get("attempts")?);
@@ -339,7 +340,7 @@ fn spent_job(row: &PgRow) -> Result<SpentJob, Error> {
         let worker: Option<String> = row.try_get("worker")?;
         with_run_out(&mut attempts, attempt, row.try_get("due")?, worker.as_deref());
     }
-    Ok(SpentJob {
+    Ok(ExhaustedJob {
         queue: row.try_get("queue")?,
         seq: from_db(row.try_get("seq")?),
         attempt,
@@ -350,7 +351,7 @@ fn spent_job(row: &PgRow) -> Result<SpentJob, Error> {
 }
 
 /// Forgets spent jobs, and identities out of their window.
-pub(super) async fn drop_spent(pool: &PgPool, seqs: &[u64]) -> Result<(), Error> {
+pub(super) async fn remove_exhausted_jobs(pool: &PgPool, seqs: &[u64]) -> Result<(), Error> {
     let list: Vec<i64> = seqs.iter().copied().map(to_db).collect();
     let mut transaction = pool.begin().await?;
     sqlx::query("DELETE FROM jobs WHERE seq = ANY($1)")

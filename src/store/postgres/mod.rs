@@ -42,7 +42,7 @@ use crate::limits::{
     STORE_WORKERS, STORE_WRITE_TIMEOUT,
 };
 use crate::message::{Query, Token};
-use crate::store::work::unanswered::Unanswered;
+use crate::store::work::unconfirmed::UnconfirmedLeases;
 pub use connection::exposure;
 use connection::{Role, bounded, classify, on_pool};
 
@@ -52,7 +52,7 @@ pub struct PostgresStore {
     readers: PgPool,
     controls: PgPool,
     workers: PgPool,
-    unanswered: Unanswered,
+    unconfirmed: UnconfirmedLeases,
     cursors: PgPool,
     /// Work queues: apart, so that neither history nor the lease waits for workers.
     jobs: PgPool,
@@ -97,7 +97,7 @@ impl PostgresStore {
             readers: connection::pool(&options, Role::Read, STORE_READERS),
             controls: connection::pool(&options, Role::Control, STORE_CONTROLS),
             workers: connection::pool(&options, Role::Work, STORE_WORKERS),
-            unanswered: Unanswered::default(),
+            unconfirmed: UnconfirmedLeases::default(),
             cursors: connection::pool(&options, Role::Control, STORE_CURSORS),
             jobs: connection::tested_pool(&options, Role::Control, STORE_JOBS),
             writer: tokio::sync::Mutex::new(None),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::lease::interval;
 use crate::limits::{QUEUE_CACHE, WORK_DELETE_ROWS};
 use crate::store::job_rows::{micros, read_steps, to_micros, write_steps};
-use crate::store::jobs::{AttemptNote, JobCounts, QueueDeletion, QueueRow};
+use crate::store::jobs::{JobCounts, QueueDeletion, QueueRow, RecordedAttempt};
 use crate::store::plan::{from_db, to_db};
 use crate::store::work::Attempt;
 
@@ -230,7 +230,11 @@ pub(super) async fn counts(
     Ok((counts, oldest.map(Bytes::from)))
 }
 
-pub(super) async fn note(pool: &PgPool, queue: &str, notes: &[AttemptNote]) -> Result<(), Error> {
+pub(super) async fn note(
+    pool: &PgPool,
+    queue: &str,
+    notes: &[RecordedAttempt],
+) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO job_attempts (queue, seq, attempt, at, error, due, guess) \
          SELECT $1, seq, attempt, at, error, clock_timestamp() + delay * interval '1 microsecond', guess \

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::connection::bounded;
-use super::work::Alone;
+use super::work::NoLock;
 use super::{SqliteStore, jobs, queues};
 use crate::store::StoreError;
 use crate::store::jobs::{
-    AttemptNote, JobCounts, JobEnd, JobEnded, JobPlace, JobRow, JobStore, LeasedRows, PutBack,
-    QueueDeletion, QueueRow, SpentJob,
+    AddedJob, ExhaustedJob, JobCounts, JobRow, JobSettled, JobSettlement, JobStore, LeasedRows,
+    QueueDeletion, QueueRow, RecordedAttempt, RedriveOutcome,
 };
-use crate::store::work::{Attempt, Hold};
+use crate::store::work::{Attempt, RowLock};
 
 /// Runs a write in the writer's turn.
 macro_rules! write {
@@ -63,8 +63,8 @@ impl JobStore for SqliteStore {
         write!(self, connection => queues::put(&self.time, connection, row, keep, most))
     }
 
-    async fn hold_queue(&self, _: &str) -> Result<Box<dyn Hold>, StoreError> {
-        Ok(Box::new(Alone))
+    async fn lock_queue(&self, _: &str) -> Result<Box<dyn RowLock>, StoreError> {
+        Ok(Box::new(NoLock))
     }
 
     async fn delete_queue(
@@ -81,20 +81,20 @@ impl JobStore for SqliteStore {
         write!(self, connection => queues::delete(&self.time, connection, name, made, force))
     }
 
-    async fn put_back(
+    async fn redrive_job(
         &self,
         letter: Uuid,
         queue: &str,
         job: &JobRow,
-    ) -> Result<PutBack, StoreError> {
-        write!(self, connection => jobs::put_back(&self.time, connection, letter, queue, job))
+    ) -> Result<RedriveOutcome, StoreError> {
+        write!(self, connection => jobs::redrive_job(&self.time, connection, letter, queue, job))
     }
 
     async fn add_jobs(
         &self,
         queue: &str,
         jobs: &[JobRow],
-    ) -> Result<Option<Vec<JobPlace>>, StoreError> {
+    ) -> Result<Option<Vec<AddedJob>>, StoreError> {
         write!(self, connection => jobs::add(&self.time, connection, queue, jobs))
     }
 
@@ -118,18 +118,21 @@ impl JobStore for SqliteStore {
         bounded(jobs::next(&self.time, &self.readers, queue, max_deliver)).await
     }
 
-    async fn end_jobs(&self, ends: &[(u64, Uuid, JobEnd)]) -> Result<Vec<JobEnded>, StoreError> {
+    async fn settle_jobs(
+        &self,
+        ends: &[(u64, Uuid, JobSettlement)],
+    ) -> Result<Vec<JobSettled>, StoreError> {
         write!(self, connection => jobs::end(&self.time, connection, ends))
     }
 
-    async fn spent_jobs(&self, limit: usize) -> Result<Vec<SpentJob>, StoreError> {
+    async fn exhausted_jobs(&self, limit: usize) -> Result<Vec<ExhaustedJob>, StoreError> {
         bounded(jobs::spent(&self.time, &self.readers, limit)).await
     }
 
-    async fn drop_spent(&self, seqs: &[u64]) -> Result<(), StoreError> {
+    async fn remove_exhausted_jobs(&self, seqs: &[u64]) -> Result<(), StoreError> {
         // Every second, mostly for nothing: it writes no time.
         let mut turn = self.writer.turn(&self.options).await?;
-        let done = bounded(jobs::drop_spent(&self.time, turn.connection(), seqs)).await;
+        let done = bounded(jobs::remove_exhausted_jobs(&self.time, turn.connection(), seqs)).await;
         turn.end(done)
     }
 
@@ -137,23 +140,27 @@ impl JobStore for SqliteStore {
         bounded(queues::counts(&self.time, &self.readers, queue)).await
     }
 
-    async fn note_attempts(&self, queue: &str, notes: &[AttemptNote]) -> Result<(), StoreError> {
+    async fn record_attempts(
+        &self,
+        queue: &str,
+        notes: &[RecordedAttempt],
+    ) -> Result<(), StoreError> {
         write!(self, connection => queues::note(&self.time, connection, queue, notes))
     }
 
-    async fn noted_attempts(&self, queue: &str, seq: u64) -> Result<Vec<Attempt>, StoreError> {
+    async fn recorded_attempts(&self, queue: &str, seq: u64) -> Result<Vec<Attempt>, StoreError> {
         bounded(queues::noted(&self.readers, queue, seq)).await
     }
 
-    async fn forget_attempts(&self, queue: &str, seqs: &[u64]) -> Result<(), StoreError> {
+    async fn delete_attempts(&self, queue: &str, seqs: &[u64]) -> Result<(), StoreError> {
         write!(self, connection => queues::forget(connection, queue, seqs))
     }
 
-    async fn noted_delays(&self, queue: &str) -> Result<u64, StoreError> {
+    async fn recorded_delays(&self, queue: &str) -> Result<u64, StoreError> {
         bounded(queues::delays(&self.time, &self.readers, queue)).await
     }
 
-    async fn spent_notes(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
+    async fn exhausted_records(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
         bounded(queues::spent(&self.time, &self.readers, limit)).await
     }
 }

@@ -14,7 +14,8 @@ use super::write::parts;
 use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES};
 use crate::store::job_rows::{RANKS, cut_by_bytes, micros, read_attempts, with_run_out};
 use crate::store::jobs::{
-    JobEnd, JobEnded, JobPlace, JobRow, LeasedRow, LeasedRows, PutBack, SpentJob,
+    AddedJob, ExhaustedJob, JobRow, JobSettled, JobSettlement, LeasedRow, LeasedRows,
+    RedriveOutcome,
 };
 use crate::store::plan::{from_db, to_db};
 
@@ -24,13 +25,13 @@ pub(super) async fn add(
     connection: &mut SqliteConnection,
     queue: &str,
     jobs: &[JobRow],
-) -> Result<Option<Vec<JobPlace>>, Error> {
+) -> Result<Option<Vec<AddedJob>>, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     if !there(&mut transaction, queue).await? {
         transaction.rollback().await?;
         return Ok(None);
     }
-    let mut places: Vec<JobPlace> = Vec::with_capacity(jobs.len());
+    let mut places: Vec<AddedJob> = Vec::with_capacity(jobs.len());
     let mut at = 0;
     while at < jobs.len() {
         let plain = jobs[at..].iter().take_while(|job| job.identity.is_none()).count();
@@ -52,22 +53,22 @@ async fn there(connection: &mut SqliteConnection, queue: &str) -> Result<bool, E
 }
 
 /// Turns a dead letter into a job.
-pub(super) async fn put_back(
+pub(super) async fn redrive_job(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     letter: Uuid,
     queue: &str,
     job: &JobRow,
-) -> Result<PutBack, Error> {
+) -> Result<RedriveOutcome, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let outcome = if !there(&mut transaction, queue).await? {
-        PutBack::NoQueue
+        RedriveOutcome::NoQueue
     } else if letters::discard(&mut transaction, letter).await? {
         let job = std::slice::from_ref(job);
         insert_many(time, &mut transaction, queue, job, &mut Vec::with_capacity(1)).await?;
-        PutBack::Done
+        RedriveOutcome::Done
     } else {
-        PutBack::NoLetter
+        RedriveOutcome::NoDeadLetter
     };
     transaction.commit().await?;
     Ok(outcome)
@@ -78,7 +79,7 @@ async fn insert_many(
     connection: &mut SqliteConnection,
     queue: &str,
     jobs: &[JobRow],
-    places: &mut Vec<JobPlace>,
+    places: &mut Vec<AddedJob>,
 ) -> Result<(), Error> {
     for part in parts(jobs) {
         let sql = format!(
@@ -91,7 +92,7 @@ async fn insert_many(
         let last = statement.execute(&mut *connection).await?.last_insert_rowid();
         // One statement of the only writer: its rows have consecutive sequences.
         let first = from_db(last) + 1 - part.len() as u64;
-        places.extend((first..).take(part.len()).map(|seq| JobPlace { seq, known: None }));
+        places.extend((first..).take(part.len()).map(|seq| AddedJob { seq, known: None }));
     }
     Ok(())
 }
@@ -101,7 +102,7 @@ async fn add_identified(
     connection: &mut SqliteConnection,
     queue: &str,
     job: &JobRow,
-) -> Result<JobPlace, Error> {
+) -> Result<AddedJob, Error> {
     let Some((id, digest)) = &job.identity else { return Err(Error::RowNotFound) };
     let known =
         sqlx::query("SELECT seq, digest FROM job_ids WHERE queue = ? AND id = ? AND until > ?")
@@ -112,7 +113,7 @@ async fn add_identified(
             .await?;
     if let Some(row) = known {
         let same = row.try_get::<Vec<u8>, _>("digest")? == digest;
-        return Ok(JobPlace { seq: from_db(row.try_get("seq")?), known: Some(same) });
+        return Ok(AddedJob { seq: from_db(row.try_get("seq")?), known: Some(same) });
     }
     let mut places = Vec::with_capacity(1);
     insert_many(time, connection, queue, std::slice::from_ref(job), &mut places).await?;
@@ -202,15 +203,15 @@ fn leased(row: &SqliteRow) -> Result<LeasedRow, Error> {
 pub(super) async fn end(
     time: &StoreTime,
     connection: &mut SqliteConnection,
-    ends: &[(u64, Uuid, JobEnd)],
-) -> Result<Vec<JobEnded>, Error> {
+    ends: &[(u64, Uuid, JobSettlement)],
+) -> Result<Vec<JobSettled>, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let mut answers = vec![JobEnded::Lost; ends.len()];
+    let mut answers = vec![JobSettled::Lost; ends.len()];
     let mut done: HashMap<Uuid, HashMap<u64, usize>> = HashMap::new();
     for (at, (seq, lease, end)) in ends.iter().enumerate() {
         match end {
             // A second end of the same lease finds its place taken: it is lost.
-            JobEnd::Done => {
+            JobSettlement::Done => {
                 done.entry(*lease).or_default().entry(*seq).or_insert(at);
             }
             other => {
@@ -228,7 +229,7 @@ async fn delete_done(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     done: &mut HashMap<Uuid, HashMap<u64, usize>>,
-    answers: &mut [JobEnded],
+    answers: &mut [JobSettled],
 ) -> Result<(), Error> {
     const DELETE: &str = "DELETE FROM jobs WHERE lease = ? AND due > ? AND NOT failed \
         AND seq IN (SELECT value FROM json_each(?)) RETURNING seq";
@@ -242,7 +243,7 @@ async fn delete_done(
             .await?;
         for row in rows {
             if let Some(at) = seqs.get(&from_db(row.try_get("seq")?)) {
-                answers[*at] = JobEnded::Done;
+                answers[*at] = JobSettled::Done;
             }
         }
     }
@@ -254,17 +255,17 @@ async fn end_one(
     connection: &mut SqliteConnection,
     seq: u64,
     lease: Uuid,
-    end: &JobEnd,
-) -> Result<JobEnded, Error> {
+    end: &JobSettlement,
+) -> Result<JobSettled, Error> {
     const ERROR: &str = "attempts = json_insert(attempts, '$[#]', json_array(attempt, ?6, ?2))";
     let held = "WHERE seq = ?3 AND lease = ?4 AND due > ?1 AND NOT failed";
     let (set, error, due) = match end {
-        JobEnd::Done => return Ok(JobEnded::Lost),
-        JobEnd::Extended(lease_for) => ("due = ?5".to_owned(), None, time.until(*lease_for)),
-        JobEnd::Again { delay, error } => {
+        JobSettlement::Done => return Ok(JobSettled::Lost),
+        JobSettlement::Extend(lease_for) => ("due = ?5".to_owned(), None, time.until(*lease_for)),
+        JobSettlement::Retry { delay, error } => {
             (format!("{ERROR}, lease = NULL, due = ?5"), Some(error), time.until(*delay))
         }
-        JobEnd::Failed { error } => {
+        JobSettlement::Fail { error } => {
             (format!("{ERROR}, lease = NULL, failed = 1, due = ?5"), Some(error), time.now())
         }
     };
@@ -278,9 +279,9 @@ async fn end_one(
         .execute(connection)
         .await?;
     Ok(match (moved.rows_affected(), end) {
-        (0, _) => JobEnded::Lost,
-        (_, JobEnd::Extended(_)) => JobEnded::Extended(time.told(due)),
-        _ => JobEnded::Done,
+        (0, _) => JobSettled::Lost,
+        (_, JobSettlement::Extend(_)) => JobSettled::Extended(time.told(due)),
+        _ => JobSettled::Done,
     })
 }
 
@@ -289,7 +290,7 @@ pub(super) async fn spent(
     time: &StoreTime,
     pool: &sqlx::SqlitePool,
     limit: usize,
-) -> Result<Vec<SpentJob>, Error> {
+) -> Result<Vec<ExhaustedJob>, Error> {
     let rows = sqlx::query(
         "SELECT seq, queue, attempt, attempts, failed, lease IS NOT NULL AS ran_out, due, worker, body \
          FROM jobs JOIN queues ON name = queue \
@@ -303,14 +304,14 @@ pub(super) async fn spent(
     rows.iter().map(|row| spent_job(time, row)).collect()
 }
 
-fn spent_job(time: &StoreTime, row: &SqliteRow) -> Result<SpentJob, Error> {
+fn spent_job(time: &StoreTime, row: &SqliteRow) -> Result<ExhaustedJob, Error> {
     let attempt: u32 = row.try_get("attempt")?;
     let mut attempts = read_attempts(row.try_get("attempts")?);
     if row.try_get::<bool, _>("ran_out")? {
         let worker: Option<String> = row.try_get("worker")?;
         with_run_out(&mut attempts, attempt, time.told(row.try_get("due")?), worker.as_deref());
     }
-    Ok(SpentJob {
+    Ok(ExhaustedJob {
         queue: row.try_get("queue")?,
         seq: from_db(row.try_get("seq")?),
         attempt,
@@ -321,7 +322,7 @@ fn spent_job(time: &StoreTime, row: &SqliteRow) -> Result<SpentJob, Error> {
 }
 
 /// Forgets spent jobs, and identities out of their window.
-pub(super) async fn drop_spent(
+pub(super) async fn remove_exhausted_jobs(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     seqs: &[u64],

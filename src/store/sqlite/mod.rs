@@ -42,7 +42,7 @@ use super::{
 };
 use crate::limits::STORE_GRACE;
 use crate::message::{Query, Token};
-use crate::store::work::unanswered::Unanswered;
+use crate::store::work::unconfirmed::UnconfirmedLeases;
 use connection::{Writer, bounded, classify};
 use time::{Clocks, StoreTime};
 use wal::Wal;
@@ -56,7 +56,7 @@ pub struct SqliteStore {
     options: SqliteConnectOptions,
     readers: SqlitePool,
     writer: Writer,
-    unanswered: Unanswered,
+    unconfirmed: UnconfirmedLeases,
     time: Arc<StoreTime>,
 }
 
@@ -89,7 +89,7 @@ impl SqliteStore {
             dir: dir.to_owned(),
             readers: connection::readers(&options),
             writer: Writer::new(first, Wal::of(&file), Arc::clone(&time)),
-            unanswered: Unanswered::default(),
+            unconfirmed: UnconfirmedLeases::default(),
             time,
             options,
         })

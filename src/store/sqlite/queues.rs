@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::time::StoreTime;
 use crate::limits::{QUEUE_CACHE, WORK_DELETE_ROWS};
 use crate::store::job_rows::{micros, read_steps, to_micros, write_steps};
-use crate::store::jobs::{AttemptNote, JobCounts, QueueDeletion, QueueRow};
+use crate::store::jobs::{JobCounts, QueueDeletion, QueueRow, RecordedAttempt};
 use crate::store::plan::{from_db, to_db};
 use crate::store::work::Attempt;
 
@@ -229,7 +229,7 @@ pub(super) async fn note(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     queue: &str,
-    notes: &[AttemptNote],
+    notes: &[RecordedAttempt],
 ) -> Result<(), Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for note in notes {

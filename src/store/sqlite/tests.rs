@@ -171,7 +171,7 @@ async fn a_restart_goes_on_where_the_time_was(server: Server) {
     for jump in [DAY, -2 * DAY, 300 * DAY] {
         // Set while the server runs: known, and no time that has passed.
         machine.set(jump);
-        store.drop_spent(&[]).await.expect("the sweep that comes each second");
+        store.remove_exhausted_jobs(&[]).await.expect("the sweep that comes each second");
         store.close().await;
         machine.pass(4);
         store = opened(&server, &machine).await;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Attempt, DeadLetter, LetterKind, LetterQuery, SetAside, Settled, Verdict};
+use super::{
+    Attempt, AttemptOutcome, DeadLetter, DeadLetterKind, DeadLetterQuery, LeaseOutcome, SetAside,
+};
 use crate::limits::{KEPT_ATTEMPTS_CHARS, MAX_ATTEMPT_ERROR, WORK_WRITE_BYTES};
 use crate::store::StoreError;
 use crate::store::plan::Dialect;
@@ -79,22 +81,22 @@ fn unreadable(why: &dyn std::fmt::Display) -> StoreError {
 }
 
 /// Reads a kind of dead letter back.
-pub(in crate::store) fn read_kind(text: &str) -> Result<LetterKind, StoreError> {
-    [LetterKind::Message, LetterKind::Job]
+pub(in crate::store) fn read_kind(text: &str) -> Result<DeadLetterKind, StoreError> {
+    [DeadLetterKind::Message, DeadLetterKind::Job]
         .into_iter()
         .find(|kind| kind.as_str() == text)
         .ok_or_else(|| StoreError::Unavailable(format!("a row holds the unknown kind {text:?}")))
 }
 
 /// What has a body, and a place that orders the locks of those who write it.
-pub(in crate::store) trait Bulky {
+pub(in crate::store) trait HasBody {
     /// Bytes of its body.
     fn bytes(&self) -> usize;
     /// Where it stands.
     fn place(&self) -> (&'static str, &str, u64);
 }
 
-impl Bulky for SetAside {
+impl HasBody for SetAside {
     fn bytes(&self) -> usize {
         self.body.len()
     }
@@ -104,7 +106,7 @@ impl Bulky for SetAside {
     }
 }
 
-impl Bulky for DeadLetter {
+impl HasBody for DeadLetter {
     fn bytes(&self) -> usize {
         self.body.len()
     }
@@ -115,7 +117,7 @@ impl Bulky for DeadLetter {
 }
 
 /// In the order of their places, cut where a statement would carry too much.
-pub(in crate::store) fn chunks<T: Bulky>(all: &[T]) -> Vec<Vec<&T>> {
+pub(in crate::store) fn chunks<T: HasBody>(all: &[T]) -> Vec<Vec<&T>> {
     let mut sorted: Vec<&T> = all.iter().collect();
     sorted.sort_by(|a, b| a.place().cmp(&b.place()));
     let (mut chunks, mut bytes) = (Vec::new(), WORK_WRITE_BYTES);
@@ -134,10 +136,10 @@ pub(in crate::store) fn chunks<T: Bulky>(all: &[T]) -> Vec<Vec<&T>> {
 
 /// The statement for a page of dead letters and one more; `$1` is the id before
 /// it, `$2` its limit, `$3` the source, if one. One walk along an index a kind.
-pub(in crate::store) fn letters_sql(query: &LetterQuery, dialect: Dialect) -> String {
+pub(in crate::store) fn letters_sql(query: &DeadLetterQuery, dialect: Dialect) -> String {
     let kinds = match query.kind {
         Some(kind) => vec![kind],
-        None => vec![LetterKind::Message, LetterKind::Job],
+        None => vec![DeadLetterKind::Message, DeadLetterKind::Job],
     };
     let (index, source) = match query.source {
         Some(_) => ("dead_letters_source", " AND source = $3"),
@@ -148,7 +150,7 @@ pub(in crate::store) fn letters_sql(query: &LetterQuery, dialect: Dialect) -> St
         (Dialect::Postgres, Some(_)) => (String::new(), "id"),
         (Dialect::Postgres, None) => (String::new(), "id NULLS FIRST"),
     };
-    let walk = |kind: LetterKind| {
+    let walk = |kind: DeadLetterKind| {
         format!(
             "SELECT * FROM (SELECT id, kind, source, seq, subject, body, attempts, reason, died_at \
              FROM dead_letters{hint} WHERE kind = '{}'{source} AND id > $1 ORDER BY {order} LIMIT $2) b",
@@ -160,7 +162,7 @@ pub(in crate::store) fn letters_sql(query: &LetterQuery, dialect: Dialect) -> St
 }
 
 /// A verdict as the statements take it.
-pub(in crate::store) struct Told {
+pub(in crate::store) struct SettledRow {
     /// `done`, `again`, `returned` or `dead`.
     pub verdict: &'static str,
     /// The line to add to its attempts, or nothing.
@@ -173,8 +175,8 @@ pub(in crate::store) struct Told {
     pub letter: Option<Uuid>,
 }
 
-impl Told {
-    pub fn of(settled: &Settled) -> Self {
+impl SettledRow {
+    pub fn of(settled: &LeaseOutcome) -> Self {
         let told = |verdict| Self {
             verdict,
             line: String::new(),
@@ -182,13 +184,13 @@ impl Told {
             reason: String::new(),
             letter: None,
         };
-        match &settled.verdict {
-            Verdict::Done => told("done"),
-            Verdict::Returned => told("returned"),
-            Verdict::Again { attempt, delay } => {
+        match &settled.outcome {
+            AttemptOutcome::Done => told("done"),
+            AttemptOutcome::Released => told("returned"),
+            AttemptOutcome::Retry { attempt, delay } => {
                 Self { line: line(attempt), delay: *delay, ..told("again") }
             }
-            Verdict::Dead { attempt, reason } => Self {
+            AttemptOutcome::Dead { attempt, reason } => Self {
                 line: attempt.as_ref().map(line).unwrap_or_default(),
                 reason: text(reason),
                 letter: Some(Uuid::now_v7()),

@@ -7,7 +7,7 @@
 //! generation, which fences whoever still works from the place before.
 
 pub(super) mod kept;
-pub(super) mod unanswered;
+pub(super) mod unconfirmed;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -113,7 +113,7 @@ pub struct Totals {
 
 /// Where to put a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// See [`Consumer::floor`].
     pub floor: u64,
     /// See [`Consumer::feed`].
@@ -142,7 +142,7 @@ pub struct SetAside {
 
 /// What messages are leased on.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::store) struct Terms {
+pub(in crate::store) struct LeaseTerms {
     pub lease: Uuid,
     pub limit: usize,
     pub max_deliver: u32,
@@ -151,7 +151,7 @@ pub(in crate::store) struct Terms {
 
 /// A message set aside and now leased for one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leased {
+pub struct LeasedMessage {
     /// The message.
     pub seq: u64,
     /// Its subject.
@@ -168,18 +168,18 @@ pub struct Leased {
 
 /// What became of a leased message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AttemptOutcome {
     /// Done: forget it.
     Done,
     /// Failed: again after a while.
-    Again {
+    Retry {
         /// The failure.
         attempt: Attempt,
         /// From now on.
         delay: Duration,
     },
     /// Not run to its end by no fault of its own (a shutdown): the attempt does not count.
-    Returned,
+    Released,
     /// Given up: a dead letter.
     Dead {
         /// The last failure, if this attempt had one.
@@ -191,25 +191,25 @@ pub enum Verdict {
 
 /// A verdict on one lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
+pub struct LeaseOutcome {
     /// The message.
     pub seq: u64,
     /// The lease; a verdict on one that ran out changes nothing.
     pub lease: Uuid,
     /// What became of it.
-    pub verdict: Verdict,
+    pub outcome: AttemptOutcome,
 }
 
 /// What a dead letter came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LetterKind {
+pub enum DeadLetterKind {
     /// A message of the log, from a consumer.
     Message,
     /// A job of a work queue.
     Job,
 }
 
-impl LetterKind {
+impl DeadLetterKind {
     /// The name on the wire and in the table.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -226,7 +226,7 @@ pub struct DeadLetter {
     /// UUIDv7: rises with time.
     pub id: Uuid,
     /// Message or job.
-    pub kind: LetterKind,
+    pub kind: DeadLetterKind,
     /// The consumer's or the queue's name.
     pub source: String,
     /// The message's sequence, or the job's in its queue; unique within kind and source.
@@ -245,9 +245,9 @@ pub struct DeadLetter {
 
 /// Which dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LetterQuery {
+pub struct DeadLetterQuery {
     /// Only these kinds.
-    pub kind: Option<LetterKind>,
+    pub kind: Option<DeadLetterKind>,
     /// Only of this consumer or queue.
     pub source: Option<String>,
     /// Only those with a higher id.
@@ -258,7 +258,7 @@ pub struct LetterQuery {
 
 /// One page of dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LetterPage {
+pub struct DeadLetterPage {
     /// By rising id.
     pub letters: Vec<DeadLetter>,
     /// Whether there are more beyond the last one.
@@ -300,7 +300,7 @@ impl fmt::Debug for Webhook {
 }
 
 /// A consumer that is held where it is, until this is dropped.
-pub trait Hold: Send {}
+pub trait RowLock: Send {}
 
 /// The store's part in background processing. Every method may be repeated
 /// after [`StoreError::Unavailable`] without harm: at worst totals and runs of
@@ -321,27 +321,27 @@ pub trait WorkStore: Send + Sync {
         &self,
         name: &str,
         filter: &str,
-        place: &Place,
+        place: &Position,
     ) -> Result<Consumer, StoreError>;
 
     /// Puts a consumer elsewhere if it is still at `generation`, which rises, and
     /// forgets its feed's holder. `false` when it was moved meanwhile.
-    async fn place_consumer(
+    async fn move_consumer(
         &self,
         name: &str,
         generation: i64,
-        place: &Place,
+        place: &Position,
     ) -> Result<bool, StoreError>;
 
     /// Holds a consumer that is still at `generation`, for what one process at a time
     /// may do: while it is held no other process holds, moves or forgets it. Waits for
     /// another's hold, which ends after [`crate::limits::CONSUMER_LOCK_TIMEOUT`] at the latest,
     /// or with its process. `None` when it was moved or is gone.
-    async fn hold_consumer(
+    async fn lock_consumer(
         &self,
         name: &str,
         generation: i64,
-    ) -> Result<Option<Box<dyn Hold>>, StoreError>;
+    ) -> Result<Option<Box<dyn RowLock>>, StoreError>;
 
     /// Pauses with a reason, or resumes with `None`. `false`: there is no such consumer.
     async fn pause_consumer(&self, name: &str, reason: Option<&str>) -> Result<bool, StoreError>;
@@ -402,14 +402,14 @@ pub trait WorkStore: Send + Sync {
         limit: usize,
         max_deliver: u32,
         lease_for: Duration,
-    ) -> Result<Vec<Leased>, StoreError>;
+    ) -> Result<Vec<LeasedMessage>, StoreError>;
 
     /// Time until something will be due, zero when it is; `None` when nothing is
     /// set aside. A leased message is due when its lease runs out.
     async fn next_due(&self, consumer: &str) -> Result<Option<Duration>, StoreError>;
 
     /// Prolongs leases that nobody else has taken, from now on.
-    async fn prolong(
+    async fn extend_leases(
         &self,
         consumer: &str,
         leases: &[(u64, Uuid)],
@@ -418,21 +418,21 @@ pub trait WorkStore: Send + Sync {
 
     /// Ends leases that nobody else has taken, though they may have run out; each
     /// message that dies becomes a dead letter in the same transaction.
-    async fn settle(&self, consumer: &str, settled: &[Settled]) -> Result<(), StoreError>;
+    async fn settle(&self, consumer: &str, settled: &[LeaseOutcome]) -> Result<(), StoreError>;
 
     /// Keeps dead letters. One of the same kind, source and sequence stays as it
     /// is; a message is set aside no longer.
-    async fn bury(&self, letters: &[DeadLetter]) -> Result<(), StoreError>;
+    async fn add_dead_letters(&self, letters: &[DeadLetter]) -> Result<(), StoreError>;
 
     /// A page of dead letters, by rising id. Shorter than its limit, with `more` set,
     /// when its bodies reach [`crate::limits::MAX_PAGE_BYTES`]; never empty then.
-    async fn dead_letters(&self, query: &LetterQuery) -> Result<LetterPage, StoreError>;
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<DeadLetterPage, StoreError>;
 
     /// One of them.
     async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError>;
 
     /// How many there are, by kind and source.
-    async fn dead_letter_counts(&self) -> Result<Vec<(LetterKind, String, u64)>, StoreError>;
+    async fn dead_letter_counts(&self) -> Result<Vec<(DeadLetterKind, String, u64)>, StoreError>;
 
     /// Gives a message's dead letter back to its consumer: in one transaction it is
     /// set aside, due now, with no attempt counted and its errors kept. `false`
@@ -445,7 +445,7 @@ pub trait WorkStore: Send + Sync {
     async fn redrive_messages(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError>;
 
     /// Forgets a dead letter.
-    async fn discard(&self, id: Uuid) -> Result<bool, StoreError>;
+    async fn discard_dead_letter(&self, id: Uuid) -> Result<bool, StoreError>;
 
     /// Keeps a webhook, unless there are `most` others; whether it is kept.
     async fn create_webhook(&self, webhook: &Webhook, most: usize) -> Result<bool, StoreError>;

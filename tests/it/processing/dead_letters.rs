@@ -9,7 +9,7 @@ use crate::support::{Deployment, Http, eventually, for_each_mode, within};
 use agentbus::store::Store;
 use agentbus::store::postgres::PostgresStore;
 use agentbus::store::sqlite::SqliteStore;
-use agentbus::store::work::{Attempt, DeadLetter, LetterKind, Place};
+use agentbus::store::work::{Attempt, DeadLetter, DeadLetterKind, Position};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -36,10 +36,10 @@ fn at(micros: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(micros).expect("a time")
 }
 
-fn letter(kind: LetterKind, source: &str, seq: u64) -> DeadLetter {
+fn letter(kind: DeadLetterKind, source: &str, seq: u64) -> DeadLetter {
     let body = match kind {
-        LetterKind::Message => r#"{"id":"x","content":"caf\u00e9","metadata":{"n": 1.0e2}}"#,
-        LetterKind::Job => r#"{"job_id":"j","type":"t","payload":null,"priority":"high"}"#,
+        DeadLetterKind::Message => r#"{"id":"x","content":"caf\u00e9","metadata":{"n": 1.0e2}}"#,
+        DeadLetterKind::Job => r#"{"job_id":"j","type":"t","payload":null,"priority":"high"}"#,
     };
     DeadLetter {
         id: Uuid::now_v7(),
@@ -61,12 +61,13 @@ fn letter(kind: LetterKind, source: &str, seq: u64) -> DeadLetter {
 /// Three messages of a consumer, one of a consumer that is gone, and a job.
 async fn planted(deployment: &Deployment) -> (Box<dyn Store>, Vec<DeadLetter>) {
     let store = store(deployment).await;
-    let place = Place { floor: 0, feed: None, handled: true };
+    let place = Position { floor: 0, feed: None, handled: true };
     store.create_consumer(HERE, "agent.>", &place).await.expect("a consumer");
-    let mut letters: Vec<_> = (1..=3).map(|seq| letter(LetterKind::Message, HERE, seq)).collect();
-    letters.push(letter(LetterKind::Message, GONE, 1));
-    letters.push(letter(LetterKind::Job, GONE, 1));
-    store.bury(&letters).await.expect("buried");
+    let mut letters: Vec<_> =
+        (1..=3).map(|seq| letter(DeadLetterKind::Message, HERE, seq)).collect();
+    letters.push(letter(DeadLetterKind::Message, GONE, 1));
+    letters.push(letter(DeadLetterKind::Job, GONE, 1));
+    store.add_dead_letters(&letters).await.expect("buried");
     (store, letters)
 }
 

@@ -28,7 +28,7 @@ async fn a_consumer_is_made_once(server: Server) {
     let store = server.open().await;
     assert_eq!(store.consumer(NAME).await.expect("answers"), None);
     let feed = Feed { floor: 3, top: 9, to: Some(u64::pow(2, 50)), done: vec![5, 7] };
-    let place = Place { floor: 12, feed: Some(feed.clone()), handled: false };
+    let place = Position { floor: 12, feed: Some(feed.clone()), handled: false };
     let made = store.create_consumer(NAME, "agent.task.>", &place).await.expect("made");
     let expected = Consumer {
         name: NAME.to_owned(),
@@ -54,10 +54,10 @@ async fn a_move_fences_whoever_works_from_the_place_before(server: Server) {
     let store = server.open().await;
     let old = make(&*store, NAME).await.generation;
     let feed = Feed { floor: 4, top: 4, to: None, done: vec![] };
-    let place = Place { floor: 4, feed: Some(feed.clone()), handled: true };
-    assert!(store.place_consumer(NAME, old, &place).await.expect("moved"));
-    assert!(!store.place_consumer(NAME, old, &place).await.expect("answers"));
-    assert!(!store.place_consumer("nobody", old, &place).await.expect("answers"));
+    let place = Position { floor: 4, feed: Some(feed.clone()), handled: true };
+    assert!(store.move_consumer(NAME, old, &place).await.expect("moved"));
+    assert!(!store.move_consumer(NAME, old, &place).await.expect("answers"));
+    assert!(!store.move_consumer("nobody", old, &place).await.expect("answers"));
     let moved = store.consumer(NAME).await.expect("answers").expect("there");
     assert!(moved.generation > old && moved.feed == Some(feed.clone()));
     let me = Uuid::now_v7();
@@ -65,7 +65,7 @@ async fn a_move_fences_whoever_works_from_the_place_before(server: Server) {
     let mine = store.claim_feed(NAME, moved.generation, me, LONG).await.expect("answers");
     assert_eq!(mine, Some(feed.clone()));
     store.raise_floor(NAME, old, 100).await.expect("changes nothing");
-    assert!(store.place_consumer(NAME, moved.generation, &place).await.expect("moved"));
+    assert!(store.move_consumer(NAME, moved.generation, &place).await.expect("moved"));
     let late = store.save_feed(NAME, moved.generation, me, LONG, &feed).await;
     assert!(matches!(late, Err(StoreError::Fenced)));
     assert_eq!(store.consumer(NAME).await.expect("answers").expect("there").floor, 4);
@@ -74,13 +74,13 @@ async fn a_move_fences_whoever_works_from_the_place_before(server: Server) {
 async fn a_consumer_is_held_at_its_place_alone(server: Server) {
     let store = server.open().await;
     let generation = make(&*store, NAME).await.generation;
-    assert!(store.hold_consumer(NAME, generation + 1).await.expect("answers").is_none());
-    assert!(store.hold_consumer("nobody", generation).await.expect("answers").is_none());
-    let held = store.hold_consumer(NAME, generation).await.expect("answers");
+    assert!(store.lock_consumer(NAME, generation + 1).await.expect("answers").is_none());
+    assert!(store.lock_consumer("nobody", generation).await.expect("answers").is_none());
+    let held = store.lock_consumer(NAME, generation).await.expect("answers");
     drop(held.expect("it is there"));
-    let place = Place { floor: 4, feed: None, handled: true };
-    assert!(store.place_consumer(NAME, generation, &place).await.expect("moved"));
-    assert!(store.hold_consumer(NAME, generation).await.expect("answers").is_none());
+    let place = Position { floor: 4, feed: None, handled: true };
+    assert!(store.move_consumer(NAME, generation, &place).await.expect("moved"));
+    assert!(store.lock_consumer(NAME, generation).await.expect("answers").is_none());
 }
 
 /// Each of many servers in turn, and a move between two of them.
@@ -93,7 +93,7 @@ async fn one_server_at_a_time_holds_a_consumer() {
         let hold_often = |store: Arc<dyn Store>| {
             let (inside, held) = (Arc::clone(&inside), Arc::clone(&held));
             tokio::spawn(async move {
-                while let Some(hold) = store.hold_consumer(NAME, generation).await.expect("answers")
+                while let Some(hold) = store.lock_consumer(NAME, generation).await.expect("answers")
                 {
                     assert_eq!(inside.fetch_add(1, SeqCst), 0, "alone");
                     store.consumer(NAME).await.expect("a while");
@@ -115,8 +115,8 @@ async fn one_server_at_a_time_holds_a_consumer() {
             }
         };
         tokio::time::timeout(Duration::from_secs(60), enough).await.expect("all get their turns");
-        let place = Place { floor: 4, feed: None, handled: true };
-        assert!(store.place_consumer(NAME, generation, &place).await.expect("moved"));
+        let place = Position { floor: 4, feed: None, handled: true };
+        assert!(store.move_consumer(NAME, generation, &place).await.expect("moved"));
         for holder in holders {
             holder.await.expect("each ends when it was moved");
         }
@@ -137,7 +137,7 @@ async fn a_floor_only_rises(server: Server) {
 async fn a_feed_is_claimed_by_one(server: Server) {
     let store = server.open().await;
     let feed = Feed { floor: 0, top: 0, to: None, done: vec![] };
-    let place = Place { floor: 0, feed: Some(feed.clone()), handled: true };
+    let place = Position { floor: 0, feed: Some(feed.clone()), handled: true };
     let made = store.create_consumer(NAME, "agent.>", &place).await.expect("made");
     let generation = made.generation;
     let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
@@ -157,7 +157,7 @@ async fn a_feed_is_claimed_by_one(server: Server) {
 async fn a_feed_that_is_over_is_forgotten(server: Server) {
     let store = server.open().await;
     let feed = |floor| Feed { floor, top: floor, to: Some(9), done: vec![] };
-    let place = Place { floor: 9, feed: Some(feed(0)), handled: true };
+    let place = Position { floor: 9, feed: Some(feed(0)), handled: true };
     let made = store.create_consumer(NAME, "agent.>", &place).await.expect("made");
     let me = Uuid::now_v7();
     store.claim_feed(NAME, made.generation, me, LONG).await.expect("answers").expect("a feed");
@@ -171,7 +171,7 @@ async fn a_feed_that_is_over_is_forgotten(server: Server) {
 /// A feed up to 9, handed out and claimed.
 async fn claimed(store: &dyn Store, owner: Uuid) -> FeedClaim {
     let feed = Feed { floor: 0, top: 9, to: Some(20), done: vec![] };
-    let place = Place { floor: 20, feed: Some(feed), handled: true };
+    let place = Position { floor: 20, feed: Some(feed), handled: true };
     let generation = store.create_consumer(NAME, "agent.>", &place).await.expect("made").generation;
     store.claim_feed(NAME, generation, owner, NOW).await.expect("answers").expect("a feed");
     FeedClaim { generation, owner }
@@ -190,7 +190,7 @@ async fn what_left_a_feed_never_leaves_it_again(server: Server) {
     };
     let letter = DeadLetter {
         id: Uuid::now_v7(),
-        kind: LetterKind::Message,
+        kind: DeadLetterKind::Message,
         source: NAME.to_owned(),
         seq: 7,
         subject: "agent.task.t1.progress".to_owned(),
@@ -205,8 +205,8 @@ async fn what_left_a_feed_never_leaves_it_again(server: Server) {
     assert_eq!(fed(&*store).await, Some(feed.clone()));
     let leased = lease_for(&*store, 9, LONG).await;
     assert_eq!(seqs(&leased), [3, 5]);
-    settle(&*store, &leased, &Verdict::Done).await;
-    store.discard(letter.id).await.expect("discarded");
+    settle(&*store, &leased, &AttemptOutcome::Done).await;
+    store.discard_dead_letter(letter.id).await.expect("discarded");
     // An earlier state, written late, forgets nothing.
     let FeedClaim { generation, owner } = claim;
     let late = Feed { floor: 2, top: 6, to: Some(20), done: vec![4] };

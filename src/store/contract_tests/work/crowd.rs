@@ -75,8 +75,10 @@ async fn settling_and_prolonging_do_not_get_in_each_others_way(server: Server) {
                 *ran.entry((one.seq, one.attempt)).or_insert(0) += 1;
             }
             let verdicts: Vec<_> = leased.iter().map(|one| verdict_on(one, &judge(one))).collect();
-            let (prolonged, settled) =
-                tokio::join!(store.prolong(NAME, &pairs, LONG), store.settle(NAME, &verdicts));
+            let (prolonged, settled) = tokio::join!(
+                store.extend_leases(NAME, &pairs, LONG),
+                store.settle(NAME, &verdicts)
+            );
             prolonged.expect("prolonged");
             settled.expect("settled");
         }
@@ -93,11 +95,11 @@ async fn settling_and_prolonging_do_not_get_in_each_others_way(server: Server) {
     assert_eq!(aside(&*store).await, (0, 0, None));
 }
 
-fn judge(leased: &Leased) -> Verdict {
+fn judge(leased: &LeasedMessage) -> AttemptOutcome {
     match (leased.attempt, leased.seq % 3) {
         (1 | 2, _) => again(leased.attempt, NOW),
         (_, 0) => dead(Some(leased.attempt), "enough"),
-        _ => Verdict::Done,
+        _ => AttemptOutcome::Done,
     }
 }
 

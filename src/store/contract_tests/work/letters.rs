@@ -16,7 +16,7 @@ on_both!(
     a_discarded_letter_is_gone,
 );
 
-fn letter(kind: LetterKind, source: &str, seq: u64) -> DeadLetter {
+fn letter(kind: DeadLetterKind, source: &str, seq: u64) -> DeadLetter {
     DeadLetter {
         id: Uuid::now_v7(),
         kind,
@@ -32,23 +32,23 @@ fn letter(kind: LetterKind, source: &str, seq: u64) -> DeadLetter {
 
 async fn burying_is_idempotent(server: Server) {
     let store = server.open().await;
-    let first = letter(LetterKind::Message, NAME, 1);
-    let job = letter(LetterKind::Job, NAME, 1);
-    store.bury(&[first.clone(), job.clone()]).await.expect("buried");
-    let mut same = letter(LetterKind::Message, NAME, 1);
+    let first = letter(DeadLetterKind::Message, NAME, 1);
+    let job = letter(DeadLetterKind::Job, NAME, 1);
+    store.add_dead_letters(&[first.clone(), job.clone()]).await.expect("buried");
+    let mut same = letter(DeadLetterKind::Message, NAME, 1);
     same.reason = "another".to_owned();
-    let next = letter(LetterKind::Message, NAME, 2);
-    store.bury(&[same, next.clone()]).await.expect("buried");
+    let next = letter(DeadLetterKind::Message, NAME, 2);
+    store.add_dead_letters(&[same, next.clone()]).await.expect("buried");
     assert_eq!(letters(&*store).await, [first, job, next]);
     let counts = store.dead_letter_counts().await.expect("counts");
     let count = |kind, n| (kind, NAME.to_owned(), n);
-    assert_eq!(counts, [count(LetterKind::Job, 1), count(LetterKind::Message, 2)]);
+    assert_eq!(counts, [count(DeadLetterKind::Job, 1), count(DeadLetterKind::Message, 2)]);
 }
 
 async fn a_buried_message_is_set_aside_no_longer(server: Server) {
     let store = with_aside(&server, [1, 2]).await;
-    let job = letter(LetterKind::Job, NAME, 2);
-    store.bury(&[letter(LetterKind::Message, NAME, 1), job]).await.expect("buried");
+    let job = letter(DeadLetterKind::Job, NAME, 2);
+    store.add_dead_letters(&[letter(DeadLetterKind::Message, NAME, 1), job]).await.expect("buried");
     assert_eq!(aside(&*store).await, (1, 0, Some(2)));
 }
 
@@ -57,17 +57,17 @@ async fn pages_hold_what_was_asked_for(server: Server) {
     let mut all = Vec::new();
     for seq in 1..=4 {
         for (kind, source) in [
-            (LetterKind::Message, "a"),
-            (LetterKind::Message, "b"),
-            (LetterKind::Job, "a"),
-            (LetterKind::Job, "c"),
+            (DeadLetterKind::Message, "a"),
+            (DeadLetterKind::Message, "b"),
+            (DeadLetterKind::Job, "a"),
+            (DeadLetterKind::Job, "c"),
         ] {
             all.push(letter(kind, source, seq));
         }
     }
-    store.bury(&all).await.expect("buried");
+    store.add_dead_letters(&all).await.expect("buried");
     all.sort_by_key(|letter| letter.id);
-    for kind in [None, Some(LetterKind::Message), Some(LetterKind::Job)] {
+    for kind in [None, Some(DeadLetterKind::Message), Some(DeadLetterKind::Job)] {
         for source in [None, Some("a"), Some("b"), Some("nobody")] {
             let wanted: Vec<_> = all
                 .iter()
@@ -75,17 +75,17 @@ async fn pages_hold_what_was_asked_for(server: Server) {
                 .filter(|letter| source.is_none_or(|source| letter.source == source))
                 .cloned()
                 .collect();
-            let query = LetterQuery { kind, source: source.map(str::to_owned), ..paged(3) };
+            let query = DeadLetterQuery { kind, source: source.map(str::to_owned), ..paged(3) };
             assert_eq!(all_pages(&*store, query).await, wanted, "{kind:?} {source:?}");
         }
     }
 }
 
-fn paged(limit: usize) -> LetterQuery {
-    LetterQuery { limit, ..LetterQuery::default() }
+fn paged(limit: usize) -> DeadLetterQuery {
+    DeadLetterQuery { limit, ..DeadLetterQuery::default() }
 }
 
-async fn all_pages(store: &dyn Store, mut query: LetterQuery) -> Vec<DeadLetter> {
+async fn all_pages(store: &dyn Store, mut query: DeadLetterQuery) -> Vec<DeadLetter> {
     let mut all = Vec::new();
     loop {
         let page = store.dead_letters(&query).await.expect("a page");
@@ -102,9 +102,9 @@ async fn a_page_is_bounded_in_bytes(server: Server) {
     let store = server.open().await;
     let large = Bytes::from(vec![b'x'; usize::try_from(MAX_PAGE_BYTES / 2).expect("fits")]);
     let all: Vec<_> = (1..=3)
-        .map(|seq| DeadLetter { body: large.clone(), ..letter(LetterKind::Job, "q", seq) })
+        .map(|seq| DeadLetter { body: large.clone(), ..letter(DeadLetterKind::Job, "q", seq) })
         .collect();
-    store.bury(&all).await.expect("buried");
+    store.add_dead_letters(&all).await.expect("buried");
     let page = store.dead_letters(&paged(10)).await.expect("a page");
     assert_eq!((page.letters.len(), page.more), (2, true));
     assert_eq!(all_pages(&*store, paged(10)).await, all);
@@ -112,15 +112,15 @@ async fn a_page_is_bounded_in_bytes(server: Server) {
 
 async fn a_redriven_message_is_set_aside_anew(server: Server) {
     let store = with_aside(&server, []).await;
-    let buried = letter(LetterKind::Message, NAME, 7);
-    store.bury(std::slice::from_ref(&buried)).await.expect("buried");
+    let buried = letter(DeadLetterKind::Message, NAME, 7);
+    store.add_dead_letters(std::slice::from_ref(&buried)).await.expect("buried");
     assert!(store.redrive_message(buried.id).await.expect("redriven"));
     assert!(!store.redrive_message(buried.id).await.expect("answers"));
     assert_eq!(letters(&*store).await, []);
     assert_eq!(store.dead_letter_counts().await.expect("counts"), []);
     assert_eq!(aside(&*store).await, (1, 0, Some(7)));
     let leased = lease_for(&*store, 1, LONG).await;
-    let expected = Leased {
+    let expected = LeasedMessage {
         seq: 7,
         subject: buried.subject,
         body: buried.body,
@@ -137,12 +137,12 @@ async fn a_redriven_message_is_set_aside_anew(server: Server) {
 async fn what_cannot_go_back_stays(server: Server) {
     let store = with_aside(&server, []).await;
     let all = [
-        letter(LetterKind::Message, "nobody", 1),
-        letter(LetterKind::Job, NAME, 1),
-        letter(LetterKind::Message, NAME, 1),
-        letter(LetterKind::Message, NAME, 2),
+        letter(DeadLetterKind::Message, "nobody", 1),
+        letter(DeadLetterKind::Job, NAME, 1),
+        letter(DeadLetterKind::Message, NAME, 1),
+        letter(DeadLetterKind::Message, NAME, 2),
     ];
-    store.bury(&all).await.expect("buried");
+    store.add_dead_letters(&all).await.expect("buried");
     let mut ids: Vec<_> = all.iter().map(|letter| letter.id).collect();
     ids.push(Uuid::now_v7());
     let mut back = store.redrive_messages(&ids).await.expect("answers");
@@ -154,10 +154,10 @@ async fn what_cannot_go_back_stays(server: Server) {
 
 async fn errors_do_not_grow_by_redriving(server: Server) {
     let store = with_aside(&server, []).await;
-    let mut long = letter(LetterKind::Message, NAME, 1);
+    let mut long = letter(DeadLetterKind::Message, NAME, 1);
     let attempt = |n| Attempt { attempt: n, at: at(), error: "\u{e9}".repeat(1_000) };
     long.attempts = (1..=200).map(attempt).collect();
-    store.bury(std::slice::from_ref(&long)).await.expect("buried");
+    store.add_dead_letters(std::slice::from_ref(&long)).await.expect("buried");
     assert!(store.redrive_message(long.id).await.expect("redriven"));
     let leased = lease_for(&*store, 1, LONG).await;
     let kept = &leased[0].attempts;
@@ -167,10 +167,10 @@ async fn errors_do_not_grow_by_redriving(server: Server) {
 
 async fn a_discarded_letter_is_gone(server: Server) {
     let store = server.open().await;
-    let (a, b) = (letter(LetterKind::Job, "q", 1), letter(LetterKind::Message, NAME, 1));
-    store.bury(&[a.clone(), b.clone()]).await.expect("buried");
-    assert!(store.discard(a.id).await.expect("discarded"));
-    assert!(!store.discard(a.id).await.expect("answers"));
+    let (a, b) = (letter(DeadLetterKind::Job, "q", 1), letter(DeadLetterKind::Message, NAME, 1));
+    store.add_dead_letters(&[a.clone(), b.clone()]).await.expect("buried");
+    assert!(store.discard_dead_letter(a.id).await.expect("discarded"));
+    assert!(!store.discard_dead_letter(a.id).await.expect("answers"));
     assert_eq!(store.dead_letter(a.id).await.expect("answers"), None);
     assert_eq!(letters(&*store).await, [b]);
 }

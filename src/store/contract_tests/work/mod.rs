@@ -14,8 +14,8 @@ use chrono::{DateTime, Utc};
 use super::{LONG, Server, on_both, time};
 use crate::store::Store;
 use crate::store::work::{
-    Attempt, Consumer, DeadLetter, Leased, LetterKind, LetterQuery, Place, SetAside, Settled,
-    Verdict,
+    Attempt, AttemptOutcome, Consumer, DeadLetter, DeadLetterKind, DeadLetterQuery, LeaseOutcome,
+    LeasedMessage, Position, SetAside,
 };
 
 /// The consumer of most tests.
@@ -31,7 +31,7 @@ fn failed(attempt: u32) -> Attempt {
 }
 
 async fn make(store: &dyn Store, name: &str) -> Consumer {
-    let place = Place { floor: 0, feed: None, handled: true };
+    let place = Position { floor: 0, feed: None, handled: true };
     store.create_consumer(name, "agent.>", &place).await.expect("a consumer")
 }
 
@@ -56,28 +56,28 @@ async fn with_aside(server: &Server, seqs: impl IntoIterator<Item = u64>) -> Box
     store
 }
 
-async fn lease_for(store: &dyn Store, limit: usize, time: Duration) -> Vec<Leased> {
+async fn lease_for(store: &dyn Store, limit: usize, time: Duration) -> Vec<LeasedMessage> {
     store.lease_due(NAME, limit, 3, time).await.expect("leases")
 }
 
-async fn settle(store: &dyn Store, leased: &[Leased], verdict: &Verdict) {
+async fn settle(store: &dyn Store, leased: &[LeasedMessage], verdict: &AttemptOutcome) {
     let verdicts: Vec<_> = leased.iter().map(|one| verdict_on(one, verdict)).collect();
     store.settle(NAME, &verdicts).await.expect("settled");
 }
 
-fn verdict_on(leased: &Leased, verdict: &Verdict) -> Settled {
-    Settled { seq: leased.seq, lease: leased.lease, verdict: verdict.clone() }
+fn verdict_on(leased: &LeasedMessage, verdict: &AttemptOutcome) -> LeaseOutcome {
+    LeaseOutcome { seq: leased.seq, lease: leased.lease, outcome: verdict.clone() }
 }
 
-fn again(attempt: u32, delay: Duration) -> Verdict {
-    Verdict::Again { attempt: failed(attempt), delay }
+fn again(attempt: u32, delay: Duration) -> AttemptOutcome {
+    AttemptOutcome::Retry { attempt: failed(attempt), delay }
 }
 
-fn dead(attempt: Option<u32>, reason: &str) -> Verdict {
-    Verdict::Dead { attempt: attempt.map(failed), reason: reason.to_owned() }
+fn dead(attempt: Option<u32>, reason: &str) -> AttemptOutcome {
+    AttemptOutcome::Dead { attempt: attempt.map(failed), reason: reason.to_owned() }
 }
 
-fn seqs(leased: &[Leased]) -> Vec<u64> {
+fn seqs(leased: &[LeasedMessage]) -> Vec<u64> {
     leased.iter().map(|one| one.seq).collect()
 }
 
@@ -88,6 +88,6 @@ async fn aside(store: &dyn Store) -> (u64, u64, Option<u64>) {
 }
 
 async fn letters(store: &dyn Store) -> Vec<DeadLetter> {
-    let query = LetterQuery { limit: 1_000, ..LetterQuery::default() };
+    let query = DeadLetterQuery { limit: 1_000, ..DeadLetterQuery::default() };
     store.dead_letters(&query).await.expect("letters").letters
 }

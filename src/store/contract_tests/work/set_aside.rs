@@ -35,7 +35,7 @@ async fn what_is_set_aside_comes_back_whole(server: Server) {
     store.set_aside(NAME, std::slice::from_ref(&odd)).await.expect("set aside");
     assert_eq!(aside(&*store).await, (1, 0, Some(odd.seq)));
     let leased = lease_for(&*store, 10, LONG).await;
-    let expected = Leased {
+    let expected = LeasedMessage {
         seq: odd.seq,
         subject: odd.subject,
         body: odd.body,
@@ -116,9 +116,9 @@ async fn the_last_attempt_that_runs_out_makes_a_dead_letter(server: Server) {
     assert_eq!(dead.iter().map(|letter| letter.seq).collect::<Vec<_>>(), [1, 2]);
     let attempts: Vec<_> = dead[0].attempts.iter().map(|a| (a.attempt, a.error.as_str())).collect();
     assert_eq!(attempts, [(1, "failure 1"), (2, LOST), (3, LOST)]);
-    assert_eq!((&dead[0].source[..], dead[0].kind), (NAME, LetterKind::Message));
+    assert_eq!((&dead[0].source[..], dead[0].kind), (NAME, DeadLetterKind::Message));
     assert_eq!((&dead[0].reason[..], &dead[0].body[..]), (LOST, &b"{\"n\":1}"[..]));
-    settle(&*store, &last, &Verdict::Done).await;
+    settle(&*store, &last, &AttemptOutcome::Done).await;
     assert_eq!(letters(&*store).await, dead);
 }
 
@@ -134,8 +134,13 @@ async fn what_was_delivered_often_enough_is_not_run_again(server: Server) {
 async fn each_verdict_does_what_it_says(server: Server) {
     let store = with_aside(&server, 1..=5).await;
     let leased = lease_for(&*store, 5, LONG).await;
-    let verdicts =
-        [Verdict::Done, again(2, NOW), again(2, LONG), Verdict::Returned, dead(Some(2), "enough")];
+    let verdicts = [
+        AttemptOutcome::Done,
+        again(2, NOW),
+        again(2, LONG),
+        AttemptOutcome::Released,
+        dead(Some(2), "enough"),
+    ];
     let settled: Vec<_> = leased.iter().zip(&verdicts).map(|(l, v)| verdict_on(l, v)).collect();
     for _ in 0..2 {
         store.settle(NAME, &settled).await.expect("settled, and repeated without harm");
@@ -156,13 +161,15 @@ async fn a_verdict_on_anothers_lease_changes_nothing(server: Server) {
     let lost = lease_for(&*store, 3, NOW).await;
     let mine = lease_for(&*store, 3, LONG).await;
     assert_eq!(seqs(&mine), [1, 2, 3]);
-    for verdict in [Verdict::Done, Verdict::Returned, again(2, NOW), dead(None, "late")] {
+    for verdict in
+        [AttemptOutcome::Done, AttemptOutcome::Released, again(2, NOW), dead(None, "late")]
+    {
         settle(&*store, &lost, &verdict).await;
     }
-    store.prolong(NAME, &[(1, lost[0].lease)], NOW).await.expect("changes nothing");
+    store.extend_leases(NAME, &[(1, lost[0].lease)], NOW).await.expect("changes nothing");
     assert_eq!(aside(&*store).await, (3, 3, Some(1)));
     assert_eq!(letters(&*store).await, []);
-    settle(&*store, &mine, &Verdict::Done).await;
+    settle(&*store, &mine, &AttemptOutcome::Done).await;
     assert_eq!(aside(&*store).await, (0, 0, None));
 }
 
@@ -170,9 +177,9 @@ async fn a_prolonged_lease_holds(server: Server) {
     let store = with_aside(&server, 1..=3).await;
     let leased = lease_for(&*store, 3, NOW).await;
     let two: Vec<_> = leased[..2].iter().map(|one| (one.seq, one.lease)).collect();
-    store.prolong(NAME, &two, LONG).await.expect("prolonged");
+    store.extend_leases(NAME, &two, LONG).await.expect("prolonged");
     assert_eq!(seqs(&lease_for(&*store, 3, LONG).await), [3]);
-    settle(&*store, &leased, &Verdict::Done).await;
+    settle(&*store, &leased, &AttemptOutcome::Done).await;
     assert_eq!(aside(&*store).await, (1, 1, Some(3)));
 }
 
@@ -190,7 +197,7 @@ async fn errors_are_kept_safely(server: Server) {
     let leased = lease_for(&*store, 1, LONG).await;
     let error = format!("\0\"\\\n\r{}", "\u{1F600}".repeat(MAX_ATTEMPT_ERROR));
     let attempt = Attempt { attempt: 2, at: at(), error: error.clone() };
-    let verdict = Verdict::Dead { attempt: Some(attempt), reason: error };
+    let verdict = AttemptOutcome::Dead { attempt: Some(attempt), reason: error };
     settle(&*store, &leased, &verdict).await;
     let dead = letters(&*store).await;
     for kept in [&dead[0].reason, &dead[0].attempts[1].error] {
@@ -230,7 +237,7 @@ async fn a_lease_whose_answer_was_lost_counts_no_attempt(server: Server) {
         }
         assert_eq!(leased.len(), 5, "{step}");
         assert!(leased.iter().all(|one| one.attempt == 2), "{step}: {leased:?}");
-        settle(&*store, &leased, &Verdict::Returned).await;
+        settle(&*store, &leased, &AttemptOutcome::Released).await;
     }
     assert_eq!(aside(&*store).await, (5, 0, Some(1)));
 }
@@ -238,7 +245,7 @@ async fn a_lease_whose_answer_was_lost_counts_no_attempt(server: Server) {
 async fn thousands_at_once(server: Server) {
     let store = with_aside(&server, 1..=3_000).await;
     let mut pace = Vec::new();
-    for verdict in [Verdict::Done, again(2, LONG), dead(Some(2), "poison")] {
+    for verdict in [AttemptOutcome::Done, again(2, LONG), dead(Some(2), "poison")] {
         let begun = std::time::Instant::now();
         let leased = lease_for(&*store, 1_000, LONG).await;
         let then = begun.elapsed();
@@ -249,5 +256,5 @@ async fn thousands_at_once(server: Server) {
     assert!(pace.iter().all(|(count, ..)| *count == 1_000));
     assert_eq!(aside(&*store).await, (1_000, 0, Some(1_001)));
     let counts = store.dead_letter_counts().await.expect("counts");
-    assert_eq!(counts, [(LetterKind::Message, NAME.to_owned(), 1_000)]);
+    assert_eq!(counts, [(DeadLetterKind::Message, NAME.to_owned(), 1_000)]);
 }

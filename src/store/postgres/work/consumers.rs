@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Error, Postgres, Row, Transaction};
 use super::feed;
 use crate::limits::{CONSUMER_LOCK_TIMEOUT, WORK_DELETE_ROWS};
 use crate::store::plan::{from_db, to_db};
-use crate::store::work::{Consumer, Hold, Place, Totals, kept};
+use crate::store::work::{Consumer, Position, RowLock, Totals, kept};
 
 /// Counted by triggers, and along an index that holds what is leased alone.
 const READ: &str = "SELECT c.*, \
@@ -56,7 +56,7 @@ pub(super) async fn create(
     pool: &PgPool,
     name: &str,
     filter: &str,
-    place: &Place,
+    place: &Position,
 ) -> Result<Consumer, Error> {
     let feed = feed::Columns::of(place.feed.as_ref());
     sqlx::query(
@@ -80,7 +80,7 @@ pub(super) async fn place(
     pool: &PgPool,
     name: &str,
     generation: i64,
-    place: &Place,
+    place: &Position,
 ) -> Result<bool, Error> {
     let feed = feed::Columns::of(place.feed.as_ref());
     let done = sqlx::query(
@@ -102,17 +102,17 @@ pub(super) async fn place(
 }
 
 /// The lock on its row, of a transaction that does nothing else.
-pub(in crate::store::postgres) struct RowHold {
+pub(in crate::store::postgres) struct HeldLock {
     _transaction: Transaction<'static, Postgres>,
 }
 
-impl Hold for RowHold {}
+impl RowLock for HeldLock {}
 
 pub(super) async fn hold(
     pool: &PgPool,
     name: &str,
     generation: i64,
-) -> Result<Option<RowHold>, Error> {
+) -> Result<Option<HeldLock>, Error> {
     let mut transaction = holding(pool).await?;
     // After a wait for another's lock the row is looked at again as it is then.
     let locked =
@@ -121,7 +121,7 @@ pub(super) async fn hold(
             .bind(generation)
             .fetch_optional(&mut *transaction)
             .await?;
-    Ok(locked.map(|_| RowHold { _transaction: transaction }))
+    Ok(locked.map(|_| HeldLock { _transaction: transaction }))
 }
 
 /// A transaction that ends by itself when it is left alone for too long.
@@ -136,10 +136,10 @@ async fn holding(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error>
 }
 
 /// Holds a queue's consumers, whether there is such a queue or not.
-pub(in crate::store::postgres) async fn hold_queue(
+pub(in crate::store::postgres) async fn lock_queue(
     pool: &PgPool,
     name: &str,
-) -> Result<RowHold, Error> {
+) -> Result<HeldLock, Error> {
     let mut transaction = holding(pool).await?;
     sqlx::query(
         "SELECT pg_advisory_xact_lock(hashtextextended('agentbus consumers of queue ' || $1, 0))",
@@ -147,7 +147,7 @@ pub(in crate::store::postgres) async fn hold_queue(
     .bind(name)
     .execute(&mut *transaction)
     .await?;
-    Ok(RowHold { _transaction: transaction })
+    Ok(HeldLock { _transaction: transaction })
 }
 
 pub(super) async fn pause(pool: &PgPool, name: &str, reason: Option<&str>) -> Result<bool, Error> {

@@ -8,7 +8,7 @@ use super::set_aside::subject;
 use crate::limits::MAX_PAGE_BYTES;
 use crate::store::plan::{Dialect, from_db, to_db};
 use crate::store::postgres::read::unreadable;
-use crate::store::work::{DeadLetter, LetterKind, LetterPage, LetterQuery, kept};
+use crate::store::work::{DeadLetter, DeadLetterKind, DeadLetterPage, DeadLetterQuery, kept};
 
 const BURY: &str = "
 WITH told AS MATERIALIZED (
@@ -44,7 +44,7 @@ pub(super) async fn bury(
     Ok(())
 }
 
-pub(super) async fn page(pool: &PgPool, query: &LetterQuery) -> Result<LetterPage, Error> {
+pub(super) async fn page(pool: &PgPool, query: &DeadLetterQuery) -> Result<DeadLetterPage, Error> {
     let sql = format!(
         "WITH picked AS MATERIALIZED ({}), sized AS (
              SELECT *, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS before,
@@ -65,7 +65,7 @@ pub(super) async fn page(pool: &PgPool, query: &LetterQuery) -> Result<LetterPag
     let picked: i64 = rows.first().map_or(Ok(0), |row| row.try_get("picked"))?;
     let mut letters = rows.iter().map(letter).collect::<Result<Vec<_>, _>>()?;
     letters.truncate(query.limit);
-    Ok(LetterPage { more: (letters.len() as u64) < from_db(picked), letters })
+    Ok(DeadLetterPage { more: (letters.len() as u64) < from_db(picked), letters })
 }
 
 fn letter(row: &PgRow) -> Result<DeadLetter, Error> {
@@ -90,7 +90,7 @@ pub(super) async fn one(pool: &PgPool, id: Uuid) -> Result<Option<DeadLetter>, E
     row.as_ref().map(letter).transpose()
 }
 
-pub(super) async fn counts(pool: &PgPool) -> Result<Vec<(LetterKind, String, u64)>, Error> {
+pub(super) async fn counts(pool: &PgPool) -> Result<Vec<(DeadLetterKind, String, u64)>, Error> {
     let rows = sqlx::query(
         "SELECT what, source, sum(n)::bigint AS n FROM work_counts WHERE what <> 'set_aside' \
          GROUP BY what, source HAVING sum(n) > 0 ORDER BY what, source",

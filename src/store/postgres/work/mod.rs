@@ -24,8 +24,9 @@ use super::lease::unless_fenced;
 use crate::limits::STORE_WRITE_TIMEOUT;
 use crate::store::StoreError;
 use crate::store::work::{
-    Consumer, DeadLetter, Feed, FeedClaim, Hold, Leased, LetterKind, LetterPage, LetterQuery,
-    Place, SetAside, Settled, Terms, Totals, Webhook, WorkStore, kept,
+    Consumer, DeadLetter, DeadLetterKind, DeadLetterPage, DeadLetterQuery, Feed, FeedClaim,
+    LeaseOutcome, LeaseTerms, LeasedMessage, Position, RowLock, SetAside, Totals, Webhook,
+    WorkStore, kept,
 };
 
 impl PostgresStore {
@@ -38,7 +39,7 @@ impl PostgresStore {
 
     /// Gives back the leases of a consumer that nobody heard of.
     async fn give_back(&self, consumer: &str) -> Result<(), StoreError> {
-        let leases = self.unanswered.of(consumer);
+        let leases = self.unconfirmed.of(consumer);
         if leases.is_empty() {
             return Ok(());
         }
@@ -47,7 +48,7 @@ impl PostgresStore {
 
     /// The same of all consumers, before the end; what cannot be given back runs out.
     pub(super) async fn give_all_back(&self) {
-        for consumer in self.unanswered.consumers() {
+        for consumer in self.unconfirmed.consumers() {
             if let Err(error) = self.give_back(&consumer).await {
                 tracing::debug!(%error, consumer, "leases that nobody heard of must run out");
             }
@@ -70,27 +71,27 @@ impl WorkStore for PostgresStore {
         &self,
         name: &str,
         filter: &str,
-        place: &Place,
+        place: &Position,
     ) -> Result<Consumer, StoreError> {
         self.work(|| consumers::create(&self.workers, name, filter, place)).await
     }
 
-    async fn place_consumer(
+    async fn move_consumer(
         &self,
         name: &str,
         generation: i64,
-        place: &Place,
+        place: &Position,
     ) -> Result<bool, StoreError> {
         self.work(|| consumers::place(&self.workers, name, generation, place)).await
     }
 
-    async fn hold_consumer(
+    async fn lock_consumer(
         &self,
         name: &str,
         generation: i64,
-    ) -> Result<Option<Box<dyn Hold>>, StoreError> {
+    ) -> Result<Option<Box<dyn RowLock>>, StoreError> {
         let held = self.work(|| consumers::hold(&self.workers, name, generation)).await?;
-        Ok(held.map(|hold| Box::new(hold) as Box<dyn Hold>))
+        Ok(held.map(|hold| Box::new(hold) as Box<dyn RowLock>))
     }
 
     async fn pause_consumer(&self, name: &str, reason: Option<&str>) -> Result<bool, StoreError> {
@@ -163,13 +164,13 @@ impl WorkStore for PostgresStore {
         limit: usize,
         max_deliver: u32,
         lease_for: Duration,
-    ) -> Result<Vec<Leased>, StoreError> {
+    ) -> Result<Vec<LeasedMessage>, StoreError> {
         self.give_back(consumer).await?;
         self.work(async || {
             let mut connection = self.workers.acquire().await?;
             let lease = Uuid::new_v4();
-            let asked = self.unanswered.ask(consumer, lease, lease_for);
-            let terms = Terms { lease, limit, max_deliver, lease_for };
+            let asked = self.unconfirmed.ask(consumer, lease, lease_for);
+            let terms = LeaseTerms { lease, limit, max_deliver, lease_for };
             let leased = set_aside::lease(&mut connection, consumer, terms).await?;
             asked.answered();
             Ok(leased)
@@ -181,27 +182,27 @@ impl WorkStore for PostgresStore {
         self.work(|| set_aside::next_due(&self.workers, consumer)).await
     }
 
-    async fn prolong(
+    async fn extend_leases(
         &self,
         consumer: &str,
         leases: &[(u64, Uuid)],
         lease_for: Duration,
     ) -> Result<(), StoreError> {
-        self.work(|| set_aside::prolong(&self.workers, consumer, leases, lease_for)).await
+        self.work(|| set_aside::extend_leases(&self.workers, consumer, leases, lease_for)).await
     }
 
-    async fn settle(&self, consumer: &str, settled: &[Settled]) -> Result<(), StoreError> {
+    async fn settle(&self, consumer: &str, settled: &[LeaseOutcome]) -> Result<(), StoreError> {
         self.work(|| settle::settle(&self.workers, consumer, settled)).await
     }
 
-    async fn bury(&self, letters: &[DeadLetter]) -> Result<(), StoreError> {
+    async fn add_dead_letters(&self, letters: &[DeadLetter]) -> Result<(), StoreError> {
         for chunk in kept::chunks(letters) {
             self.work(|| letters::bury(&self.workers, &chunk)).await?;
         }
         Ok(())
     }
 
-    async fn dead_letters(&self, query: &LetterQuery) -> Result<LetterPage, StoreError> {
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<DeadLetterPage, StoreError> {
         self.read(|| letters::page(&self.readers, query)).await
     }
 
@@ -209,7 +210,7 @@ impl WorkStore for PostgresStore {
         self.read(|| letters::one(&self.readers, id)).await
     }
 
-    async fn dead_letter_counts(&self) -> Result<Vec<(LetterKind, String, u64)>, StoreError> {
+    async fn dead_letter_counts(&self) -> Result<Vec<(DeadLetterKind, String, u64)>, StoreError> {
         self.read(|| letters::counts(&self.readers)).await
     }
 
@@ -217,7 +218,7 @@ impl WorkStore for PostgresStore {
         self.work(|| letters::redrive(&self.workers, ids)).await
     }
 
-    async fn discard(&self, id: Uuid) -> Result<bool, StoreError> {
+    async fn discard_dead_letter(&self, id: Uuid) -> Result<bool, StoreError> {
         self.work(|| letters::discard(&self.workers, id)).await
     }
 

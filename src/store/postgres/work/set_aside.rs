@@ -15,7 +15,7 @@ use crate::store::plan::{from_db, to_db};
 use crate::store::postgres::lease::interval;
 use crate::store::postgres::read::unreadable;
 use crate::store::work::kept::{self, LOST, SPENT};
-use crate::store::work::{Leased, SetAside, Terms};
+use crate::store::work::{LeaseTerms, LeasedMessage, SetAside};
 
 /// The lock keeps the consumer from being deleted meanwhile; `FOR KEY SHARE` lets
 /// its progress through.
@@ -101,8 +101,8 @@ fn lease_sql() -> String {
 pub(super) async fn lease(
     connection: &mut PgConnection,
     consumer: &str,
-    Terms { lease, limit, max_deliver, lease_for }: Terms,
-) -> Result<Vec<Leased>, Error> {
+    LeaseTerms { lease, limit, max_deliver, lease_for }: LeaseTerms,
+) -> Result<Vec<LeasedMessage>, Error> {
     let letters: Vec<Uuid> = (0..limit).map(|_| Uuid::now_v7()).collect();
     let mut rows = sqlx::query(AssertSqlSafe(lease_sql()))
         .bind(consumer)
@@ -134,8 +134,8 @@ pub(super) async fn give_back(pool: &PgPool, consumer: &str, leases: &[Uuid]) ->
     Ok(())
 }
 
-fn leased(row: &PgRow, lease: Uuid) -> Result<Leased, Error> {
-    Ok(Leased {
+fn leased(row: &PgRow, lease: Uuid) -> Result<LeasedMessage, Error> {
+    Ok(LeasedMessage {
         seq: from_db(row.try_get("seq")?),
         subject: subject(row)?,
         body: row.try_get::<Vec<u8>, _>("body")?.into(),
@@ -162,7 +162,7 @@ pub(super) async fn next_due(pool: &PgPool, consumer: &str) -> Result<Option<Dur
 }
 
 /// Skips what is being settled, so that neither waits for the other.
-pub(super) async fn prolong(
+pub(super) async fn extend_leases(
     pool: &PgPool,
     consumer: &str,
     leases: &[(u64, Uuid)],

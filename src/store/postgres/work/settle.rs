@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::store::plan::to_db;
 use crate::store::postgres::lease::interval;
-use crate::store::work::Settled;
-use crate::store::work::kept::Told;
+use crate::store::work::LeaseOutcome;
+use crate::store::work::kept::SettledRow;
 
 /// `held` locks in order of sequence, since others may want the same rows. The
 /// lease is tested in a way that no index answers: many rows share one.
@@ -38,9 +38,9 @@ WHERE s.consumer = $1 AND s.seq = held.seq AND held.verdict IN ('again', 'return
 pub(super) async fn settle(
     pool: &PgPool,
     consumer: &str,
-    settled: &[Settled],
+    settled: &[LeaseOutcome],
 ) -> Result<(), Error> {
-    let told: Vec<Told> = settled.iter().map(Told::of).collect();
+    let told: Vec<SettledRow> = settled.iter().map(SettledRow::of).collect();
     sqlx::query(SETTLE)
         .bind(consumer)
         .bind(settled.iter().map(|one| to_db(one.seq)).collect::<Vec<_>>())

@@ -8,7 +8,7 @@ use super::feed;
 use crate::limits::WORK_DELETE_ROWS;
 use crate::store::plan::{from_db, to_db};
 use crate::store::sqlite::time::StoreTime;
-use crate::store::work::{Consumer, Place, Totals, kept};
+use crate::store::work::{Consumer, Position, Totals, kept};
 
 /// Counted by triggers, and along an index that holds what is leased alone.
 const READ: &str = "SELECT c.*, \
@@ -68,7 +68,7 @@ pub(super) async fn create(
     connection: &mut SqliteConnection,
     name: &str,
     filter: &str,
-    place: &Place,
+    place: &Position,
 ) -> Result<Consumer, Error> {
     let feed = feed::Columns::of(place.feed.as_ref());
     sqlx::query(
@@ -92,7 +92,7 @@ pub(super) async fn place(
     connection: &mut SqliteConnection,
     name: &str,
     generation: i64,
-    place: &Place,
+    place: &Position,
 ) -> Result<bool, Error> {
     let feed = feed::Columns::of(place.feed.as_ref());
     let done = sqlx::query(

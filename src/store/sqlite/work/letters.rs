@@ -10,7 +10,7 @@ use crate::limits::{MAX_PAGE_BYTES, SQLITE_INSERT_ROWS};
 use crate::store::plan::{Dialect, from_db, to_db};
 use crate::store::sqlite::read::unreadable;
 use crate::store::sqlite::time::StoreTime;
-use crate::store::work::{DeadLetter, LetterKind, LetterPage, LetterQuery, kept};
+use crate::store::work::{DeadLetter, DeadLetterKind, DeadLetterPage, DeadLetterQuery, kept};
 
 const BURY: &str = "INSERT INTO dead_letters \
     (id, kind, source, seq, subject, attempts, reason, died_at, body) VALUES ";
@@ -48,7 +48,7 @@ pub(super) async fn keep(
     }
     let messages: Vec<_> = letters
         .iter()
-        .filter(|letter| letter.kind == LetterKind::Message)
+        .filter(|letter| letter.kind == DeadLetterKind::Message)
         .map(|letter| (&letter.source, letter.seq))
         .collect();
     sqlx::query(
@@ -62,7 +62,10 @@ pub(super) async fn keep(
     Ok(())
 }
 
-pub(super) async fn page(pool: &SqlitePool, query: &LetterQuery) -> Result<LetterPage, Error> {
+pub(super) async fn page(
+    pool: &SqlitePool,
+    query: &DeadLetterQuery,
+) -> Result<DeadLetterPage, Error> {
     let sql = AssertSqlSafe(kept::letters_sql(query, Dialect::Sqlite));
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let statement =
@@ -72,7 +75,7 @@ pub(super) async fn page(pool: &SqlitePool, query: &LetterQuery) -> Result<Lette
         None => statement,
     };
     let mut rows = statement.fetch(pool);
-    let (mut page, mut bytes) = (LetterPage::default(), 0);
+    let (mut page, mut bytes) = (DeadLetterPage::default(), 0);
     while let Some(row) = rows.try_next().await? {
         if page.letters.len() == query.limit || bytes >= MAX_PAGE_BYTES {
             page.more = true;
@@ -107,7 +110,7 @@ pub(super) async fn one(pool: &SqlitePool, id: Uuid) -> Result<Option<DeadLetter
     row.as_ref().map(letter).transpose()
 }
 
-pub(super) async fn counts(pool: &SqlitePool) -> Result<Vec<(LetterKind, String, u64)>, Error> {
+pub(super) async fn counts(pool: &SqlitePool) -> Result<Vec<(DeadLetterKind, String, u64)>, Error> {
     let rows = sqlx::query(
         "SELECT what, source, n FROM work_counts WHERE what <> 'set_aside' AND n > 0 \
          ORDER BY what, source",

@@ -19,8 +19,9 @@ use super::connection::{Turn, bounded};
 use super::{SqliteStore, unless_fenced};
 use crate::store::StoreError;
 use crate::store::work::{
-    Consumer, DeadLetter, Feed, FeedClaim, Hold, Leased, LetterKind, LetterPage, LetterQuery,
-    Place, SetAside, Settled, Terms, Totals, Webhook, WorkStore, kept,
+    Consumer, DeadLetter, DeadLetterKind, DeadLetterPage, DeadLetterQuery, Feed, FeedClaim,
+    LeaseOutcome, LeaseTerms, LeasedMessage, Position, RowLock, SetAside, Totals, Webhook,
+    WorkStore, kept,
 };
 
 impl SqliteStore {
@@ -30,7 +31,7 @@ impl SqliteStore {
 
     /// Gives back the leases of a consumer that nobody heard of.
     async fn give_back(&self, consumer: &str) -> Result<(), StoreError> {
-        let leases = self.unanswered.of(consumer);
+        let leases = self.unconfirmed.of(consumer);
         if leases.is_empty() {
             return Ok(());
         }
@@ -42,7 +43,7 @@ impl SqliteStore {
 
     /// The same of all consumers, before the end; what cannot be given back runs out.
     pub(super) async fn give_all_back(&self) {
-        for consumer in self.unanswered.consumers() {
+        for consumer in self.unconfirmed.consumers() {
             if let Err(error) = self.give_back(&consumer).await {
                 tracing::debug!(%error, consumer, "leases that nobody heard of must run out");
             }
@@ -51,9 +52,9 @@ impl SqliteStore {
 }
 
 /// What holds a consumer or a queue where no other process is.
-pub(super) struct Alone;
+pub(super) struct NoLock;
 
-impl Hold for Alone {}
+impl RowLock for NoLock {}
 
 #[async_trait]
 impl WorkStore for SqliteStore {
@@ -70,7 +71,7 @@ impl WorkStore for SqliteStore {
         &self,
         name: &str,
         filter: &str,
-        place: &Place,
+        place: &Position,
     ) -> Result<Consumer, StoreError> {
         let mut turn = self.work().await?;
         let done =
@@ -78,11 +79,11 @@ impl WorkStore for SqliteStore {
         turn.end(done)
     }
 
-    async fn place_consumer(
+    async fn move_consumer(
         &self,
         name: &str,
         generation: i64,
-        place: &Place,
+        place: &Position,
     ) -> Result<bool, StoreError> {
         let mut turn = self.work().await?;
         let done = bounded(consumers::place(turn.connection(), name, generation, place)).await;
@@ -90,13 +91,13 @@ impl WorkStore for SqliteStore {
     }
 
     /// There is no other process that could move it.
-    async fn hold_consumer(
+    async fn lock_consumer(
         &self,
         name: &str,
         generation: i64,
-    ) -> Result<Option<Box<dyn Hold>>, StoreError> {
+    ) -> Result<Option<Box<dyn RowLock>>, StoreError> {
         let found = self.consumer(name).await?.filter(|found| found.generation == generation);
-        Ok(found.map(|_| Box::new(Alone) as Box<dyn Hold>))
+        Ok(found.map(|_| Box::new(NoLock) as Box<dyn RowLock>))
     }
 
     async fn pause_consumer(&self, name: &str, reason: Option<&str>) -> Result<bool, StoreError> {
@@ -198,12 +199,12 @@ impl WorkStore for SqliteStore {
         limit: usize,
         max_deliver: u32,
         lease_for: Duration,
-    ) -> Result<Vec<Leased>, StoreError> {
+    ) -> Result<Vec<LeasedMessage>, StoreError> {
         self.give_back(consumer).await?;
         let mut turn = self.work().await?;
         let lease = Uuid::new_v4();
-        let asked = self.unanswered.ask(consumer, lease, lease_for);
-        let terms = Terms { lease, limit, max_deliver, lease_for };
+        let asked = self.unconfirmed.ask(consumer, lease, lease_for);
+        let terms = LeaseTerms { lease, limit, max_deliver, lease_for };
         let leased =
             bounded(set_aside::lease(&self.time, turn.connection(), consumer, terms)).await;
         let leased = turn.end(leased)?;
@@ -215,26 +216,31 @@ impl WorkStore for SqliteStore {
         bounded(set_aside::next_due(&self.time, &self.readers, consumer)).await
     }
 
-    async fn prolong(
+    async fn extend_leases(
         &self,
         consumer: &str,
         leases: &[(u64, Uuid)],
         lease_for: Duration,
     ) -> Result<(), StoreError> {
         let mut turn = self.work().await?;
-        let done =
-            bounded(set_aside::prolong(&self.time, turn.connection(), consumer, leases, lease_for))
-                .await;
+        let done = bounded(set_aside::extend_leases(
+            &self.time,
+            turn.connection(),
+            consumer,
+            leases,
+            lease_for,
+        ))
+        .await;
         turn.end(done)
     }
 
-    async fn settle(&self, consumer: &str, settled: &[Settled]) -> Result<(), StoreError> {
+    async fn settle(&self, consumer: &str, settled: &[LeaseOutcome]) -> Result<(), StoreError> {
         let mut turn = self.work().await?;
         let done = bounded(settle::settle(&self.time, turn.connection(), consumer, settled)).await;
         turn.end(done)
     }
 
-    async fn bury(&self, letters: &[DeadLetter]) -> Result<(), StoreError> {
+    async fn add_dead_letters(&self, letters: &[DeadLetter]) -> Result<(), StoreError> {
         for chunk in kept::chunks(letters) {
             let mut turn = self.work().await?;
             let done = bounded(letters::bury(turn.connection(), &chunk)).await;
@@ -243,7 +249,7 @@ impl WorkStore for SqliteStore {
         Ok(())
     }
 
-    async fn dead_letters(&self, query: &LetterQuery) -> Result<LetterPage, StoreError> {
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<DeadLetterPage, StoreError> {
         bounded(letters::page(&self.readers, query)).await
     }
 
@@ -251,7 +257,7 @@ impl WorkStore for SqliteStore {
         bounded(letters::one(&self.readers, id)).await
     }
 
-    async fn dead_letter_counts(&self) -> Result<Vec<(LetterKind, String, u64)>, StoreError> {
+    async fn dead_letter_counts(&self) -> Result<Vec<(DeadLetterKind, String, u64)>, StoreError> {
         bounded(letters::counts(&self.readers)).await
     }
 
@@ -261,7 +267,7 @@ impl WorkStore for SqliteStore {
         turn.end(done)
     }
 
-    async fn discard(&self, id: Uuid) -> Result<bool, StoreError> {
+    async fn discard_dead_letter(&self, id: Uuid) -> Result<bool, StoreError> {
         let mut turn = self.work().await?;
         let done = bounded(letters::discard(turn.connection(), id)).await;
         turn.end(done)

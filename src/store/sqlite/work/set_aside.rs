@@ -12,13 +12,13 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection, Error, Row};
 use uuid::Uuid;
 
-use super::settle::{Dying, bury_rows};
+use super::settle::{GivenUp, bury_rows};
 use crate::limits::{LEASE_DUE_BYTES, SQLITE_INSERT_ROWS};
 use crate::store::plan::{from_db, to_db};
 use crate::store::sqlite::read::unreadable;
 use crate::store::sqlite::time::StoreTime;
 use crate::store::work::kept::{self, LOST, SPENT};
-use crate::store::work::{Attempt, Leased, SetAside, Terms};
+use crate::store::work::{Attempt, LeaseTerms, LeasedMessage, SetAside};
 
 const ADD: &str =
     "INSERT INTO set_aside (consumer, seq, subject, attempt, attempts, due, body) VALUES ";
@@ -105,8 +105,8 @@ pub(super) async fn lease(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
-    Terms { lease, limit, max_deliver, lease_for }: Terms,
-) -> Result<Vec<Leased>, Error> {
+    LeaseTerms { lease, limit, max_deliver, lease_for }: LeaseTerms,
+) -> Result<Vec<LeasedMessage>, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let (mut leased, mut dying) = (Vec::new(), Vec::new());
     for Due { lost, mut message } in due(time, &mut transaction, consumer, limit).await? {
@@ -118,7 +118,7 @@ pub(super) async fn lease(
             leased.push((message, line));
         } else {
             let reason = if lost.is_some() { LOST } else { SPENT }.to_owned();
-            dying.push(Dying { seq: message.seq, line, reason, letter: Uuid::now_v7() });
+            dying.push(GivenUp { seq: message.seq, line, reason, letter: Uuid::now_v7() });
         }
     }
     bury_rows(time, &mut transaction, consumer, &dying).await?;
@@ -157,7 +157,7 @@ pub(super) async fn give_back(
 
 /// A message that is due, as it stands, and the attempt it was lost in, if it was.
 struct Due {
-    message: Leased,
+    message: LeasedMessage,
     lost: Option<Attempt>,
 }
 
@@ -188,7 +188,7 @@ async fn due(
 }
 
 fn read_due(time: &StoreTime, row: &SqliteRow) -> Result<Due, Error> {
-    let message = Leased {
+    let message = LeasedMessage {
         seq: from_db(row.try_get("seq")?),
         subject: subject(row)?,
         body: row.try_get::<Vec<u8>, _>("body")?.into(),
@@ -232,7 +232,7 @@ pub(super) async fn next_due(
     Ok(due.map(|due| Duration::from_micros(from_db(due.saturating_sub(time.now())))))
 }
 
-pub(super) async fn prolong(
+pub(super) async fn extend_leases(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,

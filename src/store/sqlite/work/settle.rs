@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::set_aside::json;
 use crate::store::plan::from_db;
 use crate::store::sqlite::time::StoreTime;
-use crate::store::work::Settled;
-use crate::store::work::kept::Told;
+use crate::store::work::LeaseOutcome;
+use crate::store::work::kept::SettledRow;
 
 // A table first: see `set_aside`.
 pub(super) const STAY: &str = "
@@ -24,7 +24,7 @@ UPDATE set_aside INDEXED BY set_aside_seq SET lease = NULL, due = told.due,
 FROM told WHERE consumer = $1 AND set_aside.seq = told.seq";
 
 /// A message that becomes a dead letter.
-pub(super) struct Dying {
+pub(super) struct GivenUp {
     pub seq: u64,
     /// The line to add to its attempts, or nothing.
     pub line: String,
@@ -37,7 +37,7 @@ pub(super) async fn bury_rows(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
-    dying: &[Dying],
+    dying: &[GivenUp],
 ) -> Result<(), Error> {
     if dying.is_empty() {
         return Ok(());
@@ -85,15 +85,15 @@ pub(super) async fn settle(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
-    settled: &[Settled],
+    settled: &[LeaseOutcome],
 ) -> Result<(), Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let leases = leases(&mut transaction, consumer, settled).await?;
     let (mut done, mut dying, mut staying) = (Vec::new(), Vec::new(), Vec::new());
     for one in settled.iter().filter(|one| leases.get(&one.seq) == Some(&one.lease)) {
-        let Told { verdict, line, delay, reason, letter } = Told::of(one);
+        let SettledRow { verdict, line, delay, reason, letter } = SettledRow::of(one);
         match letter {
-            Some(letter) => dying.push(Dying { seq: one.seq, line, reason, letter }),
+            Some(letter) => dying.push(GivenUp { seq: one.seq, line, reason, letter }),
             None if verdict == "done" => done.push(one.seq),
             None => staying.push(Staying(one.seq, time.until(delay), line, verdict == "returned")),
         }
@@ -108,7 +108,7 @@ pub(super) async fn settle(
 async fn leases(
     connection: &mut SqliteConnection,
     consumer: &str,
-    settled: &[Settled],
+    settled: &[LeaseOutcome],
 ) -> Result<HashMap<u64, Uuid>, Error> {
     let rows = sqlx::query(
         "SELECT seq, lease FROM set_aside INDEXED BY set_aside_seq WHERE consumer = $1 \

@@ -7,7 +7,7 @@ use crate::message::{DraftError, ObjectReader};
 
 /// What becomes of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum LeaseAction {
     /// The job is done.
     Ack,
     /// Again, after the delay or the queue's backoff; a dead letter after the last attempt.
@@ -32,10 +32,10 @@ pub struct Settlement {
     /// The lease's token, as the client sent it.
     pub token: String,
     /// What becomes of it.
-    pub action: Action,
+    pub action: LeaseAction,
 }
 
-impl Action {
+impl LeaseAction {
     /// Reads the body of `POST /v1/leases/{token}/<name>`; `None` when that is no action.
     pub fn parse(name: &str, json: &[u8]) -> Option<Result<Self, DraftError>> {
         named(name).then(|| {
@@ -69,7 +69,7 @@ impl Settlement {
         let token = form.required_text::<Text>("lease_token").map(|Text(text)| text);
         let name = form.required_text::<Text>("action").map(|Text(text)| text);
         let action = name.and_then(|name| {
-            let action = Action::take(&mut form, &name);
+            let action = LeaseAction::take(&mut form, &name);
             if action.is_none() {
                 form.fail("action", RULE);
             }
@@ -114,21 +114,21 @@ mod tests {
 
     #[test]
     fn actions_take_what_is_theirs() {
-        assert_eq!(Action::parse("ack", b""), Some(Ok(Action::Ack)));
-        assert_eq!(Action::parse("extend", b"{}"), Some(Ok(Action::Extend)));
-        assert!(matches!(Action::parse("ack", br#"{"reason":"x"}"#), Some(Err(_))));
-        let nack = Action::parse("nack", br#"{"delay_s":0.5,"reason":"busy"}"#);
+        assert_eq!(LeaseAction::parse("ack", b""), Some(Ok(LeaseAction::Ack)));
+        assert_eq!(LeaseAction::parse("extend", b"{}"), Some(Ok(LeaseAction::Extend)));
+        assert!(matches!(LeaseAction::parse("ack", br#"{"reason":"x"}"#), Some(Err(_))));
+        let nack = LeaseAction::parse("nack", br#"{"delay_s":0.5,"reason":"busy"}"#);
         let reason = Some("busy".to_owned());
         let delay = Some(Duration::from_millis(500));
-        assert_eq!(nack, Some(Ok(Action::Nack { delay, reason })));
-        assert_eq!(Action::parse("steal", b""), None);
+        assert_eq!(nack, Some(Ok(LeaseAction::Nack { delay, reason })));
+        assert_eq!(LeaseAction::parse("steal", b""), None);
     }
 
     #[test]
     fn a_settlement_names_its_faults() {
         let item = |json: &str| Settlement::parse(json.as_bytes());
         let ack = item(r#"{"lease_token":"t","action":"ack"}"#).expect("valid");
-        assert_eq!(ack, Settlement { token: "t".to_owned(), action: Action::Ack });
+        assert_eq!(ack, Settlement { token: "t".to_owned(), action: LeaseAction::Ack });
         for (json, pointer) in [
             (r#"{"action":"ack"}"#, "/lease_token"),
             (r#"{"lease_token":"t"}"#, "/action"),

@@ -19,12 +19,12 @@ use crate::store::Store;
 use crate::store::jobs::QueueRow;
 
 /// The rules of queues.
-pub struct QueueBook {
+pub struct QueueConfigCache {
     store: Arc<dyn Store>,
     known: Mutex<HashMap<String, (Instant, QueueRow)>>,
 }
 
-impl QueueBook {
+impl QueueConfigCache {
     /// As this store has them.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {

@@ -11,28 +11,33 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::limits::MAX_UNANSWERED;
+use crate::limits::MAX_UNCONFIRMED_LEASES;
 
 /// By consumer: the leases, and until when each is given back.
 #[derive(Default)]
-pub(in crate::store) struct Unanswered(Mutex<HashMap<String, Vec<(Uuid, Instant)>>>);
+pub(in crate::store) struct UnconfirmedLeases(Mutex<HashMap<String, Vec<(Uuid, Instant)>>>);
 
-/// A lease that is being asked for. Dropped without [`Asked::answered`], however that
-/// comes about, it is unanswered.
-pub(in crate::store) struct Asked<'a> {
-    all: &'a Unanswered,
+/// A lease that is being asked for. Dropped without [`PendingLease::answered`], however that
+/// comes about, it is unconfirmed.
+pub(in crate::store) struct PendingLease<'a> {
+    all: &'a UnconfirmedLeases,
     consumer: &'a str,
     lease: Option<Uuid>,
     until: Instant,
 }
 
-impl Unanswered {
+impl UnconfirmedLeases {
     /// Before a lease is asked for.
-    pub fn ask<'a>(&'a self, consumer: &'a str, lease: Uuid, lease_for: Duration) -> Asked<'a> {
+    pub fn ask<'a>(
+        &'a self,
+        consumer: &'a str,
+        lease: Uuid,
+        lease_for: Duration,
+    ) -> PendingLease<'a> {
         // A lease beyond what the clock counts to is not given back for ever.
         let now = Instant::now();
         let until = now.checked_add(lease_for).unwrap_or(now);
-        Asked { all: self, consumer, lease: Some(lease), until }
+        PendingLease { all: self, consumer, lease: Some(lease), until }
     }
 
     /// What is to be given back of a consumer.
@@ -57,19 +62,19 @@ impl Unanswered {
     }
 }
 
-impl Asked<'_> {
+impl PendingLease<'_> {
     /// Its answer is here.
     pub fn answered(mut self) {
         self.lease = None;
     }
 }
 
-impl Drop for Asked<'_> {
+impl Drop for PendingLease<'_> {
     fn drop(&mut self) {
         let Some(lease) = self.lease else { return };
         let mut all = self.all.lock();
         let leases = all.entry(self.consumer.to_owned()).or_default();
-        if leases.len() == MAX_UNANSWERED {
+        if leases.len() == MAX_UNCONFIRMED_LEASES {
             leases.remove(0);
         }
         leases.push((lease, self.until));

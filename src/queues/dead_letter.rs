@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Job, Priority};
-use crate::store::work::{Attempt, DeadLetter, LetterKind};
+use crate::store::work::{Attempt, DeadLetter, DeadLetterKind};
 use crate::store::{Store, StoreError};
 
 /// The dead letter of a job.
@@ -23,7 +23,7 @@ pub(super) fn letter(
     let priority = Job::decode(&body).map_or(Priority::Normal, |job| job.priority);
     DeadLetter {
         id: Uuid::now_v7(),
-        kind: LetterKind::Job,
+        kind: DeadLetterKind::Job,
         source: queue.to_owned(),
         seq,
         subject: format!("{queue}.{priority}"),
@@ -53,12 +53,12 @@ pub(super) fn refused(reason: Option<&str>) -> String {
 }
 
 /// How many dead letters each queue has.
-pub(super) struct Letters(HashMap<String, u64>);
+pub(super) struct DeadLetterCounts(HashMap<String, u64>);
 
-impl Letters {
+impl DeadLetterCounts {
     pub(super) async fn count(store: &Arc<dyn Store>) -> Result<Self, StoreError> {
         let counts = store.dead_letter_counts().await?.into_iter();
-        let jobs = counts.filter(|(kind, _, _)| *kind == LetterKind::Job);
+        let jobs = counts.filter(|(kind, _, _)| *kind == DeadLetterKind::Job);
         Ok(Self(jobs.map(|(_, source, count)| (source, count)).collect()))
     }
 
