@@ -8,19 +8,20 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use indicatif::ProgressBar;
-use tokio_util::sync::CancellationToken;
-
-use super::address::parse;
-use super::failure::Failure;
-use super::output::{plain, say};
-use super::progress;
-use crate::shutdown;
 use agentbus_bench::address::Address;
 use agentbus_bench::own::OwnServer;
 use agentbus_bench::plan::Plan;
 use agentbus_bench::{BenchError, Report, Snapshot};
+use agentbus_client::parse_address;
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+use tokio_util::sync::CancellationToken;
+
+use super::failure::Failure;
+use super::output::print_line;
+use super::progress;
+use super::terminal::plain;
+use crate::shutdown;
 
 /// Examples shown after `--help`.
 pub const EXAMPLES: &str = "\
@@ -97,7 +98,6 @@ pub struct BenchArgs {
     url: Option<String>,
 }
 
-/// What else there is to measure.
 /// Level of acknowledgement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Ack {
@@ -185,7 +185,7 @@ pub async fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
 }
 
 fn address(url: &str) -> Result<Address, String> {
-    Address::of(&parse(url)?)
+    Address::of(&parse_address(url)?)
 }
 
 /// Measures the server that is named, or else one of its own.
@@ -211,9 +211,9 @@ async fn measure(
 fn print(report: &Report, json: bool) -> Result<(), Failure> {
     if json || !std::io::stdout().is_terminal() {
         let text = serde_json::to_string(report).map_err(|error| error.to_string())?;
-        return say(&text);
+        return print_line(&text);
     }
-    report.lines().iter().try_for_each(|line| say(&plain(line)))
+    report.lines().iter().try_for_each(|line| print_line(&plain(line)))
 }
 
 fn show(bar: &ProgressBar, snapshot: &Snapshot) {

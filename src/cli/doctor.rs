@@ -8,9 +8,10 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::output::{plain, say};
+use super::output::print_line;
 use super::serve::configuration;
 use super::serve_args::DoctorArgs;
+use super::terminal::plain;
 use crate::bus::nats::{IfMissing, NatsBus, fix_stream};
 use crate::bus::{Bus, LogIdentity, PublishError};
 use crate::config::{Config, StoreConfig};
@@ -49,7 +50,7 @@ impl Report {
             serde_json::json!({"grade": name, "part": part, "detail": words}).to_string()
         };
         // Whoever stopped reading has the exit code.
-        let _ = say(&line);
+        let _ = print_line(&line);
     }
 
     fn good(&mut self, part: &str, words: &str) {

@@ -1,13 +1,13 @@
 //! `agentbus export`: the log as NDJSON, to a file or standard output.
 //!
-//! Invariant: it ends at what was committed when it began, so that a busy log
-//! cannot keep it going; each line is the very bytes that the server holds; and
-//! the file appears under its name only when it is whole and on the disk.
+//! Invariant: it ends at what was committed when it began, so that it ends on a busy log too; each line has the bytes
+//! that the server holds; and the file appears under its name only when it is complete and synced to disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use agentbus_client::{Bounds, Message, Pages};
 use clap::Args;
 use tokio::fs::File;
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
@@ -16,23 +16,22 @@ use super::address::ServerArgs;
 use super::failure::Failure;
 use super::filter::FilterArgs;
 use super::history::RangeArgs;
-use super::output::tell;
-use super::pages::{Bounds, Pages};
-use super::progress;
+use super::progress::{self, notices_above};
+use super::terminal::eprint_line;
 
 /// Examples shown after `--help`.
 pub const EXAMPLES: &str = "\
 Examples:
-  agentbus export --output squad.ndjson                everything
+  agentbus export --output squad.ndjson                the whole log
   agentbus export --since 7d --kind task | gzip > tasks.ndjson.gz
-  agentbus export --after 1041 --output more.ndjson    what came after sequence 1041
+  agentbus export --after 1041 --output more.ndjson    messages after sequence 1041
 
-`agentbus import` takes the file as it is. An existing file is replaced when the export is whole.";
+`agentbus import` reads the file. An existing file is replaced when the export is complete.";
 
 /// `agentbus export`.
 #[derive(Args, Clone, Debug)]
 pub struct ExportArgs {
-    /// The file to write; without it, standard output
+    /// File to write; without it, standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -46,7 +45,7 @@ pub struct ExportArgs {
     server: ServerArgs,
 }
 
-/// A file that has another name until it is whole.
+/// A file that has another name until it is complete.
 #[derive(Debug)]
 struct Unfinished {
     target: PathBuf,
@@ -57,7 +56,7 @@ struct Unfinished {
 impl Unfinished {
     fn beside(target: &Path) -> Result<Self, Failure> {
         let Some(name) = target.file_name() else {
-            return Err(Failure::Usage(format!("{} is no file name", target.display())));
+            return Err(Failure::Usage(format!("{} is not a file name", target.display())));
         };
         let name = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
         Ok(Self { path: target.with_file_name(name), target: target.to_owned(), finished: false })
@@ -74,13 +73,13 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.finished {
-            // What cannot be removed is a hidden file whose name says what it is.
+            // If that fails, a hidden file stays whose name says what it is.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// Exports what the flags ask for.
+/// Exports the messages.
 ///
 /// # Errors
 /// The server refuses or cannot be reached, or the file cannot be written.
@@ -94,11 +93,11 @@ pub async fn run(args: ExportArgs) -> Result<ExitCode, Failure> {
 
 async fn export(args: ExportArgs) -> Result<(), Failure> {
     let bar = progress::sequences();
-    let client = args.server.client()?.above(&bar);
+    let client = notices_above(&bar, args.server.client()?);
     let mut query = args.filter.query();
     query.extend(args.range.query());
     let bounds = Bounds { after: args.range.after, before: args.range.before, ..Bounds::default() };
-    let pages = Pages::new(client, query, bounds);
+    let pages = client.history(query, bounds);
     let Some(target) = args.output else {
         let mut out = tokio::io::stdout();
         let written = copy(pages, &mut out, "standard output", &bar).await?;
@@ -114,9 +113,9 @@ async fn export(args: ExportArgs) -> Result<(), Failure> {
     done(&bar, written, &name)
 }
 
-/// Writes every page up to what is committed at the first one.
+/// Writes every page, up to what is committed when the first is read; the number of messages.
 async fn copy(
-    mut pages: Pages,
+    mut pages: Pages<Message>,
     out: &mut (impl AsyncWrite + Unpin),
     name: &str,
     bar: &indicatif::ProgressBar,
@@ -128,12 +127,13 @@ async fn copy(
             bar.set_length(page.committed_through);
             pages.end_before(page.committed_through.saturating_add(1));
         }
-        for json in &page.messages {
-            out.write_all(json).await.map_err(failed)?;
+        for message in &page.items {
+            out.write_all(message.json()).await.map_err(failed)?;
             out.write_all(b"\n").await.map_err(failed)?;
         }
-        written += page.messages.len() as u64;
-        bar.set_position(page.next.unwrap_or(page.committed_through));
+        written += page.items.len() as u64;
+        let position = page.next.and_then(|next| next.parse().ok());
+        bar.set_position(position.unwrap_or(page.committed_through));
         bar.set_message(format!("{written} messages"));
     }
     out.flush().await.map_err(failed)?;
@@ -142,7 +142,7 @@ async fn copy(
 
 fn done(bar: &indicatif::ProgressBar, written: u64, name: &str) -> Result<(), Failure> {
     bar.finish_and_clear();
-    tell(&format!("agentbus: {written} messages to {name}"));
+    eprint_line(&format!("agentbus: {written} messages to {name}"));
     Ok(())
 }
 
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_file_appears_when_it_is_whole_and_else_leaves_nothing() {
+    async fn the_file_appears_when_it_is_complete_and_else_leaves_nothing() {
         let folder = std::env::temp_dir().join(format!("agentbus-export-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&folder).expect("a folder");
         let target = folder.join("squad.ndjson");

@@ -1,42 +1,41 @@
-//! Why a command ends early, and the exit code that says so.
-//!
-//! Invariant: what a server sent is made harmless before it is put in a
-//! failure's words, since those go to a terminal.
+//! Why a command fails, and its exit code.
 
 use std::io;
 use std::process::ExitCode;
 
-use super::output::tell;
+use agentbus_client::Error;
+
+use super::terminal::{eprint_line, plain_lines};
 
 /// Why a command ends before its work is done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failure {
     /// It could not be done; exit code 1.
     Failed(String),
-    /// It was asked for in a way that cannot work; exit code 2.
+    /// The command line is wrong; exit code 2.
     Usage(String),
-    /// Whoever read our output has gone (`| head`); exit code 0, without a word.
+    /// The reader of the output has closed it (`| head`); exit code 0, without a message.
     ReaderGone,
 }
 
 impl Failure {
-    /// Says why on standard error, and gives the exit code.
+    /// Prints the reason on standard error; the exit code.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         match self {
-            Self::Failed(words) => {
-                tell(&format!("agentbus: {words}"));
+            Self::Failed(text) => {
+                eprint_line(&format!("agentbus: {text}"));
                 ExitCode::from(1)
             }
-            Self::Usage(words) => {
-                tell(&format!("agentbus: {words}\n\nFor more information, try '--help'."));
+            Self::Usage(text) => {
+                eprint_line(&format!("agentbus: {text}\n\nFor more information, try '--help'."));
                 ExitCode::from(2)
             }
             Self::ReaderGone => ExitCode::SUCCESS,
         }
     }
 
-    /// What a failed read or write of `what` means.
+    /// The failure to read or write `what`.
     #[must_use]
     pub fn io(what: &str, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -47,7 +46,47 @@ impl Failure {
 }
 
 impl From<String> for Failure {
-    fn from(words: String) -> Self {
-        Self::Failed(words)
+    fn from(text: String) -> Self {
+        Self::Failed(text)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let text = plain_lines(&error.to_string());
+        match error {
+            Error::Address(_) => Self::Usage(text),
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentbus_client::{Fault, Problem};
+
+    #[test]
+    fn shows_every_fault_and_no_escape_sequence() {
+        let fault = |pointer: Option<&str>, parameter: Option<&str>, detail: &str| Fault {
+            pointer: pointer.map(str::to_owned),
+            parameter: parameter.map(str::to_owned),
+            detail: detail.to_owned(),
+        };
+        let problem = Problem {
+            status: 422,
+            title: Some("Invalid message".to_owned()),
+            code: Some("invalid".to_owned()),
+            errors: vec![
+                fault(Some("/type"), None, "is \u{1b}[31mbad"),
+                fault(None, Some("limit"), "too big"),
+            ],
+            ..Problem::default()
+        };
+        let text = "Invalid message (422 invalid)\n  /type: is ␛[31mbad\n  limit: too big";
+        assert_eq!(
+            Failure::from(Error::Refused(Box::new(problem))),
+            Failure::Failed(text.to_owned())
+        );
     }
 }

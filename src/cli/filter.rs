@@ -1,16 +1,16 @@
 //! The filter flags that `tail`, `history` and `export` share.
 //!
-//! Invariant: they are the parameters of the contract's section 5 under the
-//! same names, so what filters a stream filters history alike.
+//! Invariant: they are the parameters of the contract, section 5, under the same names.
 
+use agentbus_client::Query;
 use clap::Args;
 
 use crate::message::{Kind, SubjectPattern, Token, parse_uuid};
 
-/// Which messages; each may be repeated, values of one flag are alternatives.
+/// Which messages.
 #[derive(Args, Clone, Debug, Default)]
 #[command(
-    next_help_heading = "Filters (each repeatable; values of one are alternatives, all must hold)"
+    next_help_heading = "Filters (repeatable: any value of a flag may match, every flag must)"
 )]
 pub struct FilterArgs {
     /// NATS subject with wildcards, such as "agent.task.*.completed"
@@ -25,15 +25,15 @@ pub struct FilterArgs {
     #[arg(long = "type", value_name = "TYPE")]
     type_: Vec<Token>,
 
-    /// Who sent it
+    /// Sender
     #[arg(long, value_name = "AGENT")]
     sender: Vec<Token>,
 
-    /// Whom it is for
+    /// Recipient
     #[arg(long, value_name = "AGENT")]
     recipient: Vec<Token>,
 
-    /// With --recipient: broadcasts too
+    /// With --recipient: also broadcasts
     #[arg(long, requires = "recipient")]
     broadcast: bool,
 
@@ -45,7 +45,7 @@ pub struct FilterArgs {
     #[arg(long)]
     conversation: Vec<Token>,
 
-    /// Id of the message it answers
+    /// Id of the message that it answers
     #[arg(long, value_name = "ID", value_parser = uuid)]
     in_reply_to: Vec<String>,
 }
@@ -53,7 +53,7 @@ pub struct FilterArgs {
 /// A hyphenated UUID, as text.
 ///
 /// # Errors
-/// The rule, in words.
+/// The rule that it breaks.
 pub fn uuid(text: &str) -> Result<String, &'static str> {
     parse_uuid(text).map(|id| id.to_string())
 }
@@ -61,9 +61,9 @@ pub fn uuid(text: &str) -> Result<String, &'static str> {
 impl FilterArgs {
     /// The query parameters.
     #[must_use]
-    pub fn query(&self) -> Vec<(&'static str, String)> {
+    pub fn query(&self) -> Query {
         fn all<T>(
-            query: &mut Vec<(&'static str, String)>,
+            query: &mut Query,
             name: &'static str,
             values: &[T],
             text: impl Fn(&T) -> String,

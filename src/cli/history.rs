@@ -1,36 +1,33 @@
-//! `agentbus history`: what was said, from the store.
-//!
-//! Invariant: pages are joined by the server's cursor, so no message is shown
-//! twice or left out, however many come meanwhile.
+//! `agentbus history`: messages from the store.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use agentbus_client::{Bounds, Client, Message, Pages, Query};
 use chrono::Utc;
 use clap::{Args, ValueEnum};
 
 use super::address::ServerArgs;
-use super::client::Client;
 use super::failure::Failure;
 use super::filter::FilterArgs;
-use super::output::{OutputArgs, Printer, tell};
-use super::pages::{Bounds, Pages};
+use super::printer::{OutputArgs, Printer};
+use super::terminal::eprint_line;
 use super::when::When;
 use crate::message::Token;
 
 /// Examples shown after `--help`.
 pub const EXAMPLES: &str = "\
 Examples:
-  agentbus history --last 20                         the newest 20, oldest of them first
-  agentbus history --task parser-7 --all             a task's whole story
-  agentbus history --between ann,bob --since 2h      what the two said to each other
+  agentbus history --last 20                         the newest 20, in order
+  agentbus history --task parser-7 --all             all about a task
+  agentbus history --between ann,bob --since 2h      what the two sent each other
   agentbus history --kind task --type failed --order desc --limit 5
   agentbus history --after 1041 --all | jq -r .content
 
-In a pipe the output is one JSON object a line, the bytes as the server holds them.";
+In a pipe the output is one JSON object a line, byte for byte as the server holds it.";
 
-/// Which part of the log, shared with `export`.
+/// A part of the log; shared with `export`.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Range")]
 pub struct RangeArgs {
@@ -42,15 +39,15 @@ pub struct RangeArgs {
     #[arg(long, value_name = "SEQ")]
     pub before: Option<u64>,
 
-    /// Not older: RFC 3339, or a span such as 15m, 2h, 7d
+    /// Not before: an RFC 3339 time, or an age such as 15m, 2h, 7d
     #[arg(long, value_name = "TIME")]
     since: Option<When>,
 
-    /// Not newer: RFC 3339, or a span such as 15m, 2h, 7d
+    /// Not after: an RFC 3339 time, or an age such as 15m, 2h, 7d
     #[arg(long, value_name = "TIME")]
     until: Option<When>,
 
-    /// Only what these two sent to each other
+    /// Only what these two agents sent each other
     #[arg(long, value_name = "AGENT,AGENT")]
     between: Option<Pair>,
 }
@@ -59,7 +56,7 @@ pub struct RangeArgs {
 #[derive(Clone, Debug)]
 struct Pair(Token, Token);
 
-/// Which end comes first.
+/// Order by sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Order {
     /// oldest first
@@ -72,20 +69,20 @@ enum Order {
 /// `agentbus history`.
 #[derive(Args, Clone, Debug)]
 pub struct HistoryArgs {
-    /// At most this many messages
+    /// Largest number of messages
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u64,
 
-    /// Everything, however many pages it takes
+    /// All, however many there are
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 
-    /// The newest N, the oldest of them first
+    /// The newest N messages, oldest first
     #[arg(long, value_name = "N", conflicts_with_all = ["limit", "all", "order"],
           value_parser = clap::value_parser!(u64).range(1..=1_000))]
     last: Option<u64>,
 
-    /// Which end comes first
+    /// Order by sequence
     #[arg(long, value_enum, default_value_t)]
     order: Order,
 
@@ -112,9 +109,9 @@ impl FromStr for Pair {
 }
 
 impl RangeArgs {
-    /// The query parameters, but for the sequences.
+    /// The query parameters of times and agents.
     #[must_use]
-    pub fn query(&self) -> Vec<(&'static str, String)> {
+    pub fn query(&self) -> Query {
         let now = Utc::now();
         let mut query = Vec::new();
         query.extend(self.since.as_ref().map(|when| ("since", when.before(now))));
@@ -124,7 +121,7 @@ impl RangeArgs {
     }
 }
 
-/// Shows what the flags ask for.
+/// Shows the messages.
 ///
 /// # Errors
 /// The server refuses or cannot be reached.
@@ -141,38 +138,43 @@ pub async fn run(args: HistoryArgs) -> Result<ExitCode, Failure> {
     };
     match args.last {
         Some(last) => show_last(client, query, bounds, last, &mut printer).await?,
-        None => show(Pages::new(client, query, bounds), &mut printer).await?,
+        None => show(client.history(query, bounds), &mut printer).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(mut pages: Pages, printer: &mut Printer) -> Result<(), Failure> {
-    let mut more = None;
+async fn show(mut pages: Pages<Message>, printer: &mut Printer) -> Result<(), Failure> {
+    let mut has_more = false;
     while let Some(page) = pages.next().await? {
-        page.messages.iter().for_each(|json| printer.message(json));
+        page.items.iter().for_each(|message| printer.message(message.json()));
         printer.flush().await?;
-        more = page.next;
+        has_more = page.next.is_some();
     }
-    if more.is_some() && std::io::stdout().is_terminal() {
-        tell(&format!("agentbus: there is more: see --all, --limit, {}", pages.next_flag()));
+    if let Some((name, seq)) = pages.cursor()
+        && has_more
+        && std::io::stdout().is_terminal()
+    {
+        eprint_line(&format!(
+            "agentbus: there are more: use --all, a larger --limit, or --{name} {seq}"
+        ));
     }
     Ok(())
 }
 
 async fn show_last(
     client: Client,
-    query: Vec<(&'static str, String)>,
+    query: Query,
     bounds: Bounds,
     last: u64,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let bounds = Bounds { descending: true, limit: Some(last), ..bounds };
-    let mut pages = Pages::new(client, query, bounds);
+    let mut pages = client.history(query, bounds);
     let mut newest_first = Vec::new();
     while let Some(page) = pages.next().await? {
-        newest_first.extend(page.messages);
+        newest_first.extend(page.items);
     }
-    newest_first.iter().rev().for_each(|json| printer.message(json));
+    newest_first.iter().rev().for_each(|message| printer.message(message.json()));
     printer.flush().await
 }
 

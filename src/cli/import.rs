@@ -1,14 +1,15 @@
-//! `agentbus import`: NDJSON into the log.
+//! `agentbus import`: publishes NDJSON.
 //!
-//! Invariant: importing the same lines again changes nothing, so an interrupted
-//! import is simply repeated. A line without an id gets UUIDv5(NAMESPACE_URL,
-//! line number + U+0000 + line): a line that stands twice is two messages,
-//! and the same file read again is none. Memory holds one batch at most.
+//! Invariant: importing the same lines again changes nothing, so an interrupted import is simply repeated. A line
+//! without an id gets UUIDv5(NAMESPACE_URL, line number + U+0000 + line): equal lines are two messages, and the same
+//! file read again adds none. Memory holds one batch at most.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use agentbus_client::limits::{BATCH_BYTES, BATCH_MESSAGES};
+use agentbus_client::{Client, Envelope, Outcome};
 use clap::Args;
 use indicatif::ProgressBar;
 use tokio::fs::File;
@@ -16,14 +17,12 @@ use tokio::io::{AsyncBufRead, BufReader};
 use uuid::Uuid;
 
 use super::address::ServerArgs;
-use super::batch::{self, Outcome};
-use super::client::Client;
-use super::envelope::Envelope;
 use super::failure::Failure;
-use super::limits::{BATCH_BYTES, BATCH_MESSAGES, IMPORT_RETRY_FOR};
-use super::lines::{Line, Lines};
-use super::output::{plain, say, tell};
-use super::progress;
+use super::input::{Line, Lines};
+use super::limits::IMPORT_RETRY_FOR;
+use super::output::print_result;
+use super::progress::{self, notices_above};
+use super::terminal::{eprint_line, plain, plain_lines};
 use crate::message::{Draft, DraftError};
 
 /// Examples shown after `--help`.
@@ -33,10 +32,10 @@ Examples:
   agentbus import --dry-run squad.ndjson           check every line, send nothing
   zcat squad.ndjson.gz | agentbus import -
 
-Each line is one message. What the server sets (seq, subject, created_at) is dropped; a line without
-an id gets one made of its number and text, so that repeating an import, whole or after an
-interruption, doubles nothing as long as the lines before it are the same. Refused lines are told
-with their number on standard error, the others go on; exit code 1 if there were any.";
+Each line is one message. Members that the server sets (seq, subject, created_at) are dropped. A line
+without an id gets one made from its number and its text, so an import can be repeated, whole or after an
+interruption, without duplicates as long as the file is the same. Refused lines are reported with their
+number on standard error, and the import goes on; the exit code is 1 if there were any.";
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -44,11 +43,11 @@ const READ_BYTES: usize = 256 * 1024;
 /// `agentbus import`.
 #[derive(Args, Clone, Debug)]
 pub struct ImportArgs {
-    /// The file; `-` is standard input
+    /// File to read; `-` is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Check every line here and send nothing
+    /// Check every line without a server, and send nothing
     #[arg(long)]
     dry_run: bool,
 
@@ -56,7 +55,7 @@ pub struct ImportArgs {
     server: ServerArgs,
 }
 
-/// What became of the lines.
+/// Outcomes so far.
 #[derive(Debug, Default)]
 struct Tally {
     accepted: u64,
@@ -64,7 +63,7 @@ struct Tally {
     rejected: u64,
 }
 
-/// Lines on their way.
+/// Lines to send together.
 #[derive(Debug, Default)]
 struct Batch {
     numbers: Vec<u64>,
@@ -73,24 +72,24 @@ struct Batch {
 }
 
 struct Import {
-    /// `None` checks only.
+    /// `None` for a dry run.
     client: Option<Client>,
     bar: ProgressBar,
     batch: Batch,
     tally: Tally,
 }
 
-/// Imports the file.
+/// Imports a file.
 ///
 /// # Errors
-/// The file cannot be read, or the server cannot be reached any more.
+/// The file cannot be read, or the server refuses or cannot be reached.
 pub async fn run(args: ImportArgs) -> Result<ExitCode, Failure> {
     let name = args.file.display().to_string();
     let failed = |error| Failure::io(&name, &error);
     let (bar, input) = open(&args.file).await.map_err(failed)?;
     let client = match args.dry_run {
         true => None,
-        false => Some(args.server.client_trying_for(IMPORT_RETRY_FOR)?.above(&bar)),
+        false => Some(notices_above(&bar, args.server.client_retrying_for(IMPORT_RETRY_FOR)?)),
     };
     let mut import = Import { client, bar, batch: Batch::default(), tally: Tally::default() };
     let mut lines = Lines::new(input);
@@ -106,8 +105,8 @@ pub async fn run(args: ImportArgs) -> Result<ExitCode, Failure> {
         }
     };
     import.bar.finish_and_clear();
-    let told = import.summary(ended.is_ok());
-    ended.and(told)?;
+    let printed = import.print_summary(ended.is_ok());
+    ended.and(printed)?;
     Ok(ExitCode::from(u8::from(import.tally.rejected > 0)))
 }
 
@@ -117,8 +116,8 @@ async fn open(file: &Path) -> std::io::Result<(ProgressBar, Box<dyn AsyncBufRead
         return Ok((progress::bytes(None), Box::new(input)));
     }
     let opened = File::open(file).await?;
-    let about = opened.metadata().await?;
-    let total = about.is_file().then_some(about.len());
+    let metadata = opened.metadata().await?;
+    let total = metadata.is_file().then_some(metadata.len());
     Ok((progress::bytes(total), Box::new(BufReader::with_capacity(READ_BYTES, opened))))
 }
 
@@ -147,7 +146,7 @@ impl Import {
             self.tally.accepted += 1;
             return Ok(());
         }
-        if !self.batch.has_room_for(&json) {
+        if !self.batch.fits(&json) {
             self.send().await?;
         }
         self.batch.push(line.number, json);
@@ -162,14 +161,14 @@ impl Import {
         if batch.messages.is_empty() {
             return Ok(());
         }
-        let outcomes = batch::post(client, &batch.messages).await?;
+        let outcomes = client.publish_batch(&batch.messages).await?;
         for (number, outcome) in batch.numbers.into_iter().zip(outcomes) {
             match outcome {
-                Outcome::Accepted { duplicate } => {
+                Outcome::Accepted(published) => {
                     self.tally.accepted += 1;
-                    self.tally.duplicates += u64::from(duplicate);
+                    self.tally.duplicates += u64::from(published.duplicate);
                 }
-                Outcome::Rejected(why) => self.reject(number, &why),
+                Outcome::Rejected(problem) => self.reject(number, &problem.to_string()),
             }
         }
         self.bar.set_message(format!("{} messages", self.tally.accepted));
@@ -178,30 +177,27 @@ impl Import {
 
     fn reject(&mut self, number: u64, why: &str) {
         self.tally.rejected += 1;
-        self.bar.suspend(|| tell(&format!("line {number}: {why}")));
+        self.bar.suspend(|| eprint_line(&plain_lines(&format!("line {number}: {why}"))));
     }
 
-    /// Says what was done, to people in words and to a pipe as JSON.
-    fn summary(&self, whole: bool) -> Result<(), Failure> {
+    fn print_summary(&self, complete: bool) -> Result<(), Failure> {
         let Tally { accepted, duplicates, rejected } = self.tally;
         let dry_run = self.client.is_none();
-        if !std::io::stdout().is_terminal() {
-            let line = serde_json::json!({"accepted": accepted, "duplicates": duplicates,
-                "rejected": rejected, "dry_run": dry_run, "complete": whole});
-            return say(&line.to_string());
-        }
+        let json = serde_json::json!({"accepted": accepted, "duplicates": duplicates,
+            "rejected": rejected, "dry_run": dry_run, "complete": complete});
         let done = if dry_run { "valid" } else { "imported" };
         let again = match duplicates {
             0 => String::new(),
-            some => format!(" ({some} had been before)"),
+            some => format!(" ({some} duplicates)"),
         };
-        let end = if whole { "" } else { "; then it was interrupted: run it again to go on" };
-        say(&format!("{accepted} messages {done}{again}, {rejected} rejected{end}"))
+        let end = if complete { "" } else { "; interrupted: run the import again to continue" };
+        let text = format!("{accepted} messages {done}{again}, {rejected} rejected{end}");
+        print_result(std::io::stdout().is_terminal(), &text, &json)
     }
 }
 
 impl Batch {
-    fn has_room_for(&self, json: &[u8]) -> bool {
+    fn fits(&self, json: &[u8]) -> bool {
         self.messages.len() < BATCH_MESSAGES && self.bytes + json.len() < BATCH_BYTES
     }
 
@@ -212,14 +208,14 @@ impl Batch {
     }
 }
 
-/// The message of a line as it is posted.
+/// The message of a line, as it is published.
 fn transform(number: u64, line: &[u8]) -> Result<Vec<u8>, String> {
     let envelope = Envelope::parse(line)?.without_server_members();
     let id = (!envelope.has_id()).then(|| stable_id(number, line));
     Ok(envelope.encode(id))
 }
 
-/// The id of a line that brings none; the same whenever the file is read.
+/// The id for a line without one; the same each time the file is read.
 fn stable_id(number: u64, line: &[u8]) -> Uuid {
     let mut name = format!("{number}\0").into_bytes();
     name.extend_from_slice(line);
@@ -236,7 +232,7 @@ fn check(json: &[u8]) -> Result<(), String> {
             let faults = errors
                 .iter()
                 .map(|fault| format!("\n  {}: {}", plain(&fault.pointer), fault.detail));
-            Err(format!("is no message{}", faults.collect::<String>()))
+            Err(format!("is not a message{}", faults.collect::<String>()))
         }
     }
 }
@@ -250,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_exported_can_be_posted() {
+    fn what_was_exported_can_be_imported() {
         let line = r#"{"seq":7,"id":"0192f0c4-7a1b-7c3d-8e4f-5a6b7c8d9e0f","kind":"status","type":"online","subject":"agent.status.a.online","sender_id":"a","content":"","metadata":{"n": 1.50},"created_at":"2026-01-01T00:00:00.000000Z"}"#;
         assert_eq!(
             transformed(1, line),
@@ -260,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_stable_and_tells_equal_lines_apart() {
+    fn an_id_is_stable_and_differs_between_equal_lines() {
         let line = r#"{"kind":"status","type":"online","sender_id":"a"}"#;
         assert_eq!(transformed(3, line), transformed(3, line));
         assert_ne!(transformed(3, line), transformed(4, line));
@@ -272,13 +268,13 @@ mod tests {
     fn a_batch_keeps_both_limits() {
         let mut batch = Batch::default();
         let json = vec![b'x'; 1024];
-        while batch.has_room_for(&json) {
+        while batch.fits(&json) {
             batch.push(1, json.clone());
         }
         assert_eq!(batch.messages.len(), BATCH_MESSAGES);
         let mut batch = Batch::default();
         let json = vec![b'x'; 1024 * 1024];
-        while batch.has_room_for(&json) {
+        while batch.fits(&json) {
             batch.push(1, json.clone());
         }
         assert!(batch.messages.iter().map(|json| json.len() + 1).sum::<usize>() <= BATCH_BYTES);

@@ -1,7 +1,6 @@
-//! The flags that make a message, and the envelope that they make.
+//! The flags that make a message.
 //!
-//! Invariant: an envelope made of flags is valid, or the flags that are to
-//! blame are named before anything is sent.
+//! Invariant: the message is valid, or the wrong flags are named before anything is sent.
 
 use chrono::Utc;
 use clap::Args;
@@ -16,57 +15,57 @@ use crate::message::{Draft, DraftError, Kind, Token};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Envelope")]
 pub struct MessageArgs {
-    /// message, status (the state of the sender) or task (an event of a task)
+    /// message, status (of the sender) or task (an event of a task)
     #[arg(long, default_value = "message", hide_default_value = true)]
     kind: Kind,
 
-    /// Type, such as task_assignment, online, completed; for kind message "message" if not given
+    /// Type, such as task_assignment, online, completed [default for kind message: message]
     #[arg(long = "type", value_name = "TYPE")]
     type_: Option<Token>,
 
-    /// Who sends it; without it AGENTBUS_SENDER
+    /// Sender; without it AGENTBUS_SENDER
     #[arg(long, value_name = "AGENT")]
     sender: Option<Token>,
 
-    /// Role of the sender, for kind message part of the subject
+    /// Role of the sender; for kind message it is part of the subject
     #[arg(long)]
     role: Option<Token>,
 
-    /// Whom it is for; without it, all
+    /// Recipient; without it, a broadcast
     #[arg(long, value_name = "AGENT")]
     to: Option<Token>,
 
-    /// The task; required for kind task
+    /// Task; required for kind task
     #[arg(long)]
     task: Option<Token>,
 
-    /// The conversation
+    /// Conversation
     #[arg(long)]
     conversation: Option<Token>,
 
-    /// Id of the message answered
+    /// Id of the message that it answers
     #[arg(long, value_name = "ID", value_parser = uuid)]
     in_reply_to: Option<String>,
 
-    /// When it is of no use any more: RFC 3339, or a span such as 90s, 15m, 2h
+    /// When it expires: an RFC 3339 time, or a span such as 90s, 15m, 2h
     #[arg(long, value_name = "TIME")]
     expires_at: Option<When>,
 
-    /// Anything else, as a JSON object
+    /// Metadata, a JSON object
     #[arg(long, value_name = "JSON", value_parser = object)]
     metadata: Option<Box<RawValue>>,
 
-    /// Id of the message, a UUID; without it a new one
+    /// Id of the message, a UUID; without it, a new one
     #[arg(long, value_parser = uuid)]
     id: Option<String>,
 }
 
 impl MessageArgs {
-    /// The envelope, its members in the order of the contract; judged here, so
-    /// that wrong flags are told without a server.
+    /// The message as JSON, its members in the order of the contract. `sender` and `fresh` are used where no flag
+    /// names a sender or an id.
     ///
     /// # Errors
-    /// The flags make no message; says which.
+    /// The wrong flags, by name.
     pub fn envelope(
         &self,
         content: &str,
@@ -86,7 +85,7 @@ impl MessageArgs {
         };
         let sender = match self.sender.as_ref().map(ToString::to_string).or(sender) {
             Some(sender) => sender,
-            None => return Err("say who sends it: --sender AGENT, or AGENTBUS_SENDER".to_owned()),
+            None => return Err("name the sender: --sender AGENT, or AGENTBUS_SENDER".to_owned()),
         };
         let id = self.id.clone().or_else(|| fresh.map(|id| id.to_string()));
         let token = |token: &Option<Token>| token.as_ref().map(ToString::to_string);
@@ -125,13 +124,13 @@ fn check(body: &[u8]) -> Result<(), String> {
         return Ok(());
     };
     let DraftError::Invalid(faults) = error else {
-        return Err("the flags make no JSON".to_owned());
+        return Err("the flags do not make JSON".to_owned());
     };
-    let told: Vec<String> = faults
+    let faults: Vec<String> = faults
         .iter()
         .map(|fault| format!("{} {}", flag_of(&fault.pointer), fault.detail))
         .collect();
-    Err(told.join("\n  "))
+    Err(faults.join("\n  "))
 }
 
 fn flag_of(pointer: &str) -> &str {
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_to_blame_are_named() {
+    fn wrong_flags_are_named() {
         let why = |line: &[&str], sender| made(line, sender).expect_err("must fail");
         assert!(why(&[], None).contains("--sender"));
         assert!(why(&[], Some("a b")).starts_with("--sender (AGENTBUS_SENDER) must be"));

@@ -1,42 +1,33 @@
 //! The command line: one file a subcommand.
 //!
-//! Invariant: client commands speak HTTP to a server and nothing else; output
-//! is for people on a terminal and NDJSON in a pipe; the exit code is 0 when
-//! it was done, 1 when it failed, 2 when it was asked for wrongly.
+//! Invariant: client commands use `agentbus_client` and nothing else of the server; output is text on a terminal and
+//! NDJSON in a pipe; the exit code is 0 for success, 1 for failure and 2 for wrong usage.
 
 mod address;
-mod backoff;
-mod batch;
 mod bench;
-mod client;
 mod consumers;
-mod cursor;
 mod dead_letters;
-pub mod demo;
+mod demo;
 mod doctor;
-mod envelope;
 mod export;
 mod failure;
 mod filter;
-mod follow;
 mod history;
 mod import;
+mod input;
 mod limits;
-mod lines;
 mod message_args;
 mod output;
-mod pages;
-mod problem;
+mod printer;
 mod progress;
 mod queues;
 mod rebuild;
-mod refusal;
 mod send;
 mod serve;
-pub mod serve_args;
-mod sse;
+mod serve_args;
 mod table;
 mod tail;
+mod terminal;
 mod webhooks;
 mod when;
 mod worker;
@@ -50,18 +41,18 @@ use self::serve_args::{DoctorArgs, RebuildArgs, ServeArgs, WorkerArgs};
 
 const EXAMPLES: &str = "\
 Examples:
-  agentbus                                  a server on 127.0.0.1:8080, its files in ./data
-  agentbus serve --demo                     the same, with a simulated squad to watch
-  agentbus send --sender ann 'Good day'     one message to all
-  agentbus tail --from start                everything so far, then live
-  agentbus history --task parser-7 --all    what was said about a task
+  agentbus                                  serve on 127.0.0.1:8080, with files in ./data
+  agentbus serve --demo                     the same, with a simulated squad of agents
+  agentbus send --sender ann 'Good day'     one broadcast message
+  agentbus tail --from start                all messages so far, then live
+  agentbus history --task parser-7 --all    all messages of a task
 
-Client commands find the server by --url or AGENTBUS_URL. `agentbus help COMMAND` tells more.
+Client commands find the server by --url or AGENTBUS_URL. See also `agentbus help COMMAND`.
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
 /// A message backend for squads of software agents: one durable order, live streams, replay
 ///
-/// Without a command it serves.
+/// Without a command, it runs the server.
 #[derive(Parser, Debug)]
 #[command(name = "agentbus", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -72,70 +63,70 @@ pub struct Cli {
     serve: ServeArgs,
 }
 
-/// What to do.
+/// Subcommands.
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Run the server
     Serve(ServeArgs),
-    /// Process messages beside servers on NATS, and nothing else
+    /// Process messages without serving HTTP; needs servers on NATS
     #[command(after_help = worker::EXAMPLES)]
     Worker(WorkerArgs),
-    /// Send one message
+    /// Publish one message
     #[command(after_help = send::EXAMPLES)]
     Send(Box<send::SendArgs>),
     /// Follow messages live, or from any sequence
     #[command(after_help = tail::EXAMPLES)]
     Tail(tail::TailArgs),
-    /// Show what was said
+    /// Show messages from the history
     #[command(after_help = history::EXAMPLES)]
     History(history::HistoryArgs),
-    /// Read NDJSON into the log
+    /// Publish messages from NDJSON
     #[command(after_help = import::EXAMPLES)]
     Import(import::ImportArgs),
-    /// Write the log as NDJSON
+    /// Write messages as NDJSON
     #[command(after_help = export::EXAMPLES)]
     Export(export::ExportArgs),
-    /// Show and steer who processes the log
+    /// Show, pause, resume and reset consumers
     #[command(after_help = consumers::EXAMPLES)]
     Consumers(consumers::ConsumersArgs),
-    /// Show, redrive or discard what could not be processed
+    /// Show, redrive and discard dead letters
     #[command(after_help = dead_letters::EXAMPLES)]
     DeadLetters(dead_letters::DeadLettersArgs),
-    /// Push messages to receivers over HTTP
+    /// Deliver messages to HTTP receivers
     #[command(after_help = webhooks::EXAMPLES)]
     Webhooks(webhooks::WebhooksArgs),
-    /// Show queues, set their rules, put jobs in and take them out
+    /// Show and configure work queues, push and lease jobs
     #[command(after_help = queues::EXAMPLES)]
     Queues(queues::QueuesArgs),
-    /// Check bus, store, permissions and clock, and say how to mend them
+    /// Check bus, store, permissions and clock, and report how to fix problems
     Doctor(DoctorArgs),
-    /// Make the stream in NATS anew from the database, under the same sequences
+    /// Recreate the NATS stream from the database, with the same sequences
     #[command(after_help = rebuild::EXAMPLES)]
     Rebuild(RebuildArgs),
-    /// Let a simulated squad work against a running server
+    /// Run a simulated squad of agents against a server
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
-    /// Put load on a server, and measure what becomes of it
+    /// Measure a server under load
     #[command(after_help = bench::EXAMPLES)]
     Bench(Box<bench::BenchArgs>),
 }
 
-/// Parses the command line, does what it says, and gives the exit code.
+/// Parses and runs the command line; the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::Failed(format!("no runtime: {error}")).report(),
+        Err(error) => return Failure::Failed(format!("cannot start a runtime: {error}")).report(),
     };
     let code = runtime.block_on(run(cli));
-    // A write to a pipe that nobody reads must not hold up the end.
+    // Does not wait for a write to a pipe that nobody reads.
     runtime.shutdown_background();
     code
 }
 
-/// Does what the command line says.
-pub async fn run(cli: Cli) -> ExitCode {
+/// Runs the command.
+async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         None => serve::run(cli.serve).await.map_err(Failure::from),
         Some(Command::Serve(args)) => serve::run(args).await.map_err(Failure::from),
@@ -163,12 +154,12 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn flags_of_serve_work_without_the_word() {
+    fn flags_of_serve_work_without_the_command() {
         let cli = Cli::try_parse_from(["agentbus", "--demo", "--set", "drain-s=5"]).expect("valid");
         assert!(cli.command.is_none() && cli.serve.demo);
         assert_eq!(cli.serve.overrides.set, [("DRAIN_S".to_owned(), "5".to_owned())]);

@@ -1,16 +1,16 @@
-//! Progress bars of long work, on standard error.
-//!
-//! Invariant: they are seen by people on a terminal only; in a pipe or a log
-//! nothing of them is written.
+//! Progress bars of long work, on standard error. They are drawn on a terminal only.
 
 use std::time::Duration;
 
+use agentbus_client::Client;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a bar moves although nothing happens, to show that it lives.
+use super::terminal::{eprint_line, plain_lines};
+
+/// How often a bar is redrawn while nothing happens.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A bar of bytes, or a spinner where their number is not known.
+/// A bar of bytes, or a spinner where the total is not known.
 #[must_use]
 pub fn bytes(total: Option<u64>) -> ProgressBar {
     match total {
@@ -22,16 +22,25 @@ pub fn bytes(total: Option<u64>) -> ProgressBar {
     }
 }
 
-/// A bar of sequences; its length is set when the end of the log is known.
+/// A bar of sequences. The caller sets its length when it knows the end of the log.
 #[must_use]
 pub fn sequences() -> ProgressBar {
     styled(ProgressBar::new(0), "{bar:30} {pos}/{len}  {msg}  {elapsed} (left {eta})")
 }
 
-/// For work without an end.
+/// For work of unknown length.
 #[must_use]
 pub fn spinner() -> ProgressBar {
     styled(ProgressBar::new_spinner(), "{spinner} {msg}  {elapsed}")
+}
+
+/// The client, which reports outages above the bar.
+#[must_use]
+pub fn notices_above(bar: &ProgressBar, client: Client) -> Client {
+    let bar = bar.clone();
+    client.on_notice(move |notice| {
+        bar.suspend(|| eprint_line(&plain_lines(&format!("agentbus: {notice}"))));
+    })
 }
 
 fn styled(bar: ProgressBar, template: &str) -> ProgressBar {

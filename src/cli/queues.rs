@@ -1,18 +1,17 @@
-//! `agentbus queues`: what queues hold, their rules, and jobs in and out by hand.
+//! `agentbus queues`: lists and configures queues, pushes and leases jobs.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use bytes::Bytes;
+use agentbus_client::{LeaseAction, LeaseOptions, NewJob, Queue, QueueConfig};
 use clap::{Args, Subcommand};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::address::ServerArgs;
 use super::failure::Failure;
-use super::output::{Format, put};
-use super::table::Table;
+use super::output::Format;
+use super::table::{Table, print_document};
 use crate::message::Token;
 use crate::queues::Priority;
 
@@ -29,12 +28,17 @@ Examples:
 
 In a pipe the output is one JSON object a line.";
 
-const TITLES: &[&str] =
-    &["QUEUE", "WAITING", "LEASED", "DELAYED", "OLDEST", "DEAD", "LEASE", "TRIES", "BACKOFF"];
-/// Queues asked for at once.
-const PAGE: &str = "1000";
-/// Longest wait of one request, in seconds.
-const LEASE_PIECE_S: f64 = 5.0;
+const TITLES: &[&str] = &[
+    "QUEUE",
+    "WAITING",
+    "LEASED",
+    "DELAYED",
+    "OLDEST",
+    "DEAD LETTERS",
+    "LEASE",
+    "ATTEMPTS",
+    "BACKOFF",
+];
 
 /// `agentbus queues`.
 #[derive(Args, Clone, Debug)]
@@ -45,31 +49,31 @@ pub struct QueuesArgs {
 
 #[derive(Subcommand, Clone, Debug)]
 enum What {
-    /// Show what each queue holds
+    /// Show all queues
     List(ShowArgs),
     /// Show one queue
     Show(OneArgs),
-    /// Make a queue, or give it other rules: those not named have their defaults
+    /// Make a queue or replace its configuration; a setting that is not given gets its default
     Set(SetArgs),
-    /// Delete a queue that is empty; its dead letters stay
+    /// Delete an empty queue; its dead letters stay
     Delete(DeleteArgs),
     /// Put a job into a queue
     Push(PushArgs),
-    /// Take jobs out: theirs who asks, until the lease ends
+    /// Lease jobs; prints them with their lease tokens. Exit code 1 if there is none
     Lease(LeaseArgs),
     /// End a lease: the job is done
     Ack(EndArgs),
-    /// End a lease: the job comes again
+    /// End a lease: the job is redelivered
     Nack(EndArgs),
     /// End a lease: the job is a dead letter
     Fail(EndArgs),
-    /// Prolong a lease
+    /// Extend a lease
     Extend(EndArgs),
 }
 
 #[derive(Args, Clone, Debug)]
 struct ShowArgs {
-    /// How to write them
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
@@ -79,7 +83,7 @@ struct ShowArgs {
 
 #[derive(Args, Clone, Debug)]
 struct OneArgs {
-    /// The queue
+    /// Name of the queue
     queue: Token,
 
     #[command(flatten)]
@@ -91,25 +95,25 @@ struct SetArgs {
     #[command(flatten)]
     one: OneArgs,
 
-    /// How long a lease lasts, in seconds (30)
+    /// Seconds that a lease lasts [default: 30]
     #[arg(long, value_name = "SECONDS")]
     lease_s: Option<f64>,
 
-    /// Attempts before a job is a dead letter (3)
+    /// Attempts before a job becomes a dead letter [default: 3]
     #[arg(long, value_name = "N")]
     max_deliver: Option<u32>,
 
-    /// Pauses between attempts, in seconds; the last one repeats (1,5,30)
+    /// Seconds between attempts; the last value repeats [default: 1,5,30]
     #[arg(long, value_name = "SECONDS,…", value_delimiter = ',')]
     backoff_s: Vec<f64>,
 }
 
 #[derive(Args, Clone, Debug)]
 struct DeleteArgs {
-    /// The queue
+    /// Name of the queue
     queue: Token,
 
-    /// Also with jobs that wait or are delayed: they are dropped. What is leased keeps the queue
+    /// Also drop jobs that wait or are delayed; a queue with leased jobs is never deleted
     #[arg(long)]
     force: bool,
 
@@ -119,10 +123,10 @@ struct DeleteArgs {
 
 #[derive(Args, Clone, Debug)]
 struct PushArgs {
-    /// The queue
+    /// Name of the queue
     queue: Token,
 
-    /// What kind of job it is
+    /// Type of the job
     #[arg(long = "type", value_name = "TYPE")]
     type_: Token,
 
@@ -134,11 +138,11 @@ struct PushArgs {
     #[arg(long, default_value_t)]
     priority: Priority,
 
-    /// Not leased before so many seconds have passed
+    /// Seconds before the job can be leased
     #[arg(long, value_name = "SECONDS")]
     delay_s: Option<f64>,
 
-    /// The job's id, to be sure of one job however often it is pushed
+    /// Id of the job: pushed again with the same id, it is the same job
     #[arg(long, value_name = "UUID")]
     id: Option<Uuid>,
 
@@ -148,18 +152,18 @@ struct PushArgs {
 
 #[derive(Args, Clone, Debug)]
 struct LeaseArgs {
-    /// The queue
+    /// Name of the queue
     queue: Token,
 
-    /// Jobs at most
+    /// Largest number of jobs
     #[arg(long, default_value_t = 1)]
     max: u64,
 
-    /// How long to wait for the first, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    wait_s: f64,
+    /// Seconds to wait for the first job
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = wait)]
+    wait_s: Duration,
 
-    /// Who asks
+    /// Name of the worker
     #[arg(long)]
     worker: Option<Token>,
 
@@ -169,15 +173,15 @@ struct LeaseArgs {
 
 #[derive(Args, Clone, Debug)]
 struct EndArgs {
-    /// The lease's token
-    #[arg(value_parser = sealed)]
+    /// Token of the lease
+    #[arg(value_parser = lease_token)]
     token: String,
 
-    /// Why (nack, fail)
+    /// Reason (nack, fail)
     #[arg(long)]
     reason: Option<String>,
 
-    /// When it comes again, in seconds (nack)
+    /// Seconds before the job is redelivered (nack)
     #[arg(long, value_name = "SECONDS")]
     delay_s: Option<f64>,
 
@@ -189,8 +193,14 @@ fn value(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("must be JSON: {error}"))
 }
 
-/// A token, which stands in a path.
-fn sealed(text: &str) -> Result<String, &'static str> {
+/// Seconds to wait.
+fn wait(text: &str) -> Result<Duration, &'static str> {
+    let seconds: f64 = text.parse().map_err(|_| "must be a number")?;
+    Ok(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+}
+
+/// A lease token, safe in a URL path.
+fn lease_token(text: &str) -> Result<String, &'static str> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if text.is_empty() || !text.chars().all(good) {
         return Err("must be the lease_token of a lease");
@@ -198,188 +208,85 @@ fn sealed(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
-/// Does what the flags ask for.
+/// Runs the subcommand.
 ///
 /// # Errors
 /// The server refuses or cannot be reached.
 pub async fn run(args: QueuesArgs) -> Result<ExitCode, Failure> {
     match args.what {
         What::List(args) => list(args).await?,
-        What::Show(args) => one(args).await?,
+        What::Show(args) => show(args).await?,
         What::Set(args) => set(args).await?,
-        What::Delete(args) => delete(args).await?,
+        What::Delete(DeleteArgs { queue, force, server }) => {
+            server.client()?.delete_queue(queue.as_str(), force).await?;
+        }
         What::Push(args) => push(args).await?,
         What::Lease(args) => return lease(args).await,
-        What::Ack(args) => end(args, "ack").await?,
-        What::Nack(args) => end(args, "nack").await?,
-        What::Fail(args) => end(args, "fail").await?,
-        What::Extend(args) => end(args, "extend").await?,
+        What::Ack(args) => settle(args, LeaseAction::Ack).await?,
+        What::Nack(args) => settle(args, LeaseAction::Nack).await?,
+        What::Fail(args) => settle(args, LeaseAction::Fail).await?,
+        What::Extend(args) => settle(args, LeaseAction::Extend).await?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-#[derive(Deserialize)]
-struct Page<'a> {
-    #[serde(borrow)]
-    queues: Vec<&'a RawValue>,
-    next: Option<String>,
 }
 
 async fn list(args: ShowArgs) -> Result<(), Failure> {
-    let client = args.server.client()?;
     let mut table = Table::new(TITLES);
-    let mut after: Option<String> = None;
-    loop {
-        let mut query = vec![("limit", PAGE.to_owned())];
-        query.extend(after.take().map(|name| ("after", name)));
-        let body = client.call(|| client.get("/v1/queues", &query)).await?;
-        let page: Page<'_> = serde_json::from_slice(&body).map_err(unreadable)?;
-        show(&mut table, page.queues.iter().map(|queue| queue.get()), args.format)?;
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(()),
-        }
+    let mut pages = args.server.client()?.queues();
+    while let Some(page) = pages.next().await? {
+        table.print(&page.items, args.format, row)?;
     }
-}
-
-async fn one(args: OneArgs) -> Result<(), Failure> {
-    let client = args.show.server.client()?;
-    let path = format!("/v1/queues/{}", args.queue);
-    let body = client.call(|| client.get(&path, &[])).await?;
-    let text = std::str::from_utf8(&body).unwrap_or_default();
-    show(&mut Table::new(TITLES), [text].into_iter(), args.show.format)
-}
-
-async fn set(args: SetArgs) -> Result<(), Failure> {
-    let client = args.one.show.server.client()?;
-    let mut rules = Map::new();
-    rules.extend(args.lease_s.map(|lease| ("lease_s".to_owned(), json!(lease))));
-    rules.extend(args.max_deliver.map(|max| ("max_deliver".to_owned(), json!(max))));
-    if !args.backoff_s.is_empty() {
-        rules.insert("backoff_s".to_owned(), json!(args.backoff_s));
-    }
-    let (path, body) = (format!("/v1/queues/{}", args.one.queue), Value::Object(rules).to_string());
-    let body = Bytes::from(body);
-    client.call(|| client.put(&path, "application/json", body.clone())).await?;
-    one(args.one).await
-}
-
-async fn delete(args: DeleteArgs) -> Result<(), Failure> {
-    let client = args.server.client()?;
-    let path = format!("/v1/queues/{}", args.queue);
-    let query = [("force", args.force.to_string())];
-    client.call(|| client.delete(&path, &query)).await?;
     Ok(())
 }
 
+async fn show(args: OneArgs) -> Result<(), Failure> {
+    let queue = args.show.server.client()?.queue(args.queue.as_str()).await?;
+    Table::new(TITLES).print(&[queue], args.show.format, row)
+}
+
+async fn set(args: SetArgs) -> Result<(), Failure> {
+    let SetArgs { one, lease_s, max_deliver, backoff_s } = args;
+    let config = QueueConfig { lease_s, max_deliver, backoff_s };
+    one.show.server.client()?.set_queue(one.queue.as_str(), &config).await?;
+    show(one).await
+}
+
 async fn push(args: PushArgs) -> Result<(), Failure> {
-    let client = args.server.client()?;
-    let mut job = json!({
-        "type": args.type_.as_str(),
-        "payload": args.payload,
-        "priority": args.priority.as_str(),
-        // One of our own: a repeat after a lost answer is the same job.
-        "id": args.id.unwrap_or_else(Uuid::now_v7),
-    });
-    if let Some(delay) = args.delay_s {
-        job["delay_s"] = json!(delay);
-    }
-    let (path, body) = (format!("/v1/queues/{}/jobs", args.queue), Bytes::from(job.to_string()));
-    let answer = client.call(|| client.post(&path, &[], "application/json", body.clone())).await?;
-    line(&answer)
+    let mut job = NewJob::new(args.type_.as_str(), args.payload);
+    job.id = args.id.unwrap_or(job.id);
+    job.priority = Some(args.priority.as_str().to_owned());
+    job.delay_s = args.delay_s;
+    print_document(&args.server.client()?.enqueue(args.queue.as_str(), &job).await?)
 }
 
-/// Exit code 1 where there was none: a script sees that it has nothing to do.
+/// Exit code 1 if there was no job, so that a script sees that it has nothing to do.
 async fn lease(args: LeaseArgs) -> Result<ExitCode, Failure> {
-    #[derive(Deserialize)]
-    struct Jobs<'a> {
-        #[serde(borrow)]
-        jobs: Vec<&'a RawValue>,
-    }
     let client = args.server.client()?;
-    let path = format!("/v1/queues/{}/lease", args.queue);
-    let mut left = args.wait_s;
-    let answer = loop {
-        // In pieces, each well within the time that an answer may take.
-        let wait = left.min(LEASE_PIECE_S);
-        left -= wait;
-        let mut request = json!({ "max": args.max, "wait_s": wait });
-        if let Some(worker) = &args.worker {
-            request["worker"] = json!(worker.as_str());
-        }
-        let body = Bytes::from(request.to_string());
-        let send = || client.post(&path, &[], "application/json", body.clone());
-        let answer = client.call(send).await?;
-        if !answer.is_empty() || left <= 0.0 {
-            break answer;
-        }
-    };
-    if answer.is_empty() {
-        return Ok(ExitCode::FAILURE);
-    }
-    let jobs: Jobs<'_> = serde_json::from_slice(&answer).map_err(unreadable)?;
-    jobs.jobs.iter().try_for_each(|job| line(job.get().as_bytes()))?;
-    Ok(ExitCode::SUCCESS)
+    let worker = args.worker.as_ref().map(Token::as_str);
+    let jobs = client.lease(args.queue.as_str(), args.max, args.wait_s, worker).await?;
+    jobs.iter().try_for_each(print_document)?;
+    Ok(if jobs.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn end(args: EndArgs, action: &str) -> Result<(), Failure> {
-    let client = args.server.client()?;
-    let mut body = Map::new();
-    body.extend(args.reason.map(|reason| ("reason".to_owned(), json!(reason))));
-    body.extend(args.delay_s.map(|delay| ("delay_s".to_owned(), json!(delay))));
-    let (path, body) = (format!("/v1/leases/{}/{action}", args.token), Value::Object(body));
-    let body = Bytes::from(body.to_string());
-    let answer = client.call(|| client.post(&path, &[], "application/json", body.clone())).await?;
-    if action == "extend" { line(&answer) } else { Ok(()) }
+async fn settle(args: EndArgs, action: LeaseAction) -> Result<(), Failure> {
+    let EndArgs { token, reason, delay_s, server } = args;
+    let options = LeaseOptions { reason, delay_s, lease_s: None };
+    let response = server.client()?.settle(&token, action, &options).await?;
+    if action == LeaseAction::Extend { print_document(&response) } else { Ok(()) }
 }
 
-fn unreadable(error: serde_json::Error) -> Failure {
-    Failure::Failed(format!("the server's answer cannot be read: {error}"))
-}
-
-fn line(json: &[u8]) -> Result<(), Failure> {
-    put(&[json.trim_ascii_end(), b"\n"].concat())
-}
-
-fn show<'a>(
-    table: &mut Table,
-    mut queues: impl Iterator<Item = &'a str>,
-    format: Format,
-) -> Result<(), Failure> {
-    if !format.is_text() {
-        return queues.try_for_each(|json| line(json.as_bytes()));
-    }
-    let rows: Vec<_> = queues.map(row).collect();
-    put(table.lines(&rows).as_bytes())
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Shown {
-    queue: String,
-    waiting: u64,
-    leased: u64,
-    delayed: u64,
-    oldest_age_s: Option<f64>,
-    dead_letters: u64,
-    lease_s: f64,
-    max_deliver: u64,
-    backoff_s: Vec<f64>,
-}
-
-fn row(json: &str) -> Vec<String> {
-    let shown: Shown = serde_json::from_str(json).unwrap_or_default();
-    let steps: Vec<String> = shown.backoff_s.iter().map(ToString::to_string).collect();
+fn row(queue: Queue) -> Vec<String> {
+    let backoff: Vec<String> = queue.backoff_s.iter().map(ToString::to_string).collect();
     vec![
-        shown.queue,
-        shown.waiting.to_string(),
-        shown.leased.to_string(),
-        shown.delayed.to_string(),
-        shown.oldest_age_s.map(|age| format!("{age:.0} s")).unwrap_or_default(),
-        shown.dead_letters.to_string(),
-        format!("{} s", shown.lease_s),
-        shown.max_deliver.to_string(),
-        format!("{} s", steps.join(", ")),
+        queue.queue,
+        queue.waiting.to_string(),
+        queue.leased.to_string(),
+        queue.delayed.to_string(),
+        queue.oldest_age_s.map(|age| format!("{age:.0} s")).unwrap_or_default(),
+        queue.dead_letters.to_string(),
+        format!("{} s", queue.lease_s),
+        queue.max_deliver.to_string(),
+        format!("{} s", backoff.join(", ")),
     ]
 }
 
@@ -388,15 +295,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_is_one_line() {
+    fn a_queue_is_one_row() {
         let json = r#"{"queue":"q","lease_s":2.5,"max_deliver":3,"backoff_s":[1,5],"waiting":4,
             "leased":1,"delayed":0,"oldest_age_s":61.7,"dead_letters":2}"#;
-        assert_eq!(row(json), ["q", "4", "1", "0", "62 s", "2", "2.5 s", "3", "1, 5 s"]);
+        let queue = serde_json::from_str(json).expect("a queue");
+        assert_eq!(row(queue), ["q", "4", "1", "0", "62 s", "2", "2.5 s", "3", "1, 5 s"]);
     }
 
     #[test]
     fn a_token_cannot_leave_its_path() {
-        assert!(sealed("abc-_9").is_ok());
-        assert!(sealed("../x").is_err() && sealed("").is_err());
+        assert!(lease_token("abc-_9").is_ok());
+        assert!(lease_token("../x").is_err() && lease_token("").is_err());
     }
 }

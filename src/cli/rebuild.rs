@@ -1,10 +1,10 @@
-//! `agentbus rebuild`: the stream anew, from the store.
+//! `agentbus rebuild`: recreates the stream from the store.
 
 use std::process::ExitCode;
 
 use uuid::Uuid;
 
-use super::output::say;
+use super::output::print_line;
 use super::progress;
 use super::serve::configuration;
 use super::serve_args::RebuildArgs;
@@ -16,16 +16,16 @@ use crate::store::{BusKind, Store as _};
 use crate::{continuity, telemetry};
 
 pub const EXAMPLES: &str = "\
-Stop every server and worker first; the command refuses to run beside one.
+Stop every server and worker first: the command refuses to run while one does.
 
 Examples:
-  agentbus rebuild --yes                    what NATS_URL, DATABASE_URL and NATS_STREAM_NAME say
+  agentbus rebuild --yes                    with NATS_URL, DATABASE_URL and NATS_STREAM_NAME
   agentbus rebuild --yes --set nats-max-msgs=5000000";
 
-/// Makes the stream anew.
+/// Recreates the stream.
 ///
 /// # Errors
-/// A wrong configuration, a server that runs, or bus and store that cannot be asked.
+/// The configuration is wrong, a server runs, or bus or store cannot be reached.
 pub async fn run(args: RebuildArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, Vec::new())?;
     telemetry::logs(&config.log_filter, config.log_json)?;
@@ -34,7 +34,7 @@ pub async fn run(args: RebuildArgs) -> Result<ExitCode, String> {
     };
     if !args.yes {
         return Err(format!(
-            "this deletes stream {} and makes it anew from the database; say --yes if that is meant",
+            "this deletes stream {} and recreates it from the database; confirm with --yes",
             config.nats.stream_name
         ));
     }
@@ -43,26 +43,26 @@ pub async fn run(args: RebuildArgs) -> Result<ExitCode, String> {
     let state = store.log_state().await.map_err(text)?;
     if state.bus == Some(BusKind::Memory) {
         return Err("the log is on the memory bus: start a server with MESSAGE_BUS=nats, which \
-                    brings the stream up by itself"
+                    fills the stream by itself"
             .to_owned());
     }
-    // As the memory bus does: alone.
-    let _alone = store.join(BusKind::Memory).await.map_err(text)?.map_err(|reason| {
+    // Joins as the memory bus does: no other server may run.
+    let _membership = store.join(BusKind::Memory).await.map_err(text)?.map_err(|reason| {
         format!("stop every server and worker of this database first: {reason}")
     })?;
     let bus = NatsBus::connect(config.nats.clone()).await.map_err(|error| error.to_string())?;
     let bar = progress::sequences();
     let shown = bar.clone();
-    let told = move |done: u64, end: u64| {
+    let report = move |done: u64, end: u64| {
         shown.set_length(end);
         shown.set_position(done);
     };
-    let made = continuity::rebuild(&bus, &store, Uuid::new_v4(), &told).await;
+    let made = continuity::rebuild(&bus, &store, Uuid::new_v4(), &report).await;
     bar.finish_and_clear();
     let bounds = made.map_err(|error| error.to_string())?.bounds;
     store.close().await;
-    let _ = say(&format!(
-        "stream {} was made anew and holds sequences {} to {}",
+    let _ = print_line(&format!(
+        "stream {} is recreated and holds sequences {} to {}",
         bus.log_name(),
         bounds.first,
         bounds.last

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use agentbus_client::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::demo;
@@ -11,10 +12,10 @@ use crate::config::{Config, Source};
 use crate::limits::SERVER_FILES;
 use crate::{app, open_files, shutdown, telemetry};
 
-/// Messages a second of the demo squad: lively, and still readable.
+/// Messages a second of the demo squad: people can still read them as they come.
 const DEMO_RATE: f64 = 4.0;
 
-/// Serves until a signal; a second signal ends the process at once.
+/// Serves until a signal; after a second one the process ends at once.
 ///
 /// # Errors
 /// Why it could not start, or which part failed.
@@ -22,7 +23,7 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, args.processing.settings())?;
     telemetry::logs(&config.log_filter, config.log_json)?;
     config.exposures().iter().for_each(|exposure| tracing::warn!("{exposure}"));
-    make_room(config.http.max_connections);
+    raise_file_limit(config.http.max_connections);
     let metrics = telemetry::metrics()?;
     let stop = CancellationToken::new();
     let signals = tokio::spawn(watch_signals(stop.clone()));
@@ -31,7 +32,7 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     let mut demo_task = None;
     let served = app::run(config, options, metrics, stop, |addr| {
         if let Some(stop) = squad {
-            demo_task = Some(tokio::spawn(squad_beside(addr, stop)));
+            demo_task = Some(tokio::spawn(run_demo(addr, stop)));
         }
     })
     .await;
@@ -42,8 +43,8 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     served.map(|()| ExitCode::SUCCESS)
 }
 
-/// Raises the limit of open files, and says where it is too low all the same.
-fn make_room(max_connections: usize) {
+/// Raises the limit of open files; warns if it stays too low.
+fn raise_file_limit(max_connections: usize) {
     let before = open_files::limit();
     open_files::raise();
     let now = open_files::limit();
@@ -59,18 +60,17 @@ fn make_room(max_connections: usize) {
     }
 }
 
-/// The configuration that flags (`more` are those of one command), environment, `.env`
-/// and file give together.
+/// The configuration from flags (`more` are those of one command), environment, `.env` and file.
 ///
 /// # Errors
-/// Every setting that is wrong, a line each.
+/// Every wrong setting, a line each.
 pub fn configuration(overrides: &Overrides, more: Vec<(String, String)>) -> Result<Config, String> {
     let named = flags(overrides).into_iter().chain(more).collect();
     let source = Source::of_process(named, overrides.config.as_deref());
     source.and_then(|source| Config::from_source(&source)).map_err(|errors| errors.join("\n"))
 }
 
-/// The settings that flags name.
+/// The settings that the flags name.
 fn flags(overrides: &Overrides) -> Vec<(String, String)> {
     let path = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
     let named = [
@@ -84,31 +84,27 @@ fn flags(overrides: &Overrides) -> Vec<(String, String)> {
     overrides.set.iter().cloned().chain(named).collect()
 }
 
-/// The simulated squad, talking to this server as any client does.
-async fn squad_beside(addr: SocketAddr, stop: CancellationToken) {
-    let options = demo::SquadOptions {
-        rate: DEMO_RATE,
-        tasks: None,
-        seed: None,
-        notices: false,
-        bar: indicatif::ProgressBar::hidden(),
-    };
-    if let Err(error) = demo::run_squad(format!("http://{addr}"), options, stop).await {
-        tracing::warn!(error, "the demo squad stopped");
+/// Runs the simulated squad as a client of this server.
+async fn run_demo(addr: SocketAddr, stop: CancellationToken) {
+    let options = demo::SquadOptions { rate: DEMO_RATE, ..demo::SquadOptions::default() };
+    let squad =
+        async { demo::run_squad(Client::new(&format!("http://{addr}"))?, options, stop).await };
+    if let Err(error) = squad.await {
+        tracing::warn!(%error, "the demo squad stopped");
     }
 }
 
 pub(super) async fn watch_signals(stop: CancellationToken) {
     match shutdown::signal().await {
-        Ok(name) => tracing::info!(signal = name, "asked to stop"),
+        Ok(name) => tracing::info!(signal = name, "stopping"),
         Err(error) => {
-            tracing::error!(%error, "signals cannot be watched");
+            tracing::error!(%error, "cannot watch for signals; stop the process with SIGKILL");
             return;
         }
     }
     stop.cancel();
     if let Ok(name) = shutdown::signal().await {
-        tracing::warn!(signal = name, "asked again: ending at once");
+        tracing::warn!(signal = name, "second signal: ending at once");
         std::process::exit(130);
     }
 }

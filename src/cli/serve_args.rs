@@ -1,8 +1,6 @@
-//! Flags of the commands that run beside the bus and the store.
+//! Flags of the commands that use bus and store directly.
 //!
-//! Invariant: a flag only names a value; what it means, and whether it is
-//! valid, is the configuration's to say, so that flag, environment and file
-//! are judged by the same rules.
+//! Invariant: a flag only sets a value. The configuration validates it, by the same rules as environment and file.
 
 use std::path::PathBuf;
 
@@ -11,22 +9,22 @@ use clap::Args;
 /// `agentbus serve`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArgs {
-    /// Let a simulated squad work against this server, to have something to watch
+    /// Run a simulated squad of agents against this server
     #[arg(long)]
     pub demo: bool,
 
-    /// Go from NATS to the memory bus although what the stream still holds cannot be read
+    /// Switch from NATS to the memory bus although the rest of the stream cannot be read
     ///
-    /// Sequences go on beyond anything the stream can hold; the range left behind is told to
-    /// readers as a gap with reason "abandoned", and is published again on return to NATS.
+    /// Sequences go on above any that the stream can hold. Readers get the range that is left behind as a gap with
+    /// reason "abandoned"; its messages are published again on return to NATS.
     #[arg(long)]
     pub abandon_tail: bool,
 
-    /// What processes messages.
+    /// Processing of messages.
     #[command(flatten)]
     pub processing: Processing,
 
-    /// Where settings come from.
+    /// Settings.
     #[command(flatten)]
     pub overrides: Overrides,
 }
@@ -34,41 +32,41 @@ pub struct ServeArgs {
 /// `agentbus worker`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct WorkerArgs {
-    /// What processes messages.
+    /// Processing of messages.
     #[command(flatten)]
     pub processing: Processing,
 
-    /// Where settings come from.
+    /// Settings.
     #[command(flatten)]
     pub overrides: Overrides,
 }
 
-/// What processes messages, and how many at once.
+/// Processing of messages.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Processing {
-    /// Run this command for each message, with the message on its standard input (PROCESSOR_EXEC)
+    /// Command to run for each message, with the message on standard input (PROCESSOR_EXEC)
     ///
-    /// It gets this process's environment without agentbus's own secrets: DATABASE_URL, PGPASSWORD, PGPASSFILE, PGSSLKEY,
+    /// It gets the environment of this process without the secrets of agentbus: DATABASE_URL, PGPASSWORD, PGPASSFILE, PGSSLKEY,
     /// NATS_URL, NATS_CREDS, NATS_USER, NATS_PASSWORD, NATS_TOKEN and NATS_TLS_KEY.
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
 
-    /// Seconds that the command may take; without it, as long as it likes (PROCESSOR_EXEC_TIMEOUT_S)
+    /// Seconds that the command may take; without it, no limit (PROCESSOR_EXEC_TIMEOUT_S)
     #[arg(long, value_name = "SECONDS")]
     pub exec_timeout: Option<String>,
 
-    /// Tell what the command said last on standard error in its failed attempts, which the API shows; it is
-    /// always in the log (PROCESSOR_EXEC_SHOW_STDERR)
+    /// Show the last standard error of a failed command in the API, too, not only in the log
+    /// (PROCESSOR_EXEC_SHOW_STDERR)
     #[arg(long)]
     pub exec_show_stderr: bool,
 
-    /// Messages processed at once (PROCESSOR_CONCURRENCY)
+    /// Messages in flight at most (PROCESSOR_CONCURRENCY)
     #[arg(long, value_name = "N")]
     pub concurrency: Option<String>,
 }
 
 impl Processing {
-    /// The settings that its flags name.
+    /// The settings that the flags name.
     #[must_use]
     pub fn settings(&self) -> Vec<(String, String)> {
         let show = self.exec_show_stderr.then(|| "true".to_owned());
@@ -86,11 +84,11 @@ impl Processing {
 /// `agentbus doctor`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DoctorArgs {
-    /// Mend what can be mended safely, instead of only saying how
+    /// Fix what is safe to fix
     #[arg(long)]
     pub fix: bool,
 
-    /// Where settings come from.
+    /// Settings.
     #[command(flatten)]
     pub overrides: Overrides,
 }
@@ -98,24 +96,24 @@ pub struct DoctorArgs {
 /// `agentbus rebuild`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RebuildArgs {
-    /// Delete the stream and make it anew; what only it holds is stored first
+    /// Confirm: delete the stream and recreate it. Messages that only it holds are stored first
     #[arg(long)]
     pub yes: bool,
 
-    /// Where settings come from.
+    /// Settings.
     #[command(flatten)]
     pub overrides: Overrides,
 }
 
-/// Settings given on the command line: they win over environment, `.env` and file.
+/// Settings on the command line.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Settings (win over environment, .env and file)")]
+#[command(next_help_heading = "Settings (override environment, .env and file)")]
 pub struct Overrides {
     /// Read settings from this TOML file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The bus: "memory" (one server, nothing beside it) or "nats" (MESSAGE_BUS)
+    /// The bus: "memory" (one server, without NATS) or "nats" (MESSAGE_BUS)
     #[arg(long, value_name = "BUS")]
     pub message_bus: Option<String>,
 
@@ -123,24 +121,24 @@ pub struct Overrides {
     #[arg(long, value_name = "HOST:PORT")]
     pub http_addr: Option<String>,
 
-    /// The store: postgres://…; without it, a SQLite file in the data directory (DATABASE_URL)
+    /// The store, postgres://…; without it, a SQLite file in the data directory (DATABASE_URL)
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
 
-    /// Where the memory bus and SQLite keep their files (DATA_DIR)
+    /// Directory of the memory bus and SQLite (DATA_DIR)
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// The NATS servers, such as nats://127.0.0.1:4222 (NATS_URL)
+    /// NATS servers, such as nats://127.0.0.1:4222 (NATS_URL)
     #[arg(long, value_name = "URL")]
     pub nats_url: Option<String>,
 
-    /// Any other setting by its name; may be repeated
+    /// Any other setting by its name; repeatable
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub set: Vec<(String, String)>,
 }
 
-/// Splits `NAME=VALUE`; `drain-s=5` and `DRAIN_S=5` name the same setting.
+/// Splits `NAME=VALUE`; `drain-s=5` and `DRAIN_S=5` are the same setting.
 fn setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE, such as DRAIN_S=5")?;
     let name = name.trim().to_ascii_uppercase().replace('-', "_");

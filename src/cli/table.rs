@@ -1,11 +1,16 @@
-//! Tables for people.
+//! Lists of documents: tables for people, NDJSON in a pipe.
 //!
-//! Invariant: columns only grow, so that what is shown page by page stays in
-//! line; no cell can steer the terminal or grow longer than can be read.
+//! Invariant: columns only get wider, so that a list shown page by page stays aligned; no cell can control the
+//! terminal, and long ones are cut.
 
-use super::output::{plain, shortened};
+use agentbus_client::Document;
+use serde::de::DeserializeOwned;
 
-/// Aligned columns; the last one is not filled up.
+use super::failure::Failure;
+use super::output::{Format, print_bytes};
+use super::terminal::{plain, shortened};
+
+/// Aligned columns; the last one is not padded.
 #[derive(Debug)]
 pub struct Table {
     titles: &'static [&'static str],
@@ -14,13 +19,13 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these titles over its columns.
+    /// A table with these column titles.
     #[must_use]
     pub fn new(titles: &'static [&'static str]) -> Self {
         Self { titles, widths: titles.iter().map(|title| title.len()).collect(), titled: false }
     }
 
-    /// Some rows as lines, under the titles if they are the first.
+    /// Rows as lines, the titles before the first.
     #[must_use]
     pub fn lines(&mut self, rows: &[Vec<String>]) -> String {
         let mut all: Vec<Vec<String>> = Vec::with_capacity(rows.len() + 1);
@@ -37,6 +42,24 @@ impl Table {
         all.iter().map(|row| self.line(row)).collect()
     }
 
+    /// Prints documents: a row of each for people, else the bytes of the server, one document a line.
+    ///
+    /// # Errors
+    /// A document cannot be read, or standard output cannot be written.
+    pub fn print<T: DeserializeOwned>(
+        &mut self,
+        documents: &[Document<T>],
+        format: Format,
+        row: impl Fn(T) -> Vec<String>,
+    ) -> Result<(), Failure> {
+        if !format.is_text() {
+            return documents.iter().try_for_each(print_document);
+        }
+        let values = documents.iter().map(Document::parse).collect::<Result<Vec<_>, _>>()?;
+        let rows: Vec<_> = values.into_iter().map(row).collect();
+        print_bytes(self.lines(&rows).as_bytes())
+    }
+
     fn line(&self, row: &[String]) -> String {
         let mut line = String::new();
         for (width, cell) in self.widths.iter().zip(row) {
@@ -48,12 +71,20 @@ impl Table {
     }
 }
 
+/// Prints the bytes of a document, as one line.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print_document<T>(document: &Document<T>) -> Result<(), Failure> {
+    print_bytes(&[document.json(), b"\n"].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn columns_stay_in_line_and_cells_are_harmless() {
+    fn columns_stay_aligned_and_cells_are_harmless() {
         let mut table = Table::new(&["NAME", "N"]);
         let row = |name: &str, n: &str| vec![name.to_owned(), n.to_owned()];
         assert_eq!(table.lines(&[]), "");

@@ -1,23 +1,21 @@
-//! `agentbus webhooks`: messages pushed to receivers over HTTP.
+//! `agentbus webhooks`: lists, adds, pauses, resumes and removes webhooks.
 //!
-//! Invariant: a secret is shown when its webhook is made and never again; it can
-//! be given on standard input, so that no list of processes shows it.
+//! Invariant: a secret is shown once, when its webhook is made. It can be given on standard input, where no list of
+//! processes shows it.
 
 use std::process::ExitCode;
 
-use bytes::Bytes;
+use agentbus_client::{Document, NewWebhook, Webhook};
 use clap::{Args, Subcommand};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::address::ServerArgs;
 use super::failure::Failure;
 use super::filter::uuid;
+use super::input::standard_input;
 use super::limits::WEBHOOK_RETRY_FOR;
-use super::output::{Format, plain, put, say};
-use super::send::standard_input;
+use super::output::{Format, print_line};
 use super::table::Table;
+use super::terminal::plain;
 use crate::message::SubjectPattern;
 
 /// Examples shown after `--help`.
@@ -31,8 +29,7 @@ Examples:
 Deliveries are signed as Standard Webhooks (webhook-id, webhook-timestamp, webhook-signature). In a
 pipe the output is one JSON object a line.";
 
-const PATH: &str = "/v1/webhooks";
-const TITLES: &[&str] = &["ID", "STATE", "FAILURES", "FILTER", "URL", "WHY"];
+const TITLES: &[&str] = &["ID", "STATE", "FAILURES", "FILTER", "URL", "REASON"];
 
 /// `agentbus webhooks`.
 #[derive(Args, Clone, Debug)]
@@ -45,19 +42,19 @@ pub struct WebhooksArgs {
 enum What {
     /// Show all webhooks
     List(ListArgs),
-    /// Make one; it gets what is published from then on
+    /// Add a webhook; it delivers messages published from then on
     Add(AddArgs),
-    /// Stop deliveries; what is published meanwhile waits
+    /// Stop deliveries; messages published meanwhile wait
     Pause(OneArgs),
-    /// Go on where it stopped
+    /// Resume deliveries where they were paused
     Resume(OneArgs),
-    /// Remove one, with what waits for it; its dead letters stay
+    /// Remove a webhook and its pending deliveries; its dead letters stay
     Remove(OneArgs),
 }
 
 #[derive(Args, Clone, Debug)]
 struct ListArgs {
-    /// How to write them
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
@@ -67,15 +64,16 @@ struct ListArgs {
 
 #[derive(Args, Clone)]
 struct AddArgs {
-    /// Where deliveries are posted to
+    /// URL to which deliveries are posted
     #[arg(value_name = "RECEIVER")]
     receiver: String,
 
-    /// Which messages: a NATS subject with wildcards [default: agent.>]
+    /// Messages to deliver: a NATS subject with wildcards [default: agent.>]
     #[arg(long, value_name = "PATTERN")]
     filter: Option<SubjectPattern>,
 
-    /// whsec_ and the Base64 of 24 to 64 bytes; `-` reads it from standard input; without it the server makes one
+    /// Signing secret: whsec_ and the Base64 of 24 to 64 bytes; `-` reads it from standard input; without it, the
+    /// server generates one
     #[arg(long)]
     secret: Option<String>,
 
@@ -85,18 +83,12 @@ struct AddArgs {
 
 #[derive(Args, Clone, Debug)]
 struct OneArgs {
-    /// The webhook's id
+    /// Id of the webhook
     #[arg(value_parser = uuid)]
     id: String,
 
     #[command(flatten)]
     list: ListArgs,
-}
-
-#[derive(Deserialize)]
-struct List<'a> {
-    #[serde(borrow)]
-    webhooks: Vec<&'a RawValue>,
 }
 
 impl std::fmt::Debug for AddArgs {
@@ -109,94 +101,52 @@ impl std::fmt::Debug for AddArgs {
     }
 }
 
-/// Does what the flags ask for.
+/// Runs the subcommand.
 ///
 /// # Errors
 /// The server refuses or cannot be reached.
 pub async fn run(args: WebhooksArgs) -> Result<ExitCode, Failure> {
     match args.what {
-        What::List(args) => list(args).await?,
+        What::List(args) => print(&args.server.client()?.webhooks().await?, args.format)?,
         What::Add(args) => add(args).await?,
-        What::Pause(args) => change(args, "paused").await?,
-        What::Resume(args) => change(args, "active").await?,
-        What::Remove(args) => {
-            let (client, path) = (args.list.server.client()?, path(&args.id));
-            client.call(|| client.delete(&path, &[])).await?;
-        }
+        What::Pause(args) => set_state(args, "paused").await?,
+        What::Resume(args) => set_state(args, "active").await?,
+        What::Remove(args) => args.list.server.client()?.delete_webhook(&args.id).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn path(id: &str) -> String {
-    format!("{PATH}/{id}")
-}
-
-async fn list(args: ListArgs) -> Result<(), Failure> {
-    let client = args.server.client()?;
-    let answer = client.call(|| client.get(PATH, &[])).await?;
-    let unreadable = |error| Failure::Failed(format!("the server's list cannot be read: {error}"));
-    let List { webhooks } = serde_json::from_slice(&answer).map_err(unreadable)?;
-    show(webhooks.iter().map(|webhook| webhook.get()), args.format)
-}
-
 async fn add(args: AddArgs) -> Result<(), Failure> {
-    // Without a key of its own, a repeat after a lost answer would make a second webhook.
-    let client = args.list.server.client_trying_for(WEBHOOK_RETRY_FOR)?;
-    let mut body = json!({"url": args.receiver});
-    if let Some(filter) = &args.filter {
-        body["filter"] = filter.as_str().into();
+    let AddArgs { receiver: url, filter, mut secret, list } = args;
+    let client = list.server.client_retrying_for(WEBHOOK_RETRY_FOR)?;
+    if secret.as_deref() == Some("-") {
+        secret = Some(standard_input().await?.trim().to_owned());
     }
-    match args.secret.as_deref() {
-        Some("-") => body["secret"] = standard_input().await?.trim().into(),
-        Some(secret) => body["secret"] = secret.into(),
-        None => {}
-    }
-    let body = Bytes::from(body.to_string());
-    let build = || client.post(PATH, &[], "application/json", body.clone());
-    let answer = client.call(build).await?;
-    show([&*String::from_utf8_lossy(&answer)].into_iter(), args.list.format)?;
-    let made: Value = serde_json::from_slice(&answer).unwrap_or_default();
-    match made["secret"].as_str() {
-        Some(secret) if args.list.format.is_text() => {
-            say(&format!("\nsecret  {}  (not shown again)", plain(secret)))
+    let filter = filter.map(|filter| filter.as_str().to_owned());
+    let made = client.create_webhook(&NewWebhook { url, filter, secret }).await?;
+    print(std::slice::from_ref(&made), list.format)?;
+    match made.parse()?.secret {
+        Some(secret) if list.format.is_text() => {
+            print_line(&format!("\nsecret  {}  (not shown again)", plain(&secret)))
         }
         _ => Ok(()),
     }
 }
 
-async fn change(args: OneArgs, state: &str) -> Result<(), Failure> {
-    let (client, path) = (args.list.server.client()?, path(&args.id));
-    let body = Bytes::from(json!({"state": state}).to_string());
-    let answer = client.call(|| client.patch(&path, body.clone())).await?;
-    show([&*String::from_utf8_lossy(&answer)].into_iter(), args.list.format)
+async fn set_state(args: OneArgs, state: &str) -> Result<(), Failure> {
+    let changed = args.list.server.client()?.set_webhook_state(&args.id, state).await?;
+    print(&[changed], args.list.format)
 }
 
-fn show<'a>(mut webhooks: impl Iterator<Item = &'a str>, format: Format) -> Result<(), Failure> {
-    if !format.is_text() {
-        return webhooks.try_for_each(say);
-    }
-    let rows: Vec<_> = webhooks.map(row).collect();
-    put(Table::new(TITLES).lines(&rows).as_bytes())
+fn print(webhooks: &[Document<Webhook>], format: Format) -> Result<(), Failure> {
+    Table::new(TITLES).print(webhooks, format, row)
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Shown {
-    id: String,
-    url: String,
-    filter: String,
-    state: String,
-    reason: Option<String>,
-    failures: u64,
-    last_error: Option<String>,
-}
-
-fn row(json: &str) -> Vec<String> {
-    let shown: Shown = serde_json::from_str(json).unwrap_or_default();
-    // What failed before the last success is of no interest.
-    let why = shown.reason.or(shown.last_error.filter(|_| shown.failures > 0));
-    let failures = shown.failures.to_string();
-    vec![shown.id, shown.state, failures, shown.filter, shown.url, why.unwrap_or_default()]
+fn row(webhook: Webhook) -> Vec<String> {
+    let Webhook { id, url, filter, state, reason, failures, last_error, .. } = webhook;
+    // An error before the last success does not matter any more.
+    let why = reason.or(last_error.filter(|_| failures > 0));
+    vec![id, state, failures.to_string(), filter, url, why.unwrap_or_default()]
 }
 
 #[cfg(test)]
@@ -204,12 +154,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_tells_why_it_stands_still_or_fails() {
+    fn a_row_shows_why_a_webhook_is_paused_or_fails() {
         let row = |reason: &str, failures: u64| {
             let json = format!(
                 r#"{{"id":"1","url":"u","filter":"f","state":"s","reason":{reason},"failures":{failures},"last_error":"x"}}"#
             );
-            row(&json)
+            row(serde_json::from_str(&json).expect("a webhook"))
         };
         assert_eq!(row("null", 0), ["1", "s", "0", "f", "u", ""]);
         assert_eq!(row("null", 2), ["1", "s", "2", "f", "u", "x"]);

@@ -1,7 +1,6 @@
-//! Moments as people give them: RFC 3339, or a span such as `90s`, `15m`, `2h`, `7d`.
+//! Times as people write them: RFC 3339, or a span such as `90s`, `15m`, `2h`, `7d`.
 //!
-//! Invariant: a span is turned into a moment once, when the command starts, so
-//! that every retry and every page of one command means the same moment.
+//! Invariant: a command turns a span into a time once, so that all its requests mean the same time.
 
 use std::str::FromStr;
 
@@ -9,17 +8,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::message::{format_micros, parse_rfc3339};
 
-/// A moment, or its distance from now.
+/// A time, absolute or relative to now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum When {
-    /// As given, in RFC 3339.
+    /// RFC 3339, as given.
     At(String),
-    /// That far from now; the command says in which direction.
+    /// A distance from now; the command knows the direction.
     Span(TimeDelta),
 }
 
 impl When {
-    /// The moment, a span counted back from `now`.
+    /// The time in RFC 3339; a span lies before `now`.
     #[must_use]
     pub fn before(&self, now: DateTime<Utc>) -> String {
         match self {
@@ -28,7 +27,7 @@ impl When {
         }
     }
 
-    /// The moment, a span counted forward from `now`.
+    /// The time in RFC 3339; a span lies after `now`.
     #[must_use]
     pub fn after(&self, now: DateTime<Utc>) -> String {
         match self {
@@ -43,7 +42,7 @@ impl FromStr for When {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const RULE: &str = "must be RFC 3339 (2026-01-31T12:00:00Z) or a span (90s, 15m, 2h, 7d)";
-        /// A century, so that no sum leaves the calendar.
+        /// A century, so that a sum stays within the calendar.
         const LONGEST_S: i64 = 100 * 366 * 86_400;
         if parse_rfc3339(text).is_ok() {
             return Ok(Self::At(text.to_owned()));
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_moments_and_spans() {
+    fn reads_times_and_spans() {
         let now = parse_rfc3339("2026-01-02T00:00:00Z").expect("a time");
         let when = |text: &str| text.parse::<When>();
         assert_eq!(when("2h").map(|w| w.before(now)), Ok("2026-01-01T22:00:00.000000Z".to_owned()));

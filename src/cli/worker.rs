@@ -1,4 +1,4 @@
-//! `agentbus worker`: background processing alone.
+//! `agentbus worker`: processes messages, without a server.
 
 use std::process::ExitCode;
 
@@ -10,18 +10,18 @@ use crate::{app, telemetry};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  agentbus worker --exec './handle.sh'                 each message on the standard input of a command
+  agentbus worker --exec './handle.sh'                 each message on standard input of a command
   agentbus worker --concurrency 32 --exec 'jq -r .content >> said.txt'
 
-The command is run by `sh -c` with the message as one line of JSON on standard input, and AGENTBUS_SEQ,
-AGENTBUS_SUBJECT, AGENTBUS_ATTEMPT and others in its environment, but not agentbus's own secrets (DATABASE_URL,
-NATS_PASSWORD …). Exit code 0: done; 75: again later; anything else: a dead letter. What it said last on standard
-error is in the log, and in the dead letter with --exec-show-stderr.";
+`sh -c` runs the command with the message as one line of JSON on standard input. Its environment has AGENTBUS_SEQ,
+AGENTBUS_SUBJECT, AGENTBUS_ATTEMPT and others, but not the secrets of agentbus (DATABASE_URL, NATS_PASSWORD …).
+Exit code 0: done; 75: retry later; any other: dead letter. The end of its standard error is in the log, and with
+--exec-show-stderr in the dead letter.";
 
 /// Processes until a signal; a second signal ends the process at once.
 ///
 /// # Errors
-/// What is missing, why it could not start, or which part failed.
+/// A wrong setting, why it could not start, or which part failed.
 pub(super) async fn run(args: WorkerArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, args.processing.settings())?;
     telemetry::logs(&config.log_filter, config.log_json)?;

@@ -1,30 +1,28 @@
-//! `agentbus dead-letters`: what could not be processed, and what becomes of it.
+//! `agentbus dead-letters`: lists, shows, redrives and discards dead letters.
 //!
-//! Invariant: what destroys is done only when it was asked for with `--yes`.
+//! Invariant: nothing is discarded without `--yes`.
 
-mod pages;
 mod view;
 
 use std::process::ExitCode;
 
-use bytes::Bytes;
+use agentbus_client::{Query, Redriven};
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Deserialize;
+use serde_json::json;
 use uuid::Uuid;
 
-use self::pages::Pages;
 use super::address::ServerArgs;
-use super::client::Client;
 use super::failure::Failure;
-use super::output::{Format, put, say, tell};
-use super::table::Table;
+use super::output::{Format, print_bytes, print_result};
+use super::table::{Table, print_document};
+use super::terminal::eprint_line;
 
 /// Examples shown after `--help`.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus dead-letters list --source agent-processor
   agentbus dead-letters show 019e0f5c-7a3c-7d3e-9a6b-0d1f2e3a4b5c
-  agentbus dead-letters redrive --source agent-processor    all of them, to that consumer alone
+  agentbus dead-letters redrive --source agent-processor    all of that consumer's
   agentbus dead-letters discard --source agent-processor --yes
   agentbus dead-letters list --all | jq -r '[.source, .reason] | @tsv'
 
@@ -39,22 +37,22 @@ pub struct DeadLettersArgs {
 
 #[derive(Subcommand, Clone, Debug)]
 enum What {
-    /// Show what could not be processed, oldest first
+    /// List dead letters, oldest first
     List(ListArgs),
-    /// Show one with its attempts and its message or job
+    /// Show one dead letter with its attempts and its message or job
     Show(ShowArgs),
-    /// Send back to where it failed, to be processed again from the first attempt
+    /// Send dead letters back to their source, to be processed as if new
     Redrive(PickArgs),
-    /// Forget for good; a message stays in the history, a job does not
+    /// Delete dead letters for good; a message stays in the history, a job does not
     Discard(DiscardArgs),
 }
 
-/// What it came from.
+/// What a dead letter holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// a message, from a consumer
+    /// a message that a consumer gave up
     Message,
-    /// a job, from a work queue
+    /// a job that a work queue gave up
     Job,
 }
 
@@ -64,7 +62,7 @@ struct WhichArgs {
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
 
-    /// Only these
+    /// Only of this kind
     #[arg(long, value_enum)]
     kind: Option<Kind>,
 }
@@ -74,15 +72,15 @@ struct ListArgs {
     #[command(flatten)]
     which: WhichArgs,
 
-    /// At most this many
+    /// Largest number of dead letters
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u64,
 
-    /// Everything, however many pages it takes
+    /// All, however many there are
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 
-    /// How to write them
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
@@ -92,10 +90,10 @@ struct ListArgs {
 
 #[derive(Args, Clone, Debug)]
 struct ShowArgs {
-    /// Its id
+    /// Id of the dead letter
     id: Uuid,
 
-    /// How to write it
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
@@ -105,7 +103,7 @@ struct ShowArgs {
 
 #[derive(Args, Clone, Debug)]
 struct PickArgs {
-    /// Those with these ids
+    /// Ids of dead letters
     #[arg(value_name = "ID", required_unless_present_any = ["source", "kind", "all"],
           conflicts_with_all = ["source", "kind", "all"])]
     ids: Vec<Uuid>,
@@ -113,11 +111,11 @@ struct PickArgs {
     #[command(flatten)]
     which: WhichArgs,
 
-    /// All there are
+    /// All dead letters
     #[arg(long, conflicts_with_all = ["source", "kind"])]
     all: bool,
 
-    /// How to write the outcome
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
@@ -130,13 +128,13 @@ struct DiscardArgs {
     #[command(flatten)]
     pick: PickArgs,
 
-    /// Do it: without this nothing is discarded
+    /// Confirm; without this flag nothing is discarded
     #[arg(long)]
     yes: bool,
 }
 
 impl WhichArgs {
-    fn query(&self) -> Vec<(&'static str, String)> {
+    fn query(&self) -> Query {
         let kind = self.kind.map(|kind| match kind {
             Kind::Message => "message",
             Kind::Job => "job",
@@ -148,7 +146,7 @@ impl WhichArgs {
     }
 }
 
-/// Does what the flags ask for.
+/// Runs the subcommand.
 ///
 /// # Errors
 /// The server refuses or cannot be reached.
@@ -164,70 +162,45 @@ pub async fn run(args: DeadLettersArgs) -> Result<ExitCode, Failure> {
 
 async fn list(args: ListArgs) -> Result<(), Failure> {
     let limit = (!args.all).then_some(args.limit);
-    let mut pages = Pages::new(args.server.client()?, args.which.query(), limit);
-    let mut table = args.format.is_text().then(|| Table::new(view::TITLES));
-    let mut more = false;
-    while let Some(letters) = pages.next().await? {
-        match &mut table {
-            Some(table) => {
-                let rows: Vec<_> = letters.iter().map(|json| view::row(json)).collect();
-                put(table.lines(&rows).as_bytes())?;
-            }
-            None => letters.iter().try_for_each(|json| put(&[&json[..], b"\n"].concat()))?,
-        }
-        more = pages.more();
+    let mut pages = args.server.client()?.dead_letters(args.which.query(), limit);
+    let mut table = Table::new(view::TITLES);
+    let mut has_more = false;
+    while let Some(page) = pages.next().await? {
+        table.print(&page.items, args.format, view::row)?;
+        has_more = page.next.is_some();
     }
-    if more && args.format.is_text() {
-        tell("agentbus: there are more: see --all, --limit");
+    if has_more && args.format.is_text() {
+        eprint_line("agentbus: there are more: use --all or a larger --limit");
     }
     Ok(())
 }
 
 async fn show(args: ShowArgs) -> Result<(), Failure> {
-    let client = args.server.client()?;
-    let body = client.call(|| client.get(&path(args.id), &[])).await?;
+    let letter = args.server.client()?.dead_letter(args.id).await?;
     if args.format.is_text() {
-        put(view::whole(&body).as_bytes())
+        print_bytes(view::details(&letter.parse()?).as_bytes())
     } else {
-        put(&[&body[..], b"\n"].concat())
+        print_document(&letter)
     }
-}
-
-#[derive(Default, Deserialize)]
-struct Redriven {
-    redriven: u64,
-    #[serde(default)]
-    skipped: u64,
 }
 
 async fn redrive(args: PickArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let mut done = Redriven::default();
+    let mut total = Redriven::default();
     if args.ids.is_empty() {
-        done = post(&client, "/v1/dead-letters/redrive", &args.which.query()).await?;
+        total = client.redrive_all(args.which.query()).await?;
     }
     for id in &args.ids {
-        let one = post(&client, &format!("{}/redrive", path(*id)), &[]).await?;
-        done.redriven += one.redriven;
+        total.redriven += client.redrive(*id).await?.redriven;
     }
-    if !args.format.is_text() {
-        let Redriven { redriven, skipped } = done;
-        return say(&serde_json::json!({"redriven": redriven, "skipped": skipped}).to_string());
-    }
-    match done.skipped {
-        0 => say(&format!("{} redriven", done.redriven)),
-        more => say(&format!("{} redriven, {more} left: their source is no more", done.redriven)),
-    }
-}
-
-async fn post(
-    client: &Client,
-    path: &str,
-    query: &[(&'static str, String)],
-) -> Result<Redriven, Failure> {
-    let body = client.call(|| client.post(path, query, "application/json", Bytes::new())).await?;
-    serde_json::from_slice(&body)
-        .map_err(|error| Failure::Failed(format!("the server's answer cannot be read: {error}")))
+    let Redriven { redriven, skipped } = total;
+    let text = match skipped {
+        0 => format!("{redriven} redriven"),
+        _ => {
+            format!("{redriven} redriven, {skipped} skipped: their source does not exist any more")
+        }
+    };
+    print_result(args.format.is_text(), &text, &json!({"redriven": redriven, "skipped": skipped}))
 }
 
 async fn discard(args: DiscardArgs) -> Result<(), Failure> {
@@ -238,26 +211,18 @@ async fn discard(args: DiscardArgs) -> Result<(), Failure> {
     let client = pick.server.client()?;
     let mut discarded = 0_u64;
     for id in &pick.ids {
-        client.call(|| client.delete(&path(*id), &[])).await?;
+        client.discard(*id).await?;
         discarded += 1;
     }
     if pick.ids.is_empty() {
-        let mut pages = Pages::new(client.clone(), pick.which.query(), None);
-        while let Some(letters) = pages.next().await? {
-            for json in &letters {
-                let id = view::id(json)?;
-                client.call(|| client.delete(&path(id), &[])).await?;
+        let mut pages = client.dead_letters(pick.which.query(), None);
+        while let Some(page) = pages.next().await? {
+            for letter in &page.items {
+                client.discard(view::id(&letter.parse()?)?).await?;
                 discarded += 1;
             }
         }
     }
-    if pick.format.is_text() {
-        say(&format!("{discarded} discarded"))
-    } else {
-        say(&serde_json::json!({"discarded": discarded}).to_string())
-    }
-}
-
-fn path(id: Uuid) -> String {
-    format!("/v1/dead-letters/{id}")
+    let text = format!("{discarded} discarded");
+    print_result(pick.format.is_text(), &text, &json!({ "discarded": discarded }))
 }

@@ -1,8 +1,7 @@
-//! `agentbus demo`: a simulated squad at work, to have something to watch.
+//! `agentbus demo`: a simulated squad of agents.
 //!
-//! Invariant: it is a client like any other, through HTTP alone; every message
-//! has its own id, so that outages of the server are ridden out without a
-//! repeat. The same seed tells the same stories, under fresh ids.
+//! Invariant: it uses HTTP alone, as any client; every message has its own id, so a retry after an outage makes no
+//! duplicate. The same seed gives the same messages, with fresh ids.
 
 mod phrases;
 mod squad;
@@ -12,6 +11,8 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use agentbus_client::limits::BATCH_MESSAGES;
+use agentbus_client::{Client, Error, Outcome};
 use clap::Args;
 use indicatif::ProgressBar;
 use tokio::time::Instant;
@@ -20,12 +21,11 @@ use uuid::Uuid;
 
 use self::squad::Squad;
 use super::address::ServerArgs;
-use super::batch::{self, Outcome};
-use super::client::Client;
 use super::failure::Failure;
-use super::limits::{BATCH_MESSAGES, FAREWELL};
-use super::output::say;
-use super::progress;
+use super::limits::FAREWELL;
+use super::output::print_result;
+use super::progress::{self, notices_above};
+use super::terminal::{eprint_line, plain_lines};
 
 /// Examples shown after `--help`.
 pub const EXAMPLES: &str = "\
@@ -43,11 +43,11 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value = "3", value_parser = rate)]
     rate: f64,
 
-    /// Stop after this many tasks; without it, at Ctrl-C
+    /// Stop after this many tasks; without it, run until Ctrl-C
     #[arg(long, value_name = "N")]
     tasks: Option<u64>,
 
-    /// Which stories are told; without it, always others
+    /// Seed of the random choices; without it, a random one
     #[arg(long)]
     seed: Option<u64>,
 
@@ -60,19 +60,19 @@ pub struct DemoArgs {
 pub struct SquadOptions {
     /// Messages a second, on average.
     pub rate: f64,
-    /// Tasks to do; `None` is without end.
+    /// Tasks to do; `None` is no limit.
     pub tasks: Option<u64>,
-    /// Which stories are told; `None` is random.
+    /// Seed of the random choices; `None` is a random one.
     pub seed: Option<u64>,
-    /// Tells outages on standard error.
-    pub notices: bool,
-    /// Shows how far it is.
+    /// Whether to report the first refused message on standard error.
+    pub reports: bool,
+    /// Shows the progress.
     pub bar: ProgressBar,
 }
 
 impl Default for SquadOptions {
     fn default() -> Self {
-        Self { rate: 3.0, tasks: None, seed: None, notices: false, bar: ProgressBar::hidden() }
+        Self { rate: 3.0, tasks: None, seed: None, reports: false, bar: ProgressBar::hidden() }
     }
 }
 
@@ -83,7 +83,7 @@ pub struct SquadReport {
     pub sent: u64,
     /// Messages that the server refused.
     pub rejected: u64,
-    /// Tasks brought to an end.
+    /// Tasks ended.
     pub tasks: u64,
 }
 
@@ -95,20 +95,20 @@ fn rate(text: &str) -> Result<f64, &'static str> {
 /// Runs the squad until its tasks are done or Ctrl-C.
 ///
 /// # Errors
-/// The server cannot be reached at first, or refuses what is no message to it.
+/// The server cannot be reached at first, or the response is not one of agentbus.
 pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let client = args.server.client()?;
-    client.call(|| client.get("/v1/status", &[])).await?;
+    client.status().await?;
     let options = SquadOptions {
         rate: args.rate,
         tasks: args.tasks,
         seed: args.seed,
-        notices: true,
+        reports: true,
         bar: progress::spinner(),
     };
     let bar = options.bar.clone();
     let cancel = CancellationToken::new();
-    let work = run_squad(client.base_url(), options, cancel.clone());
+    let work = run_squad(notices_above(&bar, client), options, cancel.clone());
     tokio::pin!(work);
     let report = tokio::select! {
         report = &mut work => report,
@@ -119,33 +119,27 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     }?;
     bar.finish_and_clear();
     let SquadReport { sent, rejected, tasks } = report;
-    if std::io::stdout().is_terminal() {
-        say(&format!(
-            "{sent} messages sent, {rejected} rejected, {tasks} tasks brought to an end"
-        ))?;
-    } else {
-        say(&serde_json::json!({"sent": sent, "rejected": rejected, "tasks": tasks}).to_string())?;
-    }
+    let text = format!("{sent} messages sent, {rejected} rejected, {tasks} tasks ended");
+    let json = serde_json::json!({"sent": sent, "rejected": rejected, "tasks": tasks});
+    print_result(std::io::stdout().is_terminal(), &text, &json)?;
     Ok(ExitCode::from(u8::from(rejected > 0)))
 }
 
-/// Runs the squad against the server at `base_url` until its tasks are done or
-/// `cancel` is cancelled; waits for the server through any outage.
+/// Runs the squad until its tasks are done or `cancel` is cancelled; waits for the server through any outage.
 ///
 /// # Errors
-/// The address is none, or the server answers what is no answer of agentbus.
+/// The response is not one of agentbus.
 pub async fn run_squad(
-    base_url: String,
+    client: Client,
     options: SquadOptions,
     cancel: CancellationToken,
-) -> Result<SquadReport, String> {
-    let client = Client::new(&base_url, Duration::MAX).map_err(words)?.above(&options.bar);
-    let client = if options.notices { client } else { client.quiet() };
+) -> Result<SquadReport, Error> {
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     let mut work = Work {
         squad: Squad::new(seed, &run_tag(), options.tasks),
-        client,
+        client: client.retry_for(Duration::MAX),
         report: SquadReport::default(),
+        reports: options.reports,
         bar: options.bar,
     };
     let ended = tokio::select! {
@@ -153,21 +147,14 @@ pub async fn run_squad(
         () = cancel.cancelled() => Ok(()),
     };
     let farewell = work.squad.farewell(&mut Uuid::now_v7);
-    // The server may be going too: then nobody misses a farewell.
+    // If the server is stopping too, the statuses expire by themselves.
     if let Ok(Ok(())) = tokio::time::timeout(FAREWELL, work.post(&farewell)).await {
         work.show();
     }
-    ended.map(|()| work.report).map_err(words)
+    ended.map(|()| work.report)
 }
 
-fn words(failure: Failure) -> String {
-    match failure {
-        Failure::Failed(words) | Failure::Usage(words) => words,
-        Failure::ReaderGone => "the output is closed".to_owned(),
-    }
-}
-
-/// Tells the tasks of this run from those of every other.
+/// Part of the task ids of this run, so that they differ from other runs'.
 fn run_tag() -> String {
     let id = Uuid::new_v4().simple().to_string();
     id[..4].to_owned()
@@ -177,19 +164,20 @@ struct Work {
     squad: Squad,
     client: Client,
     report: SquadReport,
+    reports: bool,
     bar: ProgressBar,
 }
 
 impl Work {
-    async fn until_done(&mut self, rate: f64, seed: u64) -> Result<(), Failure> {
-        /// A squad that fell further behind than this does not rush to catch up.
-        const PATIENCE: Duration = Duration::from_secs(1);
+    async fn until_done(&mut self, rate: f64, seed: u64) -> Result<(), Error> {
+        /// What is later than this is not made up for.
+        const MAX_BACKLOG: Duration = Duration::from_secs(1);
         let mut pace = fastrand::Rng::with_seed(seed);
         let mut due = Instant::now();
         loop {
             tokio::time::sleep_until(due).await;
             let now = Instant::now();
-            due = due.max(now.checked_sub(PATIENCE).unwrap_or(due));
+            due = due.max(now.checked_sub(MAX_BACKLOG).unwrap_or(due));
             let mut messages = self.squad.heartbeats(now, &mut Uuid::now_v7);
             while due <= now && messages.len() < BATCH_MESSAGES / 2 {
                 let Some(message) = self.squad.next(now, &mut Uuid::now_v7) else {
@@ -203,13 +191,14 @@ impl Work {
         }
     }
 
-    async fn post(&mut self, messages: &[Vec<u8>]) -> Result<(), Failure> {
-        for outcome in batch::post(&self.client, messages).await? {
+    async fn post(&mut self, messages: &[Vec<u8>]) -> Result<(), Error> {
+        for outcome in self.client.publish_batch(messages).await? {
             match outcome {
-                Outcome::Accepted { .. } => self.report.sent += 1,
-                Outcome::Rejected(why) => {
-                    if self.report.rejected == 0 {
-                        self.client.notice(&format!("a message was refused: {why}"));
+                Outcome::Accepted(_) => self.report.sent += 1,
+                Outcome::Rejected(problem) => {
+                    if self.report.rejected == 0 && self.reports {
+                        let text = format!("agentbus: a message was refused: {problem}");
+                        self.bar.suspend(|| eprint_line(&plain_lines(&text)));
                     }
                     self.report.rejected += 1;
                 }

@@ -1,7 +1,6 @@
-//! What the squad talks about, and its turns of phrase.
+//! The topics and phrases of the squad.
 //!
-//! Invariant: every phrase makes sense about every topic; `{title}`, `{place}`
-//! and `{worry}` stand for the topic's own words.
+//! Invariant: every phrase fits every topic; `{title}`, `{place}` and `{worry}` stand for the topic's own words.
 
 /// What a task is about.
 pub struct Topic {
@@ -9,7 +8,7 @@ pub struct Topic {
     pub slug: &'static str,
     /// What is to be done.
     pub title: &'static str,
-    /// Where the work is.
+    /// The part of the code.
     pub place: &'static str,
     /// What could go wrong.
     pub worry: &'static str,
@@ -27,7 +26,7 @@ const fn topic(
     Topic { slug, title, place, worry, finding }
 }
 
-/// What there is to do.
+/// All topics.
 pub const TOPICS: [Topic; 12] = [
     topic(
         "login-throttle",
@@ -115,14 +114,14 @@ pub const TOPICS: [Topic; 12] = [
     ),
 ];
 
-/// The planner gives the task.
+/// The planner assigns the task.
 pub const ASSIGNMENTS: [&str; 4] = [
     "{title}. Start in `{place}`; please think of {worry}.",
     "Next for you: {title_lower}. The code is in `{place}`. Mind {worry} — that is where the last attempt broke.",
     "Could you take this one? {title}. I would expect most of the change in `{place}`.\n\nDone means:\n- the behaviour is covered by a test\n- {worry} are covered too\n- the change log has a line",
     "{title}: small change in `{place}`, but people are waiting for it. Ask before you touch the interface.",
 ];
-/// The coder takes it.
+/// The coder accepts it.
 pub const ACCEPTANCES: [&str; 4] = [
     "On it. First a failing test for {worry}.",
     "Taken. I know `{place}` from last week, should be quick.",
@@ -135,7 +134,7 @@ pub const QUESTIONS: [&str; 3] = [
     "Is there a rule we have to follow for `{place}`? The old code says nothing.",
     "Before I decide: do we have any figures about {worry}?",
 ];
-/// The coder tells how far it is.
+/// The coder reports progress.
 pub const PROGRESS: [&str; 4] = [
     "The test for {worry} fails as it should. Now the change itself.",
     "`{place}` is split in two; the part we need is forty lines.",
@@ -148,19 +147,19 @@ pub const REVIEW_REQUESTS: [&str; 3] = [
     "Please have a look at `{place}`. I am not happy with one name, suggestions welcome.",
     "Change is up. It is mostly tests; the code is the small part.",
 ];
-/// The reviewer is not content.
+/// The reviewer asks for changes.
 pub const REMARKS: [&str; 3] = [
     "Nearly. Two things:\n1. the error for {worry} is swallowed\n2. the new function in `{place}` does two jobs\n\nThe rest is good.",
     "I would not merge this yet: with {worry} the loop runs once too often. A test for zero items shows it.",
     "Good direction. Please say in a comment why the order matters, and drop the second copy in `{place}`.",
 ];
-/// The coder mended it.
+/// The coder has made the changes.
 pub const FIXES: [&str; 3] = [
     "Both done. The second one made the code shorter.",
     "You were right about the loop; there is a test for it now.",
     "Renamed, commented, and the copy is gone.",
 ];
-/// The reviewer is content.
+/// The reviewer approves.
 pub const APPROVALS: [&str; 3] = [
     "Approved. Clear and small, thank you.",
     "Good to go. I tried {worry} by hand and could not break it.",
@@ -171,7 +170,7 @@ pub const TEST_REQUESTS: [&str; 2] = [
     "Could you run the whole suite against `{place}`, with {worry} in particular?",
     "Reviewed and merged into the branch. Over to you.",
 ];
-/// The planner tells everyone.
+/// The planner announces the result.
 pub const ANNOUNCEMENTS: [&str; 3] = [
     "{title}: done and in the next release.",
     "For all: `{place}` has changed. If you build on it, pull before you go on.",

@@ -1,7 +1,6 @@
-//! The squad: who there is, what each is doing, which stories are being told.
+//! The members of the squad and the tasks that they work on.
 //!
-//! Invariant: pure but for what is passed in; the order of events within a task
-//! is that of its story, however the stories are interleaved.
+//! Invariant: pure; the events of one task come in the order of its story, however stories are interleaved.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use uuid::Uuid;
 use super::phrases::TOPICS;
 use super::story::{Cast, Step, What, story};
 
-/// Who there is, and in which role.
+/// Names and roles.
 const MEMBERS: [(&str, &str); 8] = [
     ("planner", "planner"),
     ("coder-ada", "coder"),
@@ -24,9 +23,9 @@ const MEMBERS: [(&str, &str); 8] = [
     ("writer", "writer"),
 ];
 const CODERS: [&str; 3] = ["coder-ada", "coder-lin", "coder-kay"];
-/// A status is worth nothing after this, should the squad be killed.
+/// A status expires after this, if the squad is killed.
 const TTL_S: u64 = 300;
-/// A status is repeated in good time before it lapses.
+/// A status is repeated after this, well before it expires.
 const REFRESH: Duration = Duration::from_secs(TTL_S / 3);
 
 /// The whole squad.
@@ -44,23 +43,24 @@ struct Member {
     name: &'static str,
     role: &'static str,
     status: &'static str,
-    told: Option<Instant>,
+    /// When its status was last published.
+    published: Option<Instant>,
 }
 
 struct Story {
     task: String,
     coder: &'static str,
     steps: VecDeque<Step>,
-    last_said: Option<Uuid>,
+    last_message: Option<Uuid>,
 }
 
 /// Makes the ids of messages.
 pub type Ids<'a> = &'a mut dyn FnMut() -> Uuid;
 
 impl Squad {
-    /// A squad that tells the stories of `seed` in tasks named after `run`.
+    /// A squad that plays the stories of `seed`; `run` is part of the task ids.
     pub fn new(seed: u64, run: &str, wanted: Option<u64>) -> Self {
-        let member = |(name, role)| Member { name, role, status: "online", told: None };
+        let member = |(name, role)| Member { name, role, status: "online", published: None };
         Self {
             rng: fastrand::Rng::with_seed(seed),
             run: run.to_owned(),
@@ -72,12 +72,12 @@ impl Squad {
         }
     }
 
-    /// Tasks brought to an end.
+    /// Tasks ended.
     pub fn tasks_ended(&self) -> u64 {
         self.ended
     }
 
-    /// Tasks being worked on.
+    /// Tasks in progress.
     pub fn tasks_open(&self) -> usize {
         self.stories.len()
     }
@@ -85,8 +85,8 @@ impl Squad {
     /// The next message; `None` when every wanted task is done.
     pub fn next(&mut self, now: Instant, ids: Ids<'_>) -> Option<Vec<u8>> {
         let may_start = self.wanted.is_none_or(|wanted| self.started < wanted);
-        let room = self.stories.len() < CODERS.len();
-        if may_start && room && (self.stories.is_empty() || self.rng.u8(..) < 24) {
+        let is_coder_free = self.stories.len() < CODERS.len();
+        if may_start && is_coder_free && (self.stories.is_empty() || self.rng.u8(..) < 24) {
             self.start();
         }
         if self.stories.is_empty() {
@@ -102,25 +102,25 @@ impl Squad {
         Some(message)
     }
 
-    /// The statuses that were never told, or would soon lapse.
+    /// Statuses that were never published or expire soon.
     pub fn heartbeats(&mut self, now: Instant, ids: Ids<'_>) -> Vec<Vec<u8>> {
         let lapsing = |member: &&mut Member| {
-            member.told.is_none_or(|told| now.duration_since(told) >= REFRESH)
+            member.published.is_none_or(|at| now.duration_since(at) >= REFRESH)
         };
         self.members
             .iter_mut()
             .filter(lapsing)
             .map(|member| {
-                member.told = Some(now);
+                member.published = Some(now);
                 status(member, "", ids())
             })
             .collect()
     }
 
-    /// Everyone who was there goes offline.
+    /// Every member with a status goes offline.
     pub fn farewell(&mut self, ids: Ids<'_>) -> Vec<Vec<u8>> {
-        let there = self.members.iter_mut().filter(|member| member.told.is_some());
-        there
+        let members = self.members.iter_mut().filter(|member| member.published.is_some());
+        members
             .map(|member| {
                 member.status = "offline";
                 status(member, "", ids())
@@ -139,7 +139,7 @@ impl Squad {
         let topic = &TOPICS[self.rng.usize(..TOPICS.len())];
         let task = format!("{}-{}-{}", topic.slug, self.run, self.started);
         let steps = story(topic, Cast { coder }, &mut self.rng);
-        self.stories.push(Story { task, coder, steps: steps.into(), last_said: None });
+        self.stories.push(Story { task, coder, steps: steps.into(), last_message: None });
     }
 
     fn message(&mut self, at: usize, step: &Step, now: Instant, id: Uuid) -> Vec<u8> {
@@ -154,7 +154,7 @@ impl Squad {
         match step.what {
             What::Status => {
                 member.status = step.type_;
-                member.told = Some(now);
+                member.published = Some(now);
                 return status(member, &step.content, id);
             }
             What::Task => envelope["kind"] = "task".into(),
@@ -164,10 +164,10 @@ impl Squad {
                 if let Some(to) = to {
                     envelope["recipient_id"] = to.into();
                 }
-                if let (true, Some(answered)) = (reply, story.last_said) {
+                if let (true, Some(answered)) = (reply, story.last_message) {
                     envelope["in_reply_to"] = answered.to_string().into();
                 }
-                story.last_said = Some(id);
+                story.last_message = Some(id);
             }
         }
         envelope.to_string().into_bytes()
@@ -188,7 +188,7 @@ mod tests {
     use crate::message::Draft;
     use std::collections::HashMap;
 
-    fn told(seed: u64, tasks: u64) -> Vec<serde_json::Value> {
+    fn played(seed: u64, tasks: u64) -> Vec<serde_json::Value> {
         let mut squad = Squad::new(seed, "test", Some(tasks));
         let mut count = 0_u128;
         let mut ids = || {
@@ -214,7 +214,7 @@ mod tests {
     fn every_task_is_created_first_and_ended_once_and_last() {
         for seed in 0..20 {
             let mut tasks: HashMap<String, Vec<String>> = HashMap::new();
-            for message in told(seed, 12).iter().filter(|message| message["kind"] == "task") {
+            for message in played(seed, 12).iter().filter(|message| message["kind"] == "task") {
                 let text = |name: &str| message[name].as_str().expect("text").to_owned();
                 tasks.entry(text("task_id")).or_default().push(text("type"));
             }
@@ -231,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_tells_the_same_stories() {
-        assert_eq!(told(7, 5), told(7, 5));
-        assert_ne!(told(7, 5), told(8, 5));
+    fn the_same_seed_gives_the_same_stories() {
+        assert_eq!(played(7, 5), played(7, 5));
+        assert_ne!(played(7, 5), played(8, 5));
     }
 
     #[test]
-    fn replies_answer_what_was_said() {
-        let all = told(3, 10);
+    fn replies_answer_earlier_messages() {
+        let all = played(3, 10);
         let replies: Vec<_> = all.iter().filter(|m| m.get("in_reply_to").is_some()).collect();
         assert!(replies.len() > 20);
         for reply in replies {

@@ -1,6 +1,6 @@
-//! How a task goes, from its creation to its end.
+//! The story of a task: what each member does, in order.
 //!
-//! Invariant: a story begins with its task's `created` and has exactly one end.
+//! Invariant: a story begins with its task's `created` and has exactly one event that ends it.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -10,24 +10,24 @@ use super::phrases::{
     REVIEW_REQUESTS, TEST_REQUESTS, Topic,
 };
 
-/// Who plays the part that is not always the same agent's.
+/// The members whose part changes from story to story.
 #[derive(Clone, Copy)]
 pub struct Cast {
     /// The coder.
     pub coder: &'static str,
 }
 
-/// One thing that an agent does.
+/// One message of a story.
 pub struct Step {
-    /// The agent.
+    /// Its sender.
     pub by: &'static str,
-    /// The type of the message.
+    /// Its type.
     pub type_: &'static str,
-    /// Which kind.
+    /// Its kind.
     pub what: What,
-    /// The content.
+    /// Its content.
     pub content: String,
-    /// The metadata.
+    /// Its metadata.
     pub metadata: Value,
 }
 
@@ -40,45 +40,45 @@ pub enum What {
     Task,
     /// A message.
     Say {
-        /// To whom; `None` is all.
+        /// The recipient; `None` is a broadcast.
         to: Option<&'static str>,
-        /// Answers what was last said in the story.
+        /// Whether it answers the last message of the story.
         reply: bool,
     },
 }
 
-struct Teller<'a> {
+struct Writer<'a> {
     topic: &'a Topic,
     rng: &'a mut Rng,
     steps: Vec<Step>,
 }
 
-/// How the task goes, from `created` to its end.
+/// A story about the topic.
 pub fn story(topic: &Topic, cast: Cast, rng: &mut Rng) -> Vec<Step> {
     let coder = cast.coder;
-    let mut tell = Teller { topic, rng, steps: Vec::new() };
-    tell.assign(coder);
-    if tell.rng.u8(..) < 120 {
-        tell.ask(coder);
+    let mut writer = Writer { topic, rng, steps: Vec::new() };
+    writer.assign(coder);
+    if writer.rng.u8(..) < 120 {
+        writer.ask(coder);
     }
-    for part in 1..=tell.rng.usize(1..=3) {
-        let percent = part * 25 - tell.rng.usize(0..8);
-        let content = tell.phrase(&PROGRESS);
-        tell.task(coder, "progress", content, json!({"percent": percent}));
+    for part in 1..=writer.rng.usize(1..=3) {
+        let percent = part * 25 - writer.rng.usize(0..8);
+        let content = writer.phrase(&PROGRESS);
+        writer.task(coder, "progress", content, json!({"percent": percent}));
     }
-    if tell.rng.u8(..) < 14 {
+    if writer.rng.u8(..) < 14 {
         let why =
             format!("{} is no longer needed: the customer has another solution.", topic.title);
-        tell.task("planner", "cancelled", why, json!({"reason": "obsolete"}));
+        writer.task("planner", "cancelled", why, json!({"reason": "obsolete"}));
     } else {
-        tell.review(coder);
-        tell.test(coder);
+        writer.review(coder);
+        writer.test(coder);
     }
-    tell.status(coder, "idle", "");
-    tell.steps
+    writer.status(coder, "idle", "");
+    writer.steps
 }
 
-impl Teller<'_> {
+impl Writer<'_> {
     fn assign(&mut self, coder: &'static str) {
         let priority = ["low", "normal", "normal", "high"][self.rng.usize(..4)];
         let details = json!({"priority": priority, "estimate_min": self.rng.u32(2..25) * 5, "component": self.topic.place});

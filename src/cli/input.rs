@@ -1,26 +1,26 @@
-//! Lines of a file or of standard input, in bounded memory.
+//! Input from a file or standard input, in bounded memory.
 //!
-//! Invariant: a line longer than allowed is reported with its number and
-//! skipped to its end; it never grows the buffer and never stops the reading.
+//! Invariant: a line longer than [`LINE_BYTES`] is reported with its number and skipped; reading goes on after it.
 
 use std::io;
 
-use tokio::io::{AsyncBufRead, AsyncBufReadExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt as _};
 
-use super::limits::LINE_BYTES;
+use super::failure::Failure;
+use super::limits::{INPUT_BYTES, LINE_BYTES};
 
 /// One line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
     /// From 1.
     pub number: u64,
-    /// Without its end; `None` when there were more bytes than allowed.
+    /// Without its line end; `None` if it is longer than [`LINE_BYTES`].
     pub text: Option<Vec<u8>>,
-    /// Bytes taken from the input, the end among them.
+    /// Bytes taken from the input, with the line end.
     pub taken: u64,
 }
 
-/// Reads lines.
+/// A reader of lines.
 #[derive(Debug)]
 pub struct Lines<R> {
     input: R,
@@ -28,7 +28,7 @@ pub struct Lines<R> {
 }
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
-    /// Lines of `input`.
+    /// The lines of `input`.
     pub fn new(input: R) -> Self {
         Self { input, number: 0 }
     }
@@ -60,6 +60,21 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             }
         }
     }
+}
+
+/// Everything on standard input, as text.
+///
+/// # Errors
+/// It cannot be read, is not UTF-8, or is longer than any message.
+pub async fn standard_input() -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    let mut input = tokio::io::stdin().take(INPUT_BYTES + 1);
+    let read = input.read_to_end(&mut bytes).await;
+    read.map_err(|error| Failure::io("standard input", &error))?;
+    if bytes.len() as u64 > INPUT_BYTES {
+        return Err(Failure::Failed("standard input is longer than any message can be".to_owned()));
+    }
+    String::from_utf8(bytes).map_err(|_| Failure::Failed("standard input is not UTF-8".to_owned()))
 }
 
 fn without_cr(mut line: Vec<u8>) -> Vec<u8> {

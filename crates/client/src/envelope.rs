@@ -1,8 +1,7 @@
-//! A message as raw JSON members, on its way from a file or flag to the server.
+//! A message to publish, as raw JSON members.
 //!
-//! Invariant: only whole members are dropped or put in front; the bytes of
-//! every value, `metadata` above all, stay as they came. Whether the message is
-//! valid is the server's to say, so that a newer one is not held back here.
+//! Invariant: only whole members are dropped or put in front; the bytes of every value stay as they came. The
+//! server alone validates the message, so that this client can send what a newer server takes.
 
 use std::fmt;
 
@@ -10,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-/// Members that the server sets and refuses to be given.
+/// Members that the server sets, and refuses in what is posted.
 const SERVER_MEMBERS: [&str; 3] = ["seq", "subject", "created_at"];
 
 /// The members of one JSON object, in order, repeated names included.
@@ -21,7 +20,7 @@ impl<'a> Envelope<'a> {
     /// Reads one JSON object.
     ///
     /// # Errors
-    /// It is none; says what was expected, and where.
+    /// Why it is not a JSON object, with the column.
     pub fn parse(json: &'a [u8]) -> Result<Self, String> {
         serde_json::from_slice(json).map_err(|error| {
             if error.is_data() {
@@ -33,20 +32,20 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// Drops what the server sets, so that what was read back can be posted.
+    /// Drops what the server sets, so that a message that was read can be published again.
     #[must_use]
     pub fn without_server_members(mut self) -> Self {
         self.0.retain(|(name, _)| !SERVER_MEMBERS.contains(&name.as_str()));
         self
     }
 
-    /// Whether it brings an id.
+    /// Whether it has an id.
     #[must_use]
     pub fn has_id(&self) -> bool {
         self.0.iter().any(|(name, _)| name == "id")
     }
 
-    /// The object, with an `id` in front if one is given.
+    /// The JSON object, with `id` in front if one is given.
     #[must_use]
     pub fn encode(&self, id: Option<Uuid>) -> Vec<u8> {
         let values: usize =

@@ -1,36 +1,35 @@
-//! Where a stream stands: what was given, and where the next connection goes on.
+//! The position of a subscription across its connections. Pure.
 //!
-//! Invariant: the cursor moves only by what the server called a cursor (a
-//! block's own id), and what is at or below it is not given again. Pure.
+//! Invariant: the cursor moves only by the id of an event, and a message at or below it is not reported again.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Where to begin.
+/// Where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// Everything that is kept.
+    /// At the first message that is kept.
     Beginning,
-    /// Only what comes.
+    /// Behind the last message: only new ones.
     Now,
     /// At this sequence.
     At(u64),
 }
 
-/// Where the next connection goes on.
+/// Where the next connection begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
-    /// Nothing was given yet: as at first.
+pub(crate) enum Position {
+    /// As the first one did: nothing has been reported.
     Start(Start),
-    /// All up to and with this sequence was given, or passed no filter.
+    /// Behind this sequence: everything up to it has been reported or filtered out.
     After(u64),
 }
 
-/// The cursor of a stream: pure, so that its rules can be tested.
+/// The cursor of one subscription.
 #[derive(Debug)]
-pub struct Cursor {
+pub(crate) struct Cursor {
     position: Position,
-    /// Nothing at or below it is given.
+    /// Messages at or below it are not reported.
     floor: u64,
 }
 
@@ -57,15 +56,13 @@ impl fmt::Display for Start {
 }
 
 impl Cursor {
-    /// A cursor of a stream from `start`.
-    #[must_use]
+    /// The cursor of a subscription from `start`.
     pub fn new(start: Start) -> Self {
         Self { position: Position::Start(start), floor: 0 }
     }
 
-    /// A connection is ready, nothing at or below `id` is owed. A stream that
-    /// waits for a sequence beyond the head keeps asking for that one: its id
-    /// as `Last-Event-ID` would be a cursor ahead of the log.
+    /// A connection is ready and owes nothing at or below `id`. A subscription that waits for a sequence beyond
+    /// the head keeps asking for that one: as `Last-Event-ID` it would be a cursor ahead of the log.
     pub fn ready(&mut self, id: u64) {
         self.floor = id;
         if !matches!(self.position, Position::Start(Start::At(_))) {
@@ -73,18 +70,17 @@ impl Cursor {
         }
     }
 
-    /// Whether a message with this sequence is news; moves past it.
+    /// Moves past this sequence; whether it is new.
     pub fn pass(&mut self, id: u64) -> bool {
-        let news = id > self.floor;
-        if news {
+        let is_new = id > self.floor;
+        if is_new {
             self.floor = id;
             self.position = Position::After(id);
         }
-        news
+        is_new
     }
 
-    /// Where the next connection goes on.
-    #[must_use]
+    /// Where the next connection begins.
     pub fn position(&self) -> Position {
         self.position
     }

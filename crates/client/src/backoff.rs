@@ -1,30 +1,30 @@
-//! Waiting between attempts: exponential, jittered, bounded.
+//! Waits between attempts: exponential, jittered, bounded.
 //!
-//! Invariant: never sooner than the server asked for (up to the longest wait),
-//! and never at the same moment as everybody else.
+//! Invariant: a wait is never shorter than the server asked for, up to [`LONGEST_WAIT`]; jitter keeps clients from
+//! coming back at the same moment.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::limits::{FIRST_WAIT, LONGEST_WAIT};
+use crate::limits::{FIRST_WAIT, LONGEST_WAIT};
 
-/// The waits of one piece of work that is tried again until it succeeds.
+/// The waits of one operation that is retried.
 #[derive(Debug)]
 pub struct Backoff {
     attempts: u32,
-    /// No attempt starts after it; `None` is never.
+    /// No attempt starts after it; `None` is no limit.
     deadline: Option<Instant>,
 }
 
 impl Backoff {
-    /// Tries for `span`, counted from now; [`Duration::MAX`] is for ever.
+    /// Retries for `span` from now; [`Duration::MAX`] is for ever.
     #[must_use]
-    pub fn trying_for(span: Duration) -> Self {
+    pub fn new(span: Duration) -> Self {
         Self { attempts: 0, deadline: Instant::now().checked_add(span) }
     }
 
-    /// How long to wait before the next attempt; `None` when time is up.
+    /// How long to wait before the next attempt, at least `asked_for` (`Retry-After`); `None` when time is up.
     pub fn next_wait(&mut self, asked_for: Option<Duration>) -> Option<Duration> {
         let doubled = FIRST_WAIT.saturating_mul(1 << self.attempts.min(16));
         self.attempts = self.attempts.saturating_add(1);
@@ -38,9 +38,9 @@ impl Backoff {
         }
     }
 
-    /// Whether nothing was waited for yet, so that a notice is due.
+    /// Whether no wait has been given yet.
     #[must_use]
-    pub fn is_fresh(&self) -> bool {
+    pub fn is_first(&self) -> bool {
         self.attempts == 0
     }
 }
@@ -51,7 +51,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn heeds_the_server_and_its_own_bounds() {
-        let mut backoff = Backoff::trying_for(Duration::MAX);
+        let mut backoff = Backoff::new(Duration::MAX);
         let asked = Duration::from_secs(3);
         assert!(backoff.next_wait(Some(asked)).is_some_and(|wait| wait >= asked));
         for _ in 0..100 {
@@ -62,13 +62,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stops_when_its_time_is_up() {
-        let mut backoff = Backoff::trying_for(Duration::from_secs(10));
+        let mut backoff = Backoff::new(Duration::from_secs(10));
         let mut waited = Duration::ZERO;
         while let Some(wait) = backoff.next_wait(None) {
             tokio::time::advance(wait).await;
             waited += wait;
         }
         assert!(waited <= Duration::from_secs(10));
-        assert!(Backoff::trying_for(Duration::ZERO).next_wait(None).is_none());
+        assert!(Backoff::new(Duration::ZERO).next_wait(None).is_none());
     }
 }

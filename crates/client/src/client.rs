@@ -1,0 +1,231 @@
+//! One server, over HTTP.
+//!
+//! Invariant: a request is repeated only as it was, byte for byte. So a request with an id or a key of its own
+//! has its effect once, however often the response was lost (contract, section 3, "Outage").
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::redirect::Policy;
+use reqwest::{Method, RequestBuilder, Response, Url};
+use serde::Serialize;
+
+use crate::address;
+use crate::backoff::Backoff;
+use crate::error::Error;
+use crate::limits::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, RETRY_FOR};
+use crate::problem::Problem;
+
+/// Query parameters: filters (contract, section 5) and others that a route takes.
+pub type Query = Vec<(&'static str, String)>;
+
+/// A client of one server. Clones share connections.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    retry_for: Duration,
+    on_notice: Arc<dyn Fn(&Notice<'_>) + Send + Sync>,
+}
+
+/// What a client waits for meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice<'a> {
+    /// A request failed for the first time and is being retried.
+    Retrying(&'a Error),
+    /// The connection of a subscription was lost, for this reason; it is being resumed.
+    Disconnected(&'a str),
+    /// The subscription goes on.
+    Reconnected,
+}
+
+impl fmt::Display for Notice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retrying(error) => write!(f, "{error}; retrying"),
+            Self::Disconnected(reason) => write!(f, "{reason}; reconnecting"),
+            Self::Reconnected => f.write_str("reconnected"),
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("base", &self.address()).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client of the server at `url`. The scheme may be left out; a path may stand in front of `/v1`. A server
+    /// on loopback is reached without a proxy, others through the one of the environment.
+    ///
+    /// # Errors
+    /// [`Error::Address`].
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let base = address::parse_address(url).map_err(Error::Address)?;
+        // Fails only if the process has installed a provider already, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A redirected POST may become a GET.
+            .redirect(Policy::none())
+            .user_agent(concat!("agentbus/", env!("CARGO_PKG_VERSION")));
+        if address::is_loopback(&base) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| {
+            Error::Address(format!("cannot make an HTTP client: {}", root_cause(&error)))
+        })?;
+        Ok(Self { http, base, retry_for: RETRY_FOR, on_notice: Arc::new(|_| ()) })
+    }
+
+    /// The same client with another time for which a request is retried after a transient error: zero for one
+    /// attempt, [`Duration::MAX`] for ever. The default is 10 s.
+    #[must_use]
+    pub fn retry_for(mut self, span: Duration) -> Self {
+        self.retry_for = span;
+        self
+    }
+
+    /// The same client, which reports outages to `report`. It must not block.
+    #[must_use]
+    pub fn on_notice(mut self, report: impl Fn(&Notice<'_>) + Send + Sync + 'static) -> Self {
+        self.on_notice = Arc::new(report);
+        self
+    }
+
+    /// The address of the server, without a password.
+    #[must_use]
+    pub fn address(&self) -> String {
+        address::shown(&self.base)
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff::new(self.retry_for)
+    }
+
+    pub(crate) fn notify(&self, notice: &Notice<'_>) {
+        (self.on_notice)(notice);
+    }
+
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> RequestBuilder {
+        self.http.request(method, self.url(path, query))
+    }
+
+    pub(crate) fn get(&self, path: &str, query: &[(&str, String)]) -> RequestBuilder {
+        self.request(Method::GET, path, query)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &impl Serialize) -> RequestBuilder {
+        self.request(Method::POST, path, &[]).json(body)
+    }
+
+    fn url(&self, path: &str, query: &[(&str, String)]) -> Url {
+        let mut url = self.base.clone();
+        let prefix = self.base.path().trim_end_matches('/');
+        url.set_path(&format!("{prefix}{path}"));
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// Sends until a response comes that a repeat would not change; the body of a success.
+    pub(crate) async fn call(&self, request: RequestBuilder) -> Result<Bytes, Error> {
+        let request = request.timeout(RESPONSE_TIMEOUT);
+        let mut backoff = self.backoff();
+        loop {
+            let error = match self.attempt(&request).await {
+                Ok(body) => return Ok(body),
+                Err(error) if error.is_transient() => error,
+                Err(error) => return Err(error),
+            };
+            let is_first = backoff.is_first();
+            let Some(wait) = backoff.next_wait(error.retry_after()) else {
+                return Err(error);
+            };
+            if is_first {
+                self.notify(&Notice::Retrying(&error));
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn attempt(&self, request: &RequestBuilder) -> Result<Bytes, Error> {
+        let Some(request) = request.try_clone() else {
+            return Err(Error::Unexpected("the request cannot be repeated".to_owned()));
+        };
+        let unreachable = |error| self.unreachable(&error);
+        let response = request.send().await.map_err(unreachable)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(unreachable)?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(Error::Refused(Box::new(Problem::of_response(status, &headers, &body))))
+    }
+
+    /// Opens a response that is read as it comes; one attempt.
+    pub(crate) async fn open(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let opened = tokio::time::timeout(RESPONSE_TIMEOUT, async {
+            let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+            if response.status() == reqwest::StatusCode::OK {
+                return Ok(response);
+            }
+            let (status, headers) = (response.status(), response.headers().clone());
+            let body = response.bytes().await.unwrap_or_default();
+            Err(Error::Refused(Box::new(Problem::of_response(status, &headers, &body))))
+        });
+        opened.await.unwrap_or_else(|_| Err(self.silent()))
+    }
+
+    fn silent(&self) -> Error {
+        Error::Unreachable(format!("{} does not respond", self.address()))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Error {
+        if error.is_timeout() && !error.is_connect() {
+            return self.silent();
+        }
+        let hint = if error.is_connect() { "; is the server running?" } else { "" };
+        let cause = root_cause(error);
+        Error::Unreachable(format!("cannot reach {}: {cause}{hint}", self.address()))
+    }
+}
+
+/// The innermost cause: the outer ones only say that a request had an error.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_lack_its_scheme_and_have_a_path() {
+        let url = |base: &str| {
+            let client = Client::new(base).expect("a client");
+            client.url("/v1/messages", &[("subject", "agent.>".to_owned())]).to_string()
+        };
+        assert_eq!(url("localhost:8080"), "http://localhost:8080/v1/messages?subject=agent.%3E");
+        assert_eq!(
+            url("https://a.example/bus/"),
+            "https://a.example/bus/v1/messages?subject=agent.%3E"
+        );
+        for bad in ["", "ftp://a.example", "http://", "http://a.example/?x=1"] {
+            assert!(matches!(Client::new(bad), Err(Error::Address(_))), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Errors of the client.
+
+use std::time::Duration;
+
+use crate::problem::Problem;
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The address of the server is invalid; nothing was sent.
+    #[error("{0}")]
+    Address(String),
+    /// No response came. Whether the request reached the server is unknown.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The server refused the request.
+    #[error("{0}")]
+    Refused(Box<Problem>),
+    /// The response is not what the contract says; perhaps the address is not of an agentbus server.
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+impl Error {
+    /// Whether the same request can succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused(problem) => problem.is_transient(),
+            Self::Address(_) | Self::Unexpected(_) => false,
+        }
+    }
+
+    /// The stable code of the server's problem, if it refused and gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused(problem) => problem.code.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// How long the server asks to wait before the next attempt.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(problem) => problem.retry_after,
+            _ => None,
+        }
+    }
+}

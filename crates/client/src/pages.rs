@@ -1,0 +1,193 @@
+//! Lists of the server, page by page: history, dead letters, queues.
+//!
+//! Invariant: pages are joined by the server's cursor, so no item is missed or repeated; pages get smaller where
+//! items are large, so memory stays bounded.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::client::{Client, Query};
+use crate::document::{Document, list, read};
+use crate::error::Error;
+use crate::limits::{FIRST_PAGE_ITEMS, PAGE_BYTES, PAGE_ITEMS};
+
+/// One page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items, in order.
+    pub items: Vec<Document<T>>,
+    /// The cursor of the next page, if there is one.
+    pub next: Option<String>,
+    /// History only: the sequence up to which the store holds the log.
+    pub committed_through: u64,
+}
+
+/// A list that is read page by page.
+#[derive(Debug)]
+pub struct Pages<T> {
+    client: Client,
+    path: &'static str,
+    member: &'static str,
+    query: Query,
+    /// The parameter that the cursor is passed in: `after`, or `before` when newest come first.
+    cursor: &'static str,
+    /// Items still wanted; `None` is all.
+    left: Option<u64>,
+    size: usize,
+    is_done: bool,
+    item: std::marker::PhantomData<fn() -> T>,
+}
+
+/// Which part of the history, by sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Exclusive lower sequence.
+    pub after: Option<u64>,
+    /// Exclusive upper sequence.
+    pub before: Option<u64>,
+    /// Newest first.
+    pub descending: bool,
+    /// At most this many messages.
+    pub limit: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Rest {
+    next: Option<Value>,
+    #[serde(default)]
+    committed_through: u64,
+}
+
+impl Client {
+    /// Messages that pass the filters in `query` (contract, sections 3 and 5), within `bounds`.
+    #[must_use]
+    pub fn history(&self, mut query: Query, bounds: Bounds) -> Pages<crate::Message> {
+        query.extend(bounds.after.map(|seq| ("after", seq.to_string())));
+        query.extend(bounds.before.map(|seq| ("before", seq.to_string())));
+        if bounds.descending {
+            query.push(("order", "desc".to_owned()));
+        }
+        let mut pages = self.pages("/v1/messages", "messages", query, bounds.limit);
+        pages.cursor = if bounds.descending { "before" } else { "after" };
+        pages
+    }
+
+    pub(crate) fn pages<T>(
+        &self,
+        path: &'static str,
+        member: &'static str,
+        query: Query,
+        limit: Option<u64>,
+    ) -> Pages<T> {
+        Pages {
+            client: self.clone(),
+            path,
+            member,
+            query,
+            cursor: "after",
+            left: limit,
+            size: FIRST_PAGE_ITEMS,
+            is_done: limit == Some(0),
+            item: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<T> Pages<T> {
+    /// The next page; `None` after the last.
+    ///
+    /// # Errors
+    /// The server refuses, cannot be reached, or the response is no page.
+    pub async fn next(&mut self) -> Result<Option<Page<T>>, Error> {
+        if self.is_done {
+            return Ok(None);
+        }
+        let wanted = self.left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+        let mut query = self.query.clone();
+        query.push(("limit", self.size.min(wanted).to_string()));
+        let body = self.client.call(self.client.get(self.path, &query)).await?;
+        let page: Page<T> = page(&body, self.member)?;
+        self.size = next_size(self.size, body.len());
+        self.left = self.left.map(|left| left.saturating_sub(page.items.len() as u64));
+        self.is_done = page.next.is_none() || self.left == Some(0);
+        if let Some(next) = &page.next {
+            if self.get(self.cursor) == Some(next) {
+                return Err(Error::Unexpected("the server's pages do not advance".to_owned()));
+            }
+            self.set(self.cursor, next.clone());
+        }
+        Ok(Some(page))
+    }
+
+    /// Leaves out, from the next page on, what is at or above this sequence. For history in ascending order.
+    pub fn end_before(&mut self, seq: u64) {
+        let before = self.get("before").and_then(|before| before.parse().ok());
+        self.set("before", before.map_or(seq, |before: u64| before.min(seq)).to_string());
+    }
+
+    /// The query parameter that asks for what follows the last page, by name and value.
+    #[must_use]
+    pub fn cursor(&self) -> Option<(&'static str, &str)> {
+        Some((self.cursor, self.get(self.cursor)?.as_str()))
+    }
+
+    fn get(&self, name: &str) -> Option<&String> {
+        self.query.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
+    fn set(&mut self, name: &'static str, value: String) {
+        self.query.retain(|(other, _)| *other != name);
+        self.query.push((name, value));
+    }
+}
+
+fn page<T>(body: &Bytes, member: &str) -> Result<Page<T>, Error> {
+    let rest: Rest = read(body)?;
+    let next = match rest.next {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text),
+        Some(number) => Some(number.to_string()),
+    };
+    Ok(Page { items: list(body, member)?, next, committed_through: rest.committed_through })
+}
+
+/// Items to ask for after a page of `asked` items took `bytes`.
+fn next_size(asked: usize, bytes: usize) -> usize {
+    if bytes > PAGE_BYTES {
+        (asked / 2).max(1)
+    } else if bytes < PAGE_BYTES / 4 {
+        (asked * 2).min(PAGE_ITEMS)
+    } else {
+        asked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_keeps_the_bytes() {
+        let body = Bytes::from_static(
+            br#"{"messages":[{"seq":1,"metadata":{"n":1.0e+2,"n":"\u00e9"}}, {"seq":2}],"next":2,"committed_through":9}"#,
+        );
+        let page: Page<crate::Message> = page(&body, "messages").expect("a page");
+        let items: Vec<&[u8]> = page.items.iter().map(Document::json).collect();
+        assert_eq!(
+            items,
+            [&br#"{"seq":1,"metadata":{"n":1.0e+2,"n":"\u00e9"}}"#[..], br#"{"seq":2}"#]
+        );
+        assert_eq!((page.next.as_deref(), page.committed_through), (Some("2"), 9));
+        assert!(super::page::<Value>(&Bytes::from_static(b"<html>"), "messages").is_err());
+    }
+
+    #[test]
+    fn pages_follow_the_size_of_items() {
+        assert_eq!(next_size(100, 1_000), 200);
+        assert_eq!(next_size(PAGE_ITEMS, 1_000), PAGE_ITEMS);
+        assert_eq!(next_size(100, PAGE_BYTES / 2), 100);
+        assert_eq!(next_size(100, PAGE_BYTES + 1), 50);
+        assert_eq!(next_size(1, PAGE_BYTES + 1), 1);
+    }
+}

@@ -1,0 +1,286 @@
+//! A subscription to the stream that outlives its connections.
+//!
+//! Invariant: each sequence that the server owes is reported exactly once and in order, however often the
+//! connection is lost.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::Response;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use serde::Deserialize;
+
+use crate::backoff::Backoff;
+use crate::client::{Client, Notice, Query};
+use crate::cursor::{Cursor, Position, Start};
+use crate::document::Document;
+use crate::error::Error;
+use crate::limits::{RECONNECT, STREAM_SILENCE};
+use crate::message::Message;
+use crate::sse::{self, Parser};
+
+/// What a subscription reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A message.
+    Message(Document<Message>),
+    /// Sequences that were asked for and that neither bus nor store holds.
+    Gap(Gap),
+    /// Everything older than this moment has been reported; what follows is live.
+    CaughtUp,
+}
+
+/// A range of sequences that is lost to readers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Gap {
+    /// Its first sequence.
+    pub from: u64,
+    /// Its last sequence.
+    pub to: u64,
+    /// `expired`, `abandoned` or `ahead_of_log` (contract, section 4).
+    #[serde(default)]
+    pub reason: String,
+}
+
+#[derive(Deserialize)]
+struct Ready {
+    #[serde(default)]
+    replaying: bool,
+}
+
+/// A subscription to `/v1/stream`.
+#[derive(Debug)]
+pub struct Subscription {
+    client: Client,
+    query: Query,
+    cursor: Cursor,
+    connection: Option<Response>,
+    /// Of the present connection.
+    parser: Parser,
+    backoff: Backoff,
+    /// Whether the present outage was reported.
+    outage_reported: bool,
+    /// How long the server asks to wait before reconnecting.
+    reconnect: Duration,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.reason.as_str() {
+            "expired" => "older than what is kept",
+            "abandoned" => "left behind on another bus",
+            "ahead_of_log" => "beyond the end of this log; is it another deployment?",
+            other => other,
+        };
+        write!(f, "gap: no messages from {} to {} ({reason})", self.from, self.to)
+    }
+}
+
+impl Client {
+    /// Subscribes to messages that pass the filters in `query` (contract, section 5), from `start` on. Nothing is
+    /// sent before [`Subscription::next`].
+    #[must_use]
+    pub fn subscribe(&self, query: Query, start: Start) -> Subscription {
+        Subscription {
+            backoff: self.backoff(),
+            client: self.clone(),
+            query,
+            cursor: Cursor::new(start),
+            connection: None,
+            parser: Parser::default(),
+            outage_reported: false,
+            reconnect: RECONNECT,
+        }
+    }
+}
+
+impl Subscription {
+    /// The next events, at least one: all that one read of the connection brought. Waits for them however long it
+    /// takes, and resumes after every loss of the connection.
+    ///
+    /// Cancel safe: an event that was not returned is reported by the next call.
+    ///
+    /// # Errors
+    /// The server refuses the subscription, or was never reached in the time for which the client retries. Once
+    /// it was connected, it retries for ever.
+    pub async fn next(&mut self) -> Result<Vec<Event>, Error> {
+        loop {
+            let Some(response) = &mut self.connection else {
+                self.connect().await?;
+                continue;
+            };
+            let chunk = match tokio::time::timeout(STREAM_SILENCE, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(_) => {
+                    self.disconnected("the connection ended").await;
+                    continue;
+                }
+                Err(_) => {
+                    self.disconnected("the connection fell silent").await;
+                    continue;
+                }
+            };
+            let events = self.events(&chunk)?;
+            if !events.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+
+    fn events(&mut self, chunk: &[u8]) -> Result<Vec<Event>, Error> {
+        let (mut events, mut failed) = (Vec::new(), None);
+        let mut parser = std::mem::take(&mut self.parser);
+        let fed = parser.feed(chunk, |event| match self.event(&event) {
+            Ok(event) => events.extend(event),
+            Err(error) => failed = failed.take().or(Some(error)),
+        });
+        self.parser = parser;
+        match (failed, fed) {
+            (Some(error), _) => Err(error),
+            (None, Err(too_large)) => Err(Error::Unexpected(too_large.to_string())),
+            (None, Ok(())) => Ok(events),
+        }
+    }
+
+    fn event(&mut self, event: &sse::Event<'_>) -> Result<Option<Event>, Error> {
+        self.reconnect = event.retry.unwrap_or(self.reconnect);
+        let seq = event.seq();
+        if event.id.is_some() && seq.is_none() {
+            return Err(unreadable(event.name));
+        }
+        Ok(match (event.name, seq, event.data) {
+            (b"ready", Some(seq), Some(data)) => {
+                let ready: Ready = parsed(event.name, data)?;
+                self.ready(seq);
+                (!ready.replaying).then_some(Event::CaughtUp)
+            }
+            (b"gap", None, Some(data)) => Some(Event::Gap(parsed(event.name, data)?)),
+            (b"caught_up", None, Some(_)) => Some(Event::CaughtUp),
+            // Whatever has an id of its own is a message, of whatever kind; without data, a heartbeat.
+            (_, Some(seq), data) => {
+                let is_new = self.cursor.pass(seq);
+                data.filter(|_| is_new)
+                    .map(|data| Event::Message(Document::new(Bytes::copy_from_slice(data))))
+            }
+            (_, None, _) => None,
+        })
+    }
+
+    fn ready(&mut self, seq: u64) {
+        self.cursor.ready(seq);
+        if std::mem::take(&mut self.outage_reported) {
+            self.client.notify(&Notice::Reconnected);
+        }
+        self.backoff = Backoff::new(Duration::MAX);
+    }
+
+    /// Waits 50 to 100 % of the time that the server asked for.
+    async fn disconnected(&mut self, reason: &str) {
+        self.connection = None;
+        if !std::mem::replace(&mut self.outage_reported, true) {
+            self.client.notify(&Notice::Disconnected(reason));
+        }
+        let wait = self.reconnect.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let wait = self.backoff.next_wait(Some(wait)).unwrap_or(wait);
+        tokio::time::sleep(wait).await;
+    }
+
+    async fn connect(&mut self) -> Result<(), Error> {
+        loop {
+            let error = match self.open().await {
+                Ok(response) => {
+                    self.connection = Some(response);
+                    self.parser = Parser::default();
+                    return Ok(());
+                }
+                Err(error) if error.is_transient() => error,
+                Err(error) => return Err(error),
+            };
+            let Some(wait) = self.backoff.next_wait(error.retry_after()) else {
+                return Err(error);
+            };
+            if !std::mem::replace(&mut self.outage_reported, true) {
+                self.client.notify(&Notice::Retrying(&error));
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn open(&self) -> Result<Response, Error> {
+        let mut query = self.query.clone();
+        let resume = match self.cursor.position() {
+            Position::Start(start) => {
+                query.push(("from", start.to_string()));
+                None
+            }
+            Position::After(seq) => Some(seq),
+        };
+        let mut request = self.client.get("/v1/stream", &query).header(ACCEPT, "text/event-stream");
+        if let Some(seq) = resume {
+            request = request.header("last-event-id", seq);
+        }
+        let response = self.client.open(request).await?;
+        let media = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if media.is_some_and(|media| media.trim_start().starts_with("text/event-stream")) {
+            Ok(response)
+        } else {
+            Err(Error::Unexpected("the server sends no event stream".to_owned()))
+        }
+    }
+}
+
+fn parsed<'a, T: Deserialize<'a>>(event: &[u8], data: &'a [u8]) -> Result<T, Error> {
+    serde_json::from_slice(data).map_err(|_| unreadable(event))
+}
+
+fn unreadable(event: &[u8]) -> Error {
+    let event = String::from_utf8_lossy(event);
+    Error::Unexpected(format!("the server sent an event that cannot be read: {event}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscription(start: Start) -> Subscription {
+        Client::new("http://127.0.0.1:1").expect("a client").subscribe(Vec::new(), start)
+    }
+
+    fn feed(subscription: &mut Subscription, stream: &str) -> Vec<Event> {
+        subscription.parser = Parser::default();
+        subscription.events(stream.as_bytes()).expect("readable")
+    }
+
+    fn message(data: &str) -> Event {
+        Event::Message(Document::new(Bytes::copy_from_slice(data.as_bytes())))
+    }
+
+    const READY_4: &str =
+        "retry: 2000\n\nid: 4\nevent: ready\ndata: {\"head\":9,\"first\":1,\"replaying\":true}\n\n";
+
+    #[test]
+    fn reports_each_sequence_once_across_connections() {
+        let mut stream = subscription(Start::At(5));
+        assert_eq!(feed(&mut stream, READY_4), []);
+        assert_eq!(feed(&mut stream, "id: 5\nevent: task\ndata: five\n\n"), [message("five")]);
+        assert_eq!(stream.cursor.position(), Position::After(5));
+        let again = "id: 5\nevent: ready\ndata: {\"replaying\":false}\n\nid: 5\ndata: five\n\nid: 6\ndata: six\n\n";
+        assert_eq!(feed(&mut stream, again), [Event::CaughtUp, message("six")]);
+        assert_eq!(feed(&mut stream, "id: 40\n\n"), []);
+        assert_eq!(stream.cursor.position(), Position::After(40));
+    }
+
+    #[test]
+    fn control_events_move_no_cursor() {
+        let mut stream = subscription(Start::Beginning);
+        let events = feed(
+            &mut stream,
+            &format!(
+                "{READY_4}event: gap\ndata: {{\"from\":1,\"to\":4,\"reason\":\"expired\"}}\n\nevent: caught_up\ndata: {{\"seq\":9}}\n\nevent: news\ndata: x\n\n"
+            ),
+        );
+        assert!(matches!(&events[..], [Event::Gap(gap), Event::CaughtUp] if gap.to == 4));
+        assert_eq!(stream.cursor.position(), Position::After(4));
+    }
+}

@@ -1,0 +1,90 @@
+//! Webhooks: messages that the server posts to receivers.
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::client::Client;
+use crate::document::{Document, list};
+use crate::error::Error;
+
+/// A webhook.
+#[derive(Clone, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Webhook {
+    /// Its id, a UUID.
+    pub id: String,
+    /// Where deliveries are posted.
+    pub url: String,
+    /// The NATS subjects that it delivers, with wildcards.
+    pub filter: String,
+    /// `active` or `paused`.
+    pub state: String,
+    /// Why it is paused.
+    pub reason: Option<String>,
+    /// Deliveries that failed since the last success.
+    pub failures: u64,
+    /// The last error of a delivery.
+    pub last_error: Option<String>,
+    /// The secret that signs deliveries; only in the response that made the webhook.
+    pub secret: Option<String>,
+}
+
+/// A webhook to make.
+#[derive(Clone, Default, Serialize)]
+pub struct NewWebhook {
+    /// Where to post deliveries.
+    pub url: String,
+    /// NATS subjects with wildcards; `None` is `agent.>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// `whsec_` and the Base64 of 24 to 64 bytes; `None` lets the server make one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+impl Client {
+    /// All webhooks.
+    ///
+    /// # Errors
+    /// The server refuses or cannot be reached.
+    pub async fn webhooks(&self) -> Result<Vec<Document<Webhook>>, Error> {
+        list(&self.call(self.get("/v1/webhooks", &[])).await?, "webhooks")
+    }
+
+    /// Makes a webhook, which delivers what is published from then on. The request has no id of its own: retried
+    /// after a lost response, it makes a second webhook. Use a client that retries for [`Duration::ZERO`].
+    ///
+    /// # Errors
+    /// The server refuses or cannot be reached.
+    ///
+    /// [`Duration::ZERO`]: std::time::Duration::ZERO
+    pub async fn create_webhook(&self, webhook: &NewWebhook) -> Result<Document<Webhook>, Error> {
+        self.call(self.post("/v1/webhooks", webhook)).await.map(Document::new)
+    }
+
+    /// Sets the state: `active` or `paused`. A webhook that is active again goes on where it was paused.
+    ///
+    /// # Errors
+    /// The server refuses or cannot be reached.
+    pub async fn set_webhook_state(
+        &self,
+        id: &str,
+        state: &str,
+    ) -> Result<Document<Webhook>, Error> {
+        let request = self.request(Method::PATCH, &path(id), &[]);
+        self.call(request.json(&json!({ "state": state }))).await.map(Document::new)
+    }
+
+    /// Deletes a webhook and its pending deliveries; its dead letters stay.
+    ///
+    /// # Errors
+    /// The server refuses or cannot be reached.
+    pub async fn delete_webhook(&self, id: &str) -> Result<(), Error> {
+        self.call(self.request(Method::DELETE, &path(id), &[])).await.map(drop)
+    }
+}
+
+fn path(id: &str) -> String {
+    format!("/v1/webhooks/{id}")
+}
