@@ -151,7 +151,7 @@ impl Inboxes {
         let mut look = Query { limit: INBOX_SKIP_MESSAGES, ..query.clone() };
         loop {
             let turn = self.looks.acquire().await;
-            let living = self.store.living(&look, now).await?;
+            let living = self.store.inbox_front(&look, now).await?;
             drop(turn);
             self.committed.raise(living.committed_through);
             passed_over(living.expired);

@@ -80,7 +80,7 @@ impl MembershipMonitor {
         if let Some((store, lease)) = &self.alone
             && !matches!(state, MembershipState::Lost(_))
         {
-            let leads = tokio::time::timeout(MEMBERSHIP_PING, store.leads(lease)).await;
+            let leads = tokio::time::timeout(MEMBERSHIP_PING, store.holds_lease(lease)).await;
             // A store that cannot be asked is told as such.
             if matches!(leads, Ok(Ok(false))) {
                 let fault = "another server has taken the store over";

@@ -12,7 +12,7 @@ use crate::bus::Bus as _;
 use crate::bus::nats::NatsBus;
 use crate::config::StoreConfig;
 use crate::store::postgres::PostgresStore;
-use crate::store::{BusKind, Store as _};
+use crate::store::{BusKind, LogStore as _, Store as _};
 use crate::{continuity, telemetry};
 
 pub const EXAMPLES: &str = "\

@@ -69,7 +69,7 @@ async fn put(
             stream.put(&std::mem::take(&mut run)).await?;
             stream.skip_to(row.stored.seq).await?;
         }
-        run.push(row.into_raw());
+        run.push(row.into_log_entry());
     }
     stream.put(&run).await?;
     if done {

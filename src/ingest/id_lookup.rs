@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::message::{HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, Subject};
     use crate::store::sqlite::SqliteStore;
-    use crate::store::{Batch, write_all};
+    use crate::store::{Batch, LogStore as _, write_all};
 
     fn id(n: u64) -> Uuid {
         Uuid::from_u128(u128::from(n))

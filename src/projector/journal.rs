@@ -82,7 +82,7 @@ impl Journal for StoreJournal {
 
     async fn read(&self, from: u64, limit: usize) -> Result<Vec<LogEntry>, JournalError> {
         let rows = self.store.originals(from, limit).await?;
-        Ok(rows.into_iter().map(Original::into_raw).collect())
+        Ok(rows.into_iter().map(Original::into_log_entry).collect())
     }
 
     async fn first(&self) -> Result<Option<u64>, JournalError> {

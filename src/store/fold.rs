@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::plan::to_db;
 use super::rows::Row;
+use super::sql::to_db;
 use crate::message::{Kind, Record, StatusEnd};
 
 /// The types of events that end a task.

@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::plan::to_db;
-use super::{Counts, StoreError};
+use super::sql::to_db;
 use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
-use crate::message::{Headers, Kind, Record, Token};
+use crate::message::{Kind, Record, Token};
 
 /// What stands in a column for a name that was not kept.
 const UNKNOWN: &str = "unknown";
@@ -77,18 +76,6 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Reads back what [`Row::foreign_headers`] wrote.
-pub(super) fn read_headers(json: &[u8]) -> Result<Headers, StoreError> {
-    serde_json::from_slice(json)
-        .map_err(|error| StoreError::Unavailable(format!("unreadable headers in a row: {error}")))
-}
-
-/// Reads the kind of a row back.
-pub(super) fn read_kind(text: &str) -> Result<Kind, StoreError> {
-    text.parse()
-        .map_err(|_| StoreError::Unavailable(format!("a row holds the unknown kind {text:?}")))
-}
-
 fn is_odd(record: &Record) -> bool {
     let key = match record.kind {
         Kind::Message => record.sender_role.as_ref(),
@@ -132,55 +119,4 @@ impl<'a> Tally<'a> {
         }
         tally
     }
-}
-
-/// The statement for [`Counts`], in both dialects; `$1` is how many names are wanted of types and
-/// of senders, `$2` the task, if one.
-pub(super) fn counts_sql(of_task: bool) -> String {
-    let of = |column: &str| {
-        if of_task {
-            format!(
-                "SELECT {column} AS name, CAST(sum(n) AS bigint) AS n FROM task_counts \
-                 WHERE task_id = $2 GROUP BY {column}"
-            )
-        } else {
-            format!("SELECT name, n FROM counts WHERE what = '{column}'")
-        }
-    };
-    let largest = |column: &str| {
-        let all = of(column);
-        format!(
-            "SELECT '{column}' AS what, name, n FROM \
-             (SELECT name, n FROM ({all}) a ORDER BY n DESC, name LIMIT $1) b"
-        )
-    };
-    let number = |column: &str| {
-        format!("SELECT '{column}s' AS what, '' AS name, count(*) AS n FROM ({}) a", of(column))
-    };
-    let kinds = format!("SELECT 'kind' AS what, name, n FROM ({}) a", of("kind"));
-    [kinds, largest("type"), largest("sender_id"), number("type"), number("sender_id")]
-        .join(" UNION ALL ")
-}
-
-/// Gathers the rows of [`counts_sql`].
-pub(super) fn gather_counts(rows: impl Iterator<Item = (String, String, i64)>) -> Counts {
-    let mut counts = Counts::default();
-    for (what, name, n) in rows {
-        let n = super::plan::from_db(n);
-        let map = match what.as_str() {
-            "kind" => &mut counts.by_kind,
-            "type" => &mut counts.by_type,
-            "sender_id" => &mut counts.by_sender,
-            "types" => {
-                counts.types = n;
-                continue;
-            }
-            _ => {
-                counts.senders = n;
-                continue;
-            }
-        };
-        map.insert(name, n);
-    }
-    counts
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::PARTITION_SEQS;
-use crate::store::Living;
+use crate::store::InboxFront;
 
 on_both!(what_has_expired_is_passed_over, messages_beyond_a_border_are_found);
 
@@ -21,7 +21,7 @@ fn message(seq: u64, dice: &mut fastrand::Rng) -> Record {
 }
 
 /// What [`Store::living`] should answer, by the rows themselves.
-fn expected(log: &[Record], query: &Query, through: u64) -> Living {
+fn expected(log: &[Record], query: &Query, through: u64) -> InboxFront {
     let after = query.after.unwrap_or(0);
     let to = |record: &&Record| match &record.recipient_id {
         Some(recipient) => query.filter.recipients.contains(recipient),
@@ -32,7 +32,7 @@ fn expected(log: &[Record], query: &Query, through: u64) -> Living {
     let living = |r: &&&Record| r.expires_at.is_none_or(|end| end > time(NOW));
     let first = looked.iter().find(living).map(|r| r.seq);
     let expired = looked.iter().take_while(|r| Some(r.seq) != first).count();
-    Living {
+    InboxFront {
         first,
         expired: expired as u64,
         last: looked.last().map(|r| r.seq),
@@ -52,7 +52,7 @@ async fn what_has_expired_is_passed_over(server: Server) {
             for after in [0, 1, 17, 40, 58, 60, 61] {
                 let mut query = everything(limit);
                 (query.filter, query.after) = (filters(filter), Some(after));
-                let found = store.living(&query, time(NOW)).await.expect("answers");
+                let found = store.inbox_front(&query, time(NOW)).await.expect("answers");
                 let mut expected = expected(&log, &query, through);
                 // What was looked at behind the first one that lives is of no use to anybody.
                 if found.first.is_some() {
@@ -82,7 +82,7 @@ async fn messages_beyond_a_border_are_found(server: Server) {
     {
         let mut query = everything(limit);
         query.filter = filters("recipient=a");
-        let found = store.living(&query, time(NOW)).await.expect("answers");
+        let found = store.inbox_front(&query, time(NOW)).await.expect("answers");
         assert_eq!((found.first, found.expired, found.more), (first, expired, more), "{limit}");
         assert_eq!(found.last, Some(log[limit.min(4)].seq));
     }

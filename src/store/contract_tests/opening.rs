@@ -35,11 +35,11 @@ async fn an_older_schema_waits_for_the_server_that_runs(server: Server) {
 async fn a_lease_leads_until_it_is_taken(server: Server) {
     let store = server.open().await;
     let first = lease(&*store).await;
-    assert!(store.leads(&first).await.expect("answers"));
+    assert!(store.holds_lease(&first).await.expect("answers"));
     store.renew(&first, LONG).await.expect("its own");
-    assert!(store.leads(&first).await.expect("answers"));
+    assert!(store.holds_lease(&first).await.expect("answers"));
     let second = lease(&*store).await;
-    assert!(!store.leads(&first).await.expect("answers"));
-    assert!(store.leads(&second).await.expect("answers"));
+    assert!(!store.holds_lease(&first).await.expect("answers"));
+    assert!(store.holds_lease(&second).await.expect("answers"));
     assert_eq!(store.weaknesses().await.expect("answers"), [""; 0]);
 }

@@ -5,9 +5,10 @@
 //! so that a query takes the same way on every store and at every size.
 
 use super::subject::Subjects;
-use super::{Dialect, Name, Names, Value, Writer, kinds_condition};
+use super::{Name, Names, Writer, kinds_condition};
 use crate::limits::MAX_PLAN_BRANCHES;
 use crate::message::{Filter, Kind, Token};
+use crate::store::sql::Dialect;
 
 /// One ordered walk along an index.
 #[derive(Clone, Debug)]
@@ -87,7 +88,7 @@ fn kinds_or_all(filter: &Filter) -> &[Kind] {
 
 fn replies(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
     let branch = |id| {
-        let place = w.bind(Value::Uuid(id));
+        let place = w.bind(id);
         Branch::new("messages_reply", format!("in_reply_to = {place}"), &[Name::InReplyTo])
     };
     filter.in_reply_to.iter().copied().map(branch).collect()

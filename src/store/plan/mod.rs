@@ -18,32 +18,11 @@ mod subject;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::sql::{Dialect, Value, limit_to_db, to_db};
 use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
 use crate::message::{Filter, Kind, Query, Token};
 use driver::Branch;
 use subject::Subjects;
-
-/// Which SQL to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// PostgreSQL 13 and later.
-    Postgres,
-    /// SQLite 3.38 and later.
-    Sqlite,
-}
-
-/// A value to bind, in the order of the placeholders `$1`, `$2` …
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// A sequence or a number of rows.
-    Int(i64),
-    /// A token or a part of a subject.
-    Text(String),
-    /// An id.
-    Uuid(Uuid),
-    /// A time.
-    Time(DateTime<Utc>),
-}
 
 /// Exclusive bounds of the sequences to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,19 +48,6 @@ pub struct Plan {
 /// Of a row in PostgreSQL: whoever has found it has its body too, so that nobody needs to
 /// look for it again by its sequence.
 const POSTGRES_COLUMNS: &str = "seq, kind, body";
-
-/// A sequence as the databases hold it. Sequences stay below 2^53; a client's
-/// larger bound is above them all.
-#[must_use]
-pub fn to_db(seq: u64) -> i64 {
-    i64::try_from(seq).unwrap_or(i64::MAX)
-}
-
-/// A sequence as the program holds it.
-#[must_use]
-pub fn from_db(seq: i64) -> u64 {
-    u64::try_from(seq).unwrap_or_default()
-}
 
 /// The bounds that a query sets by sequence, beneath a watermark.
 #[must_use]
@@ -160,7 +126,7 @@ pub fn rows(query: &Query, bounds: Bounds, dialect: Dialect, table: &str) -> Pla
 /// expired by `now`. It answers one row: that one's sequence, the last sequence it looked at, how
 /// many rows those are, and how many of them stand before the first.
 #[must_use]
-pub fn living(
+pub fn first_unexpired(
     query: &Query,
     bounds: Bounds,
     now: DateTime<Utc>,
@@ -169,7 +135,7 @@ pub fn living(
 ) -> Plan {
     let writer = Writer::new(query, bounds, dialect, table, "seq, expires_at");
     let Plan { sql, mut values, order } = picked(query, writer);
-    values.push(Value::Time(now));
+    values.push(now.into());
     let first = format!(
         "SELECT min(seq) AS seq FROM looked WHERE expires_at IS NULL OR expires_at > ${}",
         values.len()
@@ -284,7 +250,7 @@ impl Tests {
         let mut times = String::new();
         for (operator, time) in [(">=", query.since), ("<=", query.until)] {
             if let Some(time) = time {
-                let bound = w.bind(Value::Time(time));
+                let bound = w.bind(time);
                 times.push_str(&format!(" AND created_at {operator} {bound}"));
             }
         }
@@ -315,16 +281,14 @@ impl<'a> Writer<'a> {
         table: &'a str,
         columns: &'static str,
     ) -> Self {
-        let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-        let values = vec![
-            Value::Int(bounds.after),
-            Value::Int(bounds.before),
-            Value::Int(limit.saturating_add(1)),
-        ];
+        let limit = limit_to_db(query.limit);
+        let values =
+            vec![bounds.after.into(), bounds.before.into(), limit.saturating_add(1).into()];
         Self { dialect, table, columns, descending: query.descending, values }
     }
 
-    fn bind(&mut self, value: Value) -> String {
+    fn bind(&mut self, value: impl Into<Value>) -> String {
+        let value = value.into();
         let known = self.values.iter().skip(3).position(|old| *old == value);
         let index = known.map_or(self.values.len(), |index| index + 3);
         if known.is_none() {
@@ -334,7 +298,7 @@ impl<'a> Writer<'a> {
     }
 
     fn text(&mut self, text: &str) -> String {
-        self.bind(Value::Text(text.to_owned()))
+        self.bind(text)
     }
 
     fn one_of(&mut self, column: &str, wanted: &[Token]) -> Option<String> {
@@ -343,7 +307,7 @@ impl<'a> Writer<'a> {
     }
 
     fn one_of_ids(&mut self, column: &str, wanted: &[Uuid]) -> Option<String> {
-        let places: Vec<String> = wanted.iter().map(|id| self.bind(Value::Uuid(*id))).collect();
+        let places: Vec<String> = wanted.iter().map(|id| self.bind(*id)).collect();
         (!places.is_empty()).then(|| format!("{column} IN ({})", places.join(", ")))
     }
 

@@ -8,8 +8,9 @@
 //! [`SubjectPattern::matches`]: crate::message::SubjectPattern::matches
 
 use super::driver::{self, Branch};
-use super::{Dialect, Name, Writer, kinds_condition};
+use super::{Name, Writer, kinds_condition};
 use crate::message::{Filter, Kind, SubjectPattern, Token};
+use crate::store::sql::Dialect;
 
 /// The indices of odd rows by one token, counted from 0: the rarer by nature is before.
 const BY_TOKEN: [(usize, &str); 3] =

@@ -4,14 +4,21 @@ use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
+use async_trait::async_trait;
+use sqlx::postgres::{
+    PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode,
+};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, ConnectOptions, Error, Executor, Postgres};
+
+use super::PostgresStore;
 
 use crate::config::is_loopback;
 use crate::limits::{
     STORE_ACQUIRE_TIMEOUT, STORE_GRACE, STORE_READ_TIMEOUT, STORE_STATEMENTS, STORE_WRITE_TIMEOUT,
 };
-use crate::store::StoreError;
+use crate::store::error::StoreError;
+use crate::store::sql::{Database, Dialect, Pool, Rows, Statement, Value};
 
 /// What a connection is for; decides its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +152,7 @@ fn pool_options(role: Role, connections: u32) -> PgPoolOptions {
 }
 
 /// What in the server's settings lets a crash lose what was committed, or more.
-pub(super) async fn weaknesses(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+pub(super) async fn weaknesses(pool: &PgPool) -> Result<Vec<String>, Error> {
     let sql = "SELECT name FROM pg_settings \
                WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off' ORDER BY name";
     let off: Vec<String> = sqlx::query_scalar(sql).fetch_all(pool).await?;
@@ -162,7 +169,7 @@ pub(super) async fn weaknesses(pool: &PgPool) -> Result<Vec<String>, sqlx::Error
 /// the way there.
 pub(super) async fn bounded<T>(
     limit: Duration,
-    work: impl Future<Output = Result<T, sqlx::Error>>,
+    work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, StoreError> {
     match tokio::time::timeout(limit.saturating_add(STORE_GRACE), work).await {
         Ok(done) => done.map_err(classify),
@@ -182,7 +189,7 @@ pub(super) async fn on_pool<T, F>(
     work: impl Fn() -> F,
 ) -> Result<T, StoreError>
 where
-    F: Future<Output = Result<T, sqlx::Error>>,
+    F: Future<Output = Result<T, Error>>,
 {
     bounded(limit, async {
         for _ in 0..pool.options().get_max_connections() {
@@ -198,22 +205,87 @@ where
 
 /// Whether the error is the end of a connection (57P01: by an administrator,
 /// 57P02: by a crash).
-fn had_ended(error: &sqlx::Error) -> bool {
+fn had_ended(error: &Error) -> bool {
     let code = error.as_database_error().and_then(|told| told.code());
-    matches!(error, sqlx::Error::Io(_)) || matches!(code.as_deref(), Some("57P01" | "57P02"))
+    matches!(error, Error::Io(_)) || matches!(code.as_deref(), Some("57P01" | "57P02"))
 }
 
 /// Whether an error is about the content or about the database.
-pub(super) fn classify(error: sqlx::Error) -> StoreError {
+pub(super) fn classify(error: Error) -> StoreError {
     let told = error.as_database_error();
     let code = told.and_then(|e| e.code()).unwrap_or_default();
     // A row without a partition fails a check that has no name: not its fault.
     let no_partition = code == "23514" && told.is_some_and(|e| e.constraint().is_none());
     let about_content = code == "P0001"
         || (["22", "23", "54"].iter().any(|class| code.starts_with(class)) && !no_partition);
-    if about_content || matches!(error, sqlx::Error::Encode(_)) {
+    if about_content || matches!(error, Error::Encode(_)) {
         StoreError::Refused(error.to_string())
     } else {
         StoreError::Unavailable(error.to_string())
+    }
+}
+
+/// Binds values in their order.
+pub(super) fn bind_all<'q>(
+    mut statement: Query<'q, Postgres, PgArguments>,
+    values: &'q [Value],
+) -> Query<'q, Postgres, PgArguments> {
+    for value in values {
+        statement = match value {
+            Value::Int(value) => statement.bind(value),
+            Value::Text(value) => statement.bind(value.as_deref()),
+            Value::Uuid(value) => statement.bind(value),
+            Value::Time(value) => statement.bind(value),
+            Value::Bool(value) => statement.bind(value),
+            Value::Bytes(value) => statement.bind(&value[..]),
+        };
+    }
+    statement
+}
+
+impl PostgresStore {
+    fn pool(&self, pool: Pool) -> &PgPool {
+        match pool {
+            Pool::Readers => &self.readers,
+            Pool::Control => &self.controls,
+            Pool::Cursors => &self.cursors,
+            Pool::Workers => &self.workers,
+            Pool::Jobs => &self.jobs,
+        }
+    }
+
+    async fn run<T, F>(&self, pool: Pool, work: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        match pool {
+            Pool::Jobs => bounded(STORE_WRITE_TIMEOUT, work()).await,
+            Pool::Readers => on_pool(&self.readers, STORE_READ_TIMEOUT, work).await,
+            other => on_pool(self.pool(other), STORE_WRITE_TIMEOUT, work).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Database for PostgresStore {
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+
+    async fn select(&self, pool: Pool, statement: Statement) -> Result<Rows, StoreError> {
+        let Statement { sql, values } = &statement;
+        let query = || bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
+        self.run(pool, || query().fetch_all(self.pool(pool))).await.map(Rows::Postgres)
+    }
+
+    async fn change(&self, pool: Pool, statement: Statement) -> Result<Rows, StoreError> {
+        self.select(pool, statement).await
+    }
+
+    async fn execute(&self, pool: Pool, statement: Statement) -> Result<u64, StoreError> {
+        let Statement { sql, values } = &statement;
+        let query = || bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
+        let done = self.run(pool, || query().execute(self.pool(pool))).await?;
+        Ok(done.rows_affected())
     }
 }

@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Error, Row};
 use uuid::Uuid;
 
-use super::lease::interval;
+use super::log::interval;
 use super::queues::hold;
 use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES};
 use crate::store::job_rows::{RANKS, cut_by_bytes, micros, read_attempts, to_micros, with_run_out};
@@ -20,7 +20,7 @@ use crate::store::jobs::{
     AddedJob, ExhaustedJob, JobRow, JobSettled, JobSettlement, LeasedRow, LeasedRows,
     RedriveOutcome,
 };
-use crate::store::plan::{from_db, to_db};
+use crate::store::sql::{from_db, to_db};
 
 fn small(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)

@@ -6,23 +6,20 @@
 //! database's `statement_timeout`) or with its connection (a time-out here).
 
 mod connection;
+mod fold;
+mod history;
 mod job_store;
 mod jobs;
-mod lease;
-mod living;
+mod log;
 mod membership;
-mod originals;
+mod page;
 mod partitions;
 mod queues;
-mod read;
-mod state;
 #[cfg(test)]
 mod tests;
 mod work;
 mod write;
 
-pub use partitions::create_partition_sql;
-use std::collections::HashMap;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
@@ -31,20 +28,16 @@ use chrono::{DateTime, Utc};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::{Connection, SqlStr};
-use uuid::Uuid;
 
-use super::{
-    BusKind, Counts, Hole, Lease, Living, LogState, Membership, Original, Page, Store, StoreError,
-    Stored, Write,
-};
+use super::{BusKind, Membership, Store, StoreError};
 use crate::limits::{
     STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_JOBS, STORE_READ_TIMEOUT, STORE_READERS,
     STORE_WORKERS, STORE_WRITE_TIMEOUT,
 };
-use crate::message::{Query, Token};
 use crate::store::work::unconfirmed::UnconfirmedLeases;
 pub use connection::exposure;
 use connection::{Role, bounded, classify, on_pool};
+pub use partitions::create_partition_sql;
 
 /// History in a PostgreSQL database (its current schema).
 pub struct PostgresStore {
@@ -193,101 +186,6 @@ impl Store for PostgresStore {
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {
         let joined = membership::join(&self.options, bus).await?;
         Ok(joined.map(|member| Box::new(member) as Box<dyn Membership>))
-    }
-
-    async fn log_state(&self) -> Result<LogState, StoreError> {
-        self.control(|| lease::log_state(&self.controls, &self.lowest)).await
-    }
-
-    async fn set_log(
-        &self,
-        lease: &Lease,
-        bus: BusKind,
-        epoch: Option<Uuid>,
-    ) -> Result<(), StoreError> {
-        let moved = self.control(|| lease::set_log(&self.controls, lease, bus, epoch)).await?;
-        lease::unless_fenced(moved)
-    }
-
-    async fn claim(
-        &self,
-        owner: Uuid,
-        lease_for: Duration,
-        force: bool,
-    ) -> Result<Option<Lease>, StoreError> {
-        self.control(|| lease::claim(&self.controls, owner, lease_for, force)).await
-    }
-
-    async fn leads(&self, lease: &Lease) -> Result<bool, StoreError> {
-        self.control(|| lease::leads(&self.controls, lease)).await
-    }
-
-    async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
-        let moved = self.control(|| lease::renew(&self.controls, lease, lease_for)).await?;
-        lease::unless_fenced(moved)
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.control(|| lease::release(&self.controls, lease)).await.map(|_| ())
-    }
-
-    async fn write(&self, lease: &Lease, write: Write<'_>) -> Result<(), StoreError> {
-        self.partitions.ensure(&self.controls, &write).await?;
-        let mut slot = self.writer.lock().await;
-        // Out of the slot while in use: a write that is dropped half-way takes
-        // its connection along, and the database rolls back.
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => connection::open(&self.options, Role::Write).await?,
-        };
-        let moved =
-            bounded(STORE_WRITE_TIMEOUT, write::write(&mut connection, lease, &write)).await;
-        match moved {
-            Ok(moved) => {
-                *slot = Some(connection);
-                lease::unless_fenced(moved)
-            }
-            Err(error) => {
-                if matches!(error, StoreError::Refused(_)) {
-                    *slot = Some(connection);
-                }
-                self.partitions.forget();
-                Err(error)
-            }
-        }
-    }
-
-    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, StoreError> {
-        self.read(|| read::find(&self.readers, ids)).await
-    }
-
-    async fn message(&self, seq: u64) -> Result<Option<Stored>, StoreError> {
-        self.read(|| read::message(&self.readers, seq)).await
-    }
-
-    async fn original(&self, seq: u64) -> Result<Option<Original>, StoreError> {
-        let found = self.read(|| originals::from(&self.readers, seq, 1)).await?;
-        Ok(found.into_iter().next().filter(|row| row.stored.seq == seq))
-    }
-
-    async fn originals(&self, from: u64, limit: usize) -> Result<Vec<Original>, StoreError> {
-        self.read(|| originals::from(&self.readers, from, limit)).await
-    }
-
-    async fn page(&self, query: &Query) -> Result<Page, StoreError> {
-        self.read(|| read::page(&self.readers, query)).await
-    }
-
-    async fn living(&self, query: &Query, now: DateTime<Utc>) -> Result<Living, StoreError> {
-        self.read(|| living::living(&self.readers, query, now)).await
-    }
-
-    async fn holes(&self, from: u64, to: u64, limit: usize) -> Result<Vec<Hole>, StoreError> {
-        self.read(|| read::holes(&self.readers, from, to, limit)).await
-    }
-
-    async fn counts(&self, task: Option<&Token>, most: usize) -> Result<Counts, StoreError> {
-        self.read(|| read::counts(&self.readers, task, most)).await
     }
 
     async fn close(&self) {

@@ -7,11 +7,11 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use super::lease::interval;
+use super::log::interval;
 use crate::limits::{QUEUE_CACHE, WORK_DELETE_ROWS};
 use crate::store::job_rows::{micros, read_steps, to_micros, write_steps};
 use crate::store::jobs::{JobCounts, QueueDeletion, QueueRow, RecordedAttempt};
-use crate::store::plan::{from_db, to_db};
+use crate::store::sql::{from_db, to_db};
 use crate::store::work::Attempt;
 
 pub(super) async fn secret(pool: &PgPool, fresh: &[u8; 32]) -> Result<Vec<u8>, Error> {

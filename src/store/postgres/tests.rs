@@ -8,15 +8,17 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::PostgresStore;
 use super::connection::Role;
-use super::read::{TABLE, bind_all, statement};
+use super::connection::bind_all;
+use super::page::{TABLE, statement};
 use crate::limits::PARTITION_SEQS;
 use crate::message::{Query, SubjectPattern};
 use crate::store::contract_tests::opening::{NEWER, OLDER, STILL_OLDER};
 use crate::store::contract_tests::{
     LONG, Server, everything, filters, lease, on_postgres, record, seqs, write_all,
 };
-use crate::store::plan::{self, Plan, Value};
-use crate::store::{BusKind, MembershipState, Store, StoreError};
+use crate::store::plan::{self, Plan};
+use crate::store::sql::Value;
+use crate::store::{BusKind, HistoryStore as _, LogStore as _, MembershipState, Store, StoreError};
 
 /// Rows of each of three partitions: a million together.
 const EACH: u64 = 340_000;
@@ -66,7 +68,7 @@ async fn filled(server: &Server) -> PostgresStore {
 }
 
 fn planned(query: &Query, table: &str) -> Plan {
-    statement(query, plan::bounds(query, plan::to_db(3 * PARTITION_SEQS)), table)
+    statement(query, plan::bounds(query, crate::store::sql::to_db(3 * PARTITION_SEQS)), table)
 }
 
 const EXPLAIN: &str = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)";
@@ -75,17 +77,18 @@ const EXPLAIN: &str = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)";
 async fn explained(store: &PostgresStore, query: &Query, table: &str) -> Json {
     let Plan { sql, values, .. } = planned(query, table);
     let explain = sqlx::query(AssertSqlSafe(format!("{EXPLAIN} {sql}")));
-    told(&bind_all(explain, values).fetch_one(&store.readers).await.expect("a plan"))
+    told(&bind_all(explain, &values).fetch_one(&store.readers).await.expect("a plan"))
 }
 
 /// The same of the plan that PostgreSQL keeps for any values.
 async fn explained_for_any(store: &PostgresStore, query: &Query, table: &str) -> Json {
     let Plan { sql, values, .. } = planned(query, table);
     let literal = |value: Value| match value {
-        Value::Int(value) => value.to_string(),
-        Value::Text(value) => format!("'{value}'"),
-        Value::Uuid(value) => format!("'{value}'"),
-        Value::Time(value) => format!("'{value}'"),
+        Value::Int(Some(value)) => value.to_string(),
+        Value::Text(Some(value)) => format!("'{value}'"),
+        Value::Uuid(Some(value)) => format!("'{value}'"),
+        Value::Time(Some(value)) => format!("'{value}'"),
+        other => panic!("no plan binds {other:?}"),
     };
     let values: Vec<String> = values.into_iter().map(literal).collect();
     let mut connection = store.readers.acquire().await.expect("a connection");

@@ -13,12 +13,12 @@ use sqlx::query::Query;
 use sqlx::{Error, Postgres, Row as _};
 use uuid::Uuid;
 
-use super::lease::interval;
-use super::state::bind_fold;
+use super::fold::bind_fold;
+use super::log::interval;
 use crate::store::fold::Fold;
-use crate::store::plan::to_db;
+use crate::store::log::{Lease, Write};
 use crate::store::rows::{Row, Tally};
-use crate::store::{Lease, Write};
+use crate::store::sql::to_db;
 
 const WRITE: &str = "
 WITH moved AS (

@@ -17,7 +17,7 @@ use crate::store::jobs::{
     AddedJob, ExhaustedJob, JobRow, JobSettled, JobSettlement, LeasedRow, LeasedRows,
     RedriveOutcome,
 };
-use crate::store::plan::{from_db, to_db};
+use crate::store::sql::{from_db, to_db};
 
 /// Keeps jobs in order, many a statement.
 pub(super) async fn add(

@@ -8,15 +8,13 @@
 
 mod connection;
 mod files;
+mod fold;
+mod history;
 mod job_store;
 mod jobs;
-mod lease;
-mod living;
+mod log;
 mod membership;
-mod originals;
 mod queues;
-mod read;
-mod state;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -24,24 +22,17 @@ mod wal;
 mod work;
 mod write;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
 use sqlx::{Connection, SqlStr};
-use uuid::Uuid;
 
-use super::{
-    BusKind, Counts, Hole, Lease, Living, LogState, Membership, Original, Page, Store, StoreError,
-    Stored, Write,
-};
+use super::{BusKind, Membership, Store, StoreError};
 use crate::limits::STORE_GRACE;
-use crate::message::{Query, Token};
 use crate::store::work::unconfirmed::UnconfirmedLeases;
 use connection::{Writer, bounded, classify};
 use time::{Clocks, StoreTime};
@@ -136,11 +127,6 @@ fn schema_error(error: MigrateError) -> StoreError {
     }
 }
 
-/// No row moved: the lease is another's.
-fn unless_fenced(moved: bool) -> Result<(), StoreError> {
-    if moved { Ok(()) } else { Err(StoreError::Fenced) }
-}
-
 #[async_trait]
 impl Store for SqliteStore {
     fn name(&self) -> &'static str {
@@ -164,88 +150,6 @@ impl Store for SqliteStore {
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {
         let joined = membership::join(&self.dir, bus).await?;
         Ok(joined.map(|member| Box::new(member) as Box<dyn Membership>))
-    }
-
-    async fn log_state(&self) -> Result<LogState, StoreError> {
-        bounded(lease::log_state(&self.readers)).await
-    }
-
-    async fn set_log(
-        &self,
-        lease: &Lease,
-        bus: BusKind,
-        epoch: Option<Uuid>,
-    ) -> Result<(), StoreError> {
-        let mut turn = self.writer.turn(&self.options).await?;
-        let moved = bounded(lease::set_log(turn.connection(), lease, bus, epoch)).await;
-        unless_fenced(turn.end(moved)?)
-    }
-
-    async fn claim(
-        &self,
-        owner: Uuid,
-        lease_for: Duration,
-        force: bool,
-    ) -> Result<Option<Lease>, StoreError> {
-        let mut turn = self.writer.turn(&self.options).await?;
-        let claimed =
-            bounded(lease::claim(&self.time, turn.connection(), owner, lease_for, force)).await;
-        turn.end(claimed)
-    }
-
-    async fn leads(&self, lease: &Lease) -> Result<bool, StoreError> {
-        bounded(lease::leads(&self.readers, lease)).await
-    }
-
-    async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
-        let mut turn = self.writer.turn(&self.options).await?;
-        let moved = bounded(lease::renew(&self.time, turn.connection(), lease, lease_for)).await;
-        unless_fenced(turn.end(moved)?)
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        let mut turn = self.writer.turn(&self.options).await?;
-        let released = bounded(lease::release(turn.connection(), lease)).await;
-        turn.end(released).map(|_| ())
-    }
-
-    async fn write(&self, lease: &Lease, write: Write<'_>) -> Result<(), StoreError> {
-        let mut turn = self.writer.turn(&self.options).await?;
-        let moved = bounded(write::write(&self.time, turn.connection(), lease, &write)).await;
-        unless_fenced(turn.end(moved)?)
-    }
-
-    async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, StoreError> {
-        bounded(read::find(&self.readers, ids)).await
-    }
-
-    async fn message(&self, seq: u64) -> Result<Option<Stored>, StoreError> {
-        bounded(read::message(&self.readers, seq)).await
-    }
-
-    async fn original(&self, seq: u64) -> Result<Option<Original>, StoreError> {
-        let found = bounded(originals::from(&self.readers, seq, 1)).await?;
-        Ok(found.into_iter().next().filter(|row| row.stored.seq == seq))
-    }
-
-    async fn originals(&self, from: u64, limit: usize) -> Result<Vec<Original>, StoreError> {
-        bounded(originals::from(&self.readers, from, limit)).await
-    }
-
-    async fn page(&self, query: &Query) -> Result<Page, StoreError> {
-        bounded(read::page(&self.readers, query)).await
-    }
-
-    async fn living(&self, query: &Query, now: DateTime<Utc>) -> Result<Living, StoreError> {
-        bounded(living::living(&self.readers, query, now)).await
-    }
-
-    async fn holes(&self, from: u64, to: u64, limit: usize) -> Result<Vec<Hole>, StoreError> {
-        bounded(read::holes(&self.readers, from, to, limit)).await
-    }
-
-    async fn counts(&self, task: Option<&Token>, most: usize) -> Result<Counts, StoreError> {
-        bounded(read::counts(&self.readers, task, most)).await
     }
 
     async fn close(&self) {

@@ -11,7 +11,7 @@ use super::time::StoreTime;
 use crate::limits::{QUEUE_CACHE, WORK_DELETE_ROWS};
 use crate::store::job_rows::{micros, read_steps, to_micros, write_steps};
 use crate::store::jobs::{JobCounts, QueueDeletion, QueueRow, RecordedAttempt};
-use crate::store::plan::{from_db, to_db};
+use crate::store::sql::{from_db, to_db};
 use crate::store::work::Attempt;
 
 pub(super) async fn secret(

@@ -9,14 +9,15 @@ use bytes::Bytes;
 use chrono::DateTime;
 use sqlx::{AssertSqlSafe, Connection, Row};
 
-use super::connection::{open, options};
+use super::connection::{bind_all, open, options};
 use super::time::Clocks;
-use super::{DATABASE_FILE, SqliteStore, read};
+use super::{DATABASE_FILE, SqliteStore};
 use crate::clock::Clock;
-use crate::store::Store;
+use crate::store::Store as _;
 use crate::store::contract_tests::{Server, everything, filters, on_sqlite};
 use crate::store::jobs::{JobRow, JobStore, QueueRow};
-use crate::store::plan::{self, Bounds, Dialect};
+use crate::store::plan::{self, Bounds};
+use crate::store::sql::Dialect;
 
 async fn every_plan_uses_its_index(server: Server) {
     server.open().await.close().await;
@@ -49,7 +50,7 @@ async fn every_plan_uses_its_index(server: Server) {
             let bounds = Bounds { after: 0, before: 100 };
             let plan = plan::rows(&query, bounds, Dialect::Sqlite, "messages");
             let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", plan.sql));
-            let rows = read::bind_all(sqlx::query(sql), plan.values);
+            let rows = bind_all(sqlx::query(sql), &plan.values);
             let rows = rows.fetch_all(&mut connection).await.expect("a plan");
             let steps: Vec<String> =
                 rows.iter().map(|row| row.try_get("detail").expect("text")).collect();

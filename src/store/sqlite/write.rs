@@ -10,13 +10,13 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{AssertSqlSafe, Error, Sqlite};
 
-use super::state::fold_statements;
+use super::fold::fold_statements;
 use super::time::StoreTime;
 use crate::limits::SQLITE_INSERT_SIZES;
 use crate::store::fold::Fold;
-use crate::store::plan::to_db;
+use crate::store::log::{Lease, Write};
 use crate::store::rows::{Row, Tally};
-use crate::store::{Lease, Write};
+use crate::store::sql::to_db;
 
 const INSERT: &str = "INSERT INTO messages (seq, id, kind, type, subject, sender_id, sender_role, \
     recipient_id, task_id, conversation_id, in_reply_to, expires_at, created_at, logged_at, odd, \

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::limits::{KEPT_ATTEMPTS_CHARS, MAX_ATTEMPT_ERROR, WORK_WRITE_BYTES};
 use crate::store::StoreError;
-use crate::store::plan::Dialect;
+use crate::store::sql::Dialect;
 
 /// The error of an attempt whose lease ran out. Stands in SQL and JSON as it is.
 pub(in crate::store) const LOST: &str = "its worker died or gave no sign of life";

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Error, Postgres, Row, Transaction};
 
 use super::feed;
 use crate::limits::{CONSUMER_LOCK_TIMEOUT, WORK_DELETE_ROWS};
-use crate::store::plan::{from_db, to_db};
+use crate::store::sql::{from_db, to_db};
 use crate::store::work::{Consumer, Position, RowLock, Totals, kept};
 
 /// Counted by triggers, and along an index that holds what is leased alone.

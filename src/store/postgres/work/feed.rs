@@ -10,8 +10,8 @@ use sqlx::{Error, Row};
 use uuid::Uuid;
 
 use super::{letters, set_aside};
-use crate::store::plan::{from_db, to_db};
-use crate::store::postgres::lease::interval;
+use crate::store::postgres::log::interval;
+use crate::store::sql::{from_db, to_db};
 use crate::store::work::{DeadLetter, Feed, FeedClaim, SetAside};
 
 /// `$4` and so on are null for a feed that is over. `greatest` passes over a null.

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::set_aside::subject;
 use crate::limits::MAX_PAGE_BYTES;
-use crate::store::plan::{Dialect, from_db, to_db};
-use crate::store::postgres::read::unreadable;
+use crate::store::sql::unreadable;
+use crate::store::sql::{Dialect, from_db, to_db};
 use crate::store::work::{DeadLetter, DeadLetterKind, DeadLetterPage, DeadLetterQuery, kept};
 
 const BURY: &str = "

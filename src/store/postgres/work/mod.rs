@@ -20,7 +20,6 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::connection::on_pool;
-use super::lease::unless_fenced;
 use crate::limits::STORE_WRITE_TIMEOUT;
 use crate::store::StoreError;
 use crate::store::work::{
@@ -126,7 +125,7 @@ impl WorkStore for PostgresStore {
         feed: &Feed,
     ) -> Result<(), StoreError> {
         let save = || feed::save(&self.workers, name, generation, owner, lease_for, feed);
-        unless_fenced(self.work(save).await?)
+        StoreError::unless_fenced(self.work(save).await?)
     }
 
     async fn add_totals(&self, name: &str, more: &Totals) -> Result<(), StoreError> {
@@ -149,11 +148,11 @@ impl WorkStore for PostgresStore {
     ) -> Result<(), StoreError> {
         for chunk in kept::chunks(aside) {
             let left = self.work(|| feed::leave(&self.workers, name, claim, &chunk, &[])).await?;
-            unless_fenced(left)?;
+            StoreError::unless_fenced(left)?;
         }
         for chunk in kept::chunks(dead) {
             let left = self.work(|| feed::leave(&self.workers, name, claim, &[], &chunk)).await?;
-            unless_fenced(left)?;
+            StoreError::unless_fenced(left)?;
         }
         Ok(())
     }

@@ -11,9 +11,9 @@ use sqlx::{AssertSqlSafe, Error, Row};
 use uuid::Uuid;
 
 use crate::limits::LEASE_DUE_BYTES;
-use crate::store::plan::{from_db, to_db};
-use crate::store::postgres::lease::interval;
-use crate::store::postgres::read::unreadable;
+use crate::store::postgres::log::interval;
+use crate::store::sql::unreadable;
+use crate::store::sql::{from_db, to_db};
 use crate::store::work::kept::{self, LOST, SPENT};
 use crate::store::work::{LeaseTerms, LeasedMessage, SetAside};
 

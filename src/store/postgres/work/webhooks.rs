@@ -4,7 +4,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use crate::store::plan::{from_db, to_db};
+use crate::store::sql::{from_db, to_db};
 use crate::store::work::{Webhook, kept};
 
 pub(super) async fn create(pool: &PgPool, webhook: &Webhook, most: usize) -> Result<bool, Error> {

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, Error, Row, Sqlite};
 
 use super::feed;
 use crate::limits::WORK_DELETE_ROWS;
-use crate::store::plan::{from_db, to_db};
+use crate::store::sql::{from_db, to_db};
 use crate::store::sqlite::time::StoreTime;
 use crate::store::work::{Consumer, Position, Totals, kept};
 

@@ -10,8 +10,8 @@ use sqlx::{Connection, Error, Row};
 use uuid::Uuid;
 
 use super::{letters, set_aside};
-use crate::store::plan::{from_db, to_db};
-use crate::store::sqlite::read::unreadable;
+use crate::store::sql::unreadable;
+use crate::store::sql::{from_db, to_db};
 use crate::store::sqlite::time::StoreTime;
 use crate::store::work::{DeadLetter, Feed, FeedClaim, SetAside};
 

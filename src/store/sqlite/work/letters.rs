@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::set_aside::{json, subject, time};
 use crate::limits::{MAX_PAGE_BYTES, SQLITE_INSERT_ROWS};
-use crate::store::plan::{Dialect, from_db, to_db};
-use crate::store::sqlite::read::unreadable;
+use crate::store::sql::unreadable;
+use crate::store::sql::{Dialect, from_db, to_db};
 use crate::store::sqlite::time::StoreTime;
 use crate::store::work::{DeadLetter, DeadLetterKind, DeadLetterPage, DeadLetterQuery, kept};
 

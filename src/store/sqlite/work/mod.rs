@@ -15,8 +15,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use super::SqliteStore;
 use super::connection::{Turn, bounded};
-use super::{SqliteStore, unless_fenced};
 use crate::store::StoreError;
 use crate::store::work::{
     Consumer, DeadLetter, DeadLetterKind, DeadLetterPage, DeadLetterQuery, Feed, FeedClaim,
@@ -152,7 +152,7 @@ impl WorkStore for SqliteStore {
         let save =
             feed::save(&self.time, turn.connection(), name, generation, owner, lease_for, feed);
         let saved = bounded(save).await;
-        unless_fenced(turn.end(saved)?)
+        StoreError::unless_fenced(turn.end(saved)?)
     }
 
     async fn add_totals(&self, name: &str, more: &Totals) -> Result<(), StoreError> {
@@ -182,13 +182,13 @@ impl WorkStore for SqliteStore {
             let mut turn = self.work().await?;
             let left =
                 bounded(feed::leave(&self.time, turn.connection(), name, claim, &chunk, &[])).await;
-            unless_fenced(turn.end(left)?)?;
+            StoreError::unless_fenced(turn.end(left)?)?;
         }
         for chunk in kept::chunks(dead) {
             let mut turn = self.work().await?;
             let left =
                 bounded(feed::leave(&self.time, turn.connection(), name, claim, &[], &chunk)).await;
-            unless_fenced(turn.end(left)?)?;
+            StoreError::unless_fenced(turn.end(left)?)?;
         }
         Ok(())
     }

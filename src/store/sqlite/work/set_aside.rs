@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::settle::{GivenUp, bury_rows};
 use crate::limits::{LEASE_DUE_BYTES, SQLITE_INSERT_ROWS};
-use crate::store::plan::{from_db, to_db};
-use crate::store::sqlite::read::unreadable;
+use crate::store::sql::unreadable;
+use crate::store::sql::{from_db, to_db};
 use crate::store::sqlite::time::StoreTime;
 use crate::store::work::kept::{self, LOST, SPENT};
 use crate::store::work::{Attempt, LeaseTerms, LeasedMessage, SetAside};

@@ -10,7 +10,7 @@ use sqlx::{Connection, Error, Row};
 use uuid::Uuid;
 
 use super::set_aside::json;
-use crate::store::plan::from_db;
+use crate::store::sql::from_db;
 use crate::store::sqlite::time::StoreTime;
 use crate::store::work::LeaseOutcome;
 use crate::store::work::kept::SettledRow;

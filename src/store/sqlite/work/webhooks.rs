@@ -6,7 +6,7 @@ use sqlx::{Error, Row};
 use uuid::Uuid;
 
 use super::set_aside::time;
-use crate::store::plan::{from_db, to_db};
+use crate::store::sql::{from_db, to_db};
 use crate::store::work::{Webhook, kept};
 
 pub(super) async fn create(

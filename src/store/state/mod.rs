@@ -6,11 +6,13 @@
 //! is read in the same statement. How far an inbox is consumed is the one thing
 //! here that clients write; it only rises.
 
-use async_trait::async_trait;
+mod sql;
+mod store;
+
 use chrono::{DateTime, Utc};
 
-use super::StoreError;
 use crate::message::Token;
+pub use store::StateStore;
 
 /// A value, and the watermark as of which it is exact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub struct Listing<T> {
 
 impl<T> Listing<T> {
     /// The first `limit` of items that were read with one more, if there is one.
-    pub(super) fn cut(mut items: Vec<T>, limit: usize) -> Self {
+    fn cut(mut items: Vec<T>, limit: usize) -> Self {
         let more = items.len() > limit;
         items.truncate(limit);
         Self { items, more }
@@ -143,52 +145,4 @@ pub struct Lapsed {
     pub statuses: Vec<LapsedStatus>,
     /// When the next one lapses, as far as is known now.
     pub next: Option<DateTime<Utc>>,
-}
-
-/// What a store keeps of agents, tasks and inboxes.
-#[async_trait]
-pub trait StateStore: Send + Sync {
-    /// Agents after a name. Inboxes are told as of `now`, by which messages expire.
-    async fn agents(
-        &self,
-        after: Option<&Token>,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<AsOf<Listing<Agent>>, StoreError>;
-
-    /// One agent.
-    async fn agent(
-        &self,
-        id: &Token,
-        now: DateTime<Utc>,
-    ) -> Result<AsOf<Option<Agent>>, StoreError>;
-
-    /// Tasks after a name, all or those in one state.
-    async fn tasks(
-        &self,
-        state: Option<TaskState>,
-        after: Option<&Token>,
-        limit: usize,
-    ) -> Result<AsOf<Listing<Task>>, StoreError>;
-
-    /// One task.
-    async fn task(&self, id: &Token) -> Result<AsOf<Option<Task>>, StoreError>;
-
-    /// The inbox of whomever a message may be for: any name has one.
-    async fn inbox(&self, id: &Token, now: DateTime<Utc>) -> Result<AsOf<Inbox>, StoreError>;
-
-    /// Through which sequence an inbox is consumed: [`StateStore::inbox`] without counting what waits.
-    async fn consumed_through(&self, id: &Token) -> Result<u64, StoreError>;
-
-    /// Notes that everything through a sequence is consumed; a lower one changes
-    /// nothing. `false` when it lies above the watermark.
-    async fn consume(&self, id: &Token, through: u64) -> Result<bool, StoreError>;
-
-    /// Statuses that lapsed by `now`, the longest lapsed first; after one of them, if one is named.
-    async fn lapsed(
-        &self,
-        now: DateTime<Utc>,
-        after: Option<&LapsedStatus>,
-        limit: usize,
-    ) -> Result<AsOf<Lapsed>, StoreError>;
 }

@@ -4,9 +4,9 @@
 //! snapshot. There is always one row at least: where nothing is found, its
 //! names are null.
 
-use super::plan::Dialect;
-use super::state::TaskState;
+use super::TaskState;
 use crate::limits::TASK_AGENTS;
+use crate::store::sql::Dialect;
 
 /// Messages that wait for `$agent`, of the joined `i` (received) and `c` (consumed).
 /// `$2` is the time by which they expire.
@@ -52,32 +52,27 @@ pub(super) fn inbox() -> String {
 }
 
 /// How far the inbox of `$1` is consumed, if ever.
-pub(super) fn consumed_through() -> &'static str {
-    "SELECT consumed_through FROM inbox_cursors WHERE agent_id = $1"
-}
+pub(super) const CONSUMED_THROUGH: &str =
+    "SELECT consumed_through FROM inbox_cursors WHERE agent_id = $1";
 
 /// What consuming through `$2` would add for `$1`.
-pub(super) fn consumption() -> &'static str {
-    "SELECT s.committed_through, c.consumed_through, coalesce(c.consumed, 0) AS consumed, \
+pub(super) const CONSUMPTION: &str = "SELECT s.committed_through, c.consumed_through, coalesce(c.consumed, 0) AS consumed, \
      (SELECT count(*) FROM (SELECT 1 AS one FROM messages m WHERE m.recipient_id = $1 \
       AND m.seq > coalesce(c.consumed_through, 0) AND m.seq <= $2 \
       ORDER BY m.seq NULLS FIRST) n) AS added \
-     FROM log_state s LEFT JOIN inbox_cursors c ON c.agent_id = $1"
-}
+     FROM log_state s LEFT JOIN inbox_cursors c ON c.agent_id = $1";
 
 /// Moves the cursor of `$1` to `$2` with `$3` messages consumed, if it is still at `$4`.
-pub(super) fn consume() -> &'static str {
-    "INSERT INTO inbox_cursors (agent_id, consumed_through, consumed) VALUES ($1, $2, $3) \
+pub(super) const CONSUME: &str = "INSERT INTO inbox_cursors (agent_id, consumed_through, consumed) VALUES ($1, $2, $3) \
      ON CONFLICT (agent_id) DO UPDATE SET consumed_through = excluded.consumed_through, \
-     consumed = excluded.consumed WHERE inbox_cursors.consumed_through = $4"
-}
+     consumed = excluded.consumed WHERE inbox_cursors.consumed_through = $4";
 
 fn tasks(which: &str, dialect: Dialect) -> String {
     let of_it = "FROM task_counts n WHERE n.task_id = t.task_id";
     let senders =
         format!("SELECT DISTINCT sender_id {of_it} ORDER BY sender_id LIMIT {TASK_AGENTS}");
     let agents = match dialect {
-        Dialect::Postgres => format!("ARRAY({senders})"),
+        Dialect::Postgres => format!("array_to_json(ARRAY({senders}))::text"),
         Dialect::Sqlite => format!("(SELECT json_group_array(sender_id) FROM ({senders}))"),
     };
     format!(

@@ -1,0 +1,45 @@
+//! Which processes run on a store, and on which bus its log is.
+
+/// Which bus a deployment's log is on, as the store records it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusKind {
+    /// In the server's own process.
+    Memory,
+    /// A JetStream stream.
+    Nats,
+}
+
+impl BusKind {
+    /// The value of `MESSAGE_BUS`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Nats => "nats",
+        }
+    }
+
+    /// The inverse of [`Self::as_str`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Memory, Self::Nats].into_iter().find(|bus| bus.as_str() == name)
+    }
+}
+
+/// A process's right to run on the store; released when dropped, and by the
+/// operating system or the database when the process dies.
+pub trait Membership: Send + Sync {
+    /// Its state now.
+    fn state(&self) -> MembershipState;
+}
+
+/// The state of a [`Membership`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembershipState {
+    /// It is good.
+    Held,
+    /// It cannot be confirmed now, for this reason; it may be good again.
+    InDoubt(String),
+    /// It is lost and does not come back, for this reason.
+    Lost(String),
+}

@@ -1,0 +1,263 @@
+//! Statements that are the same text in both databases, and rows decoded by one function.
+//!
+//! A store trait implements a method once, in its own body, when the SQL is the same: it builds a
+//! [`Statement`], runs it on [`Database`], and decodes the [`Rows`]. Where the databases differ in more than
+//! a word, each implements the method beside its SQL. Invariant: a time is `timestamptz` in PostgreSQL and
+//! microseconds since 1970 in SQLite; nothing outside of this file and `postgres/` and `sqlite/` sees which.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{ColumnIndex, Decode, Error, Postgres, Row as _, Sqlite, Type};
+use uuid::Uuid;
+
+use super::error::StoreError;
+
+/// Which SQL to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// PostgreSQL 13 and later.
+    Postgres,
+    /// SQLite 3.38 and later.
+    Sqlite,
+}
+
+/// A value to bind, in the order of the placeholders `$1`, `$2` …
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A sequence, a count or a number of rows.
+    Int(Option<i64>),
+    /// A name or another text.
+    Text(Option<String>),
+    /// An id.
+    Uuid(Option<Uuid>),
+    /// A time.
+    Time(Option<DateTime<Utc>>),
+    /// A flag.
+    Bool(bool),
+    /// Bytes as they are.
+    Bytes(Vec<u8>),
+}
+
+macro_rules! value_from {
+    ($($variant:ident: $($type:ty),+;)+) => {$($(
+        impl From<$type> for Value {
+            fn from(value: $type) -> Self {
+                Self::$variant(Some(value.into()))
+            }
+        }
+        impl From<Option<$type>> for Value {
+            fn from(value: Option<$type>) -> Self {
+                Self::$variant(value.map(Into::into))
+            }
+        }
+    )+)+};
+}
+
+value_from! {
+    Int: i64;
+    Text: String, &str;
+    Uuid: Uuid;
+    Time: DateTime<Utc>;
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+/// A statement and its values.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// With the placeholders `$1`, `$2` …
+    pub sql: Cow<'static, str>,
+    /// Their values.
+    pub values: Vec<Value>,
+}
+
+impl Statement {
+    /// A statement without values.
+    pub fn new(sql: impl Into<Cow<'static, str>>) -> Self {
+        Self { sql: sql.into(), values: Vec::new() }
+    }
+
+    /// Adds the value of the next placeholder.
+    #[must_use]
+    pub fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+}
+
+/// Which connections run a statement. In PostgreSQL each is a pool, so that none waits for another; in
+/// SQLite there are readers and one writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// Reads of history and state.
+    Readers,
+    /// Lease and watermark. In SQLite they write ahead of background work.
+    Control,
+    /// Cursors of inboxes, likewise.
+    Cursors,
+    /// Background processing.
+    Workers,
+    /// Work queues. Never repeated: what was done before its answer was lost would be done twice.
+    Jobs,
+}
+
+/// What runs statements. A statement may run twice when a connection ended, unless [`Pool::Jobs`] runs it.
+#[async_trait]
+pub trait Database: Send + Sync {
+    /// Which SQL it speaks.
+    fn dialect(&self) -> Dialect;
+
+    /// Runs a statement that changes nothing.
+    async fn select(&self, pool: Pool, statement: Statement) -> Result<Rows, StoreError>;
+
+    /// Runs a statement that changes rows, and returns what its `RETURNING` says.
+    async fn change(&self, pool: Pool, statement: Statement) -> Result<Rows, StoreError>;
+
+    /// Runs a statement that changes rows, and returns how many.
+    async fn execute(&self, pool: Pool, statement: Statement) -> Result<u64, StoreError>;
+}
+
+/// The rows of one result.
+pub enum Rows {
+    /// From PostgreSQL.
+    Postgres(Vec<PgRow>),
+    /// From SQLite.
+    Sqlite(Vec<SqliteRow>),
+}
+
+impl Rows {
+    /// Decodes each row.
+    pub fn decode<T>(
+        &self,
+        read: impl Fn(Row<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        let decoded: Result<Vec<T>, Error> = match self {
+            Self::Postgres(rows) => rows.iter().map(|row| read(row.into())).collect(),
+            Self::Sqlite(rows) => rows.iter().map(|row| read(row.into())).collect(),
+        };
+        decoded.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    /// Decodes the first row, if there is one.
+    pub fn first<T>(
+        &self,
+        read: impl Fn(Row<'_>) -> Result<T, Error>,
+    ) -> Result<Option<T>, StoreError> {
+        let row = match self {
+            Self::Postgres(rows) => rows.first().map(Row::from),
+            Self::Sqlite(rows) => rows.first().map(Row::from),
+        };
+        let decoded = row.map(read).transpose();
+        decoded.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+}
+
+/// One row of either database.
+#[derive(Clone, Copy)]
+pub enum Row<'r> {
+    /// From PostgreSQL.
+    Postgres(&'r PgRow),
+    /// From SQLite.
+    Sqlite(&'r SqliteRow),
+}
+
+impl<'r> From<&'r PgRow> for Row<'r> {
+    fn from(row: &'r PgRow) -> Self {
+        Self::Postgres(row)
+    }
+}
+
+impl<'r> From<&'r SqliteRow> for Row<'r> {
+    fn from(row: &'r SqliteRow) -> Self {
+        Self::Sqlite(row)
+    }
+}
+
+/// What both databases decode alike.
+pub trait Column<'r>:
+    Decode<'r, Postgres> + Type<Postgres> + Decode<'r, Sqlite> + Type<Sqlite>
+{
+}
+
+impl<'r, T> Column<'r> for T where
+    T: Decode<'r, Postgres> + Type<Postgres> + Decode<'r, Sqlite> + Type<Sqlite>
+{
+}
+
+impl<'r> Row<'r> {
+    /// A column, by name or by its number from 0 on.
+    pub fn get<T: Column<'r>>(
+        self,
+        column: impl ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
+    ) -> Result<T, Error> {
+        match self {
+            Self::Postgres(row) => row.try_get(column),
+            Self::Sqlite(row) => row.try_get(column),
+        }
+    }
+
+    /// A sequence or a count.
+    pub fn seq(
+        self,
+        column: impl ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
+    ) -> Result<u64, Error> {
+        self.get(column).map(from_db)
+    }
+
+    /// A time, or null.
+    pub fn time(
+        self,
+        column: impl ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        match self {
+            Self::Postgres(row) => row.try_get(column),
+            Self::Sqlite(row) => {
+                row.try_get::<Option<i64>, _>(column)?.map(from_micros).transpose()
+            }
+        }
+    }
+
+    /// A time that is never null.
+    pub fn time_set(
+        self,
+        column: impl ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
+    ) -> Result<DateTime<Utc>, Error> {
+        self.time(column)?.ok_or_else(|| unreadable("a time is missing"))
+    }
+}
+
+/// A time as SQLite holds it.
+pub(super) fn from_micros(micros: i64) -> Result<DateTime<Utc>, Error> {
+    DateTime::from_timestamp_micros(micros).ok_or_else(|| unreadable("a time that no calendar has"))
+}
+
+/// The error of a row that this program cannot have written.
+pub(super) fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Decode(error.into())
+}
+
+/// A sequence as the databases hold it. Sequences stay below 2^53; a client's
+/// larger bound is above them all.
+#[must_use]
+pub fn to_db(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+/// A sequence as the program holds it.
+#[must_use]
+pub fn from_db(seq: i64) -> u64 {
+    u64::try_from(seq).unwrap_or_default()
+}
+
+/// A number of rows as the databases take it.
+pub(super) fn limit_to_db(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

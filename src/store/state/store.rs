@@ -1,0 +1,185 @@
+//! How agents, tasks and inboxes are read, and how an inbox's cursor moves: one implementation for both stores.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::Error;
+
+use super::{Agent, AsOf, Inbox, Lapsed, LapsedStatus, Listing, Task, TaskState, sql};
+use crate::message::Token;
+use crate::store::error::StoreError;
+use crate::store::sql::{
+    Database, Pool, Row, Rows, Statement, from_db, limit_to_db, to_db, unreadable,
+};
+
+/// What a store keeps of agents, tasks and inboxes.
+#[async_trait]
+pub trait StateStore: Database {
+    /// Agents after a name. Inboxes are as of `now`, by which messages expire.
+    async fn agents(
+        &self,
+        after: Option<&Token>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<AsOf<Listing<Agent>>, StoreError> {
+        let statement = Statement::new(sql::agents_after())
+            .bind(after.map_or("", Token::as_str))
+            .bind(now)
+            .bind(one_more(limit));
+        let rows = self.select(Pool::Readers, statement).await?;
+        let mut agents = found(&rows, read_agent)?;
+        agents.value.sort_unstable_by(|a, b| a.agent_id.cmp(&b.agent_id));
+        Ok(agents.map(|agents| Listing::cut(agents, limit)))
+    }
+
+    /// One agent.
+    async fn agent(
+        &self,
+        id: &Token,
+        now: DateTime<Utc>,
+    ) -> Result<AsOf<Option<Agent>>, StoreError> {
+        let statement = Statement::new(sql::agent()).bind(id.as_str()).bind(now);
+        let rows = self.select(Pool::Readers, statement).await?;
+        Ok(found(&rows, read_agent)?.map(|mut agents| agents.pop()))
+    }
+
+    /// Tasks after a name, all or those in one state.
+    async fn tasks(
+        &self,
+        state: Option<TaskState>,
+        after: Option<&Token>,
+        limit: usize,
+    ) -> Result<AsOf<Listing<Task>>, StoreError> {
+        let statement = Statement::new(sql::tasks_after(state, self.dialect()))
+            .bind(after.map_or("", Token::as_str))
+            .bind(one_more(limit));
+        let rows = self.select(Pool::Readers, statement).await?;
+        let mut tasks = found(&rows, read_task)?;
+        tasks.value.sort_unstable_by(|a, b| a.task_id.cmp(&b.task_id));
+        Ok(tasks.map(|tasks| Listing::cut(tasks, limit)))
+    }
+
+    /// One task.
+    async fn task(&self, id: &Token) -> Result<AsOf<Option<Task>>, StoreError> {
+        let statement = Statement::new(sql::task(self.dialect())).bind(id.as_str());
+        let rows = self.select(Pool::Readers, statement).await?;
+        Ok(found(&rows, read_task)?.map(|mut tasks| tasks.pop()))
+    }
+
+    /// The inbox of whomever a message may be for: any name has one.
+    async fn inbox(&self, id: &Token, now: DateTime<Utc>) -> Result<AsOf<Inbox>, StoreError> {
+        let statement = Statement::new(sql::inbox()).bind(id.as_str()).bind(now);
+        let rows = self.select(Pool::Readers, statement).await?;
+        let inbox = found(&rows, |row| read_inbox(row).map(Some))?;
+        Ok(inbox.map(|mut inboxes| inboxes.pop().unwrap_or_default()))
+    }
+
+    /// Through which sequence an inbox is consumed: [`StateStore::inbox`] without counting what waits.
+    async fn consumed_through(&self, id: &Token) -> Result<u64, StoreError> {
+        let statement = Statement::new(sql::CONSUMED_THROUGH).bind(id.as_str());
+        let rows = self.select(Pool::Readers, statement).await?;
+        Ok(rows.first(|row| row.seq(0))?.unwrap_or_default())
+    }
+
+    /// Records that everything through a sequence is consumed; a lower one changes
+    /// nothing. `false` when it lies above the watermark.
+    async fn consume(&self, id: &Token, through: u64) -> Result<bool, StoreError> {
+        loop {
+            let statement = Statement::new(sql::CONSUMPTION).bind(id.as_str()).bind(to_db(through));
+            let rows = self.select(Pool::Readers, statement).await?;
+            let read = rows.first(|row| {
+                let consumed: i64 = row.get("consumed")?;
+                let added: i64 = row.get("added")?;
+                let from: Option<i64> = row.get("consumed_through")?;
+                Ok((row.seq("committed_through")?, from, consumed + added))
+            })?;
+            let (as_of, from, consumed) = read.unwrap_or_default();
+            if through > as_of {
+                return Ok(false);
+            }
+            if from_db(from.unwrap_or_default()) >= through {
+                return Ok(true);
+            }
+            let statement = Statement::new(sql::CONSUME)
+                .bind(id.as_str())
+                .bind(to_db(through))
+                .bind(consumed)
+                .bind(from);
+            // No row: another moved the cursor since it was read, and upwards. Read it again.
+            if self.execute(Pool::Cursors, statement).await? == 1 {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Statuses that lapsed by `now`, the longest lapsed first; after one of them, if one is named.
+    async fn lapsed(
+        &self,
+        now: DateTime<Utc>,
+        after: Option<&LapsedStatus>,
+        limit: usize,
+    ) -> Result<AsOf<Lapsed>, StoreError> {
+        let mut statement =
+            Statement::new(sql::lapsed(after.is_some())).bind(now).bind(limit_to_db(limit));
+        if let Some(last) = after {
+            statement = statement.bind(last.expires_at).bind(last.agent.as_str());
+        }
+        let rows = self.select(Pool::Readers, statement).await?;
+        let next = rows.first(|row| row.time("next"))?.flatten();
+        Ok(found(&rows, read_lapsed)?.map(|statuses| Lapsed { statuses, next }))
+    }
+}
+
+impl<T: Database> StateStore for T {}
+
+fn one_more(limit: usize) -> i64 {
+    limit_to_db(limit).saturating_add(1)
+}
+
+/// The watermark, and what was found beside it.
+fn found<T>(
+    rows: &Rows,
+    read: impl Fn(Row<'_>) -> Result<Option<T>, Error>,
+) -> Result<AsOf<Vec<T>>, StoreError> {
+    let as_of = rows.first(|row| row.seq("committed_through"))?.unwrap_or_default();
+    let value = rows.decode(read)?.into_iter().flatten().collect();
+    Ok(AsOf { as_of, value })
+}
+
+fn read_agent(row: Row<'_>) -> Result<Option<Agent>, Error> {
+    let Some(agent_id) = row.get("agent_id")? else { return Ok(None) };
+    Ok(Some(Agent {
+        agent_id,
+        role: row.get("role")?,
+        status: row.get("status")?,
+        since: row.time("since")?,
+        last_seen: row.time("last_seen")?,
+        expires_at: row.time("expires_at")?,
+        inbox: read_inbox(row)?,
+    }))
+}
+
+fn read_inbox(row: Row<'_>) -> Result<Inbox, Error> {
+    Ok(Inbox { consumed_through: row.seq("consumed_through")?, waiting: row.seq("waiting")? })
+}
+
+fn read_task(row: Row<'_>) -> Result<Option<Task>, Error> {
+    let Some(task_id) = row.get("task_id")? else { return Ok(None) };
+    Ok(Some(Task {
+        task_id,
+        outcome: row.get("outcome")?,
+        last_event: row.get("last_event")?,
+        agents: serde_json::from_str(row.get("agents")?).map_err(unreadable)?,
+        agent_count: row.seq("agent_count")?,
+        messages: row.seq("messages")?,
+        late_events: row.seq("late_events")?,
+        first_seq: row.seq("first_seq")?,
+        last_seq: row.seq("last_seq")?,
+    }))
+}
+
+fn read_lapsed(row: Row<'_>) -> Result<Option<LapsedStatus>, Error> {
+    let Some(agent) = row.get::<Option<&str>>("agent_id")? else { return Ok(None) };
+    let Some(expires_at) = row.time("expires_at")? else { return Ok(None) };
+    let agent = agent.parse().map_err(unreadable)?;
+    Ok(Some(LapsedStatus { agent, seq: row.seq("status_seq")?, expires_at }))
+}
