@@ -1,56 +1,55 @@
-//! An event stream as bytes: chunks taken off, events found, few of them read.
+//! A response with an event stream as bytes: head checked, chunks decoded, events counted.
 //!
-//! Invariant: an event is counted once it is whole, however the network cut it; a body holds no line
-//! break (contract, section 4), so an empty line ends an event and nothing else.
+//! Invariant: an event counts once it is complete, however the network cut it.
 
-use memchr::{memchr, memmem};
+use agentbus_client::sse::{Event, Parser};
+use memchr::memmem;
 
 use super::limits::EVENT_BYTES;
-use super::meter::number;
 
-/// What is told of each message: its sequence and its bytes.
+/// Receives the events of a stream.
 pub trait Sink {
-    /// A message, whole.
+    /// A message: its sequence and all bytes of its event.
     fn message(&mut self, seq: u64, event: &[u8]);
     /// The stream is open.
     fn ready(&mut self);
-    /// A replay has met the live edge.
+    /// The replay has reached the live edge.
     fn caught_up(&mut self);
 }
 
-/// Where in a stream of chunks we are (RFC 9112, section 7.1).
+/// The position in the chunked coding (RFC 9112, section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chunk {
-    /// In the line with the size, so far.
+    /// In the line with the size; its value so far.
     Size(usize),
-    /// In the line with the size, behind the digits.
+    /// In the line with the size, after the digits.
     SizeEnd(usize),
-    /// So many bytes are left.
+    /// In the data; bytes left.
     Data(usize),
-    /// The line break after the data: so many bytes are left of it.
+    /// In the line break after the data; bytes left.
     Break(u8),
     /// After the last chunk.
     End,
 }
 
-/// The state of one stream: a few bytes, and what is left of an event that is not whole.
+/// The state of one stream: a few bytes, and the beginning of an incomplete event.
 pub struct Stream {
     head: Option<Vec<u8>>,
     chunk: Chunk,
-    rest: Vec<u8>,
+    parser: Parser,
 }
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { head: Some(Vec::new()), chunk: Chunk::Size(0), rest: Vec::new() }
+        Self { head: Some(Vec::new()), chunk: Chunk::Size(0), parser: Parser::default() }
     }
 }
 
 impl Stream {
-    /// Takes what was read.
+    /// Takes the next bytes of the connection.
     ///
     /// # Errors
-    /// The answer is no stream, or it has ended; in words.
+    /// Why the response is no stream, or that it has ended.
     pub fn read(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), String> {
         let Some(mut head) = self.head.take() else {
             return self.chunks(bytes, sink);
@@ -109,53 +108,21 @@ impl Stream {
     }
 
     fn events(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), String> {
-        if self.rest.is_empty() {
-            let taken = whole(bytes, sink);
-            self.rest.extend_from_slice(&bytes[taken..]);
-        } else {
-            self.rest.extend_from_slice(bytes);
-            let taken = whole(&self.rest, sink);
-            self.rest.drain(..taken);
-        }
-        if self.rest.is_empty() {
-            // An idle stream holds nothing.
-            self.rest = Vec::new();
-        } else if self.rest.len() > EVENT_BYTES {
-            return Err("an event does not end".to_owned());
-        }
-        Ok(())
+        self.parser.feed(bytes, |event| report(event, sink)).map_err(|error| error.to_string())
     }
 }
 
-/// Tells every whole event; gives the bytes they took.
-fn whole(bytes: &[u8], sink: &mut impl Sink) -> usize {
-    let mut start = 0;
-    for end in memmem::find_iter(bytes, b"\n\n") {
-        // A third line break in a row would overlap; there is none between whole events.
-        if end >= start {
-            tell(&bytes[start..end + 2], sink);
-            start = end + 2;
+fn report(event: Event<'_>, sink: &mut impl Sink) {
+    match event.name {
+        b"ready" => sink.ready(),
+        b"caught_up" => sink.caught_up(),
+        b"heartbeat" | b"gap" | b"unavailable" => {}
+        // A comment has neither data nor id.
+        _ => {
+            if let (Some(seq), Some(_)) = (event.seq(), event.data) {
+                sink.message(seq, event.bytes);
+            }
         }
-    }
-    start
-}
-
-fn tell(event: &[u8], sink: &mut impl Sink) {
-    let Some(with_id) = event.strip_prefix(b"id: ") else {
-        if event.starts_with(b"event: caught_up") {
-            sink.caught_up();
-        } else if event.starts_with(b"retry: ")
-            && memmem::find(event, b"\nevent: ready\n").is_some()
-        {
-            sink.ready();
-        }
-        return;
-    };
-    let line = memchr(b'\n', with_id).unwrap_or_default();
-    match with_id.get(line + 1..) {
-        Some(rest) if rest.starts_with(b"event: heartbeat\n") => {}
-        Some(rest) if rest.starts_with(b"event: ") => sink.message(number(with_id), event),
-        _ => {}
     }
 }
 
@@ -216,7 +183,7 @@ mod tests {
             for piece in pieces {
                 stream.read(piece, &mut seen).expect("a stream");
             }
-            assert!(stream.rest.is_empty());
+            assert!(stream.parser.is_empty());
             seen
         };
         let whole = read(&mut std::iter::once(&bytes[..]));
