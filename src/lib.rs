@@ -33,6 +33,7 @@
 extern crate self as agentbus;
 
 pub mod app;
+mod backoff;
 pub mod broadcast;
 pub mod bus;
 pub mod cli;
@@ -55,6 +56,7 @@ pub mod projector;
 pub mod queues;
 pub mod reply;
 pub mod shutdown;
+mod singleflight;
 pub mod store;
 pub mod switch;
 pub mod telemetry;

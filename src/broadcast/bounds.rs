@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::singleflight::Singleflight;
 use super::start::Start;
 use crate::bus::{Bounds, Bus};
 use crate::committed::Committed;
 use crate::limits::HEALTH_WAIT;
+use crate::singleflight::Singleflight;
 use crate::store::{LogState, Store};
 
 /// Reads the bounds of the log.
@@ -36,7 +36,7 @@ impl LogBounds {
 
     /// The bounds of the log for a subscription that begins at `start`; `None` while they are not certain.
     pub(super) async fn read(&self, start: Start, ring_head: u64) -> Option<Bounds> {
-        let (bus, store) = self.requests.ask(self.request()).await;
+        let (bus, store) = self.requests.run(self.request()).await;
         let head = ring_head
             .max(self.committed.seen())
             .max(bus.map_or(0, |bounds| bounds.last))

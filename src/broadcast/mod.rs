@@ -23,7 +23,6 @@ mod member;
 mod replay;
 mod ring_reader;
 mod segment;
-mod singleflight;
 mod start;
 mod store_replay;
 mod subscription;

@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::segment::{Segment, SegmentBuilder};
-use super::singleflight::Singleflight;
 use crate::limits::{REPLAY_BYTES, REPLAY_HOLES, REPLAY_READS, REPLAY_ROWS, STORE_READ_PAUSE};
 use crate::message::{Filter, Query};
+use crate::singleflight::Singleflight;
 use crate::store::{Hole, Page, Store, StoreError, Stored};
 
 /// `None`: the store reaches no further than the position.
@@ -67,7 +67,7 @@ impl StoreReplay {
             let read = self.read(filter, position).await?;
             Ok(read.map(|read| Arc::clone(shared.segment.get_or_init(|| Arc::new(read)))))
         };
-        let result = shared.reads.ask(read).await;
+        let result = shared.reads.run(read).await;
         (result, shared)
     }
 

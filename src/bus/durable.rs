@@ -2,7 +2,7 @@
 //!
 //! Invariant: a message that was handed out and not answered is handed out again,
 //! to whoever asks then, with its count of deliveries. What is done with a
-//! message is said by [`Answers`] alone.
+//! message is said by [`Acker`] alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::message::{LogEntry, SubjectPattern};
 
 /// A durable consumer as it is to be made.
 #[derive(Clone, Debug)]
-pub struct Durable {
+pub struct DurableConfig {
     /// Its name.
     pub name: String,
     /// What it gets.
@@ -32,7 +32,7 @@ pub struct Durable {
 /// A durable consumer as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DurableState {
-    /// [`Durable::generation`], if it was made by us.
+    /// [`DurableConfig::generation`], if it was made by us.
     pub generation: Option<i64>,
     /// Everything that it gets up to here is answered, or was handed out as often as allowed.
     pub ack_floor: u64,
@@ -48,28 +48,29 @@ pub struct DurableState {
 
 /// By what a delivery is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt(pub(super) String);
+pub struct AckHandle(pub(super) String);
 
 /// A message handed out.
 #[derive(Clone, Debug)]
-pub struct Delivered {
+pub struct DeliveredMessage {
     /// The entry.
     pub raw: LogEntry,
     /// Whether it was, or may have been, handed out before.
-    pub again: bool,
+    pub redelivered: bool,
     /// By what it is answered.
-    pub receipt: Receipt,
+    pub ack_handle: AckHandle,
 }
 
 /// What is said to a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum AckKind {
     /// Done with it.
     Ack,
     /// At it: the wait for an answer begins anew.
     Progress,
-    /// Not run: another may have it.
-    GiveBack,
+    /// Not done: deliver it again after this long, at once for zero. At once it may come to a pull of
+    /// the same process.
+    Nak(Duration),
 }
 
 /// Why there are no deliveries.
@@ -77,17 +78,17 @@ pub enum Answer {
 pub enum DeliveryError {
     /// There is no such consumer.
     #[error("the durable consumer is gone")]
-    Gone,
+    NoConsumer,
     /// The bus refuses.
     #[error(transparent)]
     Bus(#[from] BusError),
 }
 
-/// Answers deliveries.
+/// Acker deliveries.
 #[async_trait]
-pub trait Answers: Send + Sync {
+pub trait Acker: Send + Sync {
     /// Sends an answer. One that gets lost means another delivery.
-    async fn answer(&self, receipt: &Receipt, answer: Answer);
+    async fn ack(&self, handle: &AckHandle, kind: AckKind);
 
     /// Waits until the bus has all answers sent so far, as far as it can be reached.
     async fn flush(&self);
@@ -99,21 +100,21 @@ pub trait Deliveries: Send {
     /// Waits for messages, never more than the largest `room` told and not yet used.
     /// A smaller room than before takes nothing back that is on its way. Heals what
     /// can be healed. Cancel safe.
-    async fn next(&mut self, room: usize) -> Result<Vec<Delivered>, DeliveryError>;
+    async fn next(&mut self, room: usize) -> Result<Vec<DeliveredMessage>, DeliveryError>;
 
     /// Ends taking part, so that nothing is handed to this one any more, and brings
     /// what came until then: it is to be given back.
-    async fn close(&mut self) -> Vec<Delivered>;
+    async fn close(&mut self) -> Vec<DeliveredMessage>;
 }
 
 /// The durable consumers of a bus.
 #[async_trait]
-pub trait Durables: Send + Sync {
+pub trait DurableConsumers: Send + Sync {
     /// How one is; `None` when there is none of that name.
     async fn state(&self, name: &str) -> Result<Option<DurableState>, BusError>;
 
     /// Makes one; the same again is no error.
-    async fn create(&self, durable: &Durable) -> Result<(), BusError>;
+    async fn create(&self, durable: &DurableConfig) -> Result<(), BusError>;
 
     /// Removes one; that there is none is no error.
     async fn delete(&self, name: &str) -> Result<(), BusError>;
@@ -121,6 +122,6 @@ pub trait Durables: Send + Sync {
     /// Takes part in one.
     async fn deliveries(&self, name: &str) -> Result<Box<dyn Deliveries>, BusError>;
 
-    /// Answers its deliveries.
-    fn answers(&self) -> Arc<dyn Answers>;
+    /// Acker its deliveries.
+    fn acker(&self) -> Arc<dyn Acker>;
 }

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::message::{LogEntry, Outgoing, SubjectPattern};
-use durable::Durables;
+use durable::DurableConsumers;
 
 /// The bus has the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Its durable consumers; `None` when it keeps none, so that all of the log
     /// is fed from where a consumer stands.
-    fn durables(&self) -> Option<Arc<dyn Durables>> {
+    fn durable_consumers(&self) -> Option<Arc<dyn DurableConsumers>> {
         None
     }
 }

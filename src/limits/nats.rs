@@ -11,7 +11,7 @@ pub const NATS_MAX_PIPELINED: usize = 1_000;
 /// Commands queued between this process and one NATS connection: no more than may be in flight.
 pub const NATS_CLIENT_QUEUE: usize = 8_192;
 /// Messages between those who send and the client's own queue: those of one call.
-pub const NATS_OUTBOX: usize = NATS_MAX_PIPELINED;
+pub const NATS_SEND_QUEUE: usize = NATS_MAX_PIPELINED;
 /// Longest wait for one ack, the default of the NATS clients; a healthy server needs milliseconds.
 pub const NATS_ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages of one atomic batch: the server's own limit, and all of one call.
@@ -77,7 +77,7 @@ pub const NATS_STREAM_GONE: Duration = Duration::from_secs(2);
 pub const NATS_PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Silence after which a connection that is up tries another server of the cluster: longer than
 /// an election, about as long as a publish may take.
-pub const NATS_MOVE_AFTER: Duration = Duration::from_secs(5);
+pub const NATS_FAILOVER_AFTER: Duration = Duration::from_secs(5);
 /// First pause of the circuit breaker: about a client's shortest retry.
 pub const NATS_BREAKER_FIRST: Duration = Duration::from_millis(250);
 /// Longest pause of the circuit breaker: how long a healed bus may go unnoticed.

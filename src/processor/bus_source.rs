@@ -12,15 +12,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::in_flight::{BusDelivery, Origin};
 use super::runtime::{ConsumerRuntime, Incoming};
-use crate::bus::durable::{Answer, Delivered, Deliveries, DeliveryError, DurableState, Durables};
-use crate::limits::{EXHAUSTED_TIMEOUT, FLOOR_POLL, LAST_FLOOR_PAUSE, LAST_FLOOR_POLLS};
+use crate::bus::durable::{
+    AckKind, DeliveredMessage, Deliveries, DeliveryError, DurableConsumers, DurableState,
+};
+use crate::limits::{
+    EXHAUSTED_TIMEOUT, FLOOR_POLL, LAST_FLOOR_PAUSE, LAST_FLOOR_POLLS, NATS_NAK_DELAY,
+};
 use crate::message::decode;
 use crate::store::work::{Consumer, Position};
 
 /// Works for one superseded of a consumer.
 pub(super) struct BusSource {
     pub runtime: Arc<ConsumerRuntime>,
-    pub durables: Arc<dyn Durables>,
+    pub durables: Arc<dyn DurableConsumers>,
     pub consumer: Consumer,
     pub superseded: CancellationToken,
 }
@@ -60,12 +64,12 @@ impl BusSource {
     }
 
     /// Gives back what came when nothing was to begin any more.
-    async fn give_back(&self, delivered: Vec<Delivered>) {
-        let answers = self.durables.answers();
+    async fn give_back(&self, delivered: Vec<DeliveredMessage>) {
+        let acker = self.durables.acker();
         for one in delivered {
-            answers.answer(&one.receipt, Answer::GiveBack).await;
+            acker.ack(&one.ack_handle, AckKind::Nak(NATS_NAK_DELAY)).await;
         }
-        answers.flush().await;
+        acker.flush().await;
     }
 
     async fn take(&self, deliveries: &mut dyn Deliveries) -> Result<(), DeliveryError> {
@@ -96,16 +100,16 @@ impl BusSource {
         }
     }
 
-    fn given(&self, delivered: Delivered) -> Incoming {
-        let Delivered { raw, again, receipt } = delivered;
+    fn given(&self, delivered: DeliveredMessage) -> Incoming {
+        let DeliveredMessage { raw, redelivered, ack_handle } = delivered;
         Incoming {
             message: decode(raw, self.runtime.bus.log_name()),
             attempt: 1,
             attempts: Vec::new(),
-            doubtful: again,
+            doubtful: redelivered,
             origin: Origin::Bus(Arc::new(BusDelivery {
-                receipt,
-                answers: self.durables.answers(),
+                ack_handle,
+                acker: self.durables.acker(),
                 superseded: self.superseded.clone(),
             })),
         }

@@ -16,7 +16,7 @@ use super::runtime::ConsumerRuntime;
 use super::store_source::{FeedError, StoreSource};
 use super::{ConsumerSpec, ControlError, Processor, Start, durable, retries, settle};
 use crate::bus::BusError;
-use crate::bus::durable::{DeliveryError, Durables};
+use crate::bus::durable::{DeliveryError, DurableConsumers};
 use crate::limits::{CONSUMER_PROGRESS_PARTS, FAULT_PAUSE, SETTLE_STOP, TOTALS_FLUSH};
 use crate::store::StoreError;
 use crate::store::work::{Consumer, Feed, FeedClaim, Position, Totals};
@@ -105,7 +105,7 @@ impl Processor {
             Start::Latest => {
                 let floor = self.bus.identity().await?.bounds.last;
                 let feed = Feed { floor, top: floor, ..Feed::default() };
-                let fed = self.bus.durables().is_none();
+                let fed = self.bus.durable_consumers().is_none();
                 Position { floor, feed: fed.then_some(feed), handled: true }
             }
         };
@@ -155,7 +155,7 @@ impl Processor {
         superseded: CancellationToken,
     ) -> Result<(), Interruption> {
         let runtime = Arc::clone(runtime);
-        match (&consumer.feed, self.bus.durables()) {
+        match (&consumer.feed, self.bus.durable_consumers()) {
             (None, Some(durables)) => {
                 self.ensure_durable(&*durables, &runtime.spec, &consumer).await?;
                 Ok(BusSource { runtime, durables, consumer, superseded }.run().await?)
@@ -169,7 +169,7 @@ impl Processor {
 
     /// Makes the durable consumer if there is none at all.
     pub(super) async fn prepare(&self, spec: &ConsumerSpec) -> Result<(), Interruption> {
-        let Some(durables) = self.bus.durables() else { return Ok(()) };
+        let Some(durables) = self.bus.durable_consumers() else { return Ok(()) };
         if durables.state(&spec.name).await?.is_some() {
             return Ok(());
         }
@@ -179,7 +179,7 @@ impl Processor {
 
     /// What the bus holds.
     pub(super) async fn ground(&self) -> Result<DeliverySource, BusError> {
-        match self.bus.durables() {
+        match self.bus.durable_consumers() {
             None => Ok(DeliverySource::Store),
             Some(_) => Ok(DeliverySource::Stream(self.bus.identity().await?.bounds)),
         }
@@ -187,7 +187,7 @@ impl Processor {
 
     async fn ensure_durable(
         &self,
-        durables: &dyn Durables,
+        durables: &dyn DurableConsumers,
         spec: &ConsumerSpec,
         consumer: &Consumer,
     ) -> Result<(), Interruption> {
@@ -234,8 +234,8 @@ impl Processor {
         if tokio::time::timeout(SETTLE_STOP, settling).await.is_err() {
             tracing::warn!(consumer = runtime.name(), "some messages will be handed out again");
         }
-        if let Some(durables) = self.bus.durables() {
-            durables.answers().flush().await;
+        if let Some(durables) = self.bus.durable_consumers() {
+            durables.acker().flush().await;
         }
         runtime.over.cancel();
     }

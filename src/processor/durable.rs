@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use super::ConsumerSpec;
 use super::consume::Interruption;
 use crate::bus::BusError;
-use crate::bus::durable::{Durable, DurableState, Durables};
+use crate::bus::durable::{DurableConfig, DurableConsumers, DurableState};
 use crate::store::work::{Consumer, WorkStore};
 
 /// Asks for the last sequence of the stream.
@@ -20,7 +20,7 @@ pub(super) type Last<'a> = dyn Fn() -> BoxFuture<'a, Result<u64, BusError>> + Se
 /// than the store knows, and no higher than `last`, to where the stream reaches.
 pub(super) async fn ensure<S: WorkStore + ?Sized>(
     store: &S,
-    durables: &dyn Durables,
+    durables: &dyn DurableConsumers,
     spec: &ConsumerSpec,
     consumer: &Consumer,
     last: &Last<'_>,
@@ -37,7 +37,7 @@ pub(super) async fn ensure<S: WorkStore + ?Sized>(
     }
     let from = consumer.floor + 1;
     tracing::info!(consumer = spec.name, from, "making its durable consumer");
-    let durable = Durable {
+    let durable = DurableConfig {
         name: spec.name.clone(),
         filter: spec.filter.clone(),
         from,
@@ -59,7 +59,7 @@ enum Found {
 }
 
 async fn found(
-    durables: &dyn Durables,
+    durables: &dyn DurableConsumers,
     consumer: &Consumer,
     last: &Last<'_>,
 ) -> Result<Found, BusError> {
@@ -81,7 +81,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::bus::durable::{Answers, Deliveries};
+    use crate::bus::durable::{Acker, Deliveries};
     use crate::processor::{Policy, Start};
     use crate::store::Store;
     use crate::store::contract_tests::on_postgres;
@@ -101,14 +101,14 @@ mod tests {
     }
 
     #[async_trait]
-    impl Durables for ByName {
+    impl DurableConsumers for ByName {
         async fn state(&self, _: &str) -> Result<Option<DurableState>, BusError> {
             let state = *self.state.lock().expect("a state");
             tokio::task::yield_now().await;
             Ok(state)
         }
 
-        async fn create(&self, durable: &Durable) -> Result<(), BusError> {
+        async fn create(&self, durable: &DurableConfig) -> Result<(), BusError> {
             tokio::task::yield_now().await;
             let mut state = self.state.lock().expect("a state");
             assert_eq!(*state, None, "made over another");
@@ -137,7 +137,7 @@ mod tests {
             Err(BusError("not asked for".to_owned()))
         }
 
-        fn answers(&self) -> Arc<dyn Answers> {
+        fn acker(&self) -> Arc<dyn Acker> {
             unreachable!("nothing is delivered")
         }
     }

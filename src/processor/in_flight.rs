@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::feed_progress::FeedProgress;
-use crate::bus::durable::{Answer, Answers, Receipt};
+use crate::bus::durable::{AckHandle, AckKind, Acker};
+use crate::limits::NATS_NAK_DELAY;
 use crate::message::Record;
 use crate::store::Store;
 use crate::store::work::Attempt;
@@ -33,8 +34,8 @@ pub(super) enum Origin {
 
 /// A delivery of the bus, of one superseded of the consumer.
 pub(super) struct BusDelivery {
-    pub receipt: Receipt,
-    pub answers: Arc<dyn Answers>,
+    pub ack_handle: AckHandle,
+    pub acker: Arc<dyn Acker>,
     pub superseded: CancellationToken,
 }
 
@@ -54,11 +55,11 @@ pub(super) struct InFlightMessage {
 }
 
 impl Origin {
-    async fn answer(&self, answer: Answer) {
+    async fn ack(&self, kind: AckKind) {
         if let Self::Bus(delivery) = self
             && !delivery.superseded.is_cancelled()
         {
-            delivery.answers.answer(&delivery.receipt, answer).await;
+            delivery.acker.ack(&delivery.ack_handle, kind).await;
         }
     }
 
@@ -74,7 +75,7 @@ impl Origin {
     /// The message is done with, or kept elsewhere. A lease ends in the store alone.
     pub(super) async fn done(&self, seq: u64) {
         match self {
-            Self::Bus(_) => self.answer(Answer::Ack).await,
+            Self::Bus(_) => self.ack(AckKind::Ack).await,
             Self::Feed(progress) => progress.done(seq),
             Self::Lease(_) => {}
         }
@@ -82,7 +83,7 @@ impl Origin {
 
     /// The message was not begun: another may have it. What was fed stays where it was.
     pub(super) async fn give_back(&self) {
-        self.answer(Answer::GiveBack).await;
+        self.ack(AckKind::Nak(NATS_NAK_DELAY)).await;
     }
 }
 
@@ -147,7 +148,7 @@ impl InFlight {
         for (seq, origin) in old {
             match origin {
                 Origin::Lease(lease) => leases.push((seq, lease)),
-                other => other.answer(Answer::Progress).await,
+                other => other.ack(AckKind::Progress).await,
             }
         }
         if !leases.is_empty()

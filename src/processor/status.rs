@@ -154,7 +154,7 @@ impl Processor {
     async fn status(&self, consumer: Consumer, dead: u64) -> Result<ConsumerStatus, ControlError> {
         let mut consumer = self.about_to_begin(consumer).await?;
         let head = self.head().await?;
-        let mut ahead = match self.bus.durables() {
+        let mut ahead = match self.bus.durable_consumers() {
             _ if !consumer.handled => Ahead { pending: 0, in_flight: 0, through: head },
             Some(durables) if consumer.feed.is_none() => {
                 let state = durables.state(&consumer.name).await?;

@@ -230,7 +230,7 @@ pub(super) async fn sweep(
     bus: &dyn Bus,
     name: &str,
 ) -> Result<(), ControlError> {
-    let durables = bus.durables();
+    let durables = bus.durable_consumers();
     if let Some(durables) = &durables {
         durables.delete(name).await?;
     }

@@ -17,8 +17,9 @@ use super::entry::Stored;
 use super::error::{ApiError, JsError, MESSAGE_NOT_FOUND, STREAM_NOT_FOUND};
 use super::requester::Requester;
 use crate::bus::Bounds;
+use crate::bus::durable::AckKind;
 use crate::limits::{
-    NATS_API_TIMEOUT, NATS_CONSUMER_IDLE, NATS_MOVE_AFTER, NATS_PULL_BYTES, NATS_PULL_EXPIRES,
+    NATS_API_TIMEOUT, NATS_CONSUMER_IDLE, NATS_FAILOVER_AFTER, NATS_PULL_BYTES, NATS_PULL_EXPIRES,
     NATS_PULL_HEARTBEAT,
 };
 use crate::message::LogEntry;
@@ -57,7 +58,7 @@ impl ClusterInfo {
     /// Whether who answers hears a majority. Cut off from the others, a former leader tells for
     /// minutes what the stream was (seen in nats-server 2.15.1).
     fn has_majority(&self) -> bool {
-        let patience = u64::try_from(NATS_MOVE_AFTER.as_nanos()).unwrap_or(u64::MAX);
+        let patience = u64::try_from(NATS_FAILOVER_AFTER.as_nanos()).unwrap_or(u64::MAX);
         let others = self.replicas.iter().filter(|other| other.active < patience).count();
         !self.leader.is_empty() && 2 * (others + 1) > self.replicas.len() + 1
     }
@@ -128,7 +129,7 @@ impl Requester {
         body: &Value,
     ) -> Result<T, ApiError> {
         let payload = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-        let message = self.ask(subject, payload, NATS_API_TIMEOUT).await?;
+        let message = self.request(subject, payload, NATS_API_TIMEOUT).await?;
         let malformed = |error| ApiError::Malformed(format!("{subject}: {error}"));
         let head: OnlyError = serde_json::from_slice(&message.payload).map_err(malformed)?;
         match head.error {
@@ -274,6 +275,16 @@ impl Requester {
 /// A duration as the API writes it.
 pub(super) fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The payload of an ack (ADR-8, ADR-13).
+pub(super) fn ack_body(kind: AckKind) -> Bytes {
+    match kind {
+        AckKind::Ack => Bytes::from_static(b"+ACK"),
+        AckKind::Progress => Bytes::from_static(b"+WPI"),
+        AckKind::Nak(delay) if delay.is_zero() => Bytes::from_static(b"-NAK"),
+        AckKind::Nak(delay) => Bytes::from(format!("-NAK {}", json!({ "delay": nanos(delay) }))),
+    }
 }
 
 /// The question of a pull that stays open and shows a sign of life (ADR-13).

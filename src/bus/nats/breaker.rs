@@ -3,8 +3,9 @@
 //! Invariant: a pure state machine. Time and the number of connections made are
 //! passed in; while open it lets exactly one publish a pause through.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::limits::{NATS_BREAKER_FIRST, NATS_BREAKER_LONGEST, PUBLISH_DEADLINE};
 
 /// Closed until a failure, then open with doubling pauses until a success.
@@ -17,8 +18,8 @@ pub(super) struct Breaker {
 struct Open {
     /// Until when nobody is let through.
     until: Instant,
-    /// How long the pause after the next failed probe is.
-    pause: Duration,
+    /// The pauses after failed probes.
+    pauses: Backoff,
     /// Whether one was let through and has not told its outcome.
     probing: bool,
     /// How many connections had been made when it opened: a new one is worth a probe at once.
@@ -52,9 +53,10 @@ impl Breaker {
     pub(super) fn failure(&mut self, now: Instant, connects: u64, reason: &str) -> bool {
         match &mut self.open {
             None => {
+                let mut pauses = Backoff::new(NATS_BREAKER_FIRST, NATS_BREAKER_LONGEST);
                 self.open = Some(Open {
-                    until: now + NATS_BREAKER_FIRST,
-                    pause: NATS_BREAKER_FIRST * 2,
+                    until: now + pauses.next_wait(),
+                    pauses,
                     probing: false,
                     connects,
                     reason: reason.to_owned(),
@@ -62,8 +64,7 @@ impl Breaker {
                 true
             }
             Some(open) if open.probing => {
-                open.until = now + open.pause;
-                open.pause = (open.pause * 2).min(NATS_BREAKER_LONGEST);
+                open.until = now + open.pauses.next_wait();
                 open.probing = false;
                 open.connects = connects;
                 reason.clone_into(&mut open.reason);
@@ -84,6 +85,8 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);

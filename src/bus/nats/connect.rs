@@ -15,7 +15,9 @@ use tokio::sync::watch;
 
 use super::config::{NatsConfig, redact};
 use crate::bus::BusError;
-use crate::limits::{NATS_CLIENT_QUEUE, NATS_CONNECT_TIMEOUT, NATS_MOVE_AFTER, NATS_PING_INTERVAL};
+use crate::limits::{
+    NATS_CLIENT_QUEUE, NATS_CONNECT_TIMEOUT, NATS_FAILOVER_AFTER, NATS_PING_INTERVAL,
+};
 
 /// Whether a connection can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +108,7 @@ impl Connection {
         {
             // Several kinds of questions end in silence at once; the next server gets its time.
             let mut moved = self.moved.lock();
-            let lately = moved.is_some_and(|at| at.elapsed() < NATS_MOVE_AFTER);
+            let lately = moved.is_some_and(|at| at.elapsed() < NATS_FAILOVER_AFTER);
             if lately || self.status().state != State::Up {
                 return;
             }

@@ -20,12 +20,13 @@ mod connect;
 mod consumer;
 mod entry;
 mod error;
+mod failover;
 pub mod jobs;
-mod outbox;
 mod publish;
+mod read_connection;
 mod reader;
 mod requester;
-mod silence;
+mod send_queue;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -45,14 +46,15 @@ pub use config::NatsConfig;
 pub use stream::{Degradation, IfMissing};
 pub use write_back::WriteBack;
 
-use super::durable::Durables;
+use super::durable::DurableConsumers;
 use super::{Ack, Bounds, Bus, BusError, LogIdentity, Precondition, PublishError, Reader};
 use crate::message::{LogEntry, Outgoing};
 use api::StreamInfo;
 use connect::Connection;
-use consumer::Consumers;
+use consumer::NatsConsumers;
 use publish::Publisher;
-use reader::{ReadLink, Shared, StreamReader};
+use read_connection::ReadConnection;
+use reader::{ReaderContext, StreamReader};
 use requester::Requester;
 use usage::StreamUsage;
 
@@ -69,8 +71,8 @@ pub struct Retention {
 pub struct NatsBus {
     requester: Arc<Requester>,
     publisher: Publisher,
-    reading: Arc<Shared>,
-    consumers: Arc<Consumers>,
+    reading: Arc<ReaderContext>,
+    consumers: Arc<NatsConsumers>,
     stream: String,
     degradations: Vec<Degradation>,
     /// The stream's own window, in nanoseconds: it may be changed while we run.
@@ -101,8 +103,8 @@ impl NatsBus {
         let connection = Connection::open(&config, "publish").await?;
         let requester = Arc::new(Requester::start(connection.clone()).await?);
         let (info, degradations) = stream::ensure(&requester, &config, missing).await?;
-        let link = Arc::new(ReadLink::open(&config, "read").await?);
-        let consumers = Arc::new(Consumers::new(requester.clone(), config.clone()));
+        let link = Arc::new(ReadConnection::open(&config, "read").await?);
+        let consumers = Arc::new(NatsConsumers::new(requester.clone(), config.clone()));
         for degradation in &degradations {
             tracing::warn!("{degradation}");
         }
@@ -117,7 +119,7 @@ impl NatsBus {
         });
         let bus = Self {
             publisher: Publisher::with_batches(&stream, &requester),
-            reading: Arc::new(Shared {
+            reading: Arc::new(ReaderContext {
                 requester: requester.clone(),
                 link,
                 stream: stream.clone(),
@@ -162,7 +164,7 @@ impl NatsBus {
     }
 
     /// Deletes the stream and makes it again with its own configuration, empty, with an epoch of its
-    /// own. Consumers go with it.
+    /// own. NatsConsumers go with it.
     ///
     /// # Errors
     /// The server's. Between the two steps there may be no stream.
@@ -238,7 +240,7 @@ impl NatsBus {
 }
 
 /// Mends the stream of `config`: adds what it lacks and raises limits that are lower than
-/// configured; lowers none, removes nothing. Answers what cannot be mended.
+/// configured; lowers none, removes nothing. Acker what cannot be mended.
 ///
 /// # Errors
 /// No server, or the server refuses the change.
@@ -322,7 +324,7 @@ impl Bus for NatsBus {
         self.fill.share(committed_through)
     }
 
-    fn durables(&self) -> Option<Arc<dyn Durables>> {
+    fn durable_consumers(&self) -> Option<Arc<dyn DurableConsumers>> {
         Some(Arc::new(Arc::clone(&self.consumers)))
     }
 }

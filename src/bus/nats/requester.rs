@@ -3,7 +3,7 @@
 //! async-nats keeps an entry for the client's life for every request that gets
 //! no answer (nats.rs #1617), so its requests and JetStream publishes leak
 //! as long as a server is frozen. Invariant: here, an entry lives no longer than
-//! the [`Reply`] that waits for it.
+//! the [`PendingReply`] that waits for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::connect::{Connection, State};
 use super::error::ApiError;
-use super::outbox::{Outbound, Outbox};
+use super::send_queue::{OutboundMessage, SendQueue};
 use crate::bus::BusError;
 
 /// Sends with a reply subject of its own and hands each answer to who waits for it.
@@ -27,7 +27,7 @@ pub(super) struct Requester {
     pub connection: Connection,
     inbox: Arc<str>,
     waiting: Arc<Waiting>,
-    outbox: Outbox,
+    outbox: SendQueue,
     /// Ends with the requester.
     _dispatcher: AbortOnDropHandle<()>,
 }
@@ -45,25 +45,25 @@ impl Waiting {
 }
 
 /// An answer to come. Dropped, it is not waited for any more.
-pub(super) struct Reply {
+pub(super) struct PendingReply {
     token: u64,
     waiting: Arc<Waiting>,
     receiver: oneshot::Receiver<Message>,
 }
 
-impl Reply {
+impl PendingReply {
     /// Waits for it; `None` when the dispatcher is gone. Cancel safe.
-    pub(super) async fn arrives(&mut self) -> Option<Message> {
+    pub(super) async fn recv(&mut self) -> Option<Message> {
         (&mut self.receiver).await.ok()
     }
 
     /// The answer if it is here.
-    pub(super) fn here(&mut self) -> Option<Message> {
+    pub(super) fn try_recv(&mut self) -> Option<Message> {
         self.receiver.try_recv().ok()
     }
 }
 
-impl Drop for Reply {
+impl Drop for PendingReply {
     fn drop(&mut self) {
         if !self.receiver.is_terminated() {
             self.waiting.entries().remove(&self.token);
@@ -84,7 +84,7 @@ impl Requester {
         let dispatcher = tokio::spawn(dispatch(subscriber, inbox.len() + 1, waiting.clone()));
         let answers = waiting.clone();
         let unsent = move |token| drop(answers.entries().remove(&token));
-        let outbox = Outbox::start(connection.client.clone(), unsent);
+        let outbox = SendQueue::start(connection.client.clone(), unsent);
         let _dispatcher = AbortOnDropHandle::new(dispatcher);
         Ok(Self { connection, inbox, waiting, outbox, _dispatcher })
     }
@@ -96,25 +96,25 @@ impl Requester {
     }
 
     /// Sends, once there is room in the queues before the client. `Err`: surely not sent.
-    pub(super) async fn send(
+    pub(super) async fn send_request(
         &self,
         subject: &str,
         headers: HeaderMap,
         payload: Bytes,
-    ) -> Result<Reply, String> {
+    ) -> Result<PendingReply, String> {
         self.check_size(&headers, &payload)?;
         let token = self.waiting.next_token.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.waiting.entries().insert(token, sender);
-        let reply = Reply { token, waiting: self.waiting.clone(), receiver };
+        let reply = PendingReply { token, waiting: self.waiting.clone(), receiver };
         let inbox = format!("{}.{token}", self.inbox).into();
         let (subject, to) = (subject.to_owned().into(), Some((inbox, token)));
-        self.outbox.put(Outbound { subject, reply: to, headers, payload }).await;
+        self.outbox.put(OutboundMessage { subject, reply: to, headers, payload }).await;
         Ok(reply)
     }
 
     /// Sends what is not answered, once there is room. `Err`: surely not sent.
-    pub(super) async fn post(
+    pub(super) async fn publish(
         &self,
         subject: &str,
         headers: HeaderMap,
@@ -122,7 +122,7 @@ impl Requester {
     ) -> Result<(), String> {
         self.check_size(&headers, &payload)?;
         let subject = subject.to_owned().into();
-        self.outbox.put(Outbound { subject, reply: None, headers, payload }).await;
+        self.outbox.put(OutboundMessage { subject, reply: None, headers, payload }).await;
         Ok(())
     }
 
@@ -136,7 +136,7 @@ impl Requester {
     }
 
     /// Sends a question and waits for the answer.
-    pub(super) async fn ask(
+    pub(super) async fn request(
         &self,
         subject: &str,
         payload: Bytes,
@@ -148,11 +148,11 @@ impl Requester {
         }
         let answer = async {
             let mut reply = self
-                .send(subject, HeaderMap::new(), payload)
+                .send_request(subject, HeaderMap::new(), payload)
                 .await
                 .map_err(ApiError::Unavailable)?;
             let gone = || ApiError::Unavailable("the NATS client has ended".to_owned());
-            reply.arrives().await.ok_or_else(gone)
+            reply.recv().await.ok_or_else(gone)
         };
         let message = tokio::time::timeout(patience, answer).await.map_err(|_| {
             ApiError::Unavailable(format!(

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::api::StreamInfo;
 use super::error::{ApiError, STREAM_NOT_FOUND};
+use super::failover::FailoverTimer;
 use super::requester::Requester;
-use super::silence::Silence;
 use super::{stream, write_back};
 use crate::limits::NATS_FILL_REFRESH;
 
@@ -97,7 +97,7 @@ impl StreamUsage {
         stream: &str,
         suspicions: &watch::Sender<u64>,
     ) {
-        let (mut sound, silence) = (Sound::default(), Silence::default());
+        let (mut sound, failover) = (Sound::default(), FailoverTimer::default());
         let mut tick = tokio::time::interval(NATS_FILL_REFRESH);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -109,12 +109,12 @@ impl StreamUsage {
             }
             match info {
                 Ok(info) => {
-                    silence.broken();
+                    failover.answered();
                     self.learn(&info);
                     self.look_up_oldest(requester, stream).await;
                 }
-                Err(ApiError::Unavailable(_)) => silence.lasts(&requester.connection),
-                Err(_) => silence.broken(),
+                Err(ApiError::Unavailable(_)) => failover.unanswered(&requester.connection),
+                Err(_) => failover.answered(),
             }
         }
     }

@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{NatsQueues, PRIORITIES};
-use crate::bus::nats::jobs::{Delivered, LeaseState, Verdict};
+use crate::backoff::Backoff;
+use crate::bus::durable::AckKind;
+use crate::bus::nats::jobs::{DeliveredJob, LeaseState};
 use crate::limits::{
     JOB_FRESH, JOB_FRESH_WAIT, JOB_POLL_FIRST, JOB_POLL_LONGEST, LEASE_MARGIN, QUEUE_POLL,
     STORE_LOOKUP_TIMEOUT,
@@ -101,7 +103,7 @@ impl NatsQueues {
             () = late() => return Ok(Vec::new()),
             () = hurry.cancelled() => return Ok(Vec::new()),
         };
-        let mut pause = JOB_POLL_FIRST;
+        let mut pauses = Backoff::new(JOB_POLL_FIRST, JOB_POLL_LONGEST);
         loop {
             let line = if there { None } else { Some(self.strangers.acquire()) };
             let first = match line {
@@ -117,14 +119,15 @@ impl NatsQueues {
                 return Ok(found);
             }
             drop(first);
-            let next = Instant::now() + if there { pause } else { QUEUE_POLL };
+            let next = Instant::now() + if there { pauses.next_wait() } else { QUEUE_POLL };
             tokio::select! {
                 // Somebody has put a job in, here, so the queue is there.
-                () = turn.bell.notified() => (pause, there) = (JOB_POLL_FIRST, true),
-                () = hurry.cancelled() => {}
-                () = tokio::time::sleep_until(deadline.min(next)) => {
-                    pause = (pause * 2).min(JOB_POLL_LONGEST);
+                () = turn.bell.notified() => {
+                    pauses.reset();
+                    there = true;
                 }
+                () = hurry.cancelled() => {}
+                () = tokio::time::sleep_until(deadline.min(next)) => {}
             }
         }
     }
@@ -179,7 +182,7 @@ impl NatsQueues {
         priority: &str,
         wanted: usize,
         leased: &[LeasedJob],
-    ) -> Result<Option<Vec<Delivered>>, QueueError> {
+    ) -> Result<Option<Vec<DeliveredJob>>, QueueError> {
         let wait = self.settling(queue, priority);
         let pulled = match self.jobs.pull(queue, priority, wanted, wait).await {
             Ok(None) => {
@@ -204,7 +207,7 @@ impl NatsQueues {
     async fn leases_of(
         &self,
         rules: &QueueRow,
-        delivered: Vec<Delivered>,
+        delivered: Vec<DeliveredJob>,
         begun: DateTime<Utc>,
     ) -> Vec<LeasedJob> {
         let done = self.done_before(&delivered).await;
@@ -214,7 +217,7 @@ impl NatsQueues {
         let mut leases = Vec::with_capacity(delivered.len());
         for job in delivered {
             if done.contains(&job.raw.seq) {
-                self.jobs.ack(&[(job.ack, Verdict::Ack)]).await;
+                self.jobs.ack(&[(job.ack, AckKind::Ack)]).await;
                 continue;
             }
             match read(&job.raw) {
@@ -228,11 +231,11 @@ impl NatsQueues {
     fn lease_of(
         &self,
         rules: &QueueRow,
-        delivered: Delivered,
+        delivered: DeliveredJob,
         job: Job,
         expires_at: DateTime<Utc>,
     ) -> Option<LeasedJob> {
-        let Delivered { attempt, ack, raw } = delivered;
+        let DeliveredJob { attempt, ack, raw } = delivered;
         let token = self.sealer.seal(&Lease {
             queue: rules.name.clone(),
             seq: raw.seq,
@@ -244,9 +247,9 @@ impl NatsQueues {
     }
 
     /// Which of the redelivered were acked all the same, the ack having been lost.
-    async fn done_before(&self, delivered: &[Delivered]) -> HashSet<u64> {
-        let again: Vec<&Delivered> = delivered.iter().filter(|job| job.attempt > 1).collect();
-        let records = join_all(again.iter().map(|job| self.jobs.newest_record(job.raw.seq))).await;
+    async fn done_before(&self, delivered: &[DeliveredJob]) -> HashSet<u64> {
+        let again: Vec<&DeliveredJob> = delivered.iter().filter(|job| job.attempt > 1).collect();
+        let records = join_all(again.iter().map(|job| self.jobs.latest_record(job.raw.seq))).await;
         let acked = again.iter().zip(records).filter(|(job, record)| {
             let acked = record.iter().flatten().filter(|it| it.state == LeaseState::Acked);
             acked.into_iter().any(|record| read(&job.raw).is_ok_and(|job| job.id == record.job))
@@ -256,9 +259,14 @@ impl NatsQueues {
 
     /// Notes of each lease but the first that it ran out, until its worker says otherwise: so that
     /// dead letters tell of every attempt, and a last one that runs out is found by the sweep.
-    async fn note_leases(&self, rules: &QueueRow, jobs: &[Delivered], expires_at: DateTime<Utc>) {
+    async fn note_leases(
+        &self,
+        rules: &QueueRow,
+        jobs: &[DeliveredJob],
+        expires_at: DateTime<Utc>,
+    ) {
         let mut notes = Vec::new();
-        let mut guess = |job: &Delivered, attempt, at, delay| {
+        let mut guess = |job: &DeliveredJob, attempt, at, delay| {
             let attempt = Attempt { attempt, at, error: "the lease ran out".to_owned() };
             notes.push(RecordedAttempt { seq: job.raw.seq, attempt, delay, guess: true });
         };
@@ -285,14 +293,14 @@ impl NatsQueues {
     }
 
     /// Makes a dead letter of what cannot be read; it comes again if that fails.
-    async fn bury_odd(&self, rules: &QueueRow, delivered: &Delivered, why: &str) {
+    async fn bury_odd(&self, rules: &QueueRow, delivered: &DeliveredJob, why: &str) {
         let body = odd(&delivered.raw).body;
         let reason = format!("cannot be decoded: {why}");
         let (seq, died_at) = (delivered.raw.seq, self.clock.now());
         let letter = letter(&rules.name, seq, body, Vec::new(), reason, died_at);
         match self.store.add_dead_letters(&[letter]).await {
             Ok(()) => {
-                self.jobs.ack(&[(delivered.ack.clone(), Verdict::Ack)]).await;
+                self.jobs.ack(&[(delivered.ack.clone(), AckKind::Ack)]).await;
             }
             Err(error) => {
                 tracing::warn!(queue = rules.name, %error, "an odd job waits to be buried")

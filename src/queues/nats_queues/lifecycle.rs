@@ -40,7 +40,7 @@ impl NatsQueues {
             return Ok(Some(rules));
         }
         self.told().remove(queue);
-        if !self.jobs.holds(queue).await? {
+        if !self.jobs.has_jobs(queue).await? {
             return Ok(None);
         }
         self.configs.make(queue).await.map(Some)
@@ -118,15 +118,15 @@ impl NatsQueues {
 
     async fn delete_paused(&self, queue: &str, force: bool) -> Result<bool, QueueError> {
         // In this order: what has a sequence up to the last is no job of another making.
-        let last = self.jobs.last().await?;
+        let last = self.jobs.last_seq().await?;
         let Some(row) = self.configs.ask(queue).await? else { return Ok(false) };
-        let held = self.jobs.held(queue, &PRIORITIES).await?;
+        let held = self.jobs.counts(queue, &PRIORITIES).await?;
         if held.pending > self.store.recorded_delays(queue).await? {
             return Err(QueueError::QueueLeased);
         }
         if force {
             self.jobs.purge(queue, last).await?;
-        } else if self.jobs.holds(queue).await? {
+        } else if self.jobs.has_jobs(queue).await? {
             return Err(QueueError::QueueNotEmpty);
         }
         self.jobs.remove_consumers(queue, &PRIORITIES).await?;

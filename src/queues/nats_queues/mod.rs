@@ -33,7 +33,7 @@
 //! held, so a queue given a shorter lease lets jobs run out by the old one until
 //! leases of before are over.
 
-mod burial;
+mod dead_letters;
 mod leasing;
 mod lifecycle;
 mod settling;
@@ -241,7 +241,7 @@ impl NatsQueues {
         row: QueueRow,
         letters: &DeadLetterCounts,
     ) -> Result<QueueState, QueueError> {
-        let held = self.jobs.held(&row.name, &PRIORITIES).await?;
+        let held = self.jobs.counts(&row.name, &PRIORITIES).await?;
         let noted = self.store.recorded_delays(&row.name).await?.min(held.pending);
         let mut oldest = None;
         for priority in PRIORITIES {
@@ -271,7 +271,7 @@ impl Queues for NatsQueues {
     }
 
     async fn held(&self) -> Result<u64, QueueError> {
-        Ok(self.jobs.held_in_all().await?)
+        Ok(self.jobs.total_jobs().await?)
     }
 
     async fn enqueue(&self, queue: &Token, jobs: &[NewJob]) -> Vec<Result<Enqueued, QueueError>> {

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::NatsQueues;
 use crate::bus::BusError;
-use crate::bus::nats::jobs::{LeaseRecord, LeaseState, Recorded, Verdict};
+use crate::bus::durable::AckKind;
+use crate::bus::nats::jobs::{LeaseRecord, LeaseState, RecordOutcome};
 use crate::limits::{LEASE_MEMORY, LEASE_SLACK, STORE_LOOKUP_TIMEOUT};
 use crate::queues::dead_letter::{failed, refused, used_up};
 use crate::queues::{
@@ -97,7 +98,7 @@ impl NatsQueues {
 
     /// Learns from the ledger until when the lease runs, and what the next record replaces.
     async fn look_up(&self, claim: &mut Claim<'_>) -> Result<(), QueueError> {
-        match self.jobs.recorded(claim.lease.seq, claim.id).await? {
+        match self.jobs.lease_record(claim.lease.seq, claim.id).await? {
             None => {}
             Some((at, LeaseRecord { state: LeaseState::Extended(until), .. })) => {
                 claim.until = DateTime::from_timestamp_micros(until).unwrap_or(claim.until);
@@ -114,7 +115,7 @@ impl NatsQueues {
     /// Sends an ack that the ledger knows of and JetStream may not, while nobody else can have the job.
     async fn complete(&self, claim: &Claim<'_>, record: &LeaseRecord) {
         if record.state == LeaseState::Acked && self.clock.now() < claim.until {
-            self.jobs.ack(&[(claim.ack.clone(), Verdict::Ack)]).await;
+            self.jobs.ack(&[(claim.ack.clone(), AckKind::Ack)]).await;
         }
     }
 
@@ -122,7 +123,7 @@ impl NatsQueues {
         let (places, mut claims): (Vec<usize>, Vec<Claim<'_>>) = claims.into_iter().unzip();
         let won = self.record_ends(&mut claims).await;
         let mut answers: Vec<Answer> = Vec::with_capacity(claims.len());
-        let mut acks: Vec<(usize, (String, Verdict))> = Vec::new();
+        let mut acks: Vec<(usize, (String, AckKind))> = Vec::new();
         let verdicts = claims.iter().zip(won).map(|(claim, won)| self.verdict(claim, won));
         for (at, verdict) in join_all(verdicts).await.into_iter().enumerate() {
             answers.push(match verdict {
@@ -133,7 +134,7 @@ impl NatsQueues {
                 Err(error) => Err(error),
             });
         }
-        let (at, sent): (Vec<usize>, Vec<(String, Verdict)>) = acks.into_iter().unzip();
+        let (at, sent): (Vec<usize>, Vec<(String, AckKind)>) = acks.into_iter().unzip();
         for (at, acked) in at.iter().zip(self.ack_surely(&claims, &at, &sent).await) {
             if let Err(error) = acked {
                 answers[*at] = Err(error);
@@ -159,14 +160,14 @@ impl NatsQueues {
                 (claim.lease.seq, claim.id, claim.record, claim.keep(now), record)
             })
             .collect();
-        let outcomes = self.jobs.record(&records).await;
+        let outcomes = self.jobs.write_records(&records).await;
         let settled = claims.iter_mut().zip(outcomes).zip(by).map(
             async |((claim, outcome), by)| match outcome {
-                Ok(Recorded::Won(at)) => {
+                Ok(RecordOutcome::Written(at)) => {
                     claim.record = at;
                     Ok(())
                 }
-                Ok(Recorded::Taken) => self.contest(claim, by, None).await,
+                Ok(RecordOutcome::Conflict) => self.contest(claim, by, None).await,
                 Err(error) => self.contest(claim, by, Some(error)).await,
             },
         );
@@ -180,7 +181,7 @@ impl NatsQueues {
         by: Uuid,
         error: Option<BusError>,
     ) -> Result<(), QueueError> {
-        match self.jobs.recorded(claim.lease.seq, claim.id).await? {
+        match self.jobs.lease_record(claim.lease.seq, claim.id).await? {
             Some((at, record)) if record.by == by => {
                 claim.record = at;
                 Ok(())
@@ -191,12 +192,12 @@ impl NatsQueues {
                 let record = LeaseRecord { state: claim.state(), job: claim.job, by };
                 let keep = claim.keep(now);
                 let asked = [(claim.lease.seq, claim.id, at, keep, record)];
-                match self.jobs.record(&asked).await.pop() {
-                    Some(Ok(Recorded::Won(at))) => {
+                match self.jobs.write_records(&asked).await.pop() {
+                    Some(Ok(RecordOutcome::Written(at))) => {
                         claim.record = at;
                         Ok(())
                     }
-                    Some(Ok(Recorded::Taken)) | None => Err(QueueError::LeaseLost),
+                    Some(Ok(RecordOutcome::Conflict)) | None => Err(QueueError::LeaseLost),
                     Some(Err(error)) => Err(error.into()),
                 }
             }
@@ -213,7 +214,7 @@ impl NatsQueues {
         &self,
         claim: &Claim<'_>,
         won: Result<(), QueueError>,
-    ) -> Result<Verdict, QueueError> {
+    ) -> Result<AckKind, QueueError> {
         won?;
         if claim.is_last()
             && let Err(error) = self.bury_claimed(claim).await
@@ -221,9 +222,9 @@ impl NatsQueues {
             self.reopen(claim).await;
             return Err(error);
         }
-        let LeaseAction::Nack { delay, reason } = claim.action else { return Ok(Verdict::Ack) };
+        let LeaseAction::Nack { delay, reason } = claim.action else { return Ok(AckKind::Ack) };
         if claim.is_last() {
-            return Ok(Verdict::Ack);
+            return Ok(AckKind::Ack);
         }
         let pause = QueueConfig::from(&claim.rules).pause_after(claim.lease.attempt);
         let delay = delay.unwrap_or(pause);
@@ -234,7 +235,7 @@ impl NatsQueues {
             guess: false,
         };
         self.note(&claim.lease.queue, &[note]).await;
-        Ok(Verdict::Nak(delay))
+        Ok(AckKind::Nak(delay))
     }
 
     fn attempt(&self, claim: &Claim<'_>, error: String) -> Attempt {
@@ -261,7 +262,10 @@ impl NatsQueues {
         let record = LeaseRecord { state, job: claim.job, by: Uuid::new_v4() };
         let keep = claim.keep(self.clock.now());
         let asked = [(claim.lease.seq, claim.id, claim.record, keep, record)];
-        if !matches!(self.jobs.record(&asked).await.as_slice(), [Ok(Recorded::Won(_))]) {
+        if !matches!(
+            self.jobs.write_records(&asked).await.as_slice(),
+            [Ok(RecordOutcome::Written(_))]
+        ) {
             tracing::warn!(
                 queue = claim.lease.queue,
                 "a lease could not be opened again: it will run out"
@@ -274,7 +278,7 @@ impl NatsQueues {
         &self,
         claims: &[Claim<'_>],
         at: &[usize],
-        acks: &[(String, Verdict)],
+        acks: &[(String, AckKind)],
     ) -> Vec<Result<(), QueueError>> {
         let slack = chrono::Duration::from_std(LEASE_SLACK).unwrap_or_default();
         let in_time = |at: &usize| self.clock.now() < claims[*at].until + slack;
@@ -285,7 +289,7 @@ impl NatsQueues {
             if open.is_empty() {
                 break;
             }
-            let asked: Vec<(String, Verdict)> = open.iter().map(|n| acks[*n].clone()).collect();
+            let asked: Vec<(String, AckKind)> = open.iter().map(|n| acks[*n].clone()).collect();
             for (n, acked) in open.iter().zip(self.jobs.ack(&asked).await) {
                 answers[*n] = acked.map_err(QueueError::from);
             }
@@ -316,7 +320,7 @@ impl NatsQueues {
         let lease_for = chrono::Duration::from_std(claim.rules.lease).unwrap_or_default();
         let expires_at = crate::message::truncate_to_micros(begun + lease_for);
         let until = expires_at.max(claim.until);
-        let told = self.jobs.ack(&[(claim.ack.clone(), Verdict::Progress)]).await;
+        let told = self.jobs.ack(&[(claim.ack.clone(), AckKind::Progress)]).await;
         told.into_iter().next().unwrap_or(Ok(()))?;
         let slack = chrono::Duration::from_std(LEASE_SLACK).unwrap_or_default();
         if self.clock.now() >= claim.until + slack {
@@ -327,9 +331,9 @@ impl NatsQueues {
         let record = LeaseRecord { state, job: claim.job, by };
         let keep = (until - begun).to_std().unwrap_or_default() + LEASE_MEMORY;
         let asked = [(claim.lease.seq, claim.id, claim.record, keep, record)];
-        match self.jobs.record(&asked).await.pop() {
-            Some(Ok(Recorded::Won(_))) => {}
-            Some(Ok(Recorded::Taken)) | None => return Err(QueueError::LeaseLost),
+        match self.jobs.write_records(&asked).await.pop() {
+            Some(Ok(RecordOutcome::Written(_))) => {}
+            Some(Ok(RecordOutcome::Conflict)) | None => return Err(QueueError::LeaseLost),
             Some(Err(error)) => return Err(error.into()),
         }
         let longer = Lease { expires_us: expires_at.timestamp_micros(), ..claim.lease.clone() };

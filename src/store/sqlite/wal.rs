@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, Row};
 
+use crate::backoff::Backoff;
 use crate::limits::{
     SQLITE_LOG_BYTES, SQLITE_LOG_LONGEST_RETRY, SQLITE_LOG_LONGEST_WAIT, SQLITE_LOG_RETRY,
     SQLITE_LOG_WAIT, STORE_WRITE_TIMEOUT,
@@ -25,8 +26,8 @@ pub(super) struct Wal {
     file: PathBuf,
     /// Whether it is to be emptied, however small it is.
     wanted: AtomicBool,
-    /// When to try again, after readers were in the way, and how long the pause was.
-    next: Mutex<Option<(Instant, Duration)>>,
+    /// When to try again after readers were in the way, and the pauses from then on.
+    next: Mutex<Option<(Instant, Backoff)>>,
 }
 
 impl Wal {
@@ -46,17 +47,17 @@ impl Wal {
     pub async fn keep_small(&self, connection: &mut SqliteConnection) {
         let bytes = std::fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
         let too_large = bytes > SQLITE_LOG_BYTES;
-        let last = *self.next();
-        let too_soon = last.is_some_and(|(next, _)| Instant::now() < next);
+        let last = self.next().clone();
+        let too_soon = last.as_ref().is_some_and(|(next, _)| Instant::now() < *next);
         if too_soon || !(too_large || self.wanted.load(Ordering::Relaxed)) {
             return;
         }
         // A small log is worth no wait.
         let patience = if too_large { wait(bytes) } else { Duration::ZERO };
         let emptied = truncate(connection, patience).await;
-        let pause = last.map_or(SQLITE_LOG_RETRY, |(_, pause)| pause * 2);
-        let pause = pause.min(SQLITE_LOG_LONGEST_RETRY);
-        *self.next() = Some((Instant::now() + pause, pause));
+        let new = || Backoff::new(SQLITE_LOG_RETRY, SQLITE_LOG_LONGEST_RETRY);
+        let mut pauses = last.map_or_else(new, |(_, pauses)| pauses);
+        *self.next() = Some((Instant::now() + pauses.next_wait(), pauses));
         match emptied {
             Ok(true) => {
                 *self.next() = None;
@@ -71,7 +72,7 @@ impl Wal {
         }
     }
 
-    fn next(&self) -> parking_lot::MutexGuard<'_, Option<(Instant, Duration)>> {
+    fn next(&self) -> parking_lot::MutexGuard<'_, Option<(Instant, Backoff)>> {
         self.next.lock()
     }
 }

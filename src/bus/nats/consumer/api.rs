@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bus::durable::{Durable, DurableState};
+use crate::bus::durable::{DurableConfig, DurableState};
 use crate::bus::nats::api::nanos;
 use crate::bus::nats::error::{ApiError, CONSUMER_NOT_FOUND};
 use crate::bus::nats::requester::Requester;
@@ -69,7 +69,7 @@ impl Requester {
     pub(super) async fn create_durable(
         &self,
         stream: &str,
-        durable: &Durable,
+        durable: &DurableConfig,
     ) -> Result<(), ApiError> {
         let name = &durable.name;
         let mut config = json!({

@@ -10,17 +10,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::Consumers;
+use super::NatsConsumers;
 use super::session::{Event, Session};
+use crate::backoff::Backoff;
 use crate::bus::BusError;
-use crate::bus::durable::{Delivered, Deliveries, DeliveryError, Receipt};
-use crate::bus::nats::reader::Trouble;
+use crate::bus::durable::{AckHandle, DeliveredMessage, Deliveries, DeliveryError};
+use crate::bus::nats::reader::PullError;
 use crate::limits::{NATS_READER_RETRY_FIRST, NATS_READER_RETRY_LONGEST, NATS_STEPS_AFTER_BREAK};
 use crate::message::LogEntry;
 
 /// Takes part in one durable consumer.
-pub(super) struct Puller {
-    shared: Arc<Consumers>,
+pub(super) struct NatsDeliveries {
+    shared: Arc<NatsConsumers>,
     name: String,
     session: Option<Session>,
     /// Sequences to be fetched one by one.
@@ -28,12 +29,12 @@ pub(super) struct Puller {
     /// Whether what is under way must be searched for what broke the connection.
     search: bool,
     retry_at: Option<Instant>,
-    retry_pause: std::time::Duration,
+    backoff: Backoff,
     troubled: bool,
 }
 
-impl Puller {
-    pub(super) fn new(shared: Arc<Consumers>, name: &str) -> Self {
+impl NatsDeliveries {
+    pub(super) fn new(shared: Arc<NatsConsumers>, name: &str) -> Self {
         Self {
             shared,
             name: name.to_owned(),
@@ -41,13 +42,13 @@ impl Puller {
             exhausted: Vec::new(),
             search: false,
             retry_at: None,
-            retry_pause: NATS_READER_RETRY_FIRST,
+            backoff: Backoff::new(NATS_READER_RETRY_FIRST, NATS_READER_RETRY_LONGEST),
             troubled: false,
         }
     }
 
     /// One step. Cancel safe: what is left to do is noted until it is done.
-    async fn advance(&mut self, room: usize) -> Result<Vec<Delivered>, Trouble> {
+    async fn advance(&mut self, room: usize) -> Result<Vec<DeliveredMessage>, PullError> {
         if let Some(at) = self.retry_at {
             tokio::time::sleep_until(at).await;
             self.retry_at = None;
@@ -78,7 +79,7 @@ impl Puller {
     }
 
     /// What is under way and async-nats cannot read. Several processes may find the same.
-    async fn unreadable(&self) -> Result<Vec<Delivered>, Trouble> {
+    async fn unreadable(&self) -> Result<Vec<DeliveredMessage>, PullError> {
         let (requester, stream) = (&self.shared.requester, self.shared.stream());
         let Some(info) = requester.consumer_info(stream, &self.name).await? else {
             return Ok(Vec::new());
@@ -100,27 +101,26 @@ impl Puller {
 
     /// A message that did not come by a delivery of ours. The server takes the answer by
     /// stream sequence alone.
-    fn apart(&self, raw: LogEntry) -> Delivered {
+    fn apart(&self, raw: LogEntry) -> DeliveredMessage {
         let (stream, name, seq) = (self.shared.stream(), &self.name, raw.seq);
-        let receipt = Receipt(format!("$JS.ACK.{stream}.{name}.1.{seq}.0.0.0"));
-        Delivered { raw, again: true, receipt }
+        let ack_handle = AckHandle(format!("$JS.ACK.{stream}.{name}.1.{seq}.0.0.0"));
+        DeliveredMessage { raw, redelivered: true, ack_handle }
     }
 
     fn recovered(&mut self) {
         if let Some(link) = self.shared.link.get() {
             link.answered();
         }
-        self.retry_pause = NATS_READER_RETRY_FIRST;
+        self.backoff.reset();
         if std::mem::take(&mut self.troubled) {
             tracing::info!(consumer = self.name, "deliveries go on");
         }
     }
 
-    fn give_up(&mut self, trouble: &Trouble) {
+    fn give_up(&mut self, trouble: &PullError) {
         self.session = None;
-        self.search |= matches!(trouble, Trouble::Broken);
-        self.retry_at = Some(Instant::now() + self.retry_pause);
-        self.retry_pause = (self.retry_pause * 2).min(NATS_READER_RETRY_LONGEST);
+        self.search |= matches!(trouble, PullError::Broken);
+        self.retry_at = Some(Instant::now() + self.backoff.jittered());
         if !std::mem::replace(&mut self.troubled, true) {
             tracing::warn!(consumer = self.name, reason = %trouble, "deliveries were interrupted");
         }
@@ -134,8 +134,8 @@ impl Puller {
 }
 
 #[async_trait]
-impl Deliveries for Puller {
-    async fn next(&mut self, room: usize) -> Result<Vec<Delivered>, DeliveryError> {
+impl Deliveries for NatsDeliveries {
+    async fn next(&mut self, room: usize) -> Result<Vec<DeliveredMessage>, DeliveryError> {
         loop {
             let trouble = match self.advance(room).await {
                 Ok(messages) if messages.is_empty() => continue,
@@ -144,21 +144,21 @@ impl Deliveries for Puller {
             };
             self.give_up(&trouble);
             match trouble {
-                Trouble::Refused(error) => return Err(BusError::from(error).into()),
-                Trouble::Lost(_) | Trouble::Deleted if self.is_gone().await => {
-                    return Err(DeliveryError::Gone);
+                PullError::Refused(error) => return Err(BusError::from(error).into()),
+                PullError::Lost(_) | PullError::Deleted if self.is_gone().await => {
+                    return Err(DeliveryError::NoConsumer);
                 }
-                Trouble::Lost(_) => {
+                PullError::Lost(_) => {
                     if let Some(link) = self.shared.link.get() {
                         link.unanswered().await;
                     }
                 }
-                Trouble::Deleted | Trouble::Broken | Trouble::Unavailable(_) => {}
+                PullError::Deleted | PullError::Broken | PullError::Unavailable(_) => {}
             }
         }
     }
 
-    async fn close(&mut self) -> Vec<Delivered> {
+    async fn close(&mut self) -> Vec<DeliveredMessage> {
         match self.session.take() {
             Some(session) => session.close().await,
             None => Vec::new(),

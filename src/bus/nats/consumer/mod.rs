@@ -1,4 +1,4 @@
-//! Durable pull consumers of the stream.
+//! DurableConfig pull consumers of the stream.
 //!
 //! Invariant: deliveries and answers go over a connection of their own, which an
 //! entry that async-nats cannot read may break without harm to publishing or
@@ -15,33 +15,34 @@ use async_nats::{Client, HeaderMap, Subject};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use serde_json::json;
 use tokio::sync::{OnceCell, watch};
 
-use super::api::nanos;
+use super::api::ack_body;
 use super::config::NatsConfig;
 use super::connect::Connection;
-use super::outbox::{Outbound, Outbox};
-use super::reader::ReadLink;
+use super::read_connection::ReadConnection;
 use super::requester::Requester;
+use super::send_queue::{OutboundMessage, SendQueue};
 use crate::bus::BusError;
-use crate::bus::durable::{Answer, Answers, Deliveries, Durable, DurableState, Durables, Receipt};
-use crate::limits::{NATS_NAK_DELAY, NATS_STOP_FLUSH};
-use deliveries::Puller;
+use crate::bus::durable::{
+    AckHandle, AckKind, Acker, Deliveries, DurableConfig, DurableConsumers, DurableState,
+};
+use crate::limits::NATS_STOP_FLUSH;
+use deliveries::NatsDeliveries;
 
 /// Purpose of the connection, as logs and the server's monitoring show it.
 const PURPOSE: &str = "process";
 
 /// What all durable consumers of one bus share.
-pub(super) struct Consumers {
+pub(super) struct NatsConsumers {
     requester: Arc<Requester>,
     config: NatsConfig,
     /// Opened by the first who takes messages.
-    link: OnceCell<ReadLink>,
-    answering: Arc<Answering>,
+    link: OnceCell<ReadConnection>,
+    answering: Arc<NatsAcker>,
 }
 
-impl Consumers {
+impl NatsConsumers {
     pub(super) fn new(requester: Arc<Requester>, config: NatsConfig) -> Self {
         let answering = Arc::default();
         Self { requester, config, link: OnceCell::new(), answering }
@@ -51,19 +52,19 @@ impl Consumers {
         &self.config.stream_name
     }
 
-    async fn link(&self) -> Result<&ReadLink, BusError> {
-        self.link.get_or_try_init(|| ReadLink::open(&self.config, PURPOSE)).await
+    async fn link(&self) -> Result<&ReadConnection, BusError> {
+        self.link.get_or_try_init(|| ReadConnection::open(&self.config, PURPOSE)).await
     }
 }
 
 #[async_trait]
-impl Durables for Arc<Consumers> {
+impl DurableConsumers for Arc<NatsConsumers> {
     async fn state(&self, name: &str) -> Result<Option<DurableState>, BusError> {
         let info = self.requester.consumer_info(self.stream(), name).await?;
         Ok(info.map(|info| info.state()))
     }
 
-    async fn create(&self, durable: &Durable) -> Result<(), BusError> {
+    async fn create(&self, durable: &DurableConfig) -> Result<(), BusError> {
         Ok(self.requester.create_durable(self.stream(), durable).await?)
     }
 
@@ -72,32 +73,32 @@ impl Durables for Arc<Consumers> {
     }
 
     async fn deliveries(&self, name: &str) -> Result<Box<dyn Deliveries>, BusError> {
-        Ok(Box::new(Puller::new(Arc::clone(self), name)))
+        Ok(Box::new(NatsDeliveries::new(Arc::clone(self), name)))
     }
 
-    fn answers(&self) -> Arc<dyn Answers> {
-        Arc::clone(&self.answering) as Arc<dyn Answers>
+    fn acker(&self) -> Arc<dyn Acker> {
+        Arc::clone(&self.answering) as Arc<dyn Acker>
     }
 }
 
-/// Answers over the connection that deliveries came by last: any may.
+/// Acker over the connection that deliveries came by last: any may.
 #[derive(Default)]
-struct Answering(watch::Sender<Option<Arc<Way>>>);
+struct NatsAcker(watch::Sender<Option<Arc<Way>>>);
 
 /// The way that answers take.
 struct Way {
     connection: Connection,
-    outbox: Outbox,
+    outbox: SendQueue,
 }
 
-impl Answering {
+impl NatsAcker {
     /// From now on over this connection, whose outbox stays where it is the same: what waits there is sent.
     fn go_by(&self, connection: &Connection) {
         self.0.send_if_modified(|way| {
             if way.as_ref().is_some_and(|way| way.connection.is_same(connection)) {
                 return false;
             }
-            let outbox = Outbox::start(connection.client.clone(), |_| {});
+            let outbox = SendQueue::start(connection.client.clone(), |_| {});
             *way = Some(Arc::new(Way { connection: connection.clone(), outbox }));
             true
         });
@@ -110,7 +111,7 @@ impl Answering {
 
 impl Way {
     async fn send(&self, subject: Subject, payload: Bytes) {
-        let message = Outbound { subject, reply: None, headers: HeaderMap::new(), payload };
+        let message = OutboundMessage { subject, reply: None, headers: HeaderMap::new(), payload };
         self.outbox.put(message).await;
     }
 
@@ -120,20 +121,12 @@ impl Way {
 }
 
 #[async_trait]
-impl Answers for Answering {
-    async fn answer(&self, receipt: &Receipt, answer: Answer) {
-        let body = match answer {
-            Answer::Ack => Bytes::from_static(b"+ACK"),
-            Answer::Progress => Bytes::from_static(b"+WPI"),
-            // At once it would go to a pull of the very process that gives it back.
-            Answer::GiveBack => {
-                let delay = nanos(NATS_NAK_DELAY);
-                Bytes::from(format!("-NAK {}", json!({ "delay": delay })))
-            }
-        };
+impl Acker for NatsAcker {
+    async fn ack(&self, ack_handle: &AckHandle, kind: AckKind) {
+        let body = ack_body(kind);
         if let Some(way) = self.way() {
             // A client that has ended answers nothing more: the message comes again.
-            way.send(receipt.0.as_str().into(), body).await;
+            way.send(ack_handle.0.as_str().into(), body).await;
         }
     }
 

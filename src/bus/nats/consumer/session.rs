@@ -1,25 +1,25 @@
 //! One connection's pulls from a durable consumer.
 //!
 //! Invariant: the server owes no more than was asked for (`wanted`), and nothing is
-//! repaired here: a session ends with a [`Trouble`].
+//! repaired here: a session ends with a [`PullError`].
 
 use async_nats::{HeaderMap, Message, StatusCode, Subscriber};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::Consumers;
-use crate::bus::durable::{Delivered, Receipt};
+use super::NatsConsumers;
+use crate::bus::durable::{AckHandle, DeliveredMessage};
 use crate::bus::nats::api::pull_body;
 use crate::bus::nats::connect::{Connection, State, Status};
 use crate::bus::nats::entry::{self, Delivery};
-use crate::bus::nats::reader::Trouble;
+use crate::bus::nats::reader::PullError;
 use crate::limits::{NATS_PULL_MESSAGES, NATS_PULL_SILENCE, NATS_READ_MESSAGES, NATS_STOP_FLUSH};
 
 /// What a wait brought.
 pub(super) enum Event {
     /// Messages.
-    Messages(Vec<Delivered>),
+    Messages(Vec<DeliveredMessage>),
     /// The server gave up on the message at this sequence.
     Exhausted(u64),
     /// A sign of life.
@@ -44,14 +44,14 @@ pub(super) struct Session {
 
 impl Session {
     /// Subscribes, and tells its client to the answers.
-    pub(super) async fn open(shared: &Consumers, name: &str) -> Result<Self, Trouble> {
+    pub(super) async fn open(shared: &NatsConsumers, name: &str) -> Result<Self, PullError> {
         let connection = shared.link().await?.up().await?;
         let connects = connection.status().connects;
         let client = &connection.client;
         let inbox = client.new_inbox();
         let stream = shared.stream();
         let advisory = format!("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{stream}.{name}");
-        let failed = |error: async_nats::SubscribeError| Trouble::Unavailable(error.to_string());
+        let failed = |error: async_nats::SubscribeError| PullError::Unavailable(error.to_string());
         let deliveries = client.subscribe(inbox.clone()).await.map_err(failed)?;
         // One process is told.
         let queue = format!("agentbus-{name}");
@@ -71,7 +71,7 @@ impl Session {
     }
 
     /// Waits for whatever comes first, having asked for as much as there is room. Cancel safe.
-    pub(super) async fn wait(&mut self, room: usize) -> Result<Event, Trouble> {
+    pub(super) async fn wait(&mut self, room: usize) -> Result<Event, PullError> {
         if let Some(status) = self.set_aside.take() {
             return self.take_status(&status);
         }
@@ -90,7 +90,7 @@ impl Session {
             biased;
             message = self.deliveries.next() => {
                 // The client ends its subscriptions only when its task has ended.
-                let message = message.ok_or(Trouble::Broken)?;
+                let message = message.ok_or(PullError::Broken)?;
                 self.heard = Instant::now();
                 match delivery_of(&message) {
                     Some(delivery) => {
@@ -101,16 +101,16 @@ impl Session {
                 }
             }
             advisory = self.advisories.next() => {
-                let advisory = advisory.ok_or(Trouble::Broken)?;
+                let advisory = advisory.ok_or(PullError::Broken)?;
                 Ok(exhausted(&advisory.payload).map_or(Event::Nothing, Event::Exhausted))
             }
-            _ = status.wait_for(broken) => Err(Trouble::Broken),
-            () = silence => Err(Trouble::Lost("the consumer fell silent".to_owned())),
+            _ = status.wait_for(broken) => Err(PullError::Broken),
+            () = silence => Err(PullError::Lost("the consumer fell silent".to_owned())),
         }
     }
 
     /// Unsubscribes, and brings what the server sent before it knew.
-    pub(super) async fn close(mut self) -> Vec<Delivered> {
+    pub(super) async fn close(mut self) -> Vec<DeliveredMessage> {
         let mut last = Vec::new();
         if self.deliveries.drain().await.is_ok() {
             let ends = Instant::now() + NATS_STOP_FLUSH;
@@ -126,7 +126,7 @@ impl Session {
     }
 
     /// The message with what else is here already.
-    fn ready(&mut self, first: Delivered) -> Vec<Delivered> {
+    fn ready(&mut self, first: DeliveredMessage) -> Vec<DeliveredMessage> {
         let mut batch = vec![first];
         while batch.len() < NATS_READ_MESSAGES
             && let Some(Some(message)) = self.deliveries.next().now_or_never()
@@ -142,14 +142,14 @@ impl Session {
         batch
     }
 
-    fn delivered(&mut self, message: Message, delivery: Delivery) -> Delivered {
+    fn delivered(&mut self, message: Message, delivery: Delivery) -> DeliveredMessage {
         self.wanted = self.wanted.saturating_sub(1);
-        let again = delivery.count > 1;
-        let receipt = Receipt(message.reply.as_deref().unwrap_or_default().to_owned());
-        Delivered { raw: entry::from_delivery(message, delivery), again, receipt }
+        let redelivered = delivery.count > 1;
+        let ack_handle = AckHandle(message.reply.as_deref().unwrap_or_default().to_owned());
+        DeliveredMessage { raw: entry::from_delivery(message, delivery), redelivered, ack_handle }
     }
 
-    fn take_status(&mut self, message: &Message) -> Result<Event, Trouble> {
+    fn take_status(&mut self, message: &Message) -> Result<Event, PullError> {
         let reason = message.description.as_deref().unwrap_or_default();
         match message.status.unwrap_or(StatusCode::OK) {
             StatusCode::IDLE_HEARTBEAT => Ok(Event::Nothing),
@@ -163,7 +163,7 @@ impl Session {
                 self.pull_ended(message.headers.as_ref());
                 Ok(Event::Nothing)
             }
-            status => Err(Trouble::Lost(format!("the consumer ended: {status} {reason}"))),
+            status => Err(PullError::Lost(format!("the consumer ended: {status} {reason}"))),
         }
     }
 
@@ -175,7 +175,7 @@ impl Session {
     }
 
     /// Asks for more when at least half of the room is not asked for yet.
-    async fn pull(&mut self, room: usize) -> Result<(), Trouble> {
+    async fn pull(&mut self, room: usize) -> Result<(), PullError> {
         let more = room.saturating_sub(self.wanted).min(NATS_PULL_MESSAGES);
         if more == 0 || (self.wanted > 0 && more < NATS_PULL_MESSAGES && more < room / 2) {
             return Ok(());
@@ -184,7 +184,7 @@ impl Session {
         let (subject, inbox) = (self.next_subject.clone(), self.inbox.clone());
         let client = &self.connection.client;
         let sent = client.publish_with_reply(subject, inbox, body).await;
-        sent.map_err(|_| Trouble::Broken)?;
+        sent.map_err(|_| PullError::Broken)?;
         if self.wanted == 0 {
             self.heard = Instant::now();
         }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::outgoing::subject;
-use super::{JobsHeld, NatsJobs};
+use super::{NatsJobs, QueueCounts};
 use crate::bus::BusError;
 use crate::bus::nats::api::nanos;
 use crate::bus::nats::error::{ApiError, CONSUMER_NOT_FOUND, MESSAGE_NOT_FOUND, STREAM_NOT_FOUND};
@@ -110,9 +110,9 @@ impl NatsJobs {
     ///
     /// # Errors
     /// JetStream cannot be asked.
-    pub async fn held(&self, queue: &str, priorities: &[&str]) -> Result<JobsHeld, BusError> {
+    pub async fn counts(&self, queue: &str, priorities: &[&str]) -> Result<QueueCounts, BusError> {
         self.streams().await?;
-        let mut held = JobsHeld::default();
+        let mut held = QueueCounts::default();
         for priority in priorities {
             if let Some(info) = self.consumer_info(queue, priority).await? {
                 held.waiting += info.num_pending;
@@ -127,7 +127,7 @@ impl NatsJobs {
     ///
     /// # Errors
     /// JetStream cannot be asked.
-    pub async fn held_in_all(&self) -> Result<u64, BusError> {
+    pub async fn total_jobs(&self) -> Result<u64, BusError> {
         match self.requester.stream_info(&self.config.jobs_stream_name).await {
             Ok(info) => Ok(info.state.messages),
             // It is made when a queue first needs it.

@@ -41,11 +41,11 @@ pub struct LeaseRecord {
 
 /// What became of a record to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recorded {
+pub enum RecordOutcome {
     /// It stands at this sequence.
-    Won(u64),
+    Written(u64),
     /// There is another one than was named.
-    Taken,
+    Conflict,
 }
 
 #[derive(Deserialize)]
@@ -66,10 +66,10 @@ fn subject(seq: u64, lease: Uuid) -> String {
 impl NatsJobs {
     /// Writes records, all at once: each of the lease of a job at a sequence, in place of
     /// the record at another (0 for none), forgotten after a while.
-    pub async fn record(
+    pub async fn write_records(
         &self,
         records: &[(u64, Uuid, u64, Duration, LeaseRecord)],
-    ) -> Vec<Result<Recorded, BusError>> {
+    ) -> Vec<Result<RecordOutcome, BusError>> {
         let ttl = match self.streams().await {
             Ok(streams) => streams.ttl,
             Err(error) => return vec![Err(error); records.len()],
@@ -94,7 +94,7 @@ impl NatsJobs {
     ///
     /// # Errors
     /// JetStream cannot be asked.
-    pub async fn recorded(
+    pub async fn lease_record(
         &self,
         seq: u64,
         lease: Uuid,
@@ -106,7 +106,7 @@ impl NatsJobs {
     ///
     /// # Errors
     /// JetStream cannot be asked.
-    pub async fn newest_record(&self, seq: u64) -> Result<Option<LeaseRecord>, BusError> {
+    pub async fn latest_record(&self, seq: u64) -> Result<Option<LeaseRecord>, BusError> {
         let found = self.last_record(&format!("leases.{seq}.*")).await?;
         Ok(found.map(|(_, record)| record))
     }
@@ -118,12 +118,12 @@ impl NatsJobs {
     }
 }
 
-fn read(payload: &[u8]) -> Result<Recorded, BusError> {
+fn read(payload: &[u8]) -> Result<RecordOutcome, BusError> {
     let ack: PubAck = serde_json::from_slice(payload)
         .map_err(|error| BusError(format!("unreadable ack of a lease's record: {error}")))?;
     match ack.error {
-        None => Ok(Recorded::Won(ack.seq)),
-        Some(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => Ok(Recorded::Taken),
+        None => Ok(RecordOutcome::Written(ack.seq)),
+        Some(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => Ok(RecordOutcome::Conflict),
         Some(error) => {
             Err(BusError(format!("{} (JetStream error {})", error.description, error.err_code)))
         }

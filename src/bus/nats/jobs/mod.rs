@@ -21,30 +21,30 @@
 //! `$JS.API.CONSUMER.{CREATE,INFO,PAUSE,DELETE,MSG.NEXT}.<s>.>`; subscribe to
 //! `$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.<s>.>`.
 
+mod advisories;
 mod api;
-mod exhausted;
 mod ledger;
 mod outgoing;
 mod pull;
 mod removal;
 mod streams;
 
-use std::time::Duration;
-
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-pub use exhausted::Exhaustions;
-pub use ledger::{LeaseRecord, LeaseState, Recorded};
+pub use advisories::MaxDeliveriesAdvisories;
+pub use ledger::{LeaseRecord, LeaseState, RecordOutcome};
 pub use outgoing::OutgoingJob;
-pub use pull::Delivered;
+pub use pull::DeliveredJob;
 
+use super::api::ack_body;
 use super::config::NatsConfig;
 use super::connect::{Connection, State};
 use super::publish::Publisher;
 use super::requester::Requester;
+use crate::bus::durable::AckKind;
 use crate::bus::{Ack, BusError, PublishError};
 use crate::limits::NATS_ACK_TIMEOUT;
 use crate::message::LogEntry;
@@ -52,24 +52,13 @@ use streams::Known;
 
 /// What three consumers and the stream tell of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct JobsHeld {
+pub struct QueueCounts {
     /// Never delivered.
     pub waiting: u64,
-    /// Delivered, and neither acked nor exhausted: leased, or given back for later.
+    /// DeliveredJob, and neither acked nor exhausted: leased, or given back for later.
     pub pending: u64,
     /// Scheduled.
     pub scheduled: u64,
-}
-
-/// An ack of a delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Done: the message goes.
-    Ack,
-    /// Again after this long.
-    Nak(Duration),
-    /// The ack wait begins anew.
-    Progress,
 }
 
 /// Queues of one NATS account.
@@ -126,16 +115,9 @@ impl NatsJobs {
     }
 
     /// Sends acks, all at once; `Err` where JetStream did not say that it has one.
-    pub async fn ack(&self, acks: &[(String, Verdict)]) -> Vec<Result<(), BusError>> {
-        let asked = acks.iter().map(|(subject, verdict)| {
-            let body = match verdict {
-                Verdict::Ack => "+ACK".to_owned(),
-                Verdict::Progress => "+WPI".to_owned(),
-                Verdict::Nak(delay) if delay.is_zero() => "-NAK".to_owned(),
-                Verdict::Nak(delay) => format!("-NAK {{\"delay\": {}}}", delay.as_nanos()),
-            };
-            (subject.clone(), HeaderMap::new(), Bytes::from(body))
-        });
+    pub async fn ack(&self, acks: &[(String, AckKind)]) -> Vec<Result<(), BusError>> {
+        let asked =
+            acks.iter().map(|(subject, kind)| (subject.clone(), HeaderMap::new(), ack_body(*kind)));
         let answers = self.ask_all(asked.collect()).await;
         answers.into_iter().map(|answer| answer.map(drop)).collect()
     }
@@ -153,13 +135,15 @@ impl NatsJobs {
                 replies.push(Err(BusError("not connected to NATS".to_owned())));
                 continue;
             }
-            replies.push(self.requester.send(&subject, headers, payload).await.map_err(BusError));
+            replies.push(
+                self.requester.send_request(&subject, headers, payload).await.map_err(BusError),
+            );
         }
         let mut answers = Vec::with_capacity(replies.len());
         for reply in replies {
             let answer = match reply {
                 Err(error) => Err(error),
-                Ok(mut reply) => match tokio::time::timeout_at(deadline, reply.arrives()).await {
+                Ok(mut reply) => match tokio::time::timeout_at(deadline, reply.recv()).await {
                     Ok(Some(message))
                         if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) =>
                     {

@@ -23,7 +23,7 @@ use crate::message::LogEntry;
 
 /// A job as a consumer delivered it.
 #[derive(Clone, Debug)]
-pub struct Delivered {
+pub struct DeliveredJob {
     /// How often it has been, this time included.
     pub attempt: u32,
     /// What it is acked by.
@@ -52,7 +52,7 @@ impl NatsJobs {
         priority: &str,
         max: usize,
         wait: Option<Duration>,
-    ) -> Result<Option<Vec<Delivered>>, BusError> {
+    ) -> Result<Option<Vec<DeliveredJob>>, BusError> {
         if self.requester.connection.status().state != State::Up {
             return Err(BusError("not connected to NATS".to_owned()));
         }
@@ -98,7 +98,7 @@ impl NatsJobs {
     }
 }
 
-fn take(message: Message, jobs: &mut Vec<Delivered>) -> Option<End> {
+fn take(message: Message, jobs: &mut Vec<DeliveredJob>) -> Option<End> {
     let delivery = message.reply.as_deref().and_then(Delivery::parse);
     let Some(delivery) = delivery else {
         return Some(match message.status {
@@ -113,6 +113,6 @@ fn take(message: Message, jobs: &mut Vec<Delivered>) -> Option<End> {
     };
     let ack = message.reply.as_ref().map(ToString::to_string).unwrap_or_default();
     let attempt = u32::try_from(delivery.count).unwrap_or(u32::MAX);
-    jobs.push(Delivered { attempt, ack, raw: entry::from_delivery(message, delivery) });
+    jobs.push(DeliveredJob { attempt, ack, raw: entry::from_delivery(message, delivery) });
     None
 }

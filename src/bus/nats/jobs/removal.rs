@@ -71,7 +71,7 @@ impl NatsJobs {
     ///
     /// # Errors
     /// JetStream cannot be asked.
-    pub async fn last(&self) -> Result<u64, BusError> {
+    pub async fn last_seq(&self) -> Result<u64, BusError> {
         self.streams().await?;
         Ok(self.requester.stream_info(&self.config.jobs_stream_name).await?.state.last_seq)
     }
@@ -80,7 +80,7 @@ impl NatsJobs {
     ///
     /// # Errors
     /// JetStream cannot be asked.
-    pub async fn holds(&self, queue: &str) -> Result<bool, BusError> {
+    pub async fn has_jobs(&self, queue: &str) -> Result<bool, BusError> {
         self.streams().await?;
         let which = json!({ "seq": 1, "next_by_subj": format!("jobs.{queue}.>") });
         Ok(self.requester.stored(&self.config.jobs_stream_name, &which).await?.is_some())

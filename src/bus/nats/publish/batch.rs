@@ -15,7 +15,7 @@ use crate::bus::nats::error::{
     BATCH_DISABLED, BATCH_INCOMPLETE, BATCH_TOO_LARGE, BATCHES_TOO_MANY, DUPLICATE_IN_BATCH,
     DUPLICATE_IN_PROCESS, MESSAGE_TOO_LARGE,
 };
-use crate::bus::nats::requester::{Reply, Requester};
+use crate::bus::nats::requester::{PendingReply, Requester};
 use crate::bus::nats::stream::ATOMIC_SINCE;
 use crate::limits::NATS_ACK_TIMEOUT;
 
@@ -63,12 +63,12 @@ pub(super) async fn publish(
     let Ok(Some(mut reply)) = sent else { return BatchOutcome::NotSent };
     let arrived = tokio::select! {
         biased;
-        message = reply.arrives() => message,
-        failure = broken_and_back(requester, connects, Some(&subject)) => match reply.here() {
+        message = reply.recv() => message,
+        failure = broken_and_back(requester, connects, Some(&subject)) => match reply.try_recv() {
             Some(message) => Some(message),
             None => return BatchOutcome::Unknown(failure),
         },
-        () = tokio::time::sleep_until(deadline) => match reply.here() {
+        () = tokio::time::sleep_until(deadline) => match reply.try_recv() {
             Some(message) => Some(message),
             None => return BatchOutcome::Unknown(Failure::late()),
         },
@@ -81,7 +81,11 @@ pub(super) async fn publish(
 
 /// Sends message after message; there is a reply to the last one. `None`: that was not sent, so
 /// nothing will be stored. The server forgets the others after 10 s.
-async fn send(requester: &Requester, id: &str, messages: Vec<BatchMessage>) -> Option<Reply> {
+async fn send(
+    requester: &Requester,
+    id: &str,
+    messages: Vec<BatchMessage>,
+) -> Option<PendingReply> {
     let last = messages.len();
     for (number, mut message) in (1..).zip(messages) {
         if requester.connection.status().state != State::Up {
@@ -91,10 +95,10 @@ async fn send(requester: &Requester, id: &str, messages: Vec<BatchMessage>) -> O
         message.headers.insert(SEQUENCE, number.to_string());
         let BatchMessage { subject, mut headers, payload } = message;
         if number < last {
-            requester.post(&subject, headers, payload).await.ok()?;
+            requester.publish(&subject, headers, payload).await.ok()?;
         } else {
             headers.insert(COMMIT, "1");
-            return requester.send(&subject, headers, payload).await.ok();
+            return requester.send_request(&subject, headers, payload).await.ok();
         }
     }
     None

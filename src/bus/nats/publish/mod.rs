@@ -26,8 +26,8 @@ use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::connect::State;
+use super::failover::FailoverTimer;
 use super::requester::Requester;
-use super::silence::Silence;
 use crate::bus::{Ack, PublishError};
 use crate::limits::{
     NATS_BATCH_BYTES, NATS_BATCH_HEADERS, NATS_MAX_IN_FLIGHT, NATS_MAX_PIPELINED, PUBLISH_DEADLINE,
@@ -86,7 +86,7 @@ pub(super) struct Publisher {
     stream: String,
     in_flight: Semaphore,
     breaker: Mutex<Breaker>,
-    silence: Silence,
+    failover: FailoverTimer,
     pacer: Arc<Pacer>,
     group: Option<Batcher>,
 }
@@ -98,7 +98,7 @@ impl Publisher {
             stream: stream.to_owned(),
             in_flight: Semaphore::new(NATS_MAX_IN_FLIGHT),
             breaker: Mutex::default(),
-            silence: Silence::default(),
+            failover: FailoverTimer::default(),
             pacer: Arc::default(),
             group: None,
         }
@@ -225,7 +225,7 @@ impl Publisher {
                         "publishing fails: refused but for probes"
                     );
                 }
-                self.silence.lasts(&requester.connection);
+                self.failover.unanswered(&requester.connection);
                 self.pacer.forget();
             }
             // Whatever failed before it: the bus answers now.
@@ -233,7 +233,7 @@ impl Publisher {
                 if self.breaker().success() {
                     tracing::info!(stream = self.stream, "publishing works again");
                 }
-                self.silence.broken();
+                self.failover.answered();
             }
             None => {}
         }

@@ -36,7 +36,7 @@ impl Publisher {
         for (entry, after) in entries.iter().zip(after..) {
             subject = format!("{prefix}{}", entry.subject.as_str());
             let headers = original_headers(entry, after);
-            let sent = requester.send(&subject, headers, entry.payload.clone()).await;
+            let sent = requester.send_request(&subject, headers, entry.payload.clone()).await;
             replies.push(sent.map_err(Failure::not_sent));
         }
         let unmeasured = self.pacer.singles();

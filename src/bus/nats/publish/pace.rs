@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::backoff::Backoff;
 use crate::limits::{
     NATS_BATCH_GAIN, NATS_BATCH_PAUSE_FIRST, NATS_BATCH_PAUSE_LONGEST, NATS_BATCH_TRIAL, NATS_LOOK,
     NATS_PACE_ACKS, NATS_PACE_AWAITED, NATS_PACE_SAMPLES, NATS_PACE_TIME, NATS_SPACING_SYNCED,
@@ -29,7 +30,7 @@ pub(super) struct Pace {
     /// When it is to be looked again how singles do.
     look: Option<Instant>,
     trial: Trial,
-    pause: Duration,
+    pause: Backoff,
     /// Until when batches are not tried again, unless more wait than so many.
     paused: Option<(Instant, usize)>,
     /// For tests: nothing that is seen changes it.
@@ -70,7 +71,7 @@ impl Default for Pace {
             together: false,
             look: None,
             trial: Trial::default(),
-            pause: NATS_BATCH_PAUSE_FIRST,
+            pause: Backoff::new(NATS_BATCH_PAUSE_FIRST, NATS_BATCH_PAUSE_LONGEST),
             paused: None,
             #[cfg(test)]
             pinned: false,
@@ -189,7 +190,7 @@ impl Pace {
         if each > self.single.mul_f64(NATS_BATCH_GAIN) {
             self.pause(now);
         } else {
-            self.pause = NATS_BATCH_PAUSE_FIRST;
+            self.pause.reset();
         }
         self.trial = Trial::default();
     }
@@ -213,8 +214,7 @@ impl Pace {
 
     fn pause(&mut self, now: Instant) {
         // More than twice as many may be worth it where so many were not.
-        self.paused = Some((now + self.pause, self.trial.crowd * 2));
-        self.pause = (self.pause * 2).min(NATS_BATCH_PAUSE_LONGEST);
+        self.paused = Some((now + self.pause.next_wait(), self.trial.crowd * 2));
         self.forget();
     }
 

@@ -13,7 +13,7 @@ use super::outcome::{self, Failure, Outcome, failed_tail, keep_doubt};
 use super::pacer::Singles;
 use super::{Publishable, Publisher};
 use crate::bus::nats::connect::State;
-use crate::bus::nats::requester::{Reply, Requester};
+use crate::bus::nats::requester::{PendingReply, Requester};
 use crate::limits::{NATS_ACK_TIMEOUT, NATS_RECONNECT_GRACE, NATS_REPEAT_DELAY};
 
 /// A name that no stream has: what is expected there is never stored.
@@ -106,7 +106,7 @@ impl Publisher {
         requester: &Requester,
         subject: &str,
         connects: u64,
-        replies: Vec<Result<Reply, Failure>>,
+        replies: Vec<Result<PendingReply, Failure>>,
         mut singles: Singles<'_>,
         deadline: Instant,
     ) -> Vec<Outcome> {
@@ -124,12 +124,12 @@ impl Publisher {
                 }
             };
             let arrived = match &over {
-                Some(_) => reply.here(),
+                Some(_) => reply.try_recv(),
                 None => tokio::select! {
                     biased;
-                    message = reply.arrives() => message,
-                    failure = &mut broken => { over = Some(failure); reply.here() }
-                    () = &mut timeout => { over = Some(Failure::late()); reply.here() }
+                    message = reply.recv() => message,
+                    failure = &mut broken => { over = Some(failure); reply.try_recv() }
+                    () = &mut timeout => { over = Some(Failure::late()); reply.try_recv() }
                 },
             };
             outcomes.push(match arrived {
@@ -154,7 +154,7 @@ impl Publisher {
     ) -> Outcome {
         let connects = requester.connection.status().connects;
         self.admit(requester)?;
-        let reply = requester.send(subject, headers, payload.clone()).await;
+        let reply = requester.send_request(subject, headers, payload.clone()).await;
         let replies = vec![reply.map_err(Failure::not_sent)];
         let unmeasured = self.pacer.singles();
         let outcomes =
@@ -168,8 +168,8 @@ async fn send(
     requester: &Requester,
     message: &impl Publishable,
     deadline: Instant,
-) -> Result<Reply, Failure> {
-    let sent = requester.send(message.subject(), message.headers(), message.payload());
+) -> Result<PendingReply, Failure> {
+    let sent = requester.send_request(message.subject(), message.headers(), message.payload());
     match tokio::time::timeout_at(deadline, sent).await {
         Ok(sent) => sent.map_err(Failure::not_sent),
         Err(_) => Err(Failure::not_sent("the NATS client's queue is full").silent()),
@@ -214,8 +214,8 @@ pub(super) async fn broken_and_back(
 async fn pass_the_queue(requester: &Requester, subject: &str) {
     let mut headers = HeaderMap::new();
     headers.insert(async_nats::header::NATS_EXPECTED_STREAM, NO_STREAM);
-    match requester.send(subject, headers, Bytes::new()).await {
-        Ok(mut reply) => drop(reply.arrives().await),
+    match requester.send_request(subject, headers, Bytes::new()).await {
+        Ok(mut reply) => drop(reply.recv().await),
         // The client has ended, which its status tells too.
         Err(_) => std::future::pending().await,
     }

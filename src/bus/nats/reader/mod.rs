@@ -12,23 +12,22 @@
 //! answer is JSON, over the other connection. After an ordinary break that costs
 //! next to nothing.
 
-mod link;
 mod session;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub(super) use link::ReadLink;
+pub(super) use session::PullError;
 use session::Session;
-pub(super) use session::Trouble;
 
 use super::error::ApiError;
+use super::read_connection::ReadConnection;
 use super::requester::Requester;
+use crate::backoff::Backoff;
 use crate::bus::{BusError, Reader};
 use crate::limits::{
     NATS_READ_BYTES, NATS_READ_MESSAGES, NATS_READER_RETRY_FIRST, NATS_READER_RETRY_LONGEST,
@@ -37,9 +36,9 @@ use crate::limits::{
 use crate::message::LogEntry;
 
 /// What all readers of one bus share.
-pub(super) struct Shared {
+pub(super) struct ReaderContext {
     pub requester: Arc<Requester>,
-    pub link: Arc<ReadLink>,
+    pub link: Arc<ReadConnection>,
     pub stream: String,
     /// Counted up when the stream may have become another one.
     pub suspicions: Arc<watch::Sender<u64>>,
@@ -50,7 +49,7 @@ pub(super) struct Shared {
 type Question = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 enum Answer {
-    Session(Result<Box<Session>, Trouble>),
+    Session(Result<Box<Session>, PullError>),
     /// The next entry, asked for because none had come (`idle`) or to step over what breaks us.
     Entry {
         fetched: Result<Option<LogEntry>, ApiError>,
@@ -61,7 +60,7 @@ enum Answer {
 /// A reader at a position. Its consumer, when dropped, is removed by the server
 /// ([`crate::limits::NATS_CONSUMER_IDLE`]): no task is spawned to do it.
 pub(super) struct StreamReader {
-    shared: Arc<Shared>,
+    shared: Arc<ReaderContext>,
     /// The last sequence that was returned, or that is not wanted.
     position: u64,
     session: Option<Box<Session>>,
@@ -72,13 +71,13 @@ pub(super) struct StreamReader {
     /// When the last session was opened.
     opened: Option<Instant>,
     retry_at: Option<Instant>,
-    retry_pause: Duration,
+    backoff: Backoff,
     /// Whether the current trouble has been logged.
     troubled: bool,
 }
 
 impl StreamReader {
-    pub(super) fn new(shared: Arc<Shared>, from: u64) -> Self {
+    pub(super) fn new(shared: Arc<ReaderContext>, from: u64) -> Self {
         Self {
             shared,
             position: from.max(1) - 1,
@@ -87,14 +86,14 @@ impl StreamReader {
             steps: 0,
             opened: None,
             retry_at: None,
-            retry_pause: NATS_READER_RETRY_FIRST,
+            backoff: Backoff::new(NATS_READER_RETRY_FIRST, NATS_READER_RETRY_LONGEST),
             troubled: false,
         }
     }
 
     /// One step. Cancel safe: questions to the bus go on at the next call, and what came out
     /// of a session is returned without a further wait.
-    async fn advance(&mut self) -> Result<Vec<LogEntry>, Trouble> {
+    async fn advance(&mut self) -> Result<Vec<LogEntry>, PullError> {
         if let Some(at) = self.retry_at {
             tokio::time::sleep_until(at).await;
             self.retry_at = None;
@@ -131,7 +130,7 @@ impl StreamReader {
         Ok(Vec::new())
     }
 
-    fn take_answer(&mut self, answer: Answer) -> Result<Vec<LogEntry>, Trouble> {
+    fn take_answer(&mut self, answer: Answer) -> Result<Vec<LogEntry>, PullError> {
         match answer {
             Answer::Session(session) => {
                 self.session = Some(session?);
@@ -181,7 +180,7 @@ impl StreamReader {
     fn recovered(&mut self) {
         self.shared.link.answered();
         if !self.is_young() {
-            self.retry_pause = NATS_READER_RETRY_FIRST;
+            self.backoff.reset();
         }
         if std::mem::take(&mut self.troubled) {
             tracing::info!(stream = self.shared.stream, position = self.position, "reading again");
@@ -194,25 +193,24 @@ impl StreamReader {
     }
 
     /// Drops the session and decides when and how to go on.
-    fn give_up(&mut self, trouble: &Trouble) {
+    fn give_up(&mut self, trouble: &PullError) {
         self.session = None;
-        if matches!(trouble, Trouble::Broken) {
+        if matches!(trouble, PullError::Broken) {
             self.steps = NATS_STEPS_AFTER_BREAK;
         }
-        if matches!(trouble, Trouble::Deleted) {
+        if matches!(trouble, PullError::Deleted) {
             // With its stream, perhaps, which may be there again in a moment and end earlier: whoever
             // publishes must not be quicker than the next look at it.
             self.shared.suspicions.send_modify(|count| *count += 1);
         }
         let hasty = match trouble {
-            Trouble::Broken => self.troubled,
+            PullError::Broken => self.troubled,
             // Sessions that end early in a row would leave the server many consumers.
-            Trouble::Lost(_) | Trouble::Deleted => self.is_young(),
-            Trouble::Unavailable(_) | Trouble::Refused(_) => true,
+            PullError::Lost(_) | PullError::Deleted => self.is_young(),
+            PullError::Unavailable(_) | PullError::Refused(_) => true,
         };
         if hasty {
-            self.retry_at = Some(Instant::now() + self.retry_pause);
-            self.retry_pause = (self.retry_pause * 2).min(NATS_READER_RETRY_LONGEST);
+            self.retry_at = Some(Instant::now() + self.backoff.jittered());
         }
         if !std::mem::replace(&mut self.troubled, true) {
             let (stream, position) = (&self.shared.stream, self.position);
@@ -234,9 +232,9 @@ impl Reader for StreamReader {
                 Err(trouble) => {
                     self.give_up(&trouble);
                     match trouble {
-                        Trouble::Refused(error) => return Err(error.into()),
-                        Trouble::Lost(_) => self.shared.link.unanswered().await,
-                        Trouble::Broken | Trouble::Deleted | Trouble::Unavailable(_) => {}
+                        PullError::Refused(error) => return Err(error.into()),
+                        PullError::Lost(_) => self.shared.link.unanswered().await,
+                        PullError::Broken | PullError::Deleted | PullError::Unavailable(_) => {}
                     }
                 }
             }

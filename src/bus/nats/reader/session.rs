@@ -1,7 +1,7 @@
 //! One ephemeral consumer and the pulls that feed from it.
 //!
 //! Invariant: entries come in the consumer's own unbroken count, or the session
-//! ends with a [`Trouble`]; it repairs nothing. What waits in memory is bounded
+//! ends with a [`PullError`]; it repairs nothing. What waits in memory is bounded
 //! by the pulls sent: at most one and a half times [`NATS_PULL_MESSAGES`] and twice
 //! [`NATS_PULL_BYTES`].
 
@@ -9,7 +9,7 @@ use async_nats::{HeaderMap, Message, StatusCode, Subscriber};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
-use super::Shared;
+use super::ReaderContext;
 use crate::bus::BusError;
 use crate::bus::nats::api::pull_body;
 use crate::bus::nats::connect::{Connection, State, Status};
@@ -20,7 +20,7 @@ use crate::message::LogEntry;
 
 /// Why a session has ended.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::bus::nats) enum Trouble {
+pub(in crate::bus::nats) enum PullError {
     /// The reading connection went down: an entry may be the reason.
     #[error("the connection to NATS was lost")]
     Broken,
@@ -38,7 +38,7 @@ pub(in crate::bus::nats) enum Trouble {
     Refused(ApiError),
 }
 
-impl From<ApiError> for Trouble {
+impl From<ApiError> for PullError {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Unavailable(text) => Self::Unavailable(text),
@@ -50,7 +50,7 @@ impl From<ApiError> for Trouble {
     }
 }
 
-impl From<BusError> for Trouble {
+impl From<BusError> for PullError {
     fn from(error: BusError) -> Self {
         Self::Unavailable(error.0)
     }
@@ -88,13 +88,13 @@ pub(super) struct Session {
 
 impl Session {
     /// Makes a consumer that starts at `from`.
-    pub(super) async fn open(shared: &Shared, from: u64) -> Result<Self, Trouble> {
+    pub(super) async fn open(shared: &ReaderContext, from: u64) -> Result<Self, PullError> {
         let connection = shared.link.up().await?;
         let connects = connection.status().connects;
         let consumer = format!("agentbus-{}", uuid::Uuid::new_v4().simple());
         let inbox = connection.client.new_inbox();
         let subscribed = connection.client.subscribe(inbox.clone()).await;
-        let deliveries = subscribed.map_err(|error| Trouble::Unavailable(error.to_string()))?;
+        let deliveries = subscribed.map_err(|error| PullError::Unavailable(error.to_string()))?;
         shared.requester.create_reader(&shared.stream, &consumer, from).await?;
         let now = Instant::now();
         Ok(Self {
@@ -112,7 +112,7 @@ impl Session {
     }
 
     /// Waits for whatever comes first. Cancel safe.
-    pub(super) async fn wait(&mut self) -> Result<Event, Trouble> {
+    pub(super) async fn wait(&mut self) -> Result<Event, PullError> {
         if let Some(message) = self.set_aside.take() {
             return self.take(message);
         }
@@ -124,9 +124,9 @@ impl Session {
         let message = tokio::select! {
             biased;
             message = self.deliveries.next() => message,
-            _ = status.wait_for(broken) => return Err(Trouble::Broken),
+            _ = status.wait_for(broken) => return Err(PullError::Broken),
             () = tokio::time::sleep_until(self.heard + NATS_PULL_SILENCE) => {
-                return Err(Trouble::Lost("the consumer fell silent".to_owned()));
+                return Err(PullError::Lost("the consumer fell silent".to_owned()));
             }
             () = tokio::time::sleep_until(idle_at) => {
                 self.checked = Instant::now();
@@ -134,7 +134,7 @@ impl Session {
             }
         };
         // The client ends its subscriptions only when its task has ended.
-        let message = message.ok_or(Trouble::Broken)?;
+        let message = message.ok_or(PullError::Broken)?;
         self.take(message)
     }
 
@@ -168,13 +168,13 @@ impl Session {
         entry::from_delivery(message, delivery)
     }
 
-    fn take(&mut self, message: Message) -> Result<Event, Trouble> {
+    fn take(&mut self, message: Message) -> Result<Event, PullError> {
         if let Some(delivery) = self.in_order(&message) {
             return Ok(Event::Entry(self.take_entry(message, delivery)));
         }
         // A foreign entry may carry a status line: only what has no reply is a status.
         if message.reply.is_some() {
-            return Err(Trouble::Lost("deliveries were lost".to_owned()));
+            return Err(PullError::Lost("deliveries were lost".to_owned()));
         }
         self.heard = Instant::now();
         let headers = message.headers.unwrap_or_default();
@@ -182,7 +182,7 @@ impl Session {
         match message.status.unwrap_or(StatusCode::OK) {
             StatusCode::IDLE_HEARTBEAT => match number(&headers, "Nats-Last-Consumer") {
                 Some(told) if told > self.delivered => {
-                    Err(Trouble::Lost("deliveries were lost".to_owned()))
+                    Err(PullError::Lost("deliveries were lost".to_owned()))
                 }
                 _ => Ok(Event::Nothing),
             },
@@ -199,8 +199,8 @@ impl Session {
                 let unused = number(&headers, "Nats-Pending-Bytes") == Some(NATS_PULL_BYTES as u64);
                 Ok(if unused { Event::TooLong } else { Event::Nothing })
             }
-            _ if reason.contains("Consumer Deleted") => Err(Trouble::Deleted),
-            status => Err(Trouble::Lost(format!("the consumer ended: {status} {reason}"))),
+            _ if reason.contains("Consumer Deleted") => Err(PullError::Deleted),
+            status => Err(PullError::Lost(format!("the consumer ended: {status} {reason}"))),
         }
     }
 
@@ -212,7 +212,7 @@ impl Session {
     }
 
     /// Asks for more when less than half of a pull is owed.
-    async fn pull(&mut self) -> Result<(), Trouble> {
+    async fn pull(&mut self) -> Result<(), PullError> {
         if self.wanted > NATS_PULL_MESSAGES / 2 {
             return Ok(());
         }
@@ -220,7 +220,7 @@ impl Session {
         let (subject, inbox) = (self.next_subject.clone(), self.inbox.clone());
         let client = &self.connection.client;
         let sent = client.publish_with_reply(subject, inbox, body).await;
-        sent.map_err(|_| Trouble::Broken)?;
+        sent.map_err(|_| PullError::Broken)?;
         self.wanted += NATS_PULL_MESSAGES;
         Ok(())
     }

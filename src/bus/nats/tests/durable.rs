@@ -1,14 +1,16 @@
 //! Durable consumers: handing out, giving up, making anew.
 
 use super::*;
-use crate::bus::durable::{Answer, Delivered, Durable, DurableState, Durables};
+use crate::bus::durable::{
+    AckKind, DeliveredMessage, DurableConfig, DurableConsumers, DurableState,
+};
 use std::sync::Arc;
 
 const NAME: &str = "agent-processor";
 
-async fn made(bus: &NatsBus, ack_wait: Duration) -> Arc<dyn Durables> {
-    let durables = bus.durables().expect("NATS has them");
-    let durable = Durable {
+async fn made(bus: &NatsBus, ack_wait: Duration) -> Arc<dyn DurableConsumers> {
+    let durables = bus.durable_consumers().expect("NATS has them");
+    let durable = DurableConfig {
         name: NAME.to_owned(),
         filter: crate::message::SubjectPattern::all(),
         from: 1,
@@ -21,11 +23,11 @@ async fn made(bus: &NatsBus, ack_wait: Duration) -> Arc<dyn Durables> {
     durables
 }
 
-async fn state(durables: &dyn Durables) -> DurableState {
+async fn state(durables: &dyn DurableConsumers) -> DurableState {
     durables.state(NAME).await.expect("ask").expect("is there")
 }
 
-async fn next(deliveries: &mut dyn crate::bus::durable::Deliveries) -> Vec<Delivered> {
+async fn next(deliveries: &mut dyn crate::bus::durable::Deliveries) -> Vec<DeliveredMessage> {
     let next = tokio::time::timeout(PATIENCE, deliveries.next(10)).await;
     next.expect("in time").expect("deliveries")
 }
@@ -38,17 +40,17 @@ async fn what_the_server_gives_up_on_is_handed_out_apart_and_can_be_answered() {
     assert_eq!(state(&*durables).await.generation, Some(7));
     server.publish_raw(b"agent.task.t.x", None, b"one");
     let mut deliveries = durables.deliveries(NAME).await.expect("deliveries");
-    for again in [false, true, true] {
+    for redelivered in [false, true, true] {
         let given = next(&mut *deliveries).await;
-        assert_eq!((given[0].raw.seq, given[0].again), (1, again));
+        assert_eq!((given[0].raw.seq, given[0].redelivered), (1, redelivered));
     }
     // Three were not answered: the fourth comes by another way.
     let given = next(&mut *deliveries).await;
-    assert_eq!((given[0].raw.seq, given[0].again), (1, true));
+    assert_eq!((given[0].raw.seq, given[0].redelivered), (1, true));
     assert_eq!(&given[0].raw.payload[..], b"one");
     let before = state(&*durables).await;
     assert_eq!((before.in_flight, before.redelivered), (0, 1), "given up, and it shows");
-    durables.answers().answer(&given[0].receipt, Answer::Ack).await;
+    durables.acker().ack(&given[0].ack_handle, AckKind::Ack).await;
     tokio::time::timeout(PATIENCE, async {
         while state(&*durables).await.redelivered > 0 {
             tokio::task::yield_now().await;

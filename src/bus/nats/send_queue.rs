@@ -11,10 +11,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::limits::NATS_OUTBOX;
+use crate::limits::NATS_SEND_QUEUE;
 
 /// A message to be sent.
-pub(super) struct Outbound {
+pub(super) struct OutboundMessage {
     pub subject: Subject,
     /// Where the answer is to go, and the number under which it is waited for.
     pub reply: Option<(Subject, u64)>,
@@ -23,21 +23,21 @@ pub(super) struct Outbound {
 }
 
 /// The way to the client.
-pub(super) struct Outbox {
-    queue: mpsc::Sender<Outbound>,
+pub(super) struct SendQueue {
+    queue: mpsc::Sender<OutboundMessage>,
     _task: AbortOnDropHandle<()>,
 }
 
-impl Outbox {
+impl SendQueue {
     /// `unsent` is told the number of each message that the client did not take.
     pub(super) fn start(client: Client, unsent: impl Fn(u64) + Send + 'static) -> Self {
-        let (queue, outgoing) = mpsc::channel(NATS_OUTBOX);
+        let (queue, outgoing) = mpsc::channel(NATS_SEND_QUEUE);
         let task = tokio::spawn(hand_over(client, outgoing, unsent));
         Self { queue, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Puts a message in, once there is room.
-    pub(super) async fn put(&self, message: Outbound) {
+    pub(super) async fn put(&self, message: OutboundMessage) {
         // The task ends with us alone.
         let _ = self.queue.send(message).await;
     }
@@ -45,13 +45,13 @@ impl Outbox {
 
 async fn hand_over(
     client: Client,
-    mut outgoing: mpsc::Receiver<Outbound>,
+    mut outgoing: mpsc::Receiver<OutboundMessage>,
     unsent: impl Fn(u64) + Send,
 ) {
     while let Some(first) = outgoing.recv().await {
         tokio::task::yield_now().await;
         let mut next = Some(first);
-        while let Some(Outbound { subject, reply, headers, payload }) = next {
+        while let Some(OutboundMessage { subject, reply, headers, payload }) = next {
             let (sent, token) = match reply {
                 Some((reply, token)) => {
                     let sent =
@@ -108,8 +108,8 @@ mod tests {
         (url, reads)
     }
 
-    async fn put(outbox: Arc<Outbox>, number: usize) {
-        let message = Outbound {
+    async fn put(outbox: Arc<SendQueue>, number: usize) {
+        let message = OutboundMessage {
             subject: "a".into(),
             reply: None,
             headers: HeaderMap::new(),
@@ -126,7 +126,7 @@ mod tests {
         let runtime = one_worker.expect("a runtime");
         let outbox = runtime.block_on(async {
             let client = async_nats::connect(url).await.expect("connected");
-            Arc::new(Outbox::start(client, |_| ()))
+            Arc::new(SendQueue::start(client, |_| ()))
         });
         let sender = outbox.clone();
         // From the worker itself, which goes on to none of them before all are there.

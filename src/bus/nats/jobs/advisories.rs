@@ -11,7 +11,7 @@ use super::NatsJobs;
 use crate::bus::BusError;
 
 /// Advisories as they come.
-pub struct Exhaustions(Subscriber);
+pub struct MaxDeliveriesAdvisories(Subscriber);
 
 #[derive(Deserialize)]
 struct Advisory {
@@ -23,16 +23,16 @@ impl NatsJobs {
     ///
     /// # Errors
     /// The client has ended.
-    pub async fn exhaustions(&self) -> Result<Exhaustions, BusError> {
+    pub async fn max_deliveries_advisories(&self) -> Result<MaxDeliveriesAdvisories, BusError> {
         let stream = &self.config.jobs_stream_name;
         let subject = format!("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{stream}.>");
         let client = &self.requester.connection.client;
         let subscribed = client.queue_subscribe(subject, "agentbus-jobs".to_owned()).await;
-        subscribed.map(Exhaustions).map_err(|error| BusError(error.to_string()))
+        subscribed.map(MaxDeliveriesAdvisories).map_err(|error| BusError(error.to_string()))
     }
 }
 
-impl Exhaustions {
+impl MaxDeliveriesAdvisories {
     /// The sequence of the next job; waits for ever where none comes. Cancel safe.
     pub async fn next(&mut self) -> u64 {
         while let Some(message) = self.0.next().await {

@@ -24,7 +24,7 @@ impl NatsQueues {
             let mut well = true;
             loop {
                 if told.is_none() {
-                    told = self.jobs.exhaustions().await.ok();
+                    told = self.jobs.max_deliveries_advisories().await.ok();
                 }
                 let advised = async {
                     match &mut told {
@@ -80,7 +80,7 @@ impl NatsQueues {
     /// Buries a job whose last lease is over by what the store knows, unless it was extended.
     pub(super) async fn bury_noted(&self, queue: &str, seq: u64) -> Result<(), QueueError> {
         let now = self.clock.now();
-        let record = self.jobs.newest_record(seq).await?;
+        let record = self.jobs.latest_record(seq).await?;
         if let Some(LeaseState::Extended(until)) = record.map(|record| record.state) {
             let until = DateTime::from_timestamp_micros(until).unwrap_or(now);
             let over = (until - now).to_std().unwrap_or_default() + LEASE_MARGIN;
@@ -110,7 +110,7 @@ impl NatsQueues {
     }
 
     async fn bury_raw(&self, raw: &LogEntry) -> Result<(), QueueError> {
-        let record = self.jobs.newest_record(raw.seq).await?;
+        let record = self.jobs.latest_record(raw.seq).await?;
         let acked = record.filter(|record| record.state == LeaseState::Acked);
         let same = |id| leasing::read(raw).is_ok_and(|job| job.id == id);
         if !acked.is_some_and(|record| same(record.job)) {

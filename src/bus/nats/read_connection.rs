@@ -5,43 +5,40 @@
 
 use tokio::sync::Mutex;
 
+use super::config::NatsConfig;
+use super::connect::{Connection, State};
+use super::failover::FailoverTimer;
 use crate::bus::BusError;
-use crate::bus::nats::config::NatsConfig;
-use crate::bus::nats::connect::{Connection, State};
-use crate::bus::nats::silence::Silence;
 
 /// One connection for all deliveries, so that they do not delay publishes.
-pub(in crate::bus::nats) struct ReadLink {
+pub(super) struct ReadConnection {
     config: NatsConfig,
     /// As logs and the server's monitoring show it.
     purpose: &'static str,
     current: Mutex<Connection>,
-    silence: Silence,
+    failover: FailoverTimer,
 }
 
-impl ReadLink {
+impl ReadConnection {
     /// Connects.
-    pub(in crate::bus::nats) async fn open(
-        config: &NatsConfig,
-        purpose: &'static str,
-    ) -> Result<Self, BusError> {
+    pub(super) async fn open(config: &NatsConfig, purpose: &'static str) -> Result<Self, BusError> {
         let current = Mutex::new(Connection::open(config, purpose).await?);
-        Ok(Self { config: config.clone(), purpose, current, silence: Silence::default() })
+        Ok(Self { config: config.clone(), purpose, current, failover: FailoverTimer::default() })
     }
 
     /// Something came over it.
-    pub(in crate::bus::nats) fn answered(&self) {
-        self.silence.broken();
+    pub(super) fn answered(&self) {
+        self.failover.answered();
     }
 
     /// A consumer fell silent or is not to be reached. Cancel safe.
-    pub(in crate::bus::nats) async fn unanswered(&self) {
+    pub(super) async fn unanswered(&self) {
         let connection = self.current.lock().await.clone();
-        self.silence.lasts(&connection);
+        self.failover.unanswered(&connection);
     }
 
     /// Waits for the connection to be up. One whose task died is replaced.
-    pub(in crate::bus::nats) async fn up(&self) -> Result<Connection, BusError> {
+    pub(super) async fn up(&self) -> Result<Connection, BusError> {
         loop {
             let connection = {
                 let mut current = self.current.lock().await;
