@@ -1,14 +1,14 @@
-// api: requests to the server. What it refuses comes back as a Problem (RFC 9457).
+// api: requests to the server. A refused request throws a Problem (RFC 9457).
 import { parse } from './format.js';
 
 export class Problem extends Error {
   constructor(status, body, retryAfter = null) {
-    super(body.detail || body.title || `The server answered ${status}`);
+    super(body.detail || body.title || `The server responded with ${status}`);
     Object.assign(this, { status, title: body.title, code: body.code, retryAfter });
     this.errors = Array.isArray(body.errors) ? body.errors : [];
   }
 
-  // Asking again the same way would fail the same way.
+  // Whether the same request would fail again.
   get final() {
     return this.status >= 400 && this.status < 500 && this.status !== 408 && this.status !== 429;
   }
@@ -22,14 +22,14 @@ export async function problemOf(response) {
   return new Problem(response.status, body, Number.isFinite(after) && after > 0 ? after : null);
 }
 
-// as: how the answer is read. Messages keep their numbers as they were written; what is only ours is plain JSON.
+// as: the parser of the response. Messages need the default, which keeps numbers as written; other responses are plain JSON.
 export async function get(path, { signal, as = parse } = {}) {
   const response = await fetch(path, { signal, headers: { Accept: 'application/json' }, cache: 'no-store' });
   if (!response.ok) throw await problemOf(response);
   return as(await response.text());
 }
 
-// body: JSON as text, or none. Gives what is answered, or null.
+// body: JSON text, or undefined. Returns the parsed response, or null if it is empty.
 export async function send(method, path, body) {
   const headers = { Accept: 'application/json', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) };
   const response = await fetch(path, { method, body, headers });
@@ -40,7 +40,7 @@ export async function send(method, path, body) {
 
 export const post = (path, body) => send('POST', path, body);
 
-// One page of history, oldest first whichever way it was asked for.
+// One page of history, always oldest first.
 export async function history(params, { signal } = {}) {
   const page = await get(`/v1/messages?${params}`, { signal });
   const messages = Array.isArray(page.messages) ? page.messages : [];

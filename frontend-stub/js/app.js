@@ -1,4 +1,4 @@
-// app: puts the parts together. The address says which page is open; the bar at the top and the foot belong to all.
+// app: builds the page from its parts. The address names the open page; the top bar and the footer belong to all pages.
 import { $, isTyping } from './dom.js';
 import { route } from './route.js';
 import { Compose } from './compose.js';
@@ -45,7 +45,7 @@ const pages = {
 };
 let open = null;
 
-// Shows what the address says.
+// Shows the page that the address names.
 function arrive() {
   const to = route(location.hash);
   const page = pages[to.page];

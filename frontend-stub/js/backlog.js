@@ -1,4 +1,5 @@
-// backlog: what arrived while the display stands still. Bounded; past the bound only counted, to be read again later.
+// backlog: messages that arrived while the feed does not move. Bounded; beyond the bound they are only counted, and read from
+// the server later.
 
 const MAX_ENTRIES = 5000;
 const MAX_CHARACTERS = 16 * 1024 * 1024; // a message may be a megabyte
@@ -21,7 +22,7 @@ export class Backlog {
     if (this.entries.length > MAX_ENTRIES || this.characters > MAX_CHARACTERS) this.overflow(0);
   }
 
-  // What follows the display is no longer at hand; it has to be read from the server again.
+  // Drops the entries: the server has to send them again. more: further entries that are counted.
   overflow(more) {
     this.entries = [];
     this.characters = 0;

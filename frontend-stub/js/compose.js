@@ -1,4 +1,4 @@
-// compose: a small form that posts one message, with the server's objections beside the fields they are about.
+// compose: the form that posts one message, and shows the server's errors beside their fields.
 import { $, el } from './dom.js';
 import { post } from './api.js';
 
@@ -7,7 +7,7 @@ const form = $('compose-form');
 const MEMBERS = ['kind', 'type', 'sender_id', 'recipient_id', 'task_id', 'conversation_id', 'in_reply_to', 'content', 'metadata'];
 const field = (name) => form.elements[name];
 
-// Randomness for an id also where crypto.randomUUID is missing: plain http on a network address.
+// crypto.randomUUID is missing outside secure contexts, such as plain HTTP on a network address.
 function uuid() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -49,7 +49,7 @@ export class Compose {
     });
   }
 
-  // Members left empty are left out. Metadata goes as it was typed, so that no number is rounded on the way.
+  // Empty members are left out. Metadata is sent as typed, so that no number is rounded.
   write() {
     const members = [];
     for (const name of MEMBERS) {
@@ -68,25 +68,25 @@ export class Compose {
     try {
       body = this.write();
     } catch (error) {
-      this.refuse([{ pointer: '/metadata', detail: `Not JSON: ${error.message}` }]);
+      this.refuse([{ pointer: '/metadata', detail: `Invalid JSON: ${error.message}` }]);
       return;
     }
-    // The same message tried again has the same id, so that it ends up once whatever happened to the first try.
+    // A retry of the same message has the same id, so that it is logged once whatever happened to the first attempt.
     if (body !== this.body) Object.assign(this, { body, id: uuid() });
     this.say('Sending…');
     try {
       const sent = await post('/v1/messages', `{"id":"${this.id}",${body}}`);
       this.body = '';
-      this.say(`Sent as ${sent.seq} (${sent.durability})`, 'good');
+      this.say(`Sent with sequence ${sent.seq} (${sent.durability})`, 'good');
       for (const name of ['content', 'in_reply_to']) field(name).value = '';
     } catch (problem) {
       const left = this.refuse(problem.errors ?? []);
-      const detail = problem.errors ? problem.message : `The server cannot be reached (${problem.message})`;
+      const detail = problem.errors ? problem.message : `Cannot reach the server (${problem.message})`;
       this.say([detail, ...left.map((error) => `${error.pointer ?? ''} ${error.detail}`)].join(' · '), 'bad');
     }
   }
 
-  // Returns the errors that belong to no field here.
+  // Shows errors beside their fields; returns those that belong to none.
   refuse(errors) {
     const left = new Set(errors);
     for (const name of MEMBERS) {

@@ -1,4 +1,4 @@
-// detail: one message in full, every member of it, with links to what belongs to it.
+// detail: one message with all its members, linked to related messages.
 import { $, copy, el } from './dom.js';
 import { kindClass, stringify } from './format.js';
 import { parts } from './parts.js';

@@ -1,4 +1,4 @@
-// dom: the few helpers that build elements. Text always goes in as text nodes, never as markup.
+// dom: helpers that build elements. Text is always added as text nodes, never as markup.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -21,7 +21,7 @@ export function svg(tag, attributes = {}) {
   return node;
 }
 
-// Someone is typing: single-key shortcuts must leave them alone.
+// Whether the user is typing, so that single-key shortcuts must not act.
 export const isTyping = (target) =>
   target instanceof Element && (target.closest('input, textarea, select, [contenteditable]') !== null);
 
@@ -30,7 +30,7 @@ export async function copy(text) {
     await navigator.clipboard.writeText(text);
     return;
   } catch {
-    // Not a secure context, or not allowed: the old way.
+    // No secure context, or no permission: fall back to execCommand.
   }
   const area = el('textarea', { class: 'offscreen', readonly: true });
   area.value = text;

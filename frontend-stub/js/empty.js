@@ -1,4 +1,4 @@
-// empty: what the feed says while it has nothing to show.
+// empty: the text of the feed while it has no messages to show.
 import { $ } from './dom.js';
 
 export function empty(isEmpty, state, filtered, from) {
@@ -13,9 +13,9 @@ export function empty(isEmpty, state, filtered, from) {
 }
 
 function explain(state, filtered, from) {
-  if (state === 'reconnecting') return 'The feed goes on where it stopped as soon as the server is back.';
-  if (state === 'replaying') return 'Looking through the log for what matches.';
-  if (filtered) return 'Nothing matches these filters so far. What does will appear here.';
-  if (from !== 'now' && from !== 'start') return `The log has not come to sequence ${from} yet.`;
+  if (state === 'reconnecting') return 'The feed continues where it stopped when the server is back.';
+  if (state === 'replaying') return 'Searching the log for matching messages.';
+  if (filtered) return 'No message matches these filters yet. New ones will appear here.';
+  if (from !== 'now' && from !== 'start') return `The log has not reached sequence ${from} yet.`;
   return 'No messages yet. Send the first one with the button above, or:';
 }

@@ -1,11 +1,11 @@
-// feed: the window of rows on the screen. It follows the newest until its reader scrolls away, and is never longer
-// than MAX_ROWS: what does not fit waits in the backlog (newer) or on the server (older).
+// feed: the rows on the screen. It follows the newest message until the user scrolls up, and has at most MAX_ROWS rows:
+// newer messages wait in the backlog, older ones are loaded from the server.
 import { Backlog } from './backlog.js';
 import { row } from './row.js';
 
 export const MAX_ROWS = 1000;
-const STEP = 200; // rows given at a time to a reader who scrolls on through the backlog
-const NEARLY = 50; // so few left: the reader has arrived at the live edge
+const STEP = 200; // rows added at a time while the user scrolls through the backlog
+const NEARLY = 50; // with so few left in the backlog, the feed follows the newest message again
 const BOTTOM_PX = 24;
 const PACE_MS = 80;
 
@@ -29,7 +29,7 @@ export class Feed {
   get atBottom() { return this.scroller.scrollHeight - this.scroller.clientHeight - this.scroller.scrollTop < BOTTOM_PX; }
   get first() { return Number(this.list.querySelector('.row')?.dataset.seq ?? 0); }
 
-  // The highest sequence shown; the stream can be opened again behind it.
+  // The highest sequence shown; the stream can be reopened after it.
   get last() {
     const { seq, to } = this.list.lastElementChild?.dataset ?? {};
     return Number(seq ?? to ?? this.base);
@@ -42,12 +42,12 @@ export class Feed {
     else this.pending.push(entry);
     if (this.pending.length >= MAX_ROWS * 2) {
       this.pending = this.pending.slice(-MAX_ROWS);
-      this.dropped = true; // the rows on the screen are older than these: they go too
+      this.dropped = true; // the rows on the screen are older than these and are removed too
     }
     this.changed();
   }
 
-  // All changes to the page happen here, in a frame and paced: fifty messages a second are not fifty repaints.
+  // Redraws in an animation frame and not before PACE_MS have passed, so that fifty messages per second are not fifty repaints.
   changed() {
     if (this.due) return;
     this.due = true;
@@ -101,7 +101,7 @@ export class Feed {
     else this.on.resized();
   }
 
-  // The reader reached the last row: give what comes next, or follow if nothing is left.
+  // The user reached the last row: add the next messages, or follow if none are left.
   advance() {
     const { backlog } = this;
     if (this.follow || this.paused) return;
@@ -117,21 +117,21 @@ export class Feed {
     this.changed();
   }
 
-  // The first rows, from history.
+  // Adds the first rows, from history.
   fill(messages) {
     this.list.append(...messages.map((message) => row({ message })));
     this.toBottom();
     this.changed();
   }
 
-  // Replay has met the live edge. If all of it is in sight there is nothing to scroll to: follow.
+  // The replay is complete. If the last row is visible, follow.
   settle() {
     this.flush();
     if (this.backlog.count === 0 && this.atBottom) Object.assign(this, { follow: true, unseen: 0 });
     this.changed();
   }
 
-  // Stream opened again behind the last row: the backlog will come once more.
+  // The stream was reopened after the last row: it sends the backlog again.
   rewind() {
     this.backlog.clear();
     this.pending = [];
@@ -170,7 +170,7 @@ export class Feed {
     this.changed();
   }
 
-  // Whoever looks at one message should not see it run away.
+  // Stops following, so that a selected message stays in view.
   hold() {
     if (this.scroller.scrollHeight > this.scroller.clientHeight) this.follow = false;
     this.changed();

@@ -1,4 +1,4 @@
-// filters: the form over the feed, the chips of what is in force, and the server's objections beside their fields.
+// filters: the filter form above the feed, a chip for each active filter, and the server's errors beside their fields.
 import { $, el } from './dom.js';
 import { FILTERS, split } from './query.js';
 
@@ -15,7 +15,7 @@ export class Filters {
     $('filters-toggle').addEventListener('click', () => this.toggle());
   }
 
-  // in_reply_to has no field of its own: links set it, its chip removes it.
+  // in_reply_to has no field: links set it, its chip removes it.
   submit() {
     const filters = {};
     for (const name of FILTERS) filters[name] = field(name) ? split(field(name).value) : this.query.filters[name];
@@ -42,7 +42,7 @@ export class Filters {
     }, el('small', {}, name.replaceAll('_', ' ')), el('span', {}, value), el('span', { class: 'x', 'aria-hidden': 'true' }, '×'));
   }
 
-  // Shows which fields differ from what is in force.
+  // Marks the fields that differ from the active filters.
   mark() {
     let changed = false;
     for (const name of FILTERS) {
@@ -65,7 +65,7 @@ export class Filters {
     }
   }
 
-  // Names seen in the counts, offered while typing.
+  // Suggests values that the counts name.
   suggest(name, values) {
     const list = $(`known-${name}`);
     if (list.childElementCount !== values.length) list.replaceChildren(...values.map((value) => el('option', { value })));

@@ -1,4 +1,4 @@
-// format: how numbers, times, names and messages are put for people.
+// format: numbers, times, names and messages as text for people.
 
 const integer = new Intl.NumberFormat('en-US');
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
@@ -22,7 +22,7 @@ export function duration(seconds) {
   return m > 0 ? `${m}m ${Math.floor(seconds % 60)}s` : `${Math.floor(seconds)}s`;
 }
 
-// One colour a name, the same in every browser: FNV-1a, spread by the golden angle.
+// A stable hue for each name: FNV-1a, spread by the golden angle.
 export function hue(name) {
   let hash = 0x811c9dc5;
   for (const character of String(name)) hash = Math.imul(hash ^ character.codePointAt(0), 0x01000193) >>> 0;
@@ -39,7 +39,7 @@ export function initials(name) {
 export const KINDS = ['message', 'status', 'task'];
 export const kindClass = (kind) => (KINDS.includes(kind) ? `k-${kind}` : 'k-other');
 
-// One line of a text that may be a megabyte: only its beginning is looked at.
+// The first line of a text. It may be a megabyte, so only its beginning is read.
 const PREVIEW = 320;
 export function preview(message) {
   const line = String(message.content ?? '').slice(0, PREVIEW * 2).replace(/\s+/g, ' ').trim();
@@ -48,7 +48,7 @@ export function preview(message) {
   return metadata.slice(0, PREVIEW);
 }
 
-// JSON whose numbers survive: 12345678901234567890 and 1.0 stay as they were written, where the browser can.
+// Parses JSON and keeps numbers as written (12345678901234567890, 1.0) where the browser supports it.
 const keepNumber = (_key, value, context) =>
   typeof value === 'number' && context && String(value) !== context.source ? JSON.rawJSON(context.source) : value;
 export const parse = (text) => (JSON.rawJSON ? JSON.parse(text, keepNumber) : JSON.parse(text));

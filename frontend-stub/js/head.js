@@ -1,4 +1,4 @@
-// head: the highest sequence anybody told us of.
+// head: the highest sequence of the log that the console knows.
 import { $ } from './dom.js';
 import { count } from './format.js';
 

@@ -1,4 +1,4 @@
-// indicator: the state of the connection, in one word that is always in sight.
+// indicator: the state of the connection, always visible.
 import { count } from './format.js';
 
 const node = document.querySelector('[data-testid=state]');
@@ -11,7 +11,7 @@ export class Indicator {
     const paused = this.paused && (this.name === 'live' || this.name === 'replaying');
     const text = paused ? this.pausedText() : this.text();
     if (node.textContent !== text) node.textContent = text;
-    node.ariaLive = this.detail ? 'off' : 'polite'; // a countdown is not read out
+    node.ariaLive = this.detail ? 'off' : 'polite'; // screen readers must not read the countdown
     node.dataset.state = paused ? 'paused' : this.name;
     node.title = this.hint;
   }

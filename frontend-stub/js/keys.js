@@ -1,7 +1,7 @@
-// keys: single-key shortcuts, silent while somebody types or a dialog is open.
+// keys: single-key shortcuts, disabled while the user types or a dialog is open.
 import { isTyping } from './dom.js';
 
-// actions: a function that gives those in force, {key: function}
+// actions(): returns the active shortcuts, {key: function}.
 export function shortcuts(actions) {
   document.addEventListener('keydown', (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;

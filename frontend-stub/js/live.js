@@ -1,4 +1,4 @@
-// live: the feed's page. The query in the address says what is looked at; everything starts from it.
+// live: the page with the feed. The query in the address is its whole state.
 import { $ } from './dom.js';
 import { address, FILTERS, isFiltered, only, params, read, toggled } from './query.js';
 import { Detail } from './detail.js';
@@ -20,8 +20,8 @@ export class Live {
   constructor({ head, indicator, rate, poll }, on) {
     Object.assign(this, { head, indicator, rate, poll, on, shown: false });
     this.query = read(location.search);
-    this.stale = true; // what is shown is not what the address says
-    this.owed = false; // the newest page of history, which could not be read when the feed was opened
+    this.stale = true; // what is shown does not match the address
+    this.owed = false; // whether the newest page of history is missing: it could not be read when the feed was opened
     this.opening = new AbortController();
     this.controls();
     this.view();
@@ -99,7 +99,7 @@ export class Live {
     empty(this.feed.size === 0, this.indicator.name, isFiltered(this.query), this.query.from);
   }
 
-  // Where this page is to be found, with the message that is open.
+  // The address of this page, with the open message.
   get place() { return address(this.query) + (this.detail.message ? `#seq=${this.detail.message.seq}` : ''); }
 
   get keys() {
@@ -130,7 +130,7 @@ export class Live {
     openLinked(this.detail);
   }
 
-  // One connection a page: browsers have few for each server. The feed goes on from its last row when it is back.
+  // Closes the stream, since browsers allow few connections per server. The feed continues from its last row when shown again.
   hide() {
     this.shown = false;
     this.opening.abort();
@@ -151,14 +151,14 @@ export class Live {
     this.stream.open(params(this.query), seq);
   }
 
-  // The log is another one than before: what is on the screen is none of it.
+  // The log was replaced: nothing on the screen belongs to it.
   startOver(last) {
     this.feed.clear(true);
     Object.assign(this.feed, { base: last, trimmed: true });
     this.head.reset(last);
   }
 
-  // Opens what the address says, from nothing. Live begins with the newest page of history.
+  // Opens the feed that the address names. A live feed begins with the newest page of history.
   async start() {
     this.opening.abort();
     this.opening = new AbortController();

@@ -1,4 +1,4 @@
-// older: the button over the feed that pages back through history.
+// older: the button above the feed that loads older messages.
 import { $ } from './dom.js';
 import { before } from './tail.js';
 import { hideProblem, showProblem } from './problem.js';
@@ -6,7 +6,7 @@ import { hideProblem, showProblem } from './problem.js';
 const button = $('older');
 
 export class Older {
-  // look: () => {query, signal}, what is looked at just now
+  // look(): returns {query, signal} of the current feed.
   constructor(feed, look) {
     Object.assign(this, { feed, look });
     button.addEventListener('click', () => this.load());
@@ -14,7 +14,7 @@ export class Older {
 
   offer(more) { button.hidden = !more; }
 
-  // Rows trimmed off the screen can be had back.
+  // Rows that were removed from the screen can be loaded again.
   draw() { if (this.feed.trimmed) this.offer(true); }
 
   async load() {

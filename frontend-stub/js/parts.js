@@ -1,4 +1,4 @@
-// parts: the members, the content and the metadata of a message, as every detail shows them.
+// parts: the members, content and metadata of a message, for the detail of a message and of a dead letter.
 import { el } from './dom.js';
 import { fullTime, stringify } from './format.js';
 import { feedOf } from './links.js';
@@ -9,11 +9,11 @@ const FILTERS = {
 };
 const BELOW = new Set(['content', 'metadata']);
 
-// name: begins the test ids. open(id): shows the message answered, where that can be done.
+// name: prefix of the test ids. open(id): shows the message that this one replies to; null if the page cannot.
 export const parts = (message, name, open = null) =>
   [members(message, name, open), content(message, name), metadata(message, name)];
 
-// A term and its value for each entry; what is null is left out.
+// A description list of [term, value]; null values are left out.
 export const terms = (entries) => el('dl', {}, entries.filter(([, value]) => value !== null && value !== undefined)
   .flatMap(([term, value]) => [el('dt', {}, term), el('dd', {}, value)]));
 

@@ -17,7 +17,7 @@ async function open(detail, load) {
 
 export const openId = (detail, id) => open(detail, () => get(`/v1/messages/${encodeURIComponent(id)}`));
 
-// Whatever the feed shows: the message is fetched by its sequence.
+// Loads the message by its sequence, since the feed may not show it.
 export function openLinked(detail) {
   const seq = /^#seq=(\d+)$/.exec(location.hash)?.[1];
   if (!seq || String(detail.message?.seq) === seq) return;

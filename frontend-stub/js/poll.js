@@ -1,10 +1,10 @@
-// poll: asks for /v1/status and /v1/stats every few seconds while somebody looks at the page.
+// poll: requests /v1/status and /v1/stats every few seconds while the page is visible.
 import { get } from './api.js';
 
 const EVERY_MS = 5000;
 
 export class Poll {
-  // on: {status(data), stats(data), away()}; task: what the counts are narrowed to
+  // on: {status(data), stats(data), away()}; task: limits the counts to one task
   constructor(on) {
     Object.assign(this, { on, task: null, timer: null });
     document.addEventListener('visibilitychange', () => { if (!document.hidden) this.now(); });

@@ -1,13 +1,13 @@
-// problem: what the server refused, and why, where it matters.
+// problem: shows why the server refused a request.
 import { $, el } from './dom.js';
 
 function titleOf(problem) {
   if (problem.title) return problem.title;
-  if (problem.status) return 'The server refused this';
-  return problem.name === 'TimeoutError' ? 'The server does not answer' : 'The server cannot be reached';
+  if (problem.status) return 'The server refused the request';
+  return problem.name === 'TimeoutError' ? 'The server does not respond' : 'Cannot reach the server';
 }
 
-// lead: what could not be done, in words of the page.
+// lead: what the page could not do.
 export function problemText(problem, lead = '') {
   const errors = (problem.errors ?? []).map(({ parameter, pointer, detail }) =>
     el('li', {}, el('code', {}, parameter ?? pointer ?? ''), ' ', detail ?? ''));

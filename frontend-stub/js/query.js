@@ -1,11 +1,11 @@
-// query: what is being looked at (filters and starting point), and its form in the page's address.
+// query: the filters and start of the feed, and their form in the address of the page.
 
 export const FILTERS = ['subject', 'kind', 'type', 'sender', 'recipient', 'task', 'conversation', 'in_reply_to'];
 
 const unique = (values) => [...new Set(values)];
 export const split = (text) => unique(text.split(/[\s,]+/).filter(Boolean));
 
-// from: 'now', 'start', or a sequence as text; the server judges anything else.
+// from: 'now', 'start', or a sequence as text; the server refuses anything else.
 export function read(search) {
   const params = new URLSearchParams(search);
   const filters = {};
@@ -13,7 +13,7 @@ export function read(search) {
   return { filters, broadcast: params.get('broadcast') === 'true', from: params.get('from') || 'now' };
 }
 
-// The filters as the server takes them.
+// The filters as query parameters of the API.
 export function params(query) {
   const out = new URLSearchParams();
   for (const name of FILTERS) for (const value of query.filters[name]) out.append(name, value);
@@ -35,7 +35,7 @@ export function toggled(query, name, value) {
   return { ...query, filters: { ...query.filters, [name]: next } };
 }
 
-// Look at this alone: what a link in a message means.
+// The query with this filter alone, for links in a message.
 export function only(query, name, value) {
   const filters = Object.fromEntries(FILTERS.map((other) => [other, []]));
   return { ...query, broadcast: false, filters: { ...filters, [name]: [value] } };

@@ -1,4 +1,4 @@
-// rail: counts by kind, type and sender at the side; each is a switch for its filter.
+// rail: counts by kind, type and sender in the side bar; each is a button that toggles its filter.
 import { $, el } from './dom.js';
 import { count, kindClass, KINDS } from './format.js';
 import { avatar } from './row.js';
@@ -26,7 +26,7 @@ export class Rail {
     if (focused) $('rail').querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  // What is filtered by is always in the list, counted or not.
+  // Active filters are always listed, even if their count is 0.
   section({ title, filter, member, most }) {
     const counts = { ...(filter === 'kind' ? Object.fromEntries(KINDS.map((kind) => [kind, 0])) : {}), ...this.counts[member] };
     const chosen = this.query.filters[filter];
@@ -38,7 +38,7 @@ export class Rail {
     const items = entries.map(([name, n]) => this.item(filter, name, n, n / top, chosen.includes(name)));
     const more = all.length - entries.length;
     return el('section', {}, el('h2', {}, title, el('small', {}, all.length > most ? count(all.length) : '')),
-      items.length ? items : el('p', { class: 'none' }, 'nothing yet'),
+      items.length ? items : el('p', { class: 'none' }, 'none yet'),
       more > 0 && el('p', { class: 'none' }, `and ${count(more)} more`));
   }
 

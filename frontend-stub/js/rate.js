@@ -1,4 +1,4 @@
-// rate: messages received a second, and their last minute as a sparkline.
+// rate: messages received per second, and the last minute as a sparkline.
 import { $, svg } from './dom.js';
 
 const SECONDS = 60;

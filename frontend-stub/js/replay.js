@@ -1,4 +1,4 @@
-// replay: where the feed begins: live, from the start, from a sequence.
+// replay: selects where the feed begins: now, at the start, or at a sequence.
 import { $ } from './dom.js';
 
 export class Replay {

@@ -1,4 +1,4 @@
-// route: the page that the address names in its hash: '#tasks?state=open', '#dead-letters/ID'. Any other hash is the live feed's.
+// route: the page that the address names in its hash: '#tasks?state=open', '#dead-letters/ID'. Any other hash belongs to the live feed.
 
 export const PAGES = { live: 'Live', agents: 'Agents', tasks: 'Tasks', consumers: 'Consumers', queues: 'Queues', 'dead-letters': 'Dead letters' };
 
@@ -10,7 +10,7 @@ export function route(hash) {
   return { page, id: id ? decode(id) : null, params: new URLSearchParams(search ?? '') };
 }
 
-// params: {name: value}; what is empty is left out.
+// params: {name: value}; empty values are left out.
 export function hashOf(page, { id = null, ...params } = {}) {
   const given = new URLSearchParams(Object.entries(params).filter(([, value]) => value));
   return `#${page}${id ? `/${encodeURIComponent(id)}` : ''}${given.size ? `?${given}` : ''}`;

@@ -29,7 +29,7 @@ export function row(entry) {
   return node;
 }
 
-// What cannot be read is still a message at its place. The sequence is the stream's, whatever a foreign body says.
+// A message that cannot be parsed still has a row. The sequence is the one of the stream, even if the body has another.
 function read({ seq, kind, raw }) {
   try {
     const message = parse(raw);
@@ -41,9 +41,9 @@ function read({ seq, kind, raw }) {
 }
 
 const REASONS = {
-  expired: 'expired: past what the log keeps',
+  expired: 'expired: older than the log keeps',
   abandoned: 'abandoned when the log moved to another bus',
-  ahead_of_log: 'beyond the end of this log: the cursor came from another one',
+  ahead_of_log: 'beyond the end of this log: the position came from another log',
 };
 
 function gapRow({ from, to, reason }) {
@@ -51,5 +51,5 @@ function gapRow({ from, to, reason }) {
   return el('div', {
     class: 'gap', role: 'option', 'aria-disabled': 'true',
     'data-testid': 'gap', 'data-from': from, 'data-to': to, 'data-reason': reason,
-  }, el('span', {}, el('b', {}, range), ` not held by anybody · ${REASONS[reason] ?? reason}`));
+  }, el('span', {}, el('b', {}, range), ` not available · ${REASONS[reason] ?? reason}`));
 }

@@ -1,4 +1,4 @@
-// selection: the row that is looked at, by click or keyboard.
+// selection: the selected row, chosen by click or keyboard.
 import { messageOf } from './row.js';
 
 export class Selection {
@@ -22,7 +22,7 @@ export class Selection {
 
   reveal() { this.row?.scrollIntoView({ block: 'nearest' }); }
 
-  // With nothing selected it begins at the newest; when the row has left the window, at its near end.
+  // Without a selection, begins at the newest row; if the selected row was removed, at the nearest end.
   move(step) {
     const rows = [...this.list.querySelectorAll('.row')];
     const at = rows.indexOf(this.row);

@@ -1,4 +1,4 @@
-// stream: the live connection. An EventSource that is opened again after whatever ends it, at the last id it saw.
+// stream: the live connection. An EventSource that is reopened after its last id whenever it ends.
 import { problemOf, Problem } from './api.js';
 
 const FIRST_DELAY_S = 1;
@@ -56,7 +56,7 @@ export class Stream {
     this.on.state(data.replaying ? 'replaying' : 'live');
   }
 
-  // A message twice would be the server's fault; it is shown once all the same.
+  // The server sends each message once; a duplicate would be ignored.
   take(event) {
     const seq = Number(event.lastEventId);
     if (seq <= this.cursor) return;
@@ -71,14 +71,14 @@ export class Stream {
     this.on.gap(JSON.parse(event.data));
   }
 
-  // While the browser retries by itself it knows the better cursor: heartbeats move it without telling scripts.
+  // While the browser reconnects by itself, leave it alone: heartbeats have moved its last id, which scripts cannot see.
   failed(source) {
     if (source !== this.source) return;
     if (source.readyState === EventSource.CONNECTING) this.on.state('reconnecting');
     else this.diagnose();
   }
 
-  // An EventSource cannot say why it was refused, so the same address is asked once by fetch.
+  // An EventSource does not expose why it was refused, so fetch requests the same address once.
   async diagnose() {
     const run = this.run;
     const abort = new AbortController();
@@ -87,7 +87,7 @@ export class Stream {
       const response = await fetch(this.address(), { headers: { Accept: 'text/event-stream' }, signal: abort.signal });
       if (!response.ok) problem = await problemOf(response);
     } catch (error) {
-      problem = new Problem(0, { detail: `The server cannot be reached (${error.message})` });
+      problem = new Problem(0, { detail: `Cannot reach the server (${error.message})` });
     }
     abort.abort();
     if (run !== this.run) return;
@@ -98,7 +98,7 @@ export class Stream {
     } else this.retry(problem);
   }
 
-  // Exponential, with jitter, so that the clients of a restarted server do not come back in one moment.
+  // Exponential backoff with jitter, so that the clients of a restarted server do not reconnect at once.
   retry(problem) {
     this.close();
     const backoff = Math.min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** this.attempt);

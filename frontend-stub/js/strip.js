@@ -1,4 +1,4 @@
-// strip: the state of the server in one line at the foot. Members it does not know or miss are left out.
+// strip: the state of the server, in one line in the footer. Members that the response lacks are left out.
 import { $, el } from './dom.js';
 import { count, duration } from './format.js';
 
@@ -21,7 +21,7 @@ export class Strip {
     const { log = {}, projector = {}, queue = {}, pool = {} } = stats;
     const parts = Object.entries(status.parts ?? {}).map(([name, part]) => this.part(name, part));
     const items = [
-      this.away ? el('span', { class: 'part bad' }, el('i'), 'server not answering') : this.ready(status.ready),
+      this.away ? el('span', { class: 'part bad' }, el('i'), 'server not responding') : this.ready(status.ready),
       ...(this.away ? [] : parts),
       this.item('bus', nameOf(status.bus)),
       this.item('store', nameOf(status.store)),

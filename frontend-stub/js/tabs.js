@@ -1,4 +1,4 @@
-// tabs: the links to the pages. Which one is open stands in the address alone.
+// tabs: the links to the pages. Only the address names the open one.
 import { PAGES } from './route.js';
 
 const links = [...document.querySelectorAll('.tabs a')];
@@ -7,7 +7,7 @@ const linkOf = (page) => links.find((link) => link.dataset.page === page);
 export class Tabs {
   // on: {arrive()}, after the address has been changed here
   constructor(on) {
-    // A link into the feed (data-live) changes the address without loading the page anew, unless a new tab is asked for.
+    // A click on a link to the feed (data-live) changes the address without a page load, unless the user asks for a new tab.
     document.addEventListener('click', (event) => {
       const link = event.target.closest?.('a[data-live]');
       if (!link || event.defaultPrevented || event.button !== 0) return;
@@ -27,9 +27,9 @@ export class Tabs {
     document.title = page === 'live' ? 'agentbus' : `${PAGES[page]} · agentbus`;
   }
 
-  // Where the way back to the feed leads: to what was looked at there.
+  // Sets the target of the feed's tab, so that it leads back to what was shown there.
   live(address) { linkOf('live').href = address; }
 
-  // '1' is the first one.
+  // '1' opens the first page.
   press(digit) { links[Number(digit) - 1]?.click(); }
 }

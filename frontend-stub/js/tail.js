@@ -1,12 +1,12 @@
-// tail: what stands in history before the live edge, so that the feed does not start empty, and its older pages.
+// tail: the newest page of history, so that the feed does not start empty, and older pages.
 import { history, Problem } from './api.js';
 import { params } from './query.js';
 
 const PAGE = 200;
-const PATIENCE_MS = 5000; // a store that hangs must not keep the stream from starting
+const PATIENCE_MS = 5000; // a store that hangs must not delay the stream
 
-// The newest page, and the sequence from which the stream goes on without gap or duplicate.
-// History that cannot be read just now is no reason not to stream; the page is then `owed`.
+// The newest page, and the sequence from which the stream continues without gap or duplicate. The stream starts even if
+// history cannot be read now; the page is then `owed`.
 export async function newest(query, signal) {
   const asked = params(query);
   asked.set('order', 'desc');

@@ -1,4 +1,4 @@
-// toolbar: pausing, jumping to the newest, and what they say about the feed.
+// toolbar: the buttons that pause the feed and jump to the newest message.
 import { $ } from './dom.js';
 import { count } from './format.js';
 

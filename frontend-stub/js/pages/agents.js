@@ -1,4 +1,4 @@
-// agents: who is there, since when, and what waits for them, exact at a sequence of the log.
+// agents: the agents, their status, and their inboxes, exact at a sequence of the log.
 import { count } from '../format.js';
 import { feedOf } from '../links.js';
 import { ago } from './ago.js';
@@ -8,7 +8,7 @@ import { More } from './more.js';
 import { Page } from './page.js';
 import { Table } from './table.js';
 
-const EVERY_MS = 10_000; // what inboxes have consumed is not told by the log
+const EVERY_MS = 10_000; // consuming an inbox is not in the log
 const TONES = { online: 'good', idle: 'good', busy: 'busy', working: 'busy', error: 'bad', failed: 'bad' };
 
 const hasAgent = (kind, raw) => kind !== 'task' || raw.includes('"recipient_id"');
@@ -20,14 +20,14 @@ const COLUMNS = [
   { title: 'Status', cell: ({ status }) => (status ? badge(status, TONES[status]) : '–') },
   { title: 'Since', cell: ({ since }) => ago(since) },
   { title: 'Last seen', cell: ({ last_seen: seen }) => ago(seen) },
-  { title: 'Lapses', hint: 'When the status lapses unless another one comes', cell: ({ expires_at: at }) => ago(at) },
+  { title: 'Lapses', hint: 'When the status ends unless the agent sends another one', cell: ({ expires_at: at }) => ago(at) },
   { title: 'Waiting', class: 'figure', hint: 'Messages for this agent that it has not consumed', cell: waiting },
   { title: 'Consumed through', class: 'figure', cell: ({ inbox }) => number(inbox?.consumed_through ?? 0) },
 ];
 
 export class Agents extends Page {
   constructor(vitals) {
-    super(vitals, { name: 'agents', title: 'Agents', every: EVERY_MS, about: 'Whoever has sent a status or a message, and what waits in the inbox.', concerns: hasAgent });
+    super(vitals, { name: 'agents', title: 'Agents', every: EVERY_MS, about: 'Agents that have sent a status or a message, and what waits in their inboxes.', concerns: hasAgent });
     this.table = new Table({ label: 'Agents', testid: 'agent', columns: COLUMNS, key: ({ agent_id: id }) => id });
     this.more = new More(() => this.refresher.now());
     this.body.append(...this.table.nodes, this.more.button);
@@ -36,7 +36,7 @@ export class Agents extends Page {
   read(signal) { return list('/v1/agents', 'agents', {}, this.more.wanted, { signal, as: JSON.parse }); }
 
   draw({ items, more }) {
-    this.table.draw(items, 'No agent has sent anything yet.');
+    this.table.draw(items, 'No agent has sent a message yet.');
     this.more.offer(more);
   }
 

@@ -1,12 +1,12 @@
-// ask: the question before something that cannot be taken back. What the server refuses is told in the dialog.
+// ask: confirms an action that cannot be undone. The dialog shows why the server refused it.
 import { $, el } from '../dom.js';
 import { problemText } from '../problem.js';
 
 const dialog = $('ask');
 const form = $('ask-form');
 
-// field: {label, value}, if a number is to be given. act(text) does it, may throw, and gives what is to be done once the
-// dialog is closed.
+// field: {label, value} of a number to enter, or null. act(text) performs the action, may throw, and returns a function to call
+// when the dialog is closed.
 export function ask({ title, text, confirm, danger = false, field = null, act }) {
   const input = field && el('input', { id: 'ask-value', 'data-testid': 'ask-value', inputmode: 'numeric', autocomplete: 'off', spellcheck: 'false', value: field.value });
   const error = el('div', { class: 'full ask-error', role: 'alert', 'data-testid': 'ask-error' });

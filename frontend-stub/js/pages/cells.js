@@ -1,4 +1,4 @@
-// cells: what stands in the tables of several pages.
+// cells: table cells that several pages use.
 import { el } from '../dom.js';
 import { count, duration } from '../format.js';
 import { feedOf } from '../links.js';
@@ -7,7 +7,7 @@ import { hashOf } from '../route.js';
 
 export const agent = (id) => feedOf('sender', id, { class: 'agent' }, avatar(id), el('span', {}, String(id)));
 
-// Nothing is quiet: the eye should find what is there.
+// Zero is shown dimmed, so that other numbers stand out.
 export const number = (n) => el('span', { class: n ? 'number' : 'number zero' }, count(n));
 
 // tone: good, busy, bad, or nothing

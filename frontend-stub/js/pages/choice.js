@@ -1,4 +1,4 @@
-// choice: a row of links of which one is in force, like the states of tasks. The address keeps it.
+// choice: a row of links of which one is active, such as the states of tasks. The address holds the choice.
 import { el } from '../dom.js';
 
 // options: [{text, href, value}]

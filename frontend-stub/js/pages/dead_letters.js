@@ -1,4 +1,4 @@
-// dead_letters: what could not be processed: read, sent again to where it failed, or discarded.
+// dead_letters: messages and jobs that could not be processed; they can be redriven to their source or discarded.
 import { el } from '../dom.js';
 import { send } from '../api.js';
 import { count } from '../format.js';
@@ -14,14 +14,14 @@ import { Page } from './page.js';
 import { Sources } from './sources.js';
 import { Table } from './table.js';
 
-const EVERY_MS = 5000; // the log does not tell what fails
+const EVERY_MS = 5000; // failures are not in the log
 const pathOf = (id) => `/v1/dead-letters/${encodeURIComponent(id)}`;
 const again = ({ redriven, skipped = 0 }) =>
-  `${count(redriven)} sent again.${skipped ? ` ${count(skipped)} left here: their source is no more.` : ''}`;
+  `${count(redriven)} redriven.${skipped ? ` ${count(skipped)} skipped: their source no longer exists.` : ''}`;
 
 export class DeadLetters extends Page {
   constructor(vitals) {
-    super(vitals, { name: 'dead-letters', title: 'Dead letters', every: EVERY_MS, about: 'What a consumer or a queue gave up. Redriven, it goes to that one alone, once more from the first attempt.' });
+    super(vitals, { name: 'dead-letters', title: 'Dead letters', every: EVERY_MS, about: 'Messages and jobs that a consumer or queue gave up. Redrive sends one to its source again, starting at the first attempt.' });
     this.table = new Table({
       label: 'Dead letters, oldest first', testid: 'dead-letter', columns: this.columns(), key: ({ id }) => id,
       mark: ({ id }) => ({ 'aria-selected': id === this.route.id ? 'true' : null }),
@@ -41,7 +41,7 @@ export class DeadLetters extends Page {
       { title: 'Seq', class: 'figure', cell: ({ kind, seq }) => (kind === 'message' ? messageAt(seq) : count(seq)) },
       { title: 'Attempts', class: 'figure spare', cell: ({ attempts = [] }) => count(attempts.length) },
       { title: 'Reason', class: 'text', cell: (letter) => el('span', { class: 'clip' }, letter.attempts?.at(-1)?.error || letter.reason) },
-      { title: 'Died', cell: ({ died_at: at }) => ago(at) },
+      { title: 'Given up', cell: ({ died_at: at }) => ago(at) },
       { title: 'Actions', class: 'actions', cell: ({ id, subject }) => [
         button('Redrive', 'redrive', () => this.redrive(id), `Redrive ${subject}`),
         button('Discard…', 'discard', () => this.discard(id), `Discard ${subject}`)] },
@@ -79,7 +79,7 @@ export class DeadLetters extends Page {
     const { source } = this;
     ask({
       title: 'Redrive all', confirm: 'Redrive all',
-      text: `Every dead letter of ${source} is sent to it again, also those that are not shown here.`,
+      text: `Sends every dead letter of ${source} to it again, including those not shown here.`,
       act: async () => {
         const done = await send('POST', `/v1/dead-letters/redrive?${new URLSearchParams({ source })}`);
         return () => this.finish(again(done));
@@ -90,7 +90,7 @@ export class DeadLetters extends Page {
   discard(id) {
     ask({
       title: 'Discard', confirm: 'Discard', danger: true,
-      text: 'It will never be processed. A message stays in the history; a job is gone for good.',
+      text: 'It will never be processed. A message stays in history; a job is deleted.',
       act: async () => {
         await send('DELETE', pathOf(id));
         return () => { this.gone(id); this.finish('Discarded.'); };
@@ -108,7 +108,7 @@ export class DeadLetters extends Page {
   }
 
   draw({ items, more }) {
-    this.table.draw(items, this.source ? `Nothing of ${this.source} is dead.` : 'Nothing is dead.');
+    this.table.draw(items, this.source ? `${this.source} has no dead letters.` : 'There are no dead letters.');
     this.all.disabled = items.length === 0;
     this.sources.suggest(items.map(({ source }) => source));
     this.more.offer(more);

@@ -36,7 +36,7 @@ export class Letter {
     const gone = problem.status === 404;
     const again = button('Try again', 'letter-again', () => { const { id } = this; this.id = null; this.show(id); });
     this.node.replaceChildren(el('header', {}, this.line('Dead letter')),
-      el('div', { class: 'body' }, el('div', { class: 'problem', role: 'alert' }, problemText(problem, gone ? 'No longer dead, or discarded' : 'It cannot be read'), !gone && again)));
+      el('div', { class: 'body' }, el('div', { class: 'problem', role: 'alert' }, problemText(problem, gone ? 'This dead letter was redriven or discarded' : 'This dead letter cannot be loaded'), !gone && again)));
   }
 
   line(tag) {
@@ -53,7 +53,7 @@ export class Letter {
         el('div', { class: 'actions' },
           button('Redrive', 'letter-redrive', () => this.on.redrive(id)), button('Discard…', 'letter-discard', () => this.on.discard(id)))),
       el('div', { class: 'body' },
-        terms([['source', source], ['sequence', count(seq)], ['died', [ago(died), ` · ${fullTime(died)}`]], ['id', id]]),
+        terms([['source', source], ['sequence', count(seq)], ['given up', [ago(died), ` · ${fullTime(died)}`]], ['id', id]]),
         this.attempts(attempts),
         ...(message ? parts(message, 'letter').filter(Boolean) : []),
         ...(job ? this.job(job) : [])));
@@ -63,7 +63,7 @@ export class Letter {
     const one = ({ attempt, at, error }) => el('li', { 'data-testid': 'attempt' },
       el('div', {}, el('b', {}, `Attempt ${attempt}`), el('small', {}, ago(at))), el('pre', {}, error));
     return el('section', {}, el('h3', {}, 'attempts'),
-      attempts.length ? el('ol', { class: 'attempts' }, attempts.map(one)) : el('p', {}, 'None is known.'));
+      attempts.length ? el('ol', { class: 'attempts' }, attempts.map(one)) : el('p', {}, 'No attempts are recorded.'));
   }
 
   job({ job_id: id, type, priority, enqueued_at: at, payload }) {

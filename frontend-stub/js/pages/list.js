@@ -1,11 +1,11 @@
-// list: the beginning of a list that the server hands out in pages, as far as it is wanted.
+// list: reads a list of the API, page by page, up to a number of entries.
 import { get } from '../api.js';
 
-const PAGE = 1000; // as much as the server gives at once
-export const STEP = 100; // by which a reader asks for more
+const PAGE = 1000; // the largest page of the API
+export const STEP = 100; // entries added by one click on "more"
 
-// Exact at the first page's as_of: what changed since comes with the next refresh. A server that cuts its pages short,
-// because what stands on them is large, is asked no oftener than for full ones of a step.
+// Exact at the as_of of the first page: later changes appear with the next refresh. The server may return short pages when
+// entries are large; there are no more requests than full pages of STEP entries would need.
 export async function list(path, member, params, wanted, options) {
   const items = [];
   let [next, asOf, asked] = [null, undefined, 0];

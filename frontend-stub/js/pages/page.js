@@ -1,4 +1,4 @@
-// page: what all pages beside the feed share: a heading, a table, what went wrong, and when to read again.
+// page: what all pages but the feed share: a heading, a table, problems, and refreshing.
 import { $, el } from '../dom.js';
 import { count } from '../format.js';
 import { problemText } from '../problem.js';
@@ -6,10 +6,10 @@ import { Stream } from '../stream.js';
 import { Refresher } from './refresher.js';
 
 const PATIENCE_MS = 10_000;
-const REST_MS = 4000; // before a server that failed is asked again
+const REST_MS = 4000; // before the next request after a failed one
 
 export class Page {
-  // every: milliseconds after which the page is read again although the log has told nothing.
+  // every: milliseconds after which the page is read again even if no message concerns it.
   // concerns(kind, raw): whether a message of the log may change what the page shows.
   constructor({ head, indicator, rate }, { name, title, about, every, concerns = () => true }) {
     Object.assign(this, { head, indicator, rate, name, title, concerns, route: null, asOf: 0, seen: 0, following: false });
@@ -19,7 +19,7 @@ export class Page {
     this.build(about);
   }
 
-  // Made by the pages: read(signal) fetches, draw(data) shows, summary(data) puts it in a few words.
+  // Each page implements read(signal), which fetches the data, draw(data) and summary(data), which returns a short text.
 
   build(about) {
     this.heading = el('h1', { id: `${this.name}-title`, tabindex: -1 }, this.title);
@@ -109,24 +109,24 @@ export class Page {
     };
   }
 
-  // The log is another one than before, and shorter.
+  // The log was replaced by a shorter one.
   startOver(last) {
     Object.assign(this, { seen: 0, asOf: 0 });
     this.head.reset(last);
   }
 
-  // What keeps the page from being read: it goes when reading succeeds again. What was shown stays.
+  // Shows why the page cannot be loaded, until loading succeeds again. The old data stays.
   trouble(problem) {
     this.problem.hidden = !problem;
     this.root.classList.toggle('old', Boolean(problem));
     const known = problem && this.problem.dataset.said === `${problem.status} ${problem.message}`;
-    if (known) return; // not read out again at each try
+    if (known) return; // screen readers must not read it again at each attempt
     this.problem.dataset.said = problem ? `${problem.status} ${problem.message}` : '';
     const again = el('button', { type: 'button', onclick: () => this.refresher.now() }, 'Try again');
-    this.problem.replaceChildren(...(problem ? [problemText(problem, `${this.title} cannot be read`), again] : []));
+    this.problem.replaceChildren(...(problem ? [problemText(problem, `${this.title} cannot be loaded`), again] : []));
   }
 
-  // Something that was asked of the server and refused: it stays until it is put away or something else is asked.
+  // Shows why an action was refused, until it is dismissed or another action is taken.
   refuse(problem, lead) {
     this.refusal.hidden = !problem;
     const away = el('button', { type: 'button', 'data-testid': 'dismiss', onclick: () => { this.refuse(null); this.heading.focus(); } }, 'Dismiss');
@@ -135,14 +135,14 @@ export class Page {
 
   say(text) { this.notice.textContent = text; }
 
-  // Something was done: tells it, and reads the page again.
+  // Reports that an action succeeded, and loads the page again.
   finish(text) {
     this.refuse(null);
     this.say(text);
     this.refresher.now();
   }
 
-  // Does what a button stands for. done(answer) gives the words for what has happened.
+  // Performs the action of a button. done(response) returns the text that reports it.
   async act(lead, call, done) {
     try {
       this.finish(done(await call()));

@@ -1,4 +1,4 @@
-// queues: the jobs that wait, are leased and are put off, queue by queue.
+// queues: the waiting, leased and delayed jobs of each queue.
 import { el } from '../dom.js';
 import { get } from '../api.js';
 import { lettersOf, number, seconds } from './cells.js';
@@ -10,18 +10,18 @@ const EVERY_MS = 2000; // jobs are not in the log
 const COLUMNS = [
   { title: 'Queue', head: true, class: 'name', cell: ({ queue }) => el('b', {}, queue) },
   { title: 'Waiting', class: 'figure', hint: 'Jobs that a worker could lease now', cell: ({ waiting }) => number(waiting) },
-  { title: 'Leased', class: 'figure', hint: 'Jobs that a worker has now', cell: ({ leased }) => number(leased) },
-  { title: 'Delayed', class: 'figure', hint: 'Jobs whose time has not come', cell: ({ delayed }) => number(delayed) },
-  { title: 'Oldest', class: 'figure', hint: 'Age of the oldest job that waits', cell: ({ oldest_age_s: age }) => seconds(age) },
+  { title: 'Leased', class: 'figure', hint: 'Jobs leased to a worker now', cell: ({ leased }) => number(leased) },
+  { title: 'Delayed', class: 'figure', hint: 'Jobs that become available later', cell: ({ delayed }) => number(delayed) },
+  { title: 'Oldest', class: 'figure', hint: 'Age of the oldest waiting job', cell: ({ oldest_age_s: age }) => seconds(age) },
   { title: 'Dead letters', class: 'figure', cell: ({ queue, dead_letters: n }) => lettersOf(queue, n) },
-  { title: 'Lease', class: 'figure', hint: 'How long a worker has a job', cell: ({ lease_s: s }) => seconds(s) },
-  { title: 'Deliveries', class: 'figure', hint: 'After so many without success a job is a dead letter', cell: ({ max_deliver: n }) => number(n) },
-  { title: 'Backoff', class: 'figure', hint: 'Seconds before each further delivery', cell: ({ backoff_s: steps }) => (steps?.length ? `${steps.join(', ')}s` : '–') },
+  { title: 'Lease', class: 'figure', hint: 'How long a worker may hold a job', cell: ({ lease_s: s }) => seconds(s) },
+  { title: 'Deliveries', class: 'figure', hint: 'After so many failed deliveries a job becomes a dead letter', cell: ({ max_deliver: n }) => number(n) },
+  { title: 'Backoff', class: 'figure', hint: 'Seconds before each redelivery', cell: ({ backoff_s: steps }) => (steps?.length ? `${steps.join(', ')}s` : '–') },
 ];
 
 export class Queues extends Page {
   constructor(vitals) {
-    super(vitals, { name: 'queues', title: 'Queues', every: EVERY_MS, about: 'A job goes to one worker, again if it is not done, and ends as a dead letter.' });
+    super(vitals, { name: 'queues', title: 'Queues', every: EVERY_MS, about: 'A job is leased to one worker, redelivered if it is not acknowledged, and becomes a dead letter after the last delivery.' });
     this.table = new Table({ label: 'Queues', testid: 'queue', columns: COLUMNS, key: ({ queue }) => queue });
     this.body.append(...this.table.nodes);
   }

@@ -1,10 +1,10 @@
-// refresher: when a page is read again: soon after the log has told something that concerns it, but at most once a
-// second however much that is; else after a while; and not while nobody looks.
+// refresher: decides when a page is loaded again: soon after a message that concerns it, but at most once per second; otherwise
+// at an interval; never while the page is hidden.
 
 const PACE_MS = 1000;
 
 export class Refresher {
-  // load: an async function that never throws; it may give milliseconds to leave the server alone
+  // load: an async function that never throws; it may return milliseconds to wait before the next request
   constructor(load, every) {
     Object.assign(this, { load, every, timer: null, due: Infinity, run: 0, earliest: 0, busy: false, nudged: false, running: false });
     document.addEventListener('visibilitychange', () => { if (this.running && !document.hidden) this.now(); });
@@ -38,7 +38,7 @@ export class Refresher {
     if (this.nudged) this.nudge();
   }
 
-  // The earlier of what was planned and this.
+  // Keeps the earlier of the planned time and this one.
   schedule(delay) {
     const due = performance.now() + Math.max(0, delay);
     if (due >= this.due) return;

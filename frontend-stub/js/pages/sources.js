@@ -1,4 +1,4 @@
-// sources: the field that narrows dead letters to one consumer or queue, with the names that are known.
+// sources: the field that filters dead letters by consumer or queue, and suggests known names.
 import { el } from '../dom.js';
 
 export class Sources {

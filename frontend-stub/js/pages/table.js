@@ -1,22 +1,22 @@
-// table: rows with a key each. What has not changed is left in place, so that focus and a click under way survive a refresh.
+// table: rows with keys. Unchanged cells stay in place, so that focus and clicks survive a refresh.
 import { el } from '../dom.js';
 
 export class Table {
   // columns: [{title, class, head, hint, cell(item)}]; key(item) names a row; mark(item): attributes of the row.
-  // A listener in a cell may rest on the key and on what the cell shows, since an equal cell is not replaced.
+  // A listener in a cell may use only the key and what the cell shows, since an equal cell is not replaced.
   constructor({ label, testid, columns, key, mark = () => ({}) }) {
     Object.assign(this, { testid, columns, key, mark, rows: new Map() });
     const titles = columns.map(({ title, hint, ...column }) =>
       el('th', { role: 'columnheader', scope: 'col', class: column.class, title: hint }, title));
     this.body = el('tbody', { role: 'rowgroup' });
-    // The roles are said because the narrow form is laid out as blocks, which takes a table's own away.
+    // Explicit roles: the narrow layout displays the table as blocks, which removes its implicit roles.
     this.table = el('table', { role: 'table', 'aria-label': label, hidden: true },
       el('thead', { role: 'rowgroup' }, el('tr', { role: 'row' }, titles)), this.body);
     this.nothing = el('p', { class: 'nothing', 'data-testid': 'nothing', hidden: true });
     this.nodes = [this.table, this.nothing];
   }
 
-  // nothing: what is said when there is no item
+  // nothing: the text shown when there are no items.
   draw(items, nothing) {
     this.table.hidden = items.length === 0;
     this.nothing.hidden = items.length > 0;
@@ -49,7 +49,7 @@ export class Table {
     return row;
   }
 
-  // Whoever has just paused something finds the focus on what resumes it.
+  // Keeps the focus in the cell: after "Pause" it is on "Resume".
   replace(old, cell) {
     const targets = (node) => [...node.querySelectorAll('a, button')];
     const focused = targets(old).indexOf(document.activeElement);

@@ -1,4 +1,4 @@
-// tasks: what is being worked on and how it ended, folded from the events of each task.
+// tasks: the state and outcome of each task, derived from its events.
 import { el } from '../dom.js';
 import { count } from '../format.js';
 import { feedOf, messageAt } from '../links.js';
@@ -10,7 +10,7 @@ import { More } from './more.js';
 import { Page } from './page.js';
 import { Table } from './table.js';
 
-const EVERY_MS = 30_000; // the log tells all that changes a task
+const EVERY_MS = 30_000; // every change of a task is in the log
 const TONES = { completed: 'good', failed: 'bad', cancelled: '' };
 const MOST_AGENTS = 4;
 
@@ -28,7 +28,7 @@ const COLUMNS = [
   { title: 'Last event', cell: ({ last_event: event }) => event ?? '–' },
   { title: 'Agents', cell: agents },
   { title: 'Messages', class: 'figure', cell: ({ messages }) => number(messages) },
-  { title: 'Late', class: 'figure', hint: 'Events that came after the one that ended the task', cell: ({ late_events: late }) => number(late) },
+  { title: 'Late', class: 'figure', hint: 'Events after the one that ended the task', cell: ({ late_events: late }) => number(late) },
   { title: 'First', class: 'figure', cell: ({ first_seq: seq }) => messageAt(seq) },
   { title: 'Last', class: 'figure', cell: ({ last_seq: seq }) => messageAt(seq) },
 ];
@@ -38,7 +38,7 @@ const STATES = [['All', ''], ['Open', 'open'], ['Done', 'done']];
 
 export class Tasks extends Page {
   constructor(vitals) {
-    super(vitals, { name: 'tasks', title: 'Tasks', every: EVERY_MS, about: 'Choose one to see its messages.', concerns: hasTask });
+    super(vitals, { name: 'tasks', title: 'Tasks', every: EVERY_MS, about: 'Select a task to see its messages.', concerns: hasTask });
     this.table = new Table({ label: 'Tasks', testid: 'task', columns: COLUMNS, key: ({ task_id: id }) => id });
     this.states = new Choice('State of the tasks', 'tasks', STATES.map(([text, value]) => ({ text, value, href: hashOf('tasks', { state: value }) })));
     this.more = new More(() => this.refresher.now());
@@ -59,7 +59,7 @@ export class Tasks extends Page {
   }
 
   draw({ items, more }) {
-    this.table.draw(items, this.state ? `No task is ${this.state}.` : 'No task has had an event yet.');
+    this.table.draw(items, this.state ? `No task is ${this.state}.` : 'There are no tasks yet.');
     this.more.offer(more);
   }
 

@@ -1,5 +1,5 @@
 //! The console in a real browser: it shows what the server streams, all of it, once, and runs none of it. Its other
-//! pages are in `console_pages.rs`.
+//! pages are in `pages.rs`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn the_feed_begins_with_history_and_goes_on_live() {
+async fn the_feed_begins_with_history_and_continues_live() {
     let desk = Desk::with(&messages("alice", 3)).await;
     desk.rows(1..=3).await;
     post(&desk.http, &[message("bob", "hello from bob"), json!({"kind": "task", "type": "completed", "sender_id": "bob", "task_id": "T1", "content": "done"})]).await;
@@ -32,7 +32,7 @@ async fn the_feed_begins_with_history_and_goes_on_live() {
 }
 
 #[tokio::test]
-async fn a_filter_leaves_what_matches_from_history_and_live() {
+async fn a_filter_applies_to_history_and_live() {
     let desk = Desk::with(&[messages("alice", 3), messages("bob", 3)].concat()).await;
     desk.filter("sender", "bob").await;
     desk.rows(4..=6).await;
@@ -42,7 +42,7 @@ async fn a_filter_leaves_what_matches_from_history_and_live() {
     assert_eq!(desk.browser.run("return location.search").await, "?sender=bob");
     desk.filter("sender", "").await;
     desk.rows(1..=8).await;
-    // The counts at the side are switches for the same.
+    // The counts in the side bar toggle the same filters.
     desk.browser.click("[data-testid=rail-sender][data-value=alice]").await;
     desk.rows([1, 2, 3, 7]).await;
     desk.filter("subject", "agent.task.>").await;
@@ -50,13 +50,13 @@ async fn a_filter_leaves_what_matches_from_history_and_live() {
 }
 
 #[tokio::test]
-async fn a_filter_that_the_server_refuses_is_told() {
+async fn a_filter_that_the_server_refuses_is_reported() {
     let desk = Desk::with(&messages("alice", 3)).await;
     desk.filter("kind", "gossip").await;
     desk.state("error").await;
-    let told = desk.browser.until(&text_of("error")).await;
-    let told = told.as_str().expect("text").to_owned();
-    assert!(told.contains("422") && told.contains("kind"), "{told}");
+    let text = desk.browser.until(&text_of("error")).await;
+    let text = text.as_str().expect("text").to_owned();
+    assert!(text.contains("422") && text.contains("kind"), "{text}");
     assert_eq!(
         desk.browser.run("return document.querySelector('[data-testid=error]').hidden").await,
         false
@@ -67,7 +67,7 @@ async fn a_filter_that_the_server_refuses_is_told() {
 }
 
 #[tokio::test]
-async fn replay_begins_where_it_is_told_to() {
+async fn replay_begins_at_the_given_sequence() {
     let desk = Desk::with(&messages("alice", 30)).await;
     desk.browser.fill(&id("replay-from"), "11").await;
     desk.browser.click(&id("replay-go")).await;
@@ -218,7 +218,7 @@ async fn a_composed_message_is_sent_once_and_shown() {
 }
 
 #[tokio::test]
-async fn what_the_server_refuses_is_told_beside_its_field() {
+async fn what_the_server_refuses_is_reported_beside_its_field() {
     let desk = Desk::with(&[]).await;
     desk.browser.click(&id("compose-open")).await;
     desk.browser.fill(&id("compose-type"), "two words").await;
@@ -244,7 +244,7 @@ async fn what_the_server_refuses_is_told_beside_its_field() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_and_comes_back_leaves_no_gap_and_no_double() {
+async fn a_server_that_is_killed_and_comes_back_leaves_no_gap_and_no_duplicate() {
     let desk = Desk::with(&messages("alice", 20)).await;
     desk.rows(1..=20).await;
     for round in 1..=2 {
@@ -259,7 +259,7 @@ async fn a_server_that_is_killed_and_comes_back_leaves_no_gap_and_no_double() {
 }
 
 #[tokio::test]
-async fn what_nobody_holds_is_shown_as_a_gap() {
+async fn lost_messages_are_shown_as_a_gap() {
     let (deployment, browser) = tokio::join!(Deployment::start(Mode::Nats), Browser::start());
     let nats = deployment.nats().expect("a NATS server");
     deployment.agentbus().terminate().await;

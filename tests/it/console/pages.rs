@@ -1,5 +1,5 @@
-//! The console's pages beside the feed, clicked through in a real browser: each shows what the server knows, keeps up with
-//! the log, and does what its buttons say.
+//! The pages of the console beside the feed, in a real browser: each shows what the server knows, follows the log, and its
+//! buttons work.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const LIMIT: Duration = Duration::from_secs(30);
 
 impl Desk {
-    /// Chooses a page at the top, and waits until it is open and connected.
+    /// Opens a page by its tab, and waits until it is open and connected.
     async fn page(&self, name: &str) {
         self.browser.click(&format!("[data-testid=tabs] [data-page=\"{name}\"]")).await;
         self.shown(name).await;
@@ -26,14 +26,14 @@ impl Desk {
         self.state("live").await;
     }
 
-    /// Waits until an element's text holds this.
-    async fn told(&self, css: &str, text: &str) {
+    /// Waits until an element's text contains this.
+    async fn shows(&self, css: &str, text: &str) {
         let (css, text) = (json!(css), json!(text));
         let told = format!("document.querySelector({css})?.textContent");
         self.browser.until(&format!("{told}?.includes({text})")).await;
     }
 
-    /// Waits until the cells of a row are these, by their columns' titles.
+    /// Waits until the cells of a row have these texts, by the titles of their columns.
     async fn cells(&self, row: &str, wanted: &[(&str, &str)]) {
         for (title, text) in wanted {
             let cell = json!(format!("{row} [data-title=\"{title}\"]"));
@@ -42,7 +42,7 @@ impl Desk {
         }
     }
 
-    /// Waits until there are exactly so many of these.
+    /// Waits until exactly `count` elements match.
     async fn many(&self, css: &str, count: usize) {
         let css = json!(css);
         self.browser.until(&format!("document.querySelectorAll({css}).length === {count}")).await;
@@ -53,7 +53,7 @@ impl Desk {
     }
 }
 
-/// A command for the processor: it gives up every message, with markup for an error, until it is mended.
+/// A command for the processor: it fails every message, with markup as the error, until it is mended.
 struct Handler(Folder);
 
 impl Handler {
@@ -78,7 +78,7 @@ impl Handler {
         std::fs::write(self.0.join("mended"), "").expect("write a file");
     }
 
-    /// Waits until so many messages are done.
+    /// Waits until `count` messages are processed.
     async fn done(&self, count: usize) {
         eventually(LIMIT, "the command succeeds", async || {
             let text = std::fs::read_to_string(self.0.join("done")).unwrap_or_default();
@@ -90,8 +90,8 @@ impl Handler {
 
 const EVIL: &str = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>";
 
-/// Fails a job of this queue for good, with this reason.
-async fn bury(http: &Http, queue: &str, reason: &str) {
+/// Makes a job of this queue a dead letter with this reason.
+async fn fail_job(http: &Http, queue: &str, reason: &str) {
     let job = json!({"type": "build", "payload": {"ref": "main", "n": 1}});
     http.post_json(&format!("/v1/queues/{queue}/jobs"), &job).await.expect(201);
     let wanted = json!({"max": 1, "wait_s": 10, "worker": "w1"});
@@ -131,7 +131,7 @@ async fn the_address_keeps_the_page() {
 }
 
 #[tokio::test]
-async fn the_feed_goes_on_where_it_was_left() {
+async fn the_feed_continues_where_it_was_left() {
     let desk = Desk::with(&messages("alice", 3)).await;
     desk.filter("sender", "alice").await;
     desk.rows(1..=3).await;
@@ -153,13 +153,13 @@ async fn the_feed_goes_on_where_it_was_left() {
 }
 
 #[tokio::test]
-async fn a_page_tells_what_keeps_it_from_being_read_until_it_can_be() {
+async fn a_page_shows_why_it_cannot_be_loaded_until_it_can() {
     let desk = Desk::with(&[status("alice", "online")]).await;
     desk.page("agents").await;
     desk.many(&on_page("agent"), 1).await;
     desk.agentbus.kill9();
     desk.state("reconnecting").await;
-    desk.told(&on_page("problem"), "cannot be read").await;
+    desk.shows(&on_page("problem"), "cannot be loaded").await;
     desk.many(&on_page("agent"), 1).await;
     desk.browser.screenshot("away").await;
     within(LIMIT, "a restart", desk.agentbus.restart()).await;
@@ -170,7 +170,7 @@ async fn a_page_tells_what_keeps_it_from_being_read_until_it_can_be() {
 }
 
 #[tokio::test]
-async fn agents_are_shown_as_the_log_goes_on() {
+async fn agents_are_updated_as_the_log_grows() {
     let desk = Desk::with(&[
         json!({"kind": "status", "type": "online", "sender_id": "alice", "content": "", "metadata": {"ttl_s": 600}}),
         json!({"kind": "message", "type": "note", "sender_id": "bob", "sender_role": "coder", "recipient_id": "alice", "content": ""}),
@@ -180,12 +180,12 @@ async fn agents_are_shown_as_the_log_goes_on() {
     desk.many(&on_page("agent"), 2).await;
     let (alice, bob) = (entry("agent", "alice"), entry("agent", "bob"));
     desk.cells(&alice, &[("Status", "online"), ("Waiting", "1"), ("Consumed through", "0")]).await;
-    desk.told(&format!("{alice} [data-title=Lapses]"), "in 9m").await;
+    desk.shows(&format!("{alice} [data-title=Lapses]"), "in 9m").await;
     desk.cells(&bob, &[("Role", "coder"), ("Status", "–"), ("Since", "–"), ("Waiting", "0")]).await;
     post(&desk.http, &[status("alice", "busy"), status("carol", "online")]).await;
     desk.many(&on_page("agent"), 3).await;
     desk.cells(&alice, &[("Status", "busy"), ("Lapses", "–")]).await;
-    desk.told(&on_page("summary"), "3 agents · as of 4").await;
+    desk.shows(&on_page("summary"), "3 agents · as of 4").await;
     desk.http.post_json("/v1/agents/alice/inbox/ack", &json!({"through": 2})).await.expect(200);
     desk.cells(&alice, &[("Waiting", "0"), ("Consumed through", "2")]).await;
     desk.browser.screenshot("agents").await;
@@ -212,11 +212,11 @@ async fn tasks_are_filtered_and_lead_to_their_messages() {
     desk.many(&on_page("task"), 1).await;
     assert_eq!(desk.hash().await, "#tasks?state=open");
     post(&desk.http, &[event("T2", "failed", "bob"), event("T2", "note", "carol")]).await;
-    desk.told(&on_page("nothing"), "No task is open").await;
+    desk.shows(&on_page("nothing"), "No task is open").await;
     desk.browser.click(&on_page("tasks-done")).await;
     desk.many(&on_page("task"), 2).await;
     desk.cells(&entry("task", "T2"), &[("State", "failed"), ("Late", "1")]).await;
-    desk.told(&format!("{} [data-title=Agents]", entry("task", "T2")), "carol").await;
+    desk.shows(&format!("{} [data-title=Agents]", entry("task", "T2")), "carol").await;
     desk.browser.screenshot("tasks").await;
     desk.browser.click(&format!("{} th a", entry("task", "T2"))).await;
     desk.rows([2, 4, 5]).await;
@@ -248,10 +248,10 @@ async fn a_consumer_is_paused_resumed_and_reset() {
     desk.cells(&row, &[("State", "running"), ("Processed", "3"), ("Through", "3")]).await;
     handler.done(3).await;
     desk.browser.click(&format!("{row} [data-testid=pause-consumer]")).await;
-    desk.told(&on_page("notice"), "agent-processor is paused").await;
-    desk.told(&format!("{row} [data-title=State]"), "paused").await;
+    desk.shows(&on_page("notice"), "agent-processor is paused").await;
+    desk.shows(&format!("{row} [data-title=State]"), "paused").await;
     post(&desk.http, &messages("bob", 2)).await;
-    desk.told(&format!("{row} [data-title=Lag] .number"), "2").await;
+    desk.shows(&format!("{row} [data-title=Lag] .number"), "2").await;
     desk.cells(&row, &[("Processed", "3"), ("Dead letters", "0")]).await;
     desk.browser.screenshot("consumers").await;
     desk.browser.click(&format!("{row} [data-testid=resume]")).await;
@@ -259,13 +259,13 @@ async fn a_consumer_is_paused_resumed_and_reset() {
     desk.browser.click(&format!("{row} [data-testid=reset]")).await;
     desk.browser.fill(&id("ask-value"), "no number").await;
     desk.browser.click(&id("ask-confirm")).await;
-    desk.told(&id("ask-error"), "Not a sequence").await;
+    desk.shows(&id("ask-error"), "Not a sequence").await;
     desk.browser.fill(&id("ask-value"), "1000").await;
     desk.browser.click(&id("ask-confirm")).await;
-    desk.told(&id("ask-error"), "422").await;
+    desk.shows(&id("ask-error"), "422").await;
     desk.browser.fill(&id("ask-value"), "2").await;
     desk.browser.click(&id("ask-confirm")).await;
-    desk.told(&on_page("notice"), "agent-processor processes again from 2").await;
+    desk.shows(&on_page("notice"), "agent-processor processes again from 2").await;
     desk.cells(&row, &[("Processed", "9"), ("Through", "5")]).await;
     handler.done(9).await;
 }
@@ -274,10 +274,10 @@ async fn a_consumer_is_paused_resumed_and_reset() {
 async fn queues_are_counted() {
     let desk = Desk::with(&[]).await;
     desk.page("queues").await;
-    desk.told(&on_page("nothing"), "No queue").await;
+    desk.shows(&on_page("nothing"), "No queue").await;
     let rules = json!({"lease_s": 60, "max_deliver": 2, "backoff_s": [2, 4]});
     desk.http.put_json("/v1/queues/builds", &rules).await.expect(201);
-    bury(&desk.http, "builds", "no such branch").await;
+    fail_job(&desk.http, "builds", "no such branch").await;
     for delay in [0, 0, 600] {
         let job = json!({"type": "build", "payload": {}, "delay_s": delay});
         desk.http.post_json("/v1/queues/builds/jobs", &job).await.expect(201);
@@ -292,18 +292,18 @@ async fn queues_are_counted() {
     desk.shown("dead-letters").await;
     assert_eq!(desk.hash().await, "#dead-letters?source=builds");
     desk.many(&on_page("dead-letter"), 1).await;
-    desk.told(&on_page("dead-letter"), "no such branch").await;
+    desk.shows(&on_page("dead-letter"), "no such branch").await;
     desk.browser.click(&on_page("open")).await;
-    desk.told(&on_page("letter-payload"), "\"ref\": \"main\"").await;
+    desk.shows(&on_page("letter-payload"), "\"ref\": \"main\"").await;
     desk.browser.click(&on_page("letter-redrive")).await;
-    desk.told(&on_page("notice"), "1 sent again").await;
+    desk.shows(&on_page("notice"), "1 redriven").await;
     desk.many(&on_page("dead-letter"), 0).await;
     desk.page("queues").await;
     desk.cells(&row, &[("Waiting", "2"), ("Dead letters", "0")]).await;
 }
 
 #[tokio::test]
-async fn dead_letters_are_read_sent_again_and_discarded() {
+async fn dead_letters_are_read_redriven_and_discarded() {
     let handler = Handler::new();
     let server = Agentbus::builder().memory_sqlite().env("PROCESSOR_EXEC", &handler.command());
     let server = server.env("PROCESSOR_EXEC_SHOW_STDERR", "true");
@@ -312,7 +312,7 @@ async fn dead_letters_are_read_sent_again_and_discarded() {
     desk.many(&on_page("dead-letter"), 4).await;
     desk.browser.fill(&on_page("source"), "another").await;
     desk.browser.click(&on_page("source-apply")).await;
-    desk.told(&on_page("nothing"), "Nothing of another is dead").await;
+    desk.shows(&on_page("nothing"), "another has no dead letters").await;
     desk.browser.fill(&on_page("source"), "agent-processor").await;
     desk.browser.click(&on_page("source-apply")).await;
     desk.many(&on_page("dead-letter"), 4).await;
@@ -322,14 +322,14 @@ async fn dead_letters_are_read_sent_again_and_discarded() {
     let seq = letters["dead_letters"][0]["seq"].to_string();
     desk.cells(&first, &[("Seq", &seq), ("Subject", "agent.message.agent.note")]).await;
     desk.browser.click(&format!("{first} [data-testid=open]")).await;
-    desk.told(&on_page("letter-content"), &format!("alice's {seq}")).await;
-    desk.told(&on_page("attempt"), EVIL).await;
+    desk.shows(&on_page("letter-content"), &format!("alice's {seq}")).await;
+    desk.shows(&on_page("attempt"), EVIL).await;
     desk.browser.screenshot("dead-letters").await;
     desk.browser.click(&on_page("letter-close")).await;
 
     handler.mend();
     desk.browser.click(&format!("{first} [data-testid=redrive]")).await;
-    desk.told(&on_page("notice"), "1 sent again").await;
+    desk.shows(&on_page("notice"), "1 redriven").await;
     desk.many(&on_page("dead-letter"), 3).await;
     handler.done(1).await;
 
@@ -338,20 +338,20 @@ async fn dead_letters_are_read_sent_again_and_discarded() {
     desk.many(&on_page("dead-letter"), 3).await;
     desk.browser.click(&format!("{first} [data-testid=discard]")).await;
     desk.browser.click(&id("ask-confirm")).await;
-    desk.told(&on_page("notice"), "Discarded").await;
+    desk.shows(&on_page("notice"), "Discarded").await;
     desk.many(&on_page("dead-letter"), 2).await;
 
     desk.browser.click(&on_page("redrive-all")).await;
     desk.browser.click(&id("ask-confirm")).await;
-    desk.told(&on_page("notice"), "2 sent again").await;
+    desk.shows(&on_page("notice"), "2 redriven").await;
     desk.many(&on_page("dead-letter"), 0).await;
     handler.done(3).await;
     desk.browser.click(&on_page("source-clear")).await;
-    desk.told(&on_page("nothing"), "Nothing is dead").await;
+    desk.shows(&on_page("nothing"), "There are no dead letters").await;
 }
 
 #[tokio::test]
-async fn what_is_gone_meanwhile_is_told_in_place() {
+async fn what_was_removed_meanwhile_is_reported_in_place() {
     let handler = Handler::new();
     let server = Agentbus::builder().memory_sqlite().env("PROCESSOR_EXEC", &handler.command());
     let desk = Desk::beside(server, &messages("alice", 1)).await;
@@ -362,7 +362,7 @@ async fn what_is_gone_meanwhile_is_told_in_place() {
         format!("/v1/dead-letters/{}", letters["dead_letters"][0]["id"].as_str().expect("an id"));
     desk.http.delete(&path).await.expect(204);
     desk.browser.click(&on_page("redrive")).await;
-    desk.told(&on_page("refusal"), "404").await;
+    desk.shows(&on_page("refusal"), "404").await;
     desk.many(&on_page("dead-letter"), 0).await;
     desk.browser.click(&on_page("dismiss")).await;
     desk.browser.until(&format!("document.querySelector('{}').hidden", on_page("refusal"))).await;
@@ -392,7 +392,7 @@ async fn no_page_makes_markup_of_what_it_shows() {
             sent.expect("publish").await.expect("the stream takes it");
         }
     }
-    bury(deployment.http(), "builds", EVIL).await;
+    fail_job(deployment.http(), "builds", EVIL).await;
     browser.open(&format!("{}/?from=start", deployment.bus())).await;
     browser.until(&format!("({SEQS}).length === 6")).await;
     for (page, row) in [
