@@ -61,5 +61,6 @@ pub mod store;
 pub mod switch;
 pub mod telemetry;
 pub mod webhooks;
+pub mod yielding;
 
 pub use agentbus_message as message;

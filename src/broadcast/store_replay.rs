@@ -130,17 +130,8 @@ async fn read_segment(
 fn query(filter: &Filter, position: u64) -> Query {
     let rows = REPLAY_ROWS as u64;
     let limit = if filter.is_empty() { rows - position % rows } else { rows };
-    Query {
-        filter: filter.clone(),
-        after: Some(position),
-        before: None,
-        since: None,
-        until: None,
-        between: None,
-        limit: usize::try_from(limit).unwrap_or(REPLAY_ROWS),
-        limit_bytes: REPLAY_BYTES,
-        descending: false,
-    }
+    let limit = usize::try_from(limit).unwrap_or(REPLAY_ROWS);
+    Query { after: Some(position), ..Query::new(filter.clone(), limit, REPLAY_BYTES) }
 }
 
 /// The sequence through which a page holds every message that passes.

@@ -6,8 +6,9 @@ use serde_json::value::RawValue;
 
 use super::body::{media_type, unsupported};
 use super::problem::Problem;
-use crate::limits::{ITEMS_BETWEEN_YIELDS, MAX_BATCH_ERRORS, MAX_BATCH_MESSAGES};
+use crate::limits::{MAX_BATCH_ERRORS, MAX_BATCH_MESSAGES};
 use crate::message::{DraftError, FieldError};
+use crate::yielding::yield_between_items;
 
 /// How the items stand in the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +53,7 @@ pub(super) async fn parse<T>(
     }
     let (mut parsed, mut named) = (Vec::with_capacity(texts.len()), 0);
     for (before, text) in texts {
-        if parsed.len() % ITEMS_BETWEEN_YIELDS == ITEMS_BETWEEN_YIELDS - 1 {
-            tokio::task::yield_now().await;
-        }
+        yield_between_items(parsed.len()).await;
         parsed.push(item(text).map_err(|error| match error {
             DraftError::Syntax { line, column, detail } => {
                 DraftError::Syntax { line: before + line, column, detail }

@@ -1,7 +1,7 @@
-//! Holds repeats against the first messages of their ids.
+//! Compares messages with the first messages of their ids: duplicate or conflict?
 //!
-//! Invariant: over all requests no more than [`DUPLICATE_CHECKS`] first messages are in memory for
-//! this, however many ids a request names: a repeat may be small and stand for a megabyte.
+//! Invariant: over all requests, no more than [`DUPLICATE_CHECKS`] first messages are in memory for this, however many
+//! ids a request repeats: a small message may repeat the id of one of a megabyte.
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};
@@ -13,16 +13,16 @@ use crate::bus::{Ack, PublishError};
 use crate::limits::{DUPLICATE_CHECKS, DUPLICATE_CHECKS_PER_REQUEST};
 use crate::message::{Outgoing, decode, equal_except_created_at, parse_rfc3339};
 
-/// Where the first message of an id stands, and who says so.
+/// Where the first message of an id is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Original {
-    /// The store: at this sequence.
+    /// In the store, at this sequence.
     InStore(u64),
-    /// The bus.
+    /// In the log, as the bus reports.
     InBus(Ack),
 }
 
-/// Places for first messages in memory.
+/// Permits to hold a first message in memory.
 #[derive(Debug)]
 pub struct DuplicateChecks(Semaphore);
 
@@ -33,25 +33,25 @@ impl Default for DuplicateChecks {
 }
 
 impl Ingest {
-    /// Answers repeats, each by its place among the messages.
-    pub(super) async fn answer_repeats(
+    /// Resolves repeats, each given by its index among the messages.
+    pub(super) async fn resolve_repeats(
         &self,
         messages: &[Outgoing],
         repeats: Vec<(usize, Original)>,
         until: Instant,
-        answers: &mut [Option<Result<Receipt, IngestError>>],
+        results: &mut [Option<Result<Receipt, IngestError>>],
     ) {
         let compare =
             |(at, first)| async move { (at, self.repeat_until(&messages[at], first, until).await) };
         let mut compared =
             stream::iter(repeats).map(compare).buffer_unordered(DUPLICATE_CHECKS_PER_REQUEST);
-        while let Some((at, answer)) = compared.next().await {
-            answers[at] = Some(answer);
+        while let Some((at, result)) = compared.next().await {
+            results[at] = Some(result);
         }
     }
 
-    /// Compares it with the first message of its id, as long as the time of a publish lasts: a client that
-    /// is left without an answer asks again.
+    /// Compares a message with the first one of its id, until the time of a publish is over: a client without a
+    /// response tries again, which would cost the same once more.
     pub(super) async fn repeat_until(
         &self,
         message: &Outgoing,
@@ -68,9 +68,8 @@ impl Ingest {
         })
     }
 
-    /// The id is known: the same message, or another one?
     async fn repeat(&self, message: &Outgoing, first: Original) -> Result<Receipt, IngestError> {
-        let _place = self.duplicate_checks.0.acquire().await;
+        let _permit = self.duplicate_checks.0.acquire().await;
         match first {
             Original::InStore(seq) => self.stored_repeat(message, seq).await,
             Original::InBus(ack) => {
@@ -81,7 +80,7 @@ impl Ingest {
                 let known = self.store.find(&[message.id]).await;
                 match known.map_err(|error| unknown(message, error.to_string()))?.get(&message.id) {
                     Some(seq) => self.stored_repeat(message, *seq).await,
-                    None => Err(nobody_holds(message, ack.seq)),
+                    None => Err(not_held(message, ack.seq)),
                 }
             }
         }
@@ -90,13 +89,13 @@ impl Ingest {
     async fn stored_repeat(&self, message: &Outgoing, seq: u64) -> Result<Receipt, IngestError> {
         match self.store.message(seq).await {
             Ok(Some(first)) => compare(message, seq, &first.body, true),
-            Ok(None) => Err(nobody_holds(message, seq)),
+            Ok(None) => Err(not_held(message, seq)),
             Err(error) => Err(unknown(message, error.to_string())),
         }
     }
 }
 
-fn nobody_holds(message: &Outgoing, seq: u64) -> IngestError {
+fn not_held(message: &Outgoing, seq: u64) -> IngestError {
     unknown(message, format!("this id is known at sequence {seq}, which nobody holds any more"))
 }
 
@@ -104,7 +103,7 @@ fn unknown(message: &Outgoing, text: String) -> IngestError {
     IngestError::Bus { id: message.id, source: PublishError::Unknown(text) }
 }
 
-/// Holds a repeat against the first message of its id.
+/// A receipt for the same message, a conflict for another one.
 fn compare(
     message: &Outgoing,
     seq: u64,
@@ -123,9 +122,9 @@ fn compare(
 
 fn created_at_of(body: &[u8]) -> Option<DateTime<Utc>> {
     #[derive(serde::Deserialize)]
-    struct Made<'a> {
+    struct Created<'a> {
         created_at: &'a str,
     }
-    let made: Made<'_> = serde_json::from_slice(body).ok()?;
-    parse_rfc3339(made.created_at).ok()
+    let created: Created<'_> = serde_json::from_slice(body).ok()?;
+    parse_rfc3339(created.created_at).ok()
 }

@@ -1,15 +1,13 @@
-//! Asks the store for ids that the bus may have forgotten, without waiting for
-//! a store that is away.
+//! Finds ids in the store that the bus may no longer know, without waiting for a store that is not available.
 //!
-//! Invariants: publishing is held up by the store for a moment at most, and then
-//! not again until one look-up has found out that it is back. What is asked while
-//! one look-up is on the way goes into the next, so that many clients cost the
-//! store a few statements and not one each.
+//! Invariants: the store delays publishing for [`STORE_LOOKUP_TIMEOUT`] at most, and after that not again until one look-up
+//! has succeeded. Ids that arrive while a look-up runs share the next one, so that many clients cost the store a few
+//! statements and not one each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,77 +17,76 @@ use crate::limits::{ID_LOOKUP_BATCH, ID_LOOKUP_QUEUE, STORE_LOOKUP_PAUSE, STORE_
 use crate::store::{Store, StoreError};
 
 /// The lowest sequence of each id.
-type Known = HashMap<Uuid, u64>;
+type Found = HashMap<Uuid, u64>;
 
-/// One id that somebody asks for.
-struct Question {
+/// A look-up of one id.
+struct Request {
     id: Uuid,
-    answer: oneshot::Sender<Result<Option<u64>, String>>,
+    reply: oneshot::Sender<Result<Option<u64>, String>>,
 }
 
-/// The ids that have a row in the store.
+/// Finds ids that have a row in the store.
 pub struct IdLookup {
     store: Arc<dyn Store>,
-    questions: mpsc::Sender<Question>,
-    /// Until when nobody asks, after a look-up failed.
+    requests: mpsc::Sender<Request>,
+    /// After a look-up failed: until when no other one is tried.
     closed_until: Mutex<Option<Instant>>,
-    /// Asks for many at once; ends with us.
-    _asker: AbortOnDropHandle<()>,
+    /// Looks up many ids at once; ends with this value.
+    _batcher: AbortOnDropHandle<()>,
 }
 
 impl IdLookup {
-    /// Asks this store. Must be called within a runtime.
+    /// Looks ids up in this store. Must be called within a runtime.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let (questions, asked) = mpsc::channel(ID_LOOKUP_QUEUE);
-        let asker = tokio::spawn(ask_together(Arc::clone(&store), asked));
+        let (requests, received) = mpsc::channel(ID_LOOKUP_QUEUE);
+        let batcher = tokio::spawn(look_up_batches(Arc::clone(&store), received));
         let closed_until = Mutex::default();
-        Self { store, questions, closed_until, _asker: AbortOnDropHandle::new(asker) }
+        Self { store, requests, closed_until, _batcher: AbortOnDropHandle::new(batcher) }
     }
 
-    /// The lowest sequence of each id that has a row; empty while the store
-    /// cannot be asked.
-    pub async fn find(&self, ids: &[Uuid]) -> Known {
-        if ids.is_empty() || !self.may_ask() {
+    /// The lowest sequence of each id that has a row; empty while the store is not available.
+    pub async fn find(&self, ids: &[Uuid]) -> Found {
+        if ids.is_empty() || !self.may_look_up() {
             return HashMap::new();
         }
-        let answer = async {
+        let look_up = async {
             match ids {
                 [id] => self.find_one(*id).await,
-                // A batch is one statement by itself.
+                // Several are one statement by themselves.
                 _ => self.store.find(ids).await,
             }
         };
-        let answer = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, answer).await;
-        match answer.unwrap_or_else(|_| Err(slow())) {
-            Ok(known) => {
-                *self.closed_until() = None;
-                known
+        let found = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, look_up).await;
+        match found.unwrap_or_else(|_| Err(timed_out())) {
+            Ok(found) => {
+                *self.closed_until.lock() = None;
+                found
             }
             Err(error) => {
-                tracing::debug!(%error, "repeats are recognised by the bus alone");
-                *self.closed_until() = Some(Instant::now() + STORE_LOOKUP_PAUSE);
+                tracing::debug!(%error, "duplicates are recognised by the bus alone");
+                *self.closed_until.lock() = Some(Instant::now() + STORE_LOOKUP_PAUSE);
                 HashMap::new()
             }
         }
     }
 
-    async fn find_one(&self, id: Uuid) -> Result<Known, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        // Whatever became of the asker, the question is asked.
-        if self.questions.send(Question { id, answer }).await.is_err() {
+    async fn find_one(&self, id: Uuid) -> Result<Found, StoreError> {
+        let (reply, received) = oneshot::channel();
+        // If the batcher has ended, the store is asked directly.
+        if self.requests.send(Request { id, reply }).await.is_err() {
             return self.store.find(&[id]).await;
         }
-        match answered.await {
+        match received.await {
             Ok(Ok(found)) => Ok(found.map(|first| (id, first)).into_iter().collect()),
             Ok(Err(reason)) => Err(StoreError::Unavailable(reason)),
             Err(_) => self.store.find(&[id]).await,
         }
     }
 
-    /// Whether to ask now. After a pause one caller finds out for all.
-    fn may_ask(&self) -> bool {
-        let mut closed_until = self.closed_until();
+    /// Whether to look up now. After a pause one caller tries for all.
+    fn may_look_up(&self) -> bool {
+        let mut closed_until = self.closed_until.lock();
         let now = Instant::now();
         match *closed_until {
             Some(until) if now < until => false,
@@ -100,45 +97,40 @@ impl IdLookup {
             None => true,
         }
     }
-
-    fn closed_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.closed_until.lock()
-    }
 }
 
-fn slow() -> StoreError {
-    StoreError::Unavailable("no answer in time".to_owned())
+fn timed_out() -> StoreError {
+    StoreError::Unavailable("the store did not respond in time".to_owned())
 }
 
-/// Lets everything run that can, as long as that brings more questions: who can ask now does so
-/// before the statement and not while it runs. Nobody waits for anything but tasks at work.
-async fn gather(asked: &mut mpsc::Receiver<Question>, together: &mut Vec<Question>) {
-    while together.len() < ID_LOOKUP_BATCH {
+/// Yields as long as that brings more requests: tasks that are ready now add theirs before the statement runs and not
+/// while it does. Waits for nothing but ready tasks.
+async fn gather(received: &mut mpsc::Receiver<Request>, batch: &mut Vec<Request>) {
+    while batch.len() < ID_LOOKUP_BATCH {
         tokio::task::yield_now().await;
-        if asked.is_empty() {
+        if received.is_empty() {
             return;
         }
-        asked.recv_many(together, ID_LOOKUP_BATCH - together.len()).await;
+        received.recv_many(batch, ID_LOOKUP_BATCH - batch.len()).await;
     }
 }
 
-/// Asks for everything that was asked since the last time, until nobody can ask any more.
-async fn ask_together(store: Arc<dyn Store>, mut asked: mpsc::Receiver<Question>) {
-    let mut together = Vec::with_capacity(ID_LOOKUP_BATCH);
-    while asked.recv_many(&mut together, ID_LOOKUP_BATCH).await > 0 {
-        gather(&mut asked, &mut together).await;
-        // Who asked does not wait any longer than this either.
-        together.retain(|question| !question.answer.is_closed());
-        if together.is_empty() {
+/// Looks up what was requested since the last time, until the [`IdLookup`] is dropped.
+async fn look_up_batches(store: Arc<dyn Store>, mut received: mpsc::Receiver<Request>) {
+    let mut batch = Vec::with_capacity(ID_LOOKUP_BATCH);
+    while received.recv_many(&mut batch, ID_LOOKUP_BATCH).await > 0 {
+        gather(&mut received, &mut batch).await;
+        // A caller that has timed out needs no result.
+        batch.retain(|request| !request.reply.is_closed());
+        if batch.is_empty() {
             continue;
         }
-        let ids: Vec<Uuid> = together.iter().map(|question| question.id).collect();
+        let ids: Vec<Uuid> = batch.iter().map(|request| request.id).collect();
         let found = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, store.find(&ids)).await;
-        let found = found.unwrap_or_else(|_| Err(slow()));
-        for Question { id, answer } in together.drain(..) {
-            let one = found.as_ref().map(|known| known.get(&id).copied());
-            // Whoever went away needs no answer.
-            let _ = answer.send(one.map_err(ToString::to_string));
+        let found = found.unwrap_or_else(|_| Err(timed_out()));
+        for Request { id, reply } in batch.drain(..) {
+            let one = found.as_ref().map(|found| found.get(&id).copied());
+            let _ = reply.send(one.map_err(ToString::to_string));
         }
     }
 }
@@ -167,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_of_many_gets_its_own_answer() {
+    async fn each_of_many_gets_its_own_result() {
         let dir = std::env::temp_dir().join(format!("agentbus-known-{}", Uuid::new_v4()));
         let store = Arc::new(SqliteStore::open(&dir).await.expect("SQLite opens"));
         let claimed = store.claim(Uuid::now_v7(), Duration::from_secs(60), true).await;
@@ -175,10 +167,10 @@ mod tests {
         let mut batch = Batch::after(0);
         batch.extend((1..=100).map(entry).collect(), "log");
         write_all(&*store, &lease, &batch).await.expect("written");
-        let known = IdLookup::new(store);
+        let lookup = IdLookup::new(store);
         let ids: Vec<Uuid> = (1..=200).map(id).collect();
-        let asked = ids.chunks(1).map(|one| known.find(one));
-        for (n, found) in (1..).zip(futures_util::future::join_all(asked).await) {
+        let found = ids.chunks(1).map(|one| lookup.find(one));
+        for (n, found) in (1..).zip(futures_util::future::join_all(found).await) {
             let found: Vec<_> = found.into_iter().collect();
             let expected = if n <= 100 { vec![(id(n), n)] } else { Vec::new() };
             assert_eq!(found, expected);

@@ -1,9 +1,8 @@
-//! Validate → publish → ack.
+//! Takes messages in: encode, publish, acknowledge.
 //!
-//! Invariants: an answer of success means the message is in the log at that
-//! sequence; ingest never writes the store. A repeated id with the same body
-//! answers the first sequence, with another body it is a conflict, inside the
-//! bus's own window always and beyond it as long as the store can be asked.
+//! Invariants: a receipt means that the message is in the log at that sequence; ingest never writes the store. A
+//! repeated id with the same body gets a receipt of the first message's sequence, with another body it is a conflict:
+//! within the deduplication window of the bus always, beyond it as long as the store can be asked.
 
 mod duplicates;
 mod id_lookup;
@@ -21,39 +20,39 @@ use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::continuity::Gate;
 use crate::limits::{
-    COMMITTED_WAIT, DUPLICATE_DEADLINE, HEADER_BYTES, ITEMS_BETWEEN_YIELDS, MAX_MESSAGE_BYTES,
-    STORE_BEHIND_SHARE,
+    COMMITTED_WAIT, DUPLICATE_DEADLINE, HEADER_BYTES, MAX_MESSAGE_BYTES, STORE_BEHIND_SHARE,
 };
 use crate::message::{Draft, Outgoing, Principal, Subject};
 use crate::store::Store;
+use crate::yielding::yield_between_items;
 pub use duplicates::DuplicateChecks;
 use duplicates::Original;
 pub use id_lookup::IdLookup;
 
-/// How durable a message must be before it is answered.
+/// How durable a message must be before the client gets its receipt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AckLevel {
     /// The bus has it.
     #[default]
     Stored,
-    /// The store has it too, or 5 s have passed.
+    /// The store has it too, or [`COMMITTED_WAIT`] has passed.
     Committed,
 }
 
-/// The answer to an accepted message.
+/// The receipt of an accepted message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// Its sequence; the first one's, for a duplicate.
+    /// Its sequence; for a duplicate, that of the first message.
     pub seq: u64,
     /// Its id.
     pub id: Uuid,
     /// Its subject.
     pub subject: Subject,
-    /// When it (or, for a duplicate, the first) was made.
+    /// When it (for a duplicate, the first message) was created.
     pub created_at: DateTime<Utc>,
-    /// Whether it was there already.
+    /// Whether the log had it already.
     pub duplicate: bool,
-    /// Whether the store has it too, fsynced.
+    /// Whether the store has committed it.
     pub committed: bool,
 }
 
@@ -68,12 +67,12 @@ pub enum IngestError {
         /// Body and headers.
         bytes: usize,
     },
-    /// The id stands for another body.
+    /// The id was used for another body.
     #[error("id {id} was used for another message, at sequence {seq}")]
     Conflict {
         /// The id.
         id: Uuid,
-        /// Where the other message stands.
+        /// The sequence of the other message.
         seq: u64,
     },
     /// The bus did not take it.
@@ -81,7 +80,7 @@ pub enum IngestError {
     Bus {
         /// The id to retry under.
         id: Uuid,
-        /// Whether it may be in the log all the same.
+        /// Whether it may be in the log nevertheless.
         source: PublishError,
     },
     /// The store is so far behind that the stream could drop what it lacks.
@@ -96,22 +95,22 @@ pub enum IngestError {
 pub struct Ingest {
     /// The log.
     pub bus: Arc<dyn Bus>,
-    /// Asked for the body of a repeat that the bus no longer holds; never written.
+    /// For first messages that the bus no longer holds; never written.
     pub store: Arc<dyn Store>,
-    /// Asked for repeats that the bus may have forgotten.
+    /// Finds ids that are older than the deduplication window of the bus.
     pub id_lookup: IdLookup,
-    /// Places for first messages that repeats are held against.
+    /// Limits the first messages in memory that duplicates are compared with.
     pub duplicate_checks: DuplicateChecks,
-    /// What the store has.
+    /// The watermark of the store.
     pub committed: Arc<Committed>,
-    /// Closed while the log's continuity is in doubt.
+    /// Closed while the log may not be the one that the store follows.
     pub gate: Gate,
     /// For `created_at`.
     pub clock: Clock,
 }
 
 impl Ingest {
-    /// Publishes drafts in order; one answer each, in the same order.
+    /// Publishes drafts in order; returns a result for each, in the same order.
     pub async fn publish(
         &self,
         _principal: &Principal,
@@ -120,9 +119,7 @@ impl Ingest {
     ) -> Vec<Result<Receipt, IngestError>> {
         let mut messages = Vec::with_capacity(drafts.len());
         for draft in drafts {
-            if messages.len() % ITEMS_BETWEEN_YIELDS == ITEMS_BETWEEN_YIELDS - 1 {
-                tokio::task::yield_now().await;
-            }
+            yield_between_items(messages.len()).await;
             messages.push(Outgoing::encode(draft, Uuid::now_v7(), self.clock.now()));
         }
         self.publish_all(messages, level).await
@@ -141,9 +138,9 @@ impl Ingest {
     ) -> Result<Receipt, IngestError> {
         let message = Outgoing::encode(draft, fallback_id, self.clock.now());
         let id = message.id;
-        let answer = self.publish_all(vec![message], level).await.pop();
+        let result = self.publish_all(vec![message], level).await.pop();
         let none = || PublishError::Unknown("the server is stopping".to_owned());
-        answer.unwrap_or_else(|| Err(IngestError::Bus { id, source: none() }))
+        result.unwrap_or_else(|| Err(IngestError::Bus { id, source: none() }))
     }
 
     /// Publishes a draft unless something stands in the log that its sender does
@@ -178,24 +175,24 @@ impl Ingest {
         messages: Vec<Outgoing>,
         level: AckLevel,
     ) -> Vec<Result<Receipt, IngestError>> {
-        let mut answers: Vec<Option<Result<Receipt, IngestError>>> =
+        let mut results: Vec<Option<Result<Receipt, IngestError>>> =
             messages.iter().map(|m| refuse_large(m).map(Err)).collect();
-        let mut repeats = self.known_repeats(&messages, &answers).await;
+        let mut repeats = self.known_repeats(&messages, &results).await;
         let until = Instant::now() + DUPLICATE_DEADLINE;
-        self.send(&messages, &mut answers, &mut repeats).await;
+        self.send(&messages, &mut results, &mut repeats).await;
         if !repeats.is_empty() {
-            Box::pin(self.answer_repeats(&messages, repeats, until, &mut answers)).await;
+            Box::pin(self.resolve_repeats(&messages, repeats, until, &mut results)).await;
         }
-        let mut answers: Vec<_> = answers.into_iter().flatten().collect();
-        self.settle(&mut answers, level).await;
-        answers
+        let mut results: Vec<_> = results.into_iter().flatten().collect();
+        self.settle(&mut results, level).await;
+        results
     }
 
-    /// Repeats that the bus may have forgotten, where the store knows them; in order.
+    /// Messages whose ids are in the store, and perhaps no longer in the bus's window; in order.
     async fn known_repeats(
         &self,
         messages: &[Outgoing],
-        answers: &[Option<Result<Receipt, IngestError>>],
+        results: &[Option<Result<Receipt, IngestError>>],
     ) -> Vec<(usize, Original)> {
         if self.bus.dedup_window().is_none() {
             return Vec::new();
@@ -204,27 +201,27 @@ impl Ingest {
         if ids.is_empty() {
             return Vec::new();
         }
-        // Boxed, as all that few messages need: the others' futures stay small.
+        // Boxed, like all that few messages need, so that the future of every publish stays small.
         let known = Box::pin(self.id_lookup.find(&ids)).await;
-        let open = messages.iter().enumerate().filter(|(at, _)| answers[*at].is_none());
+        let open = messages.iter().enumerate().filter(|(at, _)| results[*at].is_none());
         open.filter_map(|(at, message)| Some((at, Original::InStore(*known.get(&message.id)?))))
             .collect()
     }
 
-    /// Publishes what is neither answered nor known, and adds what the bus knows to the repeats.
+    /// Publishes messages that have no result yet and are not known; adds those that the bus knows to `repeats`.
     async fn send(
         &self,
         messages: &[Outgoing],
-        answers: &mut [Option<Result<Receipt, IngestError>>],
+        results: &mut [Option<Result<Receipt, IngestError>>],
         repeats: &mut Vec<(usize, Original)>,
     ) {
         let is_known = |at: &usize| repeats.binary_search_by_key(at, |(known, _)| *known).is_ok();
         let open: Vec<usize> =
-            (0..messages.len()).filter(|at| answers[*at].is_none() && !is_known(at)).collect();
+            (0..messages.len()).filter(|at| results[*at].is_none() && !is_known(at)).collect();
         let Some(&first) = open.first() else { return };
         if let Some(refusal) = self.refusal(messages[first].id) {
             for at in open {
-                answers[at] = Some(Err(refusal.for_id(messages[at].id)));
+                results[at] = Some(Err(refusal.for_id(messages[at].id)));
             }
             return;
         }
@@ -233,7 +230,7 @@ impl Ingest {
         for (at, ack) in open.into_iter().zip(acks) {
             match ack {
                 Ok(ack) if ack.duplicate => repeats.push((at, Original::InBus(ack))),
-                ack => answers[at] = Some(self.receipt(&messages[at], ack, known_mark)),
+                ack => results[at] = Some(self.receipt(&messages[at], ack, known_mark)),
             }
         }
     }
@@ -247,7 +244,7 @@ impl Ingest {
             .then_some(IngestError::StoreBehind { id })
     }
 
-    /// What is answered to what the bus says, of a message that is no duplicate.
+    /// The receipt of a message that is no duplicate.
     fn receipt(
         &self,
         message: &Outgoing,
@@ -257,7 +254,7 @@ impl Ingest {
         let id = message.id;
         let ack = ack.map_err(|source| IngestError::Bus { id, source })?;
         if ack.seq <= known_mark {
-            // The stream gave a sequence that somebody has for other content.
+            // A reader or client already has other content for this sequence: the stream has lost its tail.
             self.gate.recheck();
             let text = "the log went back behind what was acknowledged or read";
             let source = PublishError::Unknown(text.to_owned());
@@ -267,15 +264,15 @@ impl Ingest {
         Ok(new_receipt(message, ack.seq, ack.committed))
     }
 
-    /// Says how durable the accepted ones are, after waiting if asked to.
-    async fn settle(&self, answers: &mut [Result<Receipt, IngestError>], level: AckLevel) {
+    /// Fills in `committed` of the receipts, after waiting for the store if `level` demands it.
+    async fn settle(&self, results: &mut [Result<Receipt, IngestError>], level: AckLevel) {
         if level == AckLevel::Committed
-            && let Some(highest) = answers.iter().flatten().map(|receipt| receipt.seq).max()
+            && let Some(highest) = results.iter().flatten().map(|receipt| receipt.seq).max()
         {
             self.committed.reached(highest, COMMITTED_WAIT).await;
         }
         let through = self.committed.through();
-        for receipt in answers.iter_mut().flatten() {
+        for receipt in results.iter_mut().flatten() {
             receipt.committed |= level == AckLevel::Committed && receipt.seq <= through;
         }
     }

@@ -10,7 +10,7 @@ use crate::bus::{Bounds, BusError, LogIdentity, Reader};
 use crate::message::LogEntry;
 use crate::store::sqlite::SqliteStore;
 
-/// Gives sequences, and holds nothing.
+/// A bus that gives sequences and keeps nothing.
 struct Counter(AtomicU64);
 
 impl Counter {
@@ -91,14 +91,13 @@ async fn post(ingest: &Ingest) -> Result<u64, IngestError> {
     answer.expect("an answer").map(|receipt| receipt.seq)
 }
 
-fn is_doubted(answer: &Result<u64, IngestError>, ingest: &Ingest) -> bool {
+fn is_refused(answer: &Result<u64, IngestError>, ingest: &Ingest) -> bool {
     matches!(answer, Err(IngestError::Bus { source: PublishError::Unknown(_), .. }))
         && ingest.gate.check().is_err()
 }
 
 #[tokio::test]
-async fn a_sequence_that_was_acknowledged_is_not_acknowledged_again_though_it_was_never_committed()
-{
+async fn a_sequence_is_not_acknowledged_twice_though_it_was_never_committed() {
     let (ingest, bus, dir) = ingest(0).await;
     for seq in 1..=3 {
         assert_eq!(post(&ingest).await, Ok(seq));
@@ -107,16 +106,16 @@ async fn a_sequence_that_was_acknowledged_is_not_acknowledged_again_though_it_wa
     // The stream lost its tail, and nobody noticed.
     bus.0.store(1, Ordering::Relaxed);
     let again = post(&ingest).await;
-    assert!(is_doubted(&again, &ingest), "{again:?}");
+    assert!(is_refused(&again, &ingest), "{again:?}");
     std::fs::remove_dir_all(dir).expect("the directory goes");
 }
 
 #[tokio::test]
-async fn nor_one_that_was_read() {
+async fn a_sequence_that_was_read_is_not_acknowledged() {
     let (ingest, _, dir) = ingest(6).await;
     ingest.committed.saw(7);
     let again = post(&ingest).await;
-    assert!(is_doubted(&again, &ingest), "{again:?}");
+    assert!(is_refused(&again, &ingest), "{again:?}");
     std::fs::remove_dir_all(dir).expect("the directory goes");
 }
 
@@ -131,6 +130,6 @@ async fn a_conditional_publish_is_held_to_the_same_mark() {
     };
     let answer = ingest.publish_if(&Principal::Anonymous, &draft(), &condition).await;
     let answer = answer.map(|receipt| receipt.map_or(0, |receipt| receipt.seq));
-    assert!(is_doubted(&answer, &ingest), "{answer:?}");
+    assert!(is_refused(&answer, &ingest), "{answer:?}");
     std::fs::remove_dir_all(dir).expect("the directory goes");
 }

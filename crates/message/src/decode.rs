@@ -1,8 +1,7 @@
-//! From a log entry to the message that every reader sees (contract, section 1).
+//! Decodes a log entry to the record that every reader sees (contract, section 1).
 //!
-//! Invariant: a pure function of the entry and the stream's name, and total.
-//! Every reader derives the same bytes, and nothing that a publisher puts on
-//! the stream can stop one.
+//! Invariant: total, and a pure function of the entry and the name of the log. Every reader derives the same bytes, and
+//! nothing that a publisher puts into the stream can stop one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,46 +19,46 @@ use super::{
     parse_uuid,
 };
 
-/// Reads one log entry. `stream` is the name of the log, of which ids for
-/// entries without one are derived.
+/// Decodes one log entry: an envelope of agentbus byte for byte, another valid envelope encoded again, anything else as
+/// the content of a new envelope. `log` is the name of the log, from which ids of entries without one are derived.
 #[must_use]
-pub fn decode(raw: LogEntry, stream: &str) -> Record {
-    match raw.header(HEADER_NATIVE) {
+pub fn decode(entry: LogEntry, log: &str) -> Record {
+    match entry.header(HEADER_NATIVE) {
         Some(HEADER_NATIVE_V1) => {
-            let payload = raw.payload.clone();
+            let payload = entry.payload.clone();
             if let Some(envelope) = one_line_envelope(&payload) {
-                return native(raw, &envelope, stream);
+                return native(entry, &envelope, log);
             }
         }
         None => {
-            if let Ok(draft) = Draft::parse_foreign(&raw.payload, raw.subject.as_str()) {
-                return from_draft(raw, &draft, stream);
+            if let Ok(draft) = Draft::parse_foreign(&entry.payload, entry.subject.as_str()) {
+                return from_draft(entry, &draft, log);
             }
         }
         Some(_) => {}
     }
-    from_draft_of_anything(raw, stream)
+    from_content(entry, log)
 }
 
-/// Reads a message whose body is known to be an envelope: a row, or one set aside.
+/// Decodes a message whose body is known to be an envelope, from the store.
 #[must_use]
 pub fn decode_body(seq: u64, subject: Subject, body: Bytes, logged_at: DateTime<Utc>) -> Record {
     let headers = vec![(HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned())];
     decode(LogEntry { seq, subject, headers, payload: body, logged_at }, "")
 }
 
-/// The members of a body that can be spliced and framed as it is.
+/// The members of a payload that can be a body as it is: one line of JSON without `seq`.
 fn one_line_envelope(payload: &[u8]) -> Option<Envelope<'_>> {
     let is_line = payload.first() == Some(&b'{')
         && payload.last() == Some(&b'}')
         && !payload.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
-    // serde_json checks the UTF-8 of no string that it skips.
+    // serde_json does not check the UTF-8 of strings that it skips.
     let text = std::str::from_utf8(payload).ok().filter(|_| is_line)?;
     serde_json::from_str::<Envelope<'_>>(text).ok().filter(|envelope| envelope.seq.is_none())
 }
 
-/// The members that columns and filters are made of. A newer server may have
-/// written others, and other values; what is not understood counts as absent.
+/// The members that columns and filters use. A newer server may have written other members and values; what this
+/// version does not understand counts as absent.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default)]
@@ -88,7 +87,7 @@ struct Envelope<'a> {
     created_at: Option<&'a RawValue>,
 }
 
-/// A member's value if it is a string that `parse` takes.
+/// The value of a member if it is a string that `parse` accepts.
 fn member<T, E>(raw: Option<&RawValue>, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
     parse(&string(raw?).ok()?).ok()
 }
@@ -97,26 +96,26 @@ fn token(raw: Option<&RawValue>) -> Option<Token> {
     member(raw, str::parse)
 }
 
-/// When the message of a body expires, if it does: as the body's reader understands it.
+/// The `expires_at` of a body, if it has a valid one.
 #[must_use]
 pub fn expires_at(body: &[u8]) -> Option<DateTime<Utc>> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
     member(envelope.expires_at, parse_rfc3339)
 }
 
-fn native(raw: LogEntry, envelope: &Envelope<'_>, stream: &str) -> Record {
+fn native(entry: LogEntry, envelope: &Envelope<'_>, log: &str) -> Record {
     let id = member(envelope.id, parse_uuid);
-    let message_id = raw.header(HEADER_MSG_ID);
-    let of_the_publish = |name: &str| {
+    let message_id = entry.header(HEADER_MSG_ID);
+    let is_of_publish = |name: &str| {
         name.starts_with(HEADER_EXPECTED_PREFIX) || name.starts_with(HEADER_BATCH_PREFIX)
     };
-    let told = raw.headers.iter().filter(|(name, _)| !of_the_publish(name)).count();
-    let ours = told == 1 + usize::from(message_id.is_some())
-        && message_id.is_none_or(|told| parse_uuid(told).ok() == id && id.is_some());
+    let headers = entry.headers.iter().filter(|(name, _)| !is_of_publish(name)).count();
+    let has_only_our_headers = headers == 1 + usize::from(message_id.is_some())
+        && message_id.is_none_or(|text| parse_uuid(text).ok() == id && id.is_some());
     Record {
-        seq: raw.seq,
-        id: id.unwrap_or_else(|| fallback_id(&raw, stream)),
-        kind: member(envelope.kind, str::parse).unwrap_or_else(|| raw.subject.kind()),
+        seq: entry.seq,
+        id: id.unwrap_or_else(|| fallback_id(&entry, log)),
+        kind: member(envelope.kind, str::parse).unwrap_or_else(|| entry.subject.kind()),
         type_: token(envelope.type_).unwrap_or_else(Token::unknown),
         sender_id: token(envelope.sender_id).unwrap_or_else(Token::unknown),
         sender_role: token(envelope.sender_role),
@@ -125,26 +124,26 @@ fn native(raw: LogEntry, envelope: &Envelope<'_>, stream: &str) -> Record {
         conversation_id: token(envelope.conversation_id),
         in_reply_to: member(envelope.in_reply_to, parse_uuid),
         expires_at: member(envelope.expires_at, parse_rfc3339),
-        created_at: member(envelope.created_at, parse_rfc3339).unwrap_or(raw.logged_at),
-        logged_at: raw.logged_at,
-        foreign: (!ours).then(|| (raw.payload.clone(), raw.headers)),
-        body: raw.payload,
-        subject: raw.subject,
+        created_at: member(envelope.created_at, parse_rfc3339).unwrap_or(entry.logged_at),
+        logged_at: entry.logged_at,
+        foreign: (!has_only_our_headers).then(|| (entry.payload.clone(), entry.headers)),
+        body: entry.payload,
+        subject: entry.subject,
     }
 }
 
-/// The id of an entry whose payload brings none.
-fn fallback_id(raw: &LogEntry, stream: &str) -> Uuid {
-    raw.header(HEADER_MSG_ID).and_then(|text| parse_uuid(text).ok()).unwrap_or_else(|| {
-        Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{stream}\0{}", raw.seq).as_bytes())
+/// The id of an entry whose payload has none.
+fn fallback_id(entry: &LogEntry, log: &str) -> Uuid {
+    entry.header(HEADER_MSG_ID).and_then(|text| parse_uuid(text).ok()).unwrap_or_else(|| {
+        Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{log}\0{}", entry.seq).as_bytes())
     })
 }
 
-fn from_draft(raw: LogEntry, draft: &Draft, stream: &str) -> Record {
-    let id = draft.id.unwrap_or_else(|| fallback_id(&raw, stream));
-    let created_at = draft.created_at.unwrap_or(raw.logged_at);
+fn from_draft(entry: LogEntry, draft: &Draft, log: &str) -> Record {
+    let id = draft.id.unwrap_or_else(|| fallback_id(&entry, log));
+    let created_at = draft.created_at.unwrap_or(entry.logged_at);
     Record {
-        seq: raw.seq,
+        seq: entry.seq,
         id,
         kind: draft.kind,
         type_: draft.type_.clone(),
@@ -156,28 +155,31 @@ fn from_draft(raw: LogEntry, draft: &Draft, stream: &str) -> Record {
         in_reply_to: draft.in_reply_to,
         expires_at: draft.expires_at.as_ref().map(|(_, time)| *time),
         created_at,
-        logged_at: raw.logged_at,
-        body: encode(draft, id, raw.subject.as_str(), created_at),
-        subject: raw.subject,
-        foreign: Some((raw.payload, raw.headers)),
+        logged_at: entry.logged_at,
+        body: encode(draft, id, entry.subject.as_str(), created_at),
+        subject: entry.subject,
+        foreign: Some((entry.payload, entry.headers)),
     }
 }
 
-/// The envelope around what is none: named by the subject, payload as content.
-fn from_draft_of_anything(raw: LogEntry, stream: &str) -> Record {
-    let kind = raw.subject.kind();
-    let key = || raw.subject.key().unwrap_or_else(Token::unknown);
-    let told_sender = || {
-        raw.header(HEADER_SENDER).and_then(|text| text.parse().ok()).unwrap_or_else(Token::unknown)
+/// A new envelope with the payload as its content and names from the subject.
+fn from_content(entry: LogEntry, log: &str) -> Record {
+    let kind = entry.subject.kind();
+    let key = || entry.subject.key().unwrap_or_else(Token::unknown);
+    let given_sender = || {
+        entry
+            .header(HEADER_SENDER)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(Token::unknown)
     };
-    let (content, metadata) = text_or_base64(&raw.payload);
+    let (content, metadata) = text_or_base64(&entry.payload);
     let draft = Draft {
         id: None,
         kind,
-        type_: raw.subject.type_().unwrap_or_else(Token::unknown),
+        type_: entry.subject.type_().unwrap_or_else(Token::unknown),
         sender_id: match kind {
-            Kind::Status => raw.subject.key().unwrap_or_else(told_sender),
-            Kind::Message | Kind::Task => told_sender(),
+            Kind::Status => entry.subject.key().unwrap_or_else(given_sender),
+            Kind::Message | Kind::Task => given_sender(),
         },
         sender_role: (kind == Kind::Message).then(key),
         recipient_id: None,
@@ -189,7 +191,7 @@ fn from_draft_of_anything(raw: LogEntry, stream: &str) -> Record {
         metadata: metadata.to_owned(),
         created_at: None,
     };
-    from_draft(raw, &draft, stream)
+    from_draft(entry, &draft, log)
 }
 
 fn text_or_base64(payload: &Bytes) -> (String, &'static str) {
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_publisher_told_the_stream_is_no_part_of_the_message() {
+    fn headers_of_the_publish_are_no_part_of_the_message() {
         let body = br#"{"id":"00000000-0000-0000-0000-00000000002a","kind":"status","type":"offline","sender_id":"a"}"#;
         let id = "00000000-0000-0000-0000-00000000002a";
         let ours = [("Agentbus", "1"), ("Nats-Msg-Id", id)];

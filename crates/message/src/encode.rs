@@ -1,9 +1,8 @@
 //! The one encoding of a message.
 //!
-//! Invariant: a body is encoded once, at ingest (or when a foreign message is
-//! first read, always to the same bytes), and those bytes are what the log
-//! holds, the store keeps and every reader gets. `created_at` stands last, at
-//! a fixed length, so that two bodies can be compared but for it.
+//! Invariant: a body is encoded once, at ingest (or when a foreign message is read, always to the same bytes). The log,
+//! the store and every reader have these bytes. `created_at` is the last member and has a fixed length, so that two
+//! bodies can be compared without it.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -12,12 +11,12 @@ use uuid::Uuid;
 
 use super::{Draft, Subject, format_micros};
 
-/// A message on its way into the log: encoded, without a sequence.
+/// A message ready to be published: encoded, without a sequence.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// The idempotency identity, and the `Nats-Msg-Id`.
+    /// Its id, which is also its `Nats-Msg-Id`.
     pub id: Uuid,
-    /// Whether the client chose the id, so that it may be a repeat.
+    /// Whether the client chose the id, so that the message may be a duplicate.
     pub id_is_clients: bool,
     /// The derived subject.
     pub subject: Subject,
@@ -28,7 +27,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Encodes a draft under the id it brings, or under `fallback_id`.
+    /// Encodes a draft under its own id, or under `fallback_id` if it has none.
     #[must_use]
     pub fn encode(draft: &Draft, fallback_id: Uuid, created_at: DateTime<Utc>) -> Self {
         let id = draft.id.unwrap_or(fallback_id);
@@ -74,11 +73,11 @@ pub(super) fn encode(draft: &Draft, id: Uuid, subject: &str, created_at: DateTim
     body.finish()
 }
 
-/// Bytes of a body's end from the comma before `created_at`.
+/// Bytes at the end of a body from the comma before `created_at` on.
 const CREATED_AT_TAIL: usize = r#","created_at":"2026-11-20T15:57:45.123456Z"}"#.len();
 
-/// Whether two bodies say the same but for when they were made (contract,
-/// section 3: what makes a reused id a duplicate and not a conflict).
+/// Whether two bodies are equal except for `created_at` (contract, section 3: a repeated id is then a duplicate and
+/// otherwise a conflict).
 #[must_use]
 pub fn equal_except_created_at(a: &[u8], b: &[u8]) -> bool {
     match (before_created_at(a), before_created_at(b)) {
@@ -93,11 +92,11 @@ fn before_created_at(body: &[u8]) -> Option<&[u8]> {
     tail.starts_with(br#","created_at":""#).then_some(head)
 }
 
-/// A JSON object being written.
+/// Writes a JSON object.
 struct Body(Vec<u8>);
 
 impl Body {
-    /// Room for the members' names and ids besides `payload` bytes.
+    /// Reserves memory for `payload` bytes and the other members.
     fn new(payload: usize) -> Self {
         const ENVELOPE: usize = 400;
         Self(Vec::with_capacity(payload + payload / 16 + ENVELOPE))
@@ -126,11 +125,11 @@ impl Body {
     }
 }
 
-/// Appends a JSON string. serde_json cannot fail on text into memory.
+/// Appends a JSON string. Writing text to memory cannot fail.
 fn write_string(text: &str, out: &mut Vec<u8>) {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, CompactFormatter);
     if serde::Serialize::serialize(text, &mut serializer).is_err() {
-        // Unreachable by serde_json's contract; an empty string keeps the body valid.
+        // Unreachable; an empty string keeps the body valid.
         let _ = CompactFormatter.write_raw_fragment(out, "\"\"");
     }
 }

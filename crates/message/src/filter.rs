@@ -1,8 +1,7 @@
 //! Filters: which messages a reader wants (contract, section 5).
 //!
-//! Invariant: [`Filter::matches`] is the meaning of a filter; the store's SQL
-//! and the broadcaster's index only find candidates faster. Values of one name
-//! are alternatives, different names must all hold.
+//! Invariant: [`Filter::matches`] defines what a filter means. The SQL of the store and the index of the broadcaster
+//! find the same messages faster. Values of one name are alternatives; different names must all match.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -10,40 +9,49 @@ use uuid::Uuid;
 use super::{Kind, Record, SubjectPattern, Token, parse_uuid};
 use crate::limits::{MAX_FILTER_BYTES, MAX_FILTER_VALUES};
 
-/// What a reader wants to see. Equal filters compare and hash equal, however
-/// their parameters were ordered or repeated.
+/// Which messages a reader wants. Once [`normalised`](Self::normalised), filters that mean the same compare and hash
+/// equal, however their parameters were ordered or repeated.
+///
+/// ```
+/// use agentbus_message::Filter;
+///
+/// let mut filter = Filter::default();
+/// assert_eq!(filter.parse_parameter("kind", "task"), Some(Ok(())));
+/// assert_eq!(filter.parse_parameter("kind", "letter"), Some(Err("must be message, status or task")));
+/// assert_eq!(filter.parse_parameter("limit", "5"), None, "not a parameter of filters");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
-    /// Patterns of subjects.
+    /// Subject patterns.
     pub subjects: Vec<SubjectPattern>,
     /// Kinds.
     pub kinds: Vec<Kind>,
     /// Types.
     pub types: Vec<Token>,
-    /// Who sent it.
+    /// Senders.
     pub senders: Vec<Token>,
-    /// Whom it is for.
+    /// Recipients.
     pub recipients: Vec<Token>,
-    /// Whether `recipient` lets broadcasts pass too.
+    /// Whether messages without a recipient match `recipients` too. Without recipients it has no effect.
     pub broadcast: bool,
     /// Tasks.
     pub tasks: Vec<Token>,
     /// Conversations.
     pub conversations: Vec<Token>,
-    /// What it answers.
+    /// Ids of messages replied to.
     pub in_reply_to: Vec<Uuid>,
 }
 
 /// One fault of a query string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterError {
-    /// The parameter's name as given.
+    /// The name of the parameter as given.
     pub parameter: String,
     /// What its value must be.
     pub detail: String,
 }
 
-/// A question to history: a filter, bounds, and which page.
+/// A query of history: a filter, bounds, and the page wanted.
 #[derive(Clone, Debug)]
 pub struct Query {
     /// Which messages.
@@ -56,20 +64,38 @@ pub struct Query {
     pub since: Option<DateTime<Utc>>,
     /// Inclusive latest `created_at`.
     pub until: Option<DateTime<Utc>>,
-    /// Only what these two sent to each other.
+    /// Only messages that these two sent to each other.
     pub between: Option<(Token, Token)>,
-    /// Messages of a page.
+    /// Messages of a page, at most.
     pub limit: usize,
-    /// Bytes of bodies after which a page is cut short; it holds one message at least.
+    /// Bytes of bodies after which a page ends; it holds at least one message.
     pub limit_bytes: u64,
-    /// Newest first.
+    /// Whether the newest message is first.
     pub descending: bool,
 }
 
-/// One value that a filter lists under a name.
+impl Query {
+    /// The first page of a filter, oldest message first, without bounds.
+    #[must_use]
+    pub fn new(filter: Filter, limit: usize, limit_bytes: u64) -> Self {
+        Self {
+            filter,
+            after: None,
+            before: None,
+            since: None,
+            until: None,
+            between: None,
+            limit,
+            limit_bytes,
+            descending: false,
+        }
+    }
+}
+
+/// One value of a filter, under one of its names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FilterTerm {
-    /// The message answered.
+    /// The message replied to.
     InReplyTo(Uuid),
     /// The conversation.
     Conversation(Token),
@@ -77,7 +103,7 @@ pub enum FilterTerm {
     Task(Token),
     /// The recipient.
     Recipient(Token),
-    /// No recipient; stands under the same name.
+    /// No recipient; under the same name as recipients.
     Broadcast,
     /// The sender.
     Sender(Token),
@@ -90,12 +116,12 @@ pub enum FilterTerm {
 }
 
 impl FilterTerm {
-    /// Names there are.
+    /// Number of names.
     pub const NAMES: usize = 8;
-    /// The name of patterns, the only one under which a message may have several terms.
+    /// The name of patterns: the only one of which several terms may match one message.
     pub const SUBJECT: usize = 5;
 
-    /// Which name it stands under, from the rarest to the commonest.
+    /// The number of its name, from the most selective to the least.
     #[must_use]
     pub const fn name(&self) -> usize {
         match self {
@@ -112,10 +138,10 @@ impl FilterTerm {
 }
 
 impl Filter {
-    /// Takes one query parameter if it is a filter's.
+    /// Adds the value of a query parameter; `None` if filters have no parameter of this name.
     ///
     /// # Errors
-    /// The rule that the value breaks, in words for the client.
+    /// The rule that the value breaks, as text for the client.
     pub fn parse_parameter(&mut self, name: &str, value: &str) -> Option<Result<(), &'static str>> {
         let taken = match name {
             "subject" => value.parse().map(|v| self.subjects.push(v)),
@@ -150,7 +176,7 @@ impl Filter {
             + self.in_reply_to.len()
     }
 
-    /// Bytes of the text of its values.
+    /// Bytes of its values as text.
     fn bytes(&self) -> usize {
         let names =
             [&self.types, &self.senders, &self.recipients, &self.tasks, &self.conversations];
@@ -159,7 +185,7 @@ impl Filter {
         tokens.chain(subjects).sum()
     }
 
-    /// The same filter in the spelling by which equal ones are recognised.
+    /// The same filter with its values sorted and without repeats, by which equal filters are recognised.
     #[must_use]
     pub fn normalised(mut self) -> Self {
         fn tidy<T: Ord>(values: &mut Vec<T>) {
@@ -181,13 +207,13 @@ impl Filter {
         self
     }
 
-    /// Whether every message passes.
+    /// Whether every message matches.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.values() == 0
     }
 
-    /// Whether the message passes.
+    /// Whether the message matches.
     #[must_use]
     pub fn matches(&self, record: &Record) -> bool {
         fn one_of<T: PartialEq>(wanted: &[T], value: Option<&T>) -> bool {
@@ -205,8 +231,8 @@ impl Filter {
                 || self.subjects.iter().any(|p| p.matches(record.subject.as_str())))
     }
 
-    /// What it lists, name by name, in the order of [`FilterTerm::name`]. A message passes that has
-    /// one term of each.
+    /// The terms of each name used, in the order of [`FilterTerm::name`]. A message matches if it matches one term of
+    /// each name.
     #[must_use]
     pub fn terms(&self) -> Vec<Vec<FilterTerm>> {
         fn each<T: Clone>(values: &[T], term: fn(T) -> FilterTerm) -> Vec<FilterTerm> {
@@ -253,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_message_passes_that_has_a_term_of_each_name(
+        fn a_message_matches_that_has_a_term_of_each_name(
             params in proptest::collection::vec(
                 (prop_oneof![Just("type"), Just("sender"), Just("recipient"), Just("task"),
                     Just("broadcast"), Just("subject"), Just("kind")],

@@ -1,8 +1,7 @@
-//! JSON below the level of values: an object's members as raw text, and raw
-//! text with the white space between its tokens taken out.
+//! JSON as text: the members of an object as raw text, and raw text without the white space between its tokens.
 //!
-//! Invariant: nothing but that white space changes. Numbers, escapes, member
-//! order and repeated members of `metadata` reach every reader as they came.
+//! Invariant: only that white space changes. Numbers, escapes, the order of members and repeated members of `metadata`
+//! reach every reader as they were sent.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,14 +9,14 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// One member of a JSON object: its name, borrowed unless it is spelled with escapes.
+/// One member of a JSON object: its name, borrowed unless it has escapes.
 pub type Member<'a> = (Cow<'a, str>, &'a RawValue);
 
 /// The members of one JSON object, in order, repeated names included.
 #[derive(Debug)]
 pub struct Members<'a>(pub Vec<Member<'a>>);
 
-/// A member's name. (serde borrows into a `Cow` only where it is told to.)
+/// The name of a member. serde borrows into a `Cow` only with an explicit attribute.
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -45,35 +44,35 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
-/// The text of a raw value that is a string, borrowed unless it is spelled with escapes.
+/// The text of a raw value that is a string, borrowed unless it has escapes.
 ///
 /// # Errors
-/// It is no string, or holds half of a surrogate pair.
+/// It is no string, or holds an unpaired surrogate.
 pub fn string(raw: &RawValue) -> Result<Cow<'_, str>, serde_json::Error> {
     let json = raw.get();
     let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     match inner.filter(|inner| !inner.as_bytes().contains(&b'\\')) {
-        // The parser that made the raw value has seen that it is a string: nothing is escaped in it.
+        // The parser of the raw value has checked the string; without a backslash it has no escapes.
         Some(plain) => Ok(Cow::Borrowed(plain)),
         None => serde_json::from_str(json).map(Cow::Owned),
     }
 }
 
-/// Why a value that is valid JSON is not kept.
+/// Why valid JSON is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompactError {
     /// It holds U+0000, which PostgreSQL's `jsonb` and `text` cannot.
     Nul,
-    /// It holds half of a surrogate pair, which is no text at all (RFC 8259, 8.2).
+    /// It holds an unpaired surrogate, which is no Unicode text (RFC 8259, section 8.2).
     Surrogate,
-    /// Its objects and arrays stand deeper in each other than allowed.
+    /// Its objects and arrays are nested deeper than allowed.
     Depth,
 }
 
 /// Writes valid JSON without the white space between its tokens to `out`.
 ///
 /// # Errors
-/// What the value holds that is not kept; `out` is then of no use.
+/// Why the value is refused; the contents of `out` are then undefined.
 pub fn compact(json: &str, max_depth: usize, out: &mut String) -> Result<(), CompactError> {
     let bytes = json.as_bytes();
     let (mut depth, mut at) = (0_usize, 0_usize);

@@ -2,12 +2,12 @@
 
 use std::str::FromStr;
 
-/// What a message is: said, stated about its sender, or an event of a task.
+/// What a message is (contract, section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// Something said by one agent to another, or to all.
+    /// A message from one agent to another, or to all.
     Message,
-    /// The state of an agent.
+    /// The state of its sender.
     Status,
     /// An event of a task.
     Task,

@@ -1,25 +1,24 @@
-//! What a message, a subject pattern and a filter may be at most.
+//! Limits of messages, subject patterns and filters.
 
 /// Characters of a token (contract, section 1).
 pub const MAX_TOKEN_CHARS: usize = 64;
-/// Bytes of a subject pattern: four tokens and their dots, with room for odd foreign ones.
+/// Bytes of a subject pattern: four tokens and their dots take 259; foreign subjects may be longer.
 pub const MAX_PATTERN_BYTES: usize = 512;
 /// Depth of `metadata` (contract, section 1), so that every client's parser can follow.
 pub const MAX_METADATA_DEPTH: usize = 32;
-/// Longest `metadata.ttl_s` of a status (contract, section 6): one day. An older
-/// status says nothing about its agent.
+/// Longest `metadata.ttl_s` of a status, in seconds (contract, section 6): one day. An older status says nothing about
+/// its agent.
 pub const MAX_TTL_S: i64 = 86_400;
-/// Members of one body, far more than any has in the contract. Each is held against the others, so a
-/// megabyte of them would cost seconds.
+/// Members of one body, far more than any in the contract has. Each is compared with the others, so a megabyte of them
+/// would cost seconds.
 pub const MAX_MEMBERS: usize = 512;
-/// Faults named in one answer: enough to mend a body, too few to amplify one.
+/// Faults reported in one response: enough to correct a body, too few to amplify a request.
 pub const MAX_NAMED_ERRORS: usize = 64;
-/// Characters of a client's name for a parameter or a member that an error repeats: no known name
-/// is longer.
+/// Characters of the name of a client's parameter or member that an error repeats: no known name is longer.
 pub const MAX_SHOWN_NAME: usize = 64;
-/// Alternatives of all filters of one request together: bounds the SQL and the match.
+/// Values of all filters of one request together: bounds the SQL and the cost of matching.
 pub const MAX_FILTER_VALUES: usize = 128;
-/// Bytes of these alternatives: half of the longest head of a request. A stream keeps them for as long as it lives.
+/// Bytes of these values: half of the largest request head. A subscription keeps them while it is open.
 pub const MAX_FILTER_BYTES: usize = 32 * 1024;
 
 /// Body and headers of one message, encoded: NATS's default `max_payload` less

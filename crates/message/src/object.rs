@@ -1,8 +1,7 @@
-//! A JSON object that a client sent, its members taken out one by one.
+//! Reads a JSON object that a client sent, member by member.
 //!
-//! Invariant: every fault is named at once, with a JSON pointer (RFC 6901): what is
-//! missing, wrong, unknown or stands twice. Messages have a form of their own
-//! ([`super::Draft`]), with rules that other bodies do not need.
+//! Invariant: every fault is reported at once, with a JSON pointer (RFC 6901), so that a client can correct a body in
+//! one round: members that are missing, wrong, unknown or repeated.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -13,35 +12,44 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::json::Member;
-use super::{DraftError, FieldError, json_members, parse_uuid};
-use crate::limits::{MAX_NAMED_ERRORS, MAX_SHOWN_NAME};
+use super::json::{Member, Members, string};
+use super::{DraftError, FieldError, parse_uuid};
+use crate::limits::{MAX_MEMBERS, MAX_NAMED_ERRORS, MAX_SHOWN_NAME};
 
-/// The members not yet taken, and what was wrong with those that were.
+/// The members that were not read yet, and the faults of those that were.
+///
+/// ```
+/// use agentbus_message::ObjectReader;
+///
+/// let mut object = ObjectReader::parse(br#"{"max": 5}"#)?;
+/// let max = object.whole("max", 1, 100);
+/// assert_eq!(object.finish("a lease request", max)?, 5);
+/// # Ok::<(), agentbus_message::DraftError>(())
+/// ```
 pub struct ObjectReader<'a> {
     members: Vec<Member<'a>>,
     errors: Vec<FieldError>,
 }
 
 impl<'a> ObjectReader<'a> {
-    /// Reads an object.
+    /// Parses an object.
     ///
     /// # Errors
-    /// It is no JSON, or no object.
+    /// It is not JSON, not an object, or has more than [`MAX_MEMBERS`] members.
     pub fn parse(json: &'a [u8]) -> Result<Self, DraftError> {
-        let all = json_members(json)?;
-        let mut form = Self { members: Vec::with_capacity(all.len()), errors: Vec::new() };
+        let all = members(json)?;
+        let mut object = Self { members: Vec::with_capacity(all.len()), errors: Vec::new() };
         for (name, value) in all {
-            if form.members.iter().any(|(known, _)| *known == name) {
-                form.fail(&name, "stands more than once");
+            if object.has(&name) {
+                object.fail(&name, "stands more than once");
             } else {
-                form.members.push((name, value));
+                object.members.push((name, value));
             }
         }
-        Ok(form)
+        Ok(object)
     }
 
-    /// Reads an object, or nothing at all as an empty one.
+    /// Parses an object; an empty body counts as an object without members.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -52,13 +60,13 @@ impl<'a> ObjectReader<'a> {
         Self::parse(json)
     }
 
-    /// What was read, if nothing is wrong and nothing is left over of this `what`.
+    /// Returns `read` if there was no fault and every member was read. `what` names the object in errors.
     ///
     /// # Errors
     /// Every fault of the object.
     pub fn finish<T>(mut self, what: &str, read: Option<T>) -> Result<T, DraftError> {
         for (name, _) in std::mem::take(&mut self.members) {
-            self.fail(&name, format!("is no member of {what}"));
+            self.fail(&name, format!("is not a member of {what}"));
         }
         match read {
             Some(read) if self.errors.is_empty() => Ok(read),
@@ -69,7 +77,7 @@ impl<'a> ObjectReader<'a> {
         }
     }
 
-    /// Refuses what was not taken.
+    /// Refuses the members that were not read.
     ///
     /// # Errors
     /// Every fault of the object.
@@ -77,16 +85,16 @@ impl<'a> ObjectReader<'a> {
         self.finish("this body", Some(()))
     }
 
-    /// Whether the member is there and was not taken yet.
+    /// Whether the member is present and was not read yet.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.members.iter().any(|(known, _)| known == name)
     }
 
-    /// A member of this type; `rule` says what it must be. `None` when it is not there or wrong.
+    /// Reads a member of this type; `rule` says what it must be. `None` when it is absent or wrong.
     pub fn take<T: DeserializeOwned>(&mut self, name: &str, rule: impl Display) -> Option<T> {
         let raw = self.raw(name)?.get();
-        // An `Option` would take it for absent, which a client says by leaving it out.
+        // Deserialized to an `Option`, `null` would count as absent; a client leaves the member out instead.
         let value = if raw == "null" { None } else { serde_json::from_str(raw).ok() };
         if value.is_none() {
             self.fail(name, rule);
@@ -94,7 +102,7 @@ impl<'a> ObjectReader<'a> {
         value
     }
 
-    /// A member that must be there, of this type.
+    /// Reads a required member of this type.
     pub fn required<T: DeserializeOwned>(&mut self, name: &str, rule: impl Display) -> Option<T> {
         self.require(name);
         self.take(name, rule)
@@ -106,44 +114,54 @@ impl<'a> ObjectReader<'a> {
         }
     }
 
-    /// The raw value of a member.
+    /// Takes the raw value of a member.
     pub fn raw(&mut self, name: &str) -> Option<&'a RawValue> {
         let at = self.members.iter().position(|(known, _)| known == name)?;
         Some(self.members.swap_remove(at).1)
     }
 
-    /// The raw value of a member that must be there.
+    /// Takes the raw value of a required member.
     pub fn required_raw(&mut self, name: &str) -> Option<&'a RawValue> {
         self.require(name);
         self.raw(name)
     }
 
-    /// A member that parses from a string.
+    /// Reads a string; borrowed unless it has escapes.
+    pub fn string(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let raw = self.raw(name)?;
+        let fault = match string(raw) {
+            _ if raw.get() == "null" => "must be a string; leave the member out instead of null",
+            _ if !raw.get().starts_with('"') => "must be a string",
+            Ok(text) if text.contains('\0') => "must not hold U+0000",
+            Ok(text) => return Some(text),
+            Err(_) => "holds an unpaired surrogate",
+        };
+        self.fail(name, fault);
+        None
+    }
+
+    /// Reads a string and parses it.
     pub fn text<T, E: Display>(
         &mut self,
         name: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let text: String = self.take(name, "must be a string")?;
-        if text.contains('\0') {
-            self.fail(name, "must not hold U+0000");
-            return None;
-        }
+        let text = self.string(name)?;
         parse(&text).map_err(|rule| self.fail(name, rule)).ok()
     }
 
-    /// A member that parses from a string and must be there.
+    /// Reads a required string and parses it.
     pub fn required_text<T: FromStr<Err = &'static str>>(&mut self, name: &str) -> Option<T> {
         self.require(name);
         self.text(name, str::parse)
     }
 
-    /// A UUID.
+    /// Reads a UUID.
     pub fn uuid(&mut self, name: &str) -> Option<Uuid> {
         self.text(name, parse_uuid)
     }
 
-    /// A whole number within bounds.
+    /// Reads a whole number from `from` to `to`.
     pub fn whole(&mut self, name: &str, from: u64, to: u64) -> Option<u64> {
         let raw = self.raw(name)?.get();
         let number = raw.parse::<u64>().ok().filter(|number| (from..=to).contains(number));
@@ -153,7 +171,7 @@ impl<'a> ObjectReader<'a> {
         number
     }
 
-    /// Seconds, whole or with a fraction, within bounds.
+    /// Reads seconds, whole or with a fraction, from `from` to `to`.
     pub fn seconds(&mut self, name: &str, from: u64, to: u64) -> Option<Duration> {
         let raw = self.raw(name)?.get();
         let seconds = seconds(raw, from, to);
@@ -163,15 +181,48 @@ impl<'a> ObjectReader<'a> {
         seconds
     }
 
-    /// Names a fault.
+    /// Reports a fault of a member.
     pub fn fail(&mut self, name: &str, detail: impl Display) {
         let escaped = shorten_name(name).replace('~', "~0").replace('/', "~1");
-        self.errors.push(FieldError { pointer: format!("/{escaped}"), detail: detail.to_string() });
+        self.fail_at(format!("/{escaped}"), detail);
+    }
+
+    /// Reports a fault at a JSON pointer.
+    pub(super) fn fail_at(&mut self, pointer: String, detail: impl Display) {
+        self.errors.push(FieldError { pointer, detail: detail.to_string() });
     }
 }
 
-/// A name that a client gave, as an error tells it: as a whole unless it is longer than any
-/// name there is ([`MAX_SHOWN_NAME`]), so that a long one does not come back in full.
+/// The members of a body that must be a JSON object, in order, repeated names included.
+fn members(json: &[u8]) -> Result<Vec<Member<'_>>, DraftError> {
+    let invalid = |detail: String| {
+        Err(DraftError::Invalid(vec![FieldError { pointer: String::new(), detail }]))
+    };
+    match serde_json::from_slice(json) {
+        Ok(Members(members)) if members.len() > MAX_MEMBERS => {
+            invalid(format!("has more than {MAX_MEMBERS} members"))
+        }
+        Ok(Members(members)) => Ok(members),
+        Err(error) if error.is_data() => invalid("must be a JSON object".to_owned()),
+        Err(error) => Err(DraftError::Syntax {
+            line: error.line(),
+            column: error.column(),
+            detail: syntax_detail(&error),
+        }),
+    }
+}
+
+/// serde_json's message without the position, which [`DraftError::Syntax`] has in members of its own.
+fn syntax_detail(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" at line ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+/// The name of a client's parameter or member for an error: cut to [`MAX_SHOWN_NAME`] characters, so that a long one
+/// does not come back in full.
 #[must_use]
 pub fn shorten_name(name: &str) -> Cow<'_, str> {
     match name.char_indices().nth(MAX_SHOWN_NAME) {
@@ -180,7 +231,8 @@ pub fn shorten_name(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// A JSON number of seconds, to microseconds.
+/// Parses a JSON number of seconds from `from` to `to`, to microseconds. `None` if it is no number or outside.
+#[must_use]
 pub fn seconds(raw: &str, from: u64, to: u64) -> Option<Duration> {
     let is_number = raw.starts_with(|c: char| c.is_ascii_digit() || c == '-');
     let number = raw.parse::<f64>().ok().filter(|_| is_number)?;
@@ -195,15 +247,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_is_named_at_once() {
-        let mut form = ObjectReader::parse(br#"{"a":1,"a":2,"b":null,"c":"x","d/e":0,"f":7}"#)
+    fn every_fault_is_reported_at_once() {
+        let mut object = ObjectReader::parse(br#"{"a":1,"a":2,"b":null,"c":"x","d/e":0,"f":7}"#)
             .expect("an object");
-        assert_eq!(form.take::<u32>("a", "must be a number"), Some(1));
-        assert_eq!(form.take::<u32>("b", "must be a number"), None);
-        assert_eq!(form.text("c", |_| Err::<(), _>("must be y")), None);
-        assert_eq!(form.text("f", |text| Ok::<_, String>(text.to_owned())), None);
-        assert_eq!(form.take::<u32>("absent", "must be a number"), None);
-        let Err(DraftError::Invalid(errors)) = form.end() else { panic!("five faults") };
+        assert_eq!(object.take::<u32>("a", "must be a number"), Some(1));
+        assert_eq!(object.take::<u32>("b", "must be a number"), None);
+        assert_eq!(object.text("c", |_| Err::<(), _>("must be y")), None);
+        assert_eq!(object.text("f", |text| Ok::<_, String>(text.to_owned())), None);
+        assert_eq!(object.take::<u32>("absent", "must be a number"), None);
+        let Err(DraftError::Invalid(errors)) = object.end() else { panic!("five faults") };
         let mut pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         pointers.sort_unstable();
         assert_eq!(pointers, ["/a", "/b", "/c", "/d~1e", "/f"]);
@@ -215,7 +267,7 @@ mod tests {
             |body: &[u8]| matches!(ObjectReader::parse(body), Err(DraftError::Syntax { .. }));
         assert!(is_syntax(b"{") && is_syntax(b""));
         assert!(matches!(ObjectReader::parse(b"[]"), Err(DraftError::Invalid(_))));
-        assert!(ObjectReader::parse_optional(b" ").is_ok_and(|form| form.end().is_ok()));
-        assert!(ObjectReader::parse(b"{}").is_ok_and(|form| form.end().is_ok()));
+        assert!(ObjectReader::parse_optional(b" ").is_ok_and(|object| object.end().is_ok()));
+        assert!(ObjectReader::parse(b"{}").is_ok_and(|object| object.end().is_ok()));
     }
 }

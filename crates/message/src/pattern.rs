@@ -6,12 +6,21 @@ use std::str::FromStr;
 
 use crate::limits::MAX_PATTERN_BYTES;
 
-/// A valid NATS subject filter.
+/// A valid NATS subject pattern.
+///
+/// ```
+/// use agentbus_message::SubjectPattern;
+///
+/// let pattern: SubjectPattern = "agent.*.T1.>".parse()?;
+/// assert!(pattern.matches("agent.task.T1.started"));
+/// assert!(!pattern.matches("agent.task.T2.started"));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubjectPattern(String);
 
 impl SubjectPattern {
-    /// Every subject of the stream.
+    /// Matches every subject of the stream.
     #[must_use]
     pub fn all() -> Self {
         Self("agent.>".to_owned())
@@ -39,13 +48,13 @@ impl SubjectPattern {
         tokens.next().is_none()
     }
 
-    /// The pattern's tokens, wildcards among them.
+    /// The tokens of the pattern, wildcards included.
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         self.0.split('.')
     }
 }
 
-/// It compares and hashes as its text does.
+/// A pattern compares and hashes like its text.
 impl Borrow<str> for SubjectPattern {
     fn borrow(&self) -> &str {
         &self.0

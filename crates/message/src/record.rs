@@ -1,4 +1,4 @@
-//! What the log holds at one sequence, raw and read.
+//! An entry of the log: as the bus has it, and decoded.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -9,10 +9,10 @@ use super::{Kind, Subject, Token};
 /// Headers of a log entry, in order, as the bus has them.
 pub type Headers = Vec<(String, String)>;
 
-/// One entry of the log as the bus holds it.
+/// One entry of the log as the bus has it.
 #[derive(Clone, Debug)]
 pub struct LogEntry {
-    /// The bus's sequence.
+    /// Its sequence, assigned by the bus.
     pub seq: u64,
     /// The subject it was published on.
     pub subject: Subject,
@@ -20,7 +20,7 @@ pub struct LogEntry {
     pub headers: Headers,
     /// Its payload.
     pub payload: Bytes,
-    /// When the log took it.
+    /// When the bus stored it.
     pub logged_at: DateTime<Utc>,
 }
 
@@ -32,50 +32,57 @@ impl LogEntry {
     }
 }
 
-/// One entry of the log as every reader sees it: filterable, with its body.
+/// One entry of the log as every reader sees it: the members that filters use, and the body.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The bus's sequence.
+    /// Its sequence, assigned by the bus.
     pub seq: u64,
-    /// The subject it was published on; filters look at this one.
+    /// The subject it was published on, which filters use whatever the body says.
     pub subject: Subject,
-    /// Its identity for idempotency. Not unique: see the contract, section 1.
+    /// Its id. Not unique in the log (contract, section 1).
     pub id: Uuid,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its type.
     pub type_: Token,
-    /// Who sent it.
+    /// Its sender.
     pub sender_id: Token,
-    /// As what its sender spoke.
+    /// The role of its sender.
     pub sender_role: Option<Token>,
-    /// Whom it is for; `None` is everybody.
+    /// Its recipient; `None` for everybody.
     pub recipient_id: Option<Token>,
     /// The task it belongs to.
     pub task_id: Option<Token>,
     /// The conversation it belongs to.
     pub conversation_id: Option<Token>,
-    /// The message it answers.
+    /// The id of the message it replies to.
     pub in_reply_to: Option<Uuid>,
-    /// When inboxes and processing begin to skip it.
+    /// From when on inboxes and consumers skip it.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
-    /// When the log took it.
+    /// When the bus stored it.
     pub logged_at: DateTime<Utc>,
     /// The envelope without `seq`: one line, an object, never empty.
     pub body: Bytes,
-    /// Payload and headers as published, where the body is not the payload
-    /// byte for byte or the headers are not the ones agentbus sets.
+    /// Payload and headers as published, if the body differs from the payload or the headers are not those that
+    /// agentbus sets.
     pub foreign: Option<(Bytes, Headers)>,
 }
 
-/// The body with `"seq":N,` spliced in front: what history and streams return.
+/// Appends the body with `"seq":N` as its first member: what history and streams return. `body` must be the body of a
+/// [`Record`].
+///
+/// ```
+/// let mut out = Vec::new();
+/// agentbus_message::splice_seq(7, br#"{"id":"x"}"#, &mut out);
+/// assert_eq!(out, br#"{"seq":7,"id":"x"}"#);
+/// ```
 pub fn splice_seq(seq: u64, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"seq\":");
     out.extend_from_slice(seq.to_string().as_bytes());
     let rest = &body[1..];
-    // One that another server wrote, byte for byte, may hold white space alone.
+    // A body that another program wrote may hold white space alone.
     if rest.trim_ascii() != b"}" {
         out.push(b',');
     }

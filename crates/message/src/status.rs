@@ -1,8 +1,7 @@
-//! How a status ends by itself: `metadata.ttl_s`, and the `offline` that the
-//! server sends for an agent whose status has lapsed (contract, section 6).
+//! How a status ends by itself: `metadata.ttl_s`, and the `offline` status that the server publishes for an agent whose
+//! status has lapsed (contract, section 6).
 //!
-//! Invariant: what is posted has a `ttl_s` within its bounds or none; in what
-//! others wrote, anything else counts as none.
+//! Invariant: a posted status has a valid `ttl_s` or none; in a foreign one an invalid value counts as none.
 
 use chrono::TimeDelta;
 use serde::Deserialize;
@@ -13,38 +12,38 @@ use super::json::Members;
 use super::{Draft, Kind, Record, Token};
 use crate::limits::MAX_TTL_S;
 
-/// The member of `metadata` that says for how many seconds a status holds.
+/// The member of `metadata` with the seconds for which a status is valid.
 pub(super) const TTL: &str = "ttl_s";
 const REASON: &str = "reason";
 const EXPIRED_SEQ: &str = "expired_seq";
 
-/// Reads a `ttl_s`: a whole number of seconds, spelled as one.
+/// Parses a `ttl_s`: a whole number of seconds without fraction or exponent.
 pub(super) fn parse_ttl(json: &str) -> Option<TimeDelta> {
     let digits = json.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = json.parse().ok().filter(|s| digits && (1..=MAX_TTL_S).contains(s))?;
     TimeDelta::try_seconds(seconds)
 }
 
-/// What a status says of its end.
+/// How a status ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusEnd {
-    /// How long it holds, if not for ever.
+    /// How long it is valid; `None` for ever.
     pub ttl: Option<TimeDelta>,
-    /// Whether it is itself the end that the server told of another.
+    /// Whether the server published it because an earlier status lapsed.
     pub is_lapse: bool,
 }
 
 impl StatusEnd {
-    /// Reads it from a status. Bodies without the names are not parsed.
+    /// Reads it from a record; the default unless it is a status. Bodies without the names are not parsed.
     #[must_use]
     pub fn of(record: &Record) -> Self {
         if record.kind != Kind::Status {
             return Self::default();
         }
         let Ok(body) = std::str::from_utf8(&record.body) else { return Self::default() };
-        // A name may be spelled with escapes.
-        let may_tell = [TTL, EXPIRED_SEQ, "\\u"].into_iter().any(|name| body.contains(name));
-        if !may_tell {
+        // Names may have escapes.
+        let has_names = [TTL, EXPIRED_SEQ, "\\u"].into_iter().any(|name| body.contains(name));
+        if !has_names {
             return Self::default();
         }
         #[derive(Deserialize)]
@@ -55,22 +54,22 @@ impl StatusEnd {
         let members = serde_json::from_str::<Body<'_>>(body)
             .and_then(|body| serde_json::from_str::<Members<'_>>(body.metadata.get()));
         let Ok(Members(members)) = members else { return Self::default() };
-        // Of a repeated name the last counts, as in most parsers.
+        // Of repeated members the last one counts, as in most parsers.
         let member = |wanted: &str| {
             members.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.get())
         };
-        let told = member(REASON) == Some("\"ttl\"")
+        let has_expired = member(REASON) == Some("\"ttl\"")
             && member(EXPIRED_SEQ).is_some_and(|seq| seq.parse::<u64>().is_ok());
         Self {
             ttl: member(TTL).and_then(parse_ttl),
-            is_lapse: told && record.type_.as_str() == "offline",
+            is_lapse: has_expired && record.type_.as_str() == "offline",
         }
     }
 }
 
 impl Draft {
-    /// The `offline` of an agent whose status at `expired` has lapsed, under an id that
-    /// whoever makes it has for it.
+    /// The `offline` status of an agent whose status at sequence `expired` has lapsed. Every server derives the same
+    /// `id` for it.
     #[must_use]
     pub fn lapse(agent: Token, expired: u64, id: Uuid) -> Self {
         Self {
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_ttl_is_named_in_a_status_alone() {
+    fn a_bad_ttl_is_refused_in_a_status_only() {
         let post = |kind: &str| {
             let json = format!(
                 r#"{{"kind":"{kind}","type":"t","sender_id":"a","metadata":{{"ttl_s":0.5}}}}"#
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lapse_is_the_same_message_whoever_tells_it() {
+    fn a_lapse_is_the_same_message_whichever_server_publishes_it() {
         let agent: Token = "a-1".parse().expect("a token");
         let make = || {
             Outgoing::encode(
@@ -146,8 +145,8 @@ mod tests {
         assert!(one.id_is_clients);
         let text = String::from_utf8(one.body.to_vec()).expect("UTF-8");
         assert!(text.contains(r#""metadata":{"reason":"ttl","expired_seq":42}"#), "{text}");
-        let mut told = crate::testing::record(1, Kind::Status, ["offline", "a", "", ""]);
-        told.body = one.body;
-        assert!(StatusEnd::of(&told).is_lapse);
+        let mut record = crate::testing::record(1, Kind::Status, ["offline", "a", "", ""]);
+        record.body = one.body;
+        assert!(StatusEnd::of(&record).is_lapse);
     }
 }

@@ -1,4 +1,4 @@
-//! Subjects: where a message stands in the NATS name space (contract, section 2).
+//! NATS subjects of messages (contract, section 2).
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,28 +8,27 @@ use super::{Kind, Token};
 /// The subjects of the stream, one per kind.
 pub const MESSAGE_SUBJECTS: [&str; 3] = ["agent.message.>", "agent.status.>", "agent.task.>"];
 
-/// The subject a message was published on. One that agentbus derived has four
-/// tokens; a foreign one may have fewer, more or odd ones.
+/// The subject a message was published on. One that agentbus derived has four tokens; a foreign one may have any.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subject(Arc<str>);
 
 impl Subject {
-    /// `agent.<kind>.<key>.<type>`, where the key is the sender's role, the
-    /// sender or the task, by kind.
+    /// `agent.<kind>.<key>.<type>`. The key is the role of the sender for kind message, the sender for status, the task
+    /// for task.
     #[must_use]
     pub fn derive(kind: Kind, key: &Token, type_: &Token) -> Self {
         let parts = ["agent", kind.as_str(), key.as_str(), type_.as_str()];
         Self(parts.join(".").into())
     }
 
-    /// Whether it is what [`Subject::derive`] makes of these.
+    /// Whether [`Subject::derive`] returns it for these.
     #[must_use]
     pub fn is_derived(&self, kind: Kind, key: &Token, type_: &Token) -> bool {
         let parts = ["agent", kind.as_str(), key.as_str(), type_.as_str()];
         self.0.split('.').eq(parts)
     }
 
-    /// A subject as the log holds it.
+    /// A subject of the log.
     #[must_use]
     pub fn from_log(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
@@ -41,8 +40,7 @@ impl Subject {
         &self.0
     }
 
-    /// The kind that the second token names. The stream takes no other
-    /// subject, so what has none is called a message.
+    /// The kind that the second token names. The stream has no other subjects; one without a kind counts as a message.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.0.split('.').nth(1).and_then(|token| token.parse().ok()).unwrap_or(Kind::Message)

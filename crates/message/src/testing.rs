@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::{Kind, Record, Subject, Token, parse_rfc3339};
 
-/// A record with these names: type, sender, recipient and task. An empty recipient or task is none.
+/// A record with these names: type, sender, recipient and task. An empty recipient or task means none.
 ///
 /// # Panics
-/// A name is no token.
+/// If a name is no token.
 #[must_use]
 pub fn record(seq: u64, kind: Kind, names: [&str; 4]) -> Record {
     let [type_, sender, recipient, task] = names;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike as _, SecondsFormat, SubsecRound, Timelike as _, Utc};
 
-/// `2026-11-20T15:57:45.123456Z`: always 27 bytes for the years 0–9999.
+/// Formats as `2026-11-20T15:57:45.123456Z`: 27 bytes for the years 0–9999.
 #[must_use]
 pub fn format_micros(time: DateTime<Utc>) -> String {
     let year = time.year();
@@ -10,7 +10,7 @@ pub fn format_micros(time: DateTime<Utc>) -> String {
         return time.to_rfc3339_opts(SecondsFormat::Micros, true);
     }
     let mut text = *b"0000-00-00T00:00:00.000000Z";
-    // A leap second is told as chrono does: second 60.
+    // A leap second is second 60, as in chrono.
     let nanos = time.nanosecond();
     let (leap, nanos) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
     write_digits(&mut text[0..4], year.unsigned_abs());
@@ -23,15 +23,15 @@ pub fn format_micros(time: DateTime<Utc>) -> String {
     text.iter().copied().map(char::from).collect()
 }
 
-/// Fills the place with the number's last digits.
-fn write_digits(place: &mut [u8], mut number: u32) {
-    for digit in place.iter_mut().rev() {
+/// Fills `digits` with the last decimal digits of a number.
+fn write_digits(digits: &mut [u8], mut number: u32) {
+    for digit in digits.iter_mut().rev() {
         *digit = b"0123456789"[(number % 10) as usize];
         number /= 10;
     }
 }
 
-/// Cuts a time to the precision that the wire and the store keep.
+/// Truncates a time to microseconds, the precision of the wire and the store.
 #[must_use]
 pub fn truncate_to_micros(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(6)
@@ -40,7 +40,7 @@ pub fn truncate_to_micros(time: DateTime<Utc>) -> DateTime<Utc> {
 /// Parses RFC 3339 in any offset, to UTC microseconds.
 ///
 /// # Errors
-/// The rule, in words for the client.
+/// The rule, as text for the client.
 pub fn parse_rfc3339(text: &str) -> Result<DateTime<Utc>, &'static str> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| truncate_to_micros(time.with_timezone(&Utc)))

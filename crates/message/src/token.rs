@@ -1,7 +1,7 @@
 //! Tokens: the names of agents, tasks, roles and types.
 //!
-//! Invariant: 1–64 characters of `A-Z a-z 0-9 _ -`, so a token is always one
-//! valid NATS subject token, one URL path segment and one safe log field.
+//! Invariant: 1–64 characters of `A-Z a-z 0-9 _ -`, so that a token is a valid token of a NATS subject, a URL path
+//! segment and safe in a log line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use crate::limits::MAX_TOKEN_CHARS;
 
-/// A name of 1–64 of `A-Z a-z 0-9 _ -` (a UUID is one). Clones share it.
+/// A name of 1–64 characters of `A-Z a-z 0-9 _ -`, such as a UUID. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(Arc<str>);
 
 impl Token {
-    /// What a role, type or sender is called that was not told.
+    /// The name of a role, type or sender that is not known.
     #[must_use]
     pub fn unknown() -> Self {
         Self("unknown".into())
@@ -28,7 +28,7 @@ impl Token {
         Self("agent".into())
     }
 
-    /// The type of a status that says its sender is gone.
+    /// The type of a status of an agent that has gone offline.
     #[must_use]
     pub fn offline() -> Self {
         Self("offline".into())
@@ -41,7 +41,7 @@ impl Token {
     }
 }
 
-/// Why a text is no token.
+/// The rule that every token follows, as text for the client.
 pub const TOKEN_RULE: &str = "must be 1 to 64 characters of A-Z a-z 0-9 _ -";
 
 impl FromStr for Token {
@@ -62,11 +62,11 @@ impl fmt::Display for Token {
     }
 }
 
-/// Parses a hyphenated UUID of either case; other UUID spellings are refused,
-/// since an id must read the same everywhere it is compared as text.
+/// Parses a hyphenated UUID in upper or lower case. Other forms are refused, so that an id is the same text wherever it
+/// is compared as text.
 ///
 /// # Errors
-/// The rule, in words for the client.
+/// The rule, as text for the client.
 pub fn parse_uuid(text: &str) -> Result<Uuid, &'static str> {
     const RULE: &str = "must be a hyphenated UUID";
     if text.len() != uuid::fmt::Hyphenated::LENGTH {
