@@ -1,6 +1,6 @@
-//! What is posted and what stands on the stream: one line of JSON or named errors.
+//! Bodies of clients and entries of the log: one line of JSON, or errors that name the member.
 //!
-//! Input: a line with the end of a subject, `!` first where the entry is marked as ours; then the payload.
+//! Input: a line with the end of a subject, preceded by `!` if the entry has the header of agentbus; then the payload.
 
 use agentbus::limits::MAX_NAMED_ERRORS;
 use agentbus::message::{
@@ -31,7 +31,7 @@ pub fn run(input: &[u8]) {
     });
 }
 
-/// A client's body: encoded, it reads back as what it was.
+/// A client's body: encoded, it decodes to the same message.
 fn post(payload: &[u8]) {
     let draft = match Draft::parse(payload) {
         Ok(draft) => draft,
@@ -54,13 +54,13 @@ fn post(payload: &[u8]) {
         logged_at: DateTime::UNIX_EPOCH,
     };
     let record = decode(raw, "log");
-    assert_eq!(record.body, message.body, "a body of ours is taken byte for byte");
+    assert_eq!(record.body, message.body, "an envelope of agentbus is taken byte for byte");
     assert_eq!((record.id, &record.sender_id), (message.id, draft.sender_id()));
     assert_eq!(record.subject, draft.subject());
     assert_eq!(record.created_at, message.created_at);
 }
 
-/// An entry of the stream, whoever wrote it.
+/// An entry of the log, whoever wrote it.
 fn read(raw: LogEntry) {
     let record = decode(raw.clone(), "log");
     assert_eq!(record.body, decode(raw, "log").body);
@@ -69,8 +69,8 @@ fn read(raw: LogEntry) {
     assert!(!spliced.contains(&b'\n') && !spliced.contains(&b'\r'));
     match serde_json::from_slice::<serde_json::Value>(&spliced) {
         Ok(read) => assert_eq!(read["seq"], 7),
-        // A marked body is taken byte for byte: its numbers and its depth may be more than a reader of
-        // values can take.
+        // An envelope with the header is taken byte for byte: its numbers and its depth may exceed what serde_json
+        // values can hold.
         Err(error) => {
             let text = error.to_string();
             let known = ["recursion limit", "out of range", "surrogate", "hex escape"];

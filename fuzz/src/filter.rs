@@ -1,4 +1,4 @@
-//! Filters: equal ones find the same messages.
+//! Filters: equal filters match the same messages.
 //!
 //! Input: a line `name=value&…`, a line with the end of a subject, then the payload of a message.
 

@@ -1,7 +1,7 @@
-//! The targets: whatever bytes arrive, nothing panics and the rules of each parser hold.
+//! The fuzz targets: whatever bytes arrive, nothing panics and the rules of each parser hold.
 //!
-//! One definition for both who run them: libFuzzer (`fuzz_targets/`, by `scripts/fuzz`) and the unit
-//! tests of agentbus (`src/fuzzing.rs`), which run them on the kept inputs in `inputs/`.
+//! libFuzzer runs them (`fuzz_targets/`, by `scripts/fuzz`), and so do the unit tests of agentbus (`src/fuzzing.rs`), with
+//! the inputs kept in `inputs/`.
 
 pub mod envelope;
 pub mod filter;
@@ -9,10 +9,10 @@ pub mod query;
 pub mod sse;
 pub mod token;
 
-/// Holds a target's rules against any bytes; panics where one is broken.
+/// Checks the rules of a target with any bytes; panics if one is broken.
 pub type Target = fn(&[u8]);
 
-/// Every target by its name.
+/// Every target, by name.
 pub const TARGETS: [(&str, Target); 5] = [
     ("envelope", envelope::run),
     ("filter", filter::run),

@@ -1,4 +1,4 @@
-//! Query strings: each route takes one or names its faults.
+//! Query strings: each route accepts one or reports its faults.
 //!
 //! Input: the query string, given to every route.
 
@@ -36,7 +36,7 @@ pub fn run(input: &[u8]) {
     refusal(routes::stream(query, None));
 }
 
-/// What was taken; a refusal must be a problem that names what is wrong.
+/// The parsed value; a refusal must be a problem that names each fault.
 pub(super) fn refusal<T>(answer: Result<T, String>) -> Option<T> {
     let problem = match answer {
         Ok(taken) => return Some(taken),

@@ -1,6 +1,6 @@
-//! Where a stream begins: `Last-Event-ID`, and the parameters of its address.
+//! The start of a stream: `Last-Event-ID` and query parameters.
 //!
-//! Input: a line with the header's value, `-` where there is none, then the query string.
+//! Input: a line with the value of the header, `-` for none, then the query string.
 
 use agentbus::broadcast::Start;
 use agentbus::http::fuzzing::stream;
@@ -25,7 +25,7 @@ pub fn run(input: &[u8]) {
         (None, Start::After(seq) | Start::From(seq)) => assert!(seq <= MAX_SEQ),
         (None, Start::First | Start::Now) => {}
     }
-    // The header wins over every parameter, and says nothing of the filter.
+    // The header takes precedence over every parameter, and does not change the filter.
     let resumed = refusal(stream(Some(&query), Some("41"))).expect("the query was taken before");
     assert_eq!(resumed, (filter, Start::After(41)));
 }

@@ -1,6 +1,6 @@
-//! Lease tokens: only what was sealed opens, and what a worker says of a lease.
+//! Lease tokens: only a sealed token opens; and the bodies with which workers settle leases.
 //!
-//! Input: a line that is a token, or the changes to one of ours; then a body of `…/{action}`.
+//! Input: a line that is a token, or changes to a sealed one; then a body of `…/{action}`.
 
 use std::sync::LazyLock;
 
@@ -29,7 +29,7 @@ pub fn run(input: &[u8]) {
     open(&String::from_utf8_lossy(line));
     for (lease, token) in &*SEALED {
         open(&changed(token, line));
-        // What opens twice is the same lease.
+        // A token opens to the same lease every time.
         assert_eq!(SEALER.open(token).as_ref(), Some(lease));
         let _ = lease.expires_at();
     }
@@ -39,7 +39,7 @@ pub fn run(input: &[u8]) {
     let _ = Settlement::parse(body);
 }
 
-/// Only a token that we made opens: no other spelling of it, and no other text.
+/// Only the sealed tokens open: no other spelling of them, and no other text.
 fn open(token: &str) {
     if let Some(opened) = SEALER.open(token) {
         let ours = SEALED.iter().find(|(_, sealed)| sealed == token);

@@ -20,7 +20,7 @@ use crate::continuity::Gate;
 use crate::dead_letters::DeadLetters;
 use crate::http::{self, Api, Listener, announce};
 use crate::inbox::Inboxes;
-use crate::ingest::{DuplicateChecks, IdLookup, Ingest};
+use crate::ingest::Ingest;
 use crate::limits::{CORE_STOP, METRICS_UPKEEP, SETTLE_STOP, START_RETRY};
 use crate::membership::{MembershipMonitor, MembershipStatus};
 use crate::presence::Presence;
@@ -167,15 +167,13 @@ fn assemble(
     let keeper = MembershipMonitor { membership, alone, standing: Arc::clone(&standing) };
     tasks.spawn("membership", core.clone(), keeper.run(core.clone()));
     spawn_plain(tasks, "metrics", core, keep_up(metrics.clone(), core.clone()));
-    let ingest = Arc::new(Ingest {
-        bus: Arc::clone(&bus),
-        store: Arc::clone(&store),
-        id_lookup: IdLookup::new(Arc::clone(&store)),
-        duplicate_checks: DuplicateChecks::default(),
-        committed: Arc::clone(&committed),
+    let ingest = Arc::new(Ingest::new(
+        Arc::clone(&bus),
+        Arc::clone(&store),
+        Arc::clone(&committed),
         gate,
-        clock: Clock::system(),
-    });
+        Clock::system(),
+    ));
     let presence = Presence {
         ingest: Arc::clone(&ingest),
         store: Arc::clone(&store),

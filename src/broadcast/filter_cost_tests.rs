@@ -1,4 +1,4 @@
-//! What filters cost everybody else: the time until an event that was pushed stands in another's group.
+//! What filters of some subscriptions cost the others: the time until an event that was pushed is in another group.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ fn filter(values: impl IntoIterator<Item = (&'static str, String)>) -> Filter {
     filter.normalised()
 }
 
-/// A hub with a group for each filter, and one besides that wants everything.
+/// A hub with a group for each filter, and another group that wants everything.
 struct BusyHub {
     hub: Hub,
     _members: Vec<Arc<Group>>,
@@ -43,8 +43,8 @@ impl BusyHub {
         Self { hub, _members: members, other, head: 0 }
     }
 
-    /// From the push of an event until the other one has it; the best of some rounds, since the machine
-    /// may be busy with something else.
+    /// The time from the push of an event until the other group has it; the best of some rounds, since the machine may
+    /// be busy.
     fn delivery(&mut self) -> Duration {
         let rounds = (0..ROUNDS).map(|_| {
             let events: Vec<_> = (self.head + 1..=self.head + EVENTS).map(event).collect();
@@ -70,8 +70,8 @@ fn patterns(stream: usize) -> impl Iterator<Item = (&'static str, String)> {
     (0..VALUES - 1).map(move |n| ("subject", format!("{}{stream}-{n}", near[n % near.len()])))
 }
 
-/// What no event has together, though each part of it some event has: found by a name that is there,
-/// and left at one that is not.
+/// A filter whose values the event has in part: its group is found by a name that matches, and dismissed by one that
+/// does not.
 fn never_together(stream: usize) -> Filter {
     let one = [
         ("sender", "ann".to_owned()),
@@ -88,7 +88,7 @@ fn never_together(stream: usize) -> Filter {
 #[test]
 fn filters_that_pass_nothing_cost_no_more_than_streams_that_get_everything() {
     let inbox = |n| filter([("recipient", format!("agent-{n}"))]);
-    // Each gets every event, and none shares its group with another.
+    // Each gets every event, in a group of its own.
     let all = |n| filter([("type", "done".to_owned()), ("type", format!("x{n}"))]);
     let of_a_sender = |n| filter(patterns(n).chain([("sender", "ann".to_owned())]));
     let quiet = BusyHub::of((0..STREAMS).map(inbox)).delivery();
@@ -104,6 +104,6 @@ fn filters_that_pass_nothing_cost_no_more_than_streams_that_get_everything() {
         "filters that pass nothing: {VALUES} patterns {patterns:?}, names never together {never:?}"
     );
     assert!(patterns <= all && never <= all && quiet <= all && equal <= all);
-    // Patterns that nothing matches are not looked at one by one.
+    // Patterns are not compared one by one.
     assert!(patterns * 20 <= all, "{patterns:?}, where all events for each cost {all:?}");
 }

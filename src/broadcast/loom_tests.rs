@@ -1,8 +1,7 @@
 //! Model check of the join of replay and live.
 //!
-//! Compiles [`super::hub`] a second time with loom's primitives and runs a
-//! writer and a subscriber through every interleaving: whatever the ring has
-//! dropped is read from a store that may lag, as the real one does.
+//! Compiles [`super::hub`] a second time with loom's primitives and runs a writer and a subscriber through every
+//! interleaving. What the ring has dropped is read from a model of the store.
 
 use super::{event, index};
 
@@ -21,7 +20,7 @@ mod sync {
 
 #[path = "hub.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled again with loom's primitives")]
-#[expect(dead_code, reason = "the model drives what readers and the writer race on")]
+#[expect(dead_code, reason = "the model uses only what readers and the writer race on")]
 mod hub;
 
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! The primitives of [`super::hub`], apart so that the model check can put
-//! loom's in their place.
+//! The primitives of [`super::hub`], in a module of their own so that the model check can replace them with loom's.
 
 pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) use std::sync::{Arc, Mutex, MutexGuard};

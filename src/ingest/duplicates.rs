@@ -3,15 +3,18 @@
 //! Invariant: over all requests, no more than [`DUPLICATE_CHECKS`] first messages are in memory for this, however many
 //! ids a request repeats: a small message may repeat the id of one of a megabyte.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Ingest, IngestError, Receipt, new_receipt};
-use crate::bus::{Ack, PublishError};
+use super::receipt::{IngestError, Receipt};
+use crate::bus::{Ack, Bus, PublishError};
 use crate::limits::{DUPLICATE_CHECKS, DUPLICATE_CHECKS_PER_REQUEST};
 use crate::message::{Outgoing, decode, equal_except_created_at, parse_rfc3339};
+use crate::store::Store;
 
 /// Where the first message of an id is.
 #[derive(Clone, Copy, Debug)]
@@ -22,71 +25,78 @@ pub(super) enum Original {
     InBus(Ack),
 }
 
-/// Permits to hold a first message in memory.
-#[derive(Debug)]
-pub struct DuplicateChecks(Semaphore);
-
-impl Default for DuplicateChecks {
-    fn default() -> Self {
-        Self(Semaphore::new(DUPLICATE_CHECKS))
-    }
+/// Compares messages with the first messages of their ids.
+pub(super) struct Duplicates {
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    /// Permits to hold a first message in memory.
+    permits: Semaphore,
 }
 
-impl Ingest {
-    /// Resolves repeats, each given by its index among the messages.
-    pub(super) async fn resolve_repeats(
+impl Duplicates {
+    pub(super) fn new(bus: Arc<dyn Bus>, store: Arc<dyn Store>) -> Self {
+        Self { bus, store, permits: Semaphore::new(DUPLICATE_CHECKS) }
+    }
+
+    /// Fills in the results of repeats, each given by its index among the messages.
+    pub(super) async fn resolve_all(
         &self,
         messages: &[Outgoing],
         repeats: Vec<(usize, Original)>,
         until: Instant,
         results: &mut [Option<Result<Receipt, IngestError>>],
     ) {
-        let compare =
-            |(at, first)| async move { (at, self.repeat_until(&messages[at], first, until).await) };
-        let mut compared =
-            stream::iter(repeats).map(compare).buffer_unordered(DUPLICATE_CHECKS_PER_REQUEST);
-        while let Some((at, result)) = compared.next().await {
+        let resolve =
+            |(at, first)| async move { (at, self.resolve(&messages[at], first, until).await) };
+        let mut resolved =
+            stream::iter(repeats).map(resolve).buffer_unordered(DUPLICATE_CHECKS_PER_REQUEST);
+        while let Some((at, result)) = resolved.next().await {
             results[at] = Some(result);
         }
     }
 
-    /// Compares a message with the first one of its id, until the time of a publish is over: a client without a
-    /// response tries again, which would cost the same once more.
-    pub(super) async fn repeat_until(
+    /// A receipt of the first message, or a conflict. Reads no longer than until a publish times out: a client that
+    /// has gone without a response tries again, which costs the same once more.
+    pub(super) async fn resolve(
         &self,
         message: &Outgoing,
         first: Original,
         until: Instant,
     ) -> Result<Receipt, IngestError> {
-        let compared = tokio::time::timeout_at(until, self.repeat(message, first));
+        let compared = tokio::time::timeout_at(until, self.compare_with(message, first));
         compared.await.unwrap_or_else(|_| {
-            let seq = match first {
-                Original::InStore(seq) => seq,
-                Original::InBus(ack) => ack.seq,
-            };
+            let (Original::InStore(seq) | Original::InBus(Ack { seq, .. })) = first;
             Err(unknown(message, format!("the message at sequence {seq} was not read in time")))
         })
     }
 
-    async fn repeat(&self, message: &Outgoing, first: Original) -> Result<Receipt, IngestError> {
-        let _permit = self.duplicate_checks.0.acquire().await;
+    async fn compare_with(
+        &self,
+        message: &Outgoing,
+        first: Original,
+    ) -> Result<Receipt, IngestError> {
+        let _permit = self.permits.acquire().await;
         match first {
-            Original::InStore(seq) => self.stored_repeat(message, seq).await,
+            Original::InStore(seq) => self.compare_with_stored(message, seq).await,
             Original::InBus(ack) => {
-                if let Ok(Some(raw)) = self.bus.get(ack.seq).await {
-                    let first = decode(raw, self.bus.log_name());
+                if let Ok(Some(entry)) = self.bus.get(ack.seq).await {
+                    let first = decode(entry, self.bus.log_name());
                     return compare(message, ack.seq, &first.body, ack.committed);
                 }
-                let known = self.store.find(&[message.id]).await;
-                match known.map_err(|error| unknown(message, error.to_string()))?.get(&message.id) {
-                    Some(seq) => self.stored_repeat(message, *seq).await,
+                let found = self.store.find(&[message.id]).await;
+                match found.map_err(|error| unknown(message, error.to_string()))?.get(&message.id) {
+                    Some(seq) => self.compare_with_stored(message, *seq).await,
                     None => Err(not_held(message, ack.seq)),
                 }
             }
         }
     }
 
-    async fn stored_repeat(&self, message: &Outgoing, seq: u64) -> Result<Receipt, IngestError> {
+    async fn compare_with_stored(
+        &self,
+        message: &Outgoing,
+        seq: u64,
+    ) -> Result<Receipt, IngestError> {
         match self.store.message(seq).await {
             Ok(Some(first)) => compare(message, seq, &first.body, true),
             Ok(None) => Err(not_held(message, seq)),
@@ -116,7 +126,7 @@ fn compare(
     Ok(Receipt {
         duplicate: true,
         created_at: created_at_of(first).unwrap_or(message.created_at),
-        ..new_receipt(message, seq, committed)
+        ..Receipt::new(message, seq, committed)
     })
 }
 

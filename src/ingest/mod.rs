@@ -6,12 +6,12 @@
 
 mod duplicates;
 mod id_lookup;
+mod receipt;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -22,94 +22,44 @@ use crate::continuity::Gate;
 use crate::limits::{
     COMMITTED_WAIT, DUPLICATE_DEADLINE, HEADER_BYTES, MAX_MESSAGE_BYTES, STORE_BEHIND_SHARE,
 };
-use crate::message::{Draft, Outgoing, Principal, Subject};
+use crate::message::{Draft, Outgoing, Principal};
 use crate::store::Store;
 use crate::yielding::yield_between_items;
-pub use duplicates::DuplicateChecks;
-use duplicates::Original;
-pub use id_lookup::IdLookup;
-
-/// How durable a message must be before the client gets its receipt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AckLevel {
-    /// The bus has it.
-    #[default]
-    Stored,
-    /// The store has it too, or [`COMMITTED_WAIT`] has passed.
-    Committed,
-}
-
-/// The receipt of an accepted message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// Its sequence; for a duplicate, that of the first message.
-    pub seq: u64,
-    /// Its id.
-    pub id: Uuid,
-    /// Its subject.
-    pub subject: Subject,
-    /// When it (for a duplicate, the first message) was created.
-    pub created_at: DateTime<Utc>,
-    /// Whether the log had it already.
-    pub duplicate: bool,
-    /// Whether the store has committed it.
-    pub committed: bool,
-}
-
-/// Why a message was not accepted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IngestError {
-    /// Encoded, it is larger than a message may be.
-    #[error(
-        "the encoded message has {bytes} bytes; at most {MAX_MESSAGE_BYTES} fit, headers included"
-    )]
-    TooLarge {
-        /// Body and headers.
-        bytes: usize,
-    },
-    /// The id was used for another body.
-    #[error("id {id} was used for another message, at sequence {seq}")]
-    Conflict {
-        /// The id.
-        id: Uuid,
-        /// The sequence of the other message.
-        seq: u64,
-    },
-    /// The bus did not take it.
-    #[error("{source}")]
-    Bus {
-        /// The id to retry under.
-        id: Uuid,
-        /// Whether it may be in the log nevertheless.
-        source: PublishError,
-    },
-    /// The store is so far behind that the stream could drop what it lacks.
-    #[error("the store is too far behind the stream; publishing waits for it")]
-    StoreBehind {
-        /// The id to retry under.
-        id: Uuid,
-    },
-}
+use duplicates::{Duplicates, Original};
+use id_lookup::IdLookup;
+pub use receipt::{AckLevel, IngestError, Receipt};
 
 /// Takes messages in.
 pub struct Ingest {
     /// The log.
     pub bus: Arc<dyn Bus>,
-    /// For first messages that the bus no longer holds; never written.
-    pub store: Arc<dyn Store>,
-    /// Finds ids that are older than the deduplication window of the bus.
-    pub id_lookup: IdLookup,
-    /// Limits the first messages in memory that duplicates are compared with.
-    pub duplicate_checks: DuplicateChecks,
     /// The watermark of the store.
     pub committed: Arc<Committed>,
     /// Closed while the log may not be the one that the store follows.
     pub gate: Gate,
     /// For `created_at`.
     pub clock: Clock,
+    /// Finds ids that are older than the deduplication window of the bus.
+    id_lookup: IdLookup,
+    duplicates: Duplicates,
 }
 
 impl Ingest {
+    /// Publishes to `bus`. `store` is read, for ids and first messages that the bus no longer has, and never written.
+    /// Must be called within a runtime.
+    #[must_use]
+    pub fn new(
+        bus: Arc<dyn Bus>,
+        store: Arc<dyn Store>,
+        committed: Arc<Committed>,
+        gate: Gate,
+        clock: Clock,
+    ) -> Self {
+        let id_lookup = IdLookup::new(Arc::clone(&store));
+        let duplicates = Duplicates::new(Arc::clone(&bus), store);
+        Self { bus, committed, gate, clock, id_lookup, duplicates }
+    }
+
     /// Publishes drafts in order; returns a result for each, in the same order.
     pub async fn publish(
         &self,
@@ -125,7 +75,7 @@ impl Ingest {
         self.publish_all(messages, level).await
     }
 
-    /// Publishes one draft, under `fallback_id` if it brings no id.
+    /// Publishes one draft, under `fallback_id` if it has no id.
     ///
     /// # Errors
     /// Why it was not accepted.
@@ -143,8 +93,7 @@ impl Ingest {
         result.unwrap_or_else(|| Err(IngestError::Bus { id, source: none() }))
     }
 
-    /// Publishes a draft unless something stands in the log that its sender does
-    /// not know: then `None`.
+    /// Publishes a draft if `condition` holds; `None` if it does not.
     ///
     /// # Errors
     /// Why it was not accepted.
@@ -162,7 +111,11 @@ impl Ingest {
         let ack = match self.bus.publish_if(message.clone(), condition).await {
             Ok(None) => return Ok(None),
             Ok(Some(ack)) if ack.duplicate => {
-                return self.repeat_until(&message, Original::InBus(ack), until).await.map(Some);
+                return self
+                    .duplicates
+                    .resolve(&message, Original::InBus(ack), until)
+                    .await
+                    .map(Some);
             }
             Ok(Some(ack)) => Ok(ack),
             Err(error) => Err(error),
@@ -181,7 +134,7 @@ impl Ingest {
         let until = Instant::now() + DUPLICATE_DEADLINE;
         self.send(&messages, &mut results, &mut repeats).await;
         if !repeats.is_empty() {
-            Box::pin(self.resolve_repeats(&messages, repeats, until, &mut results)).await;
+            Box::pin(self.duplicates.resolve_all(&messages, repeats, until, &mut results)).await;
         }
         let mut results: Vec<_> = results.into_iter().flatten().collect();
         self.settle(&mut results, level).await;
@@ -256,12 +209,12 @@ impl Ingest {
         if ack.seq <= known_mark {
             // A reader or client already has other content for this sequence: the stream has lost its tail.
             self.gate.recheck();
-            let text = "the log went back behind what was acknowledged or read";
+            let text = "the log has lost messages that were acknowledged or read";
             let source = PublishError::Unknown(text.to_owned());
             return Err(IngestError::Bus { id, source });
         }
         self.committed.saw(ack.seq);
-        Ok(new_receipt(message, ack.seq, ack.committed))
+        Ok(Receipt::new(message, ack.seq, ack.committed))
     }
 
     /// Fills in `committed` of the receipts, after waiting for the store if `level` demands it.
@@ -278,31 +231,7 @@ impl Ingest {
     }
 }
 
-impl IngestError {
-    fn for_id(&self, new_id: Uuid) -> Self {
-        let mut error = self.clone();
-        match &mut error {
-            Self::Bus { id, .. } | Self::StoreBehind { id } | Self::Conflict { id, .. } => {
-                *id = new_id
-            }
-            Self::TooLarge { .. } => {}
-        }
-        error
-    }
-}
-
 fn refuse_large(message: &Outgoing) -> Option<IngestError> {
     let bytes = message.body.len() + HEADER_BYTES;
     (bytes > MAX_MESSAGE_BYTES).then_some(IngestError::TooLarge { bytes })
-}
-
-fn new_receipt(message: &Outgoing, seq: u64, committed: bool) -> Receipt {
-    Receipt {
-        seq,
-        id: message.id,
-        subject: message.subject.clone(),
-        created_at: message.created_at,
-        duplicate: false,
-        committed,
-    }
 }

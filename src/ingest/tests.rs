@@ -73,15 +73,8 @@ async fn ingest(last: u64) -> (Ingest, Arc<Counter>, std::path::PathBuf) {
     let dir = std::env::temp_dir().join(format!("agentbus-ingest-{}", Uuid::new_v4()));
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir).await.expect("SQLite opens"));
     let bus = Arc::new(Counter(AtomicU64::new(last)));
-    let ingest = Ingest {
-        bus: Arc::clone(&bus) as Arc<dyn Bus>,
-        id_lookup: IdLookup::new(Arc::clone(&store)),
-        store,
-        committed: Arc::default(),
-        gate: Gate::open(),
-        duplicate_checks: DuplicateChecks::default(),
-        clock: Clock::system(),
-    };
+    let log = Arc::clone(&bus) as Arc<dyn Bus>;
+    let ingest = Ingest::new(log, store, Arc::default(), Gate::open(), Clock::system());
     (ingest, bus, dir)
 }
 
