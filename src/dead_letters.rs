@@ -9,13 +9,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::limits::MAX_PAGE;
 use crate::message::Principal;
-use crate::queues::QueueError;
+use crate::queues::{QueueError, Queues};
 use crate::store::work::{DeadLetter, DeadLetterKind, DeadLetterPage, DeadLetterQuery};
 use crate::store::{Store, StoreError};
 
@@ -28,14 +27,6 @@ pub enum LetterError {
     /// The queue did not take its job back.
     #[error("the queue did not take its job back: {0}")]
     Queue(QueueError),
-}
-
-/// Where the letters of jobs go back to.
-#[async_trait]
-pub trait JobSink: Send + Sync + 'static {
-    /// Turns a letter into a job of its queue, due now, with no attempt counted. Of
-    /// two that do so at once one finds it [`Redrive::Missing`].
-    async fn put_back(&self, letter: &DeadLetter) -> Result<Redrive, LetterError>;
 }
 
 /// What became of one letter.
@@ -63,14 +54,14 @@ pub struct Redriven {
 /// The dead letters of a deployment.
 pub struct DeadLetters {
     store: Arc<dyn Store>,
-    jobs: Option<Arc<dyn JobSink>>,
+    queues: Option<Arc<dyn Queues>>,
 }
 
 impl DeadLetters {
     /// Those in a store. Without queues no letter of a job can go back.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, jobs: Option<Arc<dyn JobSink>>) -> Self {
-        Self { store, jobs }
+    pub fn new(store: Arc<dyn Store>, queues: Option<Arc<dyn Queues>>) -> Self {
+        Self { store, queues }
     }
 
     /// A page of them, by rising id.
@@ -108,7 +99,7 @@ impl DeadLetters {
     pub async fn redrive(&self, _: &Principal, id: Uuid) -> Result<Redrive, LetterError> {
         let Some(letter) = self.store.dead_letter(id).await? else { return Ok(Redrive::Missing) };
         if letter.kind == DeadLetterKind::Job {
-            return self.put_back(&letter).await;
+            return self.redrive_job(&letter).await;
         }
         if self.store.redrive_message(id).await? {
             return Ok(Redrive::Done);
@@ -143,12 +134,12 @@ impl DeadLetters {
             }
             self.redrive_messages(&messages, &mut sources, &mut done).await?;
             for job in &jobs {
-                let put_back = match self.put_back(job).await {
+                let redriven = match self.redrive_job(job).await {
                     // One that cannot be made again holds up no others.
                     Err(LetterError::Queue(QueueError::TooManyQueues)) => Redrive::SourceGone,
                     other => other?,
                 };
-                match put_back {
+                match redriven {
                     Redrive::Done => done.redriven += 1,
                     // Somebody else redrives or discards them.
                     Redrive::Missing => {}
@@ -179,10 +170,16 @@ impl DeadLetters {
         Ok(())
     }
 
-    async fn put_back(&self, letter: &DeadLetter) -> Result<Redrive, LetterError> {
-        match &self.jobs {
-            Some(jobs) => jobs.put_back(letter).await,
-            None => Ok(Redrive::SourceGone),
+    async fn redrive_job(&self, letter: &DeadLetter) -> Result<Redrive, LetterError> {
+        let Some(queues) = &self.queues else { return Ok(Redrive::SourceGone) };
+        match queues.redrive(letter).await {
+            Ok(true) => Ok(Redrive::Done),
+            Ok(false) => Ok(Redrive::Missing),
+            // No queue takes what is not a job: it stays a dead letter.
+            Err(QueueError::Undecodable) => Ok(Redrive::SourceGone),
+            Err(QueueError::Conflict { .. }) => Ok(Redrive::Taken),
+            Err(QueueError::Store(error)) => Err(LetterError::Store(error)),
+            Err(error) => Err(LetterError::Queue(error)),
         }
     }
 }

@@ -15,9 +15,9 @@ static SEALED: LazyLock<[(Lease, String); 2]> = LazyLock::new(|| {
         lease: Uuid::nil(),
         job: Uuid::max(),
     };
-    [LeaseHandle::Store(Uuid::max()), jetstream].map(|grant| {
+    [LeaseHandle::Store(Uuid::max()), jetstream].map(|handle| {
         let queue = "q".to_owned();
-        let lease = Lease { queue, seq: 7, attempt: 2, expires_us: i64::MAX, grant };
+        let lease = Lease { queue, seq: 7, attempt: 2, expires_us: i64::MAX, handle };
         let token = SEALER.seal(&lease).expect("the system has randomness");
         (lease, token)
     })

@@ -17,7 +17,7 @@ use crate::config::{Config, StoreConfig};
 use crate::continuity::{Continuity, Gate};
 use crate::presence::LapseIds;
 use crate::projector::{Projector, StoreJournal};
-use crate::queues::{CountedQueues, NatsQueues, Queues, Sealer, StoreQueues};
+use crate::queues::{DoneCounter, NatsQueues, Queues, Sealer, StoreQueues};
 use crate::shutdown::Tasks;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -187,21 +187,21 @@ fn store_queues(
     tasks: &Tasks,
     core: &CancellationToken,
 ) -> Arc<dyn Queues> {
-    let queues = Arc::new(StoreQueues::new(Arc::clone(store), sealer, Clock::system()));
+    let done = done_counter(store, tasks, core);
+    let queues = Arc::new(StoreQueues::new(Arc::clone(store), sealer, Clock::system(), done));
     spawn_plain(tasks, "queues", core, Arc::clone(&queues).sweep(core.clone()));
-    counted(queues, store, tasks, core)
+    queues
 }
 
-/// Counts what is done for `/v1/stats`.
-fn counted(
-    queues: Arc<dyn Queues>,
+/// Counts the jobs that are done, for `/v1/stats`.
+fn done_counter(
     store: &Arc<dyn Store>,
     tasks: &Tasks,
     core: &CancellationToken,
-) -> Arc<dyn Queues> {
-    let counted = Arc::new(CountedQueues::new(queues, Arc::clone(store)));
-    spawn_plain(tasks, "count of jobs", core, Arc::clone(&counted).keep(core.clone()));
-    counted
+) -> Arc<DoneCounter> {
+    let done = Arc::new(DoneCounter::new(Arc::clone(store)));
+    spawn_plain(tasks, "count of jobs", core, Arc::clone(&done).run(core.clone()));
+    done
 }
 
 async fn nats_queues(
@@ -214,7 +214,8 @@ async fn nats_queues(
 ) -> Arc<dyn Queues> {
     let connect = async || NatsJobs::connect(config.nats.clone()).await;
     let jobs = until("NATS", reason, connect).await;
-    let queues = Arc::new(NatsQueues::new(jobs, Arc::clone(store), sealer, Clock::system()));
+    let done = done_counter(store, tasks, core);
+    let queues = Arc::new(NatsQueues::new(jobs, Arc::clone(store), sealer, Clock::system(), done));
     spawn_plain(tasks, "queues", core, Arc::clone(&queues).sweep(core.clone()));
-    counted(queues, store, tasks, core)
+    queues
 }

@@ -26,7 +26,6 @@ use crate::membership::{MembershipMonitor, MembershipStatus};
 use crate::presence::Presence;
 use crate::processor::Processor;
 use crate::processor::handler::Handler;
-use crate::queues::QueueSink;
 use crate::shutdown::Tasks;
 use crate::webhooks::{Registry, WebhookClient};
 use components::{Components, build};
@@ -194,13 +193,12 @@ fn assemble(
         Arc::clone(&committed),
         Clock::system(),
     );
-    let sink = Arc::new(QueueSink(Arc::clone(&queues)));
     Api {
         inboxes,
         ingest,
         broadcaster,
         bus,
-        dead_letters: DeadLetters::new(Arc::clone(&store), Some(sink)),
+        dead_letters: DeadLetters::new(Arc::clone(&store), Some(Arc::clone(&queues))),
         store,
         processor,
         webhooks,

@@ -1,5 +1,4 @@
-//! What a queue is told once: how long a lease lasts, how often and after which
-//! pauses a job is tried.
+//! A queue's configuration: how long a lease lasts, how many attempts a job has, and the backoff between them.
 
 use std::time::Duration;
 
@@ -9,14 +8,14 @@ use serde_json::{Number, Value, json};
 use crate::limits::{MAX_BACKOFF_S, MAX_BACKOFF_STEPS, MAX_DELIVER, MAX_LEASE_S};
 use crate::message::{DraftError, ObjectReader, seconds};
 
-/// The rules of one queue (contract, section 8).
+/// The configuration of one queue (contract, section 8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
     /// How long a lease lasts.
     pub lease: Duration,
     /// Attempts before a job becomes a dead letter.
     pub max_deliver: u32,
-    /// Pauses before the second, third … attempt; the last one repeats.
+    /// Delays before the second, third … attempt; the last one repeats.
     pub backoff: Vec<Duration>,
 }
 
@@ -31,10 +30,10 @@ impl Default for QueueConfig {
 }
 
 impl QueueConfig {
-    /// Reads the body of a PUT; what it leaves out has its default.
+    /// Reads the body of a PUT; a member that is left out has its default.
     ///
     /// # Errors
-    /// Every rule that is broken.
+    /// The body is not JSON, or breaks rules: all of them.
     pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
         let mut form = ObjectReader::parse_optional(json)?;
         let mut config = Self::default();
@@ -58,15 +57,15 @@ impl QueueConfig {
         form.finish("a queue", Some(config))
     }
 
-    /// The pause after an attempt that failed, counted from 1.
+    /// The delay after a failed attempt, by the number of the attempt, from 1 on.
     #[must_use]
-    pub fn pause_after(&self, attempt: u32) -> Duration {
+    pub fn delay_after(&self, attempt: u32) -> Duration {
         let step = usize::try_from(attempt).unwrap_or(usize::MAX).saturating_sub(1);
         let step = step.min(self.backoff.len().saturating_sub(1));
         self.backoff.get(step).copied().unwrap_or_default()
     }
 
-    /// The members on the wire.
+    /// The members of the JSON representation.
     #[must_use]
     pub fn to_json(&self) -> [(&'static str, Value); 3] {
         let steps = self.backoff.iter().copied().map(in_seconds).collect();
@@ -86,7 +85,7 @@ fn backoff(raw: &RawValue) -> Option<Vec<Duration>> {
     steps.filter(|_| bounded)
 }
 
-/// A duration in seconds: whole where it is.
+/// A duration in seconds, as a JSON integer if it is whole.
 #[must_use]
 pub fn in_seconds(duration: Duration) -> Value {
     if duration.subsec_nanos() == 0 {
@@ -100,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_has_its_default() {
+    fn a_member_that_is_left_out_has_its_default() {
         assert_eq!(QueueConfig::parse(b""), Ok(QueueConfig::default()));
         assert_eq!(QueueConfig::parse(b"{}"), Ok(QueueConfig::default()));
         let config = QueueConfig::parse(br#"{"lease_s":2.5,"backoff_s":[0.25,3]}"#).expect("valid");
@@ -110,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_pause_repeats() {
+    fn the_last_delay_repeats() {
         let config = QueueConfig::default();
-        let pauses = [1, 2, 3, 4, 100].map(|attempt| config.pause_after(attempt).as_secs());
-        assert_eq!(pauses, [1, 5, 30, 30, 30]);
+        let delays = [1, 2, 3, 4, 100].map(|attempt| config.delay_after(attempt).as_secs());
+        assert_eq!(delays, [1, 5, 30, 30, 30]);
     }
 
     #[test]
-    fn every_fault_is_named() {
+    fn every_invalid_member_is_reported() {
         let wrong = br#"{"lease_s":0,"max_deliver":1.5,"backoff_s":[-1],"colour":"red"}"#;
         let Err(DraftError::Invalid(errors)) = QueueConfig::parse(wrong) else {
             panic!("must be invalid");

@@ -1,128 +1,125 @@
-//! The rules of queues, known for a moment.
+//! The configuration of queues, cached for a moment.
 //!
-//! Invariants: a queue is made by a PUT, or by a job that comes in, with the defaults;
-//! asking for its rules makes none. Rules are at most [`QUEUE_CACHE`] old while the store can be
-//! asked; while it cannot, those known before go on. What is known never outnumbers
-//! [`MAX_QUEUES`] for long: that a queue is not there is not remembered.
+//! Invariants: only a PUT, or a job that is enqueued, creates a queue; reading its configuration does not.
+//! A cached configuration is at most [`QUEUE_CACHE`] old while the store answers; while it does not, the
+//! cached one stays in use. The cache holds little more than [`MAX_QUEUES`] entries: that a queue does not
+//! exist is not cached.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{QueueConfig, QueueError};
+use super::config::QueueConfig;
+use super::error::QueueError;
 use crate::limits::{MAX_QUEUES, QUEUE_CACHE};
 use crate::store::Store;
 use crate::store::jobs::QueueRow;
 
-/// The rules of queues.
+/// Configurations by queue, with the time when each was read from the store.
 pub struct QueueConfigCache {
     store: Arc<dyn Store>,
-    known: Mutex<HashMap<String, (Instant, QueueRow)>>,
+    cached: Mutex<HashMap<String, (Instant, QueueRow)>>,
 }
 
 impl QueueConfigCache {
-    /// As this store has them.
+    /// An empty cache of what this store holds.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, known: Mutex::default() }
+        Self { store, cached: Mutex::default() }
     }
 
-    /// A queue's rules; `None` when there is no such queue.
+    /// A queue's configuration; `None` when the queue does not exist.
     ///
     /// # Errors
-    /// The store cannot be asked and never was.
-    pub async fn find(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
-        let known = self.known().get(queue).cloned();
-        if let Some((learned, row)) = &known
-            && learned.elapsed() < QUEUE_CACHE
+    /// The store does not answer, and nothing is cached.
+    pub async fn get(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
+        let cached = self.cached.lock().get(queue).cloned();
+        if let Some((read_at, row)) = &cached
+            && read_at.elapsed() < QUEUE_CACHE
         {
             return Ok(Some(row.clone()));
         }
-        match (self.ask(queue).await, known) {
+        match (self.reload(queue).await, cached) {
             (Err(QueueError::Store(error)), Some((_, row))) => {
-                tracing::debug!(queue, %error, "the rules known before go on");
-                self.learn(row.clone());
+                tracing::debug!(queue, %error, "the store does not answer; the cached configuration stays in use");
+                self.insert(row.clone());
                 Ok(Some(row))
             }
-            (answer, _) => answer,
+            (read, _) => read,
         }
     }
 
-    /// The same as the store has them now.
+    /// The configuration as the store holds it now.
     ///
     /// # Errors
-    /// The store cannot be asked.
-    pub async fn ask(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
+    /// The store does not answer.
+    pub async fn reload(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
         let found = self.store.queue(queue).await?;
         match &found {
-            Some(row) => self.learn(row.clone()),
-            None => self.forget(queue),
+            Some(row) => self.insert(row.clone()),
+            None => self.remove(queue),
         }
         Ok(found)
     }
 
-    /// A queue's rules; a queue that is not there is made, with the defaults.
+    /// A queue's configuration; creates a queue that does not exist, with the defaults.
     ///
     /// # Errors
-    /// The store cannot be asked and never was, or there are too many queues.
-    pub async fn make(&self, queue: &str) -> Result<QueueRow, QueueError> {
-        if let Some(found) = self.find(queue).await? {
+    /// The store does not answer and nothing is cached, or there are too many queues.
+    pub async fn get_or_create(&self, queue: &str) -> Result<QueueRow, QueueError> {
+        if let Some(found) = self.get(queue).await? {
             return Ok(found);
         }
-        let default = row(queue, &QueueConfig::default());
-        let made = self.store.put_queue(&default, true, MAX_QUEUES).await?;
-        made.ok_or(QueueError::TooManyQueues)?;
-        Ok(self.ask(queue).await?.unwrap_or(default))
+        let default = new_row(queue, &QueueConfig::default());
+        let created = self.store.put_queue(&default, true, MAX_QUEUES).await?;
+        created.ok_or(QueueError::TooManyQueues)?;
+        Ok(self.reload(queue).await?.unwrap_or(default))
     }
 
-    /// Gives a queue rules; whether it was made.
+    /// Creates or changes a queue. Returns whether it was created.
     ///
     /// # Errors
-    /// The store cannot be asked, or there are too many queues.
+    /// The store does not answer, or there are too many queues.
     pub async fn put(&self, queue: &str, config: &QueueConfig) -> Result<bool, QueueError> {
-        let made = self.store.put_queue(&row(queue, config), false, MAX_QUEUES).await?;
-        let made = made.ok_or(QueueError::TooManyQueues)?;
-        self.forget(queue);
-        self.ask(queue).await?;
-        Ok(made)
+        let created = self.store.put_queue(&new_row(queue, config), false, MAX_QUEUES).await?;
+        let created = created.ok_or(QueueError::TooManyQueues)?;
+        self.remove(queue);
+        self.reload(queue).await?;
+        Ok(created)
     }
 
-    /// When a queue's rules were learned, if they are known.
-    pub fn learned(&self, queue: &str) -> Option<Instant> {
-        self.known().get(queue).map(|(learned, _)| *learned)
+    /// When a queue's cached configuration was read.
+    pub fn read_at(&self, queue: &str) -> Option<Instant> {
+        self.cached.lock().get(queue).map(|(read_at, _)| *read_at)
     }
 
-    /// Forgets what is known of a queue: it may be gone.
-    pub fn forget(&self, queue: &str) {
-        self.known().remove(queue);
+    /// Removes a queue from the cache: it may have been deleted.
+    pub fn remove(&self, queue: &str) {
+        self.cached.lock().remove(queue);
     }
 
-    fn learn(&self, row: QueueRow) {
-        let mut known = self.known();
-        if known.len() >= MAX_QUEUES {
-            // Some were deleted, at another server, and nobody has asked for them here since.
-            known.retain(|_, (learned, _)| learned.elapsed() < QUEUE_CACHE);
+    fn insert(&self, row: QueueRow) {
+        let mut cached = self.cached.lock();
+        if cached.len() >= MAX_QUEUES {
+            // Another server deleted some, and no request has named them here since.
+            cached.retain(|_, (read_at, _)| read_at.elapsed() < QUEUE_CACHE);
         }
-        known.insert(row.name.clone(), (Instant::now(), row));
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<String, (Instant, QueueRow)>> {
-        self.known.lock()
+        cached.insert(row.name.clone(), (Instant::now(), row));
     }
 }
 
-fn row(queue: &str, config: &QueueConfig) -> QueueRow {
+fn new_row(queue: &str, config: &QueueConfig) -> QueueRow {
     QueueRow {
         name: queue.to_owned(),
         lease: config.lease,
         max_deliver: config.max_deliver,
         backoff: config.backoff.clone(),
         longest_lease: Duration::ZERO,
-        made: Some(Uuid::new_v4()),
+        incarnation: Some(Uuid::new_v4()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Jobs that are given up.
+//! Dead letters of jobs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Job, Priority};
+use super::job::{Job, Priority};
 use crate::store::work::{Attempt, DeadLetter, DeadLetterKind};
 use crate::store::{Store, StoreError};
 
 /// The dead letter of a job.
-pub(super) fn letter(
+pub(super) fn job_dead_letter(
     queue: &str,
     seq: u64,
     body: Bytes,
@@ -34,29 +34,32 @@ pub(super) fn letter(
     }
 }
 
-/// Why a job died whose worker said so, in its own words where it gave any.
-pub(super) fn failed(reason: Option<&str>) -> String {
+/// The reason of a job that its worker failed for good: the worker's, if it gave one.
+pub(super) fn fail_reason(reason: Option<&str>) -> String {
     reason.filter(|text| !text.is_empty()).unwrap_or("a worker failed it for good").to_owned()
 }
 
-/// Why a job died that nobody managed.
-pub(super) fn used_up(attempts: u32) -> String {
+/// The reason of a job whose attempts are used up.
+pub(super) fn exhausted_reason(attempts: u32) -> String {
     match attempts {
         1 => "its only attempt did not succeed".to_owned(),
         many => format!("none of {many} attempts succeeded"),
     }
 }
 
-/// What a worker that gave no reason is taken to have said.
-pub(super) fn refused(reason: Option<&str>) -> String {
+/// The error of an attempt that its worker ended with a nack: the worker's reason, if it gave one.
+pub(super) fn nack_reason(reason: Option<&str>) -> String {
     reason.filter(|text| !text.is_empty()).unwrap_or("a worker gave it back").to_owned()
 }
+
+/// The error of an attempt whose lease ran out.
+pub(super) const RAN_OUT: &str = "the lease ran out";
 
 /// How many dead letters each queue has.
 pub(super) struct DeadLetterCounts(HashMap<String, u64>);
 
 impl DeadLetterCounts {
-    pub(super) async fn count(store: &Arc<dyn Store>) -> Result<Self, StoreError> {
+    pub(super) async fn load(store: &Arc<dyn Store>) -> Result<Self, StoreError> {
         let counts = store.dead_letter_counts().await?.into_iter();
         let jobs = counts.filter(|(kind, _, _)| *kind == DeadLetterKind::Job);
         Ok(Self(jobs.map(|(_, source, count)| (source, count)).collect()))

@@ -1,14 +1,14 @@
-//! Why a queue did not do a thing.
+//! Errors of work queues.
 
 use uuid::Uuid;
 
-use crate::bus::PublishError;
+use crate::bus::{BusError, PublishError};
 use crate::limits::{MAX_MESSAGE_BYTES, MAX_QUEUES};
 use crate::store::StoreError;
 use crate::store::jobs::QueueDeletion;
 
-/// Why a queue did not do a thing.
-#[derive(Debug, thiserror::Error)]
+/// Why a queue refused or failed.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum QueueError {
     /// Encoded, the job is larger than a message may be.
     #[error("the encoded job has {bytes} bytes; at most {MAX_MESSAGE_BYTES} fit, headers included")]
@@ -16,84 +16,62 @@ pub enum QueueError {
         /// Body and headers.
         bytes: usize,
     },
-    /// The id stands for another job of this queue.
+    /// The id belongs to another job of this queue.
     #[error("id {id} was used for another job, at sequence {seq}")]
     Conflict {
         /// The id.
         id: Uuid,
-        /// Where the other job stands or stood.
+        /// The sequence of the other job, which may be done by now.
         seq: u64,
     },
     /// The lease ran out or was ended before.
     #[error("the lease ran out or was ended before")]
     LeaseLost,
-    /// Not one of our tokens.
+    /// No server of this deployment issued the token.
     #[error("this is no token of a lease")]
     InvalidToken,
-    /// More queues than are allowed.
+    /// There are as many queues as are allowed.
     #[error("there are {MAX_QUEUES} queues already")]
     TooManyQueues,
-    /// It holds jobs and is to be deleted without force.
+    /// The queue holds jobs, and the request to delete it is without force.
     #[error("the queue holds jobs; with force=true those that wait or are delayed are dropped")]
     QueueNotEmpty,
     /// A job is leased, so the queue cannot be deleted.
     #[error("a job of the queue is leased, or just ran out; end its lease first")]
     QueueLeased,
-    /// The NATS server cannot delay.
+    /// The NATS server cannot delay messages.
     #[error("{0}")]
     NoDelay(String),
-    /// The bus did not take a job.
+    /// The bus did not acknowledge a job.
     #[error("{source}")]
     Bus {
         /// The id to retry under.
         id: Uuid,
-        /// Whether it may be in the queue all the same.
+        /// Whether the job may be in the queue all the same.
         source: PublishError,
     },
-    /// The bus cannot be asked.
+    /// The bus does not answer.
     #[error("the bus is unavailable: {0}")]
     BusUnavailable(String),
-    /// The store cannot be asked.
+    /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// What should be given back to a queue is no job.
-    #[error("its content is no job that a queue could take")]
+    /// The content of a dead letter is not a job, so no queue can take it.
+    #[error("its content is not a job")]
     Undecodable,
-    /// More requests wait for jobs than the server holds open.
+    /// More requests wait for jobs than this server allows.
     #[error("more requests wait for jobs than this server holds open")]
     Overloaded,
 }
 
-impl QueueError {
-    /// The same again, for another item that met it.
-    #[must_use]
-    pub fn again(&self) -> Self {
-        match self {
-            Self::TooLarge { bytes } => Self::TooLarge { bytes: *bytes },
-            Self::Conflict { id, seq } => Self::Conflict { id: *id, seq: *seq },
-            Self::LeaseLost => Self::LeaseLost,
-            Self::InvalidToken => Self::InvalidToken,
-            Self::TooManyQueues => Self::TooManyQueues,
-            Self::QueueNotEmpty => Self::QueueNotEmpty,
-            Self::QueueLeased => Self::QueueLeased,
-            Self::NoDelay(text) => Self::NoDelay(text.clone()),
-            Self::Bus { id, source } => Self::Bus { id: *id, source: source.clone() },
-            Self::BusUnavailable(text) => Self::BusUnavailable(text.clone()),
-            Self::Store(error) => Self::Store(StoreError::Unavailable(error.to_string())),
-            Self::Undecodable => Self::Undecodable,
-            Self::Overloaded => Self::Overloaded,
-        }
-    }
-}
-
-impl From<crate::bus::BusError> for QueueError {
-    fn from(error: crate::bus::BusError) -> Self {
+impl From<BusError> for QueueError {
+    fn from(error: BusError) -> Self {
         Self::BusUnavailable(error.0)
     }
 }
 
 impl QueueError {
-    /// What became of a deletion in the store: whether there was such a queue, or why it stays.
+    /// The result of deleting a queue in the store: whether it existed, or why it stays.
     pub(super) fn unless_deleted(deletion: QueueDeletion) -> Result<bool, Self> {
         match deletion {
             QueueDeletion::Done => Ok(true),

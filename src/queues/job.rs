@@ -1,9 +1,9 @@
-//! A job: what a client enqueues, and its one encoding.
+//! A job: what a client enqueues, and its encoding.
 //!
 //! Invariant: a job is encoded once, `{"job_id","type","payload","priority",
-//! "enqueued_at"}` on one line; those bytes are what queue and dead letter hold and
-//! what a lease returns, with attempt and token put behind. The payload's numbers,
-//! escapes and member order survive. `enqueued_at` stands last, at a fixed length.
+//! "enqueued_at"}` on one line; queue and dead letter hold these bytes, and a
+//! lease returns them, with attempt and token appended. The payload's numbers, escapes and member order
+//! survive. `enqueued_at` is the last member, at a fixed length.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,12 +18,12 @@ use crate::message::{
     CompactError, DraftError, ObjectReader, Token, compact, format_micros, parse_rfc3339,
 };
 
-/// Which of a queue's jobs go first: all of the higher before any of the lower.
+/// Which of a queue's jobs are leased first: all of a higher priority before any of a lower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
     /// Before all others.
     High,
-    /// What is not told.
+    /// The default.
     #[default]
     Normal,
     /// After all others.
@@ -44,7 +44,7 @@ impl Priority {
         }
     }
 
-    /// Its place in [`Self::ALL`].
+    /// Its index in [`Self::ALL`].
     #[must_use]
     pub const fn rank(self) -> u8 {
         match self {
@@ -70,7 +70,7 @@ impl fmt::Display for Priority {
     }
 }
 
-/// What a client posted, validated.
+/// A job as a client posted it, validated.
 #[derive(Clone, Debug)]
 pub struct NewJob {
     /// The client's id, if it gave one.
@@ -78,17 +78,17 @@ pub struct NewJob {
     type_: Token,
     /// Compact JSON.
     payload: String,
-    /// Which subject it goes to.
+    /// Its priority, and the last token of its subject.
     pub priority: Priority,
-    /// Not leased before.
+    /// From enqueueing until it may be leased.
     pub delay: Duration,
 }
 
 impl NewJob {
-    /// Reads what a client posted.
+    /// Reads a client's JSON.
     ///
     /// # Errors
-    /// No JSON, or every rule that is broken.
+    /// The text is not JSON, or breaks rules: all of them.
     pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
         let mut form = ObjectReader::parse(json)?;
         let type_ = form.required_text::<Token>("type");
@@ -101,14 +101,14 @@ impl NewJob {
         form.finish("a job", job)
     }
 
-    /// A job of another NATS client's making that is no JSON of ours: for its dead letter.
+    /// A job for the dead letter of an entry that another NATS client published and that is not a job.
     #[must_use]
     pub fn odd(payload: String, priority: Priority) -> Self {
         let (type_, delay) = (Token::unknown(), Duration::ZERO);
         Self { id: None, type_, payload, priority, delay }
     }
 
-    /// Encodes it under the id it brings, or under `fallback_id`.
+    /// Encodes it under the client's id, or under `fallback_id`.
     #[must_use]
     pub fn encode(&self, fallback_id: Uuid, enqueued_at: DateTime<Utc>) -> Job {
         let id = self.id.unwrap_or(fallback_id);
@@ -140,19 +140,19 @@ fn payload(form: &mut ObjectReader<'_>) -> Option<String> {
 pub struct Job {
     /// Its identity.
     pub id: Uuid,
-    /// Which subject it goes to.
+    /// Its priority, and the last token of its subject.
     pub priority: Priority,
-    /// When it was taken in.
+    /// When it was enqueued.
     pub enqueued_at: DateTime<Utc>,
     /// The encoding.
     pub body: Bytes,
 }
 
 impl Job {
-    /// Reads an encoding back.
+    /// Decodes an encoding.
     ///
     /// # Errors
-    /// What it lacks.
+    /// What is missing or invalid.
     pub fn decode(body: &Bytes) -> Result<Self, DraftError> {
         let mut form = ObjectReader::parse(body)?;
         let id = form.uuid("job_id");
@@ -172,21 +172,21 @@ impl Job {
         form.finish("an encoded job", job)
     }
 
-    /// Bytes of body and headers, if they are more than fit.
+    /// The bytes of body and headers, if they are more than a message may have.
     #[must_use]
     pub fn excess(&self) -> Option<usize> {
         let bytes = self.body.len() + HEADER_BYTES + crate::limits::JOB_HEADER_BYTES;
         (bytes > MAX_MESSAGE_BYTES).then_some(bytes)
     }
 
-    /// The encoding but for when it was enqueued: what makes a repeated id a duplicate and no conflict.
+    /// The encoding without `enqueued_at`: a repeated id with the same content is a duplicate, else a conflict.
     #[must_use]
     pub fn content(&self) -> &[u8] {
         content(&self.body)
     }
 }
 
-/// An encoding but for `enqueued_at`.
+/// An encoding without `enqueued_at`.
 #[must_use]
 pub fn content(body: &[u8]) -> &[u8] {
     const TAIL: usize = r#","enqueued_at":"2026-11-20T15:57:45.123456Z"}"#.len();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_named() {
+    fn every_invalid_member_is_reported() {
         let wrong = br#"{"type":"a b","priority":"urgent","delay_s":-1,"id":"x","extra":1}"#;
         let Err(DraftError::Invalid(errors)) = NewJob::parse(wrong) else {
             panic!("must be invalid");

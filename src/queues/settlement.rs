@@ -1,28 +1,32 @@
-//! What a worker says of its lease.
+//! How a worker ends or extends a lease.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
+use super::error::QueueError;
+use super::token::{Lease, Sealer};
 use crate::limits::{MAX_ATTEMPT_ERROR, MAX_DELAY_S};
 use crate::message::{DraftError, ObjectReader};
 
-/// What becomes of a lease.
+/// What a worker does with its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseAction {
     /// The job is done.
     Ack,
-    /// Again, after the delay or the queue's backoff; a dead letter after the last attempt.
+    /// Try again after the delay or the queue's backoff; after the last attempt, make it a dead letter.
     Nack {
         /// From now on.
         delay: Option<Duration>,
         /// Why.
         reason: Option<String>,
     },
-    /// Never: a dead letter now.
+    /// Make it a dead letter now.
     Fail {
         /// Why.
         reason: Option<String>,
     },
-    /// Another lease's time, from now on.
+    /// Extend the lease: it runs for its full length from now on.
     Extend,
 }
 
@@ -31,12 +35,39 @@ pub enum LeaseAction {
 pub struct Settlement {
     /// The lease's token, as the client sent it.
     pub token: String,
-    /// What becomes of it.
+    /// What to do with it.
     pub action: LeaseAction,
 }
 
+/// The result of a settlement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The lease has ended.
+    Ended,
+    /// The lease goes on. The token issued first stays valid, as is this one.
+    Extended {
+        /// A token that carries the new end.
+        token: String,
+        /// The new end.
+        expires_at: DateTime<Utc>,
+    },
+}
+
+impl Settled {
+    /// The result of an extension: a token for the same lease with its new end.
+    pub(super) fn extended(
+        sealer: &Sealer,
+        lease: &Lease,
+        expires_at: DateTime<Utc>,
+    ) -> Result<Self, QueueError> {
+        let extended = Lease { expires_us: expires_at.timestamp_micros(), ..lease.clone() };
+        let token = sealer.seal(&extended).ok_or(QueueError::Overloaded)?;
+        Ok(Self::Extended { token, expires_at })
+    }
+}
+
 impl LeaseAction {
-    /// Reads the body of `POST /v1/leases/{token}/<name>`; `None` when that is no action.
+    /// Reads the body of `POST /v1/leases/{token}/<name>`; `None` when the name is not an action.
     pub fn parse(name: &str, json: &[u8]) -> Option<Result<Self, DraftError>> {
         named(name).then(|| {
             let mut form = ObjectReader::parse_optional(json)?;
@@ -62,7 +93,7 @@ impl Settlement {
     /// Reads one item of `POST /v1/leases/settle`.
     ///
     /// # Errors
-    /// No JSON, or every rule that is broken.
+    /// The item is not JSON, or breaks rules: all of them.
     pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
         const RULE: &str = "must be ack, nack, extend or fail";
         let mut form = ObjectReader::parse(json)?;
@@ -99,13 +130,9 @@ fn reason(form: &mut ObjectReader<'_>) -> Option<String> {
     form.text("reason", |text| Ok::<_, &str>(cut(text)))
 }
 
-/// A text within what is kept of an error.
-pub(super) fn cut(text: &str) -> String {
-    let mut end = text.len().min(MAX_ATTEMPT_ERROR);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+/// A text cut to [`MAX_ATTEMPT_ERROR`] bytes.
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_ATTEMPT_ERROR)].to_owned()
 }
 
 #[cfg(test)]
@@ -113,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn actions_take_what_is_theirs() {
+    fn each_action_takes_its_own_members_only() {
         assert_eq!(LeaseAction::parse("ack", b""), Some(Ok(LeaseAction::Ack)));
         assert_eq!(LeaseAction::parse("extend", b"{}"), Some(Ok(LeaseAction::Extend)));
         assert!(matches!(LeaseAction::parse("ack", br#"{"reason":"x"}"#), Some(Err(_))));
@@ -125,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settlement_names_its_faults() {
+    fn every_invalid_member_of_a_settlement_is_reported() {
         let item = |json: &str| Settlement::parse(json.as_bytes());
         let ack = item(r#"{"lease_token":"t","action":"ack"}"#).expect("valid");
         assert_eq!(ack, Settlement { token: "t".to_owned(), action: LeaseAction::Ack });

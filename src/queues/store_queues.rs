@@ -1,7 +1,7 @@
-//! Queues in the store, for the memory bus: one server, so who waits is woken here.
+//! Work queues in the store, for the memory bus: there is one server, so waiting workers are woken here.
 //!
-//! Invariant: every step of a job's life is one transaction of the store; nothing
-//! is known here that a restart could lose.
+//! Invariant: every step of a job's life is one transaction of the store; a restart loses nothing that is
+//! known here.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,12 +14,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::dead_letter::{DeadLetterCounts, failed, letter, refused, used_up};
-use super::waits::Waits;
-use super::{
-    Enqueued, Job, Lease, LeaseAction, LeaseHandle, LeaseRequest, LeasedJob, NewJob, QueueConfig,
-    QueueConfigCache, QueueError, QueueState, Queues, Sealer, Settled, Settlement,
+use super::config::QueueConfig;
+use super::config_cache::QueueConfigCache;
+use super::contract::{Enqueued, LeaseRequest, LeasedJob, QueueState, Queues};
+use super::dead_letter::{
+    DeadLetterCounts, exhausted_reason, fail_reason, job_dead_letter, nack_reason,
 };
+use super::done_counter::DoneCounter;
+use super::error::QueueError;
+use super::job::{Job, NewJob};
+use super::settlement::{LeaseAction, Settled, Settlement};
+use super::token::{Lease, LeaseHandle, Sealer};
+use super::waiters::Waiters;
 use crate::clock::Clock;
 use crate::limits::{
     JOB_SWEEP, JOB_SWEEP_ROWS, JOB_WAKE, MAX_LEASE_WAITERS, MAX_QUEUE_CREATE_ATTEMPTS,
@@ -31,56 +37,64 @@ use crate::store::jobs::{
 use crate::store::work::DeadLetter;
 use crate::store::{Store, StoreError};
 
-/// Queues in the store.
+/// Work queues in the store.
 pub struct StoreQueues {
     store: Arc<dyn Store>,
     configs: QueueConfigCache,
     sealer: Sealer,
     clock: Clock,
-    /// Rung when a queue gets something that may be leased.
-    bells: Waits<Notify>,
+    done: Arc<DoneCounter>,
+    /// Notified when a queue gets a job that may be leased.
+    waiting: Waiters<Notify>,
+    /// Permits of the requests that wait.
     waiters: Semaphore,
-    /// Held while spent jobs are buried: once at a time is enough.
-    burying: tokio::sync::Mutex<()>,
+    /// Held while exhausted jobs become dead letters: one task at a time is enough.
+    sweeping: tokio::sync::Mutex<()>,
 }
 
 impl StoreQueues {
-    /// On this store, with the secret it keeps.
+    /// Queues in this store, with the sealer of the secret that it holds.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, sealer: Sealer, clock: Clock) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        sealer: Sealer,
+        clock: Clock,
+        done: Arc<DoneCounter>,
+    ) -> Self {
         Self {
             configs: QueueConfigCache::new(Arc::clone(&store)),
             store,
             sealer,
             clock,
-            bells: Waits::new(),
+            done,
+            waiting: Waiters::new(),
             waiters: Semaphore::new(MAX_LEASE_WAITERS),
-            burying: tokio::sync::Mutex::default(),
+            sweeping: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Buries jobs whose last lease ran out, until cancelled.
+    /// Makes dead letters of jobs whose last lease ran out, until cancelled.
     pub async fn sweep(self: Arc<Self>, cancel: CancellationToken) {
-        let mut well = true;
+        let mut failing = false;
         while cancel.run_until_cancelled(tokio::time::sleep(JOB_SWEEP)).await.is_some() {
-            let swept = self.bury_spent().await;
+            let swept = self.remove_exhausted().await;
             if let Err(error) = &swept
-                && well
+                && !failing
             {
-                tracing::warn!(%error, "jobs that are used up wait to be buried");
+                tracing::warn!(%error, "exhausted jobs could not be made dead letters; the next sweep tries again");
             }
-            well = swept.is_ok();
+            failing = swept.is_err();
         }
     }
 
-    /// Keeps a dead letter of each spent job, then forgets the job.
-    async fn bury_spent(&self) -> Result<(), StoreError> {
-        let _one = self.burying.lock().await;
+    /// Stores a dead letter for each exhausted job, then removes the job.
+    async fn remove_exhausted(&self) -> Result<(), StoreError> {
+        let _sweeping = self.sweeping.lock().await;
         loop {
-            let spent = self.store.exhausted_jobs(JOB_SWEEP_ROWS).await?;
-            let seqs: Vec<u64> = spent.iter().map(|job| job.seq).collect();
+            let exhausted = self.store.exhausted_jobs(JOB_SWEEP_ROWS).await?;
+            let seqs: Vec<u64> = exhausted.iter().map(|job| job.seq).collect();
             let letters: Vec<DeadLetter> =
-                spent.into_iter().map(|job| buried(job, &self.clock)).collect();
+                exhausted.into_iter().map(|job| dead_letter_of(job, &self.clock)).collect();
             if !letters.is_empty() {
                 self.store.add_dead_letters(&letters).await?;
             }
@@ -92,23 +106,23 @@ impl StoreQueues {
         }
     }
 
-    fn ring(&self, queue: &str) {
-        self.bells.tell(queue, Notify::notify_waiters);
+    fn wake(&self, queue: &str) {
+        self.waiting.notify(queue, Notify::notify_waiters);
     }
 
-    /// Adds jobs; the queue is made if it is not there, also where it is deleted meanwhile.
+    /// Adds jobs. Creates the queue if it does not exist, also where it is deleted meanwhile.
     async fn add(&self, queue: &str, rows: &[JobRow]) -> Result<Vec<AddedJob>, QueueError> {
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
-            self.configs.make(queue).await?;
-            if let Some(places) = self.store.add_jobs(queue, rows).await? {
-                return Ok(places);
+            self.configs.get_or_create(queue).await?;
+            if let Some(added) = self.store.add_jobs(queue, rows).await? {
+                return Ok(added);
             }
-            self.configs.forget(queue);
+            self.configs.remove(queue);
         }
         Err(QueueError::Overloaded)
     }
 
-    /// Waits for what may be leased, and leases it.
+    /// Leases jobs, and waits for them as long as the request says.
     async fn lease_or_wait(
         &self,
         queue: &str,
@@ -116,42 +130,42 @@ impl StoreQueues {
         hurry: &CancellationToken,
     ) -> Result<LeasedRows, QueueError> {
         let deadline = Instant::now() + request.wait;
-        let bell = self.bells.at(queue);
-        let mut waiter = None;
+        let waiter = self.waiting.register(queue);
+        let mut permit = None;
         loop {
-            // Before the store is asked: what comes in between rings all the same.
-            let mut rung = std::pin::pin!(bell.notified());
-            rung.as_mut().enable();
-            let rules = self.configs.find(queue).await?;
-            let found = self.lease_now(rules.as_ref(), request).await?;
+            // Enabled before the store is read, so that a job which comes in between wakes this task.
+            let mut notified = std::pin::pin!(waiter.notified());
+            notified.as_mut().enable();
+            let config = self.configs.get(queue).await?;
+            let leased = self.lease_now(config.as_ref(), request).await?;
             let now = Instant::now();
-            if !found.jobs.is_empty() || now >= deadline || hurry.is_cancelled() {
-                return Ok(found);
+            if !leased.jobs.is_empty() || now >= deadline || hurry.is_cancelled() {
+                return Ok(leased);
             }
-            if waiter.is_none() {
-                waiter = Some(self.waiters.try_acquire().map_err(|_| QueueError::Overloaded)?);
+            if permit.is_none() {
+                permit = Some(self.waiters.try_acquire().map_err(|_| QueueError::Overloaded)?);
             }
-            let next = match rules {
-                Some(rules) => self.store.next_job(queue, rules.max_deliver).await?,
-                // Who fills it rings.
+            let next = match config {
+                Some(config) => self.store.next_job(queue, config.max_deliver).await?,
+                // The job that creates the queue wakes this task.
                 None => None,
             };
             let due = next.map_or(deadline, |next| now + next.max(JOB_WAKE));
             tokio::select! {
-                () = rung => {}
+                () = notified => {}
                 () = hurry.cancelled() => {}
                 () = tokio::time::sleep_until(due.min(deadline)) => {}
             }
         }
     }
 
-    /// Leases what there is, if there is such a queue.
+    /// Leases the jobs that are due, if the queue exists.
     async fn lease_now(
         &self,
-        rules: Option<&QueueRow>,
+        config: Option<&QueueRow>,
         request: &LeaseRequest,
     ) -> Result<LeasedRows, QueueError> {
-        let Some(QueueRow { name, lease, max_deliver, .. }) = rules else {
+        let Some(QueueRow { name, lease, max_deliver, .. }) = config else {
             let (lease, expires_at) = (Uuid::nil(), self.clock.now());
             return Ok(LeasedRows { lease, expires_at, jobs: Vec::new() });
         };
@@ -159,20 +173,20 @@ impl StoreQueues {
         Ok(self.store.lease_jobs(name, request.max, *max_deliver, *lease, worker).await?)
     }
 
-    fn hand_out(&self, queue: &str, found: LeasedRows) -> Result<Vec<LeasedJob>, QueueError> {
-        let LeasedRows { lease, expires_at, jobs } = found;
-        let hand = jobs.into_iter().map(|job| {
+    fn with_tokens(&self, queue: &str, leased: LeasedRows) -> Result<Vec<LeasedJob>, QueueError> {
+        let LeasedRows { lease, expires_at, jobs } = leased;
+        let with_token = jobs.into_iter().map(|job| {
             let sealed = self.sealer.seal(&Lease {
                 queue: queue.to_owned(),
                 seq: job.seq,
                 attempt: job.attempt,
                 expires_us: expires_at.timestamp_micros(),
-                grant: LeaseHandle::Store(lease),
+                handle: LeaseHandle::Store(lease),
             });
             let token = sealed.ok_or(QueueError::Overloaded)?;
             Ok(LeasedJob { body: job.body, attempt: job.attempt, token, expires_at })
         });
-        hand.collect()
+        with_token.collect()
     }
 
     async fn state(
@@ -181,55 +195,45 @@ impl StoreQueues {
         letters: &DeadLetterCounts,
     ) -> Result<QueueState, QueueError> {
         let (counts, oldest) = self.store.job_counts(&row.name).await?;
-        let oldest = oldest.and_then(|body| Job::decode(&body).ok());
-        let now = self.clock.now();
-        Ok(QueueState {
-            config: QueueConfig::from(&row),
-            waiting: counts.waiting,
-            leased: counts.leased,
-            delayed: counts.delayed,
-            oldest_age: oldest.map(|job| (now - job.enqueued_at).to_std().unwrap_or_default()),
-            dead_letters: letters.of(&row.name),
-            name: row.name,
-        })
+        let oldest = oldest.and_then(|body| Job::decode(&body).ok()).map(|job| job.enqueued_at);
+        Ok(QueueState::of(row, counts, oldest, self.clock.now(), letters))
     }
 
-    /// What is to be done with each lease, and with which rules.
-    async fn ends(
+    /// What the store is to do with each lease; `None` for a lease that cannot be valid any more.
+    async fn store_settlements(
         &self,
         leases: &[Option<Lease>],
         settlements: &[Settlement],
     ) -> Result<Vec<Option<(u64, Uuid, JobSettlement)>>, QueueError> {
-        let mut ends = Vec::with_capacity(leases.len());
+        let mut all = Vec::with_capacity(leases.len());
         for (lease, settlement) in leases.iter().zip(settlements) {
-            let Some(Lease { queue, seq, attempt, grant: LeaseHandle::Store(id), .. }) = lease
+            let Some(Lease { queue, seq, attempt, handle: LeaseHandle::Store(id), .. }) = lease
             else {
-                ends.push(None);
+                all.push(None);
                 continue;
             };
-            // A queue is not deleted while a job of it is leased: such a lease is over.
-            let Some(rules) = self.configs.find(queue).await? else {
-                ends.push(None);
+            // A queue with a leased job is never deleted, so without a queue the lease has ended.
+            let Some(config) = self.configs.get(queue).await? else {
+                all.push(None);
                 continue;
             };
-            let end = match &settlement.action {
+            let settlement = match &settlement.action {
                 LeaseAction::Ack => JobSettlement::Done,
                 LeaseAction::Fail { reason } => {
-                    JobSettlement::Fail { error: failed(reason.as_deref()) }
+                    JobSettlement::Fail { error: fail_reason(reason.as_deref()) }
                 }
-                LeaseAction::Extend => JobSettlement::Extend(rules.lease),
+                LeaseAction::Extend => JobSettlement::Extend(config.lease),
                 LeaseAction::Nack { delay, reason } => {
-                    let error = refused(reason.as_deref());
-                    let pause = QueueConfig::from(&rules).pause_after(*attempt);
-                    // The last one is spent at once: it waits for nothing but its burial.
-                    let spent = *attempt >= rules.max_deliver;
-                    let delay = if spent { Duration::ZERO } else { delay.unwrap_or(pause) };
-                    JobSettlement::Retry { delay, error }
+                    let backoff = QueueConfig::from(&config).delay_after(*attempt);
+                    // After the last attempt the job becomes a dead letter at once.
+                    let is_last = *attempt >= config.max_deliver;
+                    let delay = if is_last { Duration::ZERO } else { delay.unwrap_or(backoff) };
+                    JobSettlement::Retry { delay, error: nack_reason(reason.as_deref()) }
                 }
             };
-            ends.push(Some((*seq, *id, end)));
+            all.push(Some((*seq, *id, settlement)));
         }
-        Ok(ends)
+        Ok(all)
     }
 
     async fn settle_all(
@@ -237,44 +241,63 @@ impl StoreQueues {
         leases: &[Option<Lease>],
         settlements: &[Settlement],
     ) -> Result<Vec<Option<JobSettled>>, QueueError> {
-        let ends = self.ends(leases, settlements).await?;
-        let asked: Vec<(u64, Uuid, JobSettlement)> = ends.iter().flatten().cloned().collect();
-        let mut ended = self.store.settle_jobs(&asked).await?.into_iter();
-        let bad = asked.iter().any(|(_, _, end)| {
-            matches!(end, JobSettlement::Fail { .. })
-                || matches!(end, JobSettlement::Retry { delay, .. } if delay.is_zero())
+        let settlements = self.store_settlements(leases, settlements).await?;
+        let valid: Vec<(u64, Uuid, JobSettlement)> =
+            settlements.iter().flatten().cloned().collect();
+        let mut settled = self.store.settle_jobs(&valid).await?.into_iter();
+        let may_exhaust = valid.iter().any(|(_, _, settlement)| {
+            matches!(settlement, JobSettlement::Fail { .. })
+                || matches!(settlement, JobSettlement::Retry { delay, .. } if delay.is_zero())
         });
-        if bad && let Err(error) = self.bury_spent().await {
-            tracing::warn!(%error, "jobs that failed wait to be buried");
+        if may_exhaust && let Err(error) = self.remove_exhausted().await {
+            tracing::warn!(%error, "failed jobs could not be made dead letters; the next sweep tries again");
         }
         let queues: HashSet<&String> = leases.iter().flatten().map(|lease| &lease.queue).collect();
-        queues.into_iter().for_each(|queue| self.ring(queue));
-        Ok(ends.iter().map(|end| end.as_ref().and_then(|_| ended.next())).collect())
+        queues.into_iter().for_each(|queue| self.wake(queue));
+        Ok(settlements.iter().map(|one| one.as_ref().and_then(|_| settled.next())).collect())
     }
 
     fn settled(
         &self,
         lease: Option<&Lease>,
-        ended: Option<JobSettled>,
+        settled: Option<JobSettled>,
     ) -> Result<Settled, QueueError> {
         let lease = lease.ok_or(QueueError::InvalidToken)?;
-        match ended {
+        match settled {
             Some(JobSettled::Done) => Ok(Settled::Ended),
-            Some(JobSettled::Extended(expires_at)) => {
-                let longer = Lease { expires_us: expires_at.timestamp_micros(), ..lease.clone() };
-                let token = self.sealer.seal(&longer).ok_or(QueueError::Overloaded)?;
-                Ok(Settled::Extended { token, expires_at })
-            }
-            // A lease of the other bus is over since the switch.
+            Some(JobSettled::Extended(until)) => Settled::extended(&self.sealer, lease, until),
+            // A lease of the other bus ended with the switch.
             Some(JobSettled::Lost) | None => Err(QueueError::LeaseLost),
+        }
+    }
+
+    async fn settle_uncounted(
+        &self,
+        settlements: &[Settlement],
+    ) -> Vec<Result<Settled, QueueError>> {
+        let leases: Vec<Option<Lease>> =
+            settlements.iter().map(|settlement| self.sealer.open(&settlement.token)).collect();
+        match self.settle_all(&leases, settlements).await {
+            Ok(settled) => leases
+                .iter()
+                .zip(settled)
+                .map(|(lease, settled)| self.settled(lease.as_ref(), settled))
+                .collect(),
+            Err(error) => leases
+                .iter()
+                .map(|lease| {
+                    Err(lease.as_ref().map_or(QueueError::InvalidToken, |_| error.clone()))
+                })
+                .collect(),
         }
     }
 }
 
-fn buried(job: ExhaustedJob, clock: &Clock) -> DeadLetter {
+fn dead_letter_of(job: ExhaustedJob, clock: &Clock) -> DeadLetter {
     let last = job.attempts.last().map(|attempt| attempt.error.clone());
-    let reason = if job.failed { failed(last.as_deref()) } else { used_up(job.attempt) };
-    letter(&job.queue, job.seq, job.body, job.attempts, reason, clock.now())
+    let reason =
+        if job.failed { fail_reason(last.as_deref()) } else { exhausted_reason(job.attempt) };
+    job_dead_letter(&job.queue, job.seq, job.body, job.attempts, reason, clock.now())
 }
 
 #[async_trait]
@@ -296,25 +319,25 @@ impl Queues for StoreQueues {
             .filter(|(_, job)| job.excess().is_none())
             .map(|(new, job)| row_of(job, new))
             .collect();
-        let (mut places, away) = match self.add(queue.as_str(), &rows).await {
-            Ok(places) => (places.into_iter(), None),
+        let (mut added, failure) = match self.add(queue.as_str(), &rows).await {
+            Ok(added) => (added.into_iter(), None),
             Err(error) => (Vec::new().into_iter(), Some(error)),
         };
-        self.ring(queue.as_str());
-        let answer = |job: &Job| match (job.excess(), &away) {
+        self.wake(queue.as_str());
+        let result = |job: &Job| match (job.excess(), &failure) {
             (Some(bytes), _) => Err(QueueError::TooLarge { bytes }),
-            (None, Some(error)) => Err(error.again()),
-            (None, None) => match places.next() {
-                Some(place) if place.known == Some(false) => {
-                    Err(QueueError::Conflict { id: job.id, seq: place.seq })
+            (None, Some(error)) => Err(error.clone()),
+            (None, None) => match added.next() {
+                Some(AddedJob { seq, same: Some(false) }) => {
+                    Err(QueueError::Conflict { id: job.id, seq })
                 }
-                Some(place) => {
-                    Ok(Enqueued { id: job.id, seq: place.seq, duplicate: place.known.is_some() })
+                Some(AddedJob { seq, same }) => {
+                    Ok(Enqueued { id: job.id, seq, duplicate: same.is_some() })
                 }
                 None => Err(QueueError::Overloaded),
             },
         };
-        encoded.iter().map(answer).collect()
+        encoded.iter().map(result).collect()
     }
 
     async fn lease(
@@ -323,30 +346,18 @@ impl Queues for StoreQueues {
         request: &LeaseRequest,
         hurry: &CancellationToken,
     ) -> Result<Vec<LeasedJob>, QueueError> {
-        let found = self.lease_or_wait(queue.as_str(), request, hurry).await?;
-        self.hand_out(queue.as_str(), found)
+        let leased = self.lease_or_wait(queue.as_str(), request, hurry).await?;
+        self.with_tokens(queue.as_str(), leased)
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Vec<Result<Settled, QueueError>> {
-        let leases: Vec<Option<Lease>> =
-            settlements.iter().map(|settlement| self.sealer.open(&settlement.token)).collect();
-        match self.settle_all(&leases, settlements).await {
-            Ok(ended) => leases
-                .iter()
-                .zip(ended)
-                .map(|(lease, ended)| self.settled(lease.as_ref(), ended))
-                .collect(),
-            Err(error) => leases
-                .iter()
-                .map(|lease| {
-                    Err(lease.as_ref().map_or(QueueError::InvalidToken, |_| error.again()))
-                })
-                .collect(),
-        }
+        let settled = self.settle_uncounted(settlements).await;
+        self.done.count(settlements, &settled);
+        settled
     }
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueState>, QueueError> {
-        let letters = DeadLetterCounts::count(&self.store).await?;
+        let letters = DeadLetterCounts::load(&self.store).await?;
         let mut states = Vec::new();
         for row in self.store.queues(after, limit).await? {
             states.push(self.state(row, &letters).await?);
@@ -356,34 +367,34 @@ impl Queues for StoreQueues {
 
     async fn get(&self, queue: &Token) -> Result<Option<QueueState>, QueueError> {
         let Some(row) = self.store.queue(queue.as_str()).await? else { return Ok(None) };
-        let letters = DeadLetterCounts::count(&self.store).await?;
+        let letters = DeadLetterCounts::load(&self.store).await?;
         self.state(row, &letters).await.map(Some)
     }
 
     async fn delete(&self, queue: &Token, force: bool) -> Result<bool, QueueError> {
         let queue = queue.as_str();
-        // What nobody managed becomes dead letters before.
-        self.bury_spent().await?;
+        // Exhausted jobs become dead letters first: they are not to be dropped with the queue.
+        self.remove_exhausted().await?;
         let Some(row) = self.store.queue(queue).await? else { return Ok(false) };
-        let deleted = self.store.delete_queue(queue, row.made, force).await?;
-        self.configs.forget(queue);
+        let deleted = self.store.delete_queue(queue, row.incarnation, force).await?;
+        self.configs.remove(queue);
         QueueError::unless_deleted(deleted)
     }
 
     async fn redrive(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
         let job = Job::decode(&letter.body).map_err(|_| QueueError::Undecodable)?;
         let (id, rank, delay, body) = (job.id, job.priority.rank(), Duration::ZERO, job.body);
-        // No identity: the letter is what makes it one job, whoever uses its id meanwhile.
+        // Without an identity: removing the dead letter makes it one job, whatever other job has its id by now.
         let row = JobRow { id, rank, delay, body, identity: None };
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
-            self.configs.make(&letter.source).await?;
+            self.configs.get_or_create(&letter.source).await?;
             match self.store.redrive_job(letter.id, &letter.source, &row).await? {
                 RedriveOutcome::Done => {
-                    self.ring(&letter.source);
+                    self.wake(&letter.source);
                     return Ok(true);
                 }
                 RedriveOutcome::NoDeadLetter => return Ok(false),
-                RedriveOutcome::NoQueue => self.configs.forget(&letter.source),
+                RedriveOutcome::NoQueue => self.configs.remove(&letter.source),
             }
         }
         Err(QueueError::Overloaded)

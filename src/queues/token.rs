@@ -1,9 +1,8 @@
-//! The lease token: what a lease is, sealed.
+//! The lease token: a lease, encrypted and authenticated.
 //!
-//! Invariant: only a server that has the store's secret can make a token that
-//! unseals, so what unseals was given by one of ours and is taken at its word. Each
-//! token has a key of its own (HKDF over a random salt), so no nonce is ever used
-//! twice under one key.
+//! Invariant: only a server that has the store's secret can make a token that opens, so the content of a
+//! token that opens is trusted. Each token has a key of its own (HKDF over a random salt, RFC 5869), so no
+//! nonce is used twice under one key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -17,7 +16,7 @@ use uuid::Uuid;
 const SALT_BYTES: usize = 16;
 const PURPOSE: &[&[u8]] = &[b"agentbus lease token v1"];
 
-/// What one lease is.
+/// One lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The queue.
@@ -26,18 +25,19 @@ pub struct Lease {
     pub seq: u64,
     /// Which attempt the lease is for, from 1 on.
     pub attempt: u32,
-    /// When it ends, unless it is extended; in microseconds since 1970.
+    /// When it runs out, unless it is extended; in microseconds since 1970.
     pub expires_us: i64,
-    /// How it is found again.
-    pub grant: LeaseHandle,
+    /// What identifies the lease in store or bus; named `grant` in tokens that are in use.
+    #[serde(rename = "grant")]
+    pub handle: LeaseHandle,
 }
 
-/// What proves a lease to whoever granted it.
+/// What identifies a lease where it was granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeaseHandle {
-    /// The row's lease in the store.
+    /// The lease in the job's row.
     Store(Uuid),
-    /// A delivery of JetStream's.
+    /// A delivery of JetStream.
     JetStream {
         /// Its ack subject.
         ack: String,
@@ -49,21 +49,21 @@ pub enum LeaseHandle {
 }
 
 impl Lease {
-    /// When it ends, unless it is extended.
+    /// When it runs out, unless it is extended.
     #[must_use]
     pub fn expires_at(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.expires_us).unwrap_or(DateTime::UNIX_EPOCH)
     }
 }
 
-/// Seals and unseals tokens.
+/// Seals and opens tokens.
 pub struct Sealer {
     secret: [u8; 32],
     random: SystemRandom,
 }
 
 impl Sealer {
-    /// With the secret that all servers of a deployment share.
+    /// Uses the secret that all servers of a deployment share.
     #[must_use]
     pub fn new(secret: [u8; 32]) -> Self {
         Self { secret, random: SystemRandom::new() }
@@ -90,7 +90,7 @@ impl Sealer {
         Some(BASE64.encode(token))
     }
 
-    /// The lease of a token; `None` when it is none of ours.
+    /// The lease of a token; `None` when no server of this deployment sealed it.
     #[must_use]
     pub fn open(&self, token: &str) -> Option<Lease> {
         let mut bytes = BASE64.decode(token).ok()?;
@@ -118,7 +118,7 @@ mod tests {
             seq: 7,
             attempt: 2,
             expires_us: 1_700_000_000_000_001,
-            grant: LeaseHandle::JetStream {
+            handle: LeaseHandle::JetStream {
                 ack: "$JS.ACK.agent-jobs.q-high.1.7.7.1.0".to_owned(),
                 lease: Uuid::nil(),
                 job: Uuid::max(),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_was_changed_is_none() {
+    fn a_changed_token_does_not_open() {
         let sealer = Sealer::new([1; 32]);
         let token = sealer.seal(&lease()).expect("randomness");
         for at in [0, 20, 30, token.len() - 1] {

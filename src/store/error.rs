@@ -1,7 +1,7 @@
 //! Why the store did not do something.
 
 /// The two ways in which a store can fail, and the one in which it must.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be reached or did not answer in time.
     #[error("the store is unavailable: {0}")]

@@ -32,7 +32,7 @@ pub struct QueueRow {
     pub longest_lease: Duration,
     /// Which making of the queue this is: another one after it was deleted and made again.
     /// `None` where it was made before that was kept.
-    pub made: Option<Uuid>,
+    pub incarnation: Option<Uuid>,
 }
 
 /// What became of the deletion of a queue.
@@ -80,7 +80,7 @@ pub struct AddedJob {
     /// Its sequence.
     pub seq: u64,
     /// Set when the identity was known: whether the digest was the same.
-    pub known: Option<bool>,
+    pub same: Option<bool>,
 }
 
 /// A job leased just now.

@@ -9,7 +9,7 @@ use super::{NatsQueues, PRIORITIES, leasing};
 use crate::bus::nats::jobs::LeaseState;
 use crate::limits::{JOB_SWEEP, JOB_SWEEP_QUEUES, JOB_SWEEP_ROWS, LEASE_MARGIN};
 use crate::message::LogEntry;
-use crate::queues::dead_letter::{letter, used_up};
+use crate::queues::dead_letter::{RAN_OUT, exhausted_reason, job_dead_letter};
 use crate::queues::{QueueConfig, QueueError};
 use crate::store::jobs::RecordedAttempt;
 use crate::store::work::Attempt;
@@ -114,10 +114,10 @@ impl NatsQueues {
         let acked = record.filter(|record| record.state == LeaseState::Acked);
         let same = |id| leasing::read(raw).is_ok_and(|job| job.id == id);
         if !acked.is_some_and(|record| same(record.job)) {
-            let rules = self.configs.find(leasing::queue_of(raw)).await?;
+            let rules = self.configs.get(leasing::queue_of(raw)).await?;
             let default = || QueueConfig::default().max_deliver;
             let attempts = rules.map_or_else(default, |rules| rules.max_deliver);
-            self.bury(raw, attempts, None, used_up(attempts)).await?;
+            self.bury(raw, attempts, None, exhausted_reason(attempts)).await?;
         }
         Ok(self.jobs.remove(raw.seq).await?)
     }
@@ -139,11 +139,11 @@ impl NatsQueues {
             told.cloned().unwrap_or_else(|| Attempt {
                 attempt: number,
                 at: died_at,
-                error: "the lease ran out".to_owned(),
+                error: RAN_OUT.to_owned(),
             })
         };
         let attempts: Vec<Attempt> = (1..=attempts).map(known).collect();
-        let letter = letter(queue, raw.seq, job.body, attempts, reason, died_at);
+        let letter = job_dead_letter(queue, raw.seq, job.body, attempts, reason, died_at);
         self.store.add_dead_letters(&[letter]).await?;
         self.store.delete_attempts(queue, &[raw.seq]).await?;
         metrics::counter!("agentbus_jobs_dead_total").increment(1);

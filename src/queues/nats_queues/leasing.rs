@@ -18,7 +18,7 @@ use crate::limits::{
     STORE_LOOKUP_TIMEOUT,
 };
 use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, parse_uuid};
-use crate::queues::dead_letter::letter;
+use crate::queues::dead_letter::{RAN_OUT, job_dead_letter};
 use crate::queues::{
     Job, Lease, LeaseHandle, LeaseRequest, LeasedJob, NewJob, Priority, QueueError,
 };
@@ -96,7 +96,7 @@ impl NatsQueues {
             return Ok(found);
         }
         let _waiter = self.waiters.try_acquire().map_err(|_| QueueError::Overloaded)?;
-        let turn = self.turns.at(queue);
+        let turn = self.turns.register(queue);
         let late = || tokio::time::sleep_until(deadline);
         let _polling = tokio::select! {
             polling = turn.polling.lock() => polling,
@@ -188,7 +188,7 @@ impl NatsQueues {
             Ok(None) => {
                 self.told().remove(queue);
                 // It may have been deleted, at any server; who cannot ask goes on.
-                let _ = self.configs.ask(queue).await;
+                let _ = self.configs.reload(queue).await;
                 if self.ready(queue).await?.is_none() {
                     return Ok(None);
                 }
@@ -241,7 +241,7 @@ impl NatsQueues {
             seq: raw.seq,
             attempt,
             expires_us: expires_at.timestamp_micros(),
-            grant: LeaseHandle::JetStream { ack, lease: Uuid::new_v4(), job: job.id },
+            handle: LeaseHandle::JetStream { ack, lease: Uuid::new_v4(), job: job.id },
         })?;
         Some(LeasedJob { body: job.body, attempt, token, expires_at })
     }
@@ -267,7 +267,7 @@ impl NatsQueues {
     ) {
         let mut notes = Vec::new();
         let mut guess = |job: &DeliveredJob, attempt, at, delay| {
-            let attempt = Attempt { attempt, at, error: "the lease ran out".to_owned() };
+            let attempt = Attempt { attempt, at, error: RAN_OUT.to_owned() };
             notes.push(RecordedAttempt { seq: job.raw.seq, attempt, delay, guess: true });
         };
         for job in jobs {
@@ -297,7 +297,7 @@ impl NatsQueues {
         let body = odd(&delivered.raw).body;
         let reason = format!("cannot be decoded: {why}");
         let (seq, died_at) = (delivered.raw.seq, self.clock.now());
-        let letter = letter(&rules.name, seq, body, Vec::new(), reason, died_at);
+        let letter = job_dead_letter(&rules.name, seq, body, Vec::new(), reason, died_at);
         match self.store.add_dead_letters(&[letter]).await {
             Ok(()) => {
                 self.jobs.ack(&[(delivered.ack.clone(), AckKind::Ack)]).await;

@@ -27,7 +27,7 @@ use crate::store::work::DeadLetter;
 /// By what JetStream recognises a repeat: a job's id in this making of its queue.
 pub(super) fn msg_id(rules: &QueueRow, id: impl std::fmt::Display) -> String {
     let queue = &rules.name;
-    match rules.made {
+    match rules.incarnation {
         Some(made) => format!("{queue}/{id}/{}", made.simple()),
         None => format!("{queue}/{id}"),
     }
@@ -36,14 +36,14 @@ pub(super) fn msg_id(rules: &QueueRow, id: impl std::fmt::Display) -> String {
 impl NatsQueues {
     /// A queue's rules; `None` when there is no such queue.
     pub(super) async fn find(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
-        if let Some(rules) = self.configs.find(queue).await? {
+        if let Some(rules) = self.configs.get(queue).await? {
             return Ok(Some(rules));
         }
         self.told().remove(queue);
         if !self.jobs.has_jobs(queue).await? {
             return Ok(None);
         }
-        self.configs.make(queue).await.map(Some)
+        self.configs.get_or_create(queue).await.map(Some)
     }
 
     /// The queue's rules, its consumers being told of them; `None` when there is no such queue.
@@ -60,7 +60,7 @@ impl NatsQueues {
     /// The same; a queue that is not there is made.
     pub(super) async fn make_ready(&self, queue: &str) -> Result<QueueRow, QueueError> {
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
-            let rules = self.configs.make(queue).await?;
+            let rules = self.configs.get_or_create(queue).await?;
             if self.tell(&rules).await? {
                 return Ok(rules);
             }
@@ -72,7 +72,7 @@ impl NatsQueues {
     async fn tell(&self, rules: &QueueRow) -> Result<bool, QueueError> {
         let queue = rules.name.as_str();
         let ack_wait = rules.longest_lease.max(rules.lease) + LEASE_MARGIN;
-        let wanted: Told = (ack_wait, rules.max_deliver, rules.made);
+        let wanted: Told = (ack_wait, rules.max_deliver, rules.incarnation);
         let is_told = || self.told().get(queue) == Some(&wanted);
         if is_told() {
             return Ok(true);
@@ -83,8 +83,8 @@ impl NatsQueues {
         }
         // Nobody deletes a queue while the store is away: who cannot ask goes on.
         let held = self.store.lock_queue(queue).await;
-        match self.configs.ask(queue).await {
-            Ok(Some(now)) if now.made != rules.made => return Ok(false),
+        match self.configs.reload(queue).await {
+            Ok(Some(now)) if now.incarnation != rules.incarnation => return Ok(false),
             Ok(None) => return Ok(false),
             // Another server may be deleting it.
             Ok(Some(_)) if held.is_err() => return Ok(false),
@@ -119,7 +119,7 @@ impl NatsQueues {
     async fn delete_paused(&self, queue: &str, force: bool) -> Result<bool, QueueError> {
         // In this order: what has a sequence up to the last is no job of another making.
         let last = self.jobs.last_seq().await?;
-        let Some(row) = self.configs.ask(queue).await? else { return Ok(false) };
+        let Some(row) = self.configs.reload(queue).await? else { return Ok(false) };
         let held = self.jobs.counts(queue, &PRIORITIES).await?;
         if held.pending > self.store.recorded_delays(queue).await? {
             return Err(QueueError::QueueLeased);
@@ -131,8 +131,8 @@ impl NatsQueues {
         }
         self.jobs.remove_consumers(queue, &PRIORITIES).await?;
         self.told().remove(queue);
-        let deleted = self.store.delete_queue(queue, row.made, force).await?;
-        self.configs.forget(queue);
+        let deleted = self.store.delete_queue(queue, row.incarnation, force).await?;
+        self.configs.remove(queue);
         // The memory bus may have left jobs in the store, before the switch.
         QueueError::unless_deleted(deleted)
     }
@@ -156,7 +156,7 @@ impl NatsQueues {
     pub(super) async fn look_after_taken(&self) -> Result<(), QueueError> {
         let taken: Vec<_> = self.taken().iter().map(|(queue, at)| (queue.clone(), *at)).collect();
         for (queue, at) in taken {
-            let learned = self.configs.learned(&queue);
+            let learned = self.configs.read_at(&queue);
             if learned.is_some_and(|learned| learned <= at && learned.elapsed() < QUEUE_CACHE) {
                 continue;
             }

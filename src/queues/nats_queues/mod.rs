@@ -50,10 +50,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::dead_letter::DeadLetterCounts;
-use super::waits::Waits;
+use super::waiters::Waiters;
 use super::{
-    Enqueued, Job, LeaseRequest, LeasedJob, NewJob, Priority, QueueConfig, QueueConfigCache,
-    QueueError, QueueState, Queues, Sealer, Settled, Settlement, content,
+    DoneCounter, Enqueued, Job, LeaseRequest, LeasedJob, NewJob, Priority, QueueConfig,
+    QueueConfigCache, QueueError, QueueState, Queues, Sealer, Settled, Settlement, content,
 };
 use crate::bus::nats::jobs::{NatsJobs, OutgoingJob};
 use crate::bus::{Ack, PublishError};
@@ -61,7 +61,7 @@ use crate::clock::Clock;
 use crate::limits::{JOB_FRESH, MAX_LEASE_WAITERS, MAX_QUEUE_CHANGES};
 use crate::message::Token;
 use crate::store::Store;
-use crate::store::jobs::QueueRow;
+use crate::store::jobs::{JobCounts, QueueRow};
 use crate::store::work::DeadLetter;
 
 const PRIORITIES: [&str; 3] =
@@ -77,11 +77,12 @@ pub struct NatsQueues {
     configs: QueueConfigCache,
     sealer: Sealer,
     clock: Clock,
+    done: Arc<DoneCounter>,
     told: Mutex<HashMap<String, Told>>,
     /// When this server last published a job that is due, by queue and priority.
     fresh: Mutex<HashMap<(String, &'static str), Instant>>,
     /// One at a time polls for those who wait at a queue; the others wait their turn.
-    turns: Waits<Turn>,
+    turns: Waiters<Turn>,
     waiters: Semaphore,
     /// Who makes or removes consumers of queues.
     changes: Semaphore,
@@ -101,8 +102,15 @@ struct Turn {
 impl NatsQueues {
     /// On this connection and this store, with the secret that the store keeps.
     #[must_use]
-    pub fn new(jobs: NatsJobs, store: Arc<dyn Store>, sealer: Sealer, clock: Clock) -> Self {
+    pub fn new(
+        jobs: NatsJobs,
+        store: Arc<dyn Store>,
+        sealer: Sealer,
+        clock: Clock,
+        done: Arc<DoneCounter>,
+    ) -> Self {
         Self {
+            done,
             jobs,
             configs: QueueConfigCache::new(Arc::clone(&store)),
             store,
@@ -110,7 +118,7 @@ impl NatsQueues {
             clock,
             told: Mutex::default(),
             fresh: Mutex::default(),
-            turns: Waits::new(),
+            turns: Waiters::new(),
             waiters: Semaphore::new(MAX_LEASE_WAITERS),
             changes: Semaphore::new(MAX_QUEUE_CHANGES),
             strangers: Semaphore::new(1),
@@ -143,7 +151,7 @@ impl NatsQueues {
 
     /// Wakes who polls a queue, if anybody does.
     fn ring(&self, queue: &str) {
-        self.turns.tell(queue, |turn| turn.bell.notify_one());
+        self.turns.notify(queue, |turn| turn.bell.notify_one());
     }
 
     /// What is to be published of a new job.
@@ -171,7 +179,7 @@ impl NatsQueues {
         job: &Job,
         mut ack: Ack,
     ) -> Result<Enqueued, QueueError> {
-        let (id, mut made) = (job.id, rules.made);
+        let (id, mut made) = (job.id, rules.incarnation);
         while ack.duplicate {
             if let Some(first) = self.jobs.entry(ack.seq).await? {
                 if content(&first.payload) != job.content() {
@@ -181,12 +189,12 @@ impl NatsQueues {
             }
             // A job that is gone cannot be compared: its id is taken at its word. It may have been
             // dropped with its queue, though, unless that is still the same.
-            self.configs.ask(&rules.name).await?;
+            self.configs.reload(&rules.name).await?;
             let now = self.make_ready(&rules.name).await?;
-            if now.made == made {
+            if now.incarnation == made {
                 break;
             }
-            made = now.made;
+            made = now.incarnation;
             let sent = self.send(&[self.outgoing(&now, new, job)]).await.pop();
             ack = sent
                 .ok_or(QueueError::Overloaded)?
@@ -250,15 +258,12 @@ impl NatsQueues {
             oldest = [oldest, first].into_iter().flatten().min();
         }
         let now = self.clock.now();
-        Ok(QueueState {
-            config: QueueConfig::from(&row),
+        let counts = JobCounts {
             waiting: held.waiting,
             leased: held.pending - noted,
             delayed: held.scheduled + noted,
-            oldest_age: oldest.map(|at| (now - at).to_std().unwrap_or_default()),
-            dead_letters: letters.of(&row.name),
-            name: row.name,
-        })
+        };
+        Ok(QueueState::of(row, counts, oldest, now, letters))
     }
 }
 
@@ -284,7 +289,7 @@ impl Queues for NatsQueues {
                 QueueError::BusUnavailable(text) => {
                     QueueError::Bus { id: job.id, source: PublishError::NotSent(text.clone()) }
                 }
-                other => other.again(),
+                other => other.clone(),
             });
             told.map(Err).collect()
         })
@@ -300,11 +305,13 @@ impl Queues for NatsQueues {
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Vec<Result<Settled, QueueError>> {
-        self.settle_all(settlements).await
+        let settled = self.settle_all(settlements).await;
+        self.done.count(settlements, &settled);
+        settled
     }
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueState>, QueueError> {
-        let letters = DeadLetterCounts::count(&self.store).await?;
+        let letters = DeadLetterCounts::load(&self.store).await?;
         let mut states = Vec::new();
         for row in self.store.queues(after, limit).await? {
             states.push(self.state(row, &letters).await?);
@@ -317,7 +324,7 @@ impl Queues for NatsQueues {
             return Ok(None);
         }
         let Some(row) = self.store.queue(queue.as_str()).await? else { return Ok(None) };
-        let letters = DeadLetterCounts::count(&self.store).await?;
+        let letters = DeadLetterCounts::load(&self.store).await?;
         self.state(row, &letters).await.map(Some)
     }
 

@@ -11,7 +11,7 @@ use crate::bus::BusError;
 use crate::bus::durable::AckKind;
 use crate::bus::nats::jobs::{LeaseRecord, LeaseState, RecordOutcome};
 use crate::limits::{LEASE_MEMORY, LEASE_SLACK, STORE_LOOKUP_TIMEOUT};
-use crate::queues::dead_letter::{failed, refused, used_up};
+use crate::queues::dead_letter::{exhausted_reason, fail_reason, nack_reason};
 use crate::queues::{
     Lease, LeaseAction, LeaseHandle, QueueConfig, QueueError, Settled, Settlement,
 };
@@ -82,11 +82,11 @@ impl NatsQueues {
     async fn claim<'a>(&self, settlement: &'a Settlement) -> Result<Claim<'a>, QueueError> {
         let lease = self.sealer.open(&settlement.token).ok_or(QueueError::InvalidToken)?;
         // A lease of the memory bus is over since the switch.
-        let LeaseHandle::JetStream { ack, lease: id, job } = lease.grant.clone() else {
+        let LeaseHandle::JetStream { ack, lease: id, job } = lease.handle.clone() else {
             return Err(QueueError::LeaseLost);
         };
         // A queue is not deleted while a job of it is leased: such a lease is over.
-        let rules = self.configs.find(&lease.queue).await?.ok_or(QueueError::LeaseLost)?;
+        let rules = self.configs.get(&lease.queue).await?.ok_or(QueueError::LeaseLost)?;
         let until = lease.expires_at();
         let action = &settlement.action;
         let mut claim = Claim { lease, ack, id, job, action, rules, until, record: 0 };
@@ -226,11 +226,11 @@ impl NatsQueues {
         if claim.is_last() {
             return Ok(AckKind::Ack);
         }
-        let pause = QueueConfig::from(&claim.rules).pause_after(claim.lease.attempt);
+        let pause = QueueConfig::from(&claim.rules).delay_after(claim.lease.attempt);
         let delay = delay.unwrap_or(pause);
         let note = RecordedAttempt {
             seq: claim.lease.seq,
-            attempt: self.attempt(claim, refused(reason.as_deref())),
+            attempt: self.attempt(claim, nack_reason(reason.as_deref())),
             delay,
             guess: false,
         };
@@ -245,9 +245,11 @@ impl NatsQueues {
     async fn bury_claimed(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
         let Some(raw) = self.jobs.entry(claim.lease.seq).await? else { return Ok(()) };
         let (error, reason) = match claim.action {
-            LeaseAction::Fail { reason } => (failed(reason.as_deref()), failed(reason.as_deref())),
+            LeaseAction::Fail { reason } => {
+                (fail_reason(reason.as_deref()), fail_reason(reason.as_deref()))
+            }
             LeaseAction::Nack { reason, .. } => {
-                (refused(reason.as_deref()), used_up(claim.lease.attempt))
+                (nack_reason(reason.as_deref()), exhausted_reason(claim.lease.attempt))
             }
             LeaseAction::Ack | LeaseAction::Extend => return Ok(()),
         };
@@ -336,8 +338,6 @@ impl NatsQueues {
             Some(Ok(RecordOutcome::Conflict)) | None => return Err(QueueError::LeaseLost),
             Some(Err(error)) => return Err(error.into()),
         }
-        let longer = Lease { expires_us: expires_at.timestamp_micros(), ..claim.lease.clone() };
-        let token = self.sealer.seal(&longer).ok_or(QueueError::Overloaded)?;
-        Ok(Settled::Extended { token, expires_at })
+        Settled::extended(&self.sealer, &claim.lease, expires_at)
     }
 }

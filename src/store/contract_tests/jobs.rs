@@ -19,7 +19,7 @@ const SHORT: Duration = Duration::from_millis(30);
 
 fn rules(name: &str, lease: Duration, max_deliver: u32) -> QueueRow {
     let (name, backoff) = (name.to_owned(), vec![Duration::from_millis(1_500)]);
-    QueueRow { name, lease, max_deliver, backoff, longest_lease: NOW, made: None }
+    QueueRow { name, lease, max_deliver, backoff, longest_lease: NOW, incarnation: None }
 }
 
 fn job(rank: u8, body: &str) -> JobRow {
@@ -146,12 +146,12 @@ async fn an_identity_is_kept_once(server: Server) {
     let batch =
         [identified(1, 1), job(1, "y"), identified(1, 1), identified(1, 2), identified(2, 9)];
     let places = add(&*store, "q", &batch).await;
-    let known: Vec<Option<bool>> = places.iter().map(|place| place.known).collect();
+    let known: Vec<Option<bool>> = places.iter().map(|place| place.same).collect();
     assert_eq!(known, [None, None, Some(true), Some(false), None]);
     assert_eq!((places[2].seq, places[3].seq), (places[0].seq, places[0].seq));
     let again = add(&*store, "q", &[identified(2, 9)]).await;
-    assert_eq!((again[0].seq, again[0].known), (places[4].seq, Some(true)));
-    assert_eq!(add(&*store, "other", &[identified(2, 8)]).await[0].known, None);
+    assert_eq!((again[0].seq, again[0].same), (places[4].seq, Some(true)));
+    assert_eq!(add(&*store, "other", &[identified(2, 8)]).await[0].same, None);
     assert_eq!(lease(&*store, 10, LONG).await.jobs.len(), 3);
     store.close().await;
 }
@@ -214,17 +214,17 @@ async fn a_workers_word_beats_a_guess(server: Server) {
 
 async fn a_queue_goes_with_all_but_its_leases_and_dead_letters(server: Server) {
     let store = server.open().await;
-    let first = QueueRow { made: Some(Uuid::from_u128(1)), ..rules("q", LONG, 2) };
+    let first = QueueRow { incarnation: Some(Uuid::from_u128(1)), ..rules("q", LONG, 2) };
     let delete = async |made, force| {
         store.delete_queue("q", Some(Uuid::from_u128(made)), force).await.expect("answers")
     };
     assert_eq!(delete(1, true).await, QueueDeletion::Missing);
     assert_eq!(store.add_jobs("q", &[job(1, "a")]).await.expect("answers"), None);
     store.put_queue(&first, false, 10).await.expect("kept");
-    let changed = QueueRow { made: Some(Uuid::from_u128(9)), ..first.clone() };
+    let changed = QueueRow { incarnation: Some(Uuid::from_u128(9)), ..first.clone() };
     store.put_queue(&changed, false, 10).await.expect("kept");
     let kept = store.queue("q").await.expect("answers").expect("there");
-    assert_eq!(kept.made, first.made, "other rules make no other queue");
+    assert_eq!(kept.incarnation, first.incarnation, "other rules make no other queue");
     let named = JobRow { identity: Some((Uuid::from_u128(7), [1; 32])), ..job(1, "a") };
     let later = JobRow { delay: LONG, ..job(1, "later") };
     add(&*store, "q", &[named.clone(), later.clone(), job(2, "b")]).await;
@@ -242,7 +242,7 @@ async fn a_queue_goes_with_all_but_its_leases_and_dead_letters(server: Server) {
     assert_eq!(delete(1, true).await, QueueDeletion::Done);
     assert_eq!(store.queue("q").await.expect("answers"), None);
     assert_eq!(store.job_counts("q").await.expect("counts").0, Default::default());
-    assert_eq!(add(&*store, "q", &[named]).await[0].known, None, "its ids went with it");
+    assert_eq!(add(&*store, "q", &[named]).await[0].same, None, "its ids went with it");
     assert_eq!(store.job_counts("other").await.expect("counts").0.waiting, 1);
     store.close().await;
 }

@@ -51,9 +51,9 @@ pub(super) async fn add(
     }
     seqs.sort_unstable();
     let mut places: Vec<AddedJob> =
-        seqs.iter().map(|seq| AddedJob { seq: from_db(*seq), known: None }).collect();
+        seqs.iter().map(|seq| AddedJob { seq: from_db(*seq), same: None }).collect();
     identify(&mut transaction, queue, jobs, &mut places).await?;
-    let new = (0..jobs.len()).filter(|at| places[*at].known.is_none());
+    let new = (0..jobs.len()).filter(|at| places[*at].same.is_none());
     let new: Vec<(i64, &JobRow)> = new.map(|at| (seqs[at], &jobs[at])).collect();
     insert(&mut transaction, queue, &new).await?;
     transaction.commit().await?;
@@ -163,7 +163,7 @@ async fn identify(
     for (job, place) in jobs.iter().zip(places) {
         let Some((id, digest)) = &job.identity else { continue };
         if let Some((seq, kept)) = known.get(id).filter(|(seq, _)| *seq != place.seq) {
-            *place = AddedJob { seq: *seq, known: Some(kept == digest) };
+            *place = AddedJob { seq: *seq, same: Some(kept == digest) };
         }
     }
     Ok(())

@@ -50,7 +50,7 @@ fn queue_row(row: &PgRow) -> Result<QueueRow, Error> {
         max_deliver: u32::try_from(max_deliver).unwrap_or(1),
         backoff: read_steps(row.try_get("backoff_us")?),
         longest_lease: micros(row.try_get("longest")?),
-        made: row.try_get("made")?,
+        incarnation: row.try_get("made")?,
     })
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn put(
     .bind(write_steps(&row.backoff))
     .bind(to_micros(longest))
     .bind(interval(longest + 2 * QUEUE_CACHE))
-    .bind(row.made)
+    .bind(row.incarnation)
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;

@@ -92,7 +92,7 @@ async fn insert_many(
         let last = statement.execute(&mut *connection).await?.last_insert_rowid();
         // One statement of the only writer: its rows have consecutive sequences.
         let first = from_db(last) + 1 - part.len() as u64;
-        places.extend((first..).take(part.len()).map(|seq| AddedJob { seq, known: None }));
+        places.extend((first..).take(part.len()).map(|seq| AddedJob { seq, same: None }));
     }
     Ok(())
 }
@@ -113,7 +113,7 @@ async fn add_identified(
             .await?;
     if let Some(row) = known {
         let same = row.try_get::<Vec<u8>, _>("digest")? == digest;
-        return Ok(AddedJob { seq: from_db(row.try_get("seq")?), known: Some(same) });
+        return Ok(AddedJob { seq: from_db(row.try_get("seq")?), same: Some(same) });
     }
     let mut places = Vec::with_capacity(1);
     insert_many(time, connection, queue, std::slice::from_ref(job), &mut places).await?;

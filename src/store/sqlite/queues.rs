@@ -50,7 +50,7 @@ fn queue_row(time: &StoreTime, row: &SqliteRow) -> Result<QueueRow, Error> {
         max_deliver: row.try_get("max_deliver")?,
         backoff: read_steps(row.try_get("backoff_us")?),
         longest_lease: micros(if held { lease.max(longest) } else { lease }),
-        made: row.try_get("made")?,
+        incarnation: row.try_get("made")?,
     })
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn put(
     .bind(write_steps(&row.backoff))
     .bind(to_micros(longest))
     .bind(time.until(longest + 2 * QUEUE_CACHE))
-    .bind(row.made)
+    .bind(row.incarnation)
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;

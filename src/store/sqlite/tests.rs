@@ -134,7 +134,7 @@ async fn leased(server: &Server) -> (Machine, SqliteStore) {
         max_deliver: 9,
         backoff: Vec::new(),
         longest_lease: Duration::ZERO,
-        made: None,
+        incarnation: None,
     };
     store.put_queue(&row, true, 10).await.expect("kept");
     let (id, body) = (uuid::Uuid::nil(), Bytes::from_static(b"{}"));

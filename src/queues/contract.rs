@@ -1,0 +1,153 @@
+//! What work queues can do, whichever bus they run on.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::config::QueueConfig;
+use super::dead_letter::DeadLetterCounts;
+use super::error::QueueError;
+use super::job::NewJob;
+use super::settlement::{Settled, Settlement};
+use crate::limits::{MAX_LEASE_JOBS, MAX_LEASE_WAIT_S};
+use crate::message::{DraftError, ObjectReader, Token};
+use crate::store::jobs::{JobCounts, QueueRow};
+use crate::store::work::DeadLetter;
+
+/// A job that is in its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The job's id.
+    pub id: Uuid,
+    /// Its sequence in the queue's log.
+    pub seq: u64,
+    /// Whether the id was known, so that nothing was added.
+    pub duplicate: bool,
+}
+
+/// A worker's request for jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseRequest {
+    /// Jobs at most.
+    pub max: usize,
+    /// How long to wait for the first.
+    pub wait: Duration,
+    /// The worker's name, for the error of an attempt whose lease ran out.
+    pub worker: Option<Token>,
+}
+
+impl LeaseRequest {
+    /// Reads the body of a lease request; an empty one requests one job without waiting.
+    ///
+    /// # Errors
+    /// The body is not JSON, or breaks rules: all of them.
+    pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
+        let mut form = ObjectReader::parse_optional(json)?;
+        let max = form.whole("max", 1, MAX_LEASE_JOBS as u64).unwrap_or(1);
+        let wait = form.seconds("wait_s", 0, MAX_LEASE_WAIT_S).unwrap_or_default();
+        let worker = form.text("worker", str::parse);
+        let max = usize::try_from(max).unwrap_or(MAX_LEASE_JOBS);
+        form.finish("a lease request", Some(Self { max, wait, worker }))
+    }
+}
+
+/// A job that belongs to one worker until its lease ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeasedJob {
+    /// The job's encoding.
+    pub body: Bytes,
+    /// Which attempt this is, from 1 on.
+    pub attempt: u32,
+    /// The token that settles the lease.
+    pub token: String,
+    /// When the lease runs out.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What a queue holds now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueState {
+    /// Its name.
+    pub name: String,
+    /// Its configuration.
+    pub config: QueueConfig,
+    /// Jobs that could be leased now.
+    pub waiting: u64,
+    /// Jobs leased now; on NATS also those whose lease just ran out.
+    pub leased: u64,
+    /// Jobs that are not due yet.
+    pub delayed: u64,
+    /// Age of the oldest job that is waiting or leased.
+    pub oldest_age: Option<Duration>,
+    /// Its dead letters.
+    pub dead_letters: u64,
+}
+
+impl QueueState {
+    /// The state of a queue from its configuration and its counts; `oldest` is when its oldest job that is
+    /// waiting or leased was enqueued.
+    pub(super) fn of(
+        row: QueueRow,
+        counts: JobCounts,
+        oldest: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+        dead_letters: &DeadLetterCounts,
+    ) -> Self {
+        Self {
+            config: QueueConfig::from(&row),
+            waiting: counts.waiting,
+            leased: counts.leased,
+            delayed: counts.delayed,
+            oldest_age: oldest.map(|at| (now - at).to_std().unwrap_or_default()),
+            dead_letters: dead_letters.of(&row.name),
+            name: row.name,
+        }
+    }
+}
+
+/// What queues can do.
+#[async_trait]
+pub trait Queues: Send + Sync + 'static {
+    /// Creates a queue or changes its configuration. Returns whether it was created.
+    async fn put(&self, queue: &Token, config: &QueueConfig) -> Result<bool, QueueError>;
+
+    /// How many jobs all queues hold together: waiting, leased and delayed. One request to bus or store,
+    /// however many queues there are.
+    async fn held(&self) -> Result<u64, QueueError>;
+
+    /// Enqueues jobs in order, and returns one result for each, in order. Creates the queue if it does
+    /// not exist.
+    async fn enqueue(&self, queue: &Token, jobs: &[NewJob]) -> Vec<Result<Enqueued, QueueError>>;
+
+    /// Leases jobs, higher priorities first. Empty when none came within the request's wait, or before
+    /// `hurry` was cancelled. Waits for a queue that does not exist, and does not create it.
+    async fn lease(
+        &self,
+        queue: &Token,
+        request: &LeaseRequest,
+        hurry: &CancellationToken,
+    ) -> Result<Vec<LeasedJob>, QueueError>;
+
+    /// Ends or extends leases, and returns one result for each, in order.
+    async fn settle(&self, settlements: &[Settlement]) -> Vec<Result<Settled, QueueError>>;
+
+    /// A page of queues by name: those after `after`, at most `limit`.
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueState>, QueueError>;
+
+    /// One queue; `None` when it does not exist.
+    async fn get(&self, queue: &Token) -> Result<Option<QueueState>, QueueError>;
+
+    /// Deletes a queue, with its waiting and delayed jobs if `force` is set, and returns whether it
+    /// existed. Leased jobs prevent it, and its dead letters stay. A job that is acknowledged later, by
+    /// any server, creates the queue again.
+    async fn delete(&self, queue: &Token, force: bool) -> Result<bool, QueueError>;
+
+    /// Turns a dead letter into a job of its queue, due now, with no attempt counted. Creates the queue
+    /// if it does not exist. `false` when the dead letter no longer exists: another request redrove or
+    /// discarded it. On an error the dead letter stays.
+    async fn redrive(&self, letter: &DeadLetter) -> Result<bool, QueueError>;
+}
