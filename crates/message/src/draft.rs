@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::json::{CompactError, Member, Members, compact};
-use super::status::{TTL, parse_ttl};
+use super::status::{EXPIRED_SEQ, REASON, TTL, parse_ttl};
 use super::{DraftError, Kind, ObjectReader, Subject, Token, parse_rfc3339, parse_uuid};
 use crate::limits::{MAX_METADATA_DEPTH, MAX_TTL_S};
 
@@ -57,6 +57,27 @@ impl Draft {
         let mut object = ObjectReader::parse(json)?;
         let draft = read(&mut object, source);
         object.finish("a message; extras belong in metadata", draft)
+    }
+
+    /// The `offline` status of an agent whose status at sequence `expired` has lapsed. Every server derives the same
+    /// `id` for it.
+    #[must_use]
+    pub fn lapse(agent: Token, expired: u64, id: Uuid) -> Self {
+        Self {
+            id: Some(id),
+            kind: Kind::Status,
+            type_: Token::offline(),
+            sender_id: agent,
+            sender_role: None,
+            recipient_id: None,
+            task_id: None,
+            conversation_id: None,
+            in_reply_to: None,
+            expires_at: None,
+            content: String::new(),
+            metadata: format!("{{\"{REASON}\":\"ttl\",\"{EXPIRED_SEQ}\":{expired}}}"),
+            created_at: None,
+        }
     }
 
     /// The id that the client chose, if any.

@@ -6,16 +6,15 @@
 use chrono::TimeDelta;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
 use super::json::Members;
-use super::{Draft, Kind, Record, Token};
+use super::{Kind, Record};
 use crate::limits::MAX_TTL_S;
 
 /// The member of `metadata` with the seconds for which a status is valid.
 pub(super) const TTL: &str = "ttl_s";
-const REASON: &str = "reason";
-const EXPIRED_SEQ: &str = "expired_seq";
+pub(super) const REASON: &str = "reason";
+pub(super) const EXPIRED_SEQ: &str = "expired_seq";
 
 /// Parses a `ttl_s`: a whole number of seconds without fraction or exponent.
 pub(super) fn parse_ttl(json: &str) -> Option<TimeDelta> {
@@ -67,33 +66,12 @@ impl StatusEnd {
     }
 }
 
-impl Draft {
-    /// The `offline` status of an agent whose status at sequence `expired` has lapsed. Every server derives the same
-    /// `id` for it.
-    #[must_use]
-    pub fn lapse(agent: Token, expired: u64, id: Uuid) -> Self {
-        Self {
-            id: Some(id),
-            kind: Kind::Status,
-            type_: Token::offline(),
-            sender_id: agent,
-            sender_role: None,
-            recipient_id: None,
-            task_id: None,
-            conversation_id: None,
-            in_reply_to: None,
-            expires_at: None,
-            content: String::new(),
-            metadata: format!("{{\"{REASON}\":\"ttl\",\"{EXPIRED_SEQ}\":{expired}}}"),
-            created_at: None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
-    use crate::{DraftError, Outgoing};
+    use crate::{Draft, DraftError, Outgoing, Token};
 
     fn end(metadata: &str) -> StatusEnd {
         let mut record = crate::testing::record(1, Kind::Status, ["online", "a", "", ""]);
