@@ -64,7 +64,7 @@ fn describe() {
     describe_gauge!("agentbus_membership_held", "1 while this server's hold on the store is good");
     describe_counter!(
         "agentbus_publish_batches_total",
-        "Atomic batches that were published, by what became of them"
+        "Atomic batches that were published, by outcome"
     );
     describe_counter!("agentbus_publish_batched_total", "Messages stored by atomic batches");
     describe_counter!("agentbus_projected_total", "Messages this process wrote to the store");

@@ -162,6 +162,10 @@ async fn nats_bus(
         if state.committed_through > 0 { IfMissing::CreateClosed } else { IfMissing::Create };
     let connect = async || NatsBus::connect_or(config.nats.clone(), missing).await;
     let nats = Arc::new(until("NATS", reason, connect).await);
+    match nats.sync_setting() {
+        Ok(line) => tracing::info!("{line}"),
+        Err(line) => tracing::warn!("{line}"),
+    }
     let gate = Gate::closed_watching(nats.suspicions(), "the log's continuity is being checked");
     let continuity = Continuity {
         bus: Arc::clone(&nats),

@@ -210,6 +210,11 @@ async fn check_nats(
     for lack in bus.degradations() {
         report.note("stream", &format!("{lack}; `agentbus doctor --fix` adds what can be added"));
     }
+    // nats-server reports `sync_always` only by its monitoring port and its system account.
+    match bus.sync_setting() {
+        Ok(line) => report.note("sync", &format!("{line} (its clients cannot ask it)")),
+        Err(line) => report.note("sync", &line),
+    }
     match bus.identity().await {
         Ok(identity) => {
             check_permissions(&bus, identity.bounds.last, report).await;

@@ -49,6 +49,7 @@ pub const NAMES: &[&str] = &[
     "NATS_MAX_AGE_DAYS",
     "NATS_REPLICAS",
     "NATS_DUPLICATE_WINDOW_S",
+    "NATS_SYNC_ALWAYS",
     "NATS_CONSUMER_NAME",
     "NATS_CREDS",
     "NATS_USER",
@@ -244,6 +245,7 @@ fn nats(source: &Source, errors: &mut Vec<String>) -> NatsConfig {
     config.replicas =
         source.parse("NATS_REPLICAS", config.replicas, "a number from 1 to 5", errors);
     config.duplicate_window = seconds(source, "NATS_DUPLICATE_WINDOW_S", 120, errors);
+    config.sync_always = source.parse("NATS_SYNC_ALWAYS", false, "true or false", errors);
     config.creds = path("NATS_CREDS");
     config.user = text("NATS_USER");
     config.password = text("NATS_PASSWORD");

@@ -1,69 +1,51 @@
-//! Where stream and store part.
+//! Compares the content of stream and store.
 //!
-//! Invariant: two logs part once; up to there every sequence that both hold has
-//! the same content in both.
+//! Invariant: two logs part once. Up to there, each sequence that both have has the same content in both.
 
 use super::CheckError;
 use crate::bus::{Bounds, Bus};
 use crate::message::LogEntry;
 use crate::store::{Original, Store};
 
-/// The first committed sequence at which the stream holds something else
-/// than the store.
-pub(super) async fn parting(
+/// The first committed sequence at which the stream's content differs from the store's, found by binary search.
+pub(super) async fn first_difference(
     bus: &dyn Bus,
     store: &dyn Store,
     bounds: Bounds,
     committed: u64,
 ) -> Result<Option<u64>, CheckError> {
-    let (mut agreed, mut parted) = (bounds.first, bounds.last.min(committed) + 1);
-    let end = parted;
-    while agreed < parted {
-        let middle = agreed + (parted - agreed) / 2;
-        if agree_at(bus, store, middle).await? {
-            agreed = middle + 1;
+    let end = bounds.last.min(committed) + 1;
+    let (mut same_below, mut differs_from) = (bounds.first, end);
+    while same_below < differs_from {
+        let middle = same_below + (differs_from - same_below) / 2;
+        if is_stored(bus, store, middle).await? {
+            same_below = middle + 1;
         } else {
-            parted = middle;
+            differs_from = middle;
         }
     }
-    Ok((parted < end).then_some(parted))
+    Ok((differs_from < end).then_some(differs_from))
 }
 
-/// Holds everything that both have against each other, by halving.
+/// Checks all content that both have.
 ///
 /// # Errors
-/// [`CheckError::ContentDiffers`] where they part, or that one cannot be asked.
+/// [`CheckError::ContentDiffers`] with the first difference, or bus or store does not answer.
 pub async fn check_content(
     bus: &dyn Bus,
     store: &dyn Store,
     bounds: Bounds,
     committed: u64,
 ) -> Result<(), CheckError> {
-    parting(bus, store, bounds, committed)
-        .await?
-        .map_or(Ok(()), |seq| Err(CheckError::ContentDiffers(seq)))
+    let difference = first_difference(bus, store, bounds, committed).await?;
+    difference.map_or(Ok(()), |seq| Err(CheckError::ContentDiffers(seq)))
 }
 
-/// Whether nothing in the stream at this sequence is missing in the store.
-async fn agree_at(bus: &dyn Bus, store: &dyn Store, seq: u64) -> Result<bool, CheckError> {
-    let Some(raw) = bus.get(seq).await? else { return Ok(true) };
-    Ok(store.original(seq).await?.is_some_and(|row| is_same(&raw, &row)))
-}
-
-/// Whether a row was made of this entry.
-fn is_same(raw: &LogEntry, row: &Original) -> bool {
-    match &row.foreign {
-        Some((payload, _)) => raw.payload == *payload,
-        None => raw.payload == row.stored.body,
-    }
-}
-
-/// Holds the content at the store's highest sequence against the bus's, where
-/// both have it.
+/// Checks the content at the store's highest sequence, if both have it.
 ///
 /// # Errors
-/// [`CheckError::ContentDiffers`] when they differ, or that one cannot be asked.
-pub(super) async fn same_content(
+/// [`CheckError::ContentDiffers`], or bus or store does not answer.
+pub(super) async fn check_last(
     bus: &dyn Bus,
     store: &dyn Store,
     committed: u64,
@@ -71,9 +53,23 @@ pub(super) async fn same_content(
     if committed == 0 {
         return Ok(());
     }
-    let (Some(raw), Some(row)) = (bus.get(committed).await?, store.original(committed).await?)
+    let (Some(entry), Some(row)) = (bus.get(committed).await?, store.original(committed).await?)
     else {
         return Ok(());
     };
-    if is_same(&raw, &row) { Ok(()) } else { Err(CheckError::ContentDiffers(committed)) }
+    if is_same(&entry, &row) { Ok(()) } else { Err(CheckError::ContentDiffers(committed)) }
+}
+
+/// Whether the store has the stream's entry at this sequence, if there is one.
+async fn is_stored(bus: &dyn Bus, store: &dyn Store, seq: u64) -> Result<bool, CheckError> {
+    let Some(entry) = bus.get(seq).await? else { return Ok(true) };
+    Ok(store.original(seq).await?.is_some_and(|row| is_same(&entry, &row)))
+}
+
+/// Whether the row was made from this entry.
+fn is_same(entry: &LogEntry, row: &Original) -> bool {
+    match &row.foreign {
+        Some((payload, _)) => entry.payload == *payload,
+        None => entry.payload == row.stored.body,
+    }
 }

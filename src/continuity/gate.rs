@@ -1,39 +1,33 @@
 //! The gate before publishing.
 //!
-//! Invariant: closed while anybody doubts that the log continues the store; only
-//! a check that found nothing wrong opens it. It is closed from the moment in which the bus suspects
-//! something: a publish that is on its way at that moment must not wait for a task to say so.
+//! Invariant: closed until a check has found that the log continues the store, and again from the moment at which the
+//! bus counts a suspicion: a publish at that moment must not depend on a task that would close the gate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
-/// Whether publishing is allowed. Cheap to clone, shared by all who ask.
+/// Whether publishing is allowed. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// The reason while it is closed.
     closed: watch::Sender<Option<String>>,
-    doubted: Notify,
-    doubts: AtomicU64,
-    /// Counts what the bus suspects.
+    check_requested: Notify,
+    times_closed: AtomicU64,
+    /// The bus's count of suspicions that the stream is another one.
     suspicions: Option<watch::Receiver<u64>>,
-    /// How many of these were looked into.
-    cleared: AtomicU64,
-    /// Whether what the bus holds may be another log, of which nothing may be stored.
-    foreign: AtomicBool,
+    /// How many of these have been checked.
+    checked: AtomicU64,
+    /// Whether the bus may hold another log, whose entries must not be stored.
+    log_unverified: AtomicBool,
 }
 
 impl Gate {
-    /// A gate that is closed for `reason` until it is opened.
-    #[must_use]
-    pub fn closed(reason: &str) -> Self {
-        Self::with(reason, None)
-    }
-
-    /// The same, of a bus that counts what it suspects.
+    /// A gate that is closed until a check opens it, and whenever `suspicions` counts another one.
     #[must_use]
     pub fn closed_watching(suspicions: watch::Receiver<u64>, reason: &str) -> Self {
         Self::with(reason, Some(suspicions))
@@ -42,18 +36,18 @@ impl Gate {
     fn with(reason: &str, suspicions: Option<watch::Receiver<u64>>) -> Self {
         Self(Arc::new(Inner {
             closed: watch::Sender::new(Some(reason.to_owned())),
-            doubted: Notify::new(),
-            doubts: AtomicU64::new(0),
+            check_requested: Notify::new(),
+            times_closed: AtomicU64::new(0),
             suspicions,
-            cleared: AtomicU64::new(0),
-            foreign: AtomicBool::new(false),
+            checked: AtomicU64::new(0),
+            log_unverified: AtomicBool::new(false),
         }))
     }
 
-    /// A gate of a log that cannot part from its store: the memory bus's.
+    /// An open gate: for the memory bus, whose log cannot differ from its store.
     #[must_use]
     pub fn open() -> Self {
-        let gate = Self::closed("");
+        let gate = Self::with("", None);
         gate.0.closed.send_replace(None);
         gate
     }
@@ -61,76 +55,75 @@ impl Gate {
     /// `Err` with the reason while publishing must wait.
     ///
     /// # Errors
-    /// The reason, in words for an operator.
+    /// The reason, for the operator.
     pub fn check(&self) -> Result<(), String> {
         match &*self.0.closed.borrow() {
             Some(reason) => Err(reason.clone()),
-            None if self.suspected() != self.0.cleared.load(Ordering::Acquire) => {
+            None if self.suspected() != self.0.checked.load(Ordering::Acquire) => {
                 Err(super::CHECKING.to_owned())
             }
             None => Ok(()),
         }
     }
 
-    /// How often the bus has suspected something: what a check looks into that begins now.
+    /// The bus's number of suspicions now: a check that begins now checks all of them.
     pub(super) fn suspected(&self) -> u64 {
         self.0.suspicions.as_ref().map_or(0, |suspicions| *suspicions.borrow())
     }
 
     /// Waits until publishing is allowed for the first time.
     pub async fn opened(&self) {
-        // The sender lives in the gate itself, so this ends by the value alone.
+        // The sender is part of the gate, so this cannot fail.
         let _ = self.0.closed.subscribe().wait_for(Option::is_none).await;
     }
 
-    /// Opens it after a check that began when the bus had suspected something so often, and when it had been
-    /// closed so often; `false` where it was closed since then: what was doubted is still to be looked into.
-    pub(super) fn open_now(&self, suspected: u64, doubts: u64) -> bool {
+    /// Opens it after a check that began at these counts of suspicions and of closings. `false` if it was closed since
+    /// then: another check is due.
+    pub(super) fn open_now(&self, suspected: u64, times_closed: u64) -> bool {
         self.0.closed.send_if_modified(|closed| {
-            // Counted before the reason is set, so a doubt that is not seen here closes it after this.
-            if self.times_closed() != doubts {
+            // `close` counts before it sets the reason, so a closing that is not seen here takes effect after this.
+            if self.times_closed() != times_closed {
                 return false;
             }
-            self.0.cleared.store(suspected, Ordering::Release);
-            self.0.foreign.store(false, Ordering::Release);
+            self.0.checked.store(suspected, Ordering::Release);
+            self.0.log_unverified.store(false, Ordering::Release);
             *closed = None;
             true
         })
     }
 
-    /// Waits until somebody doubts.
+    /// Waits for [`Gate::recheck`].
     pub(super) async fn check_requested(&self) {
-        self.0.doubted.notified().await;
+        self.0.check_requested.notified().await;
     }
 
-    /// Closes the gate and asks for a new check.
+    /// Closes the gate and requests a new check.
     pub fn recheck(&self) {
         self.close(super::CHECKING);
-        self.0.doubted.notify_one();
+        self.0.check_requested.notify_one();
     }
 
-    /// Counts how often it was closed: what was read of the log before may stand there no more.
+    /// How often it was closed. Entries read before the last closing may no longer be in the log.
     #[must_use]
     pub fn times_closed(&self) -> u64 {
-        self.0.doubts.load(Ordering::Acquire)
+        self.0.times_closed.load(Ordering::Acquire)
     }
 
-    /// Whether what the bus holds may be another log: until a check has opened the gate again, nothing
-    /// of it may be stored.
+    /// Whether the bus may hold another log: nothing of it may be stored until a check has opened the gate.
     #[must_use]
     pub fn is_log_unverified(&self) -> bool {
-        self.0.foreign.load(Ordering::Acquire)
+        self.0.log_unverified.load(Ordering::Acquire)
     }
 
-    /// Closes it because what the bus holds may be another log.
+    /// Closes it because the bus may hold another log.
     pub(super) fn close_unverified(&self, reason: &str) {
-        self.0.foreign.store(true, Ordering::Release);
+        self.0.log_unverified.store(true, Ordering::Release);
         self.close(reason);
     }
 
-    /// Closes it with a reason.
+    /// Closes it.
     pub(super) fn close(&self, reason: &str) {
-        self.0.doubts.fetch_add(1, Ordering::AcqRel);
+        self.0.times_closed.fetch_add(1, Ordering::AcqRel);
         self.0.closed.send_replace(Some(reason.to_owned()));
     }
 }
@@ -140,18 +133,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_doubt_that_comes_during_a_check_is_not_opened_over() {
-        let gate = Gate::closed("at first");
-        let doubts = gate.times_closed();
+    fn a_check_does_not_open_a_gate_that_was_closed_during_it() {
+        let gate = Gate::with("at first", None);
+        let times_closed = gate.times_closed();
         gate.recheck();
-        assert!(!gate.open_now(0, doubts));
+        assert!(!gate.open_now(0, times_closed));
         assert!(gate.check().is_err());
         assert!(gate.open_now(0, gate.times_closed()));
         assert_eq!(gate.check(), Ok(()));
     }
 
     #[test]
-    fn is_closed_from_the_moment_of_a_suspicion_until_that_was_looked_into() {
+    fn is_closed_from_the_moment_of_a_suspicion_until_a_check_of_it() {
         let suspicions = watch::Sender::new(0);
         let gate = Gate::closed_watching(suspicions.subscribe(), "at first");
         assert_eq!(gate.check(), Err("at first".to_owned()));

@@ -1,11 +1,9 @@
-//! Holds the bus against the store; the gate before publishing.
+//! Compares the bus with the store, and closes the gate before publishing while they may differ.
 //!
-//! Invariant: no sequence that the store has is given to other content. While
-//! that is in doubt (at start, after every reconnect, after an ack at or below
-//! the known mark, when the stream goes back or away) nothing is published. A
-//! stream that may be another log is not stored either. A
-//! stream that is behind gets its missing tail back from the store, under the
-//! same sequences; one that holds other content is left alone and told of.
+//! Invariant: no sequence that the store has is given to other content. While that is not certain (at start, after every
+//! reconnect, after an ack at or below the highest known sequence, when the stream was rolled back or is gone) nothing is
+//! published, and a stream that may be another log is not stored. A stream that is behind gets its missing tail back from
+//! the store, under the same sequences. One with other content is left as it is and reported.
 
 mod content;
 mod gate;
@@ -29,14 +27,14 @@ pub use rebuild::rebuild;
 pub use stranded::{drain, skip};
 pub use write_back::write_back;
 
-/// What publishing is told while a check runs.
+/// The reason for refusing publishes while a check runs.
 const CHECKING: &str = "the log's continuity is being checked";
 
-/// Checks the stream against the store and opens or closes the gate.
+/// Compares the stream with the store and opens or closes the gate.
 pub struct Continuity {
     /// The stream.
     pub bus: Arc<NatsBus>,
-    /// What was committed of it.
+    /// Where it is stored.
     pub store: Arc<dyn Store>,
     /// What this process knows to be committed.
     pub committed: Arc<Committed>,
@@ -46,12 +44,12 @@ pub struct Continuity {
     pub owner: Uuid,
 }
 
-/// The epoch of the stream that this process last held against the store, if it has held one. That a
-/// stream reaches as far as the log says nothing by itself: others may have filled a new one.
+/// The epoch of the stream that this process last compared with the store, if it has. That a stream is long enough does not
+/// prove that it is the same: others may have filled a new one.
 #[derive(Debug, Default)]
-struct Familiar(Option<Option<Uuid>>);
+struct ComparedStream(Option<Option<Uuid>>);
 
-impl Familiar {
+impl ComparedStream {
     fn is(&self, stream: &LogIdentity) -> bool {
         self.0 == Some(stream.epoch)
     }
@@ -60,38 +58,37 @@ impl Familiar {
 /// Why a check did not open the gate.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// The bus cannot be asked; asked again.
+    /// The bus does not answer; retried.
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// The store cannot be asked; asked again.
+    /// The store does not answer; retried.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The stream may be another one, and the store cannot be asked; asked again.
+    /// The stream may be another one, and the store does not answer; retried.
     #[error(
-        "the stream is not the one that was last held against the store, which cannot be asked: {0}"
+        "the stream is not the one that was last compared with the store, which does not answer: {0}"
     )]
     Unverified(StoreError),
-    /// Another server mends the stream; asked again.
+    /// Another server repairs the stream; retried.
     #[error("another server is bringing the stream up to the store")]
     Busy,
-    /// The stream and the store disagree about a committed sequence.
+    /// The stream and the store have different content at a committed sequence.
     #[error(
         "the stream holds other content than the store at sequence {0}: publishing is stopped. \
          Restore the stream that the store was filled from, or stop the servers and run `agentbus rebuild`: \
-         it makes the stream anew from the store, and stores what only this stream holds"
+         it recreates the stream from the store, and stores what only this stream holds"
     )]
     ContentDiffers(u64),
 }
 
 impl Continuity {
-    /// Checks now, and whenever the gate is doubted, the stream looks another than it was, or the
-    /// connection to NATS was made anew, until cancelled.
+    /// Checks now, and whenever a check is requested or the bus counts a suspicion, until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
         let mut suspicions = self.bus.suspicions();
-        let mut familiar = Familiar::default();
+        let mut compared = ComparedStream::default();
         let watch = async {
             loop {
-                self.check_until_settled(&mut familiar).await;
+                self.check_until_open(&mut compared).await;
                 tokio::select! {
                     () = self.gate.check_requested() => {}
                     changed = suspicions.changed() => {
@@ -106,13 +103,13 @@ impl Continuity {
         cancel.run_until_cancelled(watch).await;
     }
 
-    /// Checks until the gate is open or a person must mend the stream.
-    async fn check_until_settled(&self, familiar: &mut Familiar) {
-        let mut told = String::new();
+    /// Checks until the gate is open.
+    async fn check_until_open(&self, compared: &mut ComparedStream) {
+        let mut reported = String::new();
         loop {
-            let (suspected, doubts) = (self.gate.suspected(), self.gate.times_closed());
-            let error = match self.check(familiar).await {
-                Ok(()) if self.gate.open_now(suspected, doubts) => {
+            let (suspected, times_closed) = (self.gate.suspected(), self.gate.times_closed());
+            let error = match self.check(compared).await {
+                Ok(()) if self.gate.open_now(suspected, times_closed) => {
                     tracing::info!("the stream continues the store: publishing is open");
                     return;
                 }
@@ -120,7 +117,7 @@ impl Continuity {
                 Err(error) => error,
             };
             let reason = error.to_string();
-            if reason != told {
+            if reason != reported {
                 tracing::warn!(%error, "publishing waits for the continuity check");
                 match error {
                     CheckError::Unverified(_) | CheckError::ContentDiffers(_) => {
@@ -130,23 +127,23 @@ impl Continuity {
                         self.gate.close(&reason);
                     }
                 }
-                told = reason;
+                reported = reason;
             }
             tokio::time::sleep(FAULT_PAUSE).await;
         }
     }
 
-    async fn check(&self, familiar: &mut Familiar) -> Result<(), CheckError> {
-        // Asked before the stream, which must be at least that far.
+    async fn check(&self, compared: &mut ComparedStream) -> Result<(), CheckError> {
+        // Read before the stream, which must reach at least this sequence.
         let seen = self.committed.seen();
         let mut identity = self.bus.find_or_create().await?;
         let state = match self.store.log_state().await {
             Ok(state) => state,
-            // A running server goes on while the store is away, on what it knows.
+            // A running server goes on while the store does not answer, on what it knows.
             Err(error) => {
-                let goes_on = identity.bounds.last >= seen && !identity.write_back_pending;
-                return match familiar.is(&identity) {
-                    true if goes_on => Ok(()),
+                let continues = identity.bounds.last >= seen && !identity.write_back_pending;
+                return match compared.is(&identity) {
+                    true if continues => Ok(()),
                     true => Err(error.into()),
                     false => Err(CheckError::Unverified(error)),
                 };
@@ -155,37 +152,40 @@ impl Continuity {
         self.committed.raise(state.committed_through);
         let behind = identity.bounds.last < seen.max(state.committed_through);
         if state.bus == Some(BusKind::Memory) || behind || identity.write_back_pending {
-            identity = self.bring_up(&state, seen).await?;
+            identity = self.repair(&state, seen).await?;
         } else {
-            content::same_content(&*self.bus, &*self.store, state.committed_through).await?;
+            content::check_last(&*self.bus, &*self.store, state.committed_through).await?;
         }
         if state.bus != Some(BusKind::Nats) || state.stream_epoch != identity.epoch {
             let lease =
                 self.store.claim(self.owner, LEASE, false).await?.ok_or(CheckError::Busy)?;
             self.store.set_log(&lease, BusKind::Nats, identity.epoch).await?;
         }
-        familiar.0 = Some(identity.epoch);
+        compared.0 = Some(identity.epoch);
         Ok(())
     }
 
-    /// Brings a stream that parted from the store (another bus went on, or the
-    /// stream lost its tail) to where its next sequence is new. What only the
-    /// stream holds is stored first.
-    async fn bring_up(&self, state: &LogState, seen: u64) -> Result<LogIdentity, CheckError> {
+    /// Repairs a stream whose next sequence is not new, because another bus took over or because it lost its tail. What
+    /// only the stream holds is stored first.
+    async fn repair(&self, state: &LogState, seen: u64) -> Result<LogIdentity, CheckError> {
         let claimed = self.store.claim(self.owner, LEASE, false).await?;
         let mut lease = claimed.ok_or(CheckError::Busy)?;
         let identity = self.bus.identity().await?;
         let (bus, store, bounds) = (&*self.bus, &*self.store, identity.bounds);
         if !identity.write_back_pending {
-            match content::parting(bus, store, bounds, lease.committed_through).await? {
+            match content::first_difference(bus, store, bounds, lease.committed_through).await? {
                 Some(seq) if state.bus == Some(BusKind::Nats) => {
                     return Err(CheckError::ContentDiffers(seq));
                 }
                 Some(from) => {
-                    stranded::keep_stranded(bus, store, &mut lease, from, bounds.last).await?;
+                    stranded::store_under_new_sequences(bus, store, &mut lease, from, bounds.last)
+                        .await?;
                     self.committed.raise(lease.committed_through);
                     let next = lease.committed_through.max(seen).max(bounds.last) + 1;
-                    tracing::info!(next, "moving the stream's sequence on to where the store is");
+                    tracing::info!(
+                        next,
+                        "moving the stream's next sequence past the store's last one"
+                    );
                     bus.purge_to(next, true).await?;
                     return Ok(bus.identity().await?);
                 }

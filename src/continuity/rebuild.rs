@@ -1,24 +1,23 @@
-//! The whole stream anew, from the store, on demand.
+//! Recreates the whole stream from the store, on demand.
 //!
-//! Invariant: nothing is deleted before the store has it, and whoever dies in between
-//! leaves a stream that the next start (or the next rebuild) fills up. Meant to be run
-//! while no server is: the caller holds the store's membership alone.
+//! Invariant: nothing is deleted before the store has it, and a process that dies in between leaves a stream that the next
+//! start or rebuild fills. No server may run meanwhile: the caller holds the store's membership exclusively.
 
 use uuid::Uuid;
 
-use super::stranded::keep_stranded;
+use super::stranded::store_under_new_sequences;
 use super::{CheckError, content, drain, write_back};
 use crate::bus::LogIdentity;
 use crate::bus::nats::NatsBus;
 use crate::limits::LEASE;
 use crate::store::{BusKind, Store};
 
-/// Makes the stream anew with its own configuration and writes into it what its limits allow, under
-/// the sequences of the store. What only the stream held is stored first. `progress` is told
-/// how far it is, and how far it goes.
+/// Recreates the stream with its own configuration and writes to it what its limits allow, under the sequences of the
+/// store. What only the stream held is stored first. `progress` is called with the last sequence written and the last to
+/// write.
 ///
 /// # Errors
-/// That bus or store cannot be asked.
+/// Bus or store does not answer.
 pub async fn rebuild(
     bus: &NatsBus,
     store: &dyn Store,
@@ -29,14 +28,16 @@ pub async fn rebuild(
     let found = bus.find_or_create().await?;
     let committed = lease.committed_through;
     if !found.write_back_pending {
-        match content::parting(bus, store, found.bounds, committed).await? {
-            Some(from) => keep_stranded(bus, store, &mut lease, from, found.bounds.last).await?,
+        match content::first_difference(bus, store, found.bounds, committed).await? {
+            Some(from) => {
+                store_under_new_sequences(bus, store, &mut lease, from, found.bounds.last).await?
+            }
             None => drain(bus, store, &mut lease, found.bounds.last).await?,
         }
     }
     bus.recreate().await?;
-    let made = write_back(bus, store, &lease, 0, progress).await?;
-    store.set_log(&lease, BusKind::Nats, made.epoch).await?;
+    let recreated = write_back(bus, store, &lease, 0, progress).await?;
+    store.set_log(&lease, BusKind::Nats, recreated.epoch).await?;
     store.release(&lease).await?;
-    Ok(made)
+    Ok(recreated)
 }

@@ -1,7 +1,7 @@
-//! What only the stream holds goes into the store before the stream is changed.
+//! Stores what only the stream holds before the stream is changed.
 //!
-//! Invariant: nothing that the stream holds is dropped that the store lacks. Where both
-//! logs agree it keeps its sequence; after they parted it gets a new one, under its id.
+//! Invariant: no entry of the stream is dropped that the store lacks. Before the first difference of the two logs an entry
+//! keeps its sequence; after it, it gets a new one under the same id.
 
 use uuid::Uuid;
 
@@ -11,10 +11,9 @@ use crate::limits::{DRAIN_WAIT, LEASE};
 use crate::message::{Record, decode};
 use crate::store::{Batch, Hole, HoleReason, Lease, Store, StoreError, Write, write_all};
 
-/// Stores what the stream holds from `from` to `last` and the store does not, under
-/// new sequences and the same ids: left behind by `--abandon-tail`, published
-/// while the log was on the memory bus, or into a stream that was made anew.
-pub(super) async fn keep_stranded(
+/// Stores the entries from `from` to `last` that the store lacks, under new sequences and the same ids: those left behind
+/// by `--abandon-tail`, published while the log was on the memory bus, or published to a recreated stream.
+pub(super) async fn store_under_new_sequences(
     bus: &dyn Bus,
     store: &dyn Store,
     lease: &mut Lease,
@@ -37,7 +36,7 @@ pub(super) async fn keep_stranded(
         }
         if !batch.records.is_empty() {
             let messages = batch.records.len();
-            tracing::info!(messages, "storing again what was stranded in the stream");
+            tracing::info!(messages, "storing under new sequences what only the stream holds");
             write_all(store, lease, &batch).await?;
             lease.committed_through = batch.through();
         }
@@ -45,11 +44,10 @@ pub(super) async fn keep_stranded(
     Ok(())
 }
 
-/// Stores what the bus holds beyond the watermark, up to `last`, under the
-/// sequences it has there.
+/// Stores the bus's entries beyond the watermark, up to `last`, under their own sequences.
 ///
 /// # Errors
-/// That bus or store cannot be asked.
+/// Bus or store does not answer.
 pub async fn drain(
     bus: &dyn Bus,
     store: &dyn Store,

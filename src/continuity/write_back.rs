@@ -1,8 +1,8 @@
-//! The stream's missing tail, back from the store.
+//! Writes the stream's missing tail back from the store.
 //!
-//! Invariant: a sequence comes back with the content it had, or not at all. What the
-//! stream's own limits would drop at once, and what lies before a hole too wide to be
-//! skipped one by one, is left to the store; the sequence moves on over it.
+//! Invariant: a sequence is written with the content that it had, or not at all. Rows that the stream's own limits would
+//! drop at once, and rows before a hole too wide to be skipped one by one, are not written; the stream's next sequence
+//! moves past them.
 
 use chrono::Utc;
 
@@ -13,11 +13,11 @@ use crate::limits::{LEASE, REPLAY_HOLES, WRITE_BACK_FILLERS, WRITE_BACK_ROWS};
 use crate::message::LogEntry;
 use crate::store::{Lease, Original, Store};
 
-/// Writes what the stream lacks up to the watermark, and moves its next sequence beyond `seen`,
-/// the highest that any reader may have met. `progress` is told how far it is, and how far it goes.
+/// Writes what the stream lacks up to the watermark, and moves its next sequence past `seen`, the highest that a reader may
+/// have read. `progress` is called with the last sequence written and the last to write.
 ///
 /// # Errors
-/// That bus or store cannot be asked; the stream stays shut, and the next call goes on.
+/// Bus or store does not answer. The stream stays closed for publishing, and the next call continues.
 pub async fn write_back(
     bus: &NatsBus,
     store: &dyn Store,
@@ -35,12 +35,12 @@ pub async fn write_back(
     if !bus.can_write_back() {
         tracing::warn!(
             next,
-            "the NATS server cannot take a lost tail back: moving its sequence on"
+            "the NATS server cannot take a lost tail back: moving the stream's next sequence past it"
         );
         bus.purge_to(next, true).await?;
         return Ok(bus.identity().await?);
     }
-    let from = beginning(store, bus.retention().await?, last, committed).await?;
+    let from = first_to_write(store, bus.retention().await?, last, committed).await?;
     tracing::info!(from, to = committed, "writing the stream's lost tail back from the store");
     let mut stream = bus.begin_write_back(from).await?;
     while stream.next() <= committed {
@@ -55,7 +55,7 @@ pub async fn write_back(
     Ok(identity)
 }
 
-/// Writes rows, and skips what lies between them; no rows means that none follow.
+/// Writes rows, and skips the holes between them. No rows: none follow.
 async fn put(
     stream: &mut WriteBack<'_>,
     rows: Vec<Original>,
@@ -64,8 +64,8 @@ async fn put(
     let mut run: Vec<LogEntry> = Vec::with_capacity(rows.len());
     let done = rows.is_empty();
     for row in rows.into_iter().filter(|row| row.stored.seq <= committed) {
-        let due = stream.next() + run.len() as u64;
-        if row.stored.seq > due {
+        let expected = stream.next() + run.len() as u64;
+        if row.stored.seq > expected {
             stream.put(&std::mem::take(&mut run)).await?;
             stream.skip_to(row.stored.seq).await?;
         }
@@ -78,9 +78,8 @@ async fn put(
     Ok(())
 }
 
-/// The first sequence worth writing: within the stream's limits, and after the last hole that is
-/// too wide.
-async fn beginning(
+/// The first sequence to write: within the stream's limits, and after the last hole that is too wide.
+async fn first_to_write(
     store: &dyn Store,
     keeps: Retention,
     last: u64,
@@ -98,7 +97,7 @@ async fn beginning(
     let Some(oldest) = keeps.age.and_then(|age| Utc::now().checked_sub_signed(age)) else {
         return Ok(from);
     };
-    // Times rise with sequences, but for what clocks do; a message more or less is no matter.
+    // Times rise with sequences, except after a clock was set; a message more or less does not matter.
     let mut end = committed + 1;
     while from < end {
         let middle = from + (end - from) / 2;

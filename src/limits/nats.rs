@@ -6,7 +6,7 @@ use std::time::Duration;
 /// 65,536 replies that the client's subscription holds before it drops any.
 pub const NATS_MAX_IN_FLIGHT: usize = 8_192;
 /// Publishes sent ahead of their acks within one call: one full batch of the contract, so that
-/// eight calls can be on the way and none can starve the others.
+/// eight calls can be in flight and none can starve the others.
 pub const NATS_MAX_PIPELINED: usize = 1_000;
 /// Commands queued between this process and one NATS connection: no more than may be in flight.
 pub const NATS_CLIENT_QUEUE: usize = 8_192;
@@ -16,60 +16,31 @@ pub const NATS_SEND_QUEUE: usize = NATS_MAX_PIPELINED;
 pub const NATS_ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages of one atomic batch: the server's own limit, and all of one call.
 pub const NATS_BATCH_MESSAGES: usize = NATS_MAX_PIPELINED;
-/// Bytes of one atomic batch: the server writes each twice, and nobody else's meanwhile.
+/// Bytes of one atomic batch: the server writes each twice, and no other message meanwhile.
 pub const NATS_BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes that a message's headers take at most in a batch: ours, the batch's id, number and end.
+/// Most bytes of a message's headers in a batch: ours, and the batch's id, number and commit.
 pub const NATS_BATCH_HEADERS: usize = 512;
-/// Fewest messages of a batch: to set one up costs a server that syncs as much as some fifteen
-/// single messages, and several times that when others sync on the same disk.
+/// Fewest messages of a batch: to set one up costs a server that syncs each message as much as some fifteen single
+/// messages, and several times that when others sync on the same disk.
 pub const NATS_BATCH_LEAST: usize = 32;
-/// How long is waited after a batch for half of those that were there lately to come again.
+/// How long a batch waits, after the one before it, for half of the recent number of messages.
 pub const NATS_BATCH_LINGER: Duration = Duration::from_millis(3);
-/// Ids of clients that are remembered at least, to keep a repeat out of a batch: a few seconds of
-/// publishing. Others are found by the store, or cost one refused batch.
-pub const NATS_BATCH_LATELY: usize = 16_384;
-/// Singles that must be awaited still when one is acknowledged, for the time between acks to be the
-/// server's and not that of clients, or of ourselves on busy cores; a batch needs as many.
-pub const NATS_PACE_AWAITED: usize = NATS_BATCH_LEAST;
-/// Fewest acks of one sample of that time.
-pub const NATS_PACE_ACKS: u32 = 48;
-/// Shortest sample: longer than the bursts in which acks come.
-pub const NATS_PACE_TIME: Duration = Duration::from_millis(10);
-/// The most that a message in a batch may cost, by a single one's. Where each is synced it is less than half; where
-/// only the cores are busy it is about as much, and batches would only make who waits wait longer.
-pub const NATS_BATCH_GAIN: f64 = 0.7;
-/// Samples in a row that make a slow server.
-pub const NATS_PACE_SAMPLES: u32 = 3;
-/// Time between acks from which on a server counts as one that syncs each message: 10 to 45 µs
-/// are seen where it does not (100 on slow cores that are busy with other work too), and 200 to 400 where it does.
-pub const NATS_SPACING_SYNCED: Duration = Duration::from_micros(150);
-/// The same, below which it counts as one that no longer does.
-pub const NATS_SPACING_UNSYNCED: Duration = Duration::from_micros(100);
-/// How often some messages go alone although many wait, that it be seen how they do.
-pub const NATS_LOOK: Duration = Duration::from_secs(5);
-/// How many messages those are at a time: one sample, and those that must be awaited meanwhile.
-pub const NATS_LOOK_MESSAGES: usize = 128;
-/// Batches after which their cost is held against that of singles.
-pub const NATS_BATCH_TRIAL: u32 = 32;
-/// First pause when batches have gained nothing or were not taken; it doubles up to
-/// [`NATS_BATCH_PAUSE_LONGEST`].
-pub const NATS_BATCH_PAUSE_FIRST: Duration = Duration::from_secs(5);
-/// Longest pause of the kind: another server, or another load, is noticed after that.
-pub const NATS_BATCH_PAUSE_LONGEST: Duration = Duration::from_secs(60);
-/// Expectations of one conditional publish: what we know, what the stream holds instead, and
-/// that it holds nothing.
+/// Clients' ids that are remembered at least, to keep a repeat out of a batch: a few seconds of publishing. The store
+/// finds older ones, or they cost one refused batch.
+pub const NATS_BATCH_RECENT_IDS: usize = 16_384;
+/// Attempts of one conditional publish, each with another expected sequence: what we know, what the stream has instead,
+/// and 0 for nothing.
 pub const NATS_EXPECTATIONS: usize = 3;
-/// Wait before a repeat when JetStream has no leader yet: an election takes about a second.
+/// Wait before a retry when JetStream has no leader yet: an election takes about a second.
 pub const NATS_REPEAT_DELAY: Duration = Duration::from_millis(100);
-/// Time that acks get after a reconnect before a batch's tail is sent again: commands queued at
+/// Time that acks get after a reconnect before a call's failed tail is sent again: commands queued at
 /// the break go out first, and a tail sent between them would not be in input order.
 pub const NATS_RECONNECT_GRACE: Duration = Duration::from_millis(250);
-/// Longest wait for an answer of the JetStream API: longer than an election, shorter than a
-/// user's patience.
+/// Longest wait for a reply of the JetStream API: longer than an election, shorter than a user waits.
 pub const NATS_API_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for TCP, TLS and the handshake with one NATS server.
 pub const NATS_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a stream must be gone before it is made anew: nats-server takes away its name first, then its
+/// How long a stream must be gone before it is created again: nats-server takes away its name first, then its
 /// consumers, then its files, which is milliseconds, and tenths of a second on a loaded machine.
 pub const NATS_STREAM_GONE: Duration = Duration::from_secs(2);
 /// Pause between pings; the client drops a peer that leaves two unanswered, so a dead one is
@@ -84,7 +55,7 @@ pub const NATS_BREAKER_FIRST: Duration = Duration::from_millis(250);
 pub const NATS_BREAKER_LONGEST: Duration = Duration::from_secs(4);
 /// Messages asked for by one pull: hides a round trip of 5 ms at 100,000 messages a second.
 pub const NATS_PULL_MESSAGES: usize = 500;
-/// Bytes asked for by one pull: with two of them on the way, what one reader can hold.
+/// Bytes asked for by one pull: with two of them in flight, what one reader can hold.
 pub const NATS_PULL_BYTES: usize = 4 * 1024 * 1024;
 /// How long the server keeps one pull open, the default of the NATS clients.
 pub const NATS_PULL_EXPIRES: Duration = Duration::from_secs(30);
@@ -107,5 +78,6 @@ pub const NATS_READER_RETRY_LONGEST: Duration = Duration::from_secs(1);
 /// Entries fetched one by one after a broken connection: one of them may be what broke it, and
 /// its neighbours of the same publisher too. More would make catching up after a restart slow.
 pub const NATS_STEPS_AFTER_BREAK: u32 = 256;
-/// Age of what is known of the stream's fill: the contract's gate at 80 % allows for it.
-pub const NATS_FILL_REFRESH: Duration = Duration::from_secs(1);
+/// Age of what is known of the stream: the contract's gate at 80 % allows for it. After a refused atomic batch none is
+/// sent for as long at most.
+pub const NATS_VIEW_REFRESH: Duration = Duration::from_secs(1);

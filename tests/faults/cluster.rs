@@ -10,7 +10,7 @@ use crate::kills::BETWEEN_BATCHES;
 use crate::load::{Load, PATIENCE};
 use crate::proxy::Proxy;
 use crate::support::streams::message;
-use crate::support::{Agentbus, Nats, Postgres, disk, eventually, metrics, ports};
+use crate::support::{Agentbus, Nats, Postgres, eventually, metrics, ports};
 use crate::{times, verdict};
 
 const STREAM: &str = "agent-messages";
@@ -28,7 +28,7 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
-        Self::of(Nats::cluster(3).await, Vec::new()).await
+        Self::of(Nats::cluster(3).await, Vec::new(), false).await
     }
 
     /// One whose nodes can be cut off from the others, while their clients still reach them.
@@ -42,12 +42,13 @@ impl Cluster {
                 ways.push((from, to, way));
             }
         }
-        Self::of(Nats::builder().cluster_through(&ports, &routes).await, ways).await
+        Self::of(Nats::builder().cluster_through(&ports, &routes).await, ways, false).await
     }
 
-    async fn of(nodes: Vec<Nats>, ways: Vec<(usize, usize, Proxy)>) -> Self {
+    async fn of(nodes: Vec<Nats>, ways: Vec<(usize, usize, Proxy)>, sync_always: bool) -> Self {
         let pg_url = Postgres::shared().await.database().await;
         let builder = Agentbus::builder().nats(&Nats::urls(&nodes), &pg_url);
+        let builder = builder.env("NATS_SYNC_ALWAYS", &sync_always.to_string());
         let first = builder.env("NATS_REPLICAS", "3").start().await;
         let servers = [first.like().start().await, first.like().start().await];
         let [second, third] = servers;
@@ -144,9 +145,8 @@ async fn the_leader_is_killed() {
 
 #[tokio::test]
 async fn the_leader_is_killed_where_each_message_is_synced() {
-    let slow = disk::is_slow();
     let nodes = Nats::builder().sync_interval("always").cluster(3).await;
-    let cluster = Cluster::of(nodes, Vec::new()).await;
+    let cluster = Cluster::of(nodes, Vec::new(), true).await;
     let load = Load::start(&cluster.urls(), MANY, 2);
     let mut batches = 0.0;
     for _ in 0..times(2, 10) {
@@ -161,7 +161,7 @@ async fn the_leader_is_killed_where_each_message_is_synced() {
         cluster.healed().await;
     }
     eprintln!("{batches} atomic batches");
-    assert!(batches > 0.0 || !slow, "no atomic batch was used");
+    assert!(batches > 0.0, "no atomic batch was used");
     cluster.verdict("leader killed that syncs each message", load).await;
 }
 

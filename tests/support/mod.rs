@@ -29,7 +29,6 @@ pub mod agentbus;
 pub mod clock;
 pub mod console;
 pub mod deployment;
-pub mod disk;
 pub mod exec;
 pub mod failover;
 pub mod folder;

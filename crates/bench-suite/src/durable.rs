@@ -20,17 +20,26 @@ pub(super) async fn always(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
     let nats = stage.nats_always()?;
     let bare = stage.stream(&nats).await?.pipelined(&body(), false, stage.lasts() / 2).await?;
     stage.clean_up().await;
-    let (server, _database) = stage.on_nats(&nats, &[]).await?;
     let mut rows = Vec::new();
-    for (connections, reach) in ALWAYS {
-        let plan = Plan { connections, duration: stage.lasts(), ..Plan::default() };
-        let ours = stage.load(server.address(), &plan).await?;
-        let what = format!("sync always, {connections} connections");
-        let row = Row::new(what, "messages/s", ours.accepted_per_s).beside(bare);
-        let row = row.reach(Bound::AtLeast(reach)).share(Bound::AtLeast(TIMES_SINGLES));
-        rows.push(row.note(format!("beside pipelined singles; {}", notes(&ours))));
+    for (setting, loads) in [("true", &ALWAYS[..]), ("false", &[(256, 0.0)])] {
+        let (server, _database) = stage.on_nats(&nats, &[("NATS_SYNC_ALWAYS", setting)]).await?;
+        for &(connections, reach) in loads {
+            let plan = Plan { connections, duration: stage.lasts(), ..Plan::default() };
+            let ours = stage.load(server.address(), &plan).await?;
+            let what = match setting {
+                "true" => format!("sync always, {connections} connections"),
+                _ => format!("sync always, NATS_SYNC_ALWAYS={setting}, {connections} connections"),
+            };
+            let row = Row::new(what, "messages/s", ours.accepted_per_s).beside(bare);
+            let row = match setting {
+                "true" => row.reach(Bound::AtLeast(reach)).share(Bound::AtLeast(TIMES_SINGLES)),
+                _ => row,
+            };
+            rows.push(row.note(format!("beside pipelined singles; {}", notes(&ours))));
+        }
+        server.stop().await;
+        stage.clean_up().await;
     }
-    server.stop().await;
     Ok(rows)
 }
 

@@ -1,9 +1,8 @@
 //! The log in this process, written through to a journal before the ack.
 //!
-//! Invariant: an acknowledged message is committed in the journal, and readers
-//! see an entry only after that. One writer task gives the sequences; publishes
-//! that arrive while it commits share the next commit (group commit). What waits for it is
-//! bounded in number and bytes, and dropped when whoever published it has left.
+//! Invariant: an acknowledged message is committed in the journal, and readers see an entry only after that. One writer
+//! task assigns the sequences; publishes that come while it commits share the next commit (group commit). The queue of
+//! publishes is bounded in number and bytes, and abandoned ones are dropped.
 
 mod reader;
 mod tail;
@@ -27,13 +26,13 @@ use crate::message::{LogEntry, Outgoing};
 use tail::Tail;
 pub use writer::Writer;
 
-/// Where the memory bus writes through to, and reads what it no longer keeps.
+/// The store of the memory bus: it writes through to it, and reads from it what it no longer has in memory.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// Appends entries after sequence `old`, all or none, fsynced.
     async fn append(&self, old: u64, entries: Vec<LogEntry>) -> Result<(), JournalError>;
 
-    /// The last sequence appended: settles an append whose outcome is unknown.
+    /// The last sequence appended. It shows the outcome of an append that was unknown.
     async fn last(&self) -> Result<u64, JournalError>;
 
     /// The sequences of those ids that were appended before.
@@ -46,13 +45,13 @@ pub trait Journal: Send + Sync + 'static {
     async fn first(&self) -> Result<Option<u64>, JournalError>;
 }
 
-/// Why the journal did not do a thing.
+/// Why a call to the journal failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
-    /// No answer: an append may have happened or not.
+    /// No answer: an append may have been written or not.
     #[error("the journal is unavailable: {0}")]
     Unavailable(String),
-    /// Another process owns the journal now; this bus must stop.
+    /// Another process owns the journal; this bus must stop.
     #[error("the journal belongs to another process now")]
     Lost,
 }
@@ -60,64 +59,61 @@ pub enum JournalError {
 /// Publishes and reads; the [`Writer`] does the work.
 pub struct MemoryBus {
     queue: mpsc::Sender<Job>,
-    /// Bytes that jobs may hold still.
-    room: Arc<Semaphore>,
+    /// A permit for each byte that queued jobs may hold.
+    bytes: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
 
-/// What readers, publishers and the writer share.
+/// State that readers, publishers and the writer share.
 struct Shared {
     journal: Arc<dyn Journal>,
     tail: Tail,
     last: watch::Sender<u64>,
-    /// Why nothing can be published, while that is so.
+    /// Why publishing is not possible, while it is not.
     fault: watch::Sender<Option<String>>,
     first: AtomicU64,
-    /// Whether the writer is at work on a commit.
+    /// Whether the writer is committing.
     busy: AtomicBool,
 }
 
 impl Shared {
-    /// Why a publish would only wait: the journal is away, and somebody is
-    /// finding out already whether it is back.
+    /// Why a publish would only wait: the journal does not answer, and a commit is being tried already.
     fn refusal(&self) -> Option<String> {
         let fault = self.fault.borrow();
         fault.clone().filter(|_| self.busy.load(Ordering::Relaxed))
     }
 }
 
-/// Messages that wait for the writer, and who waits for them.
+/// Messages that wait for the writer.
 struct Job {
     messages: Vec<Outgoing>,
-    /// On what condition, if on one.
     condition: Option<Precondition>,
     reply: oneshot::Sender<Vec<Outcome>>,
-    /// Held until it is answered.
-    _room: OwnedSemaphorePermit,
+    /// Held until the outcomes are reported.
+    _bytes: OwnedSemaphorePermit,
 }
 
 impl Job {
-    /// Whether whoever published it has left, and with it every use of an answer.
+    /// Whether its publisher no longer waits.
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
 }
 
-/// What messages hold while they wait.
+/// Bytes of memory that messages hold.
 fn bytes_of(messages: &[Outgoing]) -> usize {
     let each = |m: &Outgoing| size_of::<Outgoing>() + m.subject.as_str().len() + m.body.len();
     messages.iter().map(each).sum()
 }
 
-/// `None`: the condition did not hold.
+/// `Ok(None)`: the condition did not hold.
 type Outcome = Result<Option<Ack>, PublishError>;
 
 impl MemoryBus {
-    /// The name of the log, of which ids for entries without one are derived.
+    /// The name of the log. The ids of entries without one derive from it.
     pub const LOG_NAME: &'static str = "memory";
 
-    /// A log that goes on after the journal's last sequence. The writer must
-    /// be run for publishes to be answered.
+    /// A log that continues after the journal's last sequence. Publishes get results only while the writer runs.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -137,12 +133,12 @@ impl MemoryBus {
             busy: AtomicBool::new(false),
         });
         let writer = Writer::new(Arc::clone(&shared), jobs, clock);
-        let room = Arc::new(Semaphore::new(MEMORY_QUEUE_BYTES));
-        Ok((Self { queue, room, shared }, writer))
+        let bytes = Arc::new(Semaphore::new(MEMORY_QUEUE_BYTES));
+        Ok((Self { queue, bytes, shared }, writer))
     }
 
-    /// Leaves messages to the writer and waits for what it says. Dropped before the writer has
-    /// taken them, they are not written.
+    /// Queues messages for the writer and waits for the outcomes. If this future is dropped before the writer has taken
+    /// them, they are not written.
     async fn write(
         &self,
         messages: Vec<Outgoing>,
@@ -154,13 +150,13 @@ impl MemoryBus {
             return all(PublishError::NotSent(fault));
         }
         let full = || PublishError::NotSent("the write queue is full".to_owned());
-        // One that is larger than all the room takes all of it.
-        let bytes = bytes_of(&messages).min(MEMORY_QUEUE_BYTES) as u32;
-        let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bytes) else {
+        // A job larger than all permits takes all of them.
+        let permits = bytes_of(&messages).min(MEMORY_QUEUE_BYTES) as u32;
+        let Ok(bytes) = Arc::clone(&self.bytes).try_acquire_many_owned(permits) else {
             return all(full());
         };
         let (reply, answer) = oneshot::channel();
-        if self.queue.try_send(Job { messages, condition, reply, _room: room }).is_err() {
+        if self.queue.try_send(Job { messages, condition, reply, _bytes: bytes }).is_err() {
             return all(full());
         }
         match tokio::time::timeout(PUBLISH_DEADLINE, answer).await {

@@ -1,5 +1,4 @@
-//! Reads the memory bus in order: from its tail when close behind, else from
-//! the journal.
+//! Reads the memory bus in order: from its tail while that has the next entry, else from the journal.
 
 use std::sync::Arc;
 
@@ -46,7 +45,7 @@ impl Reader for MemoryReader {
                 self.next = newest.seq + 1;
                 return Ok(entries);
             }
-            // Nothing is held between `next` and the end (a switch of bus moved on).
+            // The log holds nothing from `next` to the end: a switch of bus skipped these sequences.
             self.next = *self.last.borrow() + 1;
         }
     }

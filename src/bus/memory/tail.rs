@@ -1,7 +1,6 @@
-//! The newest entries of the memory bus, for readers that follow closely.
+//! The newest entries of the memory bus, for readers near the end of the log.
 //!
-//! Invariant: contiguous in the log's order and bounded in count and bytes;
-//! whoever needs older entries reads the journal.
+//! Invariant: contiguous in the log's order and bounded in number and bytes. Older entries are read from the journal.
 
 use std::collections::VecDeque;
 
@@ -36,7 +35,7 @@ impl Tail {
         }
     }
 
-    /// Entries from `from` on, or `None` when it is older than what is kept.
+    /// Entries from sequence `from` on; `None` when that one is no longer kept.
     pub(super) fn from(&self, from: u64, limit: usize) -> Option<Vec<LogEntry>> {
         let kept = self.lock();
         if kept.queue.front()?.seq > from {
@@ -46,7 +45,7 @@ impl Tail {
         Some(kept.queue.range(start..).take(limit).cloned().collect())
     }
 
-    /// Whether any entry after `after` is wanted; `None` when some of them are no longer kept.
+    /// Whether any entry after sequence `after` is wanted; `None` when some of them are no longer kept.
     pub(super) fn any_after(&self, after: u64, wanted: impl Fn(&LogEntry) -> bool) -> Option<bool> {
         let kept = self.lock();
         if kept.queue.front()?.seq > after.saturating_add(1) {

@@ -1,4 +1,4 @@
-//! The memory bus against a journal whose every answer can go wrong.
+//! The memory bus on a journal whose every call can fail.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -13,19 +13,19 @@ use crate::clock::Clock;
 use crate::limits::MEMORY_QUEUE_BYTES;
 use crate::message::{Draft, HEADER_MSG_ID, LogEntry, Outgoing};
 
-/// What becomes of the next append.
+/// The outcome of the next append.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Done,
-    /// Written, and the answer lost.
+    /// Written, and the result lost.
     AnswerLost,
-    /// Not written, and an error answered.
+    /// Not written, and an error returned.
     Refused,
-    /// Written, the answer lost, and the journal silent for this many questions.
+    /// Written, the result lost, and the next calls, this many, fail.
     Silent(usize),
     /// Only the first entry written, then an error.
     Torn,
-    /// An error, and this entry of an earlier attempt stands there instead.
+    /// An error, and an entry of an earlier attempt with this id is there instead.
     Overtaken(u128),
     Taken,
 }
@@ -69,7 +69,7 @@ impl Scripted {
 impl Journal for Scripted {
     async fn append(&self, old: u64, entries: Vec<LogEntry>) -> Result<(), JournalError> {
         let mut script = self.ask()?;
-        assert_eq!(old, script.rows.len() as u64, "an append goes on after the last row");
+        assert_eq!(old, script.rows.len() as u64, "an append continues after the last row");
         let lost = || Err(JournalError::Unavailable("no answer".to_owned()));
         match script.fates.pop_front().unwrap_or(Fate::Done) {
             Fate::Done => {
@@ -151,7 +151,7 @@ impl Running {
         self.bus.publish(vec![message(id)]).await.pop().expect("one answer")
     }
 
-    /// Waits until the bus can be published to, which it finds out by itself.
+    /// Waits until the bus is healthy again, without a publish.
     async fn ready(&self) {
         let healthy = async {
             while self.bus.health().is_err() {
@@ -169,7 +169,7 @@ impl Running {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_was_lost_is_still_an_ack() {
+async fn a_lost_result_of_an_append_is_still_an_ack() {
     let running = run(&[Fate::AnswerLost, Fate::Silent(3), Fate::Refused]).await;
     for id in 1..=3 {
         assert_eq!(Running::seq(running.publish(id).await), (id as u64, false));
@@ -203,7 +203,7 @@ async fn repeats_inside_one_commit_are_recognised() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_queued_when_it_stops_is_still_written() {
+async fn jobs_queued_at_shutdown_are_still_written() {
     let running = run(&[]).await;
     let publish = running.publish(1);
     running.cancel.cancel();
@@ -224,7 +224,7 @@ async fn a_journal_that_was_taken_over_ends_the_writer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_torn_append_goes_on_where_it_broke_off() {
+async fn a_torn_append_continues_where_it_broke_off() {
     let running = run(&[Fate::Torn]).await;
     let answers = running.bus.publish(vec![message(1), message(2), message(3)]).await;
     let placed: Vec<_> = answers.into_iter().map(Running::seq).collect();
@@ -232,7 +232,7 @@ async fn a_torn_append_goes_on_where_it_broke_off() {
     assert_eq!(running.journal.ids().len(), 3);
 }
 
-/// The answers to three messages whose first was written before the append broke off.
+/// The outcomes of three messages, the first of which was written before the append broke off.
 async fn torn_for_good(then: &[Fate]) -> (Running, Vec<Result<Ack, PublishError>>) {
     let running = run(&[&[Fate::Torn], then].concat()).await;
     let answers = running.bus.publish(vec![message(1), message(2), message(3)]).await;
@@ -275,7 +275,7 @@ async fn what_may_be_written_of_a_group_that_broke_off_is_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_waits_for_any_more_is_not_written() {
+async fn abandoned_messages_are_not_written() {
     let running = run(&[]).await;
     let mut left = Box::pin(running.publish(1));
     assert!(futures_util::poll!(&mut left).is_pending(), "it waits for the writer");
@@ -284,8 +284,8 @@ async fn what_nobody_waits_for_any_more_is_not_written() {
     assert_eq!(running.journal.ids(), [Uuid::from_u128(2).to_string()]);
 }
 
-/// As many publishes of `messages` as are let in before the writer can take one: how many that
-/// is, and the answer to the next.
+/// Publishes `messages` until the queue is full, before the writer takes any: the number of publishes queued, and the
+/// error of the next.
 async fn fill(running: &Running, messages: &[Outgoing]) -> (usize, PublishError) {
     let mut waiting = Vec::new();
     loop {
@@ -312,14 +312,14 @@ async fn the_queue_of_publishes_is_bounded_in_bytes() {
         let held = count * messages.iter().map(bytes).sum::<usize>();
         println!("{count} publishes of {} messages, {} KiB", messages.len(), held >> 10);
         assert!((MEMORY_QUEUE_BYTES / 2..=MEMORY_QUEUE_BYTES).contains(&held), "{held} bytes");
-        // Who left gives the room back.
+        // An abandoned publish returns its permits.
         assert!(Running::seq(running.publish(9_999).await).0 == 1, "only this one was written");
     }
     assert_eq!(running.journal.ids().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_landed_late_is_not_taken_for_another() {
+async fn a_late_write_of_another_message_is_not_an_ack() {
     let running = run(&[Fate::Overtaken(9)]).await;
     let refused = running.publish(1).await;
     assert!(matches!(refused, Err(PublishError::NotSent(_))), "{refused:?}");
@@ -328,7 +328,7 @@ async fn a_write_that_landed_late_is_not_taken_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_is_decided_in_the_moment_of_writing() {
+async fn a_condition_is_decided_when_the_message_is_written() {
     let running = run(&[]).await;
     running.publish(1).await.expect("stored");
     let status = |id: u128, agent: &str| {
@@ -345,14 +345,14 @@ async fn a_condition_is_decided_in_the_moment_of_writing() {
         async |id, agent, known| bus.publish_if(status(id, agent), &condition(agent, known)).await;
     let first = ask(2, "a", 1).await.expect("answered").expect("nothing newer");
     assert_eq!((first.seq, first.duplicate), (2, false));
-    assert_eq!(ask(3, "a", 1).await, Ok(None), "one stands there that was not known");
+    assert_eq!(ask(3, "a", 1).await, Ok(None), "there is one that was not known");
     assert!(ask(3, "b", 1).await.expect("answered").is_some(), "another agent");
     let again = ask(2, "a", 1).await.expect("answered").expect("the same message");
     assert_eq!((again.seq, again.duplicate), (2, true));
-    // Two at once: in one commit or in two, one of them comes first.
+    // Two at once, in one commit or in two: one of them comes first.
     let (one, two) = tokio::join!(ask(4, "c", 3), ask(5, "c", 3));
     let taken = [one, two].into_iter().filter(|asked| matches!(asked, Ok(Some(_)))).count();
     assert_eq!(taken, 1);
-    let untold = ask(6, "d", 0).await;
-    assert!(untold.is_ok(), "the whole log is in memory: {untold:?}");
+    let unknown = ask(6, "d", 0).await;
+    assert!(unknown.is_ok(), "the whole log is in memory: {unknown:?}");
 }

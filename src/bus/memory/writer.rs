@@ -1,8 +1,7 @@
 //! The one writer of the memory bus: sequences, group commit, repeats.
 //!
-//! Invariant: a sequence is given to one content only. An append whose outcome
-//! is unknown is settled by the journal's last sequence before anything else is
-//! written, so nobody is told a lie in either direction.
+//! Invariant: a sequence is assigned to one content only. When the outcome of an append is unknown, the journal's last
+//! sequence settles it before anything else is written, so no publisher gets a wrong result in either direction.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,53 +29,53 @@ pub struct Writer {
     clock: Clock,
 }
 
-/// One group commit while it is made.
+/// One group commit.
 #[derive(Default)]
 struct Group {
     entries: Vec<LogEntry>,
     /// Sequences of the ids in `entries`.
-    given: HashMap<Uuid, u64>,
+    assigned: HashMap<Uuid, u64>,
     /// For each message in the order of the jobs.
-    placed: Vec<Placed>,
+    placements: Vec<Placement>,
 }
 
-/// What a group does with one message.
+/// What a group commit does with one message.
 #[derive(Clone, Copy)]
-enum Placed {
-    /// It stands here; perhaps it stood here before.
+enum Placement {
+    /// It has this sequence; a duplicate had it before.
     At { seq: u64, duplicate: bool },
     /// Its condition does not hold.
-    Overtaken,
-    /// Whether its condition holds cannot be told.
-    Untold,
+    ConditionFailed,
+    /// Whether its condition holds is unknown.
+    ConditionUnknown,
 }
 
 /// Why a group, or the end of it, was not written.
 struct Failure {
     error: JournalError,
-    /// What was placed up to here is surely in the journal.
+    /// Entries up to this sequence are certainly in the journal.
     through: u64,
-    /// Whether what comes after it may be in the journal too.
+    /// Whether later entries may be in the journal too.
     in_doubt: bool,
 }
 
 impl Failure {
-    /// Nothing after `through` was written.
+    /// No entry after `through` was written.
     fn certain(error: &str, through: u64) -> Self {
         Self { error: JournalError::Unavailable(error.to_owned()), through, in_doubt: false }
     }
 
-    fn refusal(&self) -> PublishError {
+    fn publish_error(&self) -> PublishError {
         let error = self.error.to_string();
         if self.in_doubt { PublishError::Unknown(error) } else { PublishError::NotSent(error) }
     }
 }
 
-/// What became of an append in doubt.
+/// The outcome of an append that was unknown.
 enum Settled {
-    /// So many of its entries, from the first on, are in the journal.
+    /// The number of its entries, from the first on, that are in the journal.
     Written(usize),
-    /// Other entries stand where they should be.
+    /// The journal has other entries at their sequences.
     Overtaken,
 }
 
@@ -85,10 +84,10 @@ impl Writer {
         Self { shared, jobs, clock }
     }
 
-    /// Writes until cancelled; what was queued by then is still written.
+    /// Writes until cancelled; jobs that were queued by then are still written.
     ///
     /// # Errors
-    /// [`JournalError::Lost`] when another process took the journal over.
+    /// [`JournalError::Lost`] when another process has taken the journal over.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), JournalError> {
         loop {
             let faulty = self.shared.fault.borrow().is_some();
@@ -116,8 +115,7 @@ impl Writer {
         }
     }
 
-    /// Looks whether the journal is back, so that a server that nobody writes to
-    /// any more becomes ready again.
+    /// Checks whether the journal is back, so that the bus becomes healthy again without a publish.
     async fn probe(&self) {
         let last = self.shared.journal.last().await;
         if let Ok(last) = last
@@ -128,8 +126,8 @@ impl Writer {
         }
     }
 
-    /// Takes along what queued up meanwhile, but nothing that nobody waits for any more: its
-    /// client was told nothing, and has its id to ask with.
+    /// Collects the jobs that were queued meanwhile, except abandoned ones: their clients got no result and retry with
+    /// the same id.
     fn gather(&mut self, first: Job) -> Vec<Job> {
         let (mut count, mut bytes) = (0, 0);
         let mut jobs = Vec::new();
@@ -148,23 +146,23 @@ impl Writer {
 
     async fn commit(&self, jobs: Vec<Job>) -> Result<(), JournalError> {
         let deadline = Instant::now() + COMMIT_DEADLINE;
-        let (placed, failure) = self.write(&jobs, deadline).await;
+        let (placements, failure) = self.write(&jobs, deadline).await;
         let fault = failure.as_ref().map(|failure| failure.error.to_string());
         set(&self.shared.fault, fault);
         match failure {
             Some(Failure { error: JournalError::Lost, .. }) => return Err(JournalError::Lost),
             Some(failure) => {
                 tracing::warn!(error = %failure.error, "a group of messages was not committed");
-                answer(jobs, &placed, Some(&failure));
+                report(jobs, &placements, Some(&failure));
             }
-            None => answer(jobs, &placed, None),
+            None => report(jobs, &placements, None),
         }
         Ok(())
     }
 
-    /// Places, appends, and shows readers as much as was written. Nothing is placed where
-    /// it is not known after what.
-    async fn write(&self, jobs: &[Job], deadline: Instant) -> (Vec<Placed>, Option<Failure>) {
+    /// Assigns sequences, appends, and shows readers the entries that were written. Assigns nothing while the last
+    /// sequence is unknown.
+    async fn write(&self, jobs: &[Job], deadline: Instant) -> (Vec<Placement>, Option<Failure>) {
         let prepared = async {
             let last = self.last().await?;
             Ok((last, self.place(jobs, last).await?))
@@ -181,54 +179,60 @@ impl Writer {
         };
         group.entries.retain(|entry| entry.seq <= through);
         self.show(group.entries);
-        (group.placed, failure)
+        (group.placements, failure)
     }
 
-    /// The last sequence given.
+    /// The last sequence assigned.
     async fn last(&self) -> Result<u64, JournalError> {
         if self.shared.fault.borrow().is_none() {
             return Ok(*self.shared.last.borrow());
         }
-        // The last append may have happened after all.
+        // The last append may have been written.
         let last = self.shared.journal.last().await?;
         self.catch_up(last).await?;
         Ok(last)
     }
 
-    /// Gives each message its sequence, or finds the one its id has.
+    /// Assigns a sequence to each message, or finds the one that its id has.
     async fn place(&self, jobs: &[Job], last: u64) -> Result<Group, JournalError> {
         let messages = || jobs.iter().flat_map(|job| &job.messages);
-        let asked: Vec<Uuid> = messages().filter(|m| m.id_is_clients).map(|m| m.id).collect();
-        let known = if asked.is_empty() {
+        let clients_ids: Vec<Uuid> = messages().filter(|m| m.id_is_clients).map(|m| m.id).collect();
+        let known = if clients_ids.is_empty() {
             HashMap::new()
         } else {
-            self.shared.journal.find(&asked).await?
+            self.shared.journal.find(&clients_ids).await?
         };
         let mut group = Group::default();
         let mut next = last + 1;
         let conditional =
             jobs.iter().flat_map(|job| job.messages.iter().map(|m| (m, &job.condition)));
         for (message, condition) in conditional {
-            let earlier = known.get(&message.id).or_else(|| group.given.get(&message.id));
+            let earlier = known.get(&message.id).or_else(|| group.assigned.get(&message.id));
             if let Some(&seq) = earlier {
-                group.placed.push(Placed::At { seq, duplicate: true });
+                group.placements.push(Placement::At { seq, duplicate: true });
                 continue;
             }
-            if let Some(refused) = condition.as_ref().and_then(|u| self.refused(u, last, &group)) {
-                group.placed.push(refused);
+            if let Some(refused) =
+                condition.as_ref().and_then(|u| self.failed_condition(u, last, &group))
+            {
+                group.placements.push(refused);
                 continue;
             }
             group.entries.push(self.entry(next, message));
-            group.given.insert(message.id, next);
-            group.placed.push(Placed::At { seq: next, duplicate: false });
+            group.assigned.insert(message.id, next);
+            group.placements.push(Placement::At { seq: next, duplicate: false });
             next += 1;
         }
         Ok(group)
     }
 
-    /// Why a condition does not let a message into the group, after `last` and what
-    /// the group has already.
-    fn refused(&self, condition: &Precondition, last: u64, group: &Group) -> Option<Placed> {
+    /// Why a message's condition does not hold after sequence `last` and the entries of the group.
+    fn failed_condition(
+        &self,
+        condition: &Precondition,
+        last: u64,
+        group: &Group,
+    ) -> Option<Placement> {
         let newer = |raw: &LogEntry| condition.subjects.matches(raw.subject.as_str());
         let committed = if last <= condition.known_through {
             Some(false)
@@ -236,9 +240,9 @@ impl Writer {
             self.shared.tail.any_after(condition.known_through, newer)
         };
         match committed {
-            None => Some(Placed::Untold),
-            Some(true) => Some(Placed::Overtaken),
-            Some(false) => group.entries.iter().any(newer).then_some(Placed::Overtaken),
+            None => Some(Placement::ConditionUnknown),
+            Some(true) => Some(Placement::ConditionFailed),
+            Some(false) => group.entries.iter().any(newer).then_some(Placement::ConditionFailed),
         }
     }
 
@@ -255,8 +259,8 @@ impl Writer {
         }
     }
 
-    /// Appends, repeating until it is done or the deadline is past. Nothing is
-    /// repeated before the outcome of the last attempt is settled.
+    /// Appends, with retries until the deadline. Nothing is appended again before the outcome of the last attempt is
+    /// known.
     async fn append(
         &self,
         mut through: u64,
@@ -295,14 +299,14 @@ impl Writer {
                 }
             }
             if !in_doubt && Instant::now() >= deadline {
-                return Err(Failure::certain("the journal took nothing in time", through));
+                return Err(Failure::certain("the journal wrote nothing in time", through));
             }
             tokio::time::sleep(COMMIT_RETRY).await;
         }
         Ok(())
     }
 
-    /// How many of these entries stand in the journal after `last`.
+    /// How many of these entries the journal has after sequence `last`.
     async fn written(&self, last: u64, entries: &[LogEntry]) -> Result<Settled, JournalError> {
         if self.shared.journal.last().await? == last {
             return Ok(Settled::Written(0));
@@ -314,7 +318,7 @@ impl Writer {
         Ok(if overtaken { Settled::Overtaken } else { Settled::Written(ours) })
     }
 
-    /// Shows readers what an append wrote whose answer was lost.
+    /// Shows readers the entries of an append whose result was lost.
     async fn catch_up(&self, last: u64) -> Result<(), JournalError> {
         loop {
             let shown = *self.shared.last.borrow();
@@ -345,27 +349,27 @@ fn set(fault: &watch::Sender<Option<String>>, value: Option<String>) {
     });
 }
 
-/// Tells each job what became of its messages. Whoever no longer waits has a retry with the
-/// same id.
-fn answer(jobs: Vec<Job>, placed: &[Placed], failure: Option<&Failure>) {
-    let mut placed = placed.iter().copied();
+/// Reports the outcomes to each job. A caller that no longer waits retries with the same id.
+fn report(jobs: Vec<Job>, placements: &[Placement], failure: Option<&Failure>) {
+    let mut placements = placements.iter().copied();
     for job in jobs {
-        let outcomes = (0..job.messages.len()).map(|_| outcome(placed.next(), failure)).collect();
+        let outcomes =
+            (0..job.messages.len()).map(|_| outcome(placements.next(), failure)).collect();
         let _ = job.reply.send(outcomes);
     }
 }
 
-/// `None`: it was not placed, because of the failure.
-fn outcome(placed: Option<Placed>, failure: Option<&Failure>) -> Outcome {
+/// The outcome of one message; without a placement, the failure came first.
+fn outcome(placement: Option<Placement>, failure: Option<&Failure>) -> Outcome {
     let through = failure.map_or(u64::MAX, |failure| failure.through);
-    match (placed, failure) {
-        (Some(Placed::At { seq, duplicate }), _) if seq <= through => {
+    match (placement, failure) {
+        (Some(Placement::At { seq, duplicate }), _) if seq <= through => {
             Ok(Some(Ack { seq, duplicate, committed: true }))
         }
-        (_, Some(failure)) => Err(failure.refusal()),
-        (Some(Placed::Overtaken), None) => Ok(None),
+        (_, Some(failure)) => Err(failure.publish_error()),
+        (Some(Placement::ConditionFailed), None) => Ok(None),
         (_, None) => {
-            Err(PublishError::NotSent("what came meanwhile is no longer in memory".to_owned()))
+            Err(PublishError::NotSent("newer messages are no longer in memory to check".to_owned()))
         }
     }
 }

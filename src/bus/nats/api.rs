@@ -1,10 +1,8 @@
-//! The few questions we ask the JetStream API.
+//! The requests of the JetStream API that we use.
 //!
-//! Invariant: each is asked over the [`Requester`], with one time limit, and its
-//! answer is either ours or an [`ApiError`]. Stream configurations stay JSON, so
-//! that an update sends back what this program does not know.
+//! Invariant: each goes through the [`Requester`], with one time limit, and returns a reply that we understand or an
+//! [`ApiError`]. Stream configurations stay JSON, so that an update keeps the members that this program does not know.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +14,7 @@ use serde_json::{Value, json};
 use super::entry::Stored;
 use super::error::{ApiError, JsError, MESSAGE_NOT_FOUND, STREAM_NOT_FOUND};
 use super::requester::Requester;
+use super::stream_config::StreamConfig;
 use crate::bus::Bounds;
 use crate::bus::durable::AckKind;
 use crate::limits::{
@@ -24,21 +23,21 @@ use crate::limits::{
 };
 use crate::message::LogEntry;
 
-/// What `STREAM.INFO` tells, as far as we care.
+/// The members of a `STREAM.INFO` reply that we need.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct StreamInfo {
     /// The whole configuration, as the server echoes it.
     pub config: Value,
     pub state: StreamState,
-    /// The server's clock when it answered (since 2.10).
+    /// The server's clock when it replied (since 2.10).
     #[serde(default, rename = "ts")]
     pub server_time: Option<DateTime<Utc>>,
-    /// Where its copies are; nothing on a server without a cluster.
+    /// Its replicas; `None` on a server without a cluster.
     #[serde(default)]
     pub cluster: Option<ClusterInfo>,
 }
 
-/// The copies of a stream, as one who answers for it sees them.
+/// The replicas of a stream, as the server that replied sees them.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct ClusterInfo {
     #[serde(default)]
@@ -49,14 +48,14 @@ pub(super) struct ClusterInfo {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Replica {
-    /// Nanoseconds since it was heard.
+    /// Nanoseconds since it was last active.
     #[serde(default)]
     active: u64,
 }
 
 impl ClusterInfo {
-    /// Whether who answers hears a majority. Cut off from the others, a former leader tells for
-    /// minutes what the stream was (seen in nats-server 2.15.1).
+    /// Whether the server that replied hears a majority. A former leader that is cut off from the others reports an old
+    /// state for minutes (seen in nats-server 2.15.1).
     fn has_majority(&self) -> bool {
         let patience = u64::try_from(NATS_FAILOVER_AFTER.as_nanos()).unwrap_or(u64::MAX);
         let others = self.replicas.iter().filter(|other| other.active < patience).count();
@@ -64,7 +63,7 @@ impl ClusterInfo {
     }
 }
 
-/// What the stream holds.
+/// The state of a stream.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct StreamState {
     #[serde(default)]
@@ -78,38 +77,15 @@ pub(super) struct StreamState {
 }
 
 impl StreamState {
-    /// As the contract of the bus counts them.
+    /// The bounds as the bus's contract defines them.
     pub(super) fn bounds(&self) -> Bounds {
         let first = if self.messages == 0 { self.last_seq + 1 } else { self.first_seq };
         Bounds { first, last: self.last_seq }
     }
 }
 
-/// The part of a stream's configuration that we need to understand.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default)]
-pub(super) struct StreamConfig {
-    pub name: String,
-    pub subjects: Vec<String>,
-    pub retention: String,
-    pub storage: String,
-    pub discard: String,
-    pub max_msgs: i64,
-    pub max_bytes: i64,
-    pub max_age: i64,
-    pub max_msgs_per_subject: i64,
-    pub max_msg_size: i64,
-    pub duplicate_window: i64,
-    pub num_replicas: i64,
-    pub allow_direct: bool,
-    pub allow_atomic: bool,
-    pub sealed: bool,
-    pub subject_transform: Option<Value>,
-    pub metadata: Option<HashMap<String, String>>,
-}
-
 impl StreamInfo {
-    /// The understood part of the configuration.
+    /// The members of the configuration that we need.
     pub(super) fn parsed(&self) -> Result<StreamConfig, ApiError> {
         StreamConfig::deserialize(&self.config)
             .map_err(|error| ApiError::Malformed(format!("stream configuration: {error}")))
@@ -138,18 +114,18 @@ impl Requester {
         }
     }
 
-    /// What the stream is and holds, told by a leader that is one.
+    /// Configuration and state of a stream, from a leader that hears a majority.
     pub(super) async fn stream_info(&self, stream: &str) -> Result<StreamInfo, ApiError> {
         let subject = format!("$JS.API.STREAM.INFO.{stream}");
         let info: StreamInfo = self.call(&subject, &Value::Null).await?;
         if info.cluster.as_ref().is_some_and(|copies| !copies.has_majority()) {
-            let text = format!("who answers for {stream} is cut off from its other copies");
+            let text = format!("the leader of stream {stream} is cut off from its other replicas");
             return Err(ApiError::Unavailable(text));
         }
         Ok(info)
     }
 
-    /// Creates a stream; the same configuration again is no error to the server.
+    /// Creates a stream. The same configuration again is no error.
     pub(super) async fn create_stream(
         &self,
         stream: &str,
@@ -166,7 +142,7 @@ impl Requester {
         self.call(&format!("$JS.API.STREAM.UPDATE.{stream}"), config).await
     }
 
-    /// Deletes a stream with its consumers; one that is gone already is no error.
+    /// Deletes a stream with its consumers. That there is none is no error.
     pub(super) async fn delete_stream(&self, stream: &str) -> Result<(), ApiError> {
         match self.call::<Value>(&format!("$JS.API.STREAM.DELETE.{stream}"), &Value::Null).await {
             Err(error) if !error.is(STREAM_NOT_FOUND) => Err(error),
@@ -174,7 +150,7 @@ impl Requester {
         }
     }
 
-    /// Removes what is below `seq`, and moves an earlier end up to `seq - 1`.
+    /// Removes the entries below `seq`, and moves a lower last sequence up to `seq - 1`.
     pub(super) async fn purge_below(&self, stream: &str, seq: u64) -> Result<(), ApiError> {
         let subject = format!("$JS.API.STREAM.PURGE.{stream}");
         self.call::<Value>(&subject, &json!({ "seq": seq })).await.map(drop)
@@ -183,15 +159,15 @@ impl Requester {
     /// Deletes one entry, leaving a hole.
     pub(super) async fn delete_entry(&self, stream: &str, seq: u64) -> Result<(), ApiError> {
         let subject = format!("$JS.API.STREAM.MSG.DELETE.{stream}");
-        let question = json!({ "seq": seq, "no_erase": true });
-        match self.call::<Value>(&subject, &question).await {
+        let request = json!({ "seq": seq, "no_erase": true });
+        match self.call::<Value>(&subject, &request).await {
             Err(error) if !error.is(MESSAGE_NOT_FOUND) => Err(error),
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    /// The entry at `seq`, asked of the stream's leader: a direct get may be answered by a replica
-    /// that is behind, and an entry with odd headers would break our connection.
+    /// The entry at `seq`, from the stream's leader: a direct get may be answered by a replica that is behind, and an entry
+    /// with invalid headers would break our connection.
     pub(super) async fn entry_at(
         &self,
         stream: &str,
@@ -209,38 +185,42 @@ impl Requester {
         self.stored(stream, &json!({ "seq": seq, "next_by_subj": ">" })).await
     }
 
-    /// The first entry at or after `seq`, and whether async-nats could read it in a delivery.
+    /// The first entry at or after `seq`, and whether async-nats can read its delivery.
     pub(super) async fn entry_checked(
         &self,
         stream: &str,
         seq: u64,
     ) -> Result<Option<(LogEntry, bool)>, ApiError> {
-        let stored = self.ask_stored(stream, &json!({ "seq": seq, "next_by_subj": ">" })).await?;
-        let Some(stored) = stored else { return Ok(None) };
+        let which = json!({ "seq": seq, "next_by_subj": ">" });
+        let Some(stored) = self.request_stored(stream, &which).await? else { return Ok(None) };
         let readable = stored.is_readable();
         let malformed = |error| ApiError::Malformed(format!("entry {seq}: {error}"));
         Ok(Some((stored.into_raw().map_err(malformed)?, readable)))
     }
 
-    /// The entry that a `STREAM.MSG.GET` of these members finds.
+    /// The entry that a `STREAM.MSG.GET` with these members finds.
     pub(super) async fn stored(
         &self,
         stream: &str,
         which: &Value,
     ) -> Result<Option<LogEntry>, ApiError> {
         let malformed = |error| ApiError::Malformed(format!("an entry of {stream}: {error}"));
-        let stored = self.ask_stored(stream, which).await?;
+        let stored = self.request_stored(stream, which).await?;
         stored.map(|stored| stored.into_raw().map_err(malformed)).transpose()
     }
 
-    async fn ask_stored(&self, stream: &str, which: &Value) -> Result<Option<Stored>, ApiError> {
+    async fn request_stored(
+        &self,
+        stream: &str,
+        which: &Value,
+    ) -> Result<Option<Stored>, ApiError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Found {
             message: Stored,
         }
         let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
-        match self.call::<Answer>(&subject, which).await {
-            Ok(answer) => Ok(Some(answer.message)),
+        match self.call::<Found>(&subject, which).await {
+            Ok(found) => Ok(Some(found.message)),
             Err(error) if error.is(MESSAGE_NOT_FOUND) => Ok(None),
             Err(error) => Err(error),
         }
@@ -272,7 +252,7 @@ impl Requester {
     }
 }
 
-/// A duration as the API writes it.
+/// A duration in nanoseconds, as in the API.
 pub(super) fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -287,7 +267,7 @@ pub(super) fn ack_body(kind: AckKind) -> Bytes {
     }
 }
 
-/// The question of a pull that stays open and shows a sign of life (ADR-13).
+/// The request of a pull that stays open and sends heartbeats (ADR-13).
 pub(super) fn pull_body(batch: usize) -> Bytes {
     let body = json!({
         "batch": batch,

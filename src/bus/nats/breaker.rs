@@ -1,7 +1,7 @@
-//! A circuit breaker: after a failure, nobody waits for a bus that does not answer.
+//! A circuit breaker: after a failure, publishes do not wait for a bus that does not answer.
 //!
-//! Invariant: a pure state machine. Time and the number of connections made are
-//! passed in; while open it lets exactly one publish a pause through.
+//! Invariant: a pure state machine. Time and the number of connections made are passed in; while open it admits exactly
+//! one publish, the probe, after each pause.
 
 use std::time::Instant;
 
@@ -16,19 +16,19 @@ pub(super) struct Breaker {
 
 #[derive(Debug)]
 struct Open {
-    /// Until when nobody is let through.
+    /// Until when no publish is admitted.
     until: Instant,
     /// The pauses after failed probes.
     pauses: Backoff,
-    /// Whether one was let through and has not told its outcome.
+    /// Whether a probe was admitted and its outcome is not known.
     probing: bool,
-    /// How many connections had been made when it opened: a new one is worth a probe at once.
+    /// Connections made when it opened: after a further one a probe is admitted at once.
     connects: u64,
     reason: String,
 }
 
 impl Breaker {
-    /// Lets a publish through, or says why not.
+    /// Admits a publish, or returns why not.
     pub(super) fn admit(&mut self, now: Instant, connects: u64) -> Result<(), String> {
         let Some(open) = &mut self.open else {
             return Ok(());
@@ -38,18 +38,18 @@ impl Breaker {
         } else if now < open.until {
             return Err(format!("circuit open after: {}", open.reason));
         }
-        // A probe whose caller went away tells nothing: after a publish's longest time, the next may.
+        // A probe whose caller left reports no outcome: after a publish's longest time the next probe is admitted.
         open.probing = true;
         open.until = now + PUBLISH_DEADLINE;
         Ok(())
     }
 
-    /// The bus answered. Whether that closes it.
+    /// The bus answered. Returns whether that closes the breaker.
     pub(super) fn success(&mut self) -> bool {
         self.open.take().is_some()
     }
 
-    /// The bus did not answer. Whether that opens it.
+    /// The bus did not answer. Returns whether that opens the breaker.
     pub(super) fn failure(&mut self, now: Instant, connects: u64, reason: &str) -> bool {
         match &mut self.open {
             None => {
@@ -70,13 +70,13 @@ impl Breaker {
                 reason.clone_into(&mut open.reason);
                 false
             }
-            // One of many that were on the way when it opened: the pause is not theirs to prolong.
+            // This publish was in flight when the breaker opened: it does not prolong the pause.
             Some(_) => false,
         }
     }
 
-    /// Why nobody is let through now, if so. An open breaker whose pause is over counts as well:
-    /// were it not, nobody might ever send the publish that closes it.
+    /// Why no publish is admitted now, if so. After its pause an open breaker refuses nothing: else a load balancer might
+    /// never send the publish that closes it.
     pub(super) fn refusal(&self, now: Instant, connects: u64) -> Option<&str> {
         let open = self.open.as_ref()?;
         (now < open.until && connects <= open.connects).then_some(open.reason.as_str())
@@ -92,7 +92,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn opens_at_the_first_failure_and_lets_one_probe_through() {
+    fn opens_at_the_first_failure_and_admits_one_probe() {
         let (mut breaker, start) = (Breaker::default(), Instant::now());
         assert!(breaker.admit(start, 1).is_ok());
         breaker.failure(start, 1, "no ack");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_on_the_way_do_not_prolong_the_pause() {
+    fn failures_of_publishes_in_flight_do_not_prolong_the_pause() {
         let (mut breaker, start) = (Breaker::default(), Instant::now());
         breaker.failure(start, 1, "x");
         for _ in 0..64 {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_vanishes_does_not_close_it_for_ever() {
+    fn a_probe_without_an_outcome_does_not_block_later_probes() {
         let (mut breaker, start) = (Breaker::default(), Instant::now());
         breaker.failure(start, 1, "x");
         assert!(breaker.admit(start + 250 * MS, 1).is_ok());

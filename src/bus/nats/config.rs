@@ -1,7 +1,7 @@
-//! What a NATS bus needs to know: where the servers are, who we are, which stream.
+//! Settings of the NATS bus: servers, credentials, streams.
 //!
-//! Invariant: no secret shows in `Debug`, and no address with one either. Values
-//! are checked once, by [`NatsConfig::check`], before anything is connected.
+//! Invariant: `Debug` shows no secret, also none in an address. Values are checked once, by [`NatsConfig::check`], before
+//! a connection is made.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -24,10 +24,13 @@ pub struct NatsConfig {
     pub max_msgs: u64,
     /// How long the stream keeps a message.
     pub max_age: Duration,
-    /// Servers that keep a copy, 1 to 5.
+    /// Servers that keep a copy of the stream, 1 to 5.
     pub replicas: usize,
     /// How long the stream recognises a repeated id; at most `max_age`.
     pub duplicate_window: Duration,
+    /// Whether the servers sync each message to disk (`sync_interval: always`), so that publishes that wait share atomic
+    /// batches. NATS does not report it to its clients.
+    pub sync_always: bool,
     /// A `.creds` file: JWT and seed.
     pub creds: Option<PathBuf>,
     /// User name.
@@ -36,13 +39,13 @@ pub struct NatsConfig {
     pub password: Option<String>,
     /// Token, for servers without users.
     pub token: Option<String>,
-    /// PEM file of the authority that signed the servers' certificates; given, TLS is required.
+    /// PEM file of the authority that signed the servers' certificates. If given, TLS is required.
     pub tls_ca: Option<PathBuf>,
-    /// PEM file of our own certificate, for servers that ask for one.
+    /// PEM file of our own certificate, for servers that require one.
     pub tls_cert: Option<PathBuf>,
     /// PEM file of that certificate's key.
     pub tls_key: Option<PathBuf>,
-    /// How our connections are called in the server's own monitoring.
+    /// The name of our connections in the server's monitoring.
     pub client_name: String,
 }
 
@@ -60,6 +63,7 @@ impl NatsConfig {
             max_age: Duration::from_secs(7 * DAY),
             replicas: 1,
             duplicate_window: Duration::from_secs(120),
+            sync_always: false,
             creds: None,
             user: None,
             password: None,
@@ -81,7 +85,7 @@ impl NatsConfig {
     /// Checks what can be checked without a server.
     ///
     /// # Errors
-    /// What is wrong, in words for the operator.
+    /// What is wrong, for the operator.
     pub fn check(&self) -> Result<(), String> {
         if self.addresses().is_empty() {
             return Err("NATS_URL holds no address".to_owned());
@@ -123,7 +127,7 @@ impl NatsConfig {
 }
 
 impl NatsConfig {
-    /// What to tell the operator where a password or token goes over a network in clear.
+    /// The warning for the operator when a password or token crosses a network unencrypted.
     #[must_use]
     pub fn exposure(&self) -> Option<String> {
         if self.tls_ca.is_some() || self.tls_cert.is_some() {
@@ -136,18 +140,18 @@ impl NatsConfig {
             scheme != "tls"
                 && scheme != "wss"
                 && (ours || user.is_some())
-                && !is_loopback(bare(host))
+                && !is_loopback(host_name(host))
         })?;
         Some(format!(
-            "NATS_URL {}: a password or token is sent there in clear, unless that server asks for TLS, and whoever \
-             stands in between can leave that out. Use tls:// or set NATS_TLS_CA",
+            "NATS_URL {}: a password or token is sent there unencrypted unless that server requires TLS, and an attacker \
+             on the network can hide that it does. Use tls:// or set NATS_TLS_CA",
             redact(&exposed)
         ))
     }
 }
 
 /// A host without its port and path.
-fn bare(host: &str) -> &str {
+fn host_name(host: &str) -> &str {
     let host = host.split('/').next().unwrap_or(host);
     match host.rsplit_once(':') {
         Some((name, _)) if name.ends_with(']') || !name.contains(':') => name,
@@ -177,6 +181,7 @@ impl fmt::Debug for NatsConfig {
             .field("max_age", &self.max_age)
             .field("replicas", &self.replicas)
             .field("duplicate_window", &self.duplicate_window)
+            .field("sync_always", &self.sync_always)
             .field("creds", &self.creds)
             .field("user", &self.user)
             .field("password", &secret(&self.password))

@@ -1,9 +1,8 @@
-//! Log entries as JetStream hands them out, to [`LogEntry`].
+//! Makes a [`LogEntry`] of a message as JetStream delivers it.
 //!
-//! Invariant: total. Whatever bytes a foreign publisher put into subject or
-//! headers, there is a `LogEntry`; what is not UTF-8 becomes U+FFFD. Headers are in order
-//! of their names (async-nats keeps them in a hash map), so that every reader
-//! sees the same.
+//! Invariant: total. Whatever bytes a foreign publisher put into subject or headers, there is a `LogEntry`; what is not
+//! UTF-8 becomes U+FFFD. Headers are sorted by name (async-nats has them in a hash map), so that all readers return the
+//! same.
 
 use async_nats::{HeaderMap, Message};
 use base64::Engine as _;
@@ -14,10 +13,10 @@ use serde::Deserialize;
 
 use crate::message::{Headers, LogEntry, PRESERVED_HEADER_PREFIX, PRESERVED_TIME, Subject};
 
-/// What a delivery's reply subject tells (ADR-15, and the form with domain and account).
+/// The content of a delivery's reply subject (ADR-15, and the form with domain and account).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delivery {
-    /// How often the message was handed out, this time included.
+    /// How often the message was delivered, this time included.
     pub count: u64,
     pub stream_seq: u64,
     pub consumer_seq: u64,
@@ -25,8 +24,7 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// Reads `$JS.ACK.…`. A message without such a reply is a status of the
-    /// server, whatever its headers say.
+    /// Reads `$JS.ACK.…`. A message without such a reply subject is a status of the server, whatever its headers are.
     pub(super) fn parse(reply: &str) -> Option<Self> {
         let rest = reply.strip_prefix("$JS.ACK.")?;
         let tokens = rest.split('.').count();
@@ -58,7 +56,7 @@ pub(super) fn from_delivery(message: Message, delivery: Delivery) -> LogEntry {
     })
 }
 
-/// An entry that was written back ([`super::write_back`]), with headers and time as it had them.
+/// Restores the headers and the time of an entry that was written back ([`super::write_back`]).
 fn as_first_logged(mut raw: LogEntry) -> LogEntry {
     let is_kept = |name: &str| name.starts_with(PRESERVED_HEADER_PREFIX);
     if !raw.headers.iter().any(|(name, _)| is_kept(name)) {
@@ -66,7 +64,7 @@ fn as_first_logged(mut raw: LogEntry) -> LogEntry {
     }
     let (kept, mut headers): (Headers, Headers) =
         raw.headers.into_iter().partition(|(name, _)| is_kept(name));
-    // Those that were needed to write it back, and only then.
+    // These served the write-back alone.
     headers.retain(|(name, _)| !name.starts_with("Nats-"));
     for (name, value) in kept {
         match (&name[PRESERVED_HEADER_PREFIX.len()..], DateTime::parse_from_rfc3339(&value)) {
@@ -94,7 +92,7 @@ fn sort(headers: &mut Headers) {
     headers.sort_by(|(a, _), (b, _)| a.cmp(b));
 }
 
-/// A stored message as `$JS.API.STREAM.MSG.GET` gives it.
+/// A stored message as in a `$JS.API.STREAM.MSG.GET` reply.
 #[derive(Debug, Deserialize)]
 pub(super) struct Stored {
     subject: String,
@@ -107,7 +105,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Whether async-nats 0.51 reads it when it is delivered; in doubt, not.
+    /// Whether async-nats 0.51 can certainly read its delivery.
     pub(super) fn is_readable(&self) -> bool {
         let header_line = |line: &str| {
             let name = line.split_once(':').map_or("", |(name, _)| name);
@@ -139,13 +137,13 @@ impl Stored {
     }
 }
 
-/// Reads a header block as async-nats does where that can; lines that it could not
-/// take become headers too: one without a colon has no value.
+/// Reads a header block as async-nats does. Lines that async-nats cannot read become headers too: one without a colon has
+/// an empty value.
 fn parse_headers(block: &[u8]) -> Headers {
     let text = String::from_utf8_lossy(block);
     let mut headers = Headers::new();
     let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-    // The version line; a status on it is no header.
+    // The version line. A status on it is no header.
     lines.next();
     for line in lines.filter(|line| !line.is_empty()) {
         let folded = line.starts_with(char::is_whitespace);
@@ -177,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_come_in_order_of_name() {
+    fn headers_are_sorted_by_name() {
         let block = b"NATS/1.0\r\nb:  2 \r\na: 1\r\nb: 1\r\n folded\r\n\r\n";
         let pairs = [("a", "1"), ("b", "2"), ("b", "1 folded")];
         let expected: Headers = pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).into();

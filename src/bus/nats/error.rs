@@ -1,7 +1,6 @@
-//! How JetStream says no, and how a question to it can go wrong.
+//! Errors of JetStream and of requests to it.
 //!
-//! Invariant: what the server refused is told apart from what it did not
-//! answer; only the first is certain.
+//! Invariant: a refusal by the server is distinct from a missing reply; only the first is certain.
 
 use serde::Deserialize;
 
@@ -19,7 +18,6 @@ pub(super) const MESSAGE_NOT_FOUND: u64 = 10_037;
 pub(super) const WRONG_LAST_SEQUENCE: u64 = 10_071;
 /// `duplicate message id is in process`: an earlier copy may still be stored.
 pub(super) const DUPLICATE_IN_PROCESS: u64 = 10_158;
-
 /// `message size exceeds maximum allowed`.
 pub(super) const MESSAGE_TOO_LARGE: u64 = 10_054;
 /// `atomic publish is disabled`.
@@ -28,7 +26,7 @@ pub(super) const BATCH_DISABLED: u64 = 10_174;
 pub(super) const BATCH_INCOMPLETE: u64 = 10_176;
 /// `atomic publish batch is too large`.
 pub(super) const BATCH_TOO_LARGE: u64 = 10_199;
-/// `atomic publish batch contains duplicate message id`; which one is not told.
+/// `atomic publish batch contains duplicate message id`; without saying which.
 pub(super) const DUPLICATE_IN_BATCH: u64 = 10_201;
 /// `atomic publish too many inflight`.
 pub(super) const BATCHES_TOO_MANY: u64 = 10_210;
@@ -36,40 +34,40 @@ pub(super) const BATCHES_TOO_MANY: u64 = 10_210;
 /// An error member of a JetStream reply.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct JsError {
-    /// HTTP-like class.
+    /// The class of the error, as an HTTP status.
     #[serde(default)]
     pub code: u64,
-    /// The exact error.
+    /// The number of the error.
     #[serde(default)]
     pub err_code: u64,
-    /// In words.
+    /// The text of the error.
     #[serde(default)]
     pub description: String,
 }
 
 impl JsError {
-    /// Whether the same request may be granted a little later: no leader, overload.
+    /// Whether the same request may succeed a little later: no leader, overload.
     pub(super) fn is_transient(&self) -> bool {
         self.code >= 500 || self.code == 429
     }
 }
 
-/// Why a question to JetStream has no answer.
+/// Why a request to JetStream failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ApiError {
-    /// No answer: not connected, nobody there, too late.
+    /// No reply: not connected, no responder, or too late.
     #[error("{0}")]
     Unavailable(String),
     /// The server's own error.
     #[error("{} (JetStream error {})", .0.description, .0.err_code)]
     Refused(JsError),
-    /// An answer that we cannot read.
-    #[error("unreadable answer: {0}")]
+    /// A reply that we cannot read.
+    #[error("unreadable reply: {0}")]
     Malformed(String),
 }
 
 impl ApiError {
-    /// Whether this is that error of the server.
+    /// Whether this is the server's error `err_code`.
     pub(super) fn is(&self, err_code: u64) -> bool {
         matches!(self, Self::Refused(error) if error.err_code == err_code)
     }

@@ -1,10 +1,9 @@
 //! The bus in JetStream.
 //!
-//! Invariant: one stream is the log, and its sequences are the bus's. Nothing here
-//! changes an existing stream unasked, queues publishes while there is no connection,
-//! or waits without a limit. async-nats is used for its connection alone: requests,
-//! acks and pulls go through inboxes of our own, since async-nats 0.51 leaks an entry
-//! for every answer that never comes.
+//! Invariant: one stream is the log, and its sequences are the bus's. Nothing here changes an existing stream unasked,
+//! queues publishes while there is no connection, or waits without a limit. async-nats provides the connection alone:
+//! requests, acks and pulls use inboxes of our own, since async-nats 0.51 leaks an entry for every reply that never
+//! comes (nats.rs #1617).
 //!
 //! Permissions that a server's user needs: publish on the three subject spaces and on
 //! `$JS.API.STREAM.INFO.<s>`, `$JS.API.STREAM.MSG.GET.<s>`,
@@ -28,13 +27,14 @@ mod reader;
 mod requester;
 mod send_queue;
 mod stream;
+mod stream_config;
 #[cfg(test)]
 mod tests;
-mod usage;
+mod view;
 mod write_back;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,14 +56,14 @@ use publish::Publisher;
 use read_connection::ReadConnection;
 use reader::{ReaderContext, StreamReader};
 use requester::Requester;
-use usage::StreamUsage;
+use view::StreamView;
 
 /// What a stream keeps by its own limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// At most so many messages.
+    /// The highest number of messages.
     pub messages: u64,
-    /// None older; `None` is no limit.
+    /// The highest age of a message; `None`: no limit.
     pub age: Option<chrono::TimeDelta>,
 }
 
@@ -75,26 +75,23 @@ pub struct NatsBus {
     consumers: Arc<NatsConsumers>,
     stream: String,
     degradations: Vec<Degradation>,
-    /// The stream's own window, in nanoseconds: it may be changed while we run.
-    dedup_window: AtomicU64,
-    fill: Arc<StreamUsage>,
+    view: Arc<StreamView>,
     suspicions: Arc<watch::Sender<u64>>,
     config: NatsConfig,
-    /// Keep [`StreamUsage`] and `suspicions` fresh; they end with the bus.
+    /// Keep `view` and `suspicions` fresh; they end with the bus.
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
 impl NatsBus {
-    /// Connects, and finds or makes the stream.
+    /// Connects, and finds or creates the stream.
     ///
     /// # Errors
-    /// No server, no JetStream, or a stream that cannot be our log. Tried once: the caller
-    /// decides about trying again.
+    /// No server, no JetStream, or a stream that cannot be our log. Tried once: the caller decides about retries.
     pub async fn connect(config: NatsConfig) -> Result<Self, BusError> {
         Self::connect_or(config, IfMissing::Create).await
     }
 
-    /// Connects, and does what is said when there is no stream.
+    /// Connects, and does what `missing` says when there is no stream.
     ///
     /// # Errors
     /// As [`NatsBus::connect`].
@@ -109,34 +106,38 @@ impl NatsBus {
             tracing::warn!("{degradation}");
         }
         let stream = config.stream_name.clone();
-        let fill = Arc::new(StreamUsage::default());
+        let view = Arc::new(StreamView::default());
+        view.learn(&info)?;
         let suspicions = Arc::new(watch::Sender::new(0));
         let counting = tokio::spawn(count_reconnects(connection, suspicions.clone()));
         let refreshing = tokio::spawn({
-            let (fill, requester, stream) = (fill.clone(), requester.clone(), stream.clone());
+            let (view, requester, stream) = (view.clone(), requester.clone(), stream.clone());
             let suspicions = suspicions.clone();
-            async move { fill.refresh(&requester, &stream, &suspicions).await }
+            async move { view.refresh(&requester, &stream, &suspicions).await }
         });
-        let bus = Self {
-            publisher: Publisher::with_batches(&stream, &requester),
-            reading: Arc::new(ReaderContext {
-                requester: requester.clone(),
-                link,
-                stream: stream.clone(),
-                suspicions: suspicions.clone(),
-            }),
-            consumers,
+        let publisher = if config.sync_always {
+            Publisher::with_batches(&stream, &requester, view.takes_batches.clone())
+        } else {
+            Publisher::new(&stream)
+        };
+        let reading = Arc::new(ReaderContext {
+            requester: requester.clone(),
+            link,
+            stream: stream.clone(),
+            suspicions: suspicions.clone(),
+        });
+        Ok(Self {
             requester,
+            publisher,
+            reading,
+            consumers,
             stream,
             degradations,
-            dedup_window: AtomicU64::new(0),
-            fill,
+            view,
             suspicions,
             config,
             _tasks: [counting, refreshing].map(AbortOnDropHandle::new),
-        };
-        bus.learn(&info)?;
-        Ok(bus)
+        })
     }
 
     /// What the stream lacked, or had otherwise than configured, when we connected.
@@ -145,32 +146,57 @@ impl NatsBus {
         &self.degradations
     }
 
-    /// Counts the times that the stream may have become another one, so that the continuity check
-    /// is due: the publishing connection was made again after it broke, a reader's consumer was deleted,
-    /// or the stream was found to be gone, to have gone back, or to have another epoch.
+    /// How `NATS_SYNC_ALWAYS` is set and when to change it, in one line for the operator.
+    ///
+    /// # Errors
+    /// The line when the setting is true and the stream takes no atomic batches.
+    pub fn sync_setting(&self) -> Result<&'static str, String> {
+        if !self.config.sync_always {
+            return Ok(
+                "NATS_SYNC_ALWAYS=false: each publish is sent by itself. Set it to true if nats-server runs with \
+                 `sync_interval: always`",
+            );
+        }
+        if self.view.takes_batches.load(Ordering::Relaxed) {
+            return Ok(
+                "NATS_SYNC_ALWAYS=true: publishes that wait share atomic batches. Set it to false if nats-server \
+                 does not run with `sync_interval: always`",
+            );
+        }
+        Err(format!(
+            "NATS_SYNC_ALWAYS=true has no effect: stream {} takes no atomic batches, so each publish is sent by itself. \
+             Run nats-server 2.12 or later, then `agentbus doctor --fix`, which sets allow_atomic on the stream",
+            self.stream
+        ))
+    }
+
+    /// Counts the times that the stream may have become another one, so that the continuity check is due: the
+    /// publishing connection broke and was made again, a reader's consumer was deleted, or the stream was found to be
+    /// gone, to have gone back, or to have another epoch.
     #[must_use]
     pub fn suspicions(&self) -> watch::Receiver<u64> {
         self.suspicions.subscribe()
     }
 
-    /// What the log is; a stream that is gone, and stays so for [`crate::limits::NATS_STREAM_GONE`], is made
-    /// anew, shut.
+    /// Identity of the log. A stream that is gone, and stays gone for [`crate::limits::NATS_STREAM_GONE`], is created
+    /// again, closed for publishing.
     ///
     /// # Errors
-    /// The server's, or that what is there cannot be our log.
+    /// The server's, or the stream cannot be our log.
     pub async fn find_or_create(&self) -> Result<LogIdentity, BusError> {
         stream::ensure(&self.requester, &self.config, IfMissing::Recreate).await?;
         self.identity().await
     }
 
-    /// Deletes the stream and makes it again with its own configuration, empty, with an epoch of its
-    /// own. NatsConsumers go with it.
+    /// Deletes the stream and creates it with its own configuration, empty, with a new epoch. Its consumers are deleted
+    /// with it.
     ///
     /// # Errors
     /// The server's. Between the two steps there may be no stream.
     pub async fn recreate(&self) -> Result<(), BusError> {
         let info = self.requester.stream_info(&self.stream).await?;
-        let wanted = stream::anew(&write_back::reopened_if_shut(&info)?, Uuid::new_v4());
+        let wanted =
+            stream_config::with_epoch(&stream_config::opened(&info.config), Uuid::new_v4());
         Ok(stream::replace(&self.requester, &self.stream, &wanted).await?)
     }
 
@@ -188,11 +214,10 @@ impl NatsBus {
         })
     }
 
-    /// Moves the stream's next sequence to `seq`, dropping what it holds: nothing if it held
-    /// nothing. Nobody else may publish meanwhile.
+    /// Moves the stream's next sequence to `seq`, dropping what it holds. Nobody else may publish meanwhile.
     ///
     /// # Errors
-    /// When the stream is there already, unless `forced`: then what is below `seq` is dropped.
+    /// When the next sequence is `seq` or higher already, unless `forced`: then what is below `seq` is dropped.
     pub async fn purge_to(&self, seq: u64, forced: bool) -> Result<Bounds, BusError> {
         let last = self.requester.stream_info(&self.stream).await?.state.last_seq;
         if last.saturating_add(1) >= seq && !forced {
@@ -205,9 +230,8 @@ impl NatsBus {
         Ok(self.identity().await?.bounds)
     }
 
-    /// Publishes an entry with its own subject, headers and payload, if the stream's last sequence
-    /// is `after`. A `Nats-Msg-Id` that the stream still knows is answered as a duplicate and stores
-    /// nothing: check the ack.
+    /// Publishes an entry with its own subject, headers and payload, if the stream's last sequence is `after`. When the
+    /// stream still knows its `Nats-Msg-Id`, the ack says duplicate and nothing is stored: check the ack.
     ///
     /// # Errors
     /// As [`Bus::publish`]; another last sequence is [`PublishError::NotSent`].
@@ -218,29 +242,19 @@ impl NatsBus {
     ) -> Result<Ack, PublishError> {
         let entries = std::slice::from_ref(entry);
         let outcomes = self.publisher.publish_originals(&self.requester, "", entries, after).await;
-        let lost = || PublishError::Unknown("no outcome".to_owned());
-        outcomes.into_iter().next().unwrap_or_else(|| Err(lost()))
+        let none = || PublishError::Unknown("no outcome".to_owned());
+        outcomes.into_iter().next().unwrap_or_else(|| Err(none()))
     }
 
     async fn info(&self) -> Result<StreamInfo, BusError> {
         let info = self.requester.stream_info(&self.stream).await?;
-        self.learn(&info)?;
+        self.view.learn(&info)?;
         Ok(info)
-    }
-
-    fn learn(&self, info: &StreamInfo) -> Result<(), BusError> {
-        let config = info.parsed()?;
-        self.publisher.allow_batches(config.allow_atomic);
-        let window = stream::duplicate_window(&config);
-        let nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
-        self.dedup_window.store(nanos, Ordering::Relaxed);
-        self.fill.learn(info);
-        Ok(())
     }
 }
 
-/// Mends the stream of `config`: adds what it lacks and raises limits that are lower than
-/// configured; lowers none, removes nothing. Acker what cannot be mended.
+/// Adds to the stream of `config` what it lacks and raises limits that are lower than configured; lowers none, removes
+/// nothing. Returns what is still lacking.
 ///
 /// # Errors
 /// No server, or the server refuses the change.
@@ -273,13 +287,13 @@ impl Bus for NatsBus {
     }
 
     fn dedup_window(&self) -> Option<Duration> {
-        Some(Duration::from_nanos(self.dedup_window.load(Ordering::Relaxed)))
+        Some(self.view.duplicate_window())
     }
 
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<Ack, PublishError>> {
         let outcomes = self.publisher.publish(&self.requester, &messages).await;
         if let Some(seq) = outcomes.iter().flatten().map(|ack| ack.seq).max() {
-            self.fill.acked(seq);
+            self.view.acked(seq);
         }
         outcomes
     }
@@ -291,7 +305,7 @@ impl Bus for NatsBus {
     ) -> Result<Option<Ack>, PublishError> {
         let outcome = self.publisher.publish_if(&self.requester, &message, condition).await;
         if let Ok(Some(ack)) = &outcome {
-            self.fill.acked(ack.seq);
+            self.view.acked(ack.seq);
         }
         outcome
     }
@@ -301,13 +315,13 @@ impl Bus for NatsBus {
         let config = info.parsed()?;
         Ok(LogIdentity {
             bounds: info.state.bounds(),
-            epoch: stream::epoch(&config),
-            write_back_pending: write_back::is_shut(&config),
+            epoch: config.epoch(),
+            write_back_pending: config.is_closed(),
         })
     }
 
-    /// Asked of the stream's leader, which alone surely has it: a direct get may be answered by a
-    /// replica that is behind, and breaks the connection when the entry is not UTF-8.
+    /// Asks the stream's leader: a direct get may be answered by a replica that is behind, and breaks the connection
+    /// when the entry is not UTF-8.
     async fn get(&self, seq: u64) -> Result<Option<LogEntry>, BusError> {
         Ok(self.requester.entry_at(&self.stream, seq).await?)
     }
@@ -321,7 +335,7 @@ impl Bus for NatsBus {
     }
 
     fn uncommitted_share(&self, committed_through: u64) -> f64 {
-        self.fill.share(committed_through)
+        self.view.share_beyond(committed_through)
     }
 
     fn durable_consumers(&self) -> Option<Arc<dyn DurableConsumers>> {

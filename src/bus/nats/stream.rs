@@ -1,9 +1,8 @@
-//! The stream: made as the design wants it, or taken as it is.
+//! The stream: created as the design says, or used as it is.
 //!
-//! Invariant: an existing stream is never changed but by [`fix`], which only adds and
-//! raises. What it lacks is told as [`Degradation`]s; what makes it no log for us is
-//! an error. A stream of our own making is held against the wish as well, since old
-//! servers ignore in silence what they do not know.
+//! Invariant: an existing stream is changed only by [`fix`], which only adds and raises. What it lacks is reported as
+//! [`Degradation`]s; a stream that cannot be a log is an error. A stream that we created is compared with the wanted
+//! configuration too, since old servers silently ignore members that they do not know.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -11,25 +10,18 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::api::{StreamConfig, StreamInfo, nanos};
+use super::api::{StreamInfo, nanos};
 use super::config::NatsConfig;
 use super::error::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
 use super::requester::Requester;
-use super::write_back;
+use super::stream_config::{ATOMIC_SINCE, EPOCH, METADATA_SINCE, StreamConfig, closed};
 use crate::bus::BusError;
 use crate::limits::{NATS_REPEAT_DELAY, NATS_STREAM_GONE};
 use crate::message::MESSAGE_SUBJECTS;
 
-/// Metadata key of the stream's epoch.
-const EPOCH: &str = "agentbus_epoch";
 /// Bytes of a message, headers included (design: 1 MiB, the server's own default).
 const MAX_MESSAGE_BYTES: i64 = 1_048_576;
-/// First server that keeps metadata.
-pub(super) const METADATA_SINCE: (u64, u64) = (2, 10);
-/// First server with atomic batches.
-pub(super) const ATOMIC_SINCE: (u64, u64) = (2, 12);
-
-/// Something the stream lacks or has otherwise than configured, in words for the operator.
+/// Something that the stream lacks or has otherwise than configured, for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Degradation(pub String);
 
@@ -39,31 +31,21 @@ impl fmt::Display for Degradation {
     }
 }
 
-/// The epoch in a stream's metadata.
-pub(super) fn epoch(config: &StreamConfig) -> Option<Uuid> {
-    config.metadata.as_ref()?.get(EPOCH)?.parse().ok()
-}
-
-/// The duplicate window of a stream.
-pub(super) fn duplicate_window(config: &StreamConfig) -> Duration {
-    Duration::from_nanos(u64::try_from(config.duplicate_window).unwrap_or(0))
-}
-
-/// What to do when the stream is not there.
+/// What to do when there is no stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfMissing {
-    /// Make it as the design wants it.
+    /// Create it.
     Create,
-    /// The same, but let nobody publish: the store has what belongs into it
+    /// Create it closed for publishing: the store has entries that must be written back first
     /// ([`NatsBus::begin_write_back`](super::NatsBus::begin_write_back)).
     CreateClosed,
-    /// The same once it has been gone for [`NATS_STREAM_GONE`]: it was there, and somebody deleted it.
+    /// The same, once it has been gone for [`NATS_STREAM_GONE`]: somebody deleted it.
     Recreate,
-    /// Say so.
+    /// Return an error.
     Refuse,
 }
 
-/// Finds or makes the stream, and says what it lacks.
+/// Finds or creates the stream, and returns what it lacks.
 pub(super) async fn ensure(
     requester: &Requester,
     config: &NatsConfig,
@@ -81,41 +63,41 @@ pub(super) async fn ensure(
             }
             create(requester, config, version, missing).await?
         }
-        answer => answer?,
+        result => result?,
     };
     let found = info.parsed()?;
     let lacking = compare(&found, config, version)?;
     Ok((info, lacking))
 }
 
-/// Waits until whoever deleted a stream is through. nats-server forgets a stream's name before it removes
-/// its files: one that is made in between finds them, counts their messages as its own, and loses them
-/// under its hands; from then on it takes no message (seen with nats-server 2.15.1).
+/// Waits until nats-server has removed the files of a deleted stream. It forgets the name first: a stream that is created in
+/// between finds the files, counts their messages as its own, loses them, and then takes no message (seen with nats-server
+/// 2.15.1).
 pub(super) async fn wait_until_removed(stream: &str) {
-    tracing::warn!(stream, pause = ?NATS_STREAM_GONE, "the stream is gone: making it anew");
+    tracing::warn!(stream, pause = ?NATS_STREAM_GONE, "the stream is gone: creating it again");
     tokio::time::sleep(NATS_STREAM_GONE).await;
 }
 
-/// Deletes a stream and makes it as `wish` says.
+/// Deletes a stream and creates it as `wanted`.
 pub(super) async fn replace(
     requester: &Requester,
     stream: &str,
-    wish: &Value,
+    wanted: &Value,
 ) -> Result<(), ApiError> {
     requester.delete_stream(stream).await?;
     let until = Instant::now() + NATS_STREAM_GONE;
     loop {
-        match requester.create_stream(stream, wish).await {
-            // The folder of streams goes behind the last of them, maybe when the next one needs it.
+        match requester.create_stream(stream, wanted).await {
+            // nats-server removes the folder of streams after the last of them, perhaps while it creates the next.
             Err(ApiError::Refused(error)) if error.is_transient() && Instant::now() < until => {
                 tokio::time::sleep(NATS_REPEAT_DELAY).await;
             }
-            answer => return answer.map(drop),
+            result => return result.map(drop),
         }
     }
 }
 
-/// Creates it, unless another server is quicker: then theirs is the stream.
+/// Creates the stream, or finds the one that another server has just created.
 async fn create(
     requester: &Requester,
     config: &NatsConfig,
@@ -123,11 +105,11 @@ async fn create(
     missing: IfMissing,
 ) -> Result<StreamInfo, ApiError> {
     let stream = &config.stream_name;
-    let mut wish = wish(config, version, Uuid::new_v4());
+    let mut wanted = wanted(config, version, Uuid::new_v4());
     if missing != IfMissing::Create && version >= METADATA_SINCE {
-        wish = write_back::shut(&wish, stream);
+        wanted = closed(&wanted, stream);
     }
-    match requester.create_stream(stream, &wish).await {
+    match requester.create_stream(stream, &wanted).await {
         Ok(info) => {
             tracing::info!(stream, "created the stream");
             Ok(info)
@@ -137,9 +119,9 @@ async fn create(
     }
 }
 
-/// The configuration of the design, as far as the server knows it.
-fn wish(config: &NatsConfig, version: (u64, u64), epoch: Uuid) -> Value {
-    let mut wish = json!({
+/// The configuration of the design, without members that the server does not know.
+fn wanted(config: &NatsConfig, version: (u64, u64), epoch: Uuid) -> Value {
+    let mut wanted = json!({
         "name": config.stream_name,
         "description": "messages of agentbus",
         "subjects": MESSAGE_SUBJECTS,
@@ -157,15 +139,15 @@ fn wish(config: &NatsConfig, version: (u64, u64), epoch: Uuid) -> Value {
         "allow_direct": true,
     });
     if version >= METADATA_SINCE {
-        wish["metadata"] = json!({ EPOCH: epoch });
+        wanted["metadata"] = json!({ EPOCH: epoch });
     }
     if version >= ATOMIC_SINCE {
-        wish["allow_atomic"] = true.into();
+        wanted["allow_atomic"] = true.into();
     }
-    wish
+    wanted
 }
 
-/// What the stream lacks; an error when it is no log of ours at all.
+/// What the stream lacks; an error when it cannot be a log.
 fn compare(
     found: &StreamConfig,
     config: &NatsConfig,
@@ -173,8 +155,8 @@ fn compare(
 ) -> Result<Vec<Degradation>, BusError> {
     let name = &config.stream_name;
     let fatal = |text: String| Err(BusError(format!("stream {name} {text}")));
-    if write_back::is_shut(found) {
-        // The continuity check ends what was begun.
+    if found.is_closed() {
+        // The continuity check ends the write-back.
         return Ok(Vec::new());
     }
     if let Some(subject) = missing_subjects(found).first() {
@@ -192,8 +174,7 @@ fn compare(
     let mut lines = Vec::new();
     limits(found, config, &mut lines);
     features(found, version, &mut lines);
-    let told = lines.into_iter().map(|line| Degradation(format!("stream {name}: {line}")));
-    Ok(told.collect())
+    Ok(lines.into_iter().map(|line| Degradation(format!("stream {name}: {line}"))).collect())
 }
 
 fn limits(found: &StreamConfig, config: &NatsConfig, lines: &mut Vec<String>) {
@@ -233,17 +214,15 @@ fn features(found: &StreamConfig, version: (u64, u64), lines: &mut Vec<String>) 
         lines.push(format!("discard is {}: when full it refuses messages", found.discard));
     }
     if !found.allow_direct {
-        lines.push("allow_direct is off: other clients read by way of the leader alone".to_owned());
+        lines.push("allow_direct is off: other clients read through the leader alone".to_owned());
     }
     if version < METADATA_SINCE {
         lines.push(
-            "the server is older than 2.10: no epoch tells when the stream was recreated"
+            "the server is older than 2.10: there is no epoch to recognise a recreated stream by"
                 .to_owned(),
         );
-    } else if epoch(found).is_none() {
-        lines.push(format!(
-            "no {EPOCH} in its metadata: a recreated stream is not recognised by it"
-        ));
+    } else if found.epoch().is_none() {
+        lines.push(format!("no {EPOCH} in its metadata to recognise a recreated stream by"));
     }
     if version < ATOMIC_SINCE {
         lines.push("the server is older than 2.12: no atomic batches".to_owned());
@@ -286,8 +265,7 @@ fn covers(outer: &str, inner: &str) -> bool {
     }
 }
 
-/// Adds to the stream what it lacks and raises limits that are lower than configured. Answers
-/// what is still lacking afterwards.
+/// Adds to the stream what it lacks and raises limits that are lower than configured. Returns what is still lacking.
 pub(super) async fn fix(
     requester: &Requester,
     config: &NatsConfig,
@@ -298,7 +276,7 @@ pub(super) async fn fix(
         Err(error) if error.is(STREAM_NOT_FOUND) => {
             create(requester, config, version, IfMissing::Create).await?
         }
-        answer => answer?,
+        result => result?,
     };
     let wanted = mended(&info, &info.parsed()?, config, version);
     let info = if wanted == info.config {
@@ -310,20 +288,20 @@ pub(super) async fn fix(
     compare(&info.parsed()?, config, version)
 }
 
-/// The stream's own configuration with what it lacks put in.
+/// The stream's own configuration with what it lacks added.
 fn mended(
     info: &StreamInfo,
     found: &StreamConfig,
     config: &NatsConfig,
     version: (u64, u64),
 ) -> Value {
-    let wish = wish(config, version, Uuid::new_v4());
+    let wanted = wanted(config, version, Uuid::new_v4());
     let mut mended = info.config.clone();
     if !mended.is_object() {
         mended = Value::Object(Map::new());
     }
     let lower =
-        |found: i64, name: &str| found > 0 && wish[name].as_i64().is_some_and(|w| found < w);
+        |found: i64, name: &str| found > 0 && wanted[name].as_i64().is_some_and(|w| found < w);
     for (name, raise) in [
         ("max_msgs", lower(found.max_msgs, "max_msgs")),
         ("max_age", lower(found.max_age, "max_age")),
@@ -335,30 +313,21 @@ fn mended(
         ("allow_atomic", !found.allow_atomic && version >= ATOMIC_SINCE),
     ] {
         if raise {
-            mended[name] = wish[name].clone();
+            mended[name] = wanted[name].clone();
         }
     }
-    if epoch(found).is_none() && version >= METADATA_SINCE {
-        mended["metadata"][EPOCH] = wish["metadata"][EPOCH].clone();
+    if found.epoch().is_none() && version >= METADATA_SINCE {
+        mended["metadata"][EPOCH] = wanted["metadata"][EPOCH].clone();
     }
     let missing = missing_subjects(found);
     if !missing.is_empty() {
-        // A narrower subject under a wanted one would overlap with it.
+        // A narrower subject would overlap with the wanted one that covers it.
         let mut subjects = found.subjects.clone();
         subjects.retain(|subject| !missing.iter().any(|wanted| covers(wanted, subject)));
         subjects.extend(missing.into_iter().map(str::to_owned));
         mended["subjects"] = json!(subjects);
     }
     mended
-}
-
-/// The configuration for making a stream again, under an epoch of its own.
-pub(super) fn anew(config: &Value, epoch: Uuid) -> Value {
-    let mut anew = config.clone();
-    if config["metadata"][EPOCH].is_string() {
-        anew["metadata"][EPOCH] = epoch.to_string().into();
-    }
-    anew
 }
 
 #[cfg(test)]
@@ -368,7 +337,7 @@ mod tests {
     const NEWEST: (u64, u64) = (2, 15);
 
     fn made(config: &NatsConfig, version: (u64, u64)) -> StreamInfo {
-        let config = wish(config, version, Uuid::nil());
+        let config = wanted(config, version, Uuid::nil());
         StreamInfo { config, state: Default::default(), server_time: None, cluster: None }
     }
 
@@ -387,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_wish_lacks_nothing() {
+    fn a_wanted_configuration_lacks_nothing() {
         let config = NatsConfig::new("x");
         let found = made(&config, NEWEST).parsed().expect("parses");
         assert_eq!(compare(&found, &config, NEWEST), Ok(Vec::new()));

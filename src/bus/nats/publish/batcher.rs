@@ -1,9 +1,8 @@
-//! Batcher commit: calls that wait at the same time go as one atomic batch.
+//! Group commit: calls that wait at the same time are sent as one atomic batch.
 //!
-//! One task holds the [`Line`] of calls and sends the batches; a call that goes alone is told to
-//! send its messages itself. Invariant: each call is told exactly once, however its batch ends and whoever
-//! else has gone; nothing waits here unless something of it is on the way, or is about to end. The task ends
-//! with the [`Batcher`], and calls learn that then.
+//! One task owns the [`BatchQueue`] and sends the batches. A call that is not part of a batch gets
+//! [`CallOutcome::SendSingly`] and sends its messages itself. Invariant: each call gets exactly one outcome, however its
+//! batch ends and whichever callers have left. The task ends with the [`Batcher`], and waiting calls learn that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,17 +14,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::batch::{self, BatchMessage, BatchOutcome};
 use super::batch_queue::{BatchQueue, Queued, Step};
-use super::outcome::{Failure, Outcome};
-use super::pacer::Pacer;
+use super::outcome::Outcome;
 use crate::bus::Ack;
 use crate::bus::nats::requester::Requester;
 use crate::limits::NATS_MAX_IN_FLIGHT;
 
-/// The way to the task.
+/// Sends calls to the task.
 pub(super) struct Batcher {
-    /// Whether the stream takes atomic batches.
-    pub allowed: AtomicBool,
     calls: mpsc::Sender<Call>,
+    takes_batches: Arc<AtomicBool>,
+    #[cfg(test)]
+    singles: Arc<Singles>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -34,16 +33,16 @@ pub(super) struct Call {
     pub messages: Vec<BatchMessage>,
     pub bytes: usize,
     pub ids: Vec<u128>,
-    pub tell: oneshot::Sender<Reply>,
+    pub outcome: oneshot::Sender<CallOutcome>,
 }
 
-/// What a call is told.
-pub(super) enum Reply {
-    /// Send the messages yourself, and keep this until that is over. With `again`, they may have been
-    /// tried before: what is a duplicate then is one of ourselves.
-    Alone { again: bool, out: Out },
-    /// What became of them.
-    Settled(Vec<Outcome>),
+/// What a call gets.
+pub(super) enum CallOutcome {
+    /// The caller must send the messages by themselves and keep the guard until that has ended. With `resend`, a batch
+    /// with them was sent before: a duplicate of an id that we made is our own.
+    SendSingly { resend: bool, guard: SinglesInFlight },
+    /// The outcomes of the messages, in order.
+    Done(Vec<Outcome>),
 }
 
 impl Queued for Call {
@@ -59,105 +58,115 @@ impl Queued for Call {
         &self.ids
     }
 
-    fn is_gone(&self) -> bool {
-        self.tell.is_closed()
+    fn is_abandoned(&self) -> bool {
+        self.outcome.is_closed()
     }
 }
 
-/// Messages that are sent alone. Dropped, they are not on the way any more.
-pub(super) struct Out {
-    alone: Arc<Alone>,
+/// Messages that a caller sends by themselves, in flight until this is dropped.
+pub(super) struct SinglesInFlight {
+    singles: Arc<Singles>,
     count: usize,
 }
 
 #[derive(Default)]
-struct Alone {
-    count: AtomicUsize,
+struct Singles {
+    in_flight: AtomicUsize,
     ended: Notify,
 }
 
-impl Out {
-    fn new(alone: &Arc<Alone>, count: usize) -> Self {
-        alone.count.fetch_add(count, Ordering::Relaxed);
-        Self { alone: alone.clone(), count }
-    }
-}
-
-impl Drop for Out {
+impl Drop for SinglesInFlight {
     fn drop(&mut self) {
-        self.alone.count.fetch_sub(self.count, Ordering::Relaxed);
-        self.alone.ended.notify_one();
+        self.singles.in_flight.fetch_sub(self.count, Ordering::Relaxed);
+        self.singles.ended.notify_one();
     }
 }
 
 impl Batcher {
-    pub(super) fn start(requester: Arc<Requester>, stream: &str, pacer: Arc<Pacer>) -> Self {
+    /// `takes_batches` is whether the stream's configuration, when it was last read, allows atomic batches. The task
+    /// clears it when a batch is refused, and so sends no other until the configuration has been read again.
+    pub(super) fn start(
+        requester: Arc<Requester>,
+        stream: &str,
+        takes_batches: Arc<AtomicBool>,
+    ) -> Self {
         // Each call holds a permit for each of its messages.
         let (calls, arriving) = mpsc::channel(NATS_MAX_IN_FLIGHT);
+        let singles = Arc::new(Singles::default());
         let task = Task {
             requester,
             stream: stream.into(),
-            pacer,
+            takes_batches: takes_batches.clone(),
             arriving,
             queue: BatchQueue::new(),
-            alone: Arc::default(),
+            singles: Arc::clone(&singles),
             batch: Fuse::terminated(),
-            name: fastrand::u64(..),
-            made: 0,
-            landed: Instant::now(),
+            run_id: fastrand::u64(..),
+            batches: 0,
         };
         let task = AbortOnDropHandle::new(tokio::spawn(task.run()));
-        Self { allowed: AtomicBool::new(false), calls, _task: task }
+        Self {
+            calls,
+            takes_batches,
+            #[cfg(test)]
+            singles,
+            _task: task,
+        }
     }
 
-    /// Lets a call wait; it is told.
-    pub(super) async fn join(&self, call: Call) {
-        // The task has ended: the call learns that nobody tells it anything.
+    /// Whether the stream takes batches now.
+    pub(super) fn is_usable(&self) -> bool {
+        self.takes_batches.load(Ordering::Relaxed)
+    }
+
+    /// Queues a call. When the task has ended, its outcome channel closes.
+    pub(super) async fn push(&self, call: Call) {
         let _ = self.calls.send(call).await;
+    }
+
+    #[cfg(test)]
+    pub(super) fn singles_in_flight(&self) -> usize {
+        self.singles.in_flight.load(Ordering::Relaxed)
     }
 }
 
 struct Task {
     requester: Arc<Requester>,
     stream: Arc<str>,
-    pacer: Arc<Pacer>,
+    takes_batches: Arc<AtomicBool>,
     arriving: mpsc::Receiver<Call>,
     queue: BatchQueue<Call>,
-    alone: Arc<Alone>,
-    /// The one on the way.
-    batch: Fuse<BoxFuture<'static, Landed>>,
-    /// Batches of servers and of runs must not have the same ids.
-    name: u64,
-    made: u64,
-    /// When the last batch was stored.
-    landed: Instant,
+    singles: Arc<Singles>,
+    /// The batch in flight.
+    batch: Fuse<BoxFuture<'static, EndedBatch>>,
+    /// Keeps the ids of batches of different servers and runs apart.
+    run_id: u64,
+    batches: u64,
 }
 
-/// A batch that is over.
-struct Landed {
-    calls: Vec<Waiting>,
-    sent: Instant,
-    verdict: BatchOutcome,
+struct EndedBatch {
+    calls: Vec<BatchedCall>,
+    outcome: BatchOutcome,
 }
 
 /// A call whose messages are in a batch.
-struct Waiting {
+struct BatchedCall {
     count: usize,
-    tell: oneshot::Sender<Reply>,
+    outcome: oneshot::Sender<CallOutcome>,
 }
 
 impl Task {
     async fn run(mut self) {
         loop {
-            let until = self.go_on();
+            let until = self.send_what_is_due();
             tokio::select! {
                 () = sleep_until(until) => {}
                 call = self.arriving.recv() => match call {
                     Some(call) => self.queue.push(call),
                     None => return,
                 },
-                landed = &mut self.batch => self.settle(landed),
-                () = self.alone.ended.notified() => {}
+                ended = &mut self.batch => self.settle(ended),
+                () = self.singles.ended.notified() => {}
             }
             while let Ok(call) = self.arriving.try_recv() {
                 self.queue.push(call);
@@ -165,86 +174,90 @@ impl Task {
         }
     }
 
-    /// Starts all that can be started, and says when more can be.
-    fn go_on(&mut self) -> Option<Instant> {
-        if !self.pacer.together() {
-            let calls: Vec<Call> = self.queue.drain().collect();
-            calls.into_iter().for_each(|call| self.let_go(call));
+    /// Sends everything that is due, and returns when more will be, if that is a matter of time.
+    fn send_what_is_due(&mut self) -> Option<Instant> {
+        if !self.takes_batches.load(Ordering::Relaxed) {
+            self.release_queue();
             return None;
         }
         loop {
-            let look = self.pacer.look_due();
-            let now = Instant::now().into_std();
-            match self.queue.next(self.alone.count.load(Ordering::Relaxed), look, now) {
-                Step::Together(calls) => self.send(calls),
-                Step::Alone(call) => self.let_go(call),
+            let singles = self.singles.in_flight.load(Ordering::Relaxed);
+            match self.queue.next(singles, Instant::now().into_std()) {
+                Step::Batch(calls) => self.send(calls),
+                Step::Single(call) => self.send_singly(call.messages.len(), false, call.outcome),
                 Step::Wait => return None,
-                Step::Until(until) => return Some(until.into()),
+                Step::WaitUntil(until) => return Some(until.into()),
             }
         }
     }
 
-    fn let_go(&self, call: Call) {
-        let out = Out::new(&self.alone, call.messages.len());
-        let _ = call.tell.send(Reply::Alone { again: false, out });
+    /// Lets all queued calls send their messages by themselves.
+    fn release_queue(&mut self) {
+        let calls: Vec<Call> = self.queue.drain().collect();
+        for call in calls {
+            self.send_singly(call.messages.len(), false, call.outcome);
+        }
+    }
+
+    fn send_singly(&self, count: usize, resend: bool, outcome: oneshot::Sender<CallOutcome>) {
+        self.singles.in_flight.fetch_add(count, Ordering::Relaxed);
+        let guard = SinglesInFlight { singles: self.singles.clone(), count };
+        let _ = outcome.send(CallOutcome::SendSingly { resend, guard });
     }
 
     fn send(&mut self, calls: Vec<Call>) {
-        self.made += 1;
-        let id = format!("{:016x}-{}", self.name, self.made);
+        self.batches += 1;
+        let id = format!("{:016x}-{}", self.run_id, self.batches);
         let mut messages = Vec::new();
-        let mut waiting = Vec::with_capacity(calls.len());
+        let mut batched = Vec::with_capacity(calls.len());
         for call in calls {
-            waiting.push(Waiting { count: call.messages.len(), tell: call.tell });
+            batched.push(BatchedCall { count: call.messages.len(), outcome: call.outcome });
             messages.extend(call.messages);
         }
-        self.pacer.batch_sent(self.queue.present());
         let (requester, stream) = (self.requester.clone(), self.stream.clone());
         let batch = async move {
-            let sent = Instant::now();
-            let verdict = batch::publish(&requester, &stream, &id, messages).await;
-            Landed { calls: waiting, sent, verdict }
+            let outcome = batch::publish(&requester, &stream, &id, messages).await;
+            EndedBatch { calls: batched, outcome }
         };
         self.batch = batch.boxed().fuse();
     }
 
-    fn settle(&mut self, Landed { calls, sent, verdict }: Landed) {
-        self.queue.landed(Instant::now().into_std());
-        let count: usize = calls.iter().map(|call| call.count).sum();
-        let result = match verdict {
+    fn settle(&mut self, EndedBatch { calls, outcome }: EndedBatch) {
+        self.queue.batch_ended(Instant::now().into_std());
+        let result = match outcome {
             BatchOutcome::Stored(last) => {
-                let now = Instant::now();
-                self.pacer
-                    .batch_stored(count, now.saturating_duration_since(sent.max(self.landed)));
-                self.landed = now;
-                stored(calls, last + 1 - count as u64);
-                metrics::counter!("agentbus_publish_batched_total").increment(count as u64);
+                report_stored(calls, last);
                 "stored"
             }
-            BatchOutcome::Refused => {
-                self.pacer.batch_refused();
-                self.let_all_go(calls);
+            BatchOutcome::MessageRefused => {
+                self.resend_singly(calls);
                 "refused"
             }
-            BatchOutcome::NotTaken(why) => {
-                tracing::info!(stream = &*self.stream, why, "an atomic batch was not taken");
-                self.pacer.batch_failed();
-                self.let_all_go(calls);
+            BatchOutcome::BatchRefused(reason) => {
+                tracing::warn!(
+                    stream = &*self.stream,
+                    reason,
+                    "the stream refused an atomic batch: publishes go by themselves until it takes batches again"
+                );
+                self.takes_batches.store(false, Ordering::Relaxed);
+                self.resend_singly(calls);
                 "refused"
             }
             BatchOutcome::NotSent => {
-                self.pacer.batch_lost();
-                self.let_all_go(calls);
+                self.release_queue();
+                self.resend_singly(calls);
                 "not_sent"
             }
             BatchOutcome::Unknown(failure) => {
-                match failure.silent {
-                    true => self.pacer.batch_lost(),
-                    false => self.pacer.batch_failed(),
+                if failure.unanswered {
+                    // The next batch would only make those who wait now wait as long again.
+                    self.release_queue();
+                } else {
+                    self.takes_batches.store(false, Ordering::Relaxed);
                 }
                 for call in calls {
                     let outcomes = vec![Err(failure.clone()); call.count];
-                    let _ = call.tell.send(Reply::Settled(outcomes));
+                    let _ = call.outcome.send(CallOutcome::Done(outcomes));
                 }
                 "unknown"
             }
@@ -252,10 +265,9 @@ impl Task {
         metrics::counter!("agentbus_publish_batches_total", "result" => result).increment(1);
     }
 
-    fn let_all_go(&self, calls: Vec<Waiting>) {
-        for Waiting { count, tell } in calls {
-            let out = Out::new(&self.alone, count);
-            let _ = tell.send(Reply::Alone { again: true, out });
+    fn resend_singly(&self, calls: Vec<BatchedCall>) {
+        for call in calls {
+            self.send_singly(call.count, true, call.outcome);
         }
     }
 }
@@ -267,16 +279,14 @@ async fn sleep_until(until: Option<Instant>) {
     }
 }
 
-fn stored(calls: Vec<Waiting>, first: u64) {
-    let mut seqs = first..;
+/// Reports a batch that was stored, its last message at sequence `last`.
+fn report_stored(calls: Vec<BatchedCall>, last: u64) {
+    let count: usize = calls.iter().map(|call| call.count).sum();
+    let mut seqs = (last + 1 - count as u64)..;
     for call in calls {
         let outcomes = seqs.by_ref().take(call.count);
         let outcomes = outcomes.map(|seq| Ok(Ack { seq, duplicate: false, committed: false }));
-        let _ = call.tell.send(Reply::Settled(outcomes.collect()));
+        let _ = call.outcome.send(CallOutcome::Done(outcomes.collect()));
     }
-}
-
-/// What a call is told that nobody told anything.
-pub(super) fn stopped() -> Failure {
-    Failure::unknown("the publisher has ended")
+    metrics::counter!("agentbus_publish_batched_total").increment(count as u64);
 }

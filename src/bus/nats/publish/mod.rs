@@ -1,26 +1,23 @@
-//! Publishing: everything of a call in order, all of it on the way at once.
+//! Publishing: the messages of a call in order, all of them in flight at once.
 //!
-//! Each message is sent by itself ([`singles`]), or, where the server is seen to sync each message and many
-//! wait, calls are put together in atomic batches ([`batcher`]). Invariant: an outcome is
-//! [`PublishError::NotSent`] only when the message is surely not in the log, and sequences of new
-//! messages of a call rise in input order. What a batch does not settle its calls go on with as singles, under
-//! the same ids: one bad message fails none of its neighbours.
+//! Each message is sent by itself ([`singles`]). With `NATS_SYNC_ALWAYS`, calls that wait at the same time share atomic
+//! batches ([`batcher`]). Invariant: an outcome is [`PublishError::NotSent`] only when the message is surely not in the
+//! log, and sequences of new messages of a call rise in input order. When a batch is refused or not sent, its calls send
+//! their messages by themselves under the same ids: one bad message fails none of its neighbours.
 
 mod batch;
 mod batch_queue;
 mod batcher;
 mod originals;
 mod outcome;
-mod pace;
-mod pacer;
 mod singles;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicBool;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
@@ -34,14 +31,13 @@ use crate::limits::{
 };
 use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing};
 use batch::BatchMessage;
-use batcher::{Batcher, Call, Reply};
+use batcher::{Batcher, Call, CallOutcome};
 pub(super) use outcome::Failure;
 use outcome::Outcome;
-use pacer::Pacer;
 
-/// What is published.
+/// A message that can be published.
 pub(super) trait Publishable: Sync {
-    /// Where.
+    /// Its subject.
     fn subject(&self) -> &str;
     /// Its headers, the id by which a repeat is recognised among them.
     fn headers(&self) -> HeaderMap;
@@ -49,7 +45,7 @@ pub(super) trait Publishable: Sync {
     fn payload(&self) -> Bytes;
     /// Whether the client chose the id, so that it may be a repeat.
     fn id_is_clients(&self) -> bool;
-    /// The id that the client chose, of an entry that may go in an atomic batch.
+    /// The id that the client chose, of a message that may be part of an atomic batch.
     fn clients_id(&self) -> Option<u128> {
         None
     }
@@ -87,60 +83,39 @@ pub(super) struct Publisher {
     in_flight: Semaphore,
     breaker: Mutex<Breaker>,
     failover: FailoverTimer,
-    pacer: Arc<Pacer>,
-    group: Option<Batcher>,
+    batcher: Option<Batcher>,
 }
 
 impl Publisher {
-    /// One that sends each message by itself.
+    /// A publisher that sends each message by itself.
     pub(super) fn new(stream: &str) -> Self {
         Self {
             stream: stream.to_owned(),
             in_flight: Semaphore::new(NATS_MAX_IN_FLIGHT),
             breaker: Mutex::default(),
             failover: FailoverTimer::default(),
-            pacer: Arc::default(),
-            group: None,
+            batcher: None,
         }
     }
 
-    /// One that may put messages together, once [`Publisher::allow_batches`] says that the stream
-    /// takes batches; `requester` is the one that it publishes by.
-    pub(super) fn with_batches(stream: &str, requester: &Arc<Requester>) -> Self {
-        let alone = Self::new(stream);
-        let group = Batcher::start(requester.clone(), stream, alone.pacer.clone());
-        Self { group: Some(group), ..alone }
+    /// A publisher through `requester` that sends messages in atomic batches while `takes_batches` is true.
+    pub(super) fn with_batches(
+        stream: &str,
+        requester: &Arc<Requester>,
+        takes_batches: Arc<AtomicBool>,
+    ) -> Self {
+        let batcher = Batcher::start(requester.clone(), stream, takes_batches);
+        Self { batcher: Some(batcher), ..Self::new(stream) }
     }
 
-    /// Says whether the stream takes atomic batches.
-    pub(super) fn allow_batches(&self, allowed: bool) {
-        if let Some(group) = &self.group {
-            group.allowed.store(allowed, Ordering::Relaxed);
-        }
-    }
-
-    /// For tests: batches, whatever the server does.
     #[cfg(test)]
-    pub(super) fn put_together(&self) {
-        self.pacer.put_together();
+    pub(super) fn sends_batches(&self) -> bool {
+        self.batcher.as_ref().is_some_and(Batcher::is_usable)
     }
 
-    /// For tests: how many singles are on the way.
     #[cfg(test)]
-    pub(super) fn awaited(&self) -> usize {
-        self.pacer.awaited()
-    }
-
-    /// For tests: singles, until it is seen otherwise.
-    #[cfg(test)]
-    pub(super) fn forget_pace(&self) {
-        self.pacer.forget();
-    }
-
-    /// For tests: whether publishes that wait are put together.
-    #[cfg(test)]
-    pub(super) fn is_together(&self) -> bool {
-        self.pacer.together()
+    pub(super) fn singles_in_flight(&self) -> usize {
+        self.batcher.as_ref().map_or(0, Batcher::singles_in_flight)
     }
 
     /// Publishes in order; one outcome a message, in order, within [`PUBLISH_DEADLINE`].
@@ -167,14 +142,10 @@ impl Publisher {
             State::Down => return Err("not connected to NATS".to_owned()),
             State::Closed => return Err("the NATS client has ended".to_owned()),
         }
-        match self.breaker().refusal(Instant::now().into_std(), status.connects) {
+        match self.breaker.lock().refusal(Instant::now().into_std(), status.connects) {
             Some(reason) => Err(format!("circuit open after: {reason}")),
             None => Ok(()),
         }
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock()
     }
 
     async fn publish_part(
@@ -189,48 +160,47 @@ impl Publisher {
         let permits = u32::try_from(messages.len()).unwrap_or(u32::MAX);
         let permit = tokio::time::timeout_at(deadline, self.in_flight.acquire_many(permits));
         let Ok(Ok(_permit)) = permit.await else {
-            let failure = Failure::not_sent("too many publishes await their acks").silent();
+            let failure = Failure::not_sent("too many publishes await their acks").unanswered();
             return vec![Err(failure); messages.len()];
         };
-        let outcomes = match self.group_for(requester, messages) {
-            Some((group, bytes)) => {
-                // Boxed, so that a single does not carry the room for it.
-                Box::pin(self.publish_in(group, requester, messages, bytes, deadline)).await
+        let outcomes = match self.batcher_for(requester, messages) {
+            Some((batcher, bytes)) => {
+                // Boxed, so that the future of a single publish does not carry its size.
+                Box::pin(self.send_in_batch(batcher, requester, messages, bytes, deadline)).await
             }
-            None => self.send_until_settled(requester, messages, deadline).await,
+            None => self.send_with_retries(requester, messages, deadline).await,
         };
-        self.tell_breaker(requester, &outcomes);
+        self.report_to_breaker(requester, &outcomes);
         outcomes
     }
 
-    /// What is not connected is refused at once: the client would queue it and send it later.
+    /// Refuses at once what the client would only queue, while not connected, and send later.
     fn admit(&self, requester: &Requester) -> Result<(), Failure> {
         let status = requester.connection.status();
         if status.state != State::Up {
-            return Err(Failure::not_sent("not connected to NATS"));
+            return Err(Failure::not_connected());
         }
         let now = Instant::now().into_std();
-        self.breaker().admit(now, status.connects).map_err(Failure::not_sent)
+        self.breaker.lock().admit(now, status.connects).map_err(Failure::not_sent)
     }
 
-    fn tell_breaker(&self, requester: &Requester, outcomes: &[Outcome]) {
+    fn report_to_breaker(&self, requester: &Requester, outcomes: &[Outcome]) {
         let connects = requester.connection.status().connects;
         match outcomes.last() {
-            Some(Err(failure)) if failure.silent => {
+            Some(Err(failure)) if failure.unanswered => {
                 let (now, reason) = (Instant::now().into_std(), failure.error.to_string());
-                if self.breaker().failure(now, connects, &reason) {
+                if self.breaker.lock().failure(now, connects, &reason) {
                     tracing::warn!(
                         stream = self.stream,
                         reason,
-                        "publishing fails: refused but for probes"
+                        "publishing fails: refusing publishes, except for probes, until NATS answers"
                     );
                 }
                 self.failover.unanswered(&requester.connection);
-                self.pacer.forget();
             }
             // Whatever failed before it: the bus answers now.
             Some(_) => {
-                if self.breaker().success() {
+                if self.breaker.lock().success() {
                     tracing::info!(stream = self.stream, "publishing works again");
                 }
                 self.failover.answered();
@@ -239,16 +209,13 @@ impl Publisher {
         }
     }
 
-    /// The group, and how many bytes the messages are, if they may go in a batch now.
-    fn group_for(
+    /// The batcher, and the size of the messages in bytes, if they may be part of a batch now.
+    fn batcher_for(
         &self,
         requester: &Requester,
         messages: &[impl Publishable],
     ) -> Option<(&Batcher, usize)> {
-        let group = self.group.as_ref().filter(|_| self.pacer.together())?;
-        if !group.allowed.load(Ordering::Relaxed) {
-            return None;
-        }
+        let batcher = self.batcher.as_ref().filter(|batcher| batcher.is_usable())?;
         let longest = requester.connection.client.max_payload();
         let mut bytes = 0;
         for message in messages {
@@ -258,34 +225,35 @@ impl Publisher {
             }
             bytes += size;
         }
-        (bytes <= NATS_BATCH_BYTES).then_some((group, bytes))
+        (bytes <= NATS_BATCH_BYTES).then_some((batcher, bytes))
     }
 
-    async fn publish_in(
+    async fn send_in_batch(
         &self,
-        group: &Batcher,
+        batcher: &Batcher,
         requester: &Requester,
         messages: &[impl Publishable],
         bytes: usize,
         deadline: Instant,
     ) -> Vec<Outcome> {
-        let (tell, told) = oneshot::channel();
+        let (outcome, result) = oneshot::channel();
         let ids = messages.iter().filter_map(Publishable::clients_id).collect();
-        let packed = messages.iter().map(packed).collect();
-        group.join(Call { messages: packed, bytes, ids, tell }).await;
-        let (outcomes, _out) = match tokio::time::timeout_at(deadline, told).await {
-            Ok(Ok(Reply::Settled(outcomes))) => (outcomes, None),
-            Ok(Ok(Reply::Alone { again: false, out })) => {
-                (self.send_once(requester, messages, deadline).await, Some(out))
+        let batched = messages.iter().map(batch_message).collect();
+        batcher.push(Call { messages: batched, bytes, ids, outcome }).await;
+        let all = |failure: Failure| vec![Err(failure); messages.len()];
+        let (outcomes, _guard) = match tokio::time::timeout_at(deadline, result).await {
+            Ok(Ok(CallOutcome::Done(outcomes))) => (outcomes, None),
+            Ok(Ok(CallOutcome::SendSingly { resend: false, guard })) => {
+                (self.send_once(requester, messages, deadline).await, Some(guard))
             }
-            Ok(Ok(Reply::Alone { again: true, out })) => {
-                (self.send_again(requester, messages, deadline).await, Some(out))
+            Ok(Ok(CallOutcome::SendSingly { resend: true, guard })) => {
+                (self.resend(requester, messages, deadline).await, Some(guard))
             }
-            Ok(Err(_)) => (vec![Err(batcher::stopped()); messages.len()], None),
-            // Its batch may be on the way.
-            Err(_) => (vec![Err(Failure::late()); messages.len()], None),
+            Ok(Err(_)) => (all(Failure::unknown("the publisher has ended")), None),
+            // Its batch may be in flight.
+            Err(_) => (all(Failure::ack_timeout()), None),
         };
-        self.repeat_until_settled(requester, messages, outcomes, deadline).await
+        self.retry_tail(requester, messages, outcomes, deadline).await
     }
 
     /// The stream published to.
@@ -294,7 +262,7 @@ impl Publisher {
     }
 }
 
-fn packed(message: &impl Publishable) -> BatchMessage {
+fn batch_message(message: &impl Publishable) -> BatchMessage {
     BatchMessage {
         subject: message.subject().to_owned(),
         headers: message.headers(),

@@ -1,8 +1,8 @@
-//! Publishing entries again that were in a log before.
+//! Publishes entries again that were in a log before.
 //!
-//! Invariant: each only at its own place, and none repeated here: what has another place is refused by the
-//! stream (`Nats-Expected-Last-Sequence`). The circuit breaker, which is about what clients publish, is not
-//! asked, and none is ever part of an atomic batch.
+//! Invariant: an entry is stored only at its own sequence; at another one the stream refuses it
+//! (`Nats-Expected-Last-Sequence`). Nothing is retried here, the circuit breaker, which protects clients' publishes, is
+//! not asked, and no entry becomes part of an atomic batch.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
@@ -16,8 +16,8 @@ use crate::limits::NATS_ACK_TIMEOUT;
 use crate::message::LogEntry;
 
 impl Publisher {
-    /// Publishes entries as they stand, each on `prefix` and its subject, the first if the log's last
-    /// sequence is `after`, each further one if it follows.
+    /// Publishes entries with their own headers, each to `prefix` and its subject: the first if the log's last sequence
+    /// is `after`, each further one if it follows the one before it.
     pub(in crate::bus::nats) async fn publish_originals(
         &self,
         requester: &Requester,
@@ -27,9 +27,8 @@ impl Publisher {
     ) -> Vec<Result<Ack, PublishError>> {
         let status = requester.connection.status();
         if status.state != State::Up {
-            return vec![Err(Failure::not_sent("not connected to NATS").error); entries.len()];
+            return vec![Err(Failure::not_connected().error); entries.len()];
         }
-        let connects = status.connects;
         let deadline = Instant::now() + NATS_ACK_TIMEOUT;
         let mut replies = Vec::with_capacity(entries.len());
         let mut subject = String::new();
@@ -39,14 +38,12 @@ impl Publisher {
             let sent = requester.send_request(&subject, headers, entry.payload.clone()).await;
             replies.push(sent.map_err(Failure::not_sent));
         }
-        let unmeasured = self.pacer.singles();
-        let outcomes =
-            self.collect(requester, &subject, connects, replies, unmeasured, deadline).await;
+        let outcomes = self.collect(requester, &subject, status.connects, replies, deadline).await;
         outcomes.into_iter().map(|outcome| outcome.map_err(|failure| failure.error)).collect()
     }
 }
 
-/// Headers that cannot be sent are left out, and told in the log.
+/// Headers that async-nats cannot send are left out and logged.
 fn original_headers(entry: &LogEntry, after: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &entry.headers {

@@ -1,7 +1,7 @@
-//! What became of a publish, and what may be done about it.
+//! The outcome of a publish, and whether it may be retried.
 //!
-//! Invariant: "not sent" is said only of what is surely not in the log; once a message's
-//! fate was unknown, the refusal of its repeat does not settle it.
+//! Invariant: [`PublishError::NotSent`] is returned only for what is surely not in the log. Once the outcome of a
+//! message was unknown, the refusal of its retry does not make it known.
 
 use std::borrow::Cow;
 
@@ -10,56 +10,63 @@ use serde::Deserialize;
 
 use crate::bus::nats::error::{DUPLICATE_IN_PROCESS, JsError};
 use crate::bus::{Ack, PublishError};
+use crate::limits::NATS_ACK_TIMEOUT;
 
-/// What became of one message, and whether sending it again may help.
+/// The outcome of one message.
 pub(super) type Outcome = Result<Ack, Failure>;
 
 #[derive(Clone, Debug)]
 pub(in crate::bus::nats) struct Failure {
     pub error: PublishError,
-    pub(super) repeat: bool,
-    /// The bus did not answer: the circuit breaker's concern.
-    pub(super) silent: bool,
-    /// The stream's own answer, if it was one.
-    pub refusal: Option<JsError>,
+    /// Whether sending it again may succeed.
+    pub(super) retryable: bool,
+    /// The bus did not answer: counts for the circuit breaker.
+    pub(super) unanswered: bool,
+    /// The stream's own error, if it returned one.
+    pub js_error: Option<JsError>,
 }
 
 impl Failure {
+    fn new(error: PublishError) -> Self {
+        Self { error, retryable: false, unanswered: false, js_error: None }
+    }
+
     pub(super) fn not_sent(text: impl Into<String>) -> Self {
-        let error = PublishError::NotSent(text.into());
-        Self { error, repeat: false, silent: false, refusal: None }
+        Self::new(PublishError::NotSent(text.into()))
     }
 
     pub(super) fn unknown(text: impl Into<String>) -> Self {
-        let error = PublishError::Unknown(text.into());
-        Self { error, repeat: false, silent: false, refusal: None }
+        Self::new(PublishError::Unknown(text.into()))
     }
 
-    pub(super) fn repeatable(self) -> Self {
-        Self { repeat: true, ..self }
+    pub(super) fn retryable(self) -> Self {
+        Self { retryable: true, ..self }
     }
 
-    pub(super) fn silent(self) -> Self {
-        Self { silent: true, ..self }
+    pub(super) fn unanswered(self) -> Self {
+        Self { unanswered: true, ..self }
     }
 
-    pub(super) fn lost() -> Self {
-        Self::unknown("the connection to NATS was lost").repeatable().silent()
+    pub(super) fn not_connected() -> Self {
+        Self::not_sent("not connected to NATS")
     }
 
-    /// Something that came after it may be stored without our hearing of it: a repeat might not
-    /// be in order.
-    pub(super) fn lost_out_of_sight() -> Self {
-        Self::unknown("the connection to NATS was lost again and again").silent()
+    pub(super) fn connection_lost() -> Self {
+        Self::unknown("the connection to NATS was lost").retryable().unanswered()
     }
 
-    pub(super) fn late() -> Self {
-        let patience = crate::limits::NATS_ACK_TIMEOUT;
-        Self::unknown(format!("no ack from JetStream within {patience:?}")).silent()
+    /// Not retryable: a later message of the call may be stored without an ack, so that a retry would break the order.
+    pub(super) fn connection_lost_repeatedly() -> Self {
+        Self::unknown("the connection to NATS was lost again and again").unanswered()
+    }
+
+    /// Not retryable: a server that slow needs no second copy.
+    pub(super) fn ack_timeout() -> Self {
+        Self::unknown(format!("no ack from JetStream within {NATS_ACK_TIMEOUT:?}")).unanswered()
     }
 }
 
-/// What a stream answers to a publish, or to the last message of an atomic batch (ADR-50).
+/// What a stream replies to a publish, or to the last message of an atomic batch (ADR-50).
 #[derive(Deserialize)]
 pub(super) struct PubAck<'a> {
     #[serde(borrow, default)]
@@ -68,9 +75,10 @@ pub(super) struct PubAck<'a> {
     pub seq: u64,
     #[serde(default)]
     duplicate: bool,
-    /// The batch's id, and how many messages it had.
+    /// The batch's id.
     #[serde(borrow, default)]
     pub batch: Option<Cow<'a, str>>,
+    /// The number of its messages.
     #[serde(default)]
     pub count: u64,
     #[serde(default)]
@@ -81,22 +89,21 @@ impl<'a> PubAck<'a> {
     /// The ack of `stream`, or why there is none.
     pub(super) fn read(message: &'a Message, stream: &str) -> Result<Self, Failure> {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
-            let text = "JetStream is not there, or no stream takes the subject";
-            return Err(Failure::not_sent(text).repeatable().silent());
+            let text = "JetStream is not available, or no stream takes the subject";
+            return Err(Failure::not_sent(text).retryable().unanswered());
         }
         let Ok(mut ack) = serde_json::from_slice::<PubAck<'_>>(&message.payload) else {
             return Err(Failure::unknown("unreadable ack"));
         };
         match ack.error.take() {
             Some(error) if error.err_code == DUPLICATE_IN_PROCESS => Err(Failure {
-                refusal: Some(error.clone()),
-                ..Failure::unknown(error.description).repeatable()
+                js_error: Some(error.clone()),
+                ..Failure::unknown(error.description).retryable()
             }),
             Some(error) => {
                 let text = format!("{} (JetStream error {})", error.description, error.err_code);
-                let passing = error.is_transient();
-                let failure = Failure { refusal: Some(error), ..Failure::not_sent(text) };
-                Err(if passing { failure.repeatable() } else { failure })
+                let retryable = error.is_transient();
+                Err(Failure { retryable, js_error: Some(error), ..Failure::not_sent(text) })
             }
             None if ack.stream != stream => Err(Failure::not_sent(format!(
                 "stream {} took the message, not {stream}",
@@ -107,25 +114,28 @@ impl<'a> PubAck<'a> {
     }
 }
 
-/// The outcome of a message that was sent alone.
+/// The outcome of a message that was sent by itself.
 pub(super) fn of_single(message: &Message, stream: &str) -> Outcome {
     let ack = PubAck::read(message, stream)?;
     Ok(Ack { seq: ack.seq, duplicate: ack.duplicate, committed: false })
 }
 
-/// The index from which on everything failed and may be sent again.
+/// The index from which on everything failed and may be retried.
 pub(super) fn failed_tail(outcomes: &[Outcome]) -> usize {
-    let settled = |outcome: &Outcome| !outcome.as_ref().is_err_and(|failure| failure.repeat);
-    outcomes.iter().rposition(settled).map_or(0, |last| last + 1)
+    let is_final = |outcome: &Outcome| !outcome.as_ref().is_err_and(|failure| failure.retryable);
+    outcomes.iter().rposition(is_final).map_or(0, |last| last + 1)
 }
 
-/// The new outcome, but never "not sent" where an earlier try may have been stored.
+/// The outcome of a retry, but never "not sent" when an earlier attempt may have been stored.
 pub(super) fn keep_doubt(old: &Outcome, new: Outcome) -> Outcome {
     match (old, new) {
         (
             Err(Failure { error: PublishError::Unknown(_), .. }),
-            Err(Failure { error: PublishError::NotSent(text), repeat, silent, refusal }),
-        ) => Err(Failure { error: PublishError::Unknown(text), repeat, silent, refusal }),
+            Err(Failure { error: PublishError::NotSent(text), retryable, unanswered, js_error }),
+        ) => {
+            let error = PublishError::Unknown(text);
+            Err(Failure { error, retryable, unanswered, js_error })
+        }
         (_, new) => new,
     }
 }
@@ -139,8 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_failed_tail_is_sent_again() {
-        let lost = || Err(Failure::lost());
+    fn only_a_failed_tail_is_retried() {
+        let lost = || Err(Failure::connection_lost());
         assert_eq!(failed_tail(&[lost(), stored(), lost(), lost()]), 2);
         assert_eq!(failed_tail(&[lost(), lost()]), 0);
         assert_eq!(failed_tail(&[lost(), stored()]), 2);
@@ -149,11 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn doubt_outlives_a_refusal() {
+    fn an_unknown_outcome_outlives_the_refusal_of_a_retry() {
         let refused = Err(Failure::not_sent("x"));
-        let kept = keep_doubt(&Err(Failure::lost()), refused.clone());
+        let kept = keep_doubt(&Err(Failure::connection_lost()), refused.clone());
         assert!(matches!(kept, Err(Failure { error: PublishError::Unknown(_), .. })));
-        assert!(keep_doubt(&Err(Failure::lost()), stored()).is_ok());
+        assert!(keep_doubt(&Err(Failure::connection_lost()), stored()).is_ok());
         let still = keep_doubt(&refused.clone(), refused);
         assert!(matches!(still, Err(Failure { error: PublishError::NotSent(_), .. })));
     }

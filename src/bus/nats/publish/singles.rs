@@ -1,37 +1,37 @@
-//! Publishes one by one, all of a call on the way at once.
+//! Publishes message by message, all of a call in flight at once.
 //!
-//! Invariant: sequences of new messages rise in input order. That limits repeats: when something after
-//! a failed message was stored, the failed one is left to its sender; only the failed tail of a
-//! call is sent again, under the same ids, so that the stream drops what it has already. An ack that
-//! did not come in time is not repeated here: a server that slow needs no second copy.
+//! Invariant: sequences of new messages rise in input order. This limits retries: when anything after a failed message
+//! was stored, the caller must retry that message. Only the failed tail of a call is sent again here, under the same
+//! ids, so that the stream drops what it has already.
 
-use async_nats::HeaderMap;
+use std::pin::{Pin, pin};
+
+use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::outcome::{self, Failure, Outcome, failed_tail, keep_doubt};
-use super::pacer::Singles;
 use super::{Publishable, Publisher};
 use crate::bus::nats::connect::State;
 use crate::bus::nats::requester::{PendingReply, Requester};
 use crate::limits::{NATS_ACK_TIMEOUT, NATS_RECONNECT_GRACE, NATS_REPEAT_DELAY};
 
-/// A name that no stream has: what is expected there is never stored.
+/// A name that no stream can have: a message with this expected stream is never stored.
 const NO_STREAM: &str = ".";
 
 impl Publisher {
-    pub(super) async fn send_until_settled(
+    pub(super) async fn send_with_retries(
         &self,
         requester: &Requester,
         messages: &[impl Publishable],
         deadline: Instant,
     ) -> Vec<Outcome> {
         let outcomes = self.send_once(requester, messages, deadline).await;
-        self.repeat_until_settled(requester, messages, outcomes, deadline).await
+        self.retry_tail(requester, messages, outcomes, deadline).await
     }
 
-    /// Sends the tail again that failed at a first try, and at each further one.
-    pub(super) async fn repeat_until_settled(
+    /// Sends the failed tail of `outcomes` again, until nothing may be retried or the deadline is near.
+    pub(super) async fn retry_tail(
         &self,
         requester: &Requester,
         messages: &[impl Publishable],
@@ -40,19 +40,18 @@ impl Publisher {
     ) -> Vec<Outcome> {
         loop {
             let tail = failed_tail(&outcomes);
-            if tail == messages.len() || !wait_to_repeat(requester, deadline).await {
+            if tail == messages.len() || !wait_to_retry(requester, deadline).await {
                 return outcomes;
             }
-            let again = Box::pin(self.send_again(requester, &messages[tail..], deadline)).await;
-            // Once a message's fate was unknown, a refusal of its repeat does not settle it.
-            for (old, new) in outcomes[tail..].iter_mut().zip(again) {
+            let retried = Box::pin(self.resend(requester, &messages[tail..], deadline)).await;
+            for (old, new) in outcomes[tail..].iter_mut().zip(retried) {
                 *old = keep_doubt(old, new);
             }
         }
     }
 
-    /// Sends once what was sent before.
-    pub(super) async fn send_again(
+    /// Sends once what may have been sent before.
+    pub(super) async fn resend(
         &self,
         requester: &Requester,
         messages: &[impl Publishable],
@@ -61,14 +60,14 @@ impl Publisher {
         let mut outcomes = self.send_once(requester, messages, deadline).await;
         for (outcome, message) in outcomes.iter_mut().zip(messages) {
             if let Ok(ack) = outcome {
-                // An id that we made is a duplicate of nothing but our own first try.
+                // An id that we made can only repeat our own earlier attempt.
                 ack.duplicate &= message.id_is_clients();
             }
         }
         outcomes
     }
 
-    /// Sends all, then waits for all.
+    /// Sends all, then waits for all acks.
     pub(super) async fn send_once(
         &self,
         requester: &Requester,
@@ -77,90 +76,64 @@ impl Publisher {
     ) -> Vec<Outcome> {
         let connects = requester.connection.status().connects;
         let deadline = deadline.min(Instant::now() + NATS_ACK_TIMEOUT);
-        let mut singles = self.pacer.singles();
+        let not_connected = || Err(Failure::not_connected().retryable().unanswered());
         let mut replies = Vec::with_capacity(messages.len());
         for message in messages {
-            let sent = if requester.connection.status().state == State::Up {
-                send(requester, message, deadline).await
-            } else {
-                Err(Failure::not_sent("not connected to NATS").repeatable().silent())
+            let sent = match requester.connection.status().state {
+                State::Up => send(requester, message, deadline).await,
+                State::Down | State::Closed => not_connected(),
             };
-            if sent.is_ok() {
-                singles.sent();
-            }
-            let stop = sent.as_ref().is_err_and(|failure| failure.silent);
+            let stop = sent.as_ref().is_err_and(|failure| failure.unanswered);
             replies.push(sent);
             if stop {
                 break;
             }
         }
-        let unsent = || Err(Failure::not_sent("not connected to NATS").repeatable().silent());
-        replies.resize_with(messages.len(), unsent);
+        replies.resize_with(messages.len(), not_connected);
         let subject = messages.first().map_or("", Publishable::subject);
-        self.collect(requester, subject, connects, replies, singles, deadline).await
+        self.collect(requester, subject, connects, replies, deadline).await
     }
 
-    /// Waits for the answers to what was sent, on `subject` and others.
+    /// Waits for the acks of what was sent, on `subject` among others, when `connects` connections had been made.
     pub(super) async fn collect(
         &self,
         requester: &Requester,
         subject: &str,
         connects: u64,
         replies: Vec<Result<PendingReply, Failure>>,
-        mut singles: Singles<'_>,
         deadline: Instant,
     ) -> Vec<Outcome> {
         let ordered = (replies.len() > 1).then_some(subject);
-        let mut broken = std::pin::pin!(broken_and_back(requester, connects, ordered));
-        let mut timeout = std::pin::pin!(tokio::time::sleep_until(deadline));
-        let mut over: Option<Failure> = None;
+        let mut end = pin!(end_of_wait(requester, connects, ordered, deadline));
+        let mut ended = None;
         let mut outcomes = Vec::with_capacity(replies.len());
         for reply in replies {
-            let mut reply = match reply {
-                Ok(reply) => reply,
-                Err(failure) => {
-                    outcomes.push(Err(failure));
-                    continue;
-                }
-            };
-            let arrived = match &over {
-                Some(_) => reply.try_recv(),
-                None => tokio::select! {
-                    biased;
-                    message = reply.recv() => message,
-                    failure = &mut broken => { over = Some(failure); reply.try_recv() }
-                    () = &mut timeout => { over = Some(Failure::late()); reply.try_recv() }
-                },
-            };
-            outcomes.push(match arrived {
-                Some(message) => {
-                    singles.acked();
-                    outcome::of_single(&message, self.stream())
-                }
-                None => Err(over.clone().unwrap_or_else(Failure::lost)),
+            outcomes.push(match reply {
+                Ok(mut reply) => receive(&mut reply, end.as_mut(), &mut ended)
+                    .await
+                    .and_then(|message| outcome::of_single(&message, self.stream())),
+                Err(failure) => Err(failure),
             });
         }
         outcomes
     }
 
-    /// Sends one entry, once.
-    pub(in crate::bus::nats) async fn send_alone(
+    /// Sends one message, once.
+    pub(in crate::bus::nats) async fn send_one(
         &self,
         requester: &Requester,
         subject: &str,
         headers: HeaderMap,
         payload: &Bytes,
-        deadline: Instant,
     ) -> Outcome {
+        let deadline = Instant::now() + NATS_ACK_TIMEOUT;
         let connects = requester.connection.status().connects;
         self.admit(requester)?;
         let reply = requester.send_request(subject, headers, payload.clone()).await;
         let replies = vec![reply.map_err(Failure::not_sent)];
-        let unmeasured = self.pacer.singles();
-        let outcomes =
-            self.collect(requester, subject, connects, replies, unmeasured, deadline).await;
-        self.tell_breaker(requester, &outcomes);
-        outcomes.into_iter().next().unwrap_or_else(|| Err(Failure::lost()))
+        let outcomes = self.collect(requester, subject, connects, replies, deadline).await;
+        self.report_to_breaker(requester, &outcomes);
+        outcomes.into_iter().next().unwrap_or_else(|| Err(Failure::connection_lost()))
     }
 }
 
@@ -172,51 +145,75 @@ async fn send(
     let sent = requester.send_request(message.subject(), message.headers(), message.payload());
     match tokio::time::timeout_at(deadline, sent).await {
         Ok(sent) => sent.map_err(Failure::not_sent),
-        Err(_) => Err(Failure::not_sent("the NATS client's queue is full").silent()),
+        Err(_) => Err(Failure::not_sent("the NATS client's queue is full").unanswered()),
     }
 }
 
-/// Waits until a repeat makes sense; false when there is no time for one.
-async fn wait_to_repeat(requester: &Requester, deadline: Instant) -> bool {
-    let back = async {
+/// Waits until a retry makes sense; false when there is no time left for one.
+async fn wait_to_retry(requester: &Requester, deadline: Instant) -> bool {
+    let is_up = async {
         tokio::time::sleep(NATS_REPEAT_DELAY).await;
         requester.connection.is_up_again().await
     };
-    tokio::time::timeout_at(deadline - NATS_REPEAT_DELAY, back).await.unwrap_or(false)
+    tokio::time::timeout_at(deadline - NATS_REPEAT_DELAY, is_up).await.unwrap_or(false)
 }
 
-/// Ends when the connection has been lost and is back, and tells what became of what has no ack then. Of
-/// `ordered` messages, on this subject among others, the acks of those that the client had queued come
-/// before: such a one may be stored while an earlier one was lost, which must then not be repeated.
-pub(super) async fn broken_and_back(
+/// Waits for a reply until `end`, whose failure is kept in `ended`; from then on takes only a reply that is here.
+pub(super) async fn receive(
+    reply: &mut PendingReply,
+    end: Pin<&mut impl Future<Output = Failure>>,
+    ended: &mut Option<Failure>,
+) -> Result<Message, Failure> {
+    let failure = match ended {
+        Some(failure) => failure,
+        None => tokio::select! {
+            biased;
+            message = reply.recv() => return message.ok_or_else(Failure::connection_lost),
+            failure = end => ended.insert(failure),
+        },
+    };
+    reply.try_recv().ok_or_else(|| failure.clone())
+}
+
+/// Ends when no more acks are waited for. Returns the outcome of every message without an ack.
+pub(super) async fn end_of_wait(
     requester: &Requester,
     connects: u64,
     ordered: Option<&str>,
+    deadline: Instant,
 ) -> Failure {
+    let lost = reconnected(requester, connects, ordered);
+    tokio::time::timeout_at(deadline, lost).await.unwrap_or_else(|_| Failure::ack_timeout())
+}
+
+/// Ends when the connection was lost and is up again. `ordered` is a subject of several messages that must keep their
+/// order: those that the client had queued go out at the reconnect, so one may be stored while an earlier one was lost,
+/// which must then not be retried. Their acks are therefore waited for first.
+async fn reconnected(requester: &Requester, connects: u64, ordered: Option<&str>) -> Failure {
     let mut status = requester.connection.status.clone();
     let back = status.wait_for(|now| now.connects > connects || now.state == State::Closed);
     let is_back = back.await.is_ok_and(|now| now.state != State::Closed);
-    let Some(subject) = ordered.filter(|_| is_back) else { return Failure::lost() };
+    let Some(subject) = ordered.filter(|_| is_back) else { return Failure::connection_lost() };
     let changed = status.wait_for(|now| now.connects > connects + 1 || now.state != State::Up);
-    let queue_is_through = async {
-        pass_the_queue(requester, subject).await;
-        // Where servers must agree, the acks come later than the answer.
+    let queue_is_sent = async {
+        flush_queue(requester, subject).await;
+        // Where servers must agree, acks come later than this reply.
         tokio::time::sleep(NATS_RECONNECT_GRACE).await;
     };
     tokio::select! {
         biased;
-        _ = changed => Failure::lost_out_of_sight(),
-        () = queue_is_through => Failure::lost(),
+        _ = changed => Failure::connection_lost_repeatedly(),
+        () = queue_is_sent => Failure::connection_lost(),
     }
 }
 
-/// Returns when the server has taken all that was queued before: it answers in order, this with an error.
-async fn pass_the_queue(requester: &Requester, subject: &str) {
+/// Returns when the server has taken everything queued before: it replies in order, to this with an error.
+async fn flush_queue(requester: &Requester, subject: &str) {
     let mut headers = HeaderMap::new();
     headers.insert(async_nats::header::NATS_EXPECTED_STREAM, NO_STREAM);
     match requester.send_request(subject, headers, Bytes::new()).await {
         Ok(mut reply) => drop(reply.recv().await),
-        // The client has ended, which its status tells too.
+        // The client has ended, which its status shows as well.
         Err(_) => std::future::pending().await,
     }
 }

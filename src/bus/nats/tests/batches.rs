@@ -1,4 +1,4 @@
-//! Calls put together in atomic batches, whatever the server's pace.
+//! Calls that share atomic batches (`NATS_SYNC_ALWAYS`).
 
 use std::sync::Arc;
 
@@ -10,9 +10,7 @@ use crate::message::decode;
 
 type Outcomes = Vec<Result<Ack, PublishError>>;
 
-/// Publishes calls at once, put together.
 async fn publish_together(bus: &NatsBus, calls: &[Vec<Outgoing>]) -> Vec<Outcomes> {
-    bus.publisher.put_together();
     join_all(calls.iter().map(|call| bus.publish(call.clone()))).await
 }
 
@@ -24,7 +22,7 @@ fn of_client(message: Outgoing) -> Outgoing {
     Outgoing { id_is_clients: true, ..message }
 }
 
-/// Holds each acknowledged place against the log, and gives how many messages came in a batch.
+/// Compares each acknowledged sequence with the log, and returns how many messages came in a batch.
 async fn check(bus: &NatsBus, calls: &[Vec<Outgoing>], outcomes: &[Outcomes]) -> usize {
     let last = bus.identity().await.expect("identity").bounds.last;
     let mut reader = bus.reader(1).await.expect("reader");
@@ -62,9 +60,9 @@ fn news(outcomes: &[Outcomes]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_are_told_where_their_messages_stand() {
+async fn calls_get_the_sequences_of_their_messages() {
     let server = server_or_return!();
-    let bus = bus(&server).await;
+    let bus = batching_bus(&server).await;
     let calls: Vec<Vec<Outgoing>> = (0..300).map(|number| messages(1 + number % 7)).collect();
     let outcomes = publish_together(&bus, &calls).await;
     let count: usize = calls.iter().map(Vec::len).sum();
@@ -77,13 +75,13 @@ async fn calls_are_told_where_their_messages_stand() {
     let foreign = log.into_iter().filter_map(|raw| decode(raw, bus.log_name()).foreign);
     assert_eq!(foreign.count(), 0, "all are ours, however they came");
     eventually("no entry is left behind", || bus.requester.awaited() == 0).await;
-    assert_eq!(bus.publisher.awaited(), 0, "nor counted");
+    assert_eq!(bus.publisher.singles_in_flight(), 0, "nor counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ids_of_a_batch_are_known_afterwards() {
+async fn ids_of_a_batch_are_recognised_afterwards() {
     let server = server_or_return!();
-    let bus = bus(&server).await;
+    let bus = batching_bus(&server).await;
     let call: Vec<Outgoing> = messages(100).into_iter().map(of_client).collect();
     let first = publish_together(&bus, std::slice::from_ref(&call)).await.remove(0);
     assert_eq!(
@@ -91,9 +89,8 @@ async fn ids_of_a_batch_are_known_afterwards() {
         100,
         "in one batch"
     );
-    bus.publisher.forget_pace();
+    // Recent ids go by themselves.
     let again = bus.publish(call.clone()).await;
-    // A third time it would go together again, were its ids not remembered.
     let third = publish_together(&bus, &[call]).await.remove(0);
     for (first, again) in first.iter().chain(&first).zip(again.iter().chain(&third)) {
         let (first, again) = (first.as_ref().expect("acked"), again.as_ref().expect("acked"));
@@ -102,9 +99,9 @@ async fn ids_of_a_batch_are_known_afterwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_in_a_batch_hurts_nobody() {
+async fn a_repeat_beside_a_batch_fails_no_other_call() {
     let server = server_or_return!();
-    let bus = bus(&server).await;
+    let bus = batching_bus(&server).await;
     let known = of_client(message("known"));
     let first = publish_one(&bus, known.clone()).await.expect("acked");
     let mut calls = calls(99, 2);
@@ -119,7 +116,7 @@ async fn a_repeat_in_a_batch_hurts_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_id_in_many_calls_is_stored_once() {
     let server = server_or_return!();
-    let bus = bus(&server).await;
+    let bus = batching_bus(&server).await;
     let ids: Vec<Outgoing> = messages(20).into_iter().map(of_client).collect();
     let calls: Vec<Vec<Outgoing>> = (0..400)
         .map(|number| match number % 4 {
@@ -137,7 +134,7 @@ async fn the_same_id_in_many_calls_is_stored_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_too_long_is_refused_alone() {
     let server = server_or_return!();
-    let bus = bus(&server).await;
+    let bus = batching_bus(&server).await;
     reconfigure(&server, |config| config.max_message_size = 2_048).await;
     for long_at in [0, 57, 99] {
         let mut calls = calls(100, 1);
@@ -150,9 +147,9 @@ async fn a_message_that_is_too_long_is_refused_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_longer_than_the_server_takes_never_joins() {
+async fn a_message_above_the_servers_limit_is_never_in_a_batch() {
     let server = server_or_return!();
-    let bus = bus(&server).await;
+    let bus = batching_bus(&server).await;
     let mut calls = calls(60, 1);
     calls[30] = vec![message(&"x".repeat(1_048_576))];
     let outcomes = publish_together(&bus, &calls).await;
@@ -161,11 +158,10 @@ async fn what_is_longer_than_the_server_takes_never_joins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_goes_away_stalls_nobody() {
+async fn a_caller_that_leaves_stalls_no_other() {
     let server = server_or_return!();
-    let bus = Arc::new(bus(&server).await);
+    let bus = Arc::new(batching_bus(&server).await);
     for round in 0..20 {
-        bus.publisher.put_together();
         let calls = calls(120, 1 + round % 3);
         let tasks: Vec<_> = calls
             .iter()
@@ -184,25 +180,26 @@ async fn a_caller_that_goes_away_stalls_nobody() {
             }
         }
         for task in stay {
-            let outcomes = within("who stays is told", task).await.expect("no panic");
+            let outcomes =
+                within("a caller that stays gets its outcomes", task).await.expect("no panic");
             assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
         }
     }
     assert!(by_id(&bus).await.values().all(|seqs| seqs.len() == 1));
     eventually("no entry is left behind", || bus.requester.awaited() == 0).await;
-    assert_eq!(bus.publisher.awaited(), 0, "nor counted");
+    assert_eq!(bus.publisher.singles_in_flight(), 0, "nor counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_takes_no_batches_gets_singles() {
     let server = server_or_return!();
-    let bus = bus(&server).await;
+    let bus = batching_bus(&server).await;
     reconfigure(&server, |config| config.allow_atomic_publish = false).await;
     let calls = calls(100, 1);
     let outcomes = publish_together(&bus, &calls).await;
     assert_eq!(news(&outcomes), 100);
-    assert!(!bus.publisher.is_together(), "not tried again at once");
-    bus.identity().await.expect("looks at the configuration");
+    assert!(!bus.publisher.sends_batches(), "not tried again at once");
+    bus.identity().await.expect("reads the configuration");
     let outcomes = publish_together(&bus, &calls).await;
     assert!(outcomes.iter().flatten().all(|o| o.as_ref().is_ok_and(|ack| ack.seq <= 100)));
     assert_eq!(check(&bus, &calls, &outcomes).await, 0);

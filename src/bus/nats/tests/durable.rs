@@ -1,4 +1,4 @@
-//! Durable consumers: handing out, giving up, making anew.
+//! Durable consumers: deliveries, and messages that the server gives up.
 
 use super::*;
 use crate::bus::durable::{
@@ -33,7 +33,7 @@ async fn next(deliveries: &mut dyn crate::bus::durable::Deliveries) -> Vec<Deliv
 }
 
 #[tokio::test]
-async fn what_the_server_gives_up_on_is_handed_out_apart_and_can_be_answered() {
+async fn a_message_that_the_server_gives_up_is_delivered_again_and_can_be_acked() {
     let server = server_or_return!();
     let bus = NatsBus::connect(NatsConfig::new(&server.url())).await.expect("connect");
     let durables = made(&bus, Duration::from_millis(200)).await;
@@ -44,12 +44,16 @@ async fn what_the_server_gives_up_on_is_handed_out_apart_and_can_be_answered() {
         let given = next(&mut *deliveries).await;
         assert_eq!((given[0].raw.seq, given[0].redelivered), (1, redelivered));
     }
-    // Three were not answered: the fourth comes by another way.
+    // Three deliveries were not acked: the fourth is fetched from the stream.
     let given = next(&mut *deliveries).await;
     assert_eq!((given[0].raw.seq, given[0].redelivered), (1, true));
     assert_eq!(&given[0].raw.payload[..], b"one");
     let before = state(&*durables).await;
-    assert_eq!((before.in_flight, before.redelivered), (0, 1), "given up, and it shows");
+    assert_eq!(
+        (before.in_flight, before.redelivered),
+        (0, 1),
+        "given up, and visible in the state"
+    );
     durables.acker().ack(&given[0].ack_handle, AckKind::Ack).await;
     tokio::time::timeout(PATIENCE, async {
         while state(&*durables).await.redelivered > 0 {

@@ -1,4 +1,4 @@
-//! What holds while servers are killed, frozen, or lose their stream and consumers.
+//! Servers that are killed, frozen, or lose their stream and consumers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +9,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::*;
 use crate::bus::PublishError;
 
-/// Publishes batches of `size` until told to stop, each message again under its id until it is
-/// acknowledged. Returns each id with its sequence.
+/// Publishes `size` messages a call until `stop`, and retries each under its id until it is acknowledged. Returns each id
+/// with its sequence.
 fn keep_publishing(
     bus: &Arc<NatsBus>,
     size: usize,
@@ -48,7 +48,7 @@ fn keep_publishing(
     })
 }
 
-/// Reads everything from 1 on, with a reader whose waits are cut short at random.
+/// Reads everything from 1 on, with a reader whose waits are cancelled at random.
 fn keep_reading(bus: &Arc<NatsBus>) -> (tokio::sync::watch::Receiver<u64>, AbortOnDropHandle<()>) {
     let (bus, (sender, through)) = (bus.clone(), tokio::sync::watch::channel(0));
     let task = tokio::spawn(async move {
@@ -67,7 +67,7 @@ fn keep_reading(bus: &Arc<NatsBus>) -> (tokio::sync::watch::Receiver<u64>, Abort
     (through, AbortOnDropHandle::new(task))
 }
 
-/// Ends publishers, and gives what they were acknowledged.
+/// Ends publishers, and returns what was acknowledged.
 async fn end(
     publishers: impl IntoIterator<Item = tokio::task::JoinHandle<Vec<(String, u64)>>>,
     stop: &AtomicBool,
@@ -116,7 +116,7 @@ async fn kills_of_the_server_lose_and_double_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleted_consumers_are_made_anew_without_gap_or_repeat() {
+async fn deleted_consumers_are_recreated_without_gap_or_repeat() {
     let server = server_or_return!();
     let bus = Arc::new(bus(&server).await);
     let stop = Arc::new(AtomicBool::new(false));
@@ -143,13 +143,13 @@ async fn deleted_consumers_are_made_anew_without_gap_or_repeat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_server_costs_one_wait_and_then_none() {
+async fn a_frozen_server_costs_one_wait_and_then_opens_the_circuit() {
     let server = server_or_return!();
     let bus = Arc::new(bus(&server).await);
     let (mut through, _reader) = keep_reading(&bus);
     publish_surely(&bus, &message("before")).await;
     server.signal("STOP");
-    // The signal is sent, not yet taken by every thread.
+    // The signal has not reached every thread yet.
     tokio::time::sleep(Duration::from_millis(50)).await;
     let frozen = message("frozen");
     let since = Instant::now();
@@ -168,7 +168,7 @@ async fn a_frozen_server_costs_one_wait_and_then_none() {
     server.signal("CONT");
     let since = Instant::now();
     let ack = publish_surely(&bus, &frozen).await;
-    assert_eq!(ack.seq, 2, "it was taken once");
+    assert_eq!(ack.seq, 2, "it was stored once");
     assert!(bus.health().is_ok());
     publish_surely(&bus, &message("after")).await;
     read_to_the_end(&bus, &mut through).await;
@@ -177,7 +177,7 @@ async fn a_frozen_server_costs_one_wait_and_then_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_server_publishing_fails_at_once_and_heals_alone() {
+async fn without_a_server_publishing_fails_at_once_and_recovers_by_itself() {
     let mut server = server_or_return!();
     let bus = bus(&server).await;
     publish_surely(&bus, &message("before")).await;
@@ -196,11 +196,13 @@ async fn without_a_server_publishing_fails_at_once_and_heals_alone() {
     assert_eq!(seqs(&read_through(&mut *reader, 2).await), [2]);
     assert!(bus.health().is_ok());
     let mut reconnects = bus.suspicions();
-    within("the reconnect is told", reconnects.wait_for(|count| *count == 1)).await.expect("runs");
+    within("the reconnect is counted", reconnects.wait_for(|count| *count == 1))
+        .await
+        .expect("runs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_gone_is_not_sent_and_opens_the_circuit() {
+async fn publishes_to_a_deleted_stream_are_not_sent_and_open_the_circuit() {
     let server = server_or_return!();
     let bus = bus(&server).await;
     let admin =
@@ -216,9 +218,9 @@ async fn a_stream_that_is_gone_is_not_sent_and_opens_the_circuit() {
     let mut reader = bus.reader(1).await.expect("reader");
     let refused = reader.next().await.expect_err("no stream");
     assert!(refused.0.contains("stream not found"), "{refused}");
-    let other = NatsBus::connect(config(&server)).await.expect("makes it anew");
+    let other = NatsBus::connect(config(&server)).await.expect("creates it again");
     publish_surely(&bus, &message("x")).await;
-    let entries = within("the same reader heals", async {
+    let entries = within("the same reader recovers", async {
         loop {
             if let Ok(entries) = reader.next().await {
                 return entries;
@@ -239,7 +241,7 @@ async fn a_server_without_jetstream_is_an_error_and_no_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_connection_alone_is_healed_within_the_call() {
+async fn a_lost_connection_is_recovered_within_the_call() {
     let server = server_or_return!();
     let bus = Arc::new(bus(&server).await);
     let stop = Arc::new(AtomicBool::new(false));
@@ -252,22 +254,10 @@ async fn a_lost_connection_alone_is_healed_within_the_call() {
     assert_all_acked_once(&bus, acked).await;
 }
 
-/// Has publishes put together again and again, whatever is seen of the server.
-fn keep_together(bus: &Arc<NatsBus>) -> AbortOnDropHandle<()> {
-    let bus = bus.clone();
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        loop {
-            bus.publisher.put_together();
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }))
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn kills_of_a_server_that_is_given_batches_lose_and_double_nothing() {
+async fn kills_of_a_server_that_gets_batches_lose_and_duplicate_nothing() {
     let mut server = server_or_return!();
-    let bus = Arc::new(bus(&server).await);
-    let _together = keep_together(&bus);
+    let bus = Arc::new(batching_bus(&server).await);
     let stop = Arc::new(AtomicBool::new(false));
     let publishers: Vec<_> =
         (0..80).map(|number| keep_publishing(&bus, 1 + number % 4, &stop)).collect();
@@ -287,10 +277,9 @@ async fn kills_of_a_server_that_is_given_batches_lose_and_double_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_connections_in_the_middle_of_batches_are_healed_within_the_call() {
+async fn lost_connections_during_batches_are_recovered_within_the_call() {
     let server = server_or_return!();
-    let bus = Arc::new(bus(&server).await);
-    let _together = keep_together(&bus);
+    let bus = Arc::new(batching_bus(&server).await);
     let stop = Arc::new(AtomicBool::new(false));
     let publishers: Vec<_> =
         (0..60).map(|number| keep_publishing(&bus, 1 + 5 * (number % 4), &stop)).collect();
@@ -304,13 +293,12 @@ async fn lost_connections_in_the_middle_of_batches_are_healed_within_the_call() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_server_leaves_nobody_waiting_for_a_batch() {
+async fn a_frozen_server_ends_the_wait_for_a_batch_in_time() {
     let server = server_or_return!();
-    let bus = Arc::new(bus(&server).await);
+    let bus = Arc::new(batching_bus(&server).await);
     publish_surely(&bus, &message("before")).await;
-    bus.publisher.put_together();
     server.signal("STOP");
-    // The signal is sent, not yet taken by every thread.
+    // The signal has not reached every thread yet.
     tokio::time::sleep(Duration::from_millis(50)).await;
     let since = Instant::now();
     let all = messages(300);

@@ -1,8 +1,8 @@
-//! What foreign publishers can put on the stream, and async-nats cannot all read.
+//! Messages of foreign publishers that async-nats cannot read.
 
 use super::*;
 
-/// Subject, header block, and whether async-nats 0.51 breaks its connection at it.
+/// Subject, header block, and whether async-nats 0.51 breaks its connection when it is delivered.
 type Odd = (&'static [u8], Option<&'static [u8]>, bool);
 
 const ODD: [Odd; 12] = [
@@ -25,7 +25,7 @@ async fn breaks_async_nats(server: &Server, subject: &[u8], headers: Option<&[u8
     use futures_util::StreamExt as _;
     let client = async_nats::connect(server.url()).await.expect("client");
     let mut all = client.subscribe("agent.>").await.expect("subscribed");
-    // Its own message back: the server knows of the subscription.
+    // Its own message comes back, so the server has the subscription.
     client.publish("agent.first", "x".into()).await.expect("sent");
     within("the subscription works", all.next()).await.expect("there");
     server.publish_raw(subject, headers, b"odd");
@@ -34,7 +34,7 @@ async fn breaks_async_nats(server: &Server, subject: &[u8], headers: Option<&[u8
 }
 
 #[tokio::test]
-async fn async_nats_breaks_at_what_we_think() {
+async fn async_nats_breaks_at_the_messages_marked() {
     let server = server_or_return!();
     for (number, (subject, headers, breaks)) in ODD.into_iter().enumerate() {
         assert_eq!(breaks_async_nats(&server, subject, headers).await, breaks, "{number}");
@@ -42,7 +42,7 @@ async fn async_nats_breaks_at_what_we_think() {
 }
 
 #[tokio::test]
-async fn odd_entries_are_read_like_all_others() {
+async fn odd_entries_are_read_as_all_others() {
     let server = server_or_return!();
     let bus = bus(&server).await;
     for (subject, headers, _) in ODD {

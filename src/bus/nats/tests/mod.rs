@@ -1,4 +1,4 @@
-//! The NATS bus against real servers, started and ended by each test.
+//! The NATS bus on real servers, which each test starts and ends.
 //!
 //! Needs `NATS_SERVER_BIN`; without it these tests say so and pass.
 
@@ -44,6 +44,12 @@ async fn bus(server: &Server) -> NatsBus {
     NatsBus::connect(config(server)).await.expect("connects")
 }
 
+/// A bus with `NATS_SYNC_ALWAYS=true`.
+async fn batching_bus(server: &Server) -> NatsBus {
+    let config = NatsConfig { sync_always: true, ..config(server) };
+    NatsBus::connect(config).await.expect("connects")
+}
+
 fn message(content: &str) -> Outgoing {
     let json = serde_json::json!({
         "kind": "task", "type": "step", "task_id": "t1", "sender_id": "a1", "content": content
@@ -67,7 +73,7 @@ async fn publish_one(
     bus.publish(vec![message]).await.remove(0)
 }
 
-/// Tries until the bus takes it.
+/// Retries until the bus acknowledges it.
 async fn publish_surely(bus: &NatsBus, message: &Outgoing) -> crate::bus::Ack {
     within("a publish succeeds", async {
         loop {
@@ -114,9 +120,9 @@ fn seqs(entries: &[LogEntry]) -> Vec<u64> {
     entries.iter().map(|entry| entry.seq).collect()
 }
 
-/// How often each message id stands in the stream, and where.
+/// The sequences of each message id in the stream.
 async fn by_id(bus: &NatsBus) -> HashMap<String, Vec<u64>> {
-    assert!(bus.requester.connection.is_up_again().await, "a reconnect on the way has ended");
+    assert!(bus.requester.connection.is_up_again().await, "a reconnect in progress has ended");
     let last = bus.identity().await.expect("identity").bounds.last;
     let mut reader = bus.reader(1).await.expect("reader");
     let mut ids: HashMap<String, Vec<u64>> = HashMap::new();

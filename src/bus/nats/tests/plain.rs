@@ -1,4 +1,4 @@
-//! What holds while nothing fails.
+//! The bus while nothing fails.
 
 use super::*;
 use crate::bus::{Bounds, BusError, PublishError};
@@ -30,7 +30,12 @@ async fn publishes_reads_and_recognises_duplicates() {
     assert_eq!(seqs(&entries), (1..=2_501).collect::<Vec<u64>>());
     assert_eq!(payload(&entries[0]), first.body);
     assert_eq!(entries[0].subject.as_str(), "agent.task.t1.step");
-    assert_eq!(entries[0].headers.len(), 2, "what decode takes for ours: {:?}", entries[0].headers);
+    assert_eq!(
+        entries[0].headers.len(),
+        2,
+        "headers by which decode recognises ours: {:?}",
+        entries[0].headers
+    );
     assert!((Utc::now() - entries[0].logged_at).num_seconds() < 60);
 
     let admin =
@@ -49,7 +54,7 @@ async fn publishes_reads_and_recognises_duplicates() {
 }
 
 #[tokio::test]
-async fn a_reader_waits_beyond_the_end_and_delivers_one_message_at_once() {
+async fn a_reader_waits_at_the_end_and_returns_a_new_message_at_once() {
     let server = server_or_return!();
     let bus = bus(&server).await;
     publish_one(&bus, message("1")).await.expect("acked");
@@ -70,7 +75,7 @@ async fn a_reader_waits_beyond_the_end_and_delivers_one_message_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_is_not_sent_and_hurts_nobody() {
+async fn a_message_above_the_limit_is_not_sent_and_fails_no_other() {
     let server = server_or_return!();
     let bus = bus(&server).await;
     let long = message(&"x".repeat(1_048_576));
@@ -110,7 +115,7 @@ async fn entries_longer_than_a_pull_are_read() {
 }
 
 #[tokio::test]
-async fn an_existing_stream_is_left_alone_and_mended_only_when_asked() {
+async fn an_existing_stream_is_changed_only_by_fix_stream() {
     let server = server_or_return!();
     let admin =
         async_nats::jetstream::new(async_nats::connect(server.url()).await.expect("client"));
@@ -131,9 +136,9 @@ async fn an_existing_stream_is_left_alone_and_mended_only_when_asked() {
     theirs.subjects.push("agent.task.>".to_owned());
     admin.update_stream(theirs).await.expect("updated");
     let degraded = bus(&server).await;
-    let told: Vec<String> = degraded.degradations().iter().map(ToString::to_string).collect();
+    let reported: Vec<String> = degraded.degradations().iter().map(ToString::to_string).collect();
     let line = "stream agent-messages: duplicate_window is 10s, configured 120s".to_owned();
-    assert!(told.contains(&line), "{told:?}");
+    assert!(reported.contains(&line), "{reported:?}");
     assert_eq!(degraded.dedup_window(), Some(Duration::from_secs(10)));
     assert_eq!(degraded.identity().await.expect("identity").epoch, None);
     assert_eq!(publish_one(&degraded, message("x")).await.map(|ack| ack.seq), Ok(1));
@@ -202,7 +207,7 @@ async fn fill_is_counted_by_messages() {
 }
 
 #[tokio::test]
-async fn the_permissions_told_of_are_enough_and_secrets_are_used() {
+async fn the_documented_permissions_are_enough_and_credentials_are_used() {
     let permissions = r#"
         authorization { users: [
             { user: admin, password: "s3" }
@@ -221,7 +226,7 @@ async fn the_permissions_told_of_are_enough_and_secrets_are_used() {
     };
     let refused = NatsBus::connect(config(&server)).await.err();
     assert!(refused.is_some_and(|error| error.0.contains("authorization")));
-    NatsBus::connect(as_user("admin")).await.expect("makes the stream");
+    NatsBus::connect(as_user("admin")).await.expect("creates the stream");
     let bus = NatsBus::connect(as_user("bus")).await.expect("finds the stream");
     publish_one(&bus, message("1")).await.expect("acked");
     server.publish_raw_as(

@@ -1,4 +1,4 @@
-//! A `nats-server` process of a test's own, in a folder of its own.
+//! A `nats-server` process for one test, in its own folder.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Dropped, the server is killed and its files are removed.
+/// Dropping it kills the server and removes its files.
 pub(super) struct Server {
     port: u16,
     folder: PathBuf,
@@ -15,12 +15,12 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts one, if there is a binary.
+    /// Starts a server, if there is a binary.
     pub(super) async fn start() -> Option<Self> {
         Self::start_with("").await
     }
 
-    /// Starts one with further configuration lines.
+    /// Starts a server with further configuration lines.
     pub(super) async fn start_with(lines: &str) -> Option<Self> {
         if std::env::var_os("NATS_SERVER_BIN").is_none() {
             eprintln!("NATS_SERVER_BIN is not set: not tested");
@@ -81,7 +81,7 @@ impl Server {
         assert!(done.success());
     }
 
-    /// Publishes raw bytes, as a client that checks nothing would, and waits until they are taken.
+    /// Publishes raw bytes without any check, and waits until the server has read them.
     pub(super) fn publish_raw(&self, subject: &[u8], headers: Option<&[u8]>, payload: &[u8]) {
         self.publish_raw_as("", "", subject, headers, payload);
     }

@@ -1,4 +1,4 @@
-//! A lost tail is written back under its old sequences, and nobody else gets in between.
+//! A lost tail is written back under its old sequences, and nobody else can publish meanwhile.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ fn headers(raw: &LogEntry) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn entries_come_back_as_they_were_and_nobody_else_gets_in() {
+async fn entries_are_written_back_as_they_were_and_nobody_else_can_publish() {
     let server = server_or_return!();
     let bus = bus(&server).await;
     for outcome in bus.publish(messages(3)).await {
@@ -53,11 +53,11 @@ async fn entries_come_back_as_they_were_and_nobody_else_gets_in() {
     writer.put(&[entry(2_510, true)]).await.expect("written");
     drop(writer);
 
-    // Somebody else ends what was left half done.
+    // Another server ends the write-back.
     let other = NatsBus::connect(config(&server)).await.expect("connects");
     assert!(other.identity().await.expect("identity").write_back_pending);
     assert!(other.begin_write_back(9).await.is_err(), "never over what is there");
-    let mut writer = other.begin_write_back(2_511).await.expect("goes on");
+    let mut writer = other.begin_write_back(2_511).await.expect("continues");
     writer.put(&[entry(2_511, true)]).await.expect("written");
     let identity = writer.end().await.expect("ended");
     assert!(!identity.write_back_pending);
@@ -68,7 +68,7 @@ async fn entries_come_back_as_they_were_and_nobody_else_gets_in() {
 
     let mut reader = other.reader(4).await.expect("reader");
     let mut read = read_through(&mut *reader, 2_511).await;
-    // What was published afterwards may have come along.
+    // The reader may have returned later messages too.
     read.retain(|raw| raw.seq <= 2_511);
     let wanted: Vec<u64> = (4..2_504).chain([2_510, 2_511]).collect();
     assert!(seqs(&read) == wanted, "not the sequences that were written");
@@ -85,7 +85,7 @@ async fn entries_come_back_as_they_were_and_nobody_else_gets_in() {
 }
 
 #[tokio::test]
-async fn a_wide_hole_is_crossed_by_dropping_what_is_below() {
+async fn a_wide_hole_is_skipped_by_dropping_the_entries_below() {
     let server = server_or_return!();
     let bus = bus(&server).await;
     let mut writer = bus.begin_write_back(10).await.expect("begins");
@@ -97,13 +97,13 @@ async fn a_wide_hole_is_crossed_by_dropping_what_is_below() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_gone_or_another_is_noticed() {
+async fn the_loss_of_the_stream_is_noticed() {
     let server = server_or_return!();
     let bus = bus(&server).await;
     publish_one(&bus, message("1")).await.expect("acked");
     let epoch = bus.identity().await.expect("identity").epoch;
     let mut suspicions = bus.suspicions();
-    tokio::time::sleep(crate::limits::NATS_FILL_REFRESH).await;
+    tokio::time::sleep(crate::limits::NATS_VIEW_REFRESH).await;
     suspicions.borrow_and_update();
     let gone: Value = bus
         .requester
@@ -112,7 +112,7 @@ async fn a_stream_that_is_gone_or_another_is_noticed() {
         .expect("deleted");
     assert_eq!(gone["success"], true);
     within("the loss is noticed", suspicions.changed()).await.expect("the bus is there");
-    let made = bus.find_or_create().await.expect("made anew");
+    let made = bus.find_or_create().await.expect("created again");
     assert_eq!(made.bounds.last, 0);
     assert_ne!(made.epoch, epoch);
 }

@@ -1,0 +1,129 @@
+//! The configuration of a stream: the members that we understand, and our marks in its metadata.
+//!
+//! A stream is closed for publishing while a lost tail is written back: it takes a private subject space alone, which it
+//! maps to the real one. Invariant: the metadata of a closed stream holds what its subjects were, so that any server can
+//! open it again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+/// Metadata key of the stream's epoch.
+pub(super) const EPOCH: &str = "agentbus_epoch";
+/// Metadata key of a closed stream: its subjects and subject transform before.
+const CLOSED: &str = "agentbus_write_back";
+/// First nats-server that keeps metadata.
+pub(super) const METADATA_SINCE: (u64, u64) = (2, 10);
+/// First nats-server with atomic batches.
+pub(super) const ATOMIC_SINCE: (u64, u64) = (2, 12);
+
+/// The members of a stream's configuration that we need.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct StreamConfig {
+    pub name: String,
+    pub subjects: Vec<String>,
+    pub retention: String,
+    pub storage: String,
+    pub discard: String,
+    pub max_msgs: i64,
+    pub max_bytes: i64,
+    /// Nanoseconds.
+    pub max_age: i64,
+    pub max_msgs_per_subject: i64,
+    pub max_msg_size: i64,
+    /// Nanoseconds.
+    pub duplicate_window: i64,
+    pub num_replicas: i64,
+    pub allow_direct: bool,
+    pub allow_atomic: bool,
+    pub sealed: bool,
+    pub subject_transform: Option<Value>,
+    pub metadata: Option<HashMap<String, String>>,
+}
+
+impl StreamConfig {
+    /// The epoch in its metadata.
+    pub(super) fn epoch(&self) -> Option<Uuid> {
+        self.metadata.as_ref()?.get(EPOCH)?.parse().ok()
+    }
+
+    /// How long the stream recognises a repeated id.
+    pub(super) fn duplicate_window(&self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.duplicate_window).unwrap_or(0))
+    }
+
+    /// Whether the stream is closed for publishing.
+    pub(super) fn is_closed(&self) -> bool {
+        self.metadata.as_ref().is_some_and(|metadata| metadata.contains_key(CLOSED))
+    }
+}
+
+/// The private subject space of a closed stream, up to its last `.`.
+pub(super) fn closed_prefix(stream: &str) -> String {
+    format!("_agentbus_write_back.{stream}.")
+}
+
+/// The configuration of a stream that is closed for publishing.
+pub(super) fn closed(config: &Value, stream: &str) -> Value {
+    let mut closed = config.clone();
+    let private = format!("{}>", closed_prefix(stream));
+    let before = json!({
+        "subjects": config["subjects"],
+        "subject_transform": config.get("subject_transform"),
+    });
+    if !closed["metadata"].is_object() {
+        closed["metadata"] = Value::Object(Map::new());
+    }
+    closed["metadata"][CLOSED] = before.to_string().into();
+    closed["subjects"] = json!([private]);
+    closed["subject_transform"] = json!({ "src": private, "dest": ">" });
+    closed
+}
+
+/// The configuration as it was before [`closed`]; one of a stream that is not closed stays as it is.
+pub(super) fn opened(config: &Value) -> Value {
+    let mut open = config.clone();
+    let Some(before) = config["metadata"][CLOSED].as_str() else { return open };
+    let before: Value = serde_json::from_str(before).unwrap_or_default();
+    open["subjects"] = before["subjects"].clone();
+    if let Some(config) = open.as_object_mut() {
+        match &before["subject_transform"] {
+            Value::Null => config.remove("subject_transform"),
+            transform => config.insert("subject_transform".to_owned(), transform.clone()),
+        };
+    }
+    if let Some(metadata) = open["metadata"].as_object_mut() {
+        metadata.remove(CLOSED);
+    }
+    open
+}
+
+/// The same configuration with another epoch, if it has one.
+pub(super) fn with_epoch(config: &Value, epoch: Uuid) -> Value {
+    let mut renewed = config.clone();
+    if config["metadata"][EPOCH].is_string() {
+        renewed["metadata"][EPOCH] = epoch.to_string().into();
+    }
+    renewed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_opened_as_it_was() {
+        for config in [
+            json!({"subjects": ["a.>", "b"], "metadata": {"x": "y"}, "max_age": 5}),
+            json!({"subjects": ["a.>"], "metadata": {}, "subject_transform": {"src": "a.>", "dest": "b.>"}}),
+        ] {
+            let closed = closed(&config, "s");
+            assert_eq!(closed["subjects"], json!(["_agentbus_write_back.s.>"]));
+            assert_eq!(opened(&closed), config);
+        }
+    }
+}
