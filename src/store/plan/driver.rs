@@ -4,37 +4,12 @@
 //! The choice is by how rare a name's values are by nature, never by statistics,
 //! so that a query takes the same way on every store and at every size.
 
+use super::branch::{Branch, Name, kinds, of_type};
 use super::subject::Subjects;
-use super::{Name, Names, Writer, kinds_condition};
+use super::writer::Writer;
 use crate::limits::MAX_PLAN_BRANCHES;
 use crate::message::{Filter, Kind, Token};
 use crate::store::sql::Dialect;
-
-/// One ordered walk along an index.
-#[derive(Clone, Debug)]
-pub(super) struct Branch {
-    /// The index; `None` is the primary key.
-    pub index: Option<&'static str>,
-    /// What the index answers, and what else holds for this branch alone.
-    pub conditions: Vec<String>,
-    /// The names of the filter that need no test on this branch.
-    pub answers: Names,
-}
-
-impl Branch {
-    pub(super) fn new(index: &'static str, condition: String, answers: &[Name]) -> Self {
-        Self { index: Some(index), conditions: vec![condition], answers: Names::of(answers) }
-    }
-
-    pub(super) fn and(mut self, condition: String) -> Self {
-        self.conditions.push(condition);
-        self
-    }
-
-    pub(super) fn everything() -> Self {
-        Self { index: None, conditions: Vec::new(), answers: Names::default() }
-    }
-}
 
 /// The branches for a filter, by the rarest name it has.
 pub(super) fn branches(
@@ -199,27 +174,4 @@ fn types(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
         of_type(&type_, kinds_or_all(filter), &[Name::Type, Name::Kind], w)
     });
     branches.collect()
-}
-
-/// One type of some kinds: an index each in PostgreSQL, one walk in SQLite.
-pub(super) fn of_type(place: &str, kinds: &[Kind], answers: &[Name], w: &Writer) -> Vec<Branch> {
-    if w.dialect == Dialect::Sqlite {
-        let test = format!("(({}) IS TRUE)", kinds_condition(kinds));
-        return vec![Branch::new("messages_type", format!("type = {place}"), answers).and(test)];
-    }
-    let branch = |kind: &Kind| {
-        let condition = format!("type = {place} AND kind = '{}'", kind.as_str());
-        Branch::new("messages_type", condition, answers)
-    };
-    kinds.iter().map(branch).collect()
-}
-
-/// Each kind is in two indices, by whether a row has a recipient.
-pub(super) fn kinds(kinds: &[Kind]) -> Vec<Branch> {
-    let halves = [("messages_broadcast", "IS NULL"), ("messages_direct", "IS NOT NULL")];
-    let branch = |kind: &Kind, (index, null): (&'static str, &str)| {
-        let condition = format!("kind = '{}' AND recipient_id {null}", kind.as_str());
-        Branch::new(index, condition, &[Name::Kind])
-    };
-    kinds.iter().flat_map(|kind| halves.map(|half| branch(kind, half))).collect()
 }

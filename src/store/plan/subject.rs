@@ -7,8 +7,8 @@
 //!
 //! [`SubjectPattern::matches`]: crate::message::SubjectPattern::matches
 
-use super::driver::{self, Branch};
-use super::{Name, Writer, kinds_condition};
+use super::branch::{self, Branch, Name};
+use super::writer::{Writer, kinds_condition};
 use crate::message::{Filter, Kind, SubjectPattern, Token};
 use crate::store::sql::Dialect;
 
@@ -78,8 +78,8 @@ impl<'a> Shape<'a> {
                 let branch = |kind: &Kind| keyed_branch(*kind, &key, type_.as_deref(), w.dialect);
                 self.kinds.iter().map(branch).collect()
             }
-            (None, Some(type_)) => driver::of_type(type_, &self.kinds, &[Name::Subject], w),
-            (None, None) if self.is_narrow() => driver::kinds(&self.kinds),
+            (None, Some(type_)) => branch::of_type(type_, &self.kinds, &[Name::Subject], w),
+            (None, None) if self.is_narrow() => branch::kinds(&self.kinds),
             (None, None) => vec![Branch::everything()],
         };
         let not_odd = format!("(({}) IS NOT TRUE)", w.is_odd());

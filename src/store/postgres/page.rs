@@ -6,7 +6,7 @@
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Error, Row};
 
-use super::connection::bind_all;
+use super::database::bind_all;
 use super::partitions;
 use crate::limits::{
     NEAREST_SEQS, NEXT_WINDOW_PARTITIONS, PARTITION_SEQS, TIME_INDEX_WIDE_SEQS, WINDOW_PARTITIONS,

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::PostgresStore;
 use super::connection::Role;
-use super::connection::bind_all;
+use super::database::bind_all;
 use super::page::{TABLE, statement};
 use crate::limits::PARTITION_SEQS;
 use crate::message::{Query, SubjectPattern};

@@ -13,8 +13,8 @@ use sqlx::query::Query;
 use sqlx::{Error, Postgres, Row as _};
 use uuid::Uuid;
 
+use super::database::interval;
 use super::fold::bind_fold;
-use super::log::interval;
 use crate::store::fold::Fold;
 use crate::store::log::{Lease, Write};
 use crate::store::rows::{Row, Tally};

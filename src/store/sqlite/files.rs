@@ -11,10 +11,12 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use super::DATABASE_FILE;
-use super::membership::LOCK_FILE;
 use crate::store::StoreError;
 
+/// Name of the database in the data directory.
+pub const DATABASE_FILE: &str = "agentbus.db";
+/// Name of the file that a running process locks.
+pub(super) const LOCK_FILE: &str = "agentbus.lock";
 /// Mode of the directory.
 const DIR_MODE: u32 = 0o700;
 /// Mode of each file in it.

@@ -13,13 +13,9 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::DATABASE_FILE;
-use super::files::{self, Identity};
+use super::files::{self, DATABASE_FILE, Identity, LOCK_FILE};
 use crate::limits::{JOIN_RETRY, JOIN_TIMEOUT};
 use crate::store::{BusKind, Membership, MembershipState, StoreError};
-
-/// Name of the file that is locked.
-pub(super) const LOCK_FILE: &str = "agentbus.lock";
 
 /// The locked file, and the database that it stands for.
 pub(super) struct SqliteMembership {

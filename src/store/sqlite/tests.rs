@@ -9,7 +9,8 @@ use bytes::Bytes;
 use chrono::DateTime;
 use sqlx::{AssertSqlSafe, Connection, Row};
 
-use super::connection::{bind_all, open, options};
+use super::connection::{open, options};
+use super::database::bind_all;
 use super::time::Clocks;
 use super::{DATABASE_FILE, SqliteStore};
 use crate::clock::Clock;
