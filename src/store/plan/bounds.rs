@@ -4,7 +4,7 @@ use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
 use crate::message::Query;
 use crate::store::sql::to_db;
 
-/// Exclusive bounds of the sequences to look at.
+/// Exclusive bounds of the sequences to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Below the lowest.
@@ -13,7 +13,7 @@ pub struct Bounds {
     pub before: i64,
 }
 
-/// The bounds that a query sets by sequence, beneath a watermark.
+/// The bounds that a query sets by sequence, up to a watermark.
 #[must_use]
 pub fn bounds(query: &Query, committed_through: i64) -> Bounds {
     let before = query.before.map_or(i64::MAX, to_db);
@@ -24,8 +24,8 @@ pub fn bounds(query: &Query, committed_through: i64) -> Bounds {
 }
 
 impl Bounds {
-    /// Narrows them to the rows of the time index between which the query's
-    /// times lie; `None` when a time that was asked for is nowhere.
+    /// Narrows them to the buckets of the time index that can hold the query's
+    /// times; `None` when none can.
     #[must_use]
     pub fn narrowed(self, query: &Query, first: Option<i64>, last: Option<i64>) -> Option<Self> {
         let width = to_db(TIME_INDEX_SEQS);
@@ -46,8 +46,8 @@ impl Bounds {
     }
 }
 
-/// The statement that answers the watermark, and the first and last row of the
-/// time index that can hold the times `$1` and later, and `$2` and earlier.
+/// The statement for the watermark, the first bucket of the time index that can
+/// hold times from `$1` on, and the last one that can hold times up to `$2`.
 #[must_use]
 pub fn time_bounds_sql() -> String {
     let ratio = TIME_INDEX_WIDE_SEQS / TIME_INDEX_SEQS;

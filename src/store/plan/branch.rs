@@ -36,12 +36,12 @@ impl Names {
     }
 }
 
-/// One ordered walk along an index.
+/// One walk along an index, in order of sequence.
 #[derive(Clone, Debug)]
 pub(super) struct Branch {
     /// The index; `None` is the primary key.
     pub index: Option<&'static str>,
-    /// What the index answers, and what else holds for this branch alone.
+    /// What the index answers, and tests of this branch alone.
     pub conditions: Vec<String>,
     /// The names of the filter that need no test on this branch.
     pub answers: Names,
@@ -62,20 +62,20 @@ impl Branch {
     }
 }
 
-/// One type of some kinds: an index each in PostgreSQL, one walk in SQLite.
-pub(super) fn of_type(place: &str, kinds: &[Kind], answers: &[Name], w: &Writer) -> Vec<Branch> {
+/// Branches for one type and some kinds: one for each kind in PostgreSQL, one for all in SQLite.
+pub(super) fn of_type(value: &str, kinds: &[Kind], answers: &[Name], w: &Writer) -> Vec<Branch> {
     if w.dialect == Dialect::Sqlite {
         let test = format!("(({}) IS TRUE)", kinds_condition(kinds));
-        return vec![Branch::new("messages_type", format!("type = {place}"), answers).and(test)];
+        return vec![Branch::new("messages_type", format!("type = {value}"), answers).and(test)];
     }
     let branch = |kind: &Kind| {
-        let condition = format!("type = {place} AND kind = '{}'", kind.as_str());
+        let condition = format!("type = {value} AND kind = '{}'", kind.as_str());
         Branch::new("messages_type", condition, answers)
     };
     kinds.iter().map(branch).collect()
 }
 
-/// Each kind is in two indices, by whether a row has a recipient.
+/// Branches for some kinds. Each kind is in two indices: rows with and without a recipient.
 pub(super) fn kinds(kinds: &[Kind]) -> Vec<Branch> {
     let halves = [("messages_broadcast", "IS NULL"), ("messages_direct", "IS NOT NULL")];
     let branch = |kind: &Kind, (index, null): (&'static str, &str)| {

@@ -1,8 +1,8 @@
-//! Which index answers a filter: the choice of the name that drives.
+//! The choice of the driver: which name of a filter is answered by an index.
 //!
 //! Invariant: the branches together meet every row that the filter accepts.
-//! The choice is by how rare a name's values are by nature, never by statistics,
-//! so that a query takes the same way on every store and at every size.
+//! The choice is by how rare the values of a name typically are, never by statistics,
+//! so that a query has the same plan on every store and at every size.
 
 use super::branch::{Branch, Name, kinds, of_type};
 use super::subject::Subjects;
@@ -11,7 +11,7 @@ use crate::limits::MAX_PLAN_BRANCHES;
 use crate::message::{Filter, Kind, Token};
 use crate::store::sql::Dialect;
 
-/// The branches for a filter, by the rarest name it has.
+/// The branches for a filter, by the name in it whose values are rarest.
 pub(super) fn branches(
     filter: &Filter,
     between: Option<&(Token, Token)>,
@@ -56,15 +56,15 @@ pub(super) fn branches(
     if subjects.is_empty() { vec![Branch::everything()] } else { subjects.branches(w) }
 }
 
-/// The kinds to try: those asked for, or all.
+/// The kinds of a filter, or all.
 fn kinds_or_all(filter: &Filter) -> &[Kind] {
     if filter.kinds.is_empty() { &Kind::ALL } else { &filter.kinds }
 }
 
 fn replies(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
     let branch = |id| {
-        let place = w.bind(id);
-        Branch::new("messages_reply", format!("in_reply_to = {place}"), &[Name::InReplyTo])
+        let value = w.bind(id);
+        Branch::new("messages_reply", format!("in_reply_to = {value}"), &[Name::InReplyTo])
     };
     filter.in_reply_to.iter().copied().map(branch).collect()
 }
@@ -77,13 +77,13 @@ fn each(
     w: &mut Writer<'_>,
 ) -> Vec<Branch> {
     let branch = |value: &Token| {
-        let place = w.text(value.as_str());
-        Branch::new(index, format!("{column} = {place}"), &[name])
+        let value = w.text(value.as_str());
+        Branch::new(index, format!("{column} = {value}"), &[name])
     };
     values.iter().map(branch).collect()
 }
 
-/// SQLite has no index of pairs, but the sender in the recipient's.
+/// SQLite has no index of pairs: its index by recipient holds the sender too.
 fn pair(sender: &Token, recipient: &Token, answers: &[Name], w: &mut Writer<'_>) -> Branch {
     match w.dialect {
         Dialect::Postgres => {

@@ -1,13 +1,13 @@
 //! From a query to the SQL that finds its rows: pure, for both databases.
 //!
-//! Invariants: what the SQL finds is exactly what [`Filter::matches`] accepts on
-//! what the rows hold, and no filter scans the table. One name of the filter
-//! drives: each of its values is a *branch* that walks one index in order of
-//! sequence and stops at the page's limit; the other names are tested on the
-//! rows it meets. Branches are merged by sequence.
+//! Invariants: the SQL finds exactly the rows that [`Filter::matches`] accepts, and
+//! no filter scans the table. One name of the filter is the *driver*: each of its
+//! values is a *branch*, which walks one index in order of sequence and stops at
+//! the page's limit; the other names are tested on the rows it meets. Branches are
+//! merged by sequence.
 //!
-//! The databases are kept from choosing otherwise: in PostgreSQL by the indices'
-//! order (see `migrations/postgres`), in SQLite by `INDEXED BY`; and in both,
+//! The databases cannot choose another plan: in PostgreSQL because of the indices'
+//! order (see `migrations/postgres`), in SQLite because of `INDEXED BY`; and in both,
 //! conditions that only test are written `(…) IS TRUE`, which no index answers.
 //!
 //! [`Filter::matches`]: crate::message::Filter::matches
@@ -29,8 +29,8 @@ use select::Tests;
 use subject::Subjects;
 use writer::Writer;
 
-/// A statement that answers the rows of a page in its order: in SQLite their
-/// sequences, in PostgreSQL what [`POSTGRES_COLUMNS`] names.
+/// A statement that returns the rows of a page in its order: in SQLite their
+/// sequences, in PostgreSQL [`POSTGRES_COLUMNS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The statement.
@@ -41,12 +41,11 @@ pub struct Plan {
     pub order: &'static str,
 }
 
-/// Of a row in PostgreSQL: whoever has found it has its body too, so that nobody needs to
-/// look for it again by its sequence.
+/// PostgreSQL returns the body with the row it found, which saves a second search by sequence.
 const POSTGRES_COLUMNS: &str = "seq, kind, body";
 
-/// Whether a query asks for messages of every kind in their order, so that the table itself
-/// answers it and no index.
+/// Whether a query asks for all messages in their order, so that the primary key
+/// answers it.
 #[must_use]
 pub fn asks_for_all(query: &Query) -> bool {
     query.filter.is_empty()
@@ -56,20 +55,20 @@ pub fn asks_for_all(query: &Query) -> bool {
         && !query.descending
 }
 
-/// The statement for one page of a table (`messages`, or a part of it) and one row more,
-/// by which the caller sees whether there is a next page.
+/// The statement for one page of a table (`messages`, or a partition of it) and one more row,
+/// which shows the caller that there is a next page.
 #[must_use]
 pub fn rows(query: &Query, bounds: Bounds, dialect: Dialect, table: &str) -> Plan {
     let columns = match dialect {
         Dialect::Postgres => POSTGRES_COLUMNS,
         Dialect::Sqlite => "seq",
     };
-    picked(query, Writer::new(query, bounds, dialect, table, columns))
+    plan(query, Writer::new(query, bounds, dialect, table, columns))
 }
 
-/// The statement that looks at the rows of a page, and one row more, for the first that has not
-/// expired by `now`. It answers one row: that one's sequence, the last sequence it looked at, how
-/// many rows those are, and how many of them stand before the first.
+/// The statement that searches the rows of a page, and one more, for the first that has not
+/// expired by `now`. It returns one row: the sequence of the first unexpired one, the last sequence
+/// it read, how many rows it read, and how many of them precede the first unexpired one.
 #[must_use]
 pub fn first_unexpired(
     query: &Query,
@@ -79,7 +78,7 @@ pub fn first_unexpired(
     table: &str,
 ) -> Plan {
     let writer = Writer::new(query, bounds, dialect, table, "seq, expires_at");
-    let Plan { sql, mut values, order } = picked(query, writer);
+    let Plan { sql, mut values, order } = plan(query, writer);
     values.push(now.into());
     let first = format!(
         "SELECT min(seq) AS seq FROM looked WHERE expires_at IS NULL OR expires_at > ${}",
@@ -93,7 +92,7 @@ pub fn first_unexpired(
     Plan { sql, values, order }
 }
 
-fn picked(query: &Query, mut writer: Writer<'_>) -> Plan {
+fn plan(query: &Query, mut writer: Writer<'_>) -> Plan {
     let filter = query.filter.clone().normalised();
     let subjects = Subjects::of(&filter);
     let branches = driver::branches(&filter, query.between.as_ref(), &subjects, &mut writer);

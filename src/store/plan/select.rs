@@ -6,16 +6,16 @@ use super::writer::{Writer, kinds_condition};
 use crate::message::{Filter, Query};
 use crate::store::sql::Dialect;
 
-/// The conditions of a query, one a name, to test on rows met by an index.
+/// The conditions of a query, one for each name, to test on rows that an index meets.
 pub(super) struct Tests {
     named: Vec<(Name, String)>,
     times: String,
 }
 
 impl Tests {
-    /// Only of names that some branch must test: a value that is bound and nowhere
-    /// in the SQL would give one text statements with unequal numbers of values,
-    /// and a prepared statement is found by its text.
+    /// Only of names that some branch must test: a prepared statement is found by its text,
+    /// and a value that is bound but not in the SQL would make two statements with the same
+    /// text and different numbers of values.
     pub(super) fn of(
         filter: &Filter,
         query: &Query,

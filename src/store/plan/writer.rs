@@ -11,7 +11,7 @@ pub(super) fn kinds_condition(kinds: &[Kind]) -> String {
     format!("kind IN ({})", names.join(", "))
 }
 
-/// Writes SQL and gathers its values; equal texts share a placeholder.
+/// Writes SQL and collects its values; equal values share a placeholder.
 pub(super) struct Writer<'a> {
     pub(super) dialect: Dialect,
     pub(super) table: &'a str,
@@ -21,7 +21,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// The first three values are in every statement: the bounds and the limit.
+    /// The first three values of every statement are the bounds and the limit.
     pub(super) fn new(
         query: &Query,
         bounds: Bounds,
@@ -50,16 +50,16 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn one_of(&mut self, column: &str, wanted: &[Token]) -> Option<String> {
-        let places: Vec<String> = wanted.iter().map(|t| self.text(t.as_str())).collect();
-        (!places.is_empty()).then(|| format!("{column} IN ({})", places.join(", ")))
+        let values_sql: Vec<String> = wanted.iter().map(|t| self.text(t.as_str())).collect();
+        (!values_sql.is_empty()).then(|| format!("{column} IN ({})", values_sql.join(", ")))
     }
 
     pub(super) fn one_of_ids(&mut self, column: &str, wanted: &[Uuid]) -> Option<String> {
-        let places: Vec<String> = wanted.iter().map(|id| self.bind(*id)).collect();
-        (!places.is_empty()).then(|| format!("{column} IN ({})", places.join(", ")))
+        let values_sql: Vec<String> = wanted.iter().map(|id| self.bind(*id)).collect();
+        (!values_sql.is_empty()).then(|| format!("{column} IN ({})", values_sql.join(", ")))
     }
 
-    /// Each sequence once.
+    /// So that each sequence is returned once.
     pub(super) fn distinct(&self) -> &'static str {
         match self.dialect {
             Dialect::Postgres => "DISTINCT ON (seq) ",
@@ -72,7 +72,7 @@ impl<'a> Writer<'a> {
         if self.descending { "seq DESC" } else { "seq" }
     }
 
-    /// The order that the indices deliver, and in PostgreSQL the primary key does not.
+    /// The order of the indices; in PostgreSQL the primary key does not have it, so the planner cannot use that.
     pub(super) fn index_order(&self) -> &'static str {
         match (self.dialect, self.descending) {
             (Dialect::Postgres, false) => "seq NULLS FIRST",

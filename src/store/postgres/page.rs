@@ -106,7 +106,7 @@ pub(super) async fn add(
     take(&rows, query, page)
 }
 
-/// Adds rows (sequence, kind, body) to the page until one has no body or is one too many.
+/// Adds rows (sequence, kind, body) to the page until one has no body or exceeds the limit.
 fn take(rows: &[PgRow], query: &Query, page: &mut Page) -> Result<(), Error> {
     for row in rows {
         let body: Option<&[u8]> = row.try_get(2)?;

@@ -1,4 +1,4 @@
-//! Connections to the file: their settings, the writer's turn, their errors.
+//! Connections to the file: settings, the writer's turns, classification of errors.
 
 use std::future::Future;
 use std::path::Path;
@@ -29,9 +29,9 @@ pub(super) fn options(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(STORE_WRITE_TIMEOUT)
         .pragma("cache_size", format!("-{SQLITE_CACHE_KIB}"))
         .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES.to_string())
-        // What is deleted is overwritten: it may be a secret.
+        // Overwrites deleted content: it may be a secret.
         .pragma("secure_delete", "on")
-        // Elsewhere they change nothing; macOS writes through its disk's cache only when asked so.
+        // For macOS, whose fsync does not flush the disk's cache; no effect on other systems.
         .pragma("fullfsync", "on")
         .pragma("checkpoint_fullfsync", "on")
         .statement_cache_capacity(STORE_STATEMENTS)
@@ -52,7 +52,7 @@ pub(super) fn readers(options: &SqliteConnectOptions) -> SqlitePool {
         .connect_lazy_with(options.clone().pragma("query_only", "on"))
 }
 
-/// Runs work within the time that a write may take; reads take less.
+/// Runs work within the time limit of a write.
 pub(super) async fn bounded<T>(
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, StoreError> {
@@ -83,51 +83,50 @@ pub(super) fn classify(error: Error) -> StoreError {
     }
 }
 
-/// The one connection that writes, and the queue before its queue: of all that
-/// stand behind, one at a time waits for the turn, so that the log's writer never
-/// waits for more than one of them.
+/// The one connection that writes. Background work waits in a queue of its own, of which only the first
+/// waits for the connection, so that the log's writer never waits for more than one of them.
 pub(super) struct Writer {
-    place: Mutex<Option<SqliteConnection>>,
-    behind: Mutex<()>,
+    slot: Mutex<Option<SqliteConnection>>,
+    background: Mutex<()>,
     wal: Wal,
     time: Arc<StoreTime>,
 }
 
-/// The right to use it. Dropped without [`Turn::end`], it takes the connection
-/// along: nobody finds it in the middle of a transaction.
+/// The exclusive use of it. Dropped without [`Turn::end`], it drops the connection,
+/// so that no transaction is left open on it.
 pub(super) struct Turn<'a> {
-    place: MutexGuard<'a, Option<SqliteConnection>>,
+    slot: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,
-    _behind: Option<MutexGuard<'a, ()>>,
+    _background: Option<MutexGuard<'a, ()>>,
 }
 
 impl Writer {
     pub fn new(connection: SqliteConnection, wal: Wal, time: Arc<StoreTime>) -> Self {
-        Self { place: Mutex::new(Some(connection)), behind: Mutex::new(()), wal, time }
+        Self { slot: Mutex::new(Some(connection)), background: Mutex::new(()), wal, time }
     }
 
-    /// Empties SQLite's log of what was deleted, now or as soon as no reader is in the way.
+    /// Removes deleted content from the WAL, now or as soon as no reader prevents it.
     pub async fn forget(&self, options: &SqliteConnectOptions) -> Result<(), StoreError> {
         self.wal.forget();
         self.turn_behind(options).await?.end(Ok(()))
     }
 
-    /// The turn of what must not hold up the log.
+    /// A turn for work that must not delay the log.
     pub async fn turn_behind(
         &self,
         options: &SqliteConnectOptions,
     ) -> Result<Turn<'_>, StoreError> {
-        let behind = self.behind.lock().await;
+        let background = self.background.lock().await;
         let turn = self.turn_timed(options).await?;
-        Ok(Turn { _behind: Some(behind), ..turn })
+        Ok(Turn { _background: Some(background), ..turn })
     }
 
-    /// Waits for the turn; opens the connection again if the last one lost it.
+    /// Waits for a turn; opens the connection again if the last turn dropped it.
     pub async fn turn(&self, options: &SqliteConnectOptions) -> Result<Turn<'_>, StoreError> {
         self.turn_of(options, false).await
     }
 
-    /// The turn of what writes ends of leases and delays: the store's time is kept beside them.
+    /// A turn for work that writes ends of leases and delays: it saves the store's time too.
     pub async fn turn_timed(&self, options: &SqliteConnectOptions) -> Result<Turn<'_>, StoreError> {
         self.turn_of(options, true).await
     }
@@ -137,19 +136,19 @@ impl Writer {
         options: &SqliteConnectOptions,
         writes_times: bool,
     ) -> Result<Turn<'_>, StoreError> {
-        let mut place = self.place.lock().await;
-        let mut connection = match place.take() {
+        let mut slot = self.slot.lock().await;
+        let mut connection = match slot.take() {
             Some(connection) => connection,
             None => open(options).await?,
         };
         self.wal.keep_small(&mut connection).await;
-        bounded(self.time.keep(&mut connection, writes_times)).await?;
-        Ok(Turn { place, connection, _behind: None })
+        bounded(self.time.save(&mut connection, writes_times)).await?;
+        Ok(Turn { slot, connection, _background: None })
     }
 
-    /// The connection, to close it.
+    /// Takes the connection out, to close it.
     pub async fn take(&self) -> Option<SqliteConnection> {
-        self.place.lock().await.take()
+        self.slot.lock().await.take()
     }
 }
 
@@ -161,7 +160,7 @@ impl Turn<'_> {
     /// Ends the turn; after an error the connection is not used again.
     pub fn end<T>(mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.is_ok() {
-            *self.place = Some(self.connection);
+            *self.slot = Some(self.connection);
         }
         result
     }
