@@ -1,7 +1,7 @@
-//! The watermark as this process knows it, who waits for it, and the highest
-//! sequence that this process has seen at all.
+//! The watermark as this process knows it, its waiters, and the highest
+//! sequence that this process has seen.
 //!
-//! Invariant: both only rise, and the watermark never above what the store has
+//! Invariant: both only rise, and the watermark never exceeds what the store has
 //! committed.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-/// `committed_through`, shared by the projector and everyone who waits for it.
+/// `committed_through`, shared by the projector and all that wait for it.
 #[derive(Debug, Default)]
 pub struct Committed {
     through: watch::Sender<u64>,
     seen: AtomicU64,
     waiters: AtomicUsize,
-    awaited: Notify,
+    waiter_arrived: Notify,
 }
 
 /// Counts one waiter for as long as it lives.
@@ -43,46 +43,46 @@ impl Committed {
         });
     }
 
-    /// Tells of a sequence that was acknowledged to a client or read from the bus.
-    pub fn saw(&self, seq: u64) {
+    /// Records a sequence that was acknowledged to a client or read from the bus.
+    pub fn record_seen(&self, seq: u64) {
         self.seen.fetch_max(seq, Ordering::Relaxed);
     }
 
-    /// The highest sequence that was committed, acknowledged or read here: none
-    /// up to it may ever be given to other content.
+    /// The highest sequence that was committed, acknowledged or read here: no sequence up
+    /// to it may ever be assigned to other content.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.seen.load(Ordering::Relaxed).max(self.through())
     }
 
-    /// Waits until the store has `seq`; `false` when that took too long.
-    pub async fn reached(&self, seq: u64, patience: Duration) -> bool {
+    /// Waits until the store has `seq`; `false` after the timeout. The projector hurries for such a waiter.
+    pub async fn wait_for(&self, seq: u64, timeout: Duration) -> bool {
         if self.through() >= seq {
             return true;
         }
         self.waiters.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(self);
-        self.awaited.notify_one();
+        self.waiter_arrived.notify_one();
         let mut watch = self.through.subscribe();
         let reached = watch.wait_for(|through| *through >= seq);
-        matches!(tokio::time::timeout(patience, reached).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)))
     }
 
-    /// Returns once the store has more than `seq`. Nobody is hurried for it.
-    pub async fn beyond(&self, seq: u64) {
-        // It lasts as long as we do, so this ends only when it has risen.
+    /// Waits until the store has more than `seq`. The projector does not hurry for it.
+    pub async fn wait_beyond(&self, seq: u64) {
+        // `self` keeps the sender alive, so this ends only when the watermark has risen.
         let _ = self.through.subscribe().wait_for(|through| *through > seq).await;
     }
 
-    /// Whether anybody waits, so that polling the store often is worth it.
+    /// Whether there are waiters, for which it is worth to poll the store often.
     #[must_use]
-    pub fn is_awaited(&self) -> bool {
+    pub fn has_waiters(&self) -> bool {
         self.waiters.load(Ordering::Relaxed) > 0
     }
 
-    /// Returns when somebody begins to wait.
-    pub async fn awaited(&self) {
-        self.awaited.notified().await;
+    /// Returns when a waiter arrives.
+    pub async fn waiter_arrived(&self) {
+        self.waiter_arrived.notified().await;
     }
 }
 
@@ -96,11 +96,11 @@ mod tests {
         committed.raise(5);
         committed.raise(3);
         assert_eq!(committed.through(), 5);
-        assert!(committed.reached(5, Duration::ZERO).await);
-        assert!(!committed.reached(6, Duration::from_secs(5)).await);
-        assert!(!committed.is_awaited());
-        let (reached, ()) = tokio::join!(committed.reached(7, Duration::from_secs(5)), async {
-            committed.awaited().await;
+        assert!(committed.wait_for(5, Duration::ZERO).await);
+        assert!(!committed.wait_for(6, Duration::from_secs(5)).await);
+        assert!(!committed.has_waiters());
+        let (reached, ()) = tokio::join!(committed.wait_for(7, Duration::from_secs(5)), async {
+            committed.waiter_arrived().await;
             committed.raise(7);
         });
         assert!(reached);

@@ -106,7 +106,7 @@ impl Inboxes {
                     WatchEvent::Missed { through } => through,
                 };
             }
-            self.committed.reached(through, MAX_REPLY_WAIT).await;
+            self.committed.wait_for(through, MAX_REPLY_WAIT).await;
         }
     }
 

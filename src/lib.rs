@@ -48,6 +48,7 @@ pub mod http;
 pub mod inbox;
 pub mod ingest;
 pub mod limits;
+mod loopback;
 pub mod membership;
 pub mod open_files;
 pub mod presence;

@@ -95,7 +95,7 @@ async fn in_history(
                 if page.committed_through >= through {
                     return None;
                 }
-                committed.reached(through, MAX_REPLY_WAIT).await;
+                committed.wait_for(through, MAX_REPLY_WAIT).await;
             }
             Err(error) => {
                 tracing::debug!(%error, "a reply is not looked for in history yet");

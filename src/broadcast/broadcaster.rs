@@ -93,7 +93,7 @@ impl Broadcaster {
         for entry in entries {
             if entry.seq >= *next {
                 *next = entry.seq + 1;
-                self.committed.saw(entry.seq);
+                self.committed.record_seen(entry.seq);
                 events.push(Event::new(decode(entry, self.bus.log_name())));
             }
         }

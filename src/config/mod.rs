@@ -9,7 +9,6 @@ mod processor;
 mod source;
 mod webhooks;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -188,14 +187,6 @@ impl Config {
         };
         nats.into_iter().chain(store).collect()
     }
-}
-
-/// Whether a name or address leads to this machine, so that nobody else can listen.
-#[must_use]
-pub fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 fn seconds(source: &Source, name: &str, default: u64, errors: &mut Vec<String>) -> Duration {

@@ -65,7 +65,7 @@ pub(super) async fn one(
         // It may be in the log and not yet in the store: the answer to a POST
         // names this address, so it must be found there.
         let head = api.broadcaster.head().unwrap_or(0);
-        if api.committed.through() < head && api.committed.reached(head, READ_YOUR_WRITE).await {
+        if api.committed.through() < head && api.committed.wait_for(head, READ_YOUR_WRITE).await {
             found = find().await?;
         }
     }

@@ -213,7 +213,7 @@ impl Ingest {
             let source = PublishError::Unknown(text.to_owned());
             return Err(IngestError::Bus { id, source });
         }
-        self.committed.saw(ack.seq);
+        self.committed.record_seen(ack.seq);
         Ok(Receipt::new(message, ack.seq, ack.committed))
     }
 
@@ -222,7 +222,7 @@ impl Ingest {
         if level == AckLevel::Committed
             && let Some(highest) = results.iter().flatten().map(|receipt| receipt.seq).max()
         {
-            self.committed.reached(highest, COMMITTED_WAIT).await;
+            self.committed.wait_for(highest, COMMITTED_WAIT).await;
         }
         let through = self.committed.through();
         for receipt in results.iter_mut().flatten() {

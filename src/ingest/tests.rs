@@ -106,7 +106,7 @@ async fn a_sequence_is_not_acknowledged_twice_though_it_was_never_committed() {
 #[tokio::test]
 async fn a_sequence_that_was_read_is_not_acknowledged() {
     let (ingest, _, dir) = ingest(6).await;
-    ingest.committed.saw(7);
+    ingest.committed.record_seen(7);
     let again = post(&ingest).await;
     assert!(is_refused(&again, &ingest), "{again:?}");
     std::fs::remove_dir_all(dir).expect("the directory goes");
@@ -115,7 +115,7 @@ async fn a_sequence_that_was_read_is_not_acknowledged() {
 #[tokio::test]
 async fn a_conditional_publish_is_held_to_the_same_mark() {
     let (ingest, _, dir) = ingest(6).await;
-    ingest.committed.saw(7);
+    ingest.committed.record_seen(7);
     let condition = Precondition {
         subjects: "agent.status.a.*".parse().expect("a pattern"),
         newest: 0,

@@ -90,7 +90,7 @@ impl Presence {
                 // Statuses come with the log, so a log that stands still is not looked at.
                 let moved = async {
                     tokio::time::sleep(LAPSE_SCAN_PAUSE).await;
-                    self.committed.beyond(looked_at).await;
+                    self.committed.wait_beyond(looked_at).await;
                 };
                 tokio::select! {
                     () = until(due) => {}
@@ -131,7 +131,7 @@ impl Presence {
             );
         }
         // Else the next look would find them all again.
-        self.committed.reached(look.through, COMMITTED_WAIT).await;
+        self.committed.wait_for(look.through, COMMITTED_WAIT).await;
         if look.open {
             return Some(LAPSE_RETRY);
         }

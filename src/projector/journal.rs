@@ -12,7 +12,7 @@ use crate::limits::LEASE;
 use crate::message::LogEntry;
 use crate::store::{Batch, Lease, Original, Store, StoreError, write_all};
 
-/// Fulfils what the memory bus needs with the store.
+/// A [`Journal`] in the store.
 pub struct StoreJournal {
     store: Arc<dyn Store>,
     lease: Lease,
@@ -45,9 +45,9 @@ impl From<StoreError> for JournalError {
 }
 
 impl StoreJournal {
-    /// A fenced write is lost for good only when the lease is: an earlier
-    /// attempt whose answer was lost may have moved the watermark.
-    async fn settle(&self, error: StoreError) -> JournalError {
+    /// A fenced write means that the journal is lost only if the lease is: otherwise an
+    /// earlier attempt, whose response was lost, may have moved the watermark.
+    async fn classify(&self, error: StoreError) -> JournalError {
         match error {
             StoreError::Fenced => match self.store.renew(&self.lease, LEASE).await {
                 Err(StoreError::Fenced) => JournalError::Lost,
@@ -64,7 +64,7 @@ impl Journal for StoreJournal {
         let mut batch = Batch::after(old);
         batch.extend(entries, self.log_name);
         if let Err(error) = write_all(&*self.store, &self.lease, &batch).await {
-            return Err(self.settle(error).await);
+            return Err(self.classify(error).await);
         }
         self.committed.raise(batch.through());
         Ok(())

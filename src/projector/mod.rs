@@ -1,9 +1,8 @@
 //! From the log to the store.
 //!
 //! Invariant: one projector writes at a time, by a lease that fences, and every
-//! sequence up to the watermark is either a row or inside a recorded hole. On
-//! the memory bus the same write is the journal ([`StoreJournal`]), so there is
-//! nothing to project.
+//! sequence up to the watermark is a row or in a recorded hole. On the memory bus
+//! the same write is the journal ([`StoreJournal`]), and there is no projector.
 
 mod journal;
 mod source;
@@ -26,15 +25,15 @@ use crate::store::{Batch, Lease, Store, StoreError, write_all};
 pub use journal::StoreJournal;
 use source::Source;
 
-/// Moves what the bus has into the store, while it holds the lease.
+/// Writes what the bus has into the store, while it holds the lease.
 pub struct Projector {
     /// The log.
     pub bus: Arc<dyn Bus>,
-    /// Reads it for the live streams, and decodes it for us too.
+    /// Reads and decodes the log for the live streams; the projector shares what it decoded.
     pub broadcaster: Arc<Broadcaster>,
     /// Closed while the log's continuity is in doubt.
     pub gate: Gate,
-    /// Where it goes.
+    /// Receives the rows.
     pub store: Arc<dyn Store>,
     /// Raised after each commit.
     pub committed: Arc<Committed>,
@@ -42,7 +41,7 @@ pub struct Projector {
     pub owner: Uuid,
 }
 
-/// Why a term as the active projector ended.
+/// Why a term ended: the time in which this process held the lease.
 #[derive(Debug, thiserror::Error)]
 enum TermEnd {
     #[error("stopping")]
@@ -65,7 +64,7 @@ impl Projector {
                 Ok(Some(lease)) => self.serve_term(&lease, &cancel).await,
                 Ok(None) => self.stand_by(&cancel).await,
                 Err(error) => {
-                    tracing::debug!(%error, "the projector cannot ask for its lease");
+                    tracing::debug!(%error, "the projector cannot claim its lease");
                     pause(&cancel, FAULT_PAUSE).await;
                 }
             }
@@ -81,7 +80,7 @@ impl Projector {
         match end {
             TermEnd::Cancelled => {
                 if let Err(error) = self.store.release(lease).await {
-                    tracing::debug!(%error, "the lease was not given back and runs out by itself");
+                    tracing::debug!(%error, "the lease was not released; it ends by itself");
                 }
             }
             TermEnd::Store(StoreError::Fenced) => {
@@ -89,28 +88,28 @@ impl Projector {
             }
             fault => {
                 metrics::counter!("agentbus_projector_faults_total").increment(1);
-                tracing::warn!(error = %fault, "projecting was interrupted and goes on");
+                tracing::warn!(error = %fault, "projecting was interrupted; the projector tries again");
                 pause(cancel, FAULT_PAUSE).await;
             }
         }
     }
 
-    /// Projects until something ends it; returns what.
+    /// Projects until the term ends; returns why.
     async fn project(&self, lease: &Lease, cancel: &CancellationToken) -> TermEnd {
         let mut batch = Batch::after(lease.committed_through);
         let tail = RingReader::new(Arc::clone(&self.broadcaster));
         let mut source = Source::new(&*self.bus, &self.gate, tail);
-        let mut pace = Instant::now();
+        let mut next_write = Instant::now();
         loop {
             if let Err(end) = self.wait(lease, &mut batch, &mut source, cancel).await {
                 return end;
             }
-            self.gather(&mut batch, &mut source, pace, cancel).await;
+            self.gather(&mut batch, &mut source, next_write, cancel).await;
             source.fill(&mut batch).await;
             if self.gate.is_log_unverified() {
                 return BusError("the stream may be another log".to_owned()).into();
             }
-            pace = Instant::now() + PROJECT_PACE;
+            next_write = Instant::now() + PROJECT_PACE;
             let mut ahead = Batch::after(batch.through());
             let writing = write_all(&*self.store, lease, &batch);
             let written = while_reading(writing, source.read_on(&mut ahead)).await;
@@ -141,8 +140,8 @@ impl Projector {
         if cancel.is_cancelled() { Err(TermEnd::Cancelled) } else { Ok(()) }
     }
 
-    /// Takes more into a batch until a time, unless it is full or somebody waits for it:
-    /// a statement costs as much as dozens of rows, and the others need that time too.
+    /// Reads more into a batch until a time, unless it is full or somebody waits for it:
+    /// a statement costs as much as dozens of rows, and the store has other work.
     async fn gather(
         &self,
         batch: &mut Batch,
@@ -150,13 +149,13 @@ impl Projector {
         until: Instant,
         cancel: &CancellationToken,
     ) {
-        if self.committed.is_awaited() {
+        if self.committed.has_waiters() {
             return;
         }
         tokio::select! {
             biased;
             () = cancel.cancelled() => {}
-            () = self.committed.awaited() => {}
+            () = self.committed.waiter_arrived() => {}
             () = tokio::time::sleep_until(until) => {}
             () = source.read_on(batch) => {}
         }
@@ -167,19 +166,19 @@ impl Projector {
         if let Ok(state) = self.store.log_state().await {
             self.committed.raise(state.committed_through);
         }
-        if self.committed.is_awaited() {
+        if self.committed.has_waiters() {
             pause(cancel, STANDBY_POLL_WAITED).await;
         } else {
             tokio::select! {
-                () = self.committed.awaited() => {}
+                () = self.committed.waiter_arrived() => {}
                 () = pause(cancel, STANDBY_POLL) => {}
             }
         }
     }
 }
 
-/// Runs a write to its end, and reads on meanwhile: the store is busy with the one
-/// while this process decodes the other.
+/// Runs a write to its end, and reads on meanwhile: this process decodes while the store
+/// writes.
 async fn while_reading<T>(
     writing: impl Future<Output = T>,
     reading: impl Future<Output = ()>,
@@ -219,7 +218,7 @@ mod tests {
         };
         assert_eq!(while_reading(writing, reading).await, "written");
         assert_eq!(read, 3);
-        assert!(begun.elapsed() < Duration::from_millis(5), "the write alone tells");
+        assert!(begun.elapsed() < Duration::from_millis(5), "only the write takes time");
     }
 
     #[tokio::test(start_paused = true)]

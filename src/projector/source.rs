@@ -1,8 +1,8 @@
-//! Where the projector reads: the broadcaster's ring while it has what comes next, else the log.
+//! Where the projector reads: the broadcaster's ring while it has the next entry, else the log.
 //!
-//! Invariant: a batch is filled in the order of the log whichever of the two it comes from. What
-//! the ring took in before the log was last doubted is read from the log again: it may
-//! since hold other content there, and the store follows the log.
+//! Invariant: a batch is filled in the order of the log from either of the two. Entries that
+//! entered the ring before the gate last closed are read from the log again: its continuity was in
+//! doubt, it may hold other content there now, and the store follows the log.
 
 use futures_util::FutureExt as _;
 
@@ -12,49 +12,58 @@ use crate::continuity::Gate;
 use crate::limits::PROJECT_PACE;
 use crate::store::Batch;
 
-/// Reads on for one term of the projector.
+/// Reads for one term of the projector.
 pub(super) struct Source<'a> {
     bus: &'a dyn Bus,
     gate: &'a Gate,
     tail: RingReader,
-    /// Open while the ring lacks what comes next.
+    /// Open while the ring lacks the next entry.
     reader: Option<Box<dyn Reader>>,
-    doubts: u64,
-    /// The ring's newest entry when the log was last doubted.
-    doubted: u64,
+    /// How often the gate had closed, as last seen.
+    times_closed: u64,
+    /// The ring's newest entry when the gate last closed.
+    doubted_through: u64,
 }
 
-/// What the ring did for a batch.
-enum Ring {
-    Gave,
-    HasNothing,
-    Lost,
+/// The outcome of reading the ring into a batch.
+enum Taken {
+    Entries,
+    Nothing,
+    /// The log must be read.
+    NotInRing,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(bus: &'a dyn Bus, gate: &'a Gate, tail: RingReader) -> Self {
-        Self { bus, gate, doubts: gate.times_closed(), doubted: 0, tail, reader: None }
+        Self {
+            bus,
+            gate,
+            times_closed: gate.times_closed(),
+            doubted_through: 0,
+            tail,
+            reader: None,
+        }
     }
 
-    /// Waits until the batch could be given at least one entry. Cancel safe.
+    /// Waits until it has added at least one entry to the batch. Cancel safe.
     pub(super) async fn next(&mut self, batch: &mut Batch) -> Result<(), BusError> {
         loop {
-            match self.take(batch) {
-                Ring::Gave => return Ok(()),
-                Ring::HasNothing => self.tail.wait_beyond(batch.through()).await,
-                Ring::Lost => return self.read(batch).await,
+            match self.take_from_ring(batch) {
+                Taken::Entries => return Ok(()),
+                Taken::Nothing => self.tail.wait_beyond(batch.through()).await,
+                Taken::NotInRing => return self.read(batch).await,
             }
         }
     }
 
-    /// Takes along what is ready, without waiting for more.
+    /// Adds the entries that are ready, without waiting for more.
     pub(super) async fn fill(&mut self, batch: &mut Batch) {
         while batch.has_room() {
-            match self.take(batch) {
-                Ring::Gave => {}
-                Ring::HasNothing => return,
-                // An error shows again at the next call, which waits.
-                Ring::Lost => match self.read(batch).now_or_never() {
+            match self.take_from_ring(batch) {
+                Taken::Entries => {}
+                Taken::Nothing => return,
+                // An error occurs again at the next call, which waits and returns it.
+                Taken::NotInRing => match self.read(batch).now_or_never() {
                     Some(Ok(())) => {}
                     Some(Err(_)) | None => return,
                 },
@@ -63,14 +72,14 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Reads on until the batch is full or something is wrong, which shows again at the
-    /// next call. Nobody is in a hurry for it. Dropped at any time, it loses nothing.
+    /// Reads on until the batch is full or an error occurs, which occurs again at the
+    /// next call. Not urgent, so it polls. Cancel safe.
     pub(super) async fn read_on(&mut self, batch: &mut Batch) {
         while batch.has_room() {
-            match self.take(batch) {
-                Ring::Gave => {}
-                Ring::HasNothing => tokio::time::sleep(PROJECT_PACE).await,
-                Ring::Lost => {
+            match self.take_from_ring(batch) {
+                Taken::Entries => {}
+                Taken::Nothing => tokio::time::sleep(PROJECT_PACE).await,
+                Taken::NotInRing => {
                     if self.read(batch).await.is_err() {
                         return;
                     }
@@ -79,22 +88,22 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn take(&mut self, batch: &mut Batch) -> Ring {
-        let doubts = self.gate.times_closed();
-        if doubts != self.doubts {
-            (self.doubts, self.doubted) = (doubts, self.tail.newest());
+    fn take_from_ring(&mut self, batch: &mut Batch) -> Taken {
+        let times_closed = self.gate.times_closed();
+        if times_closed != self.times_closed {
+            (self.times_closed, self.doubted_through) = (times_closed, self.tail.newest());
         }
-        if batch.through() < self.doubted {
-            return Ring::Lost;
+        if batch.through() < self.doubted_through {
+            return Taken::NotInRing;
         }
         match self.tail.after(batch.through()) {
             RingRead::Entries(entries) => {
                 self.reader = None;
                 entries.records().for_each(|record| batch.push(record.clone()));
-                Ring::Gave
+                Taken::Entries
             }
-            RingRead::Empty => Ring::HasNothing,
-            RingRead::NotInRing => Ring::Lost,
+            RingRead::Empty => Taken::Nothing,
+            RingRead::NotInRing => Taken::NotInRing,
         }
     }
 
@@ -128,7 +137,7 @@ mod tests {
     use crate::store::Store;
     use crate::store::sqlite::SqliteStore;
 
-    /// A log, its ring, and whatever is published on it.
+    /// A log and its ring.
     struct Log {
         bus: Arc<dyn Bus>,
         broadcaster: Arc<Broadcaster>,
@@ -165,7 +174,7 @@ mod tests {
             }
         }
 
-        /// Begins to fill the ring, and waits until it has all there is.
+        /// Begins to fill the ring, and waits until it has the whole log.
         async fn fill_ring(&self) {
             if self.broadcaster.head().is_none() {
                 tokio::spawn(Arc::clone(&self.broadcaster).run(self.end.clone()));
@@ -203,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_log_gives_what_the_ring_has_not() {
+    async fn what_the_ring_lacks_is_read_from_the_log() {
         let log = Log::start(8).await;
         let mut source = log.source();
         log.publish(5).await;
@@ -216,7 +225,7 @@ mod tests {
         assert!(source.reader.is_none(), "the ring has it");
         log.publish(20).await;
         log.fill_ring().await;
-        assert_eq!(next(&mut source, 8).await[0], 9, "the ring has lost it");
+        assert_eq!(next(&mut source, 8).await[0], 9, "no longer in the ring");
         assert!(source.reader.is_some());
     }
 

@@ -1,12 +1,12 @@
-//! What one write to the store will hold: rows, and the holes between them.
+//! The content of one write: rows, and the holes between them.
 
 use super::{Hole, HoleReason};
 use crate::limits::{PROJECT_BYTES, PROJECT_ROWS};
 use crate::message::{LogEntry, Record, decode};
 
-/// Rows in rising sequence with every sequence between them accounted for.
+/// Rows in rising sequence; every sequence between them is in a hole.
 pub struct Batch {
-    /// The watermark it goes on from.
+    /// The watermark before the write.
     pub after: u64,
     /// The rows.
     pub records: Vec<Record>,
@@ -16,13 +16,13 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch that goes on after this sequence.
+    /// An empty batch that begins after this sequence.
     #[must_use]
     pub fn after(after: u64) -> Self {
         Self { after, records: Vec::new(), holes: Vec::new(), bytes: 0 }
     }
 
-    /// The last sequence accounted for.
+    /// The watermark after the write.
     #[must_use]
     pub fn through(&self) -> u64 {
         self.records.last().map_or(self.after, |record| record.seq)
@@ -34,13 +34,13 @@ impl Batch {
         self.records.is_empty()
     }
 
-    /// Whether one write may take more.
+    /// Whether one write may hold more.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.records.len() < PROJECT_ROWS && self.bytes < PROJECT_BYTES
     }
 
-    /// Adds entries; what the log skipped before one becomes a hole.
+    /// Adds the entries that are above all others; sequences that the log skipped become holes.
     pub fn extend(&mut self, entries: Vec<LogEntry>, log_name: &str) {
         for raw in entries {
             if raw.seq > self.through() {
@@ -49,7 +49,7 @@ impl Batch {
         }
     }
 
-    /// Adds an entry that is not in it yet; what the log skipped before it becomes a hole.
+    /// Adds a record above all others; the sequences that the log skipped before it become a hole.
     pub fn push(&mut self, record: Record) {
         let expected = self.through() + 1;
         if record.seq > expected {
@@ -60,8 +60,8 @@ impl Batch {
         self.records.push(record);
     }
 
-    /// Gives a record that stood elsewhere the next sequence, and keeps with it
-    /// what it was made of and under which id.
+    /// Adds a record of another log under the next sequence, with its id and
+    /// content.
     pub fn append(&mut self, mut record: Record) {
         record.seq = self.through() + 1;
         self.bytes += record.body.len();

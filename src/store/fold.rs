@@ -1,8 +1,8 @@
 //! What a batch of rows changes in agents, tasks and inboxes: shared by both stores.
 //!
-//! Invariant: a function of the rows as they are written, each name once. It
-//! is folded into what stands there in order of the log, one batch after the other.
-//! Of a bare row nothing is folded: its names are not known to be storable.
+//! Invariant: a function of the rows as they are written, with each name once. Batches
+//! are folded into the tables in order of the log. A bare row folds into nothing: the store
+//! may refuse its names.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::message::{Kind, Record, StatusEnd};
 /// The types of events that end a task.
 const ENDS: [&str; 3] = ["completed", "failed", "cancelled"];
 
-/// Changes by name, ordered so that every writer takes rows in the same order.
+/// Changes by name, ordered so that every writer locks rows in the same order.
 #[derive(Default)]
 pub(super) struct Fold<'a> {
     pub agents: BTreeMap<&'a str, AgentFold<'a>>,
@@ -23,7 +23,7 @@ pub(super) struct Fold<'a> {
     pub inboxes: BTreeMap<&'a str, InboxFold>,
 }
 
-/// What a batch says of one agent; what it does not say stays as it was.
+/// What a batch changes in one agent; `None` leaves a column as it was.
 #[derive(Default)]
 pub(super) struct AgentFold<'a> {
     pub role: Option<&'a str>,
@@ -31,13 +31,13 @@ pub(super) struct AgentFold<'a> {
     pub last_seen: Option<DateTime<Utc>>,
 }
 
-/// The last status of a batch, and the run that it ends.
+/// The last status of a batch, and the run of equal statuses that it ends.
 pub(super) struct StatusFold<'a> {
     pub type_: &'a str,
     pub seq: i64,
     pub since: DateTime<Utc>,
-    /// Whether the batch has no other status before the run, so that it may
-    /// go on from an earlier batch.
+    /// Whether the batch has no other status before the run, so that the run may
+    /// have begun in an earlier batch.
     pub unbroken: bool,
     pub expires_at: Option<DateTime<Utc>>,
 }

@@ -18,6 +18,7 @@ mod membership;
 pub mod plan;
 pub mod postgres;
 mod rows;
+mod schema;
 mod sql;
 pub mod sqlite;
 pub mod state;

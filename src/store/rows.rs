@@ -1,7 +1,7 @@
-//! What a batch of rows adds up to, and how a row is written: shared by both stores.
+//! The columns of a row, and what a batch adds to counters and time index: shared by both stores.
 //!
 //! Invariant: counters and the time index are a function of the rows as they
-//! are written, so a bare row counts under the names it is kept by.
+//! are written, so a bare row counts under the names it is stored with.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,22 +12,22 @@ use super::sql::to_db;
 use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
 use crate::message::{Kind, Record, Token};
 
-/// What stands in a column for a name that was not kept.
+/// The name in the columns of a bare row.
 const UNKNOWN: &str = "unknown";
 
-/// A record as its columns take it.
+/// A record as it is written.
 pub(super) struct Row<'a> {
     pub record: &'a Record,
     pub subject: Cow<'a, str>,
     pub type_: &'a str,
     pub sender_id: &'a str,
-    /// Whether the subject is another than the columns derive.
+    /// Whether the subject is not the one that is derived from the columns.
     pub odd: bool,
     bare: bool,
 }
 
 impl<'a> Row<'a> {
-    /// `bare` keeps of the names none, and of the subject what any text column takes.
+    /// `bare` leaves out all names, and replaces what a text column cannot hold in the subject.
     pub fn of(record: &'a Record, bare: bool) -> Self {
         let subject = record.subject.as_str();
         if bare {
@@ -48,7 +48,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Whether its names are kept from the store.
+    /// Whether it is written without its names.
     pub fn is_bare(&self) -> bool {
         self.bare
     }
@@ -88,12 +88,12 @@ fn is_odd(record: &Record) -> bool {
 type Names<'a> = (&'a str, &'a str, &'a str);
 
 /// What a write adds to counters and time index. Ordered, so that every
-/// writer takes rows in the same order.
+/// writer locks rows in the same order.
 #[derive(Default)]
 pub(super) struct Tally<'a> {
     /// By column and value: kind, type, sender.
     pub all: BTreeMap<(&'static str, &'a str), i64>,
-    /// By task, and then by kind, type and sender together: a task has few.
+    /// By task, kind, type and sender.
     pub tasks: BTreeMap<(&'a str, Names<'a>), i64>,
     /// Earliest and latest `created_at` by width and bucket.
     pub times: BTreeMap<(i64, i64), (DateTime<Utc>, DateTime<Utc>)>,

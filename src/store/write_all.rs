@@ -1,8 +1,8 @@
-//! Writes a batch, whatever is in it.
+//! Writes a batch, also one with rows that the store refuses.
 //!
-//! Invariant: one row that the store refuses does not hold up the rest. A
-//! refused batch is halved until the row stands alone; that row is kept with
-//! sequence, subject and body alone. The watermark moves with each part.
+//! Invariant: one refused row does not stop the rest. A refused batch is halved
+//! until the row is alone; that row is stored with sequence, subject and body
+//! alone. The watermark moves with each part.
 
 use super::{Batch, Hole, Lease, Store, StoreError, Write};
 use crate::limits::LEASE;
@@ -28,7 +28,7 @@ pub async fn write_all(store: &dyn Store, lease: &Lease, batch: &Batch) -> Resul
                 tracing::warn!(
                     seq = last.seq,
                     reason,
-                    "kept without its columns, which the store refuses"
+                    "the store refused this message's columns: stored with sequence, subject and body alone; filters do not find it"
                 );
                 metrics::counter!("agentbus_projector_bare_rows_total").increment(1);
                 write_part(store, lease, through, records, &batch.holes, true).await?;

@@ -63,7 +63,7 @@ async fn files_of_an_older_version_are_closed_at_start() {
     }
     agentbus.restart().await;
     assert_closed(&dir);
-    let told = |log: &str| log.matches("could be read by others").count();
+    let told = |log: &str| log.matches("could read the data").count();
     assert_eq!(told(&agentbus.log()), 1, "one line says so");
     agentbus.restart().await;
     assert_eq!(told(&agentbus.log()), 1, "not where there is nothing to mend");

@@ -130,7 +130,7 @@ async fn a_server_on_postgres_is_ready_again_once_it_holds_the_database_again() 
     let mut admin = PgConnection::connect(url).await.expect("connects");
     admin.execute(END_HOLDER).await.expect("ended");
     eventually(LIMIT, "its log tells of it", async || {
-        deployment.agentbus().log().contains("lost the hold").then_some(())
+        deployment.agentbus().log().contains("lost the session").then_some(())
     })
     .await;
     deployment.agentbus().wait_ready().await;

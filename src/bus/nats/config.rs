@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::is_loopback;
+use crate::loopback::is_loopback;
 
 /// Configuration of the JetStream bus. [`NatsConfig::new`] gives the defaults of the design.
 #[derive(Clone)]

@@ -1,11 +1,11 @@
-//! What every store does alike, run against both.
+//! The contract of a store, tested against both.
 //!
 //! SQLite runs in a temporary directory. PostgreSQL runs in a fresh database
-//! on the server that `AGENTBUS_TEST_PG_URL` names; without it that half says
-//! that it was skipped.
+//! on the server that `AGENTBUS_TEST_PG_URL` names; without it those tests print
+//! that they are skipped.
 
+mod inbox_front;
 mod jobs;
-mod living;
 pub(crate) mod opening;
 mod paging;
 mod server;
@@ -53,7 +53,7 @@ pub(super) fn time(text: &str) -> DateTime<Utc> {
     parse_rfc3339(text).expect("a time")
 }
 
-/// A task event that agrees with its subject.
+/// A task event whose subject is derived from its columns.
 pub(super) fn record(seq: u64) -> Record {
     let (task, type_) = (token("t1"), token("progress"));
     let created_at =
@@ -92,7 +92,7 @@ pub(super) fn everything(limit: usize) -> Query {
     }
 }
 
-/// The filter that a query string of plain values spells.
+/// The filter of a query string of plain values.
 pub(super) fn filters(query: &str) -> crate::message::Filter {
     let mut filter = crate::message::Filter::default();
     for part in query.split('&').filter(|part| !part.is_empty()) {
@@ -107,7 +107,7 @@ pub(super) async fn lease(store: &dyn Store) -> Lease {
     lease.expect("the store answers").expect("forced")
 }
 
-/// Writes records from the watermark on, all that is between them as holes.
+/// Writes records from the watermark on; the sequences between them become holes.
 pub(super) async fn write_all(
     store: &dyn Store,
     lease: &Lease,

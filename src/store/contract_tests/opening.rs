@@ -1,17 +1,17 @@
-//! What opening a store may change while others run on it, and whose it is then.
+//! Opening a store while other servers run on it; who holds the lease.
 
 use super::*;
 use crate::store::BusKind;
 
-on_both!(an_older_schema_waits_for_the_server_that_runs, a_lease_leads_until_it_is_taken);
+on_both!(an_older_schema_waits_for_the_server_that_runs, a_lease_is_held_until_it_is_taken);
 
-/// As the version before the last step left it.
+/// Undoes the last step of the schema.
 pub(crate) const OLDER: &str = "DELETE FROM _sqlx_migrations WHERE version = 6; \
     DROP TABLE IF EXISTS store_time; ALTER TABLE queues DROP COLUMN made";
-/// Fails where the last step has been done again.
+/// Fails if the last step was applied again.
 pub(crate) const STILL_OLDER: &str =
     "ALTER TABLE queues ADD COLUMN made integer; ALTER TABLE queues DROP COLUMN made";
-/// Fails where it has not.
+/// Fails if it was not.
 pub(crate) const NEWER: &str = "SELECT made FROM queues";
 
 async fn an_older_schema_waits_for_the_server_that_runs(server: Server) {
@@ -32,7 +32,7 @@ async fn an_older_schema_waits_for_the_server_that_runs(server: Server) {
     store.close().await;
 }
 
-async fn a_lease_leads_until_it_is_taken(server: Server) {
+async fn a_lease_is_held_until_it_is_taken(server: Server) {
     let store = server.open().await;
     let first = lease(&*store).await;
     assert!(store.holds_lease(&first).await.expect("answers"));

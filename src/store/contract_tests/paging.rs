@@ -1,4 +1,4 @@
-//! History answers exactly what [`Filter::matches`] says, page by page.
+//! History returns exactly what [`Filter::matches`] accepts, page by page.
 
 use chrono::Duration;
 use uuid::Uuid;
@@ -8,12 +8,12 @@ use crate::message::{Filter, SubjectPattern};
 
 on_both!(
     pages_are_what_the_filter_matches,
-    many_values_are_still_one_page,
+    many_values_make_one_page,
     time_ranges_hold_out_of_order,
     large_bodies_make_short_pages,
 );
 
-/// A seeded source of choices: a failure names its seed.
+/// Seeded random choices: a failure prints its seed.
 struct Dice(fastrand::Rng);
 
 impl Dice {
@@ -44,7 +44,7 @@ impl Dice {
         record
     }
 
-    /// Mostly what the columns derive, else something near to it.
+    /// Mostly the subject that is derived from the columns, else one close to it.
     fn subject(&mut self, record: &Record) -> Subject {
         let key = match record.kind {
             Kind::Message => record.sender_role.as_ref(),
@@ -182,7 +182,7 @@ async fn pages_are_what_the_filter_matches(server: Server) {
     }
 }
 
-async fn many_values_are_still_one_page(server: Server) {
+async fn many_values_make_one_page(server: Server) {
     let store = server.open().await;
     let lease = lease(&*store).await;
     let mut dice = Dice(fastrand::Rng::with_seed(3));
@@ -226,7 +226,7 @@ async fn time_ranges_hold_out_of_order(server: Server) {
     let mut records = Vec::new();
     for seq in 1..=6_000_u64 {
         let mut record = record(seq);
-        // Rising, with stragglers from long ago and clocks that run ahead.
+        // Rising, with some times from long ago and some from clocks that are ahead.
         let wander = if seq % 997 == 0 { dice.0.i64(-4_000..4_000) } else { dice.0.i64(-3..3) };
         record.created_at = start + Duration::seconds(seq as i64 + wander);
         records.push(record);

@@ -1,4 +1,4 @@
-//! Agents, tasks and inboxes are what the log says, however it was cut into writes.
+//! Agents, tasks and inboxes depend on the log alone, however it was split into writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,13 +9,13 @@ use crate::limits::TASK_AGENTS;
 use crate::store::state::{Agent, Inbox, Task, TaskState};
 
 on_both!(
-    the_state_is_what_the_log_says,
+    the_state_follows_from_the_log,
     lists_come_in_pages,
     a_run_of_equal_statuses_has_one_beginning,
-    the_servers_offline_is_no_sign_of_life,
+    an_offline_status_by_the_server_does_not_update_last_seen,
     the_first_end_of_a_task_counts,
     an_inbox_counts_without_reading_it,
-    consuming_is_monotonic_whoever_does_it,
+    consuming_is_monotonic_over_processes,
     lapsed_statuses_are_found_by_time,
     nothing_is_folded_of_a_bare_row,
     a_fenced_write_folds_nothing,
@@ -76,7 +76,7 @@ fn random_log(dice: &mut fastrand::Rng, last: u64) -> Vec<Record> {
             "bad" => br#"{"metadata":{"ttl_s":"5"}}"#,
             _ => b"{}",
         });
-        // What PostgreSQL's own JSON refuses is read by us alone.
+        // PostgreSQL's JSON refuses this text: only agentbus reads it.
         if record.kind == Kind::Status && record.body.starts_with(b"{\"a\"") {
             record.body = Bytes::from_static(br#"{"metadata":{"ttl_s":5}}"#);
         }
@@ -85,7 +85,7 @@ fn random_log(dice: &mut fastrand::Rng, last: u64) -> Vec<Record> {
     records
 }
 
-/// What the contract says of a log, as simply as it can be said.
+/// The state of a log by the contract, in the simplest code.
 fn model(log: &[Record], now: DateTime<Utc>) -> (Vec<Agent>, Vec<Task>) {
     let mut agents: BTreeMap<&str, Agent> = BTreeMap::new();
     let mut tasks: BTreeMap<&str, (Task, BTreeSet<&str>)> = BTreeMap::new();
@@ -174,8 +174,8 @@ async fn assert_state(store: &dyn Store, log: &[Record], now: DateTime<Utc>) {
     }
 }
 
-/// Written in pieces; and folded by the migration, from the rows alone.
-async fn the_state_is_what_the_log_says(server: Server) {
+/// Folded by writes of several sizes, and by the migration from the rows alone.
+async fn the_state_follows_from_the_log(server: Server) {
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
     let mut dice = fastrand::Rng::with_seed(seed);
@@ -250,7 +250,7 @@ async fn a_run_of_equal_statuses_has_one_beginning(server: Server) {
     let lease = lease(&*store).await;
     let alice = token("alice");
     let mut through = 0;
-    // Types of statuses a write, and since which second the last one holds then.
+    // The types of the statuses of each write, and since which second the last one holds after it.
     let writes: [(&[&str], u64); 6] = [
         (&["online", "online"], 1),
         (&["online"], 1),
@@ -269,7 +269,7 @@ async fn a_run_of_equal_statuses_has_one_beginning(server: Server) {
     }
 }
 
-async fn the_servers_offline_is_no_sign_of_life(server: Server) {
+async fn an_offline_status_by_the_server_does_not_update_last_seen(server: Server) {
     let store = server.open().await;
     let lease = lease(&*store).await;
     let alice = token("alice");
@@ -279,7 +279,7 @@ async fn the_servers_offline_is_no_sign_of_life(server: Server) {
     let told = store.agent(&alice, at(0)).await.expect("an agent").value.expect("is there");
     assert_eq!((told.status.as_deref(), told.since), (Some("offline"), Some(at(2))));
     assert_eq!((told.last_seen, told.expires_at), (Some(at(1)), None));
-    // An agent's own farewell is.
+    // One by the agent itself does.
     write_all(&*store, &lease, 2, &[status(3, "offline", "{}")]).await.expect("written");
     let told = store.agent(&alice, at(0)).await.expect("an agent").value.expect("is there");
     assert_eq!((told.since, told.last_seen), (Some(at(2)), Some(at(3))));
@@ -298,7 +298,7 @@ async fn the_first_end_of_a_task_counts(server: Server) {
     let log = [event(2, "failed"), event(3, "completed"), event(4, "progress")];
     write_all(&*store, &lease, 1, &log).await.expect("written");
     assert_eq!(task().await, (some("failed"), some("progress"), 2, 4));
-    // What is said about it later is no event of it.
+    // Messages about it later are not events of it.
     let mut remark = to_bob(6, None);
     remark.task_id = Some(token("t1"));
     remark.type_ = token("completed");
@@ -326,11 +326,11 @@ async fn an_inbox_counts_without_reading_it(server: Server) {
     assert_eq!((inbox(0).await, inbox(9).await), ((3, 3), (3, 2)));
     assert!(store.consume(&bob, 6).await.expect("consumed"));
     assert_eq!(inbox(0).await, (6, 0));
-    // Whoever never sent anything has an inbox and is no agent.
+    // A name that never sent anything has an inbox and is not an agent.
     assert_eq!(store.agent(&bob, at(0)).await.expect("answers").value, None);
 }
 
-async fn consuming_is_monotonic_whoever_does_it(server: Server) {
+async fn consuming_is_monotonic_over_processes(server: Server) {
     let (first, second) = (server.open().await, server.open().await);
     let lease = lease(&*first).await;
     let log: Vec<_> = (1..=40).map(|seq| to_bob(seq, None)).collect();
@@ -377,7 +377,7 @@ async fn lapsed_statuses_are_found_by_time(server: Server) {
     assert_eq!(lapsed(11, 10).await, (vec![], Some(at(12))));
     assert_eq!(lapsed(12, 10).await, (vec![2], Some(at(24))));
     assert_eq!(lapsed(31, 2).await, (vec![2, 4], None));
-    // Page by page, whatever becomes of those before.
+    // Page by page, even if those before change.
     let (mut last, mut paged) = (None, Vec::new());
     while let Some(next) = {
         let told = store.lapsed(at(31), last.as_ref(), 1).await.expect("answers").value;

@@ -12,11 +12,11 @@ on_both!(
     a_new_store_is_empty,
     a_frozen_writer_is_fenced_and_writes_nothing,
     a_write_from_another_watermark_is_fenced,
-    the_lease_changes_hands_by_its_rules,
+    the_lease_changes_its_owner_by_its_rules,
     holes_are_found_where_they_touch,
-    rows_come_back_whole,
-    a_bare_row_keeps_what_is_sure,
-    a_subject_may_be_longer_than_an_index_takes,
+    rows_are_read_back_complete,
+    a_bare_row_keeps_what_every_store_accepts,
+    a_subject_may_be_longer_than_an_index_entry,
     an_id_is_found_at_its_lowest_sequence,
     a_refused_row_leaves_the_store_as_it_was,
     counts_add_up,
@@ -50,7 +50,7 @@ async fn a_frozen_writer_is_fenced_and_writes_nothing(server: Server) {
     assert!(matches!(first.renew(&frozen, LONG).await, Err(StoreError::Fenced)));
     let set = first.set_log(&frozen, BusKind::Nats, None).await;
     assert!(matches!(set, Err(StoreError::Fenced)));
-    first.release(&frozen).await.expect("gives back what it does not have");
+    first.release(&frozen).await.expect("releasing a lost lease changes nothing");
     assert_eq!(second.holes(0, 10, 10).await.expect("holes"), []);
     assert_eq!(second.counts(None, 100).await.expect("counts").by_sender["alice"], 1);
     let mine = write_all(&*second, &taken, 1, &[record(2), record(3)]).await;
@@ -70,7 +70,7 @@ async fn a_write_from_another_watermark_is_fenced(server: Server) {
     assert_eq!(seqs(&*store, &everything(10)).await, [1, 2, 3]);
 }
 
-async fn the_lease_changes_hands_by_its_rules(server: Server) {
+async fn the_lease_changes_its_owner_by_its_rules(server: Server) {
     let store = server.open().await;
     let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let first = store.claim(a, LONG, false).await.expect("answers").expect("free");
@@ -111,7 +111,7 @@ async fn holes_are_found_where_they_touch(server: Server) {
     assert_eq!(store.log_state().await.expect("a state").committed_through, 99);
 }
 
-async fn rows_come_back_whole(server: Server) {
+async fn rows_are_read_back_complete(server: Server) {
     let store = server.open().await;
     let lease = lease(&*store).await;
     let headers = vec![("X-Odd\0\u{1F600}".to_owned(), "\u{0}\u{7f}\"".to_owned()); 2];
@@ -136,7 +136,7 @@ async fn rows_come_back_whole(server: Server) {
     assert_eq!(store.log_state().await.expect("a state").first_seq, Some(1));
 }
 
-async fn a_bare_row_keeps_what_is_sure(server: Server) {
+async fn a_bare_row_keeps_what_every_store_accepts(server: Server) {
     let store = server.open().await;
     let lease = lease(&*store).await;
     let mut odd = record(1);
@@ -161,7 +161,7 @@ async fn a_bare_row_keeps_what_is_sure(server: Server) {
     assert_eq!(seqs(&*store, &query).await, [0; 0]);
 }
 
-async fn a_subject_may_be_longer_than_an_index_takes(server: Server) {
+async fn a_subject_may_be_longer_than_an_index_entry(server: Server) {
     let store = server.open().await;
     let lease = lease(&*store).await;
     let mut letters = fastrand::Rng::with_seed(1);
@@ -211,7 +211,7 @@ async fn a_refused_row_leaves_the_store_as_it_was(server: Server) {
     let store = server.open().await;
     let lease = lease(&*store).await;
     write_all(&*store, &lease, 0, &[record(1)]).await.expect("written");
-    // A row that nobody wrote stands where the next belongs.
+    // A row at the next sequence, which no write made.
     server
         .sql(match server {
             Server::Sqlite(_) => {
@@ -265,7 +265,7 @@ async fn counts_add_up(server: Server) {
         let wanted = |record: &Record| record.task_id.as_ref() == Some(&task);
         assert_eq!(store.counts(Some(&task), 100).await.expect("counts"), model(&wanted));
     }
-    // The largest of each, and how many there are.
+    // The largest of each, and the number of all.
     let names = |map: &std::collections::BTreeMap<String, u64>| -> Vec<(String, u64)> {
         map.iter().map(|(name, n)| (name.clone(), *n)).collect()
     };
@@ -303,7 +303,7 @@ async fn a_dropped_write_leaves_no_transaction_behind(server: Server) {
         let write = write_all(&*store, &lease, through, batch);
         let _ = tokio::time::timeout(Duration::from_micros(patience), write).await;
     }
-    // What was dropped may still have happened, wholly or not at all.
+    // A dropped write may still take effect, all of it or nothing.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     loop {
         let through = store.log_state().await.expect("a state").committed_through;
@@ -329,7 +329,7 @@ async fn one_server_alone_on_the_memory_bus(server: Server) {
     assert!(refusal.contains("another agentbus"), "{refusal}");
     let waiting = second.join(BusKind::Memory);
     let leaving = async {
-        // Long enough that the other has been refused once, and is waiting.
+        // Long enough for the other to be refused once and to wait.
         tokio::time::sleep(crate::limits::JOIN_RETRY * 2).await;
         drop(member);
     };

@@ -1,42 +1,17 @@
-//! Which index answers a filter: the choice of the name that drives.
+//! The choice of the driver: which name of a filter is answered by an index.
 //!
 //! Invariant: the branches together meet every row that the filter accepts.
-//! The choice is by how rare a name's values are by nature, never by statistics,
-//! so that a query takes the same way on every store and at every size.
+//! The choice is by how rare the values of a name typically are, never by statistics,
+//! so that a query has the same plan on every store and at every size.
 
+use super::branch::{Branch, Name, kinds, of_type};
 use super::subject::Subjects;
-use super::{Name, Names, Writer, kinds_condition};
+use super::writer::Writer;
 use crate::limits::MAX_PLAN_BRANCHES;
 use crate::message::{Filter, Kind, Token};
 use crate::store::sql::Dialect;
 
-/// One ordered walk along an index.
-#[derive(Clone, Debug)]
-pub(super) struct Branch {
-    /// The index; `None` is the primary key.
-    pub index: Option<&'static str>,
-    /// What the index answers, and what else holds for this branch alone.
-    pub conditions: Vec<String>,
-    /// The names of the filter that need no test on this branch.
-    pub answers: Names,
-}
-
-impl Branch {
-    pub(super) fn new(index: &'static str, condition: String, answers: &[Name]) -> Self {
-        Self { index: Some(index), conditions: vec![condition], answers: Names::of(answers) }
-    }
-
-    pub(super) fn and(mut self, condition: String) -> Self {
-        self.conditions.push(condition);
-        self
-    }
-
-    pub(super) fn everything() -> Self {
-        Self { index: None, conditions: Vec::new(), answers: Names::default() }
-    }
-}
-
-/// The branches for a filter, by the rarest name it has.
+/// The branches for a filter, by the name in it whose values are rarest.
 pub(super) fn branches(
     filter: &Filter,
     between: Option<&(Token, Token)>,
@@ -81,15 +56,15 @@ pub(super) fn branches(
     if subjects.is_empty() { vec![Branch::everything()] } else { subjects.branches(w) }
 }
 
-/// The kinds to try: those asked for, or all.
+/// The kinds of a filter, or all.
 fn kinds_or_all(filter: &Filter) -> &[Kind] {
     if filter.kinds.is_empty() { &Kind::ALL } else { &filter.kinds }
 }
 
 fn replies(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
     let branch = |id| {
-        let place = w.bind(id);
-        Branch::new("messages_reply", format!("in_reply_to = {place}"), &[Name::InReplyTo])
+        let value = w.bind(id);
+        Branch::new("messages_reply", format!("in_reply_to = {value}"), &[Name::InReplyTo])
     };
     filter.in_reply_to.iter().copied().map(branch).collect()
 }
@@ -102,13 +77,13 @@ fn each(
     w: &mut Writer<'_>,
 ) -> Vec<Branch> {
     let branch = |value: &Token| {
-        let place = w.text(value.as_str());
-        Branch::new(index, format!("{column} = {place}"), &[name])
+        let value = w.text(value.as_str());
+        Branch::new(index, format!("{column} = {value}"), &[name])
     };
     values.iter().map(branch).collect()
 }
 
-/// SQLite has no index of pairs, but the sender in the recipient's.
+/// SQLite has no index of pairs: its index by recipient holds the sender too.
 fn pair(sender: &Token, recipient: &Token, answers: &[Name], w: &mut Writer<'_>) -> Branch {
     match w.dialect {
         Dialect::Postgres => {
@@ -199,27 +174,4 @@ fn types(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
         of_type(&type_, kinds_or_all(filter), &[Name::Type, Name::Kind], w)
     });
     branches.collect()
-}
-
-/// One type of some kinds: an index each in PostgreSQL, one walk in SQLite.
-pub(super) fn of_type(place: &str, kinds: &[Kind], answers: &[Name], w: &Writer) -> Vec<Branch> {
-    if w.dialect == Dialect::Sqlite {
-        let test = format!("(({}) IS TRUE)", kinds_condition(kinds));
-        return vec![Branch::new("messages_type", format!("type = {place}"), answers).and(test)];
-    }
-    let branch = |kind: &Kind| {
-        let condition = format!("type = {place} AND kind = '{}'", kind.as_str());
-        Branch::new("messages_type", condition, answers)
-    };
-    kinds.iter().map(branch).collect()
-}
-
-/// Each kind is in two indices, by whether a row has a recipient.
-pub(super) fn kinds(kinds: &[Kind]) -> Vec<Branch> {
-    let halves = [("messages_broadcast", "IS NULL"), ("messages_direct", "IS NOT NULL")];
-    let branch = |kind: &Kind, (index, null): (&'static str, &str)| {
-        let condition = format!("kind = '{}' AND recipient_id {null}", kind.as_str());
-        Branch::new(index, condition, &[Name::Kind])
-    };
-    kinds.iter().flat_map(|kind| halves.map(|half| branch(kind, half))).collect()
 }

@@ -1,31 +1,31 @@
 //! Subject patterns as SQL.
 //!
 //! Invariant: exactly [`SubjectPattern::matches`] on each row's subject. A row's
-//! subject is what its columns derive (contract, section 2), so a pattern is
-//! a condition on columns; a row for which that does not hold is *odd*, is found by
-//! one of its subject's tokens, and the others are looked at one by one.
+//! subject is derived from its columns (contract, section 2), so a pattern is
+//! a condition on columns. A row with another subject is *odd*: it is found by
+//! one token of its subject, and the other tokens are tested one by one.
 //!
 //! [`SubjectPattern::matches`]: crate::message::SubjectPattern::matches
 
-use super::driver::{self, Branch};
-use super::{Name, Writer, kinds_condition};
+use super::branch::{self, Branch, Name};
+use super::writer::{Writer, kinds_condition};
 use crate::message::{Filter, Kind, SubjectPattern, Token};
 use crate::store::sql::Dialect;
 
-/// The indices of odd rows by one token, counted from 0: the rarer by nature is before.
+/// The indices of odd rows by one token, with its number from 0; those with typically rarer tokens first.
 const BY_TOKEN: [(usize, &str); 3] =
     [(2, "messages_odd_key"), (3, "messages_odd_type"), (1, "messages_odd_kind")];
 
-/// How much of a token PostgreSQL's indices hold: a foreign one may be longer than an index takes.
+/// How many characters of a token PostgreSQL's indices hold: a foreign token may exceed the limit of an index entry.
 const INDEXED_CHARS: usize = 64;
 
-/// The patterns of a filter, and what they say of rows that are not odd.
+/// The patterns of a filter, and what they require of rows that are not odd.
 pub(super) struct Subjects<'a> {
     patterns: &'a [SubjectPattern],
     shapes: Vec<Shape<'a>>,
 }
 
-/// What one pattern asks of the columns of a row that is not odd.
+/// What one pattern requires of the columns of a row that is not odd.
 struct Shape<'a> {
     kinds: Vec<Kind>,
     /// The role, sender or task, by kind.
@@ -34,7 +34,7 @@ struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    /// `None` when no subject that agentbus derives can match.
+    /// `None` when the pattern matches no subject that agentbus derives.
     fn of(pattern: &'a SubjectPattern) -> Option<Self> {
         let mut tokens: Vec<&str> = pattern.tokens().collect();
         if tokens.last() == Some(&">") && tokens.len() <= 4 {
@@ -59,9 +59,9 @@ impl<'a> Shape<'a> {
     fn condition(&self, w: &mut Writer<'_>) -> String {
         let mut parts = vec![match self.key {
             Some(key) => {
-                let place = w.text(key);
+                let value = w.text(key);
                 let by_kind: Vec<String> =
-                    self.kinds.iter().map(|kind| keyed(*kind, &place)).collect();
+                    self.kinds.iter().map(|kind| keyed(*kind, &value)).collect();
                 format!("({})", by_kind.join(" OR "))
             }
             None => kinds_condition(&self.kinds),
@@ -78,8 +78,8 @@ impl<'a> Shape<'a> {
                 let branch = |kind: &Kind| keyed_branch(*kind, &key, type_.as_deref(), w.dialect);
                 self.kinds.iter().map(branch).collect()
             }
-            (None, Some(type_)) => driver::of_type(type_, &self.kinds, &[Name::Subject], w),
-            (None, None) if self.is_narrow() => driver::kinds(&self.kinds),
+            (None, Some(type_)) => branch::of_type(type_, &self.kinds, &[Name::Subject], w),
+            (None, None) if self.is_narrow() => branch::kinds(&self.kinds),
             (None, None) => vec![Branch::everything()],
         };
         let not_odd = format!("(({}) IS NOT TRUE)", w.is_odd());
@@ -94,13 +94,13 @@ impl<'a> Shape<'a> {
 }
 
 /// The condition that a row of this kind has this third token.
-fn keyed(kind: Kind, place: &str) -> String {
+fn keyed(kind: Kind, value: &str) -> String {
     let column = match kind {
         Kind::Message => "sender_role",
         Kind::Status => "sender_id",
         Kind::Task => "task_id",
     };
-    format!("(kind = '{}' AND {column} = {place})", kind.as_str())
+    format!("(kind = '{}' AND {column} = {value})", kind.as_str())
 }
 
 fn keyed_branch(kind: Kind, key: &str, type_: Option<&str>, dialect: Dialect) -> Branch {
@@ -117,7 +117,7 @@ fn keyed_branch(kind: Kind, key: &str, type_: Option<&str>, dialect: Dialect) ->
         }
         (Kind::Task, ..) => ("messages_task", format!("task_id = {key}")),
     };
-    // Tested once more where the index answers it: that costs nothing.
+    // Tests again what the index answers in some branches: that costs nothing.
     let branch = Branch::new(index, condition, &[Name::Subject])
         .and(format!("((kind = '{}') IS TRUE)", kind.as_str()));
     match type_ {
@@ -146,12 +146,12 @@ impl<'a> Subjects<'a> {
         !self.is_empty() && self.shapes.iter().all(|shape| shape.key.is_some())
     }
 
-    /// Whether every pattern asks something of the columns.
+    /// Whether every pattern requires something of the columns.
     pub(super) fn all_narrow(&self) -> bool {
         !self.is_empty() && self.shapes.iter().all(Shape::is_narrow)
     }
 
-    /// Walks that together meet every row that one of the patterns matches,
+    /// Branches that together meet every row that one of the patterns matches,
     /// and no other. They may overlap.
     pub(super) fn branches(&self, w: &mut Writer<'_>) -> Vec<Branch> {
         let mut branches: Vec<Branch> =
@@ -160,21 +160,21 @@ impl<'a> Subjects<'a> {
         branches
     }
 
-    /// Patterns that name the same token share a walk.
+    /// Patterns that name the same token share a branch.
     fn odd_branches(&self, w: &mut Writer<'_>) -> Vec<Branch> {
-        let mut walks: Vec<(Branch, Vec<String>)> = Vec::new();
+        let mut branches: Vec<(Branch, Vec<String>)> = Vec::new();
         for pattern in self.patterns {
             let branch = odd_branch(pattern, w);
             let test = token_by_token(pattern, w);
-            match walks.iter_mut().find(|(walk, _)| walk.conditions == branch.conditions) {
+            match branches.iter_mut().find(|(known, _)| known.conditions == branch.conditions) {
                 Some((_, tests)) => tests.push(test),
-                None => walks.push((branch, vec![test])),
+                None => branches.push((branch, vec![test])),
             }
         }
-        let tested = |(walk, tests): (Branch, Vec<String>)| {
-            walk.and(format!("(({}) IS TRUE)", tests.join(" OR ")))
+        let tested = |(branch, tests): (Branch, Vec<String>)| {
+            branch.and(format!("(({}) IS TRUE)", tests.join(" OR ")))
         };
-        walks.into_iter().map(tested).collect()
+        branches.into_iter().map(tested).collect()
     }
 
     /// The test that one of the patterns matches; `None` without patterns.
@@ -197,20 +197,20 @@ impl<'a> Subjects<'a> {
     }
 }
 
-/// Odd rows by the rarest token that a pattern names, or all of them.
+/// The branch for odd rows: by the rarest token that the pattern names, or all of them.
 fn odd_branch(pattern: &SubjectPattern, w: &mut Writer<'_>) -> Branch {
     let tokens: Vec<&str> = pattern.tokens().collect();
-    let named = |place: usize| tokens.get(place).filter(|token| !matches!(**token, "*" | ">"));
+    let named = |number: usize| tokens.get(number).filter(|token| !matches!(**token, "*" | ">"));
     let by_token =
-        BY_TOKEN.iter().find_map(|(place, index)| Some((*place, *index, named(*place)?)));
+        BY_TOKEN.iter().find_map(|(number, index)| Some((*number, *index, named(*number)?)));
     let (index, condition) = match by_token {
-        Some((place, index, token)) => (index, w.odd_with(place, token)),
+        Some((number, index, token)) => (index, w.odd_with(number, token)),
         None => ("messages_odd", w.is_odd().to_owned()),
     };
     Branch::new(index, condition, &[Name::Subject])
 }
 
-/// The rules of NATS on the subject itself.
+/// NATS's rules of matching, on the subject itself.
 fn token_by_token(pattern: &SubjectPattern, w: &mut Writer<'_>) -> String {
     let tokens: Vec<&str> = pattern.tokens().collect();
     let operator = if tokens.last() == Some(&">") { ">=" } else { "=" };
@@ -231,8 +231,8 @@ impl Writer<'_> {
         }
     }
 
-    /// That a row is odd and has this token, as the indices of [`BY_TOKEN`] have it. In PostgreSQL
-    /// not by `odd` itself: else the planner may walk all odd rows.
+    /// The condition that a row is odd and has this token, in the form of the indices of [`BY_TOKEN`]. In PostgreSQL
+    /// not by `odd` itself: the planner could then walk all odd rows.
     fn odd_with(&mut self, index: usize, token: &str) -> String {
         let at = self.token_at(index);
         match self.dialect {

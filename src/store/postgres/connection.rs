@@ -1,31 +1,24 @@
-//! Connections: how they are opened, what bounds them, what their errors mean.
+//! Connections: opening, settings, time-outs, classification of errors.
 
 use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use sqlx::postgres::{
-    PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode,
-};
-use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, ConnectOptions, Error, Executor, Postgres};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions, Error, Executor};
 
-use super::PostgresStore;
-
-use crate::config::is_loopback;
 use crate::limits::{
     STORE_ACQUIRE_TIMEOUT, STORE_GRACE, STORE_READ_TIMEOUT, STORE_STATEMENTS, STORE_WRITE_TIMEOUT,
 };
+use crate::loopback::is_loopback;
 use crate::store::error::StoreError;
-use crate::store::sql::{Database, Dialect, Pool, Rows, Statement, Value};
 
-/// What a connection is for; decides its settings.
+/// The use of a connection, which decides its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// Reads history.
     Read,
-    /// Lease, watermark, partitions, sign of life.
+    /// Lease, watermark, partitions, pings.
     Control,
     /// Writes rows.
     Write,
@@ -38,9 +31,9 @@ pub(super) enum Role {
     Schema,
 }
 
-/// A commit is answered when it is on disk, whatever role, database or server ask for by default
-/// (`off` loses what a crash finds unwritten). What is stricter stays; what is set here also holds
-/// when the server's default changes later.
+/// A commit returns when it is on disk, whatever the default of role, database or server
+/// (with `off` a crash loses the latest commits). A stricter setting stays; a later change of
+/// the server's default has no effect on this session.
 const SYNCED: &str = "SELECT set_config('synchronous_commit', \
     CASE setting WHEN 'off' THEN 'on' ELSE setting END, false) \
     FROM pg_settings WHERE name = 'synchronous_commit';";
@@ -53,24 +46,24 @@ impl Role {
             Self::Control | Self::Write | Self::Work => STORE_WRITE_TIMEOUT,
         };
         let mut sql = format!("{SYNCED} SET statement_timeout = {};", timeout.as_millis());
-        // The plan is chosen in `plan`: what would be another is made dear. JIT
-        // is off because it takes dear plans for long ones.
+        // `plan` chooses the plan: other kinds of scans and joins get a high cost. JIT
+        // is off because PostgreSQL would take the high cost for a long run.
         sql.push_str("SET jit = off; SET max_parallel_workers_per_gather = 0;");
-        let dear: &[&str] = match self {
+        let disabled: &[&str] = match self {
             Self::Read => &["seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin"],
-            // Tables that fill and empty again: no statistics tell how large they are.
+            // Tables that fill and empty again: statistics do not know their size.
             Self::Work => &["seqscan", "bitmapscan", "hashjoin", "mergejoin"],
-            // A plan made while a table was small is kept while it grows.
+            // A plan made for a small table is still used when the table has grown.
             Self::Write => &["seqscan", "bitmapscan"],
             Self::Control | Self::Member | Self::Schema => &[],
         };
-        for other in dear {
+        for other in disabled {
             sql.push_str(&format!("SET enable_{other} = off;"));
         }
         match self {
             Self::Read => sql.push_str("SET default_transaction_read_only = on;"),
-            // Its session holds the database: after a cut of the network it must not outlive us by the two
-            // hours of the system's own setting.
+            // Its session holds the lock on the database: after a network failure it must not outlive this process
+            // by the two hours of the system's default.
             Self::Member => sql.push_str(
                 "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;",
             ),
@@ -80,7 +73,7 @@ impl Role {
     }
 }
 
-/// Reads the address.
+/// Parses `DATABASE_URL`.
 pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| StoreError::Refused(format!("DATABASE_URL cannot be read: {error}")))?;
@@ -90,8 +83,8 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         .disable_statement_logging())
 }
 
-/// What to tell the operator where the database is reached over a network without knowing that it
-/// is the one that is meant.
+/// A warning for the operator when the connection leads over a network without authentication of the
+/// server; `None` when all is well.
 #[must_use]
 pub fn exposure(url: &str) -> Option<String> {
     let options = PgConnectOptions::from_str(url).ok()?;
@@ -102,10 +95,10 @@ pub fn exposure(url: &str) -> Option<String> {
     let lack = match options.get_ssl_mode() {
         PgSslMode::VerifyCa | PgSslMode::VerifyFull => return None,
         PgSslMode::Require => {
-            "encrypts, but does not check who answers: whoever poses as the database gets all"
+            "encrypts, but does not verify the server: an impostor on the network can read and change everything"
         }
         PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer => {
-            "neither makes sure of encryption nor checks who answers: others on the network may read and change all"
+            "does not enforce encryption and does not verify the server: others on the network can read and change everything"
         }
     };
     let mode = format!("{:?}", options.get_ssl_mode()).to_lowercase();
@@ -127,13 +120,13 @@ pub(super) async fn open(
     .await
 }
 
-/// A pool that opens its connections as they are needed and keeps them.
+/// A pool that opens its connections when needed and keeps them.
 pub(super) fn pool(options: &PgConnectOptions, role: Role, connections: u32) -> PgPool {
     pool_options(role, connections).test_before_acquire(false).connect_lazy_with(options.clone())
 }
 
-/// A pool for work that must not be repeated: a connection that has ended is found
-/// before the work begins.
+/// A pool for work that must not be repeated: it tests a connection before it lends
+/// it, so that one that has ended is replaced before the work begins.
 pub(super) fn tested_pool(options: &PgConnectOptions, role: Role, connections: u32) -> PgPool {
     pool_options(role, connections).test_before_acquire(true).connect_lazy_with(options.clone())
 }
@@ -151,22 +144,22 @@ fn pool_options(role: Role, connections: u32) -> PgPoolOptions {
         })
 }
 
-/// What in the server's settings lets a crash lose what was committed, or more.
+/// Settings of the server by which a crash can lose commits, as messages for an operator.
 pub(super) async fn weaknesses(pool: &PgPool) -> Result<Vec<String>, Error> {
     let sql = "SELECT name FROM pg_settings \
                WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off' ORDER BY name";
     let off: Vec<String> = sqlx::query_scalar(sql).fetch_all(pool).await?;
-    let words = |name: String| {
+    let message = |name: String| {
         format!(
-            "PostgreSQL runs with {name} = off: what is answered as committed is not synced to disk, \
-             and a crash of its machine can lose it or all of the database. Set {name} = on"
+            "PostgreSQL runs with {name} = off: a commit is not synced to disk, \
+             and a crash of its machine can lose it or the whole database. Set {name} = on"
         )
     };
-    Ok(off.into_iter().map(words).collect())
+    Ok(off.into_iter().map(message).collect())
 }
 
-/// Runs work on the database within the time it may take, and some grace for
-/// the way there.
+/// Runs work on the database within its time limit, and [`STORE_GRACE`] for the
+/// network.
 pub(super) async fn bounded<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>>,
@@ -180,9 +173,9 @@ pub(super) async fn bounded<T>(
     }
 }
 
-/// Runs work on a pool, and again where it met a connection that had ended
-/// meanwhile: after a restart of the database every one in the pool has. The
-/// work may be done twice, so it must be such that this does no harm.
+/// Runs work on a pool, and repeats it when its connection had ended: after a restart
+/// of the database every connection of the pool has. The work may be done twice, so it
+/// must be idempotent.
 pub(super) async fn on_pool<T, F>(
     pool: &PgPool,
     limit: Duration,
@@ -203,89 +196,24 @@ where
     .await
 }
 
-/// Whether the error is the end of a connection (57P01: by an administrator,
+/// Whether a connection ended (57P01: by an administrator,
 /// 57P02: by a crash).
 fn had_ended(error: &Error) -> bool {
-    let code = error.as_database_error().and_then(|told| told.code());
+    let code = error.as_database_error().and_then(|error| error.code());
     matches!(error, Error::Io(_)) || matches!(code.as_deref(), Some("57P01" | "57P02"))
 }
 
 /// Whether an error is about the content or about the database.
 pub(super) fn classify(error: Error) -> StoreError {
-    let told = error.as_database_error();
-    let code = told.and_then(|e| e.code()).unwrap_or_default();
-    // A row without a partition fails a check that has no name: not its fault.
-    let no_partition = code == "23514" && told.is_some_and(|e| e.constraint().is_none());
+    let database = error.as_database_error();
+    let code = database.and_then(|e| e.code()).unwrap_or_default();
+    // A row without a partition fails a check without a name; the row itself is fine.
+    let no_partition = code == "23514" && database.is_some_and(|e| e.constraint().is_none());
     let about_content = code == "P0001"
         || (["22", "23", "54"].iter().any(|class| code.starts_with(class)) && !no_partition);
     if about_content || matches!(error, Error::Encode(_)) {
         StoreError::Refused(error.to_string())
     } else {
         StoreError::Unavailable(error.to_string())
-    }
-}
-
-/// Binds values in their order.
-pub(super) fn bind_all<'q>(
-    mut statement: Query<'q, Postgres, PgArguments>,
-    values: &'q [Value],
-) -> Query<'q, Postgres, PgArguments> {
-    for value in values {
-        statement = match value {
-            Value::Int(value) => statement.bind(value),
-            Value::Text(value) => statement.bind(value.as_deref()),
-            Value::Uuid(value) => statement.bind(value),
-            Value::Time(value) => statement.bind(value),
-            Value::Bool(value) => statement.bind(value),
-            Value::Bytes(value) => statement.bind(&value[..]),
-        };
-    }
-    statement
-}
-
-impl PostgresStore {
-    fn pool(&self, pool: Pool) -> &PgPool {
-        match pool {
-            Pool::Readers => &self.readers,
-            Pool::Control => &self.controls,
-            Pool::Cursors => &self.cursors,
-            Pool::Workers => &self.workers,
-            Pool::Jobs => &self.jobs,
-        }
-    }
-
-    async fn run<T, F>(&self, pool: Pool, work: impl Fn() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        match pool {
-            Pool::Jobs => bounded(STORE_WRITE_TIMEOUT, work()).await,
-            Pool::Readers => on_pool(&self.readers, STORE_READ_TIMEOUT, work).await,
-            other => on_pool(self.pool(other), STORE_WRITE_TIMEOUT, work).await,
-        }
-    }
-}
-
-#[async_trait]
-impl Database for PostgresStore {
-    fn dialect(&self) -> Dialect {
-        Dialect::Postgres
-    }
-
-    async fn select(&self, pool: Pool, statement: Statement) -> Result<Rows, StoreError> {
-        let Statement { sql, values } = &statement;
-        let query = || bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
-        self.run(pool, || query().fetch_all(self.pool(pool))).await.map(Rows::Postgres)
-    }
-
-    async fn change(&self, pool: Pool, statement: Statement) -> Result<Rows, StoreError> {
-        self.select(pool, statement).await
-    }
-
-    async fn execute(&self, pool: Pool, statement: Statement) -> Result<u64, StoreError> {
-        let Statement { sql, values } = &statement;
-        let query = || bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
-        let done = self.run(pool, || query().execute(self.pool(pool))).await?;
-        Ok(done.rows_affected())
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn bind_fold<'q>(
     fn agents<T>(fold: &Fold<'_>, of: impl Fn(&AgentFold<'_>) -> T) -> Vec<T> {
         fold.agents.values().map(of).collect()
     }
-    fn told<T>(fold: &Fold<'_>, of: impl Fn(&StatusFold<'_>) -> T) -> Vec<Option<T>> {
+    fn statuses<T>(fold: &Fold<'_>, of: impl Fn(&StatusFold<'_>) -> T) -> Vec<Option<T>> {
         agents(fold, |agent| agent.status.as_ref().map(&of))
     }
     fn tasks<T>(fold: &Fold<'_>, of: impl Fn(&TaskFold<'_>) -> T) -> Vec<T> {
@@ -27,10 +27,10 @@ pub(super) fn bind_fold<'q>(
     statement
         .bind(names(&mut fold.agents.keys()))
         .bind(agents(fold, |agent| text(agent.role)))
-        .bind(told(fold, |status| status.type_.to_owned()))
-        .bind(told(fold, |status| status.seq))
-        .bind(told(fold, |status| status.since))
-        .bind(told(fold, |status| status.unbroken))
+        .bind(statuses(fold, |status| status.type_.to_owned()))
+        .bind(statuses(fold, |status| status.seq))
+        .bind(statuses(fold, |status| status.since))
+        .bind(statuses(fold, |status| status.unbroken))
         .bind(agents(fold, |agent| agent.last_seen))
         .bind(agents(fold, |agent| agent.status.as_ref().and_then(|status| status.expires_at)))
         .bind(names(&mut fold.tasks.keys()))

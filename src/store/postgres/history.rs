@@ -12,7 +12,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Error, Row as _};
 use uuid::Uuid;
 
-use super::connection::bind_all;
+use super::database::bind_all;
 use super::page::{Scope, TABLE, add, all, further, nearest, scope};
 use super::{PostgresStore, partitions};
 use crate::limits::MAX_PAGE_BYTES;

@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Error, Row};
 use uuid::Uuid;
 
-use super::log::interval;
+use super::database::interval;
 use super::queues::hold;
 use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES};
 use crate::store::job_rows::{RANKS, cut_by_bytes, micros, read_attempts, to_micros, with_run_out};

@@ -7,23 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
-use sqlx::postgres::types::PgInterval;
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
 use super::connection::{self, Role, bounded};
+use super::database::interval;
 use super::{PostgresStore, write};
 use crate::limits::{PARTITION_SEQS, STORE_WRITE_TIMEOUT, TIME_INDEX_WIDE_SEQS};
 use crate::store::error::StoreError;
 use crate::store::log::{Lease, LogState, LogStore, Write, read_lease, read_log_state};
 use crate::store::sql::to_db;
-
-/// A duration as PostgreSQL takes it; a lease of centuries is cut to one.
-pub(super) fn interval(duration: Duration) -> PgInterval {
-    let century = Duration::from_secs(100 * 365 * 86_400);
-    let microseconds = i64::try_from(duration.min(century).as_micros()).unwrap_or(i64::MAX);
-    PgInterval { months: 0, days: 0, microseconds }
-}
 
 #[async_trait]
 impl LogStore for PostgresStore {

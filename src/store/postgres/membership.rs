@@ -1,9 +1,9 @@
 //! Who may run on this database: a session's advisory lock, exclusive on the
 //! memory bus, shared on NATS.
 //!
-//! Invariant: the lock lives as long as its connection, so a killed server is
-//! out at once. It says who may start; that nobody writes who should not is
-//! the lease's work, since a lost session is noticed only after a while.
+//! Invariant: the lock lasts as long as its connection, so a killed server loses it at
+//! once. It decides which servers may start. That only one writes is up to the lease,
+//! since a server notices a lost session only after a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ macro_rules! key {
 const SHARED: &str = concat!("SELECT pg_try_advisory_lock_shared(", key!(), ")");
 const EXCLUSIVE: &str = concat!("SELECT pg_try_advisory_lock(", key!(), ")");
 
-/// Who has the lock. The two halves of a 64-bit key are separate columns.
+/// The session that has the lock. The two halves of a 64-bit key are separate columns.
 const HOLDER: &str = concat!(
     "SELECT l.mode = 'ExclusiveLock' AS alone, l.pid, host(a.client_addr) AS address \
      FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
@@ -38,7 +38,7 @@ const HOLDER: &str = concat!(
     " AND l.pid <> pg_backend_pid() LIMIT 1"
 );
 
-/// A hold on the database; given back when dropped.
+/// The lock, kept by a task; released when dropped.
 pub(super) struct PostgresMembership {
     held: Arc<AtomicBool>,
     keeper: JoinHandle<()>,
@@ -49,7 +49,8 @@ impl Membership for PostgresMembership {
         if self.held.load(Ordering::Acquire) {
             MembershipState::Held
         } else {
-            let fault = "the session that held the database ended; it is being taken again";
+            let fault =
+                "the session that held the database ended; this server tries to lock it again";
             MembershipState::InDoubt(fault.to_owned())
         }
     }
@@ -63,7 +64,7 @@ impl Drop for PostgresMembership {
     }
 }
 
-/// Joins, or says for a person who is in the way.
+/// Joins, or returns which server prevents it, as a message for an operator.
 pub(super) async fn join(
     options: &PgConnectOptions,
     bus: BusKind,
@@ -77,7 +78,7 @@ pub(super) async fn join(
     Ok(Ok(PostgresMembership { held, keeper }))
 }
 
-/// Locks the database as long as the connection lives, or says who is in the way.
+/// Locks the database as long as the connection lasts, or returns which server prevents it.
 pub(super) async fn lock(
     connection: &mut PgConnection,
     bus: BusKind,
@@ -120,8 +121,8 @@ async fn refusal(connection: &mut PgConnection, bus: BusKind) -> Result<String, 
     ))
 }
 
-/// Makes sure of the lock for as long as the process wants it, and takes it
-/// again after the connection was lost, if it is still to be had.
+/// Checks the lock's session at intervals, and locks again after it was lost, until
+/// that succeeds.
 async fn keep(
     options: PgConnectOptions,
     bus: BusKind,
@@ -139,16 +140,16 @@ async fn keep(
             continue;
         }
         if held.swap(false, Ordering::AcqRel) {
-            tracing::warn!("lost the hold on the database; taking it again");
+            tracing::warn!("lost the session that locks the database; locking it again");
         }
-        // The session of a connection that is only slow would be in its own way.
+        // The session of a connection that is only slow would still hold the lock.
         drop(connection.take());
-        connection = again(&options, bus).await;
+        connection = relock(&options, bus).await;
         held.store(connection.is_some(), Ordering::Release);
     }
 }
 
-async fn again(options: &PgConnectOptions, bus: BusKind) -> Option<PgConnection> {
+async fn relock(options: &PgConnectOptions, bus: BusKind) -> Option<PgConnection> {
     let mut connection = open(options, Role::Member).await.ok()?;
     let locked = bounded(MEMBERSHIP_PING, try_lock(&mut connection, bus)).await;
     matches!(locked, Ok(true)).then_some(connection)

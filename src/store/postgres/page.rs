@@ -6,7 +6,7 @@
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Error, Row};
 
-use super::connection::bind_all;
+use super::database::bind_all;
 use super::partitions;
 use crate::limits::{
     NEAREST_SEQS, NEXT_WINDOW_PARTITIONS, PARTITION_SEQS, TIME_INDEX_WIDE_SEQS, WINDOW_PARTITIONS,
@@ -106,7 +106,7 @@ pub(super) async fn add(
     take(&rows, query, page)
 }
 
-/// Adds rows (sequence, kind, body) to the page until one has no body or is one too many.
+/// Adds rows (sequence, kind, body) to the page until one has no body or exceeds the limit.
 fn take(rows: &[PgRow], query: &Query, page: &mut Page) -> Result<(), Error> {
     for row in rows {
         let body: Option<&[u8]> = row.try_get(2)?;

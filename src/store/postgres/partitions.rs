@@ -1,13 +1,13 @@
-//! Partitions of `messages`, made by the writer as sequences reach them.
+//! Partitions of `messages`, created by the writer as sequences reach them.
 //!
-//! Invariant: made for the sequences at hand and one ahead, never for a whole
-//! range, since sequences may jump by 2^32. A partition is created beside the
-//! table and attached, which stops no reader (`CREATE … PARTITION OF` would wait
-//! for all of them, and make all others wait).
+//! Invariant: a write creates the partitions of its own sequences and the next one, never a
+//! whole range, since sequences may jump by 2^32. A partition is created as a table of its own
+//! and then attached, which blocks no reader (`CREATE … PARTITION OF` waits for all
+//! readers, and makes later ones wait).
 //!
-//! Its indices do not look for equal keys before a page is split: every key ends
-//! in a sequence, so there are none to be found, and the search is work for nothing.
-//! PostgreSQL does not let the partitioned index say so itself.
+//! Its indices are not deduplicated: every key ends in a sequence, so no two are equal, and
+//! the search for equal ones before a page is split would be wasted. PostgreSQL does not
+//! take `deduplicate_items` on the partitioned index itself.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -27,38 +27,33 @@ pub(super) struct Partitions {
 }
 
 impl Partitions {
-    /// Sees to it that the rows have somewhere to go.
+    /// Creates the partitions that the rows need, and the next one.
     pub async fn ensure(&self, pool: &PgPool, write: &Write<'_>) -> Result<(), StoreError> {
         let needed: BTreeSet<u64> =
             write.records.iter().map(|record| record.seq / PARTITION_SEQS).collect();
         for index in &needed {
-            self.make(pool, *index).await?;
+            self.create(pool, *index).await?;
         }
         let Some(next) = needed.last().map(|last| last + 1) else { return Ok(()) };
-        if let Err(error) = self.make(pool, next).await {
-            tracing::warn!(%error, "could not make a partition ahead; will try again");
+        if let Err(error) = self.create(pool, next).await {
+            tracing::warn!(%error, "the next partition of messages was not created; the next write tries again");
         }
         Ok(())
     }
 
-    /// Forgets what exists, after an error that may mean it is gone.
+    /// Clears the known partitions, after an error that may mean that one is missing.
     pub fn forget(&self) {
-        self.known().clear();
+        self.known.lock().clear();
     }
 
-    async fn make(&self, pool: &PgPool, index: u64) -> Result<(), StoreError> {
-        if self.known().contains(&index) {
+    async fn create(&self, pool: &PgPool, index: u64) -> Result<(), StoreError> {
+        if self.known.lock().contains(&index) {
             return Ok(());
         }
         let sql = AssertSqlSafe(create_partition_sql(index));
         bounded(STORE_WRITE_TIMEOUT, sqlx::raw_sql(sql).execute(pool)).await?;
-        self.known().insert(index);
+        self.known.lock().insert(index);
         Ok(())
-    }
-
-    fn known(&self) -> parking_lot::MutexGuard<'_, BTreeSet<u64>> {
-        // A set of numbers is whole even if its last holder panicked.
-        self.known.lock()
     }
 }
 
@@ -67,7 +62,8 @@ pub(super) fn name(index: impl Display) -> String {
     format!("messages_p{index}")
 }
 
-/// One block, one transaction: two servers that make the same partition take turns.
+/// The statement that creates and attaches a partition: one block, so one transaction. The lock makes two servers
+/// that create the same partition wait for each other.
 #[must_use]
 pub fn create_partition_sql(index: u64) -> String {
     let (from, to) = (index * PARTITION_SEQS, (index + 1) * PARTITION_SEQS);

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use super::log::interval;
+use super::database::interval;
 use crate::limits::{QUEUE_CACHE, WORK_DELETE_ROWS};
 use crate::store::job_rows::{micros, read_steps, to_micros, write_steps};
 use crate::store::jobs::{JobCounts, QueueDeletion, QueueRow, RecordedAttempt};

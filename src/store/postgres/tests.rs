@@ -1,4 +1,4 @@
-//! No filter scans the table: what PostgreSQL's planner makes of the plans.
+//! No filter scans the table: the plans that PostgreSQL's planner chooses.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::PostgresStore;
 use super::connection::Role;
-use super::connection::bind_all;
+use super::database::bind_all;
 use super::page::{TABLE, statement};
 use crate::limits::PARTITION_SEQS;
 use crate::message::{Query, SubjectPattern};
@@ -22,12 +22,11 @@ use crate::store::{BusKind, HistoryStore as _, LogStore as _, MembershipState, S
 
 /// Rows of each of three partitions: a million together.
 const EACH: u64 = 340_000;
-/// Of them, every such one has a subject that its columns do not derive: far more than a
-/// page of subjects may look at.
+/// One row in so many is odd: far more rows than a page by subject may read.
 const ODD_EVERY: u64 = 40;
 
-/// Three partitions of [`EACH`] rows. `old` wrote half of the first and then fell
-/// silent, as did type `rare`, of which `busy` has one in 4,000.
+/// Three partitions of [`EACH`] rows. `old` wrote half of the first and nothing later.
+/// One message in 4,000 has the type `rare`.
 const ROWS: &str = "
 INSERT INTO messages (seq, id, kind, type, subject, sender_id, sender_role, recipient_id, task_id,
     conversation_id, in_reply_to, created_at, logged_at, body, odd)
@@ -73,14 +72,14 @@ fn planned(query: &Query, table: &str) -> Plan {
 
 const EXPLAIN: &str = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)";
 
-/// The plan as it ran: which rows were read how.
+/// The plan as it was executed.
 async fn explained(store: &PostgresStore, query: &Query, table: &str) -> Json {
     let Plan { sql, values, .. } = planned(query, table);
     let explain = sqlx::query(AssertSqlSafe(format!("{EXPLAIN} {sql}")));
-    told(&bind_all(explain, &values).fetch_one(&store.readers).await.expect("a plan"))
+    plan_of(&bind_all(explain, &values).fetch_one(&store.readers).await.expect("a plan"))
 }
 
-/// The same of the plan that PostgreSQL keeps for any values.
+/// The same for the generic plan, which PostgreSQL uses for any values.
 async fn explained_for_any(store: &PostgresStore, query: &Query, table: &str) -> Json {
     let Plan { sql, values, .. } = planned(query, table);
     let literal = |value: Value| match value {
@@ -97,11 +96,11 @@ async fn explained_for_any(store: &PostgresStore, query: &Query, table: &str) ->
     let execute = format!("{EXPLAIN} EXECUTE one({})", values.join(", "));
     let row = connection.fetch_one(AssertSqlSafe(execute)).await.expect("a plan");
     connection.execute("DEALLOCATE one; RESET plan_cache_mode").await.expect("as it was");
-    told(&row)
+    plan_of(&row)
 }
 
 /// The driver has no type for JSON here; its text is the value.
-fn told(row: &PgRow) -> Json {
+fn plan_of(row: &PgRow) -> Json {
     let text: String = row.try_get_unchecked(0).expect("text");
     serde_json::from_str::<Json>(&text).expect("JSON")[0]["Plan"].take()
 }
@@ -173,7 +172,7 @@ async fn survives_the_end_of_its_connections(server: Server) {
         assert_eq!(seqs(&store, &all).await, [1]);
         store.renew(&lease, LONG).await.expect("still its own");
     }
-    // The writer's outcome is unknown, so the caller is told, and asks again.
+    // The write's outcome is unknown: the caller gets an error and writes again.
     let broken = write_all(&store, &lease, 1, &[record(2)]).await;
     assert!(matches!(broken, Err(StoreError::Unavailable(_))), "{broken:?}");
     write_all(&store, &lease, 1, &[record(2)]).await.expect("on a new connection");
@@ -189,7 +188,7 @@ async fn survives_the_end_of_its_connections(server: Server) {
 }
 
 #[tokio::test]
-async fn a_restart_of_the_database_is_survived() {
+async fn reads_and_writes_go_on_after_a_restart_of_the_database() {
     on_postgres(survives_the_end_of_its_connections).await;
 }
 
@@ -242,7 +241,7 @@ async fn a_page_crosses_as_many_partitions_as_it_needs() {
     on_postgres(pages_cross_many_partitions).await;
 }
 
-/// Filters, and the buffers that a page of 100 of them may touch: a row met
+/// Filters, and how many buffers a page of 100 rows may touch: a row
 /// costs at most one, a probe of a partition's index four. The whole table has 2,400.
 const EVERY_FILTER: &[(&str, u64)] = &[
     ("", 50),
@@ -329,7 +328,7 @@ async fn a_memory_server_leaves_an_older_schema_to_those_that_run(server: Server
     let alone = PostgresStore::connect_for(url, BusKind::Memory).await;
     assert!(matches!(alone.err(), Some(StoreError::Refused(_))));
     server.sql(STILL_OLDER).await;
-    // Servers on NATS are brought up to date one after the other.
+    // Servers on NATS are updated one after the other.
     PostgresStore::connect(url).await.expect("beside it").close().await;
     server.sql(NEWER).await;
     drop(joined);

@@ -1,11 +1,11 @@
 //! The write: rows, holes, counters, time index, what is folded, and watermark in
 //! one statement.
 //!
-//! Invariant: everything hangs on `moved`, the compare-and-set of the watermark
+//! Invariant: every part depends on `moved`, the compare-and-set of the watermark
 //! under the lease. A writer that was replaced moves nothing and writes nothing:
 //! the update waits for the other's row lock and then sees the other's epoch.
 //! A statement whose connection broke has an unknown outcome, and may even take
-//! effect later; then the watermark tells, and the old value no longer fits.
+//! effect later; the watermark shows whether it did, and a repeat no longer finds the old value.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgConnection};
@@ -13,8 +13,8 @@ use sqlx::query::Query;
 use sqlx::{Error, Postgres, Row as _};
 use uuid::Uuid;
 
+use super::database::interval;
 use super::fold::bind_fold;
-use super::log::interval;
 use crate::store::fold::Fold;
 use crate::store::log::{Lease, Write};
 use crate::store::rows::{Row, Tally};

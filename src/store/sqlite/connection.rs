@@ -1,19 +1,16 @@
-//! Connections to the file: their settings, the writer's turn, their errors.
+//! Connections to the file: settings, the writer's turns, classification of errors.
 
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use sqlx::query::Query;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, ConnectOptions, Error, Sqlite};
+use sqlx::{ConnectOptions, Error};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::SqliteStore;
 use super::time::StoreTime;
 use super::wal::Wal;
 use crate::limits::{
@@ -21,7 +18,6 @@ use crate::limits::{
     STORE_STATEMENTS, STORE_WRITE_TIMEOUT,
 };
 use crate::store::error::StoreError;
-use crate::store::sql::{Database, Dialect, Pool, Rows, Statement, Value};
 
 /// The settings of every connection.
 pub(super) fn options(file: &Path) -> SqliteConnectOptions {
@@ -33,9 +29,9 @@ pub(super) fn options(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(STORE_WRITE_TIMEOUT)
         .pragma("cache_size", format!("-{SQLITE_CACHE_KIB}"))
         .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES.to_string())
-        // What is deleted is overwritten: it may be a secret.
+        // Overwrites deleted content: it may be a secret.
         .pragma("secure_delete", "on")
-        // Elsewhere they change nothing; macOS writes through its disk's cache only when asked so.
+        // For macOS, whose fsync does not flush the disk's cache; no effect on other systems.
         .pragma("fullfsync", "on")
         .pragma("checkpoint_fullfsync", "on")
         .statement_cache_capacity(STORE_STATEMENTS)
@@ -56,7 +52,7 @@ pub(super) fn readers(options: &SqliteConnectOptions) -> SqlitePool {
         .connect_lazy_with(options.clone().pragma("query_only", "on"))
 }
 
-/// Runs work within the time that a write may take; reads take less.
+/// Runs work within the time limit of a write.
 pub(super) async fn bounded<T>(
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, StoreError> {
@@ -87,51 +83,50 @@ pub(super) fn classify(error: Error) -> StoreError {
     }
 }
 
-/// The one connection that writes, and the queue before its queue: of all that
-/// stand behind, one at a time waits for the turn, so that the log's writer never
-/// waits for more than one of them.
+/// The one connection that writes. Background work waits in a queue of its own, of which only the first
+/// waits for the connection, so that the log's writer never waits for more than one of them.
 pub(super) struct Writer {
-    place: Mutex<Option<SqliteConnection>>,
-    behind: Mutex<()>,
+    slot: Mutex<Option<SqliteConnection>>,
+    background: Mutex<()>,
     wal: Wal,
     time: Arc<StoreTime>,
 }
 
-/// The right to use it. Dropped without [`Turn::end`], it takes the connection
-/// along: nobody finds it in the middle of a transaction.
+/// The exclusive use of it. Dropped without [`Turn::end`], it drops the connection,
+/// so that no transaction is left open on it.
 pub(super) struct Turn<'a> {
-    place: MutexGuard<'a, Option<SqliteConnection>>,
+    slot: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,
-    _behind: Option<MutexGuard<'a, ()>>,
+    _background: Option<MutexGuard<'a, ()>>,
 }
 
 impl Writer {
     pub fn new(connection: SqliteConnection, wal: Wal, time: Arc<StoreTime>) -> Self {
-        Self { place: Mutex::new(Some(connection)), behind: Mutex::new(()), wal, time }
+        Self { slot: Mutex::new(Some(connection)), background: Mutex::new(()), wal, time }
     }
 
-    /// Empties SQLite's log of what was deleted, now or as soon as no reader is in the way.
+    /// Removes deleted content from the WAL, now or as soon as no reader prevents it.
     pub async fn forget(&self, options: &SqliteConnectOptions) -> Result<(), StoreError> {
         self.wal.forget();
         self.turn_behind(options).await?.end(Ok(()))
     }
 
-    /// The turn of what must not hold up the log.
+    /// A turn for work that must not delay the log.
     pub async fn turn_behind(
         &self,
         options: &SqliteConnectOptions,
     ) -> Result<Turn<'_>, StoreError> {
-        let behind = self.behind.lock().await;
+        let background = self.background.lock().await;
         let turn = self.turn_timed(options).await?;
-        Ok(Turn { _behind: Some(behind), ..turn })
+        Ok(Turn { _background: Some(background), ..turn })
     }
 
-    /// Waits for the turn; opens the connection again if the last one lost it.
+    /// Waits for a turn; opens the connection again if the last turn dropped it.
     pub async fn turn(&self, options: &SqliteConnectOptions) -> Result<Turn<'_>, StoreError> {
         self.turn_of(options, false).await
     }
 
-    /// The turn of what writes ends of leases and delays: the store's time is kept beside them.
+    /// A turn for work that writes ends of leases and delays: it saves the store's time too.
     pub async fn turn_timed(&self, options: &SqliteConnectOptions) -> Result<Turn<'_>, StoreError> {
         self.turn_of(options, true).await
     }
@@ -141,19 +136,19 @@ impl Writer {
         options: &SqliteConnectOptions,
         writes_times: bool,
     ) -> Result<Turn<'_>, StoreError> {
-        let mut place = self.place.lock().await;
-        let mut connection = match place.take() {
+        let mut slot = self.slot.lock().await;
+        let mut connection = match slot.take() {
             Some(connection) => connection,
             None => open(options).await?,
         };
         self.wal.keep_small(&mut connection).await;
-        bounded(self.time.keep(&mut connection, writes_times)).await?;
-        Ok(Turn { place, connection, _behind: None })
+        bounded(self.time.save(&mut connection, writes_times)).await?;
+        Ok(Turn { slot, connection, _background: None })
     }
 
-    /// The connection, to close it.
+    /// Takes the connection out, to close it.
     pub async fn take(&self) -> Option<SqliteConnection> {
-        self.place.lock().await.take()
+        self.slot.lock().await.take()
     }
 }
 
@@ -165,66 +160,8 @@ impl Turn<'_> {
     /// Ends the turn; after an error the connection is not used again.
     pub fn end<T>(mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.is_ok() {
-            *self.place = Some(self.connection);
+            *self.slot = Some(self.connection);
         }
         result
-    }
-}
-
-/// Binds values in their order.
-pub(super) fn bind_all<'q>(
-    mut statement: Query<'q, Sqlite, SqliteArguments>,
-    values: &'q [Value],
-) -> Query<'q, Sqlite, SqliteArguments> {
-    for value in values {
-        statement = match value {
-            Value::Int(value) => statement.bind(value),
-            Value::Text(value) => statement.bind(value.as_deref()),
-            Value::Uuid(value) => statement.bind(value),
-            Value::Time(value) => statement.bind(value.map(|time| time.timestamp_micros())),
-            Value::Bool(value) => statement.bind(value),
-            Value::Bytes(value) => statement.bind(&value[..]),
-        };
-    }
-    statement
-}
-
-impl SqliteStore {
-    /// The turn of a statement that changes something: what moves the log, or is asked for by a client, does not
-    /// wait behind background work.
-    async fn turn_for(&self, pool: Pool) -> Result<Turn<'_>, StoreError> {
-        match pool {
-            Pool::Readers | Pool::Control | Pool::Cursors => self.writer.turn(&self.options).await,
-            Pool::Workers | Pool::Jobs => self.writer.turn_behind(&self.options).await,
-        }
-    }
-}
-
-#[async_trait]
-impl Database for SqliteStore {
-    fn dialect(&self) -> Dialect {
-        Dialect::Sqlite
-    }
-
-    async fn select(&self, _: Pool, statement: Statement) -> Result<Rows, StoreError> {
-        let Statement { sql, values } = &statement;
-        let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
-        bounded(query.fetch_all(&self.readers)).await.map(Rows::Sqlite)
-    }
-
-    async fn change(&self, pool: Pool, statement: Statement) -> Result<Rows, StoreError> {
-        let Statement { sql, values } = &statement;
-        let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
-        let mut turn = self.turn_for(pool).await?;
-        let rows = bounded(query.fetch_all(turn.connection())).await;
-        turn.end(rows).map(Rows::Sqlite)
-    }
-
-    async fn execute(&self, pool: Pool, statement: Statement) -> Result<u64, StoreError> {
-        let Statement { sql, values } = &statement;
-        let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
-        let mut turn = self.turn_for(pool).await?;
-        let done = bounded(query.execute(turn.connection())).await;
-        Ok(turn.end(done)?.rows_affected())
     }
 }

@@ -1,8 +1,8 @@
 //! The files of a data directory, and who may read them: their owner alone.
 //!
-//! Invariant: SQLite makes its log and its index with the mode of the database, so the database is
-//! made here, before SQLite opens it. What an older version left open is closed at start; what
-//! cannot be closed (a mount with modes of its own) is told and stands in nobody's way.
+//! Invariant: SQLite creates its WAL and its index with the mode of the database, so the database is
+//! created here, before SQLite opens it. Files that an older version left readable are restricted at start; those
+//! that cannot be (a mount with fixed modes) are logged, and the server starts.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -11,18 +11,20 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use super::DATABASE_FILE;
-use super::membership::LOCK_FILE;
 use crate::store::StoreError;
 
+/// Name of the database in the data directory.
+pub const DATABASE_FILE: &str = "agentbus.db";
+/// Name of the file that a running process locks.
+pub(super) const LOCK_FILE: &str = "agentbus.lock";
 /// Mode of the directory.
 const DIR_MODE: u32 = 0o700;
 /// Mode of each file in it.
 const FILE_MODE: u32 = 0o600;
-/// What group and others may do.
+/// The permissions of group and others.
 const OTHERS: u32 = 0o077;
 
-/// Makes directory and database where they are not there yet, and closes them to others.
+/// Creates directory and database where they are missing, and restricts them to their owner.
 pub(super) fn prepare(dir: &Path) -> Result<(), StoreError> {
     let unavailable =
         |error: io::Error| StoreError::Unavailable(format!("{}: {error}", dir.display()));
@@ -30,18 +32,18 @@ pub(super) fn prepare(dir: &Path) -> Result<(), StoreError> {
     match open_new(&dir.join(DATABASE_FILE)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unavailable(error)),
         Ok(_) | Err(_) => {
-            close_all(dir);
+            restrict_all(dir);
             Ok(())
         }
     }
 }
 
-/// Opens a file for writing, made for its owner alone.
+/// Opens a file for writing; creates it readable by its owner alone.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(path)
 }
 
-/// Never opens one that is there: to close it again would give up SQLite's locks on it.
+/// Never opens an existing file: closing it would release SQLite's locks on it.
 fn open_new(path: &Path) -> io::Result<File> {
     File::options().create_new(true).write(true).mode(FILE_MODE).open(path)
 }
@@ -59,31 +61,31 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Closes what others may read, and says so once.
-fn close_all(dir: &Path) {
+/// Restricts what others may read to its owner, and logs it.
+fn restrict_all(dir: &Path) {
     let mut paths = ours(dir);
-    // A directory that holds other things too is not ours to close.
+    // A directory that holds other files too keeps its mode.
     if only_ours(dir) {
         paths.push(dir.to_owned());
     }
-    let (mut closed, mut open) = (Vec::new(), Vec::new());
+    let (mut restricted, mut open) = (Vec::new(), Vec::new());
     for path in paths {
-        match close(&path) {
-            Ok(true) => closed.push(path),
+        match restrict(&path) {
+            Ok(true) => restricted.push(path),
             Ok(false) => {}
             Err(error) => open.push(format!("{}: {error}", path.display())),
         }
     }
-    if !closed.is_empty() {
+    if !restricted.is_empty() {
         tracing::warn!(
-            ?closed,
-            "the data could be read by others on this machine; it no longer can"
+            ?restricted,
+            "other users of this machine could read the data; they no longer can"
         );
     }
     if !open.is_empty() {
         tracing::warn!(
             ?open,
-            "others on this machine can read the data, and its modes cannot be changed"
+            "other users of this machine can read the data, and the mode of these files cannot be changed: move DATA_DIR or change its mount"
         );
     }
 }
@@ -104,26 +106,26 @@ fn only_ours(dir: &Path) -> bool {
     entries.flatten().all(|entry| names.iter().any(|name| entry.file_name() == name.as_str()))
 }
 
-/// Takes from group and others what they may do; whether there was anything to take.
-fn close(path: &Path) -> io::Result<bool> {
+/// Removes the permissions of group and others; whether there were any.
+fn restrict(path: &Path) -> io::Result<bool> {
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & OTHERS == 0 {
         return Ok(false);
     }
     fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS & 0o7777))?;
-    // Some file systems take a mode and keep their own.
+    // Some file systems accept a mode and keep their own.
     if fs::metadata(path)?.permissions().mode() & OTHERS == 0 {
         return Ok(true);
     }
-    Err(io::Error::other("the file system keeps its mode"))
+    Err(io::Error::other("the file system does not change its mode"))
 }
 
-/// Which file a path leads to: device and number.
+/// The identity of a file: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity(u64, u64);
 
 impl Identity {
-    /// Of what stands at a path now.
+    /// Of the file at a path now.
     pub fn at(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|metadata| Self(metadata.dev(), metadata.ino()))
     }
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn what_cannot_be_closed_is_an_error_and_no_panic() {
         // Nobody may change modes there, not even root.
-        assert!(close(Path::new("/proc/self/status")).is_err());
+        assert!(restrict(Path::new("/proc/self/status")).is_err());
     }
 
     #[test]

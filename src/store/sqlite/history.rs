@@ -14,7 +14,8 @@ use sqlx::{AssertSqlSafe, Error, Row as _};
 use uuid::Uuid;
 
 use super::SqliteStore;
-use super::connection::{bind_all, bounded};
+use super::connection::bounded;
+use super::database::bind_all;
 use crate::limits::{MAX_PAGE_BYTES, SQLITE_STATEMENT_IDS};
 use crate::message::Query;
 use crate::store::error::StoreError;

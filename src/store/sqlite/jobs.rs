@@ -188,7 +188,7 @@ pub(super) async fn lease(
     let place: HashMap<u64, usize> =
         order.iter().enumerate().map(|(at, seq)| (from_db(*seq), at)).collect();
     jobs.sort_by_key(|job| place.get(&job.seq).copied());
-    Ok(LeasedRows { lease, expires_at: time.told(ends), jobs })
+    Ok(LeasedRows { lease, expires_at: time.to_wall(ends), jobs })
 }
 
 fn leased(row: &SqliteRow) -> Result<LeasedRow, Error> {
@@ -280,7 +280,7 @@ async fn end_one(
         .await?;
     Ok(match (moved.rows_affected(), end) {
         (0, _) => JobSettled::Lost,
-        (_, JobSettlement::Extend(_)) => JobSettled::Extended(time.told(due)),
+        (_, JobSettlement::Extend(_)) => JobSettled::Extended(time.to_wall(due)),
         _ => JobSettled::Done,
     })
 }
@@ -309,7 +309,7 @@ fn spent_job(time: &StoreTime, row: &SqliteRow) -> Result<ExhaustedJob, Error> {
     let mut attempts = read_attempts(row.try_get("attempts")?);
     if row.try_get::<bool, _>("ran_out")? {
         let worker: Option<String> = row.try_get("worker")?;
-        with_run_out(&mut attempts, attempt, time.told(row.try_get("due")?), worker.as_deref());
+        with_run_out(&mut attempts, attempt, time.to_wall(row.try_get("due")?), worker.as_deref());
     }
     Ok(ExhaustedJob {
         queue: row.try_get("queue")?,

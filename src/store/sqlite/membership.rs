@@ -1,10 +1,9 @@
-//! Who may run on this directory: one process, by a lock on a file.
+//! One process may run on a directory, by a lock on a file.
 //!
-//! Invariant: the operating system gives the lock back when the process ends,
-//! however it ends. The lock is the file's and not its name's: who finds another file
-//! under the name of the database has lost it, whatever it still has locked. Not for
-//! directories on network file systems, whose locks promise less, nor does SQLite's
-//! WAL work there.
+//! Invariant: the operating system releases the lock when the process ends, however
+//! it ends. The lock belongs to the file, not to its name: a process that finds another file
+//! under the name of the database has lost the membership, whatever it still has locked. Not for
+//! network file systems: their locks promise less, and SQLite's WAL does not work there.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -13,15 +12,11 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::DATABASE_FILE;
-use super::files::{self, Identity};
+use super::files::{self, DATABASE_FILE, Identity, LOCK_FILE};
 use crate::limits::{JOIN_RETRY, JOIN_TIMEOUT};
 use crate::store::{BusKind, Membership, MembershipState, StoreError};
 
-/// Name of the file that is locked.
-pub(super) const LOCK_FILE: &str = "agentbus.lock";
-
-/// The locked file, and the database that it stands for.
+/// The locked file, and the database that it protects.
 pub(super) struct SqliteMembership {
     dir: PathBuf,
     lock: Mutex<File>,
@@ -37,7 +32,7 @@ impl Membership for SqliteMembership {
             }
             Ok(_) | Err(_) => {
                 return MembershipState::Lost(
-                    "the database was moved or removed while it ran".to_owned(),
+                    "the database file was moved or removed while the server ran".to_owned(),
                 );
             }
         }
@@ -52,12 +47,12 @@ impl Membership for SqliteMembership {
             Ok(file)
         }) {
             Ok(file) => {
-                tracing::warn!(path = %path.display(), "the lock file was removed; locked a new one");
+                tracing::warn!(path = %path.display(), "the lock file was removed: locked a new one; leave the files of DATA_DIR alone while a server runs");
                 *lock = file;
                 MembershipState::Held
             }
             Err(TryLockError::WouldBlock) => {
-                MembershipState::Lost("another server has taken DATA_DIR over".to_owned())
+                MembershipState::Lost("another server has locked DATA_DIR".to_owned())
             }
             Err(TryLockError::Error(error)) => {
                 MembershipState::InDoubt(format!("{}: {error}", path.display()))
@@ -66,7 +61,7 @@ impl Membership for SqliteMembership {
     }
 }
 
-/// Joins, or says for a person who is in the way.
+/// Joins, or returns what prevents it, as a message for an operator.
 pub(super) async fn join(
     dir: &Path,
     bus: BusKind,
@@ -83,7 +78,7 @@ pub(super) async fn join(
     Ok(Ok(SqliteMembership { dir: dir.to_owned(), lock, database }))
 }
 
-/// Locks the directory as long as the file is open, or says who is in the way.
+/// Locks the directory as long as the file is open, or returns that another process has locked it.
 pub(super) async fn lock(dir: &Path) -> Result<Result<File, String>, StoreError> {
     let path = dir.join(LOCK_FILE);
     let file = files::open(&path).map_err(|error| unavailable(&path, &error))?;

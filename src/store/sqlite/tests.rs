@@ -1,5 +1,5 @@
-//! No filter scans the table: what SQLite's planner makes of the plans. What its connections are set to. No clock
-//! that is set moves the end of a lease.
+//! No filter scans the table: the plans that SQLite's planner chooses. The settings of connections. Setting a clock
+//! does not move the end of a lease.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,7 +9,8 @@ use bytes::Bytes;
 use chrono::DateTime;
 use sqlx::{AssertSqlSafe, Connection, Row};
 
-use super::connection::{bind_all, open, options};
+use super::connection::{open, options};
+use super::database::bind_all;
 use super::time::Clocks;
 use super::{DATABASE_FILE, SqliteStore};
 use crate::clock::Clock;
@@ -68,7 +69,7 @@ async fn no_filter_scans_the_table() {
     on_sqlite(every_plan_uses_its_index).await;
 }
 
-async fn every_connection_is_careful(server: Server) {
+async fn every_connection_is_set_up(server: Server) {
     let Server::Sqlite(dir) = &server else { panic!("SQLite alone") };
     let store = super::SqliteStore::open(dir).await.expect("opens");
     for (name, value) in
@@ -163,24 +164,24 @@ async fn a_set_clock_moves_no_end_of_a_lease(server: Server) {
     }
     let leased = store.lease_jobs("q", 1, 9, Duration::from_secs(10), None).await.expect("answers");
     let wall = machine.wall.load(Ordering::Relaxed);
-    assert_eq!(leased.expires_at.timestamp(), wall + 10, "told by the clock that people see");
+    assert_eq!(leased.expires_at.timestamp(), wall + 10, "shown by the wall clock");
     store.close().await;
 }
 
-async fn a_restart_goes_on_where_the_time_was(server: Server) {
+async fn a_restart_continues_the_store_time(server: Server) {
     let (machine, mut store) = leased(&server).await;
     for jump in [DAY, -2 * DAY, 300 * DAY] {
-        // Set while the server runs: known, and no time that has passed.
+        // Set while the server runs: it does not count as time that passed.
         machine.set(jump);
-        store.remove_exhausted_jobs(&[]).await.expect("the sweep that comes each second");
+        store.remove_exhausted_jobs(&[]).await.expect("the sweep that runs each second");
         store.close().await;
         machine.pass(4);
         store = opened(&server, &machine).await;
         assert!(!is_free(&store).await, "{jump}");
         machine.pass(7);
-        assert!(is_free(&store).await, "what passed while it was down counts: {jump}");
+        assert!(is_free(&store).await, "the time while it was down counts: {jump}");
     }
-    // Set back while none runs: the lease is as long as it was.
+    // Set back while no server runs: the lease is not shorter.
     store.close().await;
     machine.set(-30 * DAY);
     store = opened(&server, &machine).await;
@@ -188,7 +189,7 @@ async fn a_restart_goes_on_where_the_time_was(server: Server) {
     assert!(!is_free(&store).await);
     machine.pass(2);
     assert!(is_free(&store).await);
-    // Set forward while none runs: nobody can tell that from time that has passed.
+    // Set forward while no server runs: it counts as time that passed.
     store.close().await;
     machine.set(DAY);
     store = opened(&server, &machine).await;
@@ -198,7 +199,7 @@ async fn a_restart_goes_on_where_the_time_was(server: Server) {
 
 #[tokio::test]
 async fn every_connection_syncs_and_overwrites() {
-    on_sqlite(every_connection_is_careful).await;
+    on_sqlite(every_connection_is_set_up).await;
 }
 
 #[tokio::test]
@@ -208,5 +209,5 @@ async fn no_clock_that_is_set_moves_the_end_of_a_lease() {
 
 #[tokio::test]
 async fn no_restart_under_another_clock_moves_the_end_of_a_lease() {
-    on_sqlite(a_restart_goes_on_where_the_time_was).await;
+    on_sqlite(a_restart_continues_the_store_time).await;
 }

@@ -1,12 +1,11 @@
-//! The store's time: what leases, delays and retries are counted by.
+//! The store's time: the clock of leases, delays and retries.
 //!
-//! Invariant: it goes forward as fast as the machine's boot clock, whatever the wall clock is set
-//! to, and never back, also over a restart: it goes on from where it was kept, by what the
-//! wall clock says has passed since. So no lease lasts longer than it should, or ends
-//! earlier, because a clock was set. What a person or a worker is told is by the wall clock.
+//! Invariant: it advances with the machine's boot clock, whatever the wall clock is set
+//! to, and never goes back, also over a restart: it continues from its saved value, plus the
+//! time since then by the wall clock. So no lease lasts longer, or ends earlier, because a
+//! clock was set. Times shown to people and workers are by the wall clock.
 //!
-//! The one thing it cannot tell from time that has passed is a wall clock set forward while no
-//! server runs.
+//! It takes a wall clock that was set forward while no server ran for time that passed.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -18,29 +17,29 @@ use sqlx::{Error, Row};
 use crate::clock::Clock;
 use crate::limits::{STORE_TIME_MAX_AGE, STORE_TIME_STEP};
 
-/// Tells how long the machine is up, sleep included.
+/// The time since the machine started, sleep included.
 type Uptime = Box<dyn Fn() -> Duration + Send + Sync>;
 
-/// What time is told by.
+/// The clocks behind it.
 pub(super) struct Clocks {
-    /// May be set to anything.
+    /// Can be set to any time.
     pub wall: Clock,
-    /// Only ever goes on.
+    /// Only advances.
     pub uptime: Uptime,
 }
 
 impl Clocks {
-    /// The machine's.
+    /// The machine's clocks.
     pub fn system() -> Self {
         Self { wall: Clock::system(), uptime: Box::new(uptime) }
     }
 }
 
-/// Counts also what passes while the machine sleeps, as a wall clock does.
+/// Advances while the machine sleeps, as a wall clock does.
 fn uptime() -> Duration {
     #[cfg(target_os = "linux")]
     const UPTIME: rustix::time::ClockId = rustix::time::ClockId::Boottime;
-    // What `CLOCK_MONOTONIC` counts on macOS includes sleep.
+    // On macOS `CLOCK_MONOTONIC` includes sleep.
     #[cfg(not(target_os = "linux"))]
     const UPTIME: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
     rustix::time::clock_gettime(UPTIME).try_into().unwrap_or_default()
@@ -49,15 +48,15 @@ fn uptime() -> Duration {
 /// The store's time, in microseconds.
 pub(super) struct StoreTime {
     clocks: Clocks,
-    /// The time when the machine's uptime was nothing.
+    /// The store's time when the machine started.
     zero: i64,
-    /// When it was kept last, and by how much the wall clock was ahead then.
-    kept: AtomicI64,
+    /// When it was last saved, and by how much the wall clock was ahead then.
+    saved: AtomicI64,
     ahead: AtomicI64,
 }
 
 impl StoreTime {
-    /// Goes on from where it was kept in the database.
+    /// Continues from the value in the database.
     pub async fn open(connection: &mut SqliteConnection, clocks: Clocks) -> Result<Self, Error> {
         let row = sqlx::query("SELECT at, wall FROM store_time").fetch_optional(connection).await?;
         let wall = clocks.wall.now().timestamp_micros();
@@ -69,8 +68,8 @@ impl StoreTime {
             None => (wall, 0),
         };
         let zero = at.saturating_sub(micros((clocks.uptime)()));
-        // As if it had been long ago: the first that needs it keeps it.
-        Ok(Self { clocks, zero, kept: AtomicI64::new(0), ahead: AtomicI64::new(ahead) })
+        // As if saved long ago: the first use saves it.
+        Ok(Self { clocks, zero, saved: AtomicI64::new(0), ahead: AtomicI64::new(ahead) })
     }
 
     /// The time now.
@@ -78,7 +77,7 @@ impl StoreTime {
         self.zero.saturating_add(micros((self.clocks.uptime)()))
     }
 
-    /// The time after a while.
+    /// The time after a duration.
     pub fn until(&self, after: Duration) -> i64 {
         self.now().saturating_add(micros(after))
     }
@@ -93,19 +92,19 @@ impl StoreTime {
         self.wall().saturating_sub(self.now())
     }
 
-    /// A time as the wall clock will tell it, or told it.
-    pub fn told(&self, at: i64) -> DateTime<Utc> {
+    /// A time by the wall clock.
+    pub fn to_wall(&self, at: i64) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(at.saturating_add(self.ahead())).unwrap_or_default()
     }
 
-    /// Keeps it where the wall clock was set since; for who writes times, also after a while.
-    pub async fn keep(&self, connection: &mut SqliteConnection, writes: bool) -> Result<(), Error> {
+    /// Saves it when the wall clock was set since; before a write of times also when [`STORE_TIME_KEPT`] has passed.
+    pub async fn save(&self, connection: &mut SqliteConnection, writes: bool) -> Result<(), Error> {
         let (now, wall) = (self.now(), self.wall());
         let ahead = wall.saturating_sub(now);
         let was = self.ahead.load(Ordering::Relaxed);
         let stepped = ahead.abs_diff(was) > STORE_TIME_STEP.as_micros() as u64;
         let old =
-            now.saturating_sub(self.kept.load(Ordering::Relaxed)) > micros(STORE_TIME_MAX_AGE);
+            now.saturating_sub(self.saved.load(Ordering::Relaxed)) > micros(STORE_TIME_MAX_AGE);
         if !(stepped || (writes && old)) {
             return Ok(());
         }
@@ -117,7 +116,7 @@ impl StoreTime {
         .bind(wall)
         .execute(connection)
         .await?;
-        self.kept.store(now, Ordering::Relaxed);
+        self.saved.store(now, Ordering::Relaxed);
         self.ahead.store(ahead, Ordering::Relaxed);
         Ok(())
     }

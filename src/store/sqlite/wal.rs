@@ -1,11 +1,11 @@
-//! SQLite's log beside the database.
+//! Keeps SQLite's WAL small.
 //!
-//! SQLite begins its log anew only when no reader is in it. Readers that follow each other closely
-//! keep it from that for ever, and the log grows. So where it has grown beyond a limit a write is
-//! preceded by a checkpoint that waits for the readers of that moment; those that come meanwhile
-//! read the database itself and are not in its way.
-//! Invariant: the log is emptied within some tries as long as each reader ends; and soon after
-//! [`Wal::forget`], so that what was deleted does not stand in it.
+//! SQLite restarts its WAL only when no reader uses it. Readers that follow each other closely can prevent
+//! that for ever, and the WAL grows. So a write that finds it larger than a limit first runs a
+//! checkpoint that waits for the readers of that moment; readers that come later read the database
+//! itself and do not prevent it.
+//! Invariant: the WAL is emptied within some attempts as long as each reader ends; and soon after
+//! [`Wal::forget`], so that deleted content is not left in it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,77 +21,76 @@ use crate::limits::{
     SQLITE_LOG_WAIT, STORE_WRITE_TIMEOUT,
 };
 
-/// What is known of the log.
+/// The WAL of one database.
 pub(super) struct Wal {
     file: PathBuf,
-    /// Whether it is to be emptied, however small it is.
+    /// Whether to empty it, however small it is.
     wanted: AtomicBool,
-    /// When to try again after readers were in the way, and the pauses from then on.
+    /// When to try again after readers prevented it, and the backoff from then on.
     next: Mutex<Option<(Instant, Backoff)>>,
 }
 
 impl Wal {
-    /// The log of a database. What an earlier process left in it is to go.
+    /// The WAL of a database; the first write empties what an earlier process left in it.
     pub fn of(database: &Path) -> Self {
         let mut file = database.as_os_str().to_owned();
         file.push("-wal");
         Self { file: file.into(), wanted: AtomicBool::new(true), next: Mutex::default() }
     }
 
-    /// What was deleted must not stand in the log any longer.
+    /// Requests that the WAL be emptied of deleted content.
     pub fn forget(&self) {
         self.wanted.store(true, Ordering::Relaxed);
     }
 
-    /// Empties the log, if it is time. Nobody else writes meanwhile.
+    /// Empties the WAL if that is due. The caller has the only connection that writes.
     pub async fn keep_small(&self, connection: &mut SqliteConnection) {
         let bytes = std::fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
         let too_large = bytes > SQLITE_LOG_BYTES;
-        let last = self.next().clone();
+        let last = self.next.lock().clone();
         let too_soon = last.as_ref().is_some_and(|(next, _)| Instant::now() < *next);
         if too_soon || !(too_large || self.wanted.load(Ordering::Relaxed)) {
             return;
         }
-        // A small log is worth no wait.
-        let patience = if too_large { wait(bytes) } else { Duration::ZERO };
-        let emptied = truncate(connection, patience).await;
+        // A small WAL is not worth a wait.
+        let wait = if too_large { reader_wait(bytes) } else { Duration::ZERO };
+        let emptied = truncate(connection, wait).await;
         let new = || Backoff::new(SQLITE_LOG_RETRY, SQLITE_LOG_LONGEST_RETRY);
-        let mut pauses = last.map_or_else(new, |(_, pauses)| pauses);
-        *self.next() = Some((Instant::now() + pauses.next_wait(), pauses));
+        let mut backoff = last.map_or_else(new, |(_, backoff)| backoff);
+        *self.next.lock() = Some((Instant::now() + backoff.next_wait(), backoff));
         match emptied {
             Ok(true) => {
-                *self.next() = None;
+                *self.next.lock() = None;
                 self.wanted.store(false, Ordering::Relaxed);
             }
             Ok(false) if too_large => {
-                tracing::warn!(bytes, "SQLite's log grows: somebody reads the database for long");
+                tracing::warn!(
+                    bytes,
+                    "SQLite's WAL grows: a reader keeps the database open for long; end backups or other programs that read agentbus.db"
+                );
             }
             Ok(false) => {}
-            // The write that follows will tell.
-            Err(error) => tracing::debug!(%error, "SQLite's log was not emptied"),
+            // The write that follows reports the fault.
+            Err(error) => tracing::debug!(%error, "SQLite's WAL was not emptied"),
         }
-    }
-
-    fn next(&self) -> parking_lot::MutexGuard<'_, Option<(Instant, Backoff)>> {
-        self.next.lock()
     }
 }
 
-/// How long to wait for readers: longer, the larger the log has grown.
-fn wait(bytes: u64) -> Duration {
+/// How long to wait for readers: longer for a larger WAL.
+fn reader_wait(bytes: u64) -> Duration {
     let times = u32::try_from(bytes / SQLITE_LOG_BYTES).unwrap_or(u32::MAX);
     SQLITE_LOG_WAIT.saturating_mul(times.max(1)).min(SQLITE_LOG_LONGEST_WAIT)
 }
 
-/// Moves all of the log into the database, and cuts it off; `false` where readers were in the way.
+/// Moves all of the WAL into the database, and truncates it; `false` where readers prevented it.
 async fn truncate(connection: &mut SqliteConnection, wait: Duration) -> Result<bool, Error> {
-    patience(connection, wait).await?;
+    set_busy_timeout(connection, wait).await?;
     let done = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
-    patience(connection, STORE_WRITE_TIMEOUT).await?;
+    set_busy_timeout(connection, STORE_WRITE_TIMEOUT).await?;
     Ok(done?.try_get::<i64, _>(0)? == 0)
 }
 
-async fn patience(connection: &mut SqliteConnection, wait: Duration) -> Result<(), Error> {
+async fn set_busy_timeout(connection: &mut SqliteConnection, wait: Duration) -> Result<(), Error> {
     let sql = format!("PRAGMA busy_timeout = {}", wait.as_millis());
     sqlx::query(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
 }
@@ -101,9 +100,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_larger_log_is_worth_a_longer_wait() {
-        assert_eq!(wait(0), SQLITE_LOG_WAIT);
-        assert_eq!(wait(2 * SQLITE_LOG_BYTES), 2 * SQLITE_LOG_WAIT);
-        assert_eq!(wait(u64::MAX), SQLITE_LOG_LONGEST_WAIT);
+    fn a_larger_wal_is_worth_a_longer_wait() {
+        assert_eq!(reader_wait(0), SQLITE_LOG_WAIT);
+        assert_eq!(reader_wait(2 * SQLITE_LOG_BYTES), 2 * SQLITE_LOG_WAIT);
+        assert_eq!(reader_wait(u64::MAX), SQLITE_LOG_LONGEST_WAIT);
     }
 }

@@ -1,10 +1,10 @@
 //! The write: one transaction, one fsync.
 //!
-//! SQLite works on a thread of its own, and to go there and back costs as much as some rows: so the
-//! transaction's beginning goes with its first statement, and its end with the last ones.
+//! SQLite runs on a thread of its own, and a round trip to it costs as much as some rows: so `BEGIN` is
+//! sent with the first statement, and `COMMIT` with the last ones.
 //! Invariant: the watermark's compare-and-set comes first; where it moves
-//! nothing the transaction is rolled back and nothing is written. A connection on which
-//! anything failed is not used again ([`super::connection::Turn`]), and its transaction with it.
+//! nothing, the transaction is rolled back. A connection on which anything failed is
+//! dropped with its transaction ([`super::connection::Turn`]).
 
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
@@ -21,9 +21,9 @@ use crate::store::sql::to_db;
 const INSERT: &str = "INSERT INTO messages (seq, id, kind, type, subject, sender_id, sender_role, \
     recipient_id, task_id, conversation_id, in_reply_to, expires_at, created_at, logged_at, odd, \
     foreign_payload, foreign_headers, body) VALUES ";
-const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const PLACEHOLDERS: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-// Aggregates travel as one JSON array each: a statement costs more than its rows.
+// Aggregates are bound as one JSON array each: a statement costs more than its rows.
 const HOLES: &str = "INSERT INTO holes (from_seq, to_seq, reason) \
     SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1)";
 const COUNTS: &str = "INSERT INTO counts (what, name, n) \
@@ -84,13 +84,13 @@ async fn begin(
     Ok(moved.len() == 1)
 }
 
-/// Many rows a statement, of few sizes so that few statements are prepared.
+/// Inserts many rows a statement, in few sizes so that few statements are prepared.
 pub(super) async fn insert_rows(
     connection: &mut SqliteConnection,
     rows: &[Row<'_>],
 ) -> Result<(), Error> {
     for part in parts(rows) {
-        let sql = format!("{INSERT}{}", vec![PLACES; part.len()].join(", "));
+        let sql = format!("{INSERT}{}", vec![PLACEHOLDERS; part.len()].join(", "));
         let statement = part.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind_row);
         statement.execute(&mut *connection).await?;
     }
@@ -136,7 +136,7 @@ fn bind_row<'q>(statement: Statement<'q>, row: &Row<'_>) -> Statement<'q> {
         .bind(&record.body[..])
 }
 
-/// The statements that remain, each with its rows.
+/// The other statements of the write, each with its rows.
 fn aggregates(write: &Write<'_>, rows: &[Row<'_>]) -> Result<Vec<(&'static str, String)>, Error> {
     let tally = Tally::of(rows);
     let holes: Vec<_> =

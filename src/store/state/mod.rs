@@ -1,10 +1,10 @@
 //! What the store folds from the log: agents, tasks and inboxes (contract,
 //! sections 6 and 7).
 //!
-//! Invariant: agents, tasks and what inboxes received move in the write that
-//! moves the watermark, so an answer is exact as of the watermark it names, which
-//! is read in the same statement. How far an inbox is consumed is the one thing
-//! here that clients write; it only rises.
+//! Invariant: agents, tasks and what inboxes received change in the write that
+//! moves the watermark, so a result is exact as of the watermark it names, which
+//! is read in the same statement. The cursor of an inbox is the only column here
+//! that clients write; it only rises.
 
 mod sql;
 mod store;
@@ -33,14 +33,14 @@ impl<T> AsOf<T> {
 /// A page of a list in order of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing<T> {
-    /// What stands on it.
+    /// The items of the page.
     pub items: Vec<T>,
     /// Whether more follow.
     pub more: bool,
 }
 
 impl<T> Listing<T> {
-    /// The first `limit` of items that were read with one more, if there is one.
+    /// The first `limit` of at most `limit + 1` items.
     fn cut(mut items: Vec<T>, limit: usize) -> Self {
         let more = items.len() > limit;
         items.truncate(limit);
@@ -48,7 +48,7 @@ impl<T> Listing<T> {
     }
 }
 
-/// Who sent a message or a status.
+/// A sender of messages or statuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
     /// Its name.
@@ -57,17 +57,17 @@ pub struct Agent {
     pub role: Option<String>,
     /// The type of its latest status.
     pub status: Option<String>,
-    /// When the run of equal statuses began of which that is the last.
+    /// When its status became this one: the begin of the run of equal statuses.
     pub since: Option<DateTime<Utc>>,
     /// When it made its latest message or status.
     pub last_seen: Option<DateTime<Utc>>,
-    /// When its status lapses, if it said so.
+    /// When its status lapses, if it has a time to live.
     pub expires_at: Option<DateTime<Utc>>,
-    /// What waits for it.
+    /// Its inbox.
     pub inbox: Inbox,
 }
 
-/// How far a recipient has come.
+/// The position of a recipient, and what waits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inbox {
     /// It has consumed everything up to here.
@@ -76,7 +76,7 @@ pub struct Inbox {
     pub waiting: u64,
 }
 
-/// What became of a task.
+/// A task, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     /// Its name.
@@ -85,9 +85,9 @@ pub struct Task {
     pub outcome: Option<String>,
     /// The type of its last event.
     pub last_event: Option<String>,
-    /// Who sent anything about it: the first [`crate::limits::TASK_AGENTS`] by name.
+    /// Senders of its messages: the first [`crate::limits::TASK_AGENTS`] by name.
     pub agents: Vec<String>,
-    /// How many these are in all.
+    /// The number of senders.
     pub agent_count: u64,
     /// Messages of any kind about it.
     pub messages: u64,
@@ -127,22 +127,22 @@ impl Task {
     }
 }
 
-/// A status whose time is over.
+/// A status that lapsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LapsedStatus {
-    /// Whose it is.
+    /// The agent.
     pub agent: Token,
     /// Its sequence.
     pub seq: u64,
-    /// Since when it is over.
+    /// When it lapsed.
     pub expires_at: DateTime<Utc>,
 }
 
-/// Statuses whose time is over, and when to look again.
+/// Statuses that lapsed, and when the next one will.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lapsed {
     /// The statuses.
     pub statuses: Vec<LapsedStatus>,
-    /// When the next one lapses, as far as is known now.
+    /// When the next one lapses, as known now.
     pub next: Option<DateTime<Utc>>,
 }

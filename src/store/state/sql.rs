@@ -1,8 +1,7 @@
-//! The statements that read agents, tasks and inboxes, in both dialects.
+//! The statements for agents, tasks and inboxes.
 //!
-//! Invariant: each reads the watermark in the same statement, and so in the same
-//! snapshot. There is always one row at least: where nothing is found, its
-//! names are null.
+//! Invariant: each reads the watermark too, and so in the same snapshot. There is
+//! always at least one row: where nothing is found, its names are null.
 
 use super::TaskState;
 use crate::limits::TASK_AGENTS;
@@ -51,7 +50,7 @@ pub(super) fn inbox() -> String {
     )
 }
 
-/// How far the inbox of `$1` is consumed, if ever.
+/// Through which sequence the inbox of `$1` is consumed; no row where it never was.
 pub(super) const CONSUMED_THROUGH: &str =
     "SELECT consumed_through FROM inbox_cursors WHERE agent_id = $1";
 
@@ -62,7 +61,7 @@ pub(super) const CONSUMPTION: &str = "SELECT s.committed_through, c.consumed_thr
       ORDER BY m.seq NULLS FIRST) n) AS added \
      FROM log_state s LEFT JOIN inbox_cursors c ON c.agent_id = $1";
 
-/// Moves the cursor of `$1` to `$2` with `$3` messages consumed, if it is still at `$4`.
+/// Moves the cursor of `$1` from `$4` to `$2`, with `$3` messages consumed.
 pub(super) const CONSUME: &str = "INSERT INTO inbox_cursors (agent_id, consumed_through, consumed) VALUES ($1, $2, $3) \
      ON CONFLICT (agent_id) DO UPDATE SET consumed_through = excluded.consumed_through, \
      consumed = excluded.consumed WHERE inbox_cursors.consumed_through = $4";
@@ -98,8 +97,8 @@ pub(super) fn task(dialect: Dialect) -> String {
     tasks("task_id = $1", dialect)
 }
 
-/// At most `$2` statuses that lapsed by `$1`, and when the next one does; after the one of `$4`
-/// at `$3`, if so.
+/// At most `$2` statuses that lapsed by `$1`, and when the next one lapses; with `after`, those after
+/// the status of `$4` that lapsed at `$3`.
 pub(super) fn lapsed(after: bool) -> String {
     let after = if after { "AND (expires_at, agent_id) > ($3, $4)" } else { "" };
     format!(

@@ -10,7 +10,7 @@ use sqlx::{Error, Row};
 use uuid::Uuid;
 
 use super::{letters, set_aside};
-use crate::store::postgres::log::interval;
+use crate::store::postgres::database::interval;
 use crate::store::sql::{from_db, to_db};
 use crate::store::work::{DeadLetter, Feed, FeedClaim, SetAside};
 

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Error, Row};
 use uuid::Uuid;
 
 use crate::limits::LEASE_DUE_BYTES;
-use crate::store::postgres::log::interval;
+use crate::store::postgres::database::interval;
 use crate::store::sql::unreadable;
 use crate::store::sql::{from_db, to_db};
 use crate::store::work::kept::{self, LOST, SPENT};

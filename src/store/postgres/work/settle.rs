@@ -7,7 +7,7 @@ use sqlx::postgres::PgPool;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
-use crate::store::postgres::log::interval;
+use crate::store::postgres::database::interval;
 use crate::store::sql::to_db;
 use crate::store::work::LeaseOutcome;
 use crate::store::work::kept::SettledRow;

@@ -199,7 +199,7 @@ fn read_due(time: &StoreTime, row: &SqliteRow) -> Result<Due, Error> {
     let lost = match row.try_get::<Option<Uuid>, _>("lease")? {
         Some(_) => Some(Attempt {
             attempt: message.attempt,
-            at: time.told(row.try_get("due")?),
+            at: time.to_wall(row.try_get("due")?),
             error: LOST.to_owned(),
         }),
         None => None,

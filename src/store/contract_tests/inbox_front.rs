@@ -4,11 +4,11 @@ use super::*;
 use crate::limits::PARTITION_SEQS;
 use crate::store::InboxFront;
 
-on_both!(what_has_expired_is_passed_over, messages_beyond_a_border_are_found);
+on_both!(expired_messages_are_skipped, messages_beyond_a_partition_are_found);
 
 const NOW: &str = "2026-06-01T00:00:00Z";
 
-/// A message to `a`, `b` or everybody, of which some have expired and some never do.
+/// A message to `a`, `b` or everybody; some have expired and some never do.
 fn message(seq: u64, dice: &mut fastrand::Rng) -> Record {
     let mut record = record(seq);
     record.kind = Kind::Message;
@@ -20,7 +20,7 @@ fn message(seq: u64, dice: &mut fastrand::Rng) -> Record {
     record
 }
 
-/// What [`Store::living`] should answer, by the rows themselves.
+/// The expected result of [`HistoryStore::inbox_front`](crate::store::HistoryStore::inbox_front), by the rows themselves.
 fn expected(log: &[Record], query: &Query, through: u64) -> InboxFront {
     let after = query.after.unwrap_or(0);
     let to = |record: &&Record| match &record.recipient_id {
@@ -41,7 +41,7 @@ fn expected(log: &[Record], query: &Query, through: u64) -> InboxFront {
     }
 }
 
-async fn what_has_expired_is_passed_over(server: Server) {
+async fn expired_messages_are_skipped(server: Server) {
     let store = server.open().await;
     let lease = lease(&*store).await;
     let mut dice = fastrand::Rng::with_seed(7);
@@ -64,7 +64,7 @@ async fn what_has_expired_is_passed_over(server: Server) {
     }
 }
 
-async fn messages_beyond_a_border_are_found(server: Server) {
+async fn messages_beyond_a_partition_are_found(server: Server) {
     let store = server.open().await;
     let lease = lease(&*store).await;
     let expired = |seq| {

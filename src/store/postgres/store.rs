@@ -1,0 +1,151 @@
+//! Opening and closing the store.
+
+use std::sync::atomic::AtomicI64;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+
+use super::connection::{self, Role, bounded, classify, on_pool};
+use super::{membership, partitions};
+use crate::limits::{
+    STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_JOBS, STORE_READ_TIMEOUT, STORE_READERS,
+    STORE_WORKERS, STORE_WRITE_TIMEOUT,
+};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::membership::{BusKind, Membership};
+use crate::store::schema::{lacks_steps, migrator, schema_error};
+use crate::store::work::unconfirmed::UnconfirmedLeases;
+
+/// A store in a PostgreSQL database (its current schema).
+pub struct PostgresStore {
+    pub(super) options: PgConnectOptions,
+    pub(super) readers: PgPool,
+    pub(super) controls: PgPool,
+    pub(super) workers: PgPool,
+    pub(super) unconfirmed: UnconfirmedLeases,
+    pub(super) cursors: PgPool,
+    /// Work queues: a pool of their own, so that neither history nor the lease waits for workers.
+    pub(super) jobs: PgPool,
+    pub(super) writer: tokio::sync::Mutex<Option<PgConnection>>,
+    pub(super) partitions: partitions::Partitions,
+    /// The number of the partition with the lowest row, as last seen.
+    pub(super) lowest: AtomicI64,
+}
+
+impl PostgresStore {
+    /// Connects and brings the schema up to date, beside servers on NATS if need be.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database cannot be reached: the
+    /// caller tries again. [`StoreError::Refused`] when trying again is of no
+    /// use: a malformed address, a schema of another version, or of an older one
+    /// with which a server runs that must not be disturbed.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::connect_for(url, BusKind::Nats).await
+    }
+
+    /// The same for a server with this bus. It brings the schema of an older version up to date
+    /// only if it could join: on the memory bus alone, on NATS beside others on NATS.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_for(url: &str, bus: BusKind) -> Result<Self, StoreError> {
+        let options = connection::options(url)?;
+        let mut first = connection::open(&options, Role::Schema).await?;
+        if bounded(STORE_READ_TIMEOUT, is_behind(&mut first)).await? {
+            // Held until this connection ends.
+            membership::lock(&mut first, bus).await?.map_err(StoreError::Refused)?;
+        }
+        let migrated = migrator!("postgres").run_direct(None, &mut first, false).await;
+        // Closing releases the migrator's lock, whatever happened.
+        let _ = first.close().await;
+        migrated.map_err(|error| schema_error(error, classify))?;
+        Ok(Self {
+            readers: connection::pool(&options, Role::Read, STORE_READERS),
+            controls: connection::pool(&options, Role::Control, STORE_CONTROLS),
+            workers: connection::pool(&options, Role::Work, STORE_WORKERS),
+            unconfirmed: UnconfirmedLeases::default(),
+            cursors: connection::pool(&options, Role::Control, STORE_CURSORS),
+            jobs: connection::tested_pool(&options, Role::Control, STORE_JOBS),
+            writer: tokio::sync::Mutex::new(None),
+            partitions: partitions::Partitions::default(),
+            lowest: AtomicI64::new(0),
+            options,
+        })
+    }
+
+    pub(super) async fn read<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        on_pool(&self.readers, STORE_READ_TIMEOUT, work).await
+    }
+
+    pub(super) async fn control<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        on_pool(&self.controls, STORE_WRITE_TIMEOUT, work).await
+    }
+
+    /// Work on queues. Never repeated here: what was done before its response was lost
+    /// would be done twice. The pool tests a connection before it lends it.
+    pub(super) async fn job_work<T>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
+        bounded(STORE_WRITE_TIMEOUT, work).await
+    }
+}
+
+/// Whether the schema lacks steps.
+async fn is_behind(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let steps = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+    if !sqlx::query_scalar::<_, bool>(steps).fetch_one(&mut *connection).await? {
+        return Ok(true);
+    }
+    let last = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
+    let last: Option<i64> = last.fetch_one(connection).await?;
+    Ok(lacks_steps(last, &migrator!("postgres")))
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.control(|| sqlx::query("SELECT 1").execute(&self.controls)).await.map(|_| ())
+    }
+
+    async fn clock(&self) -> Result<DateTime<Utc>, StoreError> {
+        let answer = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.controls);
+        bounded(STORE_READ_TIMEOUT, answer).await
+    }
+
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
+        self.control(|| connection::weaknesses(&self.controls)).await
+    }
+
+    async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {
+        let joined = membership::join(&self.options, bus).await?;
+        Ok(joined.map(|member| Box::new(member) as Box<dyn Membership>))
+    }
+
+    async fn close(&self) {
+        // A database that is unreachable must not delay the shutdown.
+        let _ = tokio::time::timeout(STORE_GRACE, self.give_all_back()).await;
+        if let Some(writer) = self.writer.lock().await.take() {
+            let _ = writer.close().await;
+        }
+        self.readers.close().await;
+        self.controls.close().await;
+        self.workers.close().await;
+        self.cursors.close().await;
+        self.jobs.close().await;
+    }
+}

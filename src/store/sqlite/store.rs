@@ -1,0 +1,114 @@
+//! Opening and closing the store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
+
+use super::connection::{self, Writer, bounded, classify};
+use super::files::{self, DATABASE_FILE};
+use super::membership;
+use super::time::{Clocks, StoreTime};
+use super::wal::Wal;
+use crate::limits::STORE_GRACE;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::membership::{BusKind, Membership};
+use crate::store::schema::{lacks_steps, migrator, schema_error};
+use crate::store::work::unconfirmed::UnconfirmedLeases;
+
+/// A store in a file.
+pub struct SqliteStore {
+    pub(super) dir: PathBuf,
+    pub(super) options: SqliteConnectOptions,
+    pub(super) readers: SqlitePool,
+    pub(super) writer: Writer,
+    pub(super) unconfirmed: UnconfirmedLeases,
+    pub(super) time: Arc<StoreTime>,
+}
+
+impl SqliteStore {
+    /// Opens the database in a directory, both created if they are not there,
+    /// and brings its schema up to date, if no process runs on it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the disk does not let it;
+    /// [`StoreError::Refused`] when the schema is of another version, or of an older one
+    /// with which another process runs.
+    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_by(dir, Clocks::system()).await
+    }
+
+    /// The same, with other clocks.
+    pub(super) async fn open_by(dir: &Path, clocks: Clocks) -> Result<Self, StoreError> {
+        files::prepare(dir)?;
+        let file = dir.join(DATABASE_FILE);
+        let options = connection::options(&file);
+        let mut first = connection::open(&options).await?;
+        let lock = match bounded(is_behind(&mut first)).await? {
+            true => Some(membership::lock(dir).await?.map_err(StoreError::Refused)?),
+            false => None,
+        };
+        let migrated = migrator!("sqlite").run_direct(None, &mut first, false).await;
+        migrated.map_err(|error| schema_error(error, classify))?;
+        drop(lock);
+        let time = Arc::new(bounded(StoreTime::open(&mut first, clocks)).await?);
+        Ok(Self {
+            dir: dir.to_owned(),
+            readers: connection::readers(&options),
+            writer: Writer::new(first, Wal::of(&file), Arc::clone(&time)),
+            unconfirmed: UnconfirmedLeases::default(),
+            time,
+            options,
+        })
+    }
+}
+
+/// Whether the schema lacks steps.
+async fn is_behind(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let steps = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    if sqlx::query_scalar::<_, i64>(steps).fetch_one(&mut *connection).await? == 0 {
+        return Ok(true);
+    }
+    let last = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
+    let last: Option<i64> = last.fetch_one(connection).await?;
+    Ok(lacks_steps(last, &migrator!("sqlite")))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        bounded(sqlx::query("SELECT 1").execute(&self.readers)).await.map(|_| ())
+    }
+
+    /// A file has no other clock than its process.
+    async fn clock(&self) -> Result<DateTime<Utc>, StoreError> {
+        Ok(Utc::now())
+    }
+
+    /// Every connection has the settings of `connection`: there are none to warn of.
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {
+        let joined = membership::join(&self.dir, bus).await?;
+        Ok(joined.map(|member| Box::new(member) as Box<dyn Membership>))
+    }
+
+    async fn close(&self) {
+        // A disk that does not respond must not delay the shutdown.
+        let _ = tokio::time::timeout(STORE_GRACE, self.give_all_back()).await;
+        self.readers.close().await;
+        if let Some(connection) = self.writer.take().await {
+            let _ = connection.close().await;
+        }
+    }
+}
