@@ -9,6 +9,7 @@ use agentbus_client::limits::RETRY_FOR;
 use clap::Args;
 
 use super::failure::Failure;
+use super::output::Format;
 use super::terminal::{eprint_line, plain_lines};
 
 /// The address without flag and environment.
@@ -25,6 +26,18 @@ pub struct ServerArgs {
     /// Seconds to keep retrying while the server cannot be reached or answers 503 [default: 10; import: 300]
     #[arg(long, value_name = "SECONDS")]
     pub retry_for: Option<u64>,
+}
+
+/// Flags of the commands that print documents of the server.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 impl ServerArgs {

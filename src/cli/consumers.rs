@@ -6,7 +6,7 @@ use std::str::FromStr;
 use agentbus_client::{Consumer, Document};
 use clap::{Args, Subcommand};
 
-use super::address::ServerArgs;
+use super::address::ShowArgs;
 use super::failure::Failure;
 use super::output::Format;
 use super::table::Table;
@@ -44,7 +44,7 @@ pub struct ConsumersArgs {
 #[derive(Subcommand, Clone, Debug)]
 enum What {
     /// Show all consumers and their positions
-    List(ListArgs),
+    List(ShowArgs),
     /// Stop a consumer until it is resumed
     Pause(OneArgs),
     /// Resume a consumer at its position
@@ -54,22 +54,12 @@ enum What {
 }
 
 #[derive(Args, Clone, Debug)]
-struct ListArgs {
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(Args, Clone, Debug)]
 struct OneArgs {
     /// Name of the consumer
     name: Name,
 
     #[command(flatten)]
-    list: ListArgs,
+    list: ShowArgs,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -1,8 +1,7 @@
-//! `agentbus doctor`: holds every part against what it should be, and says how
-//! to mend it.
+//! `agentbus doctor`: checks every part, and reports how to fix problems.
 //!
-//! Invariant: changes no data. As every start does, it brings the tables of an
-//! older version up to date; `--fix` adds to the stream what it lacks. Exit code 0 when nothing failed, else 1.
+//! Invariant: it changes no data. Like every start of a server it migrates the tables of an older version; `--fix`
+//! adds what the stream lacks. The exit code is 1 if a check failed, else 0.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -22,7 +21,7 @@ use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{BusKind, LogState, Store};
 
-/// How grave a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Grade {
     Good,
@@ -30,49 +29,50 @@ enum Grade {
     Bad,
 }
 
-/// What was found, as it is told.
+/// Prints findings.
 struct Report {
-    people: bool,
+    is_text: bool,
+    /// Whether a check failed.
     bad: bool,
 }
 
 impl Report {
-    fn tell(&mut self, grade: Grade, part: &str, words: &str) {
+    fn print(&mut self, grade: Grade, part: &str, detail: &str) {
         self.bad |= grade == Grade::Bad;
         let name = match grade {
             Grade::Good => "ok",
             Grade::Note => "note",
             Grade::Bad => "bad",
         };
-        let line = if self.people {
-            format!("{name:<5} {part:<11} {}", plain(words))
+        let line = if self.is_text {
+            format!("{name:<5} {part:<11} {}", plain(detail))
         } else {
-            serde_json::json!({"grade": name, "part": part, "detail": words}).to_string()
+            serde_json::json!({"grade": name, "part": part, "detail": detail}).to_string()
         };
-        // Whoever stopped reading has the exit code.
+        // If the output is closed, the exit code still reports the result.
         let _ = print_line(&line);
     }
 
-    fn good(&mut self, part: &str, words: &str) {
-        self.tell(Grade::Good, part, words);
+    fn good(&mut self, part: &str, detail: &str) {
+        self.print(Grade::Good, part, detail);
     }
 
-    fn note(&mut self, part: &str, words: &str) {
-        self.tell(Grade::Note, part, words);
+    fn note(&mut self, part: &str, detail: &str) {
+        self.print(Grade::Note, part, detail);
     }
 
-    fn bad(&mut self, part: &str, words: &str) {
-        self.tell(Grade::Bad, part, words);
+    fn bad(&mut self, part: &str, detail: &str) {
+        self.print(Grade::Bad, part, detail);
     }
 }
 
-/// Checks everything.
+/// Runs all checks.
 ///
 /// # Errors
-/// When the configuration itself is wrong.
+/// The configuration is wrong.
 pub async fn run(args: DoctorArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, Vec::new())?;
-    let mut report = Report { people: std::io::stdout().is_terminal(), bad: false };
+    let mut report = Report { is_text: std::io::stdout().is_terminal(), bad: false };
     report.good(
         "settings",
         &format!("MESSAGE_BUS={}, HTTP_ADDR={}", config.bus.as_str(), config.http.addr),
@@ -101,20 +101,24 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Arc<dyn Sto
         }
         StoreConfig::Sqlite(dir) => match SqliteStore::open(dir).await {
             Ok(store) => Ok(Arc::new(store)),
-            Err(error) => Err(format!("{error}. Check that DATA_DIR can be written and has room")),
+            Err(error) => {
+                Err(format!("{error}. Check that DATA_DIR is writable and its disk is not full"))
+            }
         },
         StoreConfig::Postgres(url) => match PostgresStore::connect(url).await {
             Ok(store) => Ok(Arc::new(store)),
             Err(error) => Err(format!(
-                "{error}. Check that DATABASE_URL names a running server, a database that exists and a \
-                 user who may create tables"
+                "{error}. Check that DATABASE_URL names a running server, an existing database and a \
+                 user that may create tables"
             )),
         },
     };
     match opened {
         Ok(store) => {
-            report
-                .good("store", &format!("{} answers and its tables are up to date", store.name()));
+            report.good(
+                "store",
+                &format!("{} is reachable and its tables are up to date", store.name()),
+            );
             check_clock(&*store, report).await;
             check_durability(&*store, report).await;
             Some(store)
@@ -126,7 +130,7 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Arc<dyn Sto
     }
 }
 
-/// Times of messages are this machine's, leases run by the store's.
+/// Compares the clocks: messages get this machine's time, leases the store's.
 async fn check_clock(store: &dyn Store, report: &mut Report) {
     let before = chrono::Utc::now();
     let Ok(there) = store.clock().await else { return };
@@ -136,18 +140,20 @@ async fn check_clock(store: &dyn Store, report: &mut Report) {
         let millis = apart.num_milliseconds();
         report.note(
             "clock",
-            &format!("the store's clock is {millis} ms from this machine's: run NTP on both"),
+            &format!(
+                "the clocks of the store and this machine differ by {millis} ms: run NTP on both"
+            ),
         );
     } else {
-        report.good("clock", "this machine and the store agree on the time");
+        report.good("clock", "the clocks of the store and this machine agree");
     }
 }
 
-/// Whether `committed` means what it says.
+/// Checks that a committed message is on disk.
 async fn check_durability(store: &dyn Store, report: &mut Report) {
     match store.weaknesses().await {
         Ok(none) if none.is_empty() => {
-            report.good("durability", "what is committed is synced to disk");
+            report.good("durability", "committed messages are synced to disk");
         }
         Ok(weaknesses) => weaknesses.iter().for_each(|weak| report.bad("durability", weak)),
         Err(error) => report.bad("durability", &error.to_string()),
@@ -171,7 +177,7 @@ async fn check_log(store: &dyn Store, config: &Config, report: &mut Report) -> O
         Some(bus) if bus != config.bus => report.note(
             "bus",
             &format!(
-                "the log is on the {} bus; the next start with MESSAGE_BUS={} switches it",
+                "the log is on the {} bus; the next start with MESSAGE_BUS={} switches to that bus",
                 bus.as_str(),
                 config.bus.as_str()
             ),
@@ -190,10 +196,12 @@ async fn check_nats(
 ) {
     if fix {
         match fix_stream(&config.nats).await {
-            Ok(left) if left.is_empty() => report.good("fix", "the stream has all it should have"),
-            Ok(left) => left
-                .iter()
-                .for_each(|lack| report.note("fix", &format!("cannot be mended: {lack}"))),
+            Ok(left) if left.is_empty() => {
+                report.good("fix", "the stream's configuration is complete")
+            }
+            Ok(left) => {
+                left.iter().for_each(|lack| report.note("fix", &format!("cannot be fixed: {lack}")))
+            }
             Err(error) => report.bad("fix", &error.to_string()),
         }
     }
@@ -201,12 +209,12 @@ async fn check_nats(
         Ok(bus) => bus,
         Err(error) => {
             let advice = "Check NATS_URL, the credentials, and that the server runs with JetStream; a missing \
-                 stream is made by the first server that starts";
+                 stream is created by the first server that starts";
             report.bad("nats", &format!("{error}. {advice}"));
             return;
         }
     };
-    report.good("nats", &format!("stream {} answers", bus.log_name()));
+    report.good("nats", &format!("stream {} is reachable", bus.log_name()));
     for lack in bus.degradations() {
         report.note("stream", &format!("{lack}; `agentbus doctor --fix` adds what can be added"));
     }
@@ -224,7 +232,7 @@ async fn check_nats(
     }
 }
 
-/// Asks for what a server needs to be allowed, without storing anything.
+/// Tries what a server must be permitted to do, without storing anything.
 async fn check_permissions(bus: &NatsBus, last: u64, report: &mut Report) {
     let entry = LogEntry {
         seq: 0,
@@ -233,22 +241,29 @@ async fn check_permissions(bus: &NatsBus, last: u64, report: &mut Report) {
         payload: bytes::Bytes::new(),
         logged_at: chrono::DateTime::UNIX_EPOCH,
     };
-    // Asked to go on after a sequence that is not the last, the stream refuses.
+    // The stream refuses a publish that expects another last sequence.
     match bus.publish_original(&entry, last + 1_000_000).await {
         Err(PublishError::NotSent(reason)) if reason.contains("wrong last sequence") => {
             report.good("publish", "allowed");
         }
-        Ok(_) => report.note("publish", "the stream moved on by a million meanwhile"),
+        Ok(_) => report.note(
+            "publish",
+            "the stream advanced by a million messages during the check: run it again",
+        ),
         Err(error) => report.bad(
             "publish",
-            &format!("{error}. Let the user publish on agent.> and read its inbox"),
+            &format!(
+                "{error}. Permit the user to publish on agent.> and to subscribe to its inbox"
+            ),
         ),
     }
     match bus.reader(last + 1).await {
         Ok(mut reader) => match tokio::time::timeout(HEALTH_WAIT, reader.next()).await {
             Ok(Err(error)) => report.bad(
                 "read",
-                &format!("{error}. Let the user publish on $JS.API.CONSUMER.> of the stream"),
+                &format!(
+                    "{error}. Permit the user to publish on $JS.API.CONSUMER.> for the stream"
+                ),
             ),
             Ok(Ok(_)) | Err(_) => report.good("read", "allowed"),
         },
@@ -256,7 +271,7 @@ async fn check_permissions(bus: &NatsBus, last: u64, report: &mut Report) {
     }
 }
 
-/// Holds the stream against the store, as a server does before it publishes.
+/// Compares the stream with the store, as a server does before it publishes.
 async fn check_continuity(
     bus: &NatsBus,
     identity: &LogIdentity,
@@ -271,13 +286,13 @@ async fn check_continuity(
         return;
     }
     if state.stream_epoch != identity.epoch {
-        report.note("continuity", "this is another stream than the store was filled from");
+        report.note("continuity", "the store was filled from another stream than this one");
     }
     let committed = state.committed_through;
     if identity.write_back_pending {
         report.note(
             "continuity",
-            "the stream is being filled from the store; the next start ends that",
+            "the stream is only partly refilled from the store; the next start of a server completes it",
         );
         return;
     }
@@ -285,7 +300,7 @@ async fn check_continuity(
         Ok(()) if bounds.last < committed => report.note(
             "continuity",
             &format!(
-                "the stream ends at {} and the store at {committed}: the next start writes the rest back",
+                "the stream ends at {} and the store at {committed}: the next start of a server writes the rest back",
                 bounds.last
             ),
         ),

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use agentbus_client::{Bounds, Client, Message, Pages, Query};
+use agentbus_client::{Bounds, Message, Pages, Query};
 use chrono::Utc;
 use clap::{Args, ValueEnum};
 
@@ -133,12 +133,13 @@ pub async fn run(args: HistoryArgs) -> Result<ExitCode, Failure> {
     let bounds = Bounds {
         after: args.range.after,
         before: args.range.before,
-        descending: args.order == Order::Desc,
-        limit: (!args.all).then_some(args.limit),
+        descending: args.order == Order::Desc || args.last.is_some(),
+        limit: args.last.or((!args.all).then_some(args.limit)),
     };
+    let pages = client.history(query, bounds);
     match args.last {
-        Some(last) => show_last(client, query, bounds, last, &mut printer).await?,
-        None => show(client.history(query, bounds), &mut printer).await?,
+        Some(_) => show_reversed(pages, &mut printer).await?,
+        None => show(pages, &mut printer).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -150,10 +151,8 @@ async fn show(mut pages: Pages<Message>, printer: &mut Printer) -> Result<(), Fa
         printer.flush().await?;
         has_more = page.next.is_some();
     }
-    if let Some((name, seq)) = pages.cursor()
-        && has_more
-        && std::io::stdout().is_terminal()
-    {
+    let cursor = pages.cursor().filter(|_| has_more && std::io::stdout().is_terminal());
+    if let Some((name, seq)) = cursor {
         eprint_line(&format!(
             "agentbus: there are more: use --all, a larger --limit, or --{name} {seq}"
         ));
@@ -161,20 +160,12 @@ async fn show(mut pages: Pages<Message>, printer: &mut Printer) -> Result<(), Fa
     Ok(())
 }
 
-async fn show_last(
-    client: Client,
-    query: Query,
-    bounds: Bounds,
-    last: u64,
-    printer: &mut Printer,
-) -> Result<(), Failure> {
-    let bounds = Bounds { descending: true, limit: Some(last), ..bounds };
-    let mut pages = client.history(query, bounds);
-    let mut newest_first = Vec::new();
+async fn show_reversed(mut pages: Pages<Message>, printer: &mut Printer) -> Result<(), Failure> {
+    let mut messages = Vec::new();
     while let Some(page) = pages.next().await? {
-        newest_first.extend(page.items);
+        messages.extend(page.items);
     }
-    newest_first.iter().rev().for_each(|message| printer.message(message.json()));
+    messages.iter().rev().for_each(|message| printer.message(message.json()));
     printer.flush().await
 }
 

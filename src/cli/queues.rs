@@ -8,9 +8,8 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::address::ServerArgs;
+use super::address::{ServerArgs, ShowArgs};
 use super::failure::Failure;
-use super::output::Format;
 use super::table::{Table, print_document};
 use crate::message::Token;
 use crate::queues::Priority;
@@ -69,16 +68,6 @@ enum What {
     Fail(EndArgs),
     /// Extend a lease
     Extend(EndArgs),
-}
-
-#[derive(Args, Clone, Debug)]
-struct ShowArgs {
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-
-    #[command(flatten)]
-    server: ServerArgs,
 }
 
 #[derive(Args, Clone, Debug)]

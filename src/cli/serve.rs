@@ -86,9 +86,9 @@ fn flags(overrides: &Overrides) -> Vec<(String, String)> {
 
 /// Runs the simulated squad as a client of this server.
 async fn run_demo(addr: SocketAddr, stop: CancellationToken) {
-    let options = demo::SquadOptions { rate: DEMO_RATE, ..demo::SquadOptions::default() };
+    let args = demo::SquadArgs { rate: DEMO_RATE, tasks: None, seed: None };
     let squad =
-        async { demo::run_squad(Client::new(&format!("http://{addr}"))?, options, stop).await };
+        async { demo::run_squad(Client::new(&format!("http://{addr}"))?, args, None, stop).await };
     if let Err(error) = squad.await {
         tracing::warn!(%error, "the demo squad stopped");
     }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use agentbus_client::{Document, NewWebhook, Webhook};
 use clap::{Args, Subcommand};
 
-use super::address::ServerArgs;
+use super::address::ShowArgs;
 use super::failure::Failure;
 use super::filter::uuid;
 use super::input::standard_input;
@@ -41,7 +41,7 @@ pub struct WebhooksArgs {
 #[derive(Subcommand, Clone, Debug)]
 enum What {
     /// Show all webhooks
-    List(ListArgs),
+    List(ShowArgs),
     /// Add a webhook; it delivers messages published from then on
     Add(AddArgs),
     /// Stop deliveries; messages published meanwhile wait
@@ -50,16 +50,6 @@ enum What {
     Resume(OneArgs),
     /// Remove a webhook and its pending deliveries; its dead letters stay
     Remove(OneArgs),
-}
-
-#[derive(Args, Clone, Debug)]
-struct ListArgs {
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-
-    #[command(flatten)]
-    server: ServerArgs,
 }
 
 #[derive(Args, Clone)]
@@ -78,7 +68,7 @@ struct AddArgs {
     secret: Option<String>,
 
     #[command(flatten)]
-    list: ListArgs,
+    list: ShowArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -88,7 +78,7 @@ struct OneArgs {
     id: String,
 
     #[command(flatten)]
-    list: ListArgs,
+    list: ShowArgs,
 }
 
 impl std::fmt::Debug for AddArgs {

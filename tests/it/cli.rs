@@ -1,5 +1,5 @@
-//! The command line as a person and as a pipe uses it: what goes in by `import` comes out of `export`, `history` and
-//! `tail` as the same bytes, mistakes get exit code 2, and the doctor tells what is wrong.
+//! The command line as people and pipes use it: what `import` reads comes out of `export`, `history` and `tail` as the
+//! same bytes, wrong usage has exit code 2, and `doctor` reports what is wrong.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A squad of our own making, for machines without the recorded one: names, odd texts, numbers that must survive.
+/// The recorded squad, or where it is not installed, made-up messages with odd texts and numbers that must survive.
 fn lines() -> String {
     let own = || {
         (0..150).map(|n| match n % 3 {
@@ -33,12 +33,12 @@ fn command(args: &[&str], url: &str, dir: &Path) -> Command {
     command
 }
 
-/// Runs a command to its end, away from the test's own thread.
+/// Runs a command to its end, on other threads than the test's.
 async fn run(args: &[&str], url: &str, dir: &Path, input: &str) -> Output {
     let mut child = command(args, url, dir).spawn().expect("the binary runs");
     let (mut stdin, input) = (child.stdin.take().expect("piped"), input.to_owned());
     let writer = tokio::task::spawn_blocking(move || {
-        // A command that refuses its arguments reads nothing.
+        // Fails if the command refuses its arguments and reads nothing.
         let _ = stdin.write_all(input.as_bytes());
     });
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
@@ -50,8 +50,8 @@ async fn run(args: &[&str], url: &str, dir: &Path, input: &str) -> Output {
 
 async fn succeed(args: &[&str], url: &str, dir: &Path, input: &str) -> String {
     let output = run(args, url, dir, input).await;
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{args:?} ended with {}: {told}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?} ended with {}: {stderr}", output.status);
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
@@ -60,15 +60,15 @@ fn count(text: &str) -> usize {
 }
 
 for_each_mode! {
-    async fn what_is_imported_comes_out_everywhere_as_the_same_bytes(deployment: &Deployment) {
+    async fn what_is_imported_is_read_everywhere_as_the_same_bytes(deployment: &Deployment) {
         let (url, dir) = (deployment.bus(), deployment.agentbus().data_dir());
         let input = lines();
         std::fs::create_dir_all(&dir).expect("a folder");
         std::fs::write(dir.join("in.ndjson"), &input).expect("a file");
-        let told = succeed(&["import", "in.ndjson"], url, &dir, "").await;
-        let told: Value = serde_json::from_str(&told).expect("a summary in JSON");
-        assert!(told.to_string().contains(&count(&input).to_string()), "{told}");
-        // Once more: the same lines are the same messages.
+        let summary = succeed(&["import", "in.ndjson"], url, &dir, "").await;
+        let summary: Value = serde_json::from_str(&summary).expect("a summary in JSON");
+        assert!(summary.to_string().contains(&count(&input).to_string()), "{summary}");
+        // Imported again, the same lines are the same messages.
         succeed(&["import", "-"], url, &dir, &input).await;
 
         let tail = succeed(&["tail", "--from", "start", "--until-caught-up"], url, &dir, "").await;
@@ -84,7 +84,7 @@ for_each_mode! {
         let exported = std::fs::read_to_string(dir.join("out.ndjson")).expect("a file");
         assert!(exported == tail, "export and tail differ");
 
-        // Elsewhere it is the same again, but for what the server sets.
+        // On another server the messages are the same, but for the members that the server sets.
         let other = Agentbus::builder().memory_sqlite().start().await;
         succeed(&["import", "out.ndjson"], other.url(), &dir, "").await;
         let again = succeed(&["export"], other.url(), &dir, "").await;
@@ -118,7 +118,7 @@ async fn one_message_is_sent_and_found() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told_with_their_exit_codes() {
+async fn wrong_usage_and_failures_have_their_exit_codes() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let (url, dir) = (server.url(), server.data_dir());
     for usage in [
@@ -133,12 +133,12 @@ async fn mistakes_are_told_with_their_exit_codes() {
     assert_eq!(bad.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&bad.stderr).contains("task_id"), "{bad:?}");
     let nobody = ["--url", "http://127.0.0.1:9", "--retry-for", "0"];
-    let away = run(&[&["history"][..], &nobody].concat(), url, &dir, "").await;
-    assert_eq!(away.status.code(), Some(1));
+    let unreachable = run(&[&["history"][..], &nobody].concat(), url, &dir, "").await;
+    assert_eq!(unreachable.status.code(), Some(1));
 }
 
 #[tokio::test]
-async fn the_doctor_says_what_is_well_and_what_is_not() {
+async fn the_doctor_reports_what_is_good_and_what_is_bad() {
     let nats = Deployment::start(crate::support::Mode::Nats).await;
     let settings = [
         "MESSAGE_BUS=nats".to_owned(),

@@ -162,28 +162,25 @@ impl Client {
         let Some(request) = request.try_clone() else {
             return Err(Error::Unexpected("the request cannot be repeated".to_owned()));
         };
-        let unreachable = |error| self.unreachable(&error);
-        let response = request.send().await.map_err(unreachable)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.map_err(unreachable)?;
-        if status.is_success() {
-            return Ok(body);
-        }
-        Err(Error::Refused(Box::new(Problem::of_response(status, &headers, &body))))
+        let response = self.send(request).await?;
+        response.bytes().await.map_err(|error| self.unreachable(&error))
     }
 
     /// Opens a response that is read as it comes; one attempt.
     pub(crate) async fn open(&self, request: RequestBuilder) -> Result<Response, Error> {
-        let opened = tokio::time::timeout(RESPONSE_TIMEOUT, async {
-            let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-            if response.status() == reqwest::StatusCode::OK {
-                return Ok(response);
-            }
-            let (status, headers) = (response.status(), response.headers().clone());
-            let body = response.bytes().await.unwrap_or_default();
-            Err(Error::Refused(Box::new(Problem::of_response(status, &headers, &body))))
-        });
-        opened.await.unwrap_or_else(|_| Err(self.silent()))
+        let opened = tokio::time::timeout(RESPONSE_TIMEOUT, self.send(request)).await;
+        opened.unwrap_or_else(|_| Err(self.silent()))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let headers = response.headers().clone();
+        let body = response.bytes().await.unwrap_or_default();
+        Err(Error::Refused(Box::new(Problem::of_response(status, &headers, &body))))
     }
 
     fn silent(&self) -> Error {

@@ -11,9 +11,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::address::ServerArgs;
+use super::address::ShowArgs;
 use super::failure::Failure;
-use super::output::{Format, print_bytes, print_result};
+use super::output::{print_bytes, print_result};
 use super::table::{Table, print_document};
 use super::terminal::eprint_line;
 
@@ -40,7 +40,7 @@ enum What {
     /// List dead letters, oldest first
     List(ListArgs),
     /// Show one dead letter with its attempts and its message or job
-    Show(ShowArgs),
+    Show(OneArgs),
     /// Send dead letters back to their source, to be processed as if new
     Redrive(PickArgs),
     /// Delete dead letters for good; a message stays in the history, a job does not
@@ -80,25 +80,17 @@ struct ListArgs {
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-
     #[command(flatten)]
-    server: ServerArgs,
+    show: ShowArgs,
 }
 
 #[derive(Args, Clone, Debug)]
-struct ShowArgs {
+struct OneArgs {
     /// Id of the dead letter
     id: Uuid,
 
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-
     #[command(flatten)]
-    server: ServerArgs,
+    show: ShowArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -115,12 +107,8 @@ struct PickArgs {
     #[arg(long, conflicts_with_all = ["source", "kind"])]
     all: bool,
 
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-
     #[command(flatten)]
-    server: ServerArgs,
+    show: ShowArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -162,22 +150,22 @@ pub async fn run(args: DeadLettersArgs) -> Result<ExitCode, Failure> {
 
 async fn list(args: ListArgs) -> Result<(), Failure> {
     let limit = (!args.all).then_some(args.limit);
-    let mut pages = args.server.client()?.dead_letters(args.which.query(), limit);
+    let mut pages = args.show.server.client()?.dead_letters(args.which.query(), limit);
     let mut table = Table::new(view::TITLES);
     let mut has_more = false;
     while let Some(page) = pages.next().await? {
-        table.print(&page.items, args.format, view::row)?;
+        table.print(&page.items, args.show.format, view::row)?;
         has_more = page.next.is_some();
     }
-    if has_more && args.format.is_text() {
+    if has_more && args.show.format.is_text() {
         eprint_line("agentbus: there are more: use --all or a larger --limit");
     }
     Ok(())
 }
 
-async fn show(args: ShowArgs) -> Result<(), Failure> {
-    let letter = args.server.client()?.dead_letter(args.id).await?;
-    if args.format.is_text() {
+async fn show(args: OneArgs) -> Result<(), Failure> {
+    let letter = args.show.server.client()?.dead_letter(args.id).await?;
+    if args.show.format.is_text() {
         print_bytes(view::details(&letter.parse()?).as_bytes())
     } else {
         print_document(&letter)
@@ -185,7 +173,7 @@ async fn show(args: ShowArgs) -> Result<(), Failure> {
 }
 
 async fn redrive(args: PickArgs) -> Result<(), Failure> {
-    let client = args.server.client()?;
+    let client = args.show.server.client()?;
     let mut total = Redriven::default();
     if args.ids.is_empty() {
         total = client.redrive_all(args.which.query()).await?;
@@ -200,7 +188,11 @@ async fn redrive(args: PickArgs) -> Result<(), Failure> {
             format!("{redriven} redriven, {skipped} skipped: their source does not exist any more")
         }
     };
-    print_result(args.format.is_text(), &text, &json!({"redriven": redriven, "skipped": skipped}))
+    print_result(
+        args.show.format.is_text(),
+        &text,
+        &json!({"redriven": redriven, "skipped": skipped}),
+    )
 }
 
 async fn discard(args: DiscardArgs) -> Result<(), Failure> {
@@ -208,7 +200,7 @@ async fn discard(args: DiscardArgs) -> Result<(), Failure> {
     if !yes {
         return Err(Failure::Usage("nothing is discarded without --yes".to_owned()));
     }
-    let client = pick.server.client()?;
+    let client = pick.show.server.client()?;
     let mut discarded = 0_u64;
     for id in &pick.ids {
         client.discard(*id).await?;
@@ -224,5 +216,5 @@ async fn discard(args: DiscardArgs) -> Result<(), Failure> {
         }
     }
     let text = format!("{discarded} discarded");
-    print_result(pick.format.is_text(), &text, &json!({ "discarded": discarded }))
+    print_result(pick.show.format.is_text(), &text, &json!({ "discarded": discarded }))
 }

@@ -39,41 +39,27 @@ Examples:
 /// `agentbus demo`.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
-    /// Messages a second, on average
-    #[arg(long, value_name = "N", default_value = "3", value_parser = rate)]
-    rate: f64,
-
-    /// Stop after this many tasks; without it, run until Ctrl-C
-    #[arg(long, value_name = "N")]
-    tasks: Option<u64>,
-
-    /// Seed of the random choices; without it, a random one
-    #[arg(long)]
-    seed: Option<u64>,
+    #[command(flatten)]
+    squad: SquadArgs,
 
     #[command(flatten)]
     server: ServerArgs,
 }
 
 /// How the squad works.
-#[derive(Clone, Debug)]
-pub struct SquadOptions {
-    /// Messages a second, on average.
+#[derive(Args, Clone, Debug)]
+pub struct SquadArgs {
+    /// Messages a second, on average
+    #[arg(long, value_name = "N", default_value = "3", value_parser = rate)]
     pub rate: f64,
-    /// Tasks to do; `None` is no limit.
-    pub tasks: Option<u64>,
-    /// Seed of the random choices; `None` is a random one.
-    pub seed: Option<u64>,
-    /// Whether to report the first refused message on standard error.
-    pub reports: bool,
-    /// Shows the progress.
-    pub bar: ProgressBar,
-}
 
-impl Default for SquadOptions {
-    fn default() -> Self {
-        Self { rate: 3.0, tasks: None, seed: None, reports: false, bar: ProgressBar::hidden() }
-    }
+    /// Stop after this many tasks; without it, run until Ctrl-C
+    #[arg(long, value_name = "N")]
+    pub tasks: Option<u64>,
+
+    /// Seed of the random choices; without it, a random one
+    #[arg(long)]
+    pub seed: Option<u64>,
 }
 
 /// What the squad did.
@@ -99,16 +85,10 @@ fn rate(text: &str) -> Result<f64, &'static str> {
 pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let client = args.server.client()?;
     client.status().await?;
-    let options = SquadOptions {
-        rate: args.rate,
-        tasks: args.tasks,
-        seed: args.seed,
-        reports: true,
-        bar: progress::spinner(),
-    };
-    let bar = options.bar.clone();
+    let bar = progress::spinner();
+    let client = notices_above(&bar, client);
     let cancel = CancellationToken::new();
-    let work = run_squad(notices_above(&bar, client), options, cancel.clone());
+    let work = run_squad(client, args.squad, Some(bar.clone()), cancel.clone());
     tokio::pin!(work);
     let report = tokio::select! {
         report = &mut work => report,
@@ -125,25 +105,26 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(u8::from(rejected > 0)))
 }
 
-/// Runs the squad until its tasks are done or `cancel` is cancelled; waits for the server through any outage.
+/// Runs the squad until its tasks are done or `cancel` is cancelled; waits for the server through any outage. The bar
+/// shows progress, and the first message that is refused.
 ///
 /// # Errors
 /// The response is not one of agentbus.
 pub async fn run_squad(
     client: Client,
-    options: SquadOptions,
+    args: SquadArgs,
+    bar: Option<ProgressBar>,
     cancel: CancellationToken,
 ) -> Result<SquadReport, Error> {
-    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     let mut work = Work {
-        squad: Squad::new(seed, &run_tag(), options.tasks),
+        squad: Squad::new(seed, &run_tag(), args.tasks),
         client: client.retry_for(Duration::MAX),
         report: SquadReport::default(),
-        reports: options.reports,
-        bar: options.bar,
+        bar,
     };
     let ended = tokio::select! {
-        ended = work.until_done(options.rate, seed) => ended,
+        ended = work.until_done(args.rate, seed) => ended,
         () = cancel.cancelled() => Ok(()),
     };
     let farewell = work.squad.farewell(&mut Uuid::now_v7);
@@ -164,8 +145,7 @@ struct Work {
     squad: Squad,
     client: Client,
     report: SquadReport,
-    reports: bool,
-    bar: ProgressBar,
+    bar: Option<ProgressBar>,
 }
 
 impl Work {
@@ -196,9 +176,9 @@ impl Work {
             match outcome {
                 Outcome::Accepted(_) => self.report.sent += 1,
                 Outcome::Rejected(problem) => {
-                    if self.report.rejected == 0 && self.reports {
+                    if let Some(bar) = self.bar.as_ref().filter(|_| self.report.rejected == 0) {
                         let text = format!("agentbus: a message was refused: {problem}");
-                        self.bar.suspend(|| eprint_line(&plain_lines(&text)));
+                        bar.suspend(|| eprint_line(&plain_lines(&text)));
                     }
                     self.report.rejected += 1;
                 }
@@ -211,7 +191,10 @@ impl Work {
     fn show(&self) {
         let SquadReport { sent, tasks, .. } = self.report;
         let open = self.squad.tasks_open();
-        self.bar
-            .set_message(format!("{sent} messages, {open} tasks open, {tasks} ended; Ctrl-C ends"));
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!(
+                "{sent} messages, {open} tasks open, {tasks} ended; Ctrl-C ends"
+            ));
+        }
     }
 }

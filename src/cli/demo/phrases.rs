@@ -2,6 +2,8 @@
 //!
 //! Invariant: every phrase fits every topic; `{title}`, `{place}` and `{worry}` stand for the topic's own words.
 
+use std::sync::LazyLock;
+
 /// What a task is about.
 pub struct Topic {
     /// Part of the task's id.
@@ -16,103 +18,21 @@ pub struct Topic {
     pub finding: &'static str,
 }
 
-const fn topic(
-    slug: &'static str,
-    title: &'static str,
-    place: &'static str,
-    worry: &'static str,
-    finding: &'static str,
-) -> Topic {
-    Topic { slug, title, place, worry, finding }
-}
-
-/// All topics.
-pub const TOPICS: [Topic; 12] = [
-    topic(
-        "login-throttle",
-        "Slow down repeated failed logins",
-        "auth/throttle",
-        "users behind one office address",
-        "Count per account and per network, and let the stricter one win; a plain address limit locks out whole offices.",
-    ),
-    topic(
-        "csv-import",
-        "Accept spreadsheets with quoted line breaks",
-        "ingest/csv",
-        "files that mix line endings",
-        "A quoted field may hold any line ending; only an unquoted one ends the record. Our sample of customer files has all three.",
-    ),
-    topic(
-        "invoice-rounding",
-        "Round invoice totals once, at the end",
-        "billing/totals",
-        "credit notes with negative lines",
-        "Rounding each line drifts by up to half a cent a line. The tax office accepts one rounding per rate.",
-    ),
-    topic(
-        "search-typos",
-        "Find products in spite of typing errors",
-        "search/query",
-        "short names where one letter is half the word",
-        "One edit for words from four letters, two from eight; below that the false hits outnumber the good ones.",
-    ),
-    topic(
-        "photo-orient",
-        "Turn uploaded photos the right way up",
-        "media/resize",
-        "pictures without orientation data",
-        "The flag must be dropped after turning, or viewers turn the picture a second time.",
-    ),
-    topic(
-        "night-report",
-        "Make the nightly report finish before six",
-        "reports/nightly",
-        "the two nights when the clocks change",
-        "Four fifths of the time goes into one join; sorting by branch first removes it.",
-    ),
-    topic(
-        "map-tiles",
-        "Draw the map while tiles are still loading",
-        "web/map",
-        "slow phones that scroll fast",
-        "Keeping the parent tile on screen until its four children are there hides nearly all of the wait.",
-    ),
-    topic(
-        "mail-bounce",
-        "Stop writing to addresses that bounce",
-        "mail/outbound",
-        "mailboxes that are only full for a day",
-        "Hard bounces count at once, soft ones after five in a row over at least three days.",
-    ),
-    topic(
-        "cart-merge",
-        "Merge the guest's cart after login",
-        "shop/cart",
-        "the same article in two sizes",
-        "Adding amounts surprises people; keeping the larger one does not, and can be undone in one click.",
-    ),
-    topic(
-        "audit-trail",
-        "Show who changed a record and when",
-        "admin/audit",
-        "records that were moved between teams",
-        "Storing the difference costs a tenth of storing both versions, and answers every question support asked last year.",
-    ),
-    topic(
-        "sensor-gaps",
-        "Mark missing readings in the charts",
-        "charts/series",
-        "sensors that send twice after a restart",
-        "A gap is three missed intervals, not one: a third of our sensors skip a beat every hour.",
-    ),
-    topic(
-        "plugin-sandbox",
-        "Give plug-ins a time limit",
-        "runtime/plugins",
-        "plug-ins that wait for the network",
-        "Limit the processor time and the waiting time separately; one limit for both punishes the slow network.",
-    ),
-];
+/// All topics: the members of one are lines of `topics.txt`, an empty line stands between two.
+pub static TOPICS: LazyLock<Vec<Topic>> = LazyLock::new(|| {
+    let topic = |block: &'static str| {
+        let mut lines = block.lines();
+        let mut line = || lines.next();
+        Some(Topic {
+            slug: line()?,
+            title: line()?,
+            place: line()?,
+            worry: line()?,
+            finding: line()?,
+        })
+    };
+    include_str!("topics.txt").split("\n\n").filter_map(topic).collect()
+});
 
 /// The planner assigns the task.
 pub const ASSIGNMENTS: [&str; 4] = [
@@ -212,7 +132,8 @@ mod tests {
             &TEST_REQUESTS,
             &ANNOUNCEMENTS,
         ];
-        for topic in &TOPICS {
+        assert_eq!(TOPICS.len(), 12);
+        for topic in &*TOPICS {
             for phrase in phrases.concat() {
                 let text = topic.fill(phrase);
                 assert!(!text.contains(['{', '}']), "{text}");
