@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use reqwest::Url;
 
-use super::courier::{Failure, WebhookClient};
+use super::client::{Failure, WebhookClient};
 use super::secret::Secret;
 use crate::clock::Clock;
 use crate::limits::{WEBHOOK_PAUSE_AFTER, WEBHOOK_PAUSE_FAILURES, WEBHOOK_SUCCESS_EVERY};
@@ -24,7 +24,7 @@ use crate::store::work::{Webhook, WorkStore};
 #[derive(Clone)]
 pub struct DeliveryContext {
     /// Sends.
-    pub courier: WebhookClient,
+    pub client: WebhookClient,
     /// The rules of attempts.
     pub policy: Policy,
     /// Where webhooks are kept.
@@ -143,8 +143,8 @@ impl Handler for WebhookHandler {
     }
 
     async fn handle(&self, delivery: Delivery<'_>) -> Outcome {
-        let DeliveryContext { courier, policy, clock, .. } = &self.context;
-        let sent = courier.deliver(&self.url, &self.secret, delivery.message, clock.now()).await;
+        let DeliveryContext { client, policy, clock, .. } = &self.context;
+        let sent = client.deliver(&self.url, &self.secret, delivery.message, clock.now()).await;
         match sent {
             Ok(()) => {
                 self.succeeded(clock.now()).await;

@@ -7,7 +7,6 @@
 
 mod backoff;
 mod client;
-mod courier;
 mod guard;
 mod handler;
 mod registry;
@@ -19,7 +18,7 @@ mod tests;
 use uuid::Uuid;
 
 pub use backoff::Backoff;
-pub use courier::{Failure, WebhookClient};
+pub use client::{Failure, WebhookClient};
 pub use guard::{Guard, is_public};
 pub use handler::{DeliveryContext, WebhookHandler};
 pub use registry::{NewWebhook, Registry, WebhookError};

@@ -139,7 +139,7 @@ impl Store for SqliteStore {
 
     /// A file has no clock but its process's.
     async fn clock(&self) -> Result<DateTime<Utc>, StoreError> {
-        Ok(Utc::now())
+        Ok(DateTime::from_timestamp_micros(self.time.wall()).unwrap_or_default())
     }
 
     /// Each connection has its own settings, and they are ours.
