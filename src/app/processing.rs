@@ -1,7 +1,7 @@
-//! Processing as a part of a server, and alone: `agentbus worker`.
+//! Processing in a server, and alone: `agentbus worker`.
 //!
-//! Invariant: a worker neither listens nor projects; it shares the consumers of the
-//! servers on the same NATS and PostgreSQL.
+//! Invariant: a worker neither listens nor projects. It shares the consumers of the servers on the same NATS and
+//! PostgreSQL.
 
 use std::sync::Arc;
 
@@ -20,11 +20,10 @@ use crate::store::work::WorkStore;
 use crate::store::{BusKind, Membership, Store};
 use crate::webhooks::{DeliveryContext, Registry, Supervisor, WebhookClient};
 
-/// Processes messages of a log on NATS until `stop`, beside its servers: neither
-/// listens nor projects.
+/// Processes messages of a log on NATS until `stop`, beside its servers.
 ///
 /// # Errors
-/// What is missing, why it could not start, or which part failed.
+/// What the configuration lacks, why it could not start, or which part failed.
 pub async fn work(
     config: Config,
     handlers: Vec<Arc<dyn Handler>>,

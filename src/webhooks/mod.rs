@@ -39,17 +39,17 @@ fn webhook_of(consumer: &str) -> Option<Uuid> {
     consumer.strip_prefix(WEBHOOK_PREFIX)?.parse().ok()
 }
 
-/// A webhook and its consumer.
+/// A webhook and its consumer, as the store has them.
 #[derive(Clone, Debug)]
 pub struct WebhookStatus {
-    /// As it is kept.
+    /// The webhook.
     pub webhook: Webhook,
-    /// Where it stands.
+    /// Its consumer, unless that is missing.
     pub consumer: Option<Consumer>,
 }
 
 impl WebhookStatus {
-    /// Why nothing is delivered, if so.
+    /// Why nothing is delivered; `None` while it is active.
     #[must_use]
     pub fn paused(&self) -> Option<&str> {
         match &self.consumer {
