@@ -1,8 +1,8 @@
-//! A server's hold on its store: looked at all the time, told, and the end of a server that lost it.
+//! Whether this server may use its store: checked all the time, and the end of a server that may not any more.
 //!
-//! Invariant: a memory server that was displaced stops within seconds, also when nobody writes:
-//! else its streams would go on telling a log that another server carries on. Whatever becomes of
-//! this, writes are fenced by the lease.
+//! Invariant: a server on the memory bus that another one has replaced stops within seconds, even when nobody
+//! publishes: otherwise its streams would show a log that the other carries on. Whatever happens here, the lease
+//! fences writes.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use crate::limits::{MEMBERSHIP_CHECK, MEMBERSHIP_PING};
 use crate::store::{Lease, Membership, MembershipState, Store};
 
-/// How the hold stands, for whoever asks.
+/// The last result of the check; the default is good.
 #[derive(Debug, Default)]
 pub struct MembershipStatus(Mutex<Option<String>>);
 
 impl MembershipStatus {
-    /// Whether the hold is known to be good.
+    /// Whether the membership is known to be good.
     ///
     /// # Errors
     /// Why it is not.
@@ -25,46 +25,44 @@ impl MembershipStatus {
         self.0.lock().clone().map_or(Ok(()), Err)
     }
 
-    /// Tells of a change.
     fn set(&self, fault: Option<String>) {
         metrics::gauge!("agentbus_membership_held").set(f64::from(u8::from(fault.is_none())));
-        let mut told = self.0.lock();
-        if *told != fault {
+        let mut current = self.0.lock();
+        if *current != fault {
             match &fault {
                 Some(fault) => tracing::warn!("this server's hold on the store: {fault}"),
                 None => tracing::info!("this server's hold on the store is good again"),
             }
-            *told = fault;
+            *current = fault;
         }
     }
 }
 
-/// What looks at it.
+/// Checks the membership.
 pub struct MembershipMonitor {
-    /// The hold, for the life of the process.
+    /// The membership, for the life of the process.
     pub membership: Box<dyn Membership>,
-    /// On the memory bus: the store, and the lease by which it is this server's alone.
-    pub alone: Option<(Arc<dyn Store>, Lease)>,
-    /// Where it is told.
-    pub standing: Arc<MembershipStatus>,
+    /// On the memory bus: the store, and the lease by which this server alone writes to it.
+    pub exclusive: Option<(Arc<dyn Store>, Lease)>,
+    /// Shows the result.
+    pub status: Arc<MembershipStatus>,
 }
 
 impl MembershipMonitor {
-    /// Looks until cancelled.
+    /// Checks every [`MEMBERSHIP_CHECK`] until cancelled.
     ///
     /// # Errors
-    /// The hold is lost for good: the server must stop.
+    /// The membership is lost for good: the server must stop.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), String> {
         loop {
-            match self.look().await {
-                MembershipState::Held => self.standing.set(None),
+            match self.state().await {
+                MembershipState::Held => self.status.set(None),
                 MembershipState::InDoubt(fault) => {
-                    let fault = format!("the hold on the store is in doubt: {fault}");
-                    self.standing.set(Some(fault));
+                    self.status.set(Some(format!("the hold on the store is in doubt: {fault}")));
                 }
                 MembershipState::Lost(fault) => {
                     let fault = format!("the hold on the store is lost: {fault}");
-                    self.standing.set(Some(fault.clone()));
+                    self.status.set(Some(fault.clone()));
                     return Err(fault);
                 }
             }
@@ -75,13 +73,13 @@ impl MembershipMonitor {
         }
     }
 
-    async fn look(&self) -> MembershipState {
+    async fn state(&self) -> MembershipState {
         let state = self.membership.state();
-        if let Some((store, lease)) = &self.alone
+        if let Some((store, lease)) = &self.exclusive
             && !matches!(state, MembershipState::Lost(_))
         {
             let leads = tokio::time::timeout(MEMBERSHIP_PING, store.holds_lease(lease)).await;
-            // A store that cannot be asked is told as such.
+            // A store that does not answer is reported by the health check of the store.
             if matches!(leads, Ok(Ok(false))) {
                 let fault = "another server has taken the store over";
                 return MembershipState::Lost(fault.to_owned());

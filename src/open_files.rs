@@ -1,16 +1,16 @@
-//! Room for many connections: the limit of open files.
+//! The limit of open files, raised for many connections.
 //!
-//! Invariant: the hard limit is never touched, and what this process raises for itself it does not
-//! hand to the commands that it runs: programs are written for the soft limit that is usual.
+//! Invariant: the hard limit never changes, and the commands that this process runs get the soft limit from before:
+//! programs are written for the usual one (those that use `select` fail above 1,024).
 
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The soft limit before it was raised; `None` within: there was none.
+/// The soft limit before it was raised; the inner `None` means unlimited.
 static BEFORE: OnceLock<Option<u64>> = OnceLock::new();
 
-/// The soft limit of open files; `None`: there is none.
+/// The soft limit of open files; `None` means unlimited.
 #[must_use]
 pub fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
@@ -20,11 +20,11 @@ pub fn limit() -> Option<u64> {
 pub fn raise() {
     let limit = getrlimit(Resource::Nofile);
     let _ = BEFORE.set(limit.current);
-    // Where it fails, what needs more says so.
+    // If it fails, the caller compares the limit with what it needs.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// The soft limit that commands are to have, if it was raised here.
+/// The soft limit for commands; `None` if it was not raised here.
 #[must_use]
 pub fn before_raise() -> Option<u64> {
     BEFORE.get().copied().flatten()

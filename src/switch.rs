@@ -1,8 +1,7 @@
 //! From NATS to the memory bus, on the same store.
 //!
-//! Invariant: what the stream still holds is projected before the memory bus
-//! gives a sequence; or, told to abandon it, sequences go on beyond anything
-//! the stream can hold, and the range is a recorded hole.
+//! Invariant: the rest of the stream is projected before the memory bus assigns a sequence. Or the operator abandons
+//! it: then sequences go on beyond anything the stream can contain, and the range is recorded as a hole.
 
 use std::sync::Arc;
 
@@ -25,14 +24,14 @@ pub async fn to_memory(
     abandon_tail: bool,
 ) -> Result<Lease, String> {
     let state = store.log_state().await.map_err(|e| e.to_string())?;
-    // The membership is exclusive: whoever held the lease is gone or fenced now.
+    // The membership is exclusive: an earlier holder of the lease has ended, or is fenced now.
     let mut lease = store
         .claim(owner, LEASE, true)
         .await
         .map_err(|e| e.to_string())?
         .ok_or("the store's lease could not be taken")?;
     if state.bus == Some(BusKind::Nats) {
-        match empty(nats, &**store, &mut lease).await {
+        match project_rest(nats, &**store, &mut lease).await {
             Ok(()) => {}
             Err(error) if abandon_tail => {
                 tracing::warn!(%error, "abandoning what the stream holds and the store lacks");
@@ -54,7 +53,11 @@ pub async fn to_memory(
 }
 
 /// Stores everything the stream holds beyond the watermark.
-async fn empty(nats: &NatsConfig, store: &dyn Store, lease: &mut Lease) -> Result<(), CheckError> {
+async fn project_rest(
+    nats: &NatsConfig,
+    store: &dyn Store,
+    lease: &mut Lease,
+) -> Result<(), CheckError> {
     let stream = NatsBus::connect_or(nats.clone(), IfMissing::Refuse).await?;
     let last = stream.identity().await?.bounds.last;
     drain(&stream, store, lease, last).await

@@ -19,7 +19,7 @@ pub fn logs(filter: &str, json: bool) -> Result<(), String> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let set = if json { logs.json().try_init() } else { logs.try_init() };
-    // A second start in one process (tests) keeps the first one's logs.
+    // In tests a process starts servers again; the first subscriber stays.
     let _ = set;
     Ok(())
 }
@@ -48,14 +48,14 @@ fn describe() {
     describe_histogram!(
         "agentbus_http_request_seconds",
         Unit::Seconds,
-        "Time to the answer's head"
+        "Time to the head of the response"
     );
     describe_counter!(
         "agentbus_http_overloaded_total",
-        "Requests refused because too many were at work"
+        "Requests refused because too many were in progress"
     );
     describe_gauge!("agentbus_streams_open", "Server-Sent Event streams open now");
-    describe_gauge!("agentbus_filter_groups", "Distinct filters listened to now");
+    describe_gauge!("agentbus_filter_groups", "Distinct filters with a subscription now");
     describe_gauge!("agentbus_ring_head", "Newest sequence in the broadcaster's ring");
     describe_gauge!("agentbus_committed_through", "Everything up to this sequence is in the store");
     describe_gauge!("agentbus_projector_lag", "Messages in the log and not yet in the store");

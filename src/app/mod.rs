@@ -6,43 +6,41 @@
 
 mod components;
 mod processing;
+mod startup;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::config::Config;
-use crate::continuity::Gate;
 use crate::dead_letters::DeadLetters;
 use crate::http::{self, Api, Listener, announce};
 use crate::inbox::Inboxes;
 use crate::ingest::Ingest;
-use crate::limits::{CORE_STOP, METRICS_UPKEEP, SETTLE_STOP, START_RETRY};
+use crate::limits::{CORE_STOP, METRICS_UPKEEP, SETTLE_STOP};
 use crate::membership::{MembershipMonitor, MembershipStatus};
 use crate::presence::Presence;
 use crate::processor::Processor;
 use crate::processor::handler::Handler;
-use crate::shutdown::Tasks;
+use crate::shutdown::Phase;
+use crate::store::{Lease, Membership, Store};
 use crate::webhooks::{Registry, WebhookClient};
 use components::{Components, build};
 pub use processing::work;
 use processing::{process, webhooks};
+use startup::Startup;
 
 /// What `serve` is asked for besides the configuration.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Leave NATS although what the stream still holds cannot be read.
+    /// Leave NATS although the rest of its stream cannot be read.
     pub abandon_tail: bool,
-    /// What processes messages in this process, besides the command of the configuration.
+    /// Handlers that run in this process, besides the command of the configuration.
     pub handlers: Vec<Arc<dyn Handler>>,
 }
-
-/// Why a server did not start, for the page served meanwhile.
-type Reason = Arc<Mutex<String>>;
 
 /// Serves until `stop` is cancelled, then drains.
 ///
@@ -55,98 +53,81 @@ pub async fn run(
     stop: CancellationToken,
     listening: impl FnOnce(std::net::SocketAddr),
 ) -> Result<(), String> {
-    let courier = WebhookClient::new(config.webhooks.guard)?;
-    let reason: Reason = Arc::new(Mutex::new("the server is starting".to_owned()));
-    let told = Arc::clone(&reason);
-    let starting = http::starting(&config.http, Arc::new(move || told.lock().clone()));
+    let startup = Startup::new(config, stop);
+    let Startup { config, lifecycle, .. } = &startup;
+    let client = WebhookClient::new(config.webhooks.guard)?;
+    let reason = Arc::clone(&startup.reason);
+    let starting = http::starting(&config.http, Arc::new(move || reason.lock().clone()));
     let listener = Listener::bind(&config.http, starting)
         .await
         .map_err(|error| format!("HTTP_ADDR={}: {error}", config.http.addr))?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
     let stage = listener.stage();
-    let tasks = Tasks::new(stop.clone());
-    let (draining, core) = (CancellationToken::new(), CancellationToken::new());
-    let serving = tokio::spawn(listener.run(draining.clone()));
+    let serving = tokio::spawn(listener.run(lifecycle.draining().clone()));
     announce(addr);
     listening(addr);
-    let Options { abandon_tail, handlers } = options;
     let building = async {
-        let components = build(&config, abandon_tail, &reason, &tasks, &core).await?;
-        let processor =
-            process(&config, handlers, &components, &reason, &tasks, &draining, &core).await;
+        let components = build(&startup, options.abandon_tail).await?;
+        let processor = process(&startup, options.handlers, &components).await;
         Ok((components, processor))
     };
-    let built = stop.run_until_cancelled(building).await;
     let mut running = None;
-    match built {
+    match lifecycle.draining().run_until_cancelled(building).await {
         Some(Ok((components, processor))) => {
             running = Some((Arc::clone(&components.store), Arc::clone(&processor)));
-            let webhooks = webhooks(&config, courier, &components, &processor, &tasks, &draining);
-            let work = (processor, webhooks);
-            let api =
-                Arc::new(assemble(&config, components, work, metrics, &tasks, &draining, &core));
+            let webhooks = webhooks(&startup, client, &components, &processor);
+            let api = Arc::new(assemble(&startup, components, processor, webhooks, metrics));
             tracing::info!(%addr, bus = api.bus.name(), store = api.store.name(), "serving");
             stage.open(http::app(api, &config.http));
-            stop.cancelled().await;
+            lifecycle.draining().cancelled().await;
         }
         Some(Err(error)) => {
-            draining.cancel();
-            core.cancel();
+            lifecycle.enter(Phase::Aborting);
             return Err(error);
         }
         None => {}
     }
-    tracing::info!(drain = ?config.drain, "draining");
-    draining.cancel();
+    drain(&startup, serving, running).await
+}
+
+/// After the stop: waits for requests and handlers for the drain time, then ends the core tasks.
+async fn drain(
+    startup: &Startup,
+    serving: JoinHandle<()>,
+    running: Option<(Arc<dyn Store>, Arc<Processor>)>,
+) -> Result<(), String> {
+    let drain = startup.config.drain;
+    tracing::info!(?drain, "draining");
     let begun = Instant::now();
-    if tokio::time::timeout(config.drain, serving).await.is_err() {
-        tracing::warn!("some connections did not end within the drain window");
+    if tokio::time::timeout(drain, serving).await.is_err() {
+        tracing::warn!("some connections did not end within the drain time (DRAIN_S)");
     }
     if let Some((_, processor)) = &running {
-        let patience = (config.drain + SETTLE_STOP).saturating_sub(begun.elapsed());
-        // What did not end is cut off with the core, and handed out again.
-        let _ = tokio::time::timeout(patience, processor.ended()).await;
+        let left = (drain + SETTLE_STOP).saturating_sub(begun.elapsed());
+        // What has not ended then is cut off with the core tasks, and its messages are delivered again.
+        let _ = tokio::time::timeout(left, processor.ended()).await;
     }
-    core.cancel();
-    let ended = tokio::time::timeout(CORE_STOP, tasks.ended()).await;
+    let ended = end_core(startup).await;
     if let Some((store, _)) = running {
         store.close().await;
     }
-    ended.unwrap_or_else(|_| Err("some components did not stop in time".to_owned()))
+    ended
 }
 
-/// Repeats `attempt` until it succeeds, saying once for each reason why not.
-async fn until<T, E: std::fmt::Display>(
-    what: &str,
-    reason: &Reason,
-    mut attempt: impl AsyncFnMut() -> Result<T, E>,
-) -> T {
-    loop {
-        let error = match attempt().await {
-            Ok(value) => return value,
-            Err(error) => format!("waiting for {what}: {error}"),
-        };
-        let news = {
-            let mut told = reason.lock();
-            let news = *told != error;
-            told.clone_from(&error);
-            news
-        };
-        if news {
-            tracing::warn!("{error}");
-        }
-        tokio::time::sleep(START_RETRY).await;
-    }
+/// Ends the core tasks and waits for them.
+async fn end_core(startup: &Startup) -> Result<(), String> {
+    startup.lifecycle.enter(Phase::Aborting);
+    let ended = tokio::time::timeout(CORE_STOP, startup.tasks.ended()).await;
+    startup.lifecycle.enter(Phase::Over);
+    ended.unwrap_or_else(|_| Err("some parts did not stop in time".to_owned()))
 }
 
 fn assemble(
-    config: &Config,
+    startup: &Startup,
     components: Components,
-    (processor, webhooks): (Arc<Processor>, Registry),
+    processor: Arc<Processor>,
+    webhooks: Registry,
     metrics: PrometheusHandle,
-    tasks: &Tasks,
-    draining: &CancellationToken,
-    core: &CancellationToken,
 ) -> Api {
     let Components {
         bus,
@@ -159,39 +140,32 @@ fn assemble(
         queues,
         lapse_ids,
     } = components;
+    let (core, clock) = (startup.core(), &startup.clock);
     let follow = Arc::clone(&broadcaster).run(core.clone());
-    spawn_plain(tasks, "broadcaster", core, after_first_check(gate.clone(), core.clone(), follow));
-    let standing = Arc::new(MembershipStatus::default());
-    let alone = lease.map(|lease| (Arc::clone(&store), lease));
-    let keeper = MembershipMonitor { membership, alone, standing: Arc::clone(&standing) };
-    tasks.spawn("membership", core.clone(), keeper.run(core.clone()));
-    spawn_plain(tasks, "metrics", core, keep_up(metrics.clone(), core.clone()));
+    startup.spawn_reader("broadcaster", &gate, follow);
+    let exclusive = lease.map(|lease| (Arc::clone(&store), lease));
+    let standing = monitor_membership(startup, membership, exclusive);
+    startup.spawn_core("metrics", upkeep(metrics.clone(), core.clone()));
     let ingest = Arc::new(Ingest::new(
         Arc::clone(&bus),
         Arc::clone(&store),
         Arc::clone(&committed),
         gate,
-        Clock::system(),
+        clock.clone(),
     ));
     let presence = Presence {
         ingest: Arc::clone(&ingest),
         store: Arc::clone(&store),
         committed: Arc::clone(&committed),
-        clock: Clock::system(),
+        clock: clock.clone(),
         ids: lapse_ids,
     };
-    let presence = presence.run(core.clone());
-    spawn_plain(
-        tasks,
-        "presence",
-        core,
-        after_first_check(ingest.gate.clone(), core.clone(), presence),
-    );
+    startup.spawn_reader("presence", &ingest.gate, presence.run(core));
     let inboxes = Inboxes::new(
         Arc::clone(&store),
         Arc::clone(&broadcaster),
         Arc::clone(&committed),
-        Clock::system(),
+        clock.clone(),
     );
     Api {
         inboxes,
@@ -206,39 +180,27 @@ fn assemble(
         committed,
         standing,
         metrics,
-        draining: draining.clone(),
-        drain: config.drain,
+        draining: startup.lifecycle.draining().clone(),
+        drain: startup.config.drain,
         started: Instant::now(),
     }
 }
 
-/// Runs a reader of the log once the log is known to continue the store.
-async fn after_first_check(
-    gate: Gate,
-    cancel: CancellationToken,
-    reader: impl Future<Output = ()>,
-) {
-    if cancel.run_until_cancelled(gate.opened()).await.is_some() {
-        reader.await;
-    }
+/// Makes sure all the time that this server may use its store; returns where the result is shown.
+fn monitor_membership(
+    startup: &Startup,
+    membership: Box<dyn Membership>,
+    exclusive: Option<(Arc<dyn Store>, Lease)>,
+) -> Arc<MembershipStatus> {
+    let status = Arc::new(MembershipStatus::default());
+    let monitor = MembershipMonitor { membership, exclusive, status: Arc::clone(&status) };
+    startup.tasks.spawn_fallible("membership", Phase::Aborting, monitor.run(startup.core()));
+    status
 }
 
-/// Counts latencies that were sampled, which else would wait in memory until somebody reads the
-/// metrics, if anybody ever does.
-async fn keep_up(metrics: PrometheusHandle, cancel: CancellationToken) {
+/// Turns latency samples into counts, which would otherwise wait in memory for the next reader of the metrics.
+async fn upkeep(metrics: PrometheusHandle, cancel: CancellationToken) {
     while cancel.run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP)).await.is_some() {
         metrics.run_upkeep();
     }
-}
-
-fn spawn_plain(
-    tasks: &Tasks,
-    name: &'static str,
-    told: &CancellationToken,
-    task: impl Future<Output = ()> + Send + 'static,
-) {
-    tasks.spawn(name, told.clone(), async move {
-        task.await;
-        Ok::<(), String>(())
-    });
 }

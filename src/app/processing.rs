@@ -1,33 +1,29 @@
-//! Processing as a part of a server, and alone: `agentbus worker`.
+//! Processing in a server, and alone: `agentbus worker`.
 //!
-//! Invariant: a worker neither listens nor projects; it shares the consumers of the
-//! servers on the same NATS and PostgreSQL.
+//! Invariant: a worker neither listens nor projects. It shares the consumers of the servers on the same NATS and
+//! PostgreSQL.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::components::{Components, open_store};
-use super::{Reason, after_first_check, spawn_plain, until};
+use super::startup::Startup;
+use super::{end_core, monitor_membership};
 use crate::bus::Bus;
 use crate::bus::nats::{IfMissing, NatsBus};
-use crate::clock::Clock;
 use crate::config::{Config, ProcessorConfig};
-use crate::limits::CORE_STOP;
-use crate::membership::MembershipMonitor;
 use crate::message::SubjectPattern;
 use crate::processor::handler::Handler;
 use crate::processor::{ConsumerSpec, ExecHandler, Policy, Processor, Start};
-use crate::shutdown::Tasks;
 use crate::store::work::WorkStore;
 use crate::store::{BusKind, Membership, Store};
 use crate::webhooks::{DeliveryContext, Registry, Supervisor, WebhookClient};
 
-/// Processes messages of a log on NATS until `stop`, beside its servers: neither
-/// listens nor projects.
+/// Processes messages of a log on NATS until `stop`, beside its servers.
 ///
 /// # Errors
-/// What is missing, why it could not start, or which part failed.
+/// What the configuration lacks, why it could not start, or which part failed.
 pub async fn work(
     config: Config,
     handlers: Vec<Arc<dyn Handler>>,
@@ -45,40 +41,45 @@ pub async fn work(
                     agentbus worker --exec COMMAND (PROCESSOR_EXEC)"
             .to_owned());
     }
-    let Some(components) = stop.run_until_cancelled(join_servers(&config)).await else {
+    let startup = Startup::new(config, stop.clone());
+    let Some(joined) = stop.run_until_cancelled(join_servers(&startup)).await else {
         return Ok(());
     };
-    let (bus, store, membership) = components?;
-    let (tasks, core) = (Tasks::new(stop.clone()), CancellationToken::new());
-    let processor = Arc::new(Processor::new(bus, Arc::clone(&store), config.drain));
-    let (directory, cancel) = (Arc::clone(&processor), core.clone());
-    spawn_plain(&tasks, "consumers", &core, async move { directory.run(cancel).await });
-    let keeper = MembershipMonitor { membership, alone: None, standing: Arc::default() };
-    tasks.spawn("membership", core.clone(), keeper.run(core.clone()));
+    let (bus, store, membership) = joined?;
+    let processor = processor(&startup, bus, Arc::clone(&store));
+    monitor_membership(&startup, membership, None);
     tracing::info!(consumer = spec.name, concurrency = spec.concurrency, "working");
     processor.consume(spec, stop).await;
-    core.cancel();
-    let ended = tokio::time::timeout(CORE_STOP, tasks.ended()).await;
+    let ended = end_core(&startup).await;
     store.close().await;
-    ended.unwrap_or_else(|_| Err("some components did not stop in time".to_owned()))
+    ended
 }
 
 type Joined = (Arc<dyn Bus>, Arc<dyn Store>, Box<dyn Membership>);
 
 /// Store and stream, once servers have put the log on NATS.
-async fn join_servers(config: &Config) -> Result<Joined, String> {
-    let reason: Reason = Arc::default();
-    let store = open_store(&config.store, BusKind::Nats, &reason).await?;
-    let membership = until("the store", &reason, async || store.join(BusKind::Nats).await).await?;
-    let connect = async || NatsBus::connect_or(config.nats.clone(), IfMissing::Refuse).await;
-    let bus = until("NATS", &reason, connect).await;
-    until("a server", &reason, async || match store.log_state().await {
+async fn join_servers(startup: &Startup) -> Result<Joined, String> {
+    let store = open_store(startup, BusKind::Nats).await?;
+    let membership = startup.until("the store", async || store.join(BusKind::Nats).await).await?;
+    let nats = &startup.config.nats;
+    let connect = async || NatsBus::connect_or(nats.clone(), IfMissing::Refuse).await;
+    let bus = startup.until("NATS", connect).await;
+    let joined = async || match store.log_state().await {
         Ok(state) if state.bus == Some(BusKind::Nats) => Ok(()),
         Ok(_) => Err("none has put the log on NATS yet".to_owned()),
         Err(error) => Err(error.to_string()),
-    })
-    .await;
+    };
+    startup.until("a server", joined).await;
     Ok((Arc::new(bus), store, membership))
+}
+
+/// A processor that follows the consumers in the store.
+fn processor(startup: &Startup, bus: Arc<dyn Bus>, store: Arc<dyn Store>) -> Arc<Processor> {
+    let (clock, drain) = (startup.clock.clone(), startup.config.drain);
+    let processor = Arc::new(Processor::new(bus, store, clock, drain));
+    let (follower, cancel) = (Arc::clone(&processor), startup.core());
+    startup.spawn_core("consumers", async move { follower.run(cancel).await });
+    processor
 }
 
 /// The consumer of the configuration.
@@ -101,70 +102,60 @@ pub(super) fn consumer(
     }
 }
 
-/// Runs the processor; without a handler its consumer is made and left alone. When this
-/// returns the consumer is in the store, so that no request to the server finds none.
+/// Runs the processor. Without a handler its consumer is created and nothing more. When this returns the consumer
+/// is in the store, so that no request finds it missing.
 pub(super) async fn process(
-    config: &Config,
+    startup: &Startup,
     handlers: Vec<Arc<dyn Handler>>,
     components: &Components,
-    reason: &Reason,
-    tasks: &Tasks,
-    draining: &CancellationToken,
-    core: &CancellationToken,
 ) -> Arc<Processor> {
     let (bus, store) = (Arc::clone(&components.bus), Arc::clone(&components.store));
-    let processor = Arc::new(Processor::new(bus, store, config.drain));
-    let spec = consumer(&config.processor, handlers);
-    until("the store", reason, async || processor.declare(&spec).await).await;
-    let (directory, consumers) = (Arc::clone(&processor), Arc::clone(&processor));
-    let cancel = core.clone();
-    spawn_plain(tasks, "consumers", core, async move { directory.run(cancel).await });
-    let (gate, stop) = (components.gate.clone(), draining.clone());
+    let processor = processor(startup, bus, store);
+    let spec = consumer(&startup.config.processor, handlers);
+    startup.until("the store", async || processor.declare(&spec).await).await;
     if !spec.handlers.is_empty() {
         processor.expect(&spec.name);
     }
-    let work = async move {
+    let (consumers, stop) = (Arc::clone(&processor), startup.lifecycle.draining().clone());
+    startup.spawn_processing("processor", &components.gate, async move {
         if spec.handlers.is_empty() {
             consumers.announce(spec, stop).await;
         } else {
             consumers.consume(spec, stop).await;
         }
-    };
-    spawn_plain(tasks, "processor", draining, after_first_check(gate, draining.clone(), work));
+    });
     processor
 }
 
-/// Delivers to webhooks, made through whichever server.
+/// Delivers to webhooks, whichever server created them.
 pub(super) fn webhooks(
-    config: &Config,
-    courier: WebhookClient,
+    startup: &Startup,
+    client: WebhookClient,
     components: &Components,
     processor: &Arc<Processor>,
-    tasks: &Tasks,
-    draining: &CancellationToken,
 ) -> Registry {
     let Components { bus, store, committed, gate, .. } = components;
-    let kept: Arc<dyn WorkStore> = Arc::clone(store) as _;
+    let config = &startup.config.webhooks;
+    let store: Arc<dyn WorkStore> = Arc::clone(store) as _;
     let registry = Registry::new(
-        Arc::clone(&kept),
+        Arc::clone(&store),
         Arc::clone(bus),
         Arc::clone(processor),
         Arc::clone(committed),
-        config.webhooks.guard,
+        config.guard,
     );
     let supervisor = Supervisor {
         context: DeliveryContext {
-            courier,
-            policy: config.webhooks.backoff.policy(),
-            store: kept,
+            client,
+            policy: config.backoff.policy(),
+            store,
             processor: Arc::clone(processor),
-            clock: Clock::system(),
+            clock: startup.clock.clone(),
         },
         bus: Arc::clone(bus),
         changed: registry.changed(),
     };
-    let (gate, stop) = (gate.clone(), draining.clone());
-    let work = supervisor.run(stop.clone());
-    spawn_plain(tasks, "webhooks", draining, after_first_check(gate, stop, work));
+    let work = supervisor.run(startup.lifecycle.draining().clone());
+    startup.spawn_processing("webhooks", gate, work);
     registry
 }

@@ -13,6 +13,7 @@ use super::serve_args::DoctorArgs;
 use super::terminal::plain;
 use crate::bus::nats::{IfMissing, NatsBus, fix_stream};
 use crate::bus::{Bus, LogIdentity, PublishError};
+use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
 use crate::continuity::check_content;
 use crate::limits::{CLOCK_TOLERANCE, HEALTH_WAIT};
@@ -132,9 +133,10 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Arc<dyn Sto
 
 /// Compares the clocks: messages get this machine's time, leases the store's.
 async fn check_clock(store: &dyn Store, report: &mut Report) {
-    let before = chrono::Utc::now();
+    let clock = Clock::system();
+    let before = clock.now();
     let Ok(there) = store.clock().await else { return };
-    let here = before + (chrono::Utc::now() - before) / 2;
+    let here = before + (clock.now() - before) / 2;
     let apart = (there - here).abs();
     if apart.to_std().is_ok_and(|apart| apart > CLOCK_TOLERANCE) {
         let millis = apart.num_milliseconds();

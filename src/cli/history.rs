@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use agentbus_client::{Bounds, Message, Pages, Query};
-use chrono::Utc;
 use clap::{Args, ValueEnum};
 
 use super::address::ServerArgs;
@@ -14,6 +13,7 @@ use super::filter::FilterArgs;
 use super::printer::{OutputArgs, Printer};
 use super::terminal::eprint_line;
 use super::when::When;
+use crate::clock::Clock;
 use crate::message::Token;
 
 /// Examples shown after `--help`.
@@ -112,7 +112,7 @@ impl RangeArgs {
     /// The query parameters of times and agents.
     #[must_use]
     pub fn query(&self) -> Query {
-        let now = Utc::now();
+        let now = Clock::system().now();
         let mut query = Vec::new();
         query.extend(self.since.as_ref().map(|when| ("since", when.before(now))));
         query.extend(self.until.as_ref().map(|when| ("until", when.before(now))));

@@ -2,13 +2,13 @@
 //!
 //! Invariant: the message is valid, or the wrong flags are named before anything is sent.
 
-use chrono::Utc;
 use clap::Args;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::filter::uuid;
 use super::when::When;
+use crate::clock::Clock;
 use crate::message::{Draft, DraftError, Kind, Token};
 
 /// The members of the envelope.
@@ -99,7 +99,7 @@ impl MessageArgs {
             ("task_id", token(&self.task)),
             ("conversation_id", token(&self.conversation)),
             ("in_reply_to", self.in_reply_to.clone()),
-            ("expires_at", self.expires_at.as_ref().map(|when| when.after(Utc::now()))),
+            ("expires_at", self.expires_at.as_ref().map(|when| when.after(Clock::system().now()))),
             ("content", Some(content.to_owned())),
         ];
         let mut json = String::from("{");

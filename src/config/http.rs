@@ -1,8 +1,7 @@
 //! The listener and its rules: closed by default.
 //!
-//! Invariant: until there are keys, only loopback is served unless the operator
-//! says otherwise, and a request must name a host that is ours, so that a web
-//! page cannot reach us by rebinding its own name to our address.
+//! Invariant: until there are keys, the server listens on loopback only, unless the operator allows more. A request
+//! must name a host of this server, so that a web page cannot reach it by rebinding its own name to its address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -27,15 +26,15 @@ pub struct HttpConfig {
     pub max_connections: usize,
 }
 
-/// Which `Host` headers are ours.
+/// Which `Host` headers name this server.
 #[derive(Clone, Debug, Default)]
 pub struct HostRule {
     names: Vec<String>,
 }
 
 impl HostRule {
-    /// Whether a `Host` header (with or without a port) names us: loopback
-    /// always, and the names of `PUBLIC_HOST`.
+    /// Whether a `Host` header (with or without a port) names this server: loopback always, and the names of
+    /// `PUBLIC_HOST`.
     #[must_use]
     pub fn allows(&self, host: &str) -> bool {
         let name = without_port(host);
@@ -71,7 +70,7 @@ impl HttpConfig {
         if !addr.ip().is_loopback() && !anonymous {
             errors.push(format!(
                 "HTTP_ADDR={addr} is not loopback, and there are no keys yet: whoever reaches it can read and \
-                 send everything. Set ALLOW_ANONYMOUS=true if that is meant"
+                 send everything. Set ALLOW_ANONYMOUS=true to allow that"
             ));
         }
         let mut names = list(source.get("PUBLIC_HOST"));

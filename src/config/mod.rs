@@ -1,7 +1,7 @@
 //! Settings: sections, defaults, checks.
 //!
-//! Invariant: a bad setting stops the start, named; all bad ones are told at
-//! once. Secrets never show in `Debug`.
+//! Invariant: a bad setting stops the start and is named; all bad ones are reported together. Secrets never show in
+//! `Debug`.
 
 mod http;
 mod origins;
@@ -21,8 +21,7 @@ pub use processor::ProcessorConfig;
 pub use source::Source;
 pub use webhooks::WebhookConfig;
 
-/// Every setting there is, by its name in the environment; the TOML file takes
-/// them in either case.
+/// Every setting, by its name in the environment; a TOML file may spell them in lower case.
 pub const NAMES: &[&str] = &[
     "MESSAGE_BUS",
     "DATABASE_URL",
@@ -63,8 +62,8 @@ pub const NAMES: &[&str] = &[
     "RUST_LOG",
 ];
 
-/// Variables of the environment that hold a secret of ours or say where it is, those of libpq
-/// that we heed included: a command that we run gets none of them.
+/// Environment variables that contain a secret of the server or a path to one, those of libpq included. Commands
+/// that the server runs do not inherit them.
 pub const SECRETS: &[&str] = &[
     "DATABASE_URL",
     "PGPASSWORD",
@@ -78,7 +77,7 @@ pub const SECRETS: &[&str] = &[
     "NATS_TLS_KEY",
 ];
 
-/// What is logged by default: the libraries below only when something is wrong.
+/// The default of `RUST_LOG`: libraries log warnings only.
 pub const DEFAULT_LOG_FILTER: &str = "info,async_nats=warn,sqlx=warn";
 
 /// The whole configuration.
@@ -86,9 +85,9 @@ pub const DEFAULT_LOG_FILTER: &str = "info,async_nats=warn,sqlx=warn";
 pub struct Config {
     /// Which bus the log is on.
     pub bus: BusKind,
-    /// How the stream is reached; also needed to leave NATS.
+    /// The connection to NATS; also needed to leave it.
     pub nats: NatsConfig,
-    /// Where history is kept.
+    /// The store.
     pub store: StoreConfig,
     /// The listener and its rules.
     pub http: HttpConfig,
@@ -98,7 +97,7 @@ pub struct Config {
     pub processor: ProcessorConfig,
     /// Entries of the broadcaster's ring.
     pub ring_size: usize,
-    /// How long shutdown may take.
+    /// How long requests and handlers may take to end after a stop.
     pub drain: Duration,
     /// Whether logs are JSON lines.
     pub log_json: bool,
@@ -106,12 +105,12 @@ pub struct Config {
     pub log_filter: String,
 }
 
-/// Where history is kept.
+/// Which store it is.
 #[derive(Clone)]
 pub enum StoreConfig {
     /// A file in this folder.
     Sqlite(PathBuf),
-    /// A PostgreSQL database by its URL, which may hold a password.
+    /// A PostgreSQL database, by its URL, which may contain a password.
     Postgres(String),
 }
 
@@ -176,8 +175,8 @@ impl Config {
         if errors.is_empty() { Ok(config) } else { Err(errors) }
     }
 
-    /// What the operator should hear at each start: secrets and messages that others on the
-    /// network can read, or servers that anybody there could pose as.
+    /// Warnings for the operator at each start: secrets and messages that others on the network can read, or servers
+    /// that anybody there can impersonate.
     #[must_use]
     pub fn exposures(&self) -> Vec<String> {
         let nats = (self.bus == BusKind::Nats).then(|| self.nats.exposure()).flatten();
@@ -279,12 +278,12 @@ mod tests {
     }
 
     #[test]
-    fn secrets_on_the_network_are_told() {
-        let told = |values: &[(&str, &str)]| {
+    fn secrets_on_the_network_are_reported() {
+        let exposures = |values: &[(&str, &str)]| {
             let config = Config::from_source(&Source::of(values)).expect("valid");
-            let told = config.exposures();
-            assert!(!told.join(" ").contains("hunter2"), "{told:?}");
-            told.len()
+            let found = config.exposures();
+            assert!(!found.join(" ").contains("hunter2"), "{found:?}");
+            found.len()
         };
         let nats = |nats: &str, more: &[(&str, &str)]| {
             let base = [
@@ -292,7 +291,7 @@ mod tests {
                 ("NATS_URL", nats),
                 ("DATABASE_URL", "postgres://u:hunter2@localhost/d"),
             ];
-            told(&[&base[..], more].concat())
+            exposures(&[&base[..], more].concat())
         };
         let password = ("NATS_PASSWORD", "hunter2");
         assert_eq!(nats("nats://n.example", &[]), 0);
@@ -302,14 +301,14 @@ mod tests {
         assert_eq!(nats("n.example", &[("NATS_TOKEN", "hunter2")]), 1);
         assert_eq!(nats("tls://n.example", &[("NATS_USER", "u"), password]), 0);
         assert_eq!(nats("n.example", &[("NATS_TLS_CA", "ca.pem"), password]), 0);
-        let postgres = |url: &str| told(&[("DATABASE_URL", url)]);
+        let postgres = |url: &str| exposures(&[("DATABASE_URL", url)]);
         assert_eq!(postgres("postgres://u:hunter2@127.0.0.1/d"), 0);
         assert_eq!(postgres("postgres://u:hunter2@%2Frun%2Fpostgresql/d"), 0);
         assert_eq!(postgres("postgres://u:hunter2@db.example/d"), 1);
         assert_eq!(postgres("postgres://u:hunter2@db.example/d?sslmode=require"), 1);
         assert_eq!(postgres("postgres://u:hunter2@db.example/d?sslmode=verify-full"), 0);
         // Of a bus that is not used, nothing.
-        assert_eq!(told(&[("NATS_URL", "nats://u:hunter2@n.example")]), 0);
+        assert_eq!(exposures(&[("NATS_URL", "nats://u:hunter2@n.example")]), 0);
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! Which web pages may act (contract, section 3, Other sites' pages).
+//! Which web pages may send requests (contract, section 3, Other sites' pages).
 //!
-//! Invariant: a page of another site that nobody configured changes nothing here, whatever it sends: browsers
-//! say where a page comes from, and that is looked at whatever the content type.
+//! Invariant: a page of another site that is not configured changes nothing here, whatever it sends. Browsers send the
+//! origin of a page, and it is checked for every content type.
 
 use axum::http::{HeaderMap, header};
 
-/// What stands for every origin in `CORS_ORIGINS`.
+/// Every origin, in `CORS_ORIGINS`.
 const ANY: &str = "*";
 
-/// Which origins are ours, and which may call from browsers.
+/// The server's own origins, and those that may call it from browsers.
 #[derive(Clone, Debug, Default)]
 pub struct OriginRule {
     /// The origin of `PUBLIC_URL`.
@@ -24,13 +24,13 @@ impl OriginRule {
         Self { public, listed }
     }
 
-    /// Whether pages of any origin may read. They may not act: that takes an origin that is listed.
+    /// Whether pages of any origin may read. To act, an origin must be listed.
     #[must_use]
     pub fn any(&self) -> bool {
         self.listed.iter().any(|origin| origin == ANY)
     }
 
-    /// Whether there is no origin but our own.
+    /// Whether no other origin may call.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty()
@@ -41,7 +41,7 @@ impl OriginRule {
         self.listed.iter().map(String::as_str)
     }
 
-    /// Whether a request may act: it comes from no page, or from one of ours or of a listed origin.
+    /// Whether a request may act: it comes from no page, or from a page of this server or of a listed origin.
     #[must_use]
     pub fn allows(&self, host: &str, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();

@@ -1,8 +1,7 @@
 //! Where settings come from: flags over environment over `.env` over a TOML file.
 //!
-//! Invariant: the process's environment is read here and nowhere else, and
-//! never written. A name that no setting has is an error where a person wrote
-//! it for us (flags, file), since it is a slip of the pen.
+//! Invariant: the process's environment is read here and nowhere else, and never written. An unknown name is an error
+//! in flags and file, where it can only be a typing error.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -69,7 +68,7 @@ impl Source {
             .filter(|value| !value.is_empty())
     }
 
-    /// A setting parsed, or its default; a bad value is told by its name.
+    /// A setting parsed, or its default; a bad value is an error that names it.
     pub fn parse<T: FromStr>(
         &self,
         name: &str,
@@ -95,7 +94,7 @@ fn refuse_unknown(layer: &str, values: &HashMap<String, String>, errors: &mut Ve
     errors.extend(unknown.iter().map(|name| format!("{name} ({layer}) is no setting of agentbus")));
 }
 
-/// A line that cannot be read is told by its number alone: it may hold a secret.
+/// A line that cannot be read is reported by its number alone: it may contain a secret.
 fn dotenv(path: &Path) -> Result<HashMap<String, String>, String> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
@@ -112,7 +111,7 @@ fn dotenv(path: &Path) -> Result<HashMap<String, String>, String> {
     Ok(values)
 }
 
-/// Gives one line at a time, and counts them: the parser tells no numbers.
+/// Returns one line at a time and counts them: the parser reports no numbers.
 struct LineByLine<'a> {
     rest: &'a [u8],
     given: &'a Cell<usize>,
@@ -132,7 +131,7 @@ impl Read for LineByLine<'_> {
     }
 }
 
-/// What cannot be read is told by its line alone: the parser would quote it.
+/// What cannot be read is reported by its line alone: the parser would quote it.
 fn toml_file(path: &Path) -> Result<HashMap<String, String>, String> {
     let name = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;

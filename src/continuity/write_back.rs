@@ -4,8 +4,6 @@
 //! drop at once, and rows before a hole too wide to be skipped one by one, are not written; the stream's next sequence
 //! moves past them.
 
-use chrono::Utc;
-
 use super::CheckError;
 use crate::bus::nats::{NatsBus, Retention, WriteBack};
 use crate::bus::{Bus as _, LogIdentity};
@@ -94,9 +92,8 @@ async fn first_to_write(
         let wide = holes.iter().rfind(|hole| hole.to - hole.from >= WRITE_BACK_FILLERS);
         from = from.max(wide.map_or(0, |hole| hole.to + 1));
     }
-    let Some(oldest) = keeps.age.and_then(|age| Utc::now().checked_sub_signed(age)) else {
-        return Ok(from);
-    };
+    let Some(age) = keeps.age else { return Ok(from) };
+    let Some(oldest) = store.clock().await?.checked_sub_signed(age) else { return Ok(from) };
     // Times rise with sequences, except after a clock was set; a message more or less does not matter.
     let mut end = committed + 1;
     while from < end {

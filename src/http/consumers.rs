@@ -4,7 +4,6 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use chrono::Utc;
 use serde::Serialize;
 
 use super::Shared;
@@ -56,7 +55,7 @@ impl From<ConsumerStatus> for Shown {
     fn from(status: ConsumerStatus) -> Self {
         let webhook = status.is_webhook();
         let ConsumerStatus { consumer, pending, in_flight, .. } = status;
-        let age = status.oldest.map_or(0, |at| (Utc::now() - at).num_milliseconds().max(0));
+        let age = status.oldest_age.map_or(0, |age| age.num_milliseconds().max(0));
         let state = match (&consumer.paused, consumer.handled) {
             (Some(_), _) => "paused",
             (None, true) => "running",

@@ -138,7 +138,7 @@ async fn new_webhook(body: &[u8], guard: Guard) -> Result<NewWebhook, Problem> {
     let filter = form.text("filter", str::parse::<SubjectPattern>);
     let secret = form.text("secret", str::parse::<Secret>);
     if let Some(url) = &url
-        && let Err(refused) = guard.look_up(url, WEBHOOK_LOOKUP_TIMEOUT).await
+        && let Err(refused) = guard.check_name(url, WEBHOOK_LOOKUP_TIMEOUT).await
     {
         form.fail("url", format!("must be public: {refused}"));
     }

@@ -1,8 +1,8 @@
-//! Takes messages from a durable consumer of the bus, and follows its place.
+//! First deliveries from a durable consumer of the bus, whose position is followed.
 //!
-//! Invariant: no more is asked for than there is permits. The place written to the
-//! store never passes a message that is not settled: it rises only while nothing
-//! has been handed out twice, so what the bus gives up in silence lies above it.
+//! Invariant: a pull asks for no more than there are permits. The position written to the store never passes a
+//! message that is not settled: it rises only while nothing has been delivered twice, so whatever the bus gives up
+//! after too many deliveries lies above it.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::in_flight::{BusDelivery, Origin};
-use super::runtime::{ConsumerRuntime, Incoming};
+use super::in_flight::{BusDelivery, Incoming, Origin};
+use super::runtime::ConsumerRuntime;
 use crate::bus::durable::{
     AckKind, DeliveredMessage, Deliveries, DeliveryError, DurableConsumers, DurableState,
 };
@@ -21,7 +21,7 @@ use crate::limits::{
 use crate::message::decode;
 use crate::store::work::{Consumer, Position};
 
-/// Works for one superseded of a consumer.
+/// Delivers to one generation of a consumer.
 pub(super) struct BusSource {
     pub runtime: Arc<ConsumerRuntime>,
     pub durables: Arc<dyn DurableConsumers>,
@@ -30,24 +30,24 @@ pub(super) struct BusSource {
 }
 
 impl BusSource {
-    /// Takes and follows until the runtime stops, or the consumer must be placed anew.
+    /// Delivers until the consumer drains, or must be moved.
     pub(super) async fn run(&self) -> Result<(), DeliveryError> {
         let mut deliveries = self.durables.deliveries(self.runtime.name()).await?;
         tokio::select! {
-            ended = self.take(&mut *deliveries) => ended,
+            ended = self.pull(&mut *deliveries) => ended,
             () = self.follow() => Ok(()),
-            () = self.runtime.stop.cancelled() => {
-                self.give_back(deliveries.close().await).await;
-                self.runtime.over.cancelled().await;
-                self.keep_last().await;
+            () = self.runtime.lifecycle.draining().cancelled() => {
+                self.nack(deliveries.close().await).await;
+                self.runtime.lifecycle.over().cancelled().await;
+                self.store_last_position().await;
                 Ok(())
             }
         }
     }
 
-    /// Keeps the place at the end, so that another bus begins where this one ended. The
-    /// last answers may still be on their way.
-    async fn keep_last(&self) {
+    /// Stores the position at the end, so that another bus begins where this one ended. The last acks may still be
+    /// on their way.
+    async fn store_last_position(&self) {
         for _ in 0..LAST_FLOOR_POLLS {
             let Ok(Some(state)) = self.durables.state(self.runtime.name()).await else { return };
             if state.generation != Some(self.consumer.generation) || state.redelivered > 0 {
@@ -63,8 +63,8 @@ impl BusSource {
         }
     }
 
-    /// Gives back what came when nothing was to begin any more.
-    async fn give_back(&self, delivered: Vec<DeliveredMessage>) {
+    /// Returns what arrived after the stop.
+    async fn nack(&self, delivered: Vec<DeliveredMessage>) {
         let acker = self.durables.acker();
         for one in delivered {
             acker.ack(&one.ack_handle, AckKind::Nak(NATS_NAK_DELAY)).await;
@@ -72,41 +72,41 @@ impl BusSource {
         acker.flush().await;
     }
 
-    async fn take(&self, deliveries: &mut dyn Deliveries) -> Result<(), DeliveryError> {
+    async fn pull(&self, deliveries: &mut dyn Deliveries) -> Result<(), DeliveryError> {
         let runtime = &self.runtime;
         let mut paused = runtime.paused.subscribe();
         let mut permits = None;
         loop {
-            let asks = !*paused.borrow_and_update();
-            if asks {
+            let is_open = !*paused.borrow_and_update();
+            if is_open {
                 top_up(runtime, &mut permits).await;
             }
-            let places = permits.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            // What is on its way when a pause begins still comes, and goes to the store.
+            let free = permits.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            // What is on its way when a pause begins still arrives, and goes to the store.
             let delivered = tokio::select! {
-                delivered = deliveries.next(if asks { places } else { 0 }) => delivered?,
+                delivered = deliveries.next(if is_open { free } else { 0 }) => delivered?,
                 _ = paused.changed() => continue,
             };
             for one in delivered {
-                let place = match permits.as_mut().and_then(|permits| permits.split(1)) {
-                    Some(place) => place,
+                let permit = match permits.as_mut().and_then(|permits| permits.split(1)) {
+                    Some(permit) => permit,
                     None => match Arc::clone(&runtime.permits).acquire_owned().await {
-                        Ok(place) => place,
+                        Ok(permit) => permit,
                         Err(_) => return Ok(()),
                     },
                 };
-                runtime.take(self.given(one), place);
+                runtime.dispatch(self.incoming(one), permit);
             }
         }
     }
 
-    fn given(&self, delivered: DeliveredMessage) -> Incoming {
+    fn incoming(&self, delivered: DeliveredMessage) -> Incoming {
         let DeliveredMessage { raw, redelivered, ack_handle } = delivered;
         Incoming {
-            message: decode(raw, self.runtime.bus.log_name()),
+            record: decode(raw, self.runtime.bus.log_name()),
             attempt: 1,
             attempts: Vec::new(),
-            doubtful: redelivered,
+            is_doubtful: redelivered,
             origin: Origin::Bus(Arc::new(BusDelivery {
                 ack_handle,
                 acker: self.durables.acker(),
@@ -115,7 +115,7 @@ impl BusSource {
         }
     }
 
-    /// Follows the durable consumer; returns when it must be placed anew.
+    /// Follows the durable consumer; returns when the consumer must be moved.
     async fn follow(&self) {
         let (runtime, mut floor) = (&self.runtime, self.consumer.floor);
         let mut suspicion = Suspicion::default();
@@ -149,49 +149,53 @@ impl BusSource {
                 match runtime.store.raise_floor(name, generation, reached).await {
                     Ok(()) => floor = reached,
                     Err(error) => {
-                        tracing::debug!(%error, consumer = name, "its place could not be kept");
+                        tracing::debug!(%error, consumer = name, "its position could not be stored yet");
                     }
                 }
             }
         }
     }
 
-    /// Puts the consumer back to the last safe place, since the bus gave something up unseen.
+    /// Moves the consumer back to the last safe position, because the bus gave a message up.
     async fn begin_anew(&self, floor: u64) -> bool {
         let consumer = self.runtime.name();
         tracing::warn!(
             consumer,
             from = floor + 1,
-            "messages were handed out as often as allowed without an answer: beginning anew"
+            "messages were delivered as often as allowed without an ack: starting again from the last safe position"
         );
-        let place = Position { floor, feed: None, handled: true };
-        self.runtime.store.move_consumer(consumer, self.consumer.generation, &place).await.is_ok()
+        let position = Position { floor, feed: None, handled: true };
+        self.runtime
+            .store
+            .move_consumer(consumer, self.consumer.generation, &position)
+            .await
+            .is_ok()
     }
 }
 
-/// Everything up to here is settled, if nothing was handed out twice.
+/// Everything up to here is settled, if nothing was delivered twice.
 pub(super) fn settled_through(state: &DurableState) -> u64 {
     if state.pending == 0 && state.in_flight == 0 { state.delivered } else { state.ack_floor }
 }
 
-/// Whether the bus has given a message up and nobody has noticed.
+/// Whether the bus has given a message up without a report.
 #[derive(Default)]
 struct Suspicion {
     since: Option<Instant>,
-    looks: u32,
+    idle_polls: u32,
 }
 
 impl Suspicion {
-    /// Nothing is under way, twice in a row, and yet something was handed out twice
-    /// without an answer; or that goes on for longer than any redelivery takes.
+    /// Called while something was delivered twice without an ack. Sure when nothing is in flight in two polls in
+    /// a row, or when this lasts longer than any redelivery takes.
     fn is_sure(&mut self, state: &DurableState) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
-        self.looks = if state.in_flight == 0 { self.looks + 1 } else { 0 };
-        self.looks >= 2 || since.elapsed() > EXHAUSTED_TIMEOUT
+        self.idle_polls = if state.in_flight == 0 { self.idle_polls + 1 } else { 0 };
+        self.idle_polls >= 2 || since.elapsed() > EXHAUSTED_TIMEOUT
     }
 }
 
-/// Takes the places that are free; waits for one if there is none yet.
+/// Takes all free permits; waits for one if it has none.
 async fn top_up(runtime: &ConsumerRuntime, permits: &mut Option<OwnedSemaphorePermit>) {
     if permits.as_ref().is_none_or(|permits| permits.num_permits() == 0) {
         *permits = Arc::clone(&runtime.permits).acquire_owned().await.ok();

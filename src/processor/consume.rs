@@ -1,9 +1,8 @@
 //! One consumer from its start to its end in this process.
 //!
-//! Invariant: sources work for one superseded of the consumer at a time. When that
-//! changes, or ends, the consumer is placed anew and they begin again from there.
-//! At the end, what was begun has the drain time to finish, then is cut off and
-//! given back.
+//! Invariant: sources work for one generation of the consumer at a time. When its position is changed, or must be,
+//! the next generation begins from there. At the end what has begun has the drain time to finish, then it is cut
+//! off and set aside.
 
 use std::sync::Arc;
 
@@ -11,59 +10,41 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::bus_source::BusSource;
-use super::position::{DeliverySource, place};
+use super::engine::Processor;
+use super::interruption::Interruption;
+use super::position::{DeliverySource, required_position};
 use super::runtime::ConsumerRuntime;
-use super::store_source::{FeedError, StoreSource};
-use super::{ConsumerSpec, ControlError, Processor, Start, durable, retries, settle};
+use super::spec::{ConsumerSpec, Start};
+use super::status::ControlError;
+use super::store_source::StoreSource;
+use super::{durable, retries, settle};
 use crate::bus::BusError;
-use crate::bus::durable::{DeliveryError, DurableConsumers};
-use crate::limits::{CONSUMER_PROGRESS_PARTS, FAULT_PAUSE, SETTLE_STOP, TOTALS_FLUSH};
-use crate::store::StoreError;
+use crate::bus::durable::DurableConsumers;
+use crate::limits::{CONSUMER_PROGRESS_PARTS, FAULT_PAUSE, TOTALS_FLUSH};
+use crate::shutdown::Lifecycle;
 use crate::store::work::{Consumer, Feed, FeedClaim, Position, Totals};
-
-/// Why a superseded ended.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Interruption {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Bus(#[from] BusError),
-    #[error(transparent)]
-    Delivery(#[from] DeliveryError),
-    #[error("there is no such consumer any more")]
-    Forgotten,
-    #[error("the consumer was put elsewhere")]
-    Superseded,
-}
-
-impl From<FeedError> for Interruption {
-    fn from(error: FeedError) -> Self {
-        match error {
-            FeedError::Store(error) => Self::Store(error),
-            FeedError::Bus(error) => Self::Bus(error),
-        }
-    }
-}
 
 impl Processor {
     /// Runs a consumer until `stop`, and then until what it began has ended.
     pub async fn consume(&self, spec: ConsumerSpec, stop: CancellationToken) {
         let _running = self.running.token();
-        if stop.run_until_cancelled(self.make(&spec)).await.is_none() {
+        if stop.run_until_cancelled(self.create(&spec)).await.is_none() {
             return;
         }
         let (bus, store) = (Arc::clone(&self.bus), Arc::clone(&self.store));
-        let counts = self.metrics.begin(&spec.name);
-        let (runtime, settlements) = ConsumerRuntime::new(spec, bus, store, stop, counts);
+        let counters = self.metrics.begin(&spec.name);
+        let (clock, lifecycle) = (self.clock.clone(), Lifecycle::stopped_by(stop));
+        let (runtime, settlements) =
+            ConsumerRuntime::new(spec, bus, store, clock, lifecycle, counters);
         let runtime = Arc::new(runtime);
-        let settling =
-            AbortOnDropHandle::new(tokio::spawn(settle::run(Arc::clone(&runtime), settlements)));
+        let settling = tokio::spawn(settle::run(Arc::clone(&runtime), settlements));
+        let settling = AbortOnDropHandle::new(settling);
+        let settled = async {
+            let _ = settling.await;
+        };
         let work = async {
-            tokio::join!(
-                self.serve(&runtime),
-                retries::run(&runtime),
-                self.end(&runtime, settling)
-            );
+            let drained = runtime.drain(self.drain, settled);
+            tokio::join!(self.serve(&runtime), retries::run(&runtime), drained);
         };
         // The others never end by themselves.
         tokio::select! {
@@ -74,81 +55,91 @@ impl Processor {
         }
         flush(&runtime).await;
         self.metrics.end(runtime.name());
-        self.policies().remove(runtime.name());
+        self.policies.lock().remove(runtime.name());
     }
 
-    /// Makes the consumer in the store, unless it is there.
-    pub(super) async fn make(&self, spec: &ConsumerSpec) {
-        self.policies().insert(spec.name.clone(), spec.policy.clone());
-        loop {
-            match self.declare(spec).await {
-                Ok(()) => return,
-                Err(error) => {
-                    tracing::debug!(%error, consumer = spec.name, "it could not be made yet");
-                }
+    /// Creates a consumer, and its durable consumer where the bus has those, so that both exist before its first
+    /// handler. Does nothing more until cancelled.
+    pub async fn announce(&self, spec: ConsumerSpec, cancel: CancellationToken) {
+        let announcing = async {
+            self.create(&spec).await;
+            while let Err(error) = self.ensure_any_durable(&spec).await {
+                tracing::debug!(%error, consumer = spec.name, "its durable consumer waits");
+                tokio::time::sleep(FAULT_PAUSE).await;
             }
-            tokio::time::sleep(FAULT_PAUSE).await;
+        };
+        if cancel.run_until_cancelled(announcing).await.is_some() {
+            cancel.cancelled().await;
         }
     }
 
-    /// Puts the consumer into the store, unless it is there: from then on it is listed, and
-    /// can be paused, resumed and reset.
+    /// Creates the consumer in the store, unless it exists: from then on it is listed, and can be paused, resumed
+    /// and reset.
     ///
     /// # Errors
-    /// That store or bus cannot be asked.
+    /// Store or bus do not answer.
     pub async fn declare(&self, spec: &ConsumerSpec) -> Result<(), ControlError> {
         if self.store.consumer(&spec.name).await?.is_some() {
             return Ok(());
         }
-        let place = match spec.start {
+        let position = match spec.start {
             Start::Earliest => Position { floor: 0, feed: None, handled: false },
             Start::Latest => {
                 let floor = self.bus.identity().await?.bounds.last;
                 let feed = Feed { floor, top: floor, ..Feed::default() };
-                let fed = self.bus.durable_consumers().is_none();
-                Position { floor, feed: fed.then_some(feed), handled: true }
+                let is_fed = self.bus.durable_consumers().is_none();
+                Position { floor, feed: is_fed.then_some(feed), handled: true }
             }
         };
-        self.store.create_consumer(&spec.name, spec.filter.as_str(), &place).await?;
+        self.store.create_consumer(&spec.name, spec.filter.as_str(), &position).await?;
         Ok(())
     }
 
-    /// One superseded after the other, until the runtime stops.
+    /// [`Processor::declare`], tried until it succeeds.
+    async fn create(&self, spec: &ConsumerSpec) {
+        self.policies.lock().insert(spec.name.clone(), spec.policy.clone());
+        while let Err(error) = self.declare(spec).await {
+            tracing::debug!(%error, consumer = spec.name, "it could not be created yet");
+            tokio::time::sleep(FAULT_PAUSE).await;
+        }
+    }
+
+    /// One generation after the other, until the consumer stops.
     async fn serve(&self, runtime: &Arc<ConsumerRuntime>) {
-        while !runtime.stop.is_cancelled() {
-            if let Err(interruption) = self.serve_placing(runtime).await {
-                tracing::debug!(consumer = runtime.name(), %interruption, "superseded it anew");
-                let _ = tokio::time::timeout(FAULT_PAUSE, runtime.stop.cancelled()).await;
+        let draining = runtime.lifecycle.draining();
+        while !draining.is_cancelled() {
+            if let Err(interruption) = self.serve_generation(runtime).await {
+                tracing::debug!(consumer = runtime.name(), %interruption, "starting its sources again");
+                let _ = tokio::time::timeout(FAULT_PAUSE, draining.cancelled()).await;
             }
         }
     }
 
-    async fn serve_placing(&self, runtime: &Arc<ConsumerRuntime>) -> Result<(), Interruption> {
+    async fn serve_generation(&self, runtime: &Arc<ConsumerRuntime>) -> Result<(), Interruption> {
         let found = self.store.consumer(runtime.name()).await?;
-        let consumer = found.ok_or(Interruption::Forgotten)?;
+        let consumer = found.ok_or(Interruption::Deleted)?;
         runtime.pause(consumer.paused.is_some());
-        if let Some(wanted) = place(&consumer, self.ground().await?) {
-            let (name, generation) = (runtime.name(), consumer.generation);
-            tracing::info!(consumer = name, floor = wanted.floor, feed = ?wanted.feed, "superseded it");
+        let (name, generation) = (runtime.name(), consumer.generation);
+        if let Some(wanted) = required_position(&consumer, self.delivery_source().await?) {
+            tracing::info!(consumer = name, floor = wanted.floor, feed = ?wanted.feed, "moving it");
             self.store.move_consumer(name, generation, &wanted).await?;
             return Ok(());
         }
-        let generation = consumer.generation;
         let superseded = CancellationToken::new();
         let _ends = superseded.clone().drop_guard();
         tokio::select! {
-            ended = self.source(runtime, consumer, superseded) => ended?,
-            () = self.moved(runtime, generation) => return Err(Interruption::Superseded),
+            ended = self.run_source(runtime, consumer, superseded) => ended?,
+            () = self.moved(name, generation) => return Err(Interruption::Superseded),
         }
-        if runtime.stop.is_cancelled() {
-            // Until then, what is in in_flight belongs to this superseded.
-            runtime.over.cancelled().await;
+        if runtime.lifecycle.draining().is_cancelled() {
+            // Until then, what is in flight belongs to this generation.
+            runtime.lifecycle.over().cancelled().await;
         }
         Ok(())
     }
 
-    /// First deliveries: what is fed comes before what the bus hands out.
-    async fn source(
+    /// First deliveries: what the store feeds comes before what the bus delivers.
+    async fn run_source(
         &self,
         runtime: &Arc<ConsumerRuntime>,
         consumer: Consumer,
@@ -162,23 +153,23 @@ impl Processor {
             }
             _ => {
                 let claim = FeedClaim { generation: consumer.generation, owner: self.owner };
-                Ok(StoreSource { runtime, claim, superseded }.run().await?)
+                StoreSource { runtime, claim, superseded }.run().await
             }
         }
     }
 
-    /// Makes the durable consumer if there is none at all.
-    pub(super) async fn prepare(&self, spec: &ConsumerSpec) -> Result<(), Interruption> {
+    /// Creates the durable consumer if there is none of this name.
+    async fn ensure_any_durable(&self, spec: &ConsumerSpec) -> Result<(), Interruption> {
         let Some(durables) = self.bus.durable_consumers() else { return Ok(()) };
         if durables.state(&spec.name).await?.is_some() {
             return Ok(());
         }
-        let consumer = self.store.consumer(&spec.name).await?.ok_or(Interruption::Forgotten)?;
+        let consumer = self.store.consumer(&spec.name).await?.ok_or(Interruption::Deleted)?;
         self.ensure_durable(&*durables, spec, &consumer).await
     }
 
-    /// What the bus holds.
-    pub(super) async fn ground(&self) -> Result<DeliverySource, BusError> {
+    /// Where first deliveries come from on this bus.
+    pub(super) async fn delivery_source(&self) -> Result<DeliverySource, BusError> {
         match self.bus.durable_consumers() {
             None => Ok(DeliverySource::Store),
             Some(_) => Ok(DeliverySource::Stream(self.bus.identity().await?.bounds)),
@@ -196,52 +187,30 @@ impl Processor {
         durable::ensure(&*self.store, durables, spec, consumer, last).await
     }
 
-    /// Returns when the consumer was put elsewhere.
-    async fn moved(&self, runtime: &ConsumerRuntime, generation: i64) {
-        let mut known = self.directory.watch();
-        let moved = known.wait_for(|known| {
-            known.get(runtime.name()).is_some_and(|consumer| consumer.generation > generation)
+    /// Returns when the consumer has a later generation.
+    async fn moved(&self, name: &str, generation: i64) {
+        let mut consumers = self.directory.watch();
+        let moved = consumers.wait_for(|consumers| {
+            consumers.get(name).is_some_and(|consumer| consumer.generation > generation)
         });
         // The sender lives as long as the processor.
         let _ = moved.await;
     }
 
     async fn follow_pause(&self, runtime: &ConsumerRuntime) {
-        let mut known = self.directory.watch();
+        let mut consumers = self.directory.watch();
         loop {
-            if let Some(consumer) = known.borrow_and_update().get(runtime.name()) {
+            if let Some(consumer) = consumers.borrow_and_update().get(runtime.name()) {
                 runtime.pause(consumer.paused.is_some());
             }
-            if known.changed().await.is_err() {
+            if consumers.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }
     }
-
-    /// After the stop: lets end what was begun, cuts off what does not, and settles it.
-    async fn end(&self, runtime: &ConsumerRuntime, settling: AbortOnDropHandle<()>) {
-        runtime.stop.cancelled().await;
-        runtime.tasks.close();
-        if tokio::time::timeout(self.drain, runtime.tasks.wait()).await.is_err() {
-            tracing::warn!(
-                consumer = runtime.name(),
-                "handlers did not end within the drain progress"
-            );
-            runtime.abort.cancel();
-            runtime.tasks.wait().await;
-        }
-        runtime.ended.cancel();
-        if tokio::time::timeout(SETTLE_STOP, settling).await.is_err() {
-            tracing::warn!(consumer = runtime.name(), "some messages will be handed out again");
-        }
-        if let Some(durables) = self.bus.durable_consumers() {
-            durables.acker().flush().await;
-        }
-        runtime.over.cancel();
-    }
 }
 
-/// Prolongs what is in in_flight.
+/// Prolongs what is in flight.
 async fn keep_alive(runtime: &ConsumerRuntime) {
     let ack_wait = runtime.spec.policy.ack_wait;
     let part = ack_wait / CONSUMER_PROGRESS_PARTS;
@@ -265,7 +234,7 @@ async fn flush(runtime: &ConsumerRuntime) {
         return;
     }
     if let Err(error) = runtime.store.add_totals(runtime.name(), &totals).await {
-        tracing::debug!(%error, consumer = runtime.name(), "totals could not be kept");
+        tracing::debug!(%error, consumer = runtime.name(), "totals could not be stored yet");
         runtime.totals.put_back(&totals);
     }
 }

@@ -1,7 +1,7 @@
-//! The consumers as the store knows them, looked at again and again.
+//! The consumers in the store, read again and again.
 //!
-//! Invariant: what is shown was in the store at most [`CONSUMERS_POLL`] ago, or the
-//! store is away. One question serves all consumers of the process.
+//! Invariant: the copy is at most [`CONSUMERS_POLL`] old, or the store is away. One query serves all consumers of
+//! the process.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::store::work::Consumer;
 /// By name.
 pub(super) type ConsumersByName = BTreeMap<String, Consumer>;
 
-/// Shows the consumers.
+/// A copy of the store's consumers.
 pub(super) struct Directory {
     store: Arc<dyn Store>,
-    known: watch::Sender<ConsumersByName>,
-    asked: Notify,
-    /// Looks begun.
+    consumers: watch::Sender<ConsumersByName>,
+    wake: Notify,
+    /// How many reads have begun.
     begun: AtomicU64,
-    /// The last look that has ended.
+    /// The number of the last read that has ended.
     ended: watch::Sender<u64>,
 }
 
@@ -32,8 +32,8 @@ impl Directory {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            known: watch::Sender::default(),
-            asked: Notify::new(),
+            consumers: watch::Sender::default(),
+            wake: Notify::new(),
             begun: AtomicU64::new(0),
             ended: watch::Sender::new(0),
         }
@@ -41,48 +41,48 @@ impl Directory {
 
     /// The consumers, and every change of them.
     pub(super) fn watch(&self) -> watch::Receiver<ConsumersByName> {
-        self.known.subscribe()
+        self.consumers.subscribe()
     }
 
-    /// Asks for a look now.
-    pub(super) fn look(&self) {
-        self.asked.notify_one();
+    /// Wakes the reader.
+    pub(super) fn refresh(&self) {
+        self.wake.notify_one();
     }
 
-    /// Looks now, and returns when what was in the store at this call is shown; or after
-    /// [`CONSUMERS_POLL`], when nobody looks or the store is slow.
-    pub(super) async fn look_and_wait(&self) {
+    /// Wakes the reader and returns when the copy has what was in the store at this call, or after
+    /// [`CONSUMERS_POLL`]: the reader may have ended, or the store is slow.
+    pub(super) async fn refresh_and_wait(&self) {
         let wanted = self.begun.load(Ordering::SeqCst) + 1;
-        self.look();
+        self.refresh();
         let mut ended = self.ended.subscribe();
-        let shown = ended.wait_for(|look| *look >= wanted);
-        let _ = tokio::time::timeout(CONSUMERS_POLL, shown).await;
+        let read = ended.wait_for(|ended| *ended >= wanted);
+        let _ = tokio::time::timeout(CONSUMERS_POLL, read).await;
     }
 
-    /// Looks until cancelled.
+    /// Reads until cancelled.
     pub(super) async fn run(&self, cancel: CancellationToken) {
-        let looking = async {
+        let reading = async {
             loop {
-                let look = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+                let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
                 match self.store.consumers().await {
                     Ok(found) => {
                         let found: ConsumersByName =
                             found.into_iter().map(|one| (one.name.clone(), one)).collect();
-                        self.known.send_if_modified(|known| {
-                            let news = *known != found;
-                            *known = found;
-                            news
+                        self.consumers.send_if_modified(|consumers| {
+                            let is_changed = *consumers != found;
+                            *consumers = found;
+                            is_changed
                         });
                     }
-                    Err(error) => tracing::debug!(%error, "the consumers could not be looked at"),
+                    Err(error) => tracing::debug!(%error, "the consumers could not be read"),
                 }
-                self.ended.send_replace(look);
+                self.ended.send_replace(number);
                 tokio::select! {
-                    () = self.asked.notified() => {}
+                    () = self.wake.notified() => {}
                     () = tokio::time::sleep(CONSUMERS_POLL) => {}
                 }
             }
         };
-        cancel.run_until_cancelled(looking).await;
+        cancel.run_until_cancelled(reading).await;
     }
 }

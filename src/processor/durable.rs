@@ -1,23 +1,23 @@
-//! The durable consumer of a superseded is there.
+//! Makes sure that the durable consumer of a generation exists on the bus.
 //!
-//! Invariant: what one process made for a superseded no other removes. NATS removes by
-//! name alone, whatever it meets under it, so a process looks, removes and makes while
-//! it holds the consumer in the store. Without this a worker that looked a moment
-//! earlier than another took away what that one had made, and what it had in hand ran twice.
+//! Invariant: no process removes what another created for the same generation. NATS removes by name alone, whatever
+//! it finds under it, so a process reads, removes and creates while it holds the consumer's row in the store.
+//! Without this a worker with an older reading removed the consumer that another had just created, and what that
+//! one had in flight ran twice.
 
 use futures_util::future::BoxFuture;
 
-use super::ConsumerSpec;
-use super::consume::Interruption;
+use super::interruption::Interruption;
+use super::spec::ConsumerSpec;
 use crate::bus::BusError;
 use crate::bus::durable::{DurableConfig, DurableConsumers, DurableState};
 use crate::store::work::{Consumer, WorkStore};
 
-/// Asks for the last sequence of the stream.
+/// Reads the last sequence of the stream.
 pub(super) type Last<'a> = dyn Fn() -> BoxFuture<'a, Result<u64, BusError>> + Send + Sync + 'a;
 
-/// Makes the durable consumer of this superseded, unless it is there and stands no lower
-/// than the store knows, and no higher than `last`, to where the stream reaches.
+/// Creates the durable consumer of this generation, unless there is one at a position between the consumer's
+/// floor and `last`, the end of the stream.
 pub(super) async fn ensure<S: WorkStore + ?Sized>(
     store: &S,
     durables: &dyn DurableConsumers,
@@ -25,18 +25,18 @@ pub(super) async fn ensure<S: WorkStore + ?Sized>(
     consumer: &Consumer,
     last: &Last<'_>,
 ) -> Result<(), Interruption> {
-    if found(durables, consumer, last).await? == Found::Placed {
+    if found(durables, consumer, last).await? == Found::Current {
         return Ok(());
     }
     let held = store.lock_consumer(&spec.name, consumer.generation).await?;
     let _hold = held.ok_or(Interruption::Superseded)?;
     match found(durables, consumer, last).await? {
-        Found::Placed => return Ok(()),
-        Found::Nothing => {}
+        Found::Current => return Ok(()),
+        Found::None => {}
         Found::Other => durables.delete(&spec.name).await?,
     }
     let from = consumer.floor + 1;
-    tracing::info!(consumer = spec.name, from, "making its durable consumer");
+    tracing::info!(consumer = spec.name, from, "creating its durable consumer");
     let durable = DurableConfig {
         name: spec.name.clone(),
         filter: spec.filter.clone(),
@@ -48,13 +48,13 @@ pub(super) async fn ensure<S: WorkStore + ?Sized>(
     Ok(durables.create(&durable).await?)
 }
 
-/// What there is under the name.
+/// What exists under the name.
 #[derive(PartialEq, Eq)]
 enum Found {
-    Nothing,
-    /// That of the superseded.
-    Placed,
-    /// Of another superseded, or not where it should stand.
+    None,
+    /// That of this generation.
+    Current,
+    /// One of another generation, or at a wrong position.
     Other,
 }
 
@@ -63,10 +63,10 @@ async fn found(
     consumer: &Consumer,
     last: &Last<'_>,
 ) -> Result<Found, BusError> {
-    let Some(state) = durables.state(&consumer.name).await? else { return Ok(Found::Nothing) };
-    // Asked for after the state, which moves with it.
-    let placed = is_of(state, consumer, last().await?);
-    Ok(if placed { Found::Placed } else { Found::Other })
+    let Some(state) = durables.state(&consumer.name).await? else { return Ok(Found::None) };
+    // Read after the state, which never passes it.
+    let is_current = is_of(state, consumer, last().await?);
+    Ok(if is_current { Found::Current } else { Found::Other })
 }
 
 fn is_of(state: DurableState, consumer: &Consumer, last: u64) -> bool {
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    /// A server that follows the consumer to its last superseded.
+    /// A server that follows the consumer to its last generation.
     async fn follow(store: Box<dyn Store>, durables: Arc<ByName>, last: i64) {
         loop {
             let consumer = store.consumer(NAME).await.expect("answers").expect("there");
@@ -164,9 +164,9 @@ mod tests {
                 Ok(()) | Err(Interruption::Superseded) => {}
                 Err(error) => panic!("{error}"),
             }
-            let place = Position { floor: 0, feed: None, handled: true };
+            let position = Position { floor: 0, feed: None, handled: true };
             if consumer.generation < last {
-                store.move_consumer(NAME, consumer.generation, &place).await.expect("answers");
+                store.move_consumer(NAME, consumer.generation, &position).await.expect("answers");
             }
         }
     }
@@ -175,9 +175,9 @@ mod tests {
     async fn what_one_server_made_no_other_removes() {
         on_postgres(async |server| {
             let durables = Arc::new(ByName::default());
-            let place = Position { floor: 0, feed: None, handled: true };
+            let position = Position { floor: 0, feed: None, handled: true };
             let store = server.open().await;
-            let made = store.create_consumer(NAME, "agent.>", &place).await.expect("made");
+            let made = store.create_consumer(NAME, "agent.>", &position).await.expect("made");
             let last = made.generation + ROUNDS;
             let mut servers = Vec::new();
             for _ in 0..SERVERS {
@@ -189,8 +189,8 @@ mod tests {
             }
             let made = durables.made.lock().expect("a list").clone();
             let removed = durables.removed.lock().expect("a list").clone();
-            assert!(made.is_sorted_by(|a, b| a < b), "once a superseded: {made:?}");
-            assert_eq!(removed, made[..made.len() - 1], "each when its superseded was over");
+            assert!(made.is_sorted_by(|a, b| a < b), "once a generation: {made:?}");
+            assert_eq!(removed, made[..made.len() - 1], "each when its generation was over");
             assert_eq!(made.last(), Some(&last));
         })
         .await;

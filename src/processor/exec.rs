@@ -1,9 +1,8 @@
 //! A handler that runs a command for each message.
 //!
-//! Invariant: the command and all it started in its process group are gone when
-//! the attempt is over by other than its own exit: at shutdown, after its time
-//! limit, and when the server's patience ends. The API tells how an attempt ended,
-//! and what the command said only if the operator wants that: it may be a secret.
+//! Invariant: when an attempt ends by anything but the command's own exit, at shutdown or after its time limit, the
+//! command and its process group are killed. The API shows how an attempt ended; it shows the command's standard
+//! error only if the operator asks for it, because that may contain secrets.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -31,14 +30,14 @@ pub struct ExecHandler {
 }
 
 impl ExecHandler {
-    /// A handler of these subjects; an attempt that takes longer than `limit` has failed.
+    /// A handler of these subjects. An attempt that takes longer than `limit` fails.
     #[must_use]
     pub fn new(command: String, subjects: SubjectPattern, limit: Option<Duration>) -> Self {
         Self { command, subjects, limit, show_stderr: false }
     }
 
-    /// Says whether what the command said last on standard error stands in a failed attempt,
-    /// where whoever may read dead letters reads it. The log has it anyway.
+    /// Whether a failed attempt contains the end of the command's standard error, visible to whoever may read dead
+    /// letters. The log has it anyway.
     #[must_use]
     pub fn showing_stderr(mut self, show: bool) -> Self {
         self.show_stderr = show;
@@ -61,16 +60,16 @@ impl ExecHandler {
                 }
             };
             tokio::pin!(limit);
-            let mut talks = true;
+            let mut is_talking = true;
             let status = loop {
                 tokio::select! {
                     status = child.wait() => break Some(status?),
-                    _ = &mut talk, if talks => talks = false,
+                    _ = &mut talk, if is_talking => is_talking = false,
                     () = &mut limit => break None,
                 }
             };
-            // What it said last may still be in the pipe; a child of its own may keep that open.
-            if talks && status.is_some() {
+            // Its last output may still be in the pipe, which a child of its own may keep open.
+            if is_talking && status.is_some() {
                 let _ = tokio::time::timeout(EXEC_STDERR_GRACE, &mut talk).await;
             }
             status
@@ -84,18 +83,18 @@ impl ExecHandler {
         Ok(self.outcome(delivery, status, &tail.text()))
     }
 
-    /// What an attempt comes to that ended by itself.
-    fn outcome(&self, delivery: &Delivery<'_>, status: ExitStatus, said: &str) -> Outcome {
+    /// The outcome of an attempt that ended by itself.
+    fn outcome(&self, delivery: &Delivery<'_>, status: ExitStatus, stderr: &str) -> Outcome {
         let (how, again) = match status.code() {
             Some(0) => return Outcome::Done,
             Some(EXIT_RETRY) => ("exit code 75: asked for another attempt".to_owned(), true),
             Some(code) => (format!("exit code {code}"), false),
-            // It did not decide anything: something killed it.
+            // Something killed it: it made no decision.
             None => (format!("ended by {status}"), true),
         };
-        log(delivery, &how, said);
-        let show = self.show_stderr && !said.is_empty();
-        let error = if show { format!("{how}: {said}") } else { how };
+        log(delivery, &how, stderr);
+        let show = self.show_stderr && !stderr.is_empty();
+        let error = if show { format!("{how}: {stderr}") } else { how };
         if again { Outcome::Retry { after: None, error } } else { Outcome::Reject { error } }
     }
 
@@ -115,7 +114,7 @@ impl ExecHandler {
             .env("AGENTBUS_SUBJECT", message.subject.as_str().replace('\0', "\u{fffd}"))
             .env("AGENTBUS_ATTEMPT", attempt.to_string())
             .stdin(Stdio::piped())
-            // Standard output is the server's own; what a command prints goes to the log.
+            // Standard output belongs to the server; what a command prints goes to the log.
             .stdout(Stdio::from(std::io::stderr()))
             .stderr(Stdio::piped())
             .process_group(0)
@@ -127,7 +126,7 @@ impl ExecHandler {
 #[async_trait]
 impl Handler for ExecHandler {
     fn name(&self) -> &str {
-        // Not the command itself, which may hold a secret: attempts may tell this name.
+        // Attempts may show this name, and the command may contain a secret.
         "the command"
     }
 
@@ -161,7 +160,7 @@ impl Drop for Group {
     }
 }
 
-/// The message as history returns it, and the end of the line.
+/// The message as history returns it, and a line feed.
 fn line_of(message: &Record) -> Vec<u8> {
     let mut line = Vec::with_capacity(message.body.len() + 32);
     splice_seq(message.seq, &message.body, &mut line);
@@ -184,7 +183,7 @@ async fn feed(stdin: Option<ChildStdin>, line: &[u8]) {
     }
 }
 
-/// The last part of what a command says.
+/// The end of a command's standard error.
 #[derive(Default)]
 struct Tail(Vec<u8>);
 
@@ -204,11 +203,11 @@ impl Tail {
     }
 }
 
-/// Tells the operator alone what the command said.
-fn log(delivery: &Delivery<'_>, how: &str, said: &str) {
+/// Logs a failed attempt with the command's standard error, which the operator alone sees.
+fn log(delivery: &Delivery<'_>, how: &str, stderr: &str) {
     let Delivery { message, attempt } = delivery;
-    // As a quoted text: it may hold anything.
-    tracing::warn!(seq = message.seq, attempt, stderr = said, "the command failed: {how}");
+    // As a field, which is quoted: it may contain anything.
+    tracing::warn!(seq = message.seq, attempt, stderr, "the command failed: {how}");
 }
 
 #[cfg(test)]

@@ -1,38 +1,37 @@
-//! What is done of a range of the log that is fed from the store.
+//! What is done of a range of the log that the store feeds.
 //!
-//! Invariant: everything up to the floor is done; nothing above the top was
-//! begun. What lies between and is neither open here nor in `done` was
-//! begun by nobody or is done.
+//! Invariant: everything up to the floor is done; nothing above the top has begun. What lies between and is not open
+//! is done, or the consumer does not want it.
 
 use std::collections::BTreeSet;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::work::{Feed, FeedClaim};
 
-/// The stretch of the log between floor and top.
+/// The range of the log between floor and top.
 pub(super) struct FeedProgress {
     state: Mutex<State>,
     to: Option<u64>,
-    /// By what it is fed.
+    /// The right to feed it.
     pub claim: FeedClaim,
-    /// Cancelled when the consumer is put elsewhere.
+    /// Cancelled when the consumer is moved: a later generation has these messages.
     pub superseded: CancellationToken,
 }
 
 struct State {
     top: u64,
-    /// Handed out and not done.
+    /// Dispatched and not done.
     open: BTreeSet<u64>,
     /// Done, above the lowest that is open.
     done: BTreeSet<u64>,
-    /// Whether anything changed since the last [`FeedProgress::progress`].
+    /// Whether anything changed since [`FeedProgress::take_changed`].
     changed: bool,
 }
 
 impl FeedProgress {
-    /// Nothing handed out yet after `floor`.
+    /// Nothing dispatched yet after `floor`.
     pub(super) fn new(
         floor: u64,
         to: Option<u64>,
@@ -44,29 +43,25 @@ impl FeedProgress {
         Self { state: Mutex::new(state), to, claim, superseded }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
-    /// Moves the top to `through`; of what lies below, `wanted` is to be run.
+    /// Moves the top up to `through`; of what lies below, `wanted` will be dispatched.
     pub(super) fn extend(&self, through: u64, wanted: impl Iterator<Item = u64>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.top = through;
         state.open.extend(wanted);
         state.changed = true;
     }
 
-    /// Moves the top back below `from`: nothing from there on was handed out.
+    /// Moves the top back below `from`: nothing from there on was dispatched.
     pub(super) fn retract(&self, from: u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.top = from - 1;
         let _ = state.open.split_off(&from);
         state.changed = true;
     }
 
-    /// One is done.
+    /// A message is done.
     pub(super) fn done(&self, seq: u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if !state.open.remove(&seq) {
             return;
         }
@@ -78,34 +73,34 @@ impl FeedProgress {
         }
     }
 
-    /// The feed as it is to be kept while it goes on; `None` when nothing changed.
-    pub(super) fn progress(&self) -> Option<Feed> {
-        let mut state = self.state();
+    /// The feed to store while it goes on; `None` if nothing changed.
+    pub(super) fn take_changed(&self) -> Option<Feed> {
+        let mut state = self.state.lock();
         std::mem::take(&mut state.changed).then(|| self.feed(&state, state.top))
     }
 
-    /// The feed as it is to be kept when it breaks off: what is open may have been begun.
-    pub(super) fn broken_off(&self) -> Feed {
-        let state = self.state();
+    /// The feed to store when it breaks off: what is open may have begun.
+    pub(super) fn current(&self) -> Feed {
+        let state = self.state.lock();
         self.feed(&state, state.top)
     }
 
-    /// What [`FeedProgress::progress`] told was not kept.
-    pub(super) fn touch(&self) {
-        self.state().changed = true;
+    /// What [`FeedProgress::take_changed`] returned was not stored.
+    pub(super) fn mark_changed(&self) {
+        self.state.lock().changed = true;
     }
 
-    /// The feed as it is to be kept when nothing is at work any more: what is open was
-    /// never begun, so the top goes back below it.
-    pub(super) fn rest(&self) -> Feed {
-        let state = self.state();
+    /// The feed to store when nothing is in flight any more: what is open never began, so the top goes back below
+    /// it.
+    pub(super) fn at_rest(&self) -> Feed {
+        let state = self.state.lock();
         let top = state.done.last().copied().unwrap_or_else(|| state.floor());
         self.feed(&state, top)
     }
 
     /// Whether all of it is done.
-    pub(super) fn finished(&self) -> bool {
-        let state = self.state();
+    pub(super) fn is_finished(&self) -> bool {
+        let state = self.state.lock();
         self.to.is_some_and(|to| state.floor() >= to)
     }
 
@@ -133,21 +128,21 @@ mod tests {
     #[test]
     fn the_floor_follows_what_is_done_without_a_gap() {
         let progress = progress(Some(15));
-        assert_eq!(progress.progress(), None);
+        assert_eq!(progress.take_changed(), None);
         progress.extend(15, [11, 13, 14].into_iter());
         let feed =
             |floor, top, done: &[u64]| Feed { floor, top, to: Some(15), done: done.to_vec() };
-        assert_eq!(progress.progress(), Some(feed(10, 15, &[])));
+        assert_eq!(progress.take_changed(), Some(feed(10, 15, &[])));
         progress.done(13);
         progress.done(99);
-        assert_eq!(progress.progress(), Some(feed(10, 15, &[13])));
-        assert_eq!(progress.rest(), feed(10, 13, &[13]), "11 and 14 were never begun");
+        assert_eq!(progress.take_changed(), Some(feed(10, 15, &[13])));
+        assert_eq!(progress.at_rest(), feed(10, 13, &[13]), "11 and 14 were never begun");
         progress.done(11);
-        assert_eq!(progress.progress(), Some(feed(13, 15, &[])));
-        assert!(!progress.finished());
+        assert_eq!(progress.take_changed(), Some(feed(13, 15, &[])));
+        assert!(!progress.is_finished());
         progress.done(14);
-        assert!(progress.finished());
-        assert_eq!(progress.rest(), feed(15, 15, &[]));
+        assert!(progress.is_finished());
+        assert_eq!(progress.at_rest(), feed(15, 15, &[]));
     }
 
     #[test]
@@ -157,9 +152,9 @@ mod tests {
         progress.done(11);
         progress.retract(15);
         let feed = |floor, top| Feed { floor, top, to: None, done: vec![] };
-        assert_eq!(progress.progress(), Some(feed(14, 14)));
+        assert_eq!(progress.take_changed(), Some(feed(14, 14)));
         progress.extend(20, [15, 18].into_iter());
-        assert_eq!(progress.progress(), Some(feed(14, 20)));
+        assert_eq!(progress.take_changed(), Some(feed(14, 20)));
     }
 
     proptest! {
@@ -174,7 +169,7 @@ mod tests {
             for seq in order {
                 progress.done(seq);
                 open.remove(&seq);
-                let feed = progress.rest();
+                let feed = progress.at_rest();
                 prop_assert!(open.iter().all(|seq| *seq > feed.floor && !feed.done.contains(seq)));
                 prop_assert!(feed.done.iter().all(|seq| *seq > feed.floor && *seq <= feed.top));
                 let undone = wanted.range(..=feed.top).filter(|seq| **seq > feed.floor);

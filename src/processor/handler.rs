@@ -1,7 +1,7 @@
 //! What users of the library write: a handler.
 //!
-//! Invariant: handlers never ack. They say how it went, and one place
-//! ([`super`]) acks, sets aside or buries.
+//! Invariant: handlers never ack. They return an outcome, and [`super`] acks, sets the message aside or makes it a
+//! dead letter.
 
 use std::time::Duration;
 
@@ -9,17 +9,16 @@ use async_trait::async_trait;
 
 use crate::message::{Record, SubjectPattern};
 
-/// How an attempt went.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Processed.
     Done,
-    /// Not now: again after the time given, or by the consumer's backoff. After
-    /// the last attempt it becomes a dead letter.
+    /// Not now: try again later. After the last attempt the message becomes a dead letter.
     Retry {
-        /// From now on; `None` leaves it to the backoff.
+        /// The pause from now on; `None` means the consumer's backoff.
         after: Option<Duration>,
-        /// Why, for whoever reads the dead letter.
+        /// Why, for the reader of the dead letter.
         error: String,
     },
     /// Never: a dead letter at once.
@@ -29,7 +28,7 @@ pub enum Outcome {
     },
 }
 
-/// A message and which attempt at it this is.
+/// A message, and the number of the attempt.
 #[derive(Clone, Debug)]
 pub struct Delivery<'a> {
     /// The message, with its envelope in [`Record::body`].
@@ -38,17 +37,17 @@ pub struct Delivery<'a> {
     pub attempt: u32,
 }
 
-/// Processes messages. Called for many of them at once, and for the same one
-/// again when a process died meanwhile: make it idempotent.
+/// Processes messages. It is called for many at once, and again for the same one when a process died meanwhile:
+/// make it idempotent.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// What stands in logs and dead letters.
+    /// Shown in logs and dead letters.
     fn name(&self) -> &str;
 
-    /// Which subjects it is for.
+    /// Which subjects it handles.
     fn subjects(&self) -> &SubjectPattern;
 
-    /// Processes one message. May take as long as it likes: its lease is prolonged
-    /// meanwhile. A panic counts as a failed attempt.
+    /// Processes one message, for as long as it needs: its lease is prolonged meanwhile. A panic counts as a failed
+    /// attempt.
     async fn handle(&self, delivery: Delivery<'_>) -> Outcome;
 }

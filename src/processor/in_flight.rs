@@ -1,14 +1,14 @@
-//! What this process has in in_flight of a consumer: kept alive until it is settled.
+//! The messages of a consumer in flight in this process: kept alive until they are settled.
 //!
-//! Invariant: while a [`InFlightMessage`] lives, nobody else is given its message: its
-//! delivery gets progress, its lease is prolonged. Dropped unsettled, that ends.
+//! Invariant: while an [`InFlightMessage`] lives, no other process gets its message: its delivery gets progress, its
+//! lease is prolonged. Dropped unsettled, that ends.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,37 +21,61 @@ use crate::message::Record;
 use crate::store::Store;
 use crate::store::work::Attempt;
 
-/// Where a message came from, and so how its end is told.
+/// Where a message came from, and so where its outcome is reported.
 #[derive(Clone)]
 pub(super) enum Origin {
     /// A delivery of the bus.
     Bus(Arc<BusDelivery>),
     /// The feed from the store.
     Feed(Arc<FeedProgress>),
-    /// A lease of one that was set aside.
+    /// A lease of a message that was set aside.
     Lease(Uuid),
 }
 
-/// A delivery of the bus, of one superseded of the consumer.
+/// A delivery of the bus, to one generation of the consumer.
 pub(super) struct BusDelivery {
     pub ack_handle: AckHandle,
     pub acker: Arc<dyn Acker>,
+    /// Cancelled when the consumer was moved to another position: a later generation has the message.
     pub superseded: CancellationToken,
 }
 
-/// A message in in_flight.
-pub(super) struct InFlightMessage {
-    pub message: Record,
-    /// The number of this attempt.
+/// A message as a source delivers it.
+pub(super) struct Incoming {
+    pub record: Record,
+    /// The number of this attempt, from 1 on.
     pub attempt: u32,
-    /// Errors of earlier ones.
+    /// Failed attempts before it.
     pub attempts: Vec<Attempt>,
-    /// Whether an earlier attempt may have been made that nobody counted.
-    pub doubtful: bool,
+    /// Whether another process may have begun an attempt that nobody counted.
+    pub is_doubtful: bool,
     pub origin: Origin,
-    /// Its place among those in in_flight.
-    pub _room: OwnedSemaphorePermit,
-    pub _hold: InFlightGuard,
+}
+
+/// A message in flight.
+pub(super) struct InFlightMessage {
+    incoming: Incoming,
+    _permit: OwnedSemaphorePermit,
+    _guard: InFlightGuard,
+}
+
+impl std::ops::Deref for InFlightMessage {
+    type Target = Incoming;
+
+    fn deref(&self) -> &Incoming {
+        &self.incoming
+    }
+}
+
+impl InFlightMessage {
+    /// Reports that the message is processed, or that the store keeps it. A lease ends in the store alone.
+    pub(super) async fn done(&self) {
+        match &self.origin {
+            Origin::Bus(_) => self.origin.ack(AckKind::Ack).await,
+            Origin::Feed(progress) => progress.done(self.record.seq),
+            Origin::Lease(_) => {}
+        }
+    }
 }
 
 impl Origin {
@@ -63,8 +87,8 @@ impl Origin {
         }
     }
 
-    /// Whether the consumer was put elsewhere since: whoever stands there has the message.
-    pub(super) fn is_stale(&self) -> bool {
+    /// Whether the consumer was moved since: a later generation has the message.
+    pub(super) fn is_superseded(&self) -> bool {
         match self {
             Self::Bus(delivery) => delivery.superseded.is_cancelled(),
             Self::Feed(progress) => progress.superseded.is_cancelled(),
@@ -72,26 +96,17 @@ impl Origin {
         }
     }
 
-    /// The message is done with, or kept elsewhere. A lease ends in the store alone.
-    pub(super) async fn done(&self, seq: u64) {
-        match self {
-            Self::Bus(_) => self.ack(AckKind::Ack).await,
-            Self::Feed(progress) => progress.done(seq),
-            Self::Lease(_) => {}
-        }
-    }
-
-    /// The message was not begun: another may have it. What was fed stays where it was.
-    pub(super) async fn give_back(&self) {
+    /// Reports that no attempt has begun: another process may get the message. In a feed it stays open.
+    pub(super) async fn nack(&self) {
         self.ack(AckKind::Nak(NATS_NAK_DELAY)).await;
     }
 }
 
-/// All that is in in_flight.
+/// All messages in flight that must be kept alive. Those of a feed need not: they belong to the holder of its claim.
 #[derive(Default)]
 pub(super) struct InFlight {
     next: AtomicU64,
-    held: Mutex<HashMap<u64, Entry>>,
+    entries: Mutex<HashMap<u64, Entry>>,
 }
 
 struct Entry {
@@ -100,38 +115,38 @@ struct Entry {
     origin: Origin,
 }
 
-/// Holds one message; dropped, it lets go.
-pub(super) struct InFlightGuard {
-    in_flight: Arc<InFlight>,
+/// Keeps one message alive until it is dropped.
+struct InFlightGuard {
+    all: Arc<InFlight>,
     id: Option<u64>,
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.in_flight.held().remove(&id);
+            self.all.entries.lock().remove(&id);
         }
     }
 }
 
 impl InFlight {
-    fn held(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
-        self.held.lock()
-    }
-
-    /// Takes a message in in_flight.
-    pub(super) fn hold(self: &Arc<Self>, seq: u64, origin: &Origin) -> InFlightGuard {
-        // What is fed belongs to whoever holds the feed.
-        let id = (!matches!(origin, Origin::Feed(_))).then(|| {
+    /// Keeps a message alive, and its permit with it.
+    pub(super) fn add(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        permit: OwnedSemaphorePermit,
+    ) -> InFlightMessage {
+        let id = (!matches!(incoming.origin, Origin::Feed(_))).then(|| {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
-            let held = Entry { since: Instant::now(), seq, origin: origin.clone() };
-            self.held().insert(id, held);
+            let (seq, origin) = (incoming.record.seq, incoming.origin.clone());
+            self.entries.lock().insert(id, Entry { since: Instant::now(), seq, origin });
             id
         });
-        InFlightGuard { in_flight: Arc::clone(self), id }
+        let guard = InFlightGuard { all: Arc::clone(self), id };
+        InFlightMessage { incoming, _permit: permit, _guard: guard }
     }
 
-    /// Prolongs what has been in in_flight for `age` at least.
+    /// Prolongs what has been in flight for `age` at least: leases by `lease_for`, deliveries by their ack wait.
     pub(super) async fn prolong(
         &self,
         store: &dyn Store,
@@ -140,9 +155,9 @@ impl InFlight {
         lease_for: Duration,
     ) {
         let old: Vec<(u64, Origin)> = {
-            let held = self.held();
-            let old = held.values().filter(|held| held.since.elapsed() >= age);
-            old.map(|held| (held.seq, held.origin.clone())).collect()
+            let entries = self.entries.lock();
+            let old = entries.values().filter(|entry| entry.since.elapsed() >= age);
+            old.map(|entry| (entry.seq, entry.origin.clone())).collect()
         };
         let mut leases = Vec::new();
         for (seq, origin) in old {

@@ -12,20 +12,20 @@ use crate::store::work::Attempt;
 /// The error of a first attempt that nobody settled.
 const MAY_HAVE_RUN: &str = "its worker died or gave no sign of life; it may have run";
 
-/// The rules of a consumer's attempts.
+/// How often and how soon a consumer's messages are tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How long an attempt is given to a process before another may make it;
-    /// prolonged for as long as the process lives.
+    /// How long a process may be silent before another process may try the message. Prolonged for as long as the
+    /// process lives.
     pub ack_wait: Duration,
-    /// Attempts at most, 1 or more; then a message becomes a dead letter.
+    /// Attempts at most, 1 or more; after the last a message becomes a dead letter.
     pub max_deliver: u32,
     /// Pauses after the first failure, the second, and so on; the last one repeats.
     pub backoff: Vec<Duration>,
 }
 
 impl Default for Policy {
-    /// As the contract has it for `agent-processor`.
+    /// Of `agent-processor` (contract, section 10).
     fn default() -> Self {
         Self {
             ack_wait: CONSUMER_ACK_WAIT,
@@ -36,8 +36,8 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The pause after a failed attempt (1 for the first), spread by a tenth either
-    /// way (`chance` is 0 to 1), so that what failed together does not come back together.
+    /// The pause after a failed attempt (1 is the first), spread by a tenth either way (`chance`, 0 to 1), so that
+    /// messages that failed together do not come back together.
     #[must_use]
     pub fn pause(&self, attempt: u32, chance: f64) -> Duration {
         let at = usize::try_from(attempt.max(1) - 1).unwrap_or(usize::MAX);
@@ -45,8 +45,8 @@ impl Policy {
         pause.mul_f64(0.9 + 0.2 * chance.clamp(0.0, 1.0))
     }
 
-    /// The first attempt of a message that a process may have begun that is gone. It
-    /// never makes a dead letter by itself: with one attempt in all, it does not count.
+    /// The first attempt of a message that a process which has ended may have begun. It never makes a dead letter
+    /// by itself: where one attempt is all, it does not count.
     #[must_use]
     pub(super) fn doubtful(&self, at: DateTime<Utc>) -> Option<Attempt> {
         let doubtful = || Attempt { attempt: 1, at, error: MAY_HAVE_RUN.to_owned() };

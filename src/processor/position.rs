@@ -1,8 +1,7 @@
-//! Where a consumer must stand on the bus that is there.
+//! The position that a consumer must have on the current bus.
 //!
-//! Invariant: pure. Nothing that is not done falls between the feed and the durable
-//! consumer: the feed reaches from the floor to right before the first sequence
-//! that the durable consumer gets.
+//! Invariant: pure. No message that is not done falls between the feed and the durable consumer: the feed reaches
+//! from the floor to right before the first sequence of the durable consumer.
 
 use crate::bus::Bounds;
 use crate::store::work::{Consumer, Feed, Position};
@@ -16,9 +15,9 @@ pub(super) enum DeliverySource {
     Stream(Bounds),
 }
 
-/// Where to put a consumer, unless it stands right. One that never had a
-/// handler begins with all that is kept.
-pub(super) fn place(consumer: &Consumer, ground: DeliverySource) -> Option<Position> {
+/// Where a consumer must be moved; `None` where it is right. One that never had a handler begins with the oldest
+/// message that is stored.
+pub(super) fn required_position(consumer: &Consumer, ground: DeliverySource) -> Option<Position> {
     let begun = match &consumer.feed {
         _ if !consumer.handled => Feed::default(),
         Some(feed) => feed.clone(),
@@ -31,13 +30,13 @@ pub(super) fn place(consumer: &Consumer, ground: DeliverySource) -> Option<Posit
         DeliverySource::Stream(bounds) => on_stream(consumer, &begun, bounds),
     };
     let range = |feed: &Option<Feed>| feed.as_ref().map(|feed| feed.to);
-    let stands = consumer.handled
+    let is_right = consumer.handled
         && range(&consumer.feed) == range(&wanted.feed)
         && (wanted.feed.is_some() || consumer.floor == wanted.floor);
-    (!stands).then_some(wanted)
+    (!is_right).then_some(wanted)
 }
 
-/// What the stream does not hold is fed; the durable consumer goes on behind it.
+/// The store feeds what the stream no longer has; the durable consumer goes on after that.
 fn on_stream(consumer: &Consumer, begun: &Feed, bounds: Bounds) -> Position {
     let ends = match &consumer.feed {
         // A feed that has an end keeps it, unless the stream dropped more meanwhile.
@@ -53,11 +52,11 @@ fn on_stream(consumer: &Consumer, begun: &Feed, bounds: Bounds) -> Position {
     Position { floor: ends, feed, handled: true }
 }
 
-/// Where to put a consumer that is to process again from `from` on.
-pub(super) fn again_from(consumer: &Consumer, from: u64, ground: DeliverySource) -> Position {
+/// The position of a consumer that is to process again from `from` on.
+pub(super) fn replay_position(consumer: &Consumer, from: u64, ground: DeliverySource) -> Position {
     let floor = from.saturating_sub(1);
     let there = Consumer { floor, feed: None, handled: true, ..consumer.clone() };
-    place(&there, ground).unwrap_or(Position { floor, feed: None, handled: true })
+    required_position(&there, ground).unwrap_or(Position { floor, feed: None, handled: true })
 }
 
 #[cfg(test)]
@@ -93,48 +92,62 @@ mod tests {
     fn the_first_handler_begins_with_all_that_is_kept() {
         let new = Consumer { handled: false, ..consumer(77, None) };
         let begun = |floor, feed| Some(Position { floor, feed, handled: true });
-        assert_eq!(place(&new, DeliverySource::Store), begun(0, feed(0, 0, None, &[])));
-        assert_eq!(place(&new, stream(1, 90)), begun(0, None));
-        assert_eq!(place(&new, stream(41, 90)), begun(40, feed(0, 0, Some(40), &[])));
+        assert_eq!(required_position(&new, DeliverySource::Store), begun(0, feed(0, 0, None, &[])));
+        assert_eq!(required_position(&new, stream(1, 90)), begun(0, None));
+        assert_eq!(required_position(&new, stream(41, 90)), begun(40, feed(0, 0, Some(40), &[])));
     }
 
     #[test]
     fn what_stands_right_is_left_alone() {
-        assert_eq!(place(&consumer(10, None), stream(5, 20)), None);
-        assert_eq!(place(&consumer(10, None), stream(11, 20)), None);
-        assert_eq!(place(&consumer(40, feed(10, 20, Some(40), &[15])), stream(41, 90)), None);
-        assert_eq!(place(&consumer(40, feed(10, 20, Some(40), &[15])), stream(5, 90)), None);
-        assert_eq!(place(&consumer(0, feed(10, 20, None, &[15])), DeliverySource::Store), None);
+        assert_eq!(required_position(&consumer(10, None), stream(5, 20)), None);
+        assert_eq!(required_position(&consumer(10, None), stream(11, 20)), None);
+        assert_eq!(
+            required_position(&consumer(40, feed(10, 20, Some(40), &[15])), stream(41, 90)),
+            None
+        );
+        assert_eq!(
+            required_position(&consumer(40, feed(10, 20, Some(40), &[15])), stream(5, 90)),
+            None
+        );
+        assert_eq!(
+            required_position(&consumer(0, feed(10, 20, None, &[15])), DeliverySource::Store),
+            None
+        );
     }
 
     #[test]
     fn what_the_stream_dropped_is_fed() {
-        let placed = place(&consumer(10, None), stream(31, 50)).expect("moved");
+        let placed = required_position(&consumer(10, None), stream(31, 50)).expect("moved");
         assert_eq!((placed.floor, placed.feed), (30, feed(10, 10, Some(30), &[])));
-        let placed = place(&consumer(30, feed(10, 20, Some(30), &[15])), stream(41, 50));
+        let placed =
+            required_position(&consumer(30, feed(10, 20, Some(30), &[15])), stream(41, 50));
         let placed = placed.expect("moved");
         assert_eq!((placed.floor, placed.feed), (40, feed(10, 20, Some(40), &[15])));
     }
 
     #[test]
     fn a_switch_of_bus_keeps_what_is_done() {
-        let placed = place(&consumer(10, None), DeliverySource::Store).expect("moved");
+        let placed = required_position(&consumer(10, None), DeliverySource::Store).expect("moved");
         assert_eq!(placed.feed, feed(10, 10, None, &[]));
-        let placed = place(&consumer(0, feed(10, 20, None, &[15])), stream(41, 40)).expect("moved");
+        let placed = required_position(&consumer(0, feed(10, 20, None, &[15])), stream(41, 40))
+            .expect("moved");
         assert_eq!((placed.floor, placed.feed), (40, feed(10, 20, Some(40), &[15])));
-        let placed = place(&consumer(0, feed(40, 40, None, &[])), stream(41, 40)).expect("moved");
+        let placed = required_position(&consumer(0, feed(40, 40, None, &[])), stream(41, 40))
+            .expect("moved");
         assert_eq!((placed.floor, placed.feed), (40, None));
-        let placed = place(&consumer(40, feed(10, 20, Some(40), &[15])), DeliverySource::Store);
+        let placed =
+            required_position(&consumer(40, feed(10, 20, Some(40), &[15])), DeliverySource::Store);
         assert_eq!(placed.expect("moved").feed, feed(10, 20, None, &[15]));
     }
 
     #[test]
     fn reset_goes_below_the_first_of_the_stream() {
-        let placed = again_from(&consumer(90, None), 3, stream(41, 99));
+        let placed = replay_position(&consumer(90, None), 3, stream(41, 99));
         assert_eq!((placed.floor, placed.feed), (40, feed(2, 2, Some(40), &[])));
-        let placed = again_from(&consumer(90, None), 50, stream(41, 99));
+        let placed = replay_position(&consumer(90, None), 50, stream(41, 99));
         assert_eq!((placed.floor, placed.feed), (49, None));
-        let placed = again_from(&consumer(0, feed(90, 95, None, &[92])), 3, DeliverySource::Store);
+        let placed =
+            replay_position(&consumer(0, feed(90, 95, None, &[92])), 3, DeliverySource::Store);
         assert_eq!(placed.feed, feed(2, 2, None, &[]));
     }
 }

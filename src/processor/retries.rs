@@ -1,26 +1,25 @@
-//! Further attempts: what was set aside, as it becomes due.
+//! Further attempts: messages set aside, as they become due.
 //!
-//! Invariant: a message is leased only when there is a place for it, and its
-//! lease counts as the attempt.
+//! Invariant: a message is leased only when there is a permit for it, and its lease counts as the attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
-use super::in_flight::Origin;
-use super::runtime::{ConsumerRuntime, Incoming};
+use super::in_flight::{Incoming, Origin};
+use super::runtime::ConsumerRuntime;
 use crate::limits::{FAULT_PAUSE, RETRY_POLL};
 use crate::message::{Subject, decode_body};
 use crate::store::StoreError;
 use crate::store::work::LeasedMessage;
 
-/// Runs what is due until the runtime stops.
+/// Runs what is due until the consumer drains.
 pub(super) async fn run(runtime: &Arc<ConsumerRuntime>) {
     let mut paused = runtime.paused.subscribe();
     loop {
         let wait = async {
-            // The sender outlives the runtime: no error ends this.
+            // The sender lives as long as the runtime.
             let _ = paused.wait_for(|paused| !paused).await;
             let pause = match lease(runtime).await {
                 Ok(pause) => pause,
@@ -34,13 +33,13 @@ pub(super) async fn run(runtime: &Arc<ConsumerRuntime>) {
                 () = tokio::time::sleep(pause) => {}
             }
         };
-        if runtime.stop.run_until_cancelled(wait).await.is_none() {
+        if runtime.lifecycle.draining().run_until_cancelled(wait).await.is_none() {
             return;
         }
     }
 }
 
-/// Leases what there is permits for, and says when to look again.
+/// Leases as many as there are permits; returns the pause until the next time.
 async fn lease(runtime: &Arc<ConsumerRuntime>) -> Result<Duration, StoreError> {
     let store = &runtime.store;
     match store.next_due(runtime.name()).await? {
@@ -61,25 +60,25 @@ async fn lease(runtime: &Arc<ConsumerRuntime>) -> Result<Duration, StoreError> {
         .lease_due(runtime.name(), permits.num_permits(), policy.max_deliver, policy.ack_wait)
         .await?;
     if leased.is_empty() {
-        // Somebody else was faster, or it was its last attempt that ran out.
+        // Another process was faster, or the lease of a last attempt ran out.
         return Ok(FAULT_PAUSE);
     }
     for leased in leased {
-        if let Some(place) = permits.split(1) {
-            runtime.take(given(leased), place);
+        if let Some(permit) = permits.split(1) {
+            runtime.dispatch(incoming(leased, runtime.clock.now()), permit);
         }
     }
     Ok(Duration::ZERO)
 }
 
-fn given(leased: LeasedMessage) -> Incoming {
+fn incoming(leased: LeasedMessage, now: DateTime<Utc>) -> Incoming {
     let LeasedMessage { seq, subject, body, attempt, attempts, lease } = leased;
     Incoming {
-        // When the log took it is of no account any more: the body has its own time.
-        message: decode_body(seq, Subject::from_log(subject), body, Utc::now()),
+        // The time of the log entry no longer matters: the body has its own.
+        record: decode_body(seq, Subject::from_log(subject), body, now),
         attempt,
         attempts,
-        doubtful: false,
+        is_doubtful: false,
         origin: Origin::Lease(lease),
     }
 }

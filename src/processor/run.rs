@@ -1,7 +1,7 @@
 //! One attempt: the handlers of one message.
 //!
-//! Invariant: total. A panic is a failed attempt, and every handler of the
-//! message gets its turn, whatever becomes of the others.
+//! Invariant: total. A panic is a failed attempt, and every handler of the message runs, whatever the outcomes of
+//! the others.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use super::handler::{Delivery, Handler, Outcome};
 use crate::message::Record;
 
-/// Runs every handler that is for the message, one after the other.
+/// Runs every handler whose subjects match, one after the other.
 pub(super) async fn run(handlers: &[Arc<dyn Handler>], message: &Record, attempt: u32) -> Outcome {
     let mut all = Outcome::Done;
     for handler in handlers {
@@ -29,7 +29,7 @@ pub(super) async fn run(handlers: &[Arc<dyn Handler>], message: &Record, attempt
     all
 }
 
-/// Who wants another attempt gets it, even if another has rejected the message.
+/// One handler that wants another attempt wins over one that rejects the message.
 fn both(a: Outcome, b: Outcome) -> Outcome {
     use Outcome::{Done, Reject, Retry};
     match (a, b) {

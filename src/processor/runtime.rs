@@ -1,29 +1,28 @@
-//! One consumer at work in this process: from a message in in_flight to its verdict.
+//! One consumer at work in this process: from a message in flight to the outcome of its attempt.
 //!
-//! Invariant: at most `concurrency` messages run at once, and at most twice as
-//! many first deliveries are in in_flight. Nothing begins while the consumer is paused
-//! or the process stops; what waits to begin then is given back: by a pause to the
-//! store, where it counts no attempt. What was begun ends by itself or is cut off after the drain.
+//! Invariant: at most `concurrency` attempts run at once, and at most twice as many first deliveries are in flight.
+//! Nothing begins while the consumer is paused or draining. What waits to begin then is returned: by a pause to the
+//! store, where it counts no attempt. What has begun ends by itself or is cut off after the drain time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, watch};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::ConsumerSpec;
 use super::handler::Outcome;
-use super::in_flight::{InFlight, InFlightMessage, Origin};
+use super::in_flight::{InFlight, InFlightMessage, Incoming, Origin};
 use super::metrics::ConsumerCounters;
+use super::outcome::{Settlement, attempt_outcome};
 use super::run::run;
-use super::settle::{Settlement, verdict};
+use super::spec::ConsumerSpec;
 use crate::bus::Bus;
 use crate::clock::Clock;
-use crate::message::Record;
+use crate::limits::SETTLE_STOP;
+use crate::shutdown::{Lifecycle, Phase};
 use crate::store::Store;
-use crate::store::work::{Attempt, AttemptOutcome, Totals};
+use crate::store::work::{AttemptOutcome, Totals};
 
 /// A consumer's work in this process.
 pub(super) struct ConsumerRuntime {
@@ -31,35 +30,26 @@ pub(super) struct ConsumerRuntime {
     pub bus: Arc<dyn Bus>,
     pub store: Arc<dyn Store>,
     pub clock: Clock,
+    pub lifecycle: Lifecycle,
     pub in_flight: Arc<InFlight>,
-    /// Places for first deliveries in in_flight.
+    /// First deliveries in flight.
     pub permits: Arc<Semaphore>,
-    /// Places for further attempts in in_flight.
+    /// Further attempts in flight.
     pub retry_permits: Arc<Semaphore>,
-    /// Places for attempts that run.
+    /// Attempts that run.
     run_permits: Semaphore,
     pub totals: TotalsDelta,
-    /// What metrics show.
-    counts: Arc<ConsumerCounters>,
-    /// Verdicts for the store.
+    counters: Arc<ConsumerCounters>,
     settlements: mpsc::Sender<Settlement>,
-    /// Something was set aside here.
+    /// Notified when a message was set aside here.
     pub due: Notify,
-    /// Whether nothing is to begin: at first, since the store has not yet said whether the consumer is paused.
+    /// Whether nothing may begin. True at first: the store has not yet reported whether the consumer is paused.
     pub paused: watch::Sender<bool>,
-    /// Attempts begun and not ended.
+    /// Messages in flight.
     pub tasks: TaskTracker,
-    /// Nothing new.
-    pub stop: CancellationToken,
-    /// Nothing at all.
-    pub abort: CancellationToken,
-    /// Every attempt has ended.
-    pub ended: CancellationToken,
-    /// And is settled.
-    pub over: CancellationToken,
 }
 
-/// ConsumerCounters since they were last taken.
+/// What was counted since the store's totals were last updated.
 #[derive(Default)]
 pub(super) struct TotalsDelta {
     processed: AtomicU64,
@@ -70,7 +60,7 @@ pub(super) struct TotalsDelta {
 }
 
 impl TotalsDelta {
-    /// Takes what was counted.
+    /// Takes what was counted, and begins at zero again.
     pub(super) fn take(&self) -> Totals {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
         Totals {
@@ -82,11 +72,9 @@ impl TotalsDelta {
         }
     }
 
-    /// Gives back what could not be told.
+    /// Adds totals that could not be stored.
     pub(super) fn put_back(&self, totals: &Totals) {
-        let add = |count: &AtomicU64, more| {
-            count.fetch_add(more, Ordering::Relaxed);
-        };
+        let add = |count: &AtomicU64, more| count.fetch_add(more, Ordering::Relaxed);
         add(&self.processed, totals.processed);
         add(&self.failed, totals.failed);
         add(&self.redelivered, totals.redelivered);
@@ -95,63 +83,53 @@ impl TotalsDelta {
     }
 }
 
-/// How a message left the runtime.
+/// How an attempt ended, or why there was none.
 enum End {
-    /// An attempt ended by itself.
+    /// It ended by itself.
     Ran(Outcome),
-    /// An attempt was cut off.
+    /// It was cut off.
     CutOff,
-    /// It was never begun.
+    /// It never began.
     NotBegun,
-    /// It was not begun since the consumer is paused: the store has it meanwhile.
+    /// It never began because the consumer is paused: the store keeps the message meanwhile.
     Paused,
-    /// It had expired.
+    /// The message had expired.
     Expired,
-    /// It may have been run elsewhere: the store counts from here on.
+    /// Another process may have run the message: from here on the store counts its attempts.
     Doubtful,
 }
 
-/// A message as a source gives it.
-pub(super) struct Incoming {
-    pub message: Record,
-    pub attempt: u32,
-    pub attempts: Vec<Attempt>,
-    pub doubtful: bool,
-    pub origin: Origin,
-}
-
 impl ConsumerRuntime {
-    /// A runtime with permits for its concurrency, and the verdicts it gives.
+    /// A runtime with permits for its concurrency, and the settlements that it produces.
     pub(super) fn new(
         spec: ConsumerSpec,
         bus: Arc<dyn Bus>,
         store: Arc<dyn Store>,
-        stop: CancellationToken,
-        counts: Arc<ConsumerCounters>,
+        clock: Clock,
+        lifecycle: Lifecycle,
+        counters: Arc<ConsumerCounters>,
     ) -> (Self, mpsc::Receiver<Settlement>) {
-        let places = spec.concurrency.max(1);
-        let (settlements, verdicts) = mpsc::channel(3 * places);
+        let concurrency = spec.concurrency.max(1);
+        // As many as can be in flight, so that no attempt waits for the store.
+        let (settlements, received) = mpsc::channel(3 * concurrency);
         let runtime = Self {
-            counts,
             spec,
             bus,
             store,
-            clock: Clock::system(),
+            clock,
+            lifecycle,
             in_flight: Arc::default(),
-            permits: Arc::new(Semaphore::new(2 * places)),
-            retry_permits: Arc::new(Semaphore::new(places)),
-            run_permits: Semaphore::new(places),
+            permits: Arc::new(Semaphore::new(2 * concurrency)),
+            retry_permits: Arc::new(Semaphore::new(concurrency)),
+            run_permits: Semaphore::new(concurrency),
             totals: TotalsDelta::default(),
+            counters,
             settlements,
             due: Notify::new(),
             paused: watch::Sender::new(true),
             tasks: TaskTracker::new(),
-            stop,
-            abort: CancellationToken::new(),
-            ended: CancellationToken::new(),
-            over: CancellationToken::new(),
         };
-        (runtime, verdicts)
+        (runtime, received)
     }
 
     /// The consumer's name.
@@ -159,114 +137,124 @@ impl ConsumerRuntime {
         &self.spec.name
     }
 
-    /// Pauses, or goes on.
+    /// Pauses or resumes.
     pub(super) fn pause(&self, pause: bool) {
         self.paused.send_if_modified(|paused| std::mem::replace(paused, pause) != pause);
     }
 
-    /// Takes a message in in_flight and sees to it.
-    pub(super) fn take(self: &Arc<Self>, given: Incoming, permits: OwnedSemaphorePermit) {
-        let Incoming { message, attempt, attempts, doubtful, origin } = given;
-        let hold = self.in_flight.hold(message.seq, &origin);
-        let in_flight = InFlightMessage {
-            message,
-            attempt,
-            attempts,
-            doubtful,
-            origin,
-            _room: permits,
-            _hold: hold,
-        };
+    /// Runs a message and settles it, in a task of its own.
+    pub(super) fn dispatch(self: &Arc<Self>, incoming: Incoming, permit: OwnedSemaphorePermit) {
+        let message = self.in_flight.add(incoming, permit);
         let runtime = Arc::clone(self);
         self.tasks.spawn(async move {
-            let end = runtime.attempt(&in_flight).await;
-            runtime.end(in_flight, end).await;
+            let end = runtime.attempt(&message).await;
+            runtime.end(message, end).await;
         });
     }
 
-    /// A place to run in, unless the consumer stops or is paused before there is one.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, End> {
-        if !self.stop.is_cancelled()
+    /// A permit to run, unless the consumer drains or is paused before there is one.
+    async fn run_permit(&self) -> Result<SemaphorePermit<'_>, End> {
+        let draining = self.lifecycle.draining();
+        if !draining.is_cancelled()
             && !*self.paused.borrow()
-            && let Ok(turn) = self.run_permits.try_acquire()
+            && let Ok(permit) = self.run_permits.try_acquire()
         {
-            return Ok(turn);
+            return Ok(permit);
         }
         let mut paused = self.paused.subscribe();
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(End::NotBegun),
+            () = draining.cancelled() => Err(End::NotBegun),
             // The sender lives as long as the runtime.
             _ = paused.wait_for(|paused| *paused) => Err(End::Paused),
-            turn = self.run_permits.acquire() => turn.map_err(|_| End::NotBegun),
+            permit = self.run_permits.acquire() => permit.map_err(|_| End::NotBegun),
         }
     }
 
-    async fn attempt(&self, in_flight: &InFlightMessage) -> End {
-        if in_flight.doubtful {
+    async fn attempt(&self, message: &InFlightMessage) -> End {
+        if message.is_doubtful {
             return End::Doubtful;
         }
-        let turn = self.turn().await;
-        if in_flight.origin.is_stale() {
+        let permit = self.run_permit().await;
+        if message.origin.is_superseded() {
             return End::NotBegun;
         }
-        let _turn = match turn {
-            Ok(turn) => turn,
+        let _permit = match permit {
+            Ok(permit) => permit,
             Err(end) => return end,
         };
-        if in_flight.message.expires_at.is_some_and(|at| at <= self.clock.now()) {
+        if message.record.expires_at.is_some_and(|at| at <= self.clock.now()) {
             return End::Expired;
         }
         let begun = Instant::now();
-        let ran = run(&self.spec.handlers, &in_flight.message, in_flight.attempt);
-        let outcome = self.abort.run_until_cancelled(ran).await;
+        let ran = run(&self.spec.handlers, &message.record, message.attempt);
+        let outcome = self.lifecycle.aborting().run_until_cancelled(ran).await;
         let busy = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.totals.busy_us.fetch_add(busy, Ordering::Relaxed);
         outcome.map_or(End::CutOff, End::Ran)
     }
 
-    /// Settles a message at once where the store need not know, else by way of it.
-    async fn end(&self, in_flight: InFlightMessage, end: End) {
-        let count = |counter: &AtomicU64| {
-            counter.fetch_add(1, Ordering::Relaxed);
+    /// Settles a message at once where the store need not know, otherwise by way of the store.
+    async fn end(&self, message: InFlightMessage, end: End) {
+        let count = |counters: &[&AtomicU64]| {
+            counters.iter().for_each(|counter| {
+                counter.fetch_add(1, Ordering::Relaxed);
+            });
         };
-        let seq = in_flight.message.seq;
-        let begun = !matches!(end, End::NotBegun | End::Paused);
-        let verdict = match end {
+        let (totals, counters) = (&self.totals, &self.counters);
+        let is_leased = matches!(message.origin, Origin::Lease(_));
+        let has_begun = !matches!(end, End::NotBegun | End::Paused);
+        let outcome = match end {
             End::Ran(outcome) => {
-                let failed = outcome != Outcome::Done;
-                if failed {
-                    count(&self.totals.failed);
-                    count(&self.counts.failed);
-                } else {
-                    count(&self.totals.processed);
-                    count(&self.counts.processed);
+                match outcome {
+                    Outcome::Done => count(&[&totals.processed, &counters.processed]),
+                    _ => count(&[&totals.failed, &counters.failed]),
                 }
                 let (now, chance) = (self.clock.now(), fastrand::f64());
-                verdict(&self.spec.policy, in_flight.attempt, outcome, now, chance)
+                attempt_outcome(&self.spec.policy, message.attempt, outcome, now, chance)
             }
             End::Expired => {
-                count(&self.totals.expired);
-                count(&self.counts.expired);
+                count(&[&totals.expired, &counters.expired]);
                 AttemptOutcome::Done
             }
-            End::CutOff | End::Doubtful | End::Paused => AttemptOutcome::Released,
-            End::NotBegun => match in_flight.origin {
-                Origin::Lease(_) => AttemptOutcome::Released,
-                _ => return in_flight.origin.give_back().await,
-            },
+            End::NotBegun if !is_leased => return message.origin.nack().await,
+            End::NotBegun | End::CutOff | End::Doubtful | End::Paused => AttemptOutcome::Released,
         };
-        if verdict == AttemptOutcome::Done && !matches!(in_flight.origin, Origin::Lease(_)) {
-            return in_flight.origin.done(seq).await;
+        match outcome {
+            AttemptOutcome::Done if !is_leased => return message.done().await,
+            AttemptOutcome::Done => {}
+            AttemptOutcome::Retry { .. } | AttemptOutcome::Released if has_begun => {
+                count(&[&totals.redelivered, &counters.set_aside]);
+            }
+            AttemptOutcome::Retry { .. } | AttemptOutcome::Released => {}
+            AttemptOutcome::Dead { .. } => count(&[&counters.dead]),
         }
-        if begun && matches!(verdict, AttemptOutcome::Retry { .. } | AttemptOutcome::Released) {
-            count(&self.totals.redelivered);
-            count(&self.counts.set_aside);
+        // The receiver lives until every message in flight has ended.
+        let _ = self.settlements.send(Settlement { message, outcome }).await;
+    }
+
+    /// After the stop: waits for what has begun, cuts off what does not end within `drain`, and waits until
+    /// `settled`, at most [`SETTLE_STOP`].
+    pub(super) async fn drain(&self, drain: Duration, settled: impl Future<Output = ()>) {
+        self.lifecycle.draining().cancelled().await;
+        self.tasks.close();
+        if tokio::time::timeout(drain, self.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                consumer = self.name(),
+                "handlers did not end within the drain time (DRAIN_S) and are cut off"
+            );
+            self.lifecycle.enter(Phase::Aborting);
+            self.tasks.wait().await;
         }
-        if matches!(verdict, AttemptOutcome::Dead { .. }) {
-            count(&self.counts.dead);
+        if tokio::time::timeout(SETTLE_STOP, settled).await.is_err() {
+            tracing::warn!(
+                consumer = self.name(),
+                "the store did not record some outcomes in time: their messages are delivered again"
+            );
         }
-        // The receiver lives as long as any attempt.
-        let _ = self.settlements.send(Settlement { in_flight, verdict }).await;
+        if let Some(durables) = self.bus.durable_consumers() {
+            durables.acker().flush().await;
+        }
+        self.lifecycle.enter(Phase::Over);
     }
 }

@@ -1,33 +1,38 @@
-//! How consumers are, and what people do with them: pause, resume, process again.
+//! The status of consumers, and what people do with them: pause, resume, process again.
 //!
-//! Invariant: answers come from the store and the bus, so every process gives the same.
+//! Invariant: a status comes from the store and the bus, so every process returns the same.
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
 
 use super::bus_source::settled_through;
-use super::position::{again_from, place};
-use super::{Policy, Processor};
+use super::engine::Processor;
+use super::metrics::Gauges;
+use super::policy::Policy;
+use super::position::{replay_position, required_position};
 use crate::bus::{BusError, durable::DurableState};
+use crate::limits::HEALTH_WAIT;
 use crate::store::StoreError;
 use crate::store::work::{Consumer, DeadLetterKind, Position};
 
-/// What names of webhooks' consumers begin with, and no other name.
+/// How the names of webhooks' consumers begin, and no other name.
 pub const WEBHOOK_PREFIX: &str = "webhook-";
 
-/// How a consumer is.
+/// The status of a consumer.
 #[derive(Clone, Debug)]
 pub struct ConsumerStatus {
     /// The consumer as the store has it.
     pub consumer: Consumer,
-    /// Messages that wait: not handed out yet, or for another attempt. Counted by sequence
-    /// where they are fed from the store, so at most so many.
+    /// Messages that wait for their first or a further attempt. An upper bound where the store feeds them: there
+    /// sequences are counted.
     pub pending: u64,
-    /// Messages being processed.
+    /// Messages in flight.
     pub in_flight: u64,
     /// Everything up to here is processed, has expired or is a dead letter.
     pub processed_through: u64,
-    /// When the log took the oldest message that is not.
-    pub oldest: Option<DateTime<Utc>>,
+    /// How long ago the log took the oldest message that is not.
+    pub oldest_age: Option<TimeDelta>,
     /// Attempts at most.
     pub max_deliver: u32,
     /// Dead letters kept.
@@ -42,24 +47,24 @@ impl ConsumerStatus {
     }
 }
 
-/// Why a consumer could not be told something.
+/// Why a consumer could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// No consumer has this name.
     #[error("there is no consumer of this name")]
     Unknown,
-    /// Beyond what the log can have next.
+    /// Beyond the next sequence of the log.
     #[error("from must be at most {0}, the next sequence of the log")]
     BeyondHead(u64),
-    /// The store cannot be asked.
+    /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The bus cannot be asked.
+    /// The bus does not answer.
     #[error(transparent)]
     Bus(#[from] BusError),
 }
 
-/// What a consumer has before it.
+/// How far a consumer is behind the log.
 struct Ahead {
     pending: u64,
     in_flight: u64,
@@ -67,19 +72,36 @@ struct Ahead {
 }
 
 impl Processor {
+    /// The metrics of consumers, in Prometheus's text format. Gauges stay as they were while store or bus do not
+    /// answer.
+    pub async fn render_metrics(&self) -> String {
+        let known = tokio::time::timeout(HEALTH_WAIT, self.store.consumers()).await;
+        let known = known.ok().and_then(Result::ok).map(|consumers| {
+            consumers.into_iter().map(|consumer| consumer.name).collect::<BTreeSet<_>>()
+        });
+        if known.is_some()
+            && let Ok(Ok(all)) = tokio::time::timeout(HEALTH_WAIT, self.consumers()).await
+        {
+            let gauges = |ConsumerStatus { consumer, pending, in_flight, dead_letters, .. }| {
+                (consumer.name, Gauges { pending, in_flight, dead_letters })
+            };
+            self.metrics.set_gauges(all.into_iter().map(gauges).collect());
+        }
+        self.metrics.render(known.as_ref())
+    }
+
     /// All consumers, by name.
     ///
     /// # Errors
-    /// That store or bus cannot be asked.
+    /// Store or bus do not answer.
     pub async fn consumers(&self) -> Result<Vec<ConsumerStatus>, ControlError> {
         self.consumers_where(|_| true).await
     }
 
-    /// Those that process and do not deliver to a webhook, by name: nothing is asked of the bus
-    /// for others.
+    /// All but those of webhooks, by name. Costs the bus nothing for the others.
     ///
     /// # Errors
-    /// That store or bus cannot be asked.
+    /// Store or bus do not answer.
     pub async fn processors(&self) -> Result<Vec<ConsumerStatus>, ControlError> {
         self.consumers_where(|name| !name.starts_with(WEBHOOK_PREFIX)).await
     }
@@ -106,26 +128,26 @@ impl Processor {
     /// One consumer.
     ///
     /// # Errors
-    /// [`ControlError::Unknown`], or that store or bus cannot be asked.
+    /// [`ControlError::Unknown`], or store or bus do not answer.
     pub async fn consumer(&self, name: &str) -> Result<ConsumerStatus, ControlError> {
         let mut found = self.consumers_where(|other| other == name).await?;
         found.pop().ok_or(ControlError::Unknown)
     }
 
-    /// Pauses a consumer for a reason, or lets it go on: here when this returns, on other servers
-    /// within [`crate::limits::CONSUMERS_POLL`].
+    /// Pauses a consumer for a reason, or resumes it (`None`): here when this returns, on other servers within
+    /// [`crate::limits::CONSUMERS_POLL`].
     ///
     /// # Errors
-    /// [`ControlError::Unknown`], or that the store cannot be asked.
+    /// [`ControlError::Unknown`], or the store does not answer.
     pub async fn pause(&self, name: &str, reason: Option<&str>) -> Result<(), ControlError> {
         if !self.store.pause_consumer(name, reason).await? {
             return Err(ControlError::Unknown);
         }
-        self.directory.look_and_wait().await;
+        self.directory.refresh_and_wait().await;
         Ok(())
     }
 
-    /// Puts a consumer back, or on, so that it processes everything from `from` on.
+    /// Moves a consumer so that it processes everything from `from` on.
     ///
     /// # Errors
     /// [`ControlError`], each of its kinds.
@@ -136,16 +158,16 @@ impl Processor {
         }
         loop {
             let consumer = self.store.consumer(name).await?.ok_or(ControlError::Unknown)?;
-            let place = again_from(&consumer, from, self.ground().await?);
-            if self.store.move_consumer(name, consumer.generation, &place).await? {
-                tracing::info!(consumer = name, from, "processing again from there");
-                self.directory.look();
+            let position = replay_position(&consumer, from, self.delivery_source().await?);
+            if self.store.move_consumer(name, consumer.generation, &position).await? {
+                tracing::info!(consumer = name, from, "moved: it processes from there on");
+                self.directory.refresh();
                 return Ok(());
             }
         }
     }
 
-    /// The last sequence of the log, as far as bus and store know.
+    /// The last sequence of the log that bus or store have.
     async fn head(&self) -> Result<u64, ControlError> {
         let committed = self.store.log_state().await?.committed_through;
         Ok(self.bus.identity().await?.bounds.last.max(committed))
@@ -158,7 +180,7 @@ impl Processor {
             _ if !consumer.handled => Ahead { pending: 0, in_flight: 0, through: head },
             Some(durables) if consumer.feed.is_none() => {
                 let state = durables.state(&consumer.name).await?;
-                // After the bus: what goes from there to the store counts twice rather than not.
+                // Read after the bus: a message on its way from there to the store is counted twice rather than not.
                 let now = self.store.consumer(&consumer.name).await?;
                 if let Some(now) = now.filter(|now| now.generation == consumer.generation) {
                     consumer = Consumer { handled: true, ..now };
@@ -178,20 +200,19 @@ impl Processor {
             pending: ahead.pending,
             in_flight: ahead.in_flight,
             processed_through: if behind { ahead.through } else { head },
-            oldest: if behind { self.logged_after(ahead.through).await } else { None },
-            max_deliver: self.policies().get(&consumer.name).unwrap_or(&policy).max_deliver,
+            oldest_age: if behind { self.age_after(ahead.through).await } else { None },
+            max_deliver: self.policies.lock().get(&consumer.name).unwrap_or(&policy).max_deliver,
             dead_letters: dead,
             consumer,
         })
     }
 
-    /// A consumer whose first handler is here and has not taken its place yet, as it
-    /// stands once it has.
+    /// A consumer whose first handler is here and has not begun: as it will be once it has.
     async fn about_to_begin(&self, consumer: Consumer) -> Result<Consumer, ControlError> {
-        if consumer.handled || !self.handled().contains(&consumer.name) {
+        if consumer.handled || !self.handled.lock().contains(&consumer.name) {
             return Ok(consumer);
         }
-        Ok(match place(&consumer, self.ground().await?) {
+        Ok(match required_position(&consumer, self.delivery_source().await?) {
             Some(Position { floor, feed, handled }) => {
                 Consumer { floor, feed, handled, ..consumer }
             }
@@ -199,17 +220,18 @@ impl Processor {
         })
     }
 
-    /// When the log took the first message after a sequence, if that can be told.
-    async fn logged_after(&self, seq: u64) -> Option<DateTime<Utc>> {
+    /// How long ago the log took the first message after a sequence; `None` where neither store nor bus has it.
+    async fn age_after(&self, seq: u64) -> Option<TimeDelta> {
         let rows = self.store.originals(seq + 1, 1).await.ok()?;
-        match rows.first() {
-            Some(row) => Some(row.logged_at),
-            None => Some(self.bus.get(seq + 1).await.ok()??.logged_at),
-        }
+        let logged_at = match rows.first() {
+            Some(row) => row.logged_at,
+            None => self.bus.get(seq + 1).await.ok()??.logged_at,
+        };
+        Some(self.clock.now() - logged_at)
     }
 }
 
-/// What the durable consumer has before it, or will have once it is made.
+/// By its durable consumer, or by what that will be once it is created.
 fn durable(consumer: &Consumer, state: Option<DurableState>, head: u64) -> Ahead {
     match state.filter(|state| state.generation == Some(consumer.generation)) {
         Some(state) => Ahead {
@@ -225,7 +247,7 @@ fn durable(consumer: &Consumer, state: Option<DurableState>, head: u64) -> Ahead
     }
 }
 
-/// What is fed, and on NATS what the stream holds behind that.
+/// By its feed, and on NATS what the stream has after that.
 fn fed(consumer: &Consumer, head: u64) -> Ahead {
     let feed = consumer.feed.clone().unwrap_or_default();
     let begun = (feed.top - feed.floor).saturating_sub(feed.done.len() as u64);

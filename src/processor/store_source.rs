@@ -1,9 +1,7 @@
-//! Feeds a consumer from the store: the whole log on the memory bus, on NATS what
-//! the stream does not hold.
+//! First deliveries from the store: the whole log on the memory bus, on NATS what the stream does not have.
 //!
-//! Invariant: one process feeds at a time, by a claim. The top is written before
-//! anything up to it is handed out, so that what a killed process may have
-//! begun is known; its successor sets that aside, where attempts are counted.
+//! Invariant: one process feeds at a time, by a claim. The top is stored before anything up to it is dispatched, so
+//! that what a killed process may have begun is known: its successor sets that aside, where attempts are counted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,24 +11,16 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::feed_progress::FeedProgress;
-use super::in_flight::Origin;
-use super::runtime::{ConsumerRuntime, Incoming};
+use super::in_flight::{Incoming, Origin};
+use super::interruption::Interruption;
+use super::runtime::ConsumerRuntime;
 use crate::bus::{BusError, Reader};
 use crate::limits::{FAULT_PAUSE, FEED_ENTRIES, FEED_LEASE, FEED_SAVE};
 use crate::message::{Record, decode, decode_body};
 use crate::store::work::{Feed, FeedClaim, SetAside};
 use crate::store::{Original, Store, StoreError};
 
-/// Why a feed ended.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum FeedError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Bus(#[from] BusError),
-}
-
-/// Feeds one superseded of a consumer.
+/// Feeds one generation of a consumer.
 pub(super) struct StoreSource {
     pub runtime: Arc<ConsumerRuntime>,
     pub claim: FeedClaim,
@@ -38,8 +28,8 @@ pub(super) struct StoreSource {
 }
 
 impl StoreSource {
-    /// Feeds until the range is done or the runtime stops. Waits while another process does it.
-    pub(super) async fn run(&self) -> Result<(), FeedError> {
+    /// Feeds until the range is done or the consumer drains. Waits while another process has the claim.
+    pub(super) async fn run(&self) -> Result<(), Interruption> {
         let (store, name) = (&self.runtime.store, self.runtime.name());
         let FeedClaim { generation, owner } = self.claim;
         loop {
@@ -51,43 +41,44 @@ impl StoreSource {
                 return Ok(());
             }
             tokio::select! {
-                () = self.runtime.stop.cancelled() => return Ok(()),
+                () = self.runtime.lifecycle.draining().cancelled() => return Ok(()),
                 () = tokio::time::sleep(FEED_SAVE) => {}
             }
         }
     }
 
-    async fn feed(&self, feed: Feed) -> Result<(), FeedError> {
+    async fn feed(&self, feed: Feed) -> Result<(), Interruption> {
         self.set_aside_doubtful(&feed).await?;
         let progress =
             Arc::new(FeedProgress::new(feed.top, feed.to, self.claim, self.superseded.clone()));
-        let saver = Saver { feeder: self, progress: &progress, turn: Mutex::default() };
-        saver.save(progress.rest(), FEED_LEASE).await?;
+        let saver = Saver { source: self, progress: &progress, turn: Mutex::default() };
+        saver.save(progress.at_rest(), FEED_LEASE).await?;
         let pages = Pages::open(&self.runtime, &feed).await?;
         let ended = tokio::select! {
-            ended = self.hand_out(pages, &progress, &saver) => ended,
+            ended = self.dispatch_all(pages, &progress, &saver) => ended,
             error = saver.keep() => Err(error.into()),
-            () = self.runtime.stop.cancelled() => Ok(()),
+            () = self.runtime.lifecycle.draining().cancelled() => Ok(()),
         };
-        // What is at work ends first: the rest then tells of nothing that was begun.
-        let rest = if self.runtime.stop.is_cancelled() {
-            self.runtime.over.cancelled().await;
-            progress.rest()
+        let lifecycle = &self.runtime.lifecycle;
+        let rest = if lifecycle.draining().is_cancelled() {
+            // What is in flight ends first: what is open then has never begun.
+            lifecycle.over().cancelled().await;
+            progress.at_rest()
         } else {
-            progress.broken_off()
+            progress.current()
         };
-        // The claim ends with it, so that the next need not wait.
+        // Without a lease: the next process need not wait for its end.
         saver.save(rest, Duration::ZERO).await?;
         ended
     }
 
-    /// Hands out page by page, as there is permits; ends when all of the range is done.
-    async fn hand_out(
+    /// Dispatches page by page, as permits become free; ends when all of the range is done.
+    async fn dispatch_all(
         &self,
         mut pages: Pages,
         progress: &Arc<FeedProgress>,
         saver: &Saver<'_>,
-    ) -> Result<(), FeedError> {
+    ) -> Result<(), Interruption> {
         let runtime = &self.runtime;
         while !pages.at_end() {
             let page = match pages.next(runtime).await {
@@ -110,30 +101,35 @@ impl StoreSource {
             }
             saver.save_progress().await?;
             while !wanted.is_empty() {
-                let Ok(permits) = Arc::clone(&runtime.permits).acquire_owned().await else {
+                let Ok(permit) = Arc::clone(&runtime.permits).acquire_owned().await else {
                     return Ok(());
                 };
                 if *runtime.paused.borrow() {
-                    drop(permits);
-                    self.hold(progress, &wanted, page.through).await;
+                    drop(permit);
+                    self.wait_for_resume(progress, &wanted, page.through).await;
                     saver.save_progress().await?;
                     continue;
                 }
-                let Some(message) = wanted.pop_front() else { break };
-                let origin = Origin::Feed(Arc::clone(progress));
-                let given =
-                    Incoming { message, attempt: 1, attempts: Vec::new(), doubtful: false, origin };
-                runtime.take(given, permits);
+                let Some(record) = wanted.pop_front() else { break };
+                let (attempts, origin) = (Vec::new(), Origin::Feed(Arc::clone(progress)));
+                let incoming =
+                    Incoming { record, attempt: 1, attempts, is_doubtful: false, origin };
+                runtime.dispatch(incoming, permit);
             }
         }
-        while !progress.finished() {
+        while !progress.is_finished() {
             tokio::time::sleep(FAULT_PAUSE).await;
         }
         Ok(())
     }
 
-    /// While the consumer is paused, what was not handed out is not in flight.
-    async fn hold(&self, progress: &FeedProgress, wanted: &VecDeque<Record>, through: u64) {
+    /// Waits while the consumer is paused. What was not dispatched does not count as in flight meanwhile.
+    async fn wait_for_resume(
+        &self,
+        progress: &FeedProgress,
+        wanted: &VecDeque<Record>,
+        through: u64,
+    ) {
         let Some(first) = wanted.front() else { return };
         progress.retract(first.seq);
         let mut paused = self.runtime.paused.subscribe();
@@ -142,7 +138,7 @@ impl StoreSource {
         progress.extend(through, wanted.iter().map(|record| record.seq));
     }
 
-    /// Sets aside what a feeder that is gone may have begun.
+    /// Sets aside what an earlier holder of the claim may have begun.
     async fn set_aside_doubtful(&self, feed: &Feed) -> Result<(), StoreError> {
         let (runtime, mut next) = (&self.runtime, feed.floor + 1);
         while next <= feed.top {
@@ -160,7 +156,7 @@ impl StoreSource {
                 tracing::info!(
                     consumer = runtime.name(),
                     messages = doubtful.len(),
-                    "setting aside what a process that is gone may have begun"
+                    "setting aside what a process that has ended may have begun"
                 );
                 runtime.store.leave_feed(runtime.name(), self.claim, &doubtful, &[]).await?;
                 runtime.due.notify_one();
@@ -182,27 +178,27 @@ impl StoreSource {
     }
 }
 
-/// Writes progress in order, and keeps the claim.
+/// Stores progress in order, and keeps the claim.
 struct Saver<'a> {
-    feeder: &'a StoreSource,
+    source: &'a StoreSource,
     progress: &'a FeedProgress,
-    /// An earlier state must not be written after a later one.
+    /// An earlier state must not be stored after a later one.
     turn: Mutex<()>,
 }
 
 impl Saver<'_> {
     async fn save(&self, feed: Feed, lease_for: Duration) -> Result<(), StoreError> {
-        let StoreSource { runtime, claim: FeedClaim { generation, owner }, .. } = self.feeder;
+        let StoreSource { runtime, claim: FeedClaim { generation, owner }, .. } = self.source;
         runtime.store.save_feed(runtime.name(), *generation, *owner, lease_for, &feed).await
     }
 
-    /// Waits for a store that is away: what is in in_flight here must not be taken for lost.
+    /// Waits for a store that is away: no other process may set aside what is in flight here.
     async fn save_progress(&self) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
-        while let Some(feed) = self.progress.progress() {
+        while let Some(feed) = self.progress.take_changed() {
             match self.save(feed, FEED_LEASE).await {
                 Err(StoreError::Unavailable(_)) => {
-                    self.progress.touch();
+                    self.progress.mark_changed();
                     tokio::time::sleep(FAULT_PAUSE).await;
                 }
                 saved => return saved,
@@ -211,9 +207,9 @@ impl Saver<'_> {
         Ok(())
     }
 
-    /// Saves and renews until that fails.
+    /// Stores progress and renews the claim until that fails.
     async fn keep(&self) -> StoreError {
-        let StoreSource { runtime, claim: FeedClaim { generation, owner }, .. } = self.feeder;
+        let StoreSource { runtime, claim: FeedClaim { generation, owner }, .. } = self.source;
         loop {
             tokio::time::sleep(FEED_SAVE).await;
             if let Err(error) = self.save_progress().await {
@@ -230,15 +226,15 @@ impl Saver<'_> {
 
 /// The messages to feed, in order.
 enum Pages {
-    /// A bus that holds all of it, for ever.
+    /// The bus, which has all of it (memory).
     Log(Box<dyn Reader>),
-    /// Rows of the store up to the last sequence.
+    /// Rows of the store up to `to`.
     Rows { next: u64, to: u64 },
 }
 
 struct Page {
     records: Vec<Record>,
-    /// How far it reaches.
+    /// The position that it reaches.
     through: u64,
 }
 
@@ -254,7 +250,7 @@ impl Pages {
         matches!(self, Self::Rows { next, to } if next > to)
     }
 
-    async fn next(&mut self, runtime: &ConsumerRuntime) -> Result<Page, FeedError> {
+    async fn next(&mut self, runtime: &ConsumerRuntime) -> Result<Page, Interruption> {
         match self {
             Self::Log(reader) => {
                 let (entries, log) = (reader.next().await?, runtime.bus.log_name());
@@ -271,10 +267,10 @@ impl Pages {
     }
 }
 
-/// Rows from `next` on; waits for a store that has not come that far.
+/// Rows from `next` on. Waits until the store has them.
 async fn rows(store: &dyn Store, next: u64, to: u64) -> Result<Page, StoreError> {
     loop {
-        // Asked before the rows: none below it comes later.
+        // Read before the rows: none below it comes later.
         let committed = store.log_state().await?.committed_through;
         let mut rows = store.originals(next, FEED_ENTRIES).await?;
         rows.retain(|row| row.stored.seq <= to);

@@ -167,7 +167,8 @@ mod tests {
         async fn publish(&self, count: usize) {
             let body = br#"{"kind":"message","type":"tick","sender_id":"a","content":"x"}"#;
             let draft = Draft::parse(body).expect("a message");
-            let encode = || Outgoing::encode(&draft, Uuid::now_v7(), chrono::Utc::now());
+            let encode =
+                || Outgoing::encode(&draft, Uuid::now_v7(), crate::clock::Clock::system().now());
             let messages = std::iter::repeat_with(encode).take(count).collect();
             for outcome in self.bus.publish(messages).await {
                 outcome.expect("published");

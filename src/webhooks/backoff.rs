@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::limits::{DEFAULT_WEBHOOK_BACKOFF, MAX_WEBHOOK_ATTEMPTS, MAX_WEBHOOK_WAIT};
 use crate::processor::Policy;
 
-/// The wait after the first failed attempt, after the second and so on. After
-/// the attempt that follows the last wait a message is given up.
+/// The wait after the first failed attempt, after the second and so on. When the attempt after the last wait fails,
+/// the message is a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff(Vec<Duration>);
 
 impl Backoff {
-    /// The rules of a webhook's attempts: one more than there are waits.
+    /// As a consumer's policy: one attempt more than there are waits.
     #[must_use]
     pub fn policy(&self) -> Policy {
         let attempts = u32::try_from(self.0.len() + 1).unwrap_or(u32::MAX);

@@ -1,24 +1,93 @@
-//! The HTTP client of deliveries: it goes where the URL says and nowhere else.
+//! One attempt: a signed POST of one message, and what its response means.
 //!
-//! Invariant: names are resolved by the guard, redirects are not followed, no
-//! proxy of the environment is used, and nothing waits for ever.
+//! Invariant: only a 2xx is a success. Of another response's body only the beginning is read, for the error that a
+//! person sees. The client connects where the URL says and nowhere else: the guard resolves names, redirects are
+//! not followed, no proxy of the environment is used, and every wait is bounded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use reqwest::Client;
+use chrono::{DateTime, Utc};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode, Url};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::guard::Guard;
+use super::secret::Secret;
 use crate::limits::{
-    WEBHOOK_CONNECT_TIMEOUT, WEBHOOK_IDLE_CONNECTIONS, WEBHOOK_IDLE_TIMEOUT, WEBHOOK_TIMEOUT,
+    MAX_WEBHOOK_ERROR_BODY, MAX_WEBHOOK_RETRY_AFTER, WEBHOOK_CONNECT_TIMEOUT,
+    WEBHOOK_IDLE_CONNECTIONS, WEBHOOK_IDLE_TIMEOUT, WEBHOOK_TIMEOUT,
 };
+use crate::message::{Record, splice_seq};
 
-/// A client whose every connection the guard has judged.
-///
-/// # Errors
-/// TLS cannot be set up.
-pub fn build(guard: Guard) -> Result<Client, String> {
+/// Posts messages to receivers.
+#[derive(Clone, Debug)]
+pub struct WebhookClient {
+    http: Client,
+    guard: Guard,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For the operator of the receiver.
+    pub error: String,
+    /// The receiver wants no more messages (410).
+    pub gone: bool,
+    /// Its `Retry-After`, at most [`MAX_WEBHOOK_RETRY_AFTER`].
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    fn of(error: String) -> Self {
+        Self { error, gone: false, retry_after: None }
+    }
+}
+
+impl WebhookClient {
+    /// A client that connects where `guard` allows.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(guard: Guard) -> Result<Self, String> {
+        Ok(Self { http: build(guard)?, guard })
+    }
+
+    /// Posts the message; `now` is the time of this attempt.
+    ///
+    /// # Errors
+    /// [`Failure`]: the message was not delivered, or the outcome is unknown.
+    pub async fn deliver(
+        &self,
+        url: &Url,
+        secret: &Secret,
+        message: &Record,
+        now: DateTime<Utc>,
+    ) -> Result<(), Failure> {
+        // The resolver never sees a literal address.
+        self.guard.check(url).map_err(|refused| Failure::of(refused.to_string()))?;
+        let mut body = Vec::with_capacity(message.body.len() + 32);
+        splice_seq(message.seq, &message.body, &mut body);
+        let (id, timestamp) = (delivery_id(message), now.timestamp());
+        let signature = secret.sign(&id, timestamp, &body);
+        let request = self
+            .http
+            .post(url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signature)
+            .body(body);
+        match request.send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(refusal(response, now).await),
+            Err(error) => Err(Failure::of(unreached(&error))),
+        }
+    }
+}
+
+fn build(guard: Guard) -> Result<Client, String> {
     Client::builder()
         .dns_resolver(guard)
         .redirect(Policy::none())
@@ -34,9 +103,9 @@ pub fn build(guard: Guard) -> Result<Client, String> {
         .map_err(|error| format!("no HTTP client for webhooks: {error}"))
 }
 
-/// TLS by ring, named here so that no second provider can be picked. Trusted is
-/// what the system trusts (an operator's own authority among it, also by
-/// `SSL_CERT_FILE`); where it has nothing, as in a bare container, Mozilla's roots.
+/// TLS by ring, named here so that no second provider can be picked. It trusts the system's certificate authorities
+/// (an operator's own among them, also by `SSL_CERT_FILE`), or Mozilla's where the system has none, as in a bare
+/// container.
 fn tls() -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     let (added, _) =
@@ -49,4 +118,73 @@ fn tls() -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map(|config| config.with_root_certificates(roots).with_no_client_auth())
         .map_err(|error| format!("no TLS for webhooks: {error}"))
+}
+
+/// The same for every attempt at a message, so that a receiver can tell a repeat;
+/// with the sequence, since two messages can have one id (contract, section 1).
+fn delivery_id(message: &Record) -> String {
+    format!("{}_{}", message.id, message.seq)
+}
+
+/// What a response other than 2xx means.
+async fn refusal(response: Response, now: DateTime<Utc>) -> Failure {
+    let status = response.status();
+    let asks = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let retry_after = asks.then(|| retry_after(response.headers(), now)).flatten();
+    let mut error = format!("the receiver answered {status}");
+    if status.is_redirection() {
+        let place = response.headers().get(LOCATION).and_then(|place| place.to_str().ok());
+        error.push_str(&format!(
+            ", a redirect to {:.200}, which is not followed",
+            place.unwrap_or("nowhere")
+        ));
+    }
+    let said = beginning(response).await;
+    if !said.is_empty() {
+        error.push_str(": ");
+        error.push_str(&said);
+    }
+    Failure { error, gone: status == StatusCode::GONE, retry_after }
+}
+
+/// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let then = DateTime::parse_from_rfc2822(value).ok()?;
+            (then.with_timezone(&Utc) - now).to_std().ok()?
+        }
+    };
+    Some(wait.min(MAX_WEBHOOK_RETRY_AFTER))
+}
+
+/// The beginning of a response's body, on one line. The client's time-out bounds the wait.
+async fn beginning(mut response: Response) -> String {
+    let mut read = Vec::new();
+    while read.len() < MAX_WEBHOOK_ERROR_BODY {
+        match response.chunk().await {
+            Ok(Some(chunk)) => read
+                .extend_from_slice(&chunk[..chunk.len().min(MAX_WEBHOOK_ERROR_BODY - read.len())]),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    let text = String::from_utf8_lossy(&read);
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    line.trim().to_owned()
+}
+
+/// Why there was no response. Without the URL, which may contain a secret.
+fn unreached(error: &reqwest::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    match (error.is_connect(), error.is_timeout()) {
+        (true, true) => "no connection to the receiver in time".to_owned(),
+        (true, false) => format!("no connection to the receiver: {inner}"),
+        (false, true) => "no answer from the receiver in time".to_owned(),
+        (false, false) => format!("no answer from the receiver: {inner}"),
+    }
 }

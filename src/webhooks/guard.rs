@@ -1,13 +1,11 @@
 //! Which addresses a webhook may reach: those of the public Internet, unless
 //! the operator says otherwise (`WEBHOOK_ALLOW_PRIVATE`).
 //!
-//! Whoever may make a webhook chooses where this server connects to. So nothing
-//! that only this server can reach may be reached through it (server-side
-//! request forgery). Invariant: every address is judged right before it is
-//! connected to, by the resolver for names ([`Guard::resolve`]) and by the URL
-//! for literal ones ([`Guard::check`]), so a name that resolves anew (DNS
-//! rebinding) gains nothing. Redirects and proxies, which would lead elsewhere,
-//! are off in the client (`super::client`).
+//! Whoever may create a webhook chooses where this server connects to. So nothing that only this server can reach
+//! may be reached through it (server-side request forgery). Invariant: every address is checked right before a
+//! connection, those of names by the resolver ([`Guard::resolve`]) and literal ones in the URL ([`Guard::check`]),
+//! so a name that resolves to another address later (DNS rebinding) gains nothing. Redirects and proxies are off
+//! in the client (`super::client`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -20,18 +18,18 @@ use crate::limits::MAX_WEBHOOK_URL;
 /// What the operator allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Guard {
-    /// Whether addresses may be reached that are not of the public Internet.
+    /// Whether addresses outside the public Internet may be reached.
     pub allow_private: bool,
 }
 
-/// An address that is not to be connected to.
+/// An address that may not be connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is no address of the public Internet (WEBHOOK_ALLOW_PRIVATE)")]
 pub struct NotPublic(IpAddr);
 
 impl Guard {
-    /// A webhook's URL. A literal address is judged here, however it is spelled:
-    /// the URL standard reads `0x7f.1` and `2130706433` as 127.0.0.1.
+    /// A webhook's URL. A literal address is checked here, however it is spelled: the URL standard reads
+    /// `0x7f.1` and `2130706433` as 127.0.0.1.
     ///
     /// # Errors
     /// What it must be, in words for the client.
@@ -57,42 +55,45 @@ impl Guard {
         Ok(url)
     }
 
-    /// Judges the address in a URL that names one by its number. A name passes:
-    /// it is judged when it is resolved.
+    /// Checks a literal address in a URL. A name passes: it is checked when it is resolved.
     ///
     /// # Errors
     /// The address that is not public.
     pub fn check(self, url: &Url) -> Result<(), NotPublic> {
         let host = url.host_str().unwrap_or_default();
         match host.trim_start_matches('[').trim_end_matches(']').parse() {
-            Ok(ip) => self.judge(ip),
+            Ok(ip) => self.check_ip(ip),
             Err(_) => Ok(()),
         }
     }
 
-    /// Whether a name leads nowhere but to addresses that are not public. What
-    /// cannot be resolved now may be later, and is judged then.
+    /// Refuses a name that resolves only to addresses that are not public. One that cannot be resolved now passes:
+    /// it is checked when it is.
     ///
     /// # Errors
     /// One of the addresses.
-    pub async fn look_up(self, url: &Url, patience: Duration) -> Result<(), NotPublic> {
+    pub async fn check_name(self, url: &Url, patience: Duration) -> Result<(), NotPublic> {
         let (Some(host), false) = (url.host_str(), self.allow_private) else {
             return Ok(());
         };
         match tokio::time::timeout(patience, tokio::net::lookup_host((host, 0))).await {
-            Ok(Ok(found)) => self.sieve(found.collect()).map(|_| ()),
+            Ok(Ok(found)) => self.public_of(found.collect()).map(|_| ()),
             Ok(Err(_)) | Err(_) => Ok(()),
         }
     }
 
-    fn judge(self, ip: IpAddr) -> Result<(), NotPublic> {
+    fn check_ip(self, ip: IpAddr) -> Result<(), NotPublic> {
         if self.allow_private || is_public(ip) { Ok(()) } else { Err(NotPublic(ip)) }
     }
 
-    /// The addresses that may be connected to; an error when others are all there is.
-    fn sieve(self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NotPublic> {
-        let refused = found.iter().find_map(|addr| self.judge(addr.ip()).err());
-        let good: Vec<_> = found.into_iter().filter(|addr| self.judge(addr.ip()).is_ok()).collect();
+    /// The addresses that may be connected to.
+    ///
+    /// # Errors
+    /// None of them may.
+    fn public_of(self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NotPublic> {
+        let refused = found.iter().find_map(|addr| self.check_ip(addr.ip()).err());
+        let good: Vec<_> =
+            found.into_iter().filter(|addr| self.check_ip(addr.ip()).is_ok()).collect();
         match refused {
             Some(refused) if good.is_empty() => Err(refused),
             _ => Ok(good),
@@ -105,14 +106,14 @@ impl Resolve for Guard {
         let guard = *self;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let good = guard.sieve(found.collect())?;
+            let good = guard.public_of(found.collect())?;
             Ok(Box::new(good.into_iter()) as Addrs)
         })
     }
 }
 
-/// Whether an address is of the public Internet, by IANA's registries of
-/// special-purpose addresses (RFC 6890 and what was added since).
+/// Whether an address belongs to the public Internet, by IANA's registries of special-purpose addresses (RFC 6890
+/// and later additions).
 #[must_use]
 pub fn is_public(ip: IpAddr) -> bool {
     match ip {
@@ -127,7 +128,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         [0 | 10 | 127, ..] | [169, 254, ..] | [172, 16..=31, ..] | [192, 168, ..] => true,
         // Shared by carriers (100.64.0.0/10); protocol assignments; 6to4 relays.
         [100, 64..=127, ..] | [192, 0, 0, _] | [192, 88, 99, _] => true,
-        // What Azure gives each of its machines: registered to the public, reached from within alone.
+        // Azure's platform services: a public address that only its own machines reach.
         [168, 63, 129, 16] => true,
         // Documentation; benchmarking.
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [198, 18 | 19, ..] => true,
@@ -138,8 +139,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     !special
 }
 
-/// Only 2000::/3 is given out for the public; within it, and around it, there are
-/// ranges that carry an IPv4 address, which is the one that is reached.
+/// Only 2000::/3 is public. Within and outside it some ranges carry an IPv4 address, and that is what is reached.
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let carried =
         |high: u16, low: u16| is_public_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_are_judged_by_what_they_resolve_to() {
+    async fn names_are_checked_by_the_addresses_they_resolve_to() {
         let resolve = |guard: Guard| async move {
             let found = guard.resolve("localhost".parse().expect("a name")).await;
             found.map(|addrs| addrs.count()).map_err(|error| error.to_string())
@@ -349,8 +349,8 @@ mod tests {
         assert!(resolve(CLOSED).await.is_err_and(|error| error.contains("WEBHOOK_ALLOW_PRIVATE")));
         assert!(resolve(OPEN).await.is_ok_and(|addresses| addresses > 0));
         let url = CLOSED.parse("http://localhost:1/").expect("a URL");
-        assert!(CLOSED.look_up(&url, Duration::from_secs(30)).await.is_err());
-        assert!(OPEN.look_up(&url, Duration::from_secs(30)).await.is_ok());
+        assert!(CLOSED.check_name(&url, Duration::from_secs(30)).await.is_err());
+        assert!(OPEN.check_name(&url, Duration::from_secs(30)).await.is_ok());
     }
 
     #[test]
@@ -358,8 +358,8 @@ mod tests {
         let addrs = |ips: &[&str]| -> Vec<SocketAddr> {
             ips.iter().map(|ip| SocketAddr::new(ip.parse().expect("an address"), 0)).collect()
         };
-        assert_eq!(CLOSED.sieve(addrs(&["10.0.0.1", "8.8.8.8"])), Ok(addrs(&["8.8.8.8"])));
-        assert!(CLOSED.sieve(addrs(&["10.0.0.1", "::1"])).is_err());
-        assert_eq!(OPEN.sieve(addrs(&["10.0.0.1"])), Ok(addrs(&["10.0.0.1"])));
+        assert_eq!(CLOSED.public_of(addrs(&["10.0.0.1", "8.8.8.8"])), Ok(addrs(&["8.8.8.8"])));
+        assert!(CLOSED.public_of(addrs(&["10.0.0.1", "::1"])).is_err());
+        assert_eq!(OPEN.public_of(addrs(&["10.0.0.1"])), Ok(addrs(&["10.0.0.1"])));
     }
 }

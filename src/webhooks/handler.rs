@@ -1,8 +1,7 @@
 //! A webhook as a handler of messages.
 //!
-//! Invariant: how a delivery went decides its outcome alone; what is recorded of
-//! it in the store (last success, run of failures, a pause) may fail without
-//! a message being lost or sent twice for it.
+//! Invariant: the response alone decides the outcome. What the store records of it (last success, failures in a row,
+//! a pause) may fail, and no message is lost or sent twice for that.
 
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use reqwest::Url;
 
-use super::courier::{Failure, WebhookClient};
+use super::client::{Failure, WebhookClient};
 use super::secret::Secret;
 use crate::clock::Clock;
 use crate::limits::{WEBHOOK_PAUSE_AFTER, WEBHOOK_PAUSE_FAILURES, WEBHOOK_SUCCESS_EVERY};
@@ -23,15 +22,15 @@ use crate::store::work::{Webhook, WorkStore};
 /// What all receivers of a process share.
 #[derive(Clone)]
 pub struct DeliveryContext {
-    /// Sends.
-    pub courier: WebhookClient,
-    /// The rules of attempts.
+    /// Posts.
+    pub client: WebhookClient,
+    /// How often and how soon a delivery is tried.
     pub policy: Policy,
-    /// Where webhooks are kept.
+    /// Has the webhooks.
     pub store: Arc<dyn WorkStore>,
     /// Pauses them.
     pub processor: Arc<Processor>,
-    /// Tells the time of attempts.
+    /// The time of attempts.
     pub clock: Clock,
 }
 
@@ -43,14 +42,14 @@ pub struct WebhookHandler {
     url: Url,
     secret: Secret,
     context: DeliveryContext,
-    told: Mutex<LastRecorded>,
+    recorded: Mutex<LastRecorded>,
 }
 
 /// What this process has last recorded, so that not every success costs a write.
 #[derive(Default)]
 struct LastRecorded {
     success: Option<DateTime<Utc>>,
-    failing: bool,
+    is_failing: bool,
 }
 
 impl WebhookHandler {
@@ -66,7 +65,7 @@ impl WebhookHandler {
             url: Url::parse(&webhook.url).map_err(|error| format!("url: {error}"))?,
             secret: webhook.secret.parse().map_err(|rule| format!("secret: {rule}"))?,
             context,
-            told: Mutex::default(),
+            recorded: Mutex::default(),
         })
     }
 
@@ -74,13 +73,13 @@ impl WebhookHandler {
         metrics::counter!("agentbus_webhook_deliveries_total", "result" => "delivered")
             .increment(1);
         let due = {
-            let mut told = self.told.lock();
+            let mut recorded = self.recorded.lock();
             let every = WEBHOOK_SUCCESS_EVERY;
             let recent =
-                told.success.is_some_and(|at| (now - at).to_std().is_ok_and(|age| age < every));
-            let due = told.failing || !recent;
+                recorded.success.is_some_and(|at| (now - at).to_std().is_ok_and(|age| age < every));
+            let due = recorded.is_failing || !recent;
             if due {
-                *told = LastRecorded { success: Some(now), failing: false };
+                *recorded = LastRecorded { success: Some(now), is_failing: false };
             }
             due
         };
@@ -91,7 +90,7 @@ impl WebhookHandler {
 
     async fn failed(&self, failure: &Failure, now: DateTime<Utc>) {
         metrics::counter!("agentbus_webhook_deliveries_total", "result" => "failed").increment(1);
-        self.told.lock().failing = true;
+        self.recorded.lock().is_failing = true;
         let error = failure.error.as_str();
         let reason = match self.context.store.webhook_delivered(self.id, Some(error)).await {
             _ if failure.gone => Some("the receiver wants no more (410 Gone)".to_owned()),
@@ -113,7 +112,7 @@ impl WebhookHandler {
                 metrics::counter!("agentbus_webhooks_paused_total", "reason" => why).increment(1);
                 tracing::warn!(webhook = %self.id, reason, "a webhook is paused");
             }
-            // The next failure asks for the same.
+            // The next failure tries again.
             Err(error) => {
                 tracing::warn!(webhook = %self.id, %error, "a webhook could not be paused")
             }
@@ -143,8 +142,8 @@ impl Handler for WebhookHandler {
     }
 
     async fn handle(&self, delivery: Delivery<'_>) -> Outcome {
-        let DeliveryContext { courier, policy, clock, .. } = &self.context;
-        let sent = courier.deliver(&self.url, &self.secret, delivery.message, clock.now()).await;
+        let DeliveryContext { client, policy, clock, .. } = &self.context;
+        let sent = client.deliver(&self.url, &self.secret, delivery.message, clock.now()).await;
         match sent {
             Ok(()) => {
                 self.succeeded(clock.now()).await;

@@ -7,7 +7,6 @@
 
 mod backoff;
 mod client;
-mod courier;
 mod guard;
 mod handler;
 mod registry;
@@ -19,7 +18,7 @@ mod tests;
 use uuid::Uuid;
 
 pub use backoff::Backoff;
-pub use courier::{Failure, WebhookClient};
+pub use client::{Failure, WebhookClient};
 pub use guard::{Guard, is_public};
 pub use handler::{DeliveryContext, WebhookHandler};
 pub use registry::{NewWebhook, Registry, WebhookError};
@@ -40,17 +39,17 @@ fn webhook_of(consumer: &str) -> Option<Uuid> {
     consumer.strip_prefix(WEBHOOK_PREFIX)?.parse().ok()
 }
 
-/// A webhook and its consumer.
+/// A webhook and its consumer, as the store has them.
 #[derive(Clone, Debug)]
 pub struct WebhookStatus {
-    /// As it is kept.
+    /// The webhook.
     pub webhook: Webhook,
-    /// Where it stands.
+    /// Its consumer, unless that is missing.
     pub consumer: Option<Consumer>,
 }
 
 impl WebhookStatus {
-    /// Why nothing is delivered, if so.
+    /// Why nothing is delivered; `None` while it is active.
     #[must_use]
     pub fn paused(&self) -> Option<&str> {
         match &self.consumer {

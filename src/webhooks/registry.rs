@@ -1,8 +1,7 @@
-//! Making, pausing and removing webhooks, through any server.
+//! Creating, pausing and removing webhooks, through any server.
 //!
-//! Invariant: what makes deliveries flow is in the store before a client hears
-//! of it. A webhook without its row has a consumer at most, which nobody runs and
-//! `super::supervise` sweeps away.
+//! Invariant: a webhook and its consumer are in the store before a client gets the response. A consumer without its
+//! webhook runs nowhere, and `super::supervise` removes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,26 +22,26 @@ use crate::processor::{ControlError, Processor};
 use crate::store::StoreError;
 use crate::store::work::{Position, Webhook, WorkStore};
 
-/// What a webhook gets unless it says otherwise: everything.
+/// The default filter: everything.
 const DEFAULT_FILTER: &str = "agent.>";
-/// What stands as the reason of a pause that was asked for.
-const ASKED: &str = "paused on request";
+/// The reason of a pause that a client requested.
+const REQUESTED: &str = "paused on request";
 
-/// A webhook as it is to be made.
+/// A webhook to be created.
 #[derive(Debug)]
 pub struct NewWebhook {
-    /// Where deliveries go; judged by the guard.
+    /// The receiver; checked by the guard.
     pub url: Url,
-    /// Which messages; all without it.
+    /// Which messages; `None` means all.
     pub filter: Option<SubjectPattern>,
-    /// What signs them; made without it.
+    /// What signs them; `None` generates one.
     pub secret: Option<Secret>,
 }
 
-/// Why a webhook was not made or changed.
+/// Why a webhook was not created or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
-    /// There are as many as may be.
+    /// There are [`MAX_WEBHOOKS`] already.
     #[error("there are {MAX_WEBHOOKS} webhooks, as many as there may be: remove one first")]
     TooMany,
     /// The system gives no random bytes for a secret.
@@ -51,7 +50,7 @@ pub enum WebhookError {
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Its consumer could not be placed or told.
+    /// Its consumer could not be created or changed.
     #[error(transparent)]
     Control(#[from] ControlError),
 }
@@ -67,7 +66,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The webhooks in `store`, whose consumers stand in the log of `bus`.
+    /// The webhooks in `store`, whose consumers read the log of `bus`.
     #[must_use]
     pub fn new(
         store: Arc<dyn WorkStore>,
@@ -85,17 +84,17 @@ impl Registry {
         self.guard
     }
 
-    /// LastRecorded when something was changed through this server.
+    /// Notified of each change through this server.
     #[must_use]
     pub fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
     }
 
-    /// Makes a webhook that gets what is published from now on. The store keeps to the limit,
-    /// however many are made at once, through however many servers.
+    /// Creates a webhook that gets what is published from now on. The store enforces the limit, however many are
+    /// created at once, through however many servers.
     ///
     /// # Errors
-    /// [`WebhookError`]; then there is none.
+    /// [`WebhookError`]; then it was not created.
     pub async fn create(
         &self,
         new: NewWebhook,
@@ -117,18 +116,17 @@ impl Registry {
             last_error: None,
         };
         let name = consumer_name(webhook.id);
-        let place = self.here().await?;
+        let place = self.end_of_log().await?;
         let consumer = self.store.create_consumer(&name, &webhook.filter, &place).await?;
         if !self.store.create_webhook(&webhook, MAX_WEBHOOKS).await? {
-            self.forget(webhook.id).await;
+            self.remove_orphan(webhook.id).await;
             return Err(WebhookError::TooMany);
         }
         self.changed.notify_one();
         Ok(WebhookStatus { webhook, consumer: Some(consumer) })
     }
 
-    /// The end of the log.
-    async fn here(&self) -> Result<Position, ControlError> {
+    async fn end_of_log(&self) -> Result<Position, ControlError> {
         let floor = self.bus.identity().await?.bounds.last.max(self.committed.seen());
         Ok(Position { floor, feed: None, handled: true })
     }
@@ -138,7 +136,7 @@ impl Registry {
     /// # Errors
     /// The store does not answer.
     pub async fn all(&self) -> Result<Vec<WebhookStatus>, StoreError> {
-        Ok(snapshot(&*self.store).await?.known)
+        Ok(snapshot(&*self.store).await?.webhooks)
     }
 
     /// One of them.
@@ -149,39 +147,39 @@ impl Registry {
         Ok(self.all().await?.into_iter().find(|known| known.webhook.id == id))
     }
 
-    /// Stops deliveries. What is published meanwhile waits.
+    /// Pauses deliveries. Messages published meanwhile wait.
     ///
     /// # Errors
     /// The store does not answer.
     pub async fn pause(&self, id: Uuid) -> Result<Option<WebhookStatus>, WebhookError> {
-        // The first reason is what a person wants to know.
+        // A first reason is kept: it is what a person wants to know.
         if self.one(id).await?.is_some_and(|known| known.paused().is_none()) {
-            self.tell(id, Some(ASKED)).await?;
+            self.set_paused(id, Some(REQUESTED)).await?;
         }
         Ok(self.one(id).await?)
     }
 
-    /// Goes on where it stopped; failures are counted anew.
+    /// Resumes where it stopped; the count of failures starts at zero.
     ///
     /// # Errors
     /// The store does not answer.
     pub async fn resume(&self, id: Uuid) -> Result<Option<WebhookStatus>, WebhookError> {
         if self.one(id).await?.is_some_and(|known| known.paused().is_some()) {
             self.store.webhook_resumed(id).await?;
-            self.tell(id, None).await?;
+            self.set_paused(id, None).await?;
         }
         Ok(self.one(id).await?)
     }
 
     /// Pauses or resumes the consumer, if there is one.
-    async fn tell(&self, id: Uuid, pause: Option<&str>) -> Result<(), ControlError> {
+    async fn set_paused(&self, id: Uuid, pause: Option<&str>) -> Result<(), ControlError> {
         match self.processor.pause(&consumer_name(id), pause).await {
             Err(ControlError::Unknown) => Ok(()),
-            told => told,
+            result => result,
         }
     }
 
-    /// Removes one, with its consumer and what that set aside; `false` when there is none.
+    /// Removes one with its consumer and its messages set aside; `false` if there is none.
     ///
     /// # Errors
     /// The store does not answer.
@@ -190,42 +188,42 @@ impl Registry {
             return Ok(false);
         }
         self.changed.notify_one();
-        self.forget(id).await;
+        self.remove_orphan(id).await;
         Ok(true)
     }
 
-    /// Removes the consumer of a webhook that is none, or leaves it to be swept away.
-    async fn forget(&self, id: Uuid) {
-        if let Err(error) = sweep(&*self.store, &*self.bus, &consumer_name(id)).await {
-            tracing::debug!(webhook = %id, %error, "its consumer is left to be swept away");
+    /// Removes the consumer of a webhook that does not exist, or leaves it to the supervisor.
+    async fn remove_orphan(&self, id: Uuid) {
+        if let Err(error) = delete_consumer(&*self.store, &*self.bus, &consumer_name(id)).await {
+            tracing::debug!(webhook = %id, %error, "its consumer is left to the supervisor");
         }
     }
 }
 
-/// What stands in the store.
+/// What the store has.
 pub(super) struct WebhookSnapshot {
     /// All webhooks, oldest first.
-    pub known: Vec<WebhookStatus>,
-    /// Webhooks that are gone, or not there yet, and have a consumer.
+    pub webhooks: Vec<WebhookStatus>,
+    /// Webhooks that have a consumer and no row: removed, or about to be created.
     pub orphans: Vec<Uuid>,
 }
 
-/// Looks at it.
+/// Reads it.
 pub(super) async fn snapshot(store: &dyn WorkStore) -> Result<WebhookSnapshot, StoreError> {
-    // In this order no webhook that is being made lacks its consumer.
+    // In this order a webhook that is being created never lacks its consumer.
     let webhooks = store.webhooks().await?.into_iter();
     let consumers = store.consumers().await?.into_iter();
     let mut consumers: BTreeMap<_, _> =
         consumers.filter_map(|consumer| Some((webhook_of(&consumer.name)?, consumer))).collect();
-    let known = webhooks
+    let webhooks = webhooks
         .map(|webhook| WebhookStatus { consumer: consumers.remove(&webhook.id), webhook })
         .collect();
-    Ok(WebhookSnapshot { known, orphans: consumers.into_keys().collect() })
+    Ok(WebhookSnapshot { webhooks, orphans: consumers.into_keys().collect() })
 }
 
-/// Removes a consumer that has no webhook. Its row goes after the bus's own part
-/// of it, so that this is tried again where the bus does not answer.
-pub(super) async fn sweep(
+/// Removes a consumer that has no webhook. Its row is deleted after its durable consumer, so that this is tried
+/// again where the bus does not answer.
+pub(super) async fn delete_consumer(
     store: &dyn WorkStore,
     bus: &dyn Bus,
     name: &str,
@@ -235,7 +233,7 @@ pub(super) async fn sweep(
         durables.delete(name).await?;
     }
     store.delete_consumer(name).await?;
-    // Who had seen the row may have made it again.
+    // A server that had read the row may have created it again.
     if let Some(durables) = &durables {
         durables.delete(name).await?;
     }

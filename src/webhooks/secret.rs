@@ -1,8 +1,7 @@
 //! The secret that a webhook's deliveries are signed with, and the signature.
 //!
-//! Invariant: a secret shows only where a person is told it once
-//! ([`Secret::reveal`]), never in `Debug`. The scheme is the symmetric one of
-//! Standard Webhooks (standardwebhooks.com, specification 1.0): HMAC-SHA256 over
+//! Invariant: `Debug` never shows a secret; [`Secret::reveal`] does, for the one response that contains it. The scheme
+//! is the symmetric one of Standard Webhooks (standardwebhooks.com, specification 1.0): HMAC-SHA256 over
 //! `id.timestamp.body` under the decoded secret, in Base64, after `v1,`.
 
 use std::fmt;
@@ -17,7 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 const PREFIX: &str = "whsec_";
 /// Bytes of a secret, by the specification.
 const SIZES: std::ops::RangeInclusive<usize> = 24..=64;
-/// Bytes of a secret that is made here: what HMAC-SHA256 can use in full.
+/// Bytes of a generated secret: the output size of HMAC-SHA256.
 const GENERATED: usize = 32;
 
 /// A valid secret.
@@ -41,7 +40,7 @@ impl Secret {
         Self { text, key: hmac::Key::new(hmac::HMAC_SHA256, bytes) }
     }
 
-    /// The secret itself, for whoever makes the webhook, and for the store.
+    /// The secret itself, for the client that creates the webhook, and for the store.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.text

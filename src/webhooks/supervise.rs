@@ -1,8 +1,7 @@
 //! Runs a consumer for each active webhook, on every server.
 //!
-//! Invariant: what runs here follows the store within [`WEBHOOK_POLL`], through
-//! whichever server a webhook was made, paused or removed; and one process never
-//! runs two consumers for one webhook, not even while the first is ending.
+//! Invariant: what runs here follows the store within [`WEBHOOK_POLL`], whichever server a webhook was changed
+//! through. One process never runs two consumers for one webhook, not even while the first is ending.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::registry::{WebhookSnapshot, snapshot, sweep};
+use super::registry::{WebhookSnapshot, delete_consumer, snapshot};
 use super::{DeliveryContext, WebhookHandler, WebhookStatus, consumer_name};
 use crate::bus::Bus;
 use crate::limits::{WEBHOOK_CONCURRENCY, WEBHOOK_ORPHAN_AGE, WEBHOOK_POLL};
@@ -25,9 +24,9 @@ use crate::store::work::Webhook;
 pub struct Supervisor {
     /// What deliveries need.
     pub context: DeliveryContext,
-    /// Where the bus's part of a removed one is.
+    /// Has their durable consumers.
     pub bus: Arc<dyn Bus>,
-    /// LastRecorded when something was changed through this server.
+    /// Notified of each change through this server.
     pub changed: Arc<Notify>,
 }
 
@@ -41,18 +40,17 @@ impl Supervisor {
     /// Follows the store until cancelled, then waits for every consumer to end.
     pub async fn run(self, cancel: CancellationToken) {
         let mut running = HashMap::new();
-        let mut told = false;
+        let mut is_reported = false;
         while !cancel.is_cancelled() {
             match snapshot(&*self.context.store).await {
-                Ok(WebhookSnapshot { known, orphans }) => {
-                    told = false;
-                    self.follow(&mut running, &known).await;
-                    self.sweep(&running, &orphans).await;
+                Ok(WebhookSnapshot { webhooks, orphans }) => {
+                    is_reported = false;
+                    self.follow(&mut running, &webhooks).await;
+                    self.remove_orphans(&running, &orphans).await;
                 }
-                // What runs goes on: each consumer waits for the store by itself.
-                Err(error) if !told => {
-                    told = true;
-                    tracing::warn!(%error, "webhooks cannot be looked up");
+                Err(error) if !is_reported => {
+                    is_reported = true;
+                    tracing::warn!(%error, "webhooks cannot be read: those that run go on");
                 }
                 Err(_) => {}
             }
@@ -66,27 +64,27 @@ impl Supervisor {
             consumer.stop.cancel();
         }
         for (_, consumer) in running {
-            // A panic was told where it happened.
+            // A panic was logged where it happened.
             let _ = consumer.task.await;
         }
     }
 
-    /// Starts what is new and stops what is gone. One that ended by itself is started again.
-    async fn follow(&self, running: &mut HashMap<Uuid, Running>, known: &[WebhookStatus]) {
+    /// Starts new ones, stops removed ones, and starts again what ended by itself.
+    async fn follow(&self, running: &mut HashMap<Uuid, Running>, webhooks: &[WebhookStatus]) {
         running.retain(|_, consumer| !consumer.task.is_finished());
         for (id, consumer) in &*running {
-            if !known.iter().any(|known| known.webhook.id == *id) {
+            if !webhooks.iter().any(|status| status.webhook.id == *id) {
                 consumer.stop.cancel();
             }
         }
-        for WebhookStatus { webhook, consumer } in known {
+        for WebhookStatus { webhook, consumer } in webhooks {
             if consumer.is_some() && !running.contains_key(&webhook.id) {
                 match self.start(webhook) {
                     Ok(consumer) => {
                         running.insert(webhook.id, consumer);
                     }
                     Err(error) => {
-                        tracing::error!(webhook = %webhook.id, error, "a webhook cannot be served");
+                        tracing::error!(webhook = %webhook.id, error, "a webhook in the store is malformed: remove it and create another");
                     }
                 }
             }
@@ -104,14 +102,14 @@ impl Supervisor {
             concurrency: WEBHOOK_CONCURRENCY,
         };
         let stop = CancellationToken::new();
-        let (processor, told) = (Arc::clone(&self.context.processor), stop.clone());
-        let task = tokio::spawn(async move { processor.consume(spec, told).await });
+        let (processor, stopped) = (Arc::clone(&self.context.processor), stop.clone());
+        let task = tokio::spawn(async move { processor.consume(spec, stopped).await });
         Ok(Running { stop, task })
     }
 
-    /// Removes the consumers of webhooks that are gone and not at work here any more.
-    /// One that is being made has its consumer first: a young one is left alone.
-    async fn sweep(&self, running: &HashMap<Uuid, Running>, orphans: &[Uuid]) {
+    /// Removes the consumers of removed webhooks that no longer run here. A webhook that is being created has its
+    /// consumer first, so a young one is left alone.
+    async fn remove_orphans(&self, running: &HashMap<Uuid, Running>, orphans: &[Uuid]) {
         let now = self.context.clock.now();
         for id in orphans {
             let made = id.get_timestamp().and_then(|made| {
@@ -122,8 +120,9 @@ impl Supervisor {
             if !old || running.contains_key(id) {
                 continue;
             }
-            let swept = sweep(&*self.context.store, &*self.bus, &consumer_name(*id)).await;
-            if let Err(error) = swept {
+            let deleted =
+                delete_consumer(&*self.context.store, &*self.bus, &consumer_name(*id)).await;
+            if let Err(error) = deleted {
                 tracing::debug!(webhook = %id, %error, "its consumer could not be removed");
             }
         }

@@ -1,4 +1,4 @@
-//! The courier against receivers of the test's own.
+//! The client against receivers of the test's own.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -74,8 +74,8 @@ async fn failure(answer: fn() -> Response) -> Failure {
 async fn posts_the_full_message_signed() {
     let (port, scene) = receiver(|| StatusCode::ACCEPTED.into_response()).await;
     let url = format!("http://127.0.0.1:{port}/hook?a=b").parse().expect("a URL");
-    let (courier, secret) = (WebhookClient::new(OPEN).expect("a client"), secret());
-    assert_eq!(courier.deliver(&url, &secret, &message(), now()).await, Ok(()));
+    let (client, secret) = (WebhookClient::new(OPEN).expect("a client"), secret());
+    assert_eq!(client.deliver(&url, &secret, &message(), now()).await, Ok(()));
     let (headers, body) = scene.got.lock().expect("no panic").remove(0);
     let header = |name: &str| headers[name].to_str().expect("text").to_owned();
     assert!(body.starts_with(br#"{"seq":42,"id":"0f3a1b5c-"#), "{body:?}");

@@ -4,6 +4,11 @@
 //! The usual run is short; `scripts/test --long` (`AGENTBUS_LONG=1`) repeats each fault as often as the
 //! promise deserves.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests compare what servers say with the machine's clock"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

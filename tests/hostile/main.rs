@@ -2,6 +2,11 @@
 //!
 //! Each test names the point of that issue it holds.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests compare what servers say with the machine's clock"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

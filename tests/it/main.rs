@@ -1,5 +1,10 @@
 //! The contract on real servers: a module a section, in every mode that the section holds for.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests compare what servers say with the machine's clock"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -31,6 +31,10 @@ pub struct Epoch {
 impl Epoch {
     /// Reads both clocks.
     #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it measures: both clocks are read at one moment"
+    )]
     pub fn now() -> Self {
         let micros = u64::try_from(chrono::Utc::now().timestamp_micros()).unwrap_or_default();
         Self { instant: Instant::now(), micros }

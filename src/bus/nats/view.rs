@@ -17,6 +17,7 @@ use super::api::StreamInfo;
 use super::error::{ApiError, STREAM_NOT_FOUND};
 use super::failover::FailoverTimer;
 use super::requester::Requester;
+use crate::clock::Clock;
 use crate::limits::NATS_VIEW_REFRESH;
 
 /// What is known of the stream's limits and state.
@@ -47,7 +48,7 @@ struct Known {
 impl Known {
     /// The server's time now; ours, if the server does not report its own.
     fn now(&self) -> DateTime<Utc> {
-        let Some((time, read)) = self.clock else { return Utc::now() };
+        let Some((time, read)) = self.clock else { return Clock::system().now() };
         chrono::Duration::from_std(read.elapsed()).map_or(time, |since| time + since)
     }
 }

@@ -105,7 +105,7 @@ impl NatsQueues {
         self.bury_given_up(queue).await?;
         let _turn = self.changes.acquire().await;
         let held = self.store.lock_queue(queue).await?;
-        self.jobs.pause(queue, &PRIORITIES, Some(QUEUE_PAUSE)).await?;
+        self.jobs.pause(queue, &PRIORITIES, Some(self.clock.now() + QUEUE_PAUSE)).await?;
         let deleted = self.delete_paused(queue, force).await;
         if !matches!(deleted, Ok(true))
             && let Err(error) = self.jobs.pause(queue, &PRIORITIES, None).await

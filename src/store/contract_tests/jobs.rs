@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::Utc;
 use uuid::Uuid;
 
 use super::{LONG, Server, on_both};
@@ -87,7 +86,10 @@ async fn an_end_needs_the_lease_that_runs(server: Server) {
         assert_eq!(end(&*store, &first, 0, late).await, JobSettled::Lost);
     }
     let extended = end(&*store, &second, 0, JobSettlement::Extend(LONG)).await;
-    assert!(matches!(extended, JobSettled::Extended(until) if until > Utc::now()), "{extended:?}");
+    assert!(
+        matches!(extended, JobSettled::Extended(until) if until > crate::clock::Clock::system().now()),
+        "{extended:?}"
+    );
     let ends = [
         (second.jobs[0].seq, second.lease, JobSettlement::Done),
         (second.jobs[0].seq, second.lease, JobSettlement::Done),
@@ -258,7 +260,7 @@ async fn a_letter_becomes_a_job_once(server: Server) {
         body: Bytes::from_static(b"a"),
         attempts: Vec::new(),
         reason: "rejected".to_owned(),
-        died_at: Utc::now(),
+        died_at: crate::clock::Clock::system().now(),
     };
     store.add_dead_letters(std::slice::from_ref(&letter)).await.expect("kept");
     let back = async || store.redrive_job(letter.id, "q", &job(1, "a")).await.expect("answers");

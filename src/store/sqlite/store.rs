@@ -90,7 +90,7 @@ impl Store for SqliteStore {
 
     /// A file has no other clock than its process.
     async fn clock(&self) -> Result<DateTime<Utc>, StoreError> {
-        Ok(Utc::now())
+        Ok(DateTime::from_timestamp_micros(self.time.wall()).unwrap_or_default())
     }
 
     /// Every connection has the settings of `connection`: there are none to warn of.

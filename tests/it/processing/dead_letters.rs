@@ -198,7 +198,7 @@ for_each_mode! {
         let gone = told(&run(&["dead-letters", "discard", &names[1], "--yes"]).await, 0);
         assert_eq!(gone, "{\"discarded\":1}\n");
         let all = told(&run(&["dead-letters", "redrive", "--all", "--format", "text"]).await, 0);
-        assert_eq!(all, "1 redriven, 2 left: their source is no more\n");
+        assert_eq!(all, "1 redriven, 2 skipped: their source does not exist any more\n");
         let gone = told(&run(&["dead-letters", "discard", "--source", "gone", "--yes"]).await, 0);
         assert_eq!(gone, "{\"discarded\":2}\n");
         assert_eq!(told(&run(&["dead-letters", "list"]).await, 0), "");

@@ -67,6 +67,7 @@ impl BareFile {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a bare part, measured without the server")]
 async fn insert(
     connection: &mut SqliteConnection,
     first: i64,

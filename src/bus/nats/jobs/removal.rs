@@ -3,9 +3,7 @@
 //! Invariant: nothing is removed that came in after the sequence that the caller names, and a
 //! consumer goes only when the caller has seen that nothing is pending there.
 
-use std::time::Duration;
-
-use chrono::{SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use super::NatsJobs;
@@ -26,16 +24,15 @@ impl NatsJobs {
         &self,
         queue: &str,
         priorities: &[&str],
-        pause: Option<Duration>,
+        until: Option<DateTime<Utc>>,
     ) -> Result<(), BusError> {
         if self.requester.connection.server_version() < PAUSE_SINCE {
             return Ok(());
         }
-        let until = pause.map(|pause| {
-            let until = Utc::now() + pause;
-            until.to_rfc3339_opts(SecondsFormat::Micros, true)
-        });
-        let body = until.map_or(json!({}), |until| json!({ "pause_until": until }));
+        let body = until.map_or(
+            json!({}),
+            |until| json!({ "pause_until": until.to_rfc3339_opts(SecondsFormat::Micros, true) }),
+        );
         self.of_each("PAUSE", queue, priorities, &body).await
     }
 

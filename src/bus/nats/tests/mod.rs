@@ -14,7 +14,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::Utc;
 use uuid::Uuid;
 
 use super::{NatsBus, NatsConfig};
@@ -55,7 +54,7 @@ fn message(content: &str) -> Outgoing {
         "kind": "task", "type": "step", "task_id": "t1", "sender_id": "a1", "content": content
     });
     let draft = Draft::parse(json.to_string().as_bytes()).expect("valid");
-    Outgoing::encode(&draft, Uuid::now_v7(), Utc::now())
+    Outgoing::encode(&draft, Uuid::now_v7(), crate::clock::Clock::system().now())
 }
 
 fn with_new_id(message: &Outgoing) -> Outgoing {

@@ -36,7 +36,7 @@ async fn publishes_reads_and_recognises_duplicates() {
         "headers by which decode recognises ours: {:?}",
         entries[0].headers
     );
-    assert!((Utc::now() - entries[0].logged_at).num_seconds() < 60);
+    assert!((crate::clock::Clock::system().now() - entries[0].logged_at).num_seconds() < 60);
 
     let admin =
         async_nats::jetstream::new(async_nats::connect(server.url()).await.expect("client"));
@@ -182,7 +182,7 @@ async fn the_sequence_moves_on_and_a_tail_is_written_back() {
             ("b\u{e4}d".to_owned(), "x".to_owned()),
         ],
         payload: Bytes::from_static(b"{}"),
-        logged_at: Utc::now(),
+        logged_at: crate::clock::Clock::system().now(),
     };
     assert!(matches!(bus.publish_original(&entry, 8).await, Err(PublishError::NotSent(_))));
     assert_eq!(bus.publish_original(&entry, 9).await.map(|ack| ack.seq), Ok(10));

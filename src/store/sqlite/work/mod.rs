@@ -289,7 +289,8 @@ impl WorkStore for SqliteStore {
         error: Option<&str>,
     ) -> Result<Option<Webhook>, StoreError> {
         let mut turn = self.work().await?;
-        let done = bounded(webhooks::delivered(turn.connection(), id, error)).await;
+        let done =
+            bounded(webhooks::delivered(turn.connection(), id, error, self.time.wall())).await;
         turn.end(done)
     }
 

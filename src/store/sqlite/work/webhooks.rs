@@ -1,6 +1,5 @@
 //! Webhooks and how their deliveries go.
 
-use chrono::Utc;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{Error, Row};
 use uuid::Uuid;
@@ -47,6 +46,7 @@ pub(super) async fn delivered(
     connection: &mut SqliteConnection,
     id: Uuid,
     error: Option<&str>,
+    now: i64,
 ) -> Result<Option<Webhook>, Error> {
     let row = sqlx::query(
         "UPDATE webhooks SET \
@@ -59,7 +59,7 @@ pub(super) async fn delivered(
     )
     .bind(id)
     .bind(error.map(kept::text))
-    .bind(Utc::now().timestamp_micros())
+    .bind(now)
     .fetch_optional(connection)
     .await?;
     row.as_ref().map(webhook).transpose()

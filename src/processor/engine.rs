@@ -1,0 +1,72 @@
+//! What all consumers of this process share.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::directory::Directory;
+use super::metrics::ConsumerMetrics;
+use super::policy::Policy;
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::store::Store;
+
+/// Runs consumers in this process.
+pub struct Processor {
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Clock,
+    pub(super) directory: Directory,
+    /// Identifies this process as the holder of feeds.
+    pub(super) owner: Uuid,
+    /// How long what has begun may take after a stop.
+    pub(super) drain: Duration,
+    /// Consumers that run here.
+    pub(super) running: TaskTracker,
+    /// The policies of the consumers created here, by name; others have the default one.
+    pub(super) policies: Mutex<HashMap<String, Policy>>,
+    /// Names of those that have a handler here.
+    pub(super) handled: Mutex<HashSet<String>>,
+    pub(super) metrics: ConsumerMetrics,
+}
+
+impl Processor {
+    /// A processor of one log. [`Processor::run`] must run for consumers to notice moves and pauses.
+    #[must_use]
+    pub fn new(bus: Arc<dyn Bus>, store: Arc<dyn Store>, clock: Clock, drain: Duration) -> Self {
+        let directory = Directory::new(Arc::clone(&store));
+        Self {
+            bus,
+            store,
+            clock,
+            directory,
+            owner: Uuid::new_v4(),
+            drain,
+            running: TaskTracker::new(),
+            policies: Mutex::default(),
+            handled: Mutex::default(),
+            metrics: ConsumerMetrics::default(),
+        }
+    }
+
+    /// Follows the consumers in the store until cancelled: pauses, resets, deletions.
+    pub async fn run(&self, cancel: CancellationToken) {
+        self.directory.run(cancel).await;
+    }
+
+    /// Announces that a consumer will run here: from now on its status is that of one that does.
+    pub fn expect(&self, name: &str) {
+        self.handled.lock().insert(name.to_owned());
+    }
+
+    /// Waits until no consumer runs here any more. All must have been stopped.
+    pub async fn ended(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+}
