@@ -60,7 +60,7 @@ async fn point_14_another_stream_is_not_taken_for_the_log_while_the_store_is_awa
     let checked = eventually(LIMIT, "the stream is found to be another", async || {
         let answer = http.post_json("/v1/messages", &message()).await;
         assert_ne!(answer.status, 201, "stored in another stream: {answer:?}");
-        answer.text().contains("not the one that was last held").then_some(answer)
+        answer.text().contains("not the one that was last compared").then_some(answer)
     })
     .await;
     assert_eq!(checked.status, 503);
