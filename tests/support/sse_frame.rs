@@ -1,7 +1,7 @@
-//! Frames of a stream, by the parser of the client: also those that a browser does not dispatch, such as an id alone.
+//! Server-Sent Events by the letter of the standard (WHATWG HTML, 9.2.6), except that a block which a browser would not
+//! dispatch, as one with an id alone, is given too: tests look at those.
 
-use agentbus_client::sse;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
 /// One block of lines up to an empty line.
@@ -44,29 +44,79 @@ impl Frame {
     }
 }
 
-/// Cuts a byte stream into frames, however it arrives. What follows the last empty line stays: at the end of the
-/// stream it is to be discarded, says the standard.
+/// Cuts a byte stream into frames, however it arrives.
 #[derive(Default)]
-pub struct Parser(sse::Parser);
+pub struct Parser {
+    line: BytesMut,
+    frame: Frame,
+    lines_in_frame: usize,
+    after_cr: bool,
+    past_first_line: bool,
+}
 
 impl Parser {
-    /// Takes what has arrived, and gives the frames that it completes.
+    /// Takes what has arrived, and gives the frames that it completes. What follows the last empty line stays: at the end
+    /// of the stream it is to be discarded, says the standard.
     pub fn push(&mut self, chunk: &[u8]) -> Vec<Frame> {
         let mut frames = Vec::new();
-        let fed = self.0.feed(chunk, |event| frames.push(frame(&event)));
-        fed.expect("an event within the client's limit");
+        for &byte in chunk {
+            match byte {
+                b'\n' if self.after_cr => self.after_cr = false,
+                b'\n' | b'\r' => {
+                    self.after_cr = byte == b'\r';
+                    frames.extend(self.end_line());
+                }
+                _ => {
+                    self.after_cr = false;
+                    self.line.extend_from_slice(&[byte]);
+                }
+            }
+        }
         frames
+    }
+
+    fn end_line(&mut self) -> Option<Frame> {
+        let mut line = self.line.split().freeze();
+        if !self.past_first_line {
+            self.past_first_line = true;
+            line = line
+                .strip_prefix("\u{feff}".as_bytes())
+                .map_or(line.clone(), |rest| line.slice_ref(rest));
+        }
+        if !line.is_empty() {
+            self.lines_in_frame += 1;
+            self.field(&line);
+            return None;
+        }
+        let complete = std::mem::take(&mut self.lines_in_frame) > 0;
+        complete.then(|| std::mem::take(&mut self.frame))
+    }
+
+    fn field(&mut self, line: &Bytes) {
+        let colon = line.iter().position(|&byte| byte == b':');
+        let name = line.slice(..colon.unwrap_or(line.len()));
+        let value = colon.map_or(Bytes::new(), |at| line.slice(at + 1..));
+        if name.is_empty() {
+            self.frame.comments.push(text(&value));
+            return;
+        }
+        let value = if value.starts_with(b" ") { value.slice(1..) } else { value };
+        match name.as_ref() {
+            b"id" if !value.contains(&0) => self.frame.id = Some(text(&value)),
+            b"event" => self.frame.event = Some(text(&value)),
+            b"data" => self.frame.data = Some(joined(self.frame.data.take(), value)),
+            b"retry" if value.iter().all(u8::is_ascii_digit) => {
+                self.frame.retry = text(&value).parse().ok().or(self.frame.retry);
+            }
+            _ => {}
+        }
     }
 }
 
-fn frame(event: &sse::Event<'_>) -> Frame {
-    let comments = event.bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
-    Frame {
-        id: event.id.map(text),
-        event: (!event.name.is_empty()).then(|| text(event.name)),
-        data: event.data.map(Bytes::copy_from_slice),
-        retry: event.retry.map(|wait| u64::try_from(wait.as_millis()).expect("milliseconds")),
-        comments: comments.filter_map(|line| line.strip_prefix(b":")).map(text).collect(),
+fn joined(before: Option<Bytes>, line: Bytes) -> Bytes {
+    match before {
+        None => line,
+        Some(before) => [before.as_ref(), line.as_ref()].join(&b'\n').into(),
     }
 }
 
