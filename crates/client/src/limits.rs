@@ -29,8 +29,9 @@ pub const PAGE_ITEMS: usize = 1_000;
 pub const FIRST_PAGE_ITEMS: usize = 100;
 /// After a page larger than this, in bytes, the next page has half as many items, so that memory stays bounded.
 pub const PAGE_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of one event: a message of 1 MiB and its frame, with room for a newer server's.
-pub const EVENT_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one event. The content of a foreign message may be 1 MiB of control characters, each of them `\u0001` in
+/// JSON: 6 MiB; the rest is its frame, with room for a newer server's.
+pub const EVENT_BYTES: usize = 8 * 1024 * 1024;
 /// Characters kept of a response that is no problem document, such as a proxy's page.
 pub const FOREIGN_TEXT_CHARS: usize = 240;
 
