@@ -17,8 +17,8 @@ pub const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 pub const FIRST_ANSWER_BYTES: usize = 2 * 1024;
 /// Bytes that a subscriber reads at once; the buffer is its thread's.
 pub const READ_BYTES: usize = 128 * 1024;
-/// Bytes of an event that is not yet whole: a message of 1 MiB and its frame.
-pub const EVENT_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of the head of a stream's response. The client's parser bounds the events.
+pub const HEAD_BYTES: usize = 64 * 1024;
 /// Connections that are being made at once: below the backlog of common servers (1,024 on Linux, 128
 /// elsewhere).
 pub const CONNECTS_AT_ONCE: usize = 100;

@@ -5,7 +5,7 @@
 use agentbus_client::sse::{Event, Parser};
 use memchr::memmem;
 
-use super::limits::EVENT_BYTES;
+use super::limits::HEAD_BYTES;
 
 /// Receives the events of a stream.
 pub trait Sink {
@@ -56,7 +56,7 @@ impl Stream {
         };
         head.extend_from_slice(bytes);
         let Some(end) = memmem::find(&head, b"\r\n\r\n") else {
-            if head.len() > EVENT_BYTES {
+            if head.len() > HEAD_BYTES {
                 return Err("its head does not end".to_owned());
             }
             self.head = Some(head);
