@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::job::{Job, Priority};
+pub(super) use crate::store::jobs::LEASE_RAN_OUT as RAN_OUT;
 use crate::store::work::{Attempt, DeadLetter, DeadLetterKind};
 use crate::store::{Store, StoreError};
 
@@ -51,9 +52,6 @@ pub(super) fn exhausted_reason(attempts: u32) -> String {
 pub(super) fn nack_reason(reason: Option<&str>) -> String {
     reason.filter(|text| !text.is_empty()).unwrap_or("a worker gave it back").to_owned()
 }
-
-/// The error of an attempt whose lease ran out.
-pub(super) const RAN_OUT: &str = "the lease ran out";
 
 /// How many dead letters each queue has.
 pub(super) struct DeadLetterCounts(HashMap<String, u64>);

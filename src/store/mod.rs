@@ -11,7 +11,6 @@ mod batch;
 mod error;
 mod fold;
 mod history;
-mod job_rows;
 pub mod jobs;
 mod log;
 mod membership;
@@ -34,7 +33,7 @@ use chrono::{DateTime, Utc};
 pub use batch::Batch;
 pub use error::StoreError;
 pub use history::{Counts, HistoryStore, InboxFront, Original, Page, Stored};
-use jobs::JobStore;
+use jobs::{JobStore, QueueStore, RecordedAttemptStore};
 pub use log::{Hole, HoleReason, Lease, LogState, LogStore, Write};
 pub use membership::{BusKind, Membership, MembershipState};
 pub use state::StateStore;
@@ -43,7 +42,16 @@ pub use write_all::write_all;
 
 /// A store as the rest of the program uses it.
 #[async_trait]
-pub trait Store: LogStore + HistoryStore + StateStore + WorkStore + JobStore + 'static {
+pub trait Store:
+    LogStore
+    + HistoryStore
+    + StateStore
+    + WorkStore
+    + QueueStore
+    + JobStore
+    + RecordedAttemptStore
+    + 'static
+{
     /// `postgres` or `sqlite`.
     fn name(&self) -> &'static str;
 

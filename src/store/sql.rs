@@ -6,6 +6,7 @@
 //! microseconds since 1970 in SQLite; nothing outside of this file and `postgres/` and `sqlite/` sees which.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -25,6 +26,59 @@ pub enum Dialect {
     Sqlite,
 }
 
+impl Dialect {
+    /// SQL for a time by the store's clock, where the placeholder is a [`Duration`] from now. PostgreSQL
+    /// evaluates it for each row.
+    pub(super) fn after(self, placeholder: &str) -> String {
+        match self {
+            Self::Postgres => format!("clock_timestamp() + {placeholder}"),
+            Self::Sqlite => placeholder.to_owned(),
+        }
+    }
+
+    /// SQL for the microseconds from [`Self::after`] until a time by the store's clock.
+    pub(super) fn micros_until(self, time: &str, placeholder: &str) -> String {
+        match self {
+            Self::Postgres => format!(
+                "(extract(epoch FROM {time} - clock_timestamp() - {placeholder}) * 1000000)::bigint"
+            ),
+            Self::Sqlite => format!("{time} - {placeholder}"),
+        }
+    }
+
+    /// SQL for a time and a number of microseconds.
+    pub(super) fn plus_micros(self, time: &str, micros: &str) -> String {
+        match self {
+            Self::Postgres => format!("{time} + ({micros}) * interval '1 microsecond'"),
+            Self::Sqlite => format!("{time} + ({micros})"),
+        }
+    }
+
+    /// SQL for the time of day by the wall clock; [`Self::bind_wall_time`] binds the placeholder.
+    pub(super) fn wall_time(self, placeholder: &'static str) -> &'static str {
+        match self {
+            Self::Postgres => "clock_timestamp()",
+            Self::Sqlite => placeholder,
+        }
+    }
+
+    /// Adds the wall clock's time where it is not the database that knows it.
+    pub(super) fn bind_wall_time(self, statement: Statement) -> Statement {
+        match self {
+            Self::Postgres => statement,
+            Self::Sqlite => statement.bind(Value::WallTime),
+        }
+    }
+
+    /// SQL that tests for one of the sequences in the placeholder.
+    pub(super) fn is_any(self, placeholder: &str) -> String {
+        match self {
+            Self::Postgres => format!("= ANY({placeholder})"),
+            Self::Sqlite => format!("IN (SELECT value FROM json_each({placeholder}))"),
+        }
+    }
+}
+
 /// A value to bind, in the order of the placeholders `$1`, `$2` …
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -40,6 +94,12 @@ pub enum Value {
     Bool(bool),
     /// Bytes as they are.
     Bytes(Vec<u8>),
+    /// Sequences: an array in PostgreSQL, JSON in SQLite.
+    Seqs(Vec<i64>),
+    /// A duration from now, by the store's clock; see [`Dialect::after`].
+    After(Duration),
+    /// The wall clock's time; see [`Dialect::bind_wall_time`].
+    WallTime,
 }
 
 macro_rules! value_from {
@@ -62,6 +122,24 @@ value_from! {
     Text: String, &str;
     Uuid: Uuid;
     Time: DateTime<Utc>;
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Bytes(value)
+    }
+}
+
+impl From<&[u64]> for Value {
+    fn from(seqs: &[u64]) -> Self {
+        Self::Seqs(seqs.iter().copied().map(to_db).collect())
+    }
+}
+
+impl From<Duration> for Value {
+    fn from(value: Duration) -> Self {
+        Self::After(value)
+    }
 }
 
 impl From<bool> for Value {
@@ -123,6 +201,16 @@ pub trait Database: Send + Sync {
 
     /// Runs a statement that changes rows, and returns how many.
     async fn execute(&self, pool: Pool, statement: Statement) -> Result<u64, StoreError>;
+
+    /// Runs statements in one transaction, and returns what the `RETURNING` of each says.
+    async fn transaction(
+        &self,
+        pool: Pool,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<Rows>, StoreError>;
+
+    /// Decodes a time by the store's clock, as the wall clock shows it.
+    fn due(&self, row: Row<'_>, column: &str) -> Result<DateTime<Utc>, Error>;
 }
 
 /// The rows of one result.
@@ -134,6 +222,14 @@ pub enum Rows {
 }
 
 impl Rows {
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Postgres(rows) => rows.is_empty(),
+            Self::Sqlite(rows) => rows.is_empty(),
+        }
+    }
+
     /// Decodes each row.
     pub fn decode<T>(
         &self,
@@ -210,6 +306,21 @@ impl<'r> Row<'r> {
         column: impl ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
     ) -> Result<u64, Error> {
         self.get(column).map(from_db)
+    }
+
+    /// A number below 2^31, which PostgreSQL holds in 32 bits.
+    pub fn number(self, column: &str) -> Result<u32, Error> {
+        self.get::<i32>(column).map(|number| u32::try_from(number).unwrap_or_default())
+    }
+
+    /// Sequences, as [`Value::Seqs`] binds them.
+    pub fn seqs(self, column: &str) -> Result<Vec<u64>, Error> {
+        match self {
+            Self::Postgres(row) => {
+                Ok(row.try_get::<Vec<i64>, _>(column)?.into_iter().map(from_db).collect())
+            }
+            Self::Sqlite(row) => serde_json::from_str(row.try_get(column)?).map_err(unreadable),
+        }
     }
 
     /// A time, or null.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgArguments, PgPool};
 use sqlx::query::Query;
@@ -12,7 +13,7 @@ use super::PostgresStore;
 use super::connection::{bounded, on_pool};
 use crate::limits::{STORE_READ_TIMEOUT, STORE_WRITE_TIMEOUT};
 use crate::store::error::StoreError;
-use crate::store::sql::{Database, Dialect, Pool, Rows, Statement, Value};
+use crate::store::sql::{Database, Dialect, Pool, Row, Rows, Statement, Value};
 
 /// A duration as PostgreSQL takes it; a lease of centuries is cut to one.
 pub(super) fn interval(duration: Duration) -> PgInterval {
@@ -34,6 +35,10 @@ pub(super) fn bind_all<'q>(
             Value::Time(value) => statement.bind(value),
             Value::Bool(value) => statement.bind(value),
             Value::Bytes(value) => statement.bind(&value[..]),
+            Value::Seqs(value) => statement.bind(value),
+            Value::After(value) => statement.bind(interval(*value)),
+            // Statements call `clock_timestamp()` instead: `Dialect::bind_wall_time` never binds this here.
+            Value::WallTime => statement,
         };
     }
     statement
@@ -83,5 +88,27 @@ impl Database for PostgresStore {
         let query = || bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
         let done = self.run(pool, || query().execute(self.pool(pool))).await?;
         Ok(done.rows_affected())
+    }
+
+    async fn transaction(
+        &self,
+        pool: Pool,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<Rows>, StoreError> {
+        self.run(pool, async || {
+            let mut transaction = self.pool(pool).begin().await?;
+            let mut returned = Vec::with_capacity(statements.len());
+            for Statement { sql, values } in &statements {
+                let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
+                returned.push(Rows::Postgres(query.fetch_all(&mut *transaction).await?));
+            }
+            transaction.commit().await?;
+            Ok(returned)
+        })
+        .await
+    }
+
+    fn due(&self, row: Row<'_>, column: &str) -> Result<DateTime<Utc>, Error> {
+        row.time_set(column)
     }
 }

@@ -138,7 +138,7 @@ impl Store for PostgresStore {
 
     async fn close(&self) {
         // A database that is unreachable must not delay the shutdown.
-        let _ = tokio::time::timeout(STORE_GRACE, self.give_all_back()).await;
+        let _ = tokio::time::timeout(STORE_GRACE, self.release_all_unconfirmed()).await;
         if let Some(writer) = self.writer.lock().await.take() {
             let _ = writer.close().await;
         }

@@ -1,19 +1,22 @@
 //! Runs statements, and binds their values.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Sqlite};
+use sqlx::{AssertSqlSafe, Connection as _, Error, Sqlite};
 
 use super::SqliteStore;
 use super::connection::{Turn, bounded};
+use super::time::StoreTime;
 use crate::store::error::StoreError;
-use crate::store::sql::{Database, Dialect, Pool, Rows, Statement, Value};
+use crate::store::sql::{Database, Dialect, Pool, Row, Rows, Statement, Value};
 
 /// Binds values in their order.
 pub(super) fn bind_all<'q>(
     mut statement: Query<'q, Sqlite, SqliteArguments>,
     values: &'q [Value],
+    time: &StoreTime,
 ) -> Query<'q, Sqlite, SqliteArguments> {
     for value in values {
         statement = match value {
@@ -23,6 +26,9 @@ pub(super) fn bind_all<'q>(
             Value::Time(value) => statement.bind(value.map(|time| time.timestamp_micros())),
             Value::Bool(value) => statement.bind(value),
             Value::Bytes(value) => statement.bind(&value[..]),
+            Value::Seqs(value) => statement.bind(serde_json::json!(value).to_string()),
+            Value::After(value) => statement.bind(time.until(*value)),
+            Value::WallTime => statement.bind(time.wall()),
         };
     }
     statement
@@ -34,7 +40,8 @@ impl SqliteStore {
     async fn turn_for(&self, pool: Pool) -> Result<Turn<'_>, StoreError> {
         match pool {
             Pool::Readers | Pool::Control | Pool::Cursors => self.writer.turn(&self.options).await,
-            Pool::Workers | Pool::Jobs => self.writer.turn_behind(&self.options).await,
+            Pool::Jobs => self.writer.turn_timed(&self.options).await,
+            Pool::Workers => self.writer.turn_behind(&self.options).await,
         }
     }
 }
@@ -47,23 +54,58 @@ impl Database for SqliteStore {
 
     async fn select(&self, _: Pool, statement: Statement) -> Result<Rows, StoreError> {
         let Statement { sql, values } = &statement;
-        let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
+        let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values, &self.time);
         bounded(query.fetch_all(&self.readers)).await.map(Rows::Sqlite)
     }
 
     async fn change(&self, pool: Pool, statement: Statement) -> Result<Rows, StoreError> {
         let Statement { sql, values } = &statement;
-        let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
         let mut turn = self.turn_for(pool).await?;
+        let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values, &self.time);
         let rows = bounded(query.fetch_all(turn.connection())).await;
         turn.end(rows).map(Rows::Sqlite)
     }
 
     async fn execute(&self, pool: Pool, statement: Statement) -> Result<u64, StoreError> {
         let Statement { sql, values } = &statement;
-        let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values);
         let mut turn = self.turn_for(pool).await?;
+        let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values, &self.time);
         let done = bounded(query.execute(turn.connection())).await;
         Ok(turn.end(done)?.rows_affected())
     }
+
+    async fn transaction(
+        &self,
+        pool: Pool,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<Rows>, StoreError> {
+        let mut turn = self.turn_for(pool).await?;
+        let done = bounded(async {
+            let mut transaction = turn.connection().begin_with("BEGIN IMMEDIATE").await?;
+            let mut returned = Vec::with_capacity(statements.len());
+            for Statement { sql, values } in &statements {
+                let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values, &self.time);
+                returned.push(Rows::Sqlite(query.fetch_all(&mut *transaction).await?));
+            }
+            transaction.commit().await?;
+            Ok(returned)
+        })
+        .await;
+        turn.end(done)
+    }
+
+    fn due(&self, row: Row<'_>, column: &str) -> Result<DateTime<Utc>, Error> {
+        Ok(self.time.to_wall(row.get(column)?))
+    }
 }
+
+/// Runs work on the connection of a turn, and ends the turn.
+macro_rules! in_turn {
+    ($turn:expr, $connection:ident => $work:expr) => {{
+        let mut turn = $turn.await?;
+        let $connection = turn.connection();
+        let done = $crate::store::sqlite::connection::bounded($work).await;
+        turn.end(done)
+    }};
+}
+pub(super) use in_turn;

@@ -82,7 +82,8 @@ impl HistoryStore for SqliteStore {
             let mut page = Page { messages: Vec::new(), more: false, committed_through };
             let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { return Ok(page) };
             let Plan { sql, values, .. } = plan::rows(query, bounds, Dialect::Sqlite, "messages");
-            let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), &values).fetch_all(pool).await?;
+            let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), &values, &self.time);
+            let rows = rows.fetch_all(pool).await?;
             let mut seqs =
                 rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
             page.more = seqs.len() > query.limit;
@@ -108,7 +109,7 @@ impl HistoryStore for SqliteStore {
             let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { return Ok(front) };
             let Plan { sql, values, .. } =
                 plan::first_unexpired(query, bounds, now, Dialect::Sqlite, "messages");
-            let statement = bind_all(sqlx::query(AssertSqlSafe(sql)), &values);
+            let statement = bind_all(sqlx::query(AssertSqlSafe(sql)), &values, &self.time);
             front.add((&statement.fetch_one(&self.readers).await?).into(), query.limit)?;
             Ok(front)
         })

@@ -1,59 +1,100 @@
-//! Work queues. Each change is one transaction of the one writer, by the store's time.
+//! Jobs: added, leased. Each change is one transaction of the one writer, by the store's time.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Connection, Error, Row};
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Error, Row as _};
 use uuid::Uuid;
 
+use super::SqliteStore;
+use super::connection::Turn;
+use super::database::in_turn;
 use super::time::StoreTime;
-use super::work::letters;
+use super::work::dead_letters;
 use super::write::parts;
 use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES};
-use crate::store::job_rows::{RANKS, cut_by_bytes, micros, read_attempts, with_run_out};
-use crate::store::jobs::{
-    AddedJob, ExhaustedJob, JobRow, JobSettled, JobSettlement, LeasedRow, LeasedRows,
-    RedriveOutcome,
-};
-use crate::store::sql::{from_db, to_db};
+use crate::store::StoreError;
+use crate::store::jobs::columns::{RANKS, cut_by_bytes};
+use crate::store::jobs::contract::read_leased;
+use crate::store::jobs::{AddedJob, JobRow, JobStore, LeasedRows, RedriveOutcome};
+use crate::store::sql::{from_db, limit_to_db, to_db};
 
-/// Keeps jobs in order, many a statement.
-pub(super) async fn add(
+impl SqliteStore {
+    pub(super) async fn job_turn(&self) -> Result<Turn<'_>, StoreError> {
+        self.writer.turn_timed(&self.options).await
+    }
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn add_jobs(
+        &self,
+        queue: &str,
+        jobs: &[JobRow],
+    ) -> Result<Option<Vec<AddedJob>>, StoreError> {
+        in_turn!(self.job_turn(), connection => add(&self.time, connection, queue, jobs))
+    }
+
+    async fn redrive_job(
+        &self,
+        letter: Uuid,
+        queue: &str,
+        job: &JobRow,
+    ) -> Result<RedriveOutcome, StoreError> {
+        in_turn!(self.job_turn(), connection => redrive(&self.time, connection, letter, queue, job))
+    }
+
+    async fn lease_jobs(
+        &self,
+        queue: &str,
+        limit: usize,
+        max_deliver: u32,
+        lease_for: Duration,
+        worker: Option<&str>,
+    ) -> Result<LeasedRows, StoreError> {
+        in_turn!(self.job_turn(), connection => lease(
+            &self.time, connection, queue, limit, max_deliver, lease_for, worker
+        ))
+    }
+}
+
+/// Adds jobs in order, many a statement.
+async fn add(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     queue: &str,
     jobs: &[JobRow],
 ) -> Result<Option<Vec<AddedJob>>, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    if !there(&mut transaction, queue).await? {
+    if !queue_exists(&mut transaction, queue).await? {
         transaction.rollback().await?;
         return Ok(None);
     }
-    let mut places: Vec<AddedJob> = Vec::with_capacity(jobs.len());
+    let mut added: Vec<AddedJob> = Vec::with_capacity(jobs.len());
     let mut at = 0;
     while at < jobs.len() {
         let plain = jobs[at..].iter().take_while(|job| job.identity.is_none()).count();
         if plain > 0 {
-            insert_many(time, &mut transaction, queue, &jobs[at..at + plain], &mut places).await?;
+            insert_many(time, &mut transaction, queue, &jobs[at..at + plain], &mut added).await?;
             at += plain;
         } else {
-            places.push(add_identified(time, &mut transaction, queue, &jobs[at]).await?);
+            added.push(add_identified(time, &mut transaction, queue, &jobs[at]).await?);
             at += 1;
         }
     }
     transaction.commit().await?;
-    Ok(Some(places))
+    Ok(Some(added))
 }
 
-async fn there(connection: &mut SqliteConnection, queue: &str) -> Result<bool, Error> {
+async fn queue_exists(connection: &mut SqliteConnection, queue: &str) -> Result<bool, Error> {
     let row = sqlx::query("SELECT 1 FROM queues WHERE name = ?").bind(queue);
     Ok(row.fetch_optional(connection).await?.is_some())
 }
 
 /// Turns a dead letter into a job.
-pub(super) async fn redrive_job(
+async fn redrive(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     letter: Uuid,
@@ -61,9 +102,9 @@ pub(super) async fn redrive_job(
     job: &JobRow,
 ) -> Result<RedriveOutcome, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let outcome = if !there(&mut transaction, queue).await? {
+    let outcome = if !queue_exists(&mut transaction, queue).await? {
         RedriveOutcome::NoQueue
-    } else if letters::discard(&mut transaction, letter).await? {
+    } else if dead_letters::discard(&mut transaction, letter).await? {
         let job = std::slice::from_ref(job);
         insert_many(time, &mut transaction, queue, job, &mut Vec::with_capacity(1)).await?;
         RedriveOutcome::Done
@@ -79,7 +120,7 @@ async fn insert_many(
     connection: &mut SqliteConnection,
     queue: &str,
     jobs: &[JobRow],
-    places: &mut Vec<AddedJob>,
+    added: &mut Vec<AddedJob>,
 ) -> Result<(), Error> {
     for part in parts(jobs) {
         let sql = format!(
@@ -92,7 +133,7 @@ async fn insert_many(
         let last = statement.execute(&mut *connection).await?.last_insert_rowid();
         // One statement of the only writer: its rows have consecutive sequences.
         let first = from_db(last) + 1 - part.len() as u64;
-        places.extend((first..).take(part.len()).map(|seq| AddedJob { seq, same: None }));
+        added.extend((first..).take(part.len()).map(|seq| AddedJob { seq, same: None }));
     }
     Ok(())
 }
@@ -115,20 +156,20 @@ async fn add_identified(
         let same = row.try_get::<Vec<u8>, _>("digest")? == digest;
         return Ok(AddedJob { seq: from_db(row.try_get("seq")?), same: Some(same) });
     }
-    let mut places = Vec::with_capacity(1);
-    insert_many(time, connection, queue, std::slice::from_ref(job), &mut places).await?;
-    let place = places.pop().ok_or(Error::RowNotFound)?;
+    let mut added = Vec::with_capacity(1);
+    insert_many(time, connection, queue, std::slice::from_ref(job), &mut added).await?;
+    let one = added.pop().ok_or(Error::RowNotFound)?;
     sqlx::query(
         "INSERT OR REPLACE INTO job_ids (queue, id, seq, digest, until) VALUES (?, ?, ?, ?, ?)",
     )
     .bind(queue)
     .bind(id)
-    .bind(to_db(place.seq))
+    .bind(to_db(one.seq))
     .bind(digest.as_slice())
     .bind(time.until(JOB_ID_WINDOW))
     .execute(connection)
     .await?;
-    Ok(place)
+    Ok(one)
 }
 
 const DUE: &str = "SELECT seq, length(body) AS bytes FROM jobs \
@@ -141,7 +182,7 @@ const LEASE: &str = "UPDATE jobs SET attempts = CASE WHEN lease IS NULL THEN att
     WHERE seq IN (SELECT value FROM json_each(?4)) RETURNING seq, attempt, body";
 
 /// Leases due jobs, lowest rank first.
-pub(super) async fn lease(
+async fn lease(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     queue: &str,
@@ -159,7 +200,7 @@ pub(super) async fn lease(
             .bind(rank)
             .bind(begun)
             .bind(max_deliver)
-            .bind(to_db((limit - found.len()) as u64))
+            .bind(limit_to_db(limit - found.len()))
             .fetch_all(&mut *transaction)
             .await?;
         for row in rows {
@@ -181,184 +222,12 @@ pub(super) async fn lease(
             .fetch_all(&mut *transaction)
             .await?;
         for row in rows {
-            jobs.push(leased(&row)?);
+            jobs.push(read_leased((&row).into())?);
         }
     }
     transaction.commit().await?;
-    let place: HashMap<u64, usize> =
+    let nth: HashMap<u64, usize> =
         order.iter().enumerate().map(|(at, seq)| (from_db(*seq), at)).collect();
-    jobs.sort_by_key(|job| place.get(&job.seq).copied());
+    jobs.sort_by_key(|job| nth.get(&job.seq).copied());
     Ok(LeasedRows { lease, expires_at: time.to_wall(ends), jobs })
-}
-
-fn leased(row: &SqliteRow) -> Result<LeasedRow, Error> {
-    Ok(LeasedRow {
-        seq: from_db(row.try_get("seq")?),
-        attempt: row.try_get("attempt")?,
-        body: Bytes::from(row.try_get::<Vec<u8>, _>("body")?),
-    })
-}
-
-/// Ends or prolongs leases: all of a lease's acks in one statement.
-pub(super) async fn end(
-    time: &StoreTime,
-    connection: &mut SqliteConnection,
-    ends: &[(u64, Uuid, JobSettlement)],
-) -> Result<Vec<JobSettled>, Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let mut answers = vec![JobSettled::Lost; ends.len()];
-    let mut done: HashMap<Uuid, HashMap<u64, usize>> = HashMap::new();
-    for (at, (seq, lease, end)) in ends.iter().enumerate() {
-        match end {
-            // A second end of the same lease finds its place taken: it is lost.
-            JobSettlement::Done => {
-                done.entry(*lease).or_default().entry(*seq).or_insert(at);
-            }
-            other => {
-                delete_done(time, &mut transaction, &mut done, &mut answers).await?;
-                answers[at] = end_one(time, &mut transaction, *seq, *lease, other).await?;
-            }
-        }
-    }
-    delete_done(time, &mut transaction, &mut done, &mut answers).await?;
-    transaction.commit().await?;
-    Ok(answers)
-}
-
-async fn delete_done(
-    time: &StoreTime,
-    connection: &mut SqliteConnection,
-    done: &mut HashMap<Uuid, HashMap<u64, usize>>,
-    answers: &mut [JobSettled],
-) -> Result<(), Error> {
-    const DELETE: &str = "DELETE FROM jobs WHERE lease = ? AND due > ? AND NOT failed \
-        AND seq IN (SELECT value FROM json_each(?)) RETURNING seq";
-    for (lease, seqs) in done.drain() {
-        let list: Vec<i64> = seqs.keys().copied().map(to_db).collect();
-        let rows = sqlx::query(DELETE)
-            .bind(lease)
-            .bind(time.now())
-            .bind(serde_json::json!(list).to_string())
-            .fetch_all(&mut *connection)
-            .await?;
-        for row in rows {
-            if let Some(at) = seqs.get(&from_db(row.try_get("seq")?)) {
-                answers[*at] = JobSettled::Done;
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn end_one(
-    time: &StoreTime,
-    connection: &mut SqliteConnection,
-    seq: u64,
-    lease: Uuid,
-    end: &JobSettlement,
-) -> Result<JobSettled, Error> {
-    const ERROR: &str = "attempts = json_insert(attempts, '$[#]', json_array(attempt, ?6, ?2))";
-    let held = "WHERE seq = ?3 AND lease = ?4 AND due > ?1 AND NOT failed";
-    let (set, error, due) = match end {
-        JobSettlement::Done => return Ok(JobSettled::Lost),
-        JobSettlement::Extend(lease_for) => ("due = ?5".to_owned(), None, time.until(*lease_for)),
-        JobSettlement::Retry { delay, error } => {
-            (format!("{ERROR}, lease = NULL, due = ?5"), Some(error), time.until(*delay))
-        }
-        JobSettlement::Fail { error } => {
-            (format!("{ERROR}, lease = NULL, failed = 1, due = ?5"), Some(error), time.now())
-        }
-    };
-    let moved = sqlx::query(AssertSqlSafe(format!("UPDATE jobs SET {set} {held}")))
-        .bind(time.now())
-        .bind(error)
-        .bind(to_db(seq))
-        .bind(lease)
-        .bind(due)
-        .bind(time.wall())
-        .execute(connection)
-        .await?;
-    Ok(match (moved.rows_affected(), end) {
-        (0, _) => JobSettled::Lost,
-        (_, JobSettlement::Extend(_)) => JobSettled::Extended(time.to_wall(due)),
-        _ => JobSettled::Done,
-    })
-}
-
-/// Jobs that wait to be buried.
-pub(super) async fn spent(
-    time: &StoreTime,
-    pool: &sqlx::SqlitePool,
-    limit: usize,
-) -> Result<Vec<ExhaustedJob>, Error> {
-    let rows = sqlx::query(
-        "SELECT seq, queue, attempt, attempts, failed, lease IS NOT NULL AS ran_out, due, worker, body \
-         FROM jobs JOIN queues ON name = queue \
-         WHERE attempt > 0 AND due <= ? AND (failed OR attempt >= max_deliver) \
-         ORDER BY due LIMIT ?",
-    )
-    .bind(time.now())
-    .bind(to_db(limit as u64))
-    .fetch_all(pool)
-    .await?;
-    rows.iter().map(|row| spent_job(time, row)).collect()
-}
-
-fn spent_job(time: &StoreTime, row: &SqliteRow) -> Result<ExhaustedJob, Error> {
-    let attempt: u32 = row.try_get("attempt")?;
-    let mut attempts = read_attempts(row.try_get("attempts")?);
-    if row.try_get::<bool, _>("ran_out")? {
-        let worker: Option<String> = row.try_get("worker")?;
-        with_run_out(&mut attempts, attempt, time.to_wall(row.try_get("due")?), worker.as_deref());
-    }
-    Ok(ExhaustedJob {
-        queue: row.try_get("queue")?,
-        seq: from_db(row.try_get("seq")?),
-        attempt,
-        attempts,
-        failed: row.try_get("failed")?,
-        body: Bytes::from(row.try_get::<Vec<u8>, _>("body")?),
-    })
-}
-
-/// Forgets spent jobs, and identities out of their window.
-pub(super) async fn remove_exhausted_jobs(
-    time: &StoreTime,
-    connection: &mut SqliteConnection,
-    seqs: &[u64],
-) -> Result<(), Error> {
-    let list: Vec<i64> = seqs.iter().copied().map(to_db).collect();
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query("DELETE FROM jobs WHERE seq IN (SELECT value FROM json_each(?))")
-        .bind(serde_json::json!(list).to_string())
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query("DELETE FROM job_ids WHERE until <= ?")
-        .bind(time.now())
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await
-}
-
-/// Microseconds until something may be leased.
-pub(super) async fn next(
-    time: &StoreTime,
-    pool: &sqlx::SqlitePool,
-    queue: &str,
-    max_deliver: u32,
-) -> Result<Option<Duration>, Error> {
-    let mut first: Option<i64> = None;
-    for rank in RANKS {
-        let due: Option<i64> = sqlx::query_scalar(
-            "SELECT due FROM jobs WHERE queue = ? AND rank = ? AND attempt < ? AND NOT failed \
-             ORDER BY due LIMIT 1",
-        )
-        .bind(queue)
-        .bind(rank)
-        .bind(max_deliver)
-        .fetch_optional(pool)
-        .await?;
-        first = [first, due].into_iter().flatten().min();
-    }
-    Ok(first.map(|due| micros(due.saturating_sub(time.now()))))
 }

@@ -9,7 +9,6 @@ mod database;
 mod files;
 mod fold;
 mod history;
-mod job_store;
 mod jobs;
 mod log;
 mod membership;

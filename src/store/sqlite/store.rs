@@ -105,7 +105,7 @@ impl Store for SqliteStore {
 
     async fn close(&self) {
         // A disk that does not respond must not delay the shutdown.
-        let _ = tokio::time::timeout(STORE_GRACE, self.give_all_back()).await;
+        let _ = tokio::time::timeout(STORE_GRACE, self.release_all_unconfirmed()).await;
         self.readers.close().await;
         if let Some(connection) = self.writer.take().await {
             let _ = connection.close().await;

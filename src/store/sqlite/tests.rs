@@ -11,12 +11,12 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 
 use super::connection::{open, options};
 use super::database::bind_all;
-use super::time::Clocks;
+use super::time::{Clocks, StoreTime};
 use super::{DATABASE_FILE, SqliteStore};
 use crate::clock::Clock;
 use crate::store::Store as _;
 use crate::store::contract_tests::{Server, everything, filters, on_sqlite};
-use crate::store::jobs::{JobRow, JobStore, QueueRow};
+use crate::store::jobs::{JobRow, JobStore, QueueRow, QueueStore};
 use crate::store::plan::{self, Bounds};
 use crate::store::sql::Dialect;
 
@@ -24,6 +24,7 @@ async fn every_plan_uses_its_index(server: Server) {
     server.open().await.close().await;
     let Server::Sqlite(dir) = &server else { panic!("SQLite alone") };
     let mut connection = open(&options(&dir.join(DATABASE_FILE))).await.expect("opens");
+    let time = StoreTime::open(&mut connection, Clocks::system()).await.expect("a time");
     for (filter, index) in [
         ("", "INTEGER PRIMARY KEY"),
         ("kind=task", "messages_direct"),
@@ -51,7 +52,7 @@ async fn every_plan_uses_its_index(server: Server) {
             let bounds = Bounds { after: 0, before: 100 };
             let plan = plan::rows(&query, bounds, Dialect::Sqlite, "messages");
             let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", plan.sql));
-            let rows = bind_all(sqlx::query(sql), &plan.values);
+            let rows = bind_all(sqlx::query(sql), &plan.values, &time);
             let rows = rows.fetch_all(&mut connection).await.expect("a plan");
             let steps: Vec<String> =
                 rows.iter().map(|row| row.try_get("detail").expect("text")).collect();

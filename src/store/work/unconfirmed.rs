@@ -1,24 +1,24 @@
-//! Leases that were asked for and of which no answer came.
+//! Leases that were requested and whose response never arrived.
 //!
-//! Invariant: a lease counts as an attempt, so one that nobody heard of is given
-//! back. What was asked for may take effect late: it is given back with every
-//! further question until it would have run out by itself.
+//! Invariant: a lease counts as an attempt, so a lease that no worker learned of is released. A request may
+//! take effect late: its lease is released again with every further request, until it would have run out by
+//! itself.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::limits::MAX_UNCONFIRMED_LEASES;
 
-/// By consumer: the leases, and until when each is given back.
+/// By consumer: the leases, and until when each is released again.
 #[derive(Default)]
 pub(in crate::store) struct UnconfirmedLeases(Mutex<HashMap<String, Vec<(Uuid, Instant)>>>);
 
-/// A lease that is being asked for. Dropped without [`PendingLease::answered`], however that
-/// comes about, it is unconfirmed.
+/// A lease that is being requested. Dropped without [`PendingLease::confirm`], for whatever reason, it
+/// is unconfirmed.
 pub(in crate::store) struct PendingLease<'a> {
     all: &'a UnconfirmedLeases,
     consumer: &'a str,
@@ -27,22 +27,22 @@ pub(in crate::store) struct PendingLease<'a> {
 }
 
 impl UnconfirmedLeases {
-    /// Before a lease is asked for.
-    pub fn ask<'a>(
+    /// Call this before the lease is requested.
+    pub fn request<'a>(
         &'a self,
         consumer: &'a str,
         lease: Uuid,
         lease_for: Duration,
     ) -> PendingLease<'a> {
-        // A lease beyond what the clock counts to is not given back for ever.
+        // A lease longer than the clock can count is released at this call only.
         let now = Instant::now();
         let until = now.checked_add(lease_for).unwrap_or(now);
         PendingLease { all: self, consumer, lease: Some(lease), until }
     }
 
-    /// What is to be given back of a consumer.
+    /// A consumer's leases to release.
     pub fn of(&self, consumer: &str) -> Vec<Uuid> {
-        let mut all = self.lock();
+        let mut all = self.0.lock();
         let Some(leases) = all.get_mut(consumer) else { return Vec::new() };
         leases.retain(|(_, until)| *until > Instant::now());
         let found = leases.iter().map(|(lease, _)| *lease).collect();
@@ -52,19 +52,15 @@ impl UnconfirmedLeases {
         found
     }
 
-    /// The consumers with something to give back.
+    /// The consumers with leases to release.
     pub fn consumers(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<(Uuid, Instant)>>> {
-        self.0.lock()
+        self.0.lock().keys().cloned().collect()
     }
 }
 
 impl PendingLease<'_> {
-    /// Its answer is here.
-    pub fn answered(mut self) {
+    /// The response has arrived.
+    pub fn confirm(mut self) {
         self.lease = None;
     }
 }
@@ -72,7 +68,7 @@ impl PendingLease<'_> {
 impl Drop for PendingLease<'_> {
     fn drop(&mut self) {
         let Some(lease) = self.lease else { return };
-        let mut all = self.all.lock();
+        let mut all = self.all.0.lock();
         let leases = all.entry(self.consumer.to_owned()).or_default();
         if leases.len() == MAX_UNCONFIRMED_LEASES {
             leases.remove(0);

@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use super::*;
 use crate::limits::{LEASE_DUE_BYTES, MAX_ATTEMPT_ERROR};
-use crate::store::work::kept::{LOST, SPENT};
+use crate::store::work::attempts::{EXHAUSTED, LOST};
 
 on_both!(
     what_is_set_aside_comes_back_whole,
@@ -131,7 +131,7 @@ async fn what_was_delivered_often_enough_is_not_run_again(server: Server) {
     store.set_aside(NAME, &[often]).await.expect("set aside");
     assert_eq!(lease_for(&*store, 1, LONG).await, []);
     let dead = letters(&*store).await;
-    assert_eq!((&dead[0].reason[..], dead[0].attempts.len()), (SPENT, 0));
+    assert_eq!((&dead[0].reason[..], dead[0].attempts.len()), (EXHAUSTED, 0));
 }
 
 async fn each_verdict_does_what_it_says(server: Server) {

@@ -1,46 +1,129 @@
-//! Messages set aside: added, leased for an attempt, prolonged.
+//! Messages set aside: added, leased for an attempt, extended.
 //!
-//! Invariant: a row has one `due`: the end of its delay, or of its lease. So what
-//! is due is one stretch of one index, and what is leased is never in it.
+//! Invariant: a row has one `due`, the end of its delay or of its lease. So the rows that are due are one range
+//! of one index, and a leased row is never among them.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use futures_util::TryStreamExt;
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Connection, Error, Row};
+use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Connection as _, Error, Row as _};
 use uuid::Uuid;
 
-use super::settle::{GivenUp, bury_rows};
+use super::settle::{self, GivenUp, give_up};
 use crate::limits::{LEASE_DUE_BYTES, SQLITE_INSERT_ROWS};
-use crate::store::sql::unreadable;
-use crate::store::sql::{from_db, to_db};
+use crate::store::StoreError;
+use crate::store::sql::{from_db, limit_to_db, to_db};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::connection::bounded;
+use crate::store::sqlite::database::in_turn;
 use crate::store::sqlite::time::StoreTime;
-use crate::store::work::kept::{self, LOST, SPENT};
-use crate::store::work::{Attempt, LeaseTerms, LeasedMessage, SetAside};
+use crate::store::work::attempts::{self, EXHAUSTED, LOST};
+use crate::store::work::chunks::chunks;
+use crate::store::work::set_aside::{LeaseTerms, read_leased};
+use crate::store::work::{Attempt, LeaseOutcome, LeasedMessage, SetAside, SetAsideStore};
 
-const ADD: &str =
+const INSERT: &str =
     "INSERT INTO set_aside (consumer, seq, subject, attempt, attempts, due, body) VALUES ";
 
-// What is told is made a table first: else SQLite reads it anew for every row of
-// the consumer.
-pub(super) const LEASE: &str = "
-WITH told (seq, line) AS MATERIALIZED (SELECT value ->> 0, value ->> 1 FROM json_each($2))
+// The JSON is made a table first: else SQLite parses it again for every row of the consumer.
+const LEASE: &str = "
+WITH given (seq, line) AS MATERIALIZED (SELECT value ->> 0, value ->> 1 FROM json_each($2))
 UPDATE set_aside INDEXED BY set_aside_seq SET lease = $3, due = $4, attempt = attempt + 1,
-    attempts = attempts || told.line
-FROM told WHERE consumer = $1 AND set_aside.seq = told.seq";
-pub(super) const PROLONG: &str = "
-WITH told (seq, lease) AS MATERIALIZED (SELECT value ->> 0, unhex(value ->> 1) FROM json_each($2))
+    attempts = attempts || given.line
+FROM given WHERE consumer = $1 AND set_aside.seq = given.seq";
+const EXTEND: &str = "
+WITH given (seq, lease) AS MATERIALIZED (SELECT value ->> 0, unhex(value ->> 1) FROM json_each($2))
 UPDATE set_aside INDEXED BY set_aside_seq SET due = $3
-FROM told WHERE consumer = $1 AND set_aside.seq = told.seq AND set_aside.lease = told.lease";
+FROM given WHERE consumer = $1 AND set_aside.seq = given.seq AND set_aside.lease = given.lease";
 
-/// Values as a statement takes many of them: JSON.
+/// Many values, as a statement takes them: JSON.
 pub(super) fn json(values: &impl serde::Serialize) -> Result<String, Error> {
     serde_json::to_string(values).map_err(|error| Error::Encode(error.into()))
 }
 
-pub(super) async fn add(
+#[async_trait]
+impl SetAsideStore for SqliteStore {
+    async fn set_aside(&self, consumer: &str, messages: &[SetAside]) -> Result<(), StoreError> {
+        for chunk in chunks(messages) {
+            in_turn!(self.work(), connection => add(&self.time, connection, consumer, &chunk))?;
+        }
+        Ok(())
+    }
+
+    async fn lease_due(
+        &self,
+        consumer: &str,
+        limit: usize,
+        max_deliver: u32,
+        lease_for: Duration,
+    ) -> Result<Vec<LeasedMessage>, StoreError> {
+        self.release_unconfirmed(consumer).await?;
+        let mut turn = self.work().await?;
+        let id = Uuid::new_v4();
+        let pending = self.unconfirmed.request(consumer, id, lease_for);
+        let terms = LeaseTerms { lease: id, limit, max_deliver, lease_for };
+        let leased = bounded(lease(&self.time, turn.connection(), consumer, terms)).await;
+        let leased = turn.end(leased)?;
+        pending.confirm();
+        Ok(leased)
+    }
+
+    async fn extend_leases(
+        &self,
+        consumer: &str,
+        leases: &[(u64, Uuid)],
+        lease_for: Duration,
+    ) -> Result<(), StoreError> {
+        let leases: Vec<_> =
+            leases.iter().map(|(seq, lease)| (seq, lease.simple().to_string())).collect();
+        in_turn!(self.work(), connection => async {
+            let extend = sqlx::query(EXTEND).bind(consumer).bind(json(&leases)?);
+            extend.bind(self.time.until(lease_for)).execute(connection).await.map(drop)
+        })
+    }
+
+    async fn settle(&self, consumer: &str, settled: &[LeaseOutcome]) -> Result<(), StoreError> {
+        in_turn!(self.work(), connection => settle::settle(&self.time, connection, consumer, settled))
+    }
+}
+
+impl SqliteStore {
+    /// Releases the unconfirmed leases of a consumer: their attempts do not count.
+    async fn release_unconfirmed(&self, consumer: &str) -> Result<(), StoreError> {
+        let leases = self.unconfirmed.of(consumer);
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let leases: Vec<String> = leases.iter().map(|lease| lease.simple().to_string()).collect();
+        in_turn!(self.work(), connection => async {
+            sqlx::query(
+                "UPDATE set_aside INDEXED BY set_aside_leased SET lease = NULL, due = $2, \
+                 attempt = attempt - 1 WHERE consumer = $1 AND lease IS NOT NULL \
+                 AND lease IN (SELECT unhex(value) FROM json_each($3))",
+            )
+            .bind(consumer)
+            .bind(self.time.now())
+            .bind(json(&leases)?)
+            .execute(connection)
+            .await
+            .map(drop)
+        })
+    }
+
+    /// The same for all consumers, at the end of the process; a lease that cannot be released runs out.
+    pub(in crate::store::sqlite) async fn release_all_unconfirmed(&self) {
+        for consumer in self.unconfirmed.consumers() {
+            if let Err(error) = self.release_unconfirmed(&consumer).await {
+                tracing::debug!(%error, consumer, "unconfirmed leases were not released; they will run out");
+            }
+        }
+    }
+}
+
+async fn add(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
@@ -51,12 +134,12 @@ pub(super) async fn add(
     if here.fetch_optional(&mut *transaction).await?.is_none() {
         return transaction.rollback().await;
     }
-    keep(time, &mut transaction, consumer, messages).await?;
+    insert(time, &mut transaction, consumer, messages).await?;
     transaction.commit().await
 }
 
-/// Keeps those that are no dead letters, of a consumer that is there.
-pub(super) async fn keep(
+/// Sets aside the messages that are not dead letters, of a consumer that exists.
+pub(super) async fn insert(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
@@ -75,53 +158,53 @@ pub(super) async fn keep(
     let living: Vec<&SetAside> =
         messages.iter().copied().filter(|message| !dead.contains(&message.seq)).collect();
     for some in living.chunks(SQLITE_INSERT_ROWS) {
-        insert(time, connection, consumer, some).await?;
+        insert_some(time, connection, consumer, some).await?;
     }
     Ok(())
 }
 
-async fn insert(
+async fn insert_some(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
     messages: &[&SetAside],
 ) -> Result<(), Error> {
-    let places = vec!["(?, ?, ?, ?, ?, ?, ?)"; messages.len()].join(", ");
-    let sql = AssertSqlSafe(format!("{ADD}{places} ON CONFLICT DO NOTHING"));
+    let values = vec!["(?, ?, ?, ?, ?, ?, ?)"; messages.len()].join(", ");
+    let sql = AssertSqlSafe(format!("{INSERT}{values} ON CONFLICT DO NOTHING"));
     let statement = messages.iter().fold(sqlx::query(sql), |statement, message| {
         statement
             .bind(consumer)
             .bind(to_db(message.seq))
             .bind(message.subject.as_bytes())
             .bind(message.attempt)
-            .bind(kept::lines(&message.attempts))
+            .bind(attempts::lines(&message.attempts))
             .bind(time.until(message.delay))
             .bind(&message.body[..])
     });
     statement.execute(connection).await.map(|_| ())
 }
 
-pub(super) async fn lease(
+async fn lease(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
     LeaseTerms { lease, limit, max_deliver, lease_for }: LeaseTerms,
 ) -> Result<Vec<LeasedMessage>, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let (mut leased, mut dying) = (Vec::new(), Vec::new());
+    let (mut leased, mut given_up) = (Vec::new(), Vec::new());
     for Due { lost, mut message } in due(time, &mut transaction, consumer, limit).await? {
-        let line = lost.as_ref().map(kept::line).unwrap_or_default();
+        let line = lost.as_ref().map(attempts::line).unwrap_or_default();
         if message.attempt < max_deliver {
             message.attempt += 1;
             message.lease = lease;
             message.attempts.extend(lost);
             leased.push((message, line));
         } else {
-            let reason = if lost.is_some() { LOST } else { SPENT }.to_owned();
-            dying.push(GivenUp { seq: message.seq, line, reason, letter: Uuid::now_v7() });
+            let reason = if lost.is_some() { LOST } else { EXHAUSTED }.to_owned();
+            given_up.push(GivenUp { seq: message.seq, line, reason, letter: Uuid::now_v7() });
         }
     }
-    bury_rows(time, &mut transaction, consumer, &dying).await?;
+    give_up(time, &mut transaction, consumer, &given_up).await?;
     let lines: Vec<_> = leased.iter().map(|(message, line)| (message.seq, line)).collect();
     sqlx::query(LEASE)
         .bind(consumer)
@@ -134,28 +217,7 @@ pub(super) async fn lease(
     Ok(leased.into_iter().map(|(message, _)| message).collect())
 }
 
-/// Gives back leases that nobody heard of: no attempt is counted.
-pub(super) async fn give_back(
-    time: &StoreTime,
-    connection: &mut SqliteConnection,
-    consumer: &str,
-    leases: &[Uuid],
-) -> Result<(), Error> {
-    let leases: Vec<String> = leases.iter().map(|lease| lease.simple().to_string()).collect();
-    sqlx::query(
-        "UPDATE set_aside INDEXED BY set_aside_leased SET lease = NULL, due = $2, \
-         attempt = attempt - 1 WHERE consumer = $1 AND lease IS NOT NULL \
-         AND lease IN (SELECT unhex(value) FROM json_each($3))",
-    )
-    .bind(consumer)
-    .bind(time.now())
-    .bind(json(&leases)?)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// A message that is due, as it stands, and the attempt it was lost in, if it was.
+/// A message that is due, and the attempt whose lease ran out, if one did.
 struct Due {
     message: LeasedMessage,
     lost: Option<Attempt>,
@@ -174,7 +236,7 @@ async fn due(
     )
     .bind(consumer)
     .bind(time.now())
-    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .bind(limit_to_db(limit))
     .fetch(connection);
     let (mut due, mut bytes) = (Vec::new(), 0);
     while bytes < LEASE_DUE_BYTES
@@ -188,14 +250,7 @@ async fn due(
 }
 
 fn read_due(time: &StoreTime, row: &SqliteRow) -> Result<Due, Error> {
-    let message = LeasedMessage {
-        seq: from_db(row.try_get("seq")?),
-        subject: subject(row)?,
-        body: row.try_get::<Vec<u8>, _>("body")?.into(),
-        attempt: row.try_get("attempt")?,
-        attempts: kept::read_lines(row.try_get("attempts")?).map_err(unreadable)?,
-        lease: Uuid::nil(),
-    };
+    let message = read_leased(row.into(), Uuid::nil())?;
     let lost = match row.try_get::<Option<Uuid>, _>("lease")? {
         Some(_) => Some(Attempt {
             attempt: message.attempt,
@@ -205,47 +260,4 @@ fn read_due(time: &StoreTime, row: &SqliteRow) -> Result<Due, Error> {
         None => None,
     };
     Ok(Due { message, lost })
-}
-
-/// A subject, which was text when it was written.
-pub(super) fn subject(row: &SqliteRow) -> Result<String, Error> {
-    String::from_utf8(row.try_get("subject")?).map_err(unreadable)
-}
-
-/// A time, from microseconds.
-pub(super) fn time(micros: i64) -> Result<DateTime<Utc>, Error> {
-    DateTime::from_timestamp_micros(micros)
-        .ok_or_else(|| unreadable("a time beyond what a calendar has"))
-}
-
-pub(super) async fn next_due(
-    time: &StoreTime,
-    pool: &SqlitePool,
-    consumer: &str,
-) -> Result<Option<Duration>, Error> {
-    let due: Option<i64> = sqlx::query_scalar(
-        "SELECT min(due) FROM set_aside INDEXED BY set_aside_due WHERE consumer = $1",
-    )
-    .bind(consumer)
-    .fetch_one(pool)
-    .await?;
-    Ok(due.map(|due| Duration::from_micros(from_db(due.saturating_sub(time.now())))))
-}
-
-pub(super) async fn extend_leases(
-    time: &StoreTime,
-    connection: &mut SqliteConnection,
-    consumer: &str,
-    leases: &[(u64, Uuid)],
-    lease_for: Duration,
-) -> Result<(), Error> {
-    let leases: Vec<_> =
-        leases.iter().map(|(seq, lease)| (seq, lease.simple().to_string())).collect();
-    sqlx::query(PROLONG)
-        .bind(consumer)
-        .bind(json(&leases)?)
-        .bind(time.until(lease_for))
-        .execute(connection)
-        .await?;
-    Ok(())
 }

@@ -1,6 +1,6 @@
-//! Verdicts on leases.
+//! Outcomes of leases.
 //!
-//! Invariant: what dies is a dead letter in the transaction that takes it away.
+//! Invariant: the transaction that removes a message which is given up also stores its dead letter.
 
 use std::collections::HashMap;
 
@@ -13,17 +13,17 @@ use super::set_aside::json;
 use crate::store::sql::from_db;
 use crate::store::sqlite::time::StoreTime;
 use crate::store::work::LeaseOutcome;
-use crate::store::work::kept::SettledRow;
+use crate::store::work::set_aside::SettledRow;
 
-// A table first: see `set_aside`.
-pub(super) const STAY: &str = "
-WITH told (seq, due, line, returned) AS MATERIALIZED (
+// The JSON is made a table first: see `set_aside`.
+const STAY: &str = "
+WITH given (seq, due, line, returned) AS MATERIALIZED (
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($2))
-UPDATE set_aside INDEXED BY set_aside_seq SET lease = NULL, due = told.due,
-    attempts = attempts || told.line, attempt = attempt - told.returned
-FROM told WHERE consumer = $1 AND set_aside.seq = told.seq";
+UPDATE set_aside INDEXED BY set_aside_seq SET lease = NULL, due = given.due,
+    attempts = attempts || given.line, attempt = attempt - given.returned
+FROM given WHERE consumer = $1 AND set_aside.seq = given.seq";
 
-/// A message that becomes a dead letter.
+/// A message that is given up.
 pub(super) struct GivenUp {
     pub seq: u64,
     /// The line to add to its attempts, or nothing.
@@ -32,36 +32,36 @@ pub(super) struct GivenUp {
     pub letter: Uuid,
 }
 
-/// Makes dead letters of rows that are set aside.
-pub(super) async fn bury_rows(
+/// Makes dead letters of messages that are set aside.
+pub(super) async fn give_up(
     time: &StoreTime,
     connection: &mut SqliteConnection,
     consumer: &str,
-    dying: &[GivenUp],
+    given_up: &[GivenUp],
 ) -> Result<(), Error> {
-    if dying.is_empty() {
+    if given_up.is_empty() {
         return Ok(());
     }
-    let rows: Vec<_> = dying
+    let rows: Vec<_> = given_up
         .iter()
         .map(|one| (one.seq, one.letter.simple().to_string(), &one.line, &one.reason))
         .collect();
     sqlx::query(
         "INSERT INTO dead_letters (id, kind, source, seq, subject, attempts, reason, died_at, body) \
-         SELECT unhex(told.value ->> 1), 'message', consumer, seq, subject, \
-             attempts || (told.value ->> 2), told.value ->> 3, $2, body \
-         FROM json_each($3) AS told CROSS JOIN set_aside INDEXED BY set_aside_seq \
-         ON consumer = $1 AND seq = told.value ->> 0 WHERE true ON CONFLICT DO NOTHING",
+         SELECT unhex(given.value ->> 1), 'message', consumer, seq, subject, \
+             attempts || (given.value ->> 2), given.value ->> 3, $2, body \
+         FROM json_each($3) AS given CROSS JOIN set_aside INDEXED BY set_aside_seq \
+         ON consumer = $1 AND seq = given.value ->> 0 WHERE true ON CONFLICT DO NOTHING",
     )
     .bind(consumer)
     .bind(time.wall())
     .bind(json(&rows)?)
     .execute(&mut *connection)
     .await?;
-    forget(connection, consumer, dying.iter().map(|one| one.seq)).await
+    delete(connection, consumer, given_up.iter().map(|one| one.seq)).await
 }
 
-async fn forget(
+async fn delete(
     connection: &mut SqliteConnection,
     consumer: &str,
     seqs: impl Iterator<Item = u64>,
@@ -89,17 +89,17 @@ pub(super) async fn settle(
 ) -> Result<(), Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let leases = leases(&mut transaction, consumer, settled).await?;
-    let (mut done, mut dying, mut staying) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut done, mut given_up, mut staying) = (Vec::new(), Vec::new(), Vec::new());
     for one in settled.iter().filter(|one| leases.get(&one.seq) == Some(&one.lease)) {
-        let SettledRow { verdict, line, delay, reason, letter } = SettledRow::of(one);
+        let SettledRow { outcome, line, delay, reason, letter } = SettledRow::of(one);
         match letter {
-            Some(letter) => dying.push(GivenUp { seq: one.seq, line, reason, letter }),
-            None if verdict == "done" => done.push(one.seq),
-            None => staying.push(Staying(one.seq, time.until(delay), line, verdict == "returned")),
+            Some(letter) => given_up.push(GivenUp { seq: one.seq, line, reason, letter }),
+            None if outcome == "done" => done.push(one.seq),
+            None => staying.push(Staying(one.seq, time.until(delay), line, outcome == "returned")),
         }
     }
-    bury_rows(time, &mut transaction, consumer, &dying).await?;
-    forget(&mut transaction, consumer, done.into_iter()).await?;
+    give_up(time, &mut transaction, consumer, &given_up).await?;
+    delete(&mut transaction, consumer, done.into_iter()).await?;
     sqlx::query(STAY).bind(consumer).bind(json(&staying)?).execute(&mut *transaction).await?;
     transaction.commit().await
 }

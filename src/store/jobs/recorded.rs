@@ -1,0 +1,108 @@
+//! Failed attempts of jobs in JetStream, recorded for their dead letters.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::columns::small;
+use super::queues::count;
+use crate::store::error::StoreError;
+use crate::store::sql::{Database, Pool, Statement, limit_to_db, to_db};
+use crate::store::work::Attempt;
+use crate::store::work::attempts::error_text;
+
+/// A failed attempt of a job in JetStream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedAttempt {
+    /// The job's sequence in its stream.
+    pub seq: u64,
+    /// What happened.
+    pub attempt: Attempt,
+    /// From now until the job may be leased again, or its lease is over.
+    pub delay: Duration,
+    /// Whether this is assumed (the lease ran out) until a worker reports otherwise: a worker's report
+    /// replaces it, and is never replaced by it.
+    pub guess: bool,
+}
+
+/// The part of a store that holds failed attempts of jobs in JetStream.
+#[async_trait]
+pub trait RecordedAttemptStore: Database {
+    /// Records attempts.
+    async fn record_attempts(
+        &self,
+        queue: &str,
+        attempts: &[RecordedAttempt],
+    ) -> Result<(), StoreError> {
+        if attempts.is_empty() {
+            return Ok(());
+        }
+        let values = (0..attempts.len()).map(|at| {
+            let n = |column: usize| 6 * at + column + 2;
+            let due = self.dialect().after(&format!("${}", n(4)));
+            format!("($1, ${}, ${}, ${}, ${}, {due}, ${})", n(0), n(1), n(2), n(3), n(5))
+        });
+        let sql = format!(
+            "INSERT INTO job_attempts (queue, seq, attempt, at, error, due, guess) VALUES {} \
+             ON CONFLICT (queue, seq, attempt) DO UPDATE SET at = excluded.at, error = excluded.error, \
+             due = excluded.due, guess = excluded.guess WHERE job_attempts.guess OR NOT excluded.guess",
+            values.collect::<Vec<_>>().join(", ")
+        );
+        let statement = attempts.iter().fold(Statement::new(sql).bind(queue), |statement, one| {
+            statement
+                .bind(to_db(one.seq))
+                .bind(i64::from(small(one.attempt.attempt)))
+                .bind(one.attempt.at)
+                .bind(error_text(&one.attempt.error))
+                .bind(one.delay)
+                .bind(one.guess)
+        });
+        self.execute(Pool::Jobs, statement).await.map(drop)
+    }
+
+    /// The recorded attempts of a job.
+    async fn recorded_attempts(&self, queue: &str, seq: u64) -> Result<Vec<Attempt>, StoreError> {
+        let statement = Statement::new(
+            "SELECT attempt, at, error FROM job_attempts WHERE queue = $1 AND seq = $2 ORDER BY attempt",
+        );
+        let statement = statement.bind(queue).bind(to_db(seq));
+        self.select(Pool::Jobs, statement).await?.decode(|row| {
+            let (attempt, at) = (row.number("attempt")?, row.time_set("at")?);
+            Ok(Attempt { attempt, at, error: row.get("error")? })
+        })
+    }
+
+    /// Deletes the recorded attempts of jobs that are done.
+    async fn delete_attempts(&self, queue: &str, seqs: &[u64]) -> Result<(), StoreError> {
+        let sql = format!(
+            "DELETE FROM job_attempts WHERE queue = $1 AND seq {}",
+            self.dialect().is_any("$2")
+        );
+        self.execute(Pool::Jobs, Statement::new(sql).bind(queue).bind(seqs)).await.map(drop)
+    }
+
+    /// Queue and sequence of jobs whose last recorded attempt is over, and was the last that they have.
+    async fn exhausted_records(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = format!(
+            "SELECT queue, seq FROM job_attempts JOIN queues ON name = queue GROUP BY queue, seq \
+             HAVING max(attempt) >= max(max_deliver) AND max(due) <= {} ORDER BY max(due) LIMIT $2",
+            self.dialect().after("$1")
+        );
+        let statement = Statement::new(sql).bind(Duration::ZERO).bind(limit_to_db(limit));
+        let rows = self.select(Pool::Jobs, statement).await?;
+        rows.decode(|row| Ok((row.get("queue")?, row.seq("seq")?)))
+    }
+
+    /// How many jobs of a queue are not due yet, as reported by their workers.
+    async fn recorded_delays(&self, queue: &str) -> Result<u64, StoreError> {
+        let sql = format!(
+            "SELECT count(*) FROM job_attempts last WHERE queue = $1 AND due > {} AND NOT guess \
+             AND NOT EXISTS (SELECT 1 FROM job_attempts later WHERE later.queue = last.queue \
+             AND later.seq = last.seq AND later.attempt > last.attempt)",
+            self.dialect().after("$2")
+        );
+        count(self, Statement::new(sql).bind(queue).bind(Duration::ZERO)).await
+    }
+}
+
+impl<T: Database> RecordedAttemptStore for T {}

@@ -1,0 +1,71 @@
+//! Locks on consumers and queues: transactions that do nothing else.
+
+use async_trait::async_trait;
+use sqlx::postgres::PgPool;
+use sqlx::{AssertSqlSafe, Error, Postgres, Transaction};
+
+use super::PostgresStore;
+use crate::limits::CONSUMER_LOCK_TIMEOUT;
+use crate::store::StoreError;
+use crate::store::work::{ConsumerStore, RowLock};
+
+/// The lock of a transaction, which ends when this is dropped.
+struct HeldLock {
+    _transaction: Transaction<'static, Postgres>,
+}
+
+impl RowLock for HeldLock {}
+
+/// A transaction that the database ends when nothing was asked of it for too long.
+async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
+    let mut transaction = pool.begin().await?;
+    let timeout = format!(
+        "SET LOCAL idle_in_transaction_session_timeout = {}",
+        CONSUMER_LOCK_TIMEOUT.as_millis()
+    );
+    sqlx::raw_sql(AssertSqlSafe(timeout)).execute(&mut *transaction).await?;
+    Ok(transaction)
+}
+
+#[async_trait]
+impl ConsumerStore for PostgresStore {
+    async fn lock_consumer(
+        &self,
+        name: &str,
+        generation: i64,
+    ) -> Result<Option<Box<dyn RowLock>>, StoreError> {
+        self.work(async || {
+            let mut transaction = begin(&self.workers).await?;
+            // After a wait for another's lock the row is tested again as it is then.
+            let locked = sqlx::query(
+                "SELECT FROM consumers WHERE name = $1 AND generation = $2 FOR NO KEY UPDATE",
+            )
+            .bind(name)
+            .bind(generation)
+            .fetch_optional(&mut *transaction)
+            .await?;
+            let lock = locked.map(|_| HeldLock { _transaction: transaction });
+            Ok(lock.map(|lock| Box::new(lock) as Box<dyn RowLock>))
+        })
+        .await
+    }
+}
+
+impl PostgresStore {
+    /// Locks the consumers of a queue, whether there is such a queue or not. Not on a connection of the
+    /// jobs' pool: the holder of the lock uses those.
+    pub(super) async fn lock_consumers_of(
+        &self,
+        queue: &str,
+    ) -> Result<Box<dyn RowLock>, StoreError> {
+        self.work(async || {
+            let mut transaction = begin(&self.workers).await?;
+            sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+                .bind(format!("agentbus consumers of queue {queue}"))
+                .execute(&mut *transaction)
+                .await?;
+            Ok(Box::new(HeldLock { _transaction: transaction }) as Box<dyn RowLock>)
+        })
+        .await
+    }
+}
