@@ -1,7 +1,8 @@
 //! The waits between attempts: each twice as long as the one before, up to a bound.
 //!
-//! Invariant: no wait is longer than the bound. [`Backoff::next_wait`] is exact, for state machines whose time
-//! is passed in; [`Backoff::jittered`] is for many processes that lost the same server at the same moment.
+//! Invariant: no wait is longer than the bound. [`Backoff::next_wait`] is exact, for state machines whose
+//! time is passed in; [`Backoff::jittered`] is for many processes that lost the same server at the same
+//! moment.
 
 use std::time::Duration;
 

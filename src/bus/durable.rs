@@ -1,8 +1,7 @@
-//! Durable consumers that a bus keeps by itself, so that several processes share one.
+//! Durable consumers that the bus itself keeps, so that several processes share one.
 //!
-//! Invariant: a message that was handed out and not answered is handed out again,
-//! to whoever asks then, with its count of deliveries. What is done with a
-//! message is said by [`Acker`] alone.
+//! Invariant: a delivered message that is not acknowledged is delivered again, to any process that takes
+//! part, with its delivery count. Only [`Acker`] decides what happens to a delivered message.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,116 +11,114 @@ use async_trait::async_trait;
 use super::BusError;
 use crate::message::{LogEntry, SubjectPattern};
 
-/// A durable consumer as it is to be made.
+/// The configuration of a durable consumer.
 #[derive(Clone, Debug)]
 pub struct DurableConfig {
     /// Its name.
     pub name: String,
-    /// What it gets.
+    /// The subjects that it delivers.
     pub filter: SubjectPattern,
-    /// The first sequence it gets; 1 for all that is held.
+    /// The first sequence that it delivers; 1 for all that the log holds.
     pub from: u64,
-    /// Which placing of the consumer it belongs to: told back by [`DurableState`].
+    /// The generation of the consumer's position, which [`DurableState`] reports.
     pub generation: i64,
-    /// How long an answer may take.
+    /// How long a delivery may stay unacknowledged before the message is delivered again.
     pub ack_wait: Duration,
-    /// How often a message is handed out at most.
+    /// The most deliveries of one message.
     pub max_deliver: u32,
 }
 
-/// A durable consumer as it is.
+/// The state of a durable consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DurableState {
-    /// [`DurableConfig::generation`], if it was made by us.
+    /// [`DurableConfig::generation`]; `None` if the consumer was not created by agentbus.
     pub generation: Option<i64>,
-    /// Everything that it gets up to here is answered, or was handed out as often as allowed.
+    /// Up to here, every message was acknowledged or delivered `max_deliver` times.
     pub ack_floor: u64,
-    /// It has looked at everything up to here.
+    /// The highest sequence that was delivered or filtered out.
     pub delivered: u64,
-    /// Messages not handed out yet.
+    /// Messages not delivered yet.
     pub pending: u64,
-    /// Messages handed out and not answered.
+    /// Messages delivered and not acknowledged.
     pub in_flight: u64,
-    /// Messages handed out more than once and never answered.
+    /// Messages delivered more than once and never acknowledged.
     pub redelivered: u64,
 }
 
-/// By what a delivery is answered.
+/// Identifies a delivery to the bus when it is acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AckHandle(pub(super) String);
 
-/// A message handed out.
+/// A message that was delivered.
 #[derive(Clone, Debug)]
 pub struct DeliveredMessage {
     /// The entry.
     pub raw: LogEntry,
-    /// Whether it was, or may have been, handed out before.
+    /// Whether it was, or may have been, delivered before.
     pub redelivered: bool,
-    /// By what it is answered.
+    /// For its acknowledgement.
     pub ack_handle: AckHandle,
 }
 
-/// What is said to a delivery.
+/// The kinds of acknowledgement (ADR-8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckKind {
-    /// Done with it.
+    /// Done: never deliver it again.
     Ack,
-    /// At it: the wait for an answer begins anew.
+    /// Still at work: the ack wait starts anew.
     Progress,
-    /// Not done: deliver it again after this long, at once for zero. At once it may come to a pull of
-    /// the same process.
+    /// Not done: deliver it again after this long. Without a delay, the same process may get it at once.
     Nak(Duration),
 }
 
 /// Why there are no deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
-    /// There is no such consumer.
-    #[error("the durable consumer is gone")]
+    /// The consumer does not exist (any more).
+    #[error("the durable consumer does not exist")]
     NoConsumer,
     /// The bus refuses.
     #[error(transparent)]
     Bus(#[from] BusError),
 }
 
-/// Acker deliveries.
+/// Acknowledges deliveries.
 #[async_trait]
 pub trait Acker: Send + Sync {
-    /// Sends an answer. One that gets lost means another delivery.
+    /// Sends an acknowledgement without waiting for it to arrive. If it is lost, the message is delivered
+    /// again.
     async fn ack(&self, handle: &AckHandle, kind: AckKind);
 
-    /// Waits until the bus has all answers sent so far, as far as it can be reached.
+    /// Waits until the bus has received all acknowledgements sent before, if it can be reached.
     async fn flush(&self);
 }
 
 /// Takes messages from a durable consumer.
 #[async_trait]
 pub trait Deliveries: Send {
-    /// Waits for messages, never more than the largest `room` told and not yet used.
-    /// A smaller room than before takes nothing back that is on its way. Heals what
-    /// can be healed. Cancel safe.
-    async fn next(&mut self, room: usize) -> Result<Vec<DeliveredMessage>, DeliveryError>;
+    /// Waits for messages: no more than `capacity` in all calls together, which a smaller capacity later does
+    /// not reduce for requests already sent. Recovers from lost connections. Cancel safe.
+    async fn next(&mut self, capacity: usize) -> Result<Vec<DeliveredMessage>, DeliveryError>;
 
-    /// Ends taking part, so that nothing is handed to this one any more, and brings
-    /// what came until then: it is to be given back.
+    /// Stops the deliveries to this process and returns those that had arrived; the caller naks them.
     async fn close(&mut self) -> Vec<DeliveredMessage>;
 }
 
 /// The durable consumers of a bus.
 #[async_trait]
 pub trait DurableConsumers: Send + Sync {
-    /// How one is; `None` when there is none of that name.
+    /// The state of a consumer; `None` if it does not exist.
     async fn state(&self, name: &str) -> Result<Option<DurableState>, BusError>;
 
-    /// Makes one; the same again is no error.
-    async fn create(&self, durable: &DurableConfig) -> Result<(), BusError>;
+    /// Creates a consumer; to repeat it is no error.
+    async fn create(&self, config: &DurableConfig) -> Result<(), BusError>;
 
-    /// Removes one; that there is none is no error.
+    /// Deletes a consumer; one that does not exist is no error.
     async fn delete(&self, name: &str) -> Result<(), BusError>;
 
-    /// Takes part in one.
+    /// Starts to take messages from a consumer.
     async fn deliveries(&self, name: &str) -> Result<Box<dyn Deliveries>, BusError>;
 
-    /// Acker its deliveries.
+    /// Acknowledges the deliveries of all of them.
     fn acker(&self) -> Arc<dyn Acker>;
 }

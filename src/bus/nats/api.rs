@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -105,7 +106,18 @@ impl Requester {
         body: &Value,
     ) -> Result<T, ApiError> {
         let payload = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-        let message = self.request(subject, payload, NATS_API_TIMEOUT).await?;
+        self.call_with(subject, HeaderMap::new(), payload, NATS_API_TIMEOUT).await
+    }
+
+    /// Sends a request whose response is JSON, and may be an error of JetStream.
+    pub(super) async fn call_with<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<T, ApiError> {
+        let message = self.request(subject, headers, payload, timeout).await?;
         let malformed = |error| ApiError::Malformed(format!("{subject}: {error}"));
         let head: OnlyError = serde_json::from_slice(&message.payload).map_err(malformed)?;
         match head.error {
@@ -161,7 +173,7 @@ impl Requester {
         let subject = format!("$JS.API.STREAM.MSG.DELETE.{stream}");
         let request = json!({ "seq": seq, "no_erase": true });
         match self.call::<Value>(&subject, &request).await {
-            Err(error) if !error.is(MESSAGE_NOT_FOUND) => Err(error),
+            Err(error) if !error.is_missing_message() => Err(error),
             Ok(_) | Err(_) => Ok(()),
         }
     }

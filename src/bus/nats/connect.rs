@@ -1,8 +1,8 @@
-//! Connections to NATS, and what becomes of them.
+//! Connections to NATS and their state.
 //!
-//! Invariant: a [`Connection`] once made reconnects for ever by itself, and its
-//! [`Status`] follows within moments. The first connect is tried once: the caller
-//! retries. One that async-nats gave up (its task died) shows as [`State::Closed`].
+//! Invariant: once made, a [`Connection`] reconnects for ever by itself, and its [`Status`] follows within
+//! moments. The first connect is tried once: the caller retries. A connection whose client task has ended is
+//! [`State::Closed`].
 
 use std::io;
 use std::sync::Arc;
@@ -22,23 +22,23 @@ use crate::limits::{
 /// Whether a connection can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// As far as we know.
+    /// Connected, as far as the client knows.
     Up,
-    /// Being made again.
+    /// Reconnecting.
     Down,
-    /// Never again: another one is needed.
+    /// For ever: another connection is needed.
     Closed,
 }
 
-/// What a connection is and was.
+/// The state of a connection, and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Status {
     pub state: State,
-    /// How often it has been made, the first time included.
+    /// How often it connected, the first time included.
     pub connects: u64,
 }
 
-/// A connection that heals itself. Clones share it.
+/// A connection that reconnects by itself. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     pub client: Client,
@@ -55,12 +55,12 @@ impl Connection {
     pub(super) async fn open(config: &NatsConfig, purpose: &'static str) -> Result<Self, BusError> {
         let addresses = config.addresses();
         let servers = parse(&addresses)?;
-        let (feed, mut status) = Feed::new(purpose);
+        let (events, mut status) = EventHandler::new(purpose);
         let options = options(config, purpose)
             .await
             .map_err(|error| BusError(format!("NATS credentials: {error}")))?
             .event_callback(move |event| {
-                feed.take(&event);
+                events.handle(&event);
                 std::future::ready(())
             });
         let shown = || addresses.iter().map(|url| redact(url)).collect::<Vec<_>>().join(", ");
@@ -68,7 +68,7 @@ impl Connection {
             .connect(servers)
             .await
             .map_err(|error| BusError(format!("no connection to NATS at {}: {error}", shown())))?;
-        // Its first event is on the way: waited for, so that only a later one means a reconnect.
+        // Waits for the first event, so that each later one is a reconnect.
         status
             .wait_for(|status| status.connects > 0)
             .await
@@ -81,7 +81,7 @@ impl Connection {
         self.status.same_channel(&other.status)
     }
 
-    /// What it is now. The client knows of a lost connection before its events tell.
+    /// The status now. The client's own state shows a lost connection before the event comes.
     pub(super) fn status(&self) -> Status {
         let mut status = *self.status.borrow();
         if status.state == State::Up
@@ -92,21 +92,21 @@ impl Connection {
         status
     }
 
-    /// Waits until it is up again; false when it never will be.
+    /// Waits until it is up; false if it never will be again.
     pub(super) async fn is_up_again(&self) -> bool {
         let mut status = self.status.clone();
         let settled = status.wait_for(|status| status.state != State::Down).await;
         settled.is_ok_and(|status| status.state == State::Up)
     }
 
-    /// Leaves its server for another one that is configured or was told by the cluster; stays where
-    /// there is no other. Which one is left to chance, and may be the same.
+    /// Reconnects to another server that is configured or announced by the cluster, if there is one. The
+    /// client chooses at random, so it may be the same.
     pub(super) fn try_another_server(&self) {
         if !self.several && self.client.server_info().connect_urls.len() < 2 {
             return;
         }
         {
-            // Several kinds of questions end in silence at once; the next server gets its time.
+            // Several kinds of requests time out at once: the next server gets its time.
             let mut moved = self.moved.lock();
             let lately = moved.is_some_and(|at| at.elapsed() < NATS_FAILOVER_AFTER);
             if lately || self.status().state != State::Up {
@@ -116,7 +116,7 @@ impl Connection {
         }
         let purpose = self.purpose;
         tracing::warn!(purpose, "the NATS server does not answer: trying another of the cluster");
-        // Nobody waits for a full queue: a server so stuck is left for its missing pongs.
+        // Not awaited: if the client's queue is full, missing pongs will end the connection.
         let _ = self.client.force_reconnect().now_or_never();
     }
 
@@ -171,37 +171,38 @@ async fn options(config: &NatsConfig, purpose: &str) -> io::Result<ConnectOption
     Ok(options)
 }
 
-/// Turns a client's events into [`Status`], and into one log line a change.
-struct Feed {
+/// Turns the client's events into [`Status`] and log lines.
+struct EventHandler {
     purpose: &'static str,
     status: watch::Sender<Status>,
-    told: Mutex<Told>,
+    logged: Mutex<Logged>,
 }
 
+/// What was logged, so that the same is not logged again.
 #[derive(Default)]
-struct Told {
+struct Logged {
     lost_at: Option<Instant>,
     last_error: String,
 }
 
-impl Feed {
+impl EventHandler {
     fn new(purpose: &'static str) -> (Arc<Self>, watch::Receiver<Status>) {
         let (sender, receiver) = watch::channel(Status { state: State::Down, connects: 0 });
-        let feed = Self { purpose, status: sender, told: Mutex::default() };
-        (Arc::new(feed), receiver)
+        let events = Self { purpose, status: sender, logged: Mutex::default() };
+        (Arc::new(events), receiver)
     }
 
-    fn take(&self, event: &Event) {
+    fn handle(&self, event: &Event) {
         let purpose = self.purpose;
         match event {
             Event::Connected => self.connected(),
             Event::Disconnected => {
-                self.told().lost_at.get_or_insert_with(Instant::now);
+                self.logged.lock().lost_at.get_or_insert_with(Instant::now);
                 self.status.send_modify(|status| status.state = State::Down);
-                tracing::warn!(purpose, "lost the connection to NATS");
+                tracing::warn!(purpose, "lost the connection to NATS; reconnecting");
             }
             Event::Closed => self.status.send_modify(|status| status.state = State::Closed),
-            Event::LameDuckMode => tracing::info!(purpose, "the NATS server is about to stop"),
+            Event::LameDuckMode => tracing::info!(purpose, "the NATS server is shutting down"),
             Event::SlowConsumer(subscription) => {
                 tracing::warn!(purpose, subscription, "NATS deliveries were dropped");
             }
@@ -213,9 +214,9 @@ impl Feed {
 
     fn connected(&self) {
         let lost_at = {
-            let mut told = self.told();
-            told.last_error.clear();
-            told.lost_at.take()
+            let mut logged = self.logged.lock();
+            logged.last_error.clear();
+            logged.lost_at.take()
         };
         self.status.send_modify(|status| {
             status.state = State::Up;
@@ -231,23 +232,19 @@ impl Feed {
         }
     }
 
-    /// The same error at every attempt is told once.
+    /// Logs an error once, however many attempts fail with it.
     fn error(&self, text: &str) {
-        let mut told = self.told();
-        if told.last_error != text {
-            text.clone_into(&mut told.last_error);
+        let mut logged = self.logged.lock();
+        if logged.last_error != text {
+            text.clone_into(&mut logged.last_error);
             tracing::warn!(purpose = self.purpose, error = text, "NATS");
         }
     }
-
-    fn told(&self) -> parking_lot::MutexGuard<'_, Told> {
-        self.told.lock()
-    }
 }
 
-/// The client drops its callback when its task has ended, even by a panic, of
-/// which no event tells: a header value with a lone CR does that to async-nats 0.51.
-impl Drop for Feed {
+/// The client drops its callback when its task has ended. That is the only sign of a panic: a header value
+/// with a lone CR causes one in async-nats 0.51.
+impl Drop for EventHandler {
     fn drop(&mut self) {
         self.status.send_modify(|status| status.state = State::Closed);
     }
@@ -266,14 +263,14 @@ mod tests {
 
     #[test]
     fn status_follows_events() {
-        let (feed, status) = Feed::new("test");
-        feed.take(&Event::Connected);
+        let (events, status) = EventHandler::new("test");
+        events.handle(&Event::Connected);
         assert_eq!(*status.borrow(), Status { state: State::Up, connects: 1 });
-        feed.take(&Event::Disconnected);
+        events.handle(&Event::Disconnected);
         assert_eq!(*status.borrow(), Status { state: State::Down, connects: 1 });
-        feed.take(&Event::Connected);
+        events.handle(&Event::Connected);
         assert_eq!(*status.borrow(), Status { state: State::Up, connects: 2 });
-        drop(feed);
+        drop(events);
         assert_eq!(status.borrow().state, State::Closed);
     }
 }

@@ -73,6 +73,14 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// Whether there is no such message. A deletion says so by a general error code.
+    pub(super) fn is_missing_message(&self) -> bool {
+        let says_so = |refusal: &JsError| refusal.description.contains("no message found");
+        self.is(MESSAGE_NOT_FOUND) || matches!(self, Self::Refused(refusal) if says_so(refusal))
+    }
+}
+
 impl From<ApiError> for BusError {
     fn from(error: ApiError) -> Self {
         Self(error.to_string())

@@ -1,8 +1,8 @@
-//! When a connection that is up is to be made with another server of the cluster.
+//! Decides when a connection moves to another server of the cluster.
 //!
-//! Invariant: only where there is another server, after [`NATS_FAILOVER_AFTER`] without an
-//! answer, and not again for as long. A server cut off from the rest of its cluster keeps
-//! its clients, answers pings, and leads nothing: to them alone the whole bus is away.
+//! A server that is cut off from the rest of its cluster keeps its clients and answers pings, but leads no
+//! stream: for those clients the whole bus is unavailable. Invariant: a connection moves only after
+//! [`NATS_FAILOVER_AFTER`] without a response, and not again for as long.
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::connect::Connection;
 use crate::limits::NATS_FAILOVER_AFTER;
 
-/// Since when one kind of question has not been answered.
+/// Measures how long requests of one kind have gone unanswered.
 #[derive(Debug)]
 pub(super) struct FailoverTimer {
     since: Mutex<Instant>,
@@ -23,12 +23,12 @@ impl Default for FailoverTimer {
 }
 
 impl FailoverTimer {
-    /// An answer came.
+    /// A response arrived.
     pub(super) fn answered(&self) {
         *self.since.lock() = Instant::now();
     }
 
-    /// A question was not answered: goes to another server, if it is time.
+    /// A request was not answered: moves the connection if that has lasted too long.
     pub(super) fn unanswered(&self, connection: &Connection) {
         if self.is_too_long(Instant::now()) {
             connection.try_another_server();
@@ -50,16 +50,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_too_long_once_in_a_while() {
+    fn is_too_long_once_per_period() {
         let timer = FailoverTimer::default();
         let start = Instant::now();
         assert!(!timer.is_too_long(start + NATS_FAILOVER_AFTER / 2));
         let late = start + NATS_FAILOVER_AFTER;
         assert!(timer.is_too_long(late));
-        assert!(
-            !timer.is_too_long(late + NATS_FAILOVER_AFTER / 2),
-            "the next server gets its time"
-        );
+        let next = late + NATS_FAILOVER_AFTER / 2;
+        assert!(!timer.is_too_long(next), "the next server gets its time");
         assert!(timer.is_too_long(late + NATS_FAILOVER_AFTER));
     }
 }

@@ -17,12 +17,13 @@ mod conditional;
 mod config;
 mod connect;
 mod consumer;
+mod consumer_api;
 mod entry;
 mod error;
 mod failover;
 pub mod jobs;
 mod publish;
-mod read_connection;
+mod pull;
 mod reader;
 mod requester;
 mod send_queue;
@@ -53,7 +54,7 @@ use api::StreamInfo;
 use connect::Connection;
 use consumer::NatsConsumers;
 use publish::Publisher;
-use read_connection::ReadConnection;
+use pull::PullConnection;
 use reader::{ReaderContext, StreamReader};
 use requester::Requester;
 use view::StreamView;
@@ -100,7 +101,7 @@ impl NatsBus {
         let connection = Connection::open(&config, "publish").await?;
         let requester = Arc::new(Requester::start(connection.clone()).await?);
         let (info, degradations) = stream::ensure(&requester, &config, missing).await?;
-        let link = Arc::new(ReadConnection::open(&config, "read").await?);
+        let reading = Arc::new(PullConnection::open(&config, "read").await?);
         let consumers = Arc::new(NatsConsumers::new(requester.clone(), config.clone()));
         for degradation in &degradations {
             tracing::warn!("{degradation}");
@@ -122,7 +123,7 @@ impl NatsBus {
         };
         let reading = Arc::new(ReaderContext {
             requester: requester.clone(),
-            link,
+            connection: reading,
             stream: stream.clone(),
             suspicions: suspicions.clone(),
         });
@@ -339,6 +340,6 @@ impl Bus for NatsBus {
     }
 
     fn durable_consumers(&self) -> Option<Arc<dyn DurableConsumers>> {
-        Some(Arc::new(Arc::clone(&self.consumers)))
+        Some(Arc::clone(&self.consumers) as Arc<dyn DurableConsumers>)
     }
 }

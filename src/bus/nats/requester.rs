@@ -1,9 +1,8 @@
-//! Questions and publishes with an answer, over one inbox of our own.
+//! Requests, and publishes with an acknowledgement, over one inbox of our own.
 //!
-//! async-nats keeps an entry for the client's life for every request that gets
-//! no answer (nats.rs #1617), so its requests and JetStream publishes leak
-//! as long as a server is frozen. Invariant: here, an entry lives no longer than
-//! the [`PendingReply`] that waits for it.
+//! async-nats keeps an entry for the client's life for every request that gets no reply (nats.rs #1617), so
+//! its requests and JetStream publishes leak while a server is frozen. Invariant: here, an entry lives no
+//! longer than the [`PendingReply`] that waits for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,51 +12,46 @@ use std::time::Duration;
 use async_nats::{HeaderMap, Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connect::{Connection, State};
 use super::error::ApiError;
-use super::send_queue::{OutboundMessage, SendQueue};
+use super::send_queue::SendQueue;
 use crate::bus::BusError;
 
-/// Sends with a reply subject of its own and hands each answer to who waits for it.
+/// Sends requests, each with a reply subject of its own, and passes each reply to the task that waits for it.
 pub(super) struct Requester {
     pub connection: Connection,
     inbox: Arc<str>,
-    waiting: Arc<Waiting>,
-    outbox: SendQueue,
+    pending: Arc<Pending>,
+    queue: SendQueue,
     /// Ends with the requester.
     _dispatcher: AbortOnDropHandle<()>,
 }
 
+/// The replies that are waited for, by token.
 #[derive(Default)]
-struct Waiting {
+struct Pending {
     next_token: AtomicU64,
     entries: Mutex<HashMap<u64, oneshot::Sender<Message>>>,
 }
 
-impl Waiting {
-    fn entries(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Message>>> {
-        self.entries.lock()
-    }
-}
-
-/// An answer to come. Dropped, it is not waited for any more.
+/// A reply to come. Once dropped, it is not waited for any more.
 pub(super) struct PendingReply {
     token: u64,
-    waiting: Arc<Waiting>,
+    pending: Arc<Pending>,
     receiver: oneshot::Receiver<Message>,
 }
 
 impl PendingReply {
-    /// Waits for it; `None` when the dispatcher is gone. Cancel safe.
+    /// Waits for the reply; `None` when none can come any more. Cancel safe.
     pub(super) async fn recv(&mut self) -> Option<Message> {
         (&mut self.receiver).await.ok()
     }
 
-    /// The answer if it is here.
+    /// The reply, if it has arrived.
     pub(super) fn try_recv(&mut self) -> Option<Message> {
         self.receiver.try_recv().ok()
     }
@@ -66,7 +60,7 @@ impl PendingReply {
 impl Drop for PendingReply {
     fn drop(&mut self) {
         if !self.receiver.is_terminated() {
-            self.waiting.entries().remove(&self.token);
+            self.pending.entries.lock().remove(&self.token);
         }
     }
 }
@@ -80,22 +74,22 @@ impl Requester {
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|error| BusError(format!("inbox: {error}")))?;
-        let waiting = Arc::new(Waiting::default());
-        let dispatcher = tokio::spawn(dispatch(subscriber, inbox.len() + 1, waiting.clone()));
-        let answers = waiting.clone();
-        let unsent = move |token| drop(answers.entries().remove(&token));
-        let outbox = SendQueue::start(connection.client.clone(), unsent);
+        let pending = Arc::new(Pending::default());
+        let dispatcher = tokio::spawn(dispatch(subscriber, inbox.len() + 1, pending.clone()));
+        let unsent = pending.clone();
+        let on_unsent = move |token| drop(unsent.entries.lock().remove(&token));
+        let queue = SendQueue::start(connection.client.clone(), on_unsent);
         let _dispatcher = AbortOnDropHandle::new(dispatcher);
-        Ok(Self { connection, inbox, waiting, outbox, _dispatcher })
+        Ok(Self { connection, inbox, pending, queue, _dispatcher })
     }
 
-    /// How many answers are waited for.
+    /// How many replies are waited for.
     #[cfg(test)]
     pub(super) fn awaited(&self) -> usize {
-        self.waiting.entries().len()
+        self.pending.entries.lock().len()
     }
 
-    /// Sends, once there is room in the queues before the client. `Err`: surely not sent.
+    /// Sends a request once the send queue has capacity. `Err`: certainly not sent.
     pub(super) async fn send_request(
         &self,
         subject: &str,
@@ -103,17 +97,16 @@ impl Requester {
         payload: Bytes,
     ) -> Result<PendingReply, String> {
         self.check_size(&headers, &payload)?;
-        let token = self.waiting.next_token.fetch_add(1, Ordering::Relaxed);
+        let token = self.pending.next_token.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        self.waiting.entries().insert(token, sender);
-        let reply = PendingReply { token, waiting: self.waiting.clone(), receiver };
+        self.pending.entries.lock().insert(token, sender);
+        let reply = PendingReply { token, pending: self.pending.clone(), receiver };
         let inbox = format!("{}.{token}", self.inbox).into();
-        let (subject, to) = (subject.to_owned().into(), Some((inbox, token)));
-        self.outbox.put(OutboundMessage { subject, reply: to, headers, payload }).await;
+        self.queue.send(subject.into(), Some((inbox, token)), headers, payload).await;
         Ok(reply)
     }
 
-    /// Sends what is not answered, once there is room. `Err`: surely not sent.
+    /// Sends a message that gets no reply, once the send queue has capacity. `Err`: certainly not sent.
     pub(super) async fn publish(
         &self,
         subject: &str,
@@ -121,12 +114,11 @@ impl Requester {
         payload: Bytes,
     ) -> Result<(), String> {
         self.check_size(&headers, &payload)?;
-        let subject = subject.to_owned().into();
-        self.outbox.put(OutboundMessage { subject, reply: None, headers, payload }).await;
+        self.queue.send(subject.into(), None, headers, payload).await;
         Ok(())
     }
 
-    /// The client would refuse it when its sender is told nothing any more.
+    /// The client checks the size too, but only when its sender can no longer learn of it.
     fn check_size(&self, headers: &HeaderMap, payload: &Bytes) -> Result<(), String> {
         let longest = self.connection.client.max_payload();
         if wire_length(headers) + payload.len() > longest {
@@ -135,30 +127,28 @@ impl Requester {
         Ok(())
     }
 
-    /// Sends a question and waits for the answer.
+    /// Sends a request, and waits for the reply.
     pub(super) async fn request(
         &self,
         subject: &str,
+        headers: HeaderMap,
         payload: Bytes,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Message, ApiError> {
-        // What is queued now would go out after a reconnect, when nobody waits for it.
+        // What is queued now would be sent after a reconnect, when nobody waits for the reply.
         if self.connection.status().state != State::Up {
             return Err(ApiError::Unavailable("not connected to NATS".to_owned()));
         }
-        let answer = async {
-            let mut reply = self
-                .send_request(subject, HeaderMap::new(), payload)
-                .await
-                .map_err(ApiError::Unavailable)?;
-            let gone = || ApiError::Unavailable("the NATS client has ended".to_owned());
-            reply.recv().await.ok_or_else(gone)
+        let response = async {
+            let sent = self.send_request(subject, headers, payload).await;
+            let ended = || ApiError::Unavailable("the NATS client has ended".to_owned());
+            sent.map_err(ApiError::Unavailable)?.recv().await.ok_or_else(ended)
         };
-        let message = tokio::time::timeout(patience, answer).await.map_err(|_| {
-            ApiError::Unavailable(format!(
-                "no answer from JetStream within {patience:?} ({subject})"
-            ))
-        })??;
+        let late = |_| {
+            let text = format!("no answer from JetStream within {timeout:?} ({subject})");
+            ApiError::Unavailable(text)
+        };
+        let message = tokio::time::timeout(timeout, response).await.map_err(late)??;
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(ApiError::Unavailable(format!("JetStream is not there ({subject})")));
         }
@@ -166,7 +156,7 @@ impl Requester {
     }
 }
 
-/// Bytes of headers as they are sent (ADR-4); no byte without any.
+/// The length of headers in the protocol (ADR-4), in bytes; 0 without headers.
 fn wire_length(headers: &HeaderMap) -> usize {
     if headers.is_empty() {
         return 0;
@@ -178,15 +168,15 @@ fn wire_length(headers: &HeaderMap) -> usize {
     "NATS/1.0\r\n".len() + lines.sum::<usize>() + "\r\n".len()
 }
 
-/// Hands answers on until the client has ended; then who waits learns that nothing comes.
-async fn dispatch(mut subscriber: Subscriber, prefix: usize, waiting: Arc<Waiting>) {
+/// Passes replies on until the client has ended; then no pending reply can come any more.
+async fn dispatch(mut subscriber: Subscriber, prefix: usize, pending: Arc<Pending>) {
     while let Some(message) = subscriber.next().await {
         let token = message.subject.get(prefix..).and_then(|text| text.parse::<u64>().ok());
-        let sender = token.and_then(|token| waiting.entries().remove(&token));
+        let sender = token.and_then(|token| pending.entries.lock().remove(&token));
         if let Some(sender) = sender {
-            // Not waited for any more: nothing to do.
+            // It may have been dropped just now.
             let _ = sender.send(message);
         }
     }
-    waiting.entries().clear();
+    pending.entries.lock().clear();
 }

@@ -1,11 +1,12 @@
-//! Jobs that JetStream gave up: kept as dead letters, then removed.
+//! Jobs that JetStream gave up: stored as dead letters, then removed from the stream.
 
 use std::sync::Arc;
 
 use chrono::DateTime;
 use tokio_util::sync::CancellationToken;
 
-use super::{NatsQueues, PRIORITIES, leasing};
+use super::entry::{queue_of, read, unreadable};
+use super::queues::NatsQueues;
 use crate::bus::nats::jobs::LeaseState;
 use crate::limits::{JOB_SWEEP, JOB_SWEEP_QUEUES, JOB_SWEEP_ROWS, LEASE_MARGIN};
 use crate::message::LogEntry;
@@ -15,134 +16,128 @@ use crate::store::jobs::RecordedAttempt;
 use crate::store::work::Attempt;
 
 impl NatsQueues {
-    /// Buries exhausted jobs until cancelled: those that advisories tell of at once, the
-    /// others when the sweep comes by.
+    /// Gives up exhausted jobs until cancelled: at once those that an advisory names, the others at the next
+    /// sweep.
     pub async fn sweep(self: Arc<Self>, cancel: CancellationToken) {
-        let swept = async {
-            let mut told = None;
+        let sweep = async {
+            let mut advisories = None;
             let mut after: Option<String> = None;
-            let mut well = true;
+            let mut healthy = true;
             loop {
-                if told.is_none() {
-                    told = self.jobs.max_deliveries_advisories().await.ok();
+                if advisories.is_none() {
+                    advisories = self.jobs.max_deliveries_advisories().await.ok();
                 }
                 let advised = async {
-                    match &mut told {
-                        Some(told) => told.next().await,
+                    match &mut advisories {
+                        Some(advisories) => advisories.next().await,
                         None => std::future::pending().await,
                     }
                 };
-                let done = tokio::select! {
-                    seq = advised => self.bury_exhausted(seq).await,
+                let result = tokio::select! {
+                    seq = advised => self.give_up(seq).await,
                     () = tokio::time::sleep(JOB_SWEEP) => self.sweep_some(&mut after).await,
                 };
-                if let Err(error) = &done
-                    && well
+                if let Err(error) = &result
+                    && healthy
                 {
-                    tracing::warn!(%error, "exhausted jobs wait to be buried");
+                    tracing::warn!(%error, "exhausted jobs are not yet dead letters; retrying");
                 }
-                well = done.is_ok();
+                healthy = result.is_ok();
             }
         };
-        cancel.run_until_cancelled(swept).await;
+        cancel.run_until_cancelled(sweep).await;
     }
 
-    /// Buries what is noted as over, and looks at some queues for what nobody told of.
+    /// Gives up the jobs whose last recorded lease has ended, and checks some queues for those that no
+    /// advisory named.
     async fn sweep_some(&self, after: &mut Option<String>) -> Result<(), QueueError> {
         for (queue, seq) in self.store.exhausted_records(JOB_SWEEP_ROWS).await? {
-            self.bury_noted(&queue, seq).await?;
+            self.give_up_expired(&queue, seq).await?;
         }
         let queues = self.store.queues(after.as_deref(), JOB_SWEEP_QUEUES).await?;
         *after =
             queues.last().filter(|_| queues.len() == JOB_SWEEP_QUEUES).map(|row| row.name.clone());
         for row in queues {
-            // Also tells the consumers of rules that have changed by now.
+            // This also gives the consumers settings that have changed by now.
             if self.ready(&row.name).await?.is_some() {
-                self.bury_settled(&row.name).await?;
+                self.give_up_exhausted(&row.name).await?;
             }
         }
-        self.look_after_taken().await
+        self.verify_queues().await
     }
 
-    /// Buries what a queue's consumers have given up for certain.
-    pub(super) async fn bury_settled(&self, queue: &str) -> Result<(), QueueError> {
-        for priority in PRIORITIES {
-            for _ in 0..JOB_SWEEP_ROWS {
-                match self.jobs.exhausted(queue, priority).await? {
-                    Some(raw) => self.bury_raw(&raw).await?,
-                    None => break,
-                }
+    /// Gives up the jobs that a queue's consumers have certainly given up.
+    pub(super) async fn give_up_exhausted(&self, queue: &str) -> Result<(), QueueError> {
+        for _ in 0..JOB_SWEEP_ROWS {
+            match self.jobs.given_up(queue).await? {
+                Some(raw) => self.give_up_entry(&raw).await?,
+                None => break,
             }
         }
         Ok(())
     }
 
-    /// Buries a job whose last lease is over by what the store knows, unless it was extended.
-    pub(super) async fn bury_noted(&self, queue: &str, seq: u64) -> Result<(), QueueError> {
+    /// Gives up a job whose last lease has ended by the store's record, unless the lease was extended.
+    pub(super) async fn give_up_expired(&self, queue: &str, seq: u64) -> Result<(), QueueError> {
         let now = self.clock.now();
         let record = self.jobs.latest_record(seq).await?;
         if let Some(LeaseState::Extended(until)) = record.map(|record| record.state) {
             let until = DateTime::from_timestamp_micros(until).unwrap_or(now);
-            let over = (until - now).to_std().unwrap_or_default() + LEASE_MARGIN;
-            if until + (LEASE_MARGIN) > now {
-                let noted = self.store.recorded_attempts(queue, seq).await?;
-                let last = noted.into_iter().next_back();
-                let note = last.map(|attempt| RecordedAttempt {
-                    seq,
-                    attempt: Attempt { at: until, ..attempt },
-                    delay: over,
-                    guess: true,
+            if until + LEASE_MARGIN > now {
+                let delay = (until - now).to_std().unwrap_or_default() + LEASE_MARGIN;
+                let last = self.store.recorded_attempts(queue, seq).await?.into_iter().next_back();
+                let extended = last.map(|attempt| {
+                    let attempt = Attempt { at: until, ..attempt };
+                    RecordedAttempt { seq, attempt, delay, guess: true }
                 });
-                self.note(queue, note.as_slice()).await;
+                self.record(queue, extended.as_slice()).await;
                 return Ok(());
             }
         }
-        self.bury_exhausted(seq).await?;
-        // Also where the job was gone already.
+        self.give_up(seq).await?;
+        // Also if the job was not there any more.
         Ok(self.store.delete_attempts(queue, &[seq]).await?)
     }
 
-    async fn bury_exhausted(&self, seq: u64) -> Result<(), QueueError> {
+    async fn give_up(&self, seq: u64) -> Result<(), QueueError> {
         match self.jobs.entry(seq).await? {
-            Some(raw) => self.bury_raw(&raw).await,
+            Some(raw) => self.give_up_entry(&raw).await,
             None => Ok(()),
         }
     }
 
-    async fn bury_raw(&self, raw: &LogEntry) -> Result<(), QueueError> {
+    async fn give_up_entry(&self, raw: &LogEntry) -> Result<(), QueueError> {
         let record = self.jobs.latest_record(raw.seq).await?;
         let acked = record.filter(|record| record.state == LeaseState::Acked);
-        let same = |id| leasing::read(raw).is_ok_and(|job| job.id == id);
-        if !acked.is_some_and(|record| same(record.job)) {
-            let rules = self.configs.get(leasing::queue_of(raw)).await?;
+        let is_of_job = |id| read(raw).is_ok_and(|job| job.id == id);
+        if !acked.is_some_and(|record| is_of_job(record.job)) {
+            let row = self.configs.get(queue_of(raw)).await?;
             let default = || QueueConfig::default().max_deliver;
-            let attempts = rules.map_or_else(default, |rules| rules.max_deliver);
-            self.bury(raw, attempts, None, exhausted_reason(attempts)).await?;
+            let attempts = row.map_or_else(default, |row| row.max_deliver);
+            self.add_dead_letter(raw, attempts, None, exhausted_reason(attempts)).await?;
         }
         Ok(self.jobs.remove(raw.seq).await?)
     }
 
-    /// Keeps the dead letter of a job, with what is known of its attempts.
-    pub(super) async fn bury(
+    /// Stores the dead letter of a job, with all attempts: `last`, those recorded, and otherwise expired
+    /// leases.
+    pub(super) async fn add_dead_letter(
         &self,
         raw: &LogEntry,
         attempts: u32,
         last: Option<Attempt>,
         reason: String,
     ) -> Result<(), QueueError> {
-        let queue = leasing::queue_of(raw);
-        let noted = self.store.recorded_attempts(queue, raw.seq).await?;
-        let job = leasing::read(raw).unwrap_or_else(|_| leasing::odd(raw));
+        let queue = queue_of(raw);
+        let recorded = self.store.recorded_attempts(queue, raw.seq).await?;
+        let job = read(raw).unwrap_or_else(|_| unreadable(raw));
         let died_at = self.clock.now();
-        let known = |number| {
-            let told = last.iter().chain(&noted).find(|attempt| attempt.attempt == number);
-            told.cloned().unwrap_or_else(|| Attempt {
-                attempt: number,
-                at: died_at,
-                error: RAN_OUT.to_owned(),
-            })
+        let attempt = |number| {
+            let known = last.iter().chain(&recorded).find(|attempt| attempt.attempt == number);
+            let expired = || Attempt { attempt: number, at: died_at, error: RAN_OUT.to_owned() };
+            known.cloned().unwrap_or_else(expired)
         };
-        let attempts: Vec<Attempt> = (1..=attempts).map(known).collect();
+        let attempts: Vec<Attempt> = (1..=attempts).map(attempt).collect();
         let letter = job_dead_letter(queue, raw.seq, job.body, attempts, reason, died_at);
         self.store.add_dead_letters(&[letter]).await?;
         self.store.delete_attempts(queue, &[raw.seq]).await?;

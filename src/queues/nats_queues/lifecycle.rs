@@ -1,127 +1,126 @@
-//! Queues found, made and deleted.
+//! Queues found, created and deleted.
 //!
-//! **There is a queue** where the store has its rules, or the stream a job of it: another NATS
-//! client put that there, or a server that did not know yet that the queue was deleted. Whoever
-//! comes across such jobs makes the queue, with the defaults: who leases or asks for it, and,
-//! of the server that took the job in, the sweep.
+//! **A queue exists** if the store has its configuration, or the stream has a job of it. Such a job was
+//! published by another NATS client, or by a server that did not know yet that the queue was deleted. Whoever
+//! finds one creates the queue with the default configuration: a lease or a GET, and the sweep of the server
+//! that enqueued the job.
 //!
-//! **Deleting one**, beside servers that know its rules from before: its consumers are paused, so
-//! that nothing is leased between the look and the end; what is pending keeps it; then its jobs
-//! go up to the sequence that was the stream's last before, its consumers, its rules. A
-//! job that comes in meanwhile stays in the stream, and makes the queue again. Who makes or
-//! removes consumers holds the queue in the store: nats-server takes a consumer's name away before its
-//! files, and one that is made in between loses its own. Who holds it looks first whether the
-//! queue is still there, so none is left with consumers and no rules, also where a server dies.
+//! **Deletion**, while other servers may have the configuration in their cache:
+//! 1. Pause the consumers, so that nothing is leased from here on. Pending jobs refuse the deletion.
+//! 2. Remove the jobs up to the last sequence that the stream had before; a job that comes in meanwhile stays
+//!    in the stream, and creates the queue again.
+//! 3. Remove the consumers, then the configuration.
 //!
-//! **Another making** of a queue knows no ids of the one before: a job that was dropped with
-//! its queue is no repeat when it comes again. The id that JetStream knows a job by names the making.
+//! Whoever creates or removes consumers holds the row lock of the queue in the store. nats-server frees a
+//! consumer's name before it removes the files, and a consumer that is created in between loses its own. The
+//! holder first checks that the queue still exists, so that no consumers without a configuration are left
+//! behind, even if a server dies.
+//!
+//! **A queue created again** knows no message ids of before: a job that was deleted with its queue is not a
+//! duplicate when it is enqueued again ([`super::entry::msg_id`]).
 
-use super::{NatsQueues, PRIORITIES, QueueRow, Told};
-use crate::bus::nats::jobs::OutgoingJob;
+use super::queues::{ConsumerSettings, NatsQueues};
 use crate::limits::{
     JOB_SWEEP_ROWS, LEASE_MARGIN, MAX_QUEUE_CREATE_ATTEMPTS, QUEUE_CACHE, QUEUE_PAUSE,
 };
-use crate::queues::{Job, QueueError};
-use crate::store::work::DeadLetter;
-
-/// By what JetStream recognises a repeat: a job's id in this making of its queue.
-pub(super) fn msg_id(rules: &QueueRow, id: impl std::fmt::Display) -> String {
-    let queue = &rules.name;
-    match rules.incarnation {
-        Some(made) => format!("{queue}/{id}/{}", made.simple()),
-        None => format!("{queue}/{id}"),
-    }
-}
+use crate::queues::QueueError;
+use crate::store::jobs::QueueRow;
 
 impl NatsQueues {
-    /// A queue's rules; `None` when there is no such queue.
+    /// A queue's configuration; `None` if the queue does not exist.
     pub(super) async fn find(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
-        if let Some(rules) = self.configs.get(queue).await? {
-            return Ok(Some(rules));
+        if let Some(row) = self.configs.get(queue).await? {
+            return Ok(Some(row));
         }
-        self.told().remove(queue);
+        self.applied.lock().remove(queue);
         if !self.jobs.has_jobs(queue).await? {
             return Ok(None);
         }
         self.configs.get_or_create(queue).await.map(Some)
     }
 
-    /// The queue's rules, its consumers being told of them; `None` when there is no such queue.
+    /// The same, once the queue's consumers exist and have this configuration.
     pub(super) async fn ready(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
-            let Some(rules) = self.find(queue).await? else { return Ok(None) };
-            if self.tell(&rules).await? {
-                return Ok(Some(rules));
+            let Some(row) = self.find(queue).await? else { return Ok(None) };
+            if self.apply(&row).await? {
+                return Ok(Some(row));
             }
         }
         Err(QueueError::Overloaded)
     }
 
-    /// The same; a queue that is not there is made.
-    pub(super) async fn make_ready(&self, queue: &str) -> Result<QueueRow, QueueError> {
+    /// The same; a queue that does not exist is created.
+    pub(super) async fn create_ready(&self, queue: &str) -> Result<QueueRow, QueueError> {
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
-            let rules = self.configs.get_or_create(queue).await?;
-            if self.tell(&rules).await? {
-                return Ok(rules);
+            let row = self.configs.get_or_create(queue).await?;
+            if self.apply(&row).await? {
+                return Ok(row);
             }
         }
         Err(QueueError::Overloaded)
     }
 
-    /// Tells a queue's consumers of its rules; `false` when it is no more what it was.
-    async fn tell(&self, rules: &QueueRow) -> Result<bool, QueueError> {
-        let queue = rules.name.as_str();
-        let ack_wait = rules.longest_lease.max(rules.lease) + LEASE_MARGIN;
-        let wanted: Told = (ack_wait, rules.max_deliver, rules.incarnation);
-        let is_told = || self.told().get(queue) == Some(&wanted);
-        if is_told() {
+    /// Creates or updates a queue's consumers; `false` if the queue was deleted or created again meanwhile.
+    async fn apply(&self, row: &QueueRow) -> Result<bool, QueueError> {
+        let queue = row.name.as_str();
+        let ack_wait = row.longest_lease.max(row.lease) + LEASE_MARGIN;
+        let wanted: ConsumerSettings = (ack_wait, row.max_deliver, row.incarnation);
+        let is_applied = || self.applied.lock().get(queue) == Some(&wanted);
+        if is_applied() {
             return Ok(true);
         }
-        let _turn = self.changes.acquire().await;
-        if is_told() {
+        let _permit = self.changes.acquire().await;
+        if is_applied() {
             return Ok(true);
         }
-        // Nobody deletes a queue while the store is away: who cannot ask goes on.
-        let held = self.store.lock_queue(queue).await;
+        // While the store is unavailable nobody deletes a queue, so this goes on without the lock.
+        let lock = self.store.lock_queue(queue).await;
         match self.configs.reload(queue).await {
-            Ok(Some(now)) if now.incarnation != rules.incarnation => return Ok(false),
+            Ok(Some(now)) if now.incarnation != row.incarnation => return Ok(false),
             Ok(None) => return Ok(false),
             // Another server may be deleting it.
-            Ok(Some(_)) if held.is_err() => return Ok(false),
+            Ok(Some(_)) if lock.is_err() => return Ok(false),
             Ok(Some(_)) | Err(QueueError::Store(_)) => {}
             Err(error) => return Err(error),
         }
-        self.jobs.ensure_queue(queue, &PRIORITIES, ack_wait, rules.max_deliver).await?;
-        self.told().insert(queue.to_owned(), wanted);
-        drop(held);
+        self.jobs.ensure_queue(queue, ack_wait, row.max_deliver).await?;
+        self.applied.lock().insert(queue.to_owned(), wanted);
+        drop(lock);
         Ok(true)
     }
 
-    /// Deletes a queue; whether there was one.
+    /// Deletes a queue; whether it existed.
     pub(super) async fn delete_queue(&self, queue: &str, force: bool) -> Result<bool, QueueError> {
         if self.find(queue).await?.is_none() {
             return Ok(false);
         }
-        self.bury_given_up(queue).await?;
-        let _turn = self.changes.acquire().await;
-        let held = self.store.lock_queue(queue).await?;
-        self.jobs.pause(queue, &PRIORITIES, Some(self.clock.now() + QUEUE_PAUSE)).await?;
+        // A job that was given up must not count as one that waits.
+        for (recorded, seq) in self.store.exhausted_records(JOB_SWEEP_ROWS).await? {
+            if recorded == queue {
+                self.give_up_expired(queue, seq).await?;
+            }
+        }
+        self.give_up_exhausted(queue).await?;
+        let _permit = self.changes.acquire().await;
+        let lock = self.store.lock_queue(queue).await?;
+        self.jobs.pause(queue, Some(self.clock.now() + QUEUE_PAUSE)).await?;
         let deleted = self.delete_paused(queue, force).await;
         if !matches!(deleted, Ok(true))
-            && let Err(error) = self.jobs.pause(queue, &PRIORITIES, None).await
+            && let Err(error) = self.jobs.pause(queue, None).await
         {
-            tracing::debug!(queue, %error, "a queue's jobs are held back for a while");
+            tracing::debug!(queue, %error, "the queue stays paused until its pause ends by itself");
         }
-        drop(held);
+        drop(lock);
         deleted
     }
 
     async fn delete_paused(&self, queue: &str, force: bool) -> Result<bool, QueueError> {
-        // In this order: what has a sequence up to the last is no job of another making.
+        // The sequence before the configuration: jobs up to it belong to no queue that is created later.
         let last = self.jobs.last_seq().await?;
         let Some(row) = self.configs.reload(queue).await? else { return Ok(false) };
-        let held = self.jobs.counts(queue, &PRIORITIES).await?;
-        if held.pending > self.store.recorded_delays(queue).await? {
+        let counts = self.jobs.counts(queue).await?;
+        if counts.pending > self.store.recorded_delays(queue).await? {
             return Err(QueueError::QueueLeased);
         }
         if force {
@@ -129,33 +128,18 @@ impl NatsQueues {
         } else if self.jobs.has_jobs(queue).await? {
             return Err(QueueError::QueueNotEmpty);
         }
-        self.jobs.remove_consumers(queue, &PRIORITIES).await?;
-        self.told().remove(queue);
+        self.jobs.remove_consumers(queue).await?;
+        self.applied.lock().remove(queue);
         let deleted = self.store.delete_queue(queue, row.incarnation, force).await?;
         self.configs.remove(queue);
-        // The memory bus may have left jobs in the store, before the switch.
+        // The memory bus may have left jobs in the store before the switch.
         QueueError::unless_deleted(deleted)
     }
 
-    /// Buries what JetStream gave up of a queue's jobs, so that it is not taken for one that waits.
-    async fn bury_given_up(&self, queue: &str) -> Result<(), QueueError> {
-        for (noted, seq) in self.store.exhausted_records(JOB_SWEEP_ROWS).await? {
-            if noted == queue {
-                self.bury_noted(queue, seq).await?;
-            }
-        }
-        self.bury_settled(queue).await
-    }
-
-    /// Remembers that a job came in under rules that may have been old.
-    pub(super) fn took_in(&self, queue: &str) {
-        self.taken().insert(queue.to_owned(), tokio::time::Instant::now());
-    }
-
-    /// Makes sure that queues which took jobs in are still there, once nobody asks any more.
-    pub(super) async fn look_after_taken(&self) -> Result<(), QueueError> {
-        let taken: Vec<_> = self.taken().iter().map(|(queue, at)| (queue.clone(), *at)).collect();
-        for (queue, at) in taken {
+    /// Makes sure that queues to which jobs were enqueued still exist; a queue that did not is created again.
+    pub(super) async fn verify_queues(&self) -> Result<(), QueueError> {
+        let unverified = self.unverified.lock().clone();
+        for (queue, at) in unverified {
             let learned = self.configs.read_at(&queue);
             if learned.is_some_and(|learned| learned <= at && learned.elapsed() < QUEUE_CACHE) {
                 continue;
@@ -163,44 +147,11 @@ impl NatsQueues {
             if learned.is_none_or(|learned| learned <= at) {
                 self.find(&queue).await?;
             }
-            let mut taken = self.taken();
-            if taken.get(&queue) == Some(&at) {
-                taken.remove(&queue);
+            let mut unverified = self.unverified.lock();
+            if unverified.get(&queue) == Some(&at) {
+                unverified.remove(&queue);
             }
         }
         Ok(())
-    }
-
-    /// Publishes a letter's job, then discards the letter.
-    pub(super) async fn redrive(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
-        let job = Job::decode(&letter.body).map_err(|_| QueueError::Undecodable)?;
-        // It may have been read long ago, and the stream remembers ids for a while only.
-        if self.store.dead_letter(letter.id).await?.is_none() {
-            return Ok(false);
-        }
-        let rules = self.make_ready(&letter.source).await?;
-        let outgoing = OutgoingJob {
-            queue: letter.source.clone(),
-            priority: job.priority.as_str(),
-            // Not the job's own id, which the stream may still know, nor one that a client can choose.
-            msg_id: format!("redrive/{}", msg_id(&rules, letter.id)),
-            id_is_clients: true,
-            due: None,
-            subject: String::new(),
-            body: job.body,
-        }
-        .addressed();
-        let mut acks = self.send(std::slice::from_ref(&outgoing)).await;
-        let ack = acks.pop().ok_or(QueueError::Overloaded)?;
-        let ack = ack.map_err(|source| QueueError::Bus { id: job.id, source })?;
-        // A repeat is one of ours, unless another NATS client used this id. One that is gone is done.
-        if ack.duplicate
-            && let Some(first) = self.jobs.entry(ack.seq).await?
-            && (first.payload != outgoing.body || first.subject.as_str() != outgoing.subject)
-        {
-            return Err(QueueError::Conflict { id: job.id, seq: ack.seq });
-        }
-        self.ring(&letter.source);
-        Ok(self.store.discard_dead_letter(letter.id).await?)
     }
 }

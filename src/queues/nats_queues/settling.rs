@@ -1,16 +1,17 @@
-//! Ends of leases: the ledger first, then the ack. See [`super`] for the reasoning.
+//! Ends and extensions of leases: for an end, the ledger first, then the ack. [`super`] explains why.
 
-use std::time::Duration;
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use uuid::Uuid;
 
-use super::NatsQueues;
+use super::queues::NatsQueues;
 use crate::bus::BusError;
 use crate::bus::durable::AckKind;
-use crate::bus::nats::jobs::{LeaseRecord, LeaseState, RecordOutcome};
+use crate::bus::nats::jobs::{LeaseRecord, LeaseState, RecordOutcome, RecordWrite};
 use crate::limits::{LEASE_MEMORY, LEASE_SLACK, STORE_LOOKUP_TIMEOUT};
+use crate::message::truncate_to_micros;
 use crate::queues::dead_letter::{exhausted_reason, fail_reason, nack_reason};
 use crate::queues::{
     Lease, LeaseAction, LeaseHandle, QueueConfig, QueueError, Settled, Settlement,
@@ -18,7 +19,10 @@ use crate::queues::{
 use crate::store::jobs::{QueueRow, RecordedAttempt};
 use crate::store::work::Attempt;
 
-/// A lease that somebody wants to end or prolong.
+/// How often an ack is sent when JetStream does not confirm it.
+const ACK_ATTEMPTS: usize = 2;
+
+/// A valid lease that is to be ended or extended.
 #[derive(Clone, Debug)]
 struct Claim<'a> {
     lease: Lease,
@@ -26,156 +30,156 @@ struct Claim<'a> {
     id: Uuid,
     job: Uuid,
     action: &'a LeaseAction,
-    rules: QueueRow,
-    /// When it ends, extensions counted.
+    row: QueueRow,
+    /// When it ends, extensions included.
     until: DateTime<Utc>,
-    /// The record in the ledger that the next one replaces; 0 for none.
+    /// The sequence of its record in the ledger, which the next record replaces; 0 for none.
     record: u64,
 }
 
-type Answer = Result<Settled, QueueError>;
+type SettleResult = Result<Settled, QueueError>;
 
 impl Claim<'_> {
-    fn state(&self) -> LeaseState {
+    /// The state that its action ends it with.
+    fn end_state(&self) -> LeaseState {
         if *self.action == LeaseAction::Ack { LeaseState::Acked } else { LeaseState::Released }
     }
 
-    /// Whether the job is given up.
-    fn is_last(&self) -> bool {
+    /// Whether the action gives the job up.
+    fn gives_up(&self) -> bool {
         match self.action {
             LeaseAction::Fail { .. } => true,
-            LeaseAction::Nack { .. } => self.lease.attempt >= self.rules.max_deliver,
+            LeaseAction::Nack { .. } => self.lease.attempt >= self.row.max_deliver,
             LeaseAction::Ack | LeaseAction::Extend => false,
         }
     }
 
-    fn keep(&self, now: DateTime<Utc>) -> Duration {
-        (self.until - now).to_std().unwrap_or_default() + LEASE_MEMORY
+    /// The next record. It is kept until the lease would have ended, and a while longer for repeated
+    /// requests.
+    fn write(&self, state: LeaseState, by: Uuid, now: DateTime<Utc>) -> RecordWrite {
+        RecordWrite {
+            seq: self.lease.seq,
+            lease: self.id,
+            replaces: self.record,
+            keep: (self.until - now).to_std().unwrap_or_default() + LEASE_MEMORY,
+            record: LeaseRecord { state, job: self.job, by },
+        }
+    }
+
+    /// Takes over an extension that the ledger records, in microseconds since 1970, at sequence `record`.
+    fn extended(&mut self, until: i64, record: u64) {
+        self.until = DateTime::from_timestamp_micros(until).unwrap_or(self.until);
+        self.record = record;
+    }
+
+    /// Whether an ack that is sent now still counts for this delivery.
+    fn can_ack(&self, now: DateTime<Utc>) -> bool {
+        now < self.until + LEASE_SLACK
     }
 }
 
 impl NatsQueues {
-    pub(super) async fn settle_all(&self, settlements: &[Settlement]) -> Vec<Answer> {
+    pub(super) async fn settle_all(&self, settlements: &[Settlement]) -> Vec<SettleResult> {
         let claims = join_all(settlements.iter().map(|one| self.claim(one))).await;
-        let mut answers: Vec<Option<Answer>> = Vec::with_capacity(claims.len());
-        let (mut ends, mut longer) = (Vec::new(), Vec::new());
+        let mut results: Vec<SettleResult> = Vec::with_capacity(claims.len());
+        let (mut ends, mut extensions) = (Vec::new(), Vec::new());
         for (at, claim) in claims.into_iter().enumerate() {
-            answers.push(None);
+            results.push(Err(QueueError::LeaseLost));
             match claim {
-                Err(error) => answers[at] = Some(Err(error)),
-                Ok(claim) if *claim.action == LeaseAction::Extend => longer.push((at, claim)),
+                Err(error) => results[at] = Err(error),
+                Ok(claim) if *claim.action == LeaseAction::Extend => extensions.push((at, claim)),
                 Ok(claim) => ends.push((at, claim)),
             }
         }
-        // Ends before extensions: in one request, who ends a lease does not prolong it.
-        for (at, answer) in self.end_all(ends).await {
-            answers[at] = Some(answer);
+        // Ends before extensions: a lease that one request ends, it does not extend.
+        let (at, ends): (Vec<usize>, Vec<Claim<'_>>) = ends.into_iter().unzip();
+        for (at, result) in at.into_iter().zip(self.end_all(ends).await) {
+            results[at] = result;
         }
-        let extended = join_all(longer.iter().map(|(_, claim)| self.extend(claim))).await;
-        for ((at, _), answer) in longer.iter().zip(extended) {
-            answers[*at] = Some(answer);
+        let extended = join_all(extensions.iter().map(|(_, claim)| self.extend(claim))).await;
+        for ((at, _), result) in extensions.iter().zip(extended) {
+            results[*at] = result;
         }
-        answers.into_iter().map(|answer| answer.unwrap_or(Err(QueueError::LeaseLost))).collect()
+        results
     }
 
-    /// Opens a token, and finds out whether its lease still runs.
+    /// Opens a token, and checks that its lease is valid.
     async fn claim<'a>(&self, settlement: &'a Settlement) -> Result<Claim<'a>, QueueError> {
         let lease = self.sealer.open(&settlement.token).ok_or(QueueError::InvalidToken)?;
-        // A lease of the memory bus is over since the switch.
+        // The switch of the bus has ended a lease of the memory bus.
         let LeaseHandle::JetStream { ack, lease: id, job } = lease.handle.clone() else {
             return Err(QueueError::LeaseLost);
         };
-        // A queue is not deleted while a job of it is leased: such a lease is over.
-        let rules = self.configs.get(&lease.queue).await?.ok_or(QueueError::LeaseLost)?;
+        // A queue with leased jobs is not deleted, so this lease has ended.
+        let row = self.configs.get(&lease.queue).await?.ok_or(QueueError::LeaseLost)?;
         let until = lease.expires_at();
         let action = &settlement.action;
-        let mut claim = Claim { lease, ack, id, job, action, rules, until, record: 0 };
+        let mut claim = Claim { lease, ack, id, job, action, row, until, record: 0 };
         if *action == LeaseAction::Extend || self.clock.now() >= until {
             self.look_up(&mut claim).await?;
         }
         Ok(claim)
     }
 
-    /// Learns from the ledger until when the lease runs, and what the next record replaces.
+    /// Reads the lease's record from the ledger.
     async fn look_up(&self, claim: &mut Claim<'_>) -> Result<(), QueueError> {
         match self.jobs.lease_record(claim.lease.seq, claim.id).await? {
             None => {}
             Some((at, LeaseRecord { state: LeaseState::Extended(until), .. })) => {
-                claim.until = DateTime::from_timestamp_micros(until).unwrap_or(claim.until);
-                claim.record = at;
+                claim.extended(until, at);
             }
-            Some((_, record)) => {
-                self.complete(claim, &record).await;
-                return Err(QueueError::LeaseLost);
-            }
+            Some((_, record)) => return Err(self.lost(claim, &record).await),
         }
         if self.clock.now() < claim.until { Ok(()) } else { Err(QueueError::LeaseLost) }
     }
 
-    /// Sends an ack that the ledger knows of and JetStream may not, while nobody else can have the job.
-    async fn complete(&self, claim: &Claim<'_>, record: &LeaseRecord) {
+    /// The error for a lease that the ledger records as ended. Its ack may not have reached JetStream: it is
+    /// completed while nobody else can have the job.
+    async fn lost(&self, claim: &Claim<'_>, record: &LeaseRecord) -> QueueError {
         if record.state == LeaseState::Acked && self.clock.now() < claim.until {
             self.jobs.ack(&[(claim.ack.clone(), AckKind::Ack)]).await;
         }
+        QueueError::LeaseLost
     }
 
-    async fn end_all(&self, claims: Vec<(usize, Claim<'_>)>) -> Vec<(usize, Answer)> {
-        let (places, mut claims): (Vec<usize>, Vec<Claim<'_>>) = claims.into_iter().unzip();
-        let won = self.record_ends(&mut claims).await;
-        let mut answers: Vec<Answer> = Vec::with_capacity(claims.len());
-        let mut acks: Vec<(usize, (String, AckKind))> = Vec::new();
-        let verdicts = claims.iter().zip(won).map(|(claim, won)| self.verdict(claim, won));
-        for (at, verdict) in join_all(verdicts).await.into_iter().enumerate() {
-            answers.push(match verdict {
-                Ok(verdict) => {
-                    acks.push((at, (claims[at].ack.clone(), verdict)));
-                    Ok(Settled::Ended)
-                }
-                Err(error) => Err(error),
-            });
+    async fn end_all(&self, mut claims: Vec<Claim<'_>>) -> Vec<SettleResult> {
+        let recorded = self.record_ends(&mut claims).await;
+        let prepared = claims.iter().zip(recorded).map(async |(claim, recorded)| {
+            recorded?;
+            self.prepare_ack(claim).await
+        });
+        let kinds = join_all(prepared).await;
+        let results = self.ack_in_time(&claims, kinds).await;
+        self.delete_attempts_of_done(&claims, &results).await;
+        for claim in &claims {
+            self.wake(&claim.lease.queue);
         }
-        let (at, sent): (Vec<usize>, Vec<(String, AckKind)>) = acks.into_iter().unzip();
-        for (at, acked) in at.iter().zip(self.ack_surely(&claims, &at, &sent).await) {
-            if let Err(error) = acked {
-                answers[*at] = Err(error);
-            }
-        }
-        self.forget(&claims, &answers).await;
-        for queue in claims.iter().map(|claim| &claim.lease.queue) {
-            self.ring(queue);
-        }
-        places.into_iter().zip(answers).collect()
+        results
     }
 
-    /// Writes each end into the ledger; of two ends of one lease, one wins.
+    /// Writes each end into the ledger; of two ends of one lease, one succeeds.
     async fn record_ends(&self, claims: &mut [Claim<'_>]) -> Vec<Result<(), QueueError>> {
-        let mut by: Vec<Uuid> = Vec::with_capacity(claims.len());
         let now = self.clock.now();
-        let records: Vec<_> = claims
-            .iter()
-            .map(|claim| {
-                by.push(Uuid::new_v4());
-                let record =
-                    LeaseRecord { state: claim.state(), job: claim.job, by: by[by.len() - 1] };
-                (claim.lease.seq, claim.id, claim.record, claim.keep(now), record)
-            })
-            .collect();
-        let outcomes = self.jobs.write_records(&records).await;
-        let settled = claims.iter_mut().zip(outcomes).zip(by).map(
-            async |((claim, outcome), by)| match outcome {
-                Ok(RecordOutcome::Written(at)) => {
-                    claim.record = at;
-                    Ok(())
+        let end = |claim: &Claim<'_>| claim.write(claim.end_state(), Uuid::new_v4(), now);
+        let writes: Vec<RecordWrite> = claims.iter().map(end).collect();
+        let outcomes = self.jobs.write_records(&writes).await;
+        let recorded =
+            claims.iter_mut().zip(outcomes).zip(&writes).map(async |((claim, outcome), write)| {
+                match outcome {
+                    Ok(RecordOutcome::Written(at)) => {
+                        claim.record = at;
+                        Ok(())
+                    }
+                    Ok(RecordOutcome::Conflict) => self.recheck(claim, write.record.by, None).await,
+                    Err(error) => self.recheck(claim, write.record.by, Some(error)).await,
                 }
-                Ok(RecordOutcome::Conflict) => self.contest(claim, by, None).await,
-                Err(error) => self.contest(claim, by, Some(error)).await,
-            },
-        );
-        join_all(settled).await
+            });
+        join_all(recorded).await
     }
 
-    /// The record was not surely written: it may be ours all the same, or an extension is in its place.
-    async fn contest(
+    /// Decides a write that may have failed: our record may be there all the same, or an extension is in its
+    /// place, which is then replaced.
+    async fn recheck(
         &self,
         claim: &mut Claim<'_>,
         by: Uuid,
@@ -187,54 +191,42 @@ impl NatsQueues {
                 Ok(())
             }
             Some((at, LeaseRecord { state: LeaseState::Extended(until), .. })) => {
-                claim.until = DateTime::from_timestamp_micros(until).unwrap_or(claim.until);
-                let now = self.clock.now();
-                let record = LeaseRecord { state: claim.state(), job: claim.job, by };
-                let keep = claim.keep(now);
-                let asked = [(claim.lease.seq, claim.id, at, keep, record)];
-                match self.jobs.write_records(&asked).await.pop() {
-                    Some(Ok(RecordOutcome::Written(at))) => {
-                        claim.record = at;
-                        Ok(())
-                    }
-                    Some(Ok(RecordOutcome::Conflict)) | None => Err(QueueError::LeaseLost),
-                    Some(Err(error)) => Err(error.into()),
-                }
+                claim.extended(until, at);
+                let end = claim.write(claim.end_state(), by, self.clock.now());
+                claim.record = self.write_record(end).await?;
+                Ok(())
             }
-            Some((_, record)) => {
-                self.complete(claim, &record).await;
-                Err(QueueError::LeaseLost)
-            }
+            Some((_, record)) => Err(self.lost(claim, &record).await),
             None => Err(error.map_or(QueueError::LeaseLost, QueueError::from)),
         }
     }
 
-    /// What JetStream is told of a lease whose end stands in the ledger.
-    async fn verdict(
-        &self,
-        claim: &Claim<'_>,
-        won: Result<(), QueueError>,
-    ) -> Result<AckKind, QueueError> {
-        won?;
-        if claim.is_last()
-            && let Err(error) = self.bury_claimed(claim).await
+    /// Writes one record; its sequence.
+    async fn write_record(&self, write: RecordWrite) -> Result<u64, QueueError> {
+        match self.jobs.write_records(&[write]).await.pop() {
+            Some(Ok(RecordOutcome::Written(at))) => Ok(at),
+            Some(Ok(RecordOutcome::Conflict)) | None => Err(QueueError::LeaseLost),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// After the end was recorded: stores the dead letter, or the reason. Returns the ack for JetStream.
+    async fn prepare_ack(&self, claim: &Claim<'_>) -> Result<AckKind, QueueError> {
+        if claim.gives_up()
+            && let Err(error) = self.give_up_claimed(claim).await
         {
             self.reopen(claim).await;
             return Err(error);
         }
         let LeaseAction::Nack { delay, reason } = claim.action else { return Ok(AckKind::Ack) };
-        if claim.is_last() {
+        if claim.gives_up() {
             return Ok(AckKind::Ack);
         }
-        let pause = QueueConfig::from(&claim.rules).delay_after(claim.lease.attempt);
-        let delay = delay.unwrap_or(pause);
-        let note = RecordedAttempt {
-            seq: claim.lease.seq,
-            attempt: self.attempt(claim, nack_reason(reason.as_deref())),
-            delay,
-            guess: false,
-        };
-        self.note(&claim.lease.queue, &[note]).await;
+        let backoff = QueueConfig::from(&claim.row).delay_after(claim.lease.attempt);
+        let delay = delay.unwrap_or(backoff);
+        let attempt = self.attempt(claim, nack_reason(reason.as_deref()));
+        let nacked = RecordedAttempt { seq: claim.lease.seq, attempt, delay, guess: false };
+        self.record(&claim.lease.queue, &[nacked]).await;
         Ok(AckKind::Nak(delay))
     }
 
@@ -242,7 +234,7 @@ impl NatsQueues {
         Attempt { attempt: claim.lease.attempt, at: self.clock.now(), error }
     }
 
-    async fn bury_claimed(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
+    async fn give_up_claimed(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
         let Some(raw) = self.jobs.entry(claim.lease.seq).await? else { return Ok(()) };
         let (error, reason) = match claim.action {
             LeaseAction::Fail { reason } => {
@@ -254,90 +246,81 @@ impl NatsQueues {
             LeaseAction::Ack | LeaseAction::Extend => return Ok(()),
         };
         let last = self.attempt(claim, error);
-        self.bury(&raw, claim.lease.attempt, Some(last), reason).await
+        self.add_dead_letter(&raw, claim.lease.attempt, Some(last), reason).await
     }
 
-    /// Takes an end back that could not be carried out: the lease runs on.
+    /// Takes back an end that could not be carried out: the lease goes on.
     async fn reopen(&self, claim: &Claim<'_>) {
-        let until = claim.until.timestamp_micros();
-        let state = LeaseState::Extended(until);
-        let record = LeaseRecord { state, job: claim.job, by: Uuid::new_v4() };
-        let keep = claim.keep(self.clock.now());
-        let asked = [(claim.lease.seq, claim.id, claim.record, keep, record)];
-        if !matches!(
-            self.jobs.write_records(&asked).await.as_slice(),
-            [Ok(RecordOutcome::Written(_))]
-        ) {
+        let state = LeaseState::Extended(claim.until.timestamp_micros());
+        let write = claim.write(state, Uuid::new_v4(), self.clock.now());
+        if self.write_record(write).await.is_err() {
+            let queue = &claim.lease.queue;
             tracing::warn!(
-                queue = claim.lease.queue,
-                "a lease could not be opened again: it will run out"
+                queue,
+                "a lease could not be reopened: it expires, and its job comes again"
             );
         }
     }
 
-    /// Acks, and once more where no answer came; never so late that it could be another's.
-    async fn ack_surely(
+    /// Sends acks, again if JetStream does not confirm, but never so late that they could count for another
+    /// delivery.
+    async fn ack_in_time(
         &self,
         claims: &[Claim<'_>],
-        at: &[usize],
-        acks: &[(String, AckKind)],
-    ) -> Vec<Result<(), QueueError>> {
-        let slack = chrono::Duration::from_std(LEASE_SLACK).unwrap_or_default();
-        let in_time = |at: &usize| self.clock.now() < claims[*at].until + slack;
-        let mut answers: Vec<Result<(), QueueError>> =
-            at.iter().map(|_| Err(QueueError::LeaseLost)).collect();
-        let mut open: Vec<usize> = (0..acks.len()).filter(|n| in_time(&at[*n])).collect();
-        for _ in 0..2 {
-            if open.is_empty() {
-                break;
-            }
-            let asked: Vec<(String, AckKind)> = open.iter().map(|n| acks[*n].clone()).collect();
-            for (n, acked) in open.iter().zip(self.jobs.ack(&asked).await) {
-                answers[*n] = acked.map_err(QueueError::from);
-            }
-            open.retain(|n| answers[*n].is_err() && in_time(&at[*n]));
+        kinds: Vec<Result<AckKind, QueueError>>,
+    ) -> Vec<SettleResult> {
+        let (mut results, mut open) = (Vec::with_capacity(claims.len()), Vec::new());
+        for (at, kind) in kinds.into_iter().enumerate() {
+            results.push(Err(match kind {
+                Ok(kind) => {
+                    open.push((at, kind));
+                    QueueError::LeaseLost
+                }
+                Err(error) => error,
+            }));
         }
-        answers
+        for _ in 0..ACK_ATTEMPTS {
+            open.retain(|(at, _)| claims[*at].can_ack(self.clock.now()));
+            let acks: Vec<_> =
+                open.iter().map(|(at, kind)| (claims[*at].ack.clone(), *kind)).collect();
+            for ((at, _), acked) in open.iter().zip(self.jobs.ack(&acks).await) {
+                results[*at] = acked.map(|()| Settled::Ended).map_err(QueueError::from);
+            }
+            open.retain(|(at, _)| results[*at].is_err());
+        }
+        results
     }
 
-    /// Forgets what was noted of jobs that are done.
-    async fn forget(&self, claims: &[Claim<'_>], answers: &[Answer]) {
-        let mut queues: std::collections::HashMap<&str, Vec<u64>> = Default::default();
-        for (claim, answer) in claims.iter().zip(answers) {
-            let noted = claim.lease.attempt > 1 || claim.lease.attempt >= claim.rules.max_deliver;
-            if answer.is_ok() && noted && *claim.action == LeaseAction::Ack {
+    /// Deletes the recorded attempts of jobs that are done.
+    async fn delete_attempts_of_done(&self, claims: &[Claim<'_>], results: &[SettleResult]) {
+        let mut queues: HashMap<&str, Vec<u64>> = HashMap::new();
+        for (claim, result) in claims.iter().zip(results) {
+            let attempt = claim.lease.attempt;
+            let is_recorded = attempt > 1 || attempt >= claim.row.max_deliver;
+            if result.is_ok() && is_recorded && *claim.action == LeaseAction::Ack {
                 queues.entry(&claim.lease.queue).or_default().push(claim.lease.seq);
             }
         }
         for (queue, seqs) in queues {
-            let forgotten = self.store.delete_attempts(queue, &seqs);
-            // What stays is swept away when its job is long gone.
-            let _ = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, forgotten).await;
+            let deleted = self.store.delete_attempts(queue, &seqs);
+            // The sweep deletes what stays.
+            let _ = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, deleted).await;
         }
     }
 
-    /// Another lease's time from now: JetStream first, so that the ledger never promises more.
-    async fn extend(&self, claim: &Claim<'_>) -> Answer {
+    /// Extends a lease by its whole time, from now. JetStream first, so that the ledger never promises more.
+    async fn extend(&self, claim: &Claim<'_>) -> SettleResult {
         let begun = self.clock.now();
-        let lease_for = chrono::Duration::from_std(claim.rules.lease).unwrap_or_default();
-        let expires_at = crate::message::truncate_to_micros(begun + lease_for);
-        let until = expires_at.max(claim.until);
-        let told = self.jobs.ack(&[(claim.ack.clone(), AckKind::Progress)]).await;
-        told.into_iter().next().unwrap_or(Ok(()))?;
-        let slack = chrono::Duration::from_std(LEASE_SLACK).unwrap_or_default();
-        if self.clock.now() >= claim.until + slack {
+        let lease_for = chrono::Duration::from_std(claim.row.lease).unwrap_or_default();
+        let expires_at = truncate_to_micros(begun + lease_for);
+        let acked = self.jobs.ack(&[(claim.ack.clone(), AckKind::Progress)]).await;
+        acked.into_iter().next().unwrap_or(Ok(()))?;
+        if !claim.can_ack(self.clock.now()) {
             return Err(QueueError::LeaseLost);
         }
-        let by = Uuid::new_v4();
-        let state = LeaseState::Extended(until.timestamp_micros());
-        let record = LeaseRecord { state, job: claim.job, by };
-        let keep = (until - begun).to_std().unwrap_or_default() + LEASE_MEMORY;
-        let asked = [(claim.lease.seq, claim.id, claim.record, keep, record)];
-        match self.jobs.write_records(&asked).await.pop() {
-            Some(Ok(RecordOutcome::Written(_))) => {}
-            Some(Ok(RecordOutcome::Conflict)) | None => return Err(QueueError::LeaseLost),
-            Some(Err(error)) => return Err(error.into()),
-        }
+        let extended = Claim { until: expires_at.max(claim.until), ..claim.clone() };
+        let state = LeaseState::Extended(extended.until.timestamp_micros());
+        self.write_record(extended.write(state, Uuid::new_v4(), begun)).await?;
         Settled::extended(&self.sealer, &claim.lease, expires_at)
     }
 }

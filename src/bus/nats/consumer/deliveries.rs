@@ -1,90 +1,82 @@
 //! Messages from a durable consumer, for ever.
 //!
-//! Invariant: what the server gave up on, and what async-nats cannot read (see
-//! [`super::super::reader`]), is fetched by `STREAM.MSG.GET` and handed out as a
-//! message that may have been handed out before. Everything else that a broken
-//! session leaves behind the server hands out again by itself.
+//! Invariant: a message that the server gave up, or that async-nats cannot read (see
+//! [`super::super::reader`]), is fetched with `STREAM.MSG.GET` and returned as one that may have been
+//! delivered before. Everything else that a broken session leaves behind, the server delivers again by
+//! itself.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
 
-use super::NatsConsumers;
+use super::api;
+use super::context::ConsumerContext;
 use super::session::{Event, Session};
-use crate::backoff::Backoff;
 use crate::bus::BusError;
 use crate::bus::durable::{AckHandle, DeliveredMessage, Deliveries, DeliveryError};
-use crate::bus::nats::reader::PullError;
-use crate::limits::{NATS_READER_RETRY_FIRST, NATS_READER_RETRY_LONGEST, NATS_STEPS_AFTER_BREAK};
+use crate::bus::nats::pull::{PullError, Retry};
+use crate::limits::NATS_STEPS_AFTER_BREAK;
 use crate::message::LogEntry;
 
 /// Takes part in one durable consumer.
 pub(super) struct NatsDeliveries {
-    shared: Arc<NatsConsumers>,
+    context: Arc<ConsumerContext>,
     name: String,
     session: Option<Session>,
-    /// Sequences to be fetched one by one.
-    exhausted: Vec<u64>,
-    /// Whether what is under way must be searched for what broke the connection.
+    /// Sequences of messages that the server gave up and that are not fetched yet.
+    given_up: Vec<u64>,
+    /// Whether an entry among those in flight may have broken the connection and must be found.
     search: bool,
-    retry_at: Option<Instant>,
-    backoff: Backoff,
-    troubled: bool,
+    retry: Retry,
 }
 
 impl NatsDeliveries {
-    pub(super) fn new(shared: Arc<NatsConsumers>, name: &str) -> Self {
+    pub(super) fn new(context: Arc<ConsumerContext>, name: &str) -> Self {
         Self {
-            shared,
+            context,
             name: name.to_owned(),
             session: None,
-            exhausted: Vec::new(),
+            given_up: Vec::new(),
             search: false,
-            retry_at: None,
-            backoff: Backoff::new(NATS_READER_RETRY_FIRST, NATS_READER_RETRY_LONGEST),
-            troubled: false,
+            retry: Retry::default(),
         }
     }
 
-    /// One step. Cancel safe: what is left to do is noted until it is done.
-    async fn advance(&mut self, room: usize) -> Result<Vec<DeliveredMessage>, PullError> {
-        if let Some(at) = self.retry_at {
-            tokio::time::sleep_until(at).await;
-            self.retry_at = None;
-        }
+    /// One step. Cancel safe: what is left to do stays noted until it is done.
+    async fn advance(&mut self, capacity: usize) -> Result<Vec<DeliveredMessage>, PullError> {
+        self.retry.due().await;
         if self.search {
             let found = self.unreadable().await?;
             self.search = false;
             return Ok(found);
         }
-        if let Some(seq) = self.exhausted.last().copied() {
-            let fetched = self.shared.requester.entry_at(self.shared.stream(), seq).await?;
-            self.exhausted.pop();
-            return Ok(fetched.map(|raw| self.apart(raw)).into_iter().collect());
+        if let Some(seq) = self.given_up.last().copied() {
+            let fetched = self.context.requester.entry_at(self.context.stream(), seq).await?;
+            self.given_up.pop();
+            return Ok(fetched.map(|raw| self.fetched(raw)).into_iter().collect());
         }
         let Some(session) = &mut self.session else {
-            self.session = Some(Session::open(&self.shared, &self.name).await?);
+            self.session = Some(Session::open(&self.context, &self.name).await?);
             return Ok(Vec::new());
         };
-        match session.wait(room).await? {
+        match session.wait(capacity).await? {
             Event::Messages(messages) => {
-                self.recovered();
+                self.resume();
                 return Ok(messages);
             }
-            Event::Exhausted(seq) => self.exhausted.push(seq),
-            Event::Nothing => self.recovered(),
+            Event::GivenUp(seq) => self.given_up.push(seq),
+            Event::Heartbeat => self.resume(),
         }
         Ok(Vec::new())
     }
 
-    /// What is under way and async-nats cannot read. Several processes may find the same.
+    /// The messages in flight that async-nats cannot read. Several processes may find the same.
     async fn unreadable(&self) -> Result<Vec<DeliveredMessage>, PullError> {
-        let (requester, stream) = (&self.shared.requester, self.shared.stream());
+        let (requester, stream) = (&self.context.requester, self.context.stream());
         let Some(info) = requester.consumer_info(stream, &self.name).await? else {
             return Ok(Vec::new());
         };
-        let (state, mut found) = (info.state(), Vec::new());
+        let (state, mut found) = (api::state(&info), Vec::new());
         let mut next = state.ack_floor + 1;
         for _ in 0..NATS_STEPS_AFTER_BREAK {
             if next > state.delivered {
@@ -93,67 +85,67 @@ impl NatsDeliveries {
             let Some((raw, readable)) = requester.entry_checked(stream, next).await? else { break };
             next = raw.seq + 1;
             if !readable && raw.seq <= state.delivered {
-                found.push(self.apart(raw));
+                found.push(self.fetched(raw));
             }
         }
         Ok(found)
     }
 
-    /// A message that did not come by a delivery of ours. The server takes the answer by
-    /// stream sequence alone.
-    fn apart(&self, raw: LogEntry) -> DeliveredMessage {
-        let (stream, name, seq) = (self.shared.stream(), &self.name, raw.seq);
+    /// A message that was not delivered here. The server finds what is acknowledged by the stream sequence
+    /// alone.
+    fn fetched(&self, raw: LogEntry) -> DeliveredMessage {
+        let (stream, name, seq) = (self.context.stream(), &self.name, raw.seq);
         let ack_handle = AckHandle(format!("$JS.ACK.{stream}.{name}.1.{seq}.0.0.0"));
         DeliveredMessage { raw, redelivered: true, ack_handle }
     }
 
-    fn recovered(&mut self) {
-        if let Some(link) = self.shared.link.get() {
-            link.answered();
+    fn resume(&mut self) {
+        if let Some(connection) = self.context.open_connection() {
+            connection.answered();
         }
-        self.backoff.reset();
-        if std::mem::take(&mut self.troubled) {
+        self.retry.reset();
+        if self.retry.resume() {
             tracing::info!(consumer = self.name, "deliveries go on");
         }
     }
 
-    fn give_up(&mut self, trouble: &PullError) {
+    fn interrupt(&mut self, error: &PullError) {
         self.session = None;
-        self.search |= matches!(trouble, PullError::Broken);
-        self.retry_at = Some(Instant::now() + self.backoff.jittered());
-        if !std::mem::replace(&mut self.troubled, true) {
-            tracing::warn!(consumer = self.name, reason = %trouble, "deliveries were interrupted");
+        self.search |= matches!(error, PullError::Disconnected);
+        self.retry.delay();
+        if self.retry.interrupt() {
+            tracing::warn!(consumer = self.name, reason = %error, "deliveries were interrupted; retrying");
         }
     }
 
-    /// Whether the consumer is gone; a bus that cannot be asked does not say so.
-    async fn is_gone(&self) -> bool {
-        let info = self.shared.requester.consumer_info(self.shared.stream(), &self.name).await;
+    /// Whether JetStream says that the consumer does not exist.
+    async fn is_deleted(&self) -> bool {
+        let info = self.context.requester.consumer_info(self.context.stream(), &self.name).await;
         matches!(info, Ok(None))
     }
 }
 
 #[async_trait]
 impl Deliveries for NatsDeliveries {
-    async fn next(&mut self, room: usize) -> Result<Vec<DeliveredMessage>, DeliveryError> {
+    async fn next(&mut self, capacity: usize) -> Result<Vec<DeliveredMessage>, DeliveryError> {
         loop {
-            let trouble = match self.advance(room).await {
+            let error = match self.advance(capacity).await {
                 Ok(messages) if messages.is_empty() => continue,
                 Ok(messages) => return Ok(messages),
-                Err(trouble) => trouble,
+                Err(error) => error,
             };
-            self.give_up(&trouble);
-            match trouble {
+            self.interrupt(&error);
+            match error {
                 PullError::Refused(error) => return Err(BusError::from(error).into()),
-                PullError::Lost(_) | PullError::Deleted if self.is_gone().await => {
+                PullError::Lost(_) | PullError::Deleted if self.is_deleted().await => {
                     return Err(DeliveryError::NoConsumer);
                 }
                 PullError::Lost(_) => {
-                    if let Some(link) = self.shared.link.get() {
-                        link.unanswered().await;
+                    if let Some(connection) = self.context.open_connection() {
+                        connection.unanswered().await;
                     }
                 }
-                PullError::Deleted | PullError::Broken | PullError::Unavailable(_) => {}
+                PullError::Deleted | PullError::Disconnected | PullError::Unavailable(_) => {}
             }
         }
     }

@@ -1,30 +1,25 @@
-//! What JetStream says of jobs that it gives up.
+//! Advisories about jobs that JetStream gives up.
 //!
-//! The advisory is core NATS, at most once, and shared among all servers: what
-//! slips by is found by [`NatsJobs::exhausted`].
+//! They are core NATS messages, delivered at most once, to one of all servers. [`NatsJobs::given_up`] finds
+//! the jobs whose advisory was lost.
 
 use async_nats::Subscriber;
 use futures_util::StreamExt as _;
-use serde::Deserialize;
 
-use super::NatsJobs;
+use super::client::NatsJobs;
 use crate::bus::BusError;
+use crate::bus::nats::consumer_api::given_up_seq;
 
-/// Advisories as they come.
+/// `MAX_DELIVERIES` advisories as they come.
 pub struct MaxDeliveriesAdvisories(Subscriber);
 
-#[derive(Deserialize)]
-struct Advisory {
-    stream_seq: u64,
-}
-
 impl NatsJobs {
-    /// Subscribes to them, beside the other servers.
+    /// Subscribes to them, in one queue group with the other servers.
     ///
     /// # Errors
     /// The client has ended.
     pub async fn max_deliveries_advisories(&self) -> Result<MaxDeliveriesAdvisories, BusError> {
-        let stream = &self.config.jobs_stream_name;
+        let stream = self.jobs_stream();
         let subject = format!("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{stream}.>");
         let client = &self.requester.connection.client;
         let subscribed = client.queue_subscribe(subject, "agentbus-jobs".to_owned()).await;
@@ -33,11 +28,11 @@ impl NatsJobs {
 }
 
 impl MaxDeliveriesAdvisories {
-    /// The sequence of the next job; waits for ever where none comes. Cancel safe.
+    /// The sequence of the next job that was given up; waits for ever if there is none. Cancel safe.
     pub async fn next(&mut self) -> u64 {
         while let Some(message) = self.0.next().await {
-            if let Ok(advisory) = serde_json::from_slice::<Advisory>(&message.payload) {
-                return advisory.stream_seq;
+            if let Some(seq) = given_up_seq(&message.payload) {
+                return seq;
             }
         }
         std::future::pending().await

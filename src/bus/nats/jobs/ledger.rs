@@ -1,99 +1,118 @@
 //! The ledger: how each lease ended, or until when it was extended.
 //!
-//! Invariant: a lease has one subject and that one record. Whoever writes it must name
-//! the record that it replaces (none, for the first), so of two that end a lease at
-//! once one wins and the other is told, on whatever servers they are.
+//! Invariant: a lease has one subject with one record. Whoever writes a record names the one that it replaces
+//! (none, for the first). So of two that end a lease at once, on whatever servers, one succeeds and the other
+//! is refused.
 
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use bytes::Bytes;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::NatsJobs;
+use super::client::NatsJobs;
 use crate::bus::BusError;
-use crate::bus::nats::error::JsError;
+use crate::bus::nats::error::WRONG_LAST_SEQUENCE;
+use crate::limits::NATS_ACK_TIMEOUT;
 
-/// What a record says.
+/// `wrong last sequence: N`, and the same without the number.
+const WRONG_LAST: [u64; 2] = [WRONG_LAST_SEQUENCE, 10_164];
+
+/// The state of a lease in its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaseState {
-    /// It goes on until this time, in microseconds since 1970.
+    /// Extended until this time, in microseconds since 1970.
     Extended(i64),
     /// The job is done.
     Acked,
-    /// The job was given back, or given up.
+    /// The job was nacked or given up.
     Released,
 }
 
-/// One record.
+/// A record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRecord {
-    /// What it says.
+    /// The state of the lease.
     pub state: LeaseState,
-    /// Of which job: the stream may have been made anew, with the old sequences.
+    /// The id of the job: a stream that was created anew uses the old sequences again.
     pub job: Uuid,
-    /// Who wrote it: tells one's own record, whose ack was lost, from another's.
+    /// The id of the write: tells one's own record, whose ack was lost, from another's.
     pub by: Uuid,
 }
 
-/// What became of a record to be written.
+/// A record to be written.
+#[derive(Clone, Debug)]
+pub struct RecordWrite {
+    /// The sequence of the job.
+    pub seq: u64,
+    /// The id of the lease.
+    pub lease: Uuid,
+    /// The sequence of the record that it replaces; 0 for none.
+    pub replaces: u64,
+    /// How long it is kept at least.
+    pub keep: Duration,
+    /// The record.
+    pub record: LeaseRecord,
+}
+
+/// The outcome of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordOutcome {
-    /// It stands at this sequence.
+    /// The record is at this sequence.
     Written(u64),
-    /// There is another one than was named.
+    /// Not written: the lease has another record than the one to be replaced.
     Conflict,
 }
-
-#[derive(Deserialize)]
-struct PubAck {
-    #[serde(default)]
-    seq: u64,
-    #[serde(default)]
-    error: Option<JsError>,
-}
-
-/// `wrong last sequence`, and the one without the number.
-const WRONG_LAST_SEQUENCE: [u64; 2] = [10_071, 10_164];
 
 fn subject(seq: u64, lease: Uuid) -> String {
     format!("leases.{seq}.{}", lease.simple())
 }
 
 impl NatsJobs {
-    /// Writes records, all at once: each of the lease of a job at a sequence, in place of
-    /// the record at another (0 for none), forgotten after a while.
+    /// Writes records, all at once; one outcome for each, in order.
     pub async fn write_records(
         &self,
-        records: &[(u64, Uuid, u64, Duration, LeaseRecord)],
+        writes: &[RecordWrite],
     ) -> Vec<Result<RecordOutcome, BusError>> {
         let ttl = match self.streams().await {
             Ok(streams) => streams.ttl,
-            Err(error) => return vec![Err(error); records.len()],
+            Err(error) => return vec![Err(error); writes.len()],
         };
-        let asked = records.iter().map(|(seq, lease, replaced, keep, record)| {
-            let mut headers = HeaderMap::new();
-            headers.insert("Nats-Expected-Last-Subject-Sequence", replaced.to_string());
-            if ttl {
-                headers.insert("Nats-TTL", format!("{}s", keep.as_secs() + 1));
+        join_all(writes.iter().map(|write| self.write_record(write, ttl))).await
+    }
+
+    async fn write_record(
+        &self,
+        write: &RecordWrite,
+        ttl: bool,
+    ) -> Result<RecordOutcome, BusError> {
+        #[derive(Deserialize)]
+        struct PubAck {
+            seq: u64,
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", write.replaces.to_string());
+        if ttl {
+            headers.insert("Nats-TTL", format!("{}s", write.keep.as_secs() + 1));
+        }
+        let subject = subject(write.seq, write.lease);
+        let body = serde_json::to_vec(&write.record).unwrap_or_default().into();
+        match self.requester.call_with::<PubAck>(&subject, headers, body, NATS_ACK_TIMEOUT).await {
+            Ok(ack) => Ok(RecordOutcome::Written(ack.seq)),
+            Err(error) if WRONG_LAST.iter().any(|code| error.is(*code)) => {
+                Ok(RecordOutcome::Conflict)
             }
-            let body = serde_json::to_vec(record).unwrap_or_default();
-            (subject(*seq, *lease), headers, Bytes::from(body))
-        });
-        let answers = self.ask_all(asked.collect()).await;
-        answers
-            .into_iter()
-            .map(|answer| answer.and_then(|message| read(&message.payload)))
-            .collect()
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The record of a lease, and its sequence.
     ///
     /// # Errors
-    /// JetStream cannot be asked.
+    /// JetStream cannot be reached.
     pub async fn lease_record(
         &self,
         seq: u64,
@@ -102,10 +121,10 @@ impl NatsJobs {
         self.last_record(&subject(seq, lease)).await
     }
 
-    /// The newest record of any lease of the job at a sequence.
+    /// The latest record of any lease of the job at a sequence.
     ///
     /// # Errors
-    /// JetStream cannot be asked.
+    /// JetStream cannot be reached.
     pub async fn latest_record(&self, seq: u64) -> Result<Option<LeaseRecord>, BusError> {
         let found = self.last_record(&format!("leases.{seq}.*")).await?;
         Ok(found.map(|(_, record)| record))
@@ -115,17 +134,5 @@ impl NatsJobs {
         let which = json!({ "last_by_subj": subject });
         let found = self.requester.stored(&self.config.leases_stream_name, &which).await?;
         Ok(found.and_then(|raw| Some((raw.seq, serde_json::from_slice(&raw.payload).ok()?))))
-    }
-}
-
-fn read(payload: &[u8]) -> Result<RecordOutcome, BusError> {
-    let ack: PubAck = serde_json::from_slice(payload)
-        .map_err(|error| BusError(format!("unreadable ack of a lease's record: {error}")))?;
-    match ack.error {
-        None => Ok(RecordOutcome::Written(ack.seq)),
-        Some(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => Ok(RecordOutcome::Conflict),
-        Some(error) => {
-            Err(BusError(format!("{} (JetStream error {})", error.description, error.err_code)))
-        }
     }
 }

@@ -1,47 +1,53 @@
-//! Jobs on their way into the stream.
+//! Jobs to be published.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
+use uuid::Uuid;
 
 use crate::bus::nats::publish::Publishable;
 use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1};
+
+/// The priorities of jobs, in the order in which they are leased.
+pub const PRIORITIES: [&str; 3] = ["high", "normal", "low"];
 
 /// A job to be published.
 #[derive(Clone, Debug)]
 pub struct OutgoingJob {
     /// Its queue.
     pub queue: String,
-    /// `high`, `normal` or `low`.
+    /// One of [`PRIORITIES`].
     pub priority: &'static str,
-    /// The id by which JetStream recognises a repeat.
+    /// The `Nats-Msg-Id`, by which JetStream finds duplicates.
     pub msg_id: String,
     /// Whether the client chose it.
     pub id_is_clients: bool,
-    /// When it is due, if not now, and a token of its own to wait under.
-    pub due: Option<(DateTime<Utc>, String)>,
-    /// Where it goes; see [`OutgoingJob::addressed`].
+    /// When it is due, if delayed.
+    pub due: Option<DateTime<Utc>>,
+    /// Its subject.
     pub subject: String,
     /// Its encoding.
     pub body: Bytes,
 }
 
 /// The subject of a queue's jobs of one priority.
-#[must_use]
 pub(super) fn subject(queue: &str, priority: &str) -> String {
     format!("jobs.{queue}.{priority}")
 }
 
 impl OutgoingJob {
-    /// The same job, its subject told: its priority's, or one to wait under.
+    /// A job that is due, with an id that the client may have chosen.
     #[must_use]
-    pub fn addressed(mut self) -> Self {
-        let target = subject(&self.queue, self.priority);
-        self.subject = match &self.due {
-            Some((_, id)) => format!("{target}.later.{id}"),
-            None => target,
-        };
-        self
+    pub fn new(queue: &str, priority: &'static str, msg_id: String, body: Bytes) -> Self {
+        let (subject, queue) = (subject(queue, priority), queue.to_owned());
+        Self { queue, priority, msg_id, id_is_clients: true, due: None, subject, body }
+    }
+
+    /// The same job, delayed. Its schedule has a subject of its own.
+    #[must_use]
+    pub fn delayed(self, due: DateTime<Utc>) -> Self {
+        let subject = format!("{}.later.{}", self.subject, Uuid::new_v4().simple());
+        Self { due: Some(due), subject, ..self }
     }
 }
 
@@ -54,7 +60,7 @@ impl Publishable for OutgoingJob {
         let mut headers = HeaderMap::new();
         headers.insert(HEADER_NATIVE, HEADER_NATIVE_V1);
         headers.insert(HEADER_MSG_ID, self.msg_id.as_str());
-        if let Some((due, _)) = &self.due {
+        if let Some(due) = &self.due {
             // ADR-51. The server strips both, and the id, when it publishes the job.
             let at = due.to_rfc3339_opts(SecondsFormat::Micros, true);
             headers.insert("Nats-Schedule", format!("@at {at}"));

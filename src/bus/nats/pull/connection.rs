@@ -1,44 +1,44 @@
-//! The connection that readers of one kind share.
+//! The connection that deliveries of one kind share.
 //!
-//! Invariant: whoever asks gets a connection that is up, however often entries of
-//! foreign publishers have ended the one before.
+//! Invariant: a caller gets a connection that is up, however often entries of foreign publishers have ended
+//! the one before.
 
 use tokio::sync::Mutex;
 
-use super::config::NatsConfig;
-use super::connect::{Connection, State};
-use super::failover::FailoverTimer;
 use crate::bus::BusError;
+use crate::bus::nats::config::NatsConfig;
+use crate::bus::nats::connect::{Connection, State};
+use crate::bus::nats::failover::FailoverTimer;
 
-/// One connection for all deliveries, so that they do not delay publishes.
-pub(super) struct ReadConnection {
+/// A connection for deliveries, so that they do not delay publishes.
+pub struct PullConnection {
     config: NatsConfig,
-    /// As logs and the server's monitoring show it.
+    /// The name in logs and in the server's monitoring.
     purpose: &'static str,
     current: Mutex<Connection>,
     failover: FailoverTimer,
 }
 
-impl ReadConnection {
+impl PullConnection {
     /// Connects.
-    pub(super) async fn open(config: &NatsConfig, purpose: &'static str) -> Result<Self, BusError> {
+    pub async fn open(config: &NatsConfig, purpose: &'static str) -> Result<Self, BusError> {
         let current = Mutex::new(Connection::open(config, purpose).await?);
         Ok(Self { config: config.clone(), purpose, current, failover: FailoverTimer::default() })
     }
 
-    /// Something came over it.
-    pub(super) fn answered(&self) {
+    /// The server delivered something, or sent a heartbeat.
+    pub fn answered(&self) {
         self.failover.answered();
     }
 
-    /// A consumer fell silent or is not to be reached. Cancel safe.
-    pub(super) async fn unanswered(&self) {
+    /// A consumer sent nothing for too long. Cancel safe.
+    pub async fn unanswered(&self) {
         let connection = self.current.lock().await.clone();
         self.failover.unanswered(&connection);
     }
 
-    /// Waits for the connection to be up. One whose task died is replaced.
-    pub(super) async fn up(&self) -> Result<Connection, BusError> {
+    /// Waits until the connection is up. One whose client task has ended is replaced.
+    pub async fn up(&self) -> Result<Connection, BusError> {
         loop {
             let connection = {
                 let mut current = self.current.lock().await;

@@ -1,0 +1,72 @@
+//! Acknowledgements of deliveries.
+
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::watch;
+
+use crate::bus::durable::{AckHandle, AckKind, Acker};
+use crate::bus::nats::api::ack_body;
+use crate::bus::nats::connect::Connection;
+use crate::bus::nats::send_queue::SendQueue;
+use crate::limits::NATS_STOP_FLUSH;
+
+/// Sends acknowledgements over the connection that deliveries came by last; the server takes them from any.
+#[derive(Default)]
+pub(super) struct NatsAcker(watch::Sender<Option<Arc<AckConnection>>>);
+
+struct AckConnection {
+    connection: Connection,
+    queue: SendQueue,
+}
+
+impl NatsAcker {
+    /// From now on over this connection. If it is the one in use, its queue stays, and what waits there is
+    /// sent.
+    pub(super) fn use_connection(&self, connection: &Connection) {
+        self.0.send_if_modified(|current| {
+            if current.as_ref().is_some_and(|current| current.connection.is_same(connection)) {
+                return false;
+            }
+            let queue = SendQueue::start(connection.client.clone(), |_| {});
+            *current = Some(Arc::new(AckConnection { connection: connection.clone(), queue }));
+            true
+        });
+    }
+
+    fn current(&self) -> Option<Arc<AckConnection>> {
+        self.0.borrow().clone()
+    }
+}
+
+impl AckConnection {
+    async fn send(&self, subject: &str, payload: Bytes) {
+        self.queue.send(subject.into(), None, HeaderMap::new(), payload).await;
+    }
+}
+
+#[async_trait]
+impl Acker for NatsAcker {
+    async fn ack(&self, handle: &AckHandle, kind: AckKind) {
+        if let Some(current) = self.current() {
+            current.send(&handle.0, ack_body(kind)).await;
+        }
+    }
+
+    /// Sends itself a message, which comes back after the acknowledgements. Without that, a process that ends
+    /// with something unread resets its connection, and what is on its way is lost.
+    async fn flush(&self) {
+        let Some(current) = self.current() else { return };
+        let there_and_back = async {
+            let client = &current.connection.client;
+            let inbox = client.new_inbox();
+            let mut back = client.subscribe(inbox.clone()).await.ok()?;
+            current.send(&inbox, Bytes::new()).await;
+            back.next().await
+        };
+        let _ = tokio::time::timeout(NATS_STOP_FLUSH, there_and_back).await;
+    }
+}

@@ -1,0 +1,43 @@
+//! What all durable consumers of one bus share.
+
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use super::acker::NatsAcker;
+use crate::bus::BusError;
+use crate::bus::nats::config::NatsConfig;
+use crate::bus::nats::pull::PullConnection;
+use crate::bus::nats::requester::Requester;
+
+/// The name of the connection in logs and in the server's monitoring.
+const PURPOSE: &str = "process";
+
+/// What all durable consumers of one bus share.
+pub(super) struct ConsumerContext {
+    pub requester: Arc<Requester>,
+    pub acker: Arc<NatsAcker>,
+    config: NatsConfig,
+    /// Opened for the first that takes messages.
+    connection: OnceCell<PullConnection>,
+}
+
+impl ConsumerContext {
+    pub(super) fn new(requester: Arc<Requester>, config: NatsConfig) -> Self {
+        Self { requester, acker: Arc::default(), config, connection: OnceCell::new() }
+    }
+
+    pub(super) fn stream(&self) -> &str {
+        &self.config.stream_name
+    }
+
+    /// The connection of deliveries, opened if it was not yet.
+    pub(super) async fn connection(&self) -> Result<&PullConnection, BusError> {
+        self.connection.get_or_try_init(|| PullConnection::open(&self.config, PURPOSE)).await
+    }
+
+    /// The same, if it is open.
+    pub(super) fn open_connection(&self) -> Option<&PullConnection> {
+        self.connection.get()
+    }
+}

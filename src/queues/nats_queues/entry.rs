@@ -1,0 +1,78 @@
+//! Entries of the jobs stream, as jobs.
+
+use base64::Engine as _;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::message::{
+    DraftError, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, parse_uuid,
+};
+use crate::queues::{Job, NewJob, Priority};
+use crate::store::jobs::QueueRow;
+
+/// The `Nats-Msg-Id` of a job. It names the creation of the queue, so that a queue that was deleted and
+/// created again knows no ids of before.
+pub(super) fn msg_id(row: &QueueRow, id: impl std::fmt::Display) -> String {
+    let queue = &row.name;
+    match row.incarnation {
+        Some(incarnation) => format!("{queue}/{id}/{}", incarnation.simple()),
+        None => format!("{queue}/{id}"),
+    }
+}
+
+/// When a job was enqueued: by its encoding, else by the stream.
+pub(super) fn enqueued_at(raw: &LogEntry) -> DateTime<Utc> {
+    read(raw).map_or(raw.logged_at, |job| job.enqueued_at)
+}
+
+/// The queue in the subject.
+pub(super) fn queue_of(raw: &LogEntry) -> &str {
+    raw.subject.as_str().split('.').nth(1).unwrap_or_default()
+}
+
+/// The priority in the subject.
+fn priority_of(raw: &LogEntry) -> Priority {
+    let third = raw.subject.as_str().split('.').nth(2);
+    third.and_then(|token| token.parse().ok()).unwrap_or_default()
+}
+
+fn header<'a>(raw: &'a LogEntry, name: &str) -> Option<&'a str> {
+    raw.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+/// The id of a job that another NATS client published: its `Nats-Msg-Id` if that is a UUID, else one that
+/// every server derives alike.
+fn foreign_id(raw: &LogEntry) -> Uuid {
+    let given = header(raw, HEADER_MSG_ID).and_then(|id| parse_uuid(id).ok());
+    let derived = || format!("{} {} {}", raw.subject, raw.seq, raw.logged_at.timestamp_micros());
+    given.unwrap_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_URL, derived().as_bytes()))
+}
+
+/// Reads an entry: a job of agentbus, or what another client published in the form of the HTTP API. `Err`
+/// says why it is no job.
+pub(super) fn read(raw: &LogEntry) -> Result<Job, String> {
+    if header(raw, HEADER_NATIVE) == Some(HEADER_NATIVE_V1) {
+        return Job::decode(&raw.payload).map_err(|_| "its encoding is not ours".to_owned());
+    }
+    let mut new = NewJob::parse(&raw.payload).map_err(|error| match error {
+        DraftError::Syntax { detail, .. } => detail,
+        DraftError::Invalid(errors) => {
+            let text =
+                |error: crate::message::FieldError| format!("{} {}", error.pointer, error.detail);
+            errors.into_iter().map(text).collect::<Vec<_>>().join("; ")
+        }
+    })?;
+    // The subject counts: it decided which consumer delivered the job.
+    new.priority = priority_of(raw);
+    Ok(new.encode(foreign_id(raw), raw.logged_at))
+}
+
+/// An encoding of an entry that is no job, for its dead letter.
+pub(super) fn unreadable(raw: &LogEntry) -> Job {
+    let text = match std::str::from_utf8(&raw.payload) {
+        Ok(text) if !text.contains('\0') => text.to_owned(),
+        _ => base64::engine::general_purpose::STANDARD.encode(&raw.payload),
+    };
+    let payload = serde_json::Value::from(text).to_string();
+    NewJob::odd(payload, priority_of(raw)).encode(foreign_id(raw), raw.logged_at)
+}
