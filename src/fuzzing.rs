@@ -1,8 +1,7 @@
-//! The targets of `fuzz/` in the test command: on every kept input, and for a few seconds on random
-//! changes of them.
+//! The targets of `fuzz/` as unit tests: on every kept input, and for two seconds on random changes of them.
 //!
-//! What fails is printed as a file name under `fuzz/artifacts`, to be run again with
-//! `scripts/fuzz TARGET FILE` and, once mended, kept in `fuzz/inputs`.
+//! An input that fails is written to a file under `fuzz/artifacts` and its name printed. Run it again with
+//! `scripts/fuzz TARGET FILE`; once fixed, keep it in `fuzz/inputs`.
 
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
@@ -15,11 +14,11 @@ use fastrand::Rng;
 
 /// How long each target runs on changed inputs.
 const TIME: Duration = Duration::from_secs(2);
-/// Longest input made.
+/// Bytes of the longest input made.
 const LONGEST: usize = 4_096;
-/// Changes of one input at most.
+/// Most changes of one input.
 const CHANGES: usize = 6;
-/// What random bytes do not come upon.
+/// Words that random changes hardly ever produce.
 const WORDS: [&str; 24] = [
     "&",
     "=",
@@ -79,12 +78,12 @@ fn change(input: &mut Vec<u8>, others: &[Vec<u8>], random: &mut Rng) {
     input.truncate(LONGEST);
 }
 
-fn hold(target: &str, run: fn(&[u8]), input: &[u8]) {
+fn check(target: &str, run: fn(&[u8]), input: &[u8]) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(input))) {
         let artifacts = folder().join("artifacts").join(target);
         let file = artifacts.join(format!("crash-{:016x}", Rng::new().u64(..)));
-        std::fs::create_dir_all(&artifacts).expect("a folder for what failed");
-        std::fs::write(&file, input).expect("what failed is kept");
+        std::fs::create_dir_all(&artifacts).expect("a folder for failing inputs");
+        std::fs::write(&file, input).expect("the input is written");
         eprintln!("{target} failed on {}", file.display());
         resume_unwind(panic);
     }
@@ -95,14 +94,14 @@ fn run(target: &str) {
         targets::TARGETS.into_iter().find(|(name, _)| *name == target).expect("a target");
     let inputs = kept(target);
     assert!(!inputs.is_empty(), "{target} has inputs");
-    inputs.iter().for_each(|input| hold(target, run, input));
+    inputs.iter().for_each(|input| check(target, run, input));
     let (mut random, begun, mut count) = (Rng::new(), Instant::now(), 0_u64);
     while begun.elapsed() < TIME {
         let mut input = inputs[random.usize(..inputs.len())].clone();
         for _ in 0..random.usize(1..=CHANGES) {
             change(&mut input, &inputs, &mut random);
         }
-        hold(target, run, &input);
+        check(target, run, &input);
         count += 1;
     }
     println!("{target}: {} kept inputs, {count} changed ones", inputs.len());

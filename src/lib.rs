@@ -8,7 +8,7 @@
 //! Dependencies point one way:
 //!
 //! ```text
-//! main → cli → app → http → { broadcast, ingest } → continuity → { bus, store } → message
+//! main → cli → app → http → services → { broadcast, ingest, … } → continuity → { bus, store } → message
 //!              app → { projector, switch }       → { broadcast, continuity }
 //! ```
 //!
@@ -32,6 +32,7 @@
 #[cfg(test)]
 extern crate self as agentbus;
 
+pub mod access;
 pub mod app;
 mod backoff;
 pub mod broadcast;
@@ -41,11 +42,9 @@ pub mod clock;
 pub mod committed;
 pub mod config;
 pub mod continuity;
-pub mod dead_letters;
 #[cfg(test)]
 mod fuzzing;
 pub mod http;
-pub mod inbox;
 pub mod ingest;
 pub mod limits;
 mod loopback;
@@ -55,7 +54,7 @@ pub mod presence;
 pub mod processor;
 pub mod projector;
 pub mod queues;
-pub mod reply;
+pub mod services;
 pub mod shutdown;
 mod singleflight;
 pub mod store;

@@ -16,15 +16,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::dead_letters::DeadLetters;
-use crate::http::{self, Api, Listener, announce};
-use crate::inbox::Inboxes;
+use crate::http::{self, Listener, announce};
 use crate::ingest::Ingest;
 use crate::limits::{CORE_STOP, METRICS_UPKEEP, SETTLE_STOP};
 use crate::membership::{MembershipMonitor, MembershipStatus};
 use crate::presence::Presence;
 use crate::processor::Processor;
 use crate::processor::handler::Handler;
+use crate::services::{self, Drain, Services};
 use crate::shutdown::Phase;
 use crate::store::{Lease, Membership, Store};
 use crate::webhooks::{Registry, WebhookClient};
@@ -62,7 +61,7 @@ pub async fn run(
         .await
         .map_err(|error| format!("HTTP_ADDR={}: {error}", config.http.addr))?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
-    let stage = listener.stage();
+    let app_slot = listener.app_slot();
     let serving = tokio::spawn(listener.run(lifecycle.draining().clone()));
     announce(addr);
     listening(addr);
@@ -76,9 +75,10 @@ pub async fn run(
         Some(Ok((components, processor))) => {
             running = Some((Arc::clone(&components.store), Arc::clone(&processor)));
             let webhooks = webhooks(&startup, client, &components, &processor);
-            let api = Arc::new(assemble(&startup, components, processor, webhooks, metrics));
-            tracing::info!(%addr, bus = api.bus.name(), store = api.store.name(), "serving");
-            stage.open(http::app(api, &config.http));
+            let (bus, store) = (components.bus.name(), components.store.name());
+            let services = assemble(&startup, components, processor, webhooks, metrics);
+            tracing::info!(%addr, bus, store, "serving");
+            app_slot.set(http::app(services, &config.http));
             lifecycle.draining().cancelled().await;
         }
         Some(Err(error)) => {
@@ -128,7 +128,7 @@ fn assemble(
     processor: Arc<Processor>,
     webhooks: Registry,
     metrics: PrometheusHandle,
-) -> Api {
+) -> Services {
     let Components {
         bus,
         broadcaster,
@@ -161,18 +161,10 @@ fn assemble(
         ids: lapse_ids,
     };
     startup.spawn_reader("presence", &ingest.gate, presence.run(core));
-    let inboxes = Inboxes::new(
-        Arc::clone(&store),
-        Arc::clone(&broadcaster),
-        Arc::clone(&committed),
-        clock.clone(),
-    );
-    Api {
-        inboxes,
+    Services::new(services::Components {
         ingest,
         broadcaster,
         bus,
-        dead_letters: DeadLetters::new(Arc::clone(&store), Some(Arc::clone(&queues))),
         store,
         processor,
         webhooks,
@@ -180,10 +172,9 @@ fn assemble(
         committed,
         standing,
         metrics,
-        draining: startup.lifecycle.draining().clone(),
-        drain: startup.config.drain,
-        started: Instant::now(),
-    }
+        clock: clock.clone(),
+        drain: Drain { begun: startup.lifecycle.draining().clone(), window: startup.config.drain },
+    })
 }
 
 /// Makes sure all the time that this server may use its store; returns where the result is shown.

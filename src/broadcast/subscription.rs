@@ -11,8 +11,9 @@ use super::broadcaster::Broadcaster;
 use super::follower::Follower;
 use super::item::Item;
 use super::start::Start;
+use crate::access::Principal;
 use crate::limits::HEARTBEAT;
-use crate::message::{Filter, Principal};
+use crate::message::Filter;
 
 /// A stream of [`Item`]s. Pull it with [`Subscription::next`].
 pub struct Subscription {

@@ -24,6 +24,8 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Connections open at once.
     pub max_connections: usize,
+    /// Whether each request is logged.
+    pub access_log: bool,
 }
 
 /// Which `Host` headers name this server.
@@ -124,7 +126,9 @@ impl HttpConfig {
             })
             .collect();
         let origins = OriginRule::new(public, cors_origins);
-        Self { addr, hosts: HostRule { names }, origins, trusted_proxies, max_connections }
+        let access_log = source.parse("ACCESS_LOG", false, "true or false", errors);
+        let hosts = HostRule { names };
+        Self { addr, hosts, origins, trusted_proxies, max_connections, access_log }
     }
 }
 

@@ -59,6 +59,7 @@ pub const NAMES: &[&str] = &[
     "WEBHOOK_ALLOW_PRIVATE",
     "WEBHOOK_BACKOFF_S",
     "LOG_FORMAT",
+    "ACCESS_LOG",
     "RUST_LOG",
 ];
 

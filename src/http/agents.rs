@@ -1,56 +1,58 @@
-//! `/v1/agents`: who there is (contract, section 6).
+//! `/v1/agents`: the directory of agents (contract, section 6).
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::Shared;
-use super::messages::axum_json;
-use super::params::{self, Name};
+use super::encode::json;
+use super::params::{self, NoParams};
+use super::path::{self, Segment};
 use super::problem::Problem;
+use super::request::RequestContext;
 use crate::message::format_micros;
-use crate::store::state::{Agent, Inbox};
+use crate::services::Services;
+use crate::services::agents::{Agent, Agents};
+use crate::services::inbox::Inbox;
 
 #[derive(Serialize)]
-struct List {
+struct AgentList {
     as_of: u64,
-    agents: Vec<Shown>,
+    agents: Vec<AgentView>,
     next: Option<String>,
 }
 
 #[derive(Serialize)]
-struct One {
+struct OneAgent {
     as_of: u64,
     #[serde(flatten)]
-    agent: Shown,
+    agent: AgentView,
 }
 
-/// An agent on the wire.
 #[derive(Serialize)]
-struct Shown {
+struct AgentView {
     agent_id: String,
     role: Option<String>,
     status: Option<String>,
     since: Option<String>,
     last_seen: Option<String>,
     expires_at: Option<String>,
-    inbox: ShownInbox,
+    inbox: InboxView,
 }
 
-/// How far a recipient has come, on the wire.
+/// How far an inbox is consumed.
 #[derive(Serialize)]
-pub(super) struct ShownInbox {
+pub(super) struct InboxView {
     consumed_through: u64,
     waiting: u64,
 }
 
-impl From<Inbox> for ShownInbox {
+impl From<Inbox> for InboxView {
     fn from(inbox: Inbox) -> Self {
         Self { consumed_through: inbox.consumed_through, waiting: inbox.waiting }
     }
 }
 
-impl From<Agent> for Shown {
+impl From<Agent> for AgentView {
     fn from(agent: Agent) -> Self {
         Self {
             agent_id: agent.agent_id,
@@ -66,29 +68,24 @@ impl From<Agent> for Shown {
 
 /// A page of agents, by name.
 pub(super) async fn page(
-    State(api): State<Shared>,
+    State(services): State<Services>,
+    context: RequestContext,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let (after, limit) = params::tokens(query.as_deref())?;
-    let found = api.store.agents(after.as_ref(), limit, api.ingest.clock.now()).await?;
-    api.committed.raise(found.as_of);
-    let last = found.value.items.last().filter(|_| found.value.more);
-    let next = last.map(|agent| agent.agent_id.clone());
-    let agents = found.value.items.into_iter().map(Shown::from).collect();
-    Ok(axum_json(&List { as_of: found.as_of, agents, next }))
+    let (after, limit) = params::names(query.as_deref())?;
+    let page = services.agents.page(context.principal(), after.as_ref(), limit).await?;
+    let agents = page.value.items.into_iter().map(AgentView::from).collect();
+    Ok(json(&AgentList { as_of: page.as_of, agents, next: page.value.next }))
 }
 
 /// One agent.
 pub(super) async fn one(
-    State(api): State<Shared>,
-    id: Name,
-    RawQuery(query): RawQuery,
+    State(services): State<Services>,
+    context: RequestContext,
+    id: Segment,
+    _: NoParams,
 ) -> Result<Response, Problem> {
-    params::none(query.as_deref())?;
-    let missing = || Problem::not_found("no agent of this name has sent a message or a status");
-    let id = params::name(id).ok_or_else(missing)?;
-    let found = api.store.agent(&id, api.ingest.clock.now()).await?;
-    api.committed.raise(found.as_of);
-    let agent = found.value.ok_or_else(missing)?.into();
-    Ok(axum_json(&One { as_of: found.as_of, agent }))
+    let name = path::token(id).ok_or_else(Agents::missing)?;
+    let found = services.agents.one(context.principal(), &name).await?;
+    Ok(json(&OneAgent { as_of: found.as_of, agent: found.value.into() }))
 }

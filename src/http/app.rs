@@ -1,11 +1,11 @@
-//! A request's way to what answers it.
+//! From a request to its response.
 //!
-//! Most requests post one message. On the way through a router each layer, future and body has a box, which
-//! costs more than the handler's own work; such a request reaches its handler without. Invariants: every
-//! request comes through one door, and every answer is counted until it is written. The
-//! shortcut answers as the route does: the same handler, with the same rules around it.
+//! Invariants: every request passes the same admission, is metered and logged in one place, and every response counts
+//! against its client until it is written. Most requests post one message: they reach their handler without the
+//! router, whose boxed layers, futures and bodies cost more than the handler's own work. The shortcut differs in nothing else.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,70 +15,93 @@ use futures_util::future::BoxFuture;
 use hyper::Request;
 use hyper::body::Incoming;
 use tower_service::Service as _;
+use tracing::Instrument as _;
 
-use super::answer::Answer;
-use super::body::Upload;
-use super::guard::{Around, Door};
+use super::admission::Admission;
+use super::body::RequestBody;
+use super::messages;
+use super::metering::Metering;
+use super::peer::Peer;
+use super::problem;
+use super::request::{RequestContext, Route};
+use super::request_id::RequestId;
+use super::response_body::CountedBody;
+use super::route_layer;
 use super::stream::{unavailable, wants_events};
-use super::work::{Peer, Work};
-use super::{Shared, messages};
 use crate::config::HttpConfig;
+use crate::services::Services;
 
-/// All that is served.
+/// The server's requests and responses.
 pub struct App {
-    door: Door,
-    around: Around,
+    admission: Admission,
+    metering: Metering,
     routes: Router,
-    shortcut: Option<Shortcut>,
-}
-
-/// To `POST /v1/messages`.
-struct Shortcut {
-    api: Shared,
-    around: Around,
+    /// Serves `POST /v1/messages` without the router.
+    shortcut: Option<Services>,
 }
 
 impl App {
-    /// Serves the routes. `around` counts what is not let in.
-    pub(super) fn new(config: &HttpConfig, around: Around, routes: Router) -> Self {
-        Self { door: Door::new(config), around, routes, shortcut: None }
+    /// An app with these routes.
+    pub(super) fn new(config: &HttpConfig, routes: Router) -> Self {
+        let metering = Metering::new(config.access_log);
+        Self { admission: Admission::new(config), metering, routes, shortcut: None }
     }
 
-    /// The same, with the shortcut to the handler that takes one message in.
-    pub(super) fn with_shortcut(self, api: Shared) -> Self {
-        let around = self.around.limited();
-        Self { shortcut: Some(Shortcut { api, around }), ..self }
+    /// The same, with the shortcut to the handler that takes one message.
+    pub(super) fn with_shortcut(self, services: Services) -> Self {
+        Self { shortcut: Some(services), ..self }
     }
 
-    /// Answers one request. Boxed: hyper keeps room for an answer's future in every connection, also one that
-    /// asks for nothing.
+    /// Answers one request. Boxed: hyper reserves the size of this future in every connection, idle ones too.
     pub(super) fn answer<'a>(
         &'a self,
         request: Request<Incoming>,
         peer: &'a Arc<Peer>,
-    ) -> BoxFuture<'a, Response<Answer>> {
+    ) -> BoxFuture<'a, Response<CountedBody>> {
         Box::pin(async move {
-            if let Err(refusal) = self.door.admit(&request) {
-                let (entry, _) = self.around.enter(&request, None);
-                let refused = Err::<std::future::Ready<Response>, _>(refusal);
-                return Answer::uncounted(entry.answer("refused", refused).await);
-            }
-            let work = Work::new(peer, request.headers());
-            let (safe, events) = (request.method().is_safe(), wants_events(&request));
-            let response = match &self.shortcut {
-                Some(shortcut) if is_message(&request) => {
-                    shortcut.take(request, work.clone()).await
+            let (begun, id) = (Instant::now(), RequestId::of(request.headers()));
+            let (method, events) = (request.method().clone(), wants_events(&request));
+            let span = tracing::debug_span!("request", request_id = %id, %method);
+            let (mut response, context) = match self.admission.admit(&request) {
+                Ok(principal) => {
+                    let context = RequestContext::new(peer, request.headers(), principal);
+                    let response = self.dispatch(request, &context).instrument(span).await;
+                    (response, Some(context))
                 }
-                _ => self.route(request, work.clone()).await,
+                Err(problem) => (problem.into_response(), None),
             };
-            let turned_away = events && passes(response.status());
-            let response = if turned_away { unavailable(response) } else { response };
-            Answer::counted(response, work, safe)
+            let route = context.as_ref().map_or(Some("refused"), |c| c.route().map(Route::as_str));
+            self.metering.count(route, &method, response.status(), begun.elapsed());
+            if events && context.is_some() && is_temporary(response.status()) {
+                response = unavailable(response, &id);
+            }
+            problem::finish(&mut response, &id, &method);
+            if let Some(context) = &context
+                && let Err(refusal) = CountedBody::reserve(&response, context, method.is_safe())
+            {
+                response = refusal.into_response();
+                problem::finish(&mut response, &id, &method);
+            }
+            response.headers_mut().insert(RequestId::HEADER, id.to_header());
+            self.metering.log(route, &method, &response, begun.elapsed(), &id);
+            response.map(|body| CountedBody::new(body, context))
         })
     }
 
-    async fn route(&self, mut request: Request<Incoming>, work: Work) -> Response {
-        request.extensions_mut().insert(work);
+    async fn dispatch(&self, mut request: Request<Incoming>, context: &RequestContext) -> Response {
+        if let Some(services) = &self.shortcut
+            && request.method() == Method::POST
+            && request.uri().path() == messages::PATH
+        {
+            let entered = context.enter(Some(Route::Static(messages::PATH)), true, &request);
+            return route_layer::respond(entered.map(|()| async {
+                let (parts, body) = request.into_parts();
+                let body = RequestBody::new(parts.headers, body, context.clone());
+                messages::publish(services, parts.uri.query(), body).await.into_response()
+            }))
+            .await;
+        }
+        request.extensions_mut().insert(context.clone());
         match self.routes.clone().call(request.map(Body::new)).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -86,24 +109,7 @@ impl App {
     }
 }
 
-/// Whether a refusal will pass by itself.
-fn passes(status: StatusCode) -> bool {
+/// Whether a refusal passes by itself, so that the client should come back.
+fn is_temporary(status: StatusCode) -> bool {
     matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
-}
-
-fn is_message(request: &Request<Incoming>) -> bool {
-    request.method() == Method::POST && request.uri().path() == messages::PATH
-}
-
-impl Shortcut {
-    async fn take(&self, request: Request<Incoming>, work: Work) -> Response {
-        let (entry, admitted) = self.around.enter(&request, Some(&work));
-        let work = admitted.map(|()| async {
-            let (parts, body) = request.into_parts();
-            let upload = Upload::new(parts.headers, body, work);
-            let api = Shared::clone(&self.api);
-            messages::take_in(api, parts.uri.query(), upload).await.into_response()
-        });
-        entry.answer(messages::PATH, work).await
-    }
 }

@@ -1,80 +1,180 @@
-//! `POST /v1/messages/batch`: many messages in, one result each, in order.
+//! Many items in one body, and one result each, in input order.
 
-use axum::extract::{RawQuery, State};
-use axum::response::Response;
+use axum::http::HeaderMap;
+use bytes::Bytes;
 use serde::Serialize;
-use uuid::Uuid;
+use serde_json::value::RawValue;
 
-use super::body::Upload;
-use super::messages::{axum_json, durability, idempotency_key};
-use super::problem::{ItemError, Problem};
-use super::{Shared, items, params};
-use crate::ingest::Receipt;
-use crate::limits::BATCH_ITEM_BYTES;
-use crate::message::{Draft, ParameterError, Principal};
+use super::body::{media_type, unsupported};
+use super::problem::{self, Problem};
+use crate::limits::{MAX_BATCH_ERRORS, MAX_BATCH_MESSAGES};
+use crate::message::{DraftError, FieldError};
+use crate::services::{Error, ErrorKind, Report};
+use crate::yielding::yield_between_items;
 
+/// How the items stand in the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BatchFormat {
+    /// One a line (NDJSON).
+    Lines,
+    /// In one JSON array.
+    Array,
+}
+
+impl BatchFormat {
+    /// The format that the media type names.
+    ///
+    /// # Errors
+    /// 415.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        match media_type(headers).as_deref() {
+            Some("application/x-ndjson" | "application/ndjson") => Ok(Self::Lines),
+            Some("application/json") => Ok(Self::Array),
+            _ => Err(unsupported("application/x-ndjson, or application/json for an array")),
+        }
+    }
+}
+
+/// The valid items of a batch, and the error of each other one.
+pub(super) struct Batch<T> {
+    /// In input order.
+    pub(super) items: Vec<T>,
+    /// One an input item; `None` for a valid one.
+    errors: Vec<Option<Error>>,
+}
+
+/// The results of a batch.
 #[derive(Serialize)]
-struct Answer {
+pub(super) struct Results<T> {
     accepted: usize,
     rejected: usize,
-    results: Vec<Item>,
+    results: Vec<ItemResult<T>>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Item {
-    Accepted { status: u16, seq: u64, id: Uuid, duplicate: bool, durability: &'static str },
-    Rejected { status: u16, error: ItemError },
+enum ItemResult<T> {
+    Accepted(T),
+    Rejected { status: u16, error: Box<Report> },
 }
 
-/// Takes a batch in.
-pub(super) async fn create(
-    State(api): State<Shared>,
-    RawQuery(query): RawQuery,
-    upload: Upload,
-) -> Result<Response, Problem> {
-    let form = items::form(upload.headers())?;
-    let level = params::post_batch(query.as_deref())?;
-    if idempotency_key(upload.headers())?.is_some() {
-        let parameter = "Idempotency-Key".to_owned();
-        let detail = "is for one message: give each message of a batch its id".to_owned();
-        return Err(Problem::parameters(vec![ParameterError { parameter, detail }]));
-    }
-    let body = upload.read().await?;
-    let (drafts, faults) = items::split(items::parse(form, &body, "messages", Draft::parse).await?);
-    // The drafts are counted until they are published.
-    let mut counted = body.parsed();
-    counted.grow(drafts.len() * BATCH_ITEM_BYTES)?;
-    let receipts = api.ingest.publish(&Principal::Anonymous, &drafts, level).await;
-    let results = receipts.into_iter().map(|result| result.map_err(Problem::from));
-    answer(results, faults)
-}
-
-/// Tells each item's result in input order.
-fn answer(
-    results: impl Iterator<Item = Result<Receipt, Problem>>,
-    faults: Vec<Option<Problem>>,
-) -> Result<Response, Problem> {
-    let all = items::in_order(results, faults);
-    if let Some(problem) = items::all_unavailable(&all) {
-        return Err(problem);
-    }
-    let results: Vec<Item> = all.into_iter().map(item).collect();
-    let accepted = results.iter().filter(|item| matches!(item, Item::Accepted { .. })).count();
-    Ok(axum_json(&Answer { accepted, rejected: results.len() - accepted, results }))
-}
-
-fn item(result: Result<Receipt, Problem>) -> Item {
-    match result {
-        Ok(receipt) => Item::Accepted {
-            status: if receipt.duplicate { 200 } else { 201 },
-            seq: receipt.seq,
-            id: receipt.id,
-            duplicate: receipt.duplicate,
-            durability: durability(&receipt),
-        },
-        Err(problem) => {
-            Item::Rejected { status: problem.status().as_u16(), error: problem.into_item() }
+impl<T> Batch<T> {
+    /// Parses each item of a body. A large body lets other tasks run in between.
+    ///
+    /// # Errors
+    /// 413 when they are too many, 400 or 422 when an array is expected and is none.
+    pub(super) async fn parse(
+        format: BatchFormat,
+        body: &Bytes,
+        what: &str,
+        parse: impl Fn(&[u8]) -> Result<T, DraftError> + Send,
+    ) -> Result<Self, Error> {
+        let texts = match format {
+            BatchFormat::Lines => lines(body),
+            BatchFormat::Array => elements(body, what)?,
+        };
+        if texts.len() > MAX_BATCH_MESSAGES {
+            let text = format!("a batch has at most {MAX_BATCH_MESSAGES} {what}");
+            return Err(Error::too_large(text));
         }
+        let (mut items, mut errors) = (Vec::with_capacity(texts.len()), Vec::new());
+        let mut reported = 0;
+        for (at, (lines_before, text)) in texts.into_iter().enumerate() {
+            yield_between_items(at).await;
+            errors.push(match parse(text) {
+                Ok(item) => {
+                    items.push(item);
+                    None
+                }
+                Err(DraftError::Syntax { line, column, detail }) => {
+                    let line = lines_before + line;
+                    Some(DraftError::Syntax { line, column, detail }.into())
+                }
+                Err(DraftError::Invalid(parts)) => Some(shortened(parts, &mut reported).into()),
+            });
+        }
+        Ok(Self { items, errors })
     }
+
+    /// Names what an item describes, where that is no message.
+    pub(super) fn about(mut self, what: &str) -> Self {
+        for error in &mut self.errors {
+            *error = error.take().map(|error| error.about(what));
+        }
+        self
+    }
+
+    /// The results of all items, given those of the valid ones in their order.
+    ///
+    /// # Errors
+    /// The first item's, when nothing could be done now.
+    pub(super) fn results<R, V>(
+        self,
+        results: Vec<Result<R, Error>>,
+        view: impl Fn(R) -> V,
+    ) -> Result<Results<V>, Problem> {
+        let mut results = results.into_iter();
+        let mut all = Vec::with_capacity(self.errors.len());
+        for error in self.errors {
+            match error {
+                Some(error) => all.push(Err(error)),
+                None => all.extend(results.next()),
+            }
+        }
+        let is_unavailable = |result: &Result<R, Error>| {
+            result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable)
+        };
+        if all.iter().all(is_unavailable)
+            && let Some(Err(error)) = all.first()
+        {
+            return Err(error.clone().into());
+        }
+        let accepted = all.iter().filter(|result| result.is_ok()).count();
+        let rejected = all.len() - accepted;
+        let result = |result| match result {
+            Ok(item) => ItemResult::Accepted(view(item)),
+            Err(Error { kind, report }) => {
+                problem::log_cause(&report, None);
+                let status = problem::status(kind).as_u16();
+                ItemResult::Rejected { status, error: report }
+            }
+        };
+        let results = all.into_iter().map(result).collect();
+        Ok(Results { accepted, rejected, results })
+    }
+}
+
+/// One item a line, and how many lines are before it; blank lines are skipped but counted. At most one more than may
+/// be.
+fn lines(body: &Bytes) -> Vec<(usize, &[u8])> {
+    let is_blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
+    body.split(|byte| *byte == b'\n')
+        .enumerate()
+        .filter(|(_, line)| !is_blank(line))
+        .take(MAX_BATCH_MESSAGES + 1)
+        .collect()
+}
+
+/// The elements of one JSON array. Their lines count from their own beginning.
+fn elements<'a>(body: &'a Bytes, what: &str) -> Result<Vec<(usize, &'a [u8])>, Error> {
+    let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            let text = format!("a batch in JSON must be an array of {what}");
+            Error::new(ErrorKind::Invalid, "invalid_message", text)
+        } else {
+            let (line, column) = (error.line(), error.column());
+            DraftError::Syntax { line, column, detail: error.to_string() }.into()
+        }
+    })?;
+    Ok(elements.into_iter().map(|element| (0, element.get().as_bytes())).collect())
+}
+
+/// The invalid parts of an item; its first alone once the whole batch has too many.
+fn shortened(mut parts: Vec<FieldError>, reported: &mut usize) -> DraftError {
+    if *reported + parts.len() > MAX_BATCH_ERRORS {
+        parts.truncate(1);
+        parts.shrink_to_fit();
+    }
+    *reported += parts.len();
+    DraftError::Invalid(parts)
 }

@@ -1,54 +1,54 @@
 //! Request bodies: read whole, within limits of size, time and memory.
 //!
-//! Invariants: a body costs no more memory than is counted, from its first byte until it is dropped; its request is
-//! at work only once it is there; and a refused one is discarded for a moment so that the client reads the answer.
+//! Invariants: a body takes no more memory than its permit counts, from its first byte until it is dropped; its
+//! request is active only once it is there; a refused one is discarded for a moment so that the client reads the response.
 
 use std::fmt::Display;
 use std::ops::Deref;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
 use super::problem::Problem;
+use super::request::RequestContext;
 use super::shares::Permit;
-use super::work::Work;
 use crate::limits::{BODY_FIRST_BYTES, BODY_TIMEOUT, DISCARD_TIME, MAX_REQUEST_BYTES};
+use crate::services::Error;
 
 /// A request's body that is still to be read.
-pub struct Upload<B = axum::body::Body> {
+pub struct RequestBody<B = axum::body::Body> {
     headers: HeaderMap,
     body: B,
-    work: Work,
+    context: RequestContext,
 }
 
-impl<S: Sync> FromRequest<S> for Upload {
+impl<S: Sync> FromRequest<S> for RequestBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
-        let work = parts.extensions.remove::<Work>();
-        let work = work.ok_or_else(|| Problem::internal("a request that is not counted"))?;
-        Ok(Self::new(parts.headers, body, work))
+        let context = RequestContext::from_request_parts(&mut parts, state).await?;
+        Ok(Self::new(parts.headers, body, context))
     }
 }
 
-/// A body that was read: its bytes, counted until this is dropped.
-pub struct Uploaded {
+/// A body that was read, and its permit.
+pub struct ReadBody {
     bytes: Bytes,
     permit: Permit,
 }
 
-impl Uploaded {
-    /// Drops the bytes, and goes on counting what was made of them.
-    pub(super) fn parsed(self) -> Permit {
+impl ReadBody {
+    /// Drops the bytes; the permit goes on to count what was parsed of them.
+    pub(super) fn into_permit(self) -> Permit {
         self.permit
     }
 }
 
-impl Deref for Uploaded {
+impl Deref for ReadBody {
     type Target = Bytes;
 
     fn deref(&self) -> &Bytes {
@@ -56,13 +56,13 @@ impl Deref for Uploaded {
     }
 }
 
-impl<B> Upload<B>
+impl<B> RequestBody<B>
 where
     B: Body<Data = Bytes, Error: Display> + Unpin,
 {
     /// The body of a request with these headers.
-    pub(super) fn new(headers: HeaderMap, body: B, work: Work) -> Self {
-        Self { headers, body, work }
+    pub(super) fn new(headers: HeaderMap, body: B, context: RequestContext) -> Self {
+        Self { headers, body, context }
     }
 
     /// The request's headers.
@@ -70,25 +70,25 @@ where
         &self.headers
     }
 
-    /// The request's work.
-    pub(super) fn work(&self) -> &Work {
-        &self.work
+    /// The request's context.
+    pub(super) fn context(&self) -> &RequestContext {
+        &self.context
     }
 
-    /// Reads a body that must be said to be JSON.
+    /// Reads a body whose media type must be JSON.
     ///
     /// # Errors
-    /// 415, and those of [`Upload::read`].
-    pub async fn json(self) -> Result<Uploaded, Problem> {
+    /// 415, and those of [`RequestBody::read`].
+    pub async fn json(self) -> Result<ReadBody, Problem> {
         require_json(&self.headers)?;
         self.read().await
     }
 
-    /// Reads a JSON body, which may be left out with its media type.
+    /// Reads a JSON body, which may be absent, and its media type with it.
     ///
     /// # Errors
-    /// 415, and those of [`Upload::read`].
-    pub async fn optional_json(self) -> Result<Uploaded, Problem> {
+    /// 415, and those of [`RequestBody::read`].
+    pub async fn optional_json(self) -> Result<ReadBody, Problem> {
         let json = require_json(&self.headers);
         let body = self.read().await?;
         if !body.is_empty() {
@@ -97,20 +97,20 @@ where
         Ok(body)
     }
 
-    /// Waits for the end of a body that means nothing.
+    /// Reads a body that has no meaning.
     ///
     /// # Errors
-    /// Those of [`Upload::read`].
+    /// Those of [`RequestBody::read`].
     pub async fn ignore(self) -> Result<(), Problem> {
         self.read().await.map(drop)
     }
 
-    /// Reads the whole body. The request is at work from then on.
+    /// Reads the whole body. The request is active from then on.
     ///
     /// # Errors
     /// 413 beyond the limit, 408 when it takes too long, 400 when it breaks off,
-    /// 503 when all bodies together, or all requests at work, are too much.
-    pub async fn read(mut self) -> Result<Uploaded, Problem> {
+    /// 503 when all bodies together, or all active requests, are too much.
+    pub async fn read(mut self) -> Result<ReadBody, Problem> {
         let declared = self
             .headers
             .get(header::CONTENT_LENGTH)
@@ -118,9 +118,9 @@ where
         let refusal = if declared.is_some_and(|bytes| bytes > MAX_REQUEST_BYTES) {
             too_large()
         } else {
-            let reading = collect(&self.work, &mut self.body, declared.unwrap_or(0));
+            let reading = collect(&self.context, &mut self.body, declared.unwrap_or(0));
             match tokio::time::timeout(BODY_TIMEOUT, reading).await {
-                Ok(Ok(uploaded)) => return self.work.begin().map(|()| uploaded),
+                Ok(Ok(uploaded)) => return self.context.activate().map(|()| uploaded),
                 Ok(Err(problem)) => problem,
                 Err(_) => Problem::new(
                     StatusCode::REQUEST_TIMEOUT,
@@ -134,7 +134,7 @@ where
     }
 }
 
-/// The media type of a request, without its parameters, as it was spelled.
+/// The media type of a request, without its parameters, in its own case.
 fn essence(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     value.split(';').next().map(str::trim)
@@ -154,20 +154,24 @@ pub fn unsupported(wanted: &str) -> Problem {
     )
 }
 
-/// Refuses a body that is not said to be JSON.
+/// Refuses a body whose media type is not JSON.
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let json = essence(headers).is_some_and(|told| told.eq_ignore_ascii_case("application/json"));
+    let json = essence(headers).is_some_and(|name| name.eq_ignore_ascii_case("application/json"));
     if json { Ok(()) } else { Err(unsupported("application/json")) }
 }
 
-/// Collects a body. Memory is counted before it is allocated, and allocated only for what has come: a declared
-/// length is a promise of the client alone.
-async fn collect<B>(work: &Work, body: &mut B, declared: usize) -> Result<Uploaded, Problem>
+/// Collects a body. Memory is counted before it is allocated, and allocated only for what has arrived: nothing
+/// obliges a client to send the length that it declares.
+async fn collect<B>(
+    context: &RequestContext,
+    body: &mut B,
+    declared: usize,
+) -> Result<ReadBody, Problem>
 where
     B: Body<Data = Bytes, Error: Display> + Unpin,
 {
     let first = declared.min(BODY_FIRST_BYTES);
-    let mut permit = work.body(first)?;
+    let mut permit = context.body_permit(first)?;
     let mut whole = Vec::with_capacity(first);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -186,11 +190,11 @@ where
         }
         whole.extend_from_slice(&data);
     }
-    Ok(Uploaded { bytes: Bytes::from(whole), permit })
+    Ok(ReadBody { bytes: Bytes::from(whole), permit })
 }
 
 fn too_large() -> Problem {
-    Problem::too_large(format!("a request body has at most {MAX_REQUEST_BYTES} bytes"))
+    Error::too_large(format!("a request body has at most {MAX_REQUEST_BYTES} bytes")).into()
 }
 
 async fn discard(body: &mut (impl Body + Unpin)) {

@@ -1,7 +1,7 @@
 //! The console: the files of `frontend-stub/`, embedded into the binary.
 //!
-//! Invariant: a page of ours runs scripts of ours alone, talks to us alone, and
-//! is framed by nobody (the policy below), whatever a message's text holds.
+//! Invariant: a page runs scripts of this server alone, connects to it alone, and cannot be framed (the policy below),
+//! whatever a message's text holds.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::Shared;
+use crate::services::Services;
 
 /// One embedded file.
 struct File {
@@ -64,14 +64,13 @@ const SCRIPTS: &[File] = scripts! {
 };
 
 /// A route for each file.
-pub(super) fn routes() -> Router<Shared> {
+pub(super) fn routes() -> Router<Services> {
     PAGES.iter().chain(SCRIPTS).fold(Router::new(), |router, file| {
         router.route(file.path, get(move |headers: HeaderMap| async move { serve(file, &headers) }))
     })
 }
 
-/// The file, or 304 for a browser that has it: names carry no version, so an
-/// upgraded server must be asked again each time.
+/// The file, or 304 for a browser that has it: names carry no version, so a browser revalidates each time.
 fn serve(file: &'static File, headers: &HeaderMap) -> Response {
     let mut hasher = DefaultHasher::new();
     file.bytes.hash(&mut hasher);

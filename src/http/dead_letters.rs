@@ -1,128 +1,88 @@
-//! `/v1/dead-letters`: what could not be processed, and what becomes of it.
+//! `/v1/dead-letters`: what could not be processed, and its redrive (contract, section 10).
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Shared;
-use super::body::Upload;
-use super::messages::{axum_json, json_bytes};
-use super::params;
+use super::body::RequestBody;
+use super::encode::{array, json, json_bytes};
+use super::params::{self, NoParams};
+use super::path::{self, Segment};
 use super::problem::Problem;
-use crate::dead_letters::Redrive;
-use crate::message::{Principal, format_micros, parse_uuid, splice_seq};
-use crate::store::work::{DeadLetter, DeadLetterKind};
+use super::request::RequestContext;
+use crate::message::{format_micros, splice_seq};
+use crate::services::dead_letters::{DeadLetter, DeadLetterKind, DeadLetters};
+use crate::services::{Error, Services};
 
-type Id = Result<Path<String>, PathRejection>;
-
-/// A page of them, by rising id.
+/// A page of dead letters, by rising id.
 pub(super) async fn page(
-    State(api): State<Shared>,
+    State(services): State<Services>,
+    context: RequestContext,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let query = params::dead_letters(query.as_deref())?;
-    let page = api.dead_letters.page(&Principal::Anonymous, &query).await?;
-    let mut out = b"{\"dead_letters\":[".to_vec();
-    for (at, letter) in page.letters.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        encode(letter, &mut out);
-    }
-    let next = match page.letters.last() {
-        Some(last) if page.more => format!("\"{}\"", last.id),
-        _ => "null".to_owned(),
-    };
-    out.extend_from_slice(format!("],\"next\":{next}}}").as_bytes());
+    let page = services.dead_letters.page(context.principal(), &query).await?;
+    let mut out = b"{\"dead_letters\":".to_vec();
+    array(&page.letters, &mut out, encode);
+    let next = page.next.map_or_else(|| "null".to_owned(), |id| format!("\"{id}\""));
+    out.extend_from_slice(format!(",\"next\":{next}}}").as_bytes());
     Ok(json_bytes(out))
 }
 
-/// One of them.
+/// One dead letter.
 pub(super) async fn one(
-    State(api): State<Shared>,
-    id: Id,
-    RawQuery(query): RawQuery,
+    State(services): State<Services>,
+    context: RequestContext,
+    id: Segment,
+    _: NoParams,
 ) -> Result<Response, Problem> {
-    params::none(query.as_deref())?;
-    let found = api.dead_letters.one(&Principal::Anonymous, read_id(id)?).await?;
+    let letter = services.dead_letters.one(context.principal(), id_of(id)?).await?;
     let mut out = Vec::new();
-    encode(&found.ok_or_else(missing)?, &mut out);
+    encode(&letter, &mut out);
     Ok(json_bytes(out))
 }
 
-#[derive(Serialize)]
-struct Redriven {
-    redriven: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    skipped: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
-}
-
-/// Sends one back to where it failed.
+/// Puts one back to its source.
 pub(super) async fn redrive(
-    State(api): State<Shared>,
-    id: Id,
-    RawQuery(query): RawQuery,
-    upload: Upload,
+    State(services): State<Services>,
+    context: RequestContext,
+    id: Segment,
+    _: NoParams,
+    body: RequestBody,
 ) -> Result<Response, Problem> {
-    params::none(query.as_deref())?;
-    upload.ignore().await?;
-    match api.dead_letters.redrive(&Principal::Anonymous, read_id(id)?).await? {
-        Redrive::Done => Ok(axum_json(&Redriven { redriven: 1, skipped: 0 })),
-        Redrive::Missing => Err(missing()),
-        Redrive::SourceGone => Err(Problem::new(
-            StatusCode::CONFLICT,
-            "source_gone",
-            "the consumer, webhook or queue of this dead letter is no more",
-        )),
-        Redrive::Taken => Err(Problem::new(
-            StatusCode::CONFLICT,
-            "redrive_conflict",
-            "the stream of jobs holds another entry under the id of this redrive; it stays a dead letter",
-        )),
-    }
+    body.ignore().await?;
+    Ok(json(&services.dead_letters.redrive(context.principal(), id_of(id)?).await?))
 }
 
-/// Sends all of a source back, or all there are.
+/// Puts all of a source back, or all there are.
 pub(super) async fn redrive_all(
-    State(api): State<Shared>,
+    State(services): State<Services>,
+    context: RequestContext,
     RawQuery(query): RawQuery,
-    upload: Upload,
+    body: RequestBody,
 ) -> Result<Response, Problem> {
     let query = params::redrive(query.as_deref())?;
-    upload.ignore().await?;
-    let done = api.dead_letters.redrive_all(&Principal::Anonymous, &query).await?;
-    Ok(axum_json(&Redriven { redriven: done.redriven, skipped: done.skipped }))
+    body.ignore().await?;
+    Ok(json(&services.dead_letters.redrive_all(context.principal(), &query).await?))
 }
 
-/// Forgets one.
+/// Removes one for good.
 pub(super) async fn discard(
-    State(api): State<Shared>,
-    id: Id,
-    RawQuery(query): RawQuery,
-    upload: Upload,
+    State(services): State<Services>,
+    context: RequestContext,
+    id: Segment,
+    _: NoParams,
+    body: RequestBody,
 ) -> Result<StatusCode, Problem> {
-    params::none(query.as_deref())?;
-    upload.ignore().await?;
-    let gone = api.dead_letters.discard(&Principal::Anonymous, read_id(id)?).await?;
-    if gone { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
+    body.ignore().await?;
+    services.dead_letters.discard(context.principal(), id_of(id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
-fn missing() -> Problem {
-    Problem::not_found("there is no dead letter with this id")
-}
-
-/// What is no id names no dead letter.
-fn read_id(id: Id) -> Result<Uuid, Problem> {
-    let Path(id) = id.map_err(|_| missing())?;
-    parse_uuid(&id).map_err(|_| missing())
+fn id_of(id: Segment) -> Result<Uuid, Error> {
+    path::uuid(id).ok_or_else(DeadLetters::missing)
 }
 
 #[derive(Serialize)]
@@ -144,12 +104,12 @@ struct Attempt<'a> {
     error: &'a str,
 }
 
-/// A letter around its message or job as it is kept: nothing is encoded again.
+/// A dead letter, with its message or job as it is kept, byte for byte.
 fn encode(letter: &DeadLetter, out: &mut Vec<u8>) {
-    let attempts = letter.attempts.iter().map(|told| Attempt {
-        attempt: told.attempt,
-        at: format_micros(told.at),
-        error: &told.error,
+    let attempts = letter.attempts.iter().map(|failed| Attempt {
+        attempt: failed.attempt,
+        at: format_micros(failed.at),
+        error: &failed.error,
     });
     let head = Head {
         id: letter.id,
@@ -183,7 +143,7 @@ mod tests {
     use bytes::Bytes;
     use chrono::DateTime;
 
-    fn shown(kind: DeadLetterKind, body: &'static str) -> String {
+    fn encoded(kind: DeadLetterKind, body: &'static str) -> String {
         let at = DateTime::from_timestamp_micros(1_790_000_000_000_001).expect("a time");
         let letter = DeadLetter {
             id: Uuid::nil(),
@@ -192,7 +152,11 @@ mod tests {
             seq: 7,
             subject: "a\0\"".to_owned(),
             body: Bytes::from_static(body.as_bytes()),
-            attempts: vec![crate::store::work::Attempt { attempt: 1, at, error: "e".to_owned() }],
+            attempts: vec![crate::services::dead_letters::Attempt {
+                attempt: 1,
+                at,
+                error: "e".to_owned(),
+            }],
             reason: "r".to_owned(),
             died_at: at,
         };
@@ -206,11 +170,11 @@ mod tests {
         let head = r#""source":"q","seq":7,"subject":"a\u0000\"","reason":"r","attempts":[{"attempt":1,"at":"2026-09-21T14:13:20.000001Z","error":"e"}],"died_at":"2026-09-21T14:13:20.000001Z""#;
         let id = "00000000-0000-0000-0000-000000000000";
         assert_eq!(
-            shown(DeadLetterKind::Message, r#"{"n": 1.0e2}"#),
+            encoded(DeadLetterKind::Message, r#"{"n": 1.0e2}"#),
             format!(r#"{{"id":"{id}","kind":"message",{head},"message":{{"seq":7,"n": 1.0e2}}}}"#)
         );
         assert_eq!(
-            shown(DeadLetterKind::Job, r#"{"job_id":"x"}"#),
+            encoded(DeadLetterKind::Job, r#"{"job_id":"x"}"#),
             format!(r#"{{"id":"{id}","kind":"job",{head},"job":{{"job_id":"x"}}}}"#)
         );
     }

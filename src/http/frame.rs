@@ -1,12 +1,12 @@
 //! The SSE text of a subscription's items (WHATWG HTML, section 9.2; contract, section 4).
 //!
 //! Invariant: only messages, `ready` and heartbeats carry an `id`: a client whose `Last-Event-ID` moved on any other
-//! event would skip messages when it resumes. Messages come encoded, see [`crate::broadcast::frame`].
+//! event would skip messages when it resumes. Messages come as frames, which all streams share.
 
 use bytes::Bytes;
 
-use crate::broadcast::Item;
 use crate::limits::RETRY_MILLIS;
+use crate::services::streams::Item;
 
 /// The frames of one item.
 pub(super) fn encode(item: Item) -> Bytes {

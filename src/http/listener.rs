@@ -1,8 +1,7 @@
 //! The accept loop.
 //!
-//! Invariants: open connections are bounded, a client that sends its head too
-//! slowly is dropped, and every connection is a tracked task that ends when the
-//! server drains. (axum's own loop bounds neither time nor number.)
+//! Invariants: open connections are bounded, a client that sends its head too slowly is dropped, and every connection
+//! is a tracked task that ends when the server drains. (axum's own loop bounds neither time nor number.)
 
 use std::convert::Infallible;
 use std::future::Future as _;
@@ -24,12 +23,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::app::App;
-use super::feed::Feed;
-use super::handover::Handover;
-use super::refusal;
+use super::peer::Peer;
+use super::raw_problem;
 use super::shares::Shares;
-use super::socket::Lent;
-use super::work::Peer;
+use super::socket::ConnectionSocket;
+use super::stream_writer::StreamWriter;
+use super::takeover::Takeover;
 use crate::config::HttpConfig;
 use crate::limits::{
     FAULT_PAUSE, HEAD_BYTES, HEADER_TIMEOUT, LISTEN_BACKLOG, SEND_BUFFER, TCP_KEEPALIVE,
@@ -41,31 +40,31 @@ pub struct Listener {
     socket: TcpListener,
     connections: Arc<Semaphore>,
     shares: Arc<Shares>,
-    served: Arc<Served>,
+    apps: Arc<Apps>,
 }
 
-/// First a "starting" answer, later the app.
-struct Served {
+/// What is served while the server starts, and then.
+struct Apps {
     starting: App,
     app: OnceLock<App>,
 }
 
-/// Where the app is put once it can serve.
+/// Takes the app once it can serve.
 #[derive(Clone)]
-pub struct Stage(Arc<Served>);
+pub struct AppSlot(Arc<Apps>);
 
-impl Stage {
+impl AppSlot {
     /// Serves the app from now on, on open connections too.
-    pub fn open(&self, app: App) {
+    pub fn set(&self, app: App) {
         let _ = self.0.app.set(app);
     }
 }
 
-/// The one line on standard output that says where the server listens.
+/// Prints the one line on standard output: the address that the server listens on.
 pub fn announce(addr: SocketAddr) {
     use std::io::Write as _;
     let mut out = io::stdout().lock();
-    // Nobody may be reading; the log says it too.
+    // Standard output may be closed; the log has it too.
     let _ = writeln!(out, "agentbus listening on http://{addr}").and_then(|()| out.flush());
 }
 
@@ -79,11 +78,11 @@ impl Listener {
             socket: listen(config.addr)?,
             connections: Arc::new(Semaphore::new(config.max_connections)),
             shares: Shares::new(config.max_connections, config.trusted_proxies.clone()),
-            served: Arc::new(Served { starting, app: OnceLock::new() }),
+            apps: Arc::new(Apps { starting, app: OnceLock::new() }),
         })
     }
 
-    /// The address bound, with the port that was free.
+    /// The bound address, with the port that the system chose for port 0.
     ///
     /// # Errors
     /// The system's.
@@ -91,10 +90,10 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Where to put the app.
+    /// Where the app goes once it can serve.
     #[must_use]
-    pub fn stage(&self) -> Stage {
-        Stage(Arc::clone(&self.served))
+    pub fn app_slot(&self) -> AppSlot {
+        AppSlot(Arc::clone(&self.apps))
     }
 
     /// Accepts until cancelled, then returns when every connection has ended.
@@ -107,13 +106,13 @@ impl Listener {
                 accepted = self.accept() => accepted,
             };
             let Some((stream, peer, permit)) = accepted else { continue };
-            let connection = serve(stream, peer, Arc::clone(&self.served), draining.clone());
+            let connection = serve(stream, peer, Arc::clone(&self.apps), draining.clone());
             let streams = tracker.clone();
             tracker.spawn(async move {
-                if let Some(Stream { feed, socket, silent }) = connection.await {
-                    // A task of its own, much smaller than one with all of HTTP in it.
+                if let Some(Stream { writer, socket, is_silent }) = connection.await {
+                    // A task of its own, much smaller than one that holds all of hyper's state.
                     streams.spawn(async move {
-                        feed.run(socket, silent).await;
+                        writer.run(socket, is_silent).await;
                         drop(permit);
                     });
                 }
@@ -124,19 +123,19 @@ impl Listener {
         tracker.wait().await;
     }
 
-    /// One connection, once there is a place for it. Others wait in the backlog.
+    /// One connection, once there is a permit for it. Others wait in the kernel's backlog.
     async fn accept(&self) -> Option<(TcpStream, Arc<Peer>, OwnedSemaphorePermit)> {
         let permit = Arc::clone(&self.connections).acquire_owned().await.ok()?;
         match self.socket.accept().await {
             Ok((stream, address)) => {
                 let peer = Peer::admit(&self.shares, address.ip());
                 tune(&stream);
-                // Without an answer: any status would stop an `EventSource` for good.
+                // Closed without a response: any status would stop an `EventSource` for good.
                 Some((stream, peer.ok()?, permit))
             }
             Err(error) => {
-                // Out of file descriptors, most likely: they come back.
-                tracing::warn!(%error, "a connection could not be accepted");
+                // Most likely out of file descriptors, which are freed again.
+                tracing::warn!(%error, "a connection could not be accepted; retrying. Raise the limit of open files if this lasts");
                 tokio::time::sleep(FAULT_PAUSE).await;
                 None
             }
@@ -144,7 +143,7 @@ impl Listener {
     }
 }
 
-/// As [`TcpListener::bind`] does it, but with room for a crowd that comes back at once.
+/// As [`TcpListener::bind`], but with a backlog for many clients that reconnect at once.
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // On Windows it would mean that another program may take the port.
@@ -169,19 +168,19 @@ fn tune(stream: &TcpStream) {
 async fn serve(
     socket: TcpStream,
     peer: Arc<Peer>,
-    served: Arc<Served>,
+    apps: Arc<Apps>,
     draining: CancellationToken,
 ) -> Option<Stream> {
-    let handover = Handover::default();
-    let place = handover.clone();
+    let takeover = Takeover::default();
+    let for_requests = takeover.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        // Of what has a stream's route (axum answers HEAD by it too); the rest is spared the cost.
+        // A stream's methods (axum answers HEAD by the route of GET); other requests are spared the cost.
         if request.method().is_safe() {
-            request.extensions_mut().insert(place.clone());
+            request.extensions_mut().insert(for_requests.clone());
         }
-        let (served, peer) = (Arc::clone(&served), Arc::clone(&peer));
+        let (apps, peer) = (Arc::clone(&apps), Arc::clone(&peer));
         async move {
-            let app = served.app.get().unwrap_or(&served.starting);
+            let app = apps.app.get().unwrap_or(&apps.starting);
             Ok::<_, Infallible>(app.answer(request, &peer).await)
         }
     });
@@ -189,34 +188,34 @@ async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(Lent::new(socket, handover.clone()), service);
+        .serve_connection(ConnectionSocket::new(socket, takeover.clone()), service);
     let mut drained = std::pin::pin!(draining.cancelled().fuse());
     let ended = std::future::poll_fn(|cx| {
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(Err(ended));
         }
-        if let Some(feed) = handover.take() {
-            return Poll::Ready(Ok(feed));
+        if let Some(writer) = takeover.take() {
+            return Poll::Ready(Ok(writer));
         }
         if drained.as_mut().poll(cx).is_ready() {
             Pin::new(&mut connection).graceful_shutdown();
-            // Polled again, since it may have nothing more to do.
+            // Polled again, since an idle connection ends at once.
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     });
     match ended.await {
-        Ok(feed) => {
+        Ok(writer) => {
             let parts = connection.into_parts();
-            let silent = parts.read_buf.is_empty();
-            Some(Stream { feed, socket: parts.io.into_inner().0, silent })
+            let is_silent = parts.read_buf.is_empty();
+            Some(Stream { writer, socket: parts.io.into_inner().0, is_silent })
         }
         Err(Ok(())) => None,
         Err(Err(error)) => {
             tracing::trace!(%error, "a connection broke off");
             if let (socket, Some(status)) = connection.into_parts().io.into_inner() {
-                // Boxed: every connection would have room for it.
-                Box::pin(refusal::send(socket, status)).await;
+                // Boxed: every connection would carry the size of this future.
+                Box::pin(raw_problem::send(socket, status)).await;
             }
             None
         }
@@ -225,8 +224,8 @@ async fn serve(
 
 /// A stream and the connection that it has taken over.
 struct Stream {
-    feed: Box<Feed>,
+    writer: Box<StreamWriter>,
     socket: TcpStream,
-    /// Whether nothing came after the request.
-    silent: bool,
+    /// Whether nothing arrived after the request.
+    is_silent: bool,
 }

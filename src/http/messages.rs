@@ -1,8 +1,7 @@
-//! `POST /v1/messages`: one message in.
+//! `POST /v1/messages` and `POST /v1/messages/batch`: messages in.
 
 use std::fmt::Display;
 
-use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -10,22 +9,25 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::body::Upload;
+use super::ask;
+use super::batch::{Batch, BatchFormat};
+use super::body::RequestBody;
+use super::encode::{json, json_bytes};
 use super::params;
 use super::problem::Problem;
-use super::{Shared, reply};
-use crate::ingest::Receipt;
-use crate::limits::MAX_IDEMPOTENCY_KEY;
-use crate::message::{Draft, FieldError, ParameterError, Principal, format_micros, idempotency_id};
+use crate::limits::{BATCH_ITEM_BYTES, MAX_IDEMPOTENCY_KEY};
+use crate::message::{Draft, FieldError, ParameterError, format_micros, idempotency_id};
+use crate::services::messages::Receipt;
+use crate::services::{Error, Services};
 
 /// Where messages are posted, and read from.
 pub(super) const PATH: &str = "/v1/messages";
-/// Room for an answer: its members, and a subject of usual length.
-const ANSWER_BYTES: usize = 320;
+/// Size of a usual response: its members, and a subject of usual length.
+const RESPONSE_BYTES: usize = 320;
 
-/// The answer to one accepted message.
+/// The response to one accepted message.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct Accepted<'a> {
     seq: u64,
     id: Uuid,
     subject: &'a str,
@@ -34,67 +36,104 @@ struct Answer<'a> {
     durability: &'static str,
 }
 
+/// The result of one message in a batch.
+#[derive(Serialize)]
+struct AcceptedItem {
+    status: u16,
+    seq: u64,
+    id: Uuid,
+    duplicate: bool,
+    durability: &'static str,
+}
+
 /// `stored` or `committed` (contract, section 3, Acks).
-pub(super) fn durability(receipt: &Receipt) -> &'static str {
+fn durability(receipt: &Receipt) -> &'static str {
     if receipt.committed { "committed" } else { "stored" }
 }
 
-/// Takes one message in.
+/// Publishes one message.
 pub(super) async fn create(
-    State(api): State<Shared>,
+    State(services): State<Services>,
     RawQuery(query): RawQuery,
-    upload: Upload,
+    body: RequestBody,
 ) -> Result<Response, Problem> {
-    take_in(api, query.as_deref(), upload).await
+    publish(&services, query.as_deref(), body).await
 }
 
-/// Takes one message in, however its request came.
-pub(super) async fn take_in<B>(
-    api: Shared,
+/// The same, for a request with or without the router.
+pub(super) async fn publish<B>(
+    services: &Services,
     query: Option<&str>,
-    upload: Upload<B>,
+    body: RequestBody<B>,
 ) -> Result<Response, Problem>
 where
     B: hyper::body::Body<Data = Bytes, Error: Display> + Unpin,
 {
     let (level, reply_within) = params::post(query)?;
-    let key = idempotency_key(upload.headers())?.map(str::to_owned);
-    let work = upload.work().clone();
-    let body = upload.json().await?;
-    let draft = identified(Draft::parse(&body)?, key.as_deref())?;
-    let counted = body.parsed();
+    let key = idempotency_key(body.headers())?.map(str::to_owned);
+    let context = body.context().clone();
+    let json = body.json().await?;
+    let draft = identified(Draft::parse(&json)?, key.as_deref())?;
+    let permit = json.into_permit();
     if let Some(within) = reply_within {
-        // Boxed, so that those who wait for no reply do not carry the room for it.
-        return Box::pin(reply::ask(api, work, counted, draft, level, within)).await;
+        // Boxed, so that requests without a reply do not carry the size of this future.
+        return Box::pin(ask::ask(services, context, permit, draft, level, within)).await;
     }
-    let id = draft.id().unwrap_or_else(Uuid::now_v7);
-    let receipt = api.ingest.publish_one(&Principal::Anonymous, &draft, id, level).await?;
+    let receipt = services.messages.publish(context.principal(), &draft, level).await?;
     Ok(respond(&receipt))
 }
 
+/// Publishes a batch; one result each, in input order.
+pub(super) async fn create_batch(
+    State(services): State<Services>,
+    RawQuery(query): RawQuery,
+    body: RequestBody,
+) -> Result<Response, Problem> {
+    let format = BatchFormat::of(body.headers())?;
+    let level = params::post_batch(query.as_deref())?;
+    if idempotency_key(body.headers())?.is_some() {
+        return Err(invalid_key("is for one message: give each message of a batch its id").into());
+    }
+    let context = body.context().clone();
+    let body = body.read().await?;
+    let batch = Batch::parse(format, &body, "messages", Draft::parse).await?;
+    // The drafts count until they are published.
+    let mut permit = body.into_permit();
+    permit.grow(batch.items.len() * BATCH_ITEM_BYTES)?;
+    let receipts = services.messages.publish_all(context.principal(), &batch.items, level).await;
+    let results = batch.results(receipts, |receipt| AcceptedItem {
+        status: if receipt.duplicate { 200 } else { 201 },
+        seq: receipt.seq,
+        id: receipt.id,
+        duplicate: receipt.duplicate,
+        durability: durability(&receipt),
+    })?;
+    Ok(json(&results))
+}
+
 /// The `Idempotency-Key`, if there is one.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let refuse = |detail: &str| {
-        let parameter = "Idempotency-Key".to_owned();
-        Err(Problem::parameters(vec![ParameterError { parameter, detail: detail.to_owned() }]))
-    };
-    if headers.get_all("idempotency-key").iter().count() > 1 {
-        return refuse("must stand once only");
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid_key("must stand once only"));
     }
     match value.to_str() {
         Ok(key) if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) => Ok(Some(key)),
-        _ => refuse("must be 1 to 255 visible ASCII characters"),
+        _ => Err(invalid_key("must be 1 to 255 visible ASCII characters")),
     }
 }
 
+fn invalid_key(detail: &str) -> Error {
+    let (parameter, detail) = ("Idempotency-Key".to_owned(), detail.to_owned());
+    Error::parameters(vec![ParameterError { parameter, detail }])
+}
+
 /// The draft under the id that its key gives.
-fn identified(draft: Draft, key: Option<&str>) -> Result<Draft, Problem> {
+fn identified(draft: Draft, key: Option<&str>) -> Result<Draft, Error> {
     match key {
         None => Ok(draft),
-        Some(_) if draft.id().is_some() => Err(Problem::fields(vec![FieldError {
+        Some(_) if draft.id().is_some() => Err(Error::message(vec![FieldError {
             pointer: "/id".to_owned(),
             detail: "stands beside an Idempotency-Key: send one of the two".to_owned(),
         }])),
@@ -106,7 +145,7 @@ fn identified(draft: Draft, key: Option<&str>) -> Result<Draft, Problem> {
 }
 
 fn respond(receipt: &Receipt) -> Response {
-    let answer = Answer {
+    let accepted = Accepted {
         seq: receipt.seq,
         id: receipt.id,
         subject: receipt.subject.as_str(),
@@ -114,28 +153,16 @@ fn respond(receipt: &Receipt) -> Response {
         duplicate: receipt.duplicate,
         durability: durability(receipt),
     };
-    let mut body = Vec::with_capacity(ANSWER_BYTES);
-    let _ = serde_json::to_writer(&mut body, &answer);
+    let mut body = Vec::with_capacity(RESPONSE_BYTES);
+    let _ = serde_json::to_writer(&mut body, &accepted);
     let mut response = json_bytes(body);
     *response.status_mut() = if receipt.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    // Without the allocation of a `format!`.
     let mut location = [b'/'; PATH.len() + 1 + uuid::fmt::Hyphenated::LENGTH];
     location[..PATH.len()].copy_from_slice(PATH.as_bytes());
     receipt.id.hyphenated().encode_lower(&mut location[PATH.len() + 1..]);
     if let Ok(location) = HeaderValue::from_bytes(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
-    response
-}
-
-/// A value as a JSON response.
-pub(super) fn axum_json<T: Serialize>(value: &T) -> Response {
-    json_bytes(serde_json::to_vec(value).unwrap_or_default())
-}
-
-/// Bytes that are JSON already.
-pub(super) fn json_bytes(bytes: Vec<u8>) -> Response {
-    const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    let mut response = Response::new(Body::from(bytes));
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response
 }

@@ -1,132 +1,78 @@
 //! The HTTP API: routes in one place, one file a resource.
 //!
-//! Invariant: a handler extracts, makes one domain call and answers; it holds
-//! no SQL and no NATS. Every error is a [`problem::Problem`].
+//! Invariant: a handler extracts, makes one call to a service and encodes the result; it knows neither SQL nor NATS.
+//! Every error is a [`problem::Problem`].
 
+mod admission;
 mod agents;
-mod answer;
 mod app;
+mod ask;
 mod batch;
 mod body;
 mod console;
 mod consumers;
 mod dead_letters;
-mod feed;
+mod encode;
 pub mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod guard;
-mod handover;
 mod health;
 mod history;
 mod inbox;
-mod items;
 mod leases;
 mod listener;
 mod messages;
+mod metering;
 mod params;
+mod path;
+mod peer;
 mod problem;
 mod queues;
-mod refusal;
-mod reply;
+mod raw_problem;
+mod request;
+mod request_id;
+mod response_body;
+mod route_layer;
 mod shares;
 mod socket;
 mod stats;
 mod stream;
+mod stream_writer;
+mod takeover;
 mod tasks;
 mod webhooks;
-mod work;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
-use metrics_exporter_prometheus::PrometheusHandle;
-use tokio_util::sync::CancellationToken;
 
-use crate::broadcast::Broadcaster;
-use crate::bus::Bus;
-use crate::committed::Committed;
 use crate::config::HttpConfig;
-use crate::dead_letters::DeadLetters;
-use crate::inbox::Inboxes;
-use crate::ingest::Ingest;
 use crate::limits::MAX_SHOWN_PATH;
-use crate::membership::MembershipStatus;
-use crate::processor::Processor;
-use crate::queues::Queues;
-use crate::store::Store;
-use crate::webhooks::Registry;
+use crate::services::Services;
 pub use app::App;
-use guard::Around;
-pub use listener::{Listener, Stage, announce};
+pub use listener::{AppSlot, Listener, announce};
 use problem::Problem;
-pub use shares::Shares;
+use route_layer::RouteLayer;
 
-/// What the handlers work with. Cheap to clone.
-pub type Shared = Arc<Api>;
-
-/// The domain behind the routes.
-pub struct Api {
-    /// Takes messages in.
-    pub ingest: Arc<Ingest>,
-    /// Serves streams.
-    pub broadcaster: Arc<Broadcaster>,
-    /// The log.
-    pub bus: Arc<dyn Bus>,
-    /// History.
-    pub store: Arc<dyn Store>,
-    /// Background processing.
-    pub processor: Arc<Processor>,
-    /// What could not be processed.
-    pub dead_letters: DeadLetters,
-    /// Webhooks.
-    pub webhooks: Registry,
-    /// Work queues.
-    pub queues: Arc<dyn Queues>,
-    /// What is meant for one agent.
-    pub inboxes: Inboxes,
-    /// The watermark.
-    pub committed: Arc<Committed>,
-    /// How this server's hold on the store stands.
-    pub standing: Arc<MembershipStatus>,
-    /// Renders the metrics.
-    pub metrics: PrometheusHandle,
-    /// Cancelled when the server begins to drain.
-    pub draining: CancellationToken,
-    /// How long draining may take: streams end spread over it.
-    pub drain: Duration,
-    /// When the process began to serve.
-    pub started: std::time::Instant,
-}
-
-impl Api {
-    /// Whether this server must have the store for itself alone: on the memory bus.
-    fn is_alone(&self) -> bool {
-        self.bus.dedup_window().is_none()
-    }
-}
-
-/// What answers all requests.
-pub fn app(api: Shared, config: &HttpConfig) -> App {
-    let around = Around::default();
-    let routes = router(api.clone(), &around);
+/// The app that answers all requests.
+pub fn app(services: Services, config: &HttpConfig) -> App {
+    let routes = router(services.clone());
     if config.origins.is_empty() {
-        App::new(config, around, routes).with_shortcut(api)
+        App::new(config, routes).with_shortcut(services)
     } else {
-        // What browsers are to be told stands around all routes.
-        App::new(config, around, guard::cross_origin(routes, &config.origins))
+        // Preflights and CORS headers are the same for all routes.
+        App::new(config, admission::cross_origin(routes, &config.origins))
     }
 }
 
-/// The routes, with the rules that hold for all of them around.
-fn router(api: Shared, around: &Around) -> Router {
-    // What is at work for a moment only, and so counted against the overload limit.
+/// The routes.
+fn router(services: Services) -> Router {
+    // Each is active for a short time only, so they count against the limit on active requests.
     let requests = Router::new()
         .route(messages::PATH, post(messages::create).get(history::page))
-        .route("/v1/messages/batch", post(batch::create))
+        .route("/v1/messages/batch", post(messages::create_batch))
         .route("/v1/messages/{id}", get(history::one))
         .route("/v1/webhooks", get(webhooks::list).post(webhooks::create))
         .route(
@@ -153,10 +99,10 @@ fn router(api: Shared, around: &Around) -> Router {
         .route("/v1/queues/{queue}/jobs/batch", post(queues::enqueue_batch))
         .route("/v1/queues/{queue}/lease", post(leases::lease))
         .route("/v1/agents/{id}/inbox", get(inbox::page))
-        .route("/v1/leases/settle", post(leases::settle))
-        .route("/v1/leases/{token}/{action}", post(leases::settle_one))
+        .route("/v1/leases/settle", post(leases::settle_batch))
+        .route("/v1/leases/{token}/{action}", post(leases::settle))
         .method_not_allowed_fallback(wrong_method)
-        .layer(around.limited());
+        .layer(RouteLayer { limited: true });
     let others = Router::new()
         .route("/v1/stream", get(stream::open))
         .route("/v1/status", get(health::status))
@@ -166,11 +112,11 @@ fn router(api: Shared, around: &Around) -> Router {
         .merge(console::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(around.clone());
-    requests.merge(others).with_state(api)
+        .layer(RouteLayer { limited: false });
+    requests.merge(others).with_state(services)
 }
 
-/// What is answered before the server has its bus and its store.
+/// The app until bus and store are open: everything but `/livez` is 503 `starting`, for this reason.
 pub fn starting(config: &HttpConfig, reason: Arc<dyn Fn() -> String + Send + Sync>) -> App {
     let not_ready = move || {
         let reason = reason();
@@ -180,22 +126,20 @@ pub fn starting(config: &HttpConfig, reason: Arc<dyn Fn() -> String + Send + Syn
         .route("/livez", get(health::livez))
         .fallback(not_ready.clone())
         .method_not_allowed_fallback(not_ready);
-    App::new(config, Around::default(), guard::cross_origin(routes, &config.origins))
+    App::new(config, admission::cross_origin(routes, &config.origins))
 }
 
-/// A path as an error tells it.
+/// A path as an error shows it.
 fn shown_path(uri: &Uri) -> String {
     uri.path().chars().take(MAX_SHOWN_PATH).collect()
 }
 
 async fn unknown_path(uri: Uri) -> Problem {
-    Problem::not_found(format!("there is nothing at {}", shown_path(&uri)))
+    let detail = format!("there is nothing at {}", shown_path(&uri));
+    Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        format!("{method} is no method of {}", shown_path(&uri)),
-    )
+    let detail = format!("{method} is no method of {}", shown_path(&uri));
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }

@@ -1,20 +1,21 @@
-//! Query strings into questions; every fault named at once.
+//! Query strings into typed parameters; every invalid one is reported at once.
 
 use std::time::Duration;
 
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 
-use crate::broadcast::Start;
-use crate::ingest::AckLevel;
 use crate::limits::{DEFAULT_PAGE, MAX_NAMED_ERRORS, MAX_PAGE, MAX_PAGE_BYTES, MAX_REPLY_WAIT};
 use crate::message::{
     Filter, ParameterError, Query, Token, parse_rfc3339, parse_uuid, shorten_name,
 };
-use crate::store::work::{DeadLetterKind, DeadLetterQuery};
+use crate::services::Error;
+use crate::services::dead_letters::{DeadLetterKind, DeadLetterQuery};
+use crate::services::messages::AckLevel;
+use crate::services::streams::Start;
+use crate::services::tasks::TaskState;
 
 use super::problem::Problem;
-use crate::store::state::TaskState;
 
 /// The largest sequence that every client can count to (contract, section 1).
 const MAX_SEQ: u64 = 1 << 53;
@@ -22,23 +23,15 @@ const MAX_SEQ: u64 = 1 << 53;
 /// What a sequence must be.
 pub const SEQUENCE_RULE: &str = "must be a sequence: a whole number from 0 to 2^53";
 
-/// A name in the path; a path that is no UTF-8 holds none.
-pub type Name = Result<Path<String>, PathRejection>;
+/// A parameter's value was taken, or breaks this rule.
+type Taken = Result<(), String>;
 
-/// The name in a path, if it is one.
-pub fn name(name: Name) -> Option<Token> {
-    name.ok()?.0.parse().ok()
-}
-
-/// A parameter's fault while a query is read.
-type Fault = Result<(), String>;
-
-/// Gives each parameter to `take`; what it does not know is refused by name. Faults beyond
-/// [`MAX_NAMED_ERRORS`] are not looked for: they would make a long answer of a short query.
+/// Passes each parameter to `take`; one that it does not know is refused by name. At most [`MAX_NAMED_ERRORS`] are
+/// reported: else a short query would make a long response.
 fn each(
     query: Option<&str>,
-    mut take: impl FnMut(&str, &str) -> Option<Fault>,
-) -> Result<(), Problem> {
+    mut take: impl FnMut(&str, &str) -> Option<Taken>,
+) -> Result<(), Error> {
     let mut errors = Vec::new();
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         let detail = match take(&name, &value) {
@@ -51,10 +44,10 @@ fn each(
             break;
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err(Problem::parameters(errors)) }
+    if errors.is_empty() { Ok(()) } else { Err(Error::parameters(errors)) }
 }
 
-fn parse_filter(filter: &mut Filter, name: &str, value: &str) -> Option<Fault> {
+fn parse_filter(filter: &mut Filter, name: &str, value: &str) -> Option<Taken> {
     filter.parse_parameter(name, value).map(|taken| taken.map_err(str::to_owned))
 }
 
@@ -67,7 +60,7 @@ fn sequence(value: &str) -> Result<u64, String> {
 }
 
 /// Sets a value that may stand once only.
-fn once<T>(slot: &mut Option<T>, value: Result<T, String>) -> Fault {
+fn once<T>(slot: &mut Option<T>, value: Result<T, String>) -> Taken {
     if slot.is_some() {
         return Err("must stand once only".to_owned());
     }
@@ -79,7 +72,7 @@ fn once<T>(slot: &mut Option<T>, value: Result<T, String>) -> Fault {
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn post_batch(query: Option<&str>) -> Result<AckLevel, Problem> {
+pub fn post_batch(query: Option<&str>) -> Result<AckLevel, Error> {
     let mut level = None;
     each(query, |name, value| (name == "ack").then(|| once(&mut level, ack_level(value))))?;
     Ok(level.unwrap_or_default())
@@ -89,7 +82,7 @@ pub fn post_batch(query: Option<&str>) -> Result<AckLevel, Problem> {
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn post(query: Option<&str>) -> Result<(AckLevel, Option<Duration>), Problem> {
+pub fn post(query: Option<&str>) -> Result<(AckLevel, Option<Duration>), Error> {
     let (mut level, mut within) = (None, None);
     each(query, |name, value| match name {
         "ack" => Some(once(&mut level, ack_level(value))),
@@ -99,16 +92,13 @@ pub fn post(query: Option<&str>) -> Result<(AckLevel, Option<Duration>), Problem
     Ok((level.unwrap_or_default(), within))
 }
 
-/// The parameter of a deletion: whether it drops what is still there.
+/// The parameter of a deletion: whether to drop what is still there.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn force(query: Option<&str>) -> Result<bool, Problem> {
+pub fn force(query: Option<&str>) -> Result<bool, Error> {
     let mut force = None;
-    each(query, |name, value| {
-        let told = value.parse().map_err(|_| "must be true or false".to_owned());
-        (name == "force").then(|| once(&mut force, told))
-    })?;
+    each(query, |name, value| (name == "force").then(|| once(&mut force, boolean(value))))?;
     Ok(force.unwrap_or_default())
 }
 
@@ -120,7 +110,7 @@ fn ack_level(value: &str) -> Result<AckLevel, String> {
     }
 }
 
-/// How long an answer may be held open.
+/// How long a response may be held open.
 fn seconds(value: &str, least: u64) -> Result<Duration, String> {
     let most = MAX_REPLY_WAIT.as_secs();
     value
@@ -131,21 +121,21 @@ fn seconds(value: &str, least: u64) -> Result<Duration, String> {
         .ok_or_else(|| format!("must be a whole number of seconds from {least} to {most}"))
 }
 
-/// The parameters of a list in order of names: after which, and how many.
+/// The parameters of a list by name: after which name, and how many.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn tokens(query: Option<&str>) -> Result<(Option<Token>, usize), Problem> {
-    named(query, |_, _| None)
+pub fn names(query: Option<&str>) -> Result<(Option<Token>, usize), Error> {
+    by_name(query, |_, _| None)
 }
 
 /// The parameters of a list of tasks: their state, after which, and how many.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn tasks(query: Option<&str>) -> Result<(Option<TaskState>, Option<Token>, usize), Problem> {
+pub fn tasks(query: Option<&str>) -> Result<(Option<TaskState>, Option<Token>, usize), Error> {
     let mut state = None;
-    let (after, limit) = named(query, |name, value| {
+    let (after, limit) = by_name(query, |name, value| {
         let wanted = [TaskState::Open, TaskState::Done].into_iter().find(|s| s.as_str() == value);
         let wanted = wanted.ok_or_else(|| "must be open or done".to_owned());
         (name == "state").then(|| once(&mut state, wanted))
@@ -153,10 +143,10 @@ pub fn tasks(query: Option<&str>) -> Result<(Option<TaskState>, Option<Token>, u
     Ok((state, after, limit))
 }
 
-fn named(
+fn by_name(
     query: Option<&str>,
-    mut other: impl FnMut(&str, &str) -> Option<Fault>,
-) -> Result<(Option<Token>, usize), Problem> {
+    mut other: impl FnMut(&str, &str) -> Option<Taken>,
+) -> Result<(Option<Token>, usize), Error> {
     let (mut after, mut limit) = (None, None);
     each(query, |name, value| match name {
         "after" => Some(once(&mut after, value.parse().map_err(str::to_owned))),
@@ -166,16 +156,16 @@ fn named(
     Ok((after, limit.unwrap_or(DEFAULT_PAGE)))
 }
 
-/// What is asked of an inbox.
+/// The parameters of an inbox.
 #[derive(Clone, Copy, Debug)]
 pub struct InboxParams {
-    /// After which sequence, if not after what is consumed.
+    /// After which sequence; `None`: after what is consumed.
     pub after: Option<u64>,
     /// Messages of a page.
     pub limit: usize,
-    /// How long to wait for the first; zero: not at all.
+    /// How long to wait for the first message; zero: not at all.
     pub wait: Duration,
-    /// Whether messages for everybody are wanted too.
+    /// Whether to include messages without a recipient.
     pub broadcast: bool,
 }
 
@@ -183,16 +173,13 @@ pub struct InboxParams {
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn inbox(query: Option<&str>) -> Result<InboxParams, Problem> {
+pub fn inbox(query: Option<&str>) -> Result<InboxParams, Error> {
     let (mut after, mut limit, mut wait, mut broadcast) = (None, None, None, None);
     each(query, |name, value| match name {
         "after" => Some(once(&mut after, sequence(value))),
         "limit" => Some(once(&mut limit, page_limit(value))),
         "wait" => Some(once(&mut wait, seconds(value, 0))),
-        "broadcast" => {
-            let told = value.parse().map_err(|_| "must be true or false".to_owned());
-            Some(once(&mut broadcast, told))
-        }
+        "broadcast" => Some(once(&mut broadcast, boolean(value))),
         _ => None,
     })?;
     Ok(InboxParams {
@@ -207,7 +194,7 @@ pub fn inbox(query: Option<&str>) -> Result<InboxParams, Problem> {
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn history(query: Option<&str>) -> Result<Query, Problem> {
+pub fn history(query: Option<&str>) -> Result<Query, Error> {
     let mut filter = Filter::default();
     let (mut after, mut before, mut since, mut until) = (None, None, None, None);
     let (mut between, mut limit, mut descending) = (None, None, None);
@@ -252,6 +239,11 @@ fn page_limit(value: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("must be a whole number from 1 to {MAX_PAGE}"))
 }
 
+/// `true` or `false`.
+fn boolean(value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| "must be true or false".to_owned())
+}
+
 fn pair(value: &str) -> Result<(Token, Token), String> {
     let agents = value.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     agents.ok_or_else(|| "must be two agents, as in between=a,b".to_owned())
@@ -261,10 +253,7 @@ fn pair(value: &str) -> Result<(Token, Token), String> {
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn stream(
-    query: Option<&str>,
-    last_event_id: Option<&str>,
-) -> Result<(Filter, Start), Problem> {
+pub fn stream(query: Option<&str>, last_event_id: Option<&str>) -> Result<(Filter, Start), Error> {
     let mut filter = Filter::default();
     let (mut from, mut resumed) = (None, None);
     each(query, |name, value| {
@@ -286,7 +275,7 @@ pub fn stream(
     if let Some(header) = last_event_id.filter(|value| !value.is_empty()) {
         let seen = sequence(header).map_err(|detail| {
             let parameter = "Last-Event-ID".to_owned();
-            Problem::parameters(vec![ParameterError { parameter, detail }])
+            Error::parameters(vec![ParameterError { parameter, detail }])
         })?;
         resumed = Some(seen);
     }
@@ -298,7 +287,7 @@ pub fn stream(
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn stats(query: Option<&str>) -> Result<Option<Token>, Problem> {
+pub fn stats(query: Option<&str>) -> Result<Option<Token>, Error> {
     let mut task = None;
     each(query, |name, value| match name {
         "task" => Some(once(&mut task, value.parse().map_err(str::to_owned))),
@@ -307,11 +296,11 @@ pub fn stats(query: Option<&str>) -> Result<Option<Token>, Problem> {
     Ok(task)
 }
 
-/// The parameters of the readiness check: whether to tell each part.
+/// The parameter of the readiness check: whether to list each part.
 ///
 /// # Errors
 /// 422 naming each that is unknown.
-pub fn verbose(query: Option<&str>) -> Result<bool, Problem> {
+pub fn verbose(query: Option<&str>) -> Result<bool, Error> {
     let mut verbose = false;
     each(query, |name, value| match (name, value) {
         ("verbose", "" | "true" | "1") => {
@@ -329,7 +318,7 @@ pub fn verbose(query: Option<&str>) -> Result<bool, Problem> {
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn dead_letters(query: Option<&str>) -> Result<DeadLetterQuery, Problem> {
+pub fn dead_letters(query: Option<&str>) -> Result<DeadLetterQuery, Error> {
     let (mut after, mut limit) = (None, None);
     let which = letters(query, |name, value| {
         Some(match name {
@@ -345,14 +334,14 @@ pub fn dead_letters(query: Option<&str>) -> Result<DeadLetterQuery, Problem> {
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn redrive(query: Option<&str>) -> Result<DeadLetterQuery, Problem> {
+pub fn redrive(query: Option<&str>) -> Result<DeadLetterQuery, Error> {
     letters(query, |_, _| None)
 }
 
 fn letters(
     query: Option<&str>,
-    mut other: impl FnMut(&str, &str) -> Option<Fault>,
-) -> Result<DeadLetterQuery, Problem> {
+    mut other: impl FnMut(&str, &str) -> Option<Taken>,
+) -> Result<DeadLetterQuery, Error> {
     let (mut kind, mut source) = (None, None);
     each(query, |name, value| match name {
         "source" => Some(once(&mut source, source_name(value))),
@@ -369,7 +358,7 @@ fn letters(
     Ok(DeadLetterQuery { kind, source, ..DeadLetterQuery::default() })
 }
 
-/// A consumer's or a queue's name; whether there is one is another question.
+/// A consumer's or a queue's name, which need not exist.
 fn source_name(value: &str) -> Result<String, String> {
     if value.is_empty() || value.chars().any(char::is_control) {
         return Err("must be the name of a consumer or a queue".to_owned());
@@ -381,8 +370,20 @@ fn source_name(value: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// 422 naming each.
-pub fn none(query: Option<&str>) -> Result<(), Problem> {
+pub fn none(query: Option<&str>) -> Result<(), Error> {
     each(query, |_, _| None)
+}
+
+/// Extracts nothing: refuses every parameter of a route that has none.
+pub struct NoParams;
+
+impl<S: Sync> FromRequestParts<S> for NoParams {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        none(parts.uri.query())?;
+        Ok(Self)
+    }
 }
 
 #[cfg(test)]
@@ -407,7 +408,8 @@ mod tests {
     fn faults_are_named_together() {
         let problem =
             history(Some("limit=0&colour=red&since=soon&between=a&kind=x&after=1&after=2"));
-        let text = serde_json::to_string(&problem.expect_err("six faults")).expect("JSON");
+        let report = problem.expect_err("six faults").report;
+        let text = serde_json::to_string(&report).expect("JSON");
         for name in ["limit", "colour", "since", "between", "kind", "after"] {
             assert!(text.contains(&format!("\"parameter\":\"{name}\"")), "{text}");
         }
@@ -418,8 +420,8 @@ mod tests {
         let many = "a&".repeat(30_000);
         let long = format!("{}=1", "n".repeat(60_000));
         for query in [many, long] {
-            let problem = none(Some(&query)).expect_err("no parameter of the route");
-            let text = serde_json::to_string(&problem).expect("JSON");
+            let error = none(Some(&query)).expect_err("no parameter of the route");
+            let text = serde_json::to_string(&error.report).expect("JSON");
             assert!(text.len() < 8_192, "{} bytes of {}", text.len(), query.len());
         }
     }

@@ -1,8 +1,8 @@
-//! What all clients use together, in fair shares (contract, section 3, Shares).
+//! Pools that all clients use, in fair shares (contract, section 3, Shares).
 //!
-//! Invariants: no pool is used beyond its limit. While a pool is more than half used, a client that holds
-//! more than a quarter of it gets no more, so that one client never takes what others need. (Connections from loopback
-//! count from seven eighths on.) A permit is counted until it is dropped.
+//! Invariants: no pool is used beyond its limit. While a pool is more than half used, a client that holds more than a
+//! quarter of it gets no more, so that one client never takes what others need. (For connections from loopback: more
+//! than seven eighths used.) A permit counts until it is dropped.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,14 +15,14 @@ use parking_lot::Mutex;
 
 use crate::limits::{MAX_BODY_BYTES_HELD, MAX_REPLY_WAITS, MAX_REQUESTS, MAX_RESPONSE_BYTES_HELD};
 
-/// What is shared.
+/// A shared pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pool {
-    /// Requests at work.
+    /// Active requests.
     Requests,
     /// Bytes of request bodies.
     Bodies,
-    /// Bytes of answers that are not written yet.
+    /// Bytes of responses that are not written yet.
     Answers,
     /// Requests that wait for a reply.
     Replies,
@@ -49,7 +49,7 @@ impl Pool {
     }
 }
 
-/// All pools, and the clients that hold parts of them.
+/// All pools, and the clients that hold permits of them.
 pub struct Shares {
     limits: [usize; POOLS],
     used: [AtomicUsize; POOLS],
@@ -59,7 +59,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Pools with nothing used. Streams and connections have the same limit.
+    /// Unused pools. Streams and connections have the same limit.
     #[must_use]
     pub fn new(max_connections: usize, trusted: Vec<IpNet>) -> Arc<Self> {
         Arc::new(Self {
@@ -96,13 +96,13 @@ impl Shares {
     }
 
     /// The client that a trusted proxy speaks for: the last address in `X-Forwarded-For` that is not
-    /// itself a trusted proxy's. Those whom it does not name are one client together.
+    /// itself a trusted proxy's. Requests that name none count as one client.
     pub(super) fn forwarded(self: &Arc<Self>, headers: &HeaderMap) -> Arc<Client> {
         let lines: Vec<&[u8]> =
             headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
         let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
         let mut parsed = hops.map(|hop| address(std::str::from_utf8(hop).ok()?.trim()));
-        // What is before an address that cannot be read was written by nobody whom we trust.
+        // No trusted proxy wrote what stands before an address that cannot be parsed.
         let client = parsed.find(|hop| hop.is_none_or(|ip| !self.trusts(ip)));
         self.client(client.flatten().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
     }
@@ -138,7 +138,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Takes a part of a pool.
+    /// A permit of a pool.
     ///
     /// # Errors
     /// The pool is used up, or this client holds more than its share of it.
@@ -147,7 +147,7 @@ impl Client {
         Ok(self.force(pool, amount))
     }
 
-    /// Takes a part of a pool, whatever is left of it: for what is there already.
+    /// A permit of a pool, even beyond its limit: for what exists already.
     pub(super) fn force(self: &Arc<Self>, pool: Pool, amount: usize) -> Permit {
         self.shares.used[pool as usize].fetch_add(amount, Ordering::Relaxed);
         self.held[pool as usize].fetch_add(amount, Ordering::Relaxed);
@@ -162,7 +162,7 @@ impl Client {
         let limit = self.shares.limits[pool as usize];
         let used = self.shares.used[pool as usize].load(Ordering::Relaxed);
         let held = self.held[pool as usize].load(Ordering::Relaxed);
-        // On loopback one address is every program: what hardly costs anything is counted late.
+        // On loopback one address is every program, and idle connections cost little.
         let scarce = match pool {
             Pool::Connections if self.is_loopback() => limit / 8 * 7,
             _ => limit / 2,
@@ -170,8 +170,8 @@ impl Client {
         if used > scarce && held > limit / 4 { Err(refused(pool)) } else { Ok(()) }
     }
 
-    /// Whether so much more may be taken. Asked first and taken then, so that what is refused is never
-    /// counted against others; what is taken in between goes beyond the limit by one permit a core.
+    /// Whether so much more may be taken. Checked before it is taken, so that a refused amount never counts against
+    /// others; what other threads take in between can exceed the limit by one permit a core.
     pub(super) fn has_room(&self, pool: Pool, amount: usize) -> Result<(), Refused> {
         let used = self.shares.used[pool as usize].load(Ordering::Relaxed);
         if used + amount > self.shares.limits[pool as usize] {
@@ -201,11 +201,11 @@ fn refused(pool: Pool) -> Refused {
     Refused(pool)
 }
 
-/// Why nothing was taken.
+/// The pool of which nothing was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused(pub(super) Pool);
 
-/// A part of a pool. Returned when dropped.
+/// An amount of a pool. Returned when dropped.
 pub(super) struct Permit {
     client: Arc<Client>,
     pool: Pool,
@@ -213,7 +213,7 @@ pub(super) struct Permit {
 }
 
 impl Permit {
-    /// Takes more.
+    /// Takes more of the pool.
     ///
     /// # Errors
     /// As [`Client::take`].
@@ -228,14 +228,14 @@ impl Permit {
         self.amount >= amount
     }
 
-    /// Returns what is beyond `to`.
+    /// Returns the amount beyond `to`.
     pub(super) fn shrink(&mut self, to: usize) {
         let surplus = self.amount.saturating_sub(to);
         self.amount -= surplus;
         self.put_back(surplus);
     }
 
-    /// Does not count it as its client's for a while; the pool counts it still.
+    /// Stops counting it as its client's for a while; the pool counts it still.
     pub(super) fn disown(&self) {
         self.client.held[self.pool as usize].fetch_sub(self.amount, Ordering::Relaxed);
     }

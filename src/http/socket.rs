@@ -1,12 +1,12 @@
 //! The socket of a connection, while hyper has it.
 //!
-//! hyper sees what the client sent but for one thing, and the client sees what hyper writes but for another:
+//! It changes two things on the way:
 //! - A `>` in the first request line reaches hyper as `%3E`. People type `?subject=agent.>`, RFC 3986 does not allow it,
 //!   and hyper refuses it. Later lines are left alone: where one begins is for hyper to say, and to differ from
 //!   it would be request smuggling.
-//! - What hyper refuses by itself has no body. It is kept back, so that a problem document can be sent.
+//! - hyper's own refusals have no body. They are withheld, so that a problem document can be sent instead.
 //!
-//! Invariant: a client that takes none of an answer for [`UNREAD_TIMEOUT`] is cut off.
+//! Invariant: a client that reads nothing of a response for [`UNREAD_TIMEOUT`] is disconnected.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,51 +18,50 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::handover::Handover;
+use super::takeover::Takeover;
 use crate::limits::UNREAD_TIMEOUT;
 
-/// What is read at once of a first line.
+/// Bytes of a first line that are read at once.
 const PIECE: usize = 512;
-/// How a `>` is written in an address.
+/// A `>` as a URI writes it (RFC 3986).
 const ESCAPED: &[u8] = b"%3E";
 
 /// The socket while hyper has it. One task polls it and the body, so the order of loads and
 /// stores is that of the program.
-pub(super) struct Lent {
+pub(super) struct ConnectionSocket {
     socket: TokioIo<TcpStream>,
-    handover: Handover,
-    /// Where the first line of all is.
+    takeover: Takeover,
     first_line: FirstLine,
-    /// What hyper refused by itself.
+    /// The status of hyper's own refusal.
     refused: Option<StatusCode>,
-    /// Runs while the client takes nothing of what it is sent.
+    /// Runs while the client reads nothing of what it is sent.
     unread: Option<Pin<Box<Sleep>>>,
 }
 
-/// How much of the connection's first line has come.
+/// How much of the connection's first line has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FirstLine {
-    /// None, but maybe empty lines (RFC 9112, section 2.2).
-    Ahead,
+    /// None, except perhaps empty lines (RFC 9112, section 2.2).
+    Pending,
     /// Some.
-    Begun,
+    Partial,
     /// All.
-    Over,
+    Complete,
 }
 
 impl FirstLine {
-    /// Copies what came, with each `>` of the first line escaped.
-    fn escape(&mut self, came: &[u8], mut put: impl FnMut(&[u8])) {
-        for (at, byte) in came.iter().enumerate() {
+    /// Copies what arrived, with each `>` of the first line escaped.
+    fn escape(&mut self, arrived: &[u8], mut put: impl FnMut(&[u8])) {
+        for (at, byte) in arrived.iter().enumerate() {
             match byte {
-                b'\r' | b'\n' if *self == Self::Ahead => put(&[*byte]),
+                b'\r' | b'\n' if *self == Self::Pending => put(&[*byte]),
                 b'\n' => {
-                    *self = Self::Over;
-                    return put(&came[at..]);
+                    *self = Self::Complete;
+                    return put(&arrived[at..]);
                 }
                 b'>' => put(ESCAPED),
                 other => {
-                    *self = Self::Begun;
+                    *self = Self::Partial;
                     put(&[*other]);
                 }
             }
@@ -70,19 +69,19 @@ impl FirstLine {
     }
 }
 
-impl Lent {
-    pub(super) fn new(socket: TcpStream, handover: Handover) -> Self {
+impl ConnectionSocket {
+    pub(super) fn new(socket: TcpStream, takeover: Takeover) -> Self {
         let socket = TokioIo::new(socket);
-        Self { socket, handover, first_line: FirstLine::Ahead, refused: None, unread: None }
+        Self { socket, takeover, first_line: FirstLine::Pending, refused: None, unread: None }
     }
 
-    /// The socket, and what hyper refused by itself: the client has not been answered.
+    /// The socket, and the status of hyper's own refusal, if it was withheld.
     pub(super) fn into_inner(self) -> (TcpStream, Option<StatusCode>) {
         (self.socket.into_inner(), self.refused)
     }
 
-    /// Whether this is the beginning of an answer of hyper's own; ours have a body whenever they refuse.
-    fn keeps_back(&mut self, bytes: &[u8]) -> bool {
+    /// Whether this begins a refusal of hyper's own, which has no body; ours always have one.
+    fn is_withheld(&mut self, bytes: &[u8]) -> bool {
         if self.refused.is_none()
             && bytes.starts_with(b"HTTP/1.")
             && bytes.get(8..10) == Some(b" 4")
@@ -94,8 +93,8 @@ impl Lent {
         self.refused.is_some()
     }
 
-    /// Gives up on a client that takes nothing.
-    fn watched(
+    /// Gives up on a client that reads nothing.
+    fn with_timeout(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
@@ -111,7 +110,7 @@ impl Lent {
     }
 }
 
-impl Read for Lent {
+impl Read for ConnectionSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -119,32 +118,32 @@ impl Read for Lent {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let room = PIECE.min(buf.remaining() / ESCAPED.len());
-        if this.first_line == FirstLine::Over || room == 0 {
+        if this.first_line == FirstLine::Complete || room == 0 {
             return Pin::new(&mut this.socket).poll_read(cx, buf);
         }
         let mut piece = [0; PIECE];
-        let mut came = ReadBuf::new(&mut piece[..room]);
-        ready!(Pin::new(&mut this.socket).poll_read(cx, came.unfilled()))?;
-        this.first_line.escape(came.filled(), |bytes| buf.put_slice(bytes));
+        let mut arrived = ReadBuf::new(&mut piece[..room]);
+        ready!(Pin::new(&mut this.socket).poll_read(cx, arrived.unfilled()))?;
+        this.first_line.escape(arrived.filled(), |bytes| buf.put_slice(bytes));
         Poll::Ready(Ok(()))
     }
 }
 
-impl Write for Lent {
+impl Write for ConnectionSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.keeps_back(bytes) {
+        if self.is_withheld(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.watched(cx, written)
+        self.with_timeout(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.handover.flushed();
+        self.takeover.flushed();
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
@@ -164,11 +163,11 @@ impl Write for Lent {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if parts.first().is_some_and(|head| self.keeps_back(head)) {
+        if parts.first().is_some_and(|head| self.is_withheld(head)) {
             return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
         }
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, parts);
-        self.watched(cx, written)
+        self.with_timeout(cx, written)
     }
 }
 
@@ -177,9 +176,9 @@ mod tests {
     use super::*;
 
     fn escaped(pieces: &[&str]) -> String {
-        let (mut line, mut out) = (FirstLine::Ahead, Vec::new());
+        let (mut line, mut out) = (FirstLine::Pending, Vec::new());
         for piece in pieces {
-            if line == FirstLine::Over {
+            if line == FirstLine::Complete {
                 out.extend_from_slice(piece.as_bytes());
             } else {
                 line.escape(piece.as_bytes(), |bytes| out.extend_from_slice(bytes));

@@ -1,38 +1,39 @@
-//! `/v1/tasks`: what became of them (contract, section 6).
+//! `/v1/tasks`: the state of tasks (contract, section 6).
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::Shared;
-use super::messages::axum_json;
-use super::params::{self, Name};
+use super::encode::json;
+use super::params::{self, NoParams};
+use super::path::{self, Segment};
 use super::problem::Problem;
-use crate::store::state::Task;
+use super::request::RequestContext;
+use crate::services::Services;
+use crate::services::tasks::{Task, Tasks};
 
 #[derive(Serialize)]
-struct List {
+struct TaskList {
     as_of: u64,
-    tasks: Vec<Shown>,
+    tasks: Vec<TaskView>,
     next: Option<String>,
 }
 
 #[derive(Serialize)]
-struct One {
+struct OneTask {
     as_of: u64,
     #[serde(flatten)]
-    task: Shown,
+    task: TaskView,
 }
 
-/// A task on the wire.
 #[derive(Serialize)]
-struct Shown {
+struct TaskView {
     task_id: String,
     state: &'static str,
     outcome: Option<String>,
     last_event: Option<String>,
     agents: Vec<String>,
-    /// How many they are in all, where not all are told.
+    /// How many there are in all, where not all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_count: Option<u64>,
     messages: u64,
@@ -41,7 +42,7 @@ struct Shown {
     last_seq: u64,
 }
 
-impl From<Task> for Shown {
+impl From<Task> for TaskView {
     fn from(task: Task) -> Self {
         Self {
             state: task.state().as_str(),
@@ -60,29 +61,24 @@ impl From<Task> for Shown {
 
 /// A page of tasks, by name.
 pub(super) async fn page(
-    State(api): State<Shared>,
+    State(services): State<Services>,
+    context: RequestContext,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let (state, after, limit) = params::tasks(query.as_deref())?;
-    let found = api.store.tasks(state, after.as_ref(), limit).await?;
-    api.committed.raise(found.as_of);
-    let last = found.value.items.last().filter(|_| found.value.more);
-    let next = last.map(|task| task.task_id.clone());
-    let tasks = found.value.items.into_iter().map(Shown::from).collect();
-    Ok(axum_json(&List { as_of: found.as_of, tasks, next }))
+    let page = services.tasks.page(context.principal(), state, after.as_ref(), limit).await?;
+    let tasks = page.value.items.into_iter().map(TaskView::from).collect();
+    Ok(json(&TaskList { as_of: page.as_of, tasks, next: page.value.next }))
 }
 
 /// One task.
 pub(super) async fn one(
-    State(api): State<Shared>,
-    id: Name,
-    RawQuery(query): RawQuery,
+    State(services): State<Services>,
+    context: RequestContext,
+    id: Segment,
+    _: NoParams,
 ) -> Result<Response, Problem> {
-    params::none(query.as_deref())?;
-    let missing = || Problem::not_found("no message belongs to a task of this name");
-    let id = params::name(id).ok_or_else(missing)?;
-    let found = api.store.task(&id).await?;
-    api.committed.raise(found.as_of);
-    let task = found.value.ok_or_else(missing)?.into();
-    Ok(axum_json(&One { as_of: found.as_of, task }))
+    let name = path::token(id).ok_or_else(Tasks::missing)?;
+    let found = services.tasks.one(context.principal(), &name).await?;
+    Ok(json(&OneTask { as_of: found.as_of, task: found.value.into() }))
 }

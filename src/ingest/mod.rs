@@ -15,6 +15,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::access::Principal;
 use crate::bus::{Ack, Bus, Precondition, PublishError};
 use crate::clock::Clock;
 use crate::committed::Committed;
@@ -22,7 +23,7 @@ use crate::continuity::Gate;
 use crate::limits::{
     COMMITTED_WAIT, DUPLICATE_DEADLINE, HEADER_BYTES, MAX_MESSAGE_BYTES, STORE_BEHIND_SHARE,
 };
-use crate::message::{Draft, Outgoing, Principal};
+use crate::message::{Draft, Outgoing};
 use crate::store::Store;
 use crate::yielding::yield_between_items;
 use duplicates::{Duplicates, Original};

@@ -51,6 +51,8 @@ pub const BATCH_ITEM_BYTES: usize = 768;
 pub const ITEMS_BETWEEN_YIELDS: usize = 32;
 /// Faults named in the response to one batch. Beyond them an item shows only its first.
 pub const MAX_BATCH_ERRORS: usize = 1_024;
+/// Bytes of an `X-Request-Id` that is kept: a UUID, a W3C trace id and what gateways make of them, with room to spare.
+pub const MAX_REQUEST_ID: usize = 128;
 /// Characters of a path that an error shows.
 pub const MAX_SHOWN_PATH: usize = 256;
 /// Requests at once that wait for a reply: each holds its message until then.

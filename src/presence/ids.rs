@@ -1,8 +1,8 @@
-//! The ids under which lapses are told.
+//! The ids under which lapses are published.
 //!
-//! Invariant: all servers of a deployment derive the same ids, so that a lapse is told once; and
-//! nobody else knows one before it is told, so that nobody can take it first. For that they come
-//! from the deployment's secret, by a key of their own: an id tells nothing of lease tokens.
+//! Invariant: all servers of a deployment derive the same ids, so that a lapse is published once; and no client can
+//! predict one, so that none can use it first. So they are derived from the deployment's secret, by a key of their own:
+//! an id reveals nothing of lease tokens.
 
 use ring::hmac::{HMAC_SHA256, Key, sign};
 use uuid::{Builder, Uuid};
@@ -23,12 +23,12 @@ impl LapseIds {
         Self(Key::new(HMAC_SHA256, own.as_ref()))
     }
 
-    /// The id for the end of the status that `agent` has at `expired`; another one for each `turn`,
-    /// for where an earlier one stands for something else. A UUID of version 8.
+    /// The id for the lapse of the status that `agent` has at sequence `expired`; another one for each `retry`, where
+    /// another message has the one before. A UUID of version 8 (RFC 9562).
     #[must_use]
-    pub fn id(&self, agent: &Token, expired: u64, turn: u32) -> Uuid {
-        // No token holds a zero.
-        let name = format!("{agent}\0{expired}\0{turn}");
+    pub fn id(&self, agent: &Token, expired: u64, retry: u32) -> Uuid {
+        // No token contains U+0000, so no two names are equal.
+        let name = format!("{agent}\0{expired}\0{retry}");
         let tag = sign(&self.0, name.as_bytes());
         let mut bytes = [0; 16];
         bytes.iter_mut().zip(tag.as_ref()).for_each(|(byte, tag)| *byte = *tag);

@@ -1,10 +1,8 @@
-//! Says of agents that they are gone when their status has lapsed (contract,
-//! section 6).
+//! Publishes `offline` for agents whose status has lapsed (contract, section 6).
 //!
-//! Invariant: every server looks, and each lapse is told once and never over a newer
-//! status: it has one id whoever tells it ([`ids`]), and the log takes it only if nothing
-//! stands there for the agent that the one who tells did not know. One that cannot be
-//! told holds up no other: each look goes through all of them, page by page.
+//! Invariant: every server scans for lapses, and each lapse is published once and never over a newer status: it has the
+//! same id on every server ([`ids`]), and the log accepts it only if it holds no status of the agent that the publisher
+//! did not know. A lapse that cannot be published delays no other: each scan goes through all of them, page by page.
 
 mod ids;
 
@@ -15,6 +13,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Principal;
 use crate::bus::Precondition;
 use crate::clock::Clock;
 use crate::committed::Committed;
@@ -23,58 +22,58 @@ use crate::limits::{
     COMMITTED_WAIT, LAPSE_IDS, LAPSE_JITTER, LAPSE_RETRY, LAPSE_SCAN_PAUSE, LAPSE_SCAN_ROWS,
     MAX_LAPSE_PUBLISHES,
 };
-use crate::message::{Draft, Principal, SubjectPattern, Token};
+use crate::message::{Draft, SubjectPattern, Token};
 use crate::store::Store;
 use crate::store::state::LapsedStatus;
 pub use ids::LapseIds;
 
-/// Watches over the statuses that may lapse.
+/// Scans for lapsed statuses.
 pub struct Presence {
-    /// Publishes, behind the same gate as everybody.
+    /// Publishes, behind the same gate as all other messages.
     pub ingest: Arc<Ingest>,
-    /// Knows who has lapsed.
+    /// Lists lapsed statuses.
     pub store: Arc<dyn Store>,
-    /// Tells when there may be other statuses.
+    /// Reports when there may be other statuses.
     pub committed: Arc<Committed>,
-    /// By which they lapse.
+    /// The time by which they lapse.
     pub clock: Clock,
-    /// Under which they are told.
+    /// The ids under which lapses are published.
     pub ids: LapseIds,
 }
 
-/// What became of one lapse.
+/// The outcome of one lapse.
 #[derive(Default)]
-struct Told {
-    /// Where it stands; `None` when it was not to be told, or not now.
+struct Outcome {
+    /// Its sequence; `None` when it was not published, for a newer status or an error.
     seq: Option<u64>,
-    /// How many of its ids stand for something else.
+    /// How many of its ids other messages have.
     conflicts: u32,
-    /// Whether no other can be told now either.
-    away: bool,
+    /// Whether the bus takes no message now.
+    bus_unavailable: bool,
 }
 
-/// What a look has come to.
+/// The outcome of one scan.
 #[derive(Default)]
-struct Look {
-    /// The last sequence at which one of them stands.
+struct Scan {
+    /// The highest sequence of a published lapse.
     through: u64,
-    /// Whether some are to be told still.
-    open: bool,
-    /// Ids that stood for something else, and for whom the first of them was.
+    /// Whether some lapses remain to be published.
+    incomplete: bool,
+    /// Ids that other messages have, and the first agent for which one was met.
     conflicts: u32,
     example: Option<Token>,
-    away: bool,
+    bus_unavailable: bool,
 }
 
-impl Look {
-    fn add(&mut self, agent: &Token, told: &Told) {
-        match told.seq {
+impl Scan {
+    fn add(&mut self, agent: &Token, outcome: &Outcome) {
+        match outcome.seq {
             Some(seq) => self.through = self.through.max(seq),
-            None => self.open = true,
+            None => self.incomplete = true,
         }
-        self.conflicts += told.conflicts;
-        self.away |= told.away;
-        if told.conflicts > 0 {
+        self.conflicts += outcome.conflicts;
+        self.bus_unavailable |= outcome.bus_unavailable;
+        if outcome.conflicts > 0 {
             self.example.get_or_insert_with(|| agent.clone());
         }
     }
@@ -83,14 +82,14 @@ impl Look {
 impl Presence {
     /// Runs until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
-        let watch = async {
+        let scanning = async {
             loop {
-                let looked_at = self.committed.through();
-                let due = self.look().await;
-                // Statuses come with the log, so a log that stands still is not looked at.
+                let scanned_at = self.committed.through();
+                let due = self.scan().await;
+                // Statuses come with the log, so a log without new messages needs no scan.
                 let moved = async {
                     tokio::time::sleep(LAPSE_SCAN_PAUSE).await;
-                    self.committed.wait_beyond(looked_at).await;
+                    self.committed.wait_beyond(scanned_at).await;
                 };
                 tokio::select! {
                     () = until(due) => {}
@@ -98,103 +97,103 @@ impl Presence {
                 }
             }
         };
-        cancel.run_until_cancelled(watch).await;
+        cancel.run_until_cancelled(scanning).await;
     }
 
-    /// Ends what has lapsed, and says when to look again if nothing happens.
-    async fn look(&self) -> Option<Duration> {
+    /// Publishes what has lapsed, and returns when the next status lapses.
+    async fn scan(&self) -> Option<Duration> {
         let now = self.clock.now();
-        let (mut look, mut last) = (Look::default(), None);
+        let (mut scan, mut last) = (Scan::default(), None);
         let next = loop {
             let found = match self.store.lapsed(now, last.as_ref(), LAPSE_SCAN_ROWS).await {
                 Ok(found) => found,
                 Err(error) => {
-                    tracing::debug!(%error, "lapsed statuses are not looked for");
-                    look.open = true;
+                    tracing::debug!(%error, "lapsed statuses could not be listed; retrying");
+                    scan.incomplete = true;
                     break None;
                 }
             };
             let (as_of, statuses) = (found.as_of, found.value.statuses);
-            look.through = look.through.max(as_of);
-            self.end_all(&statuses, as_of, &mut look).await;
+            scan.through = scan.through.max(as_of);
+            self.end_all(&statuses, as_of, &mut scan).await;
             let full = statuses.len() == LAPSE_SCAN_ROWS;
             last = statuses.into_iter().last();
-            if !full || look.away {
+            if !full || scan.bus_unavailable {
                 break found.value.next;
             }
         };
-        if let Some(agent) = &look.example {
+        if let Some(agent) = &scan.example {
             tracing::warn!(
                 %agent,
-                conflicts = look.conflicts,
-                "ids of lapsed statuses were used for other messages; others are tried"
+                conflicts = scan.conflicts,
+                "other messages have the ids of lapsed statuses; trying further ids"
             );
         }
-        // Else the next look would find them all again.
-        self.committed.wait_for(look.through, COMMITTED_WAIT).await;
-        if look.open {
+        // Else the next scan would find them all again.
+        self.committed.wait_for(scan.through, COMMITTED_WAIT).await;
+        if scan.incomplete {
             return Some(LAPSE_RETRY);
         }
         next.map(|next| until_lapsed(next, now))
     }
 
-    async fn end_all(&self, statuses: &[LapsedStatus], as_of: u64, look: &mut Look) {
+    async fn end_all(&self, statuses: &[LapsedStatus], as_of: u64, scan: &mut Scan) {
         for some in statuses.chunks(MAX_LAPSE_PUBLISHES) {
             let mut ends = Vec::with_capacity(some.len());
             for status in some {
                 ends.push(self.end(&status.agent, status.seq, as_of));
             }
-            for (status, told) in some.iter().zip(join_all(ends).await) {
-                look.add(&status.agent, &told);
+            for (status, outcome) in some.iter().zip(join_all(ends).await) {
+                scan.add(&status.agent, &outcome);
             }
-            if look.away {
+            if scan.bus_unavailable {
                 return;
             }
         }
     }
 
-    /// Tells one lapse.
-    async fn end(&self, agent: &Token, expired: u64, as_of: u64) -> Told {
-        let mut told = Told::default();
+    /// Publishes one lapse.
+    async fn end(&self, agent: &Token, expired: u64, as_of: u64) -> Outcome {
+        let mut outcome = Outcome::default();
         let Ok(subjects) = format!("agent.status.{agent}.*").parse::<SubjectPattern>() else {
-            return told;
+            return outcome;
         };
         let condition = Precondition { subjects, newest: expired, known_through: as_of };
-        for turn in 0..LAPSE_IDS {
-            let draft = Draft::lapse(agent.clone(), expired, self.ids.id(agent, expired, turn));
-            match self.ingest.publish_if(&Principal::Anonymous, &draft, &condition).await {
+        for retry in 0..LAPSE_IDS {
+            let draft = Draft::lapse(agent.clone(), expired, self.ids.id(agent, expired, retry));
+            match self.ingest.publish_if(&Principal::anonymous(), &draft, &condition).await {
                 Ok(Some(receipt)) => {
                     if !receipt.duplicate {
                         metrics::counter!("agentbus_lapsed_statuses_total").increment(1);
                         tracing::debug!(%agent, expired, seq = receipt.seq, "a status has lapsed");
                     }
-                    told.seq = Some(receipt.seq);
-                    return told;
+                    outcome.seq = Some(receipt.seq);
+                    return outcome;
                 }
                 Ok(None) => {
                     tracing::debug!(%agent, expired, "a newer status came first");
-                    return told;
+                    return outcome;
                 }
-                Err(IngestError::Conflict { .. }) => told.conflicts += 1,
+                Err(IngestError::Conflict { .. }) => outcome.conflicts += 1,
                 Err(error) => {
-                    tracing::debug!(%agent, expired, %error, "a lapse could not be told");
-                    told.away = self.is_away(&error);
-                    return told;
+                    tracing::debug!(%agent, expired, %error, "a lapse could not be published; retrying");
+                    outcome.bus_unavailable = self.is_bus_unavailable(&error);
+                    return outcome;
                 }
             }
         }
-        told
+        outcome
     }
 
-    /// Whether an error is about the bus, and not about one lapse.
-    fn is_away(&self, error: &IngestError) -> bool {
+    /// Whether an error concerns the bus, and not one lapse.
+    fn is_bus_unavailable(&self, error: &IngestError) -> bool {
         matches!(error, IngestError::StoreBehind { .. })
             || self.ingest.gate.check().is_err()
             || self.ingest.bus.health().is_err()
     }
 }
 
-/// From `now` until a moment after `next`: with several servers each another one.
+/// From `now` until a random moment after `next`, so that several servers do not publish at once.
 fn until_lapsed(next: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
     let jitter = LAPSE_JITTER.mul_f64(fastrand::f64());
     (next - now).to_std().unwrap_or_default() + jitter

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, watch};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::handler::Outcome;
 use super::in_flight::{InFlight, InFlightMessage, Incoming, Origin};
@@ -187,7 +188,10 @@ impl ConsumerRuntime {
             return End::Expired;
         }
         let begun = Instant::now();
-        let ran = run(&self.spec.handlers, &message.record, message.attempt);
+        let attempt = message.attempt;
+        let seq = message.record.seq;
+        let span = tracing::debug_span!("attempt", consumer = self.spec.name, seq, attempt);
+        let ran = run(&self.spec.handlers, &message.record, attempt).instrument(span);
         let outcome = self.lifecycle.aborting().run_until_cancelled(ran).await;
         let busy = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.totals.busy_us.fetch_add(busy, Ordering::Relaxed);

@@ -162,7 +162,10 @@ impl Recorder {
 
     /// All of it, the same in every run.
     pub fn transcript(&self) -> String {
-        let text = numbered(&self.text, r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "uuid");
+        // Each request has one; the numbers of other ids do not depend on it.
+        let text = regex(r#"(x-request-id: |"request_id":")[^"\n]+"#)
+            .replace_all(&self.text, "${1}{request}");
+        let text = numbered(&text, r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "uuid");
         let text = numbered(&text, r#""lease_token":"([^"]+)""#, "lease");
         let text = numbered(&text, r#""secret":"([^"]+)""#, "secret");
         let same = [

@@ -1,37 +1,38 @@
-//! What is refused before there is a request: problem documents written straight to the socket.
+//! Problem documents for what hyper itself refuses, written straight to the socket.
 
 use axum::http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::problem::Problem;
+use super::request_id::RequestId;
 use crate::limits::DISCARD_TIME;
 
 /// Bytes that are read and dropped at once.
 const DISCARD_BYTES: usize = 4_096;
 
-/// A problem as a whole answer, after which the connection ends.
-fn bytes(problem: &Problem) -> Vec<u8> {
-    let status = problem.status();
-    let body = serde_json::to_vec(problem).unwrap_or_default();
+/// A whole response, after which the connection ends. Its id is new: the request could not be read.
+fn response(problem: &Problem) -> Vec<u8> {
+    let (status, id) = (problem.status(), RequestId::new());
+    let body = problem.document(&id);
     let head = format!(
         "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: application/problem+json\r\n\
-         content-length: {}\r\n\r\n",
+         x-request-id: {id}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     [head.into_bytes(), body].concat()
 }
 
-/// Tells the client why its request could not be read, and waits a moment for it to read that.
+/// Sends the client the reason why its request could not be read, and waits a moment for it to read that.
 pub(super) async fn send(mut socket: TcpStream, status: StatusCode) {
-    let told = async {
-        socket.write_all(&bytes(&unreadable(status))).await?;
+    let sent = async {
+        socket.write_all(&response(&unreadable(status))).await?;
         socket.shutdown().await?;
         let mut rest = [0; DISCARD_BYTES];
         while socket.read(&mut rest).await? > 0 {}
         Ok::<(), std::io::Error>(())
     };
-    let _ = tokio::time::timeout(DISCARD_TIME, told).await;
+    let _ = tokio::time::timeout(DISCARD_TIME, sent).await;
 }
 
 fn unreadable(status: StatusCode) -> Problem {

@@ -1,7 +1,7 @@
-//! Request and reply: the first message that answers another (contract, section 9).
+//! The first message that answers another (contract, section 9).
 //!
-//! Invariant: whoever waits was registered before the request was published, so
-//! that no reply comes too early to be seen, through whichever server it comes.
+//! Invariant: a waiter is registered before its request is published, so no reply comes too early to be seen, through
+//! whichever server it comes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::store::Store;
 use uuid::Uuid;
 
 /// Waits for the reply to one request.
-pub struct ReplyWaiter {
+pub(super) struct ReplyWaiter {
     watch: FilterWatch,
     store: Arc<dyn Store>,
     committed: Arc<Committed>,
@@ -22,19 +22,20 @@ pub struct ReplyWaiter {
 
 impl ReplyWaiter {
     /// Registers for replies to a message that is yet to be published.
-    pub async fn register(
+    pub(super) async fn register(
         broadcaster: &Arc<Broadcaster>,
         store: Arc<dyn Store>,
         committed: Arc<Committed>,
         request: Uuid,
     ) -> Self {
-        let watch = broadcaster.watch(answers_to(request)).await;
+        let watch = broadcaster.watch(replies_to(request)).await;
         Self { watch, store, committed, request }
     }
 
-    /// The first reply, whole. Never ends without one. `repeated`: the request
-    /// was there before, so the reply may be too.
-    pub async fn reply(mut self, repeated: bool) -> Vec<u8> {
+    /// The first reply, whole. Never ends without one. `repeated`: the request was in the log before, so its reply may
+    /// be too.
+    pub(super) async fn reply(mut self, repeated: bool) -> Vec<u8> {
+        // History is searched up to this sequence; `None`: the watch has seen everything.
         let mut unseen = repeated.then(|| self.watch.since());
         loop {
             let sighting = match unseen {
@@ -62,7 +63,7 @@ impl ReplyWaiter {
     }
 }
 
-fn answers_to(request: Uuid) -> Filter {
+fn replies_to(request: Uuid) -> Filter {
     Filter { in_reply_to: vec![request], ..Filter::default() }
 }
 
@@ -73,19 +74,9 @@ async fn in_history(
     request: Uuid,
     through: u64,
 ) -> Option<Vec<u8>> {
-    let query = Query {
-        filter: answers_to(request),
-        after: None,
-        before: None,
-        since: None,
-        until: None,
-        between: None,
-        limit: 1,
-        limit_bytes: MAX_PAGE_BYTES,
-        descending: false,
-    };
+    let query = Query::new(replies_to(request), 1, MAX_PAGE_BYTES);
     loop {
-        // What is there already is told at once, however far behind the store is.
+        // A reply that is stored already is returned at once, however far behind the store is.
         match store.page(&query).await {
             Ok(page) => {
                 committed.raise(page.committed_through);
@@ -98,7 +89,7 @@ async fn in_history(
                 committed.wait_for(through, MAX_REPLY_WAIT).await;
             }
             Err(error) => {
-                tracing::debug!(%error, "a reply is not looked for in history yet");
+                tracing::debug!(%error, "history cannot be searched for a reply; retrying");
                 tokio::time::sleep(FAULT_PAUSE).await;
             }
         }

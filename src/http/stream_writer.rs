@@ -1,17 +1,16 @@
 //! A stream on a connection of its own, written straight to the socket.
 //!
-//! Invariant: the connection is the only queue. While a client does not read, its
-//! subscription is not asked, so it costs no memory and is skipped nothing. What is sent
-//! are whole events, in chunks (RFC 9112, section 7.1) that end in good order.
+//! Invariant: the connection is the only queue. While a client does not read, its subscription is not pulled, so it
+//! costs no memory and skips nothing. Whole events are sent, in chunks (RFC 9112, section 7.1) that end in good order.
 
 use std::io::{self, IoSlice, Write as _};
 
 use tokio::net::TcpStream;
 
-use super::stream::end_of_stream;
-use super::work::StandBy;
-use super::{Shared, frame};
-use crate::broadcast::Subscription;
+use super::frame;
+use super::request::WaitPermit;
+use crate::services::Drain;
+use crate::services::streams::Subscription;
 
 /// The chunk after the last one, without trailers.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -19,47 +18,47 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const SIZE_LINE: usize = 18;
 
 /// A subscription that waits for its connection.
-pub(super) struct Feed {
-    api: Shared,
+pub(super) struct StreamWriter {
     subscription: Subscription,
-    _standing_by: StandBy,
-    /// Whether the head told that chunks follow. Else the end of the connection is the end.
+    drain: Drain,
+    _permit: WaitPermit,
+    /// Whether the head announced chunks. Else the end of the connection is the end of the body.
     chunked: bool,
 }
 
-impl std::fmt::Debug for Feed {
+impl std::fmt::Debug for StreamWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Feed").field("chunked", &self.chunked).finish_non_exhaustive()
+        f.debug_struct("StreamWriter").field("chunked", &self.chunked).finish_non_exhaustive()
     }
 }
 
-impl Feed {
+impl StreamWriter {
     pub(super) fn new(
-        api: Shared,
         subscription: Subscription,
-        standing_by: StandBy,
+        drain: Drain,
+        permit: WaitPermit,
         chunked: bool,
     ) -> Self {
-        Self { api, subscription, _standing_by: standing_by, chunked }
+        Self { subscription, drain, _permit: permit, chunked }
     }
 
-    /// Feeds the client until it leaves or the server drains. `silent`: it has sent nothing
-    /// after its request.
-    pub(super) async fn run(self: Box<Self>, socket: TcpStream, silent: bool) {
-        let Self { api, mut subscription, _standing_by, chunked } = *self;
-        let mut end = std::pin::pin!(end_of_stream(api));
-        let mut left = std::pin::pin!(left(&socket, silent));
+    /// Writes events until the client disconnects or the server drains. `is_silent`: the client has sent nothing after
+    /// its request.
+    pub(super) async fn run(self: Box<Self>, socket: TcpStream, is_silent: bool) {
+        let Self { mut subscription, drain, _permit, chunked } = *self;
+        let mut end = std::pin::pin!(drain.end_of_wait());
+        let mut disconnected = std::pin::pin!(disconnected(&socket, is_silent));
         loop {
             let bytes = tokio::select! {
                 biased;
                 () = &mut end => break,
-                () = &mut left => return,
+                () = &mut disconnected => return,
                 item = subscription.next() => frame::encode(item),
             };
             let sent = tokio::select! {
                 biased;
                 sent = send(&socket, &bytes, chunked) => sent,
-                () = &mut left => return,
+                () = &mut disconnected => return,
             };
             if let Err(error) = sent {
                 tracing::trace!(%error, "a stream broke off");
@@ -72,9 +71,9 @@ impl Feed {
     }
 }
 
-/// Sends some bytes as a chunk.
+/// Sends bytes as one chunk.
 async fn send(socket: &TcpStream, bytes: &[u8], chunked: bool) -> io::Result<()> {
-    // One that reads as fast as it is fed lets others have their turn.
+    // A client that reads as fast as events come must not starve other tasks.
     tokio::task::coop::consume_budget().await;
     if !chunked {
         return send_all(socket, &mut [IoSlice::new(bytes)]).await;
@@ -99,16 +98,15 @@ async fn send_all(socket: &TcpStream, mut parts: &mut [IoSlice<'_>]) -> io::Resu
     Ok(())
 }
 
-/// Returns when the client has gone. One that sends more than its request is not read on:
-/// nothing is waited for from it, and what it sends is bounded by the kernel's buffer. That it
-/// has gone shows when it is written to.
-async fn left(socket: &TcpStream, silent: bool) {
-    if !(silent && closes(socket).await) {
+/// Returns when the client has disconnected. A client that sends more than its request is not read any further, so the
+/// kernel's buffer bounds what it sends; writing to it shows when it has disconnected.
+async fn disconnected(socket: &TcpStream, is_silent: bool) {
+    if !(is_silent && closes(socket).await) {
         std::future::pending().await
     }
 }
 
-/// Waits for the client's next word, and tells whether it is that it goes.
+/// Waits for the next input, and returns whether it is the end of it.
 async fn closes(socket: &TcpStream) -> bool {
     loop {
         if socket.readable().await.is_err() {

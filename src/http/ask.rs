@@ -1,0 +1,46 @@
+//! `POST /v1/messages?reply_within=S`: a message and the reply to it (contract, section 9).
+//!
+//! Invariant: while it waits, a request is not active but counts among those that wait, and what it holds of its
+//! message counts among the bodies held.
+
+use std::time::Duration;
+
+use axum::response::Response;
+
+use super::encode::json_bytes;
+use super::problem::Problem;
+use super::request::RequestContext;
+use super::shares::Permit;
+use crate::message::{Draft, splice_seq};
+use crate::services::Services;
+use crate::services::messages::AckLevel;
+
+/// Publishes a draft and answers with the reply to it. `permit`: what its body counts by.
+pub(super) async fn ask(
+    services: &Services,
+    context: RequestContext,
+    mut permit: Permit,
+    draft: Draft,
+    level: AckLevel,
+    within: Duration,
+) -> Result<Response, Problem> {
+    let _waiting = context.reply_permit()?;
+    let published = |held| {
+        permit.shrink(held);
+        context.deactivate();
+    };
+    let principal = context.principal();
+    let exchange = services.messages.ask(principal, draft, level, within, published).await?;
+    let (receipt, request, reply) = (exchange.receipt, exchange.request, exchange.reply);
+    let bytes = request.len() + reply.len() + 64;
+    // One reply may end thousands of waits. A client that asks again under the id finds it in history.
+    let refuse = |refusal: Problem| refusal.at(receipt.id, receipt.seq);
+    context.reserve_response(bytes).map_err(refuse)?;
+    let mut out = Vec::with_capacity(bytes);
+    out.extend_from_slice(b"{\"request\":");
+    splice_seq(receipt.seq, &request, &mut out);
+    out.extend_from_slice(b",\"reply\":");
+    out.extend_from_slice(&reply);
+    out.push(b'}');
+    Ok(json_bytes(out))
+}

@@ -1,0 +1,108 @@
+//! Counts, timings and the access log of requests.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use metrics::{Counter, Histogram};
+use parking_lot::RwLock;
+
+use super::request_id::RequestId;
+
+/// Meters requests by route. Metric handles are looked up once each: a label is text, and a look-up by labels costs
+/// more than all else here.
+pub(super) struct Metering {
+    routes: RwLock<HashMap<String, RouteMetrics>>,
+    access_log: bool,
+}
+
+struct RouteMetrics {
+    seconds: Histogram,
+    /// By method and status: a handful.
+    responses: Vec<(&'static str, StatusCode, Counter)>,
+}
+
+impl RouteMetrics {
+    fn new(route: &str) -> Self {
+        let seconds =
+            metrics::histogram!("agentbus_http_request_seconds", "route" => route.to_owned());
+        Self { seconds, responses: Vec::new() }
+    }
+
+    fn responses(&self, method: &str, status: StatusCode) -> Option<&Counter> {
+        let same = |known: &&(&str, StatusCode, Counter)| known.0 == method && known.1 == status;
+        self.responses.iter().find(same).map(|(_, _, counter)| counter)
+    }
+}
+
+impl Metering {
+    pub(super) fn new(access_log: bool) -> Self {
+        Self { routes: RwLock::default(), access_log }
+    }
+
+    /// Counts a response and the time that it took. What met no route (a preflight) is not counted.
+    pub(super) fn count(
+        &self,
+        route: Option<&str>,
+        method: &Method,
+        status: StatusCode,
+        elapsed: Duration,
+    ) {
+        let Some(route) = route else { return };
+        let method = known_method(method);
+        let known = self.routes.read();
+        if let Some(metrics) = known.get(route)
+            && let Some(counter) = metrics.responses(method, status)
+        {
+            counter.increment(1);
+            metrics.seconds.record(elapsed.as_secs_f64());
+            return;
+        }
+        drop(known);
+        let mut known = self.routes.write();
+        let metrics = known.entry(route.to_owned()).or_insert_with(|| RouteMetrics::new(route));
+        metrics.seconds.record(elapsed.as_secs_f64());
+        let labels = [
+            ("route", route.to_owned()),
+            ("method", method.to_owned()),
+            ("status", status.as_str().to_owned()),
+        ];
+        let counter = metrics::counter!("agentbus_http_requests_total", &labels);
+        counter.increment(1);
+        // Another request may have added it meanwhile.
+        if metrics.responses(method, status).is_none() {
+            metrics.responses.push((method, status, counter));
+        }
+    }
+
+    /// Writes the line of `ACCESS_LOG`. The route, not the path, and no query: paths hold lease tokens.
+    pub(super) fn log<B: hyper::body::Body>(
+        &self,
+        route: Option<&str>,
+        method: &Method,
+        response: &Response<B>,
+        elapsed: Duration,
+        id: &RequestId,
+    ) {
+        if self.access_log {
+            tracing::info!(
+                target: "agentbus::access",
+                method = known_method(method),
+                route = route.unwrap_or("unmatched"),
+                status = response.status().as_u16(),
+                duration_ms = elapsed.as_secs_f64() * 1e3,
+                // Absent for a stream: its head is logged when it begins.
+                bytes = response.body().size_hint().exact(),
+                request_id = %id,
+                "request"
+            );
+        }
+    }
+}
+
+/// The method as a label; a client may invent others without end.
+fn known_method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}

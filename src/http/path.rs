@@ -1,0 +1,37 @@
+//! What a path names.
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use uuid::Uuid;
+
+use super::problem::Problem;
+use crate::message::{Token, parse_uuid};
+use crate::services::{Error, ErrorKind};
+
+/// A segment of the path; one that is no UTF-8 names nothing.
+pub(super) type Segment = Result<Path<String>, PathRejection>;
+
+/// The token in a path, if it is one.
+pub(super) fn token(segment: Segment) -> Option<Token> {
+    segment.ok()?.0.parse().ok()
+}
+
+/// The UUID in a path, if it is one.
+pub(super) fn uuid(segment: Segment) -> Option<Uuid> {
+    parse_uuid(&segment.ok()?.0).ok()
+}
+
+/// The queue in a path.
+///
+/// # Errors
+/// 404, or 422 `invalid_name`.
+pub(super) fn queue(segment: Segment) -> Result<Token, Problem> {
+    let Ok(Path(name)) = segment else {
+        return Err(Error::not_found("a queue's name is UTF-8").into());
+    };
+    let invalid = |rule| {
+        let detail = format!("the name of a queue {rule}");
+        Error::new(ErrorKind::Invalid, "invalid_name", detail).into()
+    };
+    name.parse().map_err(invalid)
+}

@@ -1,0 +1,55 @@
+//! The other end of a connection.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+
+use super::shares::{Client, Permit, Pool, Refused, Shares};
+
+/// Who is at the other end of a connection: a client, or a proxy that names its clients.
+pub(super) struct Peer {
+    client: Arc<Client>,
+    /// For a proxy, where the clients that it names are looked up.
+    proxy: Option<Arc<Shares>>,
+    /// Not for a proxy, whose connections are many clients'.
+    connection: Option<Permit>,
+}
+
+impl Peer {
+    /// Admits a connection.
+    ///
+    /// # Errors
+    /// This client has more than its share of the connections.
+    pub(super) fn admit(shares: &Arc<Shares>, ip: IpAddr) -> Result<Arc<Self>, Refused> {
+        let client = shares.client(ip);
+        let proxy = shares.trusts(ip).then(|| Arc::clone(shares));
+        let connection = match &proxy {
+            Some(_) => None,
+            None => Some(client.take(Pool::Connections, 1)?),
+        };
+        Ok(Arc::new(Self { client, proxy, connection }))
+    }
+
+    /// Who sends a request.
+    pub(super) fn client(&self, headers: &HeaderMap) -> Arc<Client> {
+        match &self.proxy {
+            Some(shares) => shares.forwarded(headers),
+            None => Arc::clone(&self.client),
+        }
+    }
+
+    /// Stops counting the connection as this client's for a while; the pool counts it still.
+    pub(super) fn disown_connection(&self) {
+        if let Some(connection) = &self.connection {
+            connection.disown();
+        }
+    }
+
+    /// Counts the connection as this client's again.
+    pub(super) fn own_connection(&self) {
+        if let Some(connection) = &self.connection {
+            connection.own();
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What surrounds every route: its label, the limit on active requests, and panics.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::task::{Context, Poll};
+
+use axum::extract::{MatchedPath, Request};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::problem::Problem;
+use super::request::{RequestContext, Route};
+use crate::services::Error;
+
+/// One layer of our own: each of axum's `from_fn` costs a request several allocations, and moves it.
+#[derive(Clone)]
+pub(super) struct RouteLayer {
+    /// Whether requests count among the active ones; not where they must always be answered.
+    pub(super) limited: bool,
+}
+
+impl<S> Layer<S> for RouteLayer {
+    type Service = RouteService<S>;
+
+    fn layer(&self, inner: S) -> RouteService<S> {
+        RouteService { inner, limited: self.limited }
+    }
+}
+
+/// A route with its layer.
+#[derive(Clone)]
+pub(super) struct RouteService<S> {
+    inner: S,
+    limited: bool,
+}
+
+impl<S> Service<Request> for RouteService<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let route = request.extensions().get::<MatchedPath>().cloned().map(Route::Matched);
+        let entered = match request.extensions().get::<RequestContext>() {
+            Some(context) => context.enter(route, self.limited, &request),
+            None => Err(Error::internal("a request without its context").into()),
+        };
+        let handling = entered.map(|()| self.inner.call(request).map(|Ok(response)| response));
+        respond(handling).map(Ok).boxed()
+    }
+}
+
+/// The handler's response, or the refusal. A handler that panics costs one response.
+pub(super) async fn respond<F>(handling: Result<F, Problem>) -> Response
+where
+    F: Future<Output = Response>,
+{
+    match handling {
+        Ok(handling) => {
+            AssertUnwindSafe(handling).catch_unwind().await.unwrap_or_else(|p| panicked(&*p))
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Response {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let cause = format!("a handler panicked: {}", text.unwrap_or_default());
+    Problem::from(Error::internal(cause)).into_response()
+}

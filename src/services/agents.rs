@@ -1,0 +1,68 @@
+//! Agents: whoever sent a message or a status (contract, section 6).
+
+use std::sync::Arc;
+
+use super::Error;
+use crate::access::Principal;
+use crate::clock::Clock;
+use crate::committed::Committed;
+use crate::message::Token;
+use crate::store::Store;
+pub use crate::store::state::{Agent, AsOf};
+
+/// A page of a list in order of names.
+#[derive(Clone, Debug)]
+pub struct NamedPage<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// The `after` of the next page; `None` on the last one.
+    pub next: Option<String>,
+}
+
+/// The directory of agents.
+pub struct Agents {
+    store: Arc<dyn Store>,
+    committed: Arc<Committed>,
+    clock: Clock,
+}
+
+impl Agents {
+    pub(super) fn new(store: Arc<dyn Store>, committed: Arc<Committed>, clock: Clock) -> Self {
+        Self { store, committed, clock }
+    }
+
+    /// A page of agents, by name.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub async fn page(
+        &self,
+        _: &Principal,
+        after: Option<&Token>,
+        limit: usize,
+    ) -> Result<AsOf<NamedPage<Agent>>, Error> {
+        let found = self.store.agents(after, limit, self.clock.now()).await?;
+        self.committed.raise(found.as_of);
+        Ok(found.map(|page| {
+            let last = page.items.last().filter(|_| page.more);
+            NamedPage { next: last.map(|agent| agent.agent_id.clone()), items: page.items }
+        }))
+    }
+
+    /// One agent.
+    ///
+    /// # Errors
+    /// Not found; the store cannot be asked.
+    pub async fn one(&self, _: &Principal, name: &Token) -> Result<AsOf<Agent>, Error> {
+        let found = self.store.agent(name, self.clock.now()).await?;
+        self.committed.raise(found.as_of);
+        let agent = found.value.ok_or_else(Self::missing)?;
+        Ok(AsOf { as_of: found.as_of, value: agent })
+    }
+
+    /// There is no such agent.
+    #[must_use]
+    pub fn missing() -> Error {
+        Error::not_found("no agent of this name has sent a message or a status")
+    }
+}

@@ -1,0 +1,297 @@
+//! Why a call to a service failed: what the caller learns, the same on every surface.
+//!
+//! Invariant: codes are stable, and the inner cause is logged by the surface that answers, never returned.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::bus::PublishError;
+use crate::ingest::IngestError;
+use crate::message::{DraftError, FieldError, ParameterError};
+use crate::processor::ControlError;
+use crate::queues::QueueError;
+use crate::store::StoreError;
+use crate::webhooks::WebhookError;
+
+/// A failed call.
+#[derive(Clone, Debug)]
+pub struct Error {
+    /// What kind of failure it is; a surface maps it to a status of its protocol.
+    pub kind: ErrorKind,
+    /// What the caller learns.
+    pub report: Box<Report>,
+}
+
+/// Kinds of failures, by what the caller can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The input cannot be read.
+    Malformed,
+    /// The input breaks a rule.
+    Invalid,
+    /// It is larger than the server takes.
+    TooLarge,
+    /// There is no such thing.
+    NotFound,
+    /// The state of the thing forbids it.
+    Conflict,
+    /// It was there and has ended.
+    Gone,
+    /// The time to wait is over.
+    TimedOut,
+    /// A part of the server cannot do it.
+    Unsupported,
+    /// It cannot be done now; try again.
+    Unavailable,
+    /// A fault of the server.
+    Internal,
+}
+
+/// What the caller learns of a failure: the members of a problem document and of an item in a batch's results.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The stable code.
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+    /// Each invalid part of the input.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<InvalidPart>,
+    /// The id of the message or job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Uuid>,
+    /// The sequence of the message or job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// Whether the message may be in the log: `not_sent` or `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<&'static str>,
+    /// The inner cause, for the log alone.
+    #[serde(skip)]
+    pub cause: Option<String>,
+}
+
+/// One invalid part of the input.
+#[derive(Clone, Debug, Serialize)]
+pub struct InvalidPart {
+    /// JSON pointer into the body (RFC 6901).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
+    /// Parameter of the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    detail: String,
+}
+
+impl Report {
+    /// A report of this code.
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { code, detail, errors: Vec::new(), id: None, seq: None, outcome: None, cause: None }
+    }
+}
+
+impl Error {
+    /// A failure of this kind and code.
+    pub fn new(kind: ErrorKind, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { kind, report: Box::new(Report::new(code, detail)) }
+    }
+
+    /// There is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, "not_found", detail)
+    }
+
+    /// Too much at once, or the server stops.
+    pub fn overloaded(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, "overloaded", detail)
+    }
+
+    /// The input is larger than the server takes.
+    pub fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::TooLarge, "payload_too_large", detail)
+    }
+
+    /// A fault of the server; `cause` goes to the log alone.
+    pub fn internal(cause: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, "internal_error", "an error inside the server")
+            .because(cause)
+    }
+
+    /// Parameters are invalid or unknown.
+    #[must_use]
+    pub fn parameters(errors: Vec<ParameterError>) -> Self {
+        let text = "the query has invalid or unknown parameters";
+        let mut error = Self::new(ErrorKind::Invalid, "invalid_parameter", text);
+        let part = |e: ParameterError| InvalidPart {
+            pointer: None,
+            parameter: Some(e.parameter),
+            detail: e.detail,
+        };
+        error.report.errors = errors.into_iter().map(part).collect();
+        error
+    }
+
+    /// Members of a message are invalid.
+    #[must_use]
+    pub fn message(errors: Vec<FieldError>) -> Self {
+        Self::members(errors, "invalid_message", "the message breaks the rules of the envelope")
+    }
+
+    /// Members of another body than a message are invalid.
+    #[must_use]
+    pub fn body(errors: Vec<FieldError>) -> Self {
+        Self::members(errors, "invalid_body", "the body has invalid, missing or unknown members")
+    }
+
+    /// Another body than a message cannot be read.
+    #[must_use]
+    pub fn unreadable_body(error: DraftError) -> Self {
+        match error {
+            DraftError::Invalid(errors) => Self::body(errors),
+            syntax @ DraftError::Syntax { .. } => syntax.into(),
+        }
+    }
+
+    fn members(errors: Vec<FieldError>, code: &'static str, detail: &str) -> Self {
+        let mut error = Self::new(ErrorKind::Invalid, code, detail);
+        let part = |e: FieldError| InvalidPart {
+            pointer: Some(e.pointer),
+            parameter: None,
+            detail: e.detail,
+        };
+        error.report.errors = errors.into_iter().map(part).collect();
+        error
+    }
+
+    /// Names what the body describes, where that is no message.
+    #[must_use]
+    pub fn about(mut self, what: &str) -> Self {
+        if self.report.code == "invalid_message" && !self.report.errors.is_empty() {
+            self.report.detail = format!("the {what} breaks these rules");
+        }
+        self
+    }
+
+    /// Adds the message or job and its sequence.
+    #[must_use]
+    pub fn at(mut self, id: Uuid, seq: u64) -> Self {
+        (self.report.id, self.report.seq) = (Some(id), Some(seq));
+        self
+    }
+
+    /// Adds the inner cause, for the log alone.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.report.cause = Some(cause.into());
+        self
+    }
+
+    /// It cannot be done now.
+    pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, code, detail)
+    }
+
+    /// The bus did not take a message or job.
+    fn not_published(detail: String, id: Uuid, source: &PublishError) -> Self {
+        let mut error = Self::unavailable("bus_unavailable", detail);
+        error.report.id = Some(id);
+        error.report.outcome = Some(match source {
+            PublishError::NotSent(_) => "not_sent",
+            PublishError::Unknown(_) => "unknown",
+        });
+        error
+    }
+}
+
+impl From<DraftError> for Error {
+    fn from(error: DraftError) -> Self {
+        match error {
+            DraftError::Syntax { line, column, detail } => Self::new(
+                ErrorKind::Malformed,
+                "malformed_json",
+                format!("line {line}, column {column}: {detail}"),
+            ),
+            DraftError::Invalid(errors) => Self::message(errors),
+        }
+    }
+}
+
+impl From<IngestError> for Error {
+    fn from(error: IngestError) -> Self {
+        let detail = error.to_string();
+        match error {
+            IngestError::TooLarge { .. } => Self::too_large(detail),
+            IngestError::Conflict { id, seq } => {
+                Self::new(ErrorKind::Conflict, "idempotency_conflict", detail).at(id, seq)
+            }
+            IngestError::Bus { id, source } => Self::not_published(detail, id, &source),
+            IngestError::StoreBehind { id } => {
+                let mut error = Self::unavailable("store_behind", detail);
+                (error.report.id, error.report.outcome) = (Some(id), Some("not_sent"));
+                error
+            }
+        }
+    }
+}
+
+impl From<QueueError> for Error {
+    fn from(error: QueueError) -> Self {
+        let detail = error.to_string();
+        let (kind, code) = match error {
+            QueueError::TooLarge { .. } => return Self::too_large(detail),
+            QueueError::Conflict { id, seq } => {
+                return Self::new(ErrorKind::Conflict, "idempotency_conflict", detail).at(id, seq);
+            }
+            QueueError::Bus { id, source } => return Self::not_published(detail, id, &source),
+            QueueError::Store(error) => return error.into(),
+            QueueError::Overloaded => return Self::overloaded(detail),
+            QueueError::LeaseLost => (ErrorKind::Gone, "lease_lost"),
+            QueueError::InvalidToken => (ErrorKind::Invalid, "invalid_token"),
+            QueueError::Undecodable => (ErrorKind::Invalid, "undecodable_job"),
+            QueueError::TooManyQueues => (ErrorKind::Conflict, "too_many_queues"),
+            QueueError::QueueNotEmpty => (ErrorKind::Conflict, "queue_not_empty"),
+            QueueError::QueueLeased => (ErrorKind::Conflict, "queue_leased"),
+            QueueError::NoDelay(_) => (ErrorKind::Unsupported, "delay_unsupported"),
+            QueueError::BusUnavailable(_) => (ErrorKind::Unavailable, "bus_unavailable"),
+        };
+        Self::new(kind, code, detail)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let text = "the store cannot be asked now";
+        Self::unavailable("store_unavailable", text).because(error.to_string())
+    }
+}
+
+impl From<ControlError> for Error {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Unknown => Self::not_found(error.to_string()),
+            ControlError::BeyondHead(_) => Self::body(vec![FieldError {
+                pointer: "/from".to_owned(),
+                detail: error.to_string(),
+            }]),
+            ControlError::Store(error) => error.into(),
+            ControlError::Bus(error) => {
+                let text = "the bus cannot be asked now";
+                Self::unavailable("bus_unavailable", text).because(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<WebhookError> for Error {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::TooMany => {
+                Self::new(ErrorKind::Conflict, "too_many_webhooks", error.to_string())
+            }
+            WebhookError::NoSecret => Self::overloaded("no secret could be made now"),
+            WebhookError::Store(error) => error.into(),
+            WebhookError::Control(error) => error.into(),
+        }
+    }
+}

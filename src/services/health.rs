@@ -1,0 +1,124 @@
+//! Whether this server can publish, and which of its parts are degraded.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::Drain;
+use crate::access::Principal;
+use crate::bus::Bus;
+use crate::ingest::Ingest;
+use crate::limits::{HEALTH_WAIT, STORE_BEHIND_SHARE};
+use crate::membership::MembershipStatus;
+use crate::store::Store;
+
+/// The state of one part.
+#[derive(Clone, Debug, Serialize)]
+struct Part {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+impl From<Result<(), String>> for Part {
+    fn from(result: Result<(), String>) -> Self {
+        Self { ok: result.is_ok(), detail: result.err() }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Parts {
+    bus: Part,
+    continuity: Part,
+    membership: Part,
+    store: Part,
+    stream: Part,
+}
+
+/// Whether this server can publish.
+#[derive(Clone, Debug, Serialize)]
+pub struct Readiness {
+    /// It can.
+    pub ready: bool,
+    degraded: bool,
+    draining: bool,
+    parts: Parts,
+    /// Whether it must have the store for itself alone: on the memory bus.
+    #[serde(skip)]
+    alone: bool,
+}
+
+impl Readiness {
+    /// Why it cannot publish.
+    #[must_use]
+    pub fn reasons(self) -> String {
+        let Parts { bus, continuity, membership, stream, .. } = self.parts;
+        let parts = [bus, continuity, stream].into_iter().chain(self.alone.then_some(membership));
+        let draining = self.draining.then(|| "the server is stopping".to_owned());
+        parts.filter_map(|part| part.detail).chain(draining).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// What runs here, and its state.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    name: &'static str,
+    version: &'static str,
+    bus: &'static str,
+    store: &'static str,
+    uptime_s: u64,
+    #[serde(flatten)]
+    readiness: Readiness,
+}
+
+/// Checks the parts of this server.
+pub struct Health {
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) ingest: Arc<Ingest>,
+    pub(super) standing: Arc<MembershipStatus>,
+    pub(super) drain: Drain,
+    pub(super) started: Instant,
+}
+
+impl Health {
+    /// Whether this server can publish.
+    pub async fn readiness(&self, _: &Principal) -> Readiness {
+        let alone = self.bus.dedup_window().is_none();
+        let ping = tokio::time::timeout(HEALTH_WAIT, self.store.ping()).await;
+        let store = Part::from(match ping {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(_) => Err("the store does not answer".to_owned()),
+        });
+        // The memory bus commits to the store before it acknowledges.
+        let bus = match self.bus.health() {
+            Ok(()) if alone && !store.ok => store.clone(),
+            health => health.into(),
+        };
+        let continuity = Part::from(self.ingest.gate.check());
+        let membership = Part::from(self.standing.check());
+        let fill = self.bus.uncommitted_share(self.ingest.committed.through());
+        let behind = || "the store is too far behind the stream".to_owned();
+        let stream = Part::from(if fill >= STORE_BEHIND_SHARE { Err(behind()) } else { Ok(()) });
+        let draining = self.drain.begun.is_cancelled();
+        // On NATS membership decides who may start; servers beside this one do not keep it from publishing.
+        let is_member = membership.ok || !alone;
+        let ready = bus.ok && continuity.ok && stream.ok && is_member && !draining;
+        let degraded = ready && !store.ok;
+        let parts = Parts { bus, continuity, membership, store, stream };
+        Readiness { ready, degraded, draining, parts, alone }
+    }
+
+    /// What runs here, and its state.
+    pub async fn status(&self, principal: &Principal) -> Status {
+        Status {
+            name: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            bus: self.bus.name(),
+            store: self.store.name(),
+            uptime_s: self.started.elapsed().as_secs(),
+            readiness: self.readiness(principal).await,
+        }
+    }
+}

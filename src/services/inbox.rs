@@ -1,0 +1,201 @@
+//! Inboxes: what is meant for one agent (contract, section 7).
+//!
+//! Invariant: an inbox is a query of history and holds no state of its own, so it costs nothing to have one. It
+//! returns committed messages in order and skips only those that have expired; an empty page means that there was
+//! nothing up to the watermark that it names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Semaphore;
+
+use super::history::MessagePage;
+use super::{Drain, Error};
+use crate::access::Principal;
+use crate::broadcast::{Broadcaster, WatchEvent};
+use crate::clock::Clock;
+use crate::committed::Committed;
+use crate::limits::{
+    INBOX_PAGE_BYTES, INBOX_READS, INBOX_SKIP_MESSAGES, MAX_INBOX_SKIPS, MAX_REPLY_WAIT,
+};
+use crate::message::{FieldError, Filter, Query, Token, expires_at};
+pub use crate::store::state::Inbox;
+use crate::store::{Store, StoreError};
+
+/// A read of one inbox.
+#[derive(Clone, Debug)]
+pub struct InboxQuery {
+    /// Whose inbox.
+    pub agent: Token,
+    /// Whether to include messages without a recipient.
+    pub broadcast: bool,
+    /// After which sequence; `None`: after what the agent has consumed.
+    pub after: Option<u64>,
+    /// Messages of a page.
+    pub limit: usize,
+}
+
+/// Reads inboxes, and records how far they are consumed.
+pub struct Inboxes {
+    store: Arc<dyn Store>,
+    broadcaster: Arc<Broadcaster>,
+    committed: Arc<Committed>,
+    clock: Clock,
+    drain: Drain,
+    /// Permits to read pages.
+    reads: Semaphore,
+    /// Permits to scan for the first message that has not expired.
+    scans: Semaphore,
+}
+
+impl Inboxes {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        broadcaster: Arc<Broadcaster>,
+        committed: Arc<Committed>,
+        clock: Clock,
+        drain: Drain,
+    ) -> Self {
+        let (reads, scans) = (Semaphore::new(INBOX_READS), Semaphore::new(MAX_INBOX_SKIPS));
+        Self { store, broadcaster, committed, clock, drain, reads, scans }
+    }
+
+    /// A page of what waits. With a `wait` it has at least one message; then `None` when none came in that time, or
+    /// before the server stopped.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub async fn page(
+        &self,
+        _: &Principal,
+        query: InboxQuery,
+        wait: Duration,
+    ) -> Result<Option<MessagePage>, Error> {
+        if wait.is_zero() {
+            return Ok(Some(self.read(&query).await?));
+        }
+        tokio::select! {
+            biased;
+            page = self.read_some(query) => Ok(Some(page?)),
+            () = tokio::time::sleep(wait) => Ok(None),
+            () = self.drain.end_of_wait() => Ok(None),
+        }
+    }
+
+    /// Records that everything through a sequence is consumed, and returns how the inbox stands then.
+    ///
+    /// # Errors
+    /// `through` lies above the watermark; the store cannot be asked.
+    pub async fn ack(&self, _: &Principal, agent: &Token, through: u64) -> Result<Inbox, Error> {
+        if self.store.consume(agent, through).await? {
+            return Ok(self.store.inbox(agent, self.clock.now()).await?.value);
+        }
+        let detail = "nothing is committed there yet: acknowledge what you have read".to_owned();
+        Err(Error::body(vec![FieldError { pointer: "/through".to_owned(), detail }]))
+    }
+
+    async fn read(&self, inbox: &InboxQuery) -> Result<MessagePage, StoreError> {
+        let now = self.clock.now();
+        let mut query = inbox.query();
+        loop {
+            if let Some(page) = self.unexpired(inbox, &mut query, now).await? {
+                return Ok(page);
+            }
+            if let Some(committed_through) = self.skip_expired(&mut query, now).await? {
+                return Ok(MessagePage { messages: Vec::new(), next: None, committed_through });
+            }
+        }
+    }
+
+    /// Never ends without a message.
+    async fn read_some(&self, mut query: InboxQuery) -> Result<MessagePage, StoreError> {
+        // Before the first read, so that no message is missed in between.
+        let mut watch = self.broadcaster.watch(query.filter()).await;
+        let mut through = watch.since();
+        loop {
+            let page = self.read(&query).await?;
+            if !page.messages.is_empty() {
+                return Ok(page);
+            }
+            // Expired messages are not read twice.
+            query.after = Some(page.committed_through);
+            if page.committed_through >= through {
+                through = match watch.next().await {
+                    WatchEvent::Message { seq, .. } => seq,
+                    WatchEvent::Missed { through } => through,
+                };
+            }
+            self.committed.wait_for(through, MAX_REPLY_WAIT).await;
+        }
+    }
+
+    /// The page at the position of a query; `None` when all of it has expired and more follows. Then the position
+    /// moves beyond it. The permit keeps all those whom one broadcast wakes from reading at once.
+    async fn unexpired(
+        &self,
+        inbox: &InboxQuery,
+        query: &mut Query,
+        now: DateTime<Utc>,
+    ) -> Result<Option<MessagePage>, StoreError> {
+        let permit = self.reads.acquire().await;
+        if query.after.is_none() {
+            query.after = Some(self.store.consumed_through(&inbox.agent).await?);
+        }
+        let mut page = self.store.page(query).await?;
+        drop(permit);
+        self.committed.raise(page.committed_through);
+        let last = page.messages.last().map(|message| message.seq).filter(|_| page.more);
+        let found = page.messages.len();
+        page.messages.retain(|message| expires_at(&message.body).is_none_or(|end| end > now));
+        count_expired((found - page.messages.len()) as u64);
+        if last.is_some() && page.messages.is_empty() {
+            query.after = last;
+            return Ok(None);
+        }
+        Ok(Some(page.into()))
+    }
+
+    /// Moves the position of a query beyond expired messages, a bounded number per permit: so no reader waits for all
+    /// that another has to skip. Returns the watermark when nothing that is alive lies below it.
+    async fn skip_expired(
+        &self,
+        query: &mut Query,
+        now: DateTime<Utc>,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut scan = Query { limit: INBOX_SKIP_MESSAGES, ..query.clone() };
+        loop {
+            let permit = self.scans.acquire().await;
+            let front = self.store.inbox_front(&scan, now).await?;
+            drop(permit);
+            self.committed.raise(front.committed_through);
+            count_expired(front.expired);
+            match (front.first, front.last) {
+                (Some(first), _) => {
+                    query.after = Some(first - 1);
+                    return Ok(None);
+                }
+                (None, Some(last)) if front.more => scan.after = Some(last),
+                (None, _) => return Ok(Some(front.committed_through)),
+            }
+        }
+    }
+}
+
+fn count_expired(messages: u64) {
+    metrics::counter!("agentbus_inbox_expired_total").increment(messages);
+}
+
+impl InboxQuery {
+    fn filter(&self) -> Filter {
+        Filter {
+            recipients: vec![self.agent.clone()],
+            broadcast: self.broadcast,
+            ..Filter::default()
+        }
+    }
+
+    fn query(&self) -> Query {
+        Query { after: self.after, ..Query::new(self.filter(), self.limit, INBOX_PAGE_BYTES) }
+    }
+}

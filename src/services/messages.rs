@@ -1,0 +1,113 @@
+//! Messages in: one, many, and one with the reply to it (contract, sections 3 and 9).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::replies::ReplyWaiter;
+use super::{Drain, Error, ErrorKind};
+use crate::access::Principal;
+use crate::broadcast::Broadcaster;
+use crate::bus::PublishError;
+pub use crate::ingest::{AckLevel, Receipt};
+use crate::ingest::{Ingest, IngestError};
+use crate::limits::PUBLISH_DEADLINE;
+use crate::message::{Draft, Outgoing};
+use crate::store::Store;
+
+/// A message and the first reply to it.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// The request's sequence and id.
+    pub receipt: Receipt,
+    /// The request's envelope, without `seq`.
+    pub request: Bytes,
+    /// The reply, whole.
+    pub reply: Vec<u8>,
+}
+
+/// Publishes messages.
+pub struct Messages {
+    ingest: Arc<Ingest>,
+    store: Arc<dyn Store>,
+    broadcaster: Arc<Broadcaster>,
+    drain: Drain,
+}
+
+impl Messages {
+    pub(super) fn new(
+        ingest: Arc<Ingest>,
+        store: Arc<dyn Store>,
+        broadcaster: Arc<Broadcaster>,
+        drain: Drain,
+    ) -> Self {
+        Self { ingest, store, broadcaster, drain }
+    }
+
+    /// Publishes one message.
+    ///
+    /// # Errors
+    /// Too large, `idempotency_conflict`, `bus_unavailable`, `store_behind`.
+    pub async fn publish(
+        &self,
+        principal: &Principal,
+        draft: &Draft,
+        level: AckLevel,
+    ) -> Result<Receipt, Error> {
+        let id = draft.id().unwrap_or_else(Uuid::now_v7);
+        Ok(self.ingest.publish_one(principal, draft, id, level).await?)
+    }
+
+    /// Publishes messages in order; one result each, in the same order.
+    pub async fn publish_all(
+        &self,
+        principal: &Principal,
+        drafts: &[Draft],
+        level: AckLevel,
+    ) -> Vec<Result<Receipt, Error>> {
+        let results = self.ingest.publish(principal, drafts, level).await;
+        results.into_iter().map(|result| result.map_err(Error::from)).collect()
+    }
+
+    /// Publishes a message and waits for the first reply to it. `published` is called with the bytes that are held
+    /// while it waits.
+    ///
+    /// # Errors
+    /// Those of [`Self::publish`]; `no_reply` when none came in time or before the server stopped: the message stays.
+    pub async fn ask(
+        &self,
+        principal: &Principal,
+        draft: Draft,
+        level: AckLevel,
+        within: Duration,
+        published: impl FnOnce(usize),
+    ) -> Result<Exchange, Error> {
+        let id = draft.id().unwrap_or_else(Uuid::now_v7);
+        // Registered before the publish, so that no reply comes too early to be seen.
+        let committed = Arc::clone(&self.ingest.committed);
+        let waiter =
+            ReplyWaiter::register(&self.broadcaster, Arc::clone(&self.store), committed, id);
+        let waiter = tokio::time::timeout(PUBLISH_DEADLINE, waiter).await.map_err(|_| {
+            let source = PublishError::NotSent("the log cannot be read".to_owned());
+            IngestError::Bus { id, source }
+        })?;
+        let receipt = self.ingest.publish_one(principal, &draft, id, level).await?;
+        // The same bytes as in the log: all but the time was known before.
+        let request = Outgoing::encode(&draft, id, receipt.created_at).body;
+        drop(draft);
+        published(request.len());
+        tokio::select! {
+            biased;
+            reply = waiter.reply(receipt.duplicate) => Ok(Exchange { receipt, request, reply }),
+            () = tokio::time::sleep(within) => Err(no_reply(&receipt)),
+            () = self.drain.end_of_wait() => Err(no_reply(&receipt)),
+        }
+    }
+}
+
+fn no_reply(receipt: &Receipt) -> Error {
+    let text = "the message is in the log, and nobody has answered it yet; ask again under its id";
+    Error::new(ErrorKind::TimedOut, "no_reply", text).at(receipt.id, receipt.seq)
+}

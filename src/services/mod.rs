@@ -1,0 +1,221 @@
+//! What agentbus does: one file a noun, for every surface (HTTP today, MCP and others later).
+//!
+//! Invariants: every call takes the [`Principal`](crate::access::Principal) on whose behalf it is made, so access is
+//! checked here and no surface can go around it. Rules live here: which failure has which code, paging, waits. A
+//! surface parses, calls one service and encodes; it knows neither bus nor store (a test below reads its sources).
+
+pub mod agents;
+pub mod consumers;
+pub mod dead_letters;
+mod drain;
+mod error;
+pub mod health;
+pub mod history;
+pub mod inbox;
+pub mod messages;
+pub mod queues;
+mod replies;
+pub mod stats;
+pub mod streams;
+pub mod tasks;
+pub mod webhooks;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Instant;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::broadcast::Broadcaster;
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::committed::Committed;
+use crate::ingest::Ingest;
+use crate::membership::MembershipStatus;
+use crate::processor::Processor;
+use crate::queues::Queues;
+use crate::store::Store;
+use crate::webhooks::Registry;
+pub use drain::Drain;
+pub use error::{Error, ErrorKind, Report};
+
+/// What the services are built of.
+pub struct Components {
+    /// Takes messages in.
+    pub ingest: Arc<Ingest>,
+    /// Serves streams.
+    pub broadcaster: Arc<Broadcaster>,
+    /// The log.
+    pub bus: Arc<dyn Bus>,
+    /// History.
+    pub store: Arc<dyn Store>,
+    /// Background processing.
+    pub processor: Arc<Processor>,
+    /// Webhooks.
+    pub webhooks: Registry,
+    /// Work queues.
+    pub queues: Arc<dyn Queues>,
+    /// The watermark.
+    pub committed: Arc<Committed>,
+    /// How this server's membership stands.
+    pub standing: Arc<MembershipStatus>,
+    /// Renders the metrics.
+    pub metrics: PrometheusHandle,
+    /// The server's clock.
+    pub clock: Clock,
+    /// The server's drain.
+    pub drain: Drain,
+}
+
+/// All services. Clones share them.
+#[derive(Clone)]
+pub struct Services(Arc<Nouns>);
+
+/// One service a noun.
+pub struct Nouns {
+    /// Messages in.
+    pub messages: messages::Messages,
+    /// Committed messages.
+    pub history: history::History,
+    /// Live subscriptions.
+    pub streams: streams::Streams,
+    /// Whoever sends.
+    pub agents: agents::Agents,
+    /// What is worked on.
+    pub tasks: tasks::Tasks,
+    /// What is meant for one agent.
+    pub inboxes: inbox::Inboxes,
+    /// Jobs and leases.
+    pub queues: queues::WorkQueues,
+    /// What processes the log.
+    pub consumers: consumers::Consumers,
+    /// What could not be processed.
+    pub dead_letters: dead_letters::DeadLetters,
+    /// Messages pushed to receivers.
+    pub webhooks: webhooks::Webhooks,
+    /// Counters.
+    pub stats: stats::Stats,
+    /// Readiness.
+    pub health: health::Health,
+}
+
+impl Deref for Services {
+    type Target = Nouns;
+
+    fn deref(&self) -> &Nouns {
+        &self.0
+    }
+}
+
+impl Services {
+    /// The services of a server that has been built.
+    #[must_use]
+    pub fn new(components: Components) -> Self {
+        let Components { ingest, broadcaster, bus, store, processor, .. } = components;
+        let Components { webhooks, queues, committed, standing, metrics, clock, drain, .. } =
+            components;
+        Self(Arc::new(Nouns {
+            messages: messages::Messages::new(
+                Arc::clone(&ingest),
+                Arc::clone(&store),
+                Arc::clone(&broadcaster),
+                drain.clone(),
+            ),
+            history: history::History::new(
+                Arc::clone(&store),
+                Arc::clone(&broadcaster),
+                Arc::clone(&committed),
+            ),
+            streams: streams::Streams::new(Arc::clone(&broadcaster), drain.clone()),
+            agents: agents::Agents::new(Arc::clone(&store), Arc::clone(&committed), clock.clone()),
+            tasks: tasks::Tasks::new(Arc::clone(&store), Arc::clone(&committed)),
+            inboxes: inbox::Inboxes::new(
+                Arc::clone(&store),
+                Arc::clone(&broadcaster),
+                Arc::clone(&committed),
+                clock.clone(),
+                drain.clone(),
+            ),
+            queues: queues::WorkQueues::new(Arc::clone(&queues), drain.clone()),
+            consumers: consumers::Consumers::new(Arc::clone(&processor)),
+            dead_letters: dead_letters::DeadLetters::new(Arc::clone(&store), Arc::clone(&queues)),
+            webhooks: webhooks::Webhooks::new(webhooks, clock),
+            health: health::Health {
+                bus: Arc::clone(&bus),
+                store: Arc::clone(&store),
+                ingest,
+                standing,
+                drain,
+                started: Instant::now(),
+            },
+            stats: stats::Stats { bus, store, broadcaster, committed, processor, queues, metrics },
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! The direction of dependencies: surfaces → services → everything else.
+
+    use std::path::Path;
+
+    /// The surfaces, those to come too.
+    const SURFACES: [&str; 4] = ["http", "mcp", "a2a", "bridge"];
+    /// Modules of this crate that a surface may name.
+    const ALLOWED: [&str; 7] =
+        ["access", "clock", "config", "limits", "message", "services", "yielding"];
+    /// Crates that stand behind the services.
+    const FOREIGN: [&str; 2] = ["sqlx", "async_nats"];
+
+    /// Each name in a surface's source that leads around the services.
+    fn detours(surface: &str, source: &str) -> Vec<String> {
+        let is_name = |c: char| c.is_alphanumeric() || c == '_';
+        let after = |path: &'static str| {
+            source.match_indices(path).flat_map(move |(at, _)| {
+                let rest = &source[at + path.len()..];
+                let list = rest.strip_prefix('{').and_then(|list| list.split('}').next());
+                // Of `{a::b, c}` the first name of each path; of a plain path its own.
+                let items = list.unwrap_or(rest).split(if list.is_some() { ',' } else { '\0' });
+                items.map(move |item| item.trim().split(|c| !is_name(c)).next().unwrap_or_default())
+            })
+        };
+        let own = after("crate::").filter(|name| *name != surface && !ALLOWED.contains(name));
+        let foreign = FOREIGN.into_iter().filter(|name| source.contains(&format!("{name}::")));
+        own.chain(foreign).map(str::to_owned).collect()
+    }
+
+    fn check(surface: &str, folder: &Path) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                check(surface, &path);
+            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                let source = std::fs::read_to_string(&path).expect("a source");
+                let found = detours(surface, &source);
+                assert!(found.is_empty(), "{} goes around the services: {found:?}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn surfaces_reach_the_domain_through_services_alone() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        assert!(sources.join(SURFACES[0]).is_dir());
+        for surface in SURFACES {
+            let folder = sources.join(surface);
+            if folder.is_dir() {
+                check(surface, &folder);
+            }
+        }
+    }
+
+    #[test]
+    fn a_detour_around_the_services_is_found() {
+        let found = |source| detours("http", source);
+        assert_eq!(found("use crate::store::{Page, Store};"), ["store"]);
+        assert_eq!(found("use crate::{bus::Bus, limits, processor};"), ["bus", "processor"]);
+        assert_eq!(found("fn f(_: &dyn crate::queues::Queues) {}"), ["queues"]);
+        assert_eq!(found("sqlx::query(\"\")"), ["sqlx"]);
+        assert!(found("use crate::services::{Error, history};\nuse crate::http::body;").is_empty());
+    }
+}

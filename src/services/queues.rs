@@ -1,0 +1,166 @@
+//! Work queues: configuration, jobs in, leases (contract, section 8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Drain, Error};
+use crate::access::Principal;
+use crate::message::Token;
+use crate::queues::Queues;
+pub use crate::queues::{
+    Enqueued, LeaseAction, LeaseRequest, LeasedJob, NewJob, QueueConfig, QueueState, Settled,
+    Settlement, in_seconds,
+};
+
+/// A page of queues.
+#[derive(Clone, Debug)]
+pub struct QueuePage {
+    /// By name.
+    pub queues: Vec<QueueState>,
+    /// The `after` of the next page; `None` on the last one.
+    pub next: Option<String>,
+}
+
+/// The work queues of a deployment.
+pub struct WorkQueues {
+    queues: Arc<dyn Queues>,
+    drain: Drain,
+}
+
+impl WorkQueues {
+    pub(super) fn new(queues: Arc<dyn Queues>, drain: Drain) -> Self {
+        Self { queues, drain }
+    }
+
+    /// Makes a queue or changes its configuration; `true` when it was made.
+    ///
+    /// # Errors
+    /// `too_many_queues`; the store cannot be asked.
+    pub async fn put(
+        &self,
+        _: &Principal,
+        queue: &Token,
+        config: &QueueConfig,
+    ) -> Result<bool, Error> {
+        Ok(self.queues.put(queue, config).await?)
+    }
+
+    /// A page of queues, by name.
+    ///
+    /// # Errors
+    /// Store or bus cannot be asked.
+    pub async fn page(
+        &self,
+        _: &Principal,
+        after: Option<&Token>,
+        limit: usize,
+    ) -> Result<QueuePage, Error> {
+        let mut queues = self.queues.list(after.map(Token::as_str), limit + 1).await?;
+        let more = queues.len() > limit;
+        queues.truncate(limit);
+        let next = queues.last().filter(|_| more).map(|state| state.name.clone());
+        Ok(QueuePage { queues, next })
+    }
+
+    /// One queue.
+    ///
+    /// # Errors
+    /// Not found; store or bus cannot be asked.
+    pub async fn one(&self, _: &Principal, queue: &Token) -> Result<QueueState, Error> {
+        self.queues.get(queue).await?.ok_or_else(|| missing(queue))
+    }
+
+    /// Deletes a queue, with what waits or is delayed in it if `force` is set.
+    ///
+    /// # Errors
+    /// Not found, `queue_not_empty`, `queue_leased`; store or bus cannot be asked.
+    pub async fn delete(&self, _: &Principal, queue: &Token, force: bool) -> Result<(), Error> {
+        if self.queues.delete(queue, force).await? { Ok(()) } else { Err(missing(queue)) }
+    }
+
+    /// Enqueues one job.
+    ///
+    /// # Errors
+    /// Too large, `idempotency_conflict`, `too_many_queues`, `delay_unsupported`; store or bus cannot be asked.
+    pub async fn enqueue(
+        &self,
+        principal: &Principal,
+        queue: &Token,
+        job: NewJob,
+    ) -> Result<Enqueued, Error> {
+        only(self.enqueue_all(principal, queue, &[job]).await)
+    }
+
+    /// Enqueues jobs in order; one result each, in the same order.
+    pub async fn enqueue_all(
+        &self,
+        _: &Principal,
+        queue: &Token,
+        jobs: &[NewJob],
+    ) -> Vec<Result<Enqueued, Error>> {
+        if jobs.is_empty() {
+            return Vec::new();
+        }
+        let results = self.queues.enqueue(queue, jobs).await;
+        results.into_iter().map(|result| result.map_err(Error::from)).collect()
+    }
+
+    /// Leases jobs, higher priorities first; none when none came within the request's wait, or before the drain.
+    ///
+    /// # Errors
+    /// Too many requests wait; store or bus cannot be asked.
+    pub async fn lease(
+        &self,
+        _: &Principal,
+        queue: &Token,
+        request: &LeaseRequest,
+    ) -> Result<Vec<LeasedJob>, Error> {
+        Ok(self.queues.lease(queue, request, &self.drain.begun).await?)
+    }
+
+    /// Returns jobs that cannot be delivered to the worker that leased them. The attempt counts.
+    pub async fn return_undelivered(&self, _: &Principal, jobs: Vec<LeasedJob>) {
+        let reason = Some("the worker left too many answers unread".to_owned());
+        let nack = |job: LeasedJob| Settlement {
+            token: job.token,
+            action: LeaseAction::Nack { delay: Some(Duration::ZERO), reason: reason.clone() },
+        };
+        let settlements: Vec<Settlement> = jobs.into_iter().map(nack).collect();
+        // Where that fails, the leases run out.
+        let _ = self.queues.settle(&settlements).await;
+    }
+
+    /// Ends or extends one lease.
+    ///
+    /// # Errors
+    /// `lease_lost`, `invalid_token`; store or bus cannot be asked.
+    pub async fn settle(
+        &self,
+        principal: &Principal,
+        settlement: Settlement,
+    ) -> Result<Settled, Error> {
+        only(self.settle_all(principal, &[settlement]).await)
+    }
+
+    /// Ends or extends leases; one result each, in order.
+    pub async fn settle_all(
+        &self,
+        _: &Principal,
+        settlements: &[Settlement],
+    ) -> Vec<Result<Settled, Error>> {
+        if settlements.is_empty() {
+            return Vec::new();
+        }
+        let results = self.queues.settle(settlements).await;
+        results.into_iter().map(|result| result.map_err(Error::from)).collect()
+    }
+}
+
+/// The only result of a call with one item.
+fn only<T>(mut results: Vec<Result<T, Error>>) -> Result<T, Error> {
+    results.pop().unwrap_or_else(|| Err(Error::overloaded("the server is stopping")))
+}
+
+fn missing(queue: &Token) -> Error {
+    Error::not_found(format!("there is no queue {queue}"))
+}

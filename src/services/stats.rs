@@ -1,0 +1,164 @@
+//! Counters: `GET /v1/stats` for people, `GET /metrics` for Prometheus.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+
+use super::Error;
+use crate::access::Principal;
+use crate::broadcast::Broadcaster;
+use crate::bus::Bus;
+use crate::committed::Committed;
+use crate::limits::STATS_NAMES;
+use crate::message::Token;
+use crate::processor::{Processor, WEBHOOK_PREFIX};
+use crate::queues::Queues;
+use crate::store::{self, Store};
+
+/// What is in the log, and how far each part has read it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot {
+    counts: Counts,
+    log: Log,
+    projector: Projector,
+    streams_open: usize,
+    filter_groups: usize,
+    queue: Queue,
+    pool: Pool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Counts {
+    by_kind: BTreeMap<String, u64>,
+    by_type: BTreeMap<String, u64>,
+    by_sender: BTreeMap<String, u64>,
+    /// How many there are in all, where only those with the most messages are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    types: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    senders: Option<u64>,
+}
+
+/// Sequences that are kept, in the bus or the store.
+#[derive(Clone, Debug, Serialize)]
+struct Log {
+    first: Option<u64>,
+    last: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Projector {
+    committed_through: u64,
+    /// Messages in the log and not yet in the store.
+    lag: u64,
+}
+
+/// Messages for the processor and jobs of all queues, settled and not.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Queue {
+    total_enqueued: u64,
+    total_dequeued: u64,
+    current_size: u64,
+}
+
+/// Work of the processor; the duration in seconds.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Pool {
+    processed_count: u64,
+    error_count: u64,
+    total_duration: f64,
+}
+
+/// Reads the counters.
+pub struct Stats {
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) broadcaster: Arc<Broadcaster>,
+    pub(super) committed: Arc<Committed>,
+    pub(super) processor: Arc<Processor>,
+    pub(super) queues: Arc<dyn Queues>,
+    pub(super) metrics: PrometheusHandle,
+}
+
+impl Stats {
+    /// The counters of all messages, or of one task's.
+    ///
+    /// # Errors
+    /// Store or bus cannot be asked.
+    pub async fn snapshot(&self, _: &Principal, task: Option<&Token>) -> Result<Snapshot, Error> {
+        let state = self.store.log_state().await?;
+        let counts = self.store.counts(task, STATS_NAMES).await?;
+        self.committed.raise(state.committed_through);
+        let bounds = self.bus.identity().await.ok().map(|identity| identity.bounds);
+        let last = bounds.map_or(0, |bounds| bounds.last).max(state.committed_through);
+        let in_bus = bounds.filter(|bounds| bounds.first <= bounds.last).map(|bounds| bounds.first);
+        // The processor's figures are about all messages, also where one task's were asked for.
+        let all = match task {
+            None => &counts,
+            Some(_) => &self.store.counts(None, 0).await?,
+        };
+        let (queue, pool) = self.processing(all.by_kind.values().sum()).await?;
+        Ok(Snapshot {
+            counts: counts.into(),
+            log: Log { first: state.first_seq.into_iter().chain(in_bus).min(), last },
+            projector: Projector {
+                committed_through: state.committed_through,
+                lag: last - state.committed_through,
+            },
+            streams_open: self.broadcaster.open_streams(),
+            filter_groups: self.broadcaster.filter_groups(),
+            queue,
+            pool,
+        })
+    }
+
+    /// What processor and workers have to do and have done, without webhooks. While no handler was ever attached,
+    /// every message counts as processed.
+    async fn processing(&self, messages: u64) -> Result<(Queue, Pool), Error> {
+        let (mut queue, mut pool) = (Queue::default(), Pool::default());
+        for status in self.processor.processors().await? {
+            let totals = status.consumer.totals;
+            let done = if status.consumer.handled { totals.processed } else { messages };
+            pool.processed_count += done;
+            pool.error_count += totals.failed;
+            pool.total_duration += totals.busy_us as f64 / 1e6;
+            queue.total_dequeued += done + totals.expired;
+            queue.current_size += status.pending + status.in_flight;
+        }
+        for (_, source, dead) in self.store.dead_letter_counts().await? {
+            if !source.starts_with(WEBHOOK_PREFIX) {
+                queue.total_dequeued += dead;
+            }
+        }
+        queue.total_dequeued += self.store.jobs_done().await?;
+        queue.current_size += self.queues.held().await?;
+        queue.total_enqueued = queue.total_dequeued + queue.current_size;
+        Ok((queue, pool))
+    }
+
+    /// All metrics in Prometheus text format 0.0.4.
+    pub async fn metrics(&self, _: &Principal) -> String {
+        let head = self.broadcaster.head().unwrap_or(0);
+        let through = self.committed.through();
+        metrics::gauge!("agentbus_streams_open").set(self.broadcaster.open_streams() as f64);
+        metrics::gauge!("agentbus_stream_bytes").set(self.broadcaster.stream_bytes() as f64);
+        metrics::gauge!("agentbus_filter_groups").set(self.broadcaster.filter_groups() as f64);
+        metrics::gauge!("agentbus_committed_through").set(through as f64);
+        metrics::gauge!("agentbus_projector_lag").set(head.saturating_sub(through) as f64);
+        metrics::gauge!("agentbus_bus_up").set(f64::from(u8::from(self.bus.health().is_ok())));
+        let consumers = self.processor.render_metrics().await;
+        self.metrics.run_upkeep();
+        self.metrics.render() + &consumers
+    }
+}
+
+impl From<store::Counts> for Counts {
+    fn from(counts: store::Counts) -> Self {
+        let store::Counts { by_kind, by_type, by_sender, types, senders } = counts;
+        let more = |all: u64, shown: &BTreeMap<_, _>| (all > shown.len() as u64).then_some(all);
+        let (types, senders) = (more(types, &by_type), more(senders, &by_sender));
+        Self { by_kind, by_type, by_sender, types, senders }
+    }
+}

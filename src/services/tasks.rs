@@ -1,0 +1,59 @@
+//! Tasks, folded from their messages (contract, section 6).
+
+use std::sync::Arc;
+
+use super::Error;
+use super::agents::{AsOf, NamedPage};
+use crate::access::Principal;
+use crate::committed::Committed;
+use crate::message::Token;
+use crate::store::Store;
+pub use crate::store::state::{Task, TaskState};
+
+/// The tasks of a deployment.
+pub struct Tasks {
+    store: Arc<dyn Store>,
+    committed: Arc<Committed>,
+}
+
+impl Tasks {
+    pub(super) fn new(store: Arc<dyn Store>, committed: Arc<Committed>) -> Self {
+        Self { store, committed }
+    }
+
+    /// A page of tasks, by name.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub async fn page(
+        &self,
+        _: &Principal,
+        state: Option<TaskState>,
+        after: Option<&Token>,
+        limit: usize,
+    ) -> Result<AsOf<NamedPage<Task>>, Error> {
+        let found = self.store.tasks(state, after, limit).await?;
+        self.committed.raise(found.as_of);
+        Ok(found.map(|page| {
+            let last = page.items.last().filter(|_| page.more);
+            NamedPage { next: last.map(|task| task.task_id.clone()), items: page.items }
+        }))
+    }
+
+    /// One task.
+    ///
+    /// # Errors
+    /// Not found; the store cannot be asked.
+    pub async fn one(&self, _: &Principal, name: &Token) -> Result<AsOf<Task>, Error> {
+        let found = self.store.task(name).await?;
+        self.committed.raise(found.as_of);
+        let task = found.value.ok_or_else(Self::missing)?;
+        Ok(AsOf { as_of: found.as_of, value: task })
+    }
+
+    /// There is no such task.
+    #[must_use]
+    pub fn missing() -> Error {
+        Error::not_found("no message belongs to a task of this name")
+    }
+}

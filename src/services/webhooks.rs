@@ -1,0 +1,161 @@
+//! Webhooks: messages pushed to receivers (contract, section 10).
+//!
+//! Invariant: a webhook's secret stands in the result of the call that made it, and in no other.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Error;
+use crate::access::Principal;
+use crate::clock::Clock;
+use crate::limits::WEBHOOK_LOOKUP_TIMEOUT;
+use crate::message::{ObjectReader, SubjectPattern, format_micros};
+use crate::webhooks::{Guard, NewWebhook, Registry, Secret, WebhookStatus};
+
+/// A webhook.
+#[derive(Serialize)]
+pub struct Webhook {
+    /// Its id.
+    pub id: Uuid,
+    url: String,
+    filter: String,
+    state: &'static str,
+    reason: Option<String>,
+    created_at: String,
+    failures: u32,
+    failing_since: Option<String>,
+    last_success: Option<String>,
+    last_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+impl Webhook {
+    fn without_secret(known: WebhookStatus) -> Self {
+        let reason = known.paused().map(str::to_owned);
+        let webhook = known.webhook;
+        let time = |time: Option<DateTime<Utc>>| time.map(format_micros);
+        Self {
+            id: webhook.id,
+            url: webhook.url,
+            filter: webhook.filter,
+            state: if reason.is_some() { "paused" } else { "active" },
+            reason,
+            created_at: format_micros(webhook.created_at),
+            failures: webhook.failures,
+            failing_since: time(webhook.failing_since),
+            last_success: time(webhook.last_success),
+            last_error: webhook.last_error,
+            secret: None,
+        }
+    }
+}
+
+/// The webhooks of a deployment.
+pub struct Webhooks {
+    registry: Registry,
+    clock: Clock,
+}
+
+impl Webhooks {
+    pub(super) fn new(registry: Registry, clock: Clock) -> Self {
+        Self { registry, clock }
+    }
+
+    /// Makes a webhook from its JSON: `{url, filter?, secret?}`.
+    ///
+    /// # Errors
+    /// Every invalid member at once, a host that is not public among them; `too_many_webhooks`; store or bus cannot be
+    /// asked.
+    pub async fn create(&self, _: &Principal, json: &[u8]) -> Result<Webhook, Error> {
+        let new = parse(json, self.registry.guard()).await?;
+        let made = self.registry.create(new, self.clock.now()).await?;
+        let secret = Some(made.webhook.secret.clone());
+        Ok(Webhook { secret, ..Webhook::without_secret(made) })
+    }
+
+    /// All of them, oldest first.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub async fn all(&self, _: &Principal) -> Result<Vec<Webhook>, Error> {
+        let all = self.registry.all().await?;
+        Ok(all.into_iter().map(Webhook::without_secret).collect())
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// Not found; the store cannot be asked.
+    pub async fn one(&self, _: &Principal, id: Uuid) -> Result<Webhook, Error> {
+        let known = self.registry.one(id).await?.ok_or_else(Self::missing)?;
+        Ok(Webhook::without_secret(known))
+    }
+
+    /// Pauses deliveries, or resumes them where they stopped.
+    ///
+    /// # Errors
+    /// Not found; the store cannot be asked.
+    pub async fn set_paused(&self, _: &Principal, id: Uuid, pause: bool) -> Result<Webhook, Error> {
+        let changed =
+            if pause { self.registry.pause(id).await? } else { self.registry.resume(id).await? };
+        changed.map(Webhook::without_secret).ok_or_else(Self::missing)
+    }
+
+    /// Removes one, with what waits for it.
+    ///
+    /// # Errors
+    /// Not found; the store cannot be asked.
+    pub async fn remove(&self, _: &Principal, id: Uuid) -> Result<(), Error> {
+        if self.registry.remove(id).await? { Ok(()) } else { Err(Self::missing()) }
+    }
+
+    /// There is no such webhook.
+    #[must_use]
+    pub fn missing() -> Error {
+        Error::not_found("there is no webhook with this id")
+    }
+}
+
+/// A new webhook. The host is resolved here, so that what is wrong with it is reported with all else.
+async fn parse(json: &[u8], guard: Guard) -> Result<NewWebhook, Error> {
+    let mut form = ObjectReader::parse(json).map_err(Error::unreadable_body)?;
+    if !form.has("url") {
+        form.fail("url", "is required");
+    }
+    let url = form.text("url", |text| guard.parse(text));
+    let filter = form.text("filter", str::parse::<SubjectPattern>);
+    let secret = form.text("secret", str::parse::<Secret>);
+    if let Some(url) = &url
+        && let Err(refused) = guard.check_name(url, WEBHOOK_LOOKUP_TIMEOUT).await
+    {
+        form.fail("url", format!("must be public: {refused}"));
+    }
+    let url = form.finish("this body", url).map_err(Error::unreadable_body)?;
+    Ok(NewWebhook { url, filter, secret })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report<T: std::fmt::Debug>(refused: Result<T, Error>) -> String {
+        serde_json::to_string(&refused.expect_err("refused").report).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn every_fault_of_a_webhook_is_named_at_once() {
+        let guard = Guard { allow_private: false };
+        let body = br#"{"url":"http://localhost:1/","filter":"a..b","secret":"hunter2","id":"x"}"#;
+        let report_text = report(parse(body, guard).await);
+        for pointer in ["/url", "/filter", "/secret", "/id"] {
+            assert!(report_text.contains(&format!("\"pointer\":\"{pointer}\"")), "{report_text}");
+        }
+        assert!(!report_text.contains("hunter2"));
+        assert!(report(parse(b"{}", guard).await).contains("/url"));
+        assert!(report(parse(br#"{"url":7}"#, guard).await).contains("must be a string"));
+        let open = Guard { allow_private: true };
+        assert!(parse(br#"{"url":"http://localhost:1/"}"#, open).await.is_ok());
+    }
+}
