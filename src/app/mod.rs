@@ -18,14 +18,13 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::http::{self, Listener, announce};
 use crate::ingest::Ingest;
-use crate::limits::{CORE_STOP, METRICS_UPKEEP, SETTLE_STOP};
-use crate::membership::{MembershipMonitor, MembershipStatus};
+use crate::limits::{METRICS_UPKEEP, SETTLE_STOP};
 use crate::presence::Presence;
 use crate::processor::Processor;
 use crate::processor::handler::Handler;
 use crate::services::{self, Drain, Services};
 use crate::shutdown::Phase;
-use crate::store::{Lease, Membership, Store};
+use crate::store::Store;
 use crate::webhooks::{Registry, WebhookClient};
 use components::{Components, build};
 pub use processing::work;
@@ -107,19 +106,11 @@ async fn drain(
         // What has not ended then is cut off with the core tasks, and its messages are delivered again.
         let _ = tokio::time::timeout(left, processor.ended()).await;
     }
-    let ended = end_core(startup).await;
+    let ended = startup.end_core().await;
     if let Some((store, _)) = running {
         store.close().await;
     }
     ended
-}
-
-/// Ends the core tasks and waits for them.
-async fn end_core(startup: &Startup) -> Result<(), String> {
-    startup.lifecycle.enter(Phase::Aborting);
-    let ended = tokio::time::timeout(CORE_STOP, startup.tasks.ended()).await;
-    startup.lifecycle.enter(Phase::Over);
-    ended.unwrap_or_else(|_| Err("some parts did not stop in time".to_owned()))
 }
 
 fn assemble(
@@ -144,7 +135,7 @@ fn assemble(
     let follow = Arc::clone(&broadcaster).run(core.clone());
     startup.spawn_reader("broadcaster", &gate, follow);
     let exclusive = lease.map(|lease| (Arc::clone(&store), lease));
-    let standing = monitor_membership(startup, membership, exclusive);
+    let standing = startup.monitor_membership(membership, exclusive);
     startup.spawn_core("metrics", upkeep(metrics.clone(), core.clone()));
     let ingest = Arc::new(Ingest::new(
         Arc::clone(&bus),
@@ -175,18 +166,6 @@ fn assemble(
         clock: clock.clone(),
         drain: Drain { begun: startup.lifecycle.draining().clone(), window: startup.config.drain },
     })
-}
-
-/// Makes sure all the time that this server may use its store; returns where the result is shown.
-fn monitor_membership(
-    startup: &Startup,
-    membership: Box<dyn Membership>,
-    exclusive: Option<(Arc<dyn Store>, Lease)>,
-) -> Arc<MembershipStatus> {
-    let status = Arc::new(MembershipStatus::default());
-    let monitor = MembershipMonitor { membership, exclusive, status: Arc::clone(&status) };
-    startup.tasks.spawn_fallible("membership", Phase::Aborting, monitor.run(startup.core()));
-    status
 }
 
 /// Turns latency samples into counts, which would otherwise wait in memory for the next reader of the metrics.

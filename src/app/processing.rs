@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::components::{Components, open_store};
 use super::startup::Startup;
-use super::{end_core, monitor_membership};
 use crate::bus::Bus;
 use crate::bus::nats::{IfMissing, NatsBus};
 use crate::config::{Config, ProcessorConfig};
@@ -47,10 +46,10 @@ pub async fn work(
     };
     let (bus, store, membership) = joined?;
     let processor = processor(&startup, bus, Arc::clone(&store));
-    monitor_membership(&startup, membership, None);
+    startup.monitor_membership(membership, None);
     tracing::info!(consumer = spec.name, concurrency = spec.concurrency, "working");
     processor.consume(spec, stop).await;
-    let ended = end_core(&startup).await;
+    let ended = startup.end_core().await;
     store.close().await;
     ended
 }

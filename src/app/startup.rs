@@ -9,8 +9,10 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::continuity::Gate;
-use crate::limits::START_RETRY;
+use crate::limits::{CORE_STOP, START_RETRY};
+use crate::membership::{MembershipMonitor, MembershipStatus};
 use crate::shutdown::{Lifecycle, Phase, Tasks};
+use crate::store::{Lease, Membership, Store};
 
 /// The start of one process.
 pub(super) struct Startup {
@@ -90,6 +92,26 @@ impl Startup {
     ) {
         let stop = self.lifecycle.draining().clone();
         self.tasks.spawn(name, Phase::Draining, after_first_check(gate.clone(), stop, work));
+    }
+
+    /// Ends the core tasks and waits for them.
+    pub(super) async fn end_core(&self) -> Result<(), String> {
+        self.lifecycle.enter(Phase::Aborting);
+        let ended = tokio::time::timeout(CORE_STOP, self.tasks.ended()).await;
+        self.lifecycle.enter(Phase::Over);
+        ended.unwrap_or_else(|_| Err("some parts did not stop in time".to_owned()))
+    }
+
+    /// Makes sure all the time that this server may use its store; returns where the result is shown.
+    pub(super) fn monitor_membership(
+        &self,
+        membership: Box<dyn Membership>,
+        exclusive: Option<(Arc<dyn Store>, Lease)>,
+    ) -> Arc<MembershipStatus> {
+        let status = Arc::new(MembershipStatus::default());
+        let monitor = MembershipMonitor { membership, exclusive, status: Arc::clone(&status) };
+        self.tasks.spawn_fallible("membership", Phase::Aborting, monitor.run(self.core()));
+        status
     }
 }
 

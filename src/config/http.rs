@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::Source;
 use super::origins::{self, OriginRule};
+use super::source::Source;
 use crate::limits::DEFAULT_MAX_CONNECTIONS;
 
 /// Settings of the HTTP server.

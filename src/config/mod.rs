@@ -4,6 +4,7 @@
 //! `Debug`.
 
 mod http;
+mod names;
 mod origins;
 mod processor;
 mod source;
@@ -16,67 +17,11 @@ use crate::bus::nats::NatsConfig;
 use crate::limits::DEFAULT_RING_SIZE;
 use crate::store::{BusKind, postgres};
 pub use http::{HostRule, HttpConfig};
+pub use names::{NAMES, SECRETS};
 pub use origins::OriginRule;
 pub use processor::ProcessorConfig;
 pub use source::Source;
 pub use webhooks::WebhookConfig;
-
-/// Every setting, by its name in the environment; a TOML file may spell them in lower case.
-pub const NAMES: &[&str] = &[
-    "MESSAGE_BUS",
-    "DATABASE_URL",
-    "DATA_DIR",
-    "HTTP_ADDR",
-    "PUBLIC_HOST",
-    "PUBLIC_URL",
-    "ALLOW_ANONYMOUS",
-    "CORS_ORIGINS",
-    "TRUSTED_PROXIES",
-    "MAX_CONNECTIONS",
-    "DRAIN_S",
-    "RING_SIZE",
-    "PROCESSOR_EXEC",
-    "PROCESSOR_EXEC_TIMEOUT_S",
-    "PROCESSOR_EXEC_SHOW_STDERR",
-    "PROCESSOR_CONCURRENCY",
-    "NATS_URL",
-    "NATS_STREAM_NAME",
-    "NATS_JOBS_STREAM_NAME",
-    "NATS_LEASES_STREAM_NAME",
-    "NATS_MAX_MSGS",
-    "NATS_MAX_AGE_DAYS",
-    "NATS_REPLICAS",
-    "NATS_DUPLICATE_WINDOW_S",
-    "NATS_SYNC_ALWAYS",
-    "NATS_CONSUMER_NAME",
-    "NATS_CREDS",
-    "NATS_USER",
-    "NATS_PASSWORD",
-    "NATS_TOKEN",
-    "NATS_TLS_CA",
-    "NATS_TLS_CERT",
-    "NATS_TLS_KEY",
-    "WEBHOOK_ALLOW_PRIVATE",
-    "WEBHOOK_BACKOFF_S",
-    "LOG_FORMAT",
-    "ACCESS_LOG",
-    "RUST_LOG",
-];
-
-/// Environment variables that contain a secret of the server or a path to one, those of libpq included. Commands
-/// that the server runs do not inherit them.
-pub const SECRETS: &[&str] = &[
-    "DATABASE_URL",
-    "PGPASSWORD",
-    "PGPASSFILE",
-    "PGSSLKEY",
-    "NATS_URL",
-    "NATS_CREDS",
-    "NATS_USER",
-    "NATS_PASSWORD",
-    "NATS_TOKEN",
-    "NATS_TLS_KEY",
-];
 
 /// The default of `RUST_LOG`: libraries log warnings only.
 pub const DEFAULT_LOG_FILTER: &str = "info,async_nats=warn,sqlx=warn";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Source;
+use super::source::Source;
 use crate::limits::{DEFAULT_CONCURRENCY, MAX_CONCURRENCY};
 use crate::processor::WEBHOOK_PREFIX;
 

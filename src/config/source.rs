@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-use super::NAMES;
+use super::names::NAMES;
 
 /// Settings by name, from the strongest layer to the weakest.
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! Settings of webhooks.
 
-use super::Source;
+use super::source::Source;
 use crate::limits::MAX_WEBHOOK_ATTEMPTS;
 use crate::webhooks::{Backoff, Guard};
 

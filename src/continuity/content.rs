@@ -2,7 +2,7 @@
 //!
 //! Invariant: two logs part once. Up to there, each sequence that both have has the same content in both.
 
-use super::CheckError;
+use super::error::CheckError;
 use crate::bus::{Bounds, Bus};
 use crate::message::LogEntry;
 use crate::store::{Original, Store};

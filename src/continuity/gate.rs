@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
+/// The reason for refusing publishes while a check runs.
+pub(super) const CHECKING: &str = "the log's continuity is being checked";
+
 /// Whether publishing is allowed. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Inner>);
@@ -60,7 +63,7 @@ impl Gate {
         match &*self.0.closed.borrow() {
             Some(reason) => Err(reason.clone()),
             None if self.suspected() != self.0.checked.load(Ordering::Acquire) => {
-                Err(super::CHECKING.to_owned())
+                Err(CHECKING.to_owned())
             }
             None => Ok(()),
         }
@@ -99,7 +102,7 @@ impl Gate {
 
     /// Closes the gate and requests a new check.
     pub fn recheck(&self) {
-        self.close(super::CHECKING);
+        self.close(CHECKING);
         self.0.check_requested.notify_one();
     }
 

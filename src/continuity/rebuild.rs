@@ -5,8 +5,10 @@
 
 use uuid::Uuid;
 
-use super::stranded::store_under_new_sequences;
-use super::{CheckError, content, drain, write_back};
+use super::content;
+use super::error::CheckError;
+use super::stranded::{drain, store_under_new_sequences};
+use super::write_back::write_back;
 use crate::bus::LogIdentity;
 use crate::bus::nats::NatsBus;
 use crate::limits::LEASE;

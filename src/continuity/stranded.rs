@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use super::CheckError;
+use super::error::CheckError;
 use crate::bus::Bus;
 use crate::limits::{DRAIN_WAIT, LEASE};
 use crate::message::{Record, decode};

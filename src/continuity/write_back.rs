@@ -4,7 +4,7 @@
 //! drop at once, and rows before a hole too wide to be skipped one by one, are not written; the stream's next sequence
 //! moves past them.
 
-use super::CheckError;
+use super::error::CheckError;
 use crate::bus::nats::{NatsBus, Retention, WriteBack};
 use crate::bus::{Bus as _, LogIdentity};
 use crate::limits::{LEASE, REPLAY_HOLES, WRITE_BACK_FILLERS, WRITE_BACK_ROWS};

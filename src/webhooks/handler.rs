@@ -12,6 +12,7 @@ use reqwest::Url;
 
 use super::client::{Failure, WebhookClient};
 use super::secret::Secret;
+use super::status::consumer_name;
 use crate::clock::Clock;
 use crate::limits::{WEBHOOK_PAUSE_AFTER, WEBHOOK_PAUSE_FAILURES, WEBHOOK_SUCCESS_EVERY};
 use crate::message::SubjectPattern;
@@ -60,7 +61,7 @@ impl WebhookHandler {
     pub fn new(webhook: &Webhook, context: DeliveryContext) -> Result<Self, String> {
         Ok(Self {
             id: webhook.id,
-            name: super::consumer_name(webhook.id),
+            name: consumer_name(webhook.id),
             subjects: webhook.filter.parse().map_err(|rule| format!("filter: {rule}"))?,
             url: Url::parse(&webhook.url).map_err(|error| format!("url: {error}"))?,
             secret: webhook.secret.parse().map_err(|rule| format!("secret: {rule}"))?,

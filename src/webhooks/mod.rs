@@ -11,11 +11,10 @@ mod guard;
 mod handler;
 mod registry;
 mod secret;
+mod status;
 mod supervise;
 #[cfg(test)]
 mod tests;
-
-use uuid::Uuid;
 
 pub use backoff::Backoff;
 pub use client::{Failure, WebhookClient};
@@ -23,38 +22,5 @@ pub use guard::{Guard, is_public};
 pub use handler::{DeliveryContext, WebhookHandler};
 pub use registry::{NewWebhook, Registry, WebhookError};
 pub use secret::Secret;
+pub use status::{WebhookStatus, consumer_name};
 pub use supervise::Supervisor;
-
-use crate::processor::WEBHOOK_PREFIX;
-use crate::store::work::{Consumer, Webhook};
-
-/// The name of a webhook's consumer.
-#[must_use]
-pub fn consumer_name(id: Uuid) -> String {
-    format!("{WEBHOOK_PREFIX}{id}")
-}
-
-/// The webhook that a consumer of this name belongs to.
-fn webhook_of(consumer: &str) -> Option<Uuid> {
-    consumer.strip_prefix(WEBHOOK_PREFIX)?.parse().ok()
-}
-
-/// A webhook and its consumer, as the store has them.
-#[derive(Clone, Debug)]
-pub struct WebhookStatus {
-    /// The webhook.
-    pub webhook: Webhook,
-    /// Its consumer, unless that is missing.
-    pub consumer: Option<Consumer>,
-}
-
-impl WebhookStatus {
-    /// Why nothing is delivered; `None` while it is active.
-    #[must_use]
-    pub fn paused(&self) -> Option<&str> {
-        match &self.consumer {
-            Some(consumer) => consumer.paused.as_deref(),
-            None => Some("its consumer is missing: make another webhook"),
-        }
-    }
-}

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::guard::Guard;
 use super::secret::Secret;
-use super::{WebhookStatus, consumer_name, webhook_of};
+use super::status::{WebhookStatus, consumer_name, webhook_of};
 use crate::bus::Bus;
 use crate::committed::Committed;
 use crate::limits::MAX_WEBHOOKS;

@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::handler::{DeliveryContext, WebhookHandler};
 use super::registry::{WebhookSnapshot, delete_consumer, snapshot};
-use super::{DeliveryContext, WebhookHandler, WebhookStatus, consumer_name};
+use super::status::{WebhookStatus, consumer_name};
 use crate::bus::Bus;
 use crate::limits::{WEBHOOK_CONCURRENCY, WEBHOOK_ORPHAN_AGE, WEBHOOK_POLL};
 use crate::processor::handler::Handler as _;

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use super::SuiteError;
+use super::error::SuiteError;
 use crate::bare::nats::{BareReader, BareStream};
 use crate::bare::postgres::{BareDatabase, BareTable};
 use agentbus_bench::address::Address;

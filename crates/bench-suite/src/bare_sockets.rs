@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 
-use super::SuiteError;
+use super::error::SuiteError;
 use agentbus::broadcast::frame::message;
 use agentbus::http::frame;
 use agentbus::limits::DEFAULT_RING_SIZE;

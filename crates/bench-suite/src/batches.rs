@@ -1,11 +1,9 @@
 //! Batches of 500, as fast as they are taken, until the store has the last of them.
 
-use std::time::Duration;
-
-use super::SuiteError;
-use super::report::{Bound, Row};
+use super::error::SuiteError;
+use super::row::{Bound, Row};
 use super::single::notes;
-use super::stage::Stage;
+use super::stage::{Stage, batch_plan};
 use crate::bare::nats::MAX_MESSAGES;
 use agentbus_bench::Report;
 use agentbus_bench::plan::Plan;
@@ -16,13 +14,8 @@ const SHARE: f64 = 0.75;
 /// How far the store may be behind the last answer at that rate, in milliseconds.
 const BEHIND_MS: f64 = 1_000.0;
 
-/// The usual plan of batches.
-pub(super) fn plan(lasts: Duration) -> Plan {
-    Plan { duration: lasts, batch: 500, connections: 8, ..Plan::default() }
-}
-
 pub(super) async fn measure(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
-    let plan = plan(stage.lasts());
+    let plan = batch_plan(stage.lasts());
     let nats = stage.nats()?;
     let bare = {
         let server = stage.bare_server(&nats, true).await?;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::SuiteError;
-use super::report::{Bound, Row};
+use super::error::SuiteError;
+use super::row::{Bound, Row};
 use super::stage::Stage;
 use agentbus_bench::address::Address;
 use agentbus_bench::client::Connection;

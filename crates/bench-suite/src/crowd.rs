@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::SuiteError;
-use super::report::{Bound, Row};
+use super::error::SuiteError;
+use super::row::{Bound, Row};
 use super::stage::Stage;
 use agentbus_bench::Report;
 use agentbus_bench::plan::Plan;

@@ -1,8 +1,8 @@
 //! Each message on the disk before its answer: NATS with `sync_interval: always`, and SQLite.
 
-use super::SuiteError;
+use super::error::SuiteError;
 use super::parts::body;
-use super::report::{Bound, Row};
+use super::row::{Bound, Row};
 use super::single::notes;
 use super::stage::Stage;
 use crate::bare::sqlite::BareFile;

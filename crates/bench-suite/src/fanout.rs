@@ -3,9 +3,9 @@
 //! The rate is raised step by step, for agentbus and for bare sockets alike; what counts is the most that
 //! reached all of them.
 
-use super::SuiteError;
 use super::bare_sockets::BareSockets;
-use super::report::{Bound, Row};
+use super::error::SuiteError;
+use super::row::{Bound, Row};
 use super::stage::Stage;
 use agentbus_bench::Report;
 use agentbus_bench::address::Address;

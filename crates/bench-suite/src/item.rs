@@ -3,11 +3,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::report::Row;
+use super::error::SuiteError;
+use super::row::Row;
 use super::stage::Stage;
-use super::{
-    SuiteError, batches, big, crowd, durable, fanout, open_loop, parts, single, streams, work,
-};
+use super::{batches, big, crowd, durable, fanout, open_loop, parts, single, streams, work};
 
 /// One thing to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,56 +11,28 @@ mod batches;
 mod big;
 mod crowd;
 mod durable;
+mod error;
 mod fanout;
 mod item;
 mod machine;
 mod open_loop;
 mod parts;
 mod report;
+mod row;
 mod single;
 mod stage;
 mod streams;
 mod work;
 
+pub use error::SuiteError;
 pub use item::Item;
-pub use report::{Bound, Row, SuiteReport};
+pub use report::SuiteReport;
+pub use row::{Bound, Row};
 pub use stage::Options;
 
 use agentbus_bench::process::MachineTime;
 use report::Outcome;
 use stage::Stage;
-
-/// Why an item has no figures.
-#[derive(Debug, thiserror::Error)]
-pub enum SuiteError {
-    /// What it needs was not given.
-    #[error("skipped: {0} is not given")]
-    Lacks(&'static str),
-    /// The generator's.
-    #[error(transparent)]
-    Bench(#[from] agentbus_bench::BenchError),
-    /// NATS.
-    #[error("NATS: {0}")]
-    Nats(String),
-    /// A database.
-    #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
-    /// agentbus's own store, where it makes its schema.
-    #[error(transparent)]
-    Store(#[from] agentbus::store::StoreError),
-    /// The system, or what a server of ours said.
-    #[error("{0}")]
-    Failed(String),
-    /// It took longer than it may.
-    #[error("given up after {} s", .0.as_secs())]
-    TooLong(std::time::Duration),
-}
-
-impl From<std::io::Error> for SuiteError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
 
 /// Measures items one after the other, each within its time; one that fails does not keep the others from being measured.
 /// `begun` is told of each before, `ended` of its rows after.

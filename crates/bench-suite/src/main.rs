@@ -175,7 +175,7 @@ fn print(report: &SuiteReport, json: bool) -> Result<(), String> {
         machine.postgres,
         machine.agentbus
     );
-    let titles = SuiteReport::TITLES.iter().map(|&title| title.to_owned()).collect();
+    let titles = Row::TITLES.iter().map(|&title| title.to_owned()).collect();
     let rows: Vec<Vec<String>> =
         std::iter::once(titles).chain(report.rows.iter().map(|row| row.cells().to_vec())).collect();
     for row in &rows {

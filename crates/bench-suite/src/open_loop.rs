@@ -1,7 +1,7 @@
 //! Open loops: what latency is at a rate that is asked for, whatever the server does.
 
-use super::SuiteError;
-use super::report::{Bound, Row};
+use super::error::SuiteError;
+use super::row::{Bound, Row};
 use super::single::notes;
 use super::stage::Stage;
 use agentbus_bench::Report;

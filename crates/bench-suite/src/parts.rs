@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::SuiteError;
-use super::report::Row;
+use super::error::SuiteError;
+use super::row::Row;
 use super::stage::Stage;
 use crate::bare::sqlite::BareFile;
 use agentbus_bench::figures::Figures;

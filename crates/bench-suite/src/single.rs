@@ -1,7 +1,7 @@
 //! One message a request, 64 connections: agentbus beside a handler that only publishes.
 
-use super::SuiteError;
-use super::report::{Bound, Row};
+use super::error::SuiteError;
+use super::row::{Bound, Row};
 use super::stage::Stage;
 use agentbus_bench::Report;
 use agentbus_bench::plan::Plan;

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::SuiteError;
 use super::bare_server::{BareServer, Ground};
-use super::batches;
+use super::error::SuiteError;
 use crate::bare::nats::BareStream;
 use crate::bare::postgres::BareDatabase;
 use agentbus_bench::address::Address;
@@ -56,6 +55,11 @@ pub(super) struct Stage {
 struct Made {
     streams: Vec<(String, String)>,
     databases: Vec<Arc<BareDatabase>>,
+}
+
+/// Batches of 500 over 8 connections, as fast as they are taken.
+pub(super) fn batch_plan(lasts: Duration) -> Plan {
+    Plan { duration: lasts, batch: 500, connections: 8, ..Plan::default() }
 }
 
 impl Stage {
@@ -210,7 +214,7 @@ impl Stage {
             warmup: Duration::ZERO,
             tasks,
             watch_lag: false,
-            ..batches::plan(FILL_STEP)
+            ..batch_plan(FILL_STEP)
         };
         loop {
             let through = lag::ask(address).await?.committed_through;

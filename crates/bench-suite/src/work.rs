@@ -9,8 +9,8 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::SuiteError;
-use super::report::{Bound, Row};
+use super::error::SuiteError;
+use super::row::{Bound, Row};
 use super::stage::Stage;
 use crate::bare::nats::{BareReader, BareStream};
 use agentbus::app;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use uuid::Uuid;
 
-use crate::SuiteError;
+use crate::error::SuiteError;
 
 /// Publishes that await their acks at once where as many as possible are wanted.
 const WINDOW: usize = 4_000;

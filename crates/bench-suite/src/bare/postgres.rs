@@ -15,7 +15,7 @@ use agentbus::limits::{PARTITION_SEQS, TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
 use agentbus::store::Store as _;
 use agentbus::store::postgres::{PostgresStore, create_partition_sql};
 
-use crate::SuiteError;
+use crate::error::SuiteError;
 
 const INSERT: &str = "INSERT INTO bare (seq, id, kind, type, subject, sender_id, sender_role, \
     recipient_id, task_id, conversation_id, in_reply_to, expires_at, created_at, logged_at, body, \

@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use uuid::Uuid;
 
-use crate::SuiteError;
+use crate::error::SuiteError;
 
 /// Rows of one statement: 5 bound values each stay below SQLite's 32,766.
 const ROWS_AT_ONCE: usize = 64;
