@@ -20,7 +20,7 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// Bytes of a request's head that hyper buffers at most.
 pub const HEAD_BYTES: usize = 64 * 1024;
-const _: () = assert!(2 * super::MAX_FILTER_BYTES == HEAD_BYTES);
+const _: () = assert!(2 * agentbus_message::limits::MAX_FILTER_BYTES == HEAD_BYTES);
 /// Kernel buffer of a connection's unread output: bounds what 10,000 slow readers cost.
 pub const SEND_BUFFER: usize = 64 * 1024;
 /// After this long without progress the kernel drops a connection: a half-open one, or one whose client reads
