@@ -1,6 +1,6 @@
 //! The content of one write: rows, and the holes between them.
 
-use super::{Hole, HoleReason};
+use super::log::{Hole, HoleReason};
 use crate::limits::{PROJECT_BYTES, PROJECT_ROWS};
 use crate::message::{LogEntry, Record, decode};
 

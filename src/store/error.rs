@@ -17,7 +17,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// For a compare-and-set under a lease: [`Self::Fenced`] unless a row moved.
-    pub(in crate::store) fn unless_fenced(moved: bool) -> Result<(), Self> {
+    pub(crate) fn unless_fenced(moved: bool) -> Result<(), Self> {
         if moved { Ok(()) } else { Err(Self::Fenced) }
     }
 }

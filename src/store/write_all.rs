@@ -4,7 +4,10 @@
 //! until the row is alone; that row is stored with sequence, subject and body
 //! alone. The watermark moves with each part.
 
-use super::{Batch, Hole, Lease, Store, StoreError, Write};
+use super::batch::Batch;
+use super::contract::Store;
+use super::error::StoreError;
+use super::log::{Hole, Lease, Write};
 use crate::limits::LEASE;
 use crate::message::Record;
 

@@ -56,7 +56,7 @@ async fn connect(url: &str) -> PgConnection {
     options.connect().await.expect("PostgreSQL answers")
 }
 
-pub(in crate::store) async fn on_sqlite(test: impl AsyncFnOnce(Server)) {
+pub(crate) async fn on_sqlite(test: impl AsyncFnOnce(Server)) {
     let dir = std::env::temp_dir().join(format!("agentbus-store-{}", Uuid::new_v4()));
     test(Server::Sqlite(dir.clone())).await;
     std::fs::remove_dir_all(dir).expect("the directory goes");

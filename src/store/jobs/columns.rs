@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 /// The ranks of priorities, highest first.
-pub(in crate::store) const RANKS: [i16; 3] = [0, 1, 2];
+pub(crate) const RANKS: [i16; 3] = [0, 1, 2];
 
 /// A duration of this many microseconds; zero where it is negative.
-pub(in crate::store) fn micros(micros: i64) -> Duration {
+pub(crate) fn micros(micros: i64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
 /// A duration in microseconds.
-pub(in crate::store) fn to_micros(duration: Duration) -> i64 {
+pub(crate) fn to_micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// A small number, which PostgreSQL holds in 32 bits.
-pub(in crate::store) fn small(number: u32) -> i32 {
+pub(crate) fn small(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// The first rows whose bytes together stay within a limit; at least one.
-pub(in crate::store) fn cut_by_bytes(rows: &[(i64, i64)], limit: usize) -> Vec<i64> {
+pub(crate) fn cut_by_bytes(rows: &[(i64, i64)], limit: usize) -> Vec<i64> {
     let (mut total, limit) = (0_i64, i64::try_from(limit).unwrap_or(i64::MAX));
     let fits = rows.iter().take_while(|(_, bytes)| {
         let first = total == 0;

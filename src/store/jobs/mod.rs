@@ -11,16 +11,13 @@
 //! [`StoreError::Unavailable`]: super::StoreError::Unavailable
 
 pub(super) mod columns;
-pub(super) mod contract;
+pub(super) mod job;
 pub(super) mod queues;
 mod recorded;
 
-pub use contract::{
-    AddedJob, ExhaustedJob, JobCounts, JobRow, JobSettled, JobSettlement, JobStore, LeasedRow,
-    LeasedRows, RedriveOutcome,
+pub use job::{
+    AddedJob, ExhaustedJob, JobCounts, JobRow, JobSettled, JobSettlement, JobStore, LEASE_RAN_OUT,
+    LeasedRow, LeasedRows, RedriveOutcome,
 };
 pub use queues::{QueueDeletion, QueueRow, QueueStore};
 pub use recorded::{RecordedAttempt, RecordedAttemptStore};
-
-/// The error of an attempt whose lease ran out.
-pub const LEASE_RAN_OUT: &str = "the lease ran out";

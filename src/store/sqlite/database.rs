@@ -34,6 +34,11 @@ pub(super) fn bind_all<'q>(
     statement
 }
 
+/// Encodes many values for one placeholder; the statement reads them with `json_each`.
+pub(super) fn json(values: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string(values).map_err(|error| Error::Encode(error.into()))
+}
+
 impl SqliteStore {
     /// The turn of a statement that changes something: what moves the log, or is asked for by a client, does not
     /// wait behind background work.

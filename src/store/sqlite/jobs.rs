@@ -17,7 +17,7 @@ use super::write::parts;
 use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES};
 use crate::store::StoreError;
 use crate::store::jobs::columns::{RANKS, cut_by_bytes};
-use crate::store::jobs::contract::read_leased;
+use crate::store::jobs::job::read_leased;
 use crate::store::jobs::{AddedJob, JobRow, JobStore, LeasedRows, RedriveOutcome};
 use crate::store::sql::{from_db, limit_to_db, to_db};
 

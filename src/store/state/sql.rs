@@ -3,7 +3,7 @@
 //! Invariant: each reads the watermark too, and so in the same snapshot. There is
 //! always at least one row: where nothing is found, its names are null.
 
-use super::TaskState;
+use super::task::TaskState;
 use crate::limits::TASK_AGENTS;
 use crate::store::sql::Dialect;
 

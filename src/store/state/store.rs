@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Error;
 
-use super::{Agent, AsOf, Inbox, Lapsed, LapsedStatus, Listing, Task, TaskState, sql};
+use super::agent::{Agent, Inbox, Lapsed, LapsedStatus};
+use super::listing::{AsOf, Listing};
+use super::sql;
+use super::task::{Task, TaskState};
 use crate::message::Token;
 use crate::store::error::StoreError;
 use crate::store::sql::{

@@ -24,12 +24,12 @@ pub struct Attempt {
 }
 
 /// The error of an attempt whose lease ran out. It stands unescaped in SQL and JSON.
-pub(in crate::store) const LOST: &str = "its worker died or gave no sign of life";
+pub(crate) const LOST: &str = "its worker died or gave no sign of life";
 /// The reason of a message that is due and whose attempts are used up.
-pub(in crate::store) const EXHAUSTED: &str = "it has had all the attempts that it may have";
+pub(crate) const EXHAUSTED: &str = "it has had all the attempts that it may have";
 
 /// An error or a reason as it is stored.
-pub(in crate::store) fn error_text(error: &str) -> String {
+pub(crate) fn error_text(error: &str) -> String {
     let mut stored = cut(error).replace('\0', "\u{fffd}");
     stored.truncate(cut(&stored).len());
     stored
@@ -40,23 +40,23 @@ fn cut(text: &str) -> &str {
 }
 
 /// The line of one attempt.
-pub(in crate::store) fn line(attempt: &Attempt) -> String {
+pub(crate) fn line(attempt: &Attempt) -> String {
     let error = serde_json::Value::String(error_text(&attempt.error));
     format!("[{},{},{error}]\n", attempt.attempt, attempt.at.timestamp_micros())
 }
 
 /// The lines of many.
-pub(in crate::store) fn lines(attempts: &[Attempt]) -> String {
+pub(crate) fn lines(attempts: &[Attempt]) -> String {
     attempts.iter().map(line).collect()
 }
 
 /// SQL for the line of a lease that ran out at `due_us`, in microseconds since 1970.
-pub(in crate::store) fn lost_line_sql(due_us: &str, newline: &str) -> String {
+pub(crate) fn lost_line_sql(due_us: &str, newline: &str) -> String {
     format!("'[' || s.attempt || ',' || {due_us} || ',\"{LOST}\"]' || {newline}")
 }
 
 /// SQL for the last lines of a column, [`KEPT_ATTEMPTS_CHARS`] at most.
-pub(in crate::store) fn last_lines_sql(column: &str, dialect: Dialect) -> String {
+pub(crate) fn last_lines_sql(column: &str, dialect: Dialect) -> String {
     let (tail, position, newline) = match dialect {
         Dialect::Postgres => {
             (format!("right({column}, {KEPT_ATTEMPTS_CHARS})"), "strpos", "chr(10)")
@@ -73,7 +73,7 @@ pub(in crate::store) fn last_lines_sql(column: &str, dialect: Dialect) -> String
 
 /// SQL for the attempts of a job and one more, whose error is the placeholder `error`. `at_us` is when it
 /// ended, in microseconds since 1970.
-pub(in crate::store) fn append_sql(at_us: &str, error: &str, dialect: Dialect) -> String {
+pub(crate) fn append_sql(at_us: &str, error: &str, dialect: Dialect) -> String {
     match dialect {
         Dialect::Postgres => format!(
             "(attempts::jsonb || jsonb_build_array(jsonb_build_array(attempt, {at_us}, {error}::text)))::text"
@@ -85,7 +85,7 @@ pub(in crate::store) fn append_sql(at_us: &str, error: &str, dialect: Dialect) -
 }
 
 /// Decodes the attempts of a message or of a job.
-pub(in crate::store) fn decode(stored: &str) -> Result<Vec<Attempt>, StoreError> {
+pub(crate) fn decode(stored: &str) -> Result<Vec<Attempt>, StoreError> {
     let array = stored.starts_with("[[") || stored == "[]";
     let decoded: Result<Vec<(u32, i64, String)>, _> = match array {
         true => serde_json::from_str(stored),

@@ -5,7 +5,7 @@ use super::set_aside::SetAside;
 use crate::limits::WORK_WRITE_BYTES;
 
 /// A row with a body, and the key by which writers lock such rows in order.
-pub(in crate::store) trait HasBody {
+pub(crate) trait HasBody {
     /// Bytes of its body.
     fn bytes(&self) -> usize;
     /// Its key.
@@ -34,7 +34,7 @@ impl HasBody for DeadLetter {
 
 /// The rows in the order of their keys, split so that no statement carries much more than
 /// [`WORK_WRITE_BYTES`].
-pub(in crate::store) fn chunks<T: HasBody>(all: &[T]) -> Vec<Vec<&T>> {
+pub(crate) fn chunks<T: HasBody>(all: &[T]) -> Vec<Vec<&T>> {
     let mut sorted: Vec<&T> = all.iter().collect();
     sorted.sort_by(|a, b| a.key().cmp(&b.key()));
     let (mut chunks, mut bytes) = (Vec::new(), WORK_WRITE_BYTES);

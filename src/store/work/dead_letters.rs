@@ -138,7 +138,7 @@ fn by_id(dialect: Dialect) -> &'static str {
 
 /// The statement for a page and one dead letter more: `$1` is the id before it, `$2` its limit, `$3` the source,
 /// if the query names one. One walk along an index for each kind.
-pub(in crate::store) fn page_sql(query: &DeadLetterQuery, dialect: Dialect) -> String {
+pub(crate) fn page_sql(query: &DeadLetterQuery, dialect: Dialect) -> String {
     let kinds = query.kind.map_or(DeadLetterKind::ALL.to_vec(), |kind| vec![kind]);
     let (index, source) = match query.source {
         Some(_) => ("dead_letters_source", " AND source = $3"),
@@ -160,7 +160,7 @@ pub(in crate::store) fn page_sql(query: &DeadLetterQuery, dialect: Dialect) -> S
     format!("SELECT * FROM ({}) u ORDER BY id LIMIT $2", walks.join(" UNION ALL "))
 }
 
-pub(in crate::store) fn read_dead_letter(row: Row<'_>) -> Result<DeadLetter, Error> {
+pub(crate) fn read_dead_letter(row: Row<'_>) -> Result<DeadLetter, Error> {
     Ok(DeadLetter {
         id: row.get("id")?,
         kind: DeadLetterKind::from_name(row.get("kind")?)?,

@@ -31,12 +31,12 @@ pub struct Feed {
 
 impl Feed {
     /// Whether a sequence is known to be done.
-    pub(in crate::store) fn is_done(&self, seq: u64) -> bool {
+    pub(crate) fn is_done(&self, seq: u64) -> bool {
         seq <= self.floor || self.done.binary_search(&seq).is_ok()
     }
 
     /// Adds sequences that are done.
-    pub(in crate::store) fn add_done(&mut self, seqs: impl Iterator<Item = u64>) {
+    pub(crate) fn add_done(&mut self, seqs: impl Iterator<Item = u64>) {
         self.done.extend(seqs);
         self.done.sort_unstable();
         self.done.dedup();
@@ -149,7 +149,7 @@ pub(super) fn bind_feed(statement: Statement, feed: Option<&Feed>) -> Statement 
 }
 
 /// Decodes the feed of a consumer's row.
-pub(in crate::store) fn read_feed(row: Row<'_>) -> Result<Option<Feed>, Error> {
+pub(crate) fn read_feed(row: Row<'_>) -> Result<Option<Feed>, Error> {
     let (floor, top): (Option<i64>, Option<i64>) = (row.get("feed_floor")?, row.get("feed_top")?);
     let (Some(floor), Some(top)) = (floor, top) else { return Ok(None) };
     Ok(Some(Feed {

@@ -129,7 +129,7 @@ pub trait SetAsideStore: Database {
 
 /// The terms of a lease of messages.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::store) struct LeaseTerms {
+pub(crate) struct LeaseTerms {
     pub lease: Uuid,
     pub limit: usize,
     pub max_deliver: u32,
@@ -137,7 +137,7 @@ pub(in crate::store) struct LeaseTerms {
 }
 
 /// Decodes a message with the lease that it was given.
-pub(in crate::store) fn read_leased(row: Row<'_>, lease: Uuid) -> Result<LeasedMessage, Error> {
+pub(crate) fn read_leased(row: Row<'_>, lease: Uuid) -> Result<LeasedMessage, Error> {
     Ok(LeasedMessage {
         seq: row.seq("seq")?,
         subject: read_subject(row)?,
@@ -149,7 +149,7 @@ pub(in crate::store) fn read_leased(row: Row<'_>, lease: Uuid) -> Result<LeasedM
 }
 
 /// A [`LeaseOutcome`] as the statements take it.
-pub(in crate::store) struct SettledRow {
+pub(crate) struct SettledRow {
     /// `done`, `again`, `returned` or `dead`.
     pub outcome: &'static str,
     /// The line to add to its attempts, or nothing.

@@ -15,11 +15,11 @@ use crate::limits::MAX_UNCONFIRMED_LEASES;
 
 /// By consumer: the leases, and until when each is released again.
 #[derive(Default)]
-pub(in crate::store) struct UnconfirmedLeases(Mutex<HashMap<String, Vec<(Uuid, Instant)>>>);
+pub(crate) struct UnconfirmedLeases(Mutex<HashMap<String, Vec<(Uuid, Instant)>>>);
 
 /// A lease that is being requested. Dropped without [`PendingLease::confirm`], for whatever reason, it
 /// is unconfirmed.
-pub(in crate::store) struct PendingLease<'a> {
+pub(crate) struct PendingLease<'a> {
     all: &'a UnconfirmedLeases,
     consumer: &'a str,
     lease: Option<Uuid>,

@@ -128,6 +128,6 @@ fn read_webhook(row: Row<'_>) -> Result<Webhook, Error> {
 }
 
 /// The statement that deletes a webhook.
-pub(in crate::store) fn delete_statement(id: Uuid) -> Statement {
+pub(crate) fn delete_statement(id: Uuid) -> Statement {
     Statement::new("DELETE FROM webhooks WHERE id = $1").bind(id)
 }

@@ -202,7 +202,7 @@ impl PostgresStore {
     }
 
     /// The same for all consumers, at the end of the process; a lease that cannot be released runs out.
-    pub(in crate::store::postgres) async fn release_all_unconfirmed(&self) {
+    pub(crate) async fn release_all_unconfirmed(&self) {
         for consumer in self.unconfirmed.consumers() {
             if let Err(error) = self.release_unconfirmed(&consumer).await {
                 tracing::debug!(%error, consumer, "unconfirmed leases were not released; they will run out");

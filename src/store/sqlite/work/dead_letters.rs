@@ -6,13 +6,12 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Error};
 use uuid::Uuid;
 
-use super::set_aside::json;
 use crate::limits::{MAX_PAGE_BYTES, SQLITE_INSERT_ROWS};
 use crate::store::StoreError;
 use crate::store::sql::{Dialect, limit_to_db, to_db};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::connection::bounded;
-use crate::store::sqlite::database::in_turn;
+use crate::store::sqlite::database::{in_turn, json};
 use crate::store::sqlite::time::StoreTime;
 use crate::store::work::attempts::{self, error_text};
 use crate::store::work::chunks::chunks;
@@ -142,10 +141,7 @@ async fn redrive(
 }
 
 /// Deletes a dead letter within a transaction. Returns whether it existed.
-pub(in crate::store::sqlite) async fn discard(
-    connection: &mut SqliteConnection,
-    id: Uuid,
-) -> Result<bool, Error> {
+pub(crate) async fn discard(connection: &mut SqliteConnection, id: Uuid) -> Result<bool, Error> {
     let done = sqlx::query("DELETE FROM dead_letters INDEXED BY dead_letters_id WHERE id = $1")
         .bind(id)
         .execute(connection)

@@ -5,10 +5,10 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Error};
 
 use super::dead_letters;
-use super::set_aside::{self, json};
+use super::set_aside;
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
-use crate::store::sqlite::database::in_turn;
+use crate::store::sqlite::database::{in_turn, json};
 use crate::store::sqlite::time::StoreTime;
 use crate::store::work::chunks::chunks;
 use crate::store::work::feed::read_feed;

@@ -18,7 +18,7 @@ use crate::store::StoreError;
 use crate::store::sql::{from_db, limit_to_db, to_db};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::connection::bounded;
-use crate::store::sqlite::database::in_turn;
+use crate::store::sqlite::database::{in_turn, json};
 use crate::store::sqlite::time::StoreTime;
 use crate::store::work::attempts::{self, EXHAUSTED, LOST};
 use crate::store::work::chunks::chunks;
@@ -38,11 +38,6 @@ const EXTEND: &str = "
 WITH given (seq, lease) AS MATERIALIZED (SELECT value ->> 0, unhex(value ->> 1) FROM json_each($2))
 UPDATE set_aside INDEXED BY set_aside_seq SET due = $3
 FROM given WHERE consumer = $1 AND set_aside.seq = given.seq AND set_aside.lease = given.lease";
-
-/// Many values, as a statement takes them: JSON.
-pub(super) fn json(values: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string(values).map_err(|error| Error::Encode(error.into()))
-}
 
 #[async_trait]
 impl SetAsideStore for SqliteStore {
@@ -114,7 +109,7 @@ impl SqliteStore {
     }
 
     /// The same for all consumers, at the end of the process; a lease that cannot be released runs out.
-    pub(in crate::store::sqlite) async fn release_all_unconfirmed(&self) {
+    pub(crate) async fn release_all_unconfirmed(&self) {
         for consumer in self.unconfirmed.consumers() {
             if let Err(error) = self.release_unconfirmed(&consumer).await {
                 tracing::debug!(%error, consumer, "unconfirmed leases were not released; they will run out");

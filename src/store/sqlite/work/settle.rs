@@ -9,8 +9,8 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Error, Row};
 use uuid::Uuid;
 
-use super::set_aside::json;
 use crate::store::sql::from_db;
+use crate::store::sqlite::database::json;
 use crate::store::sqlite::time::StoreTime;
 use crate::store::work::LeaseOutcome;
 use crate::store::work::set_aside::SettledRow;

@@ -8,12 +8,14 @@ use chrono::{DateTime, Utc};
 use sqlx::Error;
 use uuid::Uuid;
 
-use super::LEASE_RAN_OUT;
 use super::columns::{RANKS, micros, small};
 use crate::store::error::StoreError;
 use crate::store::sql::{Database, Dialect, Pool, Row, Statement, limit_to_db, to_db};
 use crate::store::work::Attempt;
 use crate::store::work::attempts::{self, error_text};
+
+/// The error of an attempt whose lease ran out.
+pub const LEASE_RAN_OUT: &str = "the lease ran out";
 
 /// The result of a redrive of a dead letter to its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -358,7 +360,7 @@ fn read_exhausted(row: Row<'_>, due: DateTime<Utc>) -> Result<ExhaustedJob, Erro
 }
 
 /// Decodes a job that was just leased.
-pub(in crate::store) fn read_leased(row: Row<'_>) -> Result<LeasedRow, Error> {
+pub(crate) fn read_leased(row: Row<'_>) -> Result<LeasedRow, Error> {
     Ok(LeasedRow {
         seq: row.seq("seq")?,
         attempt: row.number("attempt")?,
