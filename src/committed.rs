@@ -1,15 +1,13 @@
-//! The watermark as this process knows it, its waiters, and the highest
-//! sequence that this process has seen.
+//! The watermark as this process knows it, its waiters, and the highest sequence that this process has seen.
 //!
-//! Invariant: both only rise, and the watermark never exceeds what the store has
-//! committed.
+//! Invariant: both only rise, and the watermark never exceeds what the store has committed.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-/// `committed_through`, shared by the projector and all that wait for it.
+/// `committed_through`, shared by the projector and all tasks that wait for it.
 #[derive(Debug, Default)]
 pub struct Committed {
     through: watch::Sender<u64>,
@@ -28,7 +26,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Committed {
-    /// Everything up to this sequence is in the store.
+    /// The sequence up to which the store has everything.
     #[must_use]
     pub fn through(&self) -> u64 {
         *self.through.borrow()
@@ -48,14 +46,14 @@ impl Committed {
         self.seen.fetch_max(seq, Ordering::Relaxed);
     }
 
-    /// The highest sequence that was committed, acknowledged or read here: no sequence up
-    /// to it may ever be assigned to other content.
+    /// The highest sequence that was committed, acknowledged or read here. No sequence up to it may be assigned to other
+    /// content.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.seen.load(Ordering::Relaxed).max(self.through())
     }
 
-    /// Waits until the store has `seq`; `false` after the timeout. The projector hurries for such a waiter.
+    /// Waits until the store has `seq`; `false` after the timeout. The projector writes at once while there is a waiter.
     pub async fn wait_for(&self, seq: u64, timeout: Duration) -> bool {
         if self.through() >= seq {
             return true;
@@ -68,13 +66,13 @@ impl Committed {
         matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)))
     }
 
-    /// Waits until the store has more than `seq`. The projector does not hurry for it.
+    /// Waits until the store has more than `seq`. Does not count as a waiter.
     pub async fn wait_beyond(&self, seq: u64) {
-        // `self` keeps the sender alive, so this ends only when the watermark has risen.
+        // `self` owns the sender, so this returns only when the watermark has risen.
         let _ = self.through.subscribe().wait_for(|through| *through > seq).await;
     }
 
-    /// Whether there are waiters, for which it is worth to poll the store often.
+    /// Whether there are waiters.
     #[must_use]
     pub fn has_waiters(&self) -> bool {
         self.waiters.load(Ordering::Relaxed) > 0

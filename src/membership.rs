@@ -1,8 +1,7 @@
-//! Whether this server may use its store: checked all the time, and the end of a server that may not any more.
+//! Checks all the time whether this server may still use its store, and stops it when it may not.
 //!
-//! Invariant: a server on the memory bus that another one has replaced stops within seconds, even when nobody
-//! publishes: otherwise its streams would show a log that the other carries on. Whatever happens here, the lease
-//! fences writes.
+//! Invariant: a server on the memory bus that another one has replaced stops within seconds, even without a publish:
+//! otherwise its streams would show an outdated log. Writes do not depend on this check: the lease fences them.
 
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::limits::{MEMBERSHIP_CHECK, MEMBERSHIP_PING};
 use crate::store::{Lease, Membership, MembershipState, Store};
 
-/// The last result of the check; the default is good.
+/// The last result of the check. The default is good.
 #[derive(Debug, Default)]
 pub struct MembershipStatus(Mutex<Option<String>>);
 
@@ -20,7 +19,7 @@ impl MembershipStatus {
     /// Whether the membership is known to be good.
     ///
     /// # Errors
-    /// Why it is not.
+    /// The reason why it is not.
     pub fn check(&self) -> Result<(), String> {
         self.0.lock().clone().map_or(Ok(()), Err)
     }
@@ -30,8 +29,8 @@ impl MembershipStatus {
         let mut current = self.0.lock();
         if *current != fault {
             match &fault {
-                Some(fault) => tracing::warn!("this server's hold on the store: {fault}"),
-                None => tracing::info!("this server's hold on the store is good again"),
+                Some(fault) => tracing::warn!("{fault}"),
+                None => tracing::info!("the membership of this server is good again"),
             }
             *current = fault;
         }
@@ -40,11 +39,11 @@ impl MembershipStatus {
 
 /// Checks the membership.
 pub struct MembershipMonitor {
-    /// The membership, for the life of the process.
+    /// The membership of this process.
     pub membership: Box<dyn Membership>,
     /// On the memory bus: the store, and the lease by which this server alone writes to it.
     pub exclusive: Option<(Arc<dyn Store>, Lease)>,
-    /// Shows the result.
+    /// Receives the result.
     pub status: Arc<MembershipStatus>,
 }
 
@@ -56,12 +55,13 @@ impl MembershipMonitor {
     pub async fn run(self, cancel: CancellationToken) -> Result<(), String> {
         loop {
             match self.state().await {
-                MembershipState::Held => self.status.set(None),
+                MembershipState::Good => self.status.set(None),
                 MembershipState::InDoubt(fault) => {
-                    self.status.set(Some(format!("the hold on the store is in doubt: {fault}")));
+                    self.status
+                        .set(Some(format!("the membership of this server is in doubt: {fault}")));
                 }
                 MembershipState::Lost(fault) => {
-                    let fault = format!("the hold on the store is lost: {fault}");
+                    let fault = format!("the membership of this server is lost: {fault}");
                     self.status.set(Some(fault.clone()));
                     return Err(fault);
                 }
@@ -78,10 +78,10 @@ impl MembershipMonitor {
         if let Some((store, lease)) = &self.exclusive
             && !matches!(state, MembershipState::Lost(_))
         {
-            let leads = tokio::time::timeout(MEMBERSHIP_PING, store.holds_lease(lease)).await;
+            let holds = tokio::time::timeout(MEMBERSHIP_PING, store.holds_lease(lease)).await;
             // A store that does not answer is reported by the health check of the store.
-            if matches!(leads, Ok(Ok(false))) {
-                let fault = "another server has taken the store over";
+            if matches!(holds, Ok(Ok(false))) {
+                let fault = "another server has taken over the store";
                 return MembershipState::Lost(fault.to_owned());
             }
         }

@@ -61,7 +61,7 @@ fn describe() {
     describe_gauge!("agentbus_projector_lag", "Messages in the log and not yet in the store");
     describe_gauge!("agentbus_projector_active", "1 while this process projects");
     describe_gauge!("agentbus_bus_up", "1 while the bus can be published to");
-    describe_gauge!("agentbus_membership_held", "1 while this server's hold on the store is good");
+    describe_gauge!("agentbus_membership_held", "1 while the membership of this server is good");
     describe_counter!(
         "agentbus_publish_batches_total",
         "Atomic batches that were published, by outcome"

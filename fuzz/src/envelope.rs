@@ -4,7 +4,7 @@
 
 use agentbus::limits::MAX_NAMED_ERRORS;
 use agentbus::message::{
-    Draft, DraftError, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, Outgoing, Subject, decode,
+    BodyError, Draft, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, Outgoing, Subject, decode,
     equal_except_created_at, splice_seq,
 };
 use bytes::Bytes;
@@ -35,8 +35,8 @@ pub fn run(input: &[u8]) {
 fn post(payload: &[u8]) {
     let draft = match Draft::parse(payload) {
         Ok(draft) => draft,
-        Err(DraftError::Syntax { .. }) => return,
-        Err(DraftError::Invalid(errors)) => {
+        Err(BodyError::Syntax { .. }) => return,
+        Err(BodyError::Invalid(errors)) => {
             assert!((1..=MAX_NAMED_ERRORS).contains(&errors.len()), "{errors:?}");
             return;
         }

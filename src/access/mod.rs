@@ -1,6 +1,6 @@
-//! Who makes a call, and later what they may do.
+//! The caller of a service, and later its permissions.
 //!
-//! Every service takes a [`Principal`], so that keys and grants need no new signatures.
+//! Every service takes a [`Principal`] already, so that keys and grants need no new signatures.
 
 mod principal;
 

@@ -1,14 +1,14 @@
-//! The caller on whose behalf a call is made.
+//! The caller of a service.
 
 use std::sync::{Arc, LazyLock};
 
-/// The caller. Clones share one identity.
+/// The caller of a service. Clones share one identity.
 #[derive(Clone, Debug)]
 pub struct Principal(
     #[expect(dead_code, reason = "keys and grants are read from it")] Arc<Identity>,
 );
 
-/// Who the caller is. There are no keys yet, so nothing is known of anybody.
+/// The identity of the caller: empty, since there are no keys yet.
 #[derive(Debug)]
 struct Identity;
 

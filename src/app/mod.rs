@@ -135,7 +135,7 @@ fn assemble(
     let follow = Arc::clone(&broadcaster).run(core.clone());
     startup.spawn_reader("broadcaster", &gate, follow);
     let exclusive = lease.map(|lease| (Arc::clone(&store), lease));
-    let standing = startup.monitor_membership(membership, exclusive);
+    let membership = startup.monitor_membership(membership, exclusive);
     startup.spawn_core("metrics", upkeep(metrics.clone(), core.clone()));
     let ingest = Arc::new(Ingest::new(
         Arc::clone(&bus),
@@ -161,7 +161,7 @@ fn assemble(
         webhooks,
         queues,
         committed,
-        standing,
+        membership,
         metrics,
         clock: clock.clone(),
         drain: Drain { begun: startup.lifecycle.draining().clone(), window: startup.config.drain },

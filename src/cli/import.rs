@@ -23,7 +23,7 @@ use super::limits::IMPORT_RETRY_FOR;
 use super::output::print_result;
 use super::progress::{self, notices_above};
 use super::terminal::{eprint_line, plain, plain_lines};
-use crate::message::{Draft, DraftError};
+use crate::message::{BodyError, Draft};
 
 /// Examples shown after `--help`.
 pub const EXAMPLES: &str = "\
@@ -225,10 +225,10 @@ fn stable_id(number: u64, line: &[u8]) -> Uuid {
 fn check(json: &[u8]) -> Result<(), String> {
     match Draft::parse(json) {
         Ok(_) => Ok(()),
-        Err(DraftError::Syntax { detail, column, .. }) => {
+        Err(BodyError::Syntax { detail, column, .. }) => {
             Err(format!("is not JSON: {detail} at column {column}"))
         }
-        Err(DraftError::Invalid(errors)) => {
+        Err(BodyError::Invalid(errors)) => {
             let faults = errors
                 .iter()
                 .map(|fault| format!("\n  {}: {}", plain(&fault.pointer), fault.detail));

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::filter::uuid;
 use super::when::When;
 use crate::clock::Clock;
-use crate::message::{Draft, DraftError, Kind, Token};
+use crate::message::{BodyError, Draft, Kind, Token};
 
 /// The members of the envelope.
 #[derive(Args, Clone, Debug)]
@@ -123,7 +123,7 @@ fn check(body: &[u8]) -> Result<(), String> {
     let Err(error) = Draft::parse(body) else {
         return Ok(());
     };
-    let DraftError::Invalid(faults) = error else {
+    let BodyError::Invalid(faults) = error else {
         return Err("the flags do not make JSON".to_owned());
     };
     let faults: Vec<String> = faults

@@ -1,4 +1,4 @@
-//! Which requests are admitted, and on whose behalf: `Host`, `Origin`, cross-origin rules.
+//! Admission of requests by `Host` and `Origin`, and the cross-origin rules.
 
 use axum::Router;
 use axum::extract::Request;
@@ -23,8 +23,9 @@ impl Admission {
         Self { hosts, origins, anonymous: Principal::anonymous() }
     }
 
-    /// The caller, unless the request's `Host` is not ours: a page of another origin can point its own name at our
-    /// address (DNS rebinding), but not change the name. Or unless a page of another origin may not send it.
+    /// Returns the caller. Refuses a `Host` that is not a name of this server: a page of another origin can point its
+    /// own name at this address (DNS rebinding), but cannot change the name in the request. Also refuses a change that
+    /// a page of an origin without permission sends.
     ///
     /// # Errors
     /// 421 or 403, in this order (contract, section 11).
@@ -42,12 +43,12 @@ impl Admission {
     }
 }
 
-/// The one host that a request names.
+/// The host of a request, if it names exactly one.
 fn host<B>(request: &Request<B>) -> Option<&str> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (host, another) = (hosts.next(), hosts.next());
     if another.is_some() {
-        // A proxy before us may have routed by the other one.
+        // A proxy in front of this server may have routed by the other one.
         return None;
     }
     match request.uri().authority() {

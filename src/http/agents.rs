@@ -39,7 +39,7 @@ struct AgentView {
     inbox: InboxView,
 }
 
-/// How far an inbox is consumed.
+/// The position of an inbox, and what waits in it.
 #[derive(Serialize)]
 pub(super) struct InboxView {
     consumed_through: u64,

@@ -1,8 +1,8 @@
-//! From a request to its response.
+//! Handles a request, from admission to the end of the response.
 //!
 //! Invariants: every request passes the same admission, is metered and logged in one place, and every response counts
-//! against its client until it is written. Most requests post one message: they reach their handler without the
-//! router, whose boxed layers, futures and bodies cost more than the handler's own work. The shortcut differs in nothing else.
+//! against its client until it is written. Most requests post one message: they skip the router, whose boxed layers,
+//! futures and bodies cost more than the handler. The shortcut has no other effect.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +31,7 @@ use super::stream::{unavailable, wants_events};
 use crate::config::HttpConfig;
 use crate::services::Services;
 
-/// The server's requests and responses.
+/// Serves requests: admission, metering, routes.
 pub struct App {
     admission: Admission,
     metering: Metering,
@@ -47,12 +47,12 @@ impl App {
         Self { admission: Admission::new(config), metering, routes, shortcut: None }
     }
 
-    /// The same, with the shortcut to the handler that takes one message.
+    /// Adds the shortcut to the handler of `POST /v1/messages`.
     pub(super) fn with_shortcut(self, services: Services) -> Self {
         Self { shortcut: Some(services), ..self }
     }
 
-    /// Answers one request. Boxed: hyper reserves the size of this future in every connection, idle ones too.
+    /// Serves one request. Boxed: hyper reserves the size of this future in every connection, idle ones too.
     pub(super) fn answer<'a>(
         &'a self,
         request: Request<Incoming>,
@@ -109,7 +109,7 @@ impl App {
     }
 }
 
-/// Whether a refusal passes by itself, so that the client should come back.
+/// Whether the client should repeat a request with this status later.
 fn is_temporary(status: StatusCode) -> bool {
     matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
 }

@@ -1,7 +1,7 @@
-//! `POST /v1/messages?reply_within=S`: a message and the reply to it (contract, section 9).
+//! `POST /v1/messages?reply_within=S`: publishes a message and returns the reply (contract, section 9).
 //!
-//! Invariant: while it waits, a request is not active but counts among those that wait, and what it holds of its
-//! message counts among the bodies held.
+//! Invariant: while it waits, a request has a permit of [`Pool::Replies`](super::shares::Pool::Replies) and none of the
+//! active requests; the memory of its message counts in `Pool::Bodies`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::message::{Draft, splice_seq};
 use crate::services::Services;
 use crate::services::messages::AckLevel;
 
-/// Publishes a draft and answers with the reply to it. `permit`: what its body counts by.
+/// Publishes a draft and responds with the reply to it. `permit` counts the memory of the body.
 pub(super) async fn ask(
     services: &Services,
     context: RequestContext,
@@ -25,15 +25,15 @@ pub(super) async fn ask(
     within: Duration,
 ) -> Result<Response, Problem> {
     let _waiting = context.reply_permit()?;
-    let published = |held| {
-        permit.shrink(held);
+    let published = |bytes| {
+        permit.shrink(bytes);
         context.deactivate();
     };
     let principal = context.principal();
     let exchange = services.messages.ask(principal, draft, level, within, published).await?;
     let (receipt, request, reply) = (exchange.receipt, exchange.request, exchange.reply);
     let bytes = request.len() + reply.len() + 64;
-    // One reply may end thousands of waits. A client that asks again under the id finds it in history.
+    // One reply may end thousands of waits. A client that repeats the request with its id gets it from history.
     let refuse = |refusal: Problem| refusal.at(receipt.id, receipt.seq);
     context.reserve_response(bytes).map_err(refuse)?;
     let mut out = Vec::with_capacity(bytes);

@@ -1,4 +1,4 @@
-//! Many items in one body, and one result each, in input order.
+//! Batches: many items in one body, and one result for each, in input order.
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -8,14 +8,14 @@ use serde_json::value::RawValue;
 use super::body::{media_type, unsupported};
 use super::problem::{self, Problem};
 use crate::limits::{MAX_BATCH_ERRORS, MAX_BATCH_MESSAGES};
-use crate::message::{DraftError, FieldError};
+use crate::message::{BodyError, FieldError};
 use crate::services::{Error, ErrorKind, Report};
 use crate::yielding::yield_between_items;
 
-/// How the items stand in the body.
+/// How the body separates the items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BatchFormat {
-    /// One a line (NDJSON).
+    /// One per line (NDJSON).
     Lines,
     /// In one JSON array.
     Array,
@@ -39,7 +39,7 @@ impl BatchFormat {
 pub(super) struct Batch<T> {
     /// In input order.
     pub(super) items: Vec<T>,
-    /// One an input item; `None` for a valid one.
+    /// One for each input item; `None` for a valid one.
     errors: Vec<Option<Error>>,
 }
 
@@ -59,15 +59,15 @@ enum ItemResult<T> {
 }
 
 impl<T> Batch<T> {
-    /// Parses each item of a body. A large body lets other tasks run in between.
+    /// Parses each item of a body, and lets other tasks run in between. `what` names the items in errors.
     ///
     /// # Errors
-    /// 413 when they are too many, 400 or 422 when an array is expected and is none.
+    /// 413 for too many items; 400 or 422 if the body should be an array and is not.
     pub(super) async fn parse(
         format: BatchFormat,
         body: &Bytes,
         what: &str,
-        parse: impl Fn(&[u8]) -> Result<T, DraftError> + Send,
+        parse: impl Fn(&[u8]) -> Result<T, BodyError> + Send,
     ) -> Result<Self, Error> {
         let texts = match format {
             BatchFormat::Lines => lines(body),
@@ -86,17 +86,17 @@ impl<T> Batch<T> {
                     items.push(item);
                     None
                 }
-                Err(DraftError::Syntax { line, column, detail }) => {
+                Err(BodyError::Syntax { line, column, detail }) => {
                     let line = lines_before + line;
-                    Some(DraftError::Syntax { line, column, detail }.into())
+                    Some(BodyError::Syntax { line, column, detail }.into())
                 }
-                Err(DraftError::Invalid(parts)) => Some(shortened(parts, &mut reported).into()),
+                Err(BodyError::Invalid(parts)) => Some(shortened(parts, &mut reported).into()),
             });
         }
         Ok(Self { items, errors })
     }
 
-    /// Names what an item describes, where that is no message.
+    /// Names the object that an item describes, if it is not a message.
     pub(super) fn about(mut self, what: &str) -> Self {
         for error in &mut self.errors {
             *error = error.take().map(|error| error.about(what));
@@ -107,7 +107,7 @@ impl<T> Batch<T> {
     /// The results of all items, given those of the valid ones in their order.
     ///
     /// # Errors
-    /// The first item's, when nothing could be done now.
+    /// The first item's, if all failed as [`ErrorKind::Unavailable`].
     pub(super) fn results<R, V>(
         self,
         results: Vec<Result<R, Error>>,
@@ -144,8 +144,8 @@ impl<T> Batch<T> {
     }
 }
 
-/// One item a line, and how many lines are before it; blank lines are skipped but counted. At most one more than may
-/// be.
+/// Each item, with the number of lines before it. Blank lines are counted and skipped. Stops one item beyond
+/// [`MAX_BATCH_MESSAGES`].
 fn lines(body: &Bytes) -> Vec<(usize, &[u8])> {
     let is_blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
     body.split(|byte| *byte == b'\n')
@@ -155,7 +155,7 @@ fn lines(body: &Bytes) -> Vec<(usize, &[u8])> {
         .collect()
 }
 
-/// The elements of one JSON array. Their lines count from their own beginning.
+/// The elements of a JSON array. Lines in their errors count from the beginning of the element.
 fn elements<'a>(body: &'a Bytes, what: &str) -> Result<Vec<(usize, &'a [u8])>, Error> {
     let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
@@ -163,18 +163,18 @@ fn elements<'a>(body: &'a Bytes, what: &str) -> Result<Vec<(usize, &'a [u8])>, E
             Error::new(ErrorKind::Invalid, "invalid_message", text)
         } else {
             let (line, column) = (error.line(), error.column());
-            DraftError::Syntax { line, column, detail: error.to_string() }.into()
+            BodyError::Syntax { line, column, detail: error.to_string() }.into()
         }
     })?;
     Ok(elements.into_iter().map(|element| (0, element.get().as_bytes())).collect())
 }
 
-/// The invalid parts of an item; its first alone once the whole batch has too many.
-fn shortened(mut parts: Vec<FieldError>, reported: &mut usize) -> DraftError {
+/// The invalid parts of an item; only the first one, once the whole batch has too many.
+fn shortened(mut parts: Vec<FieldError>, reported: &mut usize) -> BodyError {
     if *reported + parts.len() > MAX_BATCH_ERRORS {
         parts.truncate(1);
         parts.shrink_to_fit();
     }
     *reported += parts.len();
-    DraftError::Invalid(parts)
+    BodyError::Invalid(parts)
 }

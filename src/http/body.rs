@@ -1,7 +1,8 @@
-//! Request bodies: read whole, within limits of size, time and memory.
+//! Reads request bodies within limits of size, time and memory.
 //!
-//! Invariants: a body takes no more memory than its permit counts, from its first byte until it is dropped; its
-//! request is active only once it is there; a refused one is discarded for a moment so that the client reads the response.
+//! Invariants: a permit counts the memory of a body, from its first byte until it is dropped. A request is active only
+//! once its body has arrived. The rest of a refused body is read and dropped for a moment, so that the client reads the
+//! response.
 
 use std::fmt::Display;
 use std::ops::Deref;
@@ -18,7 +19,7 @@ use super::shares::Permit;
 use crate::limits::{BODY_FIRST_BYTES, BODY_TIMEOUT, DISCARD_TIME, MAX_REQUEST_BYTES};
 use crate::services::Error;
 
-/// A request's body that is still to be read.
+/// A request body that has not been read.
 pub struct RequestBody<B = axum::body::Body> {
     headers: HeaderMap,
     body: B,
@@ -42,7 +43,7 @@ pub struct ReadBody {
 }
 
 impl ReadBody {
-    /// Drops the bytes; the permit goes on to count what was parsed of them.
+    /// Drops the bytes and keeps the permit, for what was parsed from them.
     pub(super) fn into_permit(self) -> Permit {
         self.permit
     }
@@ -75,7 +76,7 @@ where
         &self.context
     }
 
-    /// Reads a body whose media type must be JSON.
+    /// Reads a body with the media type JSON.
     ///
     /// # Errors
     /// 415, and those of [`RequestBody::read`].
@@ -84,7 +85,7 @@ where
         self.read().await
     }
 
-    /// Reads a JSON body, which may be absent, and its media type with it.
+    /// Reads a JSON body, or none.
     ///
     /// # Errors
     /// 415, and those of [`RequestBody::read`].
@@ -97,7 +98,7 @@ where
         Ok(body)
     }
 
-    /// Reads a body that has no meaning.
+    /// Reads and drops the body of a route that has none.
     ///
     /// # Errors
     /// Those of [`RequestBody::read`].
@@ -108,8 +109,8 @@ where
     /// Reads the whole body. The request is active from then on.
     ///
     /// # Errors
-    /// 413 beyond the limit, 408 when it takes too long, 400 when it breaks off,
-    /// 503 when all bodies together, or all active requests, are too much.
+    /// 413 beyond the limit, 408 beyond the time, 400 if the client ends it early, 503 if the bodies or the active
+    /// requests are at their limit.
     pub async fn read(mut self) -> Result<ReadBody, Problem> {
         let declared = self
             .headers
@@ -160,8 +161,8 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     if json { Ok(()) } else { Err(unsupported("application/json")) }
 }
 
-/// Collects a body. Memory is counted before it is allocated, and allocated only for what has arrived: nothing
-/// obliges a client to send the length that it declares.
+/// Collects a body. Memory is counted before it is allocated, and allocated only for bytes that have arrived: a client
+/// may declare a length and never send it.
 async fn collect<B>(
     context: &RequestContext,
     body: &mut B,
@@ -175,7 +176,7 @@ where
     let mut whole = Vec::with_capacity(first);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            tracing::debug!(%error, "a request body broke off");
+            tracing::debug!(%error, "the client ended a request body early");
             Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "the body broke off")
         })?;
         let Ok(data) = frame.into_data() else { continue };

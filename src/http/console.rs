@@ -1,7 +1,7 @@
 //! The console: the files of `frontend-stub/`, embedded into the binary.
 //!
-//! Invariant: a page runs scripts of this server alone, connects to it alone, and cannot be framed (the policy below),
-//! whatever a message's text holds.
+//! Invariant: whatever a message contains, a page runs only scripts of this server, connects only to it, and cannot be
+//! framed (`POLICY`).
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -70,13 +70,13 @@ pub(super) fn routes() -> Router<Services> {
     })
 }
 
-/// The file, or 304 for a browser that has it: names carry no version, so a browser revalidates each time.
+/// The file, or 304 if the browser has it: names have no version, so browsers revalidate each time.
 fn serve(file: &'static File, headers: &HeaderMap) -> Response {
     let mut hasher = DefaultHasher::new();
     file.bytes.hash(&mut hasher);
     let tag = format!("\"{:016x}\"", hasher.finish());
     let known =
-        headers.get(header::IF_NONE_MATCH).is_some_and(|held| held.as_bytes() == tag.as_bytes());
+        headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut response =
         if known { StatusCode::NOT_MODIFIED.into_response() } else { file.bytes.into_response() };
     let fixed = [

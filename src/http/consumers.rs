@@ -1,4 +1,4 @@
-//! `/v1/consumers`: their state, and pausing, resuming and resetting one (contract, section 10).
+//! `/v1/consumers`: list, pause, resume, reset (contract, section 10).
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -29,7 +29,7 @@ pub(super) async fn list(
     Ok(json(&ConsumerList { consumers }))
 }
 
-/// Starts no handler any more; what runs ends.
+/// Starts no more handlers; those that run finish.
 pub(super) async fn pause(
     State(services): State<Services>,
     context: RequestContext,
@@ -63,7 +63,7 @@ pub(super) async fn resume(
     Ok(json(&services.consumers.resume(context.principal(), &name).await?))
 }
 
-/// Processes again from a sequence on, or skips to a later one.
+/// Moves the position: back to process messages again, or ahead to skip some.
 pub(super) async fn reset(
     State(services): State<Services>,
     context: RequestContext,

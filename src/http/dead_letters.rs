@@ -1,4 +1,4 @@
-//! `/v1/dead-letters`: what could not be processed, and its redrive (contract, section 10).
+//! `/v1/dead-letters`: list, redrive, discard (contract, section 10).
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -44,7 +44,7 @@ pub(super) async fn one(
     Ok(json_bytes(out))
 }
 
-/// Puts one back to its source.
+/// Returns one to its source.
 pub(super) async fn redrive(
     State(services): State<Services>,
     context: RequestContext,
@@ -56,7 +56,7 @@ pub(super) async fn redrive(
     Ok(json(&services.dead_letters.redrive(context.principal(), id_of(id)?).await?))
 }
 
-/// Puts all of a source back, or all there are.
+/// Returns those of one source, or all.
 pub(super) async fn redrive_all(
     State(services): State<Services>,
     context: RequestContext,
@@ -68,7 +68,7 @@ pub(super) async fn redrive_all(
     Ok(json(&services.dead_letters.redrive_all(context.principal(), &query).await?))
 }
 
-/// Removes one for good.
+/// Deletes one.
 pub(super) async fn discard(
     State(services): State<Services>,
     context: RequestContext,
@@ -104,7 +104,7 @@ struct Attempt<'a> {
     error: &'a str,
 }
 
-/// A dead letter, with its message or job as it is kept, byte for byte.
+/// A dead letter, with the stored bytes of its message or job unchanged.
 fn encode(letter: &DeadLetter, out: &mut Vec<u8>) {
     let attempts = letter.attempts.iter().map(|failed| Attempt {
         attempt: failed.attempt,
@@ -121,7 +121,7 @@ fn encode(letter: &DeadLetter, out: &mut Vec<u8>) {
         attempts: attempts.collect(),
         died_at: format_micros(letter.died_at),
     };
-    // Text and numbers alone: this cannot fail.
+    // Only text and numbers: this cannot fail.
     let head = serde_json::to_vec(&head).unwrap_or_default();
     out.extend_from_slice(head.strip_suffix(b"}").unwrap_or_default());
     match letter.kind {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_holds_the_very_bytes_of_its_message_or_job() {
+    fn a_dead_letter_has_the_unchanged_bytes_of_its_message_or_job() {
         let head = r#""source":"q","seq":7,"subject":"a\u0000\"","reason":"r","attempts":[{"attempt":1,"at":"2026-09-21T14:13:20.000001Z","error":"e"}],"died_at":"2026-09-21T14:13:20.000001Z""#;
         let id = "00000000-0000-0000-0000-000000000000";
         assert_eq!(

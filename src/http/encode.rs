@@ -1,6 +1,6 @@
-//! Results as JSON responses.
+//! JSON responses.
 //!
-//! Invariant: a message or job is spliced in as it is kept, byte for byte.
+//! Invariant: the stored bytes of a message or job are copied unchanged.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::message::splice_seq;
 use crate::services::history::MessagePage;
 
-/// Bytes that a message takes beside its body: `seq`, a comma.
+/// Bytes of a message beyond its body: `seq`, a comma.
 const MESSAGE_OVERHEAD: usize = 32;
 
 /// A value as JSON.
@@ -26,7 +26,7 @@ pub(super) fn json_bytes(bytes: Vec<u8>) -> Response {
     response
 }
 
-/// The response to a call that made something: 201 with its `Location`.
+/// The response to a call that created something: 201 with its `Location`.
 pub(super) fn created(location: &str, mut response: Response) -> Response {
     *response.status_mut() = StatusCode::CREATED;
     if let Ok(location) = HeaderValue::try_from(location) {
@@ -54,7 +54,7 @@ pub(super) fn page(page: &MessagePage) -> Response {
     json_bytes(out)
 }
 
-/// A JSON array of what `write` appends for each item.
+/// Appends a JSON array; `write` appends each item.
 pub(super) fn array<T>(items: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
     out.push(b'[');
     for (at, item) in items.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! The SSE text of a subscription's items (WHATWG HTML, section 9.2; contract, section 4).
+//! SSE frames of the items of a subscription (WHATWG HTML, section 9.2; contract, section 4).
 //!
 //! Invariant: only messages, `ready` and heartbeats carry an `id`: a client whose `Last-Event-ID` moved on any other
-//! event would skip messages when it resumes. Messages come as frames, which all streams share.
+//! event would skip messages when it resumes. Messages arrive here as frames, which all streams share.
 
 use bytes::Bytes;
 
@@ -29,7 +29,7 @@ pub fn retry_millis() -> u64 {
     RETRY_MILLIS / 2 + fastrand::u64(0..RETRY_MILLIS)
 }
 
-/// The subscription has begun; nothing at or below `position` is owed. `retry`: [`retry_millis`].
+/// The begin of a subscription: it sends only messages above `position`. `retry`: see [`retry_millis`].
 #[must_use]
 pub fn ready(retry: u64, position: u64, head: u64, first: u64, replaying: bool) -> Bytes {
     Bytes::from(format!(
@@ -37,7 +37,7 @@ pub fn ready(retry: u64, position: u64, head: u64, first: u64, replaying: bool) 
     ))
 }
 
-/// Sequences that the client asked for and that nobody holds, bounds inclusive.
+/// Sequences that the client requested and that neither bus nor store has, bounds inclusive.
 #[must_use]
 pub fn gap(from: u64, to: u64, reason: &str) -> Bytes {
     Bytes::from(format!(
@@ -51,20 +51,20 @@ pub fn caught_up(position: u64) -> Bytes {
     Bytes::from(format!("event: caught_up\ndata: {{\"seq\":{position}}}\n\n"))
 }
 
-/// How far the subscription has come. A browser dispatches no event for a frame without data, but moves its
-/// `Last-Event-ID` past what the filter skipped. Clients that show such frames see by the name that it is no message.
+/// The position of the subscription. A browser dispatches no event for a frame without data, but moves its
+/// `Last-Event-ID` past what the filter skipped. The event name shows other clients that it is not a message.
 #[must_use]
 pub fn heartbeat(position: u64) -> Bytes {
     Bytes::from(format!("id: {position}\nevent: heartbeat\n\n"))
 }
 
-/// No stream now: reconnect after `retry` milliseconds.
+/// There is no stream now: the client reconnects after `retry` milliseconds.
 #[must_use]
 pub fn unavailable(retry: u64) -> Bytes {
     Bytes::from(format!("retry: {retry}\nevent: unavailable\n\n"))
 }
 
-/// A heartbeat before there is a position to report: a comment, which clients ignore.
+/// A heartbeat before the subscription has a position: a comment, which clients ignore.
 #[must_use]
 pub fn comment() -> Bytes {
     Bytes::from_static(b":\n\n")

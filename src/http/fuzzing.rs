@@ -1,6 +1,6 @@
-//! Access to the parsers of query strings, for the targets in `fuzz/`. No part of the server.
+//! The parsers of query strings, for the targets in `fuzz/`. Not part of the server.
 //!
-//! Invariant: each returns what its route would work with, or the text of its error.
+//! Invariant: each returns the parameters that its route gets, or the text of its error.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Whether the process is up, can publish, and which parts of it are degraded.
+//! `/livez`, `/readyz` and `/v1/status`.
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -10,12 +10,12 @@ use super::problem::Problem;
 use super::request::RequestContext;
 use crate::services::Services;
 
-/// The process is up. Checks nothing else: a restart mends no other fault.
+/// Whether the process runs. Checks nothing else: a restart does not help against any other fault.
 pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Able to publish, or not.
+/// Whether the server can publish.
 pub(super) async fn readyz(
     State(services): State<Services>,
     context: RequestContext,
@@ -35,7 +35,7 @@ pub(super) async fn readyz(
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", reasons))
 }
 
-/// What runs here, and its state.
+/// Version, parts and readiness of this server.
 pub(super) async fn status(
     State(services): State<Services>,
     context: RequestContext,

@@ -1,4 +1,4 @@
-//! `/v1/agents/{id}/inbox`: what is meant for one agent (contract, section 7).
+//! `/v1/agents/{id}/inbox`: the messages to one agent (contract, section 7).
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -15,7 +15,7 @@ use crate::message::{ObjectReader, Token};
 use crate::services::inbox::InboxQuery;
 use crate::services::{Error, Services};
 
-/// What waits for an agent, now or within the time that it waits for it.
+/// The messages that wait for an agent, or that arrive within the time to wait.
 pub(super) async fn page(
     State(services): State<Services>,
     context: RequestContext,
@@ -34,7 +34,7 @@ pub(super) async fn page(
     Ok(page.map_or_else(|| StatusCode::NO_CONTENT.into_response(), |page| encode::page(&page)))
 }
 
-/// Records how far an agent has consumed its inbox.
+/// Records the position up to which an agent has consumed its inbox.
 pub(super) async fn ack(
     State(services): State<Services>,
     context: RequestContext,
@@ -55,5 +55,5 @@ fn through(body: &[u8]) -> Result<u64, Error> {
 }
 
 fn recipient(id: Segment) -> Result<Token, Error> {
-    path::token(id).ok_or_else(|| Error::not_found("this is no name that an agent can have"))
+    path::token(id).ok_or_else(|| Error::not_found("this is not a valid agent name"))
 }

@@ -1,4 +1,4 @@
-//! Leases: jobs out, and how each ends (contract, section 8).
+//! Leases: begin, settle, extend (contract, section 8).
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -18,7 +18,7 @@ use crate::message::format_micros;
 use crate::services::queues::{LeaseAction, LeaseRequest, LeasedJob, Settled, Settlement};
 use crate::services::{Error, Services};
 
-/// Leases jobs, waiting for them if the request says so.
+/// Leases jobs, and waits for them if the request has a `wait`.
 pub(super) async fn lease(
     State(services): State<Services>,
     context: RequestContext,
@@ -44,7 +44,7 @@ pub(super) async fn lease(
     Ok(json_bytes(body))
 }
 
-/// The jobs as they are kept, byte for byte.
+/// The jobs, each with its stored bytes unchanged.
 fn encode(jobs: &[LeasedJob]) -> Vec<u8> {
     let bytes: usize = jobs.iter().map(|job| job.body.len() + job.token.len() + 120).sum();
     let mut out = Vec::with_capacity(bytes + 16);
@@ -65,7 +65,7 @@ fn encode(jobs: &[LeasedJob]) -> Vec<u8> {
 /// A lease that was settled.
 #[derive(Serialize)]
 struct SettledLease {
-    /// In a batch's results alone.
+    /// Only in the results of a batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,7 +94,7 @@ pub(super) async fn settle(
     _: NoParams,
     body: RequestBody,
 ) -> Result<Response, Problem> {
-    let unknown = || Error::not_found("a lease takes ack, nack, extend and fail");
+    let unknown = || Error::not_found("the actions on a lease are ack, nack, extend and fail");
     let Path((token, name)) = path.map_err(|_| unknown())?;
     let body = body.optional_json().await?;
     let action = LeaseAction::parse(&name, &body).ok_or_else(unknown)?;
@@ -104,7 +104,7 @@ pub(super) async fn settle(
     Ok(json(&SettledLease::new(settled, None)))
 }
 
-/// Ends or extends many leases; one result each, in input order.
+/// Ends or extends many leases, with one result for each, in input order.
 pub(super) async fn settle_batch(
     State(services): State<Services>,
     context: RequestContext,
@@ -118,6 +118,6 @@ pub(super) async fn settle_batch(
     let batch = batch.about("settlement");
     let results = services.queues.settle_all(context.principal(), &batch.items).await;
     let results = batch.results(results, |settled| SettledLease::new(settled, Some(200)))?;
-    // A `Value` sorts members by name, as these results have always come.
+    // A `Value` sorts members by name: the order that clients have always received.
     Ok(json(&serde_json::json!(results)))
 }

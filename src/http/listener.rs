@@ -1,7 +1,7 @@
 //! The accept loop.
 //!
-//! Invariants: open connections are bounded, a client that sends its head too slowly is dropped, and every connection
-//! is a tracked task that ends when the server drains. (axum's own loop bounds neither time nor number.)
+//! Invariants: the number of connections is limited, a client that sends its head too slowly is disconnected, and every
+//! connection is a tracked task that ends when the server drains. (axum's own loop limits neither.)
 
 use std::convert::Infallible;
 use std::future::Future as _;
@@ -43,13 +43,13 @@ pub struct Listener {
     apps: Arc<Apps>,
 }
 
-/// What is served while the server starts, and then.
+/// The app for the time while the server starts, and the one for after.
 struct Apps {
     starting: App,
     app: OnceLock<App>,
 }
 
-/// Takes the app once it can serve.
+/// Receives the app once it can serve.
 #[derive(Clone)]
 pub struct AppSlot(Arc<Apps>);
 
@@ -64,7 +64,7 @@ impl AppSlot {
 pub fn announce(addr: SocketAddr) {
     use std::io::Write as _;
     let mut out = io::stdout().lock();
-    // Standard output may be closed; the log has it too.
+    // Standard output may be closed; the log has the address too.
     let _ = writeln!(out, "agentbus listening on http://{addr}").and_then(|()| out.flush());
 }
 
@@ -90,7 +90,7 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Where the app goes once it can serve.
+    /// Receives the app once it can serve.
     #[must_use]
     pub fn app_slot(&self) -> AppSlot {
         AppSlot(Arc::clone(&self.apps))
@@ -134,7 +134,7 @@ impl Listener {
                 Some((stream, peer.ok()?, permit))
             }
             Err(error) => {
-                // Most likely out of file descriptors, which are freed again.
+                // Most likely the process has no free file descriptor; other connections will free some.
                 tracing::warn!(%error, "a connection could not be accepted; retrying. Raise the limit of open files if this lasts");
                 tokio::time::sleep(FAULT_PAUSE).await;
                 None
@@ -146,14 +146,14 @@ impl Listener {
 /// As [`TcpListener::bind`], but with a backlog for many clients that reconnect at once.
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // On Windows it would mean that another program may take the port.
+    // On Windows this option would let another program bind the same port.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     socket.listen(LISTEN_BACKLOG)
 }
 
-/// Small writes at once; half-open peers noticed; unread output bounded.
+/// Sends small writes at once, detects half-open connections, limits unread output.
 fn tune(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
     let _ = stream.set_nodelay(true);
@@ -174,7 +174,7 @@ async fn serve(
     let takeover = Takeover::default();
     let for_requests = takeover.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        // A stream's methods (axum answers HEAD by the route of GET); other requests are spared the cost.
+        // Only streams use it: GET, and HEAD, which axum routes as GET.
         if request.method().is_safe() {
             request.extensions_mut().insert(for_requests.clone());
         }
@@ -212,7 +212,7 @@ async fn serve(
         }
         Err(Ok(())) => None,
         Err(Err(error)) => {
-            tracing::trace!(%error, "a connection broke off");
+            tracing::trace!(%error, "a connection ended with an error");
             if let (socket, Some(status)) = connection.into_parts().io.into_inner() {
                 // Boxed: every connection would carry the size of this future.
                 Box::pin(raw_problem::send(socket, status)).await;

@@ -1,4 +1,4 @@
-//! `POST /v1/messages` and `POST /v1/messages/batch`: messages in.
+//! `POST /v1/messages` and `POST /v1/messages/batch`.
 
 use std::fmt::Display;
 
@@ -20,9 +20,9 @@ use crate::message::{Draft, FieldError, ParameterError, format_micros, idempoten
 use crate::services::messages::Receipt;
 use crate::services::{Error, Services};
 
-/// Where messages are posted, and read from.
+/// The path to post messages and to read history.
 pub(super) const PATH: &str = "/v1/messages";
-/// Size of a usual response: its members, and a subject of usual length.
+/// Bytes of a typical response.
 const RESPONSE_BYTES: usize = 320;
 
 /// The response to one accepted message.
@@ -60,7 +60,7 @@ pub(super) async fn create(
     publish(&services, query.as_deref(), body).await
 }
 
-/// The same, for a request with or without the router.
+/// Publishes one message of a request that came through the router or not.
 pub(super) async fn publish<B>(
     services: &Services,
     query: Option<&str>,
@@ -83,7 +83,7 @@ where
     Ok(respond(&receipt))
 }
 
-/// Publishes a batch; one result each, in input order.
+/// Publishes a batch, with one result for each message, in input order.
 pub(super) async fn create_batch(
     State(services): State<Services>,
     RawQuery(query): RawQuery,
@@ -92,12 +92,15 @@ pub(super) async fn create_batch(
     let format = BatchFormat::of(body.headers())?;
     let level = params::post_batch(query.as_deref())?;
     if idempotency_key(body.headers())?.is_some() {
-        return Err(invalid_key("is for one message: give each message of a batch its id").into());
+        return Err(invalid_key(
+            "is for one message: set the id of each message in a batch instead",
+        )
+        .into());
     }
     let context = body.context().clone();
     let body = body.read().await?;
     let batch = Batch::parse(format, &body, "messages", Draft::parse).await?;
-    // The drafts count until they are published.
+    // The drafts count as memory until they are published.
     let mut permit = body.into_permit();
     permit.grow(batch.items.len() * BATCH_ITEM_BYTES)?;
     let receipts = services.messages.publish_all(context.principal(), &batch.items, level).await;
@@ -116,7 +119,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(invalid_key("must stand once only"));
+        return Err(invalid_key("must not be repeated"));
     }
     match value.to_str() {
         Ok(key) if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) => Ok(Some(key)),
@@ -129,13 +132,13 @@ fn invalid_key(detail: &str) -> Error {
     Error::parameters(vec![ParameterError { parameter, detail }])
 }
 
-/// The draft under the id that its key gives.
+/// Sets the id that the key gives.
 fn identified(draft: Draft, key: Option<&str>) -> Result<Draft, Error> {
     match key {
         None => Ok(draft),
         Some(_) if draft.id().is_some() => Err(Error::message(vec![FieldError {
             pointer: "/id".to_owned(),
-            detail: "stands beside an Idempotency-Key: send one of the two".to_owned(),
+            detail: "must not be sent together with an Idempotency-Key".to_owned(),
         }])),
         Some(key) => {
             let id = idempotency_id(draft.sender_id(), key);

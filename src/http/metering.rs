@@ -1,4 +1,4 @@
-//! Counts, timings and the access log of requests.
+//! Metrics and the access log of requests.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use parking_lot::RwLock;
 
 use super::request_id::RequestId;
 
-/// Meters requests by route. Metric handles are looked up once each: a label is text, and a look-up by labels costs
-/// more than all else here.
+/// Counts and times requests by route. Caches metric handles: to look one up by its labels costs more than everything
+/// else here.
 pub(super) struct Metering {
     routes: RwLock<HashMap<String, RouteMetrics>>,
     access_log: bool,
@@ -19,7 +19,7 @@ pub(super) struct Metering {
 
 struct RouteMetrics {
     seconds: Histogram,
-    /// By method and status: a handful.
+    /// By method and status: few enough to search.
     responses: Vec<(&'static str, StatusCode, Counter)>,
 }
 
@@ -41,7 +41,7 @@ impl Metering {
         Self { routes: RwLock::default(), access_log }
     }
 
-    /// Counts a response and the time that it took. What met no route (a preflight) is not counted.
+    /// Counts a response and its time, unless the request had no route (a preflight).
     pub(super) fn count(
         &self,
         route: Option<&str>,
@@ -76,7 +76,7 @@ impl Metering {
         }
     }
 
-    /// Writes the line of `ACCESS_LOG`. The route, not the path, and no query: paths hold lease tokens.
+    /// Writes the line of `ACCESS_LOG`. It has the route, not the path or the query: paths contain lease tokens.
     pub(super) fn log<B: hyper::body::Body>(
         &self,
         route: Option<&str>,
@@ -101,7 +101,7 @@ impl Metering {
     }
 }
 
-/// The method as a label; a client may invent others without end.
+/// The method as a label; `other` for unknown ones, so that clients cannot create labels without limit.
 fn known_method(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")

@@ -56,7 +56,7 @@ pub use listener::{AppSlot, Listener, announce};
 use problem::Problem;
 use route_layer::RouteLayer;
 
-/// The app that answers all requests.
+/// The app that serves all routes.
 pub fn app(services: Services, config: &HttpConfig) -> App {
     let routes = router(services.clone());
     if config.origins.is_empty() {
@@ -69,7 +69,7 @@ pub fn app(services: Services, config: &HttpConfig) -> App {
 
 /// The routes.
 fn router(services: Services) -> Router {
-    // Each is active for a short time only, so they count against the limit on active requests.
+    // Each of these requests is short, so they count against the limit on active requests.
     let requests = Router::new()
         .route(messages::PATH, post(messages::create).get(history::page))
         .route("/v1/messages/batch", post(messages::create_batch))
@@ -116,7 +116,7 @@ fn router(services: Services) -> Router {
     requests.merge(others).with_state(services)
 }
 
-/// The app until bus and store are open: everything but `/livez` is 503 `starting`, for this reason.
+/// The app until bus and store are open: every route but `/livez` responds 503 `starting` with this reason.
 pub fn starting(config: &HttpConfig, reason: Arc<dyn Fn() -> String + Send + Sync>) -> App {
     let not_ready = move || {
         let reason = reason();
@@ -129,7 +129,7 @@ pub fn starting(config: &HttpConfig, reason: Arc<dyn Fn() -> String + Send + Syn
     App::new(config, admission::cross_origin(routes, &config.origins))
 }
 
-/// A path as an error shows it.
+/// The path of a request, shortened for an error.
 fn shown_path(uri: &Uri) -> String {
     uri.path().chars().take(MAX_SHOWN_PATH).collect()
 }
@@ -140,6 +140,6 @@ async fn unknown_path(uri: Uri) -> Problem {
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    let detail = format!("{method} is no method of {}", shown_path(&uri));
+    let detail = format!("{} does not support {method}", shown_path(&uri));
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }

@@ -1,4 +1,4 @@
-//! Query strings into typed parameters; every invalid one is reported at once.
+//! Parses query strings into typed parameters, and reports all invalid ones at once.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ use super::problem::Problem;
 /// The largest sequence that every client can count to (contract, section 1).
 const MAX_SEQ: u64 = 1 << 53;
 
-/// What a sequence must be.
+/// The error for a value that is not a sequence.
 pub const SEQUENCE_RULE: &str = "must be a sequence: a whole number from 0 to 2^53";
 
-/// A parameter's value was taken, or breaks this rule.
+/// The result of parsing one parameter; the error is the rule that it breaks.
 type Taken = Result<(), String>;
 
-/// Passes each parameter to `take`; one that it does not know is refused by name. At most [`MAX_NAMED_ERRORS`] are
-/// reported: else a short query would make a long response.
+/// Passes each parameter to `take`, which returns `None` for one that it does not know. Reports at most
+/// [`MAX_NAMED_ERRORS`]: else a short query would cause a long response.
 fn each(
     query: Option<&str>,
     mut take: impl FnMut(&str, &str) -> Option<Taken>,
@@ -37,7 +37,7 @@ fn each(
         let detail = match take(&name, &value) {
             Some(Ok(())) => continue,
             Some(Err(detail)) => detail,
-            None => "is no parameter of this route".to_owned(),
+            None => "is not a parameter of this route".to_owned(),
         };
         errors.push(ParameterError { parameter: shorten_name(&name).into_owned(), detail });
         if errors.len() == MAX_NAMED_ERRORS {
@@ -59,16 +59,16 @@ fn sequence(value: &str) -> Result<u64, String> {
         .ok_or_else(|| SEQUENCE_RULE.to_owned())
 }
 
-/// Sets a value that may stand once only.
+/// Sets the value of a parameter that must not be repeated.
 fn once<T>(slot: &mut Option<T>, value: Result<T, String>) -> Taken {
     if slot.is_some() {
-        return Err("must stand once only".to_owned());
+        return Err("must not be repeated".to_owned());
     }
     *slot = Some(value?);
     Ok(())
 }
 
-/// The parameters of a POST of many.
+/// The parameters of `POST /v1/messages/batch`.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
@@ -78,7 +78,7 @@ pub fn post_batch(query: Option<&str>) -> Result<AckLevel, Error> {
     Ok(level.unwrap_or_default())
 }
 
-/// The parameters of a POST of one: how durable, and how long to wait for a reply.
+/// The parameters of `POST /v1/messages`: the ack level, and how long to wait for a reply.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
@@ -92,7 +92,7 @@ pub fn post(query: Option<&str>) -> Result<(AckLevel, Option<Duration>), Error> 
     Ok((level.unwrap_or_default(), within))
 }
 
-/// The parameter of a deletion: whether to drop what is still there.
+/// The parameter of a deletion of a queue: whether to delete its jobs too.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
@@ -110,7 +110,7 @@ fn ack_level(value: &str) -> Result<AckLevel, String> {
     }
 }
 
-/// How long a response may be held open.
+/// How long a request may wait.
 fn seconds(value: &str, least: u64) -> Result<Duration, String> {
     let most = MAX_REPLY_WAIT.as_secs();
     value
@@ -121,7 +121,7 @@ fn seconds(value: &str, least: u64) -> Result<Duration, String> {
         .ok_or_else(|| format!("must be a whole number of seconds from {least} to {most}"))
 }
 
-/// The parameters of a list by name: after which name, and how many.
+/// The parameters of a list in order of names: after which name, and how many.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
@@ -159,11 +159,11 @@ fn by_name(
 /// The parameters of an inbox.
 #[derive(Clone, Copy, Debug)]
 pub struct InboxParams {
-    /// After which sequence; `None`: after what is consumed.
+    /// After which sequence; `None`: after the position of the inbox.
     pub after: Option<u64>,
-    /// Messages of a page.
+    /// The most messages of a page.
     pub limit: usize,
-    /// How long to wait for the first message; zero: not at all.
+    /// How long to wait for the first message.
     pub wait: Duration,
     /// Whether to include messages without a recipient.
     pub broadcast: bool,
@@ -358,7 +358,7 @@ fn letters(
     Ok(DeadLetterQuery { kind, source, ..DeadLetterQuery::default() })
 }
 
-/// A consumer's or a queue's name, which need not exist.
+/// The name of a consumer or a queue, which may have been deleted.
 fn source_name(value: &str) -> Result<String, String> {
     if value.is_empty() || value.chars().any(char::is_control) {
         return Err("must be the name of a consumer or a queue".to_owned());

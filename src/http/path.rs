@@ -1,4 +1,4 @@
-//! What a path names.
+//! Segments of paths.
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -8,7 +8,7 @@ use super::problem::Problem;
 use crate::message::{Token, parse_uuid};
 use crate::services::{Error, ErrorKind};
 
-/// A segment of the path; one that is no UTF-8 names nothing.
+/// A segment of the path; an error if it is not UTF-8.
 pub(super) type Segment = Result<Path<String>, PathRejection>;
 
 /// The token in a path, if it is one.
@@ -27,7 +27,7 @@ pub(super) fn uuid(segment: Segment) -> Option<Uuid> {
 /// 404, or 422 `invalid_name`.
 pub(super) fn queue(segment: Segment) -> Result<Token, Problem> {
     let Ok(Path(name)) = segment else {
-        return Err(Error::not_found("a queue's name is UTF-8").into());
+        return Err(Error::not_found("the name of a queue must be UTF-8").into());
     };
     let invalid = |rule| {
         let detail = format!("the name of a queue {rule}");

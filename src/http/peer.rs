@@ -7,12 +7,12 @@ use axum::http::HeaderMap;
 
 use super::shares::{Client, Permit, Pool, Refused, Shares};
 
-/// Who is at the other end of a connection: a client, or a proxy that names its clients.
+/// The other end of a connection: a client, or a trusted proxy that names its clients.
 pub(super) struct Peer {
     client: Arc<Client>,
-    /// For a proxy, where the clients that it names are looked up.
+    /// Set for a proxy: finds the clients that it names.
     proxy: Option<Arc<Shares>>,
-    /// Not for a proxy, whose connections are many clients'.
+    /// `None` for a proxy: many clients share its connections.
     connection: Option<Permit>,
 }
 
@@ -31,7 +31,7 @@ impl Peer {
         Ok(Arc::new(Self { client, proxy, connection }))
     }
 
-    /// Who sends a request.
+    /// The client that sent a request.
     pub(super) fn client(&self, headers: &HeaderMap) -> Arc<Client> {
         match &self.proxy {
             Some(shares) => shares.forwarded(headers),
@@ -39,14 +39,14 @@ impl Peer {
         }
     }
 
-    /// Stops counting the connection as this client's for a while; the pool counts it still.
+    /// Stops counting the connection against this client; the pool still counts it.
     pub(super) fn disown_connection(&self) {
         if let Some(connection) = &self.connection {
             connection.disown();
         }
     }
 
-    /// Counts the connection as this client's again.
+    /// Counts the connection against this client again.
     pub(super) fn own_connection(&self) {
         if let Some(connection) = &self.connection {
             connection.own();

@@ -1,6 +1,6 @@
-//! Errors as the client sees them: RFC 9457 problems with a stable `code`.
+//! Error responses: RFC 9457 problem documents with a stable `code`.
 //!
-//! Invariant: every error response is made here; its inner cause is logged with the request's id, never returned.
+//! Invariant: every error response is built here. Its inner cause is logged with the id of the request, never returned.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::request_id::RequestId;
 use super::shares::{Pool, Refused};
 use crate::limits::RETRY_AFTER_S;
-use crate::message::DraftError;
+use crate::message::BodyError;
 use crate::services::{Error, ErrorKind, Report};
 
-/// One problem. Its type is `about:blank`: `code` tells kinds apart.
+/// One problem. Its type is `about:blank`; `code` distinguishes kinds.
 #[derive(Clone, Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -34,7 +34,7 @@ struct Document<'a> {
 }
 
 impl Problem {
-    /// A problem of HTTP itself; those of services come by [`From`].
+    /// A problem of HTTP itself; errors of services convert with [`From`].
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, report: Box::new(Report::new(code, detail)) }
     }
@@ -44,7 +44,7 @@ impl Problem {
         self.status
     }
 
-    /// Adds the message and its sequence.
+    /// Adds the id of the message and its sequence.
     pub(super) fn at(mut self, id: Uuid, seq: u64) -> Self {
         (self.report.id, self.report.seq) = (Some(id), Some(seq));
         self
@@ -85,8 +85,8 @@ impl From<Error> for Problem {
     }
 }
 
-impl From<DraftError> for Problem {
-    fn from(error: DraftError) -> Self {
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
         Error::from(error).into()
     }
 }
@@ -94,9 +94,9 @@ impl From<DraftError> for Problem {
 impl From<Refused> for Problem {
     fn from(Refused(pool): Refused) -> Self {
         let detail = match pool {
-            Pool::Requests => "more requests at once than this server works on",
+            Pool::Requests => "too many requests at once",
             Pool::Bodies => "too many request bodies at once",
-            Pool::Answers => "too many answers at once that are not read",
+            Pool::Responses => "too many responses that clients have not read yet",
             Pool::Replies => "too many requests at once that wait for a reply",
             Pool::Streams => "too many streams and waiting requests at once",
             Pool::Connections => "too many connections at once",
@@ -106,7 +106,7 @@ impl From<Refused> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// All but the body, which [`finish`] adds: it names the request's id.
+    /// The head of the response. [`finish`] adds the body, which has the id of the request.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         let headers = response.headers_mut();
@@ -119,29 +119,34 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Takes the problem of a response out, if it is one, and logs its cause.
+/// Removes the problem from a response, if it has one, and logs its cause.
 pub(super) fn take(response: &mut Response, id: &RequestId) -> Option<Problem> {
     let problem = response.extensions_mut().remove::<Problem>()?;
     log_cause(&problem.report, Some(id));
     Some(problem)
 }
 
-/// Gives a problem its body.
+/// Adds the body of a problem.
 pub(super) fn finish(response: &mut Response, id: &RequestId, method: &Method) {
     let Some(problem) = take(response, id) else { return };
     let document = problem.document(id);
-    // axum has seen an empty body.
+    // axum has set the length of the empty body.
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
     *response.body_mut() =
         if method == Method::HEAD { Body::empty() } else { Body::from(document) };
 }
 
-/// Logs why a call failed, where the caller does not learn it.
+/// Logs the inner cause of a failed call, which the response does not show.
 pub(super) fn log_cause(report: &Report, id: Option<&RequestId>) {
     let Some(cause) = &report.cause else { return };
     let (code, request_id) = (report.code, id.map(tracing::field::display));
     if code == "internal_error" {
-        tracing::error!(code, cause, request_id, "a request met a fault inside the server");
+        tracing::error!(
+            code,
+            cause,
+            request_id,
+            "a request failed by a defect of the server; report it"
+        );
     } else {
         tracing::warn!(code, cause, request_id, "a request failed");
     }

@@ -1,4 +1,4 @@
-//! `/v1/queues`: their configuration and state, jobs in (contract, section 8).
+//! `/v1/queues`: configuration, state, enqueueing (contract, section 8).
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -40,7 +40,7 @@ fn view(state: &QueueState) -> Value {
     Value::Object(view)
 }
 
-/// Makes a queue, or changes its configuration.
+/// Creates a queue, or changes its configuration.
 pub(super) async fn put(
     State(services): State<Services>,
     context: RequestContext,
@@ -50,9 +50,9 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     let queue = path::queue(queue)?;
     let config = QueueConfig::parse(&body.optional_json().await?)?;
-    let made = services.queues.put(context.principal(), &queue, &config).await?;
+    let is_new = services.queues.put(context.principal(), &queue, &config).await?;
     let response = json_response(&head(queue.as_str(), &config));
-    Ok(if made { created(&format!("/v1/queues/{queue}"), response) } else { response })
+    Ok(if is_new { created(&format!("/v1/queues/{queue}"), response) } else { response })
 }
 
 /// A page of queues.
@@ -133,7 +133,7 @@ pub(super) async fn enqueue(
     Ok((status, json_response(&AcceptedJob { job_id: id, seq, duplicate })).into_response())
 }
 
-/// Enqueues a batch of jobs; one result each, in input order.
+/// Enqueues a batch of jobs, with one result for each, in input order.
 pub(super) async fn enqueue_batch(
     State(services): State<Services>,
     context: RequestContext,
@@ -155,6 +155,6 @@ pub(super) async fn enqueue_batch(
         job_id: done.id,
         duplicate: done.duplicate,
     })?;
-    // A `Value` sorts members by name, as these results have always come.
+    // A `Value` sorts members by name: the order that clients have always received.
     Ok(json_response(&json!(results)))
 }

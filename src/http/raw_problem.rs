@@ -1,4 +1,4 @@
-//! Problem documents for what hyper itself refuses, written straight to the socket.
+//! Problem documents for requests that hyper itself refuses, written to the socket.
 
 use axum::http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,10 +8,10 @@ use super::problem::Problem;
 use super::request_id::RequestId;
 use crate::limits::DISCARD_TIME;
 
-/// Bytes that are read and dropped at once.
+/// Bytes to read and drop at a time.
 const DISCARD_BYTES: usize = 4_096;
 
-/// A whole response, after which the connection ends. Its id is new: the request could not be read.
+/// A complete response, after which the connection ends. Its id is new, since the request could not be read.
 fn response(problem: &Problem) -> Vec<u8> {
     let (status, id) = (problem.status(), RequestId::new());
     let body = problem.document(&id);
@@ -23,7 +23,7 @@ fn response(problem: &Problem) -> Vec<u8> {
     [head.into_bytes(), body].concat()
 }
 
-/// Sends the client the reason why its request could not be read, and waits a moment for it to read that.
+/// Sends the problem, and waits a moment for the client to read it.
 pub(super) async fn send(mut socket: TcpStream, status: StatusCode) {
     let sent = async {
         socket.write_all(&response(&unreadable(status))).await?;
@@ -48,8 +48,8 @@ fn unreadable(status: StatusCode) -> Problem {
         _ => Problem::new(
             status,
             "malformed_request",
-            "the request line or a header breaks the rules of HTTP (RFC 9112, RFC 3986); percent-encode what an \
-             address must not hold",
+            "the request line or a header breaks the rules of HTTP (RFC 9112, RFC 3986); percent-encode characters \
+             that a URI must not contain",
         ),
     }
 }

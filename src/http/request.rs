@@ -1,7 +1,7 @@
-//! One request: its caller, its route, and the permits that it holds.
+//! The context of one request: its caller, its route, its permits.
 //!
-//! Invariants: a request is active from when its body is there, so that a client which sends slowly takes nobody's
-//! permit, until its response is written. While it only waits it is not active.
+//! Invariants: a request is active from the time when its body has arrived until its response is written, so a client
+//! that sends slowly uses no permit. While it only waits, it is not active.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,7 +16,7 @@ use super::shares::{Client, Permit, Pool};
 use crate::access::Principal;
 use crate::services::Error;
 
-/// The context of a request. Clones are of the same.
+/// The context of a request. Clones share it.
 #[derive(Clone)]
 pub(super) struct RequestContext(Arc<Inner>);
 
@@ -25,11 +25,11 @@ struct Inner {
     client: Arc<Client>,
     peer: Arc<Peer>,
     route: OnceLock<Route>,
-    held: Mutex<Held>,
+    permits: Mutex<Permits>,
 }
 
 #[derive(Default)]
-struct Held {
+struct Permits {
     active: Option<Permit>,
     response: Option<Permit>,
 }
@@ -64,22 +64,22 @@ impl RequestContext {
     /// The context of an admitted request.
     pub(super) fn new(peer: &Arc<Peer>, headers: &HeaderMap, principal: Principal) -> Self {
         let (client, peer) = (peer.client(headers), Arc::clone(peer));
-        let (route, held) = (OnceLock::new(), Mutex::default());
-        Self(Arc::new(Inner { principal, client, peer, route, held }))
+        let (route, permits) = (OnceLock::new(), Mutex::default());
+        Self(Arc::new(Inner { principal, client, peer, route, permits }))
     }
 
-    /// On whose behalf it is made.
+    /// The caller.
     pub(super) fn principal(&self) -> &Principal {
         &self.0.principal
     }
 
-    /// Its route; `None` before it has met one.
+    /// Its route; `None` before routing.
     pub(super) fn route(&self) -> Option<&Route> {
         self.0.route.get()
     }
 
-    /// It has met its route, if it has one. Where the route is `limited` it is active from now on, or, with a body
-    /// that is still to come, once that is there.
+    /// Sets the route. If the route is `limited`, the request is active from now on; if its body has not arrived yet,
+    /// [`RequestBody::read`](super::body::RequestBody::read) makes it active.
     ///
     /// # Errors
     /// Those of [`Self::activate`].
@@ -97,48 +97,48 @@ impl RequestContext {
         Ok(())
     }
 
-    /// The request is there, whole: it is active until its response is written.
+    /// Makes the request active until its response is written.
     ///
     /// # Errors
-    /// 503 when too many are, or when the client leaves too many responses unread.
+    /// 503 when too many are active, or when the client leaves too many responses unread.
     pub(super) fn activate(&self) -> Result<(), Problem> {
-        self.0.client.within_share(Pool::Answers)?;
-        let mut held = self.0.held.lock();
-        if held.active.is_none() {
-            held.active = Some(self.0.client.take(Pool::Requests, 1)?);
+        self.0.client.within_share(Pool::Responses)?;
+        let mut permits = self.0.permits.lock();
+        if permits.active.is_none() {
+            permits.active = Some(self.0.client.take(Pool::Requests, 1)?);
         }
         Ok(())
     }
 
-    /// It only waits from here on: it is not active.
+    /// Ends the active time: from now on the request only waits.
     pub(super) fn deactivate(&self) {
-        self.0.held.lock().active = None;
+        self.0.permits.lock().active = None;
     }
 
-    /// A permit for bytes of its body.
+    /// A permit for bytes of the body.
     ///
     /// # Errors
-    /// 503 when all bodies together are too much.
+    /// 503 when all bodies together are at the limit.
     pub(super) fn body_permit(&self, bytes: usize) -> Result<Permit, Problem> {
         Ok(self.0.client.take(Pool::Bodies, bytes)?)
     }
 
-    /// Counts bytes of its response until they are written.
+    /// Counts bytes of the response until they are written.
     ///
     /// # Errors
-    /// 503 when all responses together are too much.
+    /// 503 when all responses together are at the limit.
     pub(super) fn reserve_response(&self, bytes: usize) -> Result<(), Problem> {
-        let mut held = self.0.held.lock();
-        match &mut held.response {
+        let mut permits = self.0.permits.lock();
+        match &mut permits.response {
             Some(reserved) if reserved.covers(bytes) => reserved.shrink(bytes),
-            _ => held.response = Some(self.0.client.take(Pool::Answers, bytes)?),
+            _ => permits.response = Some(self.0.client.take(Pool::Responses, bytes)?),
         }
         Ok(())
     }
 
     /// Counts bytes of a response that must be sent, even beyond the limit.
     pub(super) fn force_response(&self, bytes: usize) {
-        self.0.held.lock().response = Some(self.0.client.force(Pool::Answers, bytes));
+        self.0.permits.lock().response = Some(self.0.client.force(Pool::Responses, bytes));
     }
 
     /// Whether a response of this size could be reserved now.
@@ -146,21 +146,21 @@ impl RequestContext {
     /// # Errors
     /// 503 when not.
     pub(super) fn check_response(&self, bytes: usize) -> Result<(), Problem> {
-        Ok(self.0.client.has_room(Pool::Answers, bytes)?)
+        Ok(self.0.client.has_free(Pool::Responses, bytes)?)
     }
 
-    /// A permit to wait for a reply to what it sends.
+    /// A permit to wait for the reply to a message.
     ///
     /// # Errors
-    /// 503 when too many do.
+    /// 503 when too many requests wait.
     pub(super) fn reply_permit(&self) -> Result<Permit, Problem> {
         Ok(self.0.client.take(Pool::Replies, 1)?)
     }
 
-    /// A permit to wait for what anybody may send. The request is not active from here on.
+    /// A permit for a stream, or to wait for messages or jobs. The request is not active from now on.
     ///
     /// # Errors
-    /// 503 when too many do.
+    /// 503 when too many requests wait.
     pub(super) fn wait_permit(&self) -> Result<WaitPermit, Problem> {
         let Inner { client, peer, .. } = &*self.0;
         let permit = match client.is_loopback() {
@@ -175,8 +175,8 @@ impl RequestContext {
     }
 }
 
-/// Held by a stream, or a request that waits for messages or jobs. Not counted by address on loopback, where one
-/// address is every program, and every client of a proxy.
+/// The permit of a stream, or of a request that waits for messages or jobs. On loopback it counts nothing: all programs
+/// of the machine, and all clients of a local proxy, have the same address.
 pub(super) struct WaitPermit {
     peer: Arc<Peer>,
     permit: Option<Permit>,

@@ -1,4 +1,4 @@
-//! `X-Request-Id`: the client's, where it is usable, else a new UUID.
+//! `X-Request-Id`: the value that the client sent, if it is usable, else a new UUID.
 //!
 //! It is returned in the response, in problem documents as `request_id`, and in the log.
 
@@ -12,16 +12,17 @@ use crate::limits::MAX_REQUEST_ID;
 /// The id of one request.
 #[derive(Clone, Debug)]
 pub(super) enum RequestId {
-    /// The client's: visible ASCII.
+    /// From the client: visible ASCII.
     Given(HeaderValue),
-    /// Made here.
-    Made(Uuid),
+    /// Generated.
+    Generated(Uuid),
 }
 
 impl RequestId {
     pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-    /// The id that a request brings, if it is one visible ASCII value of bounded length; else a new one.
+    /// The id that the request has, if it is exactly one value of visible ASCII within [`MAX_REQUEST_ID`]; else a new
+    /// one.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(Self::HEADER).iter();
         match (values.next(), values.next()) {
@@ -32,14 +33,14 @@ impl RequestId {
 
     /// A new id.
     pub(super) fn new() -> Self {
-        Self::Made(Uuid::new_v4())
+        Self::Generated(Uuid::new_v4())
     }
 
-    /// As a header's value.
+    /// As the value of a header.
     pub(super) fn to_header(&self) -> HeaderValue {
         match self {
             Self::Given(value) => value.clone(),
-            Self::Made(id) => {
+            Self::Generated(id) => {
                 let mut text = Uuid::encode_buffer();
                 let text = id.hyphenated().encode_lower(&mut text);
                 HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
@@ -56,7 +57,7 @@ impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Given(value) => f.write_str(value.to_str().unwrap_or_default()),
-            Self::Made(id) => write!(f, "{id}"),
+            Self::Generated(id) => write!(f, "{id}"),
         }
     }
 }
@@ -86,7 +87,7 @@ mod tests {
             [&[], &[b""], &[b"a b"], &[b"a\tb"], &[b"\xff"], &[&too_long], &[b"a", b"b"]];
         for bad in bad {
             let id = id_of(bad);
-            assert!(matches!(id, RequestId::Made(_)), "{bad:?}");
+            assert!(matches!(id, RequestId::Generated(_)), "{bad:?}");
             assert_eq!(id.to_header().as_bytes(), id.to_string().as_bytes());
         }
     }

@@ -1,6 +1,6 @@
-//! The body of a response: what its request holds counts until the last byte is written.
+//! Response bodies that keep the permits of their request until the last byte is written.
 //!
-//! Invariant: hyper drops a body's bytes when the socket has taken them, so their owner learns of it.
+//! Invariant: hyper drops the bytes of a body when the socket has accepted them, and that drop releases the permits.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::request::RequestContext;
 use crate::limits::SMALL_RESPONSE_BYTES;
 
-/// A body that holds its request's permits.
+/// A body with the permits of its request.
 pub(super) struct CountedBody {
     body: Body,
     /// `None` for the small response to a request that was not admitted.
@@ -26,8 +26,8 @@ impl CountedBody {
         Self { body, context }
     }
 
-    /// Counts the bytes of a response. `repeatable`: it may be refused, since asking again does no harm. Small ones
-    /// never are: a refusal would be as large.
+    /// Counts the bytes of a response. A `repeatable` request may be refused at the limit, since the client can repeat
+    /// it; small responses are never refused, since the refusal would be as large.
     ///
     /// # Errors
     /// The refusal to send instead.
@@ -55,7 +55,7 @@ impl hyper::body::Body for CountedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        // A body of one piece ends with it: the permits go with that piece.
+        // This is the last frame: its bytes keep the permits.
         if !self.body.is_end_stream() {
             return polled;
         }
@@ -74,7 +74,7 @@ impl hyper::body::Body for CountedBody {
     }
 }
 
-/// The last bytes of a response.
+/// The last bytes of a response; dropping them releases the permits.
 struct LastBytes {
     bytes: Bytes,
     _context: RequestContext,

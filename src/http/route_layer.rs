@@ -1,4 +1,4 @@
-//! What surrounds every route: its label, the limit on active requests, and panics.
+//! The layer around every route: its label, the limit on active requests, panics.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -16,10 +16,10 @@ use super::problem::Problem;
 use super::request::{RequestContext, Route};
 use crate::services::Error;
 
-/// One layer of our own: each of axum's `from_fn` costs a request several allocations, and moves it.
+/// A layer written by hand: each `from_fn` of axum costs several allocations per request.
 #[derive(Clone)]
 pub(super) struct RouteLayer {
-    /// Whether requests count among the active ones; not where they must always be answered.
+    /// Whether requests count as active. `false` for routes that must always respond.
     pub(super) limited: bool,
 }
 
@@ -62,7 +62,7 @@ where
     }
 }
 
-/// The handler's response, or the refusal. A handler that panics costs one response.
+/// The response of the handler, or the refusal. A panic becomes an error response.
 pub(super) async fn respond<F>(handling: Result<F, Problem>) -> Response
 where
     F: Future<Output = Response>,

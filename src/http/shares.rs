@@ -1,8 +1,8 @@
-//! Pools that all clients use, in fair shares (contract, section 3, Shares).
+//! Pools that all clients share fairly (contract, section 3, Shares).
 //!
-//! Invariants: no pool is used beyond its limit. While a pool is more than half used, a client that holds more than a
-//! quarter of it gets no more, so that one client never takes what others need. (For connections from loopback: more
-//! than seven eighths used.) A permit counts until it is dropped.
+//! Invariants: no pool is used beyond its limit. While a pool is more than half used, a client with more than a quarter
+//! of it gets no more, so that one client cannot use up what others need. (For connections from loopback: more than
+//! seven eighths.) A permit counts until it is dropped.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,7 +23,7 @@ pub(super) enum Pool {
     /// Bytes of request bodies.
     Bodies,
     /// Bytes of responses that are not written yet.
-    Answers,
+    Responses,
     /// Requests that wait for a reply.
     Replies,
     /// Streams, and requests that wait for messages or jobs.
@@ -36,12 +36,12 @@ pub(super) enum Pool {
 const POOLS: usize = 6;
 
 impl Pool {
-    /// As metrics name it.
+    /// The label in metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
             Self::Bodies => "body_bytes",
-            Self::Answers => "answer_bytes",
+            Self::Responses => "answer_bytes",
             Self::Replies => "reply_waits",
             Self::Streams => "streams",
             Self::Connections => "connections",
@@ -49,7 +49,7 @@ impl Pool {
     }
 }
 
-/// All pools, and the clients that hold permits of them.
+/// All pools, and the clients that have permits.
 pub struct Shares {
     limits: [usize; POOLS],
     used: [AtomicUsize; POOLS],
@@ -77,7 +77,7 @@ impl Shares {
         })
     }
 
-    /// Whether a peer is a proxy that names its clients.
+    /// Whether a peer is a trusted proxy.
     pub(super) fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted.iter().any(|network| network.contains(&peer))
@@ -95,14 +95,14 @@ impl Shares {
         new
     }
 
-    /// The client that a trusted proxy speaks for: the last address in `X-Forwarded-For` that is not
-    /// itself a trusted proxy's. Requests that name none count as one client.
+    /// The client of a trusted proxy: the last address in `X-Forwarded-For` that is not
+    /// itself a trusted proxy's. Requests without one count as one client.
     pub(super) fn forwarded(self: &Arc<Self>, headers: &HeaderMap) -> Arc<Client> {
         let lines: Vec<&[u8]> =
             headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
         let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
         let mut parsed = hops.map(|hop| address(std::str::from_utf8(hop).ok()?.trim()));
-        // No trusted proxy wrote what stands before an address that cannot be parsed.
+        // What precedes an address that cannot be parsed was not written by a trusted proxy.
         let client = parsed.find(|hop| hop.is_none_or(|ip| !self.trusts(ip)));
         self.client(client.flatten().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
     }
@@ -120,7 +120,7 @@ fn address(hop: &str) -> Option<IpAddr> {
     parsed.ok()
 }
 
-/// Whoever has one address of an IPv6 network has all 2^64 of it.
+/// The address under which a client counts: of IPv6 the /64 network, since one host can use all its addresses.
 fn counted_as(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) if !ip.is_loopback() => {
@@ -141,28 +141,28 @@ impl Client {
     /// A permit of a pool.
     ///
     /// # Errors
-    /// The pool is used up, or this client holds more than its share of it.
+    /// The pool is used up, or this client has more than its share of it.
     pub(super) fn take(self: &Arc<Self>, pool: Pool, amount: usize) -> Result<Permit, Refused> {
-        self.has_room(pool, amount)?;
+        self.has_free(pool, amount)?;
         Ok(self.force(pool, amount))
     }
 
-    /// A permit of a pool, even beyond its limit: for what exists already.
+    /// A permit of a pool, even beyond its limit: for memory that is allocated already.
     pub(super) fn force(self: &Arc<Self>, pool: Pool, amount: usize) -> Permit {
         self.shares.used[pool as usize].fetch_add(amount, Ordering::Relaxed);
         self.held[pool as usize].fetch_add(amount, Ordering::Relaxed);
         Permit { client: Arc::clone(self), pool, amount }
     }
 
-    /// Whether this client holds no more than its share, however much others hold.
+    /// Whether this client has no more than its share.
     ///
     /// # Errors
-    /// It holds more, of a pool that is more than half used.
+    /// It has more than a quarter of a pool that is more than half used.
     pub(super) fn within_share(&self, pool: Pool) -> Result<(), Refused> {
         let limit = self.shares.limits[pool as usize];
         let used = self.shares.used[pool as usize].load(Ordering::Relaxed);
         let held = self.held[pool as usize].load(Ordering::Relaxed);
-        // On loopback one address is every program, and idle connections cost little.
+        // On loopback all programs have one address, and idle connections cost little.
         let scarce = match pool {
             Pool::Connections if self.is_loopback() => limit / 8 * 7,
             _ => limit / 2,
@@ -170,9 +170,9 @@ impl Client {
         if used > scarce && held > limit / 4 { Err(refused(pool)) } else { Ok(()) }
     }
 
-    /// Whether so much more may be taken. Checked before it is taken, so that a refused amount never counts against
-    /// others; what other threads take in between can exceed the limit by one permit a core.
-    pub(super) fn has_room(&self, pool: Pool, amount: usize) -> Result<(), Refused> {
+    /// Whether this amount is free. Checked before it is taken, so that a refused amount never counts; other threads that
+    /// take permits in between can exceed the limit by one permit per core.
+    pub(super) fn has_free(&self, pool: Pool, amount: usize) -> Result<(), Refused> {
         let used = self.shares.used[pool as usize].load(Ordering::Relaxed);
         if used + amount > self.shares.limits[pool as usize] {
             return Err(refused(pool));
@@ -189,7 +189,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         let mut clients = self.shares.clients.lock();
-        // Another of the same address may have taken its entry meanwhile.
+        // A new client of the same address may have replaced the entry.
         if clients.get(&self.address).is_some_and(|known| known.strong_count() == 0) {
             clients.remove(&self.address);
         }
@@ -201,7 +201,7 @@ fn refused(pool: Pool) -> Refused {
     Refused(pool)
 }
 
-/// The pool of which nothing was taken.
+/// The refusal of a permit of this pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused(pub(super) Pool);
 
@@ -223,7 +223,7 @@ impl Permit {
         Ok(())
     }
 
-    /// Whether it is at least so much.
+    /// Whether it is at least this amount.
     pub(super) fn covers(&self, amount: usize) -> bool {
         self.amount >= amount
     }
@@ -232,20 +232,20 @@ impl Permit {
     pub(super) fn shrink(&mut self, to: usize) {
         let surplus = self.amount.saturating_sub(to);
         self.amount -= surplus;
-        self.put_back(surplus);
+        self.give_back(surplus);
     }
 
-    /// Stops counting it as its client's for a while; the pool counts it still.
+    /// Stops counting it against its client; the pool still counts it.
     pub(super) fn disown(&self) {
         self.client.held[self.pool as usize].fetch_sub(self.amount, Ordering::Relaxed);
     }
 
-    /// Counts it as its client's again.
+    /// Counts it against its client again.
     pub(super) fn own(&self) {
         self.client.held[self.pool as usize].fetch_add(self.amount, Ordering::Relaxed);
     }
 
-    fn put_back(&self, amount: usize) {
+    fn give_back(&self, amount: usize) {
         self.client.held[self.pool as usize].fetch_sub(amount, Ordering::Relaxed);
         self.client.shares.used[self.pool as usize].fetch_sub(amount, Ordering::Relaxed);
     }
@@ -253,7 +253,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.put_back(self.amount);
+        self.give_back(self.amount);
     }
 }
 

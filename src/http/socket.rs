@@ -1,10 +1,11 @@
-//! The socket of a connection, while hyper has it.
+//! The socket of a connection while hyper uses it.
 //!
-//! It changes two things on the way:
-//! - A `>` in the first request line reaches hyper as `%3E`. People type `?subject=agent.>`, RFC 3986 does not allow it,
-//!   and hyper refuses it. Later lines are left alone: where one begins is for hyper to say, and to differ from
-//!   it would be request smuggling.
-//! - hyper's own refusals have no body. They are withheld, so that a problem document can be sent instead.
+//! It changes two things:
+//! - A `>` in the first request line reaches hyper as `%3E`: people type `?subject=agent.>`, which RFC 3986 does not
+//!   allow and hyper refuses. Later request lines stay unchanged: only hyper knows where a request begins, and to
+//!   disagree with it would allow request smuggling.
+//! - hyper's own refusals have no body. They are not sent, and [`raw_problem`](super::raw_problem) sends a problem
+//!   document instead.
 //!
 //! Invariant: a client that reads nothing of a response for [`UNREAD_TIMEOUT`] is disconnected.
 
@@ -21,20 +22,19 @@ use tokio::time::{Sleep, sleep};
 use super::takeover::Takeover;
 use crate::limits::UNREAD_TIMEOUT;
 
-/// Bytes of a first line that are read at once.
+/// Bytes of the first line to read at a time.
 const PIECE: usize = 512;
-/// A `>` as a URI writes it (RFC 3986).
+/// A `>` in a URI (RFC 3986).
 const ESCAPED: &[u8] = b"%3E";
 
-/// The socket while hyper has it. One task polls it and the body, so the order of loads and
-/// stores is that of the program.
+/// The socket while hyper uses it. One task polls it and the body, so relaxed atomics suffice in the takeover.
 pub(super) struct ConnectionSocket {
     socket: TokioIo<TcpStream>,
     takeover: Takeover,
     first_line: FirstLine,
     /// The status of hyper's own refusal.
     refused: Option<StatusCode>,
-    /// Runs while the client reads nothing of what it is sent.
+    /// Runs while the client reads nothing.
     unread: Option<Pin<Box<Sleep>>>,
 }
 
@@ -50,7 +50,7 @@ enum FirstLine {
 }
 
 impl FirstLine {
-    /// Copies what arrived, with each `>` of the first line escaped.
+    /// Copies the bytes that arrived, with each `>` of the first line escaped.
     fn escape(&mut self, arrived: &[u8], mut put: impl FnMut(&[u8])) {
         for (at, byte) in arrived.iter().enumerate() {
             match byte {
@@ -75,12 +75,12 @@ impl ConnectionSocket {
         Self { socket, takeover, first_line: FirstLine::Pending, refused: None, unread: None }
     }
 
-    /// The socket, and the status of hyper's own refusal, if it was withheld.
+    /// The socket, and the status of hyper's own refusal, if there was one.
     pub(super) fn into_inner(self) -> (TcpStream, Option<StatusCode>) {
         (self.socket.into_inner(), self.refused)
     }
 
-    /// Whether this begins a refusal of hyper's own, which has no body; ours always have one.
+    /// Whether these bytes begin a refusal by hyper itself: it has no body, and all of ours have one.
     fn is_withheld(&mut self, bytes: &[u8]) -> bool {
         if self.refused.is_none()
             && bytes.starts_with(b"HTTP/1.")
@@ -93,7 +93,7 @@ impl ConnectionSocket {
         self.refused.is_some()
     }
 
-    /// Gives up on a client that reads nothing.
+    /// Fails a write when the client reads nothing for [`UNREAD_TIMEOUT`].
     fn with_timeout(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Counters: `GET /v1/stats` for people, `GET /metrics` for Prometheus.
+//! `GET /v1/stats` and `GET /metrics`.
 
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, header};
@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::request::RequestContext;
 use crate::services::Services;
 
-/// Counts kept by the projector, and the position of each part.
+/// Counts of the log, and the position of each part in it.
 pub(super) async fn stats(
     State(services): State<Services>,
     context: RequestContext,

@@ -1,6 +1,6 @@
 //! `GET /v1/stream`: Server-Sent Events (contract, section 4).
 //!
-//! The head of the response goes the way of every other; then a [`StreamWriter`] takes the connection over and writes
+//! hyper sends the head of the response, as of any other; then a [`StreamWriter`] takes over the connection and writes
 //! the events.
 
 use axum::Extension;
@@ -45,7 +45,7 @@ fn respond(body: impl Into<Body>) -> Response {
     (HEADERS, body.into()).into_response()
 }
 
-/// Whether a request comes from an `EventSource`, or from a client that reads like one.
+/// Whether the client accepts an event stream, as an `EventSource` does.
 pub(super) fn wants_events<B>(request: &Request<B>) -> bool {
     request.method().is_safe()
         && request.headers().get_all(header::ACCEPT).iter().any(|accept| {
@@ -55,8 +55,8 @@ pub(super) fn wants_events<B>(request: &Request<B>) -> bool {
         })
 }
 
-/// The response to an `EventSource` instead of a temporary refusal: any status but 200 would stop it for good, so it
-/// gets a stream that ends, and reconnects with its cursor (contract, section 4). CORS headers of the refusal stay.
+/// The response to an `EventSource` instead of a temporary refusal. Any status but 200 would stop it for good; after a
+/// stream that ends it reconnects with its cursor (contract, section 4). CORS headers of the refusal stay.
 pub(super) fn unavailable(mut refusal: Response, id: &RequestId) -> Response {
     problem::take(&mut refusal, id);
     let (mut head, _) = refusal.into_parts();
@@ -65,7 +65,7 @@ pub(super) fn unavailable(mut refusal: Response, id: &RequestId) -> Response {
     }
     let (stream, body) = respond(frame::unavailable(frame::retry_millis())).into_parts();
     head.headers.extend(stream.headers);
-    // An idle connection would keep a permit from one that reconnects.
+    // An idle connection would use a permit that a reconnecting client needs.
     head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     head.status = StatusCode::OK;
     Response::from_parts(head, body)

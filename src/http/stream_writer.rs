@@ -1,7 +1,8 @@
-//! A stream on a connection of its own, written straight to the socket.
+//! Writes a stream to the socket of its connection.
 //!
-//! Invariant: the connection is the only queue. While a client does not read, its subscription is not pulled, so it
-//! costs no memory and skips nothing. Whole events are sent, in chunks (RFC 9112, section 7.1) that end in good order.
+//! Invariant: the connection is the only queue. While a client does not read, its subscription is not polled, so it
+//! uses no memory and skips nothing. Chunks (RFC 9112, section 7.1) contain whole events, and the last one is sent when
+//! the server drains.
 
 use std::io::{self, IoSlice, Write as _};
 
@@ -12,17 +13,17 @@ use super::request::WaitPermit;
 use crate::services::Drain;
 use crate::services::streams::Subscription;
 
-/// The chunk after the last one, without trailers.
+/// The last chunk, without trailers.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// A chunk's size in hexadecimal, and the end of its line.
+/// The most bytes of the line with the size of a chunk.
 const SIZE_LINE: usize = 18;
 
-/// A subscription that waits for its connection.
+/// A subscription, and what is needed to write it.
 pub(super) struct StreamWriter {
     subscription: Subscription,
     drain: Drain,
     _permit: WaitPermit,
-    /// Whether the head announced chunks. Else the end of the connection is the end of the body.
+    /// Whether the body is chunked. Otherwise it ends with the connection (HTTP/1.0).
     chunked: bool,
 }
 
@@ -61,7 +62,7 @@ impl StreamWriter {
                 () = &mut disconnected => return,
             };
             if let Err(error) = sent {
-                tracing::trace!(%error, "a stream broke off");
+                tracing::trace!(%error, "a stream ended with an error");
                 return;
             }
         }
@@ -98,15 +99,15 @@ async fn send_all(socket: &TcpStream, mut parts: &mut [IoSlice<'_>]) -> io::Resu
     Ok(())
 }
 
-/// Returns when the client has disconnected. A client that sends more than its request is not read any further, so the
-/// kernel's buffer bounds what it sends; writing to it shows when it has disconnected.
+/// Returns when the client has disconnected. If the client sends anything after its request, this never returns:
+/// nothing more is read, so that the kernel's buffer limits what it sends, and a failed write shows the disconnect.
 async fn disconnected(socket: &TcpStream, is_silent: bool) {
     if !(is_silent && closes(socket).await) {
         std::future::pending().await
     }
 }
 
-/// Waits for the next input, and returns whether it is the end of it.
+/// Waits for input, and returns whether it was the end of the input.
 async fn closes(socket: &TcpStream) -> bool {
     loop {
         if socket.readable().await.is_err() {

@@ -1,12 +1,12 @@
-//! Takes a connection over from hyper, once that has sent the head of a stream.
+//! Takes over a connection from hyper after it has sent the head of a stream.
 //!
-//! hyper keeps two buffers of 8 KiB and its state for as long as a connection lives; a stream lives for days and needs
-//! neither. So the body of a stream's response is a placeholder. When hyper polls it, the head has been encoded; when
-//! all of the head has been written, the socket is taken from hyper and the stream goes on by itself.
+//! hyper keeps two buffers of 8 KiB and its state for the life of a connection. A stream lives for days and needs
+//! neither. So the body of its response is a placeholder. When hyper polls that body, it has encoded the head; when it
+//! has written the head, the socket is taken from it and a [`StreamWriter`] goes on.
 //!
-//! Invariant: nothing that hyper was given to send is lost. It flushes its socket only when its buffer is empty, and
-//! encodes nothing after the head while the body has no data: so a flush after the body was first polled means that
-//! the whole head has been written.
+//! Invariant: no byte of the head is lost. hyper flushes its socket only when its buffer is empty, and encodes nothing
+//! after the head while the body has no data. So a flush after the first poll of the body means that the whole head has
+//! been written.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -21,29 +21,29 @@ use parking_lot::Mutex;
 
 use super::stream_writer::StreamWriter;
 
-/// Where the handler of a connection's request leaves the stream that takes the connection over.
+/// The slot of a connection for the stream that takes it over.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Takeover(Arc<Slot>);
 
 #[derive(Debug, Default)]
 struct Slot {
     writer: Mutex<Option<Box<StreamWriter>>>,
-    /// Whether hyper has flushed everything since the writer was left here.
+    /// Whether hyper has flushed everything since the writer was set.
     flushed: AtomicBool,
 }
 
 impl Takeover {
-    /// The body of a response after whose head `writer` takes the connection over.
+    /// The body of a response; `writer` takes over the connection after its head.
     pub(super) fn body(&self, writer: StreamWriter) -> Body {
         Body::new(Placeholder { writer: Some(Box::new(writer)), takeover: self.clone() })
     }
 
-    /// Notes that hyper has nothing left to write.
+    /// Records that hyper has nothing left to write.
     pub(super) fn flushed(&self) {
         self.0.flushed.store(true, Ordering::Relaxed);
     }
 
-    /// The stream that takes the connection over now. To be called after hyper was polled.
+    /// The stream that takes over the connection now, if the head has been written. Call it after polling hyper.
     pub(super) fn take(&self) -> Option<Box<StreamWriter>> {
         if !self.0.flushed.load(Ordering::Relaxed) {
             return None;
@@ -52,7 +52,7 @@ impl Takeover {
     }
 }
 
-/// Has no data, and no end.
+/// A body without data that never ends.
 struct Placeholder {
     writer: Option<Box<StreamWriter>>,
     takeover: Takeover,
@@ -71,7 +71,7 @@ impl hyper::body::Body for Placeholder {
             slot.flushed.store(false, Ordering::Relaxed);
             *slot.writer.lock() = Some(writer);
         }
-        // The task that polls the connection looks into the slot, so nothing need wake it.
+        // The task that polls this also checks the slot, so it needs no wake.
         Poll::Pending
     }
 }

@@ -33,7 +33,7 @@ struct TaskView {
     outcome: Option<String>,
     last_event: Option<String>,
     agents: Vec<String>,
-    /// How many there are in all, where not all are listed.
+    /// The number of agents, if not all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_count: Option<u64>,
     messages: u64,

@@ -1,4 +1,4 @@
-//! `/v1/webhooks`: messages pushed to receivers (contract, section 10).
+//! `/v1/webhooks` (contract, section 10).
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -21,15 +21,15 @@ struct WebhookList {
     webhooks: Vec<Webhook>,
 }
 
-/// Makes a webhook.
+/// Creates a webhook.
 pub(super) async fn create(
     State(services): State<Services>,
     context: RequestContext,
     _: NoParams,
     body: RequestBody,
 ) -> Result<Response, Problem> {
-    let made = services.webhooks.create(context.principal(), &body.json().await?).await?;
-    Ok(created(&format!("/v1/webhooks/{}", made.id), json(&made)))
+    let webhook = services.webhooks.create(context.principal(), &body.json().await?).await?;
+    Ok(created(&format!("/v1/webhooks/{}", webhook.id), json(&webhook)))
 }
 
 /// All webhooks, oldest first.
@@ -52,7 +52,7 @@ pub(super) async fn one(
     Ok(json(&services.webhooks.one(context.principal(), id_of(id)?).await?))
 }
 
-/// Pauses or resumes.
+/// Pauses or resumes a webhook.
 pub(super) async fn change(
     State(services): State<Services>,
     context: RequestContext,
@@ -65,7 +65,7 @@ pub(super) async fn change(
     Ok(json(&services.webhooks.set_paused(context.principal(), id, pause).await?))
 }
 
-/// Removes a webhook.
+/// Deletes a webhook.
 pub(super) async fn remove(
     State(services): State<Services>,
     context: RequestContext,
@@ -78,7 +78,7 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whether a PATCH pauses (or resumes).
+/// Whether the body of a PATCH pauses the webhook; `false` resumes it.
 fn wants_pause(body: &[u8]) -> Result<bool, Error> {
     let mut form = ObjectReader::parse(body).map_err(Error::unreadable_body)?;
     let is_given = form.has("state") || form.has("paused");
@@ -93,7 +93,7 @@ fn wants_pause(body: &[u8]) -> Result<bool, Error> {
     }
     for fixed in ["url", "filter", "secret"] {
         if form.take::<serde_json::Value>(fixed, "cannot be changed").is_some() {
-            form.fail(fixed, "cannot be changed: make another webhook");
+            form.fail(fixed, "cannot be changed: create another webhook");
         }
     }
     if state.is_some() && paused.is_some() && state != paused {

@@ -12,7 +12,7 @@ pub const HEALTH_WAIT: Duration = Duration::from_secs(1);
 pub const START_RETRY: Duration = Duration::from_millis(500);
 /// How long writer and projector may take to stop after requests have ended: several writes.
 pub const CORE_STOP: Duration = Duration::from_secs(5);
-/// How often a server checks its hold on the store: one that was replaced stops within seconds.
+/// How often a server checks its membership: one that was replaced stops within seconds.
 pub const MEMBERSHIP_CHECK: Duration = Duration::from_secs(1);
 /// By how much the store's clock may differ from ours before `doctor` reports it: leases last seconds, and times
 /// of messages should show their order.

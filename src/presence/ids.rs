@@ -1,8 +1,8 @@
 //! The ids under which lapses are published.
 //!
-//! Invariant: all servers of a deployment derive the same ids, so that a lapse is published once; and no client can
-//! predict one, so that none can use it first. So they are derived from the deployment's secret, by a key of their own:
-//! an id reveals nothing of lease tokens.
+//! Invariant: all servers of a deployment derive the same ids, so a lapse is published once. No client can predict an
+//! id and use it first. Both follow from the secret of the deployment; the derived key is used for nothing else, so ids
+//! reveal nothing about lease tokens.
 
 use ring::hmac::{HMAC_SHA256, Key, sign};
 use uuid::{Builder, Uuid};
@@ -16,15 +16,15 @@ const PURPOSE: &[u8] = b"agentbus lapse id v1";
 pub struct LapseIds(Key);
 
 impl LapseIds {
-    /// With the secret that all servers of a deployment share.
+    /// Derives the key from the secret that all servers of a deployment share.
     #[must_use]
     pub fn new(secret: &[u8; 32]) -> Self {
         let own = sign(&Key::new(HMAC_SHA256, secret), PURPOSE);
         Self(Key::new(HMAC_SHA256, own.as_ref()))
     }
 
-    /// The id for the lapse of the status that `agent` has at sequence `expired`; another one for each `retry`, where
-    /// another message has the one before. A UUID of version 8 (RFC 9562).
+    /// The id for the lapse of the status of `agent` at sequence `expired`, a UUID of version 8 (RFC 9562). Each `retry`
+    /// gives another id, for the case that another message has the previous one.
     #[must_use]
     pub fn id(&self, agent: &Token, expired: u64, retry: u32) -> Uuid {
         // No token contains U+0000, so no two names are equal.

@@ -1,8 +1,8 @@
 //! Publishes `offline` for agents whose status has lapsed (contract, section 6).
 //!
-//! Invariant: every server scans for lapses, and each lapse is published once and never over a newer status: it has the
-//! same id on every server ([`ids`]), and the log accepts it only if it holds no status of the agent that the publisher
-//! did not know. A lapse that cannot be published delays no other: each scan goes through all of them, page by page.
+//! Invariant: every server scans for lapses. Each lapse is published once, since its id is the same on every server
+//! ([`ids`]), and never over a newer status: the log accepts it only if it has no newer status of the agent than the
+//! publisher knew. A lapse that cannot be published delays no other: each scan goes through all, page by page.
 
 mod ids;
 
@@ -33,9 +33,9 @@ pub struct Presence {
     pub ingest: Arc<Ingest>,
     /// Lists lapsed statuses.
     pub store: Arc<dyn Store>,
-    /// Reports when there may be other statuses.
+    /// Rises when there may be new statuses.
     pub committed: Arc<Committed>,
-    /// The time by which they lapse.
+    /// The clock by which statuses lapse.
     pub clock: Clock,
     /// The ids under which lapses are published.
     pub ids: LapseIds,
@@ -44,11 +44,11 @@ pub struct Presence {
 /// The outcome of one lapse.
 #[derive(Default)]
 struct Outcome {
-    /// Its sequence; `None` when it was not published, for a newer status or an error.
+    /// Its sequence; `None` if it was not published, because of a newer status or an error.
     seq: Option<u64>,
-    /// How many of its ids other messages have.
+    /// How many of its ids belong to other messages.
     conflicts: u32,
-    /// Whether the bus takes no message now.
+    /// Whether the bus accepts no messages now.
     bus_unavailable: bool,
 }
 
@@ -59,7 +59,7 @@ struct Scan {
     through: u64,
     /// Whether some lapses remain to be published.
     incomplete: bool,
-    /// Ids that other messages have, and the first agent for which one was met.
+    /// How many ids belong to other messages, and the first agent concerned.
     conflicts: u32,
     example: Option<Token>,
     bus_unavailable: bool,
@@ -100,7 +100,7 @@ impl Presence {
         cancel.run_until_cancelled(scanning).await;
     }
 
-    /// Publishes what has lapsed, and returns when the next status lapses.
+    /// Publishes all lapses, and returns the time until the next status lapses.
     async fn scan(&self) -> Option<Duration> {
         let now = self.clock.now();
         let (mut scan, mut last) = (Scan::default(), None);
@@ -129,7 +129,7 @@ impl Presence {
                 "other messages have the ids of lapsed statuses; trying further ids"
             );
         }
-        // Else the next scan would find them all again.
+        // Otherwise the next scan would find the same statuses again.
         self.committed.wait_for(scan.through, COMMITTED_WAIT).await;
         if scan.incomplete {
             return Some(LAPSE_RETRY);
@@ -171,7 +171,7 @@ impl Presence {
                     return outcome;
                 }
                 Ok(None) => {
-                    tracing::debug!(%agent, expired, "a newer status came first");
+                    tracing::debug!(%agent, expired, "the agent has a newer status");
                     return outcome;
                 }
                 Err(IngestError::Conflict { .. }) => outcome.conflicts += 1,
@@ -185,7 +185,7 @@ impl Presence {
         outcome
     }
 
-    /// Whether an error concerns the bus, and not one lapse.
+    /// Whether an error concerns the bus and not just one lapse.
     fn is_bus_unavailable(&self, error: &IngestError) -> bool {
         matches!(error, IngestError::StoreBehind { .. })
             || self.ingest.gate.check().is_err()

@@ -1,8 +1,8 @@
-//! From the log to the store.
+//! Writes the log to the store.
 //!
-//! Invariant: one projector writes at a time, by a lease that fences, and every
-//! sequence up to the watermark is a row or in a recorded hole. On the memory bus
-//! the same write is the journal ([`StoreJournal`]), and there is no projector.
+//! Invariant: one projector writes at a time, since its lease fences writes, and every sequence up to the watermark is a
+//! row or in a recorded hole. On the memory bus the journal ([`StoreJournal`]) makes the same write, and there is no
+//! projector.
 
 mod journal;
 mod source;
@@ -25,7 +25,7 @@ use crate::store::{Batch, Lease, Store, StoreError, write_all};
 pub use journal::StoreJournal;
 use source::Source;
 
-/// Writes what the bus has into the store, while it holds the lease.
+/// Writes the entries of the bus to the store, while it has the lease.
 pub struct Projector {
     /// The log.
     pub bus: Arc<dyn Bus>,
@@ -41,7 +41,7 @@ pub struct Projector {
     pub owner: Uuid,
 }
 
-/// Why a term ended: the time in which this process held the lease.
+/// Why a term ended. A term is the time in which this process has the lease.
 #[derive(Debug, thiserror::Error)]
 enum TermEnd {
     #[error("stopping")]
@@ -88,7 +88,7 @@ impl Projector {
             }
             fault => {
                 metrics::counter!("agentbus_projector_faults_total").increment(1);
-                tracing::warn!(error = %fault, "projecting was interrupted; the projector tries again");
+                tracing::warn!(error = %fault, "the projector was interrupted; retrying");
                 pause(cancel, FAULT_PAUSE).await;
             }
         }
@@ -140,8 +140,8 @@ impl Projector {
         if cancel.is_cancelled() { Err(TermEnd::Cancelled) } else { Ok(()) }
     }
 
-    /// Reads more into a batch until a time, unless it is full or somebody waits for it:
-    /// a statement costs as much as dozens of rows, and the store has other work.
+    /// Reads more into a batch until `until`, unless the batch is full or a task waits for the watermark: one statement
+    /// costs as much as dozens of rows.
     async fn gather(
         &self,
         batch: &mut Batch,
@@ -177,8 +177,7 @@ impl Projector {
     }
 }
 
-/// Runs a write to its end, and reads on meanwhile: this process decodes while the store
-/// writes.
+/// Completes a write, and reads on meanwhile: this process decodes while the store writes.
 async fn while_reading<T>(
     writing: impl Future<Output = T>,
     reading: impl Future<Output = ()>,

@@ -1,8 +1,7 @@
-//! Where the projector reads: the broadcaster's ring while it has the next entry, else the log.
+//! Reads for the projector: from the ring of the broadcaster while it has the next entry, else from the log.
 //!
-//! Invariant: a batch is filled in the order of the log from either of the two. Entries that
-//! entered the ring before the gate last closed are read from the log again: its continuity was in
-//! doubt, it may hold other content there now, and the store follows the log.
+//! Invariant: a batch is filled in the order of the log, from either source. Entries that entered the ring before the
+//! gate last closed are read again from the log: its continuity was in doubt, so it may have other content there now.
 
 use futures_util::FutureExt as _;
 

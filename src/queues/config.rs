@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Number, Value, json};
 
 use crate::limits::{MAX_BACKOFF_S, MAX_BACKOFF_STEPS, MAX_DELIVER, MAX_LEASE_S};
-use crate::message::{DraftError, ObjectReader, seconds};
+use crate::message::{BodyError, ObjectReader, seconds};
 
 /// The configuration of one queue (contract, section 8).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl QueueConfig {
     ///
     /// # Errors
     /// The body is not JSON, or breaks rules: all of them.
-    pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
+    pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         let mut form = ObjectReader::parse_optional(json)?;
         let mut config = Self::default();
         if let Some(lease) = form.seconds("lease_s", 1, MAX_LEASE_S) {
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn every_invalid_member_is_reported() {
         let wrong = br#"{"lease_s":0,"max_deliver":1.5,"backoff_s":[-1],"colour":"red"}"#;
-        let Err(DraftError::Invalid(errors)) = QueueConfig::parse(wrong) else {
+        let Err(BodyError::Invalid(errors)) = QueueConfig::parse(wrong) else {
             panic!("must be invalid");
         };
         let named: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();

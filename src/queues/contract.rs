@@ -14,7 +14,7 @@ use super::error::QueueError;
 use super::job::NewJob;
 use super::settlement::{Settled, Settlement};
 use crate::limits::{MAX_LEASE_JOBS, MAX_LEASE_WAIT_S};
-use crate::message::{DraftError, ObjectReader, Token};
+use crate::message::{BodyError, ObjectReader, Token};
 use crate::store::jobs::{JobCounts, QueueRow};
 use crate::store::work::DeadLetter;
 
@@ -45,7 +45,7 @@ impl LeaseRequest {
     ///
     /// # Errors
     /// The body is not JSON, or breaks rules: all of them.
-    pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
+    pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         let mut form = ObjectReader::parse_optional(json)?;
         let max = form.whole("max", 1, MAX_LEASE_JOBS as u64).unwrap_or(1);
         let wait = form.seconds("wait_s", 0, MAX_LEASE_WAIT_S).unwrap_or_default();

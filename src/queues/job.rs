@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::limits::{HEADER_BYTES, MAX_DELAY_S, MAX_MESSAGE_BYTES, MAX_PAYLOAD_DEPTH};
 use crate::message::{
-    CompactError, DraftError, ObjectReader, Token, compact, format_micros, parse_rfc3339,
+    BodyError, CompactError, ObjectReader, Token, compact, format_micros, parse_rfc3339,
 };
 
 /// Which of a queue's jobs are leased first: all of a higher priority before any of a lower.
@@ -89,7 +89,7 @@ impl NewJob {
     ///
     /// # Errors
     /// The text is not JSON, or breaks rules: all of them.
-    pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
+    pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         let mut form = ObjectReader::parse(json)?;
         let type_ = form.required_text::<Token>("type");
         let payload = payload(&mut form);
@@ -153,7 +153,7 @@ impl Job {
     ///
     /// # Errors
     /// What is missing or invalid.
-    pub fn decode(body: &Bytes) -> Result<Self, DraftError> {
+    pub fn decode(body: &Bytes) -> Result<Self, BodyError> {
         let mut form = ObjectReader::parse(body)?;
         let id = form.uuid("job_id");
         form.required_text::<Token>("type");
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn every_invalid_member_is_reported() {
         let wrong = br#"{"type":"a b","priority":"urgent","delay_s":-1,"id":"x","extra":1}"#;
-        let Err(DraftError::Invalid(errors)) = NewJob::parse(wrong) else {
+        let Err(BodyError::Invalid(errors)) = NewJob::parse(wrong) else {
             panic!("must be invalid");
         };
         let mut named: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();

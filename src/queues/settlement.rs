@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::error::QueueError;
 use super::token::{Lease, Sealer};
 use crate::limits::{MAX_ATTEMPT_ERROR, MAX_DELAY_S};
-use crate::message::{DraftError, ObjectReader};
+use crate::message::{BodyError, ObjectReader};
 
 /// What a worker does with its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Settled {
 
 impl LeaseAction {
     /// Reads the body of `POST /v1/leases/{token}/<name>`; `None` when the name is not an action.
-    pub fn parse(name: &str, json: &[u8]) -> Option<Result<Self, DraftError>> {
+    pub fn parse(name: &str, json: &[u8]) -> Option<Result<Self, BodyError>> {
         named(name).then(|| {
             let mut form = ObjectReader::parse_optional(json)?;
             let action = Self::take(&mut form, name);
@@ -94,7 +94,7 @@ impl Settlement {
     ///
     /// # Errors
     /// The item is not JSON, or breaks rules: all of them.
-    pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
+    pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         const RULE: &str = "must be ack, nack, extend or fail";
         let mut form = ObjectReader::parse(json)?;
         let token = form.required_text::<Text>("lease_token").map(|Text(text)| text);
@@ -163,7 +163,7 @@ mod tests {
             (r#"{"lease_token":"t","action":"ack","delay_s":1}"#, "/delay_s"),
             (r#"{"lease_token":"t","action":"nack","delay_s":-1}"#, "/delay_s"),
         ] {
-            let Err(DraftError::Invalid(errors)) = item(json) else { panic!("{json}") };
+            let Err(BodyError::Invalid(errors)) = item(json) else { panic!("{json}") };
             assert_eq!(errors[0].pointer, pointer, "{json}");
         }
     }

@@ -1,4 +1,4 @@
-//! Agents: whoever sent a message or a status (contract, section 6).
+//! Agents: the senders of messages and statuses (contract, section 6).
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Agents {
     /// A page of agents, by name.
     ///
     /// # Errors
-    /// The store cannot be asked.
+    /// The store is unavailable.
     pub async fn page(
         &self,
         _: &Principal,
@@ -52,7 +52,7 @@ impl Agents {
     /// One agent.
     ///
     /// # Errors
-    /// Not found; the store cannot be asked.
+    /// Not found; the store is unavailable.
     pub async fn one(&self, _: &Principal, name: &Token) -> Result<AsOf<Agent>, Error> {
         let found = self.store.agent(name, self.clock.now()).await?;
         self.committed.raise(found.as_of);
@@ -60,7 +60,7 @@ impl Agents {
         Ok(AsOf { as_of: found.as_of, value: agent })
     }
 
-    /// There is no such agent.
+    /// The error for an agent that does not exist.
     #[must_use]
     pub fn missing() -> Error {
         Error::not_found("no agent of this name has sent a message or a status")

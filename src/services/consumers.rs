@@ -1,4 +1,4 @@
-//! Consumers: what processes the log, and its control (contract, section 10).
+//! Consumers of the log: their state and their control (contract, section 10).
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::Error;
 use crate::access::Principal;
 use crate::processor::{ConsumerStatus, ControlError, Processor};
 
-/// The reason of a pause without one.
+/// The reason of a pause that was requested without a reason.
 const BY_REQUEST: &str = "paused by request";
 
 /// A consumer.
@@ -31,11 +31,11 @@ pub struct Consumer {
     dead_letters: u64,
 }
 
-/// What is not processed yet.
+/// The messages that are not processed yet.
 #[derive(Clone, Debug, Serialize)]
 struct Lag {
     messages: u64,
-    /// How long the oldest of it has been in the log.
+    /// How long the oldest of them has been in the log.
     seconds: f64,
 }
 
@@ -49,19 +49,19 @@ impl Consumers {
         Self { processor }
     }
 
-    /// All of them, by name.
+    /// All, by name.
     ///
     /// # Errors
-    /// Store or bus cannot be asked.
+    /// The store or the bus is unavailable.
     pub async fn all(&self, _: &Principal) -> Result<Vec<Consumer>, Error> {
         let all = self.processor.consumers().await?;
         Ok(all.into_iter().map(Self::view).collect())
     }
 
-    /// Starts no handler any more; what runs ends.
+    /// Starts no more handlers; those that run finish.
     ///
     /// # Errors
-    /// Not found; store or bus cannot be asked.
+    /// Not found; the store or the bus is unavailable.
     pub async fn pause(
         &self,
         _: &Principal,
@@ -75,22 +75,22 @@ impl Consumers {
     /// Ends a pause.
     ///
     /// # Errors
-    /// Not found; store or bus cannot be asked.
+    /// Not found; the store or the bus is unavailable.
     pub async fn resume(&self, _: &Principal, name: &str) -> Result<Consumer, Error> {
         self.processor.pause(name, None).await?;
         self.one(name).await
     }
 
-    /// Processes again from a sequence on, or skips to a later one.
+    /// Moves the position: back to process messages again, or ahead to skip some.
     ///
     /// # Errors
-    /// Not found, or `from` lies beyond the log; store or bus cannot be asked.
+    /// Not found, or `from` lies beyond the log; the store or the bus is unavailable.
     pub async fn reset(&self, _: &Principal, name: &str, from: u64) -> Result<Consumer, Error> {
         self.processor.reset(name, from).await?;
         self.one(name).await
     }
 
-    /// There is no such consumer.
+    /// The error for a consumer that does not exist.
     #[must_use]
     pub fn missing() -> Error {
         ControlError::Unknown.into()

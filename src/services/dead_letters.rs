@@ -1,9 +1,9 @@
-//! Dead letters: read, redriven to their source, discarded.
+//! Dead letters: read, redrive, discard.
 //!
-//! Invariants: a redrive goes to the letter's own source and publishes nothing. A message's letter becomes a message
-//! set aside in one transaction, so it is one or the other. A job's letter is removed in the transaction that queues
-//! the job, or, on NATS, after its queue has the job: a crash in between repeats the job and loses none. What counts
-//! as redriven was put into its queue by this call alone.
+//! Invariants: a redrive returns the dead letter to its own source and publishes nothing. One transaction turns the
+//! dead letter of a message into a message set aside, so it is never both or neither. The dead letter of a job is
+//! deleted in the transaction that adds the job; on NATS after the queue has the job, so a crash in between repeats the
+//! job and loses none. A call counts only what it has redriven itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,9 +31,9 @@ pub struct DeadLetterPage {
 /// The result of redriving many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Redriven {
-    /// Put back to their source.
+    /// Returned to their source.
     pub redriven: u64,
-    /// Left dead, since their source is gone or does not take them.
+    /// Still dead letters, since their source was deleted or refused them.
     #[serde(skip_serializing_if = "is_zero")]
     pub skipped: u64,
 }
@@ -46,12 +46,12 @@ fn is_zero(n: &u64) -> bool {
 /// The result of redriving one.
 #[derive(Clone, Copy)]
 enum Redrive {
-    /// Its source has it again.
+    /// It was returned to its source.
     Done,
-    /// There is no such letter.
+    /// There is no such dead letter.
     Missing,
-    /// Its source is gone; it stays a dead letter.
-    SourceGone,
+    /// Its source was deleted; it stays a dead letter.
+    SourceMissing,
     /// The bus holds another job under the id of the redrive; it stays a dead letter.
     Taken,
 }
@@ -67,10 +67,10 @@ impl DeadLetters {
         Self { store, queues }
     }
 
-    /// A page of them.
+    /// A page, by rising id.
     ///
     /// # Errors
-    /// The store cannot be asked.
+    /// The store is unavailable.
     pub async fn page(
         &self,
         _: &Principal,
@@ -81,34 +81,34 @@ impl DeadLetters {
         Ok(DeadLetterPage { letters: page.letters, next })
     }
 
-    /// One of them.
+    /// One by its id.
     ///
     /// # Errors
-    /// Not found; the store cannot be asked.
+    /// Not found; the store is unavailable.
     pub async fn one(&self, _: &Principal, id: Uuid) -> Result<DeadLetter, Error> {
         self.store.dead_letter(id).await?.ok_or_else(Self::missing)
     }
 
-    /// Removes one for good.
+    /// Deletes one.
     ///
     /// # Errors
-    /// Not found; the store cannot be asked.
+    /// Not found; the store is unavailable.
     pub async fn discard(&self, _: &Principal, id: Uuid) -> Result<(), Error> {
         if self.store.discard_dead_letter(id).await? { Ok(()) } else { Err(Self::missing()) }
     }
 
-    /// Puts one back to its source.
+    /// Returns one to its source.
     ///
     /// # Errors
-    /// Not found; `source_gone`, `redrive_conflict`; store or queue cannot be asked.
+    /// Not found; `source_gone`, `redrive_conflict`; the store or the queue is unavailable.
     pub async fn redrive(&self, _: &Principal, id: Uuid) -> Result<Redriven, Error> {
         let conflict = |code, text| Err(Error::new(ErrorKind::Conflict, code, text));
         match self.redrive_one(id).await? {
             Redrive::Done => Ok(Redriven { redriven: 1, skipped: 0 }),
             Redrive::Missing => Err(Self::missing()),
-            Redrive::SourceGone => conflict(
+            Redrive::SourceMissing => conflict(
                 "source_gone",
-                "the consumer, webhook or queue of this dead letter is no more",
+                "the consumer, webhook or queue of this dead letter no longer exists",
             ),
             Redrive::Taken => conflict(
                 "redrive_conflict",
@@ -117,7 +117,7 @@ impl DeadLetters {
         }
     }
 
-    /// There is no such dead letter.
+    /// The error for a dead letter that does not exist.
     #[must_use]
     pub fn missing() -> Error {
         Error::not_found("there is no dead letter with this id")
@@ -126,21 +126,21 @@ impl DeadLetters {
     async fn redrive_one(&self, id: Uuid) -> Result<Redrive, Error> {
         let Some(letter) = self.store.dead_letter(id).await? else { return Ok(Redrive::Missing) };
         if letter.kind == DeadLetterKind::Job {
-            return self.put_back(&letter).await.map_err(not_put_back);
+            return self.redrive_job(&letter).await.map_err(not_redriven);
         }
         if self.store.redrive_message(id).await? {
             return Ok(Redrive::Done);
         }
         // Another request may have redriven or discarded it meanwhile.
         let exists = self.store.dead_letter(id).await?.is_some();
-        Ok(if exists { Redrive::SourceGone } else { Redrive::Missing })
+        Ok(if exists { Redrive::SourceMissing } else { Redrive::Missing })
     }
 
-    /// Puts back all that match, page by page; the query's own `after` and `limit` do not count. What dies after
-    /// the call began stays, else a source that fails at once would be redriven for ever.
+    /// Redrives all that match, page by page; the query's own `after` and `limit` are ignored. Dead letters that are
+    /// younger than the call stay: else a source that fails at once would be redriven for ever.
     ///
     /// # Errors
-    /// Store or queue cannot be asked: what was put back until then stays so, and the call can be repeated.
+    /// The store or the queue is unavailable: what was redriven until then stays so, and the call can be repeated.
     pub async fn redrive_all(
         &self,
         _: &Principal,
@@ -159,15 +159,16 @@ impl DeadLetters {
             }
             self.redrive_messages(&messages, &mut sources, &mut done).await?;
             for job in &jobs {
-                match self.put_back(job).await {
+                match self.redrive_job(job).await {
                     Ok(Redrive::Done) => done.redriven += 1,
                     // Another request redrives or discards it.
                     Ok(Redrive::Missing) => {}
-                    // A queue that cannot be made again holds up no others.
-                    Ok(Redrive::SourceGone | Redrive::Taken) | Err(QueueError::TooManyQueues) => {
+                    // A queue that cannot be created again must not stop the others.
+                    Ok(Redrive::SourceMissing | Redrive::Taken)
+                    | Err(QueueError::TooManyQueues) => {
                         done.skipped += 1;
                     }
-                    Err(error) => return Err(not_put_back(error)),
+                    Err(error) => return Err(not_redriven(error)),
                 }
             }
             if !page.more {
@@ -194,13 +195,13 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Makes a job of its queue from a letter: due now, no attempt counted.
-    async fn put_back(&self, letter: &DeadLetter) -> Result<Redrive, QueueError> {
+    /// Turns a dead letter into a job of its queue: due now, no attempt counted.
+    async fn redrive_job(&self, letter: &DeadLetter) -> Result<Redrive, QueueError> {
         match self.queues.redrive(letter).await {
             Ok(true) => Ok(Redrive::Done),
             Ok(false) => Ok(Redrive::Missing),
-            // No queue takes what is no job.
-            Err(QueueError::Undecodable) => Ok(Redrive::SourceGone),
+            // Its body is not a job, so no queue accepts it.
+            Err(QueueError::Undecodable) => Ok(Redrive::SourceMissing),
             Err(QueueError::Conflict { .. }) => Ok(Redrive::Taken),
             Err(error) => Err(error),
         }
@@ -224,7 +225,7 @@ impl Sources<'_> {
     }
 }
 
-/// Those that died before a time: messages, and jobs.
+/// Those that were given up before a time: messages, and jobs.
 fn dead_before(
     letters: Vec<DeadLetter>,
     begun: DateTime<Utc>,
@@ -235,11 +236,11 @@ fn dead_before(
         .partition(|letter| letter.kind == DeadLetterKind::Message)
 }
 
-fn not_put_back(error: QueueError) -> Error {
+fn not_redriven(error: QueueError) -> Error {
     match error {
         QueueError::Store(_) | QueueError::TooManyQueues => error.into(),
         error => {
-            let text = "not every job could be given back to its queue now; ask again";
+            let text = "not every job could be returned to its queue now; repeat the request";
             Error::unavailable("bus_unavailable", text).because(error.to_string())
         }
     }

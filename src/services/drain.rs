@@ -1,20 +1,20 @@
-//! The end of what waits, when the server drains.
+//! The drain of the server, and when waits end in it.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// The server's drain: when it has begun, and how long it may take.
+/// The drain of the server.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    /// Cancelled when the server begins to drain.
+    /// Cancelled when the drain begins.
     pub begun: CancellationToken,
     /// How long it may take; streams and waiting requests end spread over the first half of it.
     pub window: Duration,
 }
 
 impl Drain {
-    /// Returns at a random point of the first half of the drain window, so that clients do not reconnect at once.
+    /// Returns at a random time in the first half of the window, so that clients do not all reconnect at once.
     pub async fn end_of_wait(&self) {
         self.begun.cancelled().await;
         tokio::time::sleep(self.window.mul_f64(fastrand::f64() / 2.0)).await;

@@ -1,13 +1,13 @@
-//! Why a call to a service failed: what the caller learns, the same on every surface.
+//! Errors of calls to services, as the caller sees them on every surface.
 //!
-//! Invariant: codes are stable, and the inner cause is logged by the surface that answers, never returned.
+//! Invariant: codes are stable. The surface logs the inner cause and never returns it.
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::bus::PublishError;
 use crate::ingest::IngestError;
-use crate::message::{DraftError, FieldError, ParameterError};
+use crate::message::{BodyError, FieldError, ParameterError};
 use crate::processor::ControlError;
 use crate::queues::QueueError;
 use crate::store::StoreError;
@@ -16,38 +16,38 @@ use crate::webhooks::WebhookError;
 /// A failed call.
 #[derive(Clone, Debug)]
 pub struct Error {
-    /// What kind of failure it is; a surface maps it to a status of its protocol.
+    /// A surface maps it to a status of its protocol.
     pub kind: ErrorKind,
-    /// What the caller learns.
+    /// What the surface returns.
     pub report: Box<Report>,
 }
 
-/// Kinds of failures, by what the caller can do.
+/// Kinds of failures, by what the caller can do about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The input cannot be read.
     Malformed,
     /// The input breaks a rule.
     Invalid,
-    /// It is larger than the server takes.
+    /// The input is larger than the server accepts.
     TooLarge,
-    /// There is no such thing.
+    /// It does not exist.
     NotFound,
-    /// The state of the thing forbids it.
+    /// The current state does not allow it.
     Conflict,
-    /// It was there and has ended.
+    /// It existed and has ended.
     Gone,
-    /// The time to wait is over.
+    /// Nothing arrived within the time to wait.
     TimedOut,
-    /// A part of the server cannot do it.
+    /// A part of this deployment does not support it.
     Unsupported,
     /// It cannot be done now; try again.
     Unavailable,
-    /// A fault of the server.
+    /// A defect of the server.
     Internal,
 }
 
-/// What the caller learns of a failure: the members of a problem document and of an item in a batch's results.
+/// What is returned of a failure: members of a problem document, and of an item in the results of a batch.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The stable code.
@@ -97,28 +97,28 @@ impl Error {
         Self { kind, report: Box::new(Report::new(code, detail)) }
     }
 
-    /// There is no such thing.
+    /// Something does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, "not_found", detail)
     }
 
-    /// Too much at once, or the server stops.
+    /// The server is at a limit, or it stops.
     pub fn overloaded(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unavailable, "overloaded", detail)
     }
 
-    /// The input is larger than the server takes.
+    /// The input is larger than the server accepts.
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::TooLarge, "payload_too_large", detail)
     }
 
-    /// A fault of the server; `cause` goes to the log alone.
+    /// A defect of the server; `cause` is for the log alone.
     pub fn internal(cause: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, "internal_error", "an error inside the server")
             .because(cause)
     }
 
-    /// Parameters are invalid or unknown.
+    /// Parameters that are invalid or unknown.
     #[must_use]
     pub fn parameters(errors: Vec<ParameterError>) -> Self {
         let text = "the query has invalid or unknown parameters";
@@ -132,24 +132,24 @@ impl Error {
         error
     }
 
-    /// Members of a message are invalid.
+    /// Members of a message that are invalid.
     #[must_use]
     pub fn message(errors: Vec<FieldError>) -> Self {
         Self::members(errors, "invalid_message", "the message breaks the rules of the envelope")
     }
 
-    /// Members of another body than a message are invalid.
+    /// Members of a body that is not a message are invalid.
     #[must_use]
     pub fn body(errors: Vec<FieldError>) -> Self {
         Self::members(errors, "invalid_body", "the body has invalid, missing or unknown members")
     }
 
-    /// Another body than a message cannot be read.
+    /// A body that is not a message cannot be parsed.
     #[must_use]
-    pub fn unreadable_body(error: DraftError) -> Self {
+    pub fn unreadable_body(error: BodyError) -> Self {
         match error {
-            DraftError::Invalid(errors) => Self::body(errors),
-            syntax @ DraftError::Syntax { .. } => syntax.into(),
+            BodyError::Invalid(errors) => Self::body(errors),
+            syntax @ BodyError::Syntax { .. } => syntax.into(),
         }
     }
 
@@ -164,7 +164,7 @@ impl Error {
         error
     }
 
-    /// Names what the body describes, where that is no message.
+    /// Names the object that the body describes, if it is not a message.
     #[must_use]
     pub fn about(mut self, what: &str) -> Self {
         if self.report.code == "invalid_message" && !self.report.errors.is_empty() {
@@ -192,7 +192,7 @@ impl Error {
         Self::new(ErrorKind::Unavailable, code, detail)
     }
 
-    /// The bus did not take a message or job.
+    /// The bus did not accept a message or job.
     fn not_published(detail: String, id: Uuid, source: &PublishError) -> Self {
         let mut error = Self::unavailable("bus_unavailable", detail);
         error.report.id = Some(id);
@@ -204,15 +204,15 @@ impl Error {
     }
 }
 
-impl From<DraftError> for Error {
-    fn from(error: DraftError) -> Self {
+impl From<BodyError> for Error {
+    fn from(error: BodyError) -> Self {
         match error {
-            DraftError::Syntax { line, column, detail } => Self::new(
+            BodyError::Syntax { line, column, detail } => Self::new(
                 ErrorKind::Malformed,
                 "malformed_json",
                 format!("line {line}, column {column}: {detail}"),
             ),
-            DraftError::Invalid(errors) => Self::message(errors),
+            BodyError::Invalid(errors) => Self::message(errors),
         }
     }
 }
@@ -261,7 +261,7 @@ impl From<QueueError> for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        let text = "the store cannot be asked now";
+        let text = "the store is not available now";
         Self::unavailable("store_unavailable", text).because(error.to_string())
     }
 }
@@ -276,7 +276,7 @@ impl From<ControlError> for Error {
             }]),
             ControlError::Store(error) => error.into(),
             ControlError::Bus(error) => {
-                let text = "the bus cannot be asked now";
+                let text = "the bus is not available now";
                 Self::unavailable("bus_unavailable", text).because(error.to_string())
             }
         }

@@ -1,4 +1,4 @@
-//! Whether this server can publish, and which of its parts are degraded.
+//! Readiness: whether this server can publish, and the state of its parts.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,28 +39,29 @@ struct Parts {
 /// Whether this server can publish.
 #[derive(Clone, Debug, Serialize)]
 pub struct Readiness {
-    /// It can.
+    /// Whether it can.
     pub ready: bool,
     degraded: bool,
     draining: bool,
     parts: Parts,
-    /// Whether it must have the store for itself alone: on the memory bus.
+    /// Whether the server must be the only one on its store: on the memory bus.
     #[serde(skip)]
-    alone: bool,
+    is_alone: bool,
 }
 
 impl Readiness {
-    /// Why it cannot publish.
+    /// The reasons why it cannot publish.
     #[must_use]
     pub fn reasons(self) -> String {
         let Parts { bus, continuity, membership, stream, .. } = self.parts;
-        let parts = [bus, continuity, stream].into_iter().chain(self.alone.then_some(membership));
+        let parts =
+            [bus, continuity, stream].into_iter().chain(self.is_alone.then_some(membership));
         let draining = self.draining.then(|| "the server is stopping".to_owned());
         parts.filter_map(|part| part.detail).chain(draining).collect::<Vec<_>>().join("; ")
     }
 }
 
-/// What runs here, and its state.
+/// Version, parts and readiness of this server.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     name: &'static str,
@@ -77,7 +78,7 @@ pub struct Health {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) store: Arc<dyn Store>,
     pub(super) ingest: Arc<Ingest>,
-    pub(super) standing: Arc<MembershipStatus>,
+    pub(super) membership: Arc<MembershipStatus>,
     pub(super) drain: Drain,
     pub(super) started: Instant,
 }
@@ -85,7 +86,7 @@ pub struct Health {
 impl Health {
     /// Whether this server can publish.
     pub async fn readiness(&self, _: &Principal) -> Readiness {
-        let alone = self.bus.dedup_window().is_none();
+        let is_alone = self.bus.dedup_window().is_none();
         let ping = tokio::time::timeout(HEALTH_WAIT, self.store.ping()).await;
         let store = Part::from(match ping {
             Ok(result) => result.map_err(|error| error.to_string()),
@@ -93,24 +94,24 @@ impl Health {
         });
         // The memory bus commits to the store before it acknowledges.
         let bus = match self.bus.health() {
-            Ok(()) if alone && !store.ok => store.clone(),
+            Ok(()) if is_alone && !store.ok => store.clone(),
             health => health.into(),
         };
         let continuity = Part::from(self.ingest.gate.check());
-        let membership = Part::from(self.standing.check());
+        let membership = Part::from(self.membership.check());
         let fill = self.bus.uncommitted_share(self.ingest.committed.through());
         let behind = || "the store is too far behind the stream".to_owned();
         let stream = Part::from(if fill >= STORE_BEHIND_SHARE { Err(behind()) } else { Ok(()) });
         let draining = self.drain.begun.is_cancelled();
-        // On NATS membership decides who may start; servers beside this one do not keep it from publishing.
-        let is_member = membership.ok || !alone;
+        // On NATS membership decides only whether a server may start: several servers publish at once.
+        let is_member = membership.ok || !is_alone;
         let ready = bus.ok && continuity.ok && stream.ok && is_member && !draining;
         let degraded = ready && !store.ok;
         let parts = Parts { bus, continuity, membership, store, stream };
-        Readiness { ready, degraded, draining, parts, alone }
+        Readiness { ready, degraded, draining, parts, is_alone }
     }
 
-    /// What runs here, and its state.
+    /// Version, parts and readiness of this server.
     pub async fn status(&self, principal: &Principal) -> Status {
         Status {
             name: env!("CARGO_PKG_NAME"),

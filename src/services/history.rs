@@ -51,22 +51,22 @@ impl History {
     /// A page of history.
     ///
     /// # Errors
-    /// The store cannot be asked.
+    /// The store is unavailable.
     pub async fn page(&self, _: &Principal, query: &Query) -> Result<MessagePage, Error> {
         let page = self.store.page(query).await?;
         self.committed.raise(page.committed_through);
         Ok(page.into())
     }
 
-    /// The message with this id; the first one, where several have it.
+    /// The message with this id; the first one, if several have it.
     ///
     /// # Errors
-    /// Not found; the store cannot be asked.
+    /// Not found; the store is unavailable.
     pub async fn one(&self, _: &Principal, id: Uuid) -> Result<StoredMessage, Error> {
         if let Some(found) = self.find(id).await? {
             return Ok(found);
         }
-        // The answer to a POST names the message before the store has it: wait for what was in the log by now.
+        // The response to a POST is sent before the store has the message: wait for everything that is in the log now.
         let head = self.broadcaster.head().unwrap_or(0);
         if self.committed.through() < head && self.committed.wait_for(head, READ_YOUR_WRITE).await {
             return self.find(id).await?.ok_or_else(Self::missing);
@@ -74,7 +74,7 @@ impl History {
         Err(Self::missing())
     }
 
-    /// There is no such message.
+    /// The error for a message that does not exist.
     #[must_use]
     pub fn missing() -> Error {
         Error::not_found("there is no message with this id")

@@ -1,8 +1,7 @@
-//! Inboxes: what is meant for one agent (contract, section 7).
+//! Inboxes: the messages to one agent (contract, section 7).
 //!
-//! Invariant: an inbox is a query of history and holds no state of its own, so it costs nothing to have one. It
-//! returns committed messages in order and skips only those that have expired; an empty page means that there was
-//! nothing up to the watermark that it names.
+//! Invariant: an inbox is a query of history and has no state of its own. It returns committed messages in order and
+//! skips only those that have expired; an empty page means that there was nothing up to its watermark.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +25,7 @@ use crate::store::{Store, StoreError};
 /// A read of one inbox.
 #[derive(Clone, Debug)]
 pub struct InboxQuery {
-    /// Whose inbox.
+    /// The owner of the inbox.
     pub agent: Token,
     /// Whether to include messages without a recipient.
     pub broadcast: bool,
@@ -36,7 +35,7 @@ pub struct InboxQuery {
     pub limit: usize,
 }
 
-/// Reads inboxes, and records how far they are consumed.
+/// Reads inboxes, and records their positions.
 pub struct Inboxes {
     store: Arc<dyn Store>,
     broadcaster: Arc<Broadcaster>,
@@ -61,11 +60,11 @@ impl Inboxes {
         Self { store, broadcaster, committed, clock, drain, reads, scans }
     }
 
-    /// A page of what waits. With a `wait` it has at least one message; then `None` when none came in that time, or
-    /// before the server stopped.
+    /// A page of the messages that wait. With a `wait` it has at least one message, or is `None` when none arrived in
+    /// that time or before the server stopped.
     ///
     /// # Errors
-    /// The store cannot be asked.
+    /// The store is unavailable.
     pub async fn page(
         &self,
         _: &Principal,
@@ -83,15 +82,16 @@ impl Inboxes {
         }
     }
 
-    /// Records that everything through a sequence is consumed, and returns how the inbox stands then.
+    /// Records that everything through a sequence is consumed, and returns the new state of the inbox.
     ///
     /// # Errors
-    /// `through` lies above the watermark; the store cannot be asked.
+    /// `through` lies above the watermark; the store is unavailable.
     pub async fn ack(&self, _: &Principal, agent: &Token, through: u64) -> Result<Inbox, Error> {
         if self.store.consume(agent, through).await? {
             return Ok(self.store.inbox(agent, self.clock.now()).await?.value);
         }
-        let detail = "nothing is committed there yet: acknowledge what you have read".to_owned();
+        let detail =
+            "is above the committed sequences: acknowledge only what you have read".to_owned();
         Err(Error::body(vec![FieldError { pointer: "/through".to_owned(), detail }]))
     }
 
@@ -108,7 +108,7 @@ impl Inboxes {
         }
     }
 
-    /// Never ends without a message.
+    /// Waits for a page with at least one message.
     async fn read_some(&self, mut query: InboxQuery) -> Result<MessagePage, StoreError> {
         // Before the first read, so that no message is missed in between.
         let mut watch = self.broadcaster.watch(query.filter()).await;
@@ -118,7 +118,7 @@ impl Inboxes {
             if !page.messages.is_empty() {
                 return Ok(page);
             }
-            // Expired messages are not read twice.
+            // So that expired messages are not read twice.
             query.after = Some(page.committed_through);
             if page.committed_through >= through {
                 through = match watch.next().await {
@@ -131,7 +131,8 @@ impl Inboxes {
     }
 
     /// The page at the position of a query; `None` when all of it has expired and more follows. Then the position
-    /// moves beyond it. The permit keeps all those whom one broadcast wakes from reading at once.
+    /// moves beyond it. The permit limits how many of the readers that one
+    /// message wakes read at once.
     async fn unexpired(
         &self,
         inbox: &InboxQuery,
@@ -156,8 +157,8 @@ impl Inboxes {
         Ok(Some(page.into()))
     }
 
-    /// Moves the position of a query beyond expired messages, a bounded number per permit: so no reader waits for all
-    /// that another has to skip. Returns the watermark when nothing that is alive lies below it.
+    /// Moves the position of a query beyond expired messages, a bounded number per permit, so that no reader waits for
+    /// all that another has to skip. Returns the watermark if every message up to it has expired.
     async fn skip_expired(
         &self,
         query: &mut Query,

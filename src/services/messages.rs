@@ -1,4 +1,4 @@
-//! Messages in: one, many, and one with the reply to it (contract, sections 3 and 9).
+//! Publishing: one message, many, or one with a wait for its reply (contract, sections 3 and 9).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,11 +71,11 @@ impl Messages {
         results.into_iter().map(|result| result.map_err(Error::from)).collect()
     }
 
-    /// Publishes a message and waits for the first reply to it. `published` is called with the bytes that are held
-    /// while it waits.
+    /// Publishes a message and waits for the first reply to it. Calls `published` when the wait begins, with the bytes
+    /// of memory that the request uses from then on.
     ///
     /// # Errors
-    /// Those of [`Self::publish`]; `no_reply` when none came in time or before the server stopped: the message stays.
+    /// Those of [`Self::publish`]; `no_reply` when none arrived in time or before the server stopped: the message stays.
     pub async fn ask(
         &self,
         principal: &Principal,
@@ -85,7 +85,7 @@ impl Messages {
         published: impl FnOnce(usize),
     ) -> Result<Exchange, Error> {
         let id = draft.id().unwrap_or_else(Uuid::now_v7);
-        // Registered before the publish, so that no reply comes too early to be seen.
+        // Registered before the publish, so that no reply is missed.
         let committed = Arc::clone(&self.ingest.committed);
         let waiter =
             ReplyWaiter::register(&self.broadcaster, Arc::clone(&self.store), committed, id);
@@ -94,7 +94,7 @@ impl Messages {
             IngestError::Bus { id, source }
         })?;
         let receipt = self.ingest.publish_one(principal, &draft, id, level).await?;
-        // The same bytes as in the log: all but the time was known before.
+        // The same bytes as in the log.
         let request = Outgoing::encode(&draft, id, receipt.created_at).body;
         drop(draft);
         published(request.len());
@@ -108,6 +108,6 @@ impl Messages {
 }
 
 fn no_reply(receipt: &Receipt) -> Error {
-    let text = "the message is in the log, and nobody has answered it yet; ask again under its id";
+    let text = "the message is in the log, but no reply arrived in time; to wait again, repeat the request with the same id";
     Error::new(ErrorKind::TimedOut, "no_reply", text).at(receipt.id, receipt.seq)
 }

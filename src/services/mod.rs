@@ -1,8 +1,8 @@
-//! What agentbus does: one file a noun, for every surface (HTTP today, MCP and others later).
+//! The domain calls, one file a noun, for every surface (HTTP today, MCP and others later).
 //!
-//! Invariants: every call takes the [`Principal`](crate::access::Principal) on whose behalf it is made, so access is
-//! checked here and no surface can go around it. Rules live here: which failure has which code, paging, waits. A
-//! surface parses, calls one service and encodes; it knows neither bus nor store (a test below reads its sources).
+//! Invariants: every call takes the caller's [`Principal`](crate::access::Principal), so access is checked here and
+//! no surface can go around it. Error codes, paging and waits are decided here. A surface parses, calls one service
+//! and encodes; it knows neither bus nor store (a test below reads its sources).
 
 pub mod agents;
 pub mod consumers;
@@ -39,9 +39,9 @@ use crate::webhooks::Registry;
 pub use drain::Drain;
 pub use error::{Error, ErrorKind, Report};
 
-/// What the services are built of.
+/// The parts that the services use.
 pub struct Components {
-    /// Takes messages in.
+    /// Publishes messages.
     pub ingest: Arc<Ingest>,
     /// Serves streams.
     pub broadcaster: Arc<Broadcaster>,
@@ -57,8 +57,8 @@ pub struct Components {
     pub queues: Arc<dyn Queues>,
     /// The watermark.
     pub committed: Arc<Committed>,
-    /// How this server's membership stands.
-    pub standing: Arc<MembershipStatus>,
+    /// Whether this server may use its store.
+    pub membership: Arc<MembershipStatus>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
     /// The server's clock.
@@ -73,29 +73,29 @@ pub struct Services(Arc<Nouns>);
 
 /// One service a noun.
 pub struct Nouns {
-    /// Messages in.
+    /// Publishing.
     pub messages: messages::Messages,
     /// Committed messages.
     pub history: history::History,
     /// Live subscriptions.
     pub streams: streams::Streams,
-    /// Whoever sends.
+    /// The directory of agents.
     pub agents: agents::Agents,
-    /// What is worked on.
+    /// Tasks and their states.
     pub tasks: tasks::Tasks,
-    /// What is meant for one agent.
+    /// The inbox of each agent.
     pub inboxes: inbox::Inboxes,
     /// Jobs and leases.
     pub queues: queues::WorkQueues,
-    /// What processes the log.
+    /// Consumers of the log.
     pub consumers: consumers::Consumers,
-    /// What could not be processed.
+    /// Messages and jobs that were given up.
     pub dead_letters: dead_letters::DeadLetters,
-    /// Messages pushed to receivers.
+    /// Webhooks and their deliveries.
     pub webhooks: webhooks::Webhooks,
     /// Counters.
     pub stats: stats::Stats,
-    /// Readiness.
+    /// Readiness and status.
     pub health: health::Health,
 }
 
@@ -112,7 +112,7 @@ impl Services {
     #[must_use]
     pub fn new(components: Components) -> Self {
         let Components { ingest, broadcaster, bus, store, processor, .. } = components;
-        let Components { webhooks, queues, committed, standing, metrics, clock, drain, .. } =
+        let Components { webhooks, queues, committed, membership, metrics, clock, drain, .. } =
             components;
         Self(Arc::new(Nouns {
             messages: messages::Messages::new(
@@ -144,7 +144,7 @@ impl Services {
                 bus: Arc::clone(&bus),
                 store: Arc::clone(&store),
                 ingest,
-                standing,
+                membership,
                 drain,
                 started: Instant::now(),
             },

@@ -1,4 +1,4 @@
-//! Work queues: configuration, jobs in, leases (contract, section 8).
+//! Work queues: configuration, enqueueing, leases (contract, section 8).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +32,10 @@ impl WorkQueues {
         Self { queues, drain }
     }
 
-    /// Makes a queue or changes its configuration; `true` when it was made.
+    /// Creates a queue or changes its configuration; `true` when it was created.
     ///
     /// # Errors
-    /// `too_many_queues`; the store cannot be asked.
+    /// `too_many_queues`; the store is unavailable.
     pub async fn put(
         &self,
         _: &Principal,
@@ -48,7 +48,7 @@ impl WorkQueues {
     /// A page of queues, by name.
     ///
     /// # Errors
-    /// Store or bus cannot be asked.
+    /// The store or the bus is unavailable.
     pub async fn page(
         &self,
         _: &Principal,
@@ -65,15 +65,15 @@ impl WorkQueues {
     /// One queue.
     ///
     /// # Errors
-    /// Not found; store or bus cannot be asked.
+    /// Not found; the store or the bus is unavailable.
     pub async fn one(&self, _: &Principal, queue: &Token) -> Result<QueueState, Error> {
         self.queues.get(queue).await?.ok_or_else(|| missing(queue))
     }
 
-    /// Deletes a queue, with what waits or is delayed in it if `force` is set.
+    /// Deletes a queue; if `force` is set, also one with waiting or delayed jobs, which it deletes.
     ///
     /// # Errors
-    /// Not found, `queue_not_empty`, `queue_leased`; store or bus cannot be asked.
+    /// Not found, `queue_not_empty`, `queue_leased`; the store or the bus is unavailable.
     pub async fn delete(&self, _: &Principal, queue: &Token, force: bool) -> Result<(), Error> {
         if self.queues.delete(queue, force).await? { Ok(()) } else { Err(missing(queue)) }
     }
@@ -81,7 +81,7 @@ impl WorkQueues {
     /// Enqueues one job.
     ///
     /// # Errors
-    /// Too large, `idempotency_conflict`, `too_many_queues`, `delay_unsupported`; store or bus cannot be asked.
+    /// Too large, `idempotency_conflict`, `too_many_queues`, `delay_unsupported`; the store or the bus is unavailable.
     pub async fn enqueue(
         &self,
         principal: &Principal,
@@ -105,10 +105,10 @@ impl WorkQueues {
         results.into_iter().map(|result| result.map_err(Error::from)).collect()
     }
 
-    /// Leases jobs, higher priorities first; none when none came within the request's wait, or before the drain.
+    /// Leases jobs, higher priorities first. Returns none if none arrived in the time to wait, or before the drain.
     ///
     /// # Errors
-    /// Too many requests wait; store or bus cannot be asked.
+    /// Too many requests wait; the store or the bus is unavailable.
     pub async fn lease(
         &self,
         _: &Principal,
@@ -120,20 +120,20 @@ impl WorkQueues {
 
     /// Returns jobs that cannot be delivered to the worker that leased them. The attempt counts.
     pub async fn return_undelivered(&self, _: &Principal, jobs: Vec<LeasedJob>) {
-        let reason = Some("the worker left too many answers unread".to_owned());
+        let reason = Some("the worker left too many responses unread".to_owned());
         let nack = |job: LeasedJob| Settlement {
             token: job.token,
             action: LeaseAction::Nack { delay: Some(Duration::ZERO), reason: reason.clone() },
         };
         let settlements: Vec<Settlement> = jobs.into_iter().map(nack).collect();
-        // Where that fails, the leases run out.
+        // If this fails, the leases run out.
         let _ = self.queues.settle(&settlements).await;
     }
 
     /// Ends or extends one lease.
     ///
     /// # Errors
-    /// `lease_lost`, `invalid_token`; store or bus cannot be asked.
+    /// `lease_lost`, `invalid_token`; the store or the bus is unavailable.
     pub async fn settle(
         &self,
         principal: &Principal,

@@ -1,7 +1,6 @@
-//! The first message that answers another (contract, section 9).
+//! Waits for the first reply to a message (contract, section 9).
 //!
-//! Invariant: a waiter is registered before its request is published, so no reply comes too early to be seen, through
-//! whichever server it comes.
+//! Invariant: a waiter is registered before its request is published, so it misses no reply, also from another server.
 
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ pub(super) struct ReplyWaiter {
 }
 
 impl ReplyWaiter {
-    /// Registers for replies to a message that is yet to be published.
+    /// Registers for replies to a message that is published after this.
     pub(super) async fn register(
         broadcaster: &Arc<Broadcaster>,
         store: Arc<dyn Store>,
@@ -32,13 +31,13 @@ impl ReplyWaiter {
         Self { watch, store, committed, request }
     }
 
-    /// The first reply, whole. Never ends without one. `repeated`: the request was in the log before, so its reply may
-    /// be too.
+    /// Waits for the first reply and returns its envelope. `repeated`: the request was in the log before, so the reply
+    /// may be too.
     pub(super) async fn reply(mut self, repeated: bool) -> Vec<u8> {
-        // History is searched up to this sequence; `None`: the watch has seen everything.
+        // Search history up to this sequence; `None`: the watch has missed nothing.
         let mut unseen = repeated.then(|| self.watch.since());
         loop {
-            let sighting = match unseen {
+            let event = match unseen {
                 None => self.watch.next().await,
                 Some(through) => {
                     let history = in_history(&*self.store, &self.committed, self.request, through);
@@ -51,12 +50,12 @@ impl ReplyWaiter {
                                 continue;
                             }
                         },
-                        sighting = self.watch.next() => sighting,
+                        event = self.watch.next() => event,
                     }
                 }
             };
-            match sighting {
-                WatchEvent::Message { seq, body } => return whole(seq, &body),
+            match event {
+                WatchEvent::Message { seq, body } => return envelope(seq, &body),
                 WatchEvent::Missed { through } => unseen = Some(through),
             }
         }
@@ -81,7 +80,7 @@ async fn in_history(
             Ok(page) => {
                 committed.raise(page.committed_through);
                 if let Some(reply) = page.messages.first() {
-                    return Some(whole(reply.seq, &reply.body));
+                    return Some(envelope(reply.seq, &reply.body));
                 }
                 if page.committed_through >= through {
                     return None;
@@ -96,7 +95,7 @@ async fn in_history(
     }
 }
 
-fn whole(seq: u64, body: &[u8]) -> Vec<u8> {
+fn envelope(seq: u64, body: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(body.len() + 32);
     splice_seq(seq, body, &mut message);
     message

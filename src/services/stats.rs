@@ -1,4 +1,4 @@
-//! Counters: `GET /v1/stats` for people, `GET /metrics` for Prometheus.
+//! Counters of `GET /v1/stats`, and the metrics for Prometheus.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::processor::{Processor, WEBHOOK_PREFIX};
 use crate::queues::Queues;
 use crate::store::{self, Store};
 
-/// What is in the log, and how far each part has read it.
+/// Counts of the log, and the position of each part in it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Snapshot {
     counts: Counts,
@@ -34,14 +34,15 @@ struct Counts {
     by_kind: BTreeMap<String, u64>,
     by_type: BTreeMap<String, u64>,
     by_sender: BTreeMap<String, u64>,
-    /// How many there are in all, where only those with the most messages are listed.
+    /// The number of types, if not all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     types: Option<u64>,
+    /// The number of senders, if not all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     senders: Option<u64>,
 }
 
-/// Sequences that are kept, in the bus or the store.
+/// The range of sequences that the bus or the store has.
 #[derive(Clone, Debug, Serialize)]
 struct Log {
     first: Option<u64>,
@@ -86,7 +87,7 @@ impl Stats {
     /// The counters of all messages, or of one task's.
     ///
     /// # Errors
-    /// Store or bus cannot be asked.
+    /// The store or the bus is unavailable.
     pub async fn snapshot(&self, _: &Principal, task: Option<&Token>) -> Result<Snapshot, Error> {
         let state = self.store.log_state().await?;
         let counts = self.store.counts(task, STATS_NAMES).await?;
@@ -94,7 +95,7 @@ impl Stats {
         let bounds = self.bus.identity().await.ok().map(|identity| identity.bounds);
         let last = bounds.map_or(0, |bounds| bounds.last).max(state.committed_through);
         let in_bus = bounds.filter(|bounds| bounds.first <= bounds.last).map(|bounds| bounds.first);
-        // The processor's figures are about all messages, also where one task's were asked for.
+        // The figures of the processor are about all messages, also in the counters of one task.
         let all = match task {
             None => &counts,
             Some(_) => &self.store.counts(None, 0).await?,
@@ -114,8 +115,8 @@ impl Stats {
         })
     }
 
-    /// What processor and workers have to do and have done, without webhooks. While no handler was ever attached,
-    /// every message counts as processed.
+    /// Work of processor and workers, open and done, without webhooks. Until the first handler is attached, every
+    /// message counts as processed.
     async fn processing(&self, messages: u64) -> Result<(Queue, Pool), Error> {
         let (mut queue, mut pool) = (Queue::default(), Pool::default());
         for status in self.processor.processors().await? {

@@ -19,7 +19,7 @@ impl Streams {
         Self { broadcaster, drain }
     }
 
-    /// A stream of what passes the filter.
+    /// A stream of the messages that match the filter.
     ///
     /// # Errors
     /// The server drains.
@@ -30,13 +30,13 @@ impl Streams {
         start: Start,
     ) -> Result<Subscription, Error> {
         if self.drain.begun.is_cancelled() {
-            let text = "the server is stopping; come back to another one";
+            let text = "the server is stopping; connect to another one";
             return Err(Error::unavailable("draining", text));
         }
         Ok(Subscription::new(Arc::clone(&self.broadcaster), principal, filter, start))
     }
 
-    /// When the server's drain ends streams.
+    /// The drain, which ends streams.
     #[must_use]
     pub fn drain(&self) -> Drain {
         self.drain.clone()

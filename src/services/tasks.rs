@@ -24,7 +24,7 @@ impl Tasks {
     /// A page of tasks, by name.
     ///
     /// # Errors
-    /// The store cannot be asked.
+    /// The store is unavailable.
     pub async fn page(
         &self,
         _: &Principal,
@@ -43,7 +43,7 @@ impl Tasks {
     /// One task.
     ///
     /// # Errors
-    /// Not found; the store cannot be asked.
+    /// Not found; the store is unavailable.
     pub async fn one(&self, _: &Principal, name: &Token) -> Result<AsOf<Task>, Error> {
         let found = self.store.task(name).await?;
         self.committed.raise(found.as_of);
@@ -51,7 +51,7 @@ impl Tasks {
         Ok(AsOf { as_of: found.as_of, value: task })
     }
 
-    /// There is no such task.
+    /// The error for a task that does not exist.
     #[must_use]
     pub fn missing() -> Error {
         Error::not_found("no message belongs to a task of this name")

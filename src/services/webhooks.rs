@@ -1,6 +1,6 @@
-//! Webhooks: messages pushed to receivers (contract, section 10).
+//! Webhooks: messages delivered to HTTP receivers (contract, section 10).
 //!
-//! Invariant: a webhook's secret stands in the result of the call that made it, and in no other.
+//! Invariant: only the call that creates a webhook returns its secret.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -63,11 +63,11 @@ impl Webhooks {
         Self { registry, clock }
     }
 
-    /// Makes a webhook from its JSON: `{url, filter?, secret?}`.
+    /// Creates a webhook from its JSON: `{url, filter?, secret?}`.
     ///
     /// # Errors
-    /// Every invalid member at once, a host that is not public among them; `too_many_webhooks`; store or bus cannot be
-    /// asked.
+    /// Every invalid member at once, a host that is not public among them; `too_many_webhooks`; the store or the bus is
+    /// unavailable.
     pub async fn create(&self, _: &Principal, json: &[u8]) -> Result<Webhook, Error> {
         let new = parse(json, self.registry.guard()).await?;
         let made = self.registry.create(new, self.clock.now()).await?;
@@ -75,50 +75,50 @@ impl Webhooks {
         Ok(Webhook { secret, ..Webhook::without_secret(made) })
     }
 
-    /// All of them, oldest first.
+    /// All, oldest first.
     ///
     /// # Errors
-    /// The store cannot be asked.
+    /// The store is unavailable.
     pub async fn all(&self, _: &Principal) -> Result<Vec<Webhook>, Error> {
         let all = self.registry.all().await?;
         Ok(all.into_iter().map(Webhook::without_secret).collect())
     }
 
-    /// One of them.
+    /// One by its id.
     ///
     /// # Errors
-    /// Not found; the store cannot be asked.
+    /// Not found; the store is unavailable.
     pub async fn one(&self, _: &Principal, id: Uuid) -> Result<Webhook, Error> {
         let known = self.registry.one(id).await?.ok_or_else(Self::missing)?;
         Ok(Webhook::without_secret(known))
     }
 
-    /// Pauses deliveries, or resumes them where they stopped.
+    /// Pauses deliveries, or resumes them from where they stopped.
     ///
     /// # Errors
-    /// Not found; the store cannot be asked.
+    /// Not found; the store is unavailable.
     pub async fn set_paused(&self, _: &Principal, id: Uuid, pause: bool) -> Result<Webhook, Error> {
         let changed =
             if pause { self.registry.pause(id).await? } else { self.registry.resume(id).await? };
         changed.map(Webhook::without_secret).ok_or_else(Self::missing)
     }
 
-    /// Removes one, with what waits for it.
+    /// Deletes one, with the messages that wait for it.
     ///
     /// # Errors
-    /// Not found; the store cannot be asked.
+    /// Not found; the store is unavailable.
     pub async fn remove(&self, _: &Principal, id: Uuid) -> Result<(), Error> {
         if self.registry.remove(id).await? { Ok(()) } else { Err(Self::missing()) }
     }
 
-    /// There is no such webhook.
+    /// The error for a webhook that does not exist.
     #[must_use]
     pub fn missing() -> Error {
         Error::not_found("there is no webhook with this id")
     }
 }
 
-/// A new webhook. The host is resolved here, so that what is wrong with it is reported with all else.
+/// Parses a new webhook. Resolves its host too, so that a fault of it is reported together with all others.
 async fn parse(json: &[u8], guard: Guard) -> Result<NewWebhook, Error> {
     let mut form = ObjectReader::parse(json).map_err(Error::unreadable_body)?;
     if !form.has("url") {

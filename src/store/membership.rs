@@ -26,19 +26,19 @@ impl BusKind {
     }
 }
 
-/// A process's right to run on the store; released when dropped, and by the
-/// operating system or the database when the process dies.
+/// The right of this process to use the store. Dropping it releases it; so do the operating system or the database
+/// when the process dies.
 pub trait Membership: Send + Sync {
-    /// Its state now.
+    /// The current state.
     fn state(&self) -> MembershipState;
 }
 
 /// The state of a [`Membership`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipState {
-    /// It is good.
-    Held,
-    /// It cannot be confirmed now, for this reason; it may be good again.
+    /// This process may use the store.
+    Good,
+    /// It cannot be confirmed now, for this reason; it may become good again.
     InDoubt(String),
     /// It is lost and does not come back, for this reason.
     Lost(String),

@@ -111,7 +111,7 @@ async fn a_server_on_postgres_notices_that_another_has_its_database() {
     // Nobody else has written yet: it is in doubt, and says so.
     eventually(LIMIT, "it is not ready", async || {
         let answer = deployment.http().get("/readyz").await;
-        (answer.status == 503 && answer.text().contains("hold on the store")).then_some(())
+        (answer.status == 503 && answer.text().contains("membership of this server")).then_some(())
     })
     .await;
     let shown = deployment.http().get("/readyz?verbose").await.expect(503).json();

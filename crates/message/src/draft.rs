@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::json::{CompactError, Member, Members, compact};
 use super::status::{EXPIRED_SEQ, REASON, TTL, parse_ttl};
-use super::{DraftError, Kind, ObjectReader, Subject, Token, parse_rfc3339, parse_uuid};
+use super::{BodyError, Kind, ObjectReader, Subject, Token, parse_rfc3339, parse_uuid};
 use crate::limits::{MAX_METADATA_DEPTH, MAX_TTL_S};
 
 /// A validated message that is not in the log yet.
@@ -42,18 +42,18 @@ impl Draft {
     /// Parses what a client posted. Unknown members, and those that the server sets, are refused.
     ///
     /// # Errors
-    /// [`DraftError`]: a syntax error, or every rule that is broken.
-    pub fn parse(json: &[u8]) -> Result<Self, DraftError> {
+    /// [`BodyError`]: a syntax error, or every rule that is broken.
+    pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         Self::parse_from(json, Source::Client)
     }
 
     /// Parses what another NATS client published on `subject`. It may set `created_at`, and `subject` if it is the
     /// one it was published on.
-    pub(super) fn parse_foreign(json: &[u8], subject: &str) -> Result<Self, DraftError> {
+    pub(super) fn parse_foreign(json: &[u8], subject: &str) -> Result<Self, BodyError> {
         Self::parse_from(json, Source::Foreign { subject })
     }
 
-    fn parse_from(json: &[u8], source: Source<'_>) -> Result<Self, DraftError> {
+    fn parse_from(json: &[u8], source: Source<'_>) -> Result<Self, BodyError> {
         let mut object = ObjectReader::parse(json)?;
         let draft = read(&mut object, source);
         object.finish("a message; extras belong in metadata", draft)
@@ -225,7 +225,7 @@ mod tests {
 
     fn pointers(json: &str) -> Vec<String> {
         match Draft::parse(json.as_bytes()) {
-            Err(DraftError::Invalid(errors)) => errors.into_iter().map(|e| e.pointer).collect(),
+            Err(BodyError::Invalid(errors)) => errors.into_iter().map(|e| e.pointer).collect(),
             other => panic!("expected field errors, got {other:?}"),
         }
     }
@@ -269,9 +269,9 @@ mod tests {
             let members: Vec<String> = (0..n).map(|at| format!("\"m{at}\":0")).collect();
             Draft::parse(format!("{{{}}}", members.join(",")).as_bytes()).expect_err("refused")
         };
-        let DraftError::Invalid(few) = with(MAX_MEMBERS) else { panic!("JSON") };
+        let BodyError::Invalid(few) = with(MAX_MEMBERS) else { panic!("JSON") };
         assert_eq!((few.len(), few[0].pointer.as_str()), (MAX_NAMED_ERRORS, "/kind"));
-        let DraftError::Invalid(many) = with(MAX_MEMBERS + 1) else { panic!("JSON") };
+        let BodyError::Invalid(many) = with(MAX_MEMBERS + 1) else { panic!("JSON") };
         let expected =
             FieldError { pointer: String::new(), detail: "has more than 512 members".to_owned() };
         assert_eq!(many, [expected]);
@@ -279,12 +279,12 @@ mod tests {
 
     #[test]
     fn a_syntax_error_has_line_and_column() {
-        let Err(DraftError::Syntax { line, column, .. }) = Draft::parse(b"{\n \"kind\": }") else {
+        let Err(BodyError::Syntax { line, column, .. }) = Draft::parse(b"{\n \"kind\": }") else {
             panic!("must be a syntax error");
         };
         assert_eq!((line, column), (2, 10));
-        assert!(matches!(Draft::parse(b"{} x"), Err(DraftError::Syntax { .. })));
-        assert!(matches!(Draft::parse(b"{\"a\":\"\xff\"}"), Err(DraftError::Syntax { .. })));
+        assert!(matches!(Draft::parse(b"{} x"), Err(BodyError::Syntax { .. })));
+        assert!(matches!(Draft::parse(b"{\"a\":\"\xff\"}"), Err(BodyError::Syntax { .. })));
         assert_eq!(pointers("[]"), [""]);
     }
 

@@ -11,7 +11,7 @@ pub struct FieldError {
 
 /// Why a body is refused: a message, or another object that [`ObjectReader`](crate::ObjectReader) reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DraftError {
+pub enum BodyError {
     /// It is not JSON.
     Syntax {
         /// Counted from 1.

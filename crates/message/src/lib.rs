@@ -26,7 +26,7 @@
 //! let record = decode(entry, "agent-messages");
 //! assert_eq!((record.seq, record.sender_id.as_str()), (7, "coder-1"));
 //! assert_eq!(record.body, outgoing.body, "encoded once");
-//! # Ok::<(), agentbus_message::DraftError>(())
+//! # Ok::<(), agentbus_message::BodyError>(())
 //! ```
 
 mod decode;
@@ -50,7 +50,7 @@ mod token;
 pub use decode::{decode, decode_body, expires_at};
 pub use draft::{Draft, idempotency_id};
 pub use encode::{Outgoing, equal_except_created_at};
-pub use error::{DraftError, FieldError};
+pub use error::{BodyError, FieldError};
 pub use filter::{Filter, FilterTerm, ParameterError, Query};
 pub use json::{CompactError, compact};
 pub use kind::Kind;

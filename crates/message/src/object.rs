@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::json::{Member, Members, string};
-use super::{DraftError, FieldError, parse_uuid};
+use super::{BodyError, FieldError, parse_uuid};
 use crate::limits::{MAX_MEMBERS, MAX_NAMED_ERRORS, MAX_SHOWN_NAME};
 
 /// The members that were not read yet, and the faults of those that were.
@@ -24,7 +24,7 @@ use crate::limits::{MAX_MEMBERS, MAX_NAMED_ERRORS, MAX_SHOWN_NAME};
 /// let mut object = ObjectReader::parse(br#"{"max": 5}"#)?;
 /// let max = object.whole("max", 1, 100);
 /// assert_eq!(object.finish("a lease request", max)?, 5);
-/// # Ok::<(), agentbus_message::DraftError>(())
+/// # Ok::<(), agentbus_message::BodyError>(())
 /// ```
 pub struct ObjectReader<'a> {
     members: Vec<Member<'a>>,
@@ -36,7 +36,7 @@ impl<'a> ObjectReader<'a> {
     ///
     /// # Errors
     /// It is not JSON, not an object, or has more than [`MAX_MEMBERS`] members.
-    pub fn parse(json: &'a [u8]) -> Result<Self, DraftError> {
+    pub fn parse(json: &'a [u8]) -> Result<Self, BodyError> {
         let all = members(json)?;
         let mut object = Self { members: Vec::with_capacity(all.len()), errors: Vec::new() };
         for (name, value) in all {
@@ -53,7 +53,7 @@ impl<'a> ObjectReader<'a> {
     ///
     /// # Errors
     /// As [`Self::parse`].
-    pub fn parse_optional(json: &'a [u8]) -> Result<Self, DraftError> {
+    pub fn parse_optional(json: &'a [u8]) -> Result<Self, BodyError> {
         if json.trim_ascii().is_empty() {
             return Ok(Self { members: Vec::new(), errors: Vec::new() });
         }
@@ -64,7 +64,7 @@ impl<'a> ObjectReader<'a> {
     ///
     /// # Errors
     /// Every fault of the object.
-    pub fn finish<T>(mut self, what: &str, read: Option<T>) -> Result<T, DraftError> {
+    pub fn finish<T>(mut self, what: &str, read: Option<T>) -> Result<T, BodyError> {
         for (name, _) in std::mem::take(&mut self.members) {
             self.fail(&name, format!("is not a member of {what}"));
         }
@@ -72,7 +72,7 @@ impl<'a> ObjectReader<'a> {
             Some(read) if self.errors.is_empty() => Ok(read),
             _ => {
                 self.errors.truncate(MAX_NAMED_ERRORS);
-                Err(DraftError::Invalid(self.errors))
+                Err(BodyError::Invalid(self.errors))
             }
         }
     }
@@ -81,7 +81,7 @@ impl<'a> ObjectReader<'a> {
     ///
     /// # Errors
     /// Every fault of the object.
-    pub fn end(self) -> Result<(), DraftError> {
+    pub fn end(self) -> Result<(), BodyError> {
         self.finish("this body", Some(()))
     }
 
@@ -194,9 +194,9 @@ impl<'a> ObjectReader<'a> {
 }
 
 /// The members of a body that must be a JSON object, in order, repeated names included.
-fn members(json: &[u8]) -> Result<Vec<Member<'_>>, DraftError> {
+fn members(json: &[u8]) -> Result<Vec<Member<'_>>, BodyError> {
     let invalid = |detail: String| {
-        Err(DraftError::Invalid(vec![FieldError { pointer: String::new(), detail }]))
+        Err(BodyError::Invalid(vec![FieldError { pointer: String::new(), detail }]))
     };
     match serde_json::from_slice(json) {
         Ok(Members(members)) if members.len() > MAX_MEMBERS => {
@@ -204,7 +204,7 @@ fn members(json: &[u8]) -> Result<Vec<Member<'_>>, DraftError> {
         }
         Ok(Members(members)) => Ok(members),
         Err(error) if error.is_data() => invalid("must be a JSON object".to_owned()),
-        Err(error) => Err(DraftError::Syntax {
+        Err(error) => Err(BodyError::Syntax {
             line: error.line(),
             column: error.column(),
             detail: syntax_detail(&error),
@@ -212,7 +212,7 @@ fn members(json: &[u8]) -> Result<Vec<Member<'_>>, DraftError> {
     }
 }
 
-/// serde_json's message without the position, which [`DraftError::Syntax`] has in members of its own.
+/// serde_json's message without the position, which [`BodyError::Syntax`] has in members of its own.
 fn syntax_detail(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(object.text("c", |_| Err::<(), _>("must be y")), None);
         assert_eq!(object.text("f", |text| Ok::<_, String>(text.to_owned())), None);
         assert_eq!(object.take::<u32>("absent", "must be a number"), None);
-        let Err(DraftError::Invalid(errors)) = object.end() else { panic!("five faults") };
+        let Err(BodyError::Invalid(errors)) = object.end() else { panic!("five faults") };
         let mut pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         pointers.sort_unstable();
         assert_eq!(pointers, ["/a", "/b", "/c", "/d~1e", "/f"]);
@@ -264,9 +264,9 @@ mod tests {
     #[test]
     fn what_is_no_object_is_refused() {
         let is_syntax =
-            |body: &[u8]| matches!(ObjectReader::parse(body), Err(DraftError::Syntax { .. }));
+            |body: &[u8]| matches!(ObjectReader::parse(body), Err(BodyError::Syntax { .. }));
         assert!(is_syntax(b"{") && is_syntax(b""));
-        assert!(matches!(ObjectReader::parse(b"[]"), Err(DraftError::Invalid(_))));
+        assert!(matches!(ObjectReader::parse(b"[]"), Err(BodyError::Invalid(_))));
         assert!(ObjectReader::parse_optional(b" ").is_ok_and(|object| object.end().is_ok()));
         assert!(ObjectReader::parse(b"{}").is_ok_and(|object| object.end().is_ok()));
     }

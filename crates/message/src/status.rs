@@ -71,7 +71,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{Draft, DraftError, Outgoing, Token};
+    use crate::{BodyError, Draft, Outgoing, Token};
 
     fn end(metadata: &str) -> StatusEnd {
         let mut record = crate::testing::record(1, Kind::Status, ["online", "a", "", ""]);
@@ -101,7 +101,7 @@ mod tests {
             );
             Draft::parse(json.as_bytes())
         };
-        let Err(DraftError::Invalid(errors)) = post("status") else { panic!("must be refused") };
+        let Err(BodyError::Invalid(errors)) = post("status") else { panic!("must be refused") };
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].pointer, "/metadata/ttl_s");
         assert!(post("message").is_ok());

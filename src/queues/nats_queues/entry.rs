@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::message::{
-    DraftError, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, parse_uuid,
+    BodyError, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, parse_uuid,
 };
 use crate::queues::{Job, NewJob, Priority};
 use crate::store::jobs::QueueRow;
@@ -55,8 +55,8 @@ pub(super) fn read(raw: &LogEntry) -> Result<Job, String> {
         return Job::decode(&raw.payload).map_err(|_| "its encoding is not ours".to_owned());
     }
     let mut new = NewJob::parse(&raw.payload).map_err(|error| match error {
-        DraftError::Syntax { detail, .. } => detail,
-        DraftError::Invalid(errors) => {
+        BodyError::Syntax { detail, .. } => detail,
+        BodyError::Invalid(errors) => {
             let text =
                 |error: crate::message::FieldError| format!("{} {}", error.pointer, error.detail);
             errors.into_iter().map(text).collect::<Vec<_>>().join("; ")

@@ -324,7 +324,7 @@ async fn a_dropped_write_leaves_no_transaction_behind(server: Server) {
 async fn one_server_alone_on_the_memory_bus(server: Server) {
     let (first, second) = (server.open().await, server.open().await);
     let member = first.join(BusKind::Memory).await.expect("answers").expect("alone");
-    assert_eq!(member.state(), MembershipState::Held);
+    assert_eq!(member.state(), MembershipState::Good);
     let refusal = second.join(BusKind::Memory).await.expect("answers").err().expect("refused");
     assert!(refusal.contains("another agentbus"), "{refusal}");
     let waiting = second.join(BusKind::Memory);
@@ -346,7 +346,7 @@ async fn one_server_alone_on_the_memory_bus(server: Server) {
             let alone = first.join(BusKind::Memory).await.expect("answers").err();
             let alone = alone.expect("refused");
             assert!(alone.contains("MESSAGE_BUS=nats"), "{alone}");
-            assert_eq!((one.state(), two.state()), (MembershipState::Held, MembershipState::Held));
+            assert_eq!((one.state(), two.state()), (MembershipState::Good, MembershipState::Good));
         }
     }
 }

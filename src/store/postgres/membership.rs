@@ -47,7 +47,7 @@ pub(super) struct PostgresMembership {
 impl Membership for PostgresMembership {
     fn state(&self) -> MembershipState {
         if self.held.load(Ordering::Acquire) {
-            MembershipState::Held
+            MembershipState::Good
         } else {
             let fault =
                 "the session that held the database ended; this server tries to lock it again";

@@ -178,8 +178,8 @@ async fn survives_the_end_of_its_connections(server: Server) {
     write_all(&store, &lease, 1, &[record(2)]).await.expect("on a new connection");
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     let mut lost = false;
-    while !(lost && member.state() == MembershipState::Held) {
-        lost |= member.state() != MembershipState::Held;
+    while !(lost && member.state() == MembershipState::Good) {
+        lost |= member.state() != MembershipState::Good;
         assert!(tokio::time::Instant::now() < deadline, "the hold is taken again");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

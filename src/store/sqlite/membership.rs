@@ -40,7 +40,7 @@ impl Membership for SqliteMembership {
         let path = self.dir.join(LOCK_FILE);
         if Identity::at(&path).ok().is_some_and(|now| Identity::of(&lock).is_ok_and(|it| it == now))
         {
-            return MembershipState::Held;
+            return MembershipState::Good;
         }
         match files::open(&path).map_err(TryLockError::Error).and_then(|file| {
             file.try_lock()?;
@@ -49,7 +49,7 @@ impl Membership for SqliteMembership {
             Ok(file) => {
                 tracing::warn!(path = %path.display(), "the lock file was removed: locked a new one; leave the files of DATA_DIR alone while a server runs");
                 *lock = file;
-                MembershipState::Held
+                MembershipState::Good
             }
             Err(TryLockError::WouldBlock) => {
                 MembershipState::Lost("another server has locked DATA_DIR".to_owned())
