@@ -34,6 +34,7 @@ mod draft;
 mod encode;
 mod error;
 mod filter;
+mod header_names;
 mod json;
 mod kind;
 pub mod limits;
@@ -52,6 +53,10 @@ pub use draft::{Draft, idempotency_id};
 pub use encode::{Outgoing, equal_except_created_at};
 pub use error::{BodyError, FieldError};
 pub use filter::{Filter, FilterTerm, ParameterError, Query};
+pub use header_names::{
+    HEADER_BATCH_PREFIX, HEADER_EXPECTED_PREFIX, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1,
+    HEADER_SENDER, PRESERVED_HEADER_PREFIX, PRESERVED_TIME,
+};
 pub use json::{CompactError, compact};
 pub use kind::Kind;
 pub use object::{ObjectReader, seconds, shorten_name};
@@ -61,23 +66,3 @@ pub use status::StatusEnd;
 pub use subject::{MESSAGE_SUBJECTS, Subject};
 pub use time::{format_micros, parse_rfc3339, truncate_to_micros};
 pub use token::{Token, parse_uuid};
-
-/// Header that marks a payload as an envelope written by agentbus, which readers take byte for byte.
-pub const HEADER_NATIVE: &str = "Agentbus";
-/// Value of [`HEADER_NATIVE`] for wire contract v1.
-pub const HEADER_NATIVE_V1: &str = "1";
-/// Header by which JetStream recognises a duplicate publish (ADR-4).
-pub const HEADER_MSG_ID: &str = "Nats-Msg-Id";
-/// Prefix under which an entry that is written back into a stream keeps the headers that the stream must not act on
-/// again: all that begin with `Nats-`, and [`PRESERVED_TIME`].
-pub const PRESERVED_HEADER_PREFIX: &str = "Agentbus-Kept-";
-/// Name, after [`PRESERVED_HEADER_PREFIX`], of the header with the time at which such an entry was first logged
-/// (RFC 3339).
-pub const PRESERVED_TIME: &str = "Time";
-/// Prefix of the headers with a publisher's expectations about the stream. They apply to one publish and are no part
-/// of the message.
-pub const HEADER_EXPECTED_PREFIX: &str = "Nats-Expected-";
-/// Prefix of the headers that put a message into an atomic batch (ADR-50). They are no part of the message either.
-pub const HEADER_BATCH_PREFIX: &str = "Nats-Batch-";
-/// Header with which a foreign publisher may name itself (section 1).
-pub const HEADER_SENDER: &str = "Agent-Sender";

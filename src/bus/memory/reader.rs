@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::Shared;
+use super::shared::Shared;
 use crate::bus::{BusError, Reader};
 use crate::limits::READ_ENTRIES;
 use crate::message::LogEntry;

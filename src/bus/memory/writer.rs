@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Job, JournalError, Outcome, Shared};
+use super::job::{Job, Outcome};
+use super::journal::JournalError;
+use super::shared::Shared;
 use crate::bus::{Ack, Precondition, PublishError};
 use crate::clock::Clock;
 use crate::limits::{

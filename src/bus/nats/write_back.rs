@@ -7,7 +7,7 @@
 
 use chrono::SecondsFormat;
 
-use super::NatsBus;
+use super::bus::NatsBus;
 use super::stream_config::{METADATA_SINCE, closed, closed_prefix, opened};
 use crate::bus::{BusError, LogIdentity};
 use crate::limits::{NATS_MAX_PIPELINED, WRITE_BACK_FILLERS};

@@ -10,8 +10,8 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::acks::{end_of_wait, receive};
 use super::outcome::{Failure, PubAck};
-use super::singles::{end_of_wait, receive};
 use crate::bus::nats::connect::State;
 use crate::bus::nats::error::{
     BATCH_DISABLED, BATCH_INCOMPLETE, BATCH_TOO_LARGE, BATCHES_TOO_MANY, DUPLICATE_IN_BATCH,

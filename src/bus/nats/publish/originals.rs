@@ -7,8 +7,8 @@
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use super::Publisher;
 use super::outcome::Failure;
+use super::publisher::Publisher;
 use crate::bus::nats::connect::State;
 use crate::bus::nats::requester::Requester;
 use crate::bus::{Ack, PublishError};
@@ -18,7 +18,7 @@ use crate::message::LogEntry;
 impl Publisher {
     /// Publishes entries with their own headers, each to `prefix` and its subject: the first if the log's last sequence
     /// is `after`, each further one if it follows the one before it.
-    pub(in crate::bus::nats) async fn publish_originals(
+    pub(crate) async fn publish_originals(
         &self,
         requester: &Requester,
         prefix: &str,

@@ -16,7 +16,7 @@ use crate::limits::NATS_ACK_TIMEOUT;
 pub(super) type Outcome = Result<Ack, Failure>;
 
 #[derive(Clone, Debug)]
-pub(in crate::bus::nats) struct Failure {
+pub(crate) struct Failure {
     pub error: PublishError,
     /// Whether sending it again may succeed.
     pub(super) retryable: bool,

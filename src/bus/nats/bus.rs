@@ -1,0 +1,310 @@
+//! The log in a JetStream stream: its connections, its publisher, its readers, and what is known of the stream.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use super::api::StreamInfo;
+use super::config::NatsConfig;
+use super::connect::Connection;
+use super::consumer::NatsConsumers;
+use super::publish::Publisher;
+use super::pull::PullConnection;
+use super::reader::{ReaderContext, StreamReader};
+use super::requester::Requester;
+use super::stream::{self, Degradation, IfMissing};
+use super::stream_config;
+use super::view::StreamView;
+use crate::bus::durable::DurableConsumers;
+use crate::bus::{Ack, Bounds, Bus, BusError, LogIdentity, Precondition, PublishError, Reader};
+use crate::message::{LogEntry, Outgoing};
+
+/// What a stream keeps by its own limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// The highest number of messages.
+    pub messages: u64,
+    /// The highest age of a message; `None`: no limit.
+    pub age: Option<chrono::TimeDelta>,
+}
+
+/// The log in a JetStream stream.
+pub struct NatsBus {
+    pub(super) requester: Arc<Requester>,
+    pub(super) publisher: Publisher,
+    reading: Arc<ReaderContext>,
+    pub(super) consumers: Arc<NatsConsumers>,
+    pub(super) stream: String,
+    degradations: Vec<Degradation>,
+    pub(super) view: Arc<StreamView>,
+    suspicions: Arc<watch::Sender<u64>>,
+    pub(super) config: NatsConfig,
+    /// Keep `view` and `suspicions` fresh; they end with the bus.
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+impl NatsBus {
+    /// Connects, and finds or creates the stream.
+    ///
+    /// # Errors
+    /// No server, no JetStream, or a stream that cannot be our log. Tried once: the caller decides about retries.
+    pub async fn connect(config: NatsConfig) -> Result<Self, BusError> {
+        Self::connect_or(config, IfMissing::Create).await
+    }
+
+    /// Connects, and does what `missing` says when there is no stream.
+    ///
+    /// # Errors
+    /// As [`NatsBus::connect`].
+    pub async fn connect_or(config: NatsConfig, missing: IfMissing) -> Result<Self, BusError> {
+        config.check().map_err(BusError)?;
+        let connection = Connection::open(&config, "publish").await?;
+        let requester = Arc::new(Requester::start(connection.clone()).await?);
+        let (info, degradations) = stream::ensure(&requester, &config, missing).await?;
+        let reading = Arc::new(PullConnection::open(&config, "read").await?);
+        let consumers = Arc::new(NatsConsumers::new(requester.clone(), config.clone()));
+        for degradation in &degradations {
+            tracing::warn!("{degradation}");
+        }
+        let stream = config.stream_name.clone();
+        let view = Arc::new(StreamView::default());
+        view.learn(&info)?;
+        let suspicions = Arc::new(watch::Sender::new(0));
+        let counting = tokio::spawn(count_reconnects(connection, suspicions.clone()));
+        let refreshing = tokio::spawn({
+            let (view, requester, stream) = (view.clone(), requester.clone(), stream.clone());
+            let suspicions = suspicions.clone();
+            async move { view.refresh(&requester, &stream, &suspicions).await }
+        });
+        let publisher = if config.sync_always {
+            Publisher::with_batches(&stream, &requester, view.takes_batches.clone())
+        } else {
+            Publisher::new(&stream)
+        };
+        let reading = Arc::new(ReaderContext {
+            requester: requester.clone(),
+            connection: reading,
+            stream: stream.clone(),
+            suspicions: suspicions.clone(),
+        });
+        Ok(Self {
+            requester,
+            publisher,
+            reading,
+            consumers,
+            stream,
+            degradations,
+            view,
+            suspicions,
+            config,
+            _tasks: [counting, refreshing].map(AbortOnDropHandle::new),
+        })
+    }
+
+    /// What the stream lacked, or had otherwise than configured, when we connected.
+    #[must_use]
+    pub fn degradations(&self) -> &[Degradation] {
+        &self.degradations
+    }
+
+    /// How `NATS_SYNC_ALWAYS` is set and when to change it, in one line for the operator.
+    ///
+    /// # Errors
+    /// The line when the setting is true and the stream takes no atomic batches.
+    pub fn sync_setting(&self) -> Result<&'static str, String> {
+        if !self.config.sync_always {
+            return Ok(
+                "NATS_SYNC_ALWAYS=false: each publish is sent by itself. Set it to true if nats-server runs with \
+                 `sync_interval: always`",
+            );
+        }
+        if self.view.takes_batches.load(Ordering::Relaxed) {
+            return Ok(
+                "NATS_SYNC_ALWAYS=true: publishes that wait share atomic batches. Set it to false if nats-server \
+                 does not run with `sync_interval: always`",
+            );
+        }
+        Err(format!(
+            "NATS_SYNC_ALWAYS=true has no effect: stream {} takes no atomic batches, so each publish is sent by itself. \
+             Run nats-server 2.12 or later, then `agentbus doctor --fix`, which sets allow_atomic on the stream",
+            self.stream
+        ))
+    }
+
+    /// Counts the times that the stream may have become another one, so that the continuity check is due: the
+    /// publishing connection broke and was made again, a reader's consumer was deleted, or the stream was found to be
+    /// gone, to have gone back, or to have another epoch.
+    #[must_use]
+    pub fn suspicions(&self) -> watch::Receiver<u64> {
+        self.suspicions.subscribe()
+    }
+
+    /// Identity of the log. A stream that is gone, and stays gone for [`crate::limits::NATS_STREAM_GONE`], is created
+    /// again, closed for publishing.
+    ///
+    /// # Errors
+    /// The server's, or the stream cannot be our log.
+    pub async fn find_or_create(&self) -> Result<LogIdentity, BusError> {
+        stream::ensure(&self.requester, &self.config, IfMissing::Recreate).await?;
+        self.identity().await
+    }
+
+    /// Deletes the stream and creates it with its own configuration, empty, with a new epoch. Its consumers are deleted
+    /// with it.
+    ///
+    /// # Errors
+    /// The server's. Between the two steps there may be no stream.
+    pub async fn recreate(&self) -> Result<(), BusError> {
+        let info = self.requester.stream_info(&self.stream).await?;
+        let wanted =
+            stream_config::with_epoch(&stream_config::opened(&info.config), Uuid::new_v4());
+        Ok(stream::replace(&self.requester, &self.stream, &wanted).await?)
+    }
+
+    /// What the stream's own limits let it keep.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn retention(&self) -> Result<Retention, BusError> {
+        let config = self.info().await?.parsed()?;
+        let messages = u64::try_from(config.max_msgs).ok().filter(|limit| *limit > 0);
+        let age = Some(config.max_age).filter(|nanos| *nanos > 0);
+        Ok(Retention {
+            messages: messages.unwrap_or(u64::MAX),
+            age: age.map(chrono::TimeDelta::nanoseconds),
+        })
+    }
+
+    /// Moves the stream's next sequence to `seq`, dropping what it holds. Nobody else may publish meanwhile.
+    ///
+    /// # Errors
+    /// When the next sequence is `seq` or higher already, unless `forced`: then what is below `seq` is dropped.
+    pub async fn purge_to(&self, seq: u64, forced: bool) -> Result<Bounds, BusError> {
+        let last = self.requester.stream_info(&self.stream).await?.state.last_seq;
+        if last.saturating_add(1) >= seq && !forced {
+            return Err(BusError(format!(
+                "stream {} is at {last} already: refusing to purge it up to {seq}",
+                self.stream
+            )));
+        }
+        self.requester.purge_below(&self.stream, seq).await?;
+        Ok(self.identity().await?.bounds)
+    }
+
+    /// Publishes an entry with its own subject, headers and payload, if the stream's last sequence is `after`. When the
+    /// stream still knows its `Nats-Msg-Id`, the ack says duplicate and nothing is stored: check the ack.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`]; another last sequence is [`PublishError::NotSent`].
+    pub async fn publish_original(
+        &self,
+        entry: &LogEntry,
+        after: u64,
+    ) -> Result<Ack, PublishError> {
+        let entries = std::slice::from_ref(entry);
+        let outcomes = self.publisher.publish_originals(&self.requester, "", entries, after).await;
+        let none = || PublishError::Unknown("no outcome".to_owned());
+        outcomes.into_iter().next().unwrap_or_else(|| Err(none()))
+    }
+
+    pub(super) async fn info(&self) -> Result<StreamInfo, BusError> {
+        let info = self.requester.stream_info(&self.stream).await?;
+        self.view.learn(&info)?;
+        Ok(info)
+    }
+}
+
+/// Adds to the stream of `config` what it lacks and raises limits that are lower than configured; lowers none, removes
+/// nothing. Returns what is still lacking.
+///
+/// # Errors
+/// No server, or the server refuses the change.
+pub async fn fix_stream(config: &NatsConfig) -> Result<Vec<Degradation>, BusError> {
+    config.check().map_err(BusError)?;
+    let connection = Connection::open(config, "doctor").await?;
+    stream::fix(&Requester::start(connection).await?, config).await
+}
+
+async fn count_reconnects(connection: Connection, counter: Arc<watch::Sender<u64>>) {
+    let mut status = connection.status;
+    let mut made = status.borrow_and_update().connects;
+    while status.changed().await.is_ok() {
+        let now = status.borrow_and_update().connects;
+        if now > made {
+            counter.send_modify(|count| *count += now - made);
+            made = now;
+        }
+    }
+}
+
+#[async_trait]
+impl Bus for NatsBus {
+    fn name(&self) -> &'static str {
+        "nats"
+    }
+
+    fn log_name(&self) -> &str {
+        &self.stream
+    }
+
+    fn dedup_window(&self) -> Option<Duration> {
+        Some(self.view.duplicate_window())
+    }
+
+    async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<Ack, PublishError>> {
+        let outcomes = self.publisher.publish(&self.requester, &messages).await;
+        if let Some(seq) = outcomes.iter().flatten().map(|ack| ack.seq).max() {
+            self.view.acked(seq);
+        }
+        outcomes
+    }
+
+    async fn publish_if(
+        &self,
+        message: Outgoing,
+        condition: &Precondition,
+    ) -> Result<Option<Ack>, PublishError> {
+        let outcome = self.publisher.publish_if(&self.requester, &message, condition).await;
+        if let Ok(Some(ack)) = &outcome {
+            self.view.acked(ack.seq);
+        }
+        outcome
+    }
+
+    async fn identity(&self) -> Result<LogIdentity, BusError> {
+        let info = self.info().await?;
+        let config = info.parsed()?;
+        Ok(LogIdentity {
+            bounds: info.state.bounds(),
+            epoch: config.epoch(),
+            write_back_pending: config.is_closed(),
+        })
+    }
+
+    /// Asks the stream's leader: a direct get may be answered by a replica that is behind, and breaks the connection
+    /// when the entry is not UTF-8.
+    async fn get(&self, seq: u64) -> Result<Option<LogEntry>, BusError> {
+        Ok(self.requester.entry_at(&self.stream, seq).await?)
+    }
+
+    async fn reader(&self, from: u64) -> Result<Box<dyn Reader>, BusError> {
+        Ok(Box::new(StreamReader::new(self.reading.clone(), from)))
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.publisher.health(&self.requester)
+    }
+
+    fn uncommitted_share(&self, committed_through: u64) -> f64 {
+        self.view.share_beyond(committed_through)
+    }
+
+    fn durable_consumers(&self) -> Option<Arc<dyn DurableConsumers>> {
+        Some(Arc::clone(&self.consumers) as Arc<dyn DurableConsumers>)
+    }
+}
