@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::entry::{queue_of, read, unreadable};
 use super::queues::NatsQueues;
-use crate::bus::nats::jobs::LeaseState;
+use crate::bus::nats::jobs::{LeaseState, PRIORITIES};
 use crate::limits::{JOB_SWEEP, JOB_SWEEP_QUEUES, JOB_SWEEP_ROWS, LEASE_MARGIN};
 use crate::message::LogEntry;
 use crate::queues::dead_letter::{RAN_OUT, exhausted_reason, job_dead_letter};
@@ -68,10 +68,12 @@ impl NatsQueues {
 
     /// Gives up the jobs that a queue's consumers have certainly given up.
     pub(super) async fn give_up_exhausted(&self, queue: &str) -> Result<(), QueueError> {
-        for _ in 0..JOB_SWEEP_ROWS {
-            match self.jobs.given_up(queue).await? {
-                Some(raw) => self.give_up_entry(&raw).await?,
-                None => break,
+        for priority in PRIORITIES {
+            for _ in 0..JOB_SWEEP_ROWS {
+                match self.jobs.given_up(queue, priority).await? {
+                    Some(raw) => self.give_up_entry(&raw).await?,
+                    None => break,
+                }
             }
         }
         Ok(())

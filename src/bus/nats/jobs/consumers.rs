@@ -125,26 +125,26 @@ impl NatsJobs {
         Ok(self.requester.stored(self.jobs_stream(), &which).await?)
     }
 
-    /// A job that JetStream has certainly given up: it was delivered, it is still in the stream, and it is at or
-    /// below the consumer's ack floor.
+    /// A job of a priority that JetStream has certainly given up: it was delivered, it is still in the stream, and it
+    /// is at or below the consumer's ack floor.
     ///
     /// # Errors
     /// JetStream cannot be reached.
-    pub async fn given_up(&self, queue: &str) -> Result<Option<LogEntry>, BusError> {
-        for priority in PRIORITIES {
-            let Some(info) = self.info(queue, priority).await? else { continue };
-            // The ack floor passes a job that was given up only at the next ack. While no delivery is pending,
-            // all that was delivered is settled.
-            let settled = if info.num_ack_pending == 0 { info.delivered.stream_seq } else { 0 };
-            let floor = info.ack_floor.stream_seq.max(settled);
-            if floor > 0
-                && let Some(first) = self.oldest(queue, priority).await?
-                && first.seq <= floor
-            {
-                return Ok(Some(first));
-            }
+    pub async fn given_up(
+        &self,
+        queue: &str,
+        priority: &str,
+    ) -> Result<Option<LogEntry>, BusError> {
+        let Some(info) = self.info(queue, priority).await? else { return Ok(None) };
+        // The ack floor passes a job that was given up only at the next ack. While no delivery is pending, all that
+        // was delivered is settled.
+        let settled = if info.num_ack_pending == 0 { info.delivered.stream_seq } else { 0 };
+        let floor = info.ack_floor.stream_seq.max(settled);
+        if floor == 0 {
+            return Ok(None);
         }
-        Ok(None)
+        let oldest = self.oldest(queue, priority).await?;
+        Ok(oldest.filter(|job| job.seq <= floor))
     }
 
     /// Sends a request about each of a queue's consumers that exists.

@@ -84,7 +84,7 @@ impl NatsJobs {
 
     /// No limits of number, size or age: what is not set has none.
     fn jobs_config(&self, version: (u64, u64)) -> Value {
-        json!({
+        let mut config = json!({
             "name": self.config.jobs_stream_name,
             "description": "work queues of agentbus",
             "subjects": ["jobs.*.high", "jobs.*.normal", "jobs.*.low", "jobs.*.*.later.*"],
@@ -94,12 +94,16 @@ impl NatsJobs {
             "max_msg_size": MAX_JOB_BYTES,
             "duplicate_window": nanos(self.config.duplicate_window),
             "num_replicas": self.config.replicas,
-            "allow_msg_schedules": version >= SCHEDULES_SINCE,
-        })
+        });
+        // An older server with `strict: true` refuses members that it does not know.
+        if version >= SCHEDULES_SINCE {
+            config["allow_msg_schedules"] = true.into();
+        }
+        config
     }
 
     fn leases_config(&self, version: (u64, u64)) -> Value {
-        json!({
+        let mut config = json!({
             "name": self.config.leases_stream_name,
             "description": "how leases of agentbus ended",
             "subjects": ["leases.>"],
@@ -110,8 +114,11 @@ impl NatsJobs {
             "max_age": nanos(Duration::from_secs(2 * MAX_LEASE_S)),
             "max_msgs_per_subject": 1,
             "num_replicas": self.config.replicas,
-            "allow_msg_ttl": version >= TTL_SINCE,
-        })
+        });
+        if version >= TTL_SINCE {
+            config["allow_msg_ttl"] = true.into();
+        }
+        config
     }
 }
 
