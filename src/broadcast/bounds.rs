@@ -25,7 +25,7 @@ impl LogBounds {
         Self { bus, store, committed, requests: Singleflight::default() }
     }
 
-    /// What bus and store report, each `None` if it cannot be asked now.
+    /// What bus and store report; `None` for one that does not answer.
     async fn request(&self) -> (Option<Bounds>, Option<LogState>) {
         let (bus, store) = tokio::join!(
             self.bus.identity(),
@@ -50,7 +50,7 @@ impl LogBounds {
             Start::First => 0,
         };
         let first = match (&store, in_bus) {
-            // What the bus lacks may be in the store, which cannot be asked.
+            // What the bus lacks may be in the store, which does not answer.
             (None, Some(first)) if oldest_wanted < first => return None,
             (None, first) => first?,
             (Some(state), first) => match (state.first_seq, first) {

@@ -1,8 +1,8 @@
 //! Follows the log from a position: begin, replay, continue from the ring.
 //!
 //! Invariant: `position` only rises, and is reported only when nothing at or below it is owed. At every wake-up the
-//! follower asks the ring first, and reads the store or the bus when the ring begins too late. So nothing is handed
-//! from replay to live reading but the position.
+//! follower asks the ring first, and reads the store or the bus when the ring begins too late. So replay
+//! passes nothing but the position on to live reading.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Follower {
         self.counted_bytes = now;
     }
 
-    /// Adds a heartbeat. Nothing woke us for what the filter skipped, so the position moves past that first.
+    /// Adds a heartbeat. The filter skips messages without waking the follower, so the position moves past those first.
     pub(super) fn beat(&mut self) {
         let Some(member) = &self.member else {
             self.pending.push_back(Item::Heartbeat { position: None });
@@ -118,7 +118,7 @@ impl Follower {
         }
     }
 
-    /// Waits while the ring is a moment behind the log. Polls, since nobody is woken for what the filter skips.
+    /// Waits while the ring is a moment behind the log. Polls, since messages that the filter skips wake no subscription.
     async fn wait_for_ring(&mut self) {
         let met_at = *self.met_ring_at.get_or_insert_with(Instant::now);
         if met_at.elapsed() >= RING_TIMEOUT {

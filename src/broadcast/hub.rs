@@ -1,7 +1,7 @@
 //! The ring of recent events, and the groups of subscribers that share a filter.
 //!
 //! Invariants: the ring holds every sequence from `first` to `head`. Where the log skips some, the ring starts
-//! again, so that a subscriber that crosses the hole asks the store what became of them. A group holds every event
+//! again, so that a subscriber that crosses the hole asks the store about them. A group holds every event
 //! from its `from` on that passes its filter. `head` is published only after an event is in the ring and in its
 //! groups, so a subscriber that reads `head` and then its group misses nothing up to `head`. Nothing here waits or
 //! does I/O; the join of replay and live is checked with loom.
@@ -20,7 +20,7 @@ use crate::message::Filter;
 
 /// Shared by the one writer and every subscriber.
 pub(super) struct Hub {
-    /// Locked before the ring, where both are.
+    /// Locked before the ring, if both are locked.
     groups: Mutex<Groups>,
     ring: Mutex<Ring>,
     /// Everything up to here is in the ring and the groups.
@@ -308,7 +308,7 @@ impl Recent {
     }
 
     /// The run that begins after `position`: the last one taken if it begins there, even if more events have arrived
-    /// since, so that members continue to share runs. Kept only if `shared`: in a group of one nobody takes it again.
+    /// since, so that members continue to share runs. Kept only if `shared`: in a group of one it is not taken again.
     fn run_after(&mut self, position: u64, shared: bool) -> Arc<Run> {
         let start = self.events.partition_point(|event| event.seq() <= position);
         let next = self.events.get(start).map(|event| event.seq());

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-/// One item of a subscription. A client gets them in this order; each says how far the subscription has come.
+/// One item of a subscription. A client gets them in this order; each has the position of the subscription after it.
 #[derive(Clone, Debug)]
 pub enum Item {
     /// The subscription has begun. It owes nothing at or below `position`.
     Ready {
-        /// Where it begins.
+        /// The position at which it begins.
         position: u64,
         /// The newest sequence of the log.
         head: u64,
@@ -29,12 +29,12 @@ pub enum Item {
     },
     /// The replay has reached the head that [`Item::Ready`] named.
     CaughtUp {
-        /// How far the subscription has come.
+        /// The position of the subscription.
         position: u64,
     },
-    /// A sign of life after [`HEARTBEAT`](crate::limits::HEARTBEAT) of silence.
+    /// Sent after [`HEARTBEAT`](crate::limits::HEARTBEAT) of silence, so that the client sees that the connection works.
     Heartbeat {
-        /// How far the subscription has come, past what its filter skipped; `None` before it has begun.
+        /// The position of the subscription, past messages that its filter skipped; `None` before it has begun.
         position: Option<u64>,
     },
 }
@@ -49,7 +49,7 @@ impl Item {
     }
 }
 
-/// Consecutive messages of a subscription, encoded once as SSE frames that all who get them share.
+/// Consecutive messages of a subscription, encoded once as SSE frames that all subscriptions share.
 #[derive(Clone, Debug)]
 pub struct Messages(pub(super) Bytes);
 

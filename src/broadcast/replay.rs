@@ -24,11 +24,11 @@ pub(super) enum ReplayError {
 /// The replay of one subscription.
 #[derive(Default)]
 pub(super) struct Replay {
-    /// The segment that is being sent, kept for others who reach the same position.
+    /// The segment that is being sent, kept for other subscriptions that reach the same position.
     shared: Option<Arc<SharedSegment>>,
     /// An open reader of the bus and the sequence it goes on at.
     reader: Option<(Box<dyn Reader>, u64)>,
-    /// After this sequence the bus skips some: only the store knows what became of them.
+    /// After this sequence the bus skips some: only the store knows whether they are holes.
     skips_after: Option<u64>,
 }
 

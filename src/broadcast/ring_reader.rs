@@ -1,7 +1,7 @@
 //! The ring for the projector, which needs every entry.
 //!
-//! Invariant: what is read follows the given sequence without a hole; where the ring cannot give that it says so,
-//! and the log has to be read. So each entry is decoded once, for streams and store together.
+//! Invariant: what is read follows the given sequence without a hole; where the ring has no such entry, the result is
+//! [`RingRead::NotInRing`] and the log has to be read. So each entry is decoded once, for streams and store together.
 
 use std::sync::Arc;
 

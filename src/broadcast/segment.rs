@@ -11,7 +11,7 @@ use crate::message::Kind;
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) items: Vec<Item>,
-    /// How far the items reach.
+    /// The position of the subscription after the items.
     pub(super) position: u64,
 }
 

@@ -1,9 +1,9 @@
 //! Segments read from the store, once for all subscriptions that want them at the same time.
 //!
 //! Invariants: sequences are reported as a gap only where the store, having come that far, has recorded a hole. What
-//! lies below the watermark never changes, so a segment is valid for everybody once read; it is kept until the last
-//! subscription that took it has moved on. At most [`REPLAY_READS`] segments are read at once: further readers wait
-//! here, in turn, and not for a connection until its time-out.
+//! lies below the watermark never changes, so a segment, once read, is valid for every subscription; it is kept until the
+//! last subscription that took it has moved on. At most [`REPLAY_READS`] segments are read at once: further readers
+//! wait here in turn, and not for a database connection, where they would time out.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -125,7 +125,7 @@ async fn read_segment(
     Ok(Some(merge(&page.messages, &holes, position, through)))
 }
 
-/// The page after `position`. Without a filter it ends at a multiple of [`REPLAY_ROWS`], so that readers who began
+/// The page after `position`. Without a filter it ends at a multiple of [`REPLAY_ROWS`], so that readers that began
 /// at different positions come to share pages.
 fn query(filter: &Filter, position: u64) -> Query {
     let rows = REPLAY_ROWS as u64;
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_segment_is_shared_while_somebody_keeps_it() {
+    async fn a_segment_is_shared_while_a_subscription_keeps_it() {
         let dir = std::env::temp_dir().join(format!("agentbus-replay-{}", uuid::Uuid::new_v4()));
         let store = SqliteStore::open(&dir).await.expect("SQLite opens");
         let replay = StoreReplay::new(Arc::new(store));
@@ -225,7 +225,7 @@ mod tests {
             drop(replay.shared(&filter, position));
         }
         let entries = replay.shared.lock().len();
-        assert!(entries < 100, "{entries} segments that nobody keeps");
+        assert!(entries < 100, "{entries} segments that are not kept");
         std::fs::remove_dir_all(dir).expect("the directory goes");
     }
 }

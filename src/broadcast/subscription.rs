@@ -1,6 +1,6 @@
 //! One subscription: replay, then follow, with heartbeats (contract, section 4).
 //!
-//! Invariant: nothing is read while nobody pulls.
+//! Invariant: nothing is read except in [`Subscription::next`].
 
 use std::pin::Pin;
 use std::sync::Arc;

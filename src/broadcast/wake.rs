@@ -1,8 +1,8 @@
 //! Waking the members of one group.
 //!
-//! Invariant: a member that registered its waker before it looked is woken by whatever comes after its look.
+//! Invariant: a member registers its waker before it checks its condition, so every later change wakes it.
 //! Waiting takes no lock: with thousands of members, a list that each of them enters and leaves at every message
-//! would be most of what waking costs.
+//! would be most of the cost of waking.
 
 use std::sync::Arc;
 use std::task::Poll;

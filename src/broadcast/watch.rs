@@ -1,7 +1,8 @@
 //! Waiting for messages of a filter: long polls and replies.
 //!
 //! Invariant: every message that passes the filter after [`FilterWatch::since`] is either returned or covered by a
-//! [`WatchEvent::Missed`]: the ring may have moved on while nobody read.
+//! [`WatchEvent::Missed`]: the ring may have moved on between two calls of
+//! [`FilterWatch::next`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -63,11 +63,11 @@ pub struct DeliveredMessage {
 /// The kinds of acknowledgement (ADR-8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckKind {
-    /// Done: never deliver it again.
+    /// Processed: never deliver it again.
     Ack,
-    /// Still at work: the ack wait starts anew.
+    /// Still in progress: the ack wait starts anew.
     Progress,
-    /// Not done: deliver it again after this long. Without a delay, the same process may get it at once.
+    /// Not processed: deliver it again after this long. Without a delay, the same process may get it at once.
     Nak(Duration),
 }
 
@@ -110,7 +110,7 @@ pub trait DurableConsumers: Send + Sync {
     /// The state of a consumer; `None` if it does not exist.
     async fn state(&self, name: &str) -> Result<Option<DurableState>, BusError>;
 
-    /// Creates a consumer; to repeat it is no error.
+    /// Creates a consumer. Repeating it with the same configuration is no error.
     async fn create(&self, config: &DurableConfig) -> Result<(), BusError>;
 
     /// Deletes a consumer; one that does not exist is no error.

@@ -32,10 +32,10 @@ pub struct Precondition {
     pub known_through: u64,
 }
 
-/// The sequences that the log holds.
+/// The range of sequences in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// The lowest sequence held; `last + 1` when none is.
+    /// The lowest sequence in the log; `last + 1` when it is empty.
     pub first: u64,
     /// The highest sequence ever assigned; 0 for a new log.
     pub last: u64,

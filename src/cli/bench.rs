@@ -1,8 +1,8 @@
-//! `agentbus bench`: load on a server, and what becomes of it.
+//! `agentbus bench`: measures a server under load.
 //!
-//! Invariant: no log gets a message of it unless `--url` names its server on the command line. What the
-//! environment names for other commands is not taken: messages that are sent stay in the log and in
-//! history, and a stream that is full drops older ones for them.
+//! Invariant: it sends messages only to a server that `--url` names on the command line, or to one of its own.
+//! `AGENTBUS_URL`, which other commands use, is ignored: the messages stay in the log and in history, and a
+//! full stream drops older ones for them.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -26,33 +26,33 @@ use crate::shutdown;
 /// Examples shown after `--help`.
 pub const EXAMPLES: &str = "\
 Examples:
-  agentbus bench                                        as fast as 64 connections get answers
-  agentbus bench --rate 1000 --subscribers 10           1,000 messages a second, heard by ten
+  agentbus bench                                        as fast as 64 connections get responses
+  agentbus bench --rate 1000 --subscribers 10           1,000 messages a second, received by ten
   agentbus bench --rate 50000 --batch 500               in batches of 500
-  agentbus bench --url http://127.0.0.1:8080            a server that runs: see below
+  agentbus bench --url http://127.0.0.1:8080            a running server: see below
   agentbus bench --tasks 100 --subscribers 100 --subscriber-filter 'task=bench-{n}'
 
-With --rate each request has a time at which it should begin, and latency is counted from then: a
-server that stalls cannot hide how many had to wait.
+With --rate each request has a time at which it should begin, and latency is counted from then, so that
+the waits behind a stalled server count.
 
-Without --url a server of its own is started (memory bus, SQLite, files in the system's temporary
-folder) and removed after. With it the messages stay in that server's log, and in a full stream older
-ones are dropped for them: measure one that nobody works with. AGENTBUS_URL is not looked at.
+Without --url it starts a server of its own (memory bus, SQLite, files in the system's temporary folder)
+and removes it afterwards. With --url the messages stay in that server's log, and a full stream drops
+older ones for them: do not measure a server in use. AGENTBUS_URL is ignored.
 
 Exit code 1 if anything was not accepted or not sent, or an event missing.";
 
 /// `agentbus bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// Messages a second; 0: each connection sends again when it has its answer
+    /// Messages a second; 0: each connection sends again when it has its response
     #[arg(long, value_name = "N", default_value = "0", value_parser = rate, allow_negative_numbers = true)]
     rate: f64,
 
-    /// How long is measured, as 10s, 500ms, 2m
+    /// How long to measure, such as 10s, 500ms, 2m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     duration: Duration,
 
-    /// How long load is put on before
+    /// How long to send load before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     warmup: Duration,
 
@@ -72,20 +72,20 @@ pub struct BenchArgs {
     #[arg(long)]
     ids: bool,
 
-    /// When an answer comes: the bus has the message, or the store too
+    /// When the server responds: once the bus has the message, or the store too
     #[arg(long, value_enum, default_value_t)]
     ack: Ack,
 
-    /// Make messages events of so many tasks, bench-00000 and on, in turn; 0: messages to all
+    /// Send events of this many tasks in turn, bench-00000 and up; 0: broadcast messages
     #[arg(long, value_name = "N", default_value = "0")]
     tasks: usize,
 
-    /// Connections that listen to /v1/stream
+    /// Connections subscribed to /v1/stream
     #[arg(long, value_name = "N", default_value = "0")]
     subscribers: usize,
 
-    /// What they ask for, as a query: 'kind=task&sender=ann'; repeated, they take turns.
-    /// {n} is a subscriber's number, 00000 and on
+    /// Filter of the subscribers, as a query: 'kind=task&sender=ann'; repeated, subscribers take turns.
+    /// {n} is the number of a subscriber, 00000 and up
     #[arg(long, value_name = "QUERY")]
     subscriber_filter: Vec<String>,
 
@@ -93,7 +93,7 @@ pub struct BenchArgs {
     #[arg(long)]
     json: bool,
 
-    /// Server to measure, at its http:// address; without it one is started and removed after
+    /// Server to measure, at its http:// address; without it, one is started and removed afterwards
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }
@@ -154,7 +154,7 @@ impl From<BenchError> for Failure {
     }
 }
 
-/// Measures, and prints what came of it.
+/// Measures, and prints the report.
 ///
 /// # Errors
 /// Wrong options, a server that cannot be reached, a system that refuses.
@@ -170,7 +170,7 @@ pub async fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
             report = &mut running => report,
             _ = shutdown::signal() => {
                 stop.cancel();
-                // What is still waited for, the store and the last events, a second signal ends.
+                // A second signal ends the wait for the store and the last events.
                 tokio::select! {
                     report = &mut running => report,
                     _ = shutdown::signal() => return Err(Failure::Failed("interrupted".to_owned())),
@@ -220,10 +220,10 @@ fn show(bar: &ProgressBar, snapshot: &Snapshot) {
     let Snapshot { elapsed, total, messages, per_s, events, p50_ms } = snapshot;
     let p50 = p50_ms.map_or_else(String::new, |millis| format!("  p50 {millis:.2} ms"));
     let not = messages.all() - messages.accepted;
-    let trouble = if not > 0 { format!("  {not} not accepted") } else { String::new() };
-    let heard = if *events > 0 { format!("  {events} events") } else { String::new() };
+    let failed = if not > 0 { format!("  {not} not accepted") } else { String::new() };
+    let received = if *events > 0 { format!("  {events} events") } else { String::new() };
     bar.set_message(format!(
-        "{:.0} of {:.0} s  {per_s:.0}/s  {} accepted{trouble}{heard}{p50}",
+        "{:.0} of {:.0} s  {per_s:.0}/s  {} accepted{failed}{received}{p50}",
         elapsed.as_secs_f64(),
         total.as_secs_f64(),
         messages.accepted

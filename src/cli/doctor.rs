@@ -220,7 +220,7 @@ async fn check_nats(
     for lack in bus.degradations() {
         report.note("stream", &format!("{lack}; `agentbus doctor --fix` adds what can be added"));
     }
-    // nats-server reports `sync_always` only by its monitoring port and its system account.
+    // nats-server reports `sync_interval` only by its monitoring port and its system account.
     match bus.sync_setting() {
         Ok(line) => report.note("sync", &format!("{line} (its clients cannot ask it)")),
         Err(line) => report.note("sync", &line),
@@ -234,7 +234,7 @@ async fn check_nats(
     }
 }
 
-/// Tries what a server must be permitted to do, without storing anything.
+/// Checks the permissions that a server needs, without storing anything.
 async fn check_permissions(bus: &NatsBus, last: u64, report: &mut Report) {
     let entry = LogEntry {
         seq: 0,

@@ -96,7 +96,7 @@ pub struct DoctorArgs {
 /// `agentbus rebuild`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RebuildArgs {
-    /// Confirm: delete the stream and recreate it. Messages that only it holds are stored first
+    /// Confirm: delete the stream and recreate it. Messages that only the stream has are stored first
     #[arg(long)]
     pub yes: bool,
 

@@ -9,7 +9,7 @@ use chrono::{DateTime, Local};
 
 use super::limits::SHOWN_CHARS;
 
-/// Writes a line to standard error. A failure is ignored: nobody is left to report it to.
+/// Writes a line to standard error. A failure is ignored: there is nowhere to report it.
 pub fn eprint_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

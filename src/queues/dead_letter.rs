@@ -37,7 +37,7 @@ pub(super) fn job_dead_letter(
 
 /// The reason of a job that its worker failed for good: the worker's, if it gave one.
 pub(super) fn fail_reason(reason: Option<&str>) -> String {
-    reason.filter(|text| !text.is_empty()).unwrap_or("a worker failed it for good").to_owned()
+    reason.filter(|text| !text.is_empty()).unwrap_or("the worker failed it").to_owned()
 }
 
 /// The reason of a job whose attempts are used up.
@@ -50,7 +50,7 @@ pub(super) fn exhausted_reason(attempts: u32) -> String {
 
 /// The error of an attempt that its worker ended with a nack: the worker's reason, if it gave one.
 pub(super) fn nack_reason(reason: Option<&str>) -> String {
-    reason.filter(|text| !text.is_empty()).unwrap_or("a worker gave it back").to_owned()
+    reason.filter(|text| !text.is_empty()).unwrap_or("the worker nacked it").to_owned()
 }
 
 /// How many dead letters each queue has.

@@ -28,7 +28,7 @@ pub enum QueueError {
     #[error("the lease ran out or was ended before")]
     LeaseLost,
     /// No server of this deployment issued the token.
-    #[error("this is no token of a lease")]
+    #[error("this is not a lease token")]
     InvalidToken,
     /// There are as many queues as are allowed.
     #[error("there are {MAX_QUEUES} queues already")]
@@ -37,7 +37,7 @@ pub enum QueueError {
     #[error("the queue holds jobs; with force=true those that wait or are delayed are dropped")]
     QueueNotEmpty,
     /// A job is leased, so the queue cannot be deleted.
-    #[error("a job of the queue is leased, or just ran out; end its lease first")]
+    #[error("a job of the queue is leased, or its lease just ran out; end the lease first")]
     QueueLeased,
     /// The NATS server cannot delay messages.
     #[error("{0}")]
@@ -60,7 +60,7 @@ pub enum QueueError {
     #[error("its content is not a job")]
     Undecodable,
     /// More requests wait for jobs than this server allows.
-    #[error("more requests wait for jobs than this server holds open")]
+    #[error("too many requests wait for jobs on this server")]
     Overloaded,
 }
 

@@ -103,7 +103,7 @@ impl NewJob {
 
     /// A job for the dead letter of an entry that another NATS client published and that is not a job.
     #[must_use]
-    pub fn odd(payload: String, priority: Priority) -> Self {
+    pub fn unreadable(payload: String, priority: Priority) -> Self {
         let (type_, delay) = (Token::unknown(), Duration::ZERO);
         Self { id: None, type_, payload, priority, delay }
     }

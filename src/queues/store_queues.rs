@@ -373,7 +373,7 @@ impl Queues for StoreQueues {
 
     async fn delete(&self, queue: &Token, force: bool) -> Result<bool, QueueError> {
         let queue = queue.as_str();
-        // Exhausted jobs become dead letters first: they are not to be dropped with the queue.
+        // Exhausted jobs become dead letters first, so that they are not dropped with the queue.
         self.remove_exhausted().await?;
         let Some(row) = self.store.queue(queue).await? else { return Ok(false) };
         let deleted = self.store.delete_queue(queue, row.incarnation, force).await?;

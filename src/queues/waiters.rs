@@ -75,7 +75,7 @@ mod tests {
     fn the_last_waiter_removes_the_entry() {
         let waiters = Waiters::<AtomicU8>::new();
         let shared = |waiter: &Waiter<'_, AtomicU8>| waiter.load(Ordering::Relaxed);
-        waiters.notify("q", |_| panic!("nobody waits"));
+        waiters.notify("q", |_| panic!("no task waits"));
         let (one, other) = (waiters.register("q"), waiters.register("q"));
         waiters.notify("q", |shared| shared.store(7, Ordering::Relaxed));
         assert_eq!((shared(&one), shared(&other)), (7, 7));

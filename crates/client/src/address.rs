@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-/// Parses the address of a server. The scheme may be left out; a path may stand in front of `/v1`.
+/// Parses the address of a server. The scheme may be left out; a path may come before `/v1`.
 ///
 /// # Errors
 /// Why it is not one.

@@ -38,7 +38,7 @@ impl Backoff {
         }
     }
 
-    /// Whether no wait has been given yet.
+    /// Whether [`Self::next_wait`] was not called yet.
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.attempts == 0

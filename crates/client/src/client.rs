@@ -30,7 +30,7 @@ pub struct Client {
     on_notice: Arc<dyn Fn(&Notice<'_>) + Send + Sync>,
 }
 
-/// What a client waits for meanwhile.
+/// What a client reports of an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice<'a> {
     /// A request failed for the first time and is being retried.
@@ -58,7 +58,7 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client of the server at `url`. The scheme may be left out; a path may stand in front of `/v1`. A server
+    /// A client of the server at `url`. The scheme may be left out; a path may come before `/v1`. A server
     /// on loopback is reached without a proxy, others through the one of the environment.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl Client {
         url
     }
 
-    /// Sends until a response comes that a repeat would not change; the body of a success.
+    /// Sends the request until it succeeds or its error is not transient. Returns the body of the success.
     pub(crate) async fn call(&self, request: RequestBuilder) -> Result<Bytes, Error> {
         let request = request.timeout(RESPONSE_TIMEOUT);
         let mut backoff = self.backoff();

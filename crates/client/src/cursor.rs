@@ -10,7 +10,7 @@ use std::str::FromStr;
 pub enum Start {
     /// At the first message that is kept.
     Beginning,
-    /// Behind the last message: only new ones.
+    /// After the last message: only new ones.
     Now,
     /// At this sequence.
     At(u64),
@@ -21,7 +21,7 @@ pub enum Start {
 pub(crate) enum Position {
     /// As the first one did: nothing has been reported.
     Start(Start),
-    /// Behind this sequence: everything up to it has been reported or filtered out.
+    /// After this sequence: everything up to it has been reported or filtered out.
     After(u64),
 }
 

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::error::Error;
 
-/// A JSON document of the server: its bytes as they came, which [`Document::parse`] turns into a `T`. Who only
-/// passes it on pays for no parsing, and keeps members that this version does not know.
+/// A JSON document of the server: its bytes as they came, which [`Document::parse`] turns into a `T`. Passing
+/// it on costs no parsing and keeps members that this version does not know.
 pub struct Document<T> {
     json: Bytes,
     parsed: PhantomData<fn() -> T>,

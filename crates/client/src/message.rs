@@ -19,11 +19,11 @@ pub struct Message {
     pub type_: String,
     /// The NATS subject.
     pub subject: String,
-    /// Who sent it.
+    /// The sender.
     pub sender_id: String,
     /// The sender's role.
     pub sender_role: Option<String>,
-    /// Whom it is for; `None` is a broadcast.
+    /// The recipient; `None` is a broadcast.
     pub recipient_id: Option<String>,
     /// Its task.
     pub task_id: Option<String>,
@@ -37,6 +37,6 @@ pub struct Message {
     pub content: String,
     /// A JSON object, in the bytes of its sender.
     pub metadata: Option<Box<RawValue>>,
-    /// When the server took it (RFC 3339, microseconds).
+    /// When the server accepted it (RFC 3339, microseconds).
     pub created_at: String,
 }

@@ -103,9 +103,9 @@ impl fmt::Display for Problem {
             write!(f, ", outcome {}", line(outcome))?;
         }
         for fault in &self.errors {
-            let place = fault.pointer.as_deref().or(fault.parameter.as_deref());
-            let place = place.filter(|place| !place.is_empty()).unwrap_or("the message");
-            write!(f, "\n  {}: {}", line(place), line(&fault.detail))?;
+            let member = fault.pointer.as_deref().or(fault.parameter.as_deref());
+            let member = member.filter(|name| !name.is_empty()).unwrap_or("the message");
+            write!(f, "\n  {}: {}", line(member), line(&fault.detail))?;
         }
         Ok(())
     }

@@ -96,8 +96,8 @@ impl Client {
 }
 
 impl Subscription {
-    /// The next events, at least one: all that one read of the connection brought. Waits for them however long it
-    /// takes, and resumes after every loss of the connection.
+    /// The next events, at least one: all those in one read of the connection. Waits for them without limit, and
+    /// resumes after every loss of the connection.
     ///
     /// Cancel safe: an event that was not returned is reported by the next call.
     ///
@@ -117,7 +117,7 @@ impl Subscription {
                     continue;
                 }
                 Err(_) => {
-                    self.disconnected("the connection fell silent").await;
+                    self.disconnected("the server sent no heartbeat").await;
                     continue;
                 }
             };
@@ -157,7 +157,7 @@ impl Subscription {
             }
             (b"gap", None, Some(data)) => Some(Event::Gap(parsed(event.name, data)?)),
             (b"caught_up", None, Some(_)) => Some(Event::CaughtUp),
-            // Whatever has an id of its own is a message, of whatever kind; without data, a heartbeat.
+            // An event with an id is a message of any kind; without data, a heartbeat.
             (_, Some(seq), data) => {
                 let is_new = self.cursor.pass(seq);
                 data.filter(|_| is_new)
@@ -225,7 +225,7 @@ impl Subscription {
         if media.is_some_and(|media| media.trim_start().starts_with("text/event-stream")) {
             Ok(response)
         } else {
-            Err(Error::Unexpected("the server sends no event stream".to_owned()))
+            Err(Error::Unexpected("the response is not an event stream".to_owned()))
         }
     }
 }

@@ -31,7 +31,7 @@ pub struct Draft {
     pub(super) created_at: Option<DateTime<Utc>>,
 }
 
-/// Who sent the draft, which decides about the members that the server sets.
+/// Where a draft comes from. It decides whether members that the server sets are refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source<'a> {
     Client,

@@ -41,7 +41,7 @@ impl<'a> ObjectReader<'a> {
         let mut object = Self { members: Vec::with_capacity(all.len()), errors: Vec::new() };
         for (name, value) in all {
             if object.has(&name) {
-                object.fail(&name, "stands more than once");
+                object.fail(&name, "appears more than once");
             } else {
                 object.members.push((name, value));
             }

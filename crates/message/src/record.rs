@@ -49,7 +49,7 @@ pub struct Record {
     pub sender_id: Token,
     /// The role of its sender.
     pub sender_role: Option<Token>,
-    /// Its recipient; `None` for everybody.
+    /// Its recipient; `None` for a broadcast.
     pub recipient_id: Option<Token>,
     /// The task it belongs to.
     pub task_id: Option<Token>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::job::{Job, Outcome, bytes_of};
+use super::call::{Call, Outcome, bytes_of};
 use super::journal::{Journal, JournalError};
 use super::reader::MemoryReader;
 use super::shared::Shared;
@@ -20,8 +20,8 @@ use crate::message::{LogEntry, Outgoing};
 
 /// Publishes and reads; the [`Writer`] does the work.
 pub struct MemoryBus {
-    queue: mpsc::Sender<Job>,
-    /// A permit for each byte that queued jobs may hold.
+    queue: mpsc::Sender<Call>,
+    /// A permit for each byte that queued calls may hold.
     bytes: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
@@ -40,7 +40,7 @@ impl MemoryBus {
     ) -> Result<(Self, Writer), JournalError> {
         let last = journal.last().await?;
         let first = journal.first().await?.unwrap_or(last + 1);
-        let (queue, jobs) = mpsc::channel(MEMORY_QUEUE);
+        let (queue, calls) = mpsc::channel(MEMORY_QUEUE);
         let shared = Arc::new(Shared {
             journal,
             tail: Tail::default(),
@@ -49,7 +49,7 @@ impl MemoryBus {
             first: AtomicU64::new(first),
             busy: AtomicBool::new(false),
         });
-        let writer = Writer::new(Arc::clone(&shared), jobs, clock);
+        let writer = Writer::new(Arc::clone(&shared), calls, clock);
         let bytes = Arc::new(Semaphore::new(MEMORY_QUEUE_BYTES));
         Ok((Self { queue, bytes, shared }, writer))
     }
@@ -67,13 +67,13 @@ impl MemoryBus {
             return all(PublishError::NotSent(fault));
         }
         let full = || PublishError::NotSent("the write queue is full".to_owned());
-        // A job larger than all permits takes all of them.
+        // A call larger than all permits takes all of them.
         let permits = bytes_of(&messages).min(MEMORY_QUEUE_BYTES) as u32;
         let Ok(bytes) = Arc::clone(&self.bytes).try_acquire_many_owned(permits) else {
             return all(full());
         };
         let (reply, answer) = oneshot::channel();
-        if self.queue.try_send(Job { messages, condition, reply, _bytes: bytes }).is_err() {
+        if self.queue.try_send(Call { messages, condition, reply, _bytes: bytes }).is_err() {
             return all(full());
         }
         match tokio::time::timeout(PUBLISH_DEADLINE, answer).await {
@@ -110,7 +110,9 @@ impl Bus for MemoryBus {
         condition: &Precondition,
     ) -> Result<Option<Ack>, PublishError> {
         let outcome = self.write(vec![message], Some(condition.clone())).await.pop();
-        outcome.unwrap_or_else(|| Err(PublishError::Unknown("no answer".to_owned())))
+        outcome.unwrap_or_else(|| {
+            Err(PublishError::Unknown("the writer reported no outcome".to_owned()))
+        })
     }
 
     async fn identity(&self) -> Result<LogIdentity, BusError> {

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::message::LogEntry;
 
-/// The store of the memory bus: it writes through to it, and reads from it what it no longer has in memory.
+/// The store of the memory bus, which writes every entry through to it, and reads from it the entries that are no
+/// longer in memory.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// Appends entries after sequence `old`, all or none, fsynced.
@@ -22,7 +23,7 @@ pub trait Journal: Send + Sync + 'static {
     /// Up to `limit` entries from a sequence on.
     async fn read(&self, from: u64, limit: usize) -> Result<Vec<LogEntry>, JournalError>;
 
-    /// The lowest sequence held, if there is any.
+    /// The lowest sequence, if it has any.
     async fn first(&self) -> Result<Option<u64>, JournalError>;
 }
 

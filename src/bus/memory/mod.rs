@@ -5,7 +5,7 @@
 //! publishes is bounded in number and bytes, and abandoned ones are dropped.
 
 mod bus;
-mod job;
+mod call;
 mod journal;
 mod reader;
 mod shared;

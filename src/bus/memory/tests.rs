@@ -203,7 +203,7 @@ async fn repeats_inside_one_commit_are_recognised() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn jobs_queued_at_shutdown_are_still_written() {
+async fn calls_queued_at_shutdown_are_still_written() {
     let running = run(&[]).await;
     let publish = running.publish(1);
     running.cancel.cancel();

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::job::{Job, Outcome};
+use super::call::{Call, Outcome};
 use super::journal::JournalError;
 use super::shared::Shared;
 use crate::bus::{Ack, Precondition, PublishError};
@@ -27,7 +27,7 @@ use crate::message::{
 /// Runs until it is cancelled or loses the journal.
 pub struct Writer {
     shared: Arc<Shared>,
-    jobs: mpsc::Receiver<Job>,
+    calls: mpsc::Receiver<Call>,
     clock: Clock,
 }
 
@@ -37,7 +37,7 @@ struct Group {
     entries: Vec<LogEntry>,
     /// Sequences of the ids in `entries`.
     assigned: HashMap<Uuid, u64>,
-    /// For each message in the order of the jobs.
+    /// For each message in the order of the calls.
     placements: Vec<Placement>,
 }
 
@@ -82,11 +82,11 @@ enum Settled {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, jobs: mpsc::Receiver<Job>, clock: Clock) -> Self {
-        Self { shared, jobs, clock }
+    pub(super) fn new(shared: Arc<Shared>, calls: mpsc::Receiver<Call>, clock: Clock) -> Self {
+        Self { shared, calls, clock }
     }
 
-    /// Writes until cancelled; jobs that were queued by then are still written.
+    /// Writes until cancelled; calls that were queued by then are still written.
     ///
     /// # Errors
     /// [`JournalError::Lost`] when another process has taken the journal over.
@@ -95,23 +95,23 @@ impl Writer {
             let faulty = self.shared.fault.borrow().is_some();
             let first = tokio::select! {
                 biased;
-                job = self.jobs.recv() => job,
+                call = self.calls.recv() => call,
                 () = tokio::time::sleep(JOURNAL_PROBE), if faulty => {
                     self.probe().await;
                     continue;
                 }
                 () = cancel.cancelled() => {
-                    self.jobs.close();
-                    self.jobs.recv().await
+                    self.calls.close();
+                    self.calls.recv().await
                 }
             };
             let Some(first) = first else { return Ok(()) };
-            let jobs = self.gather(first);
-            if jobs.is_empty() {
+            let calls = self.gather(first);
+            if calls.is_empty() {
                 continue;
             }
             self.shared.busy.store(true, Ordering::Relaxed);
-            let committed = self.commit(jobs).await;
+            let committed = self.commit(calls).await;
             self.shared.busy.store(false, Ordering::Relaxed);
             committed?;
         }
@@ -128,46 +128,46 @@ impl Writer {
         }
     }
 
-    /// Collects the jobs that were queued meanwhile, except abandoned ones: their clients got no result and retry with
+    /// Collects the calls that were queued meanwhile, except abandoned ones: their clients got no result and retry with
     /// the same id.
-    fn gather(&mut self, first: Job) -> Vec<Job> {
+    fn gather(&mut self, first: Call) -> Vec<Call> {
         let (mut count, mut bytes) = (0, 0);
-        let mut jobs = Vec::new();
+        let mut calls = Vec::new();
         let mut next = Some(first);
-        while let Some(job) = next {
-            if !job.is_abandoned() {
-                count += job.messages.len();
-                bytes += job.messages.iter().map(|m| m.body.len()).sum::<usize>();
-                jobs.push(job);
+        while let Some(call) = next {
+            if !call.is_abandoned() {
+                count += call.messages.len();
+                bytes += call.messages.iter().map(|m| m.body.len()).sum::<usize>();
+                calls.push(call);
             }
             let full = count >= GROUP_COMMIT_MESSAGES || bytes >= GROUP_COMMIT_BYTES;
-            next = if full { None } else { self.jobs.try_recv().ok() };
+            next = if full { None } else { self.calls.try_recv().ok() };
         }
-        jobs
+        calls
     }
 
-    async fn commit(&self, jobs: Vec<Job>) -> Result<(), JournalError> {
+    async fn commit(&self, calls: Vec<Call>) -> Result<(), JournalError> {
         let deadline = Instant::now() + COMMIT_DEADLINE;
-        let (placements, failure) = self.write(&jobs, deadline).await;
+        let (placements, failure) = self.write(&calls, deadline).await;
         let fault = failure.as_ref().map(|failure| failure.error.to_string());
         set(&self.shared.fault, fault);
         match failure {
             Some(Failure { error: JournalError::Lost, .. }) => return Err(JournalError::Lost),
             Some(failure) => {
                 tracing::warn!(error = %failure.error, "a group of messages was not committed");
-                report(jobs, &placements, Some(&failure));
+                report(calls, &placements, Some(&failure));
             }
-            None => report(jobs, &placements, None),
+            None => report(calls, &placements, None),
         }
         Ok(())
     }
 
     /// Assigns sequences, appends, and shows readers the entries that were written. Assigns nothing while the last
     /// sequence is unknown.
-    async fn write(&self, jobs: &[Job], deadline: Instant) -> (Vec<Placement>, Option<Failure>) {
+    async fn write(&self, calls: &[Call], deadline: Instant) -> (Vec<Placement>, Option<Failure>) {
         let prepared = async {
             let last = self.last().await?;
-            Ok((last, self.place(jobs, last).await?))
+            Ok((last, self.place(calls, last).await?))
         };
         let (last, mut group) = match prepared.await {
             Ok(prepared) => prepared,
@@ -196,8 +196,8 @@ impl Writer {
     }
 
     /// Assigns a sequence to each message, or finds the one that its id has.
-    async fn place(&self, jobs: &[Job], last: u64) -> Result<Group, JournalError> {
-        let messages = || jobs.iter().flat_map(|job| &job.messages);
+    async fn place(&self, calls: &[Call], last: u64) -> Result<Group, JournalError> {
+        let messages = || calls.iter().flat_map(|call| &call.messages);
         let clients_ids: Vec<Uuid> = messages().filter(|m| m.id_is_clients).map(|m| m.id).collect();
         let known = if clients_ids.is_empty() {
             HashMap::new()
@@ -207,7 +207,7 @@ impl Writer {
         let mut group = Group::default();
         let mut next = last + 1;
         let conditional =
-            jobs.iter().flat_map(|job| job.messages.iter().map(|m| (m, &job.condition)));
+            calls.iter().flat_map(|call| call.messages.iter().map(|m| (m, &call.condition)));
         for (message, condition) in conditional {
             let earlier = known.get(&message.id).or_else(|| group.assigned.get(&message.id));
             if let Some(&seq) = earlier {
@@ -287,7 +287,7 @@ impl Writer {
                     }
                 }
                 Ok(Settled::Overtaken) => {
-                    return Err(Failure::certain("an earlier write landed late", through));
+                    return Err(Failure::certain("an earlier write completed late", through));
                 }
                 Err(error @ JournalError::Lost) => {
                     return Err(Failure { error, through, in_doubt: true });
@@ -351,13 +351,13 @@ fn set(fault: &watch::Sender<Option<String>>, value: Option<String>) {
     });
 }
 
-/// Reports the outcomes to each job. A caller that no longer waits retries with the same id.
-fn report(jobs: Vec<Job>, placements: &[Placement], failure: Option<&Failure>) {
+/// Reports the outcomes to each call. A caller that no longer waits retries with the same id.
+fn report(calls: Vec<Call>, placements: &[Placement], failure: Option<&Failure>) {
     let mut placements = placements.iter().copied();
-    for job in jobs {
+    for call in calls {
         let outcomes =
-            (0..job.messages.len()).map(|_| outcome(placements.next(), failure)).collect();
-        let _ = job.reply.send(outcomes);
+            (0..call.messages.len()).map(|_| outcome(placements.next(), failure)).collect();
+        let _ = call.reply.send(outcomes);
     }
 }
 

@@ -55,8 +55,8 @@ struct Replica {
 }
 
 impl ClusterInfo {
-    /// Whether the server that replied hears a majority. A former leader that is cut off from the others reports an old
-    /// state for minutes (seen in nats-server 2.15.1).
+    /// Whether the server that replied is connected to a majority. A former leader that is cut off from the others
+    /// reports an old state for minutes (seen in nats-server 2.15.1).
     fn has_majority(&self) -> bool {
         let patience = u64::try_from(NATS_FAILOVER_AFTER.as_nanos()).unwrap_or(u64::MAX);
         let others = self.replicas.iter().filter(|other| other.active < patience).count();
@@ -126,7 +126,7 @@ impl Requester {
         }
     }
 
-    /// Configuration and state of a stream, from a leader that hears a majority.
+    /// Configuration and state of a stream, from a leader that is connected to a majority.
     pub(super) async fn stream_info(&self, stream: &str) -> Result<StreamInfo, ApiError> {
         let subject = format!("$JS.API.STREAM.INFO.{stream}");
         let info: StreamInfo = self.call(&subject, &Value::Null).await?;
@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leader_hears_a_majority() {
+    fn a_leader_is_connected_to_a_majority() {
         let copies = |cluster| serde_json::from_value::<ClusterInfo>(cluster).expect("copies");
         let (near, far) = (json!({"active": 900_000_000}), json!({"active": 60_000_000_000_u64}));
         assert!(copies(json!({"leader": "n1", "replicas": [near, far]})).has_majority());

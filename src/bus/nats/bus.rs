@@ -24,7 +24,7 @@ use crate::bus::durable::DurableConsumers;
 use crate::bus::{Ack, Bounds, Bus, BusError, LogIdentity, Precondition, PublishError, Reader};
 use crate::message::{LogEntry, Outgoing};
 
-/// What a stream keeps by its own limits.
+/// The limits of a stream on what it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// The highest number of messages.
@@ -138,14 +138,14 @@ impl NatsBus {
 
     /// Counts the times that the stream may have become another one, so that the continuity check is due: the
     /// publishing connection broke and was made again, a reader's consumer was deleted, or the stream was found to be
-    /// gone, to have gone back, or to have another epoch.
+    /// missing, to end earlier than before, or to have another epoch.
     #[must_use]
     pub fn suspicions(&self) -> watch::Receiver<u64> {
         self.suspicions.subscribe()
     }
 
-    /// Identity of the log. A stream that is gone, and stays gone for [`crate::limits::NATS_STREAM_GONE`], is created
-    /// again, closed for publishing.
+    /// Identity of the log. A stream that does not exist is created again after [`crate::limits::NATS_STREAM_GONE`],
+    /// closed for publishing.
     ///
     /// # Errors
     /// The server's, or the stream cannot be our log.
@@ -180,7 +180,7 @@ impl NatsBus {
         })
     }
 
-    /// Moves the stream's next sequence to `seq`, dropping what it holds. Nobody else may publish meanwhile.
+    /// Moves the stream's next sequence to `seq`, dropping what it holds. No other client may publish meanwhile.
     ///
     /// # Errors
     /// When the next sequence is `seq` or higher already, unless `forced`: then what is below `seq` is dropped.

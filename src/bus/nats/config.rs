@@ -88,7 +88,7 @@ impl NatsConfig {
     /// What is wrong, for the operator.
     pub fn check(&self) -> Result<(), String> {
         if self.addresses().is_empty() {
-            return Err("NATS_URL holds no address".to_owned());
+            return Err("NATS_URL has no address".to_owned());
         }
         let forbidden = |c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c);
         let names = [

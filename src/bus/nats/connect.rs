@@ -26,7 +26,7 @@ pub(super) enum State {
     Up,
     /// Reconnecting.
     Down,
-    /// For ever: another connection is needed.
+    /// Ended for ever: a new connection is needed.
     Closed,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Connection {
     purpose: &'static str,
     /// Whether more than one server is configured.
     several: bool,
-    /// When it was last asked to leave its server.
+    /// When it was last told to reconnect to another server.
     moved: Arc<Mutex<Option<Instant>>>,
 }
 

@@ -135,7 +135,7 @@ impl Requester {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<Message, ApiError> {
-        // What is queued now would be sent after a reconnect, when nobody waits for the reply.
+        // What is queued now would be sent after a reconnect, when its reply is not waited for any more.
         if self.connection.status().state != State::Up {
             return Err(ApiError::Unavailable("not connected to NATS".to_owned()));
         }
@@ -150,7 +150,7 @@ impl Requester {
         };
         let message = tokio::time::timeout(timeout, response).await.map_err(late)??;
         if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return Err(ApiError::Unavailable(format!("JetStream is not there ({subject})")));
+            return Err(ApiError::Unavailable(format!("JetStream does not respond ({subject})")));
         }
         Ok(message)
     }

@@ -21,7 +21,8 @@ use crate::message::MESSAGE_SUBJECTS;
 
 /// Bytes of a message, headers included (design: 1 MiB, the server's own default).
 const MAX_MESSAGE_BYTES: i64 = 1_048_576;
-/// Something that the stream lacks or has otherwise than configured, for the operator.
+
+/// A feature that the stream lacks, or a setting that differs from the configured one, for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Degradation(pub String);
 
@@ -39,7 +40,7 @@ pub enum IfMissing {
     /// Create it closed for publishing: the store has entries that must be written back first
     /// ([`NatsBus::begin_write_back`](super::NatsBus::begin_write_back)).
     CreateClosed,
-    /// The same, once it has been gone for [`NATS_STREAM_GONE`]: somebody deleted it.
+    /// The same, after a pause of [`NATS_STREAM_GONE`]: the stream existed and was deleted.
     Recreate,
     /// Return an error.
     Refuse,
@@ -74,7 +75,7 @@ pub(super) async fn ensure(
 /// between finds the files, counts their messages as its own, loses them, and then takes no message (seen with nats-server
 /// 2.15.1).
 pub(super) async fn wait_until_removed(stream: &str) {
-    tracing::warn!(stream, pause = ?NATS_STREAM_GONE, "the stream is gone: creating it again");
+    tracing::warn!(stream, pause = ?NATS_STREAM_GONE, "the stream does not exist any more: creating it again after a pause");
     tokio::time::sleep(NATS_STREAM_GONE).await;
 }
 

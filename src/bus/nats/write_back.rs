@@ -1,8 +1,8 @@
 //! Writes a lost tail back into the stream, under its old sequences.
 //!
-//! Invariant: nobody else can publish meanwhile, since the stream is closed ([`super::stream_config`]); any server that
+//! Invariant: no other client can publish meanwhile, since the stream is closed ([`super::stream_config`]); any server that
 //! finds it closed can continue and end the write-back. Each entry is stored only at its own sequence
-//! (`Nats-Expected-Last-Sequence`), and without the headers that JetStream acts on: those have another name in the stream,
+//! (`Nats-Expected-Last-Sequence`), and without the headers that JetStream acts on: those are renamed in the stream,
 //! and every reader restores them ([`super::entry`]).
 
 use chrono::SecondsFormat;

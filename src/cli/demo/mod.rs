@@ -150,7 +150,7 @@ struct Work {
 
 impl Work {
     async fn until_done(&mut self, rate: f64, seed: u64) -> Result<(), Error> {
-        /// What is later than this is not made up for.
+        /// A longer delay is not caught up.
         const MAX_BACKLOG: Duration = Duration::from_secs(1);
         let mut pace = fastrand::Rng::with_seed(seed);
         let mut due = Instant::now();

@@ -11,7 +11,7 @@ use crate::queues::{Job, NewJob, Priority};
 use crate::store::jobs::QueueRow;
 
 /// The `Nats-Msg-Id` of a job. It names the creation of the queue, so that a queue that was deleted and
-/// created again knows no ids of before.
+/// created again does not recognise earlier ids.
 pub(super) fn msg_id(row: &QueueRow, id: impl std::fmt::Display) -> String {
     let queue = &row.name;
     match row.incarnation {
@@ -41,7 +41,7 @@ fn header<'a>(raw: &'a LogEntry, name: &str) -> Option<&'a str> {
 }
 
 /// The id of a job that another NATS client published: its `Nats-Msg-Id` if that is a UUID, else one that
-/// every server derives alike.
+/// is the same on every server.
 fn foreign_id(raw: &LogEntry) -> Uuid {
     let given = header(raw, HEADER_MSG_ID).and_then(|id| parse_uuid(id).ok());
     let derived = || format!("{} {} {}", raw.subject, raw.seq, raw.logged_at.timestamp_micros());
@@ -52,7 +52,7 @@ fn foreign_id(raw: &LogEntry) -> Uuid {
 /// says why it is no job.
 pub(super) fn read(raw: &LogEntry) -> Result<Job, String> {
     if header(raw, HEADER_NATIVE) == Some(HEADER_NATIVE_V1) {
-        return Job::decode(&raw.payload).map_err(|_| "its encoding is not ours".to_owned());
+        return Job::decode(&raw.payload).map_err(|_| "it is not an encoded job".to_owned());
     }
     let mut new = NewJob::parse(&raw.payload).map_err(|error| match error {
         BodyError::Syntax { detail, .. } => detail,
@@ -74,5 +74,5 @@ pub(super) fn unreadable(raw: &LogEntry) -> Job {
         _ => base64::engine::general_purpose::STANDARD.encode(&raw.payload),
     };
     let payload = serde_json::Value::from(text).to_string();
-    NewJob::odd(payload, priority_of(raw)).encode(foreign_id(raw), raw.logged_at)
+    NewJob::unreadable(payload, priority_of(raw)).encode(foreign_id(raw), raw.logged_at)
 }

@@ -221,7 +221,7 @@ impl NatsQueues {
             Ok(()) => drop(self.jobs.ack(&[(ack, AckKind::Ack)]).await),
             Err(error) => {
                 let queue = &row.name;
-                tracing::warn!(queue, %error, "an unreadable job is not yet a dead letter; it comes again");
+                tracing::warn!(queue, %error, "an unreadable job is not yet a dead letter; it will be delivered again");
             }
         }
     }

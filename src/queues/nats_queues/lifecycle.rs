@@ -1,9 +1,9 @@
 //! Queues found, created and deleted.
 //!
 //! **A queue exists** if the store has its configuration, or the stream has a job of it. Such a job was
-//! published by another NATS client, or by a server that did not know yet that the queue was deleted. Whoever
-//! finds one creates the queue with the default configuration: a lease or a GET, and the sweep of the server
-//! that enqueued the job.
+//! published by another NATS client, or by a server that did not know yet that the queue was deleted. A
+//! request that finds such a job (a lease or a GET), or the sweep of the server that enqueued it, creates the
+//! queue with the default configuration.
 //!
 //! **Deletion**, while other servers may have the configuration in their cache:
 //! 1. Pause the consumers, so that nothing is leased from here on. Pending jobs refuse the deletion.
@@ -11,12 +11,12 @@
 //!    in the stream, and creates the queue again.
 //! 3. Remove the consumers, then the configuration.
 //!
-//! Whoever creates or removes consumers holds the row lock of the queue in the store. nats-server frees a
-//! consumer's name before it removes the files, and a consumer that is created in between loses its own. The
-//! holder first checks that the queue still exists, so that no consumers without a configuration are left
-//! behind, even if a server dies.
+//! A server that creates or removes consumers holds the row lock of the queue in the store: nats-server frees a
+//! consumer's name before it removes the files, and a consumer that is created in between loses its own files.
+//! With the lock, the server first checks that the queue still exists, so that no consumers without a
+//! configuration are left behind, even if a server dies.
 //!
-//! **A queue created again** knows no message ids of before: a job that was deleted with its queue is not a
+//! **A queue created again** does not recognise earlier message ids: a job that was deleted with its queue is not a
 //! duplicate when it is enqueued again ([`super::entry::msg_id`]).
 
 use super::queues::{ConsumerSettings, NatsQueues};
@@ -74,7 +74,7 @@ impl NatsQueues {
         if is_applied() {
             return Ok(true);
         }
-        // While the store is unavailable nobody deletes a queue, so this goes on without the lock.
+        // While the store is unavailable no server deletes a queue, so this goes on without the lock.
         let lock = self.store.lock_queue(queue).await;
         match self.configs.reload(queue).await {
             Ok(Some(now)) if now.incarnation != row.incarnation => return Ok(false),

@@ -33,7 +33,7 @@ pub struct NatsQueues {
     pub(super) applied: Mutex<HashMap<String, ConsumerSettings>>,
     /// When this server last published a job that is due, by queue and priority.
     pub(super) published: Mutex<HashMap<(String, &'static str), Instant>>,
-    /// Of those that wait at a queue, one polls at a time.
+    /// Of the requests that wait at a queue, one polls at a time.
     pub(super) polls: Waiters<Poll>,
     pub(super) waiters: Semaphore,
     /// Permits to create or remove consumers.

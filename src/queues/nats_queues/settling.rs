@@ -91,7 +91,7 @@ impl NatsQueues {
                 Ok(claim) => ends.push((at, claim)),
             }
         }
-        // Ends before extensions: a lease that one request ends, it does not extend.
+        // Ends before extensions: a request that ends a lease cannot extend it.
         let (at, ends): (Vec<usize>, Vec<Claim<'_>>) = ends.into_iter().unzip();
         for (at, result) in at.into_iter().zip(self.end_all(ends).await) {
             results[at] = result;
@@ -134,7 +134,7 @@ impl NatsQueues {
     }
 
     /// The error for a lease that the ledger records as ended. Its ack may not have reached JetStream: it is
-    /// completed while nobody else can have the job.
+    /// completed while no other worker can have the job.
     async fn lost(&self, claim: &Claim<'_>, record: &LeaseRecord) -> QueueError {
         if record.state == LeaseState::Acked && self.clock.now() < claim.until {
             self.jobs.ack(&[(claim.ack.clone(), AckKind::Ack)]).await;
@@ -257,7 +257,7 @@ impl NatsQueues {
             let queue = &claim.lease.queue;
             tracing::warn!(
                 queue,
-                "a lease could not be reopened: it expires, and its job comes again"
+                "a lease could not be reopened: it will expire and its job will be delivered again"
             );
         }
     }

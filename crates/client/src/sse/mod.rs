@@ -20,8 +20,8 @@ use memchr::{memchr, memchr2};
 
 use crate::limits::EVENT_BYTES;
 
-/// What stands between two empty lines. Also blocks that browsers do not dispatch are reported, such as
-/// comments, heartbeats (an id without data) and a lone `retry`.
+/// The block between two empty lines. Blocks that browsers do not dispatch are reported too: comments,
+/// heartbeats (an id without data) and a lone `retry`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     /// Its last `event` field; empty where the standard says `message`.
@@ -57,7 +57,7 @@ pub struct Parser {
     block: Block,
     /// The last byte was a CR, so an LF that follows belongs to it.
     after_cr: bool,
-    /// The first line is through, where a byte order mark may stand.
+    /// Whether the first line, which may begin with a byte order mark, was read.
     past_first_line: bool,
 }
 
@@ -65,7 +65,7 @@ pub struct Parser {
 #[derive(Debug, Default)]
 struct Block {
     line_start: usize,
-    /// No line end stands before it.
+    /// There is no line end between `line_start` and this position.
     searched: usize,
     has_lines: bool,
     name: Span,
@@ -110,7 +110,7 @@ impl Parser {
         self.keep(chunk.to_vec())
     }
 
-    /// Whether no part of an event is held back.
+    /// Whether no incomplete event is buffered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.partial.is_empty()

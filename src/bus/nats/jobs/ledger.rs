@@ -1,8 +1,8 @@
 //! The ledger: how each lease ended, or until when it was extended.
 //!
-//! Invariant: a lease has one subject with one record. Whoever writes a record names the one that it replaces
-//! (none, for the first). So of two that end a lease at once, on whatever servers, one succeeds and the other
-//! is refused.
+//! Invariant: a lease has one subject with one record. Each write names the record that it replaces (none, for
+//! the first). So if two requests end a lease at once, on any servers, one write succeeds and the other is
+//! refused.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub struct LeaseRecord {
     pub state: LeaseState,
     /// The id of the job: a stream that was created anew uses the old sequences again.
     pub job: Uuid,
-    /// The id of the write: tells one's own record, whose ack was lost, from another's.
+    /// The id of the write: distinguishes a server's own record, whose ack was lost, from another server's.
     pub by: Uuid,
 }
 

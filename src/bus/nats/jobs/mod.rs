@@ -10,11 +10,11 @@
 //! `server/consumer.go`):
 //! - an ack or NAK of an earlier delivery counts for the current delivery;
 //! - a second ack, of a message that is not there any more, is confirmed like the first;
-//! - `+WPI` restarts the timer of whoever has the message now.
+//! - `+WPI` restarts the timer of the worker that has the message now.
 //!
-//! So acks alone would let a late worker end the lease of another. The ledger prevents it: to end a lease,
-//! one writes its record under the condition that nobody has (`Nats-Expected-Last-Subject-Sequence`). Only
-//! the one who succeeds sends the ack.
+//! So acks alone would let a late worker end the lease of another. The ledger prevents it: to end a lease, a
+//! server writes its record on the condition that there is none yet (`Nats-Expected-Last-Subject-Sequence`).
+//! Only the server whose write succeeds sends the ack.
 //!
 //! Invariant: nothing here decides whether a lease is still valid; [`crate::queues::NatsQueues`] does.
 //!

@@ -145,7 +145,7 @@ fn delays(stream: &str, config: &Value, version: (u64, u64)) -> Result<(), Strin
     }
     if config["allow_msg_schedules"] != true {
         return Err(format!(
-            "jobs cannot be delayed: stream {stream} was made without allow_msg_schedules"
+            "jobs cannot be delayed: stream {stream} was created without allow_msg_schedules"
         ));
     }
     Ok(())

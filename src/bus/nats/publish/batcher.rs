@@ -250,7 +250,7 @@ impl Task {
             }
             BatchOutcome::Unknown(failure) => {
                 if failure.unanswered {
-                    // The next batch would only make those who wait now wait as long again.
+                    // The next batch would probably time out too: the calls that wait now would wait twice as long.
                     self.release_queue();
                 } else {
                     self.takes_batches.store(false, Ordering::Relaxed);

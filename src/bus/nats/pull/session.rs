@@ -37,7 +37,7 @@ pub struct PullSession {
     /// What [`PullSession::next_ready`] found and did not return.
     set_aside: Option<Message>,
     /// When the server last sent anything, or owed nothing.
-    heard: Instant,
+    last_sent: Instant,
 }
 
 impl PullSession {
@@ -49,8 +49,8 @@ impl PullSession {
     ) -> Result<Self, PullError> {
         let connects = connection.status().connects;
         let inbox = PullInbox::open(&connection.client, stream, consumer).await?;
-        let heard = Instant::now();
-        Ok(Self { connection, connects, inbox, outstanding: 0, set_aside: None, heard })
+        let last_sent = Instant::now();
+        Ok(Self { connection, connects, inbox, outstanding: 0, set_aside: None, last_sent })
     }
 
     pub fn outstanding(&self) -> usize {
@@ -62,7 +62,7 @@ impl PullSession {
         let sent = self.inbox.request(pull_body(messages)).await;
         sent.map_err(|_| PullError::Disconnected)?;
         if self.outstanding == 0 {
-            self.heard = Instant::now();
+            self.last_sent = Instant::now();
         }
         self.outstanding += messages;
         Ok(())
@@ -81,7 +81,7 @@ impl PullSession {
             if self.outstanding == 0 {
                 std::future::pending().await
             }
-            tokio::time::sleep_until(self.heard + NATS_PULL_SILENCE).await;
+            tokio::time::sleep_until(self.last_sent + NATS_PULL_SILENCE).await;
         };
         let message = tokio::select! {
             biased;
@@ -132,7 +132,7 @@ impl PullSession {
 
     fn delivered(&mut self) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        self.heard = Instant::now();
+        self.last_sent = Instant::now();
     }
 
     fn accept(&mut self, message: Message) -> Result<Pulled, PullError> {
@@ -140,7 +140,7 @@ impl PullSession {
             self.delivered();
             return Ok(Pulled::Message(message, delivery));
         }
-        self.heard = Instant::now();
+        self.last_sent = Instant::now();
         let headers = message.headers.unwrap_or_default();
         let reason = message.description.unwrap_or_default();
         match message.status.unwrap_or(StatusCode::OK) {

@@ -1,4 +1,4 @@
-//! A lost tail is written back under its old sequences, and nobody else can publish meanwhile.
+//! A lost tail is written back under its old sequences, and no other client can publish meanwhile.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ fn headers(raw: &LogEntry) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn entries_are_written_back_as_they_were_and_nobody_else_can_publish() {
+async fn entries_are_written_back_unchanged_and_no_other_client_can_publish() {
     let server = server_or_return!();
     let bus = bus(&server).await;
     for outcome in bus.publish(messages(3)).await {

@@ -6,7 +6,7 @@ use crate::bus::{Ack, Precondition, PublishError};
 use crate::message::Outgoing;
 
 /// Messages that wait for the writer.
-pub(super) struct Job {
+pub(super) struct Call {
     pub messages: Vec<Outgoing>,
     pub condition: Option<Precondition>,
     pub reply: oneshot::Sender<Vec<Outcome>>,
@@ -14,7 +14,7 @@ pub(super) struct Job {
     pub _bytes: OwnedSemaphorePermit,
 }
 
-impl Job {
+impl Call {
     /// Whether its publisher no longer waits.
     pub(super) fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
