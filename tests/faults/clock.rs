@@ -4,8 +4,9 @@
 use crate::load::Load;
 use crate::support::clock::Clock;
 use crate::support::streams::message;
+use crate::support::times;
 use crate::support::{Agentbus, Deployment, Mode, Nats, Postgres};
-use crate::{times, verdict};
+use crate::verdict;
 
 /// Beyond the stream's `max_age` of 7 days, back again, and somewhere between.
 const JUMPS: [&str; 4] = ["+8d", "-1d", "+1h", "+0"];

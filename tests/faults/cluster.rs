@@ -10,8 +10,9 @@ use crate::kills::BETWEEN_BATCHES;
 use crate::load::{Load, PATIENCE};
 use crate::proxy::Proxy;
 use crate::support::streams::message;
+use crate::support::times;
 use crate::support::{Agentbus, Nats, Postgres, eventually, metrics, ports};
-use crate::{times, verdict};
+use crate::verdict;
 
 const STREAM: &str = "agent-messages";
 /// How long a node is cut off: long enough for an election, and for acks to be given up.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::load::Load;
+use crate::support::times;
 use crate::support::{Agentbus, Deployment, Mode, Nats, Postgres};
-use crate::{times, verdict};
+use crate::verdict;
 
 /// Longer than a projector's lease (3 s) and a standby's poll: somebody else projects by then.
 const PAST_LEASE: Duration = Duration::from_secs(6);

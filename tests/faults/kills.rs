@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::load::Load;
+use crate::support::times;
 use crate::support::{Agentbus, Deployment, Mode, Nats, Postgres, metrics};
-use crate::{times, verdict};
+use crate::verdict;
 
 /// Acknowledgements between two faults.
 const BETWEEN: u64 = 150;

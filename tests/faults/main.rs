@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod background_kills;
 mod clock;
 mod cluster;
 mod continuity;
@@ -23,7 +24,6 @@ mod network;
 mod outages;
 mod overload;
 mod poison;
-mod processing_kills;
 mod processors;
 mod proxy;
 mod queue_kills;
@@ -34,8 +34,3 @@ mod stores;
 mod switching;
 mod verdict;
 mod write_errors;
-
-/// How often a fault is repeated: `short` usually, `long` in a long run.
-fn times(short: usize, long: usize) -> usize {
-    if std::env::var_os("AGENTBUS_LONG").is_some() { long } else { short }
-}

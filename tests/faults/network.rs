@@ -6,8 +6,9 @@ use tokio::time::sleep;
 
 use crate::load::Load;
 use crate::proxy::Proxy;
+use crate::support::times;
 use crate::support::{Agentbus, Nats, Postgres};
-use crate::{times, verdict};
+use crate::verdict;
 
 /// Longer than the client's pings find a dead peer (15 s).
 const HALF_OPEN: usize = 20;

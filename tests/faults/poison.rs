@@ -7,8 +7,9 @@ use sqlx::{Connection, Executor, PgConnection};
 
 use crate::load::Load;
 use crate::support::streams::history;
+use crate::support::times;
 use crate::support::{Deployment, Mode};
-use crate::{times, verdict};
+use crate::verdict;
 
 /// What the database refuses from now on: every message of this type.
 const REFUSE: &str = "

@@ -1,7 +1,7 @@
 //! Work queues while servers are killed with SIGKILL and workers vanish with what they hold: every lease and every
 //! answer is recorded, and afterwards held against what is promised.
 //!
-//! The usual run is of 50,000 jobs and 40 kills; in a long run of 200,000 and 160.
+//! The usual run is of 20,000 jobs and 16 kills; a long run of 200,000 and 160.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::failover::{self, Answered, Client, Job, Uuid};
+use crate::support::times;
 use crate::support::{Agentbus, Deployment, Mode, eventually};
-use crate::times;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -232,7 +232,7 @@ async fn hold(what: &str, jobs: &[Uuid], held: &[Held], server: &str) {
 }
 
 async fn under_kills(what: &str, servers: &[&Agentbus]) {
-    let (count, kills) = (times(50_000, 200_000), times(40, 160));
+    let (count, kills) = (times(20_000, 200_000), times(16, 160));
     let rules = json!({"lease_s": LEASE_S, "max_deliver": MAX_DELIVER, "backoff_s": [0]});
     let answer = servers[0].http().put_json(&format!("/v1/queues/{QUEUE}"), &rules).await;
     answer.expect(201);

@@ -5,8 +5,9 @@ use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt as _;
 
 use crate::load::{Load, PATIENCE};
+use crate::support::times;
 use crate::support::{Deployment, Mode, Nats, eventually};
-use crate::{times, verdict};
+use crate::verdict;
 
 /// The broadcaster's; the projector takes from its ring, and has one of its own where the ring lacks something.
 const READERS: usize = 1;

@@ -5,8 +5,9 @@ use serde_json::json;
 
 use crate::disk::Disk;
 use crate::load::{Load, PATIENCE};
+use crate::support::times;
 use crate::support::{Agentbus, Http, Nats, Postgres, eventually};
-use crate::{times, verdict};
+use crate::verdict;
 
 const SMALL_MIB: u32 = 6;
 /// An empty database alone takes 8.

@@ -7,8 +7,9 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::load::{Load, PATIENCE};
+use crate::support::times;
 use crate::support::{Agentbus, Deployment, Http, Mode, Nats, Postgres, eventually};
-use crate::{times, verdict};
+use crate::verdict;
 
 /// Room for some thousands of messages and their indices.
 const FILE_KIB: u64 = 6_144;

@@ -2,8 +2,9 @@
 //! takes over on the same database, and the three come back. Clients only retry.
 
 use crate::load::Load;
+use crate::support::times;
 use crate::support::{Agentbus, Nats, Postgres};
-use crate::{times, verdict};
+use crate::verdict;
 
 const BETWEEN: u64 = 200;
 

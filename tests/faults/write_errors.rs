@@ -8,8 +8,9 @@ use tokio::time::sleep;
 
 use crate::load::{Load, PATIENCE};
 use crate::overload::resident_kib;
+use crate::support::times;
 use crate::support::{Agentbus, Nats, Postgres, eventually};
-use crate::{times, verdict};
+use crate::verdict;
 
 /// Of a server whose publishes get no answer for a while: the client library alone would keep something of each.
 const GROWTH_KIB: usize = 64 * 1024;

@@ -59,4 +59,4 @@ pub use nats::Nats;
 pub use postgres::Postgres;
 pub use sse::{Sse, Stop};
 pub use sse_frame::Frame;
-pub use wait::{eventually, within};
+pub use wait::{eventually, times, within};

@@ -18,6 +18,8 @@ const INITDB: Duration = Duration::from_secs(60);
 /// Recovery after a crash included.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(30);
+/// Every agentbus server keeps 22 connections. Dozens of them share one PostgreSQL while many tests run at once.
+const MAX_CONNECTIONS: u16 = 1_000;
 
 /// One PostgreSQL server with its databases. Dropped, it is killed and its files are removed.
 pub struct Postgres {
@@ -171,7 +173,7 @@ impl Postgres {
             "listen_addresses=127.0.0.1".to_owned(),
             // None: the path of a socket in a temporary folder can be too long for one.
             "unix_socket_directories=".to_owned(),
-            "max_connections=200".to_owned(),
+            format!("max_connections={MAX_CONNECTIONS}"),
             "timezone=UTC".to_owned(),
         ];
         args.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));

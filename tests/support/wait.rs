@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+/// How often something is repeated, or of how much: `short` usually, `long` in a long run (`scripts/test --long`).
+pub fn times(short: usize, long: usize) -> usize {
+    if std::env::var_os("AGENTBUS_LONG").is_some() { long } else { short }
+}
+
 /// Between two looks. Short against the start of a server (50 ms), long against the cost of a look.
 const INTERVAL: Duration = Duration::from_millis(5);
 

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::{Answer, Deployment, Http, Mode, eventually, for_each_mode, within};
+use crate::support::{Answer, Deployment, Http, Mode, eventually, for_each_mode, times, within};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const LIMIT: Duration = Duration::from_secs(180);
-const AGENTS: usize = 1_000;
-const MESSAGES: usize = 3_000;
+
+/// So many agents, each with an inbox.
+fn agents() -> usize {
+    times(300, 1_000)
+}
 
 fn name(n: usize) -> String {
     format!("agent-{n}")
@@ -75,11 +78,11 @@ async fn agent(
 /// Sends to agents at random, each batch until it is acknowledged; gives what each is to get, in order.
 async fn send(http: &Http) -> HashMap<String, Vec<u64>> {
     let mut expected: HashMap<String, Vec<u64>> = HashMap::new();
-    for _ in 0..MESSAGES / 50 {
+    for _ in 0..times(1_500, 3_000) / 50 {
         let batch: Vec<Value> = (0..50)
             .map(|_| {
                 json!({"id": uuid::Uuid::new_v4(), "kind": "message", "type": "note", "sender_id": "boss",
-                    "recipient_id": name(fastrand::usize(..AGENTS))})
+                    "recipient_id": name(fastrand::usize(..agents()))})
             })
             .collect();
         let body = Value::from(batch.clone()).to_string();
@@ -102,7 +105,7 @@ for_each_mode! {
         let (ended, last) = tokio::sync::watch::channel(None);
         let start = |half: usize| {
             let (http, last) = (http.clone(), last.clone());
-            (0..AGENTS).filter(move |n| n % 2 == half).map(move |n| {
+            (0..agents()).filter(move |n| n % 2 == half).map(move |n| {
                 let agent = agent(http.clone(), name(n), last.clone());
                 tokio::spawn(async move { (name(n), agent.await) })
             })

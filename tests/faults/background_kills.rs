@@ -12,9 +12,9 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::support::handler::{Handler, Worker, dead_letters, idle, message, seq_of, uptime};
+use crate::support::times;
 use crate::support::wire::{self, BATCH};
 use crate::support::{Agentbus, Deployment, Http, Mode, eventually, within};
-use crate::times;
 use async_nats::jetstream::consumer::pull;
 use reqwest::Method;
 use serde_json::{Value, json};
