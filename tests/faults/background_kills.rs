@@ -1,19 +1,20 @@
-//! Thousands of messages, a command that fails in every way it can, and workers (or the one server) that are killed and
-//! stopped at random: each message ends up processed or a dead letter, and nothing else.
+//! Thousands of messages, a command that fails in every way, and workers (or the only server) that are killed and
+//! stopped at random: each message ends processed or as a dead letter.
 //!
-//! Each acknowledgement and each run of the command is recorded. At the end they are held against the log, the dead
-//! letters and each other: no message is lost, none runs more often than it may, dead are exactly those that had to die,
-//! and what is redriven runs again at its source alone.
+//! Each acknowledgement and each run of the command is recorded. At the end they are compared with the log, the dead
+//! letters and each other: no message is lost, none runs more often than allowed, exactly the expected ones are dead
+//! letters, and a redriven message runs again only at its source.
 //!
-//! In a long run it is twenty times as many messages, and five times as many kills or more.
+//! A long run has twenty times as many messages, and at least five times as many kills.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use crate::support::handler::{Handler, Worker, dead_letters, idle, message, seq_of, uptime};
+use crate::support::handler::{Handler, dead_letters, idle, message, seq_of, uptime};
 use crate::support::times;
 use crate::support::wire::{self, BATCH};
+use crate::support::worker::Worker;
 use crate::support::{Agentbus, Deployment, Http, Mode, eventually, within};
 use async_nats::jetstream::consumer::pull;
 use reqwest::Method;
@@ -59,7 +60,7 @@ fn size(short: (usize, usize), long: (usize, usize)) -> Size {
 /// What the command is to do with message `n` of `count`.
 fn content(n: usize, count: usize) -> &'static str {
     match n % 400 {
-        // Some early, to be killed with their workers; and some that come last, when nobody is killed any more.
+        // Some early, to be killed with their workers; and some at the end, after the last kill.
         _ if n == 150 || n == 650 || n + 2 > count => SLOW,
         13 | 213 | 313 => "retry",
         57 | 157 | 257 => "reject",
@@ -72,7 +73,7 @@ fn content(n: usize, count: usize) -> &'static str {
 /// What was acknowledged: content and sequence of each message, by id.
 type Acked = BTreeMap<String, (&'static str, u64)>;
 
-/// Posts all, each chunk until all of it is acknowledged, and holds repeated acknowledgements against each other.
+/// Posts all, each chunk until all of it is acknowledged, and compares repeated acknowledgements with each other.
 async fn post_all(servers: &[Http], count: usize) -> Acked {
     let mut acked = Acked::new();
     for (turn, start) in (0..count).step_by(CHUNK).enumerate() {
@@ -100,7 +101,7 @@ async fn post_all(servers: &[Http], count: usize) -> Acked {
                 let (Some(id), Some(seq)) = (result["id"].as_str(), result["seq"].as_u64()) else {
                     continue;
                 };
-                let content = chunk.get(id).unwrap_or_else(|| panic!("nobody posted {id}"));
+                let content = chunk.get(id).unwrap_or_else(|| panic!("{id} was never posted"));
                 let before = acked.insert(id.to_owned(), (content, seq));
                 assert!(before.is_none_or(|it| it.1 == seq), "{id}: {seq} after {before:?}");
             }
@@ -118,10 +119,10 @@ async fn noted(handler: &Handler, bytes: u64) {
     eventually(PROGRESS, &what, async || (handler.bytes() >= bytes).then_some(())).await;
 }
 
-/// Where the kills lie: spread over the work, at random.
+/// When to kill, in bytes noted: spread over the work, at random.
 fn moments(size: &Size) -> Vec<u64> {
     let whole = u64::try_from(size.messages).expect("a count") * NOTED;
-    // Not at the very end: the last kill too is to hit something.
+    // Not at the very end: the last kill must hit something, too.
     let step = whole * 9 / 10 / size.kills;
     (0..size.kills).map(|n| n * step + fastrand::u64(step / 4..step)).collect()
 }
@@ -131,7 +132,7 @@ async fn kill_alone(agentbus: &Agentbus) {
         std::process::Command::new("kill").args(["-KILL", &agentbus.pid().to_string()]).status();
     assert!(kill.is_ok_and(|it| it.success()), "kill");
     agentbus.wait_exit(KILLED).await;
-    // A command that it was about to start has its socket until it has begun.
+    // A command that it was about to start inherits its socket until `exec`.
     let address = agentbus.url().trim_start_matches("http://");
     eventually(KILLED, "the port is free", async || TcpListener::bind(address).ok().map(drop))
         .await;
@@ -155,7 +156,7 @@ async fn harm_server(agentbus: &Agentbus, handler: &Handler, size: &Size) {
     }
 }
 
-/// Kills and stops workers at random, and starts others in their place. Gives those that run at the end.
+/// Kills and stops workers at random, and replaces them. Returns those that run at the end.
 async fn harm_workers(start: impl Fn() -> Worker, handler: &Handler, size: &Size) -> Vec<Worker> {
     let mut workers: Vec<Worker> = (0..WORKERS).map(|_| start()).collect();
     for (n, moment) in moments(size).into_iter().enumerate() {
@@ -167,7 +168,7 @@ async fn harm_workers(start: impl Fn() -> Worker, handler: &Handler, size: &Size
             0 | 2 => one.kill9(),
             1 => one.kill9_alone().await,
             _ => {
-                let status = one.stop().await;
+                let status = one.terminate().await;
                 assert!(status.success(), "stopped with {status}");
             }
         }
@@ -176,7 +177,7 @@ async fn harm_workers(start: impl Fn() -> Worker, handler: &Handler, size: &Size
     workers
 }
 
-/// What the outcome of the messages must be, held against what is noted and what is dead.
+/// Checks the outcome of each message: the runs of its command and its dead letter.
 fn assert_outcome(acked: &Acked, handler: &Handler, dead: &[Value], stops: u64) {
     let runs = handler.runs();
     let mut died = BTreeMap::new();
@@ -188,21 +189,23 @@ fn assert_outcome(acked: &Acked, handler: &Handler, dead: &[Value], stops: u64) 
     for (content, seq) in acked.values() {
         let of_it = runs.get(seq).copied().unwrap_or_default();
         let dead = died.remove(seq);
-        // The number of the last one: what a worker began that was killed can be counted without being told.
-        let told = dead.and_then(|it| it["attempts"].as_array()).map_or(&[][..], Vec::as_slice);
-        let attempts = told.last().and_then(|it| it["attempt"].as_u64()).unwrap_or_default();
-        let failed =
-            told.iter().filter(|it| it["error"].as_str().is_some_and(|it| it.contains("no luck")));
+        // The number of the last one: an attempt of a killed worker may count without an entry of its own.
+        let attempted =
+            dead.and_then(|it| it["attempts"].as_array()).map_or(&[][..], Vec::as_slice);
+        let attempts = attempted.last().and_then(|it| it["attempt"].as_u64()).unwrap_or_default();
+        let failed = attempted
+            .iter()
+            .filter(|it| it["error"].as_str().is_some_and(|it| it.contains("no luck")));
         let failed = failed.count();
         let right = match *content {
             "retry" => dead.is_some() && of_it.done == 0 && attempts == MAX_DELIVER,
             "reject" | "crash" => dead.is_some() && of_it.done == 0 && attempts >= 1,
-            // Dead only when every delivery of it, or every one but the failing one, ended with its worker.
+            // A dead letter only if every delivery, or every one but the failing one, ended with its worker.
             SLOW if dead.is_some() => attempts == MAX_DELIVER && of_it.begun >= 2 && failed == 0,
             "once" if dead.is_some() => attempts == MAX_DELIVER && of_it.done == 0 && failed <= 1,
             _ => dead.is_none() && of_it.done >= 1,
         };
-        // Who is stopped gives back what it has begun: that is no attempt, as often as it happens.
+        // A worker that is stopped returns what it has begun: that never counts as an attempt.
         let most = if *content == SLOW { MAX_DELIVER + stops } else { MAX_DELIVER };
         if !right || of_it.begun == 0 || of_it.begun > most {
             let noted = handler.lines_of(*seq);
@@ -212,13 +215,13 @@ fn assert_outcome(acked: &Acked, handler: &Handler, dead: &[Value], stops: u64) 
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), acked.len(), wrong.join("\n"));
-    assert!(died.is_empty(), "dead, and nobody posted them: {died:?}");
+    assert!(died.is_empty(), "dead letters of messages that were never posted: {died:?}");
     let posted: BTreeSet<u64> = acked.values().map(|it| it.1).collect();
     let ran: BTreeSet<u64> = runs.keys().copied().collect();
     assert_eq!((posted.len(), ran.difference(&posted).count()), (acked.len(), 0));
 }
 
-/// The log has what was acknowledged, where it was acknowledged, and nothing else.
+/// The log has the acknowledged messages, at their acknowledged sequences, and no others.
 async fn assert_log(http: &Http, acked: &Acked) {
     let log = wire::pages(http, "limit=1000").await;
     let found: BTreeMap<String, u64> = log
@@ -233,7 +236,7 @@ async fn assert_log(http: &Http, acked: &Acked) {
     assert!(found == expected, "the log is not what was acknowledged");
 }
 
-/// Redrives one, then all, and holds what runs then against what was redriven.
+/// Redrives one, then all, and checks that exactly those run again.
 async fn redrive(http: &Http, handler: &Handler, acked: &Acked, dead: Vec<Value>) {
     handler.mend();
     let (last, contents) = {
@@ -258,7 +261,7 @@ async fn redrive(http: &Http, handler: &Handler, acked: &Acked, dead: Vec<Value>
     assert_eq!(answer.expect(200).json(), json!({"redriven": dead.len() - 1}));
     let hopeless = |seq: u64| ["retry", "crash"].contains(&contents[&seq]);
     let again: BTreeSet<u64> = dead.iter().map(seq_of).filter(|it| hopeless(*it)).collect();
-    let dead_again = eventually(REST, "the hopeless are dead again", async || {
+    let dead_again = eventually(REST, "what always fails is a dead letter again", async || {
         let dead = dead_letters(http, "").await;
         (dead.len() == again.len()).then_some(dead)
     })
@@ -276,16 +279,16 @@ async fn redrive(http: &Http, handler: &Handler, acked: &Acked, dead: Vec<Value>
     assert!(after == expected, "others than the redriven have run");
 }
 
-/// What is common to both buses: waits until all is processed, and holds everything against everything.
+/// Waits until all is processed, then checks the log, the runs and the dead letters. The same on both buses.
 async fn settle(http: &Http, handler: &Handler, acked: &Acked, size: &Size) {
     let last = acked.values().map(|it| it.1).max().expect("some");
     wire::committed(http, last).await;
     assert_log(http, acked).await;
-    // Idle alone could be said between two backoffs, if it were wrong: so each message is looked at, too.
-    let told = idle(http, last, REST).await;
+    // A wrong `idle` could occur between two backoffs, so each message is checked, too.
+    let now = idle(http, last, REST).await;
     let dead = dead_letters(http, "").await;
     assert_outcome(acked, handler, &dead, size.kills / 4);
-    assert_eq!(told["dead_letters"], json!(dead.len()), "{told}");
+    assert_eq!(now["dead_letters"], json!(dead.len()), "{now}");
     redrive(http, handler, acked, dead).await;
     assert_log(http, acked).await;
 }
@@ -327,22 +330,28 @@ async fn nats() {
         (deployment.nats().expect("NATS"), deployment.pg_url().expect("PostgreSQL"));
     let (nats_url, command) = (nats.url(), handler.command());
     let start = || {
-        let env = [("PROCESSOR_CONCURRENCY", "8"), ("DRAIN_S", "2")];
-        Worker::start(&nats_url, pg_url, &command, &env)
+        let env = [
+            ("MESSAGE_BUS", "nats"),
+            ("NATS_URL", nats_url.as_str()),
+            ("DATABASE_URL", pg_url),
+            ("PROCESSOR_CONCURRENCY", "8"),
+            ("DRAIN_S", "2"),
+        ];
+        Worker::start(&env, &["--exec", &command])
     };
     let servers = [deployment.http().clone(), second.http()];
     let harm = harm_workers(start, &handler, &size);
     let (acked, workers) = tokio::join!(post_all(&servers, size.messages), harm);
     settle(deployment.http(), &handler, &acked, &size).await;
 
-    // JetStream has nothing left to do either.
+    // JetStream has nothing pending either.
     let stream = nats.jetstream().await.get_stream("agent-messages").await.expect("the stream");
     let consumer = stream.get_consumer::<pull::Config>(NAME).await.expect("the consumer");
     let info = consumer.cached_info();
     assert_eq!((info.num_pending, info.num_ack_pending), (0, 0), "{info:?}");
     for worker in workers {
         assert!(!worker.log().contains("panicked"), "{}", worker.log());
-        let status = within(KILLED, "a worker ends", worker.stop()).await;
+        let status = within(KILLED, "a worker ends", worker.terminate()).await;
         assert!(status.success(), "stopped with {status}");
     }
 }

@@ -1,5 +1,5 @@
-//! Clocks that jump by days: ours and the database's, by libfaketime. (nats-server is linked statically, so that its clock
-//! cannot be made to jump here; what it does then is in `docs/reliability.md`.)
+//! Clocks that jump by days: agentbus's and the database's, by libfaketime. (nats-server is linked statically, so its
+//! clock cannot be faked here; `docs/reliability.md` says what happens then.)
 
 use crate::load::Load;
 use crate::support::clock::Clock;
@@ -8,7 +8,7 @@ use crate::support::times;
 use crate::support::{Agentbus, Deployment, Mode, Nats, Postgres};
 use crate::verdict;
 
-/// Beyond the stream's `max_age` of 7 days, back again, and somewhere between.
+/// Beyond the stream's `max_age` of 7 days, back again, and in between.
 const JUMPS: [&str; 4] = ["+8d", "-1d", "+1h", "+0"];
 const BETWEEN: u64 = 150;
 
@@ -24,26 +24,26 @@ async fn ours_jumps(mode: Mode) {
             let took = load.acknowledged(1).await;
             eprintln!("{what} to {offset}: {took:.1?} to the next acknowledgement");
             load.acknowledged(BETWEEN).await;
-            // Whoever comes after it sees the new time only.
+            // The restarted server sees only the new time.
             deployment.agentbus().kill9();
             deployment.agentbus().restart().await;
         }
     }
-    verdict::hold(&what, load, &[deployment.bus()], deployment.nats()).await;
+    verdict::check(&what, load, &[deployment.bus()], deployment.nats()).await;
 }
 
 #[tokio::test]
-async fn ours_on_nats() {
+async fn the_clock_of_agentbus_jumps_on_nats() {
     ours_jumps(Mode::Nats).await;
 }
 
 #[tokio::test]
-async fn ours_on_sqlite() {
+async fn the_clock_of_agentbus_jumps_on_sqlite() {
     ours_jumps(Mode::MemorySqlite).await;
 }
 
 #[tokio::test]
-async fn of_postgres_and_its_projector_dies_with_it() {
+async fn the_clock_of_postgres_jumps_and_the_projector_is_killed() {
     let (nats, clock) = (Nats::start().await, Clock::new());
     let env = clock.env();
     let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -65,9 +65,9 @@ async fn of_postgres_and_its_projector_dies_with_it() {
             let other = [&first, &second][(round + turn + 1) % 2];
             let (http, one) = (other.http(), message(turn));
             let answer = http.post_json("/v1/messages?ack=committed", &one).await.json();
-            assert_eq!(answer["durability"], "committed", "somebody else projects: {answer}");
+            assert_eq!(answer["durability"], "committed", "another server projects: {answer}");
             killed.restart().await;
         }
     }
-    verdict::hold("PostgreSQL's clock jumps", load, &servers, Some(&nats)).await;
+    verdict::check("PostgreSQL's clock jumps", load, &servers, Some(&nats)).await;
 }

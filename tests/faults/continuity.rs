@@ -1,5 +1,5 @@
-//! The stream is deleted, made anew, rolled back, filled with something else: no sequence that was committed gets other
-//! content, and what the stream lost comes back from the store under the same sequences.
+//! The stream is deleted, created again, rolled back, filled with other content: no committed sequence gets other
+//! content, and the store restores what the stream lost under the same sequences.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,7 +13,9 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::support::folder::Folder;
-use crate::support::streams::{LIMIT, Line, assert_same, committed, history, message, publish};
+use crate::support::records::{Record, assert_same, history};
+use crate::support::streams::{LIMIT, message, publish};
+use crate::support::wire::committed;
 use crate::support::{Agentbus, Http, Nats, Postgres, eventually};
 
 const NAME: &str = "agent-messages";
@@ -48,7 +50,7 @@ impl Log {
         last
     }
 
-    /// Publishes one message as soon as that is possible again; gives its sequence.
+    /// Publishes one message as soon as that is possible again; returns its sequence.
     async fn publishes_again(&self) -> u64 {
         let message = message(1_000_000);
         eventually(LIMIT, "publishing is possible again", async || {
@@ -62,7 +64,7 @@ impl Log {
         self.nats.jetstream().await.get_stream(NAME).await.expect("the stream")
     }
 
-    /// Stops the server, and fills a new stream with three messages that are not the log's.
+    /// Stops the server, and fills a new stream with three messages that are not in the log.
     async fn gets_other_content(&self) {
         self.agentbus.terminate().await;
         let jetstream = self.nats.jetstream().await;
@@ -85,8 +87,8 @@ impl Log {
     }
 }
 
-/// The payload that the stream holds at a sequence.
-async fn held(stream: &Stream, seq: u64) -> Option<String> {
+/// The payload at a sequence of the stream.
+async fn payload_at(stream: &Stream, seq: u64) -> Option<String> {
     match stream.get_raw_message(seq).await {
         Ok(message) => Some(String::from_utf8(message.payload.to_vec()).expect("UTF-8")),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => None,
@@ -94,11 +96,12 @@ async fn held(stream: &Stream, seq: u64) -> Option<String> {
     }
 }
 
-/// Holds each line of history against what the stream has at its sequence.
-async fn assert_held(stream: &Stream, lines: &[Line]) {
+/// Compares each message of history with the stream at its sequence.
+async fn assert_held(stream: &Stream, lines: &[Record]) {
     for line in lines {
-        let payload =
-            held(stream, line.seq).await.unwrap_or_else(|| panic!("{} is not there", line.seq));
+        let payload = payload_at(stream, line.seq)
+            .await
+            .unwrap_or_else(|| panic!("{} is not there", line.seq));
         let wanted = payload.replacen('{', &format!("{{\"seq\":{},", line.seq), 1);
         assert_eq!(String::from_utf8_lossy(&line.bytes), wanted);
     }
@@ -113,10 +116,10 @@ async fn delete(jetstream: &Context) {
     jetstream.delete_stream(NAME).await.expect("deleted");
 }
 
-/// Tries again: nats-server takes the folder of streams away behind the last of them, maybe when the new one needs it.
+/// Retries: nats-server removes the folder of streams with the last of them, possibly when the new one needs it.
 async fn make_anew(jetstream: &Context, config: Config) {
     delete(jetstream).await;
-    eventually(LIMIT, "the stream is made anew", async || {
+    eventually(LIMIT, "the stream is created again", async || {
         jetstream.create_stream(config.clone()).await.ok().map(drop)
     })
     .await;
@@ -162,7 +165,7 @@ async fn a_stream_rolled_back_gets_its_tail_back_and_nothing_else_at_its_sequenc
     assert_same("history", &history(&log.http(), &format!("before={next}")).await, &before);
 }
 
-/// A backup as NATS's own tools make it: what the stream is, and its files in pieces.
+/// A backup as by the tools of NATS: the stream's configuration and state, and its files in pieces.
 struct Backup {
     stream: Value,
     pieces: Vec<Bytes>,
@@ -185,7 +188,7 @@ async fn backup(client: &Client) -> Backup {
     while let Some(piece) = pieces_in.next().await.filter(|piece| !piece.payload.is_empty()) {
         pieces.push(piece.payload);
         if let Some(reply) = piece.reply {
-            client.publish(reply, Bytes::new()).await.expect("told");
+            client.publish(reply, Bytes::new()).await.expect("sent");
         }
     }
     Backup { stream, pieces }
@@ -210,7 +213,7 @@ async fn a_stream_restored_from_an_old_backup_gets_its_tail_back() {
     let old = backup(&client).await;
     let last = log.grow(400, 300).await;
     let before = history(&log.http(), "").await;
-    // Under the running server, which gives it time: a backup is restored only where no stream is.
+    // Under the running server, which waits before it creates the stream: a backup is restored only where there is none.
     delete(&log.nats.jetstream().await).await;
     restore(&client, &old).await;
     let start = std::time::Instant::now();
@@ -222,7 +225,7 @@ async fn a_stream_restored_from_an_old_backup_gets_its_tail_back() {
 }
 
 #[tokio::test]
-async fn a_stream_made_anew_by_somebody_else_is_filled_before_anything_is_published() {
+async fn a_stream_created_by_another_client_is_filled_before_anything_is_published() {
     let log = Log::start().await;
     log.grow(0, 200).await;
     let before = history(&log.http(), "").await;
@@ -234,9 +237,9 @@ async fn a_stream_made_anew_by_somebody_else_is_filled_before_anything_is_publis
     log.agentbus.restart().await;
     assert_eq!(log.publishes_again().await, 201);
     let stream = log.stream().await;
-    // What its limit lets it keep, the new one among them.
+    // What its limit allows, the new message included.
     assert_held(&stream, &before[51..]).await;
-    assert_eq!(held(&stream, 50).await, None);
+    assert_eq!(payload_at(&stream, 50).await, None);
 }
 
 #[tokio::test]
@@ -246,30 +249,30 @@ async fn other_content_at_a_committed_sequence_stops_publishing_until_rebuild() 
     let before = history(&log.http(), "").await;
     log.gets_other_content().await;
     log.agentbus.restart_listening().await;
-    let told = eventually(LIMIT, "readiness tells of the other content", async || {
+    let output = eventually(LIMIT, "readiness reports the other content", async || {
         let answer = log.http().get("/readyz?verbose").await;
         (answer.status == 503 && answer.text().contains("other content")).then(|| answer.text())
     })
     .await;
-    assert!(told.contains("sequence 1:") && told.contains("agentbus rebuild"), "{told}");
+    assert!(output.contains("sequence 1:") && output.contains("agentbus rebuild"), "{output}");
     log.http().post_json("/v1/messages", &message(0)).await.expect(503);
     let folder = Folder::new("rebuild");
     let beside = log.run(&["rebuild", "--yes"], folder.path());
     assert!(!beside.status.success(), "not beside a running server");
     log.agentbus.terminate().await;
     let doctor = log.run(&["doctor"], folder.path());
-    let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(!doctor.status.success() && told.contains("agentbus rebuild"), "{told}");
+    let output = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(!doctor.status.success() && output.contains("agentbus rebuild"), "{output}");
     let unsure = log.run(&["rebuild"], folder.path());
     assert!(String::from_utf8_lossy(&unsure.stderr).contains("--yes"));
     let rebuilt = log.run(&["rebuild", "--yes"], folder.path());
-    let told = String::from_utf8_lossy(&rebuilt.stderr).into_owned();
-    assert!(rebuilt.status.success(), "{told}");
+    let output = String::from_utf8_lossy(&rebuilt.stderr).into_owned();
+    assert!(rebuilt.status.success(), "{output}");
     log.agentbus.restart().await;
     let all = history(&log.http(), "").await;
     assert_same("history", &all[..50], &before);
-    let kept: Vec<Value> = all[50..].iter().map(Line::json).collect();
-    assert_eq!(kept.len(), 3, "what only the stream held: {kept:?}");
+    let kept: Vec<Value> = all[50..].iter().map(Record::json).collect();
+    assert_eq!(kept.len(), 3, "what only the stream had: {kept:?}");
     assert!(
         kept.iter().all(|message| message["content"].as_str().is_some_and(|c| c.contains("\"n\"")))
     );
@@ -277,9 +280,9 @@ async fn other_content_at_a_committed_sequence_stops_publishing_until_rebuild() 
     assert_held(&log.stream().await, &before).await;
 }
 
-/// What reads the log waits for the check of it; that the consumer is there waits for nothing.
+/// Requests that read the log wait for its check; the consumer exists without any wait.
 #[tokio::test]
-async fn a_server_has_its_consumer_from_the_first_answer_on() {
+async fn a_server_has_its_consumer_from_the_first_response_on() {
     let log = Log::start().await;
     log.grow(0, 50).await;
     log.gets_other_content().await;
@@ -303,7 +306,7 @@ async fn a_server_has_its_consumer_from_the_first_answer_on() {
 }
 
 #[tokio::test]
-async fn holes_stay_holes_and_foreign_messages_come_back_as_they_were() {
+async fn holes_stay_holes_and_foreign_messages_are_restored_unchanged() {
     let log = Log::start().await;
     let jetstream = log.nats.jetstream().await;
     log.grow(0, 10).await;
@@ -313,7 +316,7 @@ async fn holes_stay_holes_and_foreign_messages_come_back_as_they_were() {
     let sent = jetstream.publish_with_headers("agent.task.x.note", headers, "raw \u{1}".into());
     assert_eq!(sent.await.expect("sent").await.expect("acked").sequence, 11);
     committed(&log.http(), 11).await;
-    // Deleted before anybody stored them: the projector finds a hole.
+    // Deleted before a server stored them: the projector finds a hole.
     log.agentbus.terminate().await;
     for number in 0..5 {
         let payload = message(100 + number).to_string();
@@ -332,14 +335,14 @@ async fn holes_stay_holes_and_foreign_messages_come_back_as_they_were() {
     assert_eq!(log.publishes_again().await, 17);
     let stream = log.stream().await;
     for seq in [13, 14] {
-        assert_eq!(held(&stream, seq).await, None, "{seq}");
+        assert_eq!(payload_at(&stream, seq).await, None, "{seq}");
     }
     let back = stream.get_raw_message(11).await.expect("there");
     assert_eq!(
         (&*back.payload, back.subject.as_str()),
         ("raw \u{1}".as_bytes(), "agent.task.x.note")
     );
-    // Told by another server that reads the stream alone for what it streams live.
+    // Detected by another server, which reads the stream only for its live streams.
     let empty = Postgres::shared().await.database().await;
     let fresh = Agentbus::builder().nats(&log.nats.url(), &empty).start().await;
     committed(&fresh.http(), 17).await;
@@ -350,7 +353,7 @@ async fn holes_stay_holes_and_foreign_messages_come_back_as_they_were() {
 const SETTLED: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn several_servers_bring_it_back_once() {
+async fn several_servers_restore_the_stream_once() {
     let log = Log::start().await;
     let others = [log.agentbus.like().start().await, log.agentbus.like().start().await];
     log.grow(0, 2_000).await;

@@ -1,4 +1,4 @@
-//! Small file systems, to be full.
+//! Small file systems, to be filled.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// One of so many MiB. `None`, with a note, where we have no right to mount one.
+    /// One of this many MiB. `None`, with a note, without the permission to mount one.
     pub fn mount(mib: u32) -> Option<Self> {
         let folder = Folder::new("disk");
         if run(Command::new("mount").args(["-t", "tmpfs", "-o", &size(mib), "tmpfs"]), &folder) {
@@ -26,7 +26,7 @@ impl Disk {
         self.folder.path()
     }
 
-    /// Gives it so many MiB.
+    /// Resizes it to this many MiB.
     pub fn resize(&self, mib: u32) {
         let options = format!("remount,{}", size(mib));
         assert!(run(Command::new("mount").args(["-o", &options]), &self.folder), "resized");
@@ -35,7 +35,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: a killed server's files may be open for a moment yet.
+        // Lazily: a killed server's files may still be open for a moment.
         run(Command::new("umount").arg("--lazy"), &self.folder);
     }
 }

@@ -1,4 +1,4 @@
-//! Parts that are stopped (SIGSTOP) and go on later: what they had begun must not do harm then.
+//! Processes that are stopped (SIGSTOP) and continue later: what they had begun must do no harm then.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::support::times;
 use crate::support::{Agentbus, Deployment, Mode, Nats, Postgres};
 use crate::verdict;
 
-/// Longer than a projector's lease (3 s) and a standby's poll: somebody else projects by then.
+/// Longer than a projector's lease (3 s) and a standby's poll: another server projects by then.
 const PAST_LEASE: Duration = Duration::from_secs(6);
-/// Longer than pings, acks and the breaker wait.
+/// Longer than the time-outs of pings, acks and the breaker.
 const LONG_FREEZE: u64 = 40;
 const SHORT_FREEZE: u64 = 8;
 
@@ -22,13 +22,13 @@ async fn nats_server() {
     let load = Load::start(&[deployment.bus()], 8, 3);
     load.acknowledged(200).await;
     nats.pause();
-    // The fault itself lasts so long.
+    // How long the fault lasts.
     sleep(Duration::from_secs(times(SHORT_FREEZE as usize, LONG_FREEZE as usize) as u64)).await;
     nats.resume();
     let took = load.acknowledged(1).await;
     eprintln!("nats-server frozen: {took:.1?} to the next acknowledgement");
     load.acknowledged(200).await;
-    verdict::hold("nats-server frozen", load, &[deployment.bus()], Some(nats)).await;
+    verdict::check("nats-server frozen", load, &[deployment.bus()], Some(nats)).await;
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn the_active_projector_past_its_lease() {
         let load = Load::start(&servers, 6, 0);
         let watching = Load::start(&[second.url()], 2, 3);
         load.acknowledged(200).await;
-        // Which of the two projects: both are frozen in turn.
+        // Either of the two may project: both are frozen in turn.
         for (frozen, other) in [(&first, &second), (&second, &first)] {
             frozen.pause();
             sleep(PAST_LEASE).await;
@@ -50,9 +50,9 @@ async fn the_active_projector_past_its_lease() {
             other.wait_ready().await;
             load.acknowledged(50).await;
         }
-        let told = load.end().await;
-        assert!(!told.acked.is_empty());
-        verdict::hold("projector frozen past its lease", watching, &servers, Some(&nats)).await;
+        let observed = load.end().await;
+        assert!(!observed.acked.is_empty());
+        verdict::check("projector frozen past its lease", watching, &servers, Some(&nats)).await;
     }
 }
 
@@ -70,5 +70,5 @@ async fn postgres() {
     sleep(PAST_LEASE).await;
     postgres.resume();
     load.acknowledged(50).await;
-    verdict::hold("PostgreSQL frozen", load, &[agentbus.url()], Some(&nats)).await;
+    verdict::check("PostgreSQL frozen", load, &[agentbus.url()], Some(&nats)).await;
 }

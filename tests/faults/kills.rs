@@ -9,10 +9,10 @@ use crate::verdict;
 
 /// Acknowledgements between two faults.
 const BETWEEN: u64 = 150;
-/// The same where the server syncs each message: enough for it to be seen, and for many atomic batches.
+/// The same where the server syncs each message: enough for many atomic batches.
 pub const BETWEEN_BATCHES: u64 = 5_000;
 
-/// Tells the longest of some recoveries.
+/// Prints the median and the longest of some recoveries.
 fn tell(what: &str, mut took: Vec<Duration>) {
     took.sort_unstable();
     let median = took.get(took.len() / 2).copied().unwrap_or_default();
@@ -36,7 +36,7 @@ async fn nats_server() {
         took.push(load.acknowledged(1).await);
     }
     tell("nats-server killed", took);
-    verdict::hold("nats-server killed", load, &[deployment.bus()], Some(nats)).await;
+    verdict::check("nats-server killed", load, &[deployment.bus()], Some(nats)).await;
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn nats_server_that_syncs_each_message() {
     tell("nats-server killed that syncs each message", took);
     eprintln!("{batches} atomic batches");
     assert!(batches > 0.0, "no atomic batch was used");
-    verdict::hold(
+    verdict::check(
         "nats-server killed that syncs each message",
         load,
         &[agentbus.url()],
@@ -87,7 +87,7 @@ async fn agentbus_servers_in_turn() {
         server.wait_ready().await;
     }
     tell("agentbus killed, one of two", took);
-    verdict::hold("agentbus killed, one of two", load, &servers, Some(&nats)).await;
+    verdict::check("agentbus killed, one of two", load, &servers, Some(&nats)).await;
 }
 
 async fn alone(mode: Mode, what: &str) {
@@ -101,7 +101,7 @@ async fn alone(mode: Mode, what: &str) {
         took.push(load.acknowledged(1).await);
     }
     tell(what, took);
-    verdict::hold(what, load, &[deployment.bus()], deployment.nats()).await;
+    verdict::check(what, load, &[deployment.bus()], deployment.nats()).await;
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn postgres(on_nats: bool, what: &str) {
         load.acknowledged(BETWEEN).await;
         postgres.kill9();
         if on_nats {
-            // Publishing goes on without it.
+            // Publishing continues without it.
             took.push(load.acknowledged(BETWEEN).await);
         }
         postgres.restart().await;
@@ -137,7 +137,7 @@ async fn postgres(on_nats: bool, what: &str) {
         }
     }
     tell(what, took);
-    verdict::hold(what, load, &[agentbus.url()], nats.as_ref()).await;
+    verdict::check(what, load, &[agentbus.url()], nats.as_ref()).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
-//! Clients that publish and watch while things fail, and record all that they are told.
+//! Clients that publish and watch during faults, and record every response and event.
 //!
-//! A writer repeats each message under its id, at one server after the other, until it is acknowledged; a watcher comes
-//! back with the last id it has seen, as a browser does. Neither gives up before [`PATIENCE`].
+//! A writer repeats each message under its id, at one server after the other, until it is acknowledged; a watcher
+//! reconnects with the last id it has seen, as a browser does. Neither gives up before [`PATIENCE`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,38 +15,38 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::support::streams::Line;
+use crate::support::records::Record;
 use crate::support::{Http, Stop, eventually};
 
-/// The longest that anything may take to heal here.
+/// The longest that any recovery may take.
 pub const PATIENCE: Duration = Duration::from_secs(90);
-/// A client's pause between tries.
+/// A client's pause between attempts.
 const RETRY: Duration = Duration::from_millis(20);
-/// The longest that one answer may take: the contract allows 6 s for a 503.
+/// The longest that a response may take: the contract allows 6 s for a 503.
 const ANSWER: Duration = Duration::from_secs(8);
 
-/// What one writer was told: the sequence of each id.
+/// The acknowledged sequence of each id.
 type Acked = HashMap<String, u64>;
 
-/// Everything that clients were told.
-pub struct Told {
+/// Everything that clients received.
+pub struct Observed {
     /// Sequences by id, over all writers.
     pub acked: Acked,
-    /// What each watcher saw, in its order.
-    pub seen: Vec<Vec<Line>>,
+    /// The messages of each watcher, in its order.
+    pub seen: Vec<Vec<Record>>,
 }
 
-/// Clients at work.
+/// Running clients.
 pub struct Load {
     stop: CancellationToken,
     head: watch::Sender<Option<u64>>,
     acks: Arc<watch::Sender<u64>>,
     writers: JoinSet<Acked>,
-    watchers: JoinSet<Vec<Line>>,
+    watchers: JoinSet<Vec<Record>>,
 }
 
 impl Load {
-    /// Starts so many writers and watchers at these servers. Every second writer sends batches.
+    /// Starts this many writers and watchers at these servers. Every second writer sends batches.
     pub fn start(servers: &[&str], writers: usize, watchers: usize) -> Self {
         let servers: Arc<[Http]> = servers.iter().map(|base| Http::new(base)).collect();
         let mut load = Self {
@@ -78,19 +78,19 @@ impl Load {
         start.elapsed()
     }
 
-    /// Lets the writers end what they are at, and the watchers see it all.
-    pub async fn end(mut self) -> Told {
+    /// Lets the writers finish their messages, and the watchers read everything.
+    pub async fn end(mut self) -> Observed {
         self.stop.cancel();
         let mut acked = Acked::new();
-        while let Some(told) = self.writers.join_next().await {
-            acked.extend(told.expect("a writer ends"));
+        while let Some(newly) = self.writers.join_next().await {
+            acked.extend(newly.expect("a writer ends"));
         }
         self.head.send_replace(Some(acked.values().copied().max().unwrap_or(0)));
         let mut seen = Vec::new();
         while let Some(lines) = self.watchers.join_next().await {
             seen.push(lines.expect("a watcher ends"));
         }
-        Told { acked, seen }
+        Observed { acked, seen }
     }
 }
 
@@ -127,15 +127,15 @@ impl Writer {
         while !open.is_empty() {
             assert!(Instant::now() < deadline, "writer {} is stuck with {open:?}", self.number);
             let http = &self.servers[at % self.servers.len()];
-            let told = match open.as_slice() {
+            let newly = match open.as_slice() {
                 [one] => single(http, one).await,
                 many => batch(http, many).await,
             };
-            for (id, seq) in &told {
+            for (id, seq) in &newly {
                 let before = acked.insert(id.clone(), *seq);
                 assert!(before.is_none_or(|before| before == *seq), "{id}: {before:?}, then {seq}");
             }
-            let new = told.len() as u64;
+            let new = newly.len() as u64;
             self.acks.send_modify(|acks| *acks += new);
             open.retain(|message| !acked.contains_key(message["id"].as_str().expect("an id")));
             if !open.is_empty() {
@@ -146,7 +146,7 @@ impl Writer {
     }
 }
 
-/// What became of one message, if it was acknowledged.
+/// The id and sequence of one message, if it was acknowledged.
 async fn single(http: &Http, message: &Value) -> Vec<(String, u64)> {
     let headers = [("content-type", "application/json")];
     let sent = http.request(Method::POST, "/v1/messages", &headers, message.to_string());
@@ -198,8 +198,8 @@ async fn watch_all(
     number: usize,
     servers: Arc<[Http]>,
     mut head: watch::Receiver<Option<u64>>,
-) -> Vec<Line> {
-    let (mut seen, mut last_event_id, mut at) = (Vec::<Line>::new(), None, number);
+) -> Vec<Record> {
+    let (mut seen, mut last_event_id, mut at) = (Vec::<Record>::new(), None, number);
     loop {
         let http = &servers[at % servers.len()];
         at += 1;
@@ -227,11 +227,11 @@ async fn watch_all(
                         last_event_id = Some(frame.seq());
                     }
                     if frame.is_message() {
-                        seen.push(Line::of(&frame));
+                        seen.push(Record::of(&frame));
                     }
                 }
                 Err(Stop::Deadline) => {
-                    panic!("watcher {number} hears nothing, not even a heartbeat")
+                    panic!("watcher {number} receives nothing, not even a heartbeat")
                 }
                 Err(_) => break,
             }
@@ -240,7 +240,7 @@ async fn watch_all(
     }
 }
 
-/// Waits until the store has everything, through whichever server answers.
+/// Waits until the store has everything, by each server; a server may be down for a while.
 pub async fn all_committed(servers: &[&str], seq: u64) {
     for base in servers {
         let http = Http::new(base);

@@ -1,5 +1,5 @@
 //! What is promised when things fail, on real servers: every acknowledgement and every event is recorded, and afterwards
-//! held against the stream, the store and each other.
+//! compared with the stream, the store and each other.
 //!
 //! The usual run is short; `scripts/test --long` (`AGENTBUS_LONG=1`) repeats each fault as often as the
 //! promise deserves.

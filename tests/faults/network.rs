@@ -10,10 +10,10 @@ use crate::support::times;
 use crate::support::{Agentbus, Nats, Postgres};
 use crate::verdict;
 
-/// Longer than the client's pings find a dead peer (15 s).
+/// Longer than the client's pings need to detect a dead peer (15 s).
 const HALF_OPEN: usize = 20;
 const SHORT_HALF_OPEN: usize = 7;
-/// Of each piece, one way: some hundreds of times what a loopback takes.
+/// Delay of each piece, one way: some hundred times that of the loopback.
 const SLOW: Duration = Duration::from_millis(30);
 
 fn port(url: &str) -> u16 {
@@ -21,7 +21,7 @@ fn port(url: &str) -> u16 {
     rest.split('/').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 
-/// One server whose ways to NATS and PostgreSQL can be disturbed.
+/// One server whose connections to NATS and PostgreSQL go through proxies.
 struct Disturbed {
     agentbus: Agentbus,
     to_nats: Proxy,
@@ -47,13 +47,13 @@ async fn half_open_to_nats() {
     load.acknowledged(200).await;
     d.to_nats.block();
     sleep(Duration::from_secs(times(SHORT_HALF_OPEN, HALF_OPEN) as u64)).await;
-    // What comes back is another connection: the old one never delivers what it holds.
+    // The client reconnects: the old connection never delivers what was buffered on it.
     d.to_nats.cut();
     d.to_nats.open();
     let took = load.acknowledged(1).await;
     eprintln!("half-open to NATS: {took:.1?} to the next acknowledgement");
     load.acknowledged(200).await;
-    verdict::hold("half-open to NATS", load, &[d.agentbus.url()], Some(&d.nats)).await;
+    verdict::check("half-open to NATS", load, &[d.agentbus.url()], Some(&d.nats)).await;
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn cut_to_nats_again_and_again() {
         d.to_nats.cut();
     }
     load.acknowledged(100).await;
-    verdict::hold("cut to NATS", load, &[d.agentbus.url()], Some(&d.nats)).await;
+    verdict::check("cut to NATS", load, &[d.agentbus.url()], Some(&d.nats)).await;
 }
 
 #[tokio::test]
@@ -88,5 +88,5 @@ async fn half_open_cut_and_slow_to_postgres() {
     eprintln!("slow to PostgreSQL: 200 more acknowledged in {took:.1?}");
     d.to_postgres.open();
     load.acknowledged(50).await;
-    verdict::hold("PostgreSQL disturbed", load, &[d.agentbus.url()], Some(&d.nats)).await;
+    verdict::check("PostgreSQL disturbed", load, &[d.agentbus.url()], Some(&d.nats)).await;
 }

@@ -1,8 +1,10 @@
-//! The NATS bus while NATS, PostgreSQL, or PostgreSQL's patience with one row is gone; and ids beyond JetStream's window.
+//! The NATS bus while NATS or PostgreSQL is down, or PostgreSQL refuses a row; and ids beyond JetStream's duplicate
+//! window.
 
 use std::time::Duration;
 
-use crate::support::lines;
+use crate::support::records;
+use crate::support::wire;
 use crate::support::{
     Agentbus, Answer, Deployment, Http, Mode, Nats, Postgres, eventually, within,
 };
@@ -15,9 +17,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// Within which an answer comes whatever is gone.
+/// Within which a response comes, whatever is down.
 const ANSWER: Duration = Duration::from_secs(6);
-/// What is at once, on a busy machine.
+/// "Immediately", on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// For 20 posts, one after the other, while PostgreSQL does not answer.
@@ -31,7 +33,7 @@ async fn post(http: &Http, message: &Value) -> Answer {
     http.post_json("/v1/messages", message).await
 }
 
-/// Posts what cannot be published now: fails the test unless it is refused in time, in the contract's words. Gives the
+/// Posts what cannot be published now: fails the test unless it is refused in time, in the contract's words. Returns the
 /// outcome and how long it took.
 async fn refused(http: &Http, message: &Value) -> (String, Duration) {
     let start = Instant::now();
@@ -48,12 +50,12 @@ async fn refused(http: &Http, message: &Value) -> (String, Duration) {
     (outcome, took)
 }
 
-/// Posts until it is accepted, as a client does; gives the sequence.
+/// Posts until it is accepted, as a client does; returns the sequence.
 async fn retried(http: &Http, message: &Value) -> u64 {
     eventually(LIMIT, "a retry is accepted", async || {
         let answer = post(http, message).await;
         match answer.status {
-            200 | 201 => Some(lines::seq_of(&answer)),
+            200 | 201 => Some(answer.seq()),
             _ => {
                 answer.expect(503);
                 None
@@ -63,10 +65,10 @@ async fn retried(http: &Http, message: &Value) -> u64 {
     .await
 }
 
-/// Fails the test unless each message stands exactly once, at its sequence.
+/// Fails the test unless each message is in the log exactly once, at its sequence.
 async fn assert_each_once(http: &Http, sent: &[Value], seqs: &[u64]) {
-    lines::committed(http, seqs.iter().copied().max().expect("some")).await;
-    let log = lines::read(http, "").await;
+    wire::committed_at_last(http, seqs.iter().copied().max().expect("some")).await;
+    let log = records::history(http, "").await;
     for (message, seq) in sent.iter().zip(seqs) {
         let same = log.iter().filter(|line| line.json()["id"] == message["id"]);
         assert_eq!(same.map(|line| line.seq).collect::<Vec<_>>(), [*seq], "{message}");
@@ -88,7 +90,7 @@ async fn an_id_is_known_beyond_the_window_of_jetstream() {
     };
     let by_key = key().await.expect(201).json();
 
-    // What comes after them has been forgotten: so have they.
+    // JetStream has forgotten a later id, so it has forgotten theirs.
     let jetstream = deployment.nats().expect("a NATS server").jetstream().await;
     eventually(LIMIT, "JetStream forgets ids", async || {
         let mut probe = HeaderMap::new();
@@ -113,13 +115,13 @@ async fn an_id_is_known_beyond_the_window_of_jetstream() {
 }
 
 #[tokio::test]
-async fn without_nats_posts_are_refused_soon_at_once_and_end_up_once_when_retried() {
+async fn without_nats_posts_are_refused_and_stored_once_when_retried() {
     let deployment = Deployment::start(Mode::Nats).await;
     let (http, nats) = (deployment.http(), deployment.nats().expect("a NATS server"));
     let mut stream = http.stream("", None).await;
     stream.expect_ready().await;
     let mut sent: Vec<Value> = (0..40).map(|n| message(&format!("at the break {n}"))).collect();
-    // Some are on the way when NATS dies.
+    // Some are in flight when NATS is killed.
     let posts = join_all(sent.iter().map(|message| post(http, message)));
     let kill = async { nats.kill9() };
     let (answers, ()) = within(ANSWER, "every answer", async { tokio::join!(posts, kill) }).await;
@@ -137,35 +139,35 @@ async fn without_nats_posts_are_refused_soon_at_once_and_end_up_once_when_retrie
     let answer = http.get("/readyz").await.expect(503);
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     http.get("/livez").await.expect(200);
-    lines::read(http, "").await;
+    records::history(http, "").await;
 
     sent.extend(without);
     nats.restart().await;
     let seqs = join_all(sent.iter().map(|message| retried(http, message))).await;
     for (answer, seq) in answers.iter().zip(&seqs).filter(|(answer, _)| answer.status == 201) {
-        assert_eq!(lines::seq_of(answer), *seq, "acknowledged before");
+        assert_eq!(answer.seq(), *seq, "acknowledged before");
     }
     assert_each_once(http, &sent, &seqs).await;
-    let log = lines::read(http, "").await;
+    let log = records::history(http, "").await;
     assert_eq!(log.len(), sent.len());
     // The stream was open all the time.
-    lines::assert_same("live", &lines::take(&mut stream, log.len(), LIMIT).await, &log);
+    records::assert_same("live", &records::take(&mut stream, log.len(), LIMIT).await, &log);
 }
 
 #[tokio::test]
-async fn a_frozen_nats_leaves_the_outcome_unknown_and_a_retry_ends_up_once() {
+async fn a_frozen_nats_leaves_the_outcome_unknown_and_a_retry_is_stored_once() {
     let deployment = Deployment::start(Mode::Nats).await;
     let (http, nats) = (deployment.http(), deployment.nats().expect("a NATS server"));
     let mut stream = http.stream("", None).await;
     stream.expect_ready().await;
     let before = message("before");
-    let first = lines::seq_of(&post(http, &before).await.expect(201));
+    let first = post(http, &before).await.expect(201).seq();
     nats.pause();
-    let mut sent = vec![message("into the ice")];
+    let mut sent = vec![message("while frozen")];
     let (outcome, _) = refused(http, &sent[0]).await;
     assert_eq!(outcome, "unknown", "it was sent");
     eventually(LIMIT, "refusals come at once", async || {
-        sent.push(message("behind it"));
+        sent.push(message("after it"));
         (refused(http, &sent[sent.len() - 1]).await.1 < AT_ONCE).then_some(())
     })
     .await;
@@ -174,13 +176,13 @@ async fn a_frozen_nats_leaves_the_outcome_unknown_and_a_retry_ends_up_once() {
     sent.push(before);
     seqs.push(first);
     assert_each_once(http, &sent, &seqs).await;
-    let log = lines::read(http, "").await;
+    let log = records::history(http, "").await;
     assert_eq!(log.len(), sent.len());
-    lines::assert_same("live", &lines::take(&mut stream, log.len(), LIMIT).await, &log);
+    records::assert_same("live", &records::take(&mut stream, log.len(), LIMIT).await, &log);
 }
 
 #[tokio::test]
-async fn without_postgresql_publishing_goes_on_and_is_committed_afterwards() {
+async fn without_postgresql_publishing_continues_and_is_committed_afterwards() {
     let (nats, postgres) = (Nats::start().await, Postgres::start().await);
     let pg_url = postgres.database().await;
     let agentbus = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;
@@ -190,7 +192,7 @@ async fn without_postgresql_publishing_goes_on_and_is_committed_afterwards() {
     let mut sent = vec![message("before")];
     let answer = http.post_json("/v1/messages?ack=committed", &sent[0]).await.expect(201);
     assert_eq!(answer.json()["durability"], "committed");
-    let mut seqs = vec![lines::seq_of(&answer)];
+    let mut seqs = vec![answer.seq()];
     for (round, stop) in [Postgres::kill9, Postgres::pause].into_iter().enumerate() {
         stop(&postgres);
         let start = Instant::now();
@@ -203,7 +205,7 @@ async fn without_postgresql_publishing_goes_on_and_is_committed_afterwards() {
         assert!(start.elapsed() < GOES_ON, "20 posts took {:?}", start.elapsed());
         let again = post(&http, &sent[sent.len() - 1]).await.expect(200).json();
         assert_eq!(again["seq"], seqs[seqs.len() - 1], "the window recognises it");
-        sent.push(message("waits for the store in vain"));
+        sent.push(message("is not committed in time"));
         let waited = http.post_json("/v1/messages?ack=committed", &sent[sent.len() - 1]).await;
         let waited = waited.expect(201).json();
         assert_eq!(waited["durability"], "stored");
@@ -223,13 +225,13 @@ async fn without_postgresql_publishing_goes_on_and_is_committed_afterwards() {
         })
         .await;
     }
-    let log = lines::read(&http, "").await;
+    let log = records::history(&http, "").await;
     assert_eq!(log.len(), sent.len());
-    lines::assert_same("live", &lines::take(&mut stream, log.len(), LIMIT).await, &log);
+    records::assert_same("live", &records::take(&mut stream, log.len(), LIMIT).await, &log);
 }
 
 #[tokio::test]
-async fn a_row_that_postgresql_refuses_is_kept_bare_and_holds_up_nothing() {
+async fn a_row_that_postgresql_refuses_is_stored_bare_and_delays_nothing() {
     const REFUSE: &str = "
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN IF NEW.sender_id = 'refused' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
@@ -238,7 +240,7 @@ async fn a_row_that_postgresql_refuses_is_kept_bare_and_holds_up_nothing() {
     let deployment = Deployment::start(Mode::Nats).await;
     let http = deployment.http();
     let url = deployment.pg_url().expect("PostgreSQL's address");
-    // The first row makes its partition.
+    // The first row creates the partition.
     let before = http.post_json("/v1/messages?ack=committed", &message("before")).await;
     before.expect(201);
     let mut other = PgConnection::connect(url).await.expect("connect to PostgreSQL");
@@ -257,15 +259,15 @@ async fn a_row_that_postgresql_refuses_is_kept_bare_and_holds_up_nothing() {
         .collect();
     let answer = http.post_ndjson("/v1/messages/batch", &batch).await.expect(200).json();
     assert_eq!(answer["accepted"], 200);
-    lines::committed(http, 201).await;
-    let log = lines::read(http, "").await;
-    lines::assert_same("live", &lines::take(&mut stream, 201, LIMIT).await, &log);
+    wire::committed_at_last(http, 201).await;
+    let log = records::history(http, "").await;
+    records::assert_same("live", &records::take(&mut stream, 201, LIMIT).await, &log);
     let second = deployment.second_server().await;
     let mut replay = second.http().stream("from=1", None).await;
-    lines::assert_same("replay", &lines::take(&mut replay, 201, LIMIT).await, &log);
-    let refused = lines::read(http, "subject=agent.message.agent.note").await;
+    records::assert_same("replay", &records::take(&mut replay, 201, LIMIT).await, &log);
+    let refused = records::history(http, "subject=agent.message.agent.note").await;
     assert_eq!(refused.len(), 8 + 1, "found by their subject");
-    assert_eq!(lines::read(http, "type=plain").await.len(), 192);
+    assert_eq!(records::history(http, "type=plain").await.len(), 192);
     let metrics = http.get("/metrics").await.text();
     assert!(
         metrics.lines().any(|line| line == "agentbus_projector_bare_rows_total 8"),

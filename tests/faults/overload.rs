@@ -1,5 +1,5 @@
-//! More than the machine can do: what is accepted is acknowledged soon, the rest is refused soon, memory stays flat; and
-//! connections that do nothing, or little, take nothing from the others.
+//! Overload: what is accepted is acknowledged soon, the rest is refused soon, memory stays bounded; and
+//! idle and slow connections do not affect the others.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::support::streams::{committed, history};
+use crate::support::records::history;
+use crate::support::wire::committed;
 use crate::support::{Deployment, Http, Mode};
 
-/// More at once than are let in (2,048).
+/// More than the server admits at once (2,048).
 const CLIENTS: usize = 3_000;
-/// Of the server, while thousands of clients press on.
+/// Growth of the server's memory under thousands of clients.
 const GROWTH_KIB: usize = 400 * 1024;
-/// The contract allows 6 s for a refusal by the bus; an overload is known at once, however busy the machine is.
+/// The contract allows 6 s for a refusal by the bus; an overload is detected at once, however busy the machine is.
 const ANSWER: Duration = Duration::from_secs(6);
 /// Descriptors that are needed beside the idle connections.
 const OTHER_FILES: usize = 1_500;
@@ -36,7 +37,7 @@ fn open_files() -> usize {
 
 async fn post(http: &Http, number: usize) -> Option<(u16, Duration)> {
     let message = json!({"kind": "task", "type": "step", "task_id": format!("t{}", number % 100),
-        "sender_id": "crowd", "content": format!("{number} {}", "x".repeat(200))});
+        "sender_id": "client", "content": format!("{number} {}", "x".repeat(200))});
     let headers = [("content-type", "application/json")];
     let start = Instant::now();
     let answer = http.request(Method::POST, "/v1/messages", &headers, message.to_string()).await;
@@ -50,8 +51,8 @@ struct Answers {
     refused: Vec<Duration>,
 }
 
-/// How many, and how long they took.
-fn told(mut took: Vec<Duration>) -> String {
+/// Their number and latencies, as text.
+fn summary(mut took: Vec<Duration>) -> String {
     took.sort_unstable();
     let at = |share: usize| took.get(took.len() * share / 100).copied().unwrap_or_default();
     let slowest = took.last().copied().unwrap_or_default();
@@ -68,10 +69,10 @@ async fn pressed(mode: Mode) {
     }
     let before = resident_kib(pid);
     let until = Instant::now() + Duration::from_secs(8);
-    let mut crowd = JoinSet::new();
+    let mut pressing = JoinSet::new();
     for client in 0..clients {
         let http = Http::new(deployment.bus());
-        crowd.spawn(async move {
+        pressing.spawn(async move {
             let mut answers = Answers::default();
             while Instant::now() < until {
                 let number = client * 100_000 + answers.accepted.len() + answers.refused.len();
@@ -86,7 +87,7 @@ async fn pressed(mode: Mode) {
         });
     }
     let mut all = Answers::default();
-    while let Some(answers) = crowd.join_next().await {
+    while let Some(answers) = pressing.join_next().await {
         let answers = answers.expect("a client ends");
         all.accepted.extend(answers.accepted);
         all.refused.extend(answers.refused);
@@ -96,15 +97,19 @@ async fn pressed(mode: Mode) {
     let accepted = all.accepted.len();
     eprintln!(
         "{mode:?}: {clients} clients at once: accepted {}; refused {}; {} MiB more",
-        told(all.accepted),
-        told(all.refused),
+        summary(all.accepted),
+        summary(all.refused),
         growth / 1_024
     );
     assert!(slowest < ANSWER, "{slowest:?}");
     assert!(growth < GROWTH_KIB, "{growth} KiB more");
     let last = (200 + accepted) as u64;
     committed(deployment.http(), last).await;
-    assert_eq!(history(deployment.http(), "").await.len() as u64, last, "neither lost nor doubled");
+    assert_eq!(
+        history(deployment.http(), "").await.len() as u64,
+        last,
+        "neither lost nor duplicate"
+    );
     let (status, took) = post(deployment.http(), 0).await.expect("an answer");
     assert!(status == 201 && took < Duration::from_secs(1), "{status} after {took:?}");
 }
@@ -120,14 +125,14 @@ async fn thousands_of_clients_at_once_on_nats() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_and_bodies_that_hardly_come_take_nothing_from_the_others() {
+async fn idle_connections_and_slow_bodies_do_not_affect_the_others() {
     // Two descriptors each: ours and the server's, whose limit is the same.
     let idle = 10_000.min(open_files().saturating_sub(OTHER_FILES));
     let deployment = Deployment::start(Mode::MemorySqlite).await;
     let pid = deployment.agentbus().pid();
     let address = deployment.bus().trim_start_matches("http://").to_owned();
     let before = resident_kib(pid);
-    let mut held = Vec::with_capacity(idle);
+    let mut connections = Vec::with_capacity(idle);
     for number in 0..idle {
         let mut connection = TcpStream::connect(&address).await.expect("a connection");
         // Every tenth sends a part of a request and then nothing.
@@ -138,7 +143,7 @@ async fn idle_connections_and_bodies_that_hardly_come_take_nothing_from_the_othe
             );
             connection.write_all(part.as_bytes()).await.expect("sent");
         }
-        held.push(connection);
+        connections.push(connection);
     }
     let mut slowest = Duration::ZERO;
     for number in 0..300 {
@@ -150,5 +155,5 @@ async fn idle_connections_and_bodies_that_hardly_come_take_nothing_from_the_othe
     eprintln!("{idle} idle connections: slowest of 300 posts {slowest:.1?}, {each:.1} KiB each");
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     assert!(each < 24.0, "{each} KiB each");
-    drop(held);
+    drop(connections);
 }

@@ -1,23 +1,23 @@
-//! Rows that the database refuses and payloads that no client of ours would send, under load: kept, streamed, and nobody
-//! waits behind them.
+//! Rows that the database refuses and malformed payloads of other NATS clients, under load: they are stored and streamed,
+//! and hold up nothing.
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::load::Load;
-use crate::support::streams::history;
+use crate::support::records::history;
 use crate::support::times;
 use crate::support::{Deployment, Mode};
 use crate::verdict;
 
-/// What the database refuses from now on: every message of this type.
+/// Makes the database refuse every message of this type.
 const REFUSE: &str = "
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN IF NEW.type = 'poison' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
     CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION refuse();";
 
-/// Payloads of somebody else, each under `agent.task.other.<type>`.
+/// Payloads of another client, each under `agent.task.other.<type>`.
 const FOREIGN: [(&str, &[u8]); 6] = [
     ("poison", b"a row that the database refuses"),
     ("note", b"\xff\xfe not UTF-8"),
@@ -31,7 +31,7 @@ async fn publish(jetstream: &Context, kind: &str, payload: &'static [u8], ours: 
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", fastrand::u64(..).to_string());
     if ours {
-        // Said to be an envelope of ours, and it is none.
+        // Marked as an envelope, but it is none.
         headers.insert("Agentbus", "1");
     }
     let subject = format!("agent.task.other.{}", kind.replace(' ', "_"));
@@ -40,11 +40,11 @@ async fn publish(jetstream: &Context, kind: &str, payload: &'static [u8], ours: 
 }
 
 #[tokio::test]
-async fn rows_and_payloads_hold_up_nothing() {
+async fn rows_and_payloads_delay_nothing() {
     let deployment = Deployment::start(Mode::Nats).await;
     let (nats, url) = (deployment.nats().expect("NATS"), deployment.pg_url().expect("PostgreSQL"));
     let load = Load::start(&[deployment.bus()], 6, 3);
-    // The first row makes its partition.
+    // The first row creates the partition.
     load.acknowledged(100).await;
     let mut database = PgConnection::connect(url).await.expect("connect to PostgreSQL");
     database.execute(sqlx::raw_sql(REFUSE)).await.expect("refuse some rows");
@@ -57,7 +57,7 @@ async fn rows_and_payloads_hold_up_nothing() {
         }
         load.acknowledged(20).await;
     }
-    verdict::hold("poison rows and payloads", load, &[deployment.bus()], Some(nats)).await;
+    verdict::check("poison rows and payloads", load, &[deployment.bus()], Some(nats)).await;
     let kept = history(deployment.http(), "subject=agent.task.other.>").await;
     assert_eq!(kept.len(), rounds * FOREIGN.len() * 2, "each of them is kept");
     let metrics = deployment.http().get("/metrics").await.text();

@@ -1,5 +1,5 @@
-//! Background processing when its process dies at work, and when the stream it reads is lost: no attempt is forgotten, none
-//! is one too many, what was not done is done, and what was done is not done again.
+//! Background processing when its process is killed, and when the stream it reads is lost: no attempt is forgotten, none
+//! exceeds the limit, unprocessed messages are processed, and processed ones are not processed again.
 
 use sqlx::{Connection, PgConnection};
 
@@ -7,10 +7,11 @@ use crate::load::PATIENCE;
 use crate::support::exec::{COMMAND, dead_letters, message, post, post_many, processed};
 use crate::support::exec::{ran, ran_at};
 use crate::support::folder::Folder;
-use crate::support::streams::{LIMIT, committed};
+use crate::support::streams::LIMIT;
+use crate::support::wire::committed;
 use crate::support::{Deployment, Mode, eventually};
 
-/// Asks twice for another attempt, and never ends the third.
+/// Asks for another attempt twice, and hangs in the third.
 const THIRD: &str = r#"
 read -r line
 echo "$AGENTBUS_SEQ $AGENTBUS_ATTEMPT" >> "$RAN"
@@ -66,11 +67,11 @@ async fn a_processor_killed_on_its_third_delivery_leaves_a_dead_letter_on_sqlite
     killed_on_the_third_delivery(Mode::MemorySqlite).await;
 }
 
-/// Waits until the store knows what is done: what was done in the last second alone would be done again.
-async fn place_kept(pg_url: &str, through: u64) {
+/// Waits until the position is stored: only what was done in the last second may be done again.
+async fn position_stored(pg_url: &str, through: u64) {
     let mut database = PgConnection::connect(pg_url).await.expect("connect to PostgreSQL");
     let floor = "SELECT floor FROM consumers WHERE name = 'agent-processor'";
-    eventually(PATIENCE, "the place is kept", async || {
+    eventually(PATIENCE, "the position is stored", async || {
         let floor: i64 = sqlx::query_scalar(floor).fetch_one(&mut database).await.expect("a row");
         (floor.unsigned_abs() >= through).then_some(())
     })
@@ -78,13 +79,13 @@ async fn place_kept(pg_url: &str, through: u64) {
 }
 
 #[tokio::test]
-async fn a_lost_stream_gives_back_what_was_not_processed_and_not_what_was() {
+async fn a_lost_stream_redelivers_only_what_was_not_processed() {
     let deployment = Deployment::tuned(Mode::Nats, |it| it.env("PROCESSOR_EXEC", COMMAND)).await;
     let (http, nats) = (deployment.http(), deployment.nats().expect("on NATS"));
     let noted = ran_at(deployment.agentbus());
     let done = post_many(http, "done", 300).await;
     processed(http, done).await;
-    place_kept(deployment.pg_url().expect("PostgreSQL"), done).await;
+    position_stored(deployment.pg_url().expect("PostgreSQL"), done).await;
     let steer = async |what: &str| {
         let answer = http.post(&format!("/v1/consumers/agent-processor/{what}"), "", "").await;
         answer.expect(200);
@@ -107,6 +108,6 @@ async fn a_lost_stream_gives_back_what_was_not_processed_and_not_what_was() {
     }
     let (done, rest) = times[1..].split_at(usize::try_from(done).expect("few"));
     assert!(done.iter().all(|times| *times == 1), "what was done is not done again: {done:?}");
-    // Before the pause reaches the process a few are done whose place is not kept yet.
+    // Before the pause reaches the process, a few are done whose position is not stored yet.
     assert!(rest.iter().all(|times| (1..=2).contains(times)), "what was not is done: {rest:?}");
 }

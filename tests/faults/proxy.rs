@@ -1,4 +1,4 @@
-//! A TCP proxy that can stop passing anything on (a half-open connection looks so from both sides), be slow, or cut.
+//! A TCP proxy that can block (as a half-open connection does), delay, or cut connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use tokio::time::sleep;
 
 const BUFFER: usize = 64 * 1024;
 
-/// What happens to bytes on their way.
+/// What happens to the bytes that pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Open,
     /// Nothing passes; connections stay open.
     Blocked,
-    /// Each piece waits so long.
+    /// Each piece is delayed by this.
     Slow(Duration),
 }
 
@@ -27,7 +27,7 @@ enum Way {
 pub struct Proxy {
     address: SocketAddr,
     way: watch::Sender<Way>,
-    /// Rises when all connections of before are to end.
+    /// Rises when all existing connections are to end.
     cuts: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
@@ -47,12 +47,12 @@ impl Proxy {
         self.address.port()
     }
 
-    /// Passes nothing on, either way, of what is connected and of what will be.
+    /// Blocks both directions, of existing and of new connections.
     pub fn block(&self) {
         self.way.send_replace(Way::Blocked);
     }
 
-    /// Makes every piece wait.
+    /// Delays every piece.
     pub fn slow(&self, by: Duration) {
         self.way.send_replace(Way::Slow(by));
     }
@@ -62,7 +62,7 @@ impl Proxy {
         self.way.send_replace(Way::Open);
     }
 
-    /// Ends every connection of now.
+    /// Ends every existing connection.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }

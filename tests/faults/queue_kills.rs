@@ -1,5 +1,5 @@
-//! Work queues while servers are killed with SIGKILL and workers vanish with what they hold: every lease and every
-//! answer is recorded, and afterwards held against what is promised.
+//! Work queues while servers are killed with SIGKILL and workers vanish with their leases: every lease and every
+//! response is recorded, and afterwards compared with the promises.
 //!
 //! The usual run is of 20,000 jobs and 16 kills; a long run of 200,000 and 160.
 
@@ -23,52 +23,52 @@ const MAX: usize = 50;
 const SINGLY: usize = 5;
 const LEASE_S: f64 = 2.0;
 const MAX_DELIVER: u32 = 3;
-/// Of so many leases one is dropped, its worker being "killed".
+/// One in this many leases is dropped, as by a killed worker.
 const DROPPED: usize = 6;
-/// Of so many leases one is held until it has run out, and acked then.
+/// One in this many leases is acked only after it has expired.
 const LATE: usize = 40;
-/// How long after its lease's end such a worker acks.
+/// How long after the expiry such a worker acks.
 const OVERTIME: Duration = Duration::from_millis(50);
-/// Within which a sweep has come by, on a machine that does all of this at once.
+/// For the next sweep, on a busy machine.
 const SWEPT: Duration = Duration::from_secs(20);
-/// For all jobs, on a machine that is busy with other servers.
+/// For all jobs, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(600);
-/// By how much a lease may seem to begin before another's end. One machine has one clock, but it is no steady one: what
-/// steers it may set it back a little between the server's look and ours.
+/// By how much a lease may seem to begin before the end of another. Both sides read the same clock, but NTP may set it
+/// back a little between the two reads.
 const STEP: chrono::Duration = chrono::Duration::milliseconds(5);
 
 /// How a worker ended a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// It never said anything.
+    /// The worker sent nothing.
     Dropped,
-    /// It was told that its ack is taken.
+    /// Its ack was accepted.
     Done,
-    /// It was told that the lease is over.
+    /// Its ack was refused: the lease had ended.
     Lost,
-    /// The answer to its first ack never came; a later one was told that the lease is over.
+    /// Its first ack got no response; a later one was refused, since the lease had ended.
     Unknown,
 }
 
 /// One lease as its worker saw it.
 #[derive(Clone, Debug)]
-struct Held {
+struct Lease {
     job: Uuid,
     attempt: u32,
     worker: usize,
     /// When the answer had come.
     begun: DateTime<Utc>,
     expires: DateTime<Utc>,
-    /// When its worker was through with it: before its first ack was sent.
+    /// When the work was done: before the first ack was sent.
     through: Option<DateTime<Utc>>,
-    /// When the last answer to its acks had come.
-    told: DateTime<Utc>,
-    /// Whether an ack got no answer.
+    /// When the last response to its acks had come.
+    answered: DateTime<Utc>,
+    /// Whether an ack got no response.
     unanswered: bool,
     end: End,
 }
 
-/// What is shared by workers and the one who kills.
+/// What the workers and the test share.
 struct Shared {
     servers: Vec<String>,
     stop: AtomicBool,
@@ -76,7 +76,7 @@ struct Shared {
     leases: AtomicUsize,
 }
 
-/// Puts every job in, again where no answer came; gives what is acknowledged.
+/// Enqueues every job, again where no response came; returns their ids.
 async fn enqueue(shared: Arc<Shared>, count: usize) -> Vec<Uuid> {
     let ids: Vec<Uuid> = (0..count).map(|_| Uuid::new_v4()).collect();
     let mut client = Client::new(&shared.servers, 0);
@@ -86,8 +86,8 @@ async fn enqueue(shared: Arc<Shared>, count: usize) -> Vec<Uuid> {
     ids
 }
 
-/// Leases, works and settles until told to stop; gives every lease that it had.
-async fn work(shared: Arc<Shared>, worker: usize) -> Vec<Held> {
+/// Leases, works and settles until the test ends; returns every lease that it had.
+async fn work(shared: Arc<Shared>, worker: usize) -> Vec<Lease> {
     let mut client = Client::new(&shared.servers, worker);
     let mut all = Vec::new();
     while !shared.stop.load(Ordering::Relaxed) {
@@ -97,99 +97,102 @@ async fn work(shared: Arc<Shared>, worker: usize) -> Vec<Held> {
         }
         let begun = Utc::now();
         let number = shared.leases.fetch_add(1, Ordering::Relaxed);
-        let held = |job: &Job| Held {
+        let lease = |job: &Job| Lease {
             job: job.job_id,
             attempt: job.attempt,
             worker,
             begun,
             expires: job.lease_expires_at,
             through: None,
-            told: begun,
+            answered: begun,
             unanswered: false,
             end: End::Dropped,
         };
-        let mut batch: Vec<Held> = jobs.iter().map(held).collect();
+        let mut batch: Vec<Lease> = jobs.iter().map(lease).collect();
         if number % DROPPED == DROPPED - 1 {
             all.extend(batch);
             continue;
         }
         if number % LATE == LATE - 1 {
-            let over = batch.iter().map(|held| held.expires).max().expect("a job");
+            let over = batch.iter().map(|lease| lease.expires).max().expect("a job");
             // Its work takes longer than its lease.
             tokio::time::sleep((over - Utc::now()).to_std().unwrap_or_default() + OVERTIME).await;
         }
         let (one, many) = jobs.split_at(SINGLY.min(jobs.len()));
-        let (held_one, held_many) = batch.split_at_mut(one.len());
-        for (job, held) in one.iter().zip(held_one) {
-            held.through = Some(Utc::now());
-            note(&shared, held, client.ack(&job.lease_token).await);
+        let (leases_one, leases_many) = batch.split_at_mut(one.len());
+        for (job, lease) in one.iter().zip(leases_one) {
+            lease.through = Some(Utc::now());
+            note(&shared, lease, client.ack(&job.lease_token).await);
         }
         let through = Utc::now();
         let tokens: Vec<&str> = many.iter().map(|job| job.lease_token.as_str()).collect();
-        for (held, answered) in held_many.iter_mut().zip(client.settle(&tokens).await) {
-            held.through = Some(through);
-            note(&shared, held, answered);
+        for (lease, answered) in leases_many.iter_mut().zip(client.settle(&tokens).await) {
+            lease.through = Some(through);
+            note(&shared, lease, answered);
         }
         all.extend(batch);
     }
     all
 }
 
-fn note(shared: &Shared, held: &mut Held, answered: Answered) {
-    held.told = Utc::now();
-    held.unanswered = answered.after_silence;
-    held.end = match answered {
+fn note(shared: &Shared, lease: &mut Lease, answered: Answered) {
+    lease.answered = Utc::now();
+    lease.unanswered = answered.after_silence;
+    lease.end = match answered {
         Answered { taken: true, .. } => End::Done,
         Answered { after_silence: true, .. } => End::Unknown,
         Answered { .. } => End::Lost,
     };
-    if held.end != End::Lost {
+    if lease.end != End::Lost {
         shared.done.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Fails the test unless each lease of a job began when those before it were over, and none after an ack was taken.
-fn one_at_a_time(id: Uuid, leases: &[&Held]) {
-    let taken = leases.iter().filter(|held| held.end == End::Done).count();
+fn one_at_a_time(id: Uuid, leases: &[&Lease]) {
+    let taken = leases.iter().filter(|lease| lease.end == End::Done).count();
     assert!(taken <= 1, "{id} was acknowledged {taken} times: {leases:#?}");
-    let attempts = leases.iter().all(|held| (1..=MAX_DELIVER).contains(&held.attempt));
+    let attempts = leases.iter().all(|lease| (1..=MAX_DELIVER).contains(&lease.attempt));
     assert!(attempts, "{id} was leased too often: {leases:#?}");
     for pair in leases.windows(2) {
         let (before, after) = (pair[0], pair[1]);
         assert!(before.attempt < after.attempt, "{id}: one attempt was leased twice: {leases:#?}");
-        // The later lease began when the earlier had run out, whatever the earlier worker did: none said that it
-        // gives the job back, so a lease that ran out explains each repeat.
-        assert!(after.begun + STEP >= before.expires, "{id} was held by two: {leases:#?}");
+        // The later lease began after the earlier had expired, whatever the earlier worker did: no worker returns
+        // a job, so only an expired lease explains a repeat.
+        assert!(
+            after.begun + STEP >= before.expires,
+            "{id} was leased twice at a time: {leases:#?}"
+        );
         assert_ne!(before.end, End::Done, "{id} was leased after it was done: {leases:#?}");
     }
-    for held in leases.iter().filter(|held| held.end == End::Lost) {
-        assert!(held.told >= held.expires, "{id} was said to be lost before its end: {held:#?}");
+    for lease in leases.iter().filter(|lease| lease.end == End::Lost) {
+        assert!(lease.answered >= lease.expires, "{id} was refused before its end: {lease:#?}");
     }
 }
 
-/// Whether the job may have been acknowledged inside its lease by an answer that was lost.
-fn is_silent(held: &Held) -> bool {
-    held.end == End::Unknown && held.through.is_some_and(|through| through < held.expires)
+/// Whether the job may have been acked within its lease, with the response lost.
+fn is_silent(lease: &Lease) -> bool {
+    lease.end == End::Unknown && lease.through.is_some_and(|through| through < lease.expires)
 }
 
-/// Holds what workers saw against what is promised, and tells the figures.
-async fn hold(what: &str, jobs: &[Uuid], held: &[Held], server: &str) {
-    let mut by_job: HashMap<Uuid, Vec<&Held>> = HashMap::new();
-    for held in held {
-        by_job.entry(held.job).or_default().push(held);
+/// Compares what workers saw with the promises, and prints the figures.
+async fn check(what: &str, jobs: &[Uuid], all: &[Lease], server: &str) {
+    let mut by_job: HashMap<Uuid, Vec<&Lease>> = HashMap::new();
+    for lease in all {
+        by_job.entry(lease.job).or_default().push(lease);
     }
     for (id, leases) in &mut by_job {
-        leases.sort_by_key(|held| held.begun);
+        leases.sort_by_key(|lease| lease.begun);
         one_at_a_time(*id, leases);
     }
-    // A queue is empty when nothing can be leased any more; what has used up its attempts while a server died is buried
-    // by a sweep a little later.
+    // A queue is empty when nothing can be leased any more; a job that used up its attempts while a server was killed
+    // becomes a dead letter at the next sweep.
     let open = |id: &Uuid| {
         let leases = by_job.get(id).map_or(&[][..], Vec::as_slice);
-        !leases.iter().any(|held| held.end == End::Done || is_silent(held))
+        !leases.iter().any(|lease| lease.end == End::Done || is_silent(lease))
     };
     let unsettled: Vec<Uuid> = jobs.iter().copied().filter(open).collect();
-    let letters = eventually(SWEPT, "what nobody acknowledged is a dead letter", async || {
+    let letters = eventually(SWEPT, "what was not acknowledged is a dead letter", async || {
         let letters = failover::dead_letters(server, QUEUE).await;
         unsettled.iter().all(|id| letters.contains_key(id)).then_some(letters)
     })
@@ -197,9 +200,9 @@ async fn hold(what: &str, jobs: &[Uuid], held: &[Held], server: &str) {
     let (mut done, mut dead, mut unknown, mut repeats, mut passed_on) = (0, 0, 0, 0, 0);
     for id in jobs {
         let leases = by_job.remove(id).unwrap_or_default();
-        let taken = leases.iter().any(|held| held.end == End::Done);
-        let silent = leases.iter().any(|held| is_silent(held));
-        let worked = leases.iter().filter(|held| held.through.is_some()).count();
+        let taken = leases.iter().any(|lease| lease.end == End::Done);
+        let silent = leases.iter().any(|lease| is_silent(lease));
+        let worked = leases.iter().filter(|lease| lease.through.is_some()).count();
         repeats += usize::from(worked > 1);
         passed_on += usize::from(leases.windows(2).any(|pair| pair[0].worker != pair[1].worker));
         match (taken, letters.get(id)) {
@@ -217,17 +220,17 @@ async fn hold(what: &str, jobs: &[Uuid], held: &[Held], server: &str) {
     }
     assert!(by_job.is_empty(), "leased, and never put in: {by_job:#?}");
     assert!(letters.keys().all(|id| jobs.contains(id)), "dead letters of no job");
-    let ended = |end| held.iter().filter(|held| held.end == end).count();
+    let ended = |end| all.iter().filter(|lease| lease.end == end).count();
     eprintln!(
-        "{what}: {} jobs, lost 0, held by two 0; {done} acknowledged once, {unknown} done with the answer lost, \
+        "{what}: {} jobs, lost 0, leased twice at a time 0; {done} acknowledged once, {unknown} done with the answer lost, \
          {dead} dead letters after {MAX_DELIVER} attempts; {} leases ({} dropped, {} acked too late, {} acks \
          without answer); {passed_on} jobs went to another worker, {repeats} were worked on twice, each after its \
          lease ran out",
         jobs.len(),
-        held.len(),
+        all.len(),
         ended(End::Dropped),
         ended(End::Lost),
-        held.iter().filter(|held| held.unanswered).count(),
+        all.iter().filter(|lease| lease.unanswered).count(),
     );
 }
 
@@ -244,10 +247,10 @@ async fn under_kills(what: &str, servers: &[&Agentbus]) {
     });
     let begun = Instant::now();
     let enqueuing = tokio::spawn(enqueue(Arc::clone(&shared), count));
-    let workers: Vec<JoinHandle<Vec<Held>>> =
+    let workers: Vec<JoinHandle<Vec<Lease>>> =
         (0..WORKERS).map(|worker| tokio::spawn(work(Arc::clone(&shared), worker))).collect();
     for kill in 0..kills {
-        // Spread over nine tenths: what dies in its last attempts is never done.
+        // Spread over nine tenths: a job that becomes a dead letter is never done.
         let enough = count * 9 * (kill + 1) / (10 * kills);
         eventually(LIMIT, "jobs are done", async || {
             (shared.done.load(Ordering::Relaxed) >= enough).then_some(())
@@ -267,11 +270,11 @@ async fn under_kills(what: &str, servers: &[&Agentbus]) {
     })
     .await;
     shared.stop.store(true, Ordering::Relaxed);
-    let mut held = Vec::new();
+    let mut leases = Vec::new();
     for worker in workers {
-        held.extend(worker.await.expect("a worker ends well"));
+        leases.extend(worker.await.expect("a worker ends well"));
     }
-    hold(what, &jobs, &held, servers[0].url()).await;
+    check(what, &jobs, &leases, servers[0].url()).await;
     eprintln!("{what}: {kills} kills, {:.1?}", begun.elapsed());
 }
 

@@ -1,5 +1,5 @@
-//! The consumers that our readers have in JetStream are deleted under them, also before their first message: no gap, no
-//! repeat, no reader that waits for ever.
+//! The JetStream consumers of agentbus's readers are deleted, also before their first message: no gap, no
+//! duplicate, no reader that waits for ever.
 
 use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt as _;
@@ -9,14 +9,14 @@ use crate::support::times;
 use crate::support::{Deployment, Mode, Nats, eventually};
 use crate::verdict;
 
-/// The broadcaster's; the projector takes from its ring, and has one of its own where the ring lacks something.
+/// The broadcaster's. The projector reads the ring, and has a consumer of its own only for what the ring lacks.
 const READERS: usize = 1;
 
 async fn stream(nats: &Nats) -> Stream {
     nats.jetstream().await.get_stream("agent-messages").await.expect("the stream")
 }
 
-/// Deletes every consumer of a reader, once they are there; gives how many that were.
+/// Deletes every consumer of a reader, once they are there; returns how many that were.
 async fn delete_readers(stream: &Stream) -> usize {
     let names = eventually(PATIENCE, "the readers have consumers", async || {
         let all: Vec<_> = stream.consumer_names().collect().await;
@@ -40,7 +40,7 @@ async fn deleted_before_their_first_message() {
         let load = Load::start(&[deployment.bus()], 4, 2);
         let took = load.acknowledged(200).await;
         eprintln!("{deleted} consumers deleted before their first message: 200 acks in {took:.1?}");
-        verdict::hold("consumers deleted at first", load, &[deployment.bus()], Some(nats)).await;
+        verdict::check("consumers deleted at first", load, &[deployment.bus()], Some(nats)).await;
     }
 }
 
@@ -57,5 +57,5 @@ async fn deleted_under_load() {
     }
     load.acknowledged(100).await;
     eprintln!("{deleted} consumers deleted under load");
-    verdict::hold("consumers deleted", load, &[deployment.bus()], Some(nats)).await;
+    verdict::check("consumers deleted", load, &[deployment.bus()], Some(nats)).await;
 }

@@ -1,5 +1,5 @@
-//! The disk is full (a small tmpfs), under JetStream or under PostgreSQL: nothing is acknowledged that is not stored, reads
-//! go on, and with room again everything acknowledged is there.
+//! A full disk (a small tmpfs) under JetStream or under PostgreSQL: nothing is acknowledged that is not stored, reads
+//! continue, and with room again everything acknowledged is there.
 
 use serde_json::json;
 
@@ -13,10 +13,10 @@ const SMALL_MIB: u32 = 6;
 /// An empty database alone takes 8.
 const SMALL_DATABASE_MIB: u32 = 14;
 const LARGE_MIB: u32 = 512;
-/// More than there is, so that it is the disk that ends and not JetStream's own account of it.
+/// More than there is, so that the disk is full before JetStream's own limit is reached.
 const PROMISED: u64 = 1 << 30;
 
-/// Posts a message of 20 kB that no compression makes smaller; gives the status.
+/// Posts a message of 20 kB that no compression makes smaller; returns the status.
 async fn post_large(http: &Http) -> u16 {
     let content: String = std::iter::repeat_with(fastrand::alphanumeric).take(20_000).collect();
     let message = json!({"kind": "message", "type": "x", "sender_id": "probe", "content": content});
@@ -41,7 +41,7 @@ async fn full_under_jetstream() {
         nats.restart().await;
         let took = load.acknowledged(100).await;
         eprintln!("full disk: {took:.1?} from the restart with room to 100 acknowledgements");
-        verdict::hold("full disk", load, &[agentbus.url()], Some(&nats)).await;
+        verdict::check("full disk", load, &[agentbus.url()], Some(&nats)).await;
         drop(nats);
     }
 }
@@ -55,7 +55,7 @@ async fn full_under_postgres_behind_nats() {
         let agentbus = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;
         let http = agentbus.http();
         let load = Load::start(&[agentbus.url()], 6, 2);
-        eventually(PATIENCE, "PostgreSQL has no room", async || {
+        eventually(PATIENCE, "PostgreSQL's disk is full", async || {
             post_large(&http).await;
             postgres.log().contains("No space left on device").then_some(())
         })
@@ -66,7 +66,7 @@ async fn full_under_postgres_behind_nats() {
         disk.resize(LARGE_MIB);
         load.acknowledged(100).await;
         let what = "full disk under PostgreSQL";
-        verdict::hold(what, load, &[agentbus.url()], Some(&nats)).await;
+        verdict::check(what, load, &[agentbus.url()], Some(&nats)).await;
         drop(postgres);
     }
 }
@@ -89,7 +89,7 @@ async fn full_under_postgres_of_the_memory_bus() {
         let took = load.acknowledged(100).await;
         eprintln!("memory bus, full disk under PostgreSQL: {took:.1?} to 100 acknowledgements");
         let what = "memory bus, full disk under PostgreSQL";
-        verdict::hold(what, load, &[agentbus.url()], None).await;
+        verdict::check(what, load, &[agentbus.url()], None).await;
         drop(postgres);
     }
 }

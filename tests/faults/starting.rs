@@ -1,4 +1,4 @@
-//! A server that starts while what it stands on is absent: it listens, says what it waits for, and becomes ready by itself.
+//! A server that starts without NATS or its database: it listens, reports what it waits for, and becomes ready by itself.
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ async fn goes_to_work(what: &str, agentbus: &Agentbus, since: Instant, nats: Opt
     eprintln!("{what}: ready {:.1?} after it was there", since.elapsed());
     let load = Load::start(&[agentbus.url()], 4, 2);
     load.acknowledged(100).await;
-    verdict::hold(what, load, &[agentbus.url()], nats).await;
+    verdict::check(what, load, &[agentbus.url()], nats).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The store refuses, is read-only, or has no room: what cannot be committed is not acknowledged as if it were, and what
-//! was acknowledged is there afterwards.
+//! The store refuses writes, is read-only, or is full: what cannot be committed is not acknowledged as committed,
+//! and what was acknowledged is in the log afterwards.
 
 use std::time::Duration;
 
@@ -40,11 +40,11 @@ async fn sqlite_that_cannot_write_acknowledges_nothing_and_loses_nothing() {
         agentbus.restart().await;
         let took = load.acknowledged(100).await;
         eprintln!("SQLite without room: {took:.1?} from the restart to 100 acknowledgements");
-        verdict::hold("SQLite without room", load, &[deployment.bus()], None).await;
+        verdict::check("SQLite without room", load, &[deployment.bus()], None).await;
     }
 }
 
-/// What a fail-over looks like to those who stay connected: the database takes reads alone.
+/// What a fail-over looks like to clients that stay connected: the database accepts only reads.
 async fn read_only(pg_url: &str, on: bool) {
     let (server, database) = pg_url.rsplit_once('/').expect("a database");
     let mut admin = PgConnection::connect(&format!("{server}/postgres")).await.expect("connects");
@@ -70,11 +70,11 @@ async fn postgres_failed_over_to_a_read_only_copy_and_back() {
         read_only(&pg_url, false).await;
     }
     load.acknowledged(100).await;
-    verdict::hold("PostgreSQL read-only", load, &[agentbus.url()], Some(&nats)).await;
+    verdict::check("PostgreSQL read-only", load, &[agentbus.url()], Some(&nats)).await;
 }
 
 #[tokio::test]
-async fn the_memory_bus_on_a_read_only_postgres_refuses_and_goes_on_afterwards() {
+async fn the_memory_bus_on_a_read_only_postgres_refuses_and_recovers() {
     let postgres = Postgres::start().await;
     let pg_url = postgres.database().await;
     let agentbus = Agentbus::builder().memory_postgres(&pg_url).start().await;
@@ -86,5 +86,5 @@ async fn the_memory_bus_on_a_read_only_postgres_refuses_and_goes_on_afterwards()
     let took = load.acknowledged(100).await;
     eprintln!("memory bus, PostgreSQL writable again: 100 acknowledged in {took:.1?}");
     assert!(took < Duration::from_secs(30), "{took:?}");
-    verdict::hold("memory bus, PostgreSQL read-only", load, &[agentbus.url()], None).await;
+    verdict::check("memory bus, PostgreSQL read-only", load, &[agentbus.url()], None).await;
 }

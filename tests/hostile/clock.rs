@@ -17,16 +17,16 @@ async fn sqlite(clock: &Clock) -> Deployment {
 }
 
 #[tokio::test]
-async fn a_clock_set_back_strands_no_lease_and_no_retry() {
+async fn a_clock_set_back_delays_no_lease_and_no_retry() {
     let clock = Clock::new();
     let d = sqlite(&clock).await;
     let http = d.http();
     put(http, "builds", json!({"lease_s": 2, "max_deliver": 5, "backoff_s": [1]}))
         .await
         .expect(201);
-    let (held, refused) =
+    let (leased, refused) =
         (enqueue(http, "builds", &job(1)).await, enqueue(http, "builds", &job(2)).await);
-    assert_eq!(id(&one(http, "builds").await), held);
+    assert_eq!(id(&one(http, "builds").await), leased);
     let other = one(http, "builds").await;
     assert_eq!(id(&other), refused);
     end_bare(http, &other, "nack").await.expect(200);
@@ -43,13 +43,13 @@ async fn a_clock_set_back_strands_no_lease_and_no_retry() {
     }
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     came.sort_unstable();
-    let mut expected = [held, refused, later];
+    let mut expected = [leased, refused, later];
     expected.sort_unstable();
     assert_eq!(came, expected);
 }
 
 #[tokio::test]
-async fn a_clock_set_forward_hands_no_job_out_twice() {
+async fn a_clock_set_forward_leases_no_job_twice() {
     let clock = Clock::new();
     let d = sqlite(&clock).await;
     let http = d.http();
@@ -61,7 +61,7 @@ async fn a_clock_set_forward_hands_no_job_out_twice() {
     clock.set("+2d");
     counts(http, "builds", 0, 1, 1).await;
     assert_eq!(lease(http, "builds", 10, 2).await, Vec::<Value>::new(), "it is leased, or not due");
-    // What a worker is told is by the wall clock, though: its own goes by that too.
+    // A worker gets a time of the wall clock, though: its own clock is that one.
     let extended = end_bare(http, &first, "extend").await.expect(200).json();
     let ends = time(&extended["lease_expires_at"]) - (Utc::now() + TimeDelta::days(2));
     assert!(ends > TimeDelta::seconds(500) && ends < TimeDelta::seconds(700), "{extended}");
@@ -70,7 +70,7 @@ async fn a_clock_set_forward_hands_no_job_out_twice() {
 }
 
 #[tokio::test]
-async fn a_restart_under_another_clock_keeps_leases_as_long_as_they_are() {
+async fn a_restart_under_another_clock_keeps_the_length_of_leases() {
     let clock = Clock::new();
     clock.set("+8d");
     let d = sqlite(&clock).await;
@@ -89,9 +89,9 @@ async fn a_restart_under_another_clock_keeps_leases_as_long_as_they_are() {
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
-/// Processing: what a handler puts off comes again after its pause, whatever the clock says.
+/// Processing: a retry comes after its backoff, whatever the clock shows.
 #[tokio::test]
-async fn a_clock_set_back_strands_no_message_of_a_processor() {
+async fn a_clock_set_back_delays_no_message_of_a_processor() {
     let clock = Clock::new();
     let tune = |builder| clock.seen_by(builder).env("PROCESSOR_EXEC", "exit 75");
     let d = Deployment::tuned(Mode::MemorySqlite, tune).await;
@@ -100,11 +100,11 @@ async fn a_clock_set_back_strands_no_message_of_a_processor() {
         json!({"kind": "message", "type": "note", "sender_id": "ann", "content": "hello"});
     http.post_json("/v1/messages", &message).await.expect(201);
     let consumer = async || {
-        let told = http.get("/v1/consumers").await.expect(200).json();
-        let all = told["consumers"].as_array().expect("consumers").clone();
+        let list = http.get("/v1/consumers").await.expect(200).json();
+        let all = list["consumers"].as_array().expect("consumers").clone();
         all.into_iter().find(|one| one["name"] == "agent-processor").unwrap_or_default()
     };
-    eventually(SOON, "it is put off", async || {
+    eventually(SOON, "it is delayed", async || {
         (consumer().await["failed"].as_u64()? > 0).then_some(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! Point 9: nobody else on the machine reads `DATA_DIR`, and a deleted secret is not in it.
+//! Point 9: no other user of the machine can read `DATA_DIR`, and a deleted secret is not in it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -33,7 +33,7 @@ fn assert_closed(dir: &Path) {
     assert!(modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
 }
 
-/// Whether any file of a folder holds these bytes.
+/// Whether any file of a folder contains these bytes.
 fn holds(dir: &Path, wanted: &str) -> bool {
     let entries = fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry"));
     let read = entries.filter_map(|entry| fs::read(entry.path()).ok());
@@ -45,13 +45,13 @@ fn memchr(bytes: &[u8], wanted: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn new_files_are_the_owners_alone() {
+async fn new_files_are_accessible_to_their_owner_only() {
     let deployment = Deployment::start(Mode::MemorySqlite).await;
     assert_closed(&deployment.agentbus().data_dir());
 }
 
 #[tokio::test]
-async fn files_of_an_older_version_are_closed_at_start() {
+async fn files_of_an_older_version_get_private_permissions_at_start() {
     let deployment = Deployment::start(Mode::MemorySqlite).await;
     let agentbus = deployment.agentbus();
     let dir = agentbus.data_dir();
@@ -63,10 +63,10 @@ async fn files_of_an_older_version_are_closed_at_start() {
     }
     agentbus.restart().await;
     assert_closed(&dir);
-    let told = |log: &str| log.matches("could read the data").count();
-    assert_eq!(told(&agentbus.log()), 1, "one line says so");
+    let warnings = |log: &str| log.matches("could read the data").count();
+    assert_eq!(warnings(&agentbus.log()), 1, "one line reports it");
     agentbus.restart().await;
-    assert_eq!(told(&agentbus.log()), 1, "not where there is nothing to mend");
+    assert_eq!(warnings(&agentbus.log()), 1, "not where there is nothing to mend");
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn a_deleted_secret_is_in_no_file() {
             .await
             .expect(204);
     }
-    eventually(LIMIT, "the deleted secrets are gone while the server runs", async || {
+    eventually(LIMIT, "the deleted secrets are erased while the server runs", async || {
         (0..19).all(|n| !holds(&dir, &secret(n))).then_some(())
     })
     .await;

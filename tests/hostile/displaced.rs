@@ -1,4 +1,4 @@
-//! Point 15: a server that lost its store to another notices by itself, says so and ends its streams; and one that is
+//! Point 15: a server that lost its store to another detects that, logs it and ends its streams; and one that is
 //! refused has changed nothing.
 
 use std::fs;
@@ -12,7 +12,7 @@ use crate::support::{Agentbus, Deployment, Mode, Sse, Stop, eventually, within};
 const LIMIT: Duration = Duration::from_secs(30);
 /// As a joining server takes it.
 const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('agentbus ' || current_schema(), 0))";
-/// Ends the session that holds it.
+/// Ends the session that has the lock.
 const END_HOLDER: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
      AND mode = 'ExclusiveLock' AND granted AND pid <> pg_backend_pid() \
      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -26,7 +26,7 @@ fn message() -> serde_json::Value {
     json!({"kind": "message", "type": "note", "sender_id": "a", "content": ""})
 }
 
-/// It stops by itself, with failure, its streams end, and its log says why.
+/// It stops by itself, with failure; its streams end, and its log has the reason.
 async fn assert_ends(agentbus: &Agentbus, mut stream: Sse) {
     let end = async {
         loop {
@@ -49,7 +49,7 @@ async fn a_server_on_sqlite_notices_that_another_has_its_file() {
     deployment.http().post_json("/v1/messages", &message()).await.expect(201);
     let mut stream = deployment.http().stream("from=start", None).await;
     stream.expect_ready().await;
-    // Somebody tidies up: the next server finds nobody in its way.
+    // An operator deletes the claim: the next server can start.
     agentbus.pause();
     fs::remove_file(agentbus.data_dir().join("agentbus.lock")).expect("removed");
     let dir = agentbus.data_dir().display().to_string();
@@ -108,7 +108,7 @@ async fn a_server_on_postgres_notices_that_another_has_its_database() {
     admin.execute(END_HOLDER).await.expect("ended");
     let mut other = within(LIMIT, "another has the lock", take).await.expect("it ends");
 
-    // Nobody else has written yet: it is in doubt, and says so.
+    // No other server has written yet: the server is in doubt, and reports that.
     eventually(LIMIT, "it is not ready", async || {
         let answer = deployment.http().get("/readyz").await;
         (answer.status == 503 && answer.text().contains("membership of this server")).then_some(())
@@ -124,12 +124,12 @@ async fn a_server_on_postgres_notices_that_another_has_its_database() {
 }
 
 #[tokio::test]
-async fn a_server_on_postgres_is_ready_again_once_it_holds_the_database_again() {
+async fn a_server_on_postgres_is_ready_again_once_it_has_the_lock_again() {
     let deployment = Deployment::start(Mode::MemoryPostgres).await;
     let url = deployment.pg_url().expect("on PostgreSQL");
     let mut admin = PgConnection::connect(url).await.expect("connects");
     admin.execute(END_HOLDER).await.expect("ended");
-    eventually(LIMIT, "its log tells of it", async || {
+    eventually(LIMIT, "its log reports it", async || {
         deployment.agentbus().log().contains("lost the session").then_some(())
     })
     .await;

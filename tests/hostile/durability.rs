@@ -61,28 +61,28 @@ fn doctor(url: &str) -> (bool, String) {
 }
 
 #[tokio::test]
-async fn a_database_that_does_not_sync_is_told_loudly() {
+async fn a_database_that_does_not_sync_is_reported_as_a_warning() {
     let postgres = Postgres::start().await;
     let url = postgres.database().await;
-    let (good, told) = doctor(&url);
-    assert!(good && told.contains("durability"), "{told}");
+    let (good, report) = doctor(&url);
+    assert!(good && report.contains("durability"), "{report}");
     sql(&url, "ALTER SYSTEM SET fsync = off").await;
     sql(&url, "SELECT pg_reload_conf()").await;
     let agentbus = Agentbus::builder().memory_postgres(&url).start().await;
     assert!(agentbus.log().contains("fsync = off"), "{}", agentbus.log());
-    let (good, told) = doctor(&url);
-    assert!(!good && told.contains("fsync = off"), "{told}");
+    let (good, report) = doctor(&url);
+    assert!(!good && report.contains("fsync = off"), "{report}");
 }
 
-/// The most that SQLite's log may hold: what it may reach before it is emptied, and what is written meanwhile.
+/// The largest size of SQLite's log: what it may reach before it is emptied, and what is written meanwhile.
 const MOST: u64 = 96 << 20;
 /// Messages of 1 MB, so that without a bound the log would reach twice that.
 const WRITTEN: usize = 250;
-/// How long each of the readers looks at one state of the database.
+/// How long each reader keeps one snapshot of the database.
 const LOOKS: Duration = Duration::from_millis(40);
 
 #[tokio::test]
-async fn the_log_of_sqlite_stays_small_beside_a_reader_that_is_always_there() {
+async fn the_wal_of_sqlite_stays_small_with_a_permanent_reader() {
     let deployment = Deployment::start(Mode::MemorySqlite).await;
     let file = deployment.agentbus().data_dir().join("agentbus.db");
     let stop = Arc::new(AtomicBool::new(false));
@@ -101,7 +101,7 @@ async fn the_log_of_sqlite_stays_small_beside_a_reader_that_is_always_there() {
     assert!(most <= MOST, "{} MiB", most >> 20);
 }
 
-/// Reads so that one look begins before the one before it ends; gives how many there were.
+/// Reads so that snapshots overlap; returns how many there were.
 async fn always_read(file: std::path::PathBuf, stop: Arc<AtomicBool>) -> usize {
     let options = SqliteConnectOptions::new().filename(file);
     let mut open = options.connect().await.expect("opens");
@@ -110,7 +110,7 @@ async fn always_read(file: std::path::PathBuf, stop: Arc<AtomicBool>) -> usize {
     open.execute(LOOK).await.expect("reads");
     let mut looked = 1;
     while !stop.load(Ordering::Relaxed) {
-        // Not for anything to happen: so long does a look last.
+        // The duration of the snapshot, not a wait for something.
         assert!(wait::poll(LOOKS, async || None::<()>).await.is_none());
         next.execute(LOOK).await.expect("reads");
         open.execute("COMMIT").await.expect("ends");
@@ -121,7 +121,7 @@ async fn always_read(file: std::path::PathBuf, stop: Arc<AtomicBool>) -> usize {
 }
 
 #[tokio::test]
-async fn the_log_of_sqlite_stays_small_beside_pages_that_are_always_read() {
+async fn the_wal_of_sqlite_stays_small_under_constant_reads_of_pages() {
     let deployment = Deployment::start(Mode::MemorySqlite).await;
     let http = deployment.http();
     let wal = deployment.agentbus().data_dir().join("agentbus.db-wal");

@@ -1,4 +1,4 @@
-//! Points 2, 3, 4 and 18: one client that takes all it can, beside one that behaves.
+//! Points 2, 3, 4 and 18: one client that takes all it can, beside a well-behaved one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -53,50 +53,50 @@ fn memory_is_flat(server: &Agentbus, before: usize, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p02_more_half_sent_bodies_than_requests_at_once_stop_nobody() {
+async fn p02_more_half_sent_bodies_than_concurrent_requests_stop_no_one() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
-    let held = flood(&server, 4_096, &half_a_body(300, 100)).await;
-    assert!(held.len() > 3_000, "{} connections", held.len());
+    let connections = flood(&server, 4_096, &half_a_body(300, 100)).await;
+    assert!(connections.len() > 3_000, "{} connections", connections.len());
     neighbour.notices_nothing_of("4,096 half-sent bodies").await;
     memory_is_flat(&server, before, "4,096 half-sent bodies");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p02_ten_times_as_many_connections_as_there_are_stop_nobody() {
+async fn p02_ten_times_as_many_connections_as_allowed_stop_no_one() {
     let server = Agentbus::builder().memory_sqlite().env("MAX_CONNECTIONS", "1000").start().await;
     let (server, neighbour, before) = quiet(server).await;
-    let held = flood(&server, 10_000, &half_a_body(300, 100)).await;
+    let connections = flood(&server, 10_000, &half_a_body(300, 100)).await;
     neighbour.notices_nothing_of("10,000 half-sent bodies, 1,000 connections").await;
     memory_is_flat(&server, before, "10,000 half-sent bodies");
-    drop(held);
+    drop(connections);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p02_large_half_sent_bodies_leave_room_for_those_of_others() {
+async fn p02_large_half_sent_bodies_leave_memory_for_those_of_others() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
     let request = half_a_body(8_000_000, 7_000_000);
     // Those that are refused do not take all of it.
-    let mut held = JoinSet::new();
+    let mut connections = JoinSet::new();
     for _ in 0..60 {
         let (url, request) =
             (server.url().trim_start_matches("http://").to_owned(), request.clone());
-        held.spawn(async move {
+        connections.spawn(async move {
             use tokio::io::AsyncWriteExt as _;
             let mut socket = TcpStream::connect(url).await.expect("connected");
             let _ = socket.write_all(&request).await;
             socket
         });
     }
-    let sockets = held.join_all().await;
+    let sockets = connections.join_all().await;
     neighbour.notices_nothing_of("60 bodies of 8 MB, half sent").await;
     memory_is_flat(&server, before, "60 bodies of 8 MB, half sent");
     drop(sockets);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p03_padded_requests_that_wait_for_replies_hold_what_their_messages_need() {
+async fn p03_padded_requests_that_wait_for_replies_use_only_the_memory_of_their_messages() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
     let padding = " ".repeat(7 * 1024 * 1024);
@@ -118,14 +118,14 @@ async fn p03_padded_requests_that_wait_for_replies_hold_what_their_messages_need
     })
     .await;
     neighbour.notices_nothing_of("40 padded waits").await;
-    // The hostile one itself is not shut out either.
+    // The hostile client itself is still served, too.
     let message = json!({"kind": "message", "type": "note", "sender_id": "evil"});
     assert_eq!(http.post_json("/v1/messages", &message).await.status, 201);
     memory_is_flat(&server, before, "40 padded waits");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p04_answers_that_are_not_read_are_bounded_and_end() {
+async fn p04_unread_responses_are_bounded_and_end() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let http = server.http();
     for _ in 0..9 {
@@ -153,7 +153,7 @@ async fn p04_answers_that_are_not_read_are_bounded_and_end() {
         let count: usize = line.rsplit(' ').next()?.parse().ok()?;
         (count >= given).then_some(())
     };
-    eventually(LIMIT, "those who read nothing are cut off", cut).await;
+    eventually(LIMIT, "clients that read nothing are disconnected", cut).await;
     let again = once_let_in(async || http.get("/v1/messages?type=big").await).await;
     assert_eq!(again.status, 200);
 }
@@ -161,7 +161,7 @@ async fn p04_answers_that_are_not_read_are_bounded_and_end() {
 /// The answer to a request from the address of a flood. While the server still holds what the flood took, it
 /// answers 503.
 async fn once_let_in(ask: impl AsyncFn() -> Answer) -> Answer {
-    eventually(LIMIT, "the flood's own address is let in again", async || {
+    eventually(LIMIT, "the flood's own address is admitted again", async || {
         let answer = ask().await;
         (answer.status != 503).then_some(answer)
     })
@@ -197,7 +197,7 @@ async fn press(http: &Http, requests: Vec<(Method, String, String)>) -> HashMap<
     all
 }
 
-/// Presses while the neighbour goes on, then looks at memory.
+/// Sends a flood beside the neighbour's requests, then checks memory.
 async fn press_beside(
     server: Agentbus,
     requests: Vec<(Method, String, String)>,
@@ -217,7 +217,7 @@ async fn press_beside(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p08_floods_of_known_ids_slow_nobody() {
+async fn p08_floods_of_known_ids_slow_no_one() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let messages = |run: u128| -> String {
         let message = |n: u128| {
@@ -241,7 +241,7 @@ async fn p08_floods_of_known_ids_slow_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p01_floods_of_queues_slow_nobody_and_leases_make_none() {
+async fn p01_floods_of_queues_slow_no_one_and_leases_create_none() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let names = times(30_000, 90_000);
     let lease = (0..names)
@@ -256,16 +256,16 @@ async fn p01_floods_of_queues_slow_nobody_and_leases_make_none() {
     );
     let http = server.http();
     assert_eq!(http.get("/v1/queues/made-up-1").await.status, 404);
-    // What was used up can be given back.
+    // Deleting a queue frees its slot.
     assert_eq!(http.delete("/v1/queues/q9000").await.status, 204);
     assert_eq!(http.put_json("/v1/queues/wanted", &json!({})).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p10_floods_of_webhooks_slow_nobody() {
+async fn p10_floods_of_webhooks_slow_no_one() {
     let server =
         Agentbus::builder().memory_sqlite().env("WEBHOOK_ALLOW_PRIVATE", "true").start().await;
-    // Nobody listens there, and nothing passes the filter.
+    // No server listens there, and nothing passes the filter.
     let body = json!({"url": "http://127.0.0.1:9/", "filter": "agent.task.none.never"}).to_string();
     let make = (0..1_000).map(|_| (Method::POST, "/v1/webhooks".to_owned(), body.clone()));
     let (_, answers) =
@@ -299,7 +299,7 @@ async fn p18_one_client_of_a_trusted_proxy_does_not_take_all_streams() {
     assert_eq!((open.len(), refused), (101, 49));
     let (status, other) = stream_for(&server, "192.0.2.2").await;
     assert_eq!(status, 200);
-    // What it writes before its own address does not make it another client.
+    // Addresses that it adds before its own do not make it another client.
     assert_eq!(stream_for(&server, "203.0.113.5, 192.0.2.1").await.0, 503);
     drop(open);
     eventually(LIMIT, "its streams are over", async || {
@@ -310,7 +310,7 @@ async fn p18_one_client_of_a_trusted_proxy_does_not_take_all_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p04_leases_that_are_not_read_are_bounded_and_their_jobs_come_again() {
+async fn p04_unread_leases_are_bounded_and_their_jobs_are_leased_again() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let http = server.http();
     let rules = json!({"lease_s": 30, "max_deliver": 10, "backoff_s": [1]});
@@ -331,7 +331,7 @@ async fn p04_leases_that_are_not_read_are_bounded_and_their_jobs_come_again() {
         match head(socket).await {
             head if head.starts_with("HTTP/1.1 200 ") => given += 1,
             head if head.starts_with("HTTP/1.1 503 ") => refused += 1,
-            // What was leased meanwhile is all there is.
+            // All other jobs are leased meanwhile.
             head if head.starts_with("HTTP/1.1 204 ") => {}
             other => panic!("{other}"),
         }
@@ -346,20 +346,20 @@ async fn p04_leases_that_are_not_read_are_bounded_and_their_jobs_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p04_many_middling_answers_that_are_not_read_stop_nobody() {
+async fn p04_many_unread_responses_of_middle_size_stop_no_one() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
     let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(60_000));
     let style = "GET /style.css HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20);
-    let held = flood(&server, 1_000, long.repeat(3).as_bytes()).await;
+    let connections = flood(&server, 1_000, long.repeat(3).as_bytes()).await;
     let more = flood(&server, 4_000, style.as_bytes()).await;
-    neighbour.notices_nothing_of("5,000 connections with answers that nobody reads").await;
-    memory_is_flat(&server, before, "5,000 connections with answers that nobody reads");
-    drop((held, more));
+    neighbour.notices_nothing_of("5,000 connections with unread answers").await;
+    memory_is_flat(&server, before, "5,000 connections with unread answers");
+    drop((connections, more));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p04_one_reply_to_thousands_of_waits_costs_no_more_than_answers_may() {
+async fn p04_one_reply_to_thousands_of_waits_stays_within_the_memory_of_responses() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
     let id = uuid::Uuid::from_u128(4);

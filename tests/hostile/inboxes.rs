@@ -1,4 +1,4 @@
-//! Point 7: an inbox full of what has expired holds up nobody else's.
+//! Point 7: an inbox full of expired messages delays no other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -32,7 +32,7 @@ async fn fill(http: &Http) {
 }
 
 for_each_mode! {
-    async fn what_has_expired_for_one_holds_up_nobody_else(deployment: &Deployment) {
+    async fn expired_messages_for_one_agent_delay_no_other(deployment: &Deployment) {
         let http = deployment.http();
         fill(http).await;
         let carol = "/v1/agents/carol/inbox?limit=1";
@@ -66,7 +66,7 @@ for_each_mode! {
         assert_eq!(skipped, EXPIRED * answered.load(Ordering::Relaxed), "each is counted once a request");
     }
 
-    async fn what_stands_behind_the_expired_is_found(deployment: &Deployment) {
+    async fn messages_after_expired_ones_are_found(deployment: &Deployment) {
         let http = deployment.http();
         fill(http).await;
         let mut later = to("bob", "in time");

@@ -1,4 +1,4 @@
-//! Point 8: ids that are known already cost no more memory than a few of the messages they stand for.
+//! Point 8: repeats of known ids cost no more memory than a few of their messages.
 
 use std::time::Duration;
 
@@ -22,9 +22,10 @@ fn message(n: u128, content: &str) -> Value {
     json!({"kind": "message", "type": "note", "sender_id": "a", "id": Uuid::from_u128(n), "content": content})
 }
 
-/// Each is another message of its id. A busy server that has not read the first one in time says so, and is asked again.
+/// Each is a different message under a known id. A busy server that has not read the first one in time answers 503, and
+/// is asked again.
 async fn all_are_refused(http: &Http, known: &[Value]) {
-    eventually(LIMIT, "each is held against the first of its id", async || {
+    eventually(LIMIT, "each is compared with the first of its id", async || {
         let answer = http.post_ndjson("/v1/messages/batch", known).await.expect(200).json();
         let results = answer["results"].as_array().expect("results");
         let conflicts = results.iter().filter(|result| result["status"] == 409).count();
@@ -38,7 +39,7 @@ async fn all_are_refused(http: &Http, known: &[Value]) {
 }
 
 for_each_mode! {
-    async fn a_batch_of_known_ids_does_not_load_what_they_stand_for(deployment: &Deployment) {
+    async fn a_batch_of_known_ids_does_not_load_their_messages(deployment: &Deployment) {
         let http = deployment.http();
         let large = "x".repeat(CONTENT);
         let ids: Vec<u128> = (1..=KNOWN).collect();

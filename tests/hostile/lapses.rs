@@ -1,4 +1,4 @@
-//! Point 5: a lapse cannot be switched off, neither by who guesses its id nor by a thousand others.
+//! Point 5: a lapse cannot be suppressed, neither by guessing its id nor by a thousand other lapses.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn taken(id: Uuid) -> Value {
     json!({"kind": "message", "type": "note", "sender_id": "mallory", "id": id, "content": "mine"})
 }
 
-/// Posts all, and gives their sequences.
+/// Posts all, and returns their sequences.
 async fn post(http: &Http, messages: &[Value]) -> Vec<u64> {
     let mut seqs = Vec::with_capacity(messages.len());
     for some in messages.chunks(BATCH) {
@@ -44,7 +44,7 @@ async fn status(http: &Http, agent: &str) -> Value {
 }
 
 async fn wait_offline(http: &Http, agent: &str) {
-    let what = format!("{agent} is told to be offline");
+    let what = format!("{agent} is reported offline");
     eventually(LIMIT, &what, async || (status(http, agent).await == "offline").then_some(())).await;
 }
 
@@ -81,10 +81,10 @@ for_each_mode! {
         wait_offline(http, "ann").await;
     }
 
-    async fn a_thousand_conflicts_stop_nobody_else(deployment: &Deployment) {
+    async fn a_thousand_conflicts_stop_no_other_lapse(deployment: &Deployment) {
         let http = deployment.http();
         let ids = LapseIds::new(&secret(deployment).await);
-        // More than one look takes at a time, and all before the one that is looked at.
+        // More than one scan takes at a time, and all before the one that is checked.
         let names: Vec<String> = (0..LAPSE_SCAN_ROWS + 100).map(|n| format!("agent-{n:04}")).collect();
         let statuses: Vec<Value> = names.iter().map(|name| online(name, TTL_S)).collect();
         let seqs = post(http, &statuses).await;

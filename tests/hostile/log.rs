@@ -1,4 +1,4 @@
-//! The log under those who have NATS, while the store is away (point 14).
+//! The log under other NATS clients, while the store is down (point 14).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{Agentbus, Nats, Postgres, eventually};
 
 const STREAM: &str = "agent-messages";
 const LIMIT: Duration = Duration::from_secs(60);
-/// For a wrong answer to come: the check is made again four times a second.
+/// For a wrong response: the check is repeated four times a second.
 const LOOKS: usize = 60;
 
 fn message() -> serde_json::Value {
@@ -23,7 +23,7 @@ async fn replace(jetstream: &Context, entries: u64) {
         jetstream.get_stream(STREAM).await.expect("the stream").cached_info().config.clone();
     jetstream.delete_stream(STREAM).await.expect("deleted");
     config.metadata.insert("agentbus_epoch".to_owned(), uuid::Uuid::new_v4().to_string());
-    eventually(LIMIT, "the stream is made anew", async || {
+    eventually(LIMIT, "the stream is created again", async || {
         jetstream.create_stream(config.clone()).await.ok()
     })
     .await;
@@ -33,9 +33,9 @@ async fn replace(jetstream: &Context, entries: u64) {
     }
 }
 
-/// Sequences that were acknowledged are given to nobody else's content, however far another stream reaches.
+/// An acknowledged sequence never gets other content, however long another stream is.
 #[tokio::test]
-async fn point_14_another_stream_is_not_taken_for_the_log_while_the_store_is_away() {
+async fn p14_another_stream_is_not_taken_for_the_log_while_the_store_is_down() {
     let nats = Nats::start().await;
     let postgres = Postgres::start().await;
     let pg_url = postgres.database().await;
@@ -45,12 +45,12 @@ async fn point_14_another_stream_is_not_taken_for_the_log_while_the_store_is_awa
         http.post_json("/v1/messages?ack=committed", &message()).await.expect(201);
     }
     postgres.kill9();
-    // The store is away, the stream is the one that it was: publishing goes on.
+    // The store is away, the stream is the one that it was: publishing continues.
     http.post_json("/v1/messages", &message()).await.expect(201);
     // A connection made anew lets the stream be checked; meanwhile it becomes another one.
     nats.kill9();
     nats.restart().await;
-    eventually(LIMIT, "publishing goes on without the store", async || {
+    eventually(LIMIT, "publishing continues without the store", async || {
         (http.post_json("/v1/messages", &message()).await.status == 201).then_some(())
     })
     .await;
@@ -68,7 +68,7 @@ async fn point_14_another_stream_is_not_taken_for_the_log_while_the_store_is_awa
         let answer = http.post_json("/v1/messages", &message()).await;
         assert_eq!(answer.status, 503, "{answer:?}");
     }
-    // With the store it can be told what happened: what was committed is other content, and stays untouched.
+    // With the store, the server detects that the stream has other content, and leaves the committed messages untouched.
     postgres.restart().await;
     eventually(LIMIT, "the store is asked", async || {
         let answer = http.post_json("/v1/messages", &message()).await;

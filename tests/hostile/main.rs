@@ -1,6 +1,6 @@
-//! What a hostile client tries, and what everybody else notices of it: nothing (issue 14).
+//! What a hostile client tries, and that other clients do not notice it (issue 14).
 //!
-//! Each test names the point of that issue it holds.
+//! Each test names the point of that issue that it covers.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,10 +1,10 @@
-//! What a server takes: time for an answer, memory.
+//! What a server needs: time for a response, memory.
 
 use std::time::{Duration, Instant};
 
 use crate::support::Http;
 
-/// Below this a latency is as good as none: what a busy machine adds by itself.
+/// Below this a latency does not count: a busy machine adds that much by itself.
 pub const FLOOR: Duration = Duration::from_millis(50);
 /// By how much a latency may grow beside a hostile client.
 pub const TIMES: u32 = 3;

@@ -1,4 +1,4 @@
-//! A well-behaved client of another address, and what it notices of a hostile one.
+//! A well-behaved client of another address, and its latency beside a hostile one.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::support::{Agentbus, Http};
 
 /// The address of the well-behaved client; the hostile ones are at 127.0.0.1.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-/// Below this nobody notices.
+/// Below this a latency does not count.
 const FLOOR: Duration = Duration::from_millis(50);
 /// How much slower it may become.
 const FACTOR: u32 = 3;
@@ -33,7 +33,7 @@ pub struct Neighbour {
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 impl Neighbour {
-    /// Measures how it is while nobody else is there.
+    /// Measures the latency without other clients.
     pub async fn of(server: &Agentbus) -> Self {
         let alone = ALONE.lock().await;
         let http = Http::from_address(server.url(), ADDRESS);
@@ -41,7 +41,7 @@ impl Neighbour {
         Self { http, quiet, _alone: alone }
     }
 
-    /// Measures how it is now: no refusal, and hardly slower.
+    /// Fails the test if the neighbour is refused or much slower.
     pub async fn notices_nothing_of(&self, what: &str) {
         let beside = median(&self.http).await;
         println!("{what}: p99 {beside:.1?} beside it, {:.1?} alone", self.quiet);

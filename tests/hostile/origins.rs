@@ -57,7 +57,7 @@ async fn p01_a_page_of_another_site_changes_nothing() {
             act(&http, "POST", "/v1/consumers/agent-processor/resume", headers).await;
         assert_eq!(status, 200, "{body}");
     }
-    // A foreign page may still look, as any link does.
+    // A page of another site may still read, as any link does.
     let looked =
         http.request(Method::GET, "/v1/messages", &[("origin", "https://evil.example")], "").await;
     assert_eq!(looked.expect("an answer").status, 200);

@@ -74,7 +74,7 @@ for_each_mode! {
         for n in 0..5 {
             let queue = format!("later-{n}");
             let (leased, enqueued) = tokio::join!(one(&servers[0], &queue), async {
-                // Another request's time, in which the lease has come to wait.
+                // A round trip, after which the lease waits.
                 filler.get("/v1/queues").await.expect(200);
                 enqueue(filler, &queue, &job(n)).await
             });
@@ -98,9 +98,9 @@ for_each_mode! {
         let failing = enqueue(http, "builds", &job(0)).await;
         end(http, &one(http, "builds").await, "fail", json!({"reason": "no"})).await.expect(200);
         let letter = dead_letter(http, "builds").await;
-        let held = enqueue(http, "builds", &job(1)).await;
+        let posted = enqueue(http, "builds", &job(1)).await;
         let leased = one(http, "builds").await;
-        assert_eq!(id(&leased), held);
+        assert_eq!(id(&leased), posted);
         enqueue(http, "builds", &job(2)).await;
         enqueue(http, "builds", &json!({"type": "build", "payload": 3, "delay_s": 600})).await;
         counts(http, "builds", 1, 1, 1).await;
@@ -130,7 +130,7 @@ for_each_mode! {
         assert_eq!(info(http, "builds").await["max_deliver"], 3, "with default rules");
     }
 
-    async fn a_deleted_queue_has_forgotten_its_ids(d: &Deployment) {
+    async fn a_deleted_queue_forgets_its_ids(d: &Deployment) {
         let http = d.http();
         let named = json!({"type": "build", "payload": 1, "id": "0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5"});
         for _ in 0..3 {
@@ -149,13 +149,13 @@ for_each_mode! {
         let other = servers.last().expect("one at least");
         let named = json!({"type": "build", "payload": 1, "id": "0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5"});
         for n in 0..10 {
-            // Now the other server knows the queue, and goes on believing in it for a while.
+            // Now the other server knows the queue, and keeps it in its cache for a while.
             enqueue(other, "builds", &job(n)).await;
             if n % 2 == 0 {
                 enqueue(other, "builds", &named).await;
             }
             delete(&servers[0], "builds", "?force=true").await.expect(204);
-            // The id of a job that was dropped is no repeat, even there.
+            // The id of a deleted job is no repeat, even there.
             let expected = if n % 2 == 0 {
                 enqueue(other, "builds", &named).await
             } else {
@@ -168,7 +168,7 @@ for_each_mode! {
         }
     }
 
-    async fn deletions_beside_producers_and_workers_lose_and_double_nothing(d: &Deployment) {
+    async fn deletions_beside_producers_and_workers_lose_and_duplicate_nothing(d: &Deployment) {
         const JOBS: usize = 300;
         let (servers, _second) = servers(d).await;
         let (at, over) = (|n: usize| &servers[n % servers.len()], AtomicBool::new(false));
@@ -177,12 +177,12 @@ for_each_mode! {
             for n in 0..JOBS {
                 made.insert(enqueue(at(1), "busy", &job(n)).await);
                 if n % 20 == 0 {
-                    // Until it was empty, and deleted if anybody is quick.
-                    eventually(SOON, "all is worked off", async || {
+                    // Until it is empty; another client may have deleted it.
+                    eventually(SOON, "all is processed", async || {
                         let answer = at(n).get("/v1/queues/busy").await;
-                        let told = answer.json();
-                        let held = || ["waiting", "leased"].iter().all(|it| told[*it] == 0);
-                        (answer.status == 404 || held()).then_some(())
+                        let state = answer.json();
+                        let is_empty = || ["waiting", "leased"].iter().all(|it| state[*it] == 0);
+                        (answer.status == 404 || is_empty()).then_some(())
                     })
                     .await;
                 }
@@ -224,7 +224,7 @@ for_each_mode! {
         assert!(deleted > 3, "{deleted} deletions");
     }
 
-    async fn made_and_deleted_queues_leave_room_for_others(d: &Deployment) {
+    async fn created_and_deleted_queues_leave_room_for_others(d: &Deployment) {
         let http = d.http();
         for n in 0..30 {
             let queue = format!("passing-{n}");
@@ -246,7 +246,7 @@ for_each_mode! {
 }
 
 #[tokio::test]
-async fn jobs_of_another_nats_client_make_their_queue() {
+async fn jobs_of_another_nats_client_create_their_queue() {
     let d = Deployment::start(Mode::Nats).await;
     let (http, nats) = (d.http(), d.nats().expect("NATS"));
     assert_eq!(lease(http, "foreign", 1, 0).await, Vec::<Value>::new());
@@ -282,8 +282,8 @@ async fn the_command_line_deletes_a_queue() {
     };
     enqueue(d.http(), "builds", &job(1)).await;
     let refused = run(&["builds"]).await;
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && told.contains("holds jobs"), "{told}");
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && error.contains("holds jobs"), "{error}");
     let done = run(&["builds", "--force"]).await;
     assert!(done.status.success() && done.stdout.is_empty(), "{done:?}");
     assert!(!run(&["builds"]).await.status.success(), "there is none any more");

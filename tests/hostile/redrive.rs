@@ -15,7 +15,7 @@ use crate::support::{Agentbus, Deployment, Http, Mode, for_each_mode};
 
 const ID: &str = "0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5";
 
-/// Enqueues a job that fails, and gives its dead letter.
+/// Enqueues a job that fails, and returns its dead letter.
 async fn failed(http: &Http, queue: &str, job: &Value) -> Value {
     enqueue(http, queue, job).await;
     end(http, &one(http, queue).await, "fail", json!({"reason": "no"})).await.expect(200);
@@ -30,7 +30,7 @@ async fn redrive(http: &Http, letter: &str) -> crate::support::Answer {
     http.post(&format!("/v1/dead-letters/{letter}/redrive"), "", "").await
 }
 
-/// Leases all there is, and gives the payloads.
+/// Leases all there is, and returns the payloads.
 async fn drained(http: &Http, queue: &str, number: usize) -> Vec<Value> {
     let mut payloads = Vec::new();
     while payloads.len() < number {
@@ -44,7 +44,7 @@ async fn drained(http: &Http, queue: &str, number: usize) -> Vec<Value> {
 }
 
 for_each_mode! {
-    async fn a_job_under_the_letters_id_is_another_job(d: &Deployment) {
+    async fn a_job_under_the_id_of_a_dead_letter_is_another_job(d: &Deployment) {
         let http = d.http();
         let letter = failed(http, "builds", &json!({"type": "build", "payload": 1})).await;
         let taken = json!({"type": "build", "payload": 2, "id": letter["id"]});
@@ -69,7 +69,7 @@ for_each_mode! {
     async fn another_job_of_the_same_id_is_another_job(d: &Deployment) {
         let http = d.http();
         let letter = failed(http, "builds", &json!({"type": "build", "payload": 1, "id": ID})).await;
-        // A repeat of the id is told of the first for two minutes; a queue made anew knows nothing of it.
+        // For two minutes a repeat of the id gets the first job; a queue that is created again does not know it.
         http.delete("/v1/queues/builds?force=true").await.expect(204);
         enqueue(http, "builds", &json!({"type": "build", "payload": 2, "id": ID})).await;
         assert_eq!(redrive(http, letter_id(&letter)).await.expect(200).json(), json!({"redriven": 1}));
@@ -82,7 +82,7 @@ for_each_mode! {
         assert_ne!(jobs[0]["payload"], jobs[1]["payload"]);
     }
 
-    async fn redrives_of_the_same_letters_at_once_queue_each_job_once(d: &Deployment) {
+    async fn concurrent_redrives_of_the_same_dead_letters_queue_each_job_once(d: &Deployment) {
         const LETTERS: usize = 20;
         let second = match d.mode() {
             Mode::Nats => Some(d.second_server().await),
@@ -140,9 +140,10 @@ for_each_mode! {
     }
 }
 
-/// Who may publish on NATS itself can take the id of a redrive of a queue from before queues had makings. The letter stays.
+/// A client that may publish on NATS can take the id of a redrive, for a queue from before queues had generations. The
+/// dead letter stays.
 #[tokio::test]
-async fn an_id_that_another_nats_client_took_leaves_the_letter() {
+async fn an_id_that_another_nats_client_took_leaves_the_dead_letter() {
     let d = Deployment::start(Mode::Nats).await;
     configure(d.http(), "builds", 60, 3).await;
     let pg_url = d.pg_url().expect("PostgreSQL");

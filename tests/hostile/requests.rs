@@ -10,14 +10,17 @@ async fn p11_a_raw_greater_than_works_in_the_first_request_line() {
     let mut socket = send(&server, asked).await.expect("a connection");
     let head = head(&mut socket).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    // Not in a later line of a connection: where that begins is for hyper alone to say.
+    // Not in a later request of a connection: only hyper knows where that begins.
     let two = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v1/messages?subject=agent.> HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let said = exchange(&server, two).await;
-    assert!(said.starts_with("HTTP/1.1 200 ") && said.contains("HTTP/1.1 400 "), "{said}");
+    let response = exchange(&server, two).await;
+    assert!(
+        response.starts_with("HTTP/1.1 200 ") && response.contains("HTTP/1.1 400 "),
+        "{response}"
+    );
 }
 
 #[tokio::test]
-async fn p11_what_is_no_http_gets_a_problem_document() {
+async fn p11_invalid_http_gets_a_problem_document() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let many: String = (0..5_000).map(|n| format!("x-{n}: y\r\n")).collect();
     let wide = format!("x: {}\r\n", "y".repeat(100_000));
@@ -31,11 +34,14 @@ async fn p11_what_is_no_http_gets_a_problem_document() {
         (format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"), 431, "headers_too_large"),
         (format!("GET / HTTP/1.1\r\nHost: localhost\r\n{wide}\r\n"), 431, "headers_too_large"),
     ] {
-        let said = exchange(&server, request.as_bytes()).await;
+        let response = exchange(&server, request.as_bytes()).await;
         let what: String = request.chars().take(40).collect();
-        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {said}");
-        assert!(said.contains("content-type: application/problem+json\r\n"), "{what}: {said}");
-        let (_, body) = said.split_once("\r\n\r\n").expect("a body");
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {response}");
+        assert!(
+            response.contains("content-type: application/problem+json\r\n"),
+            "{what}: {response}"
+        );
+        let (_, body) = response.split_once("\r\n\r\n").expect("a body");
         let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");
         assert_eq!(
             (&problem["status"], &problem["code"]),

@@ -1,4 +1,4 @@
-//! Point 20: a restart stops plain `EventSource`s for good. The real ones, npm's and Chromium's, through kills under load.
+//! Point 20: a restart stops plain `EventSource`s for good. Here npm's and Chromium's, through kills under load.
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -50,12 +50,12 @@ impl Npm {
             (BufReader::new(process.stdout.take().expect("piped")).lines(), Arc::clone(&seen));
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                let told: Value = serde_json::from_str(&line).expect("a line of JSON");
+                let line: Value = serde_json::from_str(&line).expect("a line of JSON");
                 let source =
-                    usize::try_from(told["source"].as_u64().expect("a source")).expect("small");
+                    usize::try_from(line["source"].as_u64().expect("a source")).expect("small");
                 let seen = &mut into.lock().expect("no panic")[source];
-                match told["what"].as_str() {
-                    Some("event") => seen.ids.push(told["id"].as_u64().expect("an id")),
+                match line["what"].as_str() {
+                    Some("event") => seen.ids.push(line["id"].as_u64().expect("an id")),
                     Some("open") => seen.opened += 1,
                     _ => seen.closed = true,
                 }
@@ -87,13 +87,13 @@ async fn open_tabs(browser: &Browser, url: &str) {
 }
 
 async fn seen_in_tabs(browser: &Browser) -> Vec<Seen> {
-    let told = browser.run("return window.seen").await;
+    let tabs = browser.run("return window.seen").await;
     let seen = |tab: &Value| Seen {
         ids: tab["ids"].as_array().expect("ids").iter().filter_map(Value::as_u64).collect(),
         opened: usize::try_from(tab["opened"].as_u64().expect("a count")).expect("small"),
         closed: tab["closed"].as_bool().expect("true or false"),
     };
-    told.as_array().expect("tabs").iter().map(seen).collect()
+    tabs.as_array().expect("tabs").iter().map(seen).collect()
 }
 
 /// Posts messages one after the other, each until it is acknowledged, and counts these.
@@ -183,10 +183,10 @@ async fn p20_they_come_back_while_the_server_is_starting() {
         nats.pause();
         server.kill9();
         server.restart_listening().await;
-        // A program is told; an EventSource gets a stream that ends, and no event in it.
-        let told =
+        // A program gets a 503; an EventSource gets a stream that ends without an event.
+        let refused =
             http.request(reqwest::Method::GET, "/v1/stream", &[], "").await.expect("an answer");
-        assert_eq!(told.status, 503, "{}", told.text());
+        assert_eq!(refused.status, 503, "{}", refused.text());
         let accept = [("accept", "text/event-stream"), ("origin", page)];
         let turned =
             http.request(reqwest::Method::GET, "/v1/stream", &accept, "").await.expect("an answer");
@@ -202,7 +202,7 @@ async fn p20_they_come_back_while_the_server_is_starting() {
             "{text}"
         );
         let before = opened().await;
-        eventually(LIMIT, "every source is turned away, twice", async || {
+        eventually(LIMIT, "every source is refused twice", async || {
             let now = opened().await;
             now.iter().zip(&before).all(|(now, before)| *now >= before + 2).then_some(())
         })

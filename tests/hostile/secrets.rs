@@ -1,5 +1,5 @@
 //! Point 17: secrets of the server reach neither the commands that it runs nor the API, and where they go over a network
-//! in clear it says so.
+//! in clear the server warns.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ for_each_mode! {
             .env("OWN_SETTING", "kept")
     };
 
-    async fn a_command_inherits_no_secret_and_tells_the_api_none(deployment: &Deployment) {
+    async fn a_command_inherits_no_secret_and_its_output_stays_out_of_the_api(deployment: &Deployment) {
         let letter = dead_letter(deployment.http()).await;
         assert_eq!(letter["attempts"][0]["error"], "exit code 3");
         assert!(!letter.to_string().contains("hunter2"), "{letter}");
@@ -50,18 +50,18 @@ for_each_mode! {
 }
 
 #[tokio::test]
-async fn what_a_command_says_is_told_to_the_api_where_that_is_wanted() {
+async fn the_output_of_a_command_is_in_the_api_where_that_is_configured() {
     let server = Agentbus::builder().memory_sqlite().env("PROCESSOR_EXEC", COMMAND);
     let server = server.env("PROCESSOR_EXEC_SHOW_STDERR", "true").start().await;
     let letter = dead_letter(&server.http()).await;
     assert_eq!(letter["attempts"][0]["error"], "exit code 3: hunter2");
 }
 
-/// An address where nobody answers (RFC 5737).
+/// An address without a host (RFC 5737).
 const NOBODY: &str = "192.0.2.1";
 
 #[tokio::test]
-async fn passwords_in_clear_and_unverified_databases_are_told_once_at_start() {
+async fn passwords_in_clear_and_unverified_databases_are_logged_once_at_start() {
     let server = Agentbus::builder()
         .nats(
             &format!("nats://bus:hunter2@{NOBODY}:4222"),
@@ -78,8 +78,8 @@ async fn passwords_in_clear_and_unverified_databases_are_told_once_at_start() {
 }
 
 #[tokio::test]
-async fn the_doctor_tells_them_too() {
-    let told = tokio::process::Command::new(env!("CARGO_BIN_EXE_agentbus"))
+async fn the_doctor_reports_them_too() {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_agentbus"))
         .args(["doctor", "--set", "message-bus=nats"])
         .env_clear()
         .env("NATS_URL", format!("nats://{NOBODY}:4222"))
@@ -88,8 +88,8 @@ async fn the_doctor_tells_them_too() {
         .current_dir(std::env::temp_dir())
         .kill_on_drop(true)
         .output();
-    let told = crate::support::within(LIMIT, "the doctor ends", told).await.expect("it runs");
-    let told = String::from_utf8(told.stdout).expect("UTF-8");
-    assert!(told.contains("NATS_TLS_CA") && told.contains("sslmode=require"), "{told}");
-    assert!(!told.contains("hunter2"), "{told}");
+    let output = crate::support::within(LIMIT, "the doctor ends", output).await.expect("it runs");
+    let output = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(output.contains("NATS_TLS_CA") && output.contains("sslmode=require"), "{output}");
+    assert!(!output.contains("hunter2"), "{output}");
 }

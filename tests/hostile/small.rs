@@ -1,4 +1,4 @@
-//! Point 11: short questions get short answers, and a slip of the pen shows no secret.
+//! Point 11: short requests get short responses, and a typing error shows no secret.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{Agentbus, Deployment, Mode, within};
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_long_query_gets_a_short_answer() {
+async fn a_long_query_gets_a_short_response() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let http = server.http();
     let (many, long) = ("a&".repeat(30_000), "n".repeat(60_000));
@@ -28,7 +28,7 @@ async fn a_long_query_gets_a_short_answer() {
 }
 
 #[tokio::test]
-async fn a_long_member_does_not_come_back_in_full() {
+async fn a_long_member_is_not_returned_in_full() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let body = format!("{{\"{}\":1}}", "/".repeat(1_000_000));
     for path in ["/v1/messages", "/v1/webhooks"] {
@@ -38,31 +38,31 @@ async fn a_long_member_does_not_come_back_in_full() {
 }
 
 #[tokio::test]
-async fn a_malformed_line_of_env_is_told_by_its_number_alone() {
+async fn a_malformed_line_of_env_is_reported_by_its_number_only() {
     let folder = Folder::new("env");
     std::fs::write(folder.join(".env"), "DRAIN_S=5\n\nNATS_PASSWORD hunter2\n").expect("written");
-    let told = tokio::process::Command::new(env!("CARGO_BIN_EXE_agentbus"))
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_agentbus"))
         .arg("serve")
         .env_clear()
         .current_dir(folder.path())
         .kill_on_drop(true)
         .output();
-    let told = within(LIMIT, "it refuses to start", told).await.expect("it runs");
-    assert!(!told.status.success());
-    let said = String::from_utf8(told.stderr).expect("UTF-8");
-    assert!(said.contains(".env: line 3") && !said.contains("hunter2"), "{said}");
+    let output = within(LIMIT, "it refuses to start", output).await.expect("it runs");
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(text.contains(".env: line 3") && !text.contains("hunter2"), "{text}");
 }
 
-/// What `docs/operations.md` says of connections to PostgreSQL is what the pools may open, one writer and one hold.
+/// `docs/operations.md` states as many connections to PostgreSQL as the pools, one writer and one lock may open.
 #[tokio::test]
 async fn a_server_has_no_more_connections_than_the_documentation_says() {
     let docs = include_str!("../../docs/operations.md");
-    let told = docs
+    let stated = docs
         .split_once("**Connections.** Up to ")
         .and_then(|(_, rest)| rest.split_once(" a server:"));
-    let told: u32 = told.and_then(|(number, _)| number.parse().ok()).expect("a number");
+    let stated: u32 = stated.and_then(|(number, _)| number.parse().ok()).expect("a number");
     let pools = STORE_READERS + STORE_CONTROLS + STORE_CURSORS + STORE_JOBS + STORE_WORKERS;
-    assert_eq!(told, pools + 2);
+    assert_eq!(stated, pools + 2);
     let deployment = Deployment::start(Mode::MemoryPostgres).await;
     let mut load = JoinSet::new();
     for n in 0..64 {
@@ -86,6 +86,6 @@ async fn a_server_has_no_more_connections_than_the_documentation_says() {
     let sql = "SELECT count(*) FROM pg_stat_activity \
                WHERE datname = current_database() AND application_name = 'agentbus'";
     let count: i64 = sqlx::query_scalar(sql).fetch_one(&mut own).await.expect("a count");
-    assert!(count <= i64::from(told), "{count} connections");
+    assert!(count <= i64::from(stated), "{count} connections");
     eprintln!("{count} connections to PostgreSQL");
 }

@@ -23,7 +23,7 @@ async fn post(http: &Http, messages: &[Value]) {
 }
 
 for_each_mode! {
-    async fn the_counters_tell_the_largest_names_and_how_many_there_are(deployment: &Deployment) {
+    async fn the_counters_have_the_largest_names_and_the_number_of_names(deployment: &Deployment) {
         let http = deployment.http();
         let all = 4 * STATS_NAMES;
         // The longest names there are, and two that are in use.
@@ -43,13 +43,13 @@ for_each_mode! {
             for (by, number, busy) in [("by_type", "types", "zz"), ("by_sender", "senders", "zoe")] {
                 assert_eq!(counts[by].as_object().expect("names").len(), STATS_NAMES);
                 assert_eq!(counts[number], all + 1);
-                assert!(counts[by][busy].as_u64() >= Some(3), "the largest is told");
+                assert!(counts[by][busy].as_u64() >= Some(3), "the largest is reported");
             }
         }
         let other = http.get("/v1/stats?task=other").await.expect(200).json();
         assert_eq!(other["counts"]["by_sender"], json!({"zoe": 1}));
         let counts = &other["counts"];
-        assert!(counts.get("senders").is_none() && counts.get("types").is_none(), "all are told");
+        assert!(counts.get("senders").is_none() && counts.get("types").is_none(), "all are reported");
     }
 
     async fn a_task_is_shown_with_some_of_its_agents(deployment: &Deployment) {
@@ -135,7 +135,7 @@ async fn limits_under(ulimit: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_server_raises_its_limit_of_open_files_and_tells_where_it_is_too_low() {
+async fn a_server_raises_its_limit_of_open_files_and_warns_where_it_is_too_low() {
     let (files, log) = limits_under("ulimit -S -n 300").await;
     let columns: Vec<&str> = files.split_whitespace().collect();
     assert_eq!(columns[3], columns[4], "soft and hard are the same: {files}");

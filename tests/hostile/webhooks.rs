@@ -27,13 +27,13 @@ async fn series(http: &Http, consumer: &str) -> usize {
     metrics.lines().filter(|line| line.contains(&label)).count()
 }
 
-/// Those that are counted here, and those that all servers tell.
+/// The series counted here, and those that every server has.
 const SERIES: usize = 8;
 
 for_each_mode! {
     |builder| builder.env("WEBHOOK_ALLOW_PRIVATE", "true");
 
-    async fn no_more_than_may_be_are_made_at_once(deployment: &Deployment) {
+    async fn concurrent_requests_create_no_more_than_the_limit(deployment: &Deployment) {
         let http = deployment.http();
         let mut posts = JoinSet::new();
         for _ in 0..3 * MAX_WEBHOOKS {
@@ -54,7 +54,7 @@ for_each_mode! {
         assert_eq!(count(http, "/v1/consumers", "consumers").await, MAX_WEBHOOKS + 1);
     }
 
-    async fn what_is_deleted_leaves_the_metrics(deployment: &Deployment) {
+    async fn a_deleted_webhook_leaves_the_metrics(deployment: &Deployment) {
         let http = deployment.http();
         let other = match deployment.mode() {
             Mode::Nats => Some(deployment.second_server().await),
@@ -66,14 +66,14 @@ for_each_mode! {
         let id = made["id"].as_str().expect("an id").to_owned();
         let consumer = format!("webhook-{id}");
         for server in &servers {
-            eventually(LIMIT, "its metrics are told", async || {
+            eventually(LIMIT, "its metrics are reported", async || {
                 (series(server, &consumer).await == SERIES).then_some(())
             })
             .await;
         }
         http.delete(&format!("{WEBHOOKS}/{id}")).await.expect(204);
         for server in &servers {
-            eventually(LIMIT, "its metrics are gone", async || {
+            eventually(LIMIT, "its metrics are removed", async || {
                 (series(server, &consumer).await == 0).then_some(())
             })
             .await;

@@ -1,5 +1,5 @@
-//! The load generator against a real server: what it counts is what the log holds; what it is asked wrongly it refuses; what
-//! it is not told to touch it leaves alone.
+//! The load generator against a real server: its counts agree with the log; it refuses wrong arguments; and it leaves
+//! other data alone.
 
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -41,8 +41,8 @@ async fn suite(args: &[&str], env: &[(&str, &str)]) -> Output {
 
 async fn report(args: &[&str], url: &str) -> Value {
     let output = bench(args, url).await;
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{args:?} ended with {}: {told}", output.status);
+    let report = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?} ended with {}: {report}", output.status);
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
@@ -76,23 +76,23 @@ async fn stored(deployment: &Deployment, type_: &str) -> u64 {
 }
 
 for_each_mode! {
-    async fn what_is_counted_is_what_the_log_holds(deployment: &Deployment) {
+    async fn the_counts_agree_with_the_log(deployment: &Deployment) {
         let url = deployment.bus();
         let args = ["--rate", "200", "--duration", "2s", "--warmup", "500ms", "--subscribers", "5", "--json"];
-        let told = report(&args, url).await;
-        let accepted = number(&told, "/messages/accepted");
-        let warmup = number(&told, "/warmup/accepted");
+        let report = report(&args, url).await;
+        let accepted = number(&report, "/messages/accepted");
+        let warmup = number(&report, "/warmup/accepted");
         // The schedule is the rate's alone: 2 s and half a second of it.
-        assert_eq!((accepted, warmup), (400, 100), "{told}");
+        assert_eq!((accepted, warmup), (400, 100), "{report}");
         // The generator waited until the store had the last acknowledged message.
-        assert!(told["projector"]["caught_up_ms"].is_number(), "{told}");
+        assert!(report["projector"]["caught_up_ms"].is_number(), "{report}");
         assert_eq!(stored(deployment, "bench").await, accepted + warmup);
-        assert_eq!(number(&told, "/events/received"), 5 * (accepted + warmup));
+        assert_eq!(number(&report, "/events/received"), 5 * (accepted + warmup));
         for nothing in ["/events/missing", "/events/out_of_order", "/events/ended", "/messages/failed"] {
-            assert_eq!(number(&told, nothing), 0, "{nothing}: {told}");
+            assert_eq!(number(&report, nothing), 0, "{nothing}: {report}");
         }
-        assert_eq!(number(&told, "/publish_ms/count"), accepted);
-        assert_eq!(number(&told, "/events/latency_ms/count"), 5 * accepted, "{told}");
+        assert_eq!(number(&report, "/publish_ms/count"), accepted);
+        assert_eq!(number(&report, "/events/latency_ms/count"), 5 * accepted, "{report}");
         let page = deployment.http().get("/v1/messages?type=bench&limit=1000").await.expect(200).json();
         assert_eq!(page["messages"].as_array().map(Vec::len), usize::try_from(accepted + warmup).ok());
     }
@@ -102,11 +102,11 @@ for_each_mode! {
         let args = ["--rate", "1000", "--batch", "50", "--ids", "--size", "0,300", "--tasks", "4", "--ack", "committed",
             "--duration", "1s", "--warmup", "0s", "--connections", "4", "--subscribers", "4",
             "--subscriber-filter", "task=bench-{n}"];
-        let told = report(&args, url).await;
-        assert_eq!(number(&told, "/messages/accepted"), 1_000, "{told}");
+        let report = report(&args, url).await;
+        assert_eq!(number(&report, "/messages/accepted"), 1_000, "{report}");
         // Each message is an event of one of four tasks, each of which has one subscriber.
-        assert_eq!(number(&told, "/events/received"), 1_000, "{told}");
-        assert!(told["events"]["missing"].is_null());
+        assert_eq!(number(&report, "/events/received"), 1_000, "{report}");
+        assert!(report["events"]["missing"].is_null());
         assert_eq!(stored(deployment, "bench").await, 1_000);
         let page = deployment.http().get("/v1/messages?task=bench-00003&limit=1000").await.json();
         assert_eq!(page["messages"].as_array().map(Vec::len), Some(250));
@@ -119,11 +119,11 @@ for_each_mode! {
 #[tokio::test]
 async fn a_closed_loop_ends_with_its_time_and_ctrl_c_ends_it_with_its_figures() {
     let agentbus = Agentbus::builder().memory_sqlite().start().await;
-    let told =
+    let report =
         report(&["--duration", "300ms", "--warmup", "0ms", "--connections", "2"], agentbus.url())
             .await;
-    let before = number(&told, "/messages/accepted");
-    assert!(before > 0 && told["asked"]["rate"].is_null(), "{told}");
+    let before = number(&report, "/messages/accepted");
+    assert!(before > 0 && report["asked"]["rate"].is_null(), "{report}");
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
     command
@@ -141,9 +141,9 @@ async fn a_closed_loop_ends_with_its_time_and_ctrl_c_ends_it_with_its_figures() 
     Command::new("/bin/sh").args(["-c", "kill -s INT $0", &pid]).status().expect("a signal");
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
     let output = within(LIMIT, "it ends", ended).await.expect("no panic").expect("an exit");
-    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert!(output.status.success() && number(&told, "/messages/accepted") > 0, "{told}");
-    assert!(told["measured_s"].as_f64() < Some(60.0), "{told}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(output.status.success() && number(&report, "/messages/accepted") > 0, "{report}");
+    assert!(report["measured_s"].as_f64() < Some(60.0), "{report}");
 }
 
 #[tokio::test]
@@ -155,14 +155,14 @@ async fn without_a_url_it_measures_a_server_of_its_own_and_leaves_nothing() {
     let env = [("AGENTBUS_URL", agentbus.url()), ("TMPDIR", temporary)];
     let args = ["--rate", "100", "--duration", "1s", "--warmup", "0s", "--subscribers", "2"];
     let output = bench_with(&args, &env).await;
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let report = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{report}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(
-        (number(&told, "/messages/accepted"), number(&told, "/events/received")),
+        (number(&report, "/messages/accepted"), number(&report, "/events/received")),
         (100, 200)
     );
-    assert_ne!(told["server"].as_str(), agentbus.url().strip_prefix("http://"));
+    assert_ne!(report["server"].as_str(), agentbus.url().strip_prefix("http://"));
     let stats = agentbus.http().get("/v1/stats").await.expect(200).json();
     assert_eq!(stats["projector"]["committed_through"], 0, "{stats}");
     let left: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").collect();
@@ -170,7 +170,7 @@ async fn without_a_url_it_measures_a_server_of_its_own_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_rate_beyond_the_server_ends_in_time_and_says_what_was_not_sent() {
+async fn a_rate_beyond_the_server_ends_in_time_and_reports_what_was_not_sent() {
     let agentbus = Agentbus::builder().memory_sqlite().start().await;
     // One connection that awaits the store sends some hundred a second.
     let args = [
@@ -186,15 +186,15 @@ async fn a_rate_beyond_the_server_ends_in_time_and_says_what_was_not_sent() {
         "committed",
     ];
     let output = bench(&args, agentbus.url()).await;
-    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    let (accepted, unsent) = (number(&told, "/messages/accepted"), number(&told, "/unsent"));
-    assert_eq!(accepted + unsent, 1_000_000, "{told}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    let (accepted, unsent) = (number(&report, "/messages/accepted"), number(&report, "/unsent"));
+    assert_eq!(accepted + unsent, 1_000_000, "{report}");
     // The rate is of the second that was measured, not of the five in which the backlog was sent.
-    let per_s = told["accepted_per_s"].as_f64().expect("a rate");
-    assert!(per_s > 0.0 && per_s < accepted as f64 * 0.7, "{told}");
+    let per_s = report["accepted_per_s"].as_f64().expect("a rate");
+    assert!(per_s > 0.0 && per_s < accepted as f64 * 0.7, "{report}");
     // Those that waited longest waited from their intended time.
-    assert!(told["publish_ms"]["max"].as_f64() > Some(4_000.0), "{told}");
+    assert!(report["publish_ms"]["max"].as_f64() > Some(4_000.0), "{report}");
 }
 
 #[tokio::test]
@@ -206,11 +206,11 @@ async fn the_suite_refuses_a_nats_that_an_agentbus_uses_and_leaves_it_as_it_was(
     let (url, folder) = (nats.url(), crate::support::folder::Folder::new("bench"));
     let args = ["--only", "jobs", "--quick", "--folder", folder.path().to_str().expect("UTF-8")];
     let output = suite(&args, &[("NATS_URL", &url), ("DATABASE_URL", pg)]).await;
-    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    let note = told["rows"][0]["note"].as_str().expect("a note");
-    assert!(note.contains("a stream of an agentbus"), "{told}");
-    assert_eq!(told["left_behind"].as_array().map(Vec::len), Some(0), "{told}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    let note = report["rows"][0]["note"].as_str().expect("a note");
+    assert!(note.contains("a stream of an agentbus"), "{report}");
+    assert_eq!(report["left_behind"].as_array().map(Vec::len), Some(0), "{report}");
     assert_eq!(streams(nats).await, before);
     assert_eq!(stored(&deployment, "bench").await, 0);
     assert!(std::fs::read_dir(folder.path()).expect("a folder").next().is_none());
@@ -235,18 +235,18 @@ async fn an_interrupted_suite_removes_what_it_made() {
     Command::new("/bin/sh").args(["-c", "kill -s TERM $0", &pid]).status().expect("a signal");
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
     let output = within(LIMIT, "it ends", ended).await.expect("no panic").expect("an exit");
-    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!((output.status.code(), told["rows"].as_array().map(Vec::len)), (Some(1), Some(1)));
-    assert_eq!(told["rows"][0]["note"], "ended early", "{told}");
-    assert_eq!(told["left_behind"].as_array().map(Vec::len), Some(0), "{told}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((output.status.code(), report["rows"].as_array().map(Vec::len)), (Some(1), Some(1)));
+    assert_eq!(report["rows"][0]["note"], "ended early", "{report}");
+    assert_eq!(report["left_behind"].as_array().map(Vec::len), Some(0), "{report}");
     assert_eq!((streams(&nats).await, databases(&pg).await), (Vec::new(), 0));
     assert!(std::fs::read_dir(folder.path()).expect("a folder").next().is_none());
 }
 
 #[tokio::test]
-async fn what_is_asked_wrongly_is_refused_with_the_reason() {
-    let nobody = format!("http://127.0.0.1:{}", ports::free());
-    for (args, said) in [
+async fn wrong_arguments_are_refused_with_the_reason() {
+    let no_server = format!("http://127.0.0.1:{}", ports::free());
+    for (args, reason) in [
         (&["--rate", "-1"][..], "must be 0 or more"),
         (&["--rate", "fast"], "must be a number"),
         (&["--rate", "99999999"], "a rate must be"),
@@ -265,44 +265,44 @@ async fn what_is_asked_wrongly_is_refused_with_the_reason() {
         (&["--url", "ftp://a.example"], "must be an http://"),
     ] {
         let output = bench_with(args, &[]).await;
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {told}");
-        assert!(told.contains(said), "{args:?}: {told}");
+        let report = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {report}");
+        assert!(report.contains(reason), "{args:?}: {report}");
         assert!(output.stdout.is_empty());
     }
     let output = suite(&["--only", "nothing"], &[]).await;
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("there is no nothing"), "{told}");
-    let output = bench(&["--duration", "1s"], &nobody).await;
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("cannot reach 127.0.0.1:"), "{told}");
+    let report = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{report}");
+    assert!(report.contains("there is no nothing"), "{report}");
+    let output = bench(&["--duration", "1s"], &no_server).await;
+    let report = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report.contains("cannot reach 127.0.0.1:"), "{report}");
 }
 
 #[tokio::test]
-async fn a_filter_that_the_server_refuses_is_told_in_its_words() {
+async fn a_filter_that_the_server_refuses_is_reported_in_its_words() {
     let agentbus = Agentbus::builder().memory_sqlite().start().await;
     let args = ["--subscribers", "2", "--subscriber-filter", "kind=letter", "--duration", "1s"];
     let output = bench(&args, agentbus.url()).await;
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("got no stream") && told.contains("422"), "{told}");
+    let report = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report.contains("got no stream") && report.contains("422"), "{report}");
 }
 
 #[tokio::test]
 async fn the_suite_lists_what_it_measures_and_skips_what_it_is_not_given() {
     let output = suite(&["--list"], &[]).await;
-    let told = String::from_utf8(output.stdout).expect("UTF-8");
+    let report = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(output.status.success());
     for item in ["parts", "single", "fanout", "big"] {
-        assert!(told.lines().any(|line| line.starts_with(item)), "{item}: {told}");
+        assert!(report.lines().any(|line| line.starts_with(item)), "{item}: {report}");
     }
     let output = suite(&["--only", "single,always"], &[]).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let notes: Vec<_> =
-        told["rows"].as_array().expect("rows").iter().map(|row| row["note"].clone()).collect();
+        report["rows"].as_array().expect("rows").iter().map(|row| row["note"].clone()).collect();
     assert_eq!(notes, ["skipped: NATS_URL is not given", "skipped: NATS_URL_ALWAYS is not given"]);
-    assert!(told["machine"]["cores"].as_u64() > Some(0));
+    assert!(report["machine"]["cores"].as_u64() > Some(0));
 }

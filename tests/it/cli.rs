@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The recorded squad, or where it is not installed, made-up messages with odd texts and numbers that must survive.
+/// The recorded squad or, without it, made-up messages with odd texts and numbers that must survive.
 fn lines() -> String {
     let own = || {
         (0..150).map(|n| match n % 3 {
@@ -132,8 +132,8 @@ async fn wrong_usage_and_failures_have_their_exit_codes() {
     let bad = run(&["import", "-"], url, &dir, "{\"kind\":\"task\"}\n").await;
     assert_eq!(bad.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&bad.stderr).contains("task_id"), "{bad:?}");
-    let nobody = ["--url", "http://127.0.0.1:9", "--retry-for", "0"];
-    let unreachable = run(&[&["history"][..], &nobody].concat(), url, &dir, "").await;
+    let no_server = ["--url", "http://127.0.0.1:9", "--retry-for", "0"];
+    let unreachable = run(&[&["history"][..], &no_server].concat(), url, &dir, "").await;
     assert_eq!(unreachable.status.code(), Some(1));
 }
 

@@ -1,4 +1,4 @@
-//! The tests of the tests: the servers that the others rely on come back when harmed, and frames are cut as they should be.
+//! Tests of the test support: servers keep their data through stops and kills, and frames are parsed by the standard.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn nats_keeps_its_port_and_files_through_stops_and_kills() {
 }
 
 #[tokio::test]
-async fn a_frozen_nats_answers_nobody_and_goes_on_after() {
+async fn a_frozen_nats_answers_no_one_and_continues_afterwards() {
     let nats = Nats::builder().sync_interval("always").max_payload(2 << 20).start().await;
     let client = nats.client().await;
     let mut sub = client.subscribe("a").await.expect("sub");
@@ -62,7 +62,7 @@ async fn a_frozen_nats_answers_nobody_and_goes_on_after() {
 }
 
 #[tokio::test]
-async fn a_cluster_survives_one() {
+async fn a_cluster_survives_the_loss_of_one_node() {
     let servers = Nats::cluster(3).await;
     let client = Nats::client_of(&servers).await;
     let js = async_nats::jetstream::new(client);
@@ -106,10 +106,10 @@ async fn postgres_keeps_its_port_and_files_through_stops_and_kills() {
     let pg = Postgres::start().await;
     let url = pg.database().await;
     assert_eq!(count(&url).await, 1);
-    let held = sqlx::PgConnection::connect(&url).await.expect("connect");
+    let open = sqlx::PgConnection::connect(&url).await.expect("connect");
     pg.kill9();
     pg.restart().await;
-    drop(held);
+    drop(open);
     assert_eq!(count(&url).await, 2);
     pg.restart().await;
     let mut c = sqlx::PgConnection::connect(&url).await.expect("connect");
@@ -122,14 +122,14 @@ async fn postgres_keeps_its_port_and_files_through_stops_and_kills() {
 }
 
 #[tokio::test]
-async fn the_shared_postgres_is_one() {
+async fn there_is_one_shared_postgres() {
     let (a, b) = (Postgres::shared().await, Postgres::shared().await);
     assert_eq!(a.port(), b.port());
     assert_ne!(a.database().await, b.database().await);
 }
 
 #[test]
-fn frames_are_cut_by_the_letter_of_the_standard() {
+fn frames_are_parsed_by_the_standard() {
     let text = "\u{feff}: c\r\nid: 7\rdata:a\ndata: b\ndata:  c\r\n\r\n\r\n\nid\n\nid: 1\0\nretry: 5x\n\nretry:07\nevent:\nfoo: bar\ndata\n\ndata: lost";
     let expected = vec![
         Frame {

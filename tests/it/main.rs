@@ -1,4 +1,4 @@
-//! The contract on real servers: a module a section, in every mode that the section holds for.
+//! The contract on real servers: a module for each section, in every mode to which the section applies.
 
 #![expect(
     clippy::disallowed_methods,

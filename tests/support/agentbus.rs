@@ -1,6 +1,6 @@
 //! The real binary, `agentbus serve`, on a port and in a folder of its own.
 //!
-//! Its environment holds what the test gives, and nothing of the developer's. The port is given, not left to the system,
+//! Its environment is what the test sets, and nothing of the developer's. The port is chosen here, not by the system,
 //! so that a restarted server has the address that its clients know ([`ports`]).
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::folder::{Folder, Log};
 use super::http::Http;
-use super::process::{Process, Spec};
+use super::process::{Process, Slot, Spec};
 use super::{ports, wait};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_agentbus");
@@ -25,16 +25,16 @@ const REFUSE: Duration = Duration::from_secs(30);
 pub struct Agentbus {
     builder: Builder,
     url: String,
-    /// What has been set since, for its next start.
+    /// Variables that are set for its next start.
     changed: Mutex<BTreeMap<String, String>>,
     file_limit: Mutex<Option<u64>>,
     // Before the log and the folder: fields are dropped in this order.
-    process: Mutex<Option<Process>>,
+    process: Slot,
     log: Log,
     folder: Folder,
 }
 
-/// What a server is started with. Without anything said: the memory bus on SQLite.
+/// What a server is started with. By default: the memory bus on SQLite.
 #[derive(Clone, Default)]
 pub struct Builder {
     env: BTreeMap<String, String>,
@@ -85,7 +85,7 @@ impl Builder {
         .await
     }
 
-    /// Starts what must refuse to run: waits until it has exited, which must be with failure, and gives what it said on
+    /// Starts a server that must refuse to run: waits until it has exited with failure, and returns its
     /// standard error.
     pub async fn expect_refusal(self) -> String {
         let agentbus = Agentbus::new(self, ports::free());
@@ -93,9 +93,9 @@ impl Builder {
         let Some(status) = process.exit(REFUSE).await else {
             panic!("it runs, and should have refused to:\n{}", agentbus.log.tail());
         };
-        let said = agentbus.log.text();
-        assert!(status.code().is_some_and(|code| code != 0), "refused with {status}:\n{said}");
-        said
+        let error = agentbus.log.text();
+        assert!(status.code().is_some_and(|code| code != 0), "refused with {status}:\n{error}");
+        error
     }
 }
 
@@ -127,7 +127,7 @@ impl Agentbus {
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.with_process(Process::pid)
+        self.process.with(Process::pid)
     }
 
     /// What it has logged since its first start.
@@ -157,23 +157,23 @@ impl Agentbus {
 
     /// Kills it with SIGKILL.
     pub fn kill9(&self) {
-        self.take().kill9();
+        self.process.take().kill9();
     }
 
-    /// Asks it to end (SIGTERM), waits until it has, and says how.
+    /// Asks it to end (SIGTERM), waits until it has, and returns its exit status.
     pub async fn terminate(&self) -> ExitStatus {
-        let process = self.take();
+        let process = self.process.take();
         process.terminate(STOP).await.expect("agentbus ends when asked")
     }
 
     /// Asks it to end (SIGTERM), and does not wait: see [`Agentbus::wait_exit`].
     pub fn ask_to_end(&self) {
-        self.with_process(|process| process.signal("TERM", &[process.pid()]));
+        self.process.with(|process| process.signal("TERM", &[process.pid()]));
     }
 
-    /// Waits until it has ended, and says how; fails the test if it has not within `limit`.
+    /// Waits until it has ended, and returns its exit status; fails the test if it has not within `limit`.
     pub async fn wait_exit(&self, limit: Duration) -> ExitStatus {
-        let process = self.take();
+        let process = self.process.take();
         process
             .exit(limit)
             .await
@@ -195,19 +195,19 @@ impl Agentbus {
         self.boot().await.unwrap_or_else(|error| panic!("agentbus does not start again: {error}"));
     }
 
-    /// Freezes it: connections stay open, nobody answers.
+    /// Freezes it: connections stay open, and get no response.
     pub fn pause(&self) {
-        self.with_process(Process::pause);
+        self.process.with(Process::pause);
     }
 
     /// Thaws it.
     pub fn resume(&self) {
-        self.with_process(Process::resume);
+        self.process.with(Process::resume);
     }
 
     /// Whether it has been started and neither stopped nor killed since.
     pub fn is_running(&self) -> bool {
-        self.process.lock().expect("process").is_some()
+        self.process.is_running()
     }
 
     fn new(builder: Builder, port: u16) -> Self {
@@ -218,7 +218,7 @@ impl Agentbus {
             url: format!("http://127.0.0.1:{port}"),
             changed: Mutex::default(),
             file_limit: Mutex::default(),
-            process: Mutex::default(),
+            process: Slot::default(),
             log,
             folder,
         }
@@ -227,11 +227,11 @@ impl Agentbus {
     async fn boot(&self) -> Result<(), String> {
         let process = self.spawn();
         let line = format!("agentbus listening on {}", self.url);
-        let said = async || self.stdout().lines().any(|said| said == line).then_some(());
-        let listens = process.ready(LISTEN, said).await;
+        let announced = async || self.stdout().lines().any(|printed| printed == line).then_some(());
+        let listens = process.ready(LISTEN, announced).await;
         listens
             .map_err(|error| format!("{error}; stdout: {}\n{}", self.stdout(), self.log.tail()))?;
-        *self.process.lock().expect("process") = Some(process);
+        self.process.put(process);
         Ok(())
     }
 
@@ -267,13 +267,5 @@ impl Agentbus {
 
     fn stdout(&self) -> String {
         std::fs::read_to_string(self.folder.join("stdout")).unwrap_or_default()
-    }
-
-    fn take(&self) -> Process {
-        self.process.lock().expect("process").take().expect("agentbus runs")
-    }
-
-    fn with_process<T>(&self, act: impl FnOnce(&Process) -> T) -> T {
-        act(self.process.lock().expect("process").as_ref().expect("agentbus runs"))
     }
 }

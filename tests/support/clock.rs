@@ -14,7 +14,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// One that tells the true time.
+    /// One that shows the true time.
     pub fn new() -> Self {
         let clock = Self { folder: Folder::new("clock") };
         clock.set("+0");
@@ -34,7 +34,7 @@ impl Clock {
         std::fs::rename(&new, self.file()).expect("renamed");
     }
 
-    /// What a program's environment needs. Its monotonic clock goes on as it should.
+    /// What a program's environment needs. Its monotonic clock continues as it should.
     pub fn env(&self) -> [(&'static str, String); 4] {
         [
             ("LD_PRELOAD", programs::faketime().display().to_string()),

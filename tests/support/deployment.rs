@@ -1,4 +1,4 @@
-//! A server in one of the three ways to run it, with what it stands on; and one test for all three.
+//! A server in one of the three modes, with the servers that it needs; and one test for all three.
 
 use super::agentbus::{Agentbus, Builder};
 use super::http::Http;
@@ -16,12 +16,12 @@ pub enum Mode {
     Nats,
 }
 
-/// A running server and what it stands on: an own NATS server, an own database of the shared PostgreSQL.
+/// A running server with a NATS server of its own and a database of its own in the shared PostgreSQL.
 pub struct Deployment {
     mode: Mode,
     http: Http,
     pg_url: Option<String>,
-    // The server goes before what it stands on: fields are dropped in this order.
+    // The server goes before what it needs: fields are dropped in this order.
     agentbus: Agentbus,
     nats: Option<Nats>,
 }
@@ -32,7 +32,7 @@ impl Deployment {
         Self::tuned(mode, |builder| builder).await
     }
 
-    /// One server in `mode` whose environment or arguments the test has a say in.
+    /// One server in `mode` whose environment or arguments the test sets.
     pub async fn tuned(mode: Mode, tune: impl FnOnce(Builder) -> Builder) -> Self {
         let pg_url = match mode {
             Mode::MemorySqlite => None,
@@ -71,7 +71,7 @@ impl Deployment {
         &self.agentbus
     }
 
-    /// The NATS server, if it stands on one.
+    /// The NATS server, in that mode.
     pub fn nats(&self) -> Option<&Nats> {
         self.nats.as_ref()
     }
@@ -81,21 +81,21 @@ impl Deployment {
         self.pg_url.as_deref()
     }
 
-    /// One more server on the same NATS and PostgreSQL, as often as called. Only with NATS: the memory bus has one server.
+    /// Starts one more server on the same NATS and PostgreSQL. Only with NATS: the memory bus has one server.
     pub async fn second_server(&self) -> Agentbus {
         assert_eq!(self.mode, Mode::Nats, "the memory bus has one server");
         self.agentbus.like().start().await
     }
 }
 
-/// Makes three tests of each function: `name::memory_sqlite`, `name::memory_postgres`, `name::nats`. What may stand first
+/// Makes three tests of each function: `name::memory_sqlite`, `name::memory_postgres`, `name::nats`. What may come first
 /// tunes the server, as for [`Deployment::tuned`].
 ///
 /// ```ignore
 /// for_each_mode! {
 ///     |builder| builder.env("RING_SIZE", "64");
 ///
-///     async fn a_message_has_one_place(deployment: &Deployment) {
+///     async fn a_message_has_one_sequence(deployment: &Deployment) {
 ///         let answer = deployment.http().post_json("/v1/messages", &message()).await.expect(201);
 ///         assert_eq!(answer.json()["seq"], 1);
 ///     }

@@ -1,4 +1,4 @@
-//! A client of work queues that goes on when servers are killed: it asks the next one, until one answers.
+//! A client of work queues that survives the kill of a server: it asks the next one, until one answers.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use super::{Answer, Http};
 
 /// For some server to answer.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// A client's pause between tries.
+/// A client's pause between attempts.
 const RETRY: Duration = Duration::from_millis(20);
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
@@ -44,12 +44,12 @@ struct ItemStatus {
     status: u16,
 }
 
-/// What was told of an ack at last.
+/// The final response to an ack.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered {
     /// 200, else 410.
     pub taken: bool,
-    /// Whether an earlier try got no answer, or one that leaves it open.
+    /// Whether an earlier attempt got no response, or a 503.
     pub after_silence: bool,
 }
 
@@ -65,7 +65,7 @@ impl Client {
         Self { servers: servers.iter().map(|url| Http::new(url)).collect(), at }
     }
 
-    /// One try; after a pause the next goes to another server if this one gives no answer, or says that it cannot.
+    /// One attempt. Without a response, or after a 503, the next one goes to another server after a pause.
     async fn post(&mut self, path: &str, media_type: &str, body: &Bytes) -> Option<Answer> {
         let server = &self.servers[self.at % self.servers.len()];
         let headers = [("content-type", media_type)];
@@ -80,7 +80,7 @@ impl Client {
         }
     }
 
-    /// Puts jobs in with these ids, again until each is acknowledged.
+    /// Enqueues jobs with these ids, again until each is acknowledged.
     pub async fn enqueue(&mut self, queue: &str, ids: &[Uuid]) {
         let path = format!("/v1/queues/{queue}/jobs/batch");
         let mut body = String::new();
@@ -91,16 +91,19 @@ impl Client {
         loop {
             patience.check("jobs are put in");
             let Some(answer) = self.post(&path, NDJSON, &body).await else { continue };
-            let told = statuses(&answer.expect(200));
-            assert_eq!(told.len(), ids.len());
-            assert!(told.iter().all(|status| matches!(status, 200 | 201 | 503)), "{told:?}");
-            if !told.contains(&503) {
+            let outcomes = statuses(&answer.expect(200));
+            assert_eq!(outcomes.len(), ids.len());
+            assert!(
+                outcomes.iter().all(|status| matches!(status, 200 | 201 | 503)),
+                "{outcomes:?}"
+            );
+            if !outcomes.contains(&503) {
                 return;
             }
         }
     }
 
-    /// Leases what comes within a moment; nothing where no answer comes.
+    /// Leases what there is within a second; nothing if no response comes.
     pub async fn lease(&mut self, queue: &str, max: usize, worker: &str) -> Vec<Job> {
         let path = format!("/v1/queues/{queue}/lease");
         let body = Bytes::from(format!(r#"{{"max":{max},"wait_s":1,"worker":"{worker}"}}"#));
@@ -132,12 +135,12 @@ impl Client {
 
     /// Acks leases at once, again until there is an answer to each.
     pub async fn settle(&mut self, tokens: &[&str]) -> Vec<Answered> {
-        let mut told: Vec<Option<Answered>> = vec![None; tokens.len()];
+        let mut outcomes: Vec<Option<Answered>> = vec![None; tokens.len()];
         let (mut after_silence, patience) = (false, Patience::new());
         loop {
-            let open: Vec<usize> = (0..tokens.len()).filter(|at| told[*at].is_none()).collect();
+            let open: Vec<usize> = (0..tokens.len()).filter(|at| outcomes[*at].is_none()).collect();
             if open.is_empty() {
-                return told.into_iter().flatten().collect();
+                return outcomes.into_iter().flatten().collect();
             }
             patience.check("answers to all acks");
             let acks: Vec<&str> = open.iter().map(|at| tokens[*at]).collect();
@@ -145,7 +148,7 @@ impl Client {
                 for (at, status) in open.iter().zip(statuses(&answer.expect(200))) {
                     assert!(matches!(status, 200 | 410 | 503), "{status}");
                     let answered = Answered { taken: status == 200, after_silence };
-                    told[*at] = (status != 503).then_some(answered);
+                    outcomes[*at] = (status != 503).then_some(answered);
                 }
             }
             after_silence = true;
@@ -153,7 +156,7 @@ impl Client {
     }
 }
 
-/// What ends a client that asks again and again.
+/// The deadline of a client that repeats a request.
 struct Patience(Instant);
 
 impl Patience {

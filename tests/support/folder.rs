@@ -13,7 +13,7 @@ impl Folder {
         let random = fastrand::u64(..);
         let path = std::env::temp_dir().join(format!("agentbus-{what}-{random:016x}"));
         fs::create_dir_all(&path).expect("create a temporary folder");
-        // PostgreSQL may run as another user, who has to get in, whatever this process's umask.
+        // PostgreSQL may run as another user, who needs access, whatever this process's umask.
         fs::set_permissions(&path, Permissions::from_mode(0o755))
             .expect("open the temporary folder");
         Self(path)

@@ -1,24 +1,17 @@
-//! What tests of background processing have in common: a command that handles messages and notes each run of it, and
-//! `agentbus worker` processes that run it.
+//! A command that handles messages and notes the begin and the end of each run, and what a server reports about it.
 //!
-//! The command is a shell script of builtins alone, since it runs ten thousand times. What it does with a message stands
-//! in the message's content. It appends one line when it begins and one when it ends, each in one write: a run
+//! The command is a shell script of builtins only, since it runs ten thousand times. The content of a message decides
+//! what it does. It appends one line when it begins and one when it ends, each in one write: a run
 //! that was killed has only the first.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::folder::{Folder, Log};
-use super::process::{Process, Spec};
+use super::folder::Folder;
 use super::{Http, eventually};
-
-/// More than a worker's own drain window.
-const STOP: Duration = Duration::from_secs(60);
 
 /// What the command does with a message, by the first word of its content:
 ///
@@ -30,7 +23,7 @@ const STOP: Duration = Duration::from_secs(60);
 /// | `mend` | asks for a retry until [`Handler::mend`] was called |
 /// | `reject` | exits with 1, until [`Handler::mend`] was called |
 /// | `crash` | dies of a signal, always |
-/// | `slow` | succeeds after so many seconds as the second word says, and at once after [`Handler::mend`] |
+/// | `slow` | succeeds after the seconds in the second word, and at once after [`Handler::mend`] |
 /// | `keep` | succeeds, and keeps what it was given on standard input |
 const SCRIPT: &str = r#"IFS= read -r message || :
 case $message in
@@ -90,7 +83,7 @@ impl Handler {
         self.folder.join("handle").display().to_string()
     }
 
-    /// Lets from now on succeed what failed until then.
+    /// From now on, what failed succeeds.
     pub fn mend(&self) {
         std::fs::write(self.folder.join("mended"), "").expect("write a file");
     }
@@ -100,7 +93,7 @@ impl Handler {
         self.text().lines().count()
     }
 
-    /// How many bytes are noted: it grows as long as something runs, and is cheap to look at.
+    /// How many bytes are noted: it grows as long as something runs, and is cheap to read.
     pub fn bytes(&self) -> u64 {
         std::fs::metadata(self.folder.join("runs")).map_or(0, |it| it.len())
     }
@@ -146,70 +139,6 @@ impl Handler {
     }
 }
 
-/// `agentbus worker --exec`. Dropped, it is killed.
-pub struct Worker {
-    // Before the log and the folder: fields are dropped in this order.
-    process: Process,
-    log: Log,
-    _folder: Folder,
-}
-
-impl Worker {
-    /// Starts one; it is not waited for.
-    pub fn start(nats_url: &str, pg_url: &str, command: &str, env: &[(&str, &str)]) -> Self {
-        let folder = Folder::new("worker");
-        let log = Log::new("a worker", folder.join("stderr"));
-        let mut all = BTreeMap::from([
-            ("MESSAGE_BUS", "nats"),
-            ("NATS_URL", nats_url),
-            ("DATABASE_URL", pg_url),
-        ]);
-        all.extend(env.iter().copied());
-        let env = all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let process = Process::spawn(Spec {
-            program: Path::new(env!("CARGO_BIN_EXE_agentbus")),
-            args: ["worker", "--exec", command].map(str::to_owned).to_vec(),
-            env: env.collect(),
-            folder: &folder,
-            user: None,
-            file_limit: None,
-            stdout: log.append(),
-            stderr: log.append(),
-        });
-        Self { process, log, _folder: folder }
-    }
-
-    /// Kills it and the commands that it runs with SIGKILL; fails the test if it had ended by itself.
-    pub fn kill9(self) {
-        self.assert_runs();
-        self.process.kill9();
-    }
-
-    /// Kills it alone: the commands that it runs go on without it.
-    pub async fn kill9_alone(self) {
-        self.assert_runs();
-        self.process.signal("KILL", &[self.process.pid()]);
-        self.process.exit(STOP).await.expect("a killed process ends");
-    }
-
-    /// Asks it to end (SIGTERM), and waits until it has.
-    pub async fn stop(self) -> ExitStatus {
-        self.assert_runs();
-        self.process.terminate(STOP).await.expect("a worker ends when asked")
-    }
-
-    /// Fails the test if it has ended by itself.
-    pub fn assert_runs(&self) {
-        let exited = self.process.exited();
-        assert!(exited.is_none(), "a worker has ended: {exited:?}\n{}", self.log.tail());
-    }
-
-    /// What it has logged.
-    pub fn log(&self) -> String {
-        self.log.text()
-    }
-}
-
 /// Seconds since the machine began, as the command notes them.
 pub fn uptime() -> String {
     let text = std::fs::read_to_string("/proc/uptime").expect("read /proc/uptime");
@@ -228,7 +157,7 @@ pub async fn find_consumer(http: &Http, name: &str) -> Option<Value> {
     consumers.iter().find(|it| it["name"] == name).cloned()
 }
 
-/// Waits until the consumer of the processor says that it runs, and nothing is to be done any more up to `seq`.
+/// Waits until the consumer of the processor is running and has nothing left to do up to `seq`.
 pub async fn idle(http: &Http, seq: u64, limit: Duration) -> Value {
     eventually(limit, "everything is processed", async || {
         let consumer = find_consumer(http, "agent-processor").await?;

@@ -1,7 +1,7 @@
 //! A small HTTP client: requests to one server, and answers with their bytes as they came.
 //!
-//! What a test says in passing (`get`, `post_json`) fails the test when there is no answer at all; a test that harms the
-//! server uses [`Http::request`] and sees the error.
+//! The short methods (`get`, `post_json`) fail the test when there is no response; a test that disturbs the
+//! server uses [`Http::request`] and gets the error.
 
 use std::net::IpAddr;
 use std::sync::Once;
@@ -112,7 +112,7 @@ impl Http {
         }
     }
 
-    /// Like [`Http::stream`]; gives the answer if that is not a stream, and the error if there is no answer.
+    /// Like [`Http::stream`]; returns the answer if that is not a stream, and the error if there is no answer.
     pub async fn try_stream(
         &self,
         query: &str,
@@ -158,6 +158,11 @@ impl Answer {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|error| {
             panic!("the body is not JSON: {error}: {} {}", self.status, self.text())
         })
+    }
+
+    /// The sequence in an answer to a POST; fails the test if there is none.
+    pub fn seq(&self) -> u64 {
+        self.json()["seq"].as_u64().unwrap_or_else(|| panic!("no sequence: {}", self.text()))
     }
 
     /// The body as text.

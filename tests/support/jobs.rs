@@ -1,4 +1,4 @@
-//! A client of work queues: makes queues, enqueues, leases, ends leases, and looks at what there is.
+//! A client of work queues: creates queues, enqueues, leases, ends leases, and reads their state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -24,7 +24,7 @@ pub async fn info(http: &Http, queue: &str) -> Value {
     http.get(&format!("/v1/queues/{queue}")).await.expect(200).json()
 }
 
-/// Enqueues a job, and gives its id.
+/// Enqueues a job, and returns its id.
 pub async fn enqueue(http: &Http, queue: &str, job: &Value) -> String {
     let answer = http.post_json(&format!("/v1/queues/{queue}/jobs"), job).await.expect(201).json();
     assert!(answer["seq"].is_u64(), "{answer}");
@@ -88,13 +88,13 @@ pub async fn dead_letter(http: &Http, source: &str) -> Value {
     .await
 }
 
-/// Waits until the queue tells these counts.
+/// Waits until the queue reports these counts.
 pub async fn counts(http: &Http, queue: &str, waiting: u64, leased: u64, delayed: u64) -> Value {
     let what = format!("{queue} has {waiting} waiting, {leased} leased, {delayed} delayed");
     eventually(SOON, &what, async || {
-        let told = info(http, queue).await;
-        let counted = ["waiting", "leased", "delayed"].map(|it| told[it].as_u64());
-        (counted == [Some(waiting), Some(leased), Some(delayed)]).then_some(told)
+        let now = info(http, queue).await;
+        let counted = ["waiting", "leased", "delayed"].map(|it| now[it].as_u64());
+        (counted == [Some(waiting), Some(leased), Some(delayed)]).then_some(now)
     })
     .await
 }
@@ -112,7 +112,7 @@ pub fn members(value: &Value) -> BTreeSet<String> {
     value.as_object().unwrap_or_else(|| panic!("no object: {value}")).keys().cloned().collect()
 }
 
-/// Leases and acknowledges until nothing is left; gives how often each job was leased.
+/// Leases and acknowledges until nothing is left; returns how often each job was leased.
 pub async fn work(http: &Http, queue: &str, max: usize, until: usize) -> BTreeMap<String, usize> {
     let mut done = BTreeMap::new();
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! What a server tells of itself at `/metrics`.
+//! The metrics of a server, at `/metrics`.
 
 use super::http::Http;
 

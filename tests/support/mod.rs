@@ -1,22 +1,26 @@
 //! Support for the black-box tests: real servers, clients, and ways of waiting.
 //!
 //! Every server is a process of this test run's own, on a port of its own, with its files in a folder of its own. It ends
-//! with the value that stands for it, and with the test process, however that ends ([`process`]). Nothing here sleeps:
+//! with its value, and with the test process, however that ends ([`process`]). Nothing here sleeps:
 //! whatever takes time is polled for until a deadline ([`wait`]).
 //!
 //! | to have | use |
 //! |---|---|
-//! | one test for all three modes | [`for_each_mode!`](deployment), which hands it a [`Deployment`] |
+//! | one test for all three modes | [`for_each_mode!`](deployment), which passes it a [`Deployment`] |
 //! | a server in one mode | [`Deployment::start`], or [`Agentbus::builder`] with servers of one's own |
 //! | NATS, PostgreSQL to be killed or frozen | [`Nats::start`], [`Postgres::start`] |
-//! | PostgreSQL that nobody harms | [`Postgres::shared`], then [`Postgres::database`] |
-//! | requests, streams | [`Http`], [`Sse`]; problems and pages of history [`wire`]; whole streams held against history [`streams`], [`lines`] |
+//! | PostgreSQL that no test disturbs | [`Postgres::shared`], then [`Postgres::database`] |
+//! | requests, streams | [`Http`], [`Sse`]; a stream on a bare socket [`raw_stream`] |
+//! | problems, pages of history | [`wire`] |
+//! | messages to publish | [`streams`] |
+//! | messages as read, to compare byte for byte | [`records`] |
 //! | work queues | [`jobs`]; clients that outlive their server [`failover`] |
-//! | a command that processes, and workers | [`exec`]; one that notes each run [`handler`] |
+//! | a command that processes | [`exec`], which notes each attempt; [`handler`], which notes begin and end of each run |
+//! | `agentbus worker` | [`worker`] |
 //! | a receiver of webhooks | [`receiver`] |
 //! | a browser | [`webdriver`]; one at the console [`console`] |
 //!
-//! `AGENTBUS_TEST_KEEP=1` keeps the folders of the servers, and says where they are.
+//! `AGENTBUS_TEST_KEEP=1` keeps the folders of the servers, and prints their paths.
 
 #![allow(
     dead_code,
@@ -35,14 +39,15 @@ pub mod folder;
 pub mod handler;
 pub mod http;
 pub mod jobs;
-pub mod lines;
 pub mod metrics;
 pub mod nats;
 pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod programs;
+pub mod raw_stream;
 pub mod receiver;
+pub mod records;
 pub mod squad;
 pub mod sse;
 pub mod sse_frame;
@@ -50,6 +55,7 @@ pub mod streams;
 pub mod wait;
 pub mod webdriver;
 pub mod wire;
+pub mod worker;
 
 pub use agentbus::Agentbus;
 pub(crate) use deployment::for_each_mode;

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::folder::{Folder, Log};
-use super::process::{Process, Spec};
+use super::process::{Process, Slot, Spec};
 use super::{ports, programs, wait};
 
 const START: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ pub struct Nats {
     config: PathBuf,
     file_limit: Mutex<Option<u64>>,
     // Before the log and the folder: fields are dropped in this order.
-    process: Mutex<Option<Process>>,
+    process: Slot,
     log: Log,
     folder: Folder,
 }
@@ -49,7 +49,7 @@ impl Builder {
         self.config(&format!("max_payload: {bytes}"))
     }
 
-    /// Where JetStream keeps its files, instead of the server's own temporary folder: a small file system, say.
+    /// Where JetStream keeps its files instead of the server's own temporary folder, as on a small file system.
     pub fn store_dir(mut self, path: &Path) -> Self {
         self.store_dir = Some(path.to_owned());
         self
@@ -61,7 +61,7 @@ impl Builder {
         self
     }
 
-    /// The largest file that it may write, in KiB, until [`Nats::lift_file_limit`]: writes beyond fail, as on a full disk.
+    /// The largest file that it may write, in KiB, until [`Nats::lift_file_limit`]: larger writes fail, as on a full disk.
     pub fn file_limit(mut self, kib: u64) -> Self {
         self.file_limit = Some(kib);
         self
@@ -85,8 +85,8 @@ impl Builder {
         self.cluster_through(&ports, &routes).await
     }
 
-    /// The same, with a port each for the others, and the ports at which each finds the others: those of proxies, say.
-    /// Nobody tells anybody of other ways.
+    /// The same, with the ports of the routes, and the ports at which each finds the others: of proxies, for example.
+    /// The servers do not gossip other routes.
     pub async fn cluster_through(self, ports: &[u16], routes: &[Vec<u16>]) -> Vec<Nats> {
         let mut servers = Vec::new();
         for (index, (port, routes)) in ports.iter().zip(routes).enumerate() {
@@ -105,7 +105,7 @@ impl Builder {
             );
         }
         let jetstream = async_nats::jetstream::new(servers[0].client().await);
-        // A request that comes before there is a leader is never answered: ask anew.
+        // A request before there is a leader is never answered: ask again.
         let patience = Duration::from_millis(250);
         wait::eventually(CLUSTER, "the cluster's JetStream has a leader", async || {
             tokio::time::timeout(patience, jetstream.query_account()).await.ok()?.ok()
@@ -154,7 +154,7 @@ impl Nats {
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.with_process(Process::pid)
+        self.process.with(Process::pid)
     }
 
     /// What it has logged.
@@ -174,13 +174,13 @@ impl Nats {
 
     /// Ends it as an operator would (SIGTERM).
     pub async fn stop_gracefully(&self) {
-        let process = self.take();
+        let process = self.process.take();
         process.terminate(STOP).await.expect("nats-server ends when asked");
     }
 
     /// Kills it with SIGKILL.
     pub fn kill9(&self) {
-        self.take().kill9();
+        self.process.take().kill9();
     }
 
     /// Starts it again, on the same port and files; one that runs is stopped before.
@@ -198,19 +198,19 @@ impl Nats {
         *self.file_limit.lock().expect("file limit") = None;
     }
 
-    /// Freezes it: connections stay open, nobody answers.
+    /// Freezes it: connections stay open, and get no response.
     pub fn pause(&self) {
-        self.with_process(Process::pause);
+        self.process.with(Process::pause);
     }
 
     /// Thaws it.
     pub fn resume(&self) {
-        self.with_process(Process::resume);
+        self.process.with(Process::resume);
     }
 
     /// Whether it has been started and neither stopped nor killed since.
     pub fn is_running(&self) -> bool {
-        self.process.lock().expect("process").is_some()
+        self.process.is_running()
     }
 
     async fn start_on(port: u16, name: &str, builder: &Builder) -> Result<Self, String> {
@@ -224,7 +224,7 @@ impl Nats {
             port,
             config,
             file_limit: Mutex::new(builder.file_limit),
-            process: Mutex::default(),
+            process: Slot::default(),
             log,
             folder,
         };
@@ -245,16 +245,8 @@ impl Nats {
         });
         let ready = process.ready(START, async || greeting(self.port).await).await;
         ready.map_err(|error| format!("{error}\n{}", self.log.tail()))?;
-        *self.process.lock().expect("process") = Some(process);
+        self.process.put(process);
         Ok(())
-    }
-
-    fn take(&self) -> Process {
-        self.process.lock().expect("process").take().expect("nats-server runs")
-    }
-
-    fn with_process<T>(&self, act: impl FnOnce(&Process) -> T) -> T {
-        act(self.process.lock().expect("process").as_ref().expect("nats-server runs"))
     }
 }
 
@@ -275,4 +267,21 @@ async fn greeting(port: u16) -> Option<()> {
     let read =
         tokio::time::timeout(Duration::from_secs(1), connection.read_exact(&mut start)).await;
     (read.ok()?.is_ok() && start == *b"INFO ").then_some(())
+}
+
+/// Publishes bytes that no client library would: `headers` with their version line and the empty line at their end.
+pub async fn publish_raw(nats_url: &str, subject: &str, headers: &[u8], payload: &[u8]) {
+    let address = nats_url.trim_start_matches("nats://");
+    let mut stream = TcpStream::connect(address).await.expect("connect");
+    let (head, whole) = (headers.len(), headers.len() + payload.len());
+    let mut bytes = b"CONNECT {\"headers\":true,\"verbose\":false}\r\n".to_vec();
+    bytes.extend_from_slice(format!("HPUB {subject} {head} {whole}\r\n").as_bytes());
+    bytes.extend_from_slice(&[headers, payload, b"\r\nPING\r\n"].concat());
+    stream.write_all(&bytes).await.expect("write");
+    let (mut heard, mut piece) = (Vec::new(), [0; 1_024]);
+    while !heard.windows(4).any(|part| part == b"PONG") {
+        let read = stream.read(&mut piece).await.expect("read");
+        assert!(read > 0, "{}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&piece[..read]);
+    }
 }

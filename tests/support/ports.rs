@@ -15,7 +15,7 @@ const TRIES: usize = 5;
 
 static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
 
-/// A port of 127.0.0.1 that nobody listens on, given once in this process.
+/// A free port of 127.0.0.1, returned once in this process.
 pub fn free() -> u16 {
     let mut given = GIVEN.lock().expect("ports");
     loop {

@@ -1,17 +1,16 @@
 //! PostgreSQL servers: one that the tests of a binary share, and others that a test may kill and freeze.
 //!
-//! They sync to disk as in production, since tests kill them and look at what is left.
+//! They sync to disk as in production, since tests kill them and check what is left.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::sync::OnceCell;
 
 use super::folder::{Folder, Log};
-use super::process::{Process, Spec, User};
+use super::process::{Process, Slot, Spec, User};
 use super::{ports, programs, wait};
 
 const INITDB: Duration = Duration::from_secs(60);
@@ -28,13 +27,13 @@ pub struct Postgres {
     user: Option<User>,
     env: Vec<(String, String)>,
     // Before the log and the folder: fields are dropped in this order.
-    process: Mutex<Option<Process>>,
+    process: Slot,
     log: Log,
     folder: Folder,
 }
 
 impl Postgres {
-    /// The server that all tests of this binary share; nobody may stop it. It ends with the test process.
+    /// The server that all tests of this binary share; no test may stop it. It ends with the test process.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
         SHARED.get_or_init(Self::start).await
@@ -50,15 +49,16 @@ impl Postgres {
         ports::claim("PostgreSQL", async |port| Self::start_on(port, env).await).await
     }
 
-    /// Creates an empty database, and gives its address.
+    /// Creates an empty database, and returns its address.
     pub async fn database(&self) -> String {
         self.create_database("").await
     }
 
-    /// Creates an empty database whose files are in this empty folder, and gives its address.
+    /// Creates an empty database whose files are in this empty folder, and returns its address.
     pub async fn database_in(&self, folder: &Path) -> String {
         if let Some(User { uid, gid }) = self.user {
-            std::os::unix::fs::chown(folder, Some(uid), Some(gid)).expect("hand over the folder");
+            std::os::unix::fs::chown(folder, Some(uid), Some(gid))
+                .expect("change the owner of the folder");
         }
         let space = format!("CREATE TABLESPACE apart LOCATION '{}'", folder.display());
         let mut connection = self.connect().await;
@@ -90,16 +90,16 @@ impl Postgres {
         self.log.text()
     }
 
-    /// Ends it in good order. By SIGINT, its fast shutdown: at SIGTERM it waits until the last client has gone.
+    /// Ends it cleanly. By SIGINT, its fast shutdown: at SIGTERM it waits until the last client has left.
     pub async fn stop_gracefully(&self) {
-        let process = self.take();
+        let process = self.process.take();
         process.signal("INT", &[process.pid()]);
         process.exit(STOP).await.expect("PostgreSQL ends when asked");
     }
 
     /// Kills it and its backends with SIGKILL.
     pub fn kill9(&self) {
-        self.take().kill9();
+        self.process.take().kill9();
     }
 
     /// Starts it again, on the same port and files; one that runs is stopped before.
@@ -107,26 +107,26 @@ impl Postgres {
         if self.is_running() {
             self.stop_gracefully().await;
         }
-        // Refused while a killed backend still holds the old shared memory: a matter of milliseconds.
+        // Refused while a killed backend still has the old shared memory: for some milliseconds.
         let mut last = String::new();
         let started =
             wait::poll(START, async || self.boot().await.map_err(|error| last = error).ok()).await;
         assert!(started.is_some(), "PostgreSQL does not start again: {last}");
     }
 
-    /// Freezes it and its backends: connections stay open, nobody answers.
+    /// Freezes it and its backends: connections stay open, and get no response.
     pub fn pause(&self) {
-        self.with_process(Process::pause);
+        self.process.with(Process::pause);
     }
 
     /// Thaws it.
     pub fn resume(&self) {
-        self.with_process(Process::resume);
+        self.process.with(Process::resume);
     }
 
     /// Whether it has been started and neither stopped nor killed since.
     pub fn is_running(&self) -> bool {
-        self.process.lock().expect("process").is_some()
+        self.process.is_running()
     }
 
     async fn start_on(port: u16, env: &[(&str, &str)]) -> Result<Self, String> {
@@ -134,10 +134,10 @@ impl Postgres {
         let user = user_for_root();
         if let Some(User { uid, gid }) = user {
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid))
-                .expect("hand over the folder");
+                .expect("change the owner of the folder");
         }
         let log = Log::new("PostgreSQL", folder.join("log"));
-        let (data, process) = (folder.join("data"), Mutex::default());
+        let (data, process) = (folder.join("data"), Slot::default());
         let mut postgres = Self { port, data, user, env: Vec::new(), process, log, folder };
         postgres.initdb().await;
         postgres.env = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
@@ -182,7 +182,7 @@ impl Postgres {
             PgConnection::connect(&self.url("postgres")).await.ok()?.close().await.ok()
         });
         ready.await.map_err(|error| format!("{error}\n{}", self.log.tail()))?;
-        *self.process.lock().expect("process") = Some(process);
+        self.process.put(process);
         Ok(())
     }
 
@@ -201,14 +201,6 @@ impl Postgres {
 
     fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
-    }
-
-    fn take(&self) -> Process {
-        self.process.lock().expect("process").take().expect("PostgreSQL runs")
-    }
-
-    fn with_process<T>(&self, act: impl FnOnce(&Process) -> T) -> T {
-        act(self.process.lock().expect("process").as_ref().expect("PostgreSQL runs"))
     }
 }
 

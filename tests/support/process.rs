@@ -1,9 +1,9 @@
 //! One child process that cannot outlive the test process, not even when that is killed with SIGKILL.
 //!
 //! A destructor does not run for a static or in a killed process, and `prctl` needs unsafe code. So beside each server
-//! stands a watchdog: a small shell that reads from a pipe whose other end only this process holds. At the end of that
+//! there is a watchdog: a small shell that reads from a pipe whose other end only this process has. At the end of that
 //! pipe it kills the server with its children, and removes its folder. The server itself begins as a shell that waits for
-//! a line, sent when its watchdog stands; then it becomes the server by `exec`. So no moment is unguarded, and the
+//! a line, sent when its watchdog runs; then it becomes the server by `exec`. So no moment is unguarded, and the
 //! process id, signals and exit status are the server's own.
 
 use std::fs::File;
@@ -76,6 +76,32 @@ pub struct Process {
     guarded: Mutex<Guarded>,
 }
 
+/// The process of a server that tests stop and start again.
+#[derive(Default)]
+pub struct Slot(Mutex<Option<Process>>);
+
+impl Slot {
+    /// The server has been started.
+    pub fn put(&self, process: Process) {
+        *self.0.lock().expect("process") = Some(process);
+    }
+
+    /// Takes the process, to end it; fails the test if the server does not run.
+    pub fn take(&self) -> Process {
+        self.0.lock().expect("process").take().expect("the server runs")
+    }
+
+    /// Uses the process; fails the test if the server does not run.
+    pub fn with<T>(&self, act: impl FnOnce(&Process) -> T) -> T {
+        act(self.0.lock().expect("process").as_ref().expect("the server runs"))
+    }
+
+    /// Whether the server has been started and neither stopped nor killed since.
+    pub fn is_running(&self) -> bool {
+        self.0.lock().expect("process").is_some()
+    }
+}
+
 struct Guarded {
     server: Child,
     watchdog: Child,
@@ -129,7 +155,7 @@ impl Process {
         wait::poll(limit, async || self.exited()).await
     }
 
-    /// Waits until `probe` gives a value. An error says why there will be none: it exited, or `limit` has passed.
+    /// Waits until `probe` returns a value. An error is the reason why there is none: it exited, or `limit` has passed.
     pub async fn ready<T>(
         &self,
         limit: Duration,
@@ -162,7 +188,7 @@ impl Process {
         self.signal("CONT", &[self.pid]);
     }
 
-    /// Kills it and its children with SIGKILL, and waits until it is gone.
+    /// Kills it and its children with SIGKILL, and reaps it.
     pub fn kill9(&self) {
         if self.exited().is_some() {
             return;
@@ -191,7 +217,7 @@ impl Process {
         lists.flat_map(|list| list.split_whitespace().map(parse_pid).collect::<Vec<_>>()).collect()
     }
 
-    /// A child that has gone meanwhile is no error; one that was reaped is never signalled, since its id may be another's.
+    /// A child that has ended is no error; one that was reaped is never signalled, since its id may be reused.
     pub fn signal(&self, name: &str, pids: &[u32]) {
         if pids.is_empty() || self.exited().is_some() {
             return;
@@ -212,7 +238,7 @@ impl Guarded {
     /// Once the server is reaped, its process id may become another's: the watchdog must go.
     fn dismiss_watchdog(&mut self) {
         if let Some(mut pipe) = self.watchdog.stdin.take() {
-            // It may have been killed by someone tidying up: then there is nothing to tell it.
+            // An error means that it was killed from outside: then it needs no line.
             let _ = pipe.write_all(b"\n");
             let _ = self.watchdog.wait();
         }
@@ -232,7 +258,7 @@ fn inherited() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
     names.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
-/// Whether any thread of a process is neither stopped nor dead. The state stands after the name, which ends with `)`.
+/// Whether any thread of a process is neither stopped nor dead. The state follows the name, which ends with `)`.
 fn runs(pid: u32) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
     tasks.into_iter().flatten().flatten().any(|task| {

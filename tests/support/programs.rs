@@ -1,4 +1,4 @@
-//! Where the programs are that the tests start. `scripts/test` finds or installs them and says so in the environment;
+//! Where the programs are that the tests start. `scripts/test` finds or installs them and names them in the environment;
 //! without it, the usual places are looked through.
 
 use std::path::{Path, PathBuf};

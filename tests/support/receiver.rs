@@ -1,4 +1,4 @@
-//! A receiver of webhooks of the test's own: keeps what comes, and answers as it is told.
+//! A receiver of webhooks: records what comes, and answers as the test asks.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -36,7 +36,7 @@ pub enum Reply {
     Status(u16),
     /// With this status and one header.
     With(u16, &'static str, String),
-    /// Not at all.
+    /// No response.
     Silence,
 }
 
@@ -44,17 +44,17 @@ pub enum Reply {
 #[derive(Clone)]
 pub struct Receiver {
     port: u16,
-    state: Arc<Mutex<Told>>,
+    state: Arc<Mutex<Inner>>,
 }
 
-struct Told {
+struct Inner {
     got: Vec<Got>,
     next: VecDeque<Reply>,
     always: Reply,
 }
 
 impl Receiver {
-    /// One that takes everything.
+    /// One that accepts everything.
     pub async fn start() -> Self {
         let (receiver, listener) = Self::bind().await;
         let router = receiver.router();
@@ -82,7 +82,7 @@ impl Receiver {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, service) = (acceptor.clone(), service.clone());
                 tokio::spawn(async move {
-                    // A client that does not trust us breaks off here.
+                    // A client that does not trust the certificate disconnects here.
                     let stream = acceptor.accept(stream).await?;
                     let served =
                         http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -96,8 +96,8 @@ impl Receiver {
     async fn bind() -> (Self, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let told = Told { got: Vec::new(), next: VecDeque::new(), always: Reply::Status(204) };
-        (Self { port, state: Arc::new(Mutex::new(told)) }, listener)
+        let inner = Inner { got: Vec::new(), next: VecDeque::new(), always: Reply::Status(204) };
+        (Self { port, state: Arc::new(Mutex::new(inner)) }, listener)
     }
 
     fn router(&self) -> Router {
@@ -114,22 +114,22 @@ impl Receiver {
         format!("http://127.0.0.1:{}/hook?a=b", self.port)
     }
 
-    /// How the next requests are answered, before it answers as always.
+    /// The responses to the next requests, before the usual one.
     pub fn next(&self, replies: impl IntoIterator<Item = Reply>) {
-        self.told(|told| told.next.extend(replies));
+        self.with(|inner| inner.next.extend(replies));
     }
 
-    /// How requests are answered from now on.
+    /// The usual response from now on.
     pub fn always(&self, reply: Reply) {
-        self.told(|told| told.always = reply);
+        self.with(|inner| inner.always = reply);
     }
 
     /// What has come so far.
     pub fn got(&self) -> Vec<Got> {
-        self.told(|told| told.got.clone())
+        self.with(|inner| inner.got.clone())
     }
 
-    /// Waits until so many have come, and gives them; more at that moment fail the test.
+    /// Waits until this many have come, and returns them; more at that moment fail the test.
     pub async fn take(&self, count: usize, limit: Duration) -> Vec<Got> {
         let what = format!("{count} deliveries");
         let come = async || Some(self.got()).filter(|got| got.len() >= count);
@@ -138,7 +138,7 @@ impl Receiver {
         got
     }
 
-    fn told<T>(&self, act: impl FnOnce(&mut Told) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
         act(&mut self.state.lock().expect("no panic"))
     }
 }
@@ -177,9 +177,9 @@ async fn take(
     body: Bytes,
 ) -> Response<Body> {
     let got = Got { at: Instant::now(), uri: uri.to_string(), headers, body };
-    let reply = receiver.told(|told| {
-        told.got.push(got);
-        told.next.pop_front().unwrap_or_else(|| told.always.clone())
+    let reply = receiver.with(|inner| {
+        inner.got.push(got);
+        inner.next.pop_front().unwrap_or_else(|| inner.always.clone())
     });
     let answer = match reply {
         Reply::Silence => std::future::pending().await,

@@ -1,5 +1,5 @@
-//! Recorded traffic of a real squad of agents, where it is at hand. It is not part of the project: `AGENTBUS_SQUAD` names
-//! the file, else `../shared/data/squad.ndjson` beside the project is looked for. A test that wants it says so and passes
+//! Recorded traffic of a real squad of agents, if available. It is not part of the project: `AGENTBUS_SQUAD` names
+//! the file, else `../shared/data/squad.ndjson` beside the project is used. A test that needs it prints a note and passes
 //! when it is absent.
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! A reader of `/v1/stream`, as exact as a test needs it: every frame, in order, with its bytes.
 //!
-//! It reads nothing ahead of what a test asks for, but for what the system's buffers hold: a reader that is not asked
+//! It reads nothing ahead of what a test asks for, apart from the system's buffers: a reader that is not asked
 //! is a slow client.
 
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ pub struct Sse {
 /// Why there is no frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The stream has ended, in good order or (with the error) not.
+    /// The stream has ended, cleanly or with an error.
     Ended(Option<String>),
     /// The time is over.
     Deadline,
@@ -48,13 +48,13 @@ pub struct Ready {
 }
 
 impl Sse {
-    /// Reads frames from an answer with status 200.
+    /// Reads frames from a response with status 200.
     pub fn new(response: reqwest::Response) -> Self {
         let (parser, waiting) = (Parser::default(), VecDeque::new());
         Self { response, parser, waiting, last_event_id: None, seen: 0 }
     }
 
-    /// A header of the answer, if it is there.
+    /// A header of the response, if it is there.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
     }
@@ -74,7 +74,7 @@ impl Sse {
         self.try_next(limit).await.unwrap_or_else(|stop| self.fail("a frame", limit, &stop))
     }
 
-    /// The next frame for which `wanted` holds, and all before it, in order; fails the test if there is none within `limit`.
+    /// The next wanted frame, and all before it, in order; fails the test if there is none within `limit`.
     pub async fn until(
         &mut self,
         limit: Duration,
@@ -112,7 +112,7 @@ impl Sse {
     }
 
     /// The next `count` frames that carry a message, in order. Heartbeats, comments, `ready` and `caught_up`
-    /// are passed over; any other frame, as a `gap`, fails the test.
+    /// are skipped; any other frame, as a `gap`, fails the test.
     pub async fn collect_messages(&mut self, count: usize, limit: Duration) -> Vec<Frame> {
         let deadline = Instant::now() + limit;
         let mut messages = Vec::with_capacity(count);
@@ -148,7 +148,7 @@ impl Sse {
         }
     }
 
-    /// Waits until the server ends the stream, and gives what came before.
+    /// Waits until the server ends the stream, and returns what came before.
     pub async fn expect_end(&mut self, limit: Duration) -> Vec<Frame> {
         let deadline = Instant::now() + limit;
         let mut frames = Vec::new();

@@ -1,5 +1,5 @@
 //! Server-Sent Events by the letter of the standard (WHATWG HTML, 9.2.6), except that a block which a browser would not
-//! dispatch, as one with an id alone, is given too: tests look at those.
+//! dispatch, as one with only an id, is returned too: tests check those.
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
@@ -55,7 +55,7 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Takes what has arrived, and gives the frames that it completes. What follows the last empty line stays: at the end
+    /// Takes what has arrived, and returns the frames that it completes. What follows the last empty line stays: at the end
     /// of the stream it is to be discarded, says the standard.
     pub fn push(&mut self, chunk: &[u8]) -> Vec<Frame> {
         let mut frames = Vec::new();

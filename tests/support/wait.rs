@@ -1,7 +1,7 @@
-//! Waiting with a deadline: the only place of the tests where anything sleeps.
+//! Waiting with a deadline: the only module of the tests where anything sleeps.
 //!
-//! A test never sleeps to give something time. It says what must come true and how long that may take at most; a slow
-//! machine then costs patience and never a false result.
+//! A test never sleeps to give something time. It names a condition and the longest that it may take; a slow machine
+//! then takes longer and never fails a test.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ pub fn times(short: usize, long: usize) -> usize {
     if std::env::var_os("AGENTBUS_LONG").is_some() { long } else { short }
 }
 
-/// Between two looks. Short against the start of a server (50 ms), long against the cost of a look.
+/// Between two polls. Short against the start of a server (50 ms), long against the cost of a poll.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Looks again and again until `probe` gives a value, and gives that; `None` once `limit` has passed.
+/// Polls until `probe` returns a value, and returns that; `None` once `limit` has passed.
 pub async fn poll<T>(limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {

@@ -1,4 +1,4 @@
-//! Headless Chromium, moved by way of chromedriver as a person moves it: real clicks and keys, by the W3C's WebDriver
+//! Headless Chromium, controlled through chromedriver as by a person: real clicks and keys, by the W3C's WebDriver
 //! protocol, which is JSON over HTTP.
 
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ pub struct Browser {
     _folder: Folder,
 }
 
-/// All of Chromium's processes are killed, not the first alone: others would go on for a moment, and write files.
+/// All of Chromium's processes are killed, not the first alone: others would continue for a moment, and write files.
 impl Drop for Browser {
     fn drop(&mut self) {
         let pids = descendants(self.process.pid());
@@ -54,7 +54,7 @@ impl Drop for Browser {
 }
 
 impl Browser {
-    /// Starts one, with nothing in it of the developer's.
+    /// Starts one with an empty profile.
     pub async fn start() -> Self {
         ports::claim("chromedriver", Self::start_on).await
     }
@@ -95,7 +95,7 @@ impl Browser {
         self.command("url", &json!({ "url": url })).await.expect("open a page");
     }
 
-    /// Runs the body of a function in the page, and gives what it returns.
+    /// Runs the body of a function in the page, and returns what it returns.
     pub async fn run(&self, script: &str) -> Value {
         let body = json!({"script": script, "args": []});
         self.command("execute/sync", &body)
@@ -103,7 +103,7 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
-    /// Waits until an expression of the page is true in JavaScript's sense, and gives its value.
+    /// Waits until an expression of the page is true in JavaScript's sense, and returns its value.
     pub async fn until(&self, expression: &str) -> Value {
         let script = format!("return {expression}");
         eventually(LIMIT, expression, async || {
@@ -122,7 +122,7 @@ impl Browser {
         .await;
     }
 
-    /// Types into a field in place of what it holds.
+    /// Replaces the text of a field.
     pub async fn fill(&self, css: &str, text: &str) {
         self.on_element(css, async |element| {
             self.command(&format!("element/{element}/clear"), &json!({})).await?;
@@ -198,7 +198,7 @@ fn descendants(pid: u32) -> Vec<u32> {
     children.flat_map(|child| std::iter::once(child).chain(descendants(child))).collect()
 }
 
-/// Whether a process has ended, reaped or not. The state stands after the name, which ends with `)`.
+/// Whether a process has ended, reaped or not. The state follows the name, which ends with `)`.
 fn is_gone(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))

@@ -1,9 +1,10 @@
-//! The shapes of the wire that several tests look at: problems, pages of history with their bytes, and what a body becomes
-//! when only the white space between its tokens goes.
+//! What several tests check of the wire format: problems, pages of history with their bytes, and what a body becomes
+//! without the white space between its tokens.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -21,13 +22,15 @@ pub const BATCH: &str = "/v1/messages/batch";
 
 /// For what a healthy server does at once.
 pub const SOON: Duration = Duration::from_secs(20);
+/// For the store to have what was published; generous, since the machine may be busy.
+const COMMIT: Duration = Duration::from_secs(60);
 
-/// A message that every rule accepts.
+/// A valid message.
 pub fn good() -> Value {
     json!({"kind": "message", "type": "note", "sender_id": "ann", "content": "good day"})
 }
 
-/// Fails the test unless the answer is a whole problem of this status; gives it.
+/// Fails the test unless the response is a complete problem document of this status; returns it.
 #[track_caller]
 pub fn problem(answer: &Answer, status: u16) -> Value {
     let text = answer.text();
@@ -36,12 +39,12 @@ pub fn problem(answer: &Answer, status: u16) -> Value {
     let problem = answer.json();
     assert_eq!(problem["status"], status, "{text}");
     for member in ["code", "title", "detail"] {
-        assert!(problem[member].as_str().is_some_and(|said| !said.is_empty()), "{member}: {text}");
+        assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {text}");
     }
     problem
 }
 
-/// Fails the test unless the answer is a problem of this status and code; gives it.
+/// Fails the test unless the response is a problem document of this status and code; returns it.
 #[track_caller]
 pub fn problem_code(answer: &Answer, status: u16, code: &str) -> Value {
     let problem = problem(answer, status);
@@ -54,7 +57,7 @@ pub fn problem_code(answer: &Answer, status: u16, code: &str) -> Value {
 pub fn named(problem: &Value, member: &str) -> BTreeSet<String> {
     let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("no errors: {problem}"));
     let name = |error: &Value| {
-        let detail = error["detail"].as_str().is_some_and(|said| !said.is_empty());
+        let detail = error["detail"].as_str().is_some_and(|text| !text.is_empty());
         assert!(detail, "no detail: {problem}");
         error[member].as_str().unwrap_or_else(|| panic!("no {member}: {problem}")).to_owned()
     };
@@ -73,7 +76,7 @@ pub struct Page {
     pub messages: Vec<String>,
     /// Where the next page begins.
     pub next: Option<u64>,
-    /// How far history goes.
+    /// The sequence up to which history is complete.
     pub committed_through: u64,
 }
 
@@ -97,30 +100,47 @@ pub async fn page(http: &Http, query: &str) -> Page {
     Page { messages, next: wire.next.as_u64(), committed_through: wire.committed_through }
 }
 
-/// The whole answer to a query, over as many pages as it has.
+/// All messages of a query, page by page.
 pub async fn pages(http: &Http, query: &str) -> Vec<String> {
     let cursor = if query.contains("order=desc") { "before" } else { "after" };
-    let mut found = Vec::new();
-    let mut from = String::new();
+    let limit = query.split('&').find_map(|part| part.strip_prefix("limit=")?.parse().ok());
+    let (mut found, mut from, mut last) = (Vec::new(), String::new(), None);
     loop {
         let page = page(http, &format!("{query}{from}")).await;
+        assert!(
+            page.messages.len() <= limit.unwrap_or(usize::MAX),
+            "?{query}: more than the limit"
+        );
         found.extend(page.messages);
-        match page.next {
-            None => return found,
-            Some(next) => from = format!("&{cursor}={next}"),
-        }
+        let Some(next) = page.next else { return found };
+        assert_ne!(last.replace(next), Some(next), "?{query}: the pages do not move on");
+        from = format!("&{cursor}={next}");
     }
 }
 
-/// Waits until history holds everything up to `seq`.
+/// Waits until history has everything up to `seq`.
 pub async fn committed(http: &Http, seq: u64) {
-    eventually(SOON, "history has what was posted", async || {
+    eventually(COMMIT, "history has what was posted", async || {
         (page(http, "limit=1").await.committed_through >= seq).then_some(())
     })
     .await;
 }
 
-/// The sequence in front of a body that was read back.
+/// Like [`committed`], of a server that may be unable to answer for a while.
+pub async fn committed_at_last(http: &Http, seq: u64) {
+    eventually(COMMIT, "history has what was posted", async || {
+        (committed_through(http).await? >= seq).then_some(())
+    })
+    .await;
+}
+
+/// The sequence up to which history is complete; `None` while the server cannot answer.
+pub async fn committed_through(http: &Http) -> Option<u64> {
+    let answer = http.request(Method::GET, "/v1/messages?limit=1", &[], "").await.ok()?;
+    (answer.status == 200).then(|| answer.json()["committed_through"].as_u64())?
+}
+
+/// The sequence at the start of a message.
 #[track_caller]
 pub fn seq_of(body: &str) -> u64 {
     let digits =
@@ -128,17 +148,9 @@ pub fn seq_of(body: &str) -> u64 {
     digits.and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("seq is not first: {body}"))
 }
 
-/// The sequences of bodies that were read back.
+/// The sequences of messages.
 pub fn seqs_of(bodies: &[String]) -> Vec<u64> {
     bodies.iter().map(|body| seq_of(body)).collect()
-}
-
-/// Posts as a batch what must all be accepted, and gives the sequences.
-pub async fn import(http: &Http, messages: &[Value]) -> Vec<u64> {
-    let answer = http.post_ndjson(BATCH, messages).await.expect(200).json();
-    assert_eq!(answer["rejected"], 0, "{answer}");
-    let results = answer["results"].as_array().expect("results");
-    results.iter().map(|result| result["seq"].as_u64().expect("seq")).collect()
 }
 
 /// Whether a NATS pattern matches a subject.
@@ -171,7 +183,7 @@ pub fn compact(json: &str) -> String {
     out
 }
 
-/// The server lives, takes a message, gives it back, and has not panicked.
+/// Fails the test unless the server is alive, accepts a message, returns it, and has not panicked.
 pub async fn still_serves(d: &Deployment) {
     d.http().get("/livez").await.expect(200);
     let ack = d.http().post_json("/v1/messages?ack=committed", &good()).await.expect(201).json();

@@ -29,8 +29,8 @@ impl Desk {
     /// Waits until an element's text contains this.
     async fn shows(&self, css: &str, text: &str) {
         let (css, text) = (json!(css), json!(text));
-        let told = format!("document.querySelector({css})?.textContent");
-        self.browser.until(&format!("{told}?.includes({text})")).await;
+        let content = format!("document.querySelector({css})?.textContent");
+        self.browser.until(&format!("{content}?.includes({text})")).await;
     }
 
     /// Waits until the cells of a row have these texts, by the titles of their columns.
@@ -90,7 +90,7 @@ impl Handler {
 
 const EVIL: &str = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>";
 
-/// Makes a job of this queue a dead letter with this reason.
+/// Turns a job of this queue into a dead letter with this reason.
 async fn fail_job(http: &Http, queue: &str, reason: &str) {
     let job = json!({"type": "build", "payload": {"ref": "main", "n": 1}});
     http.post_json(&format!("/v1/queues/{queue}/jobs"), &job).await.expect(201);

@@ -1,8 +1,9 @@
-//! What was said, asked for again: every filter against a plain model, pages both ways, times, and a real squad's traffic.
+//! History: every filter against a plain model, pages in both directions, times, and the traffic of a real squad.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::streams;
 use crate::support::wire::{self, BATCH, MESSAGES, NDJSON, SOON};
 use crate::support::{Http, eventually, for_each_mode, squad};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -24,7 +25,7 @@ fn text(query: &Query) -> String {
     query.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// A message of which every member that a filter looks at is drawn from a few values.
+/// A message in which each member that a filter can use is one of a few values.
 fn drawn(rng: &mut Rng) -> Value {
     let content = rng.u16(..).to_string();
     let mut body =
@@ -114,10 +115,10 @@ fn model<'a>(query: &Query, all: &'a [String]) -> Vec<&'a String> {
         .collect()
 }
 
-/// Posts generated messages, and gives all of history.
+/// Posts generated messages, and returns all of history.
 async fn generated(http: &Http, rng: &mut Rng, count: usize) -> Vec<String> {
     let messages: Vec<Value> = (0..count).map(|_| drawn(rng)).collect();
-    let seqs = wire::import(http, &messages).await;
+    let seqs = streams::publish(http, &messages).await;
     wire::committed(http, *seqs.last().expect("some")).await;
     let all = wire::pages(http, "").await;
     assert_eq!(wire::seqs_of(&all), seqs);
@@ -224,7 +225,7 @@ for_each_mode! {
         assert_eq!(wire::pages(d.http(), "type=note&limit=3&order=desc").await, reversed);
 
         let page = wire::page(d.http(), "").await;
-        assert_eq!((page.messages.len(), page.next), (100, Some(wire::seq_of(&all[99]))), "100 unless told");
+        assert_eq!((page.messages.len(), page.next), (100, Some(wire::seq_of(&all[99]))), "100 by default");
         assert_eq!(page.committed_through, wire::seq_of(&all[229]));
         let page = wire::page(d.http(), "order=desc&limit=10").await;
         assert_eq!(page.next, Some(wire::seq_of(&all[220])));
@@ -242,7 +243,7 @@ for_each_mode! {
             for _ in 0..15 {
                 let messages: Vec<Value> = (0..20).map(|_| json!({"kind": "status", "type": "busy",
                     "sender_id": AGENTS[writer], "content": "x".repeat(fastrand::usize(..300))})).collect();
-                seqs.extend(wire::import(d.http(), &messages).await);
+                seqs.extend(streams::publish(d.http(), &messages).await);
             }
             seqs
         }));
@@ -252,7 +253,7 @@ for_each_mode! {
             writing.store(false, Ordering::Relaxed);
             seqs
         };
-        // Follows history to its end, over and over, until nothing is written any more and the end is reached.
+        // Follows history until the writers have ended and its end is reached.
         let follow = async |filter: &str| {
             let (mut seen, mut after, mut through) = (Vec::new(), 0, 0);
             loop {
@@ -277,16 +278,16 @@ for_each_mode! {
         assert_eq!(of_ann.len(), 300);
     }
 
-    async fn times_bound_what_was_said(d: &Deployment) {
+    async fn times_bound_the_messages(d: &Deployment) {
         let post = async |content: &str| {
             let body = json!({"kind": "message", "type": "note", "sender_id": "a", "content": content});
             let ack = d.http().post_json(&format!("{MESSAGES}?ack=committed"), &body).await.expect(201).json();
             ack["created_at"].as_str().expect("created_at").parse::<DateTime<Utc>>().expect("a time")
         };
-        // A time that is past for the one and to come for the next, by any clock of this machine.
-        let between = async |said: DateTime<Utc>| {
-            let later = said + chrono::Duration::milliseconds(50);
-            eventually(SOON, "time goes by", async || (Utc::now() > later).then(Utc::now)).await
+        // A time after this message and before the next, by any clock of this machine.
+        let between = async |created: DateTime<Utc>| {
+            let later = created + chrono::Duration::milliseconds(50);
+            eventually(SOON, "time passes", async || (Utc::now() > later).then(Utc::now)).await
         };
         let a = between(post("1").await).await;
         let b = between(post("2").await).await;
@@ -312,7 +313,7 @@ for_each_mode! {
         assert_eq!(contents(format!("until={}&sender=b", z(c))).await, "");
     }
 
-    async fn bad_parameters_are_refused_all_by_name(d: &Deployment) {
+    async fn all_bad_parameters_are_refused_by_name(d: &Deployment) {
         let alone = [
             "foo=1", "Limit=1", "limit=1001", "limit=x", "limit=-1", "limit=1e2", "after=-1", "after=1.5", "after=",
             "before=x", "before=99999999999999999999", "order=up", "since=yesterday", "since=2026-01-01",

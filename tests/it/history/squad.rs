@@ -1,16 +1,16 @@
-//! Recorded traffic of a real squad of agents, published as one would: whoever looks at it, in whichever way, has the
-//! same bytes, and the counts are right.
+//! Recorded traffic of a real squad of agents: every way of reading it returns the same bytes, and the counts are
+//! correct.
 
 use std::collections::BTreeMap;
 
-use crate::support::streams::{
-    LIMIT, Line, assert_same, committed, history, lines, pages, publish, replay,
-};
+use crate::support::records::{Record, assert_same, history, of_frames, pages};
+use crate::support::streams::{LIMIT, publish, replay};
+use crate::support::wire::committed;
 use crate::support::{eventually, for_each_mode, squad};
 use serde_json::{Value, json};
 
 /// The members that a client has set, as they were posted.
-fn posted(line: &Line) -> Value {
+fn posted(line: &Record) -> Value {
     let mut message = line.json();
     let members = message.as_object_mut().expect("an object");
     for server in ["seq", "id", "subject", "created_at"] {
@@ -92,7 +92,7 @@ for_each_mode! {
             let kept = history(http, filter).await;
             assert!(!kept.is_empty() && kept.len() < everything.len(), "{filter}");
             assert_same(filter, &pages(http, filter, 10).await, &kept);
-            let seen = lines(&stream.collect_messages(kept.len(), LIMIT).await);
+            let seen = of_frames(&stream.collect_messages(kept.len(), LIMIT).await);
             assert_same(&format!("{filter}, live"), &seen, &kept);
             let mut again = http.stream(&format!("from=start&{filter}"), None).await;
             assert_same(&format!("{filter}, replayed"), &replay(&mut again).await.0, &kept);

@@ -1,4 +1,4 @@
-//! Many agents with inboxes: they stop and start again, and so does the server; and they wait.
+//! Many agents with inboxes: agents and the server stop and start again; and many long polls at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn name(n: usize) -> String {
     format!("agent-{n}")
 }
 
-/// Asks until the server answers as it should: it may be dead for a while.
+/// Repeats a request until the server answers as wanted: it may be down for a while.
 async fn insist(
     http: &Http,
     method: Method,
@@ -34,14 +34,14 @@ async fn insist(
     loop {
         match http.request(method.clone(), path, &headers, body.clone()).await {
             Ok(answer) if wanted(&answer) => return answer,
-            // As a client would: not at once.
+            // A client's pause.
             Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
 
 /// Consumes an inbox until `last` was consumed; forgets at random what it has read, as if it had crashed.
-/// Gives what it consumed, repeats included.
+/// Returns what it consumed, repeats included.
 async fn agent(
     http: Http,
     name: String,
@@ -75,7 +75,7 @@ async fn agent(
     }
 }
 
-/// Sends to agents at random, each batch until it is acknowledged; gives what each is to get, in order.
+/// Sends to agents at random, each batch until it is acknowledged; returns what each is to get, in order.
 async fn send(http: &Http) -> HashMap<String, Vec<u64>> {
     let mut expected: HashMap<String, Vec<u64>> = HashMap::new();
     for _ in 0..times(1_500, 3_000) / 50 {
@@ -114,7 +114,7 @@ for_each_mode! {
         let stopped = Arc::new(AtomicBool::new(false));
         let kill = async {
             while !stopped.load(Ordering::Relaxed) {
-                // Between two deaths: some batches.
+                // Between two kills: some batches.
                 tokio::time::sleep(Duration::from_millis(700)).await;
                 deployment.agentbus().kill9();
                 deployment.agentbus().restart().await;
@@ -145,7 +145,7 @@ for_each_mode! {
     }
 }
 
-/// As many connections, none of them idle for longer than the server allows: to open them may take a machine
+/// That many connections, none of them idle for longer than the server allows: to open them may take
 /// longer than that, and longer than a poll waits.
 async fn connected(bus: &str, count: usize) -> Vec<TcpStream> {
     let mut streams = Vec::with_capacity(count);
@@ -196,7 +196,7 @@ async fn ten_thousand_wait_for_nothing_and_cost_nothing() {
     })
     .await;
     let period = Duration::from_secs(4);
-    // What the last ones have asked may still be at work when all wait.
+    // The last requests may still be running when all wait.
     let memory = eventually(Duration::from_secs(30), "they cost nothing", async || {
         let (before, _) = usage(pid);
         tokio::time::sleep(period).await;
@@ -208,7 +208,7 @@ async fn ten_thousand_wait_for_nothing_and_cost_nothing() {
     let each = memory.saturating_sub(memory_before) / WAITING as u64;
     eprintln!("{WAITING} waiting: {each} bytes each");
     assert!(each < 48 * 1024, "{each} bytes each");
-    // One is woken, and nobody else.
+    // One is woken, and no other.
     for n in [17, 9_999] {
         let message = json!({"kind": "message", "type": "note", "sender_id": "boss", "recipient_id": name(n)});
         http.post_json("/v1/messages", &message).await.expect(201);
@@ -223,7 +223,7 @@ async fn ten_thousand_wait_for_nothing_and_cost_nothing() {
             "{text}"
         );
     }
-    let groups = eventually(LIMIT, "the two have left", async || {
+    let groups = eventually(LIMIT, "the two polls have ended", async || {
         let stats = http.get("/v1/stats").await.expect(200).json();
         stats["filter_groups"].as_u64().filter(|groups| *groups <= WAITING as u64 - 2)
     })

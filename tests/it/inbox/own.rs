@@ -1,4 +1,4 @@
-//! Inboxes: what is meant for one agent, read at its own pace.
+//! Inboxes: the messages for one agent, read at its own pace.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ async fn groups(http: &Http) -> u64 {
 }
 
 for_each_mode! {
-    async fn what_is_read_and_not_acknowledged_comes_again(deployment: &Deployment) {
+    async fn what_is_read_and_not_acknowledged_is_returned_again(deployment: &Deployment) {
         let http = deployment.http();
         let empty = read(http, "").await;
         assert_eq!(empty, json!({"messages": [], "next": null, "committed_through": 0}));
@@ -97,7 +97,7 @@ for_each_mode! {
         assert_eq!(seqs(&read(http, "").await), [seq]);
     }
 
-    async fn what_has_expired_is_passed_over(deployment: &Deployment) {
+    async fn expired_messages_are_skipped(deployment: &Deployment) {
         let http = deployment.http();
         let mut expired = to(Some("bob"), "too late");
         expired["expires_at"] = json!("2020-01-01T00:00:00Z");
@@ -138,10 +138,10 @@ for_each_mode! {
             assert!(page["committed_through"].as_u64() >= Some(seq));
             ack(http, seq).await;
         }
-        // What is there already is not waited for.
+        // A message that is there already is returned at once.
         let seq = post(http, &to(Some("bob"), "here")).await;
         assert_eq!(seqs(&within(LIMIT, "at once", read(http, "?wait=60")).await), [seq]);
-        eventually(LIMIT, "no poll leaves anything behind", async || (groups(http).await == idle).then_some(())).await;
+        eventually(LIMIT, "no poll leaves a filter behind", async || (groups(http).await == idle).then_some(())).await;
     }
 
     async fn long_polls_end_when_the_server_stops(deployment: &Deployment) {

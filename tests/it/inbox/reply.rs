@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::support::{Deployment, Http, Mode, eventually, for_each_mode, within};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -56,24 +55,7 @@ for_each_mode! {
         http.post_json("/v1/messages?reply_within=60", &other).await.expect(409);
     }
 
-    async fn without_a_reply_the_message_stays(deployment: &Deployment) {
-        let http = deployment.http();
-        let mut asked = question(Uuid::new_v4());
-        asked.as_object_mut().expect("an object").remove("id");
-        let begun = Instant::now();
-        let problem = http.post_json("/v1/messages?reply_within=1", &asked).await.expect(504).json();
-        assert!(begun.elapsed() >= Duration::from_secs(1));
-        assert_eq!(problem["code"], "no_reply");
-        let kept: Value = serde_json::from_str(&message(http, &problem["id"]).await).expect("JSON");
-        assert_eq!((&kept["seq"], &kept["type"]), (&problem["seq"], &json!("question")));
-        for bad in ["0", "61", "1.5", "x", "", "-1", "1&reply_within=2"] {
-            let path = format!("/v1/messages?reply_within={bad}");
-            assert_eq!(http.post_json(&path, &asked).await.expect(422).json()["code"], "invalid_parameter", "{bad}");
-        }
-        http.post_json("/v1/messages/batch?reply_within=1", &json!([asked])).await.expect(422);
-    }
-
-    async fn more_requests_wait_than_may_be_at_work(deployment: &Deployment) {
+    async fn more_requests_wait_than_may_run_at_once(deployment: &Deployment) {
         let http = deployment.http();
         const MANY: usize = 2_200;
         let ids: Vec<Uuid> = (0..MANY).map(|_| Uuid::new_v4()).collect();

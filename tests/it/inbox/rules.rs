@@ -1,9 +1,10 @@
-//! What is meant for one agent: the inbox, section 7 of the contract, and request and reply, section 9. An inbox gives
-//! what history has, from where the agent has consumed; an acknowledgement only moves forward and outlives a kill; who
-//! waits is woken, through whichever server; a wrong request is told everything that is wrong with it.
+//! Messages for one agent: the inbox, section 7 of the contract, and request and reply, section 9. An inbox returns
+//! what history has after the agent's position; an acknowledgement only moves forward and survives a kill; a long
+//! poll is woken through any server; a wrong request is refused with all its errors.
 
 use std::time::{Duration, Instant};
 
+use crate::support::streams;
 use crate::support::wire::{self, JSON, MESSAGES, SOON};
 use crate::support::{Answer, Deployment, Http, Mode, for_each_mode, within};
 use chrono::{TimeDelta, Utc};
@@ -11,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// For an answer that was held open to come once there is one: far less than the wait that was asked for.
+/// For a long poll to be answered once there is a message: far less than the requested wait.
 const WOKEN: Duration = Duration::from_secs(10);
 
 fn note(from: &str, to: &str) -> Value {
@@ -23,7 +24,7 @@ fn broadcast(from: &str) -> Value {
 }
 
 async fn import(http: &Http, messages: &[Value]) -> Vec<u64> {
-    let seqs = wire::import(http, messages).await;
+    let seqs = streams::publish(http, messages).await;
     wire::committed(http, seqs.iter().copied().max().expect("some")).await;
     seqs
 }
@@ -33,7 +34,7 @@ async fn inbox(http: &Http, query: &str) -> Vec<String> {
     bodies(&http.get(&format!("/v1/agents/bob/inbox?{query}")).await)
 }
 
-/// The messages in an answer that must be a page as history gives it.
+/// The messages of a response that must be a page as of history.
 fn bodies(answer: &Answer) -> Vec<String> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -113,7 +114,7 @@ async fn assert_exchange(http: &Http, answer: Answer, content: &str) {
 for_each_mode! {
     async fn an_inbox_has_what_history_has_for_the_agent(d: &Deployment) {
         let http = d.http();
-        assert!(inbox(http, "").await.is_empty(), "nobody has written yet");
+        assert!(inbox(http, "").await.is_empty(), "no message yet");
         let messages: Vec<Value> = (0..60).map(|n| match n % 4 {
             0 => note("ann", "bob"),
             1 => note("ann", "cid"),
@@ -140,11 +141,11 @@ for_each_mode! {
         assert_eq!(paged, own);
         let after = wire::seq_of(&own[9]);
         assert_eq!(inbox(http, &format!("after={after}")).await, own[10..]);
-        // Who reads does not consume: the same again, at whichever time.
+        // Reading does not consume: the same again, at any time.
         assert_eq!(inbox(http, "").await, own);
     }
 
-    async fn an_acknowledgement_only_moves_forward_and_outlives_a_kill(d: &Deployment) {
+    async fn an_acknowledgement_only_moves_forward_and_survives_a_kill(d: &Deployment) {
         let http = d.http();
         let mut messages = vec![note("ann", "bob"); 9];
         messages.push(json!({"kind": "status", "type": "online", "sender_id": "bob"}));
@@ -160,7 +161,7 @@ for_each_mode! {
         }
         let bob = http.get("/v1/agents/bob").await.expect(200).json();
         assert_eq!(bob["inbox"]["waiting"], 4, "{bob}");
-        // What is consumed can be asked for, and what was read but not acknowledged comes again after a crash.
+        // Consumed messages can be read by position; what was read but not acknowledged is returned again after a crash.
         assert_eq!(inbox(http, "after=0").await, all);
         d.agentbus().kill9();
         d.agentbus().restart().await;
@@ -168,7 +169,7 @@ for_each_mode! {
         assert_eq!(inbox(http, "").await, all[5..]);
         ack(http, seqs[9]).await;
         assert!(inbox(http, "").await.is_empty());
-        // One agent's acknowledgement is no other's.
+        // An acknowledgement counts for one agent only.
         let other = http.get("/v1/agents/cid/inbox?after=0").await;
         assert!(bodies(&other).is_empty());
         let late = import(http, &[note("ann", "bob")]).await;
@@ -209,7 +210,7 @@ for_each_mode! {
         wire::still_serves(d).await;
     }
 
-    async fn a_wrong_inbox_is_told_all_that_is_wrong(d: &Deployment) {
+    async fn a_wrong_request_to_an_inbox_gets_all_its_errors(d: &Deployment) {
         let http = d.http();
         for (query, expected) in [
             ("after=x&limit=0&wait=61&broadcast=maybe&colour=1", &["after", "limit", "wait", "broadcast", "colour"] as &[&str]),
@@ -239,13 +240,13 @@ for_each_mode! {
         wire::still_serves(d).await;
     }
 
-    async fn who_waits_is_woken_and_else_hears_nothing_after_the_wait(d: &Deployment) {
+    async fn a_long_poll_is_woken_and_otherwise_ends_empty_after_its_wait(d: &Deployment) {
         let http = d.http();
         let start = Instant::now();
         let answer = http.get("/v1/agents/bob/inbox?wait=1").await;
         assert_eq!((answer.status, answer.bytes.len()), (204, 0), "{}", answer.text());
         assert!((1..15).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
-        // Twenty wait, for different agents; a message for one wakes that one, whatever else comes.
+        // Twenty wait, for different agents; a message for one wakes that one, whatever else is published.
         let wait = async |n: usize| http.get(&format!("/v1/agents/w{n}/inbox?wait=60")).await;
         let waiting = async {
             let mut all = Vec::new();
@@ -255,28 +256,28 @@ for_each_mode! {
             futures_util::future::join_all(all).await
         };
         let post = async {
-            // Whether they wait already is not known, and must not matter.
+            // Whether they wait already is unknown, and must not matter.
             for n in (0..20).rev() {
                 http.post_json(MESSAGES, &broadcast("ann")).await.expect(201);
                 http.post_json(MESSAGES, &note("ann", &format!("w{n}"))).await.expect(201);
             }
         };
-        let (answers, ()) = within(WOKEN, "everybody is woken", async { tokio::join!(waiting, post) }).await;
+        let (answers, ()) = within(WOKEN, "every poll is woken", async { tokio::join!(waiting, post) }).await;
         for (n, answer) in answers.iter().enumerate() {
             let own = wire::pages(http, &format!("recipient=w{n}")).await;
             assert_eq!(bodies(answer), own, "w{n}");
         }
-        // What is there already is not waited for.
+        // A message that is there already is returned at once.
         let there = within(WOKEN, "what is there", http.get("/v1/agents/w3/inbox?wait=60")).await;
         assert_eq!(bodies(&there).len(), 1);
-        // Broadcasts wake who asked for them.
+        // Broadcasts wake the polls that include them.
         let waiting = http.get("/v1/agents/bob/inbox?wait=60&broadcast=true&after=40");
         let post = async { http.post_json(MESSAGES, &broadcast("ann")).await.expect(201) };
         let (answer, _) = within(WOKEN, "a broadcast wakes", async { tokio::join!(waiting, post) }).await;
         assert_eq!(wire::seqs_of(&bodies(&answer)), [41]);
     }
 
-    async fn what_has_expired_is_skipped_and_still_history(d: &Deployment) {
+    async fn expired_messages_are_skipped_and_stay_in_history(d: &Deployment) {
         let http = d.http();
         let with_expiry = |seconds: i64| {
             let mut message = note("ann", "bob");
@@ -300,7 +301,7 @@ for_each_mode! {
             let (answer, ()) = within(WOKEN, "the reply", both).await;
             assert_exchange(http, answer, "reply 0").await;
         }
-        // Many at once: each gets its own.
+        // Many at once: each gets its own reply.
         let asks = (0..20).map(async |n| {
             let mut request = with_id().0;
             request["content"] = json!(n.to_string());
@@ -331,7 +332,7 @@ for_each_mode! {
         let seq = problem["seq"].as_u64().unwrap_or_else(|| panic!("no seq: {problem}"));
         wire::committed(http, seq).await;
         assert_eq!(wire::seqs_of(&wire::pages(http, "sender=ann").await), [seq]);
-        // An answer to something else is none.
+        // A reply to another message is none.
         import(http, &[reply_to(&json!(Uuid::new_v4()), "to another")]).await;
         wire::problem_code(&http.post_json("/v1/messages?reply_within=1", &request).await, 504, "no_reply");
         import(http, &[reply_to(&json!(id), "late"), reply_to(&json!(id), "later")]).await;
@@ -342,11 +343,21 @@ for_each_mode! {
         other["content"] = json!("other");
         let conflict = http.post_json("/v1/messages?reply_within=60", &other).await;
         wire::problem_code(&conflict, 409, "idempotency_conflict");
+        // Without an id of the client's, the problem names the one that the message has got.
+        let begun = Instant::now();
+        let question = json!({"kind": "message", "type": "question", "sender_id": "eve", "recipient_id": "bob"});
+        let answer = http.post_json("/v1/messages?reply_within=1", &question).await;
+        let problem = wire::problem_code(&answer, 504, "no_reply");
+        assert!(begun.elapsed() >= Duration::from_secs(1));
+        wire::committed(http, problem["seq"].as_u64().expect("a sequence")).await;
+        let path = format!("{MESSAGES}/{}", problem["id"].as_str().expect("an id"));
+        let stored = http.get(&path).await.expect(200).json();
+        assert_eq!((&stored["seq"], &stored["type"]), (&problem["seq"], &json!("question")));
     }
 
     async fn a_wrong_request_for_a_reply_publishes_nothing(d: &Deployment) {
         let http = d.http();
-        for value in ["0", "61", "-1", "soon", "", "1.5"] {
+        for value in ["0", "61", "-1", "soon", "", "1.5", "x", "1&reply_within=2"] {
             let answer = http.post_json(&format!("/v1/messages?reply_within={value}&ack=never&x=1"), &with_id().0).await;
             let named = wire::named(&wire::problem_code(&answer, 422, "invalid_parameter"), "parameter");
             assert_eq!(named, wire::names(["reply_within", "ack", "x"]), "{value}");
@@ -358,13 +369,14 @@ for_each_mode! {
         assert_eq!(named, wire::names(["/kind", "/type", "/sender_id"]));
         let answer = http.post_ndjson("/v1/messages/batch?reply_within=5", &[with_id().0]).await;
         assert_eq!(wire::named(&wire::problem(&answer, 422), "parameter"), wire::names(["reply_within"]));
+        http.post_json("/v1/messages/batch?reply_within=1", &json!([with_id().0])).await.expect(422);
         assert!(wire::page(http, "").await.messages.is_empty());
         wire::still_serves(d).await;
     }
 }
 
 #[tokio::test]
-async fn waits_are_ended_through_whichever_server_the_message_comes() {
+async fn a_message_through_any_server_ends_a_wait() {
     let d = Deployment::start(Mode::Nats).await;
     let second = d.second_server().await;
     let (here, there) = (d.http(), &second.http());

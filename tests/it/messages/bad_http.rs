@@ -1,5 +1,5 @@
-//! Requests that are none: too large, too slow, for others, or no HTTP at all. The server says so, or closes that one
-//! connection, and serves the next one.
+//! Requests that are not valid: too large, too slow, for another host, or not HTTP. The server refuses them, or closes
+//! that connection, and serves the next one.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 const MAX_BATCH: usize = 8 * 1_024 * 1_024;
-/// Longer than the 30 s that the server has for one that is slow.
+/// Longer than the server's time-out of 30 s for a slow request.
 const SLOW: Duration = Duration::from_secs(38);
 const SOON: Duration = Duration::from_secs(10);
 
@@ -24,23 +24,23 @@ async fn raw(d: &Deployment, bytes: &[u8], limit: Duration) -> (String, bool) {
     let deadline = Instant::now() + limit;
     let addr = d.bus().trim_start_matches("http://");
     let mut connection = TcpStream::connect(addr).await.expect("connect");
-    // It may be closed by what it has read already.
+    // The server may have closed it after a part.
     let mut broken = connection.write_all(bytes).await.is_err();
-    let (mut said, mut buffer) = (Vec::new(), [0; 4_096]);
+    let (mut response, mut buffer) = (Vec::new(), [0; 4_096]);
     let closed = loop {
         match timeout_at(deadline, connection.read(&mut buffer)).await {
             Err(_) => break broken,
             Ok(Ok(0)) | Ok(Err(_)) => break true,
-            Ok(Ok(count)) => said.extend_from_slice(&buffer[..count]),
+            Ok(Ok(count)) => response.extend_from_slice(&buffer[..count]),
         }
         broken = false;
     };
-    (String::from_utf8_lossy(&said).into_owned(), closed)
+    (String::from_utf8_lossy(&response).into_owned(), closed)
 }
 
 /// The status line's code, if anything was answered.
-fn status(said: &str) -> Option<u16> {
-    said.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
+fn status(response: &str) -> Option<u16> {
+    response.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
 }
 
 #[tokio::test]
@@ -50,30 +50,30 @@ async fn huge_bodies_are_answered_with_413_however_they_come() {
     for (path, content_type) in [(MESSAGES, JSON), (BATCH, JSON), (BATCH, NDJSON)] {
         refused(&d.http().post(path, content_type, body.clone()).await, &[413]);
     }
-    // One that is announced is not waited for.
+    // A body that is announced as too large is not waited for.
     let host = d.bus().trim_start_matches("http://");
     for length in ["8388609", "99999999999", "9223372036854775807"] {
         let head = format!(
             "POST {MESSAGES} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {JSON}\r\ncontent-length: {length}\r\n\r\n{{"
         );
-        let (said, closed) = raw(&d, head.as_bytes(), SOON).await;
-        assert!(closed && said.contains("application/problem+json"), "{length}: {said}");
-        assert_eq!(status(&said), Some(413), "{length}: {said}");
+        let (response, closed) = raw(&d, head.as_bytes(), SOON).await;
+        assert!(closed && response.contains("application/problem+json"), "{length}: {response}");
+        assert_eq!(status(&response), Some(413), "{length}: {response}");
     }
-    // One in chunks says nothing of its length.
+    // A chunked body does not announce its length.
     let mut chunks = format!(
         "POST {MESSAGES} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {JSON}\r\ntransfer-encoding: chunked\r\n\r\n"
     );
     for _ in 0..9 {
         chunks += &format!("100000\r\n{}\r\n", " ".repeat(0x10_0000));
     }
-    let (said, closed) = raw(&d, chunks.as_bytes(), SOON).await;
-    assert_eq!((status(&said), closed), (Some(413), true), "{said}");
+    let (response, closed) = raw(&d, chunks.as_bytes(), SOON).await;
+    assert_eq!((status(&response), closed), (Some(413), true), "{response}");
     still_serves(&d).await;
 }
 
 #[tokio::test]
-async fn what_never_comes_is_not_waited_for_long() {
+async fn incomplete_requests_time_out() {
     let d = server().await;
     let host = d.bus().trim_start_matches("http://");
     let whole = wire::good().to_string();
@@ -98,11 +98,11 @@ async fn what_never_comes_is_not_waited_for_long() {
             raw(&half_batch)
         )
     });
-    for (said, closed) in [halves.0, halves.1, halves.2, halves.3, halves.4] {
-        assert!(closed, "still open: {said}");
-        if let Some(status) = status(&said) {
-            assert!(matches!(status, 400 | 408), "{said}");
-            assert!(said.contains("application/problem+json"), "{said}");
+    for (response, closed) in [halves.0, halves.1, halves.2, halves.3, halves.4] {
+        assert!(closed, "still open: {response}");
+        if let Some(status) = status(&response) {
+            assert!(matches!(status, 400 | 408), "{response}");
+            assert!(response.contains("application/problem+json"), "{response}");
         }
     }
     drop(open);
@@ -215,7 +215,7 @@ async fn other_methods_are_405_and_other_paths_404() {
 }
 
 #[tokio::test]
-async fn absurd_parameters_are_refused_and_harm_nobody() {
+async fn absurd_parameters_are_refused_and_do_no_harm() {
     let d = server().await;
     let refused_ones = [
         "limit=18446744073709551616",
@@ -308,15 +308,16 @@ async fn a_request_for_another_host_is_refused() {
         format!("GET http://evil.example.com/v1/messages HTTP/1.1\r\nhost: localhost:{port}\r\n"),
     ];
     for head in heads {
-        let (said, _) = raw(&d, format!("{head}connection: close\r\n\r\n").as_bytes(), SOON).await;
-        assert!(matches!(status(&said), Some(400 | 421)), "{head}{said}");
+        let (response, _) =
+            raw(&d, format!("{head}connection: close\r\n\r\n").as_bytes(), SOON).await;
+        assert!(matches!(status(&response), Some(400 | 421)), "{head}{response}");
     }
     assert!(wire::page(d.http(), "").await.messages.is_empty());
     still_serves(&d).await;
 }
 
 #[tokio::test]
-async fn heads_that_are_none_end_their_connection_alone() {
+async fn invalid_heads_end_only_their_connection() {
     let d = server().await;
     let host = d.bus().trim_start_matches("http://");
     let good = format!("GET /livez HTTP/1.1\r\nhost: {host}\r\n");
@@ -340,20 +341,20 @@ async fn heads_that_are_none_end_their_connection_alone() {
         "\r\n\r\n\r\n\0".to_owned(),
     ];
     for bomb in &bombs {
-        let (said, closed) = raw(&d, bomb.as_bytes(), SOON).await;
+        let (response, closed) = raw(&d, bomb.as_bytes(), SOON).await;
         let shown = &bomb[..bomb.len().min(120)];
-        assert!(closed, "still open after {shown:?}: {said}");
+        assert!(closed, "still open after {shown:?}: {response}");
         assert!(
-            status(&said).is_none_or(|status| (400..506).contains(&status) && status != 500),
-            "{shown:?}: {said}"
+            status(&response).is_none_or(|status| (400..506).contains(&status) && status != 500),
+            "{shown:?}: {response}"
         );
     }
-    // What comes before garbage on one connection is answered.
-    let (said, closed) =
+    // Requests before the garbage on the same connection are answered.
+    let (response, closed) =
         raw(&d, format!("{good}\r\n{good}\r\n\0\u{1}garbage\r\n\r\n{good}\r\n").as_bytes(), SOON)
             .await;
-    assert!(closed, "{said}");
-    assert_eq!(said.matches("HTTP/1.1 200").count(), 2, "{said}");
-    assert!(said.matches("HTTP/1.1 ").count() <= 3, "{said}");
+    assert!(closed, "{response}");
+    assert_eq!(response.matches("HTTP/1.1 200").count(), 2, "{response}");
+    assert!(response.matches("HTTP/1.1 ").count() <= 3, "{response}");
     still_serves(&d).await;
 }

@@ -1,11 +1,11 @@
-//! Messages that are none: whatever is posted, the server says what is wrong with it, and serves the next one.
+//! Invalid messages: the server reports what is wrong, and serves the next request.
 
 use crate::support::wire;
 use crate::support::wire::{BATCH, JSON, MESSAGES, NDJSON, refused, still_serves};
 use crate::support::{Answer, Deployment, Mode, for_each_mode};
 use serde_json::json;
 
-/// Bytes that body and headers of a message may have together, after encoding.
+/// The limit, in bytes, of the body and headers of an encoded message.
 const MAX_MESSAGE: usize = 1_048_576 - 4_096;
 
 async fn server() -> Deployment {
@@ -70,7 +70,7 @@ async fn members_of_the_wrong_type_are_named() {
 }
 
 #[tokio::test]
-async fn times_that_are_none_are_refused() {
+async fn invalid_times_are_refused() {
     let d = server().await;
     let bad = [
         "2026-13-01T00:00:00Z",
@@ -95,7 +95,7 @@ async fn times_that_are_none_are_refused() {
 }
 
 #[tokio::test]
-async fn bad_json_is_told_with_its_place() {
+async fn bad_json_is_reported_with_its_position() {
     let d = server().await;
     let broken: [&[u8]; 18] = [
         b"",
@@ -158,7 +158,7 @@ async fn broken_text_inside_metadata_and_content_is_refused() {
 }
 
 #[tokio::test]
-async fn a_member_that_stands_twice_is_refused() {
+async fn a_duplicate_member_is_refused() {
     let d = server().await;
     for members in [
         r#""content":"a","content":"b""#,
@@ -187,7 +187,7 @@ for_each_mode! {
 
     async fn a_message_has_a_limit_after_encoding_and_a_body_before(d: &Deployment) {
         let with = |content: &str| message(&format!(r#""content":"{content}""#));
-        // Some room for the headers, and for what the server adds.
+        // Some bytes for the headers, and for what the server adds.
         post(d, with(&"x".repeat(MAX_MESSAGE - 1_024))).await.expect(201);
         post(d, with(&"\\\"".repeat(MAX_MESSAGE / 2 - 512))).await.expect(201);
         post(d, with(&"é".repeat(MAX_MESSAGE / 2 - 512))).await.expect(201);
@@ -195,7 +195,7 @@ for_each_mode! {
         refused(&post(d, with(&"é".repeat(MAX_MESSAGE / 2))).await, &[413]);
         let metadata = format!(r#""content":"","metadata":{{"a":"{}"}}"#, "x".repeat(MAX_MESSAGE));
         refused(&post(d, message(&metadata)).await, &[413]);
-        // Only white space between tokens is too much.
+        // Only the white space between tokens exceeds the limit.
         let padded = wire::good().to_string() + &" ".repeat(MAX_MESSAGE / 2);
         post(d, padded).await.expect(201);
         still_serves(d).await;
@@ -205,7 +205,7 @@ for_each_mode! {
 }
 
 #[tokio::test]
-async fn nesting_without_end_harms_nobody() {
+async fn endless_nesting_does_no_harm() {
     let d = server().await;
     for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[", ""), ("[{\"a\":", "")] {
         let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));

@@ -14,7 +14,7 @@ fn note(sender: &str, content: &str) -> Value {
     json!({"kind": "message", "type": "note", "sender_id": sender, "content": content})
 }
 
-/// The results of a batch that was taken as one; the counts must fit them.
+/// The results of an accepted batch; the counts must agree with them.
 #[track_caller]
 fn results(answer: &Answer) -> Vec<Value> {
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -74,7 +74,7 @@ async fn is_empty(http: &Http) -> bool {
 }
 
 for_each_mode! {
-    async fn lines_and_arrays_are_taken_alike(d: &Deployment) {
+    async fn lines_and_arrays_are_accepted_alike(d: &Deployment) {
         let messages = [note("a", "1"), json!({"kind": "status", "type": "online", "sender_id": "b", "content": "2"}),
             json!({"kind": "task", "type": "started", "task_id": "t", "sender_id": "c", "content": "3"})];
         let array = Value::from(messages.to_vec()).to_string();
@@ -95,7 +95,7 @@ for_each_mode! {
         assert_eq!(subjects.count(), 5);
     }
 
-    async fn a_bad_item_harms_no_other(d: &Deployment) {
+    async fn a_bad_item_does_not_affect_the_others(d: &Deployment) {
         let lines = [
             r#"{"kind":"message","type":"note","sender_id":"a","content":"1","metadata":{"n":1.50e3}}"#, "", "   ",
             r#"{"kind":"messag","sender_id":"a b","content":"","extra":1}"#, "\r",
@@ -117,14 +117,14 @@ for_each_mode! {
         assert!(wire::page(d.http(), "").await.messages[0].contains(r#""metadata":{"n":1.50e3}"#));
     }
 
-    async fn a_batch_of_bad_items_alone_is_still_answered_item_by_item(d: &Deployment) {
+    async fn a_batch_of_only_bad_items_gets_a_result_for_each(d: &Deployment) {
         let answer = d.http().post(BATCH, JSON, r#"[{}, null, "x", {"kind":"task"}]"#).await;
         let results = results(&answer);
         assert_eq!(statuses(&results), [422; 4]);
         assert!(is_empty(d.http()).await);
     }
 
-    async fn an_array_that_is_no_json_is_refused_whole(d: &Deployment) {
+    async fn a_malformed_array_is_refused_as_a_whole(d: &Deployment) {
         let good = wire::good();
         for body in [format!("[{good},"), format!("[{good}\n{good}]"), format!("[{good}]]"), String::new()] {
             let problem = wire::problem(&d.http().post(BATCH, JSON, body).await, 400);
@@ -137,7 +137,7 @@ for_each_mode! {
         assert!(is_empty(d.http()).await);
     }
 
-    async fn nothing_in_a_batch_is_nothing_done(d: &Deployment) {
+    async fn an_empty_batch_does_nothing(d: &Deployment) {
         for (content_type, body) in [(JSON, "[]"), (JSON, " [ ] "), (NDJSON, ""), (NDJSON, "\n\r\n  \n")] {
             let answer = d.http().post(BATCH, content_type, body).await;
             assert!(results(&answer).is_empty(), "{body:?}");
@@ -145,7 +145,7 @@ for_each_mode! {
         assert!(is_empty(d.http()).await);
     }
 
-    async fn a_thousand_messages_are_taken_and_one_more_refuses_all(d: &Deployment) {
+    async fn a_thousand_messages_are_accepted_and_one_more_refuses_all(d: &Deployment) {
         let mut messages: Vec<Value> = (0..1_001).map(|n| note("a", &n.to_string())).collect();
         let lines = |messages: &[Value]| messages.iter().map(|it| it.to_string() + "\n\n").collect::<String>();
         wire::problem(&d.http().post(BATCH, NDJSON, lines(&messages)).await, 413);
@@ -161,7 +161,7 @@ for_each_mode! {
         assert_eq!(contents(d.http(), "limit=1000").await, expected);
     }
 
-    async fn eight_mebibytes_are_taken_and_one_byte_more_refuses_all(d: &Deployment) {
+    async fn eight_mebibytes_are_accepted_and_one_byte_more_refuses_all(d: &Deployment) {
         let mut body = String::new();
         for n in 0..8 {
             body += &format!("{}\n", note("a", &format!("{n}{}", "x".repeat(1_000_000))));
@@ -187,7 +187,7 @@ for_each_mode! {
         assert_eq!(contents(d.http(), "").await, ["1", "2"]);
     }
 
-    async fn an_id_that_stands_twice_in_a_batch_is_one_message(d: &Deployment) {
+    async fn an_id_twice_in_a_batch_is_one_message(d: &Deployment) {
         let with_id = |content: &str| {
             let mut message = note("a", content);
             message["id"] = json!(ID);
@@ -200,7 +200,7 @@ for_each_mode! {
         assert_eq!(results[3]["error"]["code"], "idempotency_conflict");
         let accepted = [0, 1, 4].map(|n| results[n]["seq"].as_u64().expect("seq"));
         assert!(rise(&accepted), "{accepted:?}");
-        // The whole batch again, as after a lost answer.
+        // The whole batch again, as after a lost response.
         let again = self::results(&d.http().post_ndjson(BATCH, &messages[1..4]).await);
         assert_eq!(statuses(&again), [200, 200, 409]);
         assert_eq!(again[0]["seq"], results[1]["seq"]);

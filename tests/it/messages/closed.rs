@@ -1,4 +1,4 @@
-//! Closed unless opened: what the server refuses to start with, who may share its files, and which web pages may read it.
+//! Safe defaults: which settings the server refuses, which processes may share its files, which web pages may read it.
 
 use crate::support::agentbus::Builder;
 use crate::support::folder::Folder;
@@ -10,7 +10,7 @@ use reqwest::Method;
 const APP: &str = "https://app.example.com";
 const OTHER: &str = "https://evil.example.com";
 
-/// What the server says that must refuse to start with these variables.
+/// The standard error of a server that must refuse to start with these variables.
 async fn refusal(variables: &[(&str, &str)]) -> String {
     let builder = Agentbus::builder().memory_sqlite();
     with(builder, variables).expect_refusal().await
@@ -20,7 +20,7 @@ fn with(builder: Builder, variables: &[(&str, &str)]) -> Builder {
     variables.iter().fold(builder, |builder, (name, value)| builder.env(name, value))
 }
 
-/// The names of headers that tell a browser what other origins may do.
+/// The names of the CORS headers of a response.
 fn cors(answer: &Answer) -> Vec<String> {
     let names = answer.headers.keys().map(|name| name.as_str().to_owned());
     names.filter(|name| name.starts_with("access-control-")).collect()
@@ -47,17 +47,17 @@ fn has(answer: &Answer, header: &str, word: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_address_for_everybody_is_refused_unless_that_is_meant() {
+async fn a_public_address_is_refused_unless_allowed() {
     for addr in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8080", "[2001:db8::1]:80"] {
         for anonymous in ["", "false"] {
-            let said = refusal(&[("HTTP_ADDR", addr), ("ALLOW_ANONYMOUS", anonymous)]).await;
-            assert!(said.contains("HTTP_ADDR") && said.contains("ALLOW_ANONYMOUS"), "{said}");
+            let error = refusal(&[("HTTP_ADDR", addr), ("ALLOW_ANONYMOUS", anonymous)]).await;
+            assert!(error.contains("HTTP_ADDR") && error.contains("ALLOW_ANONYMOUS"), "{error}");
         }
     }
 }
 
 #[tokio::test]
-async fn loopback_needs_no_leave() {
+async fn loopback_needs_no_permission() {
     for variables in [&[][..], &[("ALLOW_ANONYMOUS", "false")], &[("ALLOW_ANONYMOUS", "true")]] {
         let agentbus = with(Agentbus::builder().memory_sqlite(), variables).start().await;
         agentbus.http().post_json(MESSAGES, &wire::good()).await.expect(201);
@@ -97,10 +97,10 @@ async fn each_bad_setting_is_named() {
     let mut unnamed = Vec::new();
     for (name, value) in bad {
         let agentbus = with(Agentbus::builder().memory_sqlite(), &[(name, value)]);
-        let said = agentbus.expect_refusal().await;
-        assert!(!said.contains("panicked"), "{said}");
-        if !said.contains(name) {
-            unnamed.push(format!("{name}={value}: {said}"));
+        let error = agentbus.expect_refusal().await;
+        assert!(!error.contains("panicked"), "{error}");
+        if !error.contains(name) {
+            unnamed.push(format!("{name}={value}: {error}"));
         }
     }
     assert!(unnamed.is_empty(), "not named:\n{}", unnamed.join("\n"));
@@ -108,7 +108,7 @@ async fn each_bad_setting_is_named() {
 
 #[tokio::test]
 async fn all_bad_settings_are_named_at_once() {
-    let said = refusal(&[
+    let error = refusal(&[
         ("MESSAGE_BUS", "nats"),
         ("HTTP_ADDR", "0.0.0.0:80"),
         ("RING_SIZE", "many"),
@@ -117,30 +117,30 @@ async fn all_bad_settings_are_named_at_once() {
     .await;
     // NATS without PostgreSQL has no store that servers can share.
     for name in ["DATABASE_URL", "ALLOW_ANONYMOUS", "RING_SIZE", "LOG_FORMAT"] {
-        assert!(said.contains(name), "{name} is not named:\n{said}");
+        assert!(error.contains(name), "{name} is not named:\n{error}");
     }
 }
 
 #[tokio::test]
 async fn an_unknown_setting_is_refused_where_a_person_wrote_it() {
     let builder = || Agentbus::builder().memory_sqlite();
-    let said = builder().arg("--set").arg("RING_SISE=128").expect_refusal().await;
-    assert!(said.contains("RING_SISE"), "{said}");
-    let said = builder().arg("--no-such-flag").expect_refusal().await;
-    assert!(said.contains("--no-such-flag"), "{said}");
+    let error = builder().arg("--set").arg("RING_SISE=128").expect_refusal().await;
+    assert!(error.contains("RING_SISE"), "{error}");
+    let error = builder().arg("--no-such-flag").expect_refusal().await;
+    assert!(error.contains("--no-such-flag"), "{error}");
     let folder = Folder::new("settings");
     let file = folder.join("agentbus.toml");
     std::fs::write(&file, "ring_sise = 128\n").expect("write a file");
     let file = file.display().to_string();
-    let said = builder().arg("--config").arg(&file).expect_refusal().await;
-    assert!(said.to_lowercase().contains("ring_sise"), "{said}");
+    let error = builder().arg("--config").arg(&file).expect_refusal().await;
+    assert!(error.to_lowercase().contains("ring_sise"), "{error}");
     std::fs::write(&file, "ring_size = \n").expect("write a file");
-    let said = builder().arg("--config").arg(&file).expect_refusal().await;
-    assert!(said.contains("agentbus.toml"), "{said}");
+    let error = builder().arg("--config").arg(&file).expect_refusal().await;
+    assert!(error.contains("agentbus.toml"), "{error}");
 }
 
 #[tokio::test]
-async fn a_refusal_tells_no_password() {
+async fn a_refusal_shows_no_password() {
     let bad = [
         ("DATABASE_URL", "mysql://me:hunter2@localhost/x"),
         ("DATABASE_URL", "postgres://me:hunter2@127.0.0.1:bad/x"),
@@ -153,31 +153,31 @@ async fn a_refusal_tells_no_password() {
             variables.push(("DATABASE_URL", "postgres://me:hunter2@127.0.0.1:1/x"));
             variables.push(("RING_SIZE", "many"));
         }
-        let said = refusal(&variables).await;
-        assert!(!said.contains("hunter2"), "{name}: {said}");
+        let error = refusal(&variables).await;
+        assert!(!error.contains("hunter2"), "{name}: {error}");
     }
 }
 
 #[tokio::test]
-async fn a_data_folder_that_is_none_is_refused_by_name() {
+async fn an_unusable_data_folder_is_refused_by_name() {
     let folder = Folder::new("data");
     let file = folder.join("file");
     std::fs::write(&file, "not a folder").expect("write a file");
     for path in [file.clone(), file.join("below")] {
         let path = path.display().to_string();
-        let said = refusal(&[("DATA_DIR", &path)]).await;
-        assert!(said.contains(&path), "{said}");
-        assert!(!said.contains("panicked"), "{said}");
+        let error = refusal(&[("DATA_DIR", &path)]).await;
+        assert!(error.contains(&path), "{error}");
+        assert!(!error.contains("panicked"), "{error}");
     }
     assert_eq!(std::fs::read_to_string(&file).expect("read it"), "not a folder");
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_told() {
+async fn an_address_in_use_is_reported() {
     let first = Agentbus::builder().memory_sqlite().start().await;
     let addr = first.url().trim_start_matches("http://");
-    let said = refusal(&[("HTTP_ADDR", addr)]).await;
-    assert!(said.contains(addr) && said.to_lowercase().contains("in use"), "{said}");
+    let error = refusal(&[("HTTP_ADDR", addr)]).await;
+    assert!(error.contains(addr) && error.to_lowercase().contains("in use"), "{error}");
     first.http().post_json(MESSAGES, &wire::good()).await.expect(201);
 }
 
@@ -186,10 +186,10 @@ async fn a_second_process_on_the_same_sqlite_store_is_refused() {
     let first = Agentbus::builder().memory_sqlite().start().await;
     let folder = first.data_dir().display().to_string();
     let second = || first.like().env("DATA_DIR", &folder);
-    let said = second().expect_refusal().await;
-    assert!(said.contains("another") && !said.contains("panicked"), "{said}");
+    let error = second().expect_refusal().await;
+    assert!(error.contains("another") && !error.contains("panicked"), "{error}");
     first.http().post_json(MESSAGES, &wire::good()).await.expect(201);
-    // The place is free as soon as the first is gone, however it went.
+    // The store is free as soon as the first process has ended, however it ended.
     first.kill9();
     let second = second().start().await;
     let ack = second.http().post_json(MESSAGES, &wire::good()).await.expect(201).json();
@@ -201,9 +201,9 @@ async fn a_second_process_on_the_same_postgres_database_is_refused() {
     let url = Postgres::shared().await.database().await;
     let builder = || Agentbus::builder().memory_postgres(&url);
     let first = builder().start().await;
-    let said = builder().expect_refusal().await;
-    assert!(said.contains("another") && !said.contains("panicked"), "{said}");
-    assert!(!said.contains("127.0.0.1:8080"), "{said}");
+    let error = builder().expect_refusal().await;
+    assert!(error.contains("another") && !error.contains("panicked"), "{error}");
+    assert!(!error.contains("127.0.0.1:8080"), "{error}");
     first.http().post_json(MESSAGES, &wire::good()).await.expect(201);
     first.terminate().await;
     let second = builder().start().await;
@@ -216,13 +216,13 @@ async fn a_memory_bus_beside_nats_on_one_database_is_refused() {
     let nats = Deployment::start(Mode::Nats).await;
     nats.http().post_json(MESSAGES, &wire::good()).await.expect(201);
     let url = nats.pg_url().expect("PostgreSQL");
-    let said = Agentbus::builder().memory_postgres(url).expect_refusal().await;
-    assert!(!said.contains("panicked"), "{said}");
+    let error = Agentbus::builder().memory_postgres(url).expect_refusal().await;
+    assert!(!error.contains("panicked"), "{error}");
     nats.http().post_json(MESSAGES, &wire::good()).await.expect(201);
 }
 
 #[tokio::test]
-async fn no_other_origin_may_read_unless_that_is_set() {
+async fn no_other_origin_may_read_by_default() {
     let agentbus = Agentbus::builder().memory_sqlite().start().await;
     for path in [MESSAGES, "/v1/stats", "/livez", "/nowhere", "/", "/v1/messages?limit=x"] {
         for origin in [OTHER, "http://localhost:3000", "null"] {
@@ -232,7 +232,7 @@ async fn no_other_origin_may_read_unless_that_is_set() {
     }
     let stream = agentbus.http().stream("", None).await;
     assert_eq!(stream.header("access-control-allow-origin"), None);
-    // What a page can send without asking first is refused by where it comes from.
+    // A request that a browser sends without a preflight is refused because of its origin.
     for simple in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
         let headers = [("origin", OTHER), ("content-type", simple)];
         let body = wire::good().to_string();
@@ -242,7 +242,7 @@ async fn no_other_origin_may_read_unless_that_is_set() {
 }
 
 #[tokio::test]
-async fn the_origins_that_are_set_may_read_and_no_other() {
+async fn only_the_configured_origins_may_read() {
     let origins = format!("{APP}, http://localhost:3000");
     let agentbus = Agentbus::builder().memory_sqlite().env("CORS_ORIGINS", &origins).start().await;
     for origin in [APP, "http://localhost:3000"] {
@@ -265,7 +265,7 @@ async fn the_origins_that_are_set_may_read_and_no_other() {
         let posted = agentbus.http().request(Method::POST, MESSAGES, &headers, body).await;
         let posted = posted.expect("an answer").expect(201);
         assert_eq!(posted.header("access-control-allow-origin"), Some(origin));
-        // Without this a page cannot read where its message is, or when to try again.
+        // Without this a page cannot read `Location` or `Retry-After`.
         for header in ["location", "retry-after"] {
             assert!(has(&posted, "access-control-expose-headers", header), "{header}: {posted:?}");
         }
@@ -279,7 +279,7 @@ async fn the_origins_that_are_set_may_read_and_no_other() {
 }
 
 #[tokio::test]
-async fn every_origin_may_be_let_in() {
+async fn every_origin_can_be_allowed() {
     let agentbus = Agentbus::builder().memory_sqlite().env("CORS_ORIGINS", "*").start().await;
     for answer in
         [get(&agentbus, MESSAGES, OTHER).await, preflight(&agentbus, MESSAGES, OTHER).await]

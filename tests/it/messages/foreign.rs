@@ -1,10 +1,11 @@
-//! What another NATS client publishes on agentbus's subjects (contract, section 1): each is kept, reads the same bytes on
-//! every path, and stops no reader.
+//! What another NATS client publishes on agentbus's subjects (contract, section 1): each message is stored, has the same
+//! bytes on every path, and stops no reader.
 
 use std::time::Duration;
 
-use crate::support::lines::{self, Line, assert_same};
-use crate::support::{Agentbus, Deployment, Frame, Mode};
+use crate::support::records::{self, Record, assert_same};
+use crate::support::wire;
+use crate::support::{Agentbus, Deployment, Frame, Mode, Sse};
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use base64::Engine as _;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// Far less than the 15 s of silence after which a stream says something anyway.
+/// Far less than the 15 s of silence after which a heartbeat comes anyway.
 const AT_ONCE: Duration = Duration::from_secs(8);
 /// More than what `RING_SIZE=64` keeps, so that the store is read.
 const MANY: usize = 100;
@@ -23,7 +24,7 @@ type Headers<'a> = &'a [(&'a str, &'a str)];
 
 /// Two servers of one log, one with the smallest ring, and another client of its NATS.
 struct World {
-    // Goes before what it stands on.
+    // Dropped before what it needs.
     small: Agentbus,
     deployment: Deployment,
     other: Context,
@@ -49,9 +50,9 @@ impl World {
         ack.sequence
     }
 
-    /// Publishes by `publish`, then messages of our own; gives what the other client's became, after seeing that all came,
-    /// in order and with the same bytes, on every path there is.
-    async fn read_everywhere(&self, publish: impl AsyncFnOnce(&Self) -> u64) -> Vec<Line> {
+    /// Publishes by `publish`, then messages of our own. Fails the test unless all are read in order and with the same
+    /// bytes on every path; returns those of the other client.
+    async fn read_everywhere(&self, publish: impl AsyncFnOnce(&Self) -> u64) -> Vec<Record> {
         let http = self.deployment.http();
         let mut live = http.stream("", None).await;
         let mut live_of_small = self.small.http().stream("", None).await;
@@ -62,31 +63,27 @@ impl World {
         let answer = http.post_ndjson("/v1/messages/batch", &own).await.expect(200).json();
         assert_eq!(answer["accepted"], MANY, "{answer}");
         let count = usize::try_from(last - before).expect("a count") + MANY;
-        let lines = lines::take(&mut live, count, LIMIT).await;
-        assert_eq!(lines::seqs(&lines), (before + 1..=before + count as u64).collect::<Vec<_>>());
+        let lines = take(&mut live, count, LIMIT).await;
+        assert_eq!(records::seqs(&lines), (before + 1..=before + count as u64).collect::<Vec<_>>());
         assert_same(
             "live on another server",
-            &lines::take(&mut live_of_small, count, LIMIT).await,
+            &take(&mut live_of_small, count, LIMIT).await,
             &lines,
         );
 
-        lines::committed(http, before + count as u64).await;
-        assert_same("history", &lines::read(http, "").await[before as usize..], &lines);
+        wire::committed(http, before + count as u64).await;
+        assert_same("history", &records::history(http, "").await[before as usize..], &lines);
         let fresh = self.deployment.second_server().await;
         let servers =
             [("ring", http.clone()), ("small", self.small.http()), ("fresh", fresh.http())];
         for (name, server) in &servers {
             let mut from = server.stream(&format!("from={}", before + 1), None).await;
-            assert_same(
-                &format!("replay, {name}"),
-                &lines::take(&mut from, count, LIMIT).await,
-                &lines,
-            );
+            assert_same(&format!("replay, {name}"), &take(&mut from, count, LIMIT).await, &lines);
             let mut resumed = server.stream("", Some(last - 1)).await;
             let after = (last - 1 - before) as usize;
             assert_same(
                 &format!("resume, {name}"),
-                &lines::take(&mut resumed, count - after, LIMIT).await,
+                &take(&mut resumed, count - after, LIMIT).await,
                 &lines[after..],
             );
         }
@@ -94,11 +91,16 @@ impl World {
             let Some(id) = line.json()["id"].as_str().map(str::to_owned) else { continue };
             for (_, server) in &servers[1..] {
                 let one = server.get(&format!("/v1/messages/{id}")).await.expect(200);
-                assert_eq!(one.text(), line.text, "by id");
+                assert_eq!(one.text(), line.text(), "by id");
             }
         }
         lines[..count - MANY].to_vec()
     }
+}
+
+/// The next messages of a stream, foreign ones among them.
+async fn take(stream: &mut Sse, count: usize, limit: Duration) -> Vec<Record> {
+    stream.collect_messages(count, limit).await.iter().map(Record::of_foreign).collect()
 }
 
 fn message(content: &str) -> Value {
@@ -106,7 +108,7 @@ fn message(content: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_marked_line_of_json_is_taken_byte_for_byte() {
+async fn a_marked_line_of_json_is_stored_byte_for_byte() {
     const BODIES: [&str; 6] = [
         r#"{"id":"0192f0c4-7a1b-7c3d-8e4f-5a6b7c8d9e01","kind":"task","type":"completed","subject":"agent.task.T1.completed","sender_id":"bob","task_id":"T1","content":"","metadata":{},"created_at":"2026-01-02T03:04:05.678901Z","priority":9,"trace":{"b":1,"a":[1.0,1e2]}}"#,
         r#"{ "new" : 1.50 , "id":"0192f0c4-7a1b-7c3d-8e4f-5a6b7c8d9e02", "kind":"task", "content":"\u00e9\/\ud83d\ude00 \u0041" }"#,
@@ -129,7 +131,7 @@ async fn a_marked_line_of_json_is_taken_byte_for_byte() {
         .await;
     for (line, body) in lines.iter().zip(BODIES) {
         let comma = if body == "{}" { "" } else { "," };
-        assert_eq!(line.text, format!("{{\"seq\":{}{comma}{}", line.seq, &body[1..]));
+        assert_eq!(line.text(), format!("{{\"seq\":{}{comma}{}", line.seq, &body[1..]));
     }
 }
 
@@ -160,7 +162,7 @@ async fn an_unmarked_envelope_is_encoded_as_if_it_had_been_posted() {
         .await;
     let times = logged_at(&world, &lines).await;
     assert_eq!(
-        lines[0].text,
+        lines[0].text(),
         format!(
             r#"{{"seq":{},"id":"{ID}","kind":"message","type":"note","subject":"agent.message.agent.note","sender_id":"bob","sender_role":"agent","content":"hé \"x\"","metadata":{{"z":1.0,"a":[1e2,"\u0041"]}},"created_at":"{}"}}"#,
             lines[0].seq, times[0]
@@ -171,7 +173,7 @@ async fn an_unmarked_envelope_is_encoded_as_if_it_had_been_posted() {
     for (at, id) in [1, 2].into_iter().zip(ids) {
         assert_eq!(id.get_version_num(), 5);
         assert_eq!(
-            lines[at].text,
+            lines[at].text(),
             format!(
                 r#"{{"seq":{},"id":"{id}","kind":"status","type":"online","subject":"agent.status.bob.online","sender_id":"bob","content":"","metadata":{{}},"created_at":"{}"}}"#,
                 lines[at].seq, times[at]
@@ -179,7 +181,7 @@ async fn an_unmarked_envelope_is_encoded_as_if_it_had_been_posted() {
         );
     }
     assert_eq!(
-        lines[3].text,
+        lines[3].text(),
         format!(
             r#"{{"seq":{},"id":"0192f0c4-7a1b-7c3d-8e4f-5a6b7c8d9eaa","kind":"task","type":"completed","subject":"agent.task.T1.completed","sender_id":"bob","recipient_id":"eve","task_id":"T1","content":"done","metadata":{{}},"created_at":"2025-01-01T00:00:00.500000Z"}}"#,
             lines[3].seq
@@ -188,7 +190,7 @@ async fn an_unmarked_envelope_is_encoded_as_if_it_had_been_posted() {
 }
 
 /// The stream's own times, as messages write them.
-async fn logged_at(world: &World, lines: &[Line]) -> Vec<String> {
+async fn logged_at(world: &World, lines: &[Record]) -> Vec<String> {
     let stream = world.other.get_stream("agent-messages").await.expect("the stream");
     let mut times = Vec::new();
     for line in lines {
@@ -200,12 +202,12 @@ async fn logged_at(world: &World, lines: &[Line]) -> Vec<String> {
     times
 }
 
-fn id_of(line: &Line) -> Uuid {
+fn id_of(line: &Record) -> Uuid {
     line.json()["id"].as_str().expect("an id").parse().expect("a UUID")
 }
 
 #[tokio::test]
-async fn what_is_no_envelope_is_kept_as_content() {
+async fn a_payload_that_is_no_envelope_is_stored_as_content() {
     let payloads: Vec<Vec<u8>> = [
         &b"plain text"[..],
         b"",
@@ -253,13 +255,13 @@ async fn what_is_no_envelope_is_kept_as_content() {
             "sender_id": "unknown", "task_id": "T1", "content": content, "metadata": metadata, "created_at": time,
         });
         let found = line.json();
-        assert!(found == expected, "{:.300}\n{:.300}", line.text, expected.to_string());
+        assert!(found == expected, "{:.300}\n{:.300}", line.text(), expected.to_string());
         assert_eq!(id_of(line).get_version_num(), 5);
     }
 }
 
 #[tokio::test]
-async fn what_is_marked_and_cannot_be_taken_is_content_too() {
+async fn marked_payloads_that_are_no_envelope_are_content_too() {
     const BODIES: [(&str, &str); 5] =
         [("1", "{\n}"), ("1", "[]"), ("1", "{\"a\":}"), ("1", "plain"), ("2", "{\"a\":1}")];
     let world = World::start().await;
@@ -283,7 +285,7 @@ async fn what_is_marked_and_cannot_be_taken_is_content_too() {
 #[tokio::test]
 async fn kind_and_ids_come_from_the_subject_however_odd() {
     let long = format!("agent.status.{}.up", "x".repeat(65));
-    // The subject, and what it makes of the type, and of the role, the sender or the task.
+    // The subject, its type, and its role, sender or task.
     let cases: [(&str, Value, (&str, Value)); 12] = [
         ("agent.message.coder", json!("unknown"), ("sender_role", json!("coder"))),
         ("agent.status.bob", json!("unknown"), ("sender_id", json!("bob"))),
@@ -323,7 +325,7 @@ async fn kind_and_ids_come_from_the_subject_however_odd() {
 #[tokio::test]
 async fn headers_name_the_sender_and_the_id() {
     let long = "x".repeat(65);
-    // Headers, and the sender and the id that they make.
+    // Headers, and the resulting sender and id.
     let cases: [(Headers<'_>, &str, Option<&str>); 6] = [
         (&[("Agent-Sender", "bob")], "bob", None),
         (&[("Agent-Sender", "bob"), ("Nats-Msg-Id", ID)], "bob", Some(ID)),
@@ -357,19 +359,19 @@ async fn headers_name_the_sender_and_the_id() {
 }
 
 #[tokio::test]
-async fn subject_filters_look_at_the_nats_subject() {
+async fn subject_filters_use_the_nats_subject() {
     let world = World::start().await;
-    let told = r#"{"kind":"message","type":"where","subject":"agent.message.else.where","sender_id":"bob"}"#;
+    let stated = r#"{"kind":"message","type":"where","subject":"agent.message.else.where","sender_id":"bob"}"#;
     let status = r#"{"kind":"status","type":"online","sender_id":"bob"}"#;
     let lines = world
         .read_everywhere(async |world| {
-            world.publish("agent.task.T1.done", &[("Agentbus", "1")], told.as_bytes()).await;
+            world.publish("agent.task.T1.done", &[("Agentbus", "1")], stated.as_bytes()).await;
             world.publish("agent.message.x.y", &[], status.as_bytes()).await;
             world.publish("agent.task.T1.done.five", &[], b"text").await;
             world.publish("agent.task.gr\u{f6}\u{df}e.a!b", &[], b"text").await
         })
         .await;
-    assert_eq!(lines[1].json()["kind"], "status", "{}", lines[1].text);
+    assert_eq!(lines[1].json()["kind"], "status", "{}", lines[1].text());
     assert_eq!(lines[1].json()["subject"], "agent.message.x.y");
     for (filter, expected) in [
         ("agent.task.T1.done", &[0][..]),
@@ -384,8 +386,8 @@ async fn subject_filters_look_at_the_nats_subject() {
         let expected: Vec<u64> = expected.iter().map(|&at: &usize| lines[at].seq).collect();
         let query = format!("subject={filter}");
         for http in [world.deployment.http().clone(), world.small.http()] {
-            let found = lines::read(&http, &query).await;
-            assert_eq!(lines::seqs(&found), expected, "{filter}");
+            let found = records::history(&http, &query).await;
+            assert_eq!(records::seqs(&found), expected, "{filter}");
             let mut stream = http.stream(&format!("{query}&from=start"), None).await;
             let frames = stream.until(AT_ONCE, |frame| frame.is("caught_up")).await;
             let seqs = frames.iter().filter(|frame| frame.is_message()).map(Frame::seq);

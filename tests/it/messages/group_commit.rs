@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::support::streams::history;
+use crate::support::records::history;
 use crate::support::wire::{JSON, MESSAGES};
 use crate::support::{Agentbus, Http, Nats, Postgres, eventually, metrics};
 use futures_util::future::join_all;

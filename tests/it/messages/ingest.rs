@@ -1,4 +1,4 @@
-//! One message in: what is answered, what stands on the wire after, what is refused, and that an id is one message.
+//! Posting one message: the response, the stored bytes, what is refused, and that an id is one message.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const UPPER: &str = "0F3A1B5C-7D2E-4F60-8A9B-C0D1E2F3A4B5";
 const LOWER: &str = "0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5";
 const OTHER: &str = "11111111-2222-4333-8444-555555555555";
 
-/// Numbers, escapes and an order that a parser would not keep.
+/// Numbers, escapes and an order that a parser would not preserve.
 const METADATA: &str = r#"{ "zeta" : 1.50e3 , "alpha":[ 1.0, -0, 1E+2, 1e400, 0.1000 ],
     "big": 123456789012345678901234567890123456789, "esc":"\u0041\/\n\t\"\\\u00e9 two  spaces",
     "\u006bey" : { "b": null, "a" : true , "":"" }, "pair":"\ud83d\ude80", "text":"日本 🚀 é {[, ]}" }"#;
@@ -33,7 +33,7 @@ fn seq(answer: &Value) -> u64 {
     answer["seq"].as_u64().unwrap_or_else(|| panic!("no seq: {answer}"))
 }
 
-/// The body as `GET /v1/messages/{id}` has it, once it is there.
+/// The body at `GET /v1/messages/{id}`, once it is there.
 async fn read_back(http: &Http, id: &str) -> String {
     let answer = eventually(SOON, "the message can be read", async || {
         let answer = http.get(&format!("{MESSAGES}/{id}")).await;
@@ -48,7 +48,7 @@ async fn one_message(stream: &mut Sse) -> Frame {
     stream.collect_messages(1, SOON).await.remove(0)
 }
 
-/// Fails the test unless it is UTC with microseconds and `Z`; gives it.
+/// Fails the test unless it is UTC with microseconds and `Z`; returns it.
 fn created_at(value: &Value) -> DateTime<Utc> {
     let text = value.as_str().unwrap_or_else(|| panic!("no time: {value}"));
     assert!(text.len() == 27 && text.as_bytes()[19] == b'.' && text.ends_with('Z'), "{text}");
@@ -56,7 +56,7 @@ fn created_at(value: &Value) -> DateTime<Utc> {
 }
 
 for_each_mode! {
-    async fn a_new_message_is_answered_with_201_and_its_place(d: &Deployment) {
+    async fn a_new_message_is_answered_with_201_and_its_location(d: &Deployment) {
         let answer = post(d.http(), wire::good().to_string()).await.expect(201);
         assert_eq!(answer.header("content-type"), Some(JSON));
         let ack = answer.json();
@@ -125,7 +125,7 @@ for_each_mode! {
         }
     }
 
-    async fn what_is_not_given_is_left_out_or_has_its_default(d: &Deployment) {
+    async fn absent_members_are_left_out_or_have_their_default(d: &Deployment) {
         let cases = [
             (r#"{"kind":"message","type":"note","sender_id":"a","content":""}"#,
              r#""kind":"message","type":"note","subject":"agent.message.agent.note","sender_id":"a","sender_role":"agent","content":"","metadata":{}"#),
@@ -151,7 +151,7 @@ for_each_mode! {
             wrong.as_object().expect("an object").keys().map(|name| format!("/{name}")).collect();
         let problem = wire::problem(&post(d.http(), wrong.to_string()).await, 422);
         assert_eq!(wire::named(&problem, "pointer"), expected);
-        // What the server sets, and what the table does not have, beside all of that.
+        // Members that the server sets, and unknown ones, beside all of that.
         let mut worse = wrong;
         for name in ["seq", "subject", "created_at", "extra", "Kind", "a/b~c"] {
             worse[name] = json!(1);
@@ -237,10 +237,10 @@ for_each_mode! {
         assert_eq!(wire::page(d.http(), "").await.messages.len(), 3);
     }
 
-    async fn a_hundred_posts_of_one_id_at_once_are_one_message(d: &Deployment) {
+    async fn a_hundred_concurrent_posts_of_one_id_are_one_message(d: &Deployment) {
         let bodies: Vec<Value> = (0..100).map(|n| {
             let id = if n % 2 == 0 { LOWER } else { OTHER };
-            // All alike under the one id, each another under the other.
+            // The same message under one id, different ones under the other.
             let content = if n % 2 == 0 { "same".to_owned() } else { format!("other {n}") };
             json!({"id": id, "kind": "message", "type": "note", "sender_id": "ann", "content": content})
         }).collect();
@@ -277,7 +277,7 @@ for_each_mode! {
             let location = format!("{MESSAGES}/{}", ack["id"].as_str().expect("id"));
             assert_eq!(d.http().get(&location).await.expect(200).text(), page.messages[0]);
         }
-        // A duplicate of what is committed is committed.
+        // A duplicate of a committed message is committed.
         let body = json!({"id": OTHER, "kind": "status", "type": "online", "sender_id": "a", "content": ""});
         for status in [201, 200] {
             let answer = d.http().post_json("/v1/messages?ack=committed", &body).await.expect(status).json();
@@ -311,7 +311,7 @@ for_each_mode! {
 }
 
 #[tokio::test]
-async fn an_id_is_one_message_through_whichever_server_it_comes() {
+async fn an_id_is_one_message_through_any_server() {
     let d = Deployment::start(Mode::Nats).await;
     let second = d.second_server().await;
     let servers = [d.http().clone(), second.http()];
@@ -334,7 +334,7 @@ async fn an_id_is_one_message_through_whichever_server_it_comes() {
 }
 
 #[tokio::test]
-async fn an_id_is_one_message_beyond_the_brokers_window_too() {
+async fn an_id_is_one_message_beyond_the_duplicate_window_too() {
     let d = Deployment::tuned(Mode::Nats, |it| it.env("NATS_DUPLICATE_WINDOW_S", "1")).await;
     let mut body = json!({"id": LOWER, "kind": "task", "type": "x", "task_id": "t", "sender_id": "a", "content": ""});
     let first = d.http().post_json("/v1/messages?ack=committed", &body).await.expect(201).json();

@@ -1,5 +1,5 @@
 //! Dead letters over HTTP and on the command line. They are put into the store as a processor would, for sources that
-//! nobody works for, so that each stays where a request has put it.
+//! no consumer processes, so that each stays where a request has put it.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -17,10 +17,10 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// A consumer that exists and that no processor runs.
+/// A consumer that exists and that no process runs.
 const HERE: &str = "here";
-/// One that does not.
-const GONE: &str = "gone";
+/// One that does not exist.
+const DELETED: &str = "deleted";
 
 async fn store(deployment: &Deployment) -> Box<dyn Store> {
     match deployment.pg_url() {
@@ -58,16 +58,16 @@ fn letter(kind: DeadLetterKind, source: &str, seq: u64) -> DeadLetter {
     }
 }
 
-/// Three messages of a consumer, one of a consumer that is gone, and a job.
-async fn planted(deployment: &Deployment) -> (Box<dyn Store>, Vec<DeadLetter>) {
+/// Dead letters: three messages of a consumer, one of a deleted consumer, and a job.
+async fn with_dead_letters(deployment: &Deployment) -> (Box<dyn Store>, Vec<DeadLetter>) {
     let store = store(deployment).await;
     let place = Position { floor: 0, feed: None, handled: true };
     store.create_consumer(HERE, "agent.>", &place).await.expect("a consumer");
     let mut letters: Vec<_> =
         (1..=3).map(|seq| letter(DeadLetterKind::Message, HERE, seq)).collect();
-    letters.push(letter(DeadLetterKind::Message, GONE, 1));
-    letters.push(letter(DeadLetterKind::Job, GONE, 1));
-    store.add_dead_letters(&letters).await.expect("buried");
+    letters.push(letter(DeadLetterKind::Message, DELETED, 1));
+    letters.push(letter(DeadLetterKind::Job, DELETED, 1));
+    store.add_dead_letters(&letters).await.expect("stored");
     (store, letters)
 }
 
@@ -94,8 +94,8 @@ fn refused(answer: &crate::support::Answer, status: u16, code: &str) {
 }
 
 for_each_mode! {
-    async fn letters_are_shown_as_they_died(deployment: &Deployment) {
-        let (http, (store, letters)) = (deployment.http(), planted(deployment).await);
+    async fn dead_letters_are_shown_as_stored(deployment: &Deployment) {
+        let (http, (store, letters)) = (deployment.http(), with_dead_letters(deployment).await);
         let attempts = json!([{"attempt": 1, "at": "2026-09-21T14:13:20.000001Z", "error": "it \"broke\""}]);
         let expected = |letter: &DeadLetter| json!({
             "id": letter.id, "kind": letter.kind.as_str(), "source": letter.source, "seq": letter.seq,
@@ -115,7 +115,7 @@ for_each_mode! {
         let all = names(&letters);
         assert_eq!(ids(http, "").await, all);
         assert_eq!(ids(http, "source=here").await, all[..3]);
-        assert_eq!(ids(http, "source=gone").await, all[3..]);
+        assert_eq!(ids(http, "source=deleted").await, all[3..]);
         assert_eq!(ids(http, "kind=job").await, all[4..]);
         assert_eq!(ids(http, "source=here&kind=job").await, [""; 0]);
         let page = http.get("/v1/dead-letters?limit=2").await.expect(200).json();
@@ -126,7 +126,7 @@ for_each_mode! {
         store.close().await;
     }
 
-    async fn what_is_no_question_is_refused_by_name(deployment: &Deployment) {
+    async fn bad_parameters_are_refused_by_name(deployment: &Deployment) {
         let http = deployment.http();
         let answer = http.get("/v1/dead-letters?limit=0&kind=letter&source=&after=x&colour=red").await;
         refused(&answer, 422, "invalid_parameter");
@@ -142,8 +142,8 @@ for_each_mode! {
         refused(&http.delete("/v1/dead-letters").await, 405, "method_not_allowed");
     }
 
-    async fn a_letter_goes_back_to_its_source_alone(deployment: &Deployment) {
-        let (http, (store, letters)) = (deployment.http(), planted(deployment).await);
+    async fn a_redriven_message_goes_only_to_its_source(deployment: &Deployment) {
+        let (http, (store, letters)) = (deployment.http(), with_dead_letters(deployment).await);
         let head = http.get("/v1/stats").await.expect(200).json()["log"].clone();
         let aside = async || store.consumer(HERE).await.expect("answers").expect("there").set_aside;
         let redrive = async |letter: &DeadLetter| post(http, &format!("{}/redrive", path(letter))).await;
@@ -162,8 +162,8 @@ for_each_mode! {
         store.close().await;
     }
 
-    async fn a_discarded_letter_is_gone(deployment: &Deployment) {
-        let (http, (store, letters)) = (deployment.http(), planted(deployment).await);
+    async fn a_discarded_dead_letter_is_deleted(deployment: &Deployment) {
+        let (http, (store, letters)) = (deployment.http(), with_dead_letters(deployment).await);
         let answer = http.delete(&path(&letters[0])).await.expect(204);
         assert!(answer.bytes.is_empty());
         refused(&http.delete(&path(&letters[0])).await, 404, "not_found");
@@ -171,61 +171,61 @@ for_each_mode! {
         store.close().await;
     }
 
-    async fn the_command_line_shows_and_empties_them(deployment: &Deployment) {
-        let (store, letters) = planted(deployment).await;
+    async fn the_command_line_lists_redrives_and_discards_them(deployment: &Deployment) {
+        let (store, letters) = with_dead_letters(deployment).await;
         let (url, dir) = (deployment.bus(), deployment.agentbus().data_dir());
         std::fs::create_dir_all(&dir).expect("a folder");
         let run = async |args: &[&str]| run(args, url, &dir).await;
-        let listed = told(&run(&["dead-letters", "list", "--all"]).await, 0);
+        let listed = output_of(&run(&["dead-letters", "list", "--all"]).await, 0);
         let shown: Vec<Value> =
             listed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let names = names(&letters);
         assert_eq!(shown.iter().map(|letter| &letter["id"]).collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
-        let two = told(&run(&["dead-letters", "list", "--source", "here", "--limit", "2"]).await, 0);
+        let two = output_of(&run(&["dead-letters", "list", "--source", "here", "--limit", "2"]).await, 0);
         assert_eq!(two.lines().collect::<Vec<_>>(), listed.lines().take(2).collect::<Vec<_>>());
-        let table = told(&run(&["dead-letters", "list", "--format", "text"]).await, 0);
+        let table = output_of(&run(&["dead-letters", "list", "--format", "text"]).await, 0);
         assert!(table.starts_with("ID ") && table.lines().count() == 6, "{table}");
         assert!(table.contains(&names[0]) && table.contains("it \"broke\""), "{table}");
-        let one = told(&run(&["dead-letters", "show", &names[0]]).await, 0);
+        let one = output_of(&run(&["dead-letters", "show", &names[0]]).await, 0);
         assert_eq!(one.trim_end(), listed.lines().next().expect("a line"));
-        let text = told(&run(&["dead-letters", "show", &names[0], "--format", "text"]).await, 0);
+        let text = output_of(&run(&["dead-letters", "show", &names[0], "--format", "text"]).await, 0);
         assert!(text.contains("message  1 of here\n") && text.contains("reason   rejected\n"), "{text}");
 
-        let one = told(&run(&["dead-letters", "redrive", &names[0]]).await, 0);
+        let one = output_of(&run(&["dead-letters", "redrive", &names[0]]).await, 0);
         assert_eq!(one, "{\"redriven\":1,\"skipped\":0}\n");
-        told(&run(&["dead-letters", "redrive", &names[0]]).await, 1);
-        told(&run(&["dead-letters", "discard", "--all"]).await, 2);
-        let gone = told(&run(&["dead-letters", "discard", &names[1], "--yes"]).await, 0);
-        assert_eq!(gone, "{\"discarded\":1}\n");
-        let all = told(&run(&["dead-letters", "redrive", "--all", "--format", "text"]).await, 0);
+        output_of(&run(&["dead-letters", "redrive", &names[0]]).await, 1);
+        output_of(&run(&["dead-letters", "discard", "--all"]).await, 2);
+        let discarded = output_of(&run(&["dead-letters", "discard", &names[1], "--yes"]).await, 0);
+        assert_eq!(discarded, "{\"discarded\":1}\n");
+        let all = output_of(&run(&["dead-letters", "redrive", "--all", "--format", "text"]).await, 0);
         assert_eq!(all, "1 redriven, 2 skipped: their source does not exist any more\n");
-        let gone = told(&run(&["dead-letters", "discard", "--source", "gone", "--yes"]).await, 0);
-        assert_eq!(gone, "{\"discarded\":2}\n");
-        assert_eq!(told(&run(&["dead-letters", "list"]).await, 0), "");
+        let discarded = output_of(&run(&["dead-letters", "discard", "--source", "deleted", "--yes"]).await, 0);
+        assert_eq!(discarded, "{\"discarded\":2}\n");
+        assert_eq!(output_of(&run(&["dead-letters", "list"]).await, 0), "");
         store.close().await;
     }
 
-    async fn the_command_line_steers_consumers(deployment: &Deployment) {
+    async fn the_command_line_controls_consumers(deployment: &Deployment) {
         let (url, dir) = (deployment.bus(), deployment.agentbus().data_dir());
         std::fs::create_dir_all(&dir).expect("a folder");
         let run = async |args: &[&str]| run(args, url, &dir).await;
         const NAME: &str = "agent-processor";
         let state = async || {
-            let listed = told(&run(&["consumers", "list"]).await, 0);
+            let listed = output_of(&run(&["consumers", "list"]).await, 0);
             let mut lines =
                 listed.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
             lines.find(|consumer| consumer["name"] == NAME).map(|found| found["state"].clone())
         };
-        eventually(LIMIT, "the processor's consumer is made", state).await;
-        told(&run(&["consumers", "pause", NAME]).await, 0);
+        eventually(LIMIT, "the processor's consumer is created", state).await;
+        output_of(&run(&["consumers", "pause", NAME]).await, 0);
         assert_eq!(state().await, Some(json!("paused")));
-        let table = told(&run(&["consumers", "list", "--format", "text"]).await, 0);
+        let table = output_of(&run(&["consumers", "list", "--format", "text"]).await, 0);
         assert!(table.starts_with("NAME") && table.contains("paused"), "{table}");
-        told(&run(&["consumers", "resume", NAME]).await, 0);
+        output_of(&run(&["consumers", "resume", NAME]).await, 0);
         assert_ne!(state().await, Some(json!("paused")));
-        told(&run(&["consumers", "reset", NAME, "--from", "1"]).await, 0);
-        told(&run(&["consumers", "pause", "nobody"]).await, 1);
-        told(&run(&["consumers", "pause", "no/body"]).await, 2);
+        output_of(&run(&["consumers", "reset", NAME, "--from", "1"]).await, 0);
+        output_of(&run(&["consumers", "pause", "nobody"]).await, 1);
+        output_of(&run(&["consumers", "pause", "no/body"]).await, 2);
     }
 }
 
@@ -238,7 +238,7 @@ async fn run(args: &[&str], url: &str, dir: &Path) -> Output {
 }
 
 /// What a command wrote, whose exit code is as expected.
-fn told(output: &Output, code: i32) -> String {
+fn output_of(output: &Output, code: i32) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{error}");
     String::from_utf8(output.stdout.clone()).expect("UTF-8")

@@ -2,8 +2,7 @@
 
 use crate::support::exec;
 use crate::support::exec::{
-    LIMIT, consumer, consumer_is, dead_letters, message, post, post_many, processed, ran, ran_at,
-    ran_seqs,
+    LIMIT, consumer, consumer_is, dead_letters, post, post_many, processed, ran, ran_at, ran_seqs,
 };
 use crate::support::{eventually, for_each_mode};
 use serde_json::json;
@@ -11,7 +10,7 @@ use serde_json::json;
 for_each_mode! {
     |builder| builder.env("PROCESSOR_EXEC", crate::support::exec::COMMAND).env("DRAIN_S", "1");
 
-    async fn what_fails_is_tried_again_and_buried_in_the_end(deployment: &Deployment) {
+    async fn failures_are_retried_and_become_dead_letters(deployment: &Deployment) {
         let http = deployment.http();
         for content in ["good", "second time", "busy", "bad"] {
             post(http, content).await;
@@ -31,15 +30,15 @@ for_each_mode! {
         let bad = letters.iter().find(|letter| letter["seq"] == 4).expect("the bad one");
         assert_eq!(bad["attempts"].as_array().map(Vec::len), Some(1), "{bad}");
         assert_eq!(bad["attempts"][0]["error"], "exit code 3");
-        let now = consumer_is(http, "totals are told", |now| now["failed"] == 5).await;
+        let now = consumer_is(http, "totals are reported", |now| now["failed"] == 5).await;
         assert_eq!((&now["processed"], &now["dead_letters"]), (&json!(2), &json!(2)), "{now}");
 
         let metrics = http.get("/metrics").await.expect(200).text();
-        for told in ["processed_total{consumer=\"agent-processor\"} 2", "dead_letters{consumer=\"agent-processor\"} 2"] {
-            assert!(metrics.contains(&format!("agentbus_consumer_{told}")), "{told}: {metrics}");
+        for metric in ["processed_total{consumer=\"agent-processor\"} 2", "dead_letters{consumer=\"agent-processor\"} 2"] {
+            assert!(metrics.contains(&format!("agentbus_consumer_{metric}")), "{metric}: {metrics}");
         }
 
-        // Again, to this consumer alone: with no attempt counted, and to be tried anew.
+        // Redriven to this consumer only, with its attempts reset.
         let path = format!("/v1/dead-letters/{}/redrive", busy["id"].as_str().expect("an id"));
         http.request(reqwest::Method::POST, &path, &[], "").await.expect("an answer").expect(200);
         eventually(LIMIT, "it is tried again", async || {
@@ -49,7 +48,7 @@ for_each_mode! {
         .await;
     }
 
-    async fn totals_and_place_outlive_restarts(deployment: &Deployment) {
+    async fn totals_and_position_survive_restarts(deployment: &Deployment) {
         let (http, agentbus) = (deployment.http(), deployment.agentbus());
         post_many(http, "good", 50).await;
         processed(http, 50).await;
@@ -67,7 +66,7 @@ for_each_mode! {
         assert_eq!(attempts.len(), 60, "each once: {attempts:?}");
     }
 
-    async fn restarts_bury_nothing(deployment: &Deployment) {
+    async fn restarts_make_no_dead_letters(deployment: &Deployment) {
         let (http, agentbus) = (deployment.http(), deployment.agentbus());
         let path = ran_at(agentbus);
         post(http, "slow").await;
@@ -84,7 +83,7 @@ for_each_mode! {
         assert_eq!(now["lag"]["messages"], 1, "{now}");
     }
 
-    async fn a_paused_consumer_hands_nothing_out(deployment: &Deployment) {
+    async fn a_paused_consumer_delivers_nothing(deployment: &Deployment) {
         let (http, path) = (deployment.http(), ran_at(deployment.agentbus()));
         post(http, "good").await;
         processed(http, 1).await;
@@ -134,20 +133,6 @@ for_each_mode! {
         http.get("/v1/consumers/agent-processor/pause").await.expect(405);
     }
 
-    async fn expired_messages_are_skipped_and_counted(deployment: &Deployment) {
-        let (http, path) = (deployment.http(), ran_at(deployment.agentbus()));
-        let mut old = message("good");
-        old["expires_at"] = json!("2020-01-01T00:00:00Z");
-        http.post_json("/v1/messages", &old).await.expect(201);
-        let mut young = message("good");
-        young["expires_at"] = json!("2999-01-01T00:00:00Z");
-        http.post_json("/v1/messages", &young).await.expect(201);
-        processed(http, 2).await;
-        let now = consumer_is(http, "totals are told", |now| now["processed"] == 1).await;
-        assert_eq!(now["expired"], 1, "{now}");
-        assert_eq!(ran_seqs(&path), [2]);
-    }
-
     async fn a_killed_server_loses_nothing(deployment: &Deployment) {
         let (http, agentbus) = (deployment.http(), deployment.agentbus());
         post(http, "slow").await;
@@ -156,7 +141,7 @@ for_each_mode! {
         let last = post_many(http, "good", 40).await;
         agentbus.kill9();
         agentbus.restart().await;
-        eventually(exec::REDELIVERY, "all ran, and what was cut off again", async || {
+        eventually(exec::REDELIVERY, "all ran, and the killed attempt again", async || {
             let slow = ran(&path).iter().filter(|(seq, _)| *seq == 1).count();
             (ran_seqs(&path) == (1..=last).collect::<Vec<_>>() && slow == 2).then_some(())
         })

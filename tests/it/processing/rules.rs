@@ -1,11 +1,12 @@
 //! Background processing, section 10 of the contract: what a command's exit status means, what becomes a dead letter and
-//! what it tells, redriving and discarding, pausing and resetting a consumer. Each run of the command is noted, and held
-//! against what the answers say; the log stays as it was.
+//! what it contains, redriving and discarding, pausing and resetting a consumer. Each run of the command is noted and
+//! compared with the responses; the log stays as it was.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::support::handler::{Handler, Runs, dead_letters, find_consumer, idle, message, seq_of};
+use crate::support::streams;
 use crate::support::wire::{self, JSON};
 use crate::support::{Answer, Deployment, Http, Mode, eventually};
 use async_nats::jetstream::consumer::{AckPolicy, pull};
@@ -39,15 +40,15 @@ impl Bus {
         self.deployment.http()
     }
 
-    /// Posts one message for each content, and gives the sequences.
+    /// Posts one message for each content, and returns the sequences.
     async fn post(&self, contents: &[&str]) -> Vec<u64> {
         let messages: Vec<Value> = contents.iter().map(|it| message(it)).collect();
-        let seqs = wire::import(self.http(), &messages).await;
+        let seqs = streams::publish(self.http(), &messages).await;
         wire::committed(self.http(), *seqs.last().expect("some")).await;
         seqs
     }
 
-    /// Waits until there are this many dead letters, and gives them.
+    /// Waits until there are this many dead letters, and returns them.
     async fn dead(&self, count: usize) -> Vec<Value> {
         let what = format!("{count} dead letters");
         eventually(ATTEMPTS, &what, async || {
@@ -61,10 +62,10 @@ impl Bus {
     async fn idle(&self, seq: u64, processed: u64) -> Value {
         idle(self.http(), seq, ATTEMPTS).await;
         let what = format!("{processed} are counted");
-        eventually_told(self.http(), &what, |it| it["processed"] == processed).await
+        eventually_is(self.http(), &what, |it| it["processed"] == processed).await
     }
 
-    /// What came after is processed: so whatever was to run before has run.
+    /// Waits until a new message is processed: whatever was to run before has run by then.
     async fn settled(&self) {
         let seq = self.post(&["ok"]).await[0];
         let what = "what came last is processed";
@@ -89,15 +90,15 @@ async fn consumer(http: &Http) -> Value {
     find_consumer(http, NAME).await.unwrap_or_else(|| panic!("no consumer {NAME}"))
 }
 
-/// Waits until the consumer is as `holds` says; else fails the test with what it is.
-async fn eventually_told(http: &Http, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+/// Waits until the consumer is as wanted; else fails the test and shows it.
+async fn eventually_is(http: &Http, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let mut last = Value::Null;
-    let told = crate::support::wait::poll(ATTEMPTS, async || {
+    let now = crate::support::wait::poll(ATTEMPTS, async || {
         last = consumer(http).await;
         holds(&last).then(|| last.clone())
     });
-    match told.await {
-        Some(told) => told,
+    match now.await {
+        Some(now) => now,
         None => panic!("not within {ATTEMPTS:?}: {what}: {last}"),
     }
 }
@@ -142,22 +143,22 @@ macro_rules! in_each_mode {
 }
 
 in_each_mode! {
-    async fn every_message_is_handed_over_as_history_has_it(mode: Mode) {
+    async fn every_message_is_delivered_as_in_history(mode: Mode) {
         let bus = Bus::start(mode).await;
         let mut messages: Vec<Value> = (0..200).map(|n| message(&format!("keep {n} é 🚀"))).collect();
         messages[7]["metadata"] = json!({"numbers": [1.5, 1e30], "deep": {"a": null}});
         messages.push(json!({"kind": "status", "type": "online", "sender_id": "bob", "content": "keep"}));
         messages.push(json!({"kind": "task", "type": "started", "task_id": "t", "sender_id": "bob", "content": "keep"}));
-        let seqs = wire::import(bus.http(), &messages).await;
+        let seqs = streams::publish(bus.http(), &messages).await;
         let last = *seqs.last().expect("some");
-        let told = bus.idle(last, 202).await;
-        assert_eq!(members(&told), wire::names(["name", "kind", "filter", "state", "reason", "pending", "in_flight",
+        let now = bus.idle(last, 202).await;
+        assert_eq!(members(&now), wire::names(["name", "kind", "filter", "state", "reason", "pending", "in_flight",
             "redelivered", "lag", "processed_through", "max_deliver", "processed", "failed", "expired", "dead_letters"]));
-        assert_eq!((&told["kind"], &told["filter"], &told["state"], &told["max_deliver"]),
-            (&json!("processor"), &json!("agent.>"), &json!("running"), &json!(3)), "{told}");
-        assert_eq!((&told["processed"], &told["failed"], &told["expired"], &told["dead_letters"], &told["redelivered"]),
-            (&json!(202), &json!(0), &json!(0), &json!(0), &json!(0)), "{told}");
-        assert_eq!((&told["lag"]["messages"], told["processed_through"].as_u64()), (&json!(0), Some(last)), "{told}");
+        assert_eq!((&now["kind"], &now["filter"], &now["state"], &now["max_deliver"]),
+            (&json!("processor"), &json!("agent.>"), &json!("running"), &json!(3)), "{now}");
+        assert_eq!((&now["processed"], &now["failed"], &now["expired"], &now["dead_letters"], &now["redelivered"]),
+            (&json!(202), &json!(0), &json!(0), &json!(0), &json!(0)), "{now}");
+        assert_eq!((&now["lag"]["messages"], now["processed_through"].as_u64()), (&json!(0), Some(last)), "{now}");
         for body in wire::pages(bus.http(), "limit=1000").await {
             let seq = wire::seq_of(&body);
             assert_eq!(bus.handler.of(seq), ONCE, "{seq}");
@@ -167,11 +168,11 @@ in_each_mode! {
         assert!(dead_letters(bus.http(), "").await.is_empty());
     }
 
-    async fn the_exit_status_says_what_becomes_of_a_message(mode: Mode) {
+    async fn the_exit_status_decides_the_outcome_of_a_message(mode: Mode) {
         let bus = Bus::start(mode).await;
         let seqs = bus.post(&["ok", "retry", "reject", "once", "ok"]).await;
         let dead = bus.dead(2).await;
-        let told = bus.idle(seqs[4], 3).await;
+        let now = bus.idle(seqs[4], 3).await;
         let runs: Vec<Runs> = seqs.iter().map(|seq| bus.handler.of(*seq)).collect();
         let expected = [(1, 1), (3, 0), (1, 0), (2, 1), (1, 1)].map(|(begun, done)| Runs { begun, done });
         assert_eq!(runs, expected);
@@ -200,7 +201,7 @@ in_each_mode! {
             let one = bus.http().get(&format!("/v1/dead-letters/{}", id(dead))).await.expect(200);
             assert_eq!(&one.json(), dead);
         }
-        assert_eq!((&told["dead_letters"], &told["processed"]), (&json!(2), &json!(3)), "{told}");
+        assert_eq!((&now["dead_letters"], &now["processed"]), (&json!(2), &json!(3)), "{now}");
     }
 
     async fn stats_count_what_is_processed(mode: Mode) {
@@ -213,7 +214,7 @@ in_each_mode! {
         assert!(pool["total_duration"].as_f64().is_some_and(|it| it >= 1.0), "{pool}");
     }
 
-    async fn a_command_that_dies_harms_nobody_else(mode: Mode) {
+    async fn a_command_that_crashes_does_not_affect_other_messages(mode: Mode) {
         let bus = Bus::start(mode).await;
         let seqs = bus.post(&["crash", "ok", "crash", "ok"]).await;
         let dead = bus.dead(2).await;
@@ -234,12 +235,12 @@ in_each_mode! {
         let dead = bus.dead(6).await;
         let log = wire::pages(http, "").await;
         let path = |dead: &Value| format!("/v1/dead-letters/{}", id(dead));
-        // It fails again: one dead letter still, and one run more.
+        // It fails again: still one dead letter, and one more run.
         let first = dead.iter().find(|it| seq_of(it) == seqs[0]).expect("it is there");
         assert_eq!(post(http, &format!("{}/redrive", path(first))).await.expect(200).json(), json!({"redriven": 1}));
         eventually(ATTEMPTS, "it runs again", async || (bus.handler.of(seqs[0]).begun == 2).then_some(())).await;
         bus.dead(6).await;
-        // Discarded: nobody redrives it any more.
+        // Discarded: it cannot be redriven any more.
         let second = dead.iter().find(|it| seq_of(it) == seqs[1]).expect("it is there");
         let answer = http.delete(&path(second)).await.expect(204);
         assert!(answer.bytes.is_empty());
@@ -288,19 +289,23 @@ in_each_mode! {
         assert_eq!(consumer(http).await["dead_letters"], 25);
     }
 
-    async fn what_has_expired_is_skipped_and_counted(mode: Mode) {
+    async fn expired_messages_run_no_command_and_are_counted(mode: Mode) {
         let bus = Bus::start(mode).await;
-        let with_expiry = |seconds: i64| {
+        let with_expiry = |expiry: &str| {
             let mut message = message("ok");
-            message["expires_at"] = json!((Utc::now() + TimeDelta::seconds(seconds)).to_rfc3339());
+            message["expires_at"] = json!(expiry);
             message
         };
-        let seqs = wire::import(bus.http(), &[with_expiry(-60), with_expiry(3_600), with_expiry(-1), message("ok")]).await;
-        let told = bus.idle(seqs[3], 2).await;
+        let in_seconds = |seconds: i64| (Utc::now() + TimeDelta::seconds(seconds)).to_rfc3339();
+        let expiries = ["2020-01-01T00:00:00Z".to_owned(), "2999-01-01T00:00:00Z".to_owned(), in_seconds(-60), in_seconds(3_600), in_seconds(-1)];
+        let mut messages: Vec<Value> = expiries.iter().map(|it| with_expiry(it)).collect();
+        messages.push(message("ok"));
+        let seqs = streams::publish(bus.http(), &messages).await;
+        let now = bus.idle(seqs[5], 3).await;
         let runs: Vec<Runs> = seqs.iter().map(|seq| bus.handler.of(*seq)).collect();
-        assert_eq!(runs, [SKIPPED, ONCE, SKIPPED, ONCE]);
-        assert_eq!((&told["expired"], &told["processed"], &told["dead_letters"]), (&json!(2), &json!(2), &json!(0)), "{told}");
-        assert_eq!(wire::pages(bus.http(), "").await.len(), 4);
+        assert_eq!(runs, [SKIPPED, ONCE, SKIPPED, ONCE, SKIPPED, ONCE]);
+        assert_eq!((&now["expired"], &now["processed"], &now["dead_letters"]), (&json!(3), &json!(3), &json!(0)), "{now}");
+        assert_eq!(wire::pages(bus.http(), "").await.len(), 6);
     }
 
     async fn a_paused_consumer_runs_nothing_until_it_is_resumed(mode: Mode) {
@@ -310,12 +315,12 @@ in_each_mode! {
         bus.idle(first, 1).await;
         control(http, "pause").await;
         control(http, "pause").await;
-        let told = consumer(http).await;
-        assert_eq!(told["state"], "paused", "{told}");
+        let now = consumer(http).await;
+        assert_eq!(now["state"], "paused", "{now}");
         let before = bus.handler.lines();
         let seqs = bus.post(&["ok"; 20]).await;
-        eventually_told(http, "it tells what waits", |it| {
-            // What was fetched before it was paused may count as in flight, and does not run.
+        eventually_is(http, "it reports what is pending", |it| {
+            // What was fetched before the pause may count as in flight, and does not run.
             let counts = ["pending", "in_flight"].map(|name| it[name].as_u64().expect("a count"));
             counts[0] + counts[1] == 20 && it["lag"]["messages"] == 20
         }).await;
@@ -339,7 +344,7 @@ in_each_mode! {
         }
     }
 
-    async fn a_reset_consumer_processes_again_from_there(mode: Mode) {
+    async fn a_reset_consumer_processes_again_from_its_position(mode: Mode) {
         let bus = Bus::start(mode).await;
         let http = bus.http();
         let seqs = bus.post(&["ok"; 30]).await;
@@ -353,10 +358,10 @@ in_each_mode! {
             let times = if n < 20 { 1 } else { 2 };
             assert_eq!(bus.handler.of(*seq), Runs { begun: times, done: times }, "{n}");
         }
-        // From the start, while it is paused: it says what is to be done, and does it when it is resumed.
+        // Reset to the start while paused: it reports what is pending, and processes it when it is resumed.
         control(http, "pause").await;
         reset(http, &json!({"from": 1})).await;
-        eventually_told(http, "it tells what waits", |it| it["pending"] == 31).await;
+        eventually_is(http, "it reports what is pending", |it| it["pending"] == 31).await;
         control(http, "resume").await;
         eventually(ATTEMPTS, "all run again", async || {
             let runs = bus.handler.runs();
@@ -365,7 +370,7 @@ in_each_mode! {
         assert_eq!(wire::pages(http, "").await[..30], log, "nothing is republished");
     }
 
-    async fn a_wrong_reset_is_told_all_that_is_wrong(mode: Mode) {
+    async fn a_wrong_reset_gets_all_its_errors(mode: Mode) {
         let bus = Bus::start(mode).await;
         let http = bus.http();
         for (body, expected) in [
@@ -381,24 +386,24 @@ in_each_mode! {
         wire::problem_code(&http.post(&path, "text/plain", "{\"from\":1}").await, 415, "unsupported_media_type");
     }
 
-    async fn without_a_handler_nothing_waits_and_the_first_one_gets_all(mode: Mode) {
+    async fn without_a_handler_nothing_is_pending_and_the_first_handler_gets_all(mode: Mode) {
         let first = Deployment::start(mode).await;
         let messages: Vec<Value> = (0..50).map(|_| message("ok")).collect();
-        let seqs = wire::import(first.http(), &messages).await;
+        let seqs = streams::publish(first.http(), &messages).await;
         wire::committed(first.http(), seqs[49]).await;
-        let told = consumer(first.http()).await;
-        assert_eq!((&told["state"], &told["pending"], &told["in_flight"]), (&json!("unhandled"), &json!(0), &json!(0)), "{told}");
+        let now = consumer(first.http()).await;
+        assert_eq!((&now["state"], &now["pending"], &now["in_flight"]), (&json!("unhandled"), &json!(0), &json!(0)), "{now}");
         let data = first.agentbus().data_dir().display().to_string();
         let builder = first.agentbus().like().env("DATA_DIR", &data);
         first.agentbus().terminate().await;
         let handler = Handler::new();
         let second = builder.env("PROCESSOR_EXEC", &handler.command()).start().await;
         idle(&second.http(), seqs[49], ATTEMPTS).await;
-        eventually_told(&second.http(), "all are counted", |it| it["processed"] == 50).await;
+        eventually_is(&second.http(), "all are counted", |it| it["processed"] == 50).await;
         assert!(seqs.iter().all(|seq| handler.of(*seq) == ONCE), "{:?}", handler.runs());
     }
 
-    async fn a_wrong_request_is_told_all_that_is_wrong(mode: Mode) {
+    async fn a_wrong_request_gets_all_its_errors(mode: Mode) {
         let bus = Bus::start(mode).await;
         let http = bus.http();
         for (query, expected) in [

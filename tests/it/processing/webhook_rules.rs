@@ -1,9 +1,10 @@
-//! Webhooks, section 10 of the contract: how they are made, read, paused and deleted, and what a receiver gets: each
-//! message that passes the filter, as history has it, signed as Standard Webhooks; also what came while it was paused.
+//! Webhooks, section 10 of the contract: how they are created, read, paused and deleted, and what a receiver gets: each
+//! message that passes the filter, as in history, signed as Standard Webhooks; also what was published during a pause.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::support::streams;
 use crate::support::wire::{self, JSON, SOON};
 use crate::support::{Answer, Deployment, Http, Mode, eventually, for_each_mode, within};
 use base64::Engine as _;
@@ -16,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
 
 const WEBHOOKS: &str = "/v1/webhooks";
-/// Where nobody is asked to deliver anything.
+/// An address without a receiver.
 const NOWHERE: &str = "https://hooks.example.com/agentbus";
 const DELIVERED: Duration = Duration::from_secs(30);
 
@@ -39,7 +40,7 @@ impl Delivery {
     }
 }
 
-/// Somebody who takes deliveries and says yes.
+/// A receiver that accepts every delivery.
 struct Receiver {
     url: String,
     deliveries: UnboundedReceiver<Delivery>,
@@ -153,7 +154,7 @@ fn without_secret(webhook: &Value) -> Value {
 }
 
 for_each_mode! {
-    async fn a_webhook_is_made_read_paused_and_deleted(d: &Deployment) {
+    async fn a_webhook_is_created_read_paused_and_deleted(d: &Deployment) {
         let http = d.http();
         assert_eq!(http.get(WEBHOOKS).await.expect(200).json()["webhooks"], json!([]));
         let answer = http.post_json(WEBHOOKS, &json!({"url": NOWHERE, "filter": "agent.task.*.completed"})).await.expect(201);
@@ -165,7 +166,7 @@ for_each_mode! {
         assert_eq!(answer.header("location"), Some(path(&made).as_str()));
         let secret = made["secret"].as_str().expect("a secret").strip_prefix("whsec_").expect("whsec_");
         assert!(STANDARD.decode(secret).is_ok_and(|it| it.len() >= 24), "{made}");
-        // The secret is told once, and never again.
+        // The secret is returned once, and never again.
         assert_eq!(http.get(&path(&made)).await.expect(200).json(), without_secret(&made));
         let list = http.get(WEBHOOKS).await.expect(200).json();
         assert_eq!(list["webhooks"], json!([without_secret(&made)]));
@@ -174,13 +175,13 @@ for_each_mode! {
         assert_eq!(given["secret"], json!(own));
         assert_ne!(given["id"], made["id"]);
 
-        let told = consumer(http, &made).await.expect("a consumer of its own");
-        assert_eq!((&told["kind"], &told["filter"]), (&json!("webhook"), &json!("agent.task.*.completed")), "{told}");
+        let now = consumer(http, &made).await.expect("a consumer of its own");
+        assert_eq!((&now["kind"], &now["filter"]), (&json!("webhook"), &json!("agent.task.*.completed")), "{now}");
         for (body, state) in [(json!({"state": "paused"}), "paused"), (json!({"state": "paused"}), "paused"),
             (json!({"state": "active"}), "active"), (json!({"paused": true}), "paused"), (json!({"paused": false}), "active"),
             (json!({"paused": true}), "paused")] {
-            let told = patch(http, &path(&made), &body.to_string()).await.expect(200).json();
-            assert_eq!((&told["state"], &told["id"]), (&json!(state), &made["id"]), "{body}");
+            let now = patch(http, &path(&made), &body.to_string()).await.expect(200).json();
+            assert_eq!((&now["state"], &now["id"]), (&json!(state), &made["id"]), "{body}");
             assert_eq!(http.get(&path(&made)).await.expect(200).json()["state"], state);
             assert_eq!(http.get(&path(&given)).await.expect(200).json()["state"], "active");
         }
@@ -195,13 +196,13 @@ for_each_mode! {
             patch(http, &path(&made), "{\"state\":\"active\"}").await] {
             wire::problem_code(&answer, 404, "not_found");
         }
-        eventually(SOON, "its consumer is gone", async || consumer(http, &made).await.is_none().then_some(())).await;
+        eventually(SOON, "its consumer is deleted", async || consumer(http, &made).await.is_none().then_some(())).await;
         assert!(consumer(http, &given).await.is_some());
         let left = http.get(WEBHOOKS).await.expect(200).json();
         assert_eq!(left["webhooks"].as_array().map(Vec::len), Some(1), "{left}");
     }
 
-    async fn a_wrong_webhook_is_told_all_that_is_wrong(d: &Deployment) {
+    async fn a_wrong_webhook_gets_all_its_errors(d: &Deployment) {
         let http = d.http();
         for (body, expected) in [
             (json!({"url": "ftp://example.com", "filter": "a..b", "secret": "short", "extra": 1}), &["/url", "/filter", "/secret", "/extra"] as &[&str]),
@@ -250,7 +251,7 @@ for_each_mode! {
         wire::still_serves(d).await;
     }
 
-    async fn nothing_is_delivered_to_an_address_within(d: &Deployment) {
+    async fn nothing_is_delivered_to_a_private_address(d: &Deployment) {
         let http = d.http();
         let mut receiver = Receiver::start().await;
         for url in [receiver.url.as_str(), "http://[::1]/", "http://10.0.0.1/", "http://169.254.169.254/latest", "http://[::ffff:127.0.0.1]/",
@@ -261,14 +262,14 @@ for_each_mode! {
                 assert_eq!(wire::named(&problem, "pointer"), wire::names(["/url"]), "{url}");
             }
         }
-        // A name that leads there: refused at once, or nothing is delivered and it is told why.
+        // A name that resolves there: refused at once, or nothing is delivered and the reason is reported.
         let by_name = json!({"url": receiver.url.replace("127.0.0.1", "localhost"), "filter": "agent.>"});
         let answer = http.post_json(WEBHOOKS, &by_name).await;
         http.post_json("/v1/messages?ack=committed", &wire::good()).await.expect(201);
         if answer.status == 201 {
-            eventually(DELIVERED, "it is told why", async || {
-                let told = http.get(&path(&answer.json())).await.expect(200).json();
-                (!told["last_error"].is_null()).then_some(())
+            eventually(DELIVERED, "the reason is reported", async || {
+                let now = http.get(&path(&answer.json())).await.expect(200).json();
+                (!now["last_error"].is_null()).then_some(())
             }).await;
         } else {
             assert_eq!(wire::named(&wire::problem(&answer, 422), "pointer"), wire::names(["/url"]));
@@ -290,7 +291,7 @@ for_each_mode! {
             1 => json!({"kind": "task", "type": "started", "task_id": "t", "sender_id": "ann"}),
             _ => wire::good(),
         }).collect();
-        let seqs = wire::import(http, &messages).await;
+        let seqs = streams::publish(http, &messages).await;
         wire::committed(http, seqs[19]).await;
         let log = wire::pages(http, "").await;
         for (receiver, webhook, expected) in [(&mut all, &to_all, log.clone()), (&mut some, &to_some, wire::pages(http, "type=completed").await)] {
@@ -308,27 +309,27 @@ for_each_mode! {
             let ids: BTreeSet<&String> = got.iter().map(|it| &it.1).collect();
             assert_eq!(ids.len(), got.len(), "an id names one message");
         }
-        eventually(SOON, "it tells its success", async || {
-            let told = http.get(&path(&to_all)).await.expect(200).json();
-            (told["last_success"].is_string() && told["failures"] == 0).then_some(())
+        eventually(SOON, "its success is reported", async || {
+            let now = http.get(&path(&to_all)).await.expect(200).json();
+            (now["last_success"].is_string() && now["failures"] == 0).then_some(())
         }).await;
         eventually(SOON, "its consumer has done all", async || {
-            let told = consumer(http, &to_all).await?;
-            (told["pending"] == 0 && told["in_flight"] == 0).then_some(())
+            let now = consumer(http, &to_all).await?;
+            (now["pending"] == 0 && now["in_flight"] == 0).then_some(())
         }).await;
         assert!(all.deliveries.try_recv().is_err() && some.deliveries.try_recv().is_err(), "delivered twice");
     }
 
-    async fn a_paused_webhook_gets_what_it_missed_when_it_goes_on(d: &Deployment) {
+    async fn a_paused_webhook_gets_what_it_missed_when_it_is_resumed(d: &Deployment) {
         let http = d.http();
         let (mut receiver, mut other) = (Receiver::start().await, Receiver::start().await);
         let webhook = create(http, &receiver.url, "agent.>").await;
         create(http, &other.url, "agent.>").await;
-        let first = wire::import(http, &[wire::good()]).await[0];
+        let first = streams::publish(http, &[wire::good()]).await[0];
         assert_eq!(receiver.next().await.json()["seq"], json!(first));
         patch(http, &path(&webhook), "{\"state\":\"paused\"}").await.expect(200);
-        let seqs = wire::import(http, &vec![wire::good(); 5]).await;
-        // Once the other has had them all, a delivery to the paused one would have come too.
+        let seqs = streams::publish(http, &vec![wire::good(); 5]).await;
+        // Once the other has got them all, a delivery to the paused one would have come too.
         let mut got = BTreeSet::new();
         while got.len() < 6 {
             got.insert(other.next().await.json()["seq"].as_u64().expect("seq"));
@@ -342,20 +343,20 @@ for_each_mode! {
         }
         assert_eq!(got, seqs.into_iter().collect());
         http.delete(&path(&webhook)).await.expect(204);
-        wire::import(http, &[wire::good()]).await;
+        streams::publish(http, &[wire::good()]).await;
         other.next().await;
         assert!(receiver.deliveries.try_recv().is_err(), "delivered after it was deleted");
     }
 }
 
 #[tokio::test]
-async fn a_webhook_delivers_through_whichever_server_is_left() {
+async fn a_webhook_delivers_through_any_server_that_is_left() {
     let d = Deployment::tuned(Mode::Nats, |it| it.env("WEBHOOK_ALLOW_PRIVATE", "true")).await;
     let second = d.second_server().await;
     let mut receiver = Receiver::start().await;
     create(d.http(), &receiver.url, "agent.>").await;
     for (server, leave) in [(d.http(), true), (&second.http(), false)] {
-        let seqs = wire::import(server, &vec![wire::good(); 5]).await;
+        let seqs = streams::publish(server, &vec![wire::good(); 5]).await;
         let mut got = BTreeSet::new();
         while got.len() < 5 {
             got.insert(receiver.next().await.json()["seq"].as_u64().expect("seq"));

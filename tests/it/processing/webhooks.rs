@@ -1,5 +1,5 @@
-//! Webhooks, section 10 of the contract: what is published comes to a receiver, whole and signed, again until it is
-//! taken, through whichever server; and to no address that only the server can reach.
+//! Webhooks, section 10 of the contract: what is published is delivered to a receiver, unchanged and signed, until it is
+//! accepted, by any server; and never to a private address.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 const WEBHOOKS: &str = "/v1/webhooks";
-/// For what a server had in hand when it ended: it is handed out again after the ack wait of 30 s at the latest.
+/// For what was in flight when a server ended: it is redelivered after the ack wait of 30 s at the latest.
 const AGAIN: Duration = Duration::from_secs(90);
 /// The members of a webhook on the wire, but for its secret.
 const MEMBERS: [&str; 10] = [
@@ -29,12 +29,12 @@ const MEMBERS: [&str; 10] = [
     "url",
 ];
 
-/// Makes a webhook; gives the answer.
+/// Creates a webhook; returns the response.
 async fn make(http: &Http, body: Value) -> Value {
     http.post_json(WEBHOOKS, &body).await.expect(201).json()
 }
 
-/// A webhook for all that [`say`] publishes; gives its path.
+/// Creates a webhook for all that [`say`] publishes; returns its path.
 async fn hook(http: &Http, receiver: &Receiver) -> String {
     path(&make(http, json!({"url": receiver.url(), "filter": "agent.message.>"})).await)
 }
@@ -52,7 +52,7 @@ async fn shown(http: &Http, path: &str) -> Value {
     http.get(path).await.expect(200).json()
 }
 
-/// Waits until the webhook is shown so, and gives it.
+/// Waits until the webhook has this state, and returns it.
 async fn becomes(http: &Http, path: &str, what: &str, so: impl Fn(&Value) -> bool) -> Value {
     eventually(SOON, what, async || Some(shown(http, path).await).filter(|it| so(it))).await
 }
@@ -62,7 +62,7 @@ async fn patch(http: &Http, path: &str, body: Value) -> crate::support::Answer {
     http.request(Method::PATCH, path, &headers, body.to_string()).await.expect("an answer")
 }
 
-/// Publishes one message; gives its sequence.
+/// Publishes one message; returns its sequence.
 async fn say(http: &Http, type_: &str) -> u64 {
     let message =
         json!({"kind": "message", "type": type_, "sender_id": "ann", "content": "é \u{1f680}"});
@@ -72,7 +72,7 @@ async fn say(http: &Http, type_: &str) -> u64 {
 for_each_mode! {
     |builder| builder.env("WEBHOOK_ALLOW_PRIVATE", "true").env("WEBHOOK_BACKOFF_S", "1,0");
 
-    async fn what_is_published_from_then_on_comes_whole_and_signed(d: &Deployment) {
+    async fn what_is_published_from_then_on_is_delivered_unchanged_and_signed(d: &Deployment) {
         let receiver = Receiver::start().await;
         say(d.http(), "before").await;
         let answer = d.http().post_json(WEBHOOKS, &json!({"url": receiver.url()})).await.expect(201);
@@ -100,7 +100,7 @@ for_each_mode! {
         assert!(!d.agentbus().log().contains(&secret[6..]), "the secret is in the log");
     }
 
-    async fn only_what_its_filter_passes_comes(d: &Deployment) {
+    async fn only_what_its_filter_passes_is_delivered(d: &Deployment) {
         let receiver = Receiver::start().await;
         let body = json!({"url": receiver.url(), "filter": "agent.message.*.wanted"});
         assert_eq!(make(d.http(), body).await["filter"], "agent.message.*.wanted");
@@ -111,7 +111,7 @@ for_each_mode! {
         assert_eq!(seqs(&receiver.take(2, SOON).await), [wanted, last]);
     }
 
-    async fn a_failed_delivery_comes_again_under_the_same_id(d: &Deployment) {
+    async fn a_failed_delivery_is_retried_under_the_same_id(d: &Deployment) {
         let receiver = Receiver::start().await;
         let made = make(d.http(), json!({"url": receiver.url()})).await;
         receiver.next([Reply::Status(500), Reply::Status(404)]);
@@ -125,7 +125,7 @@ for_each_mode! {
         assert_eq!((&healed["failing_since"], &healed["state"]), (&Value::Null, &json!("active")));
     }
 
-    async fn after_the_last_attempt_it_is_a_dead_letter_that_can_be_sent_again(d: &Deployment) {
+    async fn after_the_last_attempt_it_is_a_dead_letter_that_can_be_redriven(d: &Deployment) {
         let receiver = Receiver::start().await;
         let path = hook(d.http(), &receiver).await;
         receiver.always(Reply::Status(500));
@@ -148,7 +148,7 @@ for_each_mode! {
         assert_eq!(seqs(&receiver.take(4, SOON).await), [seq]);
     }
 
-    async fn gone_pauses_at_once_and_resuming_goes_on_where_it_stopped(d: &Deployment) {
+    async fn status_410_pauses_at_once_and_resuming_continues_where_it_stopped(d: &Deployment) {
         let receiver = Receiver::start().await;
         let path = hook(d.http(), &receiver).await;
         receiver.next([Reply::Status(410)]);
@@ -164,7 +164,7 @@ for_each_mode! {
         assert_eq!(seqs(&receiver.take(3, SOON).await), [first, second]);
     }
 
-    async fn who_asks_for_time_gets_it(d: &Deployment) {
+    async fn retry_after_is_respected(d: &Deployment) {
         let receiver = Receiver::start().await;
         hook(d.http(), &receiver).await;
         receiver.next([429, 503].map(|status| Reply::With(status, "retry-after", "2".to_owned())));
@@ -186,7 +186,7 @@ for_each_mode! {
         assert!(elsewhere.got().is_empty());
     }
 
-    async fn what_is_published_during_a_pause_comes_after_it(d: &Deployment) {
+    async fn what_is_published_during_a_pause_is_delivered_after_it(d: &Deployment) {
         let receiver = Receiver::start().await;
         let path = hook(d.http(), &receiver).await;
         say(d.http(), "note").await;
@@ -208,19 +208,19 @@ for_each_mode! {
         let receiver = Receiver::start().await;
         hook(d.http(), &receiver).await;
         receiver.always(Reply::Silence);
-        let mut said = vec![say(d.http(), "note").await, say(d.http(), "note").await];
+        let mut sent = vec![say(d.http(), "note").await, say(d.http(), "note").await];
         receiver.take(2, SOON).await;
         d.agentbus().kill9();
         receiver.always(Reply::Status(200));
         d.agentbus().restart().await;
-        said.push(say(d.http(), "note").await);
+        sent.push(say(d.http(), "note").await);
         eventually(AGAIN, "everything has come", async || {
-            (receiver.got().len() >= 5 && seqs(&receiver.got()) == said).then_some(())
+            (receiver.got().len() >= 5 && seqs(&receiver.got()) == sent).then_some(())
         })
         .await;
     }
 
-    async fn a_removed_webhook_is_gone(d: &Deployment) {
+    async fn a_removed_webhook_gets_nothing_more(d: &Deployment) {
         let (receiver, other) = (Receiver::start().await, Receiver::start().await);
         let path = hook(d.http(), &receiver).await;
         hook(d.http(), &other).await;
@@ -231,7 +231,7 @@ for_each_mode! {
             wire::problem_code(&answer, 404, "not_found");
         }
         let name = source(&path);
-        eventually(SOON, "its consumer is gone", async || {
+        eventually(SOON, "its consumer is deleted", async || {
             let consumers = d.http().get("/v1/consumers").await.expect(200).text();
             (!consumers.contains(&name)).then_some(())
         })
@@ -242,7 +242,7 @@ for_each_mode! {
         still(d.http(), &receiver, 1).await;
     }
 
-    async fn every_fault_of_a_body_is_named_at_once(d: &Deployment) {
+    async fn every_error_of_a_body_is_named_at_once(d: &Deployment) {
         let body = json!({"url": "ftp://example.com", "filter": "a..b", "secret": "whsec_x", "id": "1"});
         let problem = wire::problem_code(&d.http().post_json(WEBHOOKS, &body).await, 422, "invalid_body");
         assert_eq!(wire::named(&problem, "pointer"), wire::names(["/url", "/filter", "/secret", "/id"]));
@@ -264,13 +264,13 @@ for_each_mode! {
     }
 }
 
-/// Fails the test unless so many have come, and no more come while another webhook gets something.
+/// Fails the test unless exactly this many deliveries come, also after another webhook has got one.
 async fn still(http: &Http, receiver: &Receiver, count: usize) {
     probe(http).await;
     assert_eq!(receiver.got().len(), count, "{:?}", receiver.got());
 }
 
-/// Waits as long as it takes to make a webhook and deliver to it: what is to be delivered at once has come by then.
+/// Waits until a new webhook has got a delivery: an immediate delivery to another has come by then.
 async fn probe(http: &Http) {
     let other = Receiver::start().await;
     let body = json!({"url": other.url(), "filter": "agent.status.probe.>"});
@@ -281,16 +281,16 @@ async fn probe(http: &Http) {
     http.delete(&path).await.expect(204);
 }
 
-/// Fails the test unless a receiver that trusts the library of Standard Webhooks takes it, and nothing but that body.
+/// Fails the test unless the library of Standard Webhooks accepts the delivery, and refuses any other body.
 fn verify(secret: &str, got: &Got) {
     const SCRIPT: &str = "
 import json, sys
 from standardwebhooks import Webhook, WebhookVerificationError
-told = json.load(sys.stdin)
-webhook = Webhook(told['secret'])
-webhook.verify(told['body'], told['headers'])
+delivery = json.load(sys.stdin)
+webhook = Webhook(delivery['secret'])
+webhook.verify(delivery['body'], delivery['headers'])
 try:
-    webhook.verify(told['body'] + ' ', told['headers'])
+    webhook.verify(delivery['body'] + ' ', delivery['headers'])
 except WebhookVerificationError:
     sys.exit(0)
 sys.exit('another body passes')
@@ -301,7 +301,7 @@ sys.exit('another body passes')
         .map(|(name, value)| (name.to_string(), value.to_str().expect("text").into()))
         .collect();
     let body = std::str::from_utf8(&got.body).expect("UTF-8");
-    let told = json!({"secret": secret, "headers": headers, "body": body});
+    let delivery = json!({"secret": secret, "headers": headers, "body": body});
     let mut python = Command::new(programs::python())
         .args(["-c", SCRIPT])
         .env("PYTHONPATH", programs::standardwebhooks())
@@ -309,13 +309,18 @@ sys.exit('another body passes')
         .stderr(Stdio::piped())
         .spawn()
         .expect("python3 runs");
-    python.stdin.take().expect("piped").write_all(told.to_string().as_bytes()).expect("it reads");
+    python
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(delivery.to_string().as_bytes())
+        .expect("it reads");
     let output = python.wait_with_output().expect("it ends");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test]
-async fn private_addresses_are_refused_when_a_webhook_is_made() {
+async fn private_addresses_are_refused_when_a_webhook_is_created() {
     let d = Deployment::start(Mode::MemorySqlite).await;
     for url in [
         "http://127.0.0.1:1/",
@@ -334,7 +339,7 @@ async fn private_addresses_are_refused_when_a_webhook_is_made() {
     assert_eq!(d.http().get(WEBHOOKS).await.expect(200).json(), json!({"webhooks": []}));
 }
 
-/// The webhooks were made while it was allowed, or their name led elsewhere then.
+/// The webhooks were created while private addresses were allowed, or while their name resolved elsewhere.
 #[tokio::test]
 async fn private_addresses_are_refused_when_a_delivery_is_made() {
     let receiver = Receiver::start().await;
@@ -382,7 +387,7 @@ async fn a_receiver_with_tls_must_be_trusted() {
 }
 
 #[tokio::test]
-async fn servers_share_the_deliveries_and_follow_each_other() {
+async fn servers_share_the_deliveries_and_see_each_others_changes() {
     let tune = |it: crate::support::agentbus::Builder| {
         it.env("WEBHOOK_ALLOW_PRIVATE", "true").env("WEBHOOK_BACKOFF_S", "0")
     };
@@ -390,36 +395,36 @@ async fn servers_share_the_deliveries_and_follow_each_other() {
     let second = d.second_server().await;
     let receiver = Receiver::start().await;
     let path = hook(d.http(), &receiver).await;
-    let (mut said, another) = (Vec::new(), second.http());
+    let (mut sent, another) = (Vec::new(), second.http());
     for _ in 0..20 {
-        said.push(say(d.http(), "note").await);
-        said.push(say(&another, "note").await);
+        sent.push(say(d.http(), "note").await);
+        sent.push(say(&another, "note").await);
     }
-    assert_eq!(seqs(&receiver.take(40, SOON).await), said);
-    // Paused through one, resumed through the other. What is said before both have noticed still comes.
+    assert_eq!(seqs(&receiver.take(40, SOON).await), sent);
+    // Paused through one server, resumed through the other. What is published before both have noticed is delivered.
     patch(&second.http(), &path, json!({"paused": true})).await.expect(200);
-    eventually(SOON, "both stand still", async || {
+    eventually(SOON, "both have stopped", async || {
         let before = receiver.got().len();
-        said.push(say(d.http(), "note").await);
+        sent.push(say(d.http(), "note").await);
         probe(d.http()).await;
         (receiver.got().len() == before).then_some(())
     })
     .await;
     patch(d.http(), &path, json!({"paused": false})).await.expect(200);
-    assert_eq!(seqs(&receiver.take(said.len(), SOON).await), said);
-    // The server that it was made through goes away; the other delivers alone.
+    assert_eq!(seqs(&receiver.take(sent.len(), SOON).await), sent);
+    // The server that created it ends; the other delivers alone.
     d.agentbus().terminate().await;
-    said.push(say(&second.http(), "note").await);
-    assert_eq!(seqs(&receiver.take(said.len(), SOON).await), said);
+    sent.push(say(&second.http(), "note").await);
+    assert_eq!(seqs(&receiver.take(sent.len(), SOON).await), sent);
     second.http().delete(&path).await.expect(204);
     d.agentbus().restart().await;
     wire::problem(&d.http().get(&path).await, 404);
     say(d.http(), "note").await;
-    still(&second.http(), &receiver, said.len()).await;
+    still(&second.http(), &receiver, sent.len()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_makes_shows_pauses_and_removes_them() {
+async fn the_command_line_creates_shows_pauses_and_removes_them() {
     let d = Deployment::start(Mode::MemorySqlite).await;
     let blocking = |words: &[&str], input: &str| {
         let mut child = Command::new(env!("CARGO_BIN_EXE_agentbus"))
@@ -435,15 +440,15 @@ async fn the_command_line_makes_shows_pauses_and_removes_them() {
         // One that refuses its arguments reads nothing.
         let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
         let output = child.wait_with_output().expect("it ends");
-        let said = String::from_utf8(output.stdout).expect("UTF-8");
-        (output.status.code(), said, String::from_utf8_lossy(&output.stderr).into_owned())
+        let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+        (output.status.code(), stdout, String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let run =
         async |words: &[&str], input: &str| tokio::task::block_in_place(|| blocking(words, input));
     let done = async |words: &[&str], input: &str| {
-        let (code, said, told) = run(words, input).await;
-        assert_eq!(code, Some(0), "{words:?}: {told}");
-        said
+        let (code, stdout, error) = run(words, input).await;
+        assert_eq!(code, Some(0), "{words:?}: {error}");
+        stdout
     };
     let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let add = ["add", "https://8.8.8.8/hook", "--filter", "agent.task.>", "--secret", "-"];
@@ -459,13 +464,13 @@ async fn the_command_line_makes_shows_pauses_and_removes_them() {
     assert_eq!(resumed, shown(d.http(), &path(&made)).await);
     assert_eq!(done(&["remove", id], "").await, "");
     assert_eq!(done(&["list"], "").await, "");
-    let (code, _, told) = run(&["add", "http://127.0.0.1/"], "").await;
+    let (code, _, error) = run(&["add", "http://127.0.0.1/"], "").await;
     assert_eq!(code, Some(1));
-    assert!(told.contains("/url") && told.contains("WEBHOOK_ALLOW_PRIVATE"), "{told}");
+    assert!(error.contains("/url") && error.contains("WEBHOOK_ALLOW_PRIVATE"), "{error}");
 }
 
 #[tokio::test]
-async fn there_is_a_most_of_webhooks() {
+async fn the_number_of_webhooks_is_limited() {
     let d = Deployment::start(Mode::MemorySqlite).await;
     let body = json!({"url": "https://8.8.8.8/", "filter": "agent.status.nobody.>"});
     for _ in 0..100 {

@@ -1,11 +1,14 @@
-//! Processing on NATS: workers that share the load and die, a durable consumer that is lost, what the stream no longer holds.
+//! Processing on NATS: workers that share the load and are killed, a durable consumer that is deleted, messages that the
+//! stream no longer has.
 
 use std::time::Duration;
 
 use crate::support::exec::{
-    COMMAND, LIMIT, REDELIVERY, Worker, consumer, consumer_is, dead_letters, post, post_many,
-    processed, publish_raw, ran, ran_at, ran_seqs,
+    COMMAND, LIMIT, REDELIVERY, consumer, consumer_is, dead_letters, post, post_many, processed,
+    ran, ran_at, ran_seqs,
 };
+use crate::support::nats::publish_raw;
+use crate::support::worker::Worker;
 use crate::support::{Agentbus, Deployment, Mode, Nats, Postgres, eventually};
 use serde_json::json;
 
@@ -30,7 +33,7 @@ fn all(through: u64) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn the_first_worker_begins_with_all_that_is_kept_and_others_share() {
+async fn the_first_worker_begins_with_the_whole_log_and_others_share_the_rest() {
     let deployment = deployed().await;
     let http = deployment.http();
     let last = post_many(http, "good", 30).await;
@@ -61,7 +64,7 @@ async fn the_first_worker_begins_with_all_that_is_kept_and_others_share() {
 }
 
 #[tokio::test]
-async fn what_a_killed_worker_had_in_hand_goes_to_another() {
+async fn messages_in_flight_at_a_killed_worker_go_to_another() {
     let deployment = deployed().await;
     let http = deployment.http();
     let args = ["--concurrency", "2", "--exec", COMMAND];
@@ -74,7 +77,7 @@ async fn what_a_killed_worker_had_in_hand_goes_to_another() {
         (ran(&second.ran_at()) == [(1, 2)]).then_some(())
     })
     .await;
-    // Given back at the stop: that attempt does not count.
+    // Returned when the worker is stopped: that attempt does not count.
     second.terminate().await;
     let third = worker(&deployment, &args);
     eventually(LIMIT, "and again", async || (ran(&third.ran_at()) == [(1, 2)]).then_some(())).await;
@@ -82,9 +85,9 @@ async fn what_a_killed_worker_had_in_hand_goes_to_another() {
 }
 
 #[tokio::test]
-async fn a_worker_says_what_it_lacks() {
+async fn a_worker_reports_missing_settings() {
     let database = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
-    for (env, args, said) in [
+    for (env, args, error) in [
         (vec![], vec!["--exec", "true"], "MESSAGE_BUS=nats"),
         (vec![("MESSAGE_BUS", "nats")], vec!["--exec", "true"], "DATABASE_URL"),
         (vec![("MESSAGE_BUS", "nats"), database], vec![], "--exec"),
@@ -92,12 +95,12 @@ async fn a_worker_says_what_it_lacks() {
     ] {
         let worker = Worker::start(&env, &args);
         assert!(!worker.exit().await.success());
-        assert!(worker.log().contains(said), "{}", worker.log());
+        assert!(worker.log().contains(error), "{}", worker.log());
     }
 }
 
 #[tokio::test]
-async fn a_durable_that_is_deleted_goes_on_where_it_was() {
+async fn a_deleted_durable_continues_at_its_position() {
     let deployment =
         Deployment::tuned(Mode::Nats, |builder| builder.env("PROCESSOR_EXEC", COMMAND)).await;
     let (http, path) = (deployment.http(), ran_at(deployment.agentbus()));
@@ -114,12 +117,12 @@ async fn a_durable_that_is_deleted_goes_on_where_it_was() {
     let last = post_many(http, "good", 25).await;
     processed(http, last).await;
     assert_eq!(ran_seqs(&path), all(50), "nothing is left out");
-    // Two seconds of progress may not have been kept.
+    // Two seconds of progress may not have been stored.
     assert!(ran(&path).len() <= 75);
 }
 
 #[tokio::test]
-async fn what_the_stream_does_not_hold_is_fed_from_the_store() {
+async fn messages_that_the_stream_lacks_come_from_the_store() {
     let deployment =
         Deployment::tuned(Mode::Nats, |builder| builder.env("PROCESSOR_EXEC", COMMAND)).await;
     let (http, path) = (deployment.http(), ran_at(deployment.agentbus()));
@@ -138,7 +141,7 @@ async fn what_the_stream_does_not_hold_is_fed_from_the_store() {
 }
 
 #[tokio::test]
-async fn a_message_that_breaks_the_client_is_processed_all_the_same() {
+async fn a_message_that_breaks_the_nats_client_is_processed_all_the_same() {
     let deployment =
         Deployment::tuned(Mode::Nats, |builder| builder.env("PROCESSOR_EXEC", COMMAND)).await;
     let (http, path) = (deployment.http(), ran_at(deployment.agentbus()));
@@ -152,7 +155,7 @@ async fn a_message_that_breaks_the_client_is_processed_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_switch_of_bus_keeps_the_place_both_ways() {
+async fn a_switch_of_the_bus_keeps_the_position_both_ways() {
     let (nats, pg_url) = (Nats::start().await, Postgres::shared().await.database().await);
     let mut through = 0;
     let folder = crate::support::folder::Folder::new("ran");
@@ -163,7 +166,7 @@ async fn a_switch_of_bus_keeps_the_place_both_ways() {
         .env("RAN", &path.display().to_string())
         .env("DRAIN_S", "1");
     let on_memory = on_nats.clone().env("MESSAGE_BUS", "memory");
-    // Each bus with and without a handler: what came without one must not be left out.
+    // Each bus with and without a handler: what was published without one must be processed later.
     for (builder, handled) in [
         (&on_nats, true),
         (&on_memory, true),
@@ -189,7 +192,7 @@ async fn a_switch_of_bus_keeps_the_place_both_ways() {
 }
 
 #[tokio::test]
-async fn nats_may_go_away_and_come_back() {
+async fn processing_continues_after_a_restart_of_nats() {
     let deployment =
         Deployment::tuned(Mode::Nats, |builder| builder.env("PROCESSOR_EXEC", COMMAND)).await;
     let (http, path) = (deployment.http(), ran_at(deployment.agentbus()));

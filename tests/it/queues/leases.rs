@@ -1,6 +1,6 @@
-//! Leases of jobs, section 8 of the contract: a job goes to one worker at a time, comes again when its lease runs out or its
-//! worker says no, and is a dead letter after its last delivery; what was acknowledged outlives a kill. Every job that
-//! was taken in is accounted for at the end.
+//! Leases of jobs, section 8 of the contract: a job goes to one worker at a time, comes again when its lease expires or its
+//! worker nacks it, and is a dead letter after its last delivery; what was acknowledged survives a kill. Every job that
+//! was accepted is accounted for at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,11 +17,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// For what comes at once, on a busy machine; far less than the waits that are asked for.
+/// For an immediate response, on a busy machine; far less than the requested waits.
 const WOKEN: Duration = Duration::from_secs(10);
 
 for_each_mode! {
-    async fn a_lease_hands_out_the_job_as_it_was_posted(d: &Deployment) {
+    async fn a_lease_returns_the_job_as_posted(d: &Deployment) {
         let http = d.http();
         let payloads = [json!({"n": 1, "deep": [{"a": null}]}), json!("text é 🚀"), json!([1, 2.5]), json!(7), json!(true), json!({})];
         let mut posted = Vec::new();
@@ -61,12 +61,12 @@ for_each_mode! {
         assert!(dead_letters(http, "builds").await.is_empty());
     }
 
-    async fn a_worker_that_says_no_gets_it_again_until_it_is_dead(d: &Deployment) {
+    async fn a_nacked_job_is_redelivered_until_it_is_a_dead_letter(d: &Deployment) {
         let http = d.http();
         configure(http, "builds", 30, 3).await;
         let posted = enqueue(http, "builds", &json!({"type": "build", "payload": {"n": 7}, "priority": "high"})).await;
         let first = one(http, "builds").await;
-        // After the delay that was asked for, and no sooner.
+        // After the requested delay, and no sooner.
         let start = Instant::now();
         end(http, &first, "nack", json!({"delay_s": 3})).await.expect(200);
         assert!(lease(http, "builds", 1, 0).await.is_empty(), "it is delayed");
@@ -92,15 +92,15 @@ for_each_mode! {
             time(&attempt["at"]);
             assert!(attempt["error"].as_str().is_some_and(|it| !it.is_empty()), "{dead}");
         }
-        let told = &dead["job"];
-        assert_eq!((&told["job_id"], &told["type"], &told["payload"], &told["priority"]),
+        let dead_job = &dead["job"];
+        assert_eq!((&dead_job["job_id"], &dead_job["type"], &dead_job["payload"], &dead_job["priority"]),
             (&json!(posted), &json!("build"), &json!({"n": 7}), &json!("high")), "{dead}");
-        assert_eq!(time(&told["enqueued_at"]), time(&first["enqueued_at"]));
+        assert_eq!(time(&dead_job["enqueued_at"]), time(&first["enqueued_at"]));
         assert!(lease(http, "builds", 1, 2).await.is_empty(), "the dead are not leased");
         assert_eq!(counts(http, "builds", 0, 0, 0).await["dead_letters"], 1);
     }
 
-    async fn a_worker_can_give_a_job_up_at_once(d: &Deployment) {
+    async fn a_worker_can_fail_a_job_at_once(d: &Deployment) {
         let http = d.http();
         let posted = enqueue(http, "builds", &job(1)).await;
         let leased = one(http, "builds").await;
@@ -111,7 +111,7 @@ for_each_mode! {
         assert_eq!((dead["job"]["job_id"].as_str(), dead["attempts"].as_array().map(Vec::len)), (Some(posted.as_str()), Some(1)));
         let path = format!("/v1/dead-letters/{}", dead["id"].as_str().expect("an id"));
         assert_eq!(http.get(&path).await.expect(200).json(), dead);
-        // Again at its queue, as new.
+        // It is back in its queue, as new.
         let answer = http.request(Method::POST, &format!("{path}/redrive"), &[], "").await.expect("an answer");
         assert_eq!(answer.expect(200).json(), json!({"redriven": 1}));
         wire::problem_code(&http.get(&path).await, 404, "not_found");
@@ -122,7 +122,7 @@ for_each_mode! {
         assert!(dead_letters(http, "builds").await.is_empty());
     }
 
-    async fn the_dead_of_one_queue_are_redriven_there_alone(d: &Deployment) {
+    async fn the_dead_letters_of_one_queue_are_redriven_only_there(d: &Deployment) {
         let http = d.http();
         let mut posted = BTreeMap::new();
         for (queue, count) in [("one", 12), ("two", 3)] {
@@ -149,7 +149,7 @@ for_each_mode! {
         assert_eq!((dead_letters(http, "one").await.len(), dead_letters(http, "two").await.len()), (0, 3));
     }
 
-    async fn a_lease_that_runs_out_is_lost_and_the_job_goes_to_another(d: &Deployment) {
+    async fn an_expired_lease_is_lost_and_the_job_goes_to_another(d: &Deployment) {
         let http = d.http();
         configure(http, "builds", 2, 2).await;
         let posted = enqueue(http, "builds", &job(1)).await;
@@ -161,7 +161,7 @@ for_each_mode! {
         for verb in ["ack", "nack", "extend", "fail"] {
             wire::problem(&end(http, &first, verb, json!({})).await, 410);
         }
-        // The last delivery runs out too: dead, and told why.
+        // The last lease expires too: the job is a dead letter that names the reason.
         let dead = dead_letter(http, "builds").await;
         assert_eq!(dead["attempts"].as_array().map(Vec::len), Some(2), "{dead}");
         wire::problem(&end_bare(http, &second, "ack").await, 410);
@@ -182,7 +182,7 @@ for_each_mode! {
         counts(http, "builds", 0, 0, 0).await;
     }
 
-    async fn a_worker_that_waits_is_woken_and_else_hears_nothing_after_the_wait(d: &Deployment) {
+    async fn a_waiting_lease_is_woken_and_otherwise_ends_empty_after_its_wait(d: &Deployment) {
         let http = d.http();
         let start = Instant::now();
         let answer = try_lease(http, "builds", 1, 1).await.expect(204);
@@ -190,7 +190,7 @@ for_each_mode! {
         for n in 0..5 {
             let body = job(n);
             let both = async { tokio::join!(lease(http, "builds", 1, 20), enqueue(http, "builds", &body)) };
-            let (leased, posted) = within(WOKEN, "a job wakes who waits", both).await;
+            let (leased, posted) = within(WOKEN, "a job wakes the waiting lease", both).await;
             assert_eq!(leased.iter().map(id).collect::<Vec<_>>(), [posted]);
             end_bare(http, &leased[0], "ack").await.expect(200);
         }
@@ -223,7 +223,7 @@ for_each_mode! {
         counts(http, "builds", 0, 0, 0).await;
     }
 
-    async fn jobs_and_leases_outlive_a_kill(d: &Deployment) {
+    async fn jobs_and_leases_survive_a_kill(d: &Deployment) {
         let http = d.http();
         let mut posted = BTreeSet::new();
         for n in 0..20 {
@@ -256,7 +256,7 @@ for_each_mode! {
 }
 
 #[tokio::test]
-async fn any_server_ends_a_lease_that_another_gave() {
+async fn any_server_ends_a_lease_of_another() {
     let d = Deployment::start(Mode::Nats).await;
     let second = d.second_server().await;
     let (here, there) = (d.http(), &second.http());
@@ -273,7 +273,7 @@ async fn any_server_ends_a_lease_that_another_gave() {
     for http in [here, there] {
         assert!(lease(http, "builds", 1, 0).await.is_empty(), "all are leased");
     }
-    // Each lease ends at the server that did not give it: done, given back, given up.
+    // Each lease is ended through the other server: ack, nack, fail.
     let mut expected = BTreeSet::new();
     for (n, job) in leased.iter().enumerate() {
         let other = if n % 2 == 0 { there } else { here };

@@ -1,5 +1,5 @@
-//! Work queues, section 8 of the contract: how they are made, in which order they hand out, what they count; a wrong
-//! request is told everything that is wrong with it.
+//! Work queues, section 8 of the contract: how they are created, in which order they lease jobs, what they count; a wrong
+//! request is refused with all its errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,14 +11,16 @@ use crate::support::wire::{self, JSON, SOON};
 use crate::support::{Answer, eventually, for_each_mode};
 use futures_util::future::join_all;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
+
+const ID: &str = "0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5";
 
 /// Fails the test unless exactly these members are named as wrong.
 #[track_caller]
 fn assert_wrong(answer: &Answer, expected: &[&str]) {
     let problem = wire::problem(answer, 422);
-    // A fault inside a list may be told at its place.
+    // An error inside a list may name the element.
     let named: BTreeSet<String> = wire::named(&problem, "pointer")
         .into_iter()
         .map(|it| it.split('/').take(2).collect::<Vec<_>>().join("/"))
@@ -27,29 +29,29 @@ fn assert_wrong(answer: &Answer, expected: &[&str]) {
 }
 
 for_each_mode! {
-    async fn a_queue_is_made_and_changed(d: &Deployment) {
+    async fn a_queue_is_created_and_changed(d: &Deployment) {
         let http = d.http();
         wire::problem_code(&http.get("/v1/queues/builds").await, 404, "not_found");
         assert_eq!(http.get("/v1/queues").await.expect(200).json()["queues"], json!([]));
         let set = json!({"lease_s": 60, "max_deliver": 5, "backoff_s": [2, 4]});
         put(http, "builds", set.clone()).await.expect(201);
         put(http, "builds", set.clone()).await.expect(200);
-        let told = info(http, "builds").await;
+        let now = info(http, "builds").await;
         for member in ["lease_s", "max_deliver", "backoff_s"] {
-            assert_eq!(told[member], set[member], "{told}");
+            assert_eq!(now[member], set[member], "{now}");
         }
-        assert_eq!((&told["queue"], &told["waiting"], &told["leased"], &told["delayed"], &told["dead_letters"]),
-            (&json!("builds"), &json!(0), &json!(0), &json!(0), &json!(0)), "{told}");
+        assert_eq!((&now["queue"], &now["waiting"], &now["leased"], &now["delayed"], &now["dead_letters"]),
+            (&json!("builds"), &json!(0), &json!(0), &json!(0), &json!(0)), "{now}");
         let changed = json!({"lease_s": 10, "max_deliver": 2, "backoff_s": [7]});
         put(http, "builds", changed).await.expect(200);
         assert_eq!(info(http, "builds").await["backoff_s"], json!([7]));
-        // Without a word about it, or in use before it was made.
+        // With defaults, or in use before it was created.
         put(http, "plain", json!({})).await.expect(201);
         enqueue(http, "used", &job(1)).await;
         for queue in ["plain", "used"] {
-            let told = info(http, queue).await;
-            let defaults = (&told["lease_s"], &told["max_deliver"], &told["backoff_s"]);
-            assert_eq!(defaults, (&json!(30), &json!(3), &json!([1, 5, 30])), "{queue}: {told}");
+            let now = info(http, queue).await;
+            let defaults = (&now["lease_s"], &now["max_deliver"], &now["backoff_s"]);
+            assert_eq!(defaults, (&json!(30), &json!(3), &json!([1, 5, 30])), "{queue}: {now}");
         }
         put(http, "used", json!({})).await.expect(200);
         let list = http.get("/v1/queues").await.expect(200).json();
@@ -61,7 +63,7 @@ for_each_mode! {
         counts(d.http(), "used", 1, 0, 0).await;
     }
 
-    async fn high_goes_before_normal_before_low_and_first_in_goes_first(d: &Deployment) {
+    async fn high_precedes_normal_precedes_low_and_first_in_is_first_out(d: &Deployment) {
         let http = d.http();
         let mut expected = BTreeMap::new();
         for n in 0..5 {
@@ -82,6 +84,13 @@ for_each_mode! {
             end_bare(http, &job, "ack").await.expect(200);
         }
         assert_eq!(order, expected);
+        // The same within one lease of several jobs.
+        for (n, priority) in ["low", "normal", "high", "low", "high", "normal"].iter().enumerate() {
+            enqueue(http, "q", &json!({"type": "x", "payload": n, "priority": priority})).await;
+        }
+        let payloads = |jobs: Vec<Value>| jobs.iter().map(|job| job["payload"].as_u64()).collect::<Option<Vec<_>>>();
+        assert_eq!(payloads(lease(http, "q", 3, 0).await), Some(vec![2, 4, 1]));
+        assert_eq!(payloads(lease(http, "q", 1_000, 0).await), Some(vec![5, 0, 3]));
     }
 
     async fn a_job_of_one_id_is_one_job(d: &Deployment) {
@@ -97,6 +106,21 @@ for_each_mode! {
         let at_once = join_all((0..20).map(|_| http.post_json("/v1/queues/builds/jobs", &body))).await;
         assert!(at_once.iter().all(|it| matches!(it.status, 200 | 201)), "{at_once:?}");
         assert_eq!(work(http, "builds", 10, 2).await, BTreeMap::from([(id, 1)]));
+
+        // A repeat gets the first response, also when the job is done. Another job under the id is refused; in another
+        // queue the id is another job.
+        let job = json!({"type": "x", "payload": {"a": 1}, "id": ID});
+        let first = http.post_json("/v1/queues/q/jobs", &job).await.expect(201).json();
+        assert_eq!(first["job_id"], ID);
+        let again = http.post_json("/v1/queues/q/jobs", &job).await.expect(200).json();
+        assert_eq!(again, json!({"job_id": ID, "seq": first["seq"], "duplicate": true}));
+        let other = json!({"type": "x", "payload": {"a": 2}, "id": ID});
+        wire::problem_code(&http.post_json("/v1/queues/q/jobs", &other).await, 409, "idempotency_conflict");
+        enqueue(http, "other", &job).await;
+        end_bare(http, &one(http, "q").await, "ack").await.expect(200);
+        let after = http.post_json("/v1/queues/q/jobs", &job).await.expect(200).json();
+        assert_eq!(after["duplicate"], true);
+        assert!(lease(http, "q", 1, 0).await.is_empty());
     }
 
     async fn a_delayed_job_is_leased_when_it_is_due(d: &Deployment) {
@@ -118,7 +142,7 @@ for_each_mode! {
         counts(http, "builds", 0, 0, 0).await;
     }
 
-    async fn a_wrong_request_is_told_all_that_is_wrong(d: &Deployment) {
+    async fn a_wrong_request_gets_all_its_errors(d: &Deployment) {
         let http = d.http();
         assert_wrong(&put(http, "q", json!({"lease_s": 0, "max_deliver": 0, "backoff_s": "soon", "colour": 1})).await,
             &["/lease_s", "/max_deliver", "/backoff_s", "/colour"]);
@@ -226,7 +250,7 @@ for_each_mode! {
         }).await;
     }
 
-    async fn the_age_of_the_oldest_is_told(d: &Deployment) {
+    async fn the_age_of_the_oldest_job_is_reported(d: &Deployment) {
         let http = d.http();
         put(http, "builds", json!({})).await.expect(201);
         let age = async || info(http, "builds").await["oldest_age_s"].as_f64().unwrap_or(0.0);

@@ -4,31 +4,21 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::support::jobs::{end, end_bare, info, one, put};
 use crate::support::wire::{self, NDJSON};
-use crate::support::{Answer, Http, for_each_mode};
+use crate::support::{Http, for_each_mode};
 use serde_json::{Value, json};
 
-const ID: &str = "0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5";
 const SOON: Duration = Duration::from_secs(20);
 
-async fn put(http: &Http, queue: &str, rules: Value) {
-    let path = format!("/v1/queues/{queue}");
-    let answer = http.request(
-        reqwest::Method::PUT,
-        &path,
-        &[("content-type", "application/json")],
-        rules.to_string(),
-    );
-    let answer = answer.await.expect("an answer");
-    assert!(matches!(answer.status, 200 | 201), "{answer:?}");
-}
-
+/// Enqueues a job, and returns the response.
 async fn push(http: &Http, queue: &str, job: Value) -> Value {
     let answer = http.post_json(&format!("/v1/queues/{queue}/jobs"), &job).await;
     answer.expect(201).json()
 }
 
-async fn try_lease(http: &Http, queue: &str, request: Value) -> Vec<Value> {
+/// Leases with this request, which must succeed; no job is an empty list.
+async fn lease_now(http: &Http, queue: &str, request: Value) -> Vec<Value> {
     let answer = http.post_json(&format!("/v1/queues/{queue}/lease"), &request).await;
     if answer.status == 204 {
         return Vec::new();
@@ -37,32 +27,20 @@ async fn try_lease(http: &Http, queue: &str, request: Value) -> Vec<Value> {
     answer["jobs"].as_array().expect("jobs").clone()
 }
 
-async fn lease(http: &Http, queue: &str) -> Value {
-    let mut jobs = try_lease(http, queue, json!({"max": 1, "wait_s": 15, "worker": "w1"})).await;
-    assert_eq!(jobs.len(), 1, "a job in time");
-    jobs.remove(0)
-}
-
 fn token(job: &Value) -> &str {
     job["lease_token"].as_str().expect("a token")
 }
 
-async fn settle(http: &Http, job: &Value, action: &str, body: &str) -> Answer {
-    let path = format!("/v1/leases/{}/{action}", token(job));
-    if body.is_empty() {
-        return http.request(reqwest::Method::POST, &path, &[], "").await.expect("an answer");
-    }
-    http.post(&path, "application/json", body.to_owned()).await
+/// Creates or changes a queue.
+async fn configured(http: &Http, queue: &str, config: Value) {
+    let answer = put(http, queue, config).await;
+    assert!(matches!(answer.status, 200 | 201), "{answer:?}");
 }
 
-async fn state(http: &Http, queue: &str) -> Value {
-    http.get(&format!("/v1/queues/{queue}")).await.expect(200).json()
-}
-
-/// The queue's state once it has so many dead letters.
+/// The state of the queue once it has this many dead letters.
 async fn with_letters(http: &Http, queue: &str, count: u64) -> Value {
     crate::support::eventually(SOON, "dead letters", async || {
-        let state = state(http, queue).await;
+        let state = info(http, queue).await;
         (state["dead_letters"] == count).then_some(state)
     })
     .await
@@ -73,26 +51,26 @@ fn payloads(jobs: &[Value]) -> Vec<i64> {
 }
 
 for_each_mode! {
-    async fn a_job_is_leased_once_and_gone_when_it_is_done(d: &Deployment) {
+    async fn a_job_is_leased_once_and_removed_when_it_is_acked(d: &Deployment) {
         let http = d.http();
         let made = push(http, "q", json!({"type": "resize", "payload": {"n": 1}})).await;
         let members: Vec<&String> = made.as_object().expect("an object").keys().collect();
         assert_eq!(members, ["job_id", "seq"]);
-        let job = lease(http, "q").await;
+        let job = one(http, "q").await;
         assert_eq!((&job["job_id"], &job["type"], &job["payload"], &job["priority"], &job["attempt"]),
             (&made["job_id"], &json!("resize"), &json!({"n": 1}), &json!("normal"), &json!(1)));
         assert!(job["enqueued_at"].is_string() && job["lease_expires_at"].is_string(), "{job}");
-        assert!(try_lease(http, "q", json!({})).await.is_empty(), "leased to one worker at a time");
-        let held = state(http, "q").await;
-        assert_eq!((&held["leased"], &held["waiting"]), (&json!(1), &json!(0)), "{held}");
-        settle(http, &job, "ack", "").await.expect(200);
-        let problem = wire::problem(&settle(http, &job, "ack", "{}").await, 410);
+        assert!(lease_now(http, "q", json!({})).await.is_empty(), "leased to one worker at a time");
+        let now = info(http, "q").await;
+        assert_eq!((&now["leased"], &now["waiting"]), (&json!(1), &json!(0)), "{now}");
+        end_bare(http, &job, "ack").await.expect(200);
+        let problem = wire::problem(&end(http, &job, "ack", json!({})).await, 410);
         assert_eq!(problem["code"], "lease_lost");
         for action in ["nack", "extend", "fail"] {
-            wire::problem(&settle(http, &job, action, "").await, 410);
+            wire::problem(&end_bare(http, &job, action).await, 410);
         }
-        let held = state(http, "q").await;
-        assert_eq!((&held["leased"], &held["oldest_age_s"], &held["dead_letters"]), (&json!(0), &Value::Null, &json!(0)), "{held}");
+        let now = info(http, "q").await;
+        assert_eq!((&now["leased"], &now["oldest_age_s"], &now["dead_letters"]), (&json!(0), &Value::Null, &json!(0)), "{now}");
     }
 
     async fn a_payload_keeps_its_bytes(d: &Deployment) {
@@ -103,83 +81,83 @@ for_each_mode! {
         assert!(text.contains(r#""payload":{"b":1.50e3,"a":"\u00e9","n":12345678901234567890123}"#), "{text}");
     }
 
-    async fn a_job_given_back_comes_again_after_its_pause(d: &Deployment) {
+    async fn a_nacked_job_is_leased_again_after_its_delay(d: &Deployment) {
         let http = d.http();
-        put(http, "q", json!({"backoff_s": [0.2, 600], "max_deliver": 5})).await;
+        configured(http, "q", json!({"backoff_s": [0.2, 600], "max_deliver": 5})).await;
         push(http, "q", json!({"type": "x", "payload": 1})).await;
-        let first = lease(http, "q").await;
-        settle(http, &first, "nack", r#"{"reason":"busy"}"#).await.expect(200);
-        wire::problem(&settle(http, &first, "ack", "").await, 410);
-        let second = lease(http, "q").await;
+        let first = one(http, "q").await;
+        end(http, &first, "nack", json!({"reason":"busy"})).await.expect(200);
+        wire::problem(&end_bare(http, &first, "ack").await, 410);
+        let second = one(http, "q").await;
         assert_eq!((&second["attempt"], &second["job_id"]), (&json!(2), &first["job_id"]));
         let begun = Instant::now();
-        settle(http, &second, "nack", r#"{"delay_s":1.5}"#).await.expect(200);
-        assert!(try_lease(http, "q", json!({})).await.is_empty());
-        let third = lease(http, "q").await;
+        end(http, &second, "nack", json!({"delay_s":1.5})).await.expect(200);
+        assert!(lease_now(http, "q", json!({})).await.is_empty());
+        let third = one(http, "q").await;
         assert!(begun.elapsed() >= Duration::from_millis(1_450), "{:?}", begun.elapsed());
         assert_eq!(third["attempt"], 3);
-        settle(http, &third, "ack", "").await.expect(200);
+        end_bare(http, &third, "ack").await.expect(200);
     }
 
-    async fn a_lease_that_ran_out_is_lost_and_the_job_is_anothers(d: &Deployment) {
+    async fn an_expired_lease_is_lost_and_another_worker_gets_the_job(d: &Deployment) {
         let http = d.http();
-        put(http, "q", json!({"lease_s": 1})).await;
+        configured(http, "q", json!({"lease_s": 1})).await;
         push(http, "q", json!({"type": "x", "payload": 1})).await;
-        let first = lease(http, "q").await;
-        let second = lease(http, "q").await;
+        let first = one(http, "q").await;
+        let second = one(http, "q").await;
         let time = |text: &Value| chrono::DateTime::parse_from_rfc3339(text.as_str().expect("a time")).expect("a time");
         assert!(chrono::Utc::now() >= time(&first["lease_expires_at"]), "not before it was over");
         assert_eq!((&second["attempt"], &second["job_id"]), (&json!(2), &first["job_id"]));
         for action in ["ack", "nack", "fail", "extend"] {
-            let problem = wire::problem(&settle(http, &first, action, "").await, 410);
+            let problem = wire::problem(&end_bare(http, &first, action).await, 410);
             assert_eq!(problem["code"], "lease_lost", "{action}");
         }
-        settle(http, &second, "ack", "").await.expect(200);
+        end_bare(http, &second, "ack").await.expect(200);
     }
 
-    async fn an_extended_lease_lasts_and_its_first_token_stays_good(d: &Deployment) {
+    async fn an_extended_lease_lasts_and_its_first_token_stays_valid(d: &Deployment) {
         let http = d.http();
-        put(http, "q", json!({"lease_s": 2})).await;
+        configured(http, "q", json!({"lease_s": 2})).await;
         push(http, "q", json!({"type": "x", "payload": 1})).await;
-        let job = lease(http, "q").await;
+        let job = one(http, "q").await;
         let begun = Instant::now();
         let mut longer = Value::Null;
         while begun.elapsed() < Duration::from_secs(4) {
-            longer = settle(http, &job, "extend", "").await.expect(200).json();
+            longer = end_bare(http, &job, "extend").await.expect(200).json();
             assert!(longer["lease_token"].is_string() && longer["lease_expires_at"].is_string(), "{longer}");
-            // Waiting for a job that must not come is what makes the time pass.
-            assert!(try_lease(http, "q", json!({"wait_s": 0.7})).await.is_empty());
+            // The long poll for a job that must not come makes the time pass.
+            assert!(lease_now(http, "q", json!({"wait_s": 0.7})).await.is_empty());
         }
-        settle(http, &job, "ack", "").await.expect(200);
-        wire::problem(&settle(http, &longer, "ack", "").await, 410);
-        assert!(try_lease(http, "q", json!({})).await.is_empty());
+        end_bare(http, &job, "ack").await.expect(200);
+        wire::problem(&end_bare(http, &longer, "ack").await, 410);
+        assert!(lease_now(http, "q", json!({})).await.is_empty());
     }
 
     async fn after_its_last_attempt_a_job_is_a_dead_letter(d: &Deployment) {
         let http = d.http();
-        put(http, "q", json!({"max_deliver": 2, "backoff_s": [0]})).await;
+        configured(http, "q", json!({"max_deliver": 2, "backoff_s": [0]})).await;
         push(http, "q", json!({"type": "x", "payload": 1})).await;
         for reason in ["first", "second"] {
-            let job = lease(http, "q").await;
-            settle(http, &job, "nack", &json!({"reason": reason}).to_string()).await.expect(200);
+            let job = one(http, "q").await;
+            end(http, &job, "nack", json!({"reason": reason})).await.expect(200);
         }
-        let held = with_letters(http, "q", 1).await;
-        assert_eq!((&held["waiting"], &held["leased"], &held["delayed"]), (&json!(0), &json!(0), &json!(0)));
-        assert!(try_lease(http, "q", json!({})).await.is_empty());
+        let now = with_letters(http, "q", 1).await;
+        assert_eq!((&now["waiting"], &now["leased"], &now["delayed"]), (&json!(0), &json!(0), &json!(0)));
+        assert!(lease_now(http, "q", json!({})).await.is_empty());
     }
 
-    async fn leases_that_run_out_use_up_attempts_though_nobody_asks_any_more(d: &Deployment) {
+    async fn expired_leases_use_up_attempts_without_any_request(d: &Deployment) {
         let http = d.http();
-        put(http, "q", json!({"max_deliver": 2, "lease_s": 1})).await;
+        configured(http, "q", json!({"max_deliver": 2, "lease_s": 1})).await;
         push(http, "q", json!({"type": "x", "payload": 1})).await;
-        lease(http, "q").await;
-        assert_eq!(lease(http, "q").await["attempt"], 2);
+        one(http, "q").await;
+        assert_eq!(one(http, "q").await["attempt"], 2);
         let begun = Instant::now();
         with_letters(http, "q", 1).await;
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-        // The letter is kept first, then the job goes.
-        crate::support::eventually(SOON, "the job has gone", async || {
-            (state(http, "q").await["leased"] == 0).then_some(())
+        // The dead letter is stored before the job is removed.
+        crate::support::eventually(SOON, "the job is no longer leased", async || {
+            (info(http, "q").await["leased"] == 0).then_some(())
         })
         .await;
     }
@@ -187,19 +165,10 @@ for_each_mode! {
     async fn a_job_that_fails_is_a_dead_letter_at_once(d: &Deployment) {
         let http = d.http();
         push(http, "q", json!({"type": "x", "payload": 1})).await;
-        let job = lease(http, "q").await;
-        settle(http, &job, "fail", r#"{"reason":"no such file"}"#).await.expect(200);
-        assert_eq!(state(http, "q").await["dead_letters"], 1);
-        assert!(try_lease(http, "q", json!({})).await.is_empty());
-    }
-
-    async fn high_goes_before_normal_before_low(d: &Deployment) {
-        let http = d.http();
-        for (n, priority) in ["low", "normal", "high", "low", "high", "normal"].iter().enumerate() {
-            push(http, "q", json!({"type": "x", "payload": n, "priority": priority})).await;
-        }
-        assert_eq!(payloads(&try_lease(http, "q", json!({"max": 3})).await), [2, 4, 1]);
-        assert_eq!(payloads(&try_lease(http, "q", json!({"max": 1000})).await), [5, 0, 3]);
+        let job = one(http, "q").await;
+        end(http, &job, "fail", json!({"reason":"no such file"})).await.expect(200);
+        assert_eq!(info(http, "q").await["dead_letters"], 1);
+        assert!(lease_now(http, "q", json!({})).await.is_empty());
     }
 
     async fn a_delayed_job_waits_until_it_is_due(d: &Deployment) {
@@ -207,32 +176,14 @@ for_each_mode! {
         let begun = Instant::now();
         push(http, "q", json!({"type": "x", "payload": 1, "delay_s": 2.5})).await;
         push(http, "q", json!({"type": "x", "payload": 2})).await;
-        assert_eq!(payloads(&try_lease(http, "q", json!({"max": 10, "wait_s": 1})).await), [2]);
-        assert_eq!(state(http, "q").await["delayed"], 1);
-        let job = lease(http, "q").await;
+        assert_eq!(payloads(&lease_now(http, "q", json!({"max": 10, "wait_s": 1})).await), [2]);
+        assert_eq!(info(http, "q").await["delayed"], 1);
+        let job = one(http, "q").await;
         assert!(begun.elapsed() >= Duration::from_millis(2_450), "{:?}", begun.elapsed());
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         assert_eq!((&job["payload"], &job["attempt"]), (&json!(1), &json!(1)));
-        settle(http, &job, "ack", "").await.expect(200);
-        assert_eq!(state(http, "q").await["delayed"], 0);
-    }
-
-    async fn an_id_is_one_job(d: &Deployment) {
-        let http = d.http();
-        let job = json!({"type": "x", "payload": {"a": 1}, "id": ID});
-        let first = push(http, "q", job.clone()).await;
-        assert_eq!(first["job_id"], ID);
-        let again = http.post_json("/v1/queues/q/jobs", &job).await.expect(200).json();
-        assert_eq!(again, json!({"job_id": ID, "seq": first["seq"], "duplicate": true}));
-        let other = json!({"type": "x", "payload": {"a": 2}, "id": ID});
-        let problem = wire::problem(&http.post_json("/v1/queues/q/jobs", &other).await, 409);
-        assert_eq!(problem["code"], "idempotency_conflict");
-        push(http, "other", job.clone()).await;
-        let leased = lease(http, "q").await;
-        settle(http, &leased, "ack", "").await.expect(200);
-        let after = http.post_json("/v1/queues/q/jobs", &job).await.expect(200).json();
-        assert_eq!(after["duplicate"], true);
-        assert!(try_lease(http, "q", json!({})).await.is_empty());
+        end_bare(http, &job, "ack").await.expect(200);
+        assert_eq!(info(http, "q").await["delayed"], 0);
     }
 
     async fn a_batch_answers_each_job_and_settling_each_lease(d: &Deployment) {
@@ -241,7 +192,7 @@ for_each_mode! {
         let answer = http.post("/v1/queues/q/jobs/batch", NDJSON, lines.join("\n")).await.expect(200).json();
         let statuses: Vec<u64> = answer["results"].as_array().expect("results").iter().map(|r| r["status"].as_u64().expect("status")).collect();
         assert_eq!((statuses, &answer["accepted"], &answer["rejected"]), (vec![201, 422, 201, 400], &json!(2), &json!(2)));
-        let jobs = try_lease(http, "q", json!({"max": 10})).await;
+        let jobs = lease_now(http, "q", json!({"max": 10})).await;
         assert_eq!(payloads(&jobs), [0, 1]);
         let items = [
             json!({"lease_token": token(&jobs[0]), "action": "ack"}), json!({"lease_token": token(&jobs[0]), "action": "ack"}),
@@ -253,8 +204,8 @@ for_each_mode! {
         let statuses: Vec<u64> = results.iter().map(|r| r["status"].as_u64().expect("status")).collect();
         assert_eq!(statuses, [200, 410, 422, 422, 200], "{answer}");
         assert_eq!(results[2]["error"]["code"], "invalid_token");
-        let held = state(http, "q").await;
-        assert_eq!((&held["waiting"], &held["leased"], &held["delayed"]), (&json!(0), &json!(0), &json!(1)), "{held}");
+        let now = info(http, "q").await;
+        assert_eq!((&now["waiting"], &now["leased"], &now["delayed"]), (&json!(0), &json!(0), &json!(1)), "{now}");
     }
 
     async fn bad_input_is_named(d: &Deployment) {
@@ -279,11 +230,11 @@ for_each_mode! {
         wire::problem(&http.get("/v1/queues/nobody").await, 404);
     }
 
-    async fn queues_are_listed_with_their_rules(d: &Deployment) {
+    async fn queues_are_listed_with_their_config(d: &Deployment) {
         let http = d.http();
         let rules = json!({"lease_s": 7, "max_deliver": 4, "backoff_s": [0.5, 2]});
-        put(http, "b", rules.clone()).await;
-        put(http, "b", rules).await;
+        configured(http, "b", rules.clone()).await;
+        configured(http, "b", rules).await;
         push(http, "a", json!({"type": "x", "payload": 1})).await;
         let all = http.get("/v1/queues").await.expect(200).json();
         let names: BTreeSet<&str> = all["queues"].as_array().expect("queues").iter().map(|q| q["queue"].as_str().expect("name")).collect();
@@ -296,16 +247,16 @@ for_each_mode! {
         assert_eq!((&rest["queues"][0]["queue"], &rest["next"]), (&json!("b"), &Value::Null));
     }
 
-    async fn who_waits_gets_what_comes(d: &Deployment) {
+    async fn a_waiting_lease_gets_the_next_job(d: &Deployment) {
         let http = d.http();
-        put(http, "q", json!({})).await;
+        configured(http, "q", json!({})).await;
         let waiting = async {
             let begun = Instant::now();
-            let job = lease(http, "q").await;
+            let job = one(http, "q").await;
             (job, begun.elapsed())
         };
         let pushing = async {
-            assert!(try_lease(http, "other", json!({"wait_s": 0.5})).await.is_empty());
+            assert!(lease_now(http, "other", json!({"wait_s": 0.5})).await.is_empty());
             push(http, "q", json!({"type": "x", "payload": 9})).await;
         };
         let ((job, waited), ()) = tokio::join!(waiting, pushing);
@@ -313,15 +264,15 @@ for_each_mode! {
         assert!(waited < Duration::from_secs(5), "{waited:?}");
     }
 
-    async fn jobs_outlive_the_server(d: &Deployment) {
+    async fn jobs_survive_the_server(d: &Deployment) {
         let http = d.http();
         push(http, "q", json!({"type": "x", "payload": 1})).await;
         push(http, "q", json!({"type": "x", "payload": 2})).await;
-        let held = lease(http, "q").await;
+        let leased = one(http, "q").await;
         d.agentbus().kill9();
         d.agentbus().restart().await;
-        settle(http, &held, "ack", "").await.expect(200);
-        wire::problem(&settle(http, &held, "ack", "").await, 410);
-        assert_eq!(payloads(&try_lease(http, "q", json!({"max": 10, "wait_s": 10})).await), [2]);
+        end_bare(http, &leased, "ack").await.expect(200);
+        wire::problem(&end_bare(http, &leased, "ack").await, 410);
+        assert_eq!(payloads(&lease_now(http, "q", json!({"max": 10, "wait_s": 10})).await), [2]);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::lines::{self, Line};
+use crate::support::records::{self, Record};
+use crate::support::wire;
 use crate::support::{Agentbus, Deployment, Http, Mode, Nats, Postgres, eventually, within};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use serde_json::{Value, json};
@@ -14,13 +15,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// Within which another server projects when the one that did is gone.
+/// Within which another server projects after the active one has ended.
 const TAKE_OVER: Duration = Duration::from_secs(5);
 const STREAM: &str = "agent-messages";
 
 /// Three servers of one log.
 struct Cluster {
-    // Go before what they stand on.
+    // Dropped before what they need.
     others: [Agentbus; 2],
     deployment: Deployment,
 }
@@ -58,7 +59,7 @@ fn message(content: &str) -> Value {
     json!({"id": Uuid::new_v4(), "kind": "message", "type": "note", "sender_id": "bob", "content": content})
 }
 
-/// Posts through one server, again and again, until told to stop; gives the ids and where they were acknowledged.
+/// Posts through one server until stopped; returns the acknowledged sequence of each id.
 fn keep_posting(http: Http, stop: &Arc<AtomicBool>) -> JoinHandle<HashMap<String, u64>> {
     let stop = Arc::clone(stop);
     tokio::spawn(async move {
@@ -74,23 +75,23 @@ fn keep_posting(http: Http, stop: &Arc<AtomicBool>) -> JoinHandle<HashMap<String
 
 /// Fails the test unless every server has the same log, in history and replayed, without hole, with every acknowledged
 /// message where it was acknowledged, and counted right.
-async fn assert_one_log(servers: &[&Agentbus], acked: &HashMap<String, u64>) -> Vec<Line> {
+async fn assert_one_log(servers: &[&Agentbus], acked: &HashMap<String, u64>) -> Vec<Record> {
     let last = acked.values().copied().max().expect("something was acknowledged");
-    lines::committed(&servers[0].http(), last).await;
-    let log = lines::read(&servers[0].http(), "").await;
+    wire::committed_at_last(&servers[0].http(), last).await;
+    let log = records::history(&servers[0].http(), "").await;
     let count = u64::try_from(log.len()).expect("a count");
-    assert_eq!(lines::seqs(&log), (1..=count).collect::<Vec<_>>(), "doubled or lost");
+    assert_eq!(records::seqs(&log), (1..=count).collect::<Vec<_>>(), "duplicate or lost");
     let mut at: HashMap<String, u64> = HashMap::new();
     for line in &log {
         let id = line.json()["id"].as_str().expect("an id").to_owned();
-        assert!(at.insert(id, line.seq).is_none(), "twice: {}", line.text);
+        assert!(at.insert(id, line.seq).is_none(), "twice: {}", line.text());
     }
     for (id, seq) in acked {
         assert_eq!(at.get(id), Some(seq), "{id} was acknowledged at {seq}");
     }
     for server in servers {
         let mut replay = server.http().stream("from=1", None).await;
-        lines::assert_same("replay", &lines::take(&mut replay, log.len(), LIMIT).await, &log);
+        records::assert_same("replay", &records::take(&mut replay, log.len(), LIMIT).await, &log);
         let stats = server.http().get("/v1/stats").await.expect(200).json();
         let by_kind: BTreeMap<String, u64> =
             serde_json::from_value(stats["counts"]["by_kind"].clone()).expect("counts by kind");
@@ -127,12 +128,12 @@ async fn what_one_server_acknowledges_every_server_streams_and_finds() {
     let log = assert_one_log(&cluster.servers(), &acked).await;
     assert_eq!(log.len(), acked.len());
     for stream in &mut streams {
-        lines::assert_same("live", &lines::take(stream, log.len(), LIMIT).await, &log);
+        records::assert_same("live", &records::take(stream, log.len(), LIMIT).await, &log);
     }
 }
 
 #[tokio::test]
-async fn an_id_stands_once_through_whichever_servers_it_comes() {
+async fn an_id_is_in_the_log_once_through_any_servers() {
     let cluster = Cluster::start().await;
     let [a, b, c] = cluster.servers().map(Agentbus::http);
     for _ in 0..20 {
@@ -155,8 +156,8 @@ async fn an_id_stands_once_through_whichever_servers_it_comes() {
             assert_eq!(answer["code"], "idempotency_conflict");
         }
     }
-    lines::committed(&a, 20).await;
-    assert_eq!(lines::read(&b, "").await.len(), 20);
+    wire::committed_at_last(&a, 20).await;
+    assert_eq!(records::history(&b, "").await.len(), 20);
 }
 
 #[tokio::test]
@@ -165,15 +166,15 @@ async fn another_server_projects_soon_after_the_active_one_is_killed() {
     let http = cluster.servers()[0].http();
     let first = http.post_json("/v1/messages?ack=committed", &message("before")).await;
     let mut acked = HashMap::new();
-    acked.insert(first.json()["id"].as_str().expect("an id").to_owned(), lines::seq_of(&first));
+    acked.insert(first.json()["id"].as_str().expect("an id").to_owned(), first.seq());
     let (active, others) = cluster.active().await;
     let stop = Arc::new(AtomicBool::new(false));
     let posting: Vec<_> = others.iter().map(|it| keep_posting(it.http(), &stop)).collect();
     active.kill9();
     let killed = Instant::now();
-    let seq = lines::seq_of(&others[0].http().post_json("/v1/messages", &message("after")).await);
+    let seq = others[0].http().post_json("/v1/messages", &message("after")).await.seq();
     eventually(LIMIT, "another server commits", async || {
-        (lines::committed_through(&others[1].http()).await? >= seq).then_some(())
+        (wire::committed_through(&others[1].http()).await? >= seq).then_some(())
     })
     .await;
     assert!(killed.elapsed() < TAKE_OVER, "took over after {:?}", killed.elapsed());
@@ -187,7 +188,7 @@ async fn another_server_projects_soon_after_the_active_one_is_killed() {
 }
 
 #[tokio::test]
-async fn a_frozen_projector_that_wakes_up_neither_doubles_nor_loses() {
+async fn a_frozen_projector_that_wakes_up_neither_duplicates_nor_loses() {
     let cluster = Cluster::start().await;
     let (active, others) = cluster.active().await;
     let mut streams = Vec::new();
@@ -199,7 +200,7 @@ async fn a_frozen_projector_that_wakes_up_neither_doubles_nor_loses() {
     let stop = Arc::new(AtomicBool::new(false));
     let posting: Vec<_> = others.iter().map(|it| keep_posting(it.http(), &stop)).collect();
     let mut acked = HashMap::new();
-    lines::committed(&others[0].http(), 50).await;
+    wire::committed_at_last(&others[0].http(), 50).await;
     active.pause();
     eventually(LIMIT, "another server projects", async || {
         let mut taken_over = false;
@@ -209,10 +210,10 @@ async fn a_frozen_projector_that_wakes_up_neither_doubles_nor_loses() {
         taken_over.then_some(())
     })
     .await;
-    let through = lines::committed_through(&others[0].http()).await.expect("a watermark");
-    lines::committed(&others[0].http(), through + 50).await;
+    let through = wire::committed_through(&others[0].http()).await.expect("a watermark");
+    wire::committed_at_last(&others[0].http(), through + 50).await;
     active.resume();
-    eventually(LIMIT, "the thawed server stands back", async || {
+    eventually(LIMIT, "the thawed server becomes the standby", async || {
         (!projects(active).await).then_some(())
     })
     .await;
@@ -230,7 +231,7 @@ async fn a_frozen_projector_that_wakes_up_neither_doubles_nor_loses() {
     let log = assert_one_log(&cluster.servers(), &acked).await;
     assert_eq!(log.len(), acked.len());
     for stream in &mut streams {
-        lines::assert_same("live", &lines::take(stream, log.len(), LIMIT).await, &log);
+        records::assert_same("live", &records::take(stream, log.len(), LIMIT).await, &log);
     }
 }
 
@@ -245,7 +246,7 @@ fn epoch(config: &Config) -> Uuid {
 }
 
 #[tokio::test]
-async fn the_stream_is_made_as_designed() {
+async fn the_stream_is_created_with_its_defaults() {
     let deployment = Deployment::start(Mode::Nats).await;
     let nats = deployment.nats().expect("a NATS server");
     let made = config(nats, STREAM).await;
@@ -267,7 +268,7 @@ async fn the_stream_is_made_as_designed() {
 }
 
 #[tokio::test]
-async fn the_stream_is_made_as_configured() {
+async fn the_stream_is_created_as_configured() {
     let tuned = Deployment::tuned(Mode::Nats, |builder| {
         let named = builder.env("NATS_STREAM_NAME", "other").env("NATS_MAX_MSGS", "5000");
         named.env("NATS_MAX_AGE_DAYS", "2").env("NATS_DUPLICATE_WINDOW_S", "30")
@@ -277,12 +278,12 @@ async fn the_stream_is_made_as_configured() {
     assert_eq!((made.max_messages, made.duplicate_window), (5_000, Duration::from_secs(30)));
     assert_eq!(made.max_age, Duration::from_secs(2 * 24 * 60 * 60));
     let http = deployment.http();
-    let seq = lines::seq_of(&http.post_json("/v1/messages", &message("x")).await.expect(201));
-    lines::committed(http, seq).await;
+    let seq = http.post_json("/v1/messages", &message("x")).await.expect(201).seq();
+    wire::committed_at_last(http, seq).await;
 }
 
 #[tokio::test]
-async fn a_stream_that_is_there_is_left_as_it_is_with_a_warning() {
+async fn an_existing_stream_is_left_unchanged_with_a_warning() {
     let nats = Nats::start().await;
     let wanted = Config {
         name: STREAM.to_owned(),
@@ -304,7 +305,7 @@ async fn a_stream_that_is_there_is_left_as_it_is_with_a_warning() {
         assert!(warned, "no warning of {lacking}:\n{log}");
     }
     let http = agentbus.http();
-    let seq = lines::seq_of(&http.post_json("/v1/messages", &message("x")).await.expect(201));
-    lines::committed(&http, seq).await;
+    let seq = http.post_json("/v1/messages", &message("x")).await.expect(201).seq();
+    wire::committed_at_last(&http, seq).await;
     assert_eq!(config(&nats, STREAM).await, before);
 }

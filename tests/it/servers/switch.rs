@@ -1,9 +1,10 @@
-//! One log on one PostgreSQL, and the bus under it switched by configuration alone, both ways.
+//! One log on one PostgreSQL, while the bus is switched by configuration, in both directions.
 
 use std::time::Duration;
 
 use crate::support::agentbus::Builder;
-use crate::support::lines::{self, Line};
+use crate::support::records::{self, Record};
+use crate::support::wire;
 use crate::support::{Agentbus, Frame, Http, Nats, Postgres};
 use async_nats::HeaderMap;
 use serde_json::{Value, json};
@@ -11,13 +12,13 @@ use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What both buses stand on.
-struct Ground {
+/// What both buses need.
+struct Both {
     nats: Nats,
     pg_url: String,
 }
 
-impl Ground {
+impl Both {
     async fn new() -> Self {
         Self { nats: Nats::start().await, pg_url: Postgres::shared().await.database().await }
     }
@@ -27,11 +28,11 @@ impl Ground {
     }
 
     fn on_memory(&self) -> Builder {
-        // Where NATS is, it needs to know for leaving it.
+        // It needs the address of NATS to leave it.
         self.on_nats().env("MESSAGE_BUS", "memory")
     }
 
-    /// Publishes as another client of NATS does, with ids; gives ids and sequences.
+    /// Publishes as another client of NATS does, with ids; returns ids and sequences.
     async fn publish_foreign(&self, count: usize) -> Vec<(Uuid, u64)> {
         let jetstream = self.nats.jetstream().await;
         let mut published = Vec::new();
@@ -55,7 +56,7 @@ fn messages(what: &str, count: usize) -> Vec<Value> {
     (0..count).map(|n| message(&format!("{what} {n}"))).collect()
 }
 
-/// Posts them all; gives their sequences.
+/// Posts them all; returns their sequences.
 async fn post(http: &Http, messages: &[Value]) -> Vec<u64> {
     let answer = http.post_ndjson("/v1/messages/batch", messages).await.expect(200).json();
     assert_eq!(answer["accepted"], messages.len(), "{answer}");
@@ -68,7 +69,7 @@ fn last(seqs: &[u64]) -> u64 {
 }
 
 /// Fails the test unless history has each of these ids exactly once, at the sequence that goes with it.
-fn assert_once(log: &[Line], expected: impl IntoIterator<Item = (String, u64)>) {
+fn assert_once(log: &[Record], expected: impl IntoIterator<Item = (String, u64)>) {
     for (id, seq) in expected {
         let at = log.iter().filter(|line| line.json()["id"] == id.as_str());
         assert_eq!(at.map(|line| line.seq).collect::<Vec<_>>(), [seq], "{id}");
@@ -80,20 +81,20 @@ fn ids(messages: &[Value]) -> impl Iterator<Item = String> {
 }
 
 /// The messages of a stream until it has caught up, and its gaps as from, to and reason.
-async fn replayed(http: &Http, query: &str, after: Option<u64>) -> (Vec<Line>, Vec<Value>) {
+async fn replayed(http: &Http, query: &str, after: Option<u64>) -> (Vec<Record>, Vec<Value>) {
     let mut stream = http.stream(query, after).await;
     let frames = stream.until(LIMIT, |frame| frame.is("caught_up")).await;
     let gaps = frames.iter().filter(|frame| frame.is("gap")).map(Frame::json).collect();
-    (frames.iter().filter(|frame| frame.is_message()).map(Line::of_frame).collect(), gaps)
+    (frames.iter().filter(|frame| frame.is_message()).map(Record::of).collect(), gaps)
 }
 
 #[tokio::test]
-async fn a_log_goes_on_through_every_switch() {
-    let ground = Ground::new().await;
+async fn a_log_continues_through_every_switch() {
+    let both = Both::new().await;
     let (mut sent, mut seqs, mut cursors) = (Vec::new(), Vec::new(), Vec::new());
-    let mut before: Vec<Line> = Vec::new();
+    let mut before: Vec<Record> = Vec::new();
     for (round, nats) in [false, true, false, true, true, false].into_iter().enumerate() {
-        let builder = if nats { ground.on_nats() } else { ground.on_memory() };
+        let builder = if nats { both.on_nats() } else { both.on_memory() };
         let agentbus = builder.start().await;
         let http = agentbus.http();
         let status = http.get("/v1/status").await.expect(200).json();
@@ -102,21 +103,21 @@ async fn a_log_goes_on_through_every_switch() {
         seqs.extend(post(&http, &more).await);
         sent.extend(more);
         assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "sequences go on");
-        lines::committed(&http, last(&seqs)).await;
+        wire::committed(&http, last(&seqs)).await;
 
-        let log = lines::read(&http, "").await;
-        assert_eq!(lines::seqs(&log), seqs, "nothing is lost");
-        lines::assert_same("what was there before", &log[..before.len()], &before);
+        let log = records::history(&http, "").await;
+        assert_eq!(records::seqs(&log), seqs, "nothing is lost");
+        records::assert_same("what was there before", &log[..before.len()], &before);
         assert_once(&log, ids(&sent).zip(seqs.iter().copied()));
         assert_eq!(post(&http, &sent[..1000.min(sent.len())]).await, seqs, "ids stay known");
         let mut other = sent[0].clone();
         other["content"] = json!("other");
         http.post_json("/v1/messages", &other).await.expect(409);
 
-        // Cursors of clients that were connected to servers before.
+        // Cursors of clients that were connected before.
         for cursor in [0].iter().chain(&cursors) {
             let (replay, gaps) = replayed(&http, "", Some(*cursor)).await;
-            lines::assert_same(
+            records::assert_same(
                 "after a cursor",
                 &replay,
                 &log[usize::try_from(*cursor).expect("small")..],
@@ -124,7 +125,7 @@ async fn a_log_goes_on_through_every_switch() {
             assert_eq!(gaps, [] as [Value; 0]);
         }
         let mut stream = http.stream(&format!("from={}", last(&seqs) - 9), None).await;
-        lines::take(&mut stream, 4, LIMIT).await;
+        records::take(&mut stream, 4, LIMIT).await;
         cursors.push(stream.last_event_id().expect("a cursor"));
         before = log;
         if round % 2 == 0 {
@@ -137,71 +138,78 @@ async fn a_log_goes_on_through_every_switch() {
 
 #[tokio::test]
 async fn a_server_with_the_other_bus_does_not_start_beside_a_running_one() {
-    let ground = Ground::new().await;
-    let on_nats = ground.on_nats().start().await;
-    let said = ground.on_memory().expect_refusal().await;
-    assert!(said.contains("another agentbus server is running") && said.contains("nats"), "{said}");
-    let said = ground.on_memory().arg("--abandon-tail").expect_refusal().await;
-    assert!(said.contains("another agentbus server is running"), "{said}");
+    let both = Both::new().await;
+    let on_nats = both.on_nats().start().await;
+    let refusal = both.on_memory().expect_refusal().await;
+    assert!(
+        refusal.contains("another agentbus server is running") && refusal.contains("nats"),
+        "{refusal}"
+    );
+    let refusal = both.on_memory().arg("--abandon-tail").expect_refusal().await;
+    assert!(refusal.contains("another agentbus server is running"), "{refusal}");
     assert_eq!(post(&on_nats.http(), &messages("still here", 3)).await, [1, 2, 3]);
     on_nats.kill9();
 
-    let on_memory = ground.on_memory().start().await;
-    for builder in [ground.on_nats(), ground.on_memory()] {
-        let said = builder.expect_refusal().await;
-        assert!(said.contains("another agentbus server is running"), "{said}");
-        assert!(said.contains("MESSAGE_BUS=memory"), "{said}");
+    let on_memory = both.on_memory().start().await;
+    for builder in [both.on_nats(), both.on_memory()] {
+        let refusal = builder.expect_refusal().await;
+        assert!(refusal.contains("another agentbus server is running"), "{refusal}");
+        assert!(refusal.contains("MESSAGE_BUS=memory"), "{refusal}");
     }
     assert_eq!(post(&on_memory.http(), &messages("still here", 3)).await, [4, 5, 6]);
     on_memory.kill9();
-    let on_nats = ground.on_nats().start().await;
+    let on_nats = both.on_nats().start().await;
     assert_eq!(post(&on_nats.http(), &messages("still here", 3)).await, [7, 8, 9]);
 }
 
 #[tokio::test]
-async fn leaving_nats_stores_first_what_the_stream_still_holds() {
-    let ground = Ground::new().await;
-    let on_nats = ground.on_nats().start().await;
+async fn leaving_nats_first_stores_what_the_stream_still_has() {
+    let both = Both::new().await;
+    let on_nats = both.on_nats().start().await;
     let mut live = on_nats.http().stream("", None).await;
     live.expect_ready().await;
     let sent = messages("acknowledged, then killed", 500);
     let seqs = post(&on_nats.http(), &sent).await;
     on_nats.kill9();
-    let foreign = ground.publish_foreign(60).await;
+    let foreign = both.publish_foreign(60).await;
     assert_eq!(foreign[0].1, 501);
 
-    let on_memory = ground.on_memory().start().await;
+    let on_memory = both.on_memory().start().await;
     let http = on_memory.http();
-    let log = lines::read(&http, "").await;
-    assert_eq!(lines::seqs(&log), (1..=560).collect::<Vec<_>>());
+    let log = records::history(&http, "").await;
+    assert_eq!(records::seqs(&log), (1..=560).collect::<Vec<_>>());
     assert_once(&log, ids(&sent).zip(seqs));
     assert_once(&log, foreign.iter().map(|(id, seq)| (id.to_string(), *seq)));
     assert_eq!(log[500].json()["content"], "foreign 0");
-    assert_eq!(post(&http, &messages("goes on", 2)).await, [561, 562]);
+    assert_eq!(post(&http, &messages("continues", 2)).await, [561, 562]);
     let (replay, gaps) = replayed(&http, "from=start", None).await;
-    lines::assert_same("replay", &replay[..560], &log);
+    records::assert_same("replay", &replay[..560], &log);
     assert_eq!((replay.len(), gaps.len()), (562, 0));
     on_memory.terminate().await;
-    let on_nats = ground.on_nats().start().await;
+    let on_nats = both.on_nats().start().await;
     assert_eq!(post(&on_nats.http(), &messages("and on", 2)).await, [563, 564]);
-    lines::assert_same("on NATS again", &lines::read(&on_nats.http(), "").await[..560], &log);
+    records::assert_same(
+        "on NATS again",
+        &records::history(&on_nats.http(), "").await[..560],
+        &log,
+    );
 }
 
 #[tokio::test]
-async fn what_was_abandoned_on_nats_is_told_as_a_gap_and_comes_again_on_return() {
-    let ground = Ground::new().await;
-    let on_nats = ground.on_nats().start().await;
+async fn messages_abandoned_on_nats_are_a_gap_and_are_stored_on_return() {
+    let both = Both::new().await;
+    let on_nats = both.on_nats().start().await;
     let (mut sent, mut seqs) = (messages("before", 20), Vec::new());
     seqs.extend(post(&on_nats.http(), &sent).await);
-    lines::committed(&on_nats.http(), 20).await;
+    wire::committed(&on_nats.http(), 20).await;
     on_nats.terminate().await;
-    let tail = ground.publish_foreign(30).await;
+    let tail = both.publish_foreign(30).await;
     assert_eq!(tail[29].1, 50);
-    ground.nats.stop_gracefully().await;
+    both.nats.stop_gracefully().await;
 
-    let said = ground.on_memory().expect_refusal().await;
-    assert!(said.contains("--abandon-tail"), "{said}");
-    let on_memory = ground.on_memory().arg("--abandon-tail").start().await;
+    let refusal = both.on_memory().expect_refusal().await;
+    assert!(refusal.contains("--abandon-tail"), "{refusal}");
+    let on_memory = both.on_memory().arg("--abandon-tail").start().await;
     let http = on_memory.http();
     let more = messages("without NATS", 20);
     let jumped = post(&http, &more).await;
@@ -218,74 +226,74 @@ async fn what_was_abandoned_on_nats_is_told_as_a_gap_and_comes_again_on_return()
         let (replay, gaps) = replayed(&http, query, after).await;
         assert_eq!(gaps, [gap(from)], "?{query} after {after:?}");
         let expected: Vec<u64> = (1..=20).chain(jumped.iter().copied()).skip(skipped).collect();
-        assert_eq!(lines::seqs(&replay), expected);
+        assert_eq!(records::seqs(&replay), expected);
     }
     sent.extend(more);
     seqs.extend(&jumped);
     on_memory.terminate().await;
-    // It has left NATS once: that is not asked again.
-    let on_memory = ground.on_memory().start().await;
+    // It has left NATS once: it does not ask NATS again.
+    let on_memory = both.on_memory().start().await;
     assert_eq!(post(&on_memory.http(), &sent).await, seqs);
     on_memory.kill9();
 
-    ground.nats.restart().await;
-    let mut returned: Option<Vec<Line>> = None;
+    both.nats.restart().await;
+    let mut returned: Option<Vec<Record>> = None;
     for round in 0..2 {
-        let on_nats = ground.on_nats().start().await;
+        let on_nats = both.on_nats().start().await;
         let http = on_nats.http();
         let more = messages(&format!("on NATS again {round}"), 20);
         let newest = post(&http, &more).await;
         assert!(newest[0] > last(&seqs) + if round == 0 { 30 } else { 0 });
         seqs.extend(newest);
         sent.extend(more);
-        lines::committed(&http, last(&seqs)).await;
-        let log = lines::read(&http, "").await;
-        assert_eq!(log.len(), sent.len() + tail.len(), "lost or doubled");
+        wire::committed(&http, last(&seqs)).await;
+        let log = records::history(&http, "").await;
+        assert_eq!(log.len(), sent.len() + tail.len(), "lost or duplicate");
         assert_once(&log, ids(&sent).zip(seqs.iter().copied()));
-        let again = |line: &&Line| tail.iter().any(|(id, _)| line.json()["id"] == id.to_string());
-        let again: Vec<Line> = log.iter().filter(again).cloned().collect();
+        let again = |line: &&Record| tail.iter().any(|(id, _)| line.json()["id"] == id.to_string());
+        let again: Vec<Record> = log.iter().filter(again).cloned().collect();
         assert_eq!(again.len(), tail.len(), "what was stranded is there once");
         assert!(again.iter().all(|line| line.seq > last(&jumped)), "under new sequences");
         for (n, (line, (id, _))) in again.iter().zip(&tail).enumerate() {
             assert_eq!(line.json()["id"], id.to_string(), "in their order");
             assert_eq!(line.json()["content"], format!("foreign {n}"));
         }
-        lines::assert_same("again", &again, returned.get_or_insert(again.clone()));
+        records::assert_same("again", &again, returned.get_or_insert(again.clone()));
         let (replay, gaps) = replayed(&http, "from=start", None).await;
-        lines::assert_same("replay", &replay, &log);
+        records::assert_same("replay", &replay, &log);
         assert_eq!(gaps, [gap(21)]);
         on_nats.kill9();
     }
 }
 
 #[tokio::test]
-async fn what_is_published_on_nats_while_the_log_is_elsewhere_comes_in_on_return() {
-    let ground = Ground::new().await;
-    let on_nats = ground.on_nats().start().await;
+async fn messages_published_on_nats_meanwhile_are_stored_on_return() {
+    let both = Both::new().await;
+    let on_nats = both.on_nats().start().await;
     let (mut sent, mut seqs) = (messages("before", 20), Vec::new());
     seqs.extend(post(&on_nats.http(), &sent).await);
     on_nats.terminate().await;
-    let on_memory = ground.on_memory().start().await;
+    let on_memory = both.on_memory().start().await;
     let more = messages("in memory", 50);
     seqs.extend(post(&on_memory.http(), &more).await);
     sent.extend(more);
-    // To the stream, these have sequences that the log has given to others.
-    let stranded = ground.publish_foreign(10).await;
+    // In the stream these have sequences that the log uses for others.
+    let stranded = both.publish_foreign(10).await;
     assert_eq!(stranded[0].1, 21);
     on_memory.terminate().await;
 
-    let on_nats = ground.on_nats().start().await;
+    let on_nats = both.on_nats().start().await;
     let http = on_nats.http();
     let more = messages("on NATS again", 5);
     seqs.extend(post(&http, &more).await);
     sent.extend(more);
-    lines::committed(&http, last(&seqs)).await;
-    let log = lines::read(&http, "").await;
+    wire::committed(&http, last(&seqs)).await;
+    let log = records::history(&http, "").await;
     assert_eq!(log.len(), sent.len() + stranded.len());
     assert_once(&log, ids(&sent).zip(seqs.iter().copied()));
     let expected = stranded.iter().enumerate().map(|(n, (id, _))| (id.to_string(), 71 + n as u64));
     assert_once(&log, expected);
     let (replay, gaps) = replayed(&http, "from=start", None).await;
-    lines::assert_same("replay", &replay, &log);
+    records::assert_same("replay", &replay, &log);
     assert_eq!(gaps, [] as [Value; 0]);
 }

@@ -1,4 +1,4 @@
-//! `/v1/agents` and `/v1/tasks`: what the log says of them, exact at its `as_of`.
+//! `/v1/agents` and `/v1/tasks`: computed from the log, exact at their `as_of`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Posts, and gives the sequence once the store has it.
+/// Posts, and returns the sequence once the store has it.
 async fn post(http: &Http, message: &Value) -> u64 {
     let answer = http.post_json("/v1/messages?ack=committed", message).await.expect(201).json();
     answer["seq"].as_u64().expect("a sequence")
@@ -26,7 +26,7 @@ fn event(task: &str, agent: &str, type_: &str) -> Value {
 }
 
 for_each_mode! {
-    async fn an_agent_is_what_it_said_last(deployment: &Deployment) {
+    async fn an_agent_has_its_last_status(deployment: &Deployment) {
         let http = deployment.http();
         assert_eq!(get(http, "/v1/agents").await, json!({"as_of": 0, "agents": [], "next": null}));
         post(http, &json!({"kind": "status", "type": "online", "sender_id": "alice", "sender_role": "coder"})).await;
@@ -42,9 +42,9 @@ for_each_mode! {
         post(http, &status("alice", "busy")).await;
         let third = get(http, "/v1/agents/alice").await;
         assert_eq!(third["since"], third["last_seen"]);
-        // A message is a sign of life, and no status; an event of a task is neither.
-        let said = json!({"kind": "message", "type": "note", "sender_id": "bob", "recipient_id": "alice", "sender_role": "tester"});
-        post(http, &said).await;
+        // A message updates `last_seen`, but is no status; an event of a task does neither.
+        let shown = json!({"kind": "message", "type": "note", "sender_id": "bob", "recipient_id": "alice", "sender_role": "tester"});
+        post(http, &shown).await;
         post(http, &event("t", "carol", "begun")).await;
         let list = get(http, "/v1/agents").await;
         assert_eq!((&list["as_of"], &list["next"]), (&json!(5), &Value::Null));
@@ -89,12 +89,12 @@ for_each_mode! {
         assert_eq!(ids("?after=t-1").await, ["t-2"]);
     }
 
-    async fn a_stream_goes_on_from_an_answer_without_a_gap(deployment: &Deployment) {
+    async fn a_stream_continues_from_a_response_without_a_gap(deployment: &Deployment) {
         let http = deployment.http();
         for n in 0..20 {
             http.post_json("/v1/messages", &status(&format!("a-{n}"), "online")).await.expect(201);
         }
-        let list = eventually(LIMIT, "agents are folded", async || {
+        let list = eventually(LIMIT, "the agents are computed", async || {
             let list = get(http, "/v1/agents").await;
             (list["as_of"].as_u64()? > 0).then_some(list)
         })

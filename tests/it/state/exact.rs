@@ -1,11 +1,12 @@
-//! Agents and tasks, section 6 of the contract: every answer is what the log says up to its `as_of`, whoever asks and
-//! while others post; a list goes on where its page ended; a status that lapses is told once; a wrong request is told
-//! everything that is wrong with it.
+//! Agents and tasks, section 6 of the contract: every response agrees with the log up to its `as_of`, through any server
+//! and while others post; a list continues where its page ended; a status that lapses is reported once; a wrong request is
+//! refused with all its errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::streams;
 use crate::support::wire::{self, MESSAGES, SOON};
 use crate::support::{Agentbus, Deployment, Http, Mode, eventually, for_each_mode};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,7 +14,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// For a lapse to be told: the shortest time to live is a second, and the machine may be busy.
+/// For a lapse to be published: the shortest time to live is a second, and the machine may be busy.
 const LAPSE: Duration = Duration::from_secs(40);
 
 async fn commit(http: &Http, message: &Value) -> Value {
@@ -69,7 +70,7 @@ async fn list(http: &Http, path: &str, name: &str, limit: usize) -> Vec<Value> {
     }
 }
 
-/// What the log says of a task, by the letter of the contract.
+/// The state of a task by the log, as the contract defines it.
 fn folded_task(log: &[Value], task: &str) -> Value {
     let of_it: Vec<&Value> = log.iter().filter(|message| message["task_id"] == task).collect();
     let ends = ["completed", "failed", "cancelled"];
@@ -87,19 +88,19 @@ fn folded_task(log: &[Value], task: &str) -> Value {
     })
 }
 
-/// The same members of an answer.
+/// The same members of a response.
 fn told_task(answer: &Value) -> Value {
-    let mut told = answer.clone();
-    let task = told.as_object_mut().expect("an object");
+    let mut shown = answer.clone();
+    let task = shown.as_object_mut().expect("an object");
     task.remove("as_of");
     assert!(task.remove("last_event").is_some(), "no last_event: {answer}");
     let agents = task["agents"].as_array().expect("agents").iter();
     let agents: BTreeSet<&str> = agents.map(|it| it.as_str().expect("an agent")).collect();
     task["agents"] = json!(agents);
-    told
+    shown
 }
 
-/// What the log says of an agent that only sends statuses of changing types, and notes.
+/// The state, by the log, of an agent that sends only notes and statuses of changing types.
 fn folded_agent(log: &[Value], agent: &str) -> Value {
     let sent = log.iter().filter(|it| it["sender_id"] == agent && it["kind"] != "task");
     let sent: Vec<&Value> = sent.collect();
@@ -116,14 +117,14 @@ fn folded_agent(log: &[Value], agent: &str) -> Value {
 }
 
 fn told_agent(answer: &Value) -> Value {
-    let mut told = answer.clone();
-    told.as_object_mut().expect("an object").remove("as_of");
+    let mut shown = answer.clone();
+    shown.as_object_mut().expect("an object").remove("as_of");
     for member in ["since", "last_seen"] {
-        if !told[member].is_null() {
-            told[member] = json!(time(&told[member]));
+        if !shown[member].is_null() {
+            shown[member] = json!(time(&shown[member]));
         }
     }
-    told
+    shown
 }
 
 /// Every message of the log.
@@ -132,7 +133,7 @@ async fn log(http: &Http) -> Vec<Value> {
     bodies.iter().map(|body| serde_json::from_str(body).expect("JSON")).collect()
 }
 
-/// The messages that tell that the status of `agent` lapsed.
+/// The messages that report a lapse of the status of `agent`.
 async fn lapses(http: &Http, agent: &str) -> Vec<Value> {
     let query = format!("subject=agent.status.{agent}.offline");
     let bodies = wire::pages(http, &query).await;
@@ -144,7 +145,7 @@ async fn lapse(http: &Http, agent: &str) -> Value {
 }
 
 for_each_mode! {
-    async fn an_agent_is_whoever_sent_a_status_or_a_message(d: &Deployment) {
+    async fn an_agent_is_any_sender_of_a_status_or_a_message(d: &Deployment) {
         let http = d.http();
         assert_eq!(get(http, "/v1/agents").await["agents"], json!([]));
         wire::problem_code(&http.get("/v1/agents/ann").await, 404, "not_found");
@@ -160,24 +161,24 @@ for_each_mode! {
         assert_eq!(ann["inbox"], json!({"consumed_through": 0, "waiting": 0}));
         assert!(ann["as_of"].as_u64() >= online["seq"].as_u64(), "{ann}");
 
-        // A message is seen, and is no status.
-        let said = commit(http, &json!({"kind": "message", "type": "note", "sender_id": "bob", "recipient_id": "ann"})).await;
+        // A message updates `last_seen`, but is no status.
+        let sent = commit(http, &json!({"kind": "message", "type": "note", "sender_id": "bob", "recipient_id": "ann"})).await;
         let bob = get(http, "/v1/agents/bob").await;
         assert_eq!((&bob["role"], &bob["status"], &bob["since"], &bob["expires_at"]),
             (&json!("agent"), &Value::Null, &Value::Null, &Value::Null), "{bob}");
-        assert_eq!(time(&bob["last_seen"]), time(&said["created_at"]));
+        assert_eq!(time(&bob["last_seen"]), time(&sent["created_at"]));
         commit(http, &note("ann", "bob")).await;
         let ann = get(http, "/v1/agents/ann").await;
         assert_eq!((time(&ann["since"]), &ann["status"]), (at, &json!("online")));
         assert!(time(&ann["last_seen"]) > at, "{ann}");
         assert_eq!(ann["inbox"]["waiting"], 1);
 
-        // A newer status without a time to live takes the older one's away.
+        // A newer status without a time to live removes the older one's.
         let busy = commit(http, &status("ann", "busy", json!({}))).await;
         let ann = get(http, "/v1/agents/ann").await;
         assert_eq!((&ann["status"], &ann["expires_at"]), (&json!("busy"), &Value::Null));
         assert_eq!(time(&ann["since"]), time(&busy["created_at"]));
-        // Nobody is an agent by being written to.
+        // Being a recipient does not make an agent.
         commit(http, &note("ann", "ghost")).await;
         wire::problem_code(&http.get("/v1/agents/ghost").await, 404, "not_found");
         let ids: BTreeSet<String> = list(http, "/v1/agents", "agents", 100).await.iter()
@@ -198,13 +199,13 @@ for_each_mode! {
             let task = format!("to-{end}");
             commit(http, &event(&task, "started", "ann")).await;
             commit(http, &event(&task, end, "bob")).await;
-            let told = get(http, &format!("/v1/tasks/{task}")).await;
-            assert_eq!((&told["state"], &told["outcome"], &told["late_events"]), (&json!("done"), &json!(end), &json!(0)));
+            let shown = get(http, &format!("/v1/tasks/{task}")).await;
+            assert_eq!((&shown["state"], &shown["outcome"], &shown["late_events"]), (&json!("done"), &json!(end), &json!(0)));
             for late in ["failed", "completed", "cancelled"] {
                 commit(http, &event(&task, late, "cid")).await;
             }
-            let told = get(http, &format!("/v1/tasks/{task}")).await;
-            assert_eq!((&told["outcome"], &told["late_events"], &told["messages"]), (&json!(end), &json!(3), &json!(5)));
+            let shown = get(http, &format!("/v1/tasks/{task}")).await;
+            assert_eq!((&shown["outcome"], &shown["late_events"], &shown["messages"]), (&json!(end), &json!(3), &json!(5)));
         }
         let log = log(http).await;
         for task in ["t1", "to-completed", "to-failed", "to-cancelled"] {
@@ -219,7 +220,7 @@ for_each_mode! {
         assert_eq!(ids("").await.len(), 4);
     }
 
-    async fn every_answer_is_exact_at_its_as_of_while_others_post(d: &Deployment) {
+    async fn every_response_is_exact_at_its_as_of_while_others_post(d: &Deployment) {
         let http = d.http();
         let posting = AtomicBool::new(true);
         let post = async |n: usize| {
@@ -230,7 +231,7 @@ for_each_mode! {
                 let messages = [status(&me, &format!("s{round}"), json!({})), note(&me, &other), event(&task, kind, &me)];
                 for message in messages {
                     let answer = http.post_json(MESSAGES, &message).await.expect(201).json();
-                    // Now and then the store comes along, so that there is something to see between.
+                    // Sometimes wait for the store, so that there are states in between.
                     if round % 8 == 7 {
                         wire::committed(http, answer["seq"].as_u64().expect("a sequence")).await;
                     }
@@ -264,7 +265,7 @@ for_each_mode! {
         let log = log(http).await;
         assert_eq!(log.len(), 480);
         let mut seen = BTreeMap::new();
-        for (name, answers, fold, told) in [
+        for (name, answers, fold, shown) in [
             ("tasks", tasks, folded_task as fn(&[Value], &str) -> Value, told_task as fn(&Value) -> Value),
             ("agents", agents, folded_agent, told_agent),
         ] {
@@ -275,24 +276,24 @@ for_each_mode! {
                 let one = std::slice::from_ref(&answer);
                 for item in answer[name].as_array().map_or(one, Vec::as_slice) {
                     let item_id = item[id].as_str().unwrap_or_else(|| panic!("no {id}: {item}"));
-                    assert_eq!(told(item), fold(until, item_id), "at {as_of}");
+                    assert_eq!(shown(item), fold(until, item_id), "at {as_of}");
                 }
                 if answer[name].is_array() {
                     let expected: BTreeSet<&str> = match name {
                         "tasks" => until.iter().filter_map(|it| it["task_id"].as_str()).collect(),
                         _ => until.iter().filter(|it| it["kind"] != "task").filter_map(|it| it["sender_id"].as_str()).collect(),
                     };
-                    let told: BTreeSet<&str> = answer[name].as_array().expect("a list").iter()
+                    let shown: BTreeSet<&str> = answer[name].as_array().expect("a list").iter()
                         .filter_map(|it| it[id].as_str()).collect();
-                    assert_eq!(told, expected, "{name} at {as_of}");
+                    assert_eq!(shown, expected, "{name} at {as_of}");
                 }
                 seen.entry(name).or_insert_with(BTreeSet::new).insert(as_of);
             }
         }
-        assert!(seen.values().all(|it| it.len() > 3), "nobody was asked between: {seen:?}");
+        assert!(seen.values().all(|it| it.len() > 3), "no request came in between: {seen:?}");
     }
 
-    async fn a_stream_goes_on_from_an_answer_without_a_gap(d: &Deployment) {
+    async fn a_stream_continues_from_a_response_without_a_gap(d: &Deployment) {
         let http = d.http();
         for n in 0..5 {
             commit(http, &status("ann", &format!("s{n}"), json!({}))).await;
@@ -307,13 +308,13 @@ for_each_mode! {
         assert_eq!((next.seq(), &next.json()["type"]), (as_of + 1, &json!("later")));
     }
 
-    async fn a_list_goes_on_where_its_page_ended(d: &Deployment) {
+    async fn a_list_continues_where_its_page_ended(d: &Deployment) {
         let http = d.http();
         let messages: Vec<Value> = (0..120).flat_map(|n| {
             let agent = format!("agent-{n:03}");
             [status(&agent, "online", json!({})), event(&format!("task-{n:03}"), "started", &agent)]
         }).collect();
-        let last = wire::import(http, &messages).await.pop().expect("a sequence");
+        let last = streams::publish(http, &messages).await.pop().expect("a sequence");
         wire::committed(http, last).await;
         for (path, name, id) in [("/v1/agents", "agents", "agent_id"), ("/v1/tasks", "tasks", "task_id")] {
             let ids = |items: &[Value]| -> BTreeSet<String> {
@@ -331,7 +332,7 @@ for_each_mode! {
         }
     }
 
-    async fn a_wrong_request_is_told_all_that_is_wrong(d: &Deployment) {
+    async fn a_wrong_request_gets_all_its_errors(d: &Deployment) {
         let http = d.http();
         for (query, expected) in [
             ("/v1/agents?limit=0&colour=red", &["limit", "colour"] as &[&str]),
@@ -376,7 +377,7 @@ for_each_mode! {
         let long = json!({"ttl_s": 3_600});
         for (agent, newer) in [("bob", json!({})), ("cid", long)] {
             let both = [status(agent, "online", short.clone()), status(agent, "busy", newer)];
-            wire::import(http, &both).await;
+            streams::publish(http, &both).await;
         }
         let offline = lapse(http, "ann").await;
         assert_eq!((&offline["kind"], &offline["type"], &offline["sender_id"]),
@@ -387,7 +388,7 @@ for_each_mode! {
         let ann = get(http, "/v1/agents/ann").await;
         assert_eq!((&ann["status"], &ann["expires_at"]), (&json!("offline"), &Value::Null), "{ann}");
         assert_eq!(time(&ann["since"]), time(&offline["created_at"]));
-        // What came after them has lapsed: so nothing is to come for the others, or again for the first.
+        // A later status has lapsed: so the others do not lapse, and the first does not lapse again.
         commit(http, &status("dot", "online", short.clone())).await;
         lapse(http, "dot").await;
         assert_eq!(lapses(http, "ann").await.len(), 1);
@@ -395,7 +396,7 @@ for_each_mode! {
         for agent in ["bob", "cid"] {
             assert_eq!(get(http, &format!("/v1/agents/{agent}")).await["status"], "busy");
         }
-        // A status after the lapse can lapse too, and its own sequence is told.
+        // A status after the lapse can lapse too, and its own sequence is reported.
         let again = commit(http, &status("ann", "online", short)).await;
         eventually(LAPSE, "ann lapses again", async || (lapses(http, "ann").await.len() == 2).then_some(())).await;
         assert_eq!(lapse(http, "ann").await["metadata"]["expired_seq"], again["seq"]);
@@ -407,14 +408,14 @@ for_each_mode! {
         d.agentbus().restart().await;
         let offline = lapse(d.http(), "ann").await;
         assert_eq!(offline["metadata"], json!({"reason": "ttl", "expired_seq": sent["seq"]}));
-        // Once more: what was told is not told again.
+        // Once more: a reported lapse is not reported again.
         d.agentbus().restart().await;
         commit(d.http(), &status("dot", "online", json!({"ttl_s": 1}))).await;
         lapse(d.http(), "dot").await;
         assert_eq!(lapses(d.http(), "ann").await.len(), 1);
     }
 
-    async fn a_time_to_live_beyond_its_bounds_sets_no_end(d: &Deployment) {
+    async fn a_time_to_live_out_of_bounds_sets_no_expiry(d: &Deployment) {
         let http = d.http();
         for (n, ttl) in [json!(0), json!(86_401), json!(-1), json!(1.5), json!("5"), json!(null)].into_iter().enumerate() {
             let agent = format!("a{n}");
@@ -430,10 +431,10 @@ for_each_mode! {
         for (n, ttl) in [1, 86_400].into_iter().enumerate() {
             let (agent, metadata) = (format!("good{n}"), json!({"ttl_s": ttl}));
             let ack = commit(http, &status(&agent, "online", metadata)).await;
-            let told = get(http, &format!("/v1/agents/{agent}")).await;
-            if told["status"] == "online" {
+            let shown = get(http, &format!("/v1/agents/{agent}")).await;
+            if shown["status"] == "online" {
                 let ends = time(&ack["created_at"]) + TimeDelta::seconds(ttl);
-                assert_eq!(time(&told["expires_at"]), ends);
+                assert_eq!(time(&shown["expires_at"]), ends);
             }
         }
     }
@@ -448,19 +449,19 @@ async fn a_status_lapses_once_however_many_servers_run() {
     let statuses: Vec<Value> = (0..AGENTS)
         .map(|n| status(&format!("a{n}"), "online", json!({"ttl_s": 1 + n % 2})))
         .collect();
-    let sent = wire::import(http, &statuses).await;
+    let sent = streams::publish(http, &statuses).await;
     for n in 0..AGENTS {
         lapse(http, &format!("a{n}")).await;
     }
-    // One whose time comes later than theirs, on each server: nobody is about to tell anything any more.
+    // Wait for a later lapse on each server: by then the earlier ones have been checked.
     for (n, server) in servers.iter().map(Agentbus::http).chain([http.clone()]).enumerate() {
         let sentinel = format!("sentinel{n}");
         commit(&server, &status(&sentinel, "online", json!({"ttl_s": 2}))).await;
         lapse(&server, &sentinel).await;
     }
     for (n, seq) in sent.iter().enumerate() {
-        let told = lapses(http, &format!("a{n}")).await;
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert_eq!(told[0]["metadata"], json!({"reason": "ttl", "expired_seq": seq}));
+        let shown = lapses(http, &format!("a{n}")).await;
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert_eq!(shown[0]["metadata"], json!({"reason": "ttl", "expired_seq": seq}));
     }
 }

@@ -1,4 +1,4 @@
-//! Statuses that lapse: told once, however many servers look, and never over a newer one.
+//! Statuses that lapse: reported once, however many servers run, and never over a newer status.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -22,7 +22,7 @@ async fn agent(http: &Http, id: &str) -> Value {
 }
 
 async fn wait_offline(http: &Http, id: &str) -> Value {
-    eventually(LIMIT, "the agent is told to be offline", async || {
+    eventually(LIMIT, "the agent is offline", async || {
         Some(agent(http, id).await).filter(|agent| agent["status"] == "offline")
     })
     .await
@@ -43,7 +43,7 @@ async fn statuses(http: &Http) -> Vec<Value> {
 }
 
 /// Fails the test unless each lapse follows the status that it ends, with no other between,
-/// and each is told once. Gives how many there are.
+/// and each is reported once. Returns how many there are.
 fn assert_lapses(log: &[Value]) -> usize {
     let mut latest: HashMap<&str, &Value> = HashMap::new();
     let (mut ended, mut ids) = (HashSet::new(), HashSet::new());
@@ -53,7 +53,7 @@ fn assert_lapses(log: &[Value]) -> usize {
             let before = latest.get(sender).expect("a status before");
             assert_eq!(status["metadata"], json!({"reason": "ttl", "expired_seq": before["seq"]}));
             assert_eq!(status["subject"], format!("agent.status.{sender}.offline"));
-            assert!(ended.insert(before["seq"].as_u64()), "told twice: {status}");
+            assert!(ended.insert(before["seq"].as_u64()), "reported twice: {status}");
             assert!(ids.insert(status["id"].clone()), "an id twice: {status}");
         }
         latest.insert(sender, status);
@@ -72,10 +72,10 @@ for_each_mode! {
         let after = wait_offline(http, "alice").await;
         assert_eq!((&after["last_seen"], &after["expires_at"]), (&before["last_seen"], &Value::Null));
         let mut stream = http.stream(&format!("from={}&sender=alice", seq + 1), None).await;
-        let told = &stream.collect_json(1, LIMIT).await[0];
-        assert_eq!((&told["type"], &told["content"]), (&json!("offline"), &json!("")));
-        assert_eq!(told["metadata"], json!({"reason": "ttl", "expired_seq": seq}));
-        // It comes back, and lapses again.
+        let lapse = &stream.collect_json(1, LIMIT).await[0];
+        assert_eq!((&lapse["type"], &lapse["content"]), (&json!("offline"), &json!("")));
+        assert_eq!(lapse["metadata"], json!({"reason": "ttl", "expired_seq": seq}));
+        // The agent comes online, and lapses again.
         post(http, &online("alice", 1)).await;
         assert_eq!(agent(http, "alice").await["status"], "online");
         wait_offline(http, "alice").await;
@@ -85,7 +85,7 @@ for_each_mode! {
         }
     }
 
-    async fn what_lapsed_while_the_server_was_down_is_told_when_it_is_back(deployment: &Deployment) {
+    async fn a_lapse_while_the_server_was_down_is_reported_when_it_is_back(deployment: &Deployment) {
         let http = deployment.http();
         post(http, &online("alice", 1)).await;
         deployment.agentbus().kill9();
@@ -95,7 +95,7 @@ for_each_mode! {
     }
 }
 
-/// Agents whose signs of life come just when their statuses lapse, through several servers.
+/// Agents that renew their statuses just when these lapse, through several servers.
 async fn race(servers: &[&Http]) {
     const AGENTS: usize = 40;
     const SIGNS: usize = 6;
@@ -107,7 +107,7 @@ async fn race(servers: &[&Http]) {
             for sign in 0..SIGNS {
                 let http = &servers[(n + sign) % servers.len()];
                 http.post_json("/v1/messages", &online(&name, 1)).await.expect(201);
-                // Around the end of the second: this is what races.
+                // Around the end of the second: the race with the lapse.
                 let pause = Duration::from_millis(950 + fastrand::u64(0..400));
                 tokio::time::sleep(pause).await;
             }
@@ -132,26 +132,26 @@ async fn race(servers: &[&Http]) {
 }
 
 #[tokio::test]
-async fn one_server_never_speaks_over_a_newer_status() {
+async fn one_server_never_overwrites_a_newer_status() {
     let deployment = Deployment::start(Mode::MemorySqlite).await;
     race(&[deployment.http()]).await;
 }
 
 #[tokio::test]
-async fn two_servers_speak_once() {
+async fn two_servers_report_a_lapse_once() {
     let deployment = Deployment::start(Mode::Nats).await;
     let second = deployment.second_server().await;
     race(&[deployment.http(), &second.http()]).await;
 }
 
 #[tokio::test]
-async fn three_servers_speak_once() {
+async fn three_servers_report_a_lapse_once() {
     let deployment = Deployment::start(Mode::Nats).await;
     let (second, third) = (deployment.second_server().await, deployment.second_server().await);
     race(&[deployment.http(), &second.http(), &third.http()]).await;
 }
 
-/// The stream has dropped the status, and the store alone still has it.
+/// The stream has dropped the status, and only the store still has it.
 #[tokio::test]
 async fn a_status_that_the_stream_has_dropped_lapses_too() {
     let deployment =

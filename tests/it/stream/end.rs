@@ -1,12 +1,12 @@
-//! How streams end when the server is asked to: over its drain window and not all at once, while requests are finished;
-//! and how they go on at the restarted server.
+//! How streams end when the server is asked to end: spread over its drain window, while requests are finished;
+//! and how they resume at the restarted server.
 
 use std::time::Duration;
 
-use crate::support::streams::{
-    LIMIT, Line, assert_same, committed, hang, history, large, lines, message, messages, publish,
-    publish_one,
-};
+use crate::support::raw_stream::hang;
+use crate::support::records::{Record, assert_same, history, of_frames};
+use crate::support::streams::{LIMIT, large, message, messages, publish, publish_one};
+use crate::support::wire::committed;
 use crate::support::{Sse, Stop, for_each_mode, within};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -36,12 +36,12 @@ async fn half_posted(address: &str, body: &str) -> TcpStream {
 }
 
 /// Reads a stream to its end: the messages that still came, and when it ended.
-async fn end(stream: &mut Sse, asked: Instant) -> (Vec<Line>, Duration) {
+async fn end(stream: &mut Sse, asked: Instant) -> (Vec<Record>, Duration) {
     let mut frames = Vec::new();
     loop {
         match stream.try_next(DRAIN + LATE).await {
             Ok(frame) => frames.push(frame),
-            Err(Stop::Ended(None)) => return (lines(&frames), asked.elapsed()),
+            Err(Stop::Ended(None)) => return (of_frames(&frames), asked.elapsed()),
             Err(stop) => panic!("not ended in good order: {stop:?}"),
         }
     }
@@ -59,7 +59,7 @@ for_each_mode! {
         for start in 0..STREAMS {
             let mut stream = http.stream(&format!("from={}", start + 1), None).await;
             let count = 20_usize.saturating_sub(start);
-            let seen = lines(&stream.collect_messages(count, LIMIT).await);
+            let seen = of_frames(&stream.collect_messages(count, LIMIT).await);
             streams.push((start as u64, stream, seen));
         }
         let address = deployment.bus().trim_start_matches("http://");
@@ -98,14 +98,14 @@ for_each_mode! {
             let cursor = stream.last_event_id().expect("a cursor");
             let mut resumed = http.stream(&format!("from={}", start + 1), Some(cursor)).await;
             let frames = resumed.until(LIMIT, |frame| frame.is_message() && frame.seq() == 25).await;
-            seen.extend(lines(&frames));
+            seen.extend(of_frames(&frames));
             let wanted = kept.iter().filter(|line| line.seq > start);
-            let wanted: Vec<Line> = wanted.cloned().collect();
+            let wanted: Vec<Record> = wanted.cloned().collect();
             assert_same(&format!("from {start}, cut at {cursor}"), &seen, &wanted);
         }
     }
 
-    async fn readers_that_hang_do_not_keep_the_server_from_ending(deployment: &Deployment) {
+    async fn hung_readers_do_not_keep_the_server_from_ending(deployment: &Deployment) {
         let http = deployment.http();
         let mut hung = hang(deployment.bus(), 5, "").await;
         let large: Vec<Value> = (0..1_000).map(|n| large(n, 4_000)).collect();
@@ -114,7 +114,7 @@ for_each_mode! {
         deployment.agentbus().ask_to_end();
         let status = deployment.agentbus().wait_exit(DRAIN + LATE).await;
         assert!(status.success(), "{status}");
-        // What each was sent before is whole, and it goes on from there.
+        // Each has got whole messages before, and resumes after them.
         deployment.agentbus().restart().await;
         committed(http, 1_000).await;
         let kept = history(http, "").await;
@@ -126,7 +126,7 @@ for_each_mode! {
             let cursor = seen.last().map_or(0, |line| line.seq);
             let rest = 1_000 - usize::try_from(cursor).expect("a small number");
             let mut resumed = http.stream("", Some(cursor)).await;
-            seen.extend(lines(&resumed.collect_messages(rest, LIMIT).await));
+            seen.extend(of_frames(&resumed.collect_messages(rest, LIMIT).await));
             assert_same("a reader that hung", &seen, &kept);
         }
     }
@@ -137,7 +137,7 @@ for_each_mode! {
         open.expect_ready().await;
         let asked = Instant::now();
         deployment.agentbus().ask_to_end();
-        // Whoever comes now is turned away, or is gone with the others.
+        // A new stream is refused, or ended with the others.
         match http.try_stream("from=start", None).await {
             Ok(Ok(mut late)) => drop(end(&mut late, asked).await),
             Ok(Err(answer)) => assert_eq!(answer.status, 503, "{answer:?}"),

@@ -1,9 +1,9 @@
-//! Filters let the same messages through everywhere: live, replayed and in history, as the same bytes; and those that a
-//! plain reading of the contract lets through.
+//! A filter lets the same messages through live, in a replay and in history, as the same bytes; and those that the
+//! contract lets through.
 
-use crate::support::streams::{
-    LIMIT, Line, assert_same, committed, history, lines, pages, publish, publish_one, replay,
-};
+use crate::support::records::{Record, assert_same, history, of_frames, pages};
+use crate::support::streams::{LIMIT, publish, publish_one, replay};
+use crate::support::wire::{self, committed};
 use crate::support::{Deployment, Http, Mode, Sse, for_each_mode};
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ fn random() -> Value {
     message
 }
 
-/// What section 5 of the contract says, of a message read back.
+/// Whether a message passes, by section 5 of the contract.
 fn passes(query: &str, message: &Value) -> bool {
     let pairs: Vec<(&str, &str)> =
         query.split('&').filter_map(|pair| pair.split_once('=')).collect();
@@ -92,30 +92,18 @@ fn passes(query: &str, message: &Value) -> bool {
         };
         match message[member].as_str() {
             None => *name == "recipient" && broadcasts,
-            Some(found) if *name == "subject" => values.any(|pattern| covers(pattern, found)),
+            Some(found) if *name == "subject" => {
+                values.any(|pattern| wire::wildcard(pattern, found))
+            }
             Some(found) => values.any(|value| value == found),
         }
     })
 }
 
-/// Whether a NATS subject matches a pattern.
-fn covers(pattern: &str, subject: &str) -> bool {
-    let mut tokens = subject.split('.');
-    for wanted in pattern.split('.') {
-        match (wanted, tokens.next()) {
-            (">", Some(_)) => return true,
-            ("*", Some(_)) => {}
-            (wanted, Some(token)) if wanted == token => {}
-            _ => return false,
-        }
-    }
-    tokens.next().is_none()
-}
-
 struct Live {
     query: &'static str,
     stream: Sse,
-    seen: Vec<Line>,
+    seen: Vec<Record>,
 }
 
 async fn follow(http: &Http, queries: &[&'static str]) -> Vec<Live> {
@@ -128,8 +116,8 @@ async fn follow(http: &Http, queries: &[&'static str]) -> Vec<Live> {
     live
 }
 
-/// Holds the live streams, new replays and pages of history against each other, and gives what each filter let through.
-async fn the_same_everywhere(http: &Http, live: &mut [Live], head: u64) -> Vec<Vec<Line>> {
+/// Holds the live streams, new replays and pages of history against each other, and returns what each filter let through.
+async fn the_same_everywhere(http: &Http, live: &mut [Live], head: u64) -> Vec<Vec<Record>> {
     committed(http, head).await;
     let mut all = Vec::new();
     for Live { query, stream, seen } in live {
@@ -139,7 +127,7 @@ async fn the_same_everywhere(http: &Http, live: &mut [Live], head: u64) -> Vec<V
         assert!(again.expect_ready().await.replaying);
         assert_same(&format!("replay of ?{query}"), &replay(&mut again).await.0, &kept);
         let more = stream.collect_messages(kept.len() - seen.len(), LIMIT).await;
-        seen.extend(lines(&more));
+        seen.extend(of_frames(&more));
         assert_same(&format!("live of ?{query}"), seen, &kept);
         all.push(kept);
     }
@@ -150,7 +138,7 @@ for_each_mode! {
     async fn a_filter_means_the_same_live_replayed_and_in_history(deployment: &Deployment) {
         let http = deployment.http();
         let mut live = follow(http, &FILTERS).await;
-        // What is too much in one round comes before what is right in the next.
+        // A message too many in one round precedes the right ones of the next.
         for _ in 0..3 {
             let mut posted: Vec<Value> = (0..100).map(|_| random()).collect();
             let singles = posted.split_off(80);
@@ -164,7 +152,7 @@ for_each_mode! {
             assert_eq!(everything.len() as u64, head);
             for (query, kept) in FILTERS.iter().zip(&kept) {
                 let wanted = everything.iter().filter(|line| passes(query, &line.json()));
-                let wanted: Vec<Line> = wanted.cloned().collect();
+                let wanted: Vec<Record> = wanted.cloned().collect();
                 assert_same(&format!("?{query} against the contract"), kept, &wanted);
             }
         }
@@ -187,7 +175,7 @@ for_each_mode! {
     }
 }
 
-/// Every reader looks at the subject that a foreign message was published on, however odd.
+/// Filters use the subject that a foreign message was published on, however odd.
 #[tokio::test]
 async fn foreign_messages_are_filtered_by_their_subject_alike_everywhere() {
     const QUERIES: [&str; 13] = [

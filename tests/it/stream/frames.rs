@@ -1,14 +1,14 @@
 //! The frames of a stream: where each start begins, what opens it, what its events are called, what keeps it alive, and
-//! what is refused before it begins. What filters let through is in `stream_filters.rs`, its end in `stream_end.rs`.
+//! what is refused before it begins. Filters are in `filters.rs`, the end of streams in `end.rs`.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::support::raw_stream::{RawStream, hang};
+use crate::support::records::{Record, assert_same, history, of_frames};
 use crate::support::sse::Ready;
-use crate::support::streams::{
-    self, LIMIT, Line, Wire, assert_same, committed, history, lines, message, messages, publish,
-    publish_one, replay,
-};
+use crate::support::streams::{LIMIT, message, messages, publish, publish_one, replay};
+use crate::support::wire::committed;
 use crate::support::{Frame, Http, Sse, Stop, eventually, for_each_mode, within};
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -28,13 +28,12 @@ async fn open(http: &Http, query: &str, last_event_id: Option<u64>) -> (Ready, S
     (stream.expect_ready().await, stream)
 }
 
-/// The sequences that a stream gives next.
+/// The next sequences of a stream.
 async fn next(stream: &mut Sse, count: usize) -> Vec<u64> {
-    lines(&stream.collect_messages(count, LIMIT).await).iter().map(|line| line.seq).collect()
+    of_frames(&stream.collect_messages(count, LIMIT).await).iter().map(|line| line.seq).collect()
 }
 
-/// A frame that is a gap, and nothing else.
-/// A sign of life of a connection that has scanned up to `seq`: without data, so browsers dispatch nothing.
+/// A heartbeat of a stream that has scanned up to `seq`: without data, so browsers dispatch nothing.
 fn heartbeat_at(seq: u64) -> Frame {
     Frame { id: Some(seq.to_string()), event: Some("heartbeat".to_owned()), ..Frame::default() }
 }
@@ -128,7 +127,7 @@ for_each_mode! {
         assert!(delays.len() > 1, "always the same: {delays:?}");
     }
 
-    async fn the_headers_keep_proxies_from_holding_the_stream_back(deployment: &Deployment) {
+    async fn the_headers_keep_proxies_from_buffering_the_stream(deployment: &Deployment) {
         let path = format!("{}/v1/stream", deployment.bus());
         let request = reqwest::Client::builder().no_proxy().tls_certs_only([]);
         let request = request.build().expect("a client").get(path);
@@ -145,19 +144,19 @@ for_each_mode! {
         assert_eq!((header("content-encoding"), header("content-length")), (None, None));
     }
 
-    async fn a_stream_comes_behind_all_answers_that_its_connection_waits_for(deployment: &Deployment) {
+    async fn a_stream_follows_all_pipelined_responses_of_its_connection(deployment: &Deployment) {
         const BEFORE: usize = 20;
         let (http, base) = (deployment.http(), deployment.bus());
         let seqs = publish(http, &messages(400)).await;
         committed(http, 400).await;
         let opened = async {
-            let mut wire = Wire::connect_slow(base).await?;
-            // Far more than the buffers of a connection hold, so that the head has to wait.
+            let mut wire = RawStream::connect_slow(base).await?;
+            // Far more than the buffers of a connection take, so that the head has to wait.
             for _ in 0..BEFORE {
                 wire.ask(base, "GET", "/v1/messages?limit=400", "").await?;
             }
             wire.ask(base, "GET", "/v1/stream?from=start", "").await?;
-            // Nobody answers this one any more, nor minds it.
+            // A request after the stream is not answered, and does no harm.
             wire.ask(base, "GET", "/livez", "").await?;
             let mut whole = Vec::new();
             for _ in 0..BEFORE {
@@ -177,7 +176,7 @@ for_each_mode! {
     async fn the_head_of_a_stream_can_be_asked_for_alone(deployment: &Deployment) {
         let base = deployment.bus();
         let asked = async {
-            let mut wire = Wire::connect_slow(base).await?;
+            let mut wire = RawStream::connect_slow(base).await?;
             wire.ask(base, "HEAD", "/v1/stream", "").await?;
             let (status, headers) = wire.head().await?;
             assert_eq!(status, "HTTP/1.1 200 OK");
@@ -198,22 +197,22 @@ for_each_mode! {
         let mut connection = TcpStream::connect(address).await.expect("connect");
         let request = format!("GET /v1/stream?from=start HTTP/1.0\r\nHost: {address}\r\n\r\n");
         connection.write_all(request.as_bytes()).await.expect("sent");
-        let mut said = Vec::new();
+        let mut received = Vec::new();
         let read = async {
-            while !said.ends_with(b"event: caught_up\ndata: {\"seq\":3}\n\n") {
-                assert_ne!(connection.read_buf(&mut said).await.expect("more"), 0, "it ended");
+            while !received.ends_with(b"event: caught_up\ndata: {\"seq\":3}\n\n") {
+                assert_ne!(connection.read_buf(&mut received).await.expect("more"), 0, "it ended");
             }
         };
         within(LIMIT, "a replay", read).await;
-        let said = String::from_utf8(said).expect("UTF-8");
-        let (head, events) = said.split_once("\r\n\r\n").expect("a head");
+        let received = String::from_utf8(received).expect("UTF-8");
+        let (head, events) = received.split_once("\r\n\r\n").expect("a head");
         assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
         assert!(events.starts_with("retry: ") && !events.contains('\r'), "{events}");
         let names = events.lines().filter(|line| line.starts_with("event: "));
         assert_eq!(names.count(), 5, "ready, three messages, caught_up: {events}");
     }
 
-    async fn a_client_that_leaves_is_noticed_before_anything_is_sent_to_it(deployment: &Deployment) {
+    async fn a_client_that_disconnects_is_detected_before_anything_is_sent_to_it(deployment: &Deployment) {
         let http = deployment.http();
         let open = async |wanted: u64| {
             eventually(EARLIEST, "streams open", async || {
@@ -222,7 +221,7 @@ for_each_mode! {
             })
             .await;
         };
-        let streams = streams::hang(deployment.bus(), 5, "task=silent").await;
+        let streams = hang(deployment.bus(), 5, "task=silent").await;
         open(5).await;
         drop(streams);
         open(0).await;
@@ -252,13 +251,13 @@ for_each_mode! {
         }
         committed(http, 3).await;
         let kept = history(http, "").await;
-        assert_same("live", &lines(&frames), &kept);
+        assert_same("live", &of_frames(&frames), &kept);
         let (_, mut replayed) = open(http, "from=start", None).await;
         assert_same("replayed", &replay(&mut replayed).await.0, &kept);
         for line in kept {
             let id = line.json()["id"].as_str().expect("an id").to_owned();
             let one = http.get(&format!("/v1/messages/{id}")).await.expect(200).bytes;
-            assert_same("by its id", &[Line { seq: line.seq, bytes: one }], &[line]);
+            assert_same("by its id", &[Record { seq: line.seq, bytes: one }], &[line]);
         }
     }
 
@@ -285,7 +284,7 @@ for_each_mode! {
         }
     }
 
-    async fn a_replay_has_caught_up_only_at_the_head_that_it_was_told(deployment: &Deployment) {
+    async fn a_replay_has_caught_up_only_at_the_head_of_its_ready_event(deployment: &Deployment) {
         let http = deployment.http();
         let (published, batches) = watch::channel(0);
         let writer = async move {
@@ -319,11 +318,11 @@ for_each_mode! {
         publish(http, &messages(4)).await;
         let frames = stream.until(LIMIT, |frame| frame.is_message() && frame.seq() == 10).await;
         assert!(!frames.iter().any(|frame| frame.is("gap")), "{frames:?}");
-        let seqs: Vec<u64> = lines(&frames).iter().map(|line| line.seq).collect();
+        let seqs: Vec<u64> = of_frames(&frames).iter().map(|line| line.seq).collect();
         assert_eq!(seqs, [8, 9, 10]);
     }
 
-    async fn a_cursor_of_another_deployment_is_told_a_gap_and_follows_live(deployment: &Deployment) {
+    async fn a_cursor_of_another_deployment_gets_a_gap_and_follows_live(deployment: &Deployment) {
         let http = deployment.http();
         let mut head = 0;
         for published in [0, 10] {
@@ -334,14 +333,14 @@ for_each_mode! {
             {
                 let (ready, mut stream) = open(http, query, header).await;
                 assert_eq!((ready.id, ready.head), (head, head), "?{query} {header:?}");
-                let told = gap(&stream.next(LIMIT).await);
-                assert_eq!(told, json!({"from": head + 1, "to": 1_000, "reason": "ahead_of_log"}));
+                let reported = gap(&stream.next(LIMIT).await);
+                assert_eq!(reported, json!({"from": head + 1, "to": 1_000, "reason": "ahead_of_log"}));
                 streams.push(stream);
             }
-            // One above the head is ahead of it, and the head itself is not.
+            // A cursor one above the head is ahead of the log; the head itself is not.
             let (_, mut above) = open(http, "", Some(head + 1)).await;
-            let told = gap(&above.next(LIMIT).await);
-            assert_eq!(told, json!({"from": head + 1, "to": head + 1, "reason": "ahead_of_log"}));
+            let reported = gap(&above.next(LIMIT).await);
+            assert_eq!(reported, json!({"from": head + 1, "to": head + 1, "reason": "ahead_of_log"}));
             let (_, at) = open(http, "", Some(head)).await;
             streams.extend([above, at]);
             publish(http, &messages(2)).await;
@@ -381,7 +380,7 @@ for_each_mode! {
         let cursor = filtered.last_event_id();
         drop(filtered);
 
-        let passed = lines(&all.until(LIMIT, |frame| frame.seq() == last).await);
+        let passed = of_frames(&all.until(LIMIT, |frame| frame.seq() == last).await);
         assert!(passed.iter().map(|line| line.seq).eq(4..=last), "silent, or not in order");
         let frame = all.next(SILENCE * 2).await;
         assert_eq!(frame, heartbeat_at(last));
@@ -393,7 +392,7 @@ for_each_mode! {
         assert_eq!(next(&mut all, 1).await, [seq]);
     }
 
-    async fn what_the_parameters_get_wrong_is_named_before_anything_streams(deployment: &Deployment) {
+    async fn bad_parameters_are_named_before_the_stream_begins(deployment: &Deployment) {
         let long = format!("sender={}", "x".repeat(65));
         for (query, wrong) in [
             ("bogus=1", "bogus"),

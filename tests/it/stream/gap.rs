@@ -1,8 +1,10 @@
-//! What the stream in NATS has lost before anybody stored it is told as a gap, with its exact bounds; what the store
-//! has is none, whatever the stream has lost since.
+//! What the stream in NATS lost before a server stored it is reported as a gap, with its exact bounds; what the store
+//! has is no gap, whatever the stream has lost since.
 
+use crate::support::records::history;
 use crate::support::sse::Ready;
-use crate::support::streams::{LIMIT, committed, history, message, messages, publish};
+use crate::support::streams::{LIMIT, message, messages, publish};
+use crate::support::wire::committed;
 use crate::support::{
     Agentbus, Deployment, Frame, Http, Mode, Nats, Postgres, Sse, eventually, within,
 };
@@ -12,7 +14,7 @@ use serde_json::json;
 
 const NAME: &str = "agent-messages";
 
-/// Makes the stream as agentbus does, but for how few messages it keeps.
+/// Creates the stream as agentbus does, but with room for few messages.
 async fn create(jetstream: &Context, keeps: i64) -> Stream {
     let subjects = ["agent.message.>", "agent.status.>", "agent.task.>"].map(str::to_owned);
     let config = Config {
@@ -25,7 +27,7 @@ async fn create(jetstream: &Context, keeps: i64) -> Stream {
     jetstream.create_stream(config).await.expect("a stream")
 }
 
-/// Publishes envelopes as any NATS client may; gives the last sequence.
+/// Publishes envelopes as another NATS client; returns the last sequence.
 async fn publish_foreign(jetstream: &Context, count: usize) -> u64 {
     let mut acks = Vec::with_capacity(count);
     for n in 0..count {
@@ -44,8 +46,8 @@ async fn open(http: &Http, query: &str, last_event_id: Option<u64>) -> (Ready, S
     (stream.expect_ready().await, stream)
 }
 
-/// What a stream tells up to sequence `last`, gaps and messages in order, as `1-3 4 5`.
-async fn told(stream: &mut Sse, last: u64) -> String {
+/// The gaps and messages of a stream up to sequence `last`, in order, as `1-3 4 5`.
+async fn events(stream: &mut Sse, last: u64) -> String {
     let reaches = |frame: &Frame| match frame {
         frame if frame.is_message() => frame.seq() >= last,
         frame if frame.is("gap") => frame.json()["to"].as_u64() >= Some(last),
@@ -69,7 +71,7 @@ fn range(from: u64, to: u64) -> String {
     (from..=to).map(|seq| seq.to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// A server on a stream that was there before it and has lost something.
+/// A server on a stream that existed before it and has lost messages.
 struct Late {
     agentbus: Agentbus,
     jetstream: Context,
@@ -112,19 +114,19 @@ async fn what_expired_before_the_first_start_is_a_gap_below_the_first_kept() {
             let (ready, mut stream) = open(&http, query, last_event_id).await;
             let what = format!("?{query} {last_event_id:?}");
             assert_eq!((ready.id, ready.first, ready.head), (id, 31, 50), "{what}");
-            assert_eq!(told(&mut stream, 50).await, wanted, "{what}");
+            assert_eq!(events(&mut stream, 50).await, wanted, "{what}");
         }
         committed(&http, 50).await;
     }
     let kept = history(&http, "").await;
     assert!(kept.iter().map(|line| line.seq).eq(31..=50), "{kept:?}");
-    // A filter does not hide that something is missing, which it might have let through.
+    // A filter does not hide a gap: it might have let the lost messages through.
     let (_, mut stream) = open(&http, "type=absent", Some(10)).await;
-    assert_eq!(told(&mut stream, 30).await, "11-30");
+    assert_eq!(events(&mut stream, 30).await, "11-30");
 }
 
 #[tokio::test]
-async fn a_log_that_lost_everything_tells_it_and_goes_on() {
+async fn a_log_that_lost_everything_reports_a_gap_and_continues() {
     let late = late(async |jetstream| {
         let stream = create(jetstream, -1).await;
         publish_foreign(jetstream, 12).await;
@@ -138,13 +140,13 @@ async fn a_log_that_lost_everything_tells_it_and_goes_on() {
     assert_eq!((ready.id, ready.head), (3, 12));
     let (_, mut at_head) = open(&http, "", Some(12)).await;
     publish(&http, &messages(1)).await;
-    assert_eq!(told(&mut start, 13).await, "13");
-    assert_eq!(told(&mut resumed, 13).await, "4-12 13");
-    assert_eq!(told(&mut at_head, 13).await, "13");
+    assert_eq!(events(&mut start, 13).await, "13");
+    assert_eq!(events(&mut resumed, 13).await, "4-12 13");
+    assert_eq!(events(&mut at_head, 13).await, "13");
 }
 
 #[tokio::test]
-async fn messages_deleted_before_they_were_stored_are_gaps_where_they_were() {
+async fn messages_deleted_before_they_were_stored_are_gaps_at_their_sequences() {
     let late = late(async |jetstream| {
         let stream = create(jetstream, -1).await;
         publish_foreign(jetstream, 50).await;
@@ -168,16 +170,16 @@ async fn messages_deleted_before_they_were_stored_are_gaps_where_they_were() {
         ] {
             let (ready, mut stream) = open(&http, query, last_event_id).await;
             assert_eq!((ready.id, ready.first), (id, 1), "?{query} {last_event_id:?}");
-            assert_eq!(told(&mut stream, 50).await, wanted, "?{query} {last_event_id:?}");
+            assert_eq!(events(&mut stream, 50).await, wanted, "?{query} {last_event_id:?}");
         }
         committed(&http, 50).await;
     }
-    // History pages over them.
+    // History skips them.
     assert_eq!(history(&http, "").await.len(), 43);
-    // Live goes on behind them.
+    // The live stream continues after them.
     let (_, mut live) = open(&http, "", None).await;
     assert_eq!(publish_foreign(&late.jetstream, 2).await, 52);
-    assert_eq!(told(&mut live, 52).await, "51 52");
+    assert_eq!(events(&mut live, 52).await, "51 52");
 }
 
 #[tokio::test]
@@ -190,7 +192,7 @@ async fn what_the_store_has_is_no_gap_when_the_stream_has_lost_it() {
     let stream = jetstream.get_stream(NAME).await.expect("the stream");
     stream.delete_message(299).await.expect("deleted");
     stream.purge().sequence(290).await.expect("purged");
-    // The same with and without what the server remembers.
+    // The same with and without the ring of the server.
     for _ in 0..2 {
         for (query, last_event_id, from) in
             [("from=start", None, 1), ("from=1", None, 1), ("", Some(0), 1), ("", Some(112), 113)]
@@ -198,7 +200,7 @@ async fn what_the_store_has_is_no_gap_when_the_stream_has_lost_it() {
             let (ready, mut replayed) = open(http, query, last_event_id).await;
             assert_eq!((ready.first, ready.id), (1, from - 1), "?{query} {last_event_id:?}");
             assert_eq!(
-                told(&mut replayed, 300).await,
+                events(&mut replayed, 300).await,
                 range(from, 300),
                 "?{query} {last_event_id:?}"
             );
@@ -230,16 +232,16 @@ async fn what_expired_while_no_server_ran_is_a_gap_between_the_store_and_the_str
         ] {
             let (ready, mut stream) = open(&http, query, last_event_id).await;
             assert_eq!((ready.id, ready.head), (last_event_id.unwrap_or(0), 60), "?{query}");
-            assert_eq!(told(&mut stream, 60).await, wanted, "?{query} {last_event_id:?}");
+            assert_eq!(events(&mut stream, 60).await, wanted, "?{query} {last_event_id:?}");
         }
         committed(&http, 60).await;
     }
     assert_eq!(history(&http, "").await.len(), 30);
 }
 
-/// Each sequence is either seen or told missing, once and in order, whatever a frozen server could still read.
+/// Each sequence is either seen or reported as a gap, once and in order, whatever a frozen server could still read.
 #[tokio::test]
-async fn a_live_stream_is_told_what_expired_before_its_server_could_read_it() {
+async fn a_live_stream_gets_gaps_for_what_expired_before_its_server_read_it() {
     let late = late(async |jetstream| {
         create(jetstream, 20).await;
         publish_foreign(jetstream, 1).await;
@@ -252,22 +254,25 @@ async fn a_live_stream_is_told_what_expired_before_its_server_could_read_it() {
     let last = publish_foreign(&late.jetstream, 5_000).await;
     late.agentbus.resume();
     let mut next = 2;
-    let told = told(&mut live, last).await;
-    for part in told.split(' ') {
+    let seen_live = events(&mut live, last).await;
+    for part in seen_live.split(' ') {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
-        assert_eq!(from.parse::<u64>().expect("a sequence"), next, "{told}");
+        assert_eq!(from.parse::<u64>().expect("a sequence"), next, "{seen_live}");
         next = to.parse::<u64>().expect("a sequence") + 1;
     }
     assert_eq!(next, last + 1);
-    // Afterwards everyone is told the same.
+    // Afterwards every server reports the same.
     committed(&http, last).await;
     let (_, mut again) = open(&http, "", Some(1)).await;
-    let seen = self::told(&mut again, last).await;
+    let seen = self::events(&mut again, last).await;
     let lost: Vec<&str> = seen.split(' ').filter(|part| part.contains('-')).collect();
-    assert!(lost.iter().all(|gap| told.contains(gap)), "{lost:?} were not told live: {told}");
+    assert!(
+        lost.iter().all(|gap| seen_live.contains(gap)),
+        "{lost:?} were not reported live: {seen_live}"
+    );
 }
 
-/// Another server has stored what the stream lost while this one was frozen: so somebody holds it.
+/// Another server has stored what the stream lost while this one was frozen: so it is no gap.
 #[tokio::test]
 async fn what_another_server_has_stored_is_no_gap_for_a_server_that_was_frozen() {
     let nats = Nats::start().await;
@@ -285,10 +290,10 @@ async fn what_another_server_has_stored_is_no_gap_for_a_server_that_was_frozen()
     })
     .await;
     frozen.resume();
-    let told = told(&mut live, last).await;
-    let gaps: Vec<&str> = told.split(' ').filter(|part| part.contains('-')).collect();
-    assert!(gaps.is_empty(), "told as a gap: {gaps:?}");
-    assert_eq!(told, range(1, last));
+    let seen_live = events(&mut live, last).await;
+    let gaps: Vec<&str> = seen_live.split(' ').filter(|part| part.contains('-')).collect();
+    assert!(gaps.is_empty(), "reported as a gap: {gaps:?}");
+    assert_eq!(seen_live, range(1, last));
     eventually(LIMIT, "the frozen server is back", async || {
         let answer = frozen.http().get("/readyz").await;
         (answer.status == 200).then_some(())

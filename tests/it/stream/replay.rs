@@ -1,12 +1,12 @@
-//! Replay that meets the live edge while others publish, with a ring so small that every replay comes from the store;
-//! readers that are slow, and what they cost the server.
+//! Replays that reach the live edge while others publish, with a ring so small that every replay comes from the store;
+//! slow readers, and what they cost the server.
 
 use std::time::Duration;
 
-use crate::support::streams::{
-    LIMIT, Line, assert_same, committed, hang, history, large, lines, message, messages, publish,
-    publish_one,
-};
+use crate::support::raw_stream::hang;
+use crate::support::records::{Record, assert_same, history, of_frames};
+use crate::support::streams::{LIMIT, large, message, messages, publish, publish_one};
+use crate::support::wire::committed;
 use crate::support::{Frame, Http, eventually, for_each_mode, metrics, within};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -16,21 +16,21 @@ const BEFORE: usize = 3_000;
 const MEANWHILE: usize = 3_000;
 const WRITERS: usize = 3;
 const SUBSCRIBERS: usize = 30;
-/// For a whole load to be read.
+/// For the whole load to be read.
 const LONG: Duration = Duration::from_secs(120);
 
 /// Of one message.
 const LARGE: usize = 10_000;
-/// More than the buffers of a connection hold on both sides, by far.
+/// Far more than the buffers of a connection on both sides.
 const UNREAD: usize = 2_000;
 const HANGING: usize = 30;
 const PUBLISHED: usize = 50_000_000;
-/// What the server may hold for one reader that hangs (`STREAM_BYTES`).
-const HELD: f64 = agentbus::limits::STREAM_BYTES as f64;
+/// What the server may buffer for one reader that hangs (`STREAM_BYTES`).
+const BUFFERED: f64 = agentbus::limits::STREAM_BYTES as f64;
 /// Of the whole process: far more than its allocator keeps for later, far less than what those that hang have not read.
 const GROWTH: u64 = (HANGING * PUBLISHED / 4) as u64;
 
-/// Ends every filter of the load: each names it as an alternative.
+/// The type of the last message: every filter of the load has it as an alternative.
 fn sentinel() -> Value {
     json!({"kind": "message", "type": "sentinel", "sender_id": "sentinel", "recipient_id": "sentinel",
         "task_id": "sentinel", "conversation_id": "sentinel"})
@@ -67,7 +67,7 @@ fn filter() -> String {
     }
 }
 
-/// Several writers at once, in batches and one by one; the sentinel comes last. Gives its sequence.
+/// Several writers at once, in batches and one by one; the sentinel comes last. Returns its sequence.
 async fn load(http: &Http) -> u64 {
     write(http).await;
     publish_one(http, &sentinel()).await
@@ -90,13 +90,14 @@ async fn write(http: &Http) {
     .await;
 }
 
-/// A subscriber from somewhere to the sentinel: its cursor at the start, and what came. Counts in `joined` once it is served.
+/// Reads from somewhere to the sentinel; returns the cursor at the start, and the messages. Counts in `joined` once it
+/// is served.
 async fn subscribe(
     http: &Http,
     query: &str,
     last_event_id: Option<u64>,
     joined: &Semaphore,
-) -> (u64, Vec<Line>) {
+) -> (u64, Vec<Record>) {
     let mut stream = http.stream(query, last_event_id).await;
     let ready = stream.expect_ready().await;
     joined.add_permits(1);
@@ -108,7 +109,7 @@ async fn subscribe(
         caught_up += stream.until(LONG, |frame| frame.is("caught_up")).await.len();
     }
     assert_eq!(caught_up, usize::from(ready.replaying), "caught_up of ?{query}");
-    (ready.id, lines(&frames))
+    (ready.id, of_frames(&frames))
 }
 
 /// Resident memory of a process, in bytes.
@@ -118,7 +119,7 @@ fn resident(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 
-/// Publishes [`PUBLISHED`] bytes in large messages, and gives the most memory that the server had meanwhile.
+/// Publishes [`PUBLISHED`] bytes in large messages, and returns the most memory that the server had meanwhile.
 async fn publish_measured(http: &Http, pid: u32) -> u64 {
     let mut most = 0;
     for batch in 0..PUBLISHED / LARGE / 100 {
@@ -175,7 +176,7 @@ for_each_mode! {
             let (cursor, seen) = subscribe(http, &query, last_event_id, joined).await;
             (query, filter, cursor, seen)
         });
-        // Who joins behind the sentinel from now on would wait for it for ever.
+        // A subscriber that joined after the sentinel would wait for ever.
         let load = async {
             write(http).await;
             let all = within(LONG, "all have joined", joined.acquire_many(SUBSCRIBERS as u32));
@@ -186,12 +187,12 @@ for_each_mode! {
         committed(http, head).await;
         for (query, filter, cursor, seen) in subscribers {
             let kept = history(http, &filter).await;
-            let kept: Vec<Line> = kept.into_iter().filter(|line| line.seq > cursor).collect();
+            let kept: Vec<Record> = kept.into_iter().filter(|line| line.seq > cursor).collect();
             assert_same(&format!("?{query} after {cursor}"), &seen, &kept);
         }
     }
 
-    async fn a_reader_that_stops_for_a_while_misses_nothing(deployment: &Deployment) {
+    async fn a_reader_that_pauses_misses_nothing(deployment: &Deployment) {
         let http = deployment.http();
         publish(http, &messages(10)).await;
         let mut slow = hang(deployment.bus(), 1, "").await.pop().expect("a stream");
@@ -227,10 +228,10 @@ for_each_mode! {
         assert_same("the slow replay", &seen, &kept);
     }
 
-    async fn readers_that_hang_do_not_make_the_server_grow(deployment: &Deployment) {
+    async fn hung_readers_do_not_make_the_server_grow(deployment: &Deployment) {
         let http = deployment.http();
         let pid = deployment.agentbus().pid();
-        // What it needs without them, for the same and for readers that do read.
+        // The memory without them, for the same load and readers that do read.
         let mut without = publish_measured(http, pid).await;
         let all = (0..4).map(|_| async { http.stream("from=start", None).await });
         for mut stream in join_all(all).await {
@@ -242,16 +243,16 @@ for_each_mode! {
         let mut live = hang(deployment.bus(), HANGING / 2, "").await;
         let mut replaying = hang(deployment.bus(), HANGING / 2, "from=start").await;
         let with = publish_measured(http, pid).await;
-        let held = metrics::value(http, "agentbus_stream_bytes").await;
+        let buffered = metrics::value(http, "agentbus_stream_bytes").await;
         println!(
             "{} KiB, with readers that hang {} KiB, of these for them {} KiB",
             without >> 10,
             with >> 10,
-            held / 1024.0
+            buffered / 1024.0
         );
-        assert!(held > 0.0 && held <= HANGING as f64 * HELD, "{held} bytes are held for them");
+        assert!(buffered > 0.0 && buffered <= HANGING as f64 * BUFFERED, "{buffered} bytes are buffered for them");
         assert!(with < without + GROWTH, "{without} bytes, and {with} with readers that hang");
-        // None was given up, and others are served.
+        // No stream was ended, and others are served.
         let last = publish_one(http, &message(0)).await;
         let first = (PUBLISHED / LARGE) as u64 + 1;
         for (stream, wanted) in [(&mut live[0], first), (&mut replaying[0], 1)] {
@@ -260,9 +261,9 @@ for_each_mode! {
         }
         let mut quick = http.stream("", Some(last - 1)).await;
         assert_eq!(quick.collect_messages(1, LIMIT).await[0].seq(), last);
-        // What was held goes with them.
+        // Their buffers are freed.
         drop((live, replaying, quick));
-        eventually(LIMIT, "nothing is held for anybody", async || {
+        eventually(LIMIT, "nothing is buffered", async || {
             (metrics::value(http, "agentbus_stream_bytes").await == 0.0).then_some(())
         })
         .await;

@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::io::Result;
 use std::time::Duration;
 
-use crate::support::streams::{
-    Line, Wire, assert_same, committed, history, message, publish, publish_one,
-};
+use crate::support::raw_stream::RawStream;
+use crate::support::records::{Record, assert_same, history};
+use crate::support::streams::{message, publish, publish_one};
+use crate::support::wire::committed;
 use crate::support::{Agentbus, Deployment, Http, Mode, eventually, for_each_mode, within};
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -27,7 +28,7 @@ const LONG: Duration = Duration::from_secs(240);
 const RECOVERY: Duration = Duration::from_secs(60);
 
 /// More than the 1,024 that tokio has the kernel keep until they are accepted.
-const CROWD: usize = 2_000;
+const RECONNECTS: usize = 2_000;
 
 const KILLS: usize = 5;
 const KILLED_MESSAGES: usize = 3_000;
@@ -49,9 +50,9 @@ impl Cut {
     }
 }
 
-/// A subscriber as a browser is one: it asks for everything, and comes back with the last id it has seen.
+/// A subscriber as in a browser: it asks for everything, and reconnects with the last id it has seen.
 struct Subscriber {
-    seen: Vec<Line>,
+    seen: Vec<Record>,
     last_event_id: Option<u64>,
     progress: watch::Sender<usize>,
 }
@@ -63,7 +64,7 @@ impl Subscriber {
 
     /// One connection, to its cut or until `wanted` messages are seen in all.
     async fn connection(&mut self, base: &str, mut cut: Cut, wanted: usize) -> Result<()> {
-        let mut wire = Wire::open(base, "from=start", self.last_event_id).await?;
+        let mut wire = RawStream::open(base, "from=start", self.last_event_id).await?;
         while self.seen.len() < wanted {
             match &mut cut {
                 Cut::Frames(0) | Cut::Bytes(0) => return Ok(()),
@@ -93,7 +94,7 @@ impl Subscriber {
             self.last_event_id = Some(frame.seq());
         }
         if frame.is_message() {
-            let line = Line::of(frame);
+            let line = Record::of(frame);
             let before = self.seen.last().map_or(0, |line| line.seq);
             assert!(line.seq > before, "{} comes after {before}", line.seq);
             self.seen.push(line);
@@ -154,7 +155,7 @@ async fn a_subscriber_resumes_at_another_server_as_at_the_same() {
     resumed(deployment.http(), &[deployment.bus(), second.url()]).await;
 }
 
-/// Publishes under ids of its own, and repeats what was not answered until it is; gives the sequence of each id.
+/// Publishes under ids of its own, and repeats what was not answered until it is; returns the sequence of each id.
 async fn insist(
     http: &Http,
     total: usize,
@@ -218,7 +219,7 @@ async fn killed_and_restarted(mode: Mode) {
     let progress = || subscriber.progress.subscribe();
     let (writer, killer) = (progress(), progress());
     let read = async {
-        // A refused or broken connection is what the test is about: the subscriber comes back.
+        // A refused or broken connection is expected: the subscriber reconnects.
         eventually(LONG, "every message is seen", async || {
             let cut = if fastrand::bool() { Cut::random() } else { Cut::Never };
             let _ = subscriber.connection(deployment.bus(), cut, KILLED_MESSAGES).await;
@@ -272,20 +273,20 @@ fn established(port: u16) -> usize {
 }
 
 #[tokio::test]
-async fn a_crowd_that_comes_back_at_once_is_kept_until_the_server_gets_to_it() {
+async fn two_thousand_reconnects_at_once_are_all_served() {
     let d = Deployment::start(Mode::MemorySqlite).await;
     let address = d.bus().trim_start_matches("http://").to_owned();
     let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     d.agentbus().pause();
-    let all = (0..CROWD).map(|_| TcpStream::connect(&address));
+    let all = (0..RECONNECTS).map(|_| TcpStream::connect(&address));
     let all = within(RECOVERY, "all connect", join_all(all)).await;
-    let crowd: Vec<TcpStream> = all.into_iter().map(|one| one.expect("connected")).collect();
-    eventually(RECOVERY, "the kernel keeps them all", async || {
-        (established(port) >= CROWD).then_some(())
+    let connections: Vec<TcpStream> = all.into_iter().map(|one| one.expect("connected")).collect();
+    eventually(RECOVERY, "the kernel queues them all", async || {
+        (established(port) >= RECONNECTS).then_some(())
     })
     .await;
     d.agentbus().resume();
-    let answered = crowd.into_iter().map(async |mut one| {
+    let answered = connections.into_iter().map(async |mut one| {
         let request = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\n\r\n");
         one.write_all(request.as_bytes()).await.expect("sent");
         let mut status = [0; 12];

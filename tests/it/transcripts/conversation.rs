@@ -1,4 +1,4 @@
-//! What is asked, in order. Before each look at something that follows from what was posted, it waits until it has.
+//! The requests, in order. Before it reads an effect of a post, it waits until the effect has occurred.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ const MESSAGES: &str = "/v1/messages";
 const BATCH: &str = "/v1/messages/batch";
 const NDJSON: [(&str, &str); 1] = [("content-type", "application/x-ndjson")];
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
-/// Ids of messages and jobs, by what the last digits say.
+/// Ids of messages and jobs; the last digits distinguish them.
 const ID: &str = "00000000-0000-7000-8000-0000000000";
 
 /// The whole conversation.
-pub async fn hold(recorder: &mut Recorder) {
+pub async fn run(recorder: &mut Recorder) {
     let silent = recorder.open("/v1/stream?subject=agent.task.none.never", &[]).await;
     messages(recorder).await;
     batches(recorder).await;
@@ -326,20 +326,20 @@ async fn refusals(recorder: &mut Recorder) {
     recorder.ask(Method::GET, "/livez", &foreign, "").await;
 }
 
-/// Waits until history holds everything up to `seq`.
+/// Waits until history has everything up to `seq`.
 async fn committed(http: &Http, seq: u64) {
     has(http, "/v1/messages?limit=1", "history has it", |page| page["committed_through"] == seq)
         .await;
 }
 
-/// Waits until the queue has so many jobs.
+/// Waits until the queue has this many jobs.
 async fn counts(http: &Http, waiting: u64, leased: u64, delayed: u64) {
     let wanted = [("waiting", waiting), ("leased", leased), ("delayed", delayed)];
     let holds = |info: &Value| wanted.iter().all(|(name, count)| info[name] == *count);
     has(http, "/v1/queues/builds", "the queue has these jobs", holds).await;
 }
 
-/// Waits until a source has so many dead letters.
+/// Waits until a source has this many dead letters.
 async fn letters(http: &Http, source: &str, count: usize) {
     let path = format!("/v1/dead-letters?source={source}");
     let holds = |list: &Value| list["dead_letters"].as_array().is_some_and(|it| it.len() == count);

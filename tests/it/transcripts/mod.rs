@@ -1,4 +1,4 @@
-//! The net under changes to the inside: one fixed conversation with every route and stream, recorded as it goes over
+//! A safety net for refactoring: one fixed conversation with every route and stream, recorded as it goes over
 //! the wire, on both buses and both stores.
 //!
 //! A transcript that differs from the recorded one fails. When the difference is wanted, record again with
@@ -23,7 +23,7 @@ async fn as_recorded(mode: Mode, name: &str) {
     };
     let deployment = Deployment::tuned(mode, tune).await;
     let mut recorder = Recorder::new(&deployment);
-    conversation::hold(&mut recorder).await;
+    conversation::run(&mut recorder).await;
     routes::all_are_in(&recorder);
     let (now, path) = (recorder.transcript(), recorded(name));
     if std::env::var_os("AGENTBUS_RECORD").is_some() {

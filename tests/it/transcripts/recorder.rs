@@ -1,4 +1,4 @@
-//! Requests and what is answered, as text that is the same in every run: ids, times, tokens and durations have names.
+//! Requests and responses, as text that is the same in every run: ids, times, tokens and durations get names.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -183,7 +183,7 @@ impl Recorder {
     }
 }
 
-/// Gives each value that a pattern (or its first group) matches a name and number, everywhere.
+/// Returns each value that a pattern (or its first group) matches a name and number, everywhere.
 fn numbered(text: &str, pattern: &str, name: &str) -> String {
     let mut found: Vec<&str> = Vec::new();
     for captures in regex(pattern).captures_iter(text) {

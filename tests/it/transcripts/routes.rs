@@ -1,4 +1,4 @@
-//! Whether each route is in the conversation: they stand in the sources as `.route(PATH, get(…).post(…))`.
+//! Whether each route is in the conversation. In the sources a route is `.route(PATH, get(…).post(…))`.
 
 use regex::Regex;
 
