@@ -14,9 +14,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::limits::{HEADER_BYTES, MAX_DELAY_S, MAX_MESSAGE_BYTES, MAX_PAYLOAD_DEPTH};
-use crate::message::{
-    BodyError, CompactError, ObjectReader, Token, compact, format_micros, parse_rfc3339,
-};
+use crate::message::{BodyError, ObjectReader, Token, format_micros, parse_rfc3339};
 
 /// Which of a queue's jobs are leased first: all of a higher priority before any of a lower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,11 +45,7 @@ impl Priority {
     /// Its index in [`Self::ALL`].
     #[must_use]
     pub const fn rank(self) -> u8 {
-        match self {
-            Self::High => 0,
-            Self::Normal => 1,
-            Self::Low => 2,
-        }
+        self as u8
     }
 }
 
@@ -92,7 +86,8 @@ impl NewJob {
     pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         let mut form = ObjectReader::parse(json)?;
         let type_ = form.required_text::<Token>("type");
-        let payload = payload(&mut form);
+        let payload = form.required_raw("payload");
+        let payload = payload.and_then(|raw| form.compact("payload", raw, MAX_PAYLOAD_DEPTH));
         let priority = form.text("priority", str::parse).unwrap_or_default();
         let delay = form.seconds("delay_s", 0, MAX_DELAY_S).unwrap_or_default();
         let id = form.uuid("id");
@@ -119,20 +114,6 @@ impl NewJob {
         );
         Job { id, priority: *priority, enqueued_at, body: Bytes::from(body) }
     }
-}
-
-fn payload(form: &mut ObjectReader<'_>) -> Option<String> {
-    let raw = form.required_raw("payload")?.get();
-    let mut out = String::with_capacity(raw.len());
-    match compact(raw, MAX_PAYLOAD_DEPTH, &mut out) {
-        Ok(()) => return Some(out),
-        Err(CompactError::Nul) => form.fail("payload", "must not hold U+0000"),
-        Err(CompactError::Surrogate) => form.fail("payload", "holds an unpaired surrogate"),
-        Err(CompactError::Depth) => {
-            form.fail("payload", format!("must nest at most {MAX_PAYLOAD_DEPTH} deep"));
-        }
-    }
-    None
 }
 
 /// An encoded job.
@@ -220,6 +201,12 @@ mod tests {
         let mut named: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         named.sort_unstable();
         assert_eq!(named, ["/delay_s", "/extra", "/id", "/payload", "/priority", "/type"]);
+    }
+
+    #[test]
+    fn jetstream_has_the_same_priorities() {
+        assert_eq!(crate::bus::nats::jobs::PRIORITIES, Priority::ALL.map(Priority::as_str));
+        assert_eq!(Priority::ALL.map(Priority::rank), [0, 1, 2]);
     }
 
     #[test]

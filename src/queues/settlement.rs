@@ -97,8 +97,8 @@ impl Settlement {
     pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         const RULE: &str = "must be ack, nack, extend or fail";
         let mut form = ObjectReader::parse(json)?;
-        let token = form.required_text::<Text>("lease_token").map(|Text(text)| text);
-        let name = form.required_text::<Text>("action").map(|Text(text)| text);
+        let token = form.required_text::<String>("lease_token");
+        let name = form.required_text::<String>("action");
         let action = name.and_then(|name| {
             let action = LeaseAction::take(&mut form, &name);
             if action.is_none() {
@@ -108,17 +108,6 @@ impl Settlement {
         });
         let settlement = token.zip(action).map(|(token, action)| Self { token, action });
         form.finish("a settlement", settlement)
-    }
-}
-
-/// Any text.
-struct Text(String);
-
-impl std::str::FromStr for Text {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
     }
 }
 

@@ -194,7 +194,10 @@ fn from_content(entry: LogEntry, log: &str) -> Record {
     from_draft(entry, &draft, log)
 }
 
-fn text_or_base64(payload: &Bytes) -> (String, &'static str) {
+/// A payload as the content of an envelope, and the metadata that tells how it is encoded: text as it is, anything else
+/// and text with U+0000 in Base64.
+#[must_use]
+pub fn text_or_base64(payload: &[u8]) -> (String, &'static str) {
     match std::str::from_utf8(payload) {
         Ok(text) if !text.contains('\0') => (text.to_owned(), "{}"),
         _ => (BASE64.encode(payload), r#"{"encoding":"base64"}"#),

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::json::{CompactError, Member, Members, compact};
+use super::json::{Member, Members};
 use super::status::{EXPIRED_SEQ, REASON, TTL, parse_ttl};
 use super::{BodyError, Kind, ObjectReader, Subject, Token, parse_rfc3339, parse_uuid};
 use crate::limits::{MAX_METADATA_DEPTH, MAX_TTL_S};
@@ -193,18 +193,7 @@ fn read_metadata(object: &mut ObjectReader<'_>) -> String {
         object.fail("metadata", "must be a JSON object");
         return String::new();
     }
-    let mut out = String::with_capacity(value.get().len());
-    if let Err(error) = compact(value.get(), MAX_METADATA_DEPTH, &mut out) {
-        object.fail(
-            "metadata",
-            match error {
-                CompactError::Nul => "must not hold U+0000".to_owned(),
-                CompactError::Surrogate => "holds an unpaired surrogate".to_owned(),
-                CompactError::Depth => format!("must nest at most {MAX_METADATA_DEPTH} deep"),
-            },
-        );
-    }
-    out
+    object.compact("metadata", value, MAX_METADATA_DEPTH).unwrap_or_default()
 }
 
 /// Refuses a `ttl_s` that readers would ignore. Other kinds than status may use the name as they like.

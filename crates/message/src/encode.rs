@@ -6,7 +6,6 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use serde_json::ser::{CompactFormatter, Formatter};
 use uuid::Uuid;
 
 use super::{Draft, Subject, format_micros};
@@ -127,10 +126,9 @@ impl Body {
 
 /// Appends a JSON string. Writing text to memory cannot fail.
 fn write_string(text: &str, out: &mut Vec<u8>) {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, CompactFormatter);
-    if serde::Serialize::serialize(text, &mut serializer).is_err() {
+    if serde_json::to_writer(&mut *out, text).is_err() {
         // Unreachable; an empty string keeps the body valid.
-        let _ = CompactFormatter.write_raw_fragment(out, "\"\"");
+        out.extend_from_slice(b"\"\"");
     }
 }
 

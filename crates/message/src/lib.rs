@@ -48,7 +48,7 @@ pub mod testing;
 mod time;
 mod token;
 
-pub use decode::{decode, decode_body, expires_at};
+pub use decode::{decode, decode_body, expires_at, text_or_base64};
 pub use draft::{Draft, idempotency_id};
 pub use encode::{Outgoing, equal_except_created_at};
 pub use error::{BodyError, FieldError};
@@ -57,7 +57,6 @@ pub use header_names::{
     HEADER_BATCH_PREFIX, HEADER_EXPECTED_PREFIX, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1,
     HEADER_SENDER, PRESERVED_HEADER_PREFIX, PRESERVED_TIME,
 };
-pub use json::{CompactError, compact};
 pub use kind::Kind;
 pub use object::{ObjectReader, seconds, shorten_name};
 pub use pattern::SubjectPattern;

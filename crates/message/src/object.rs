@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::json::{Member, Members, string};
+use super::json::{CompactError, Member, Members, compact, string};
 use super::{BodyError, FieldError, parse_uuid};
 use crate::limits::{MAX_MEMBERS, MAX_NAMED_ERRORS, MAX_SHOWN_NAME};
 
@@ -151,9 +151,23 @@ impl<'a> ObjectReader<'a> {
     }
 
     /// Reads a required string and parses it.
-    pub fn required_text<T: FromStr<Err = &'static str>>(&mut self, name: &str) -> Option<T> {
+    pub fn required_text<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
         self.require(name);
         self.text(name, str::parse)
+    }
+
+    /// The value of a member without the white space between its tokens. It must nest at most `max_depth` deep.
+    pub fn compact(&mut self, name: &str, value: &RawValue, max_depth: usize) -> Option<String> {
+        let mut out = String::with_capacity(value.get().len());
+        match compact(value.get(), max_depth, &mut out) {
+            Ok(()) => return Some(out),
+            Err(CompactError::Nul) => self.fail(name, "must not hold U+0000"),
+            Err(CompactError::Surrogate) => self.fail(name, "holds an unpaired surrogate"),
+            Err(CompactError::Depth) => {
+                self.fail(name, format!("must nest at most {max_depth} deep"))
+            }
+        }
+        None
     }
 
     /// Reads a UUID.

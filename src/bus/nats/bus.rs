@@ -17,7 +17,7 @@ use super::publish::Publisher;
 use super::pull::PullConnection;
 use super::reader::{ReaderContext, StreamReader};
 use super::requester::Requester;
-use super::stream::{self, Degradation, IfMissing};
+use super::stream::{self, IfMissing};
 use super::stream_config;
 use super::view::StreamView;
 use crate::bus::durable::DurableConsumers;
@@ -40,7 +40,7 @@ pub struct NatsBus {
     reading: Arc<ReaderContext>,
     pub(super) consumers: Arc<NatsConsumers>,
     pub(super) stream: String,
-    degradations: Vec<Degradation>,
+    degradations: Vec<String>,
     pub(super) view: Arc<StreamView>,
     suspicions: Arc<watch::Sender<u64>>,
     pub(super) config: NatsConfig,
@@ -108,7 +108,7 @@ impl NatsBus {
 
     /// What the stream lacked, or had otherwise than configured, when we connected.
     #[must_use]
-    pub fn degradations(&self) -> &[Degradation] {
+    pub fn degradations(&self) -> &[String] {
         &self.degradations
     }
 
@@ -224,7 +224,7 @@ impl NatsBus {
 ///
 /// # Errors
 /// No server, or the server refuses the change.
-pub async fn fix_stream(config: &NatsConfig) -> Result<Vec<Degradation>, BusError> {
+pub async fn fix_stream(config: &NatsConfig) -> Result<Vec<String>, BusError> {
     config.check().map_err(BusError)?;
     let connection = Connection::open(config, "doctor").await?;
     stream::fix(&Requester::start(connection).await?, config).await

@@ -71,9 +71,7 @@ impl ApiError {
     pub(super) fn is(&self, err_code: u64) -> bool {
         matches!(self, Self::Refused(error) if error.err_code == err_code)
     }
-}
 
-impl ApiError {
     /// Whether there is no such message. A deletion says so by a general error code.
     pub(super) fn is_missing_message(&self) -> bool {
         let says_so = |refusal: &JsError| refusal.description.contains("no message found");

@@ -37,5 +37,5 @@ mod write_back;
 
 pub use bus::{NatsBus, Retention, fix_stream};
 pub use config::NatsConfig;
-pub use stream::{Degradation, IfMissing};
+pub use stream::IfMissing;
 pub use write_back::WriteBack;

@@ -1,10 +1,9 @@
 //! The stream: created as the design says, or used as it is.
 //!
-//! Invariant: an existing stream is changed only by [`fix`], which only adds and raises. What it lacks is reported as
-//! [`Degradation`]s; a stream that cannot be a log is an error. A stream that we created is compared with the wanted
+//! Invariant: an existing stream is changed only by [`fix`], which only adds and raises. What it lacks is reported in
+//! lines for the operator; a stream that cannot be a log is an error. A stream that we created is compared with the wanted
 //! configuration too, since old servers silently ignore members that they do not know.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -14,23 +13,12 @@ use super::api::{StreamInfo, nanos};
 use super::config::NatsConfig;
 use super::error::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
 use super::requester::Requester;
-use super::stream_config::{ATOMIC_SINCE, EPOCH, METADATA_SINCE, StreamConfig, closed};
+use super::stream_config::{
+    ATOMIC_SINCE, EPOCH, MAX_MSG_SIZE, METADATA_SINCE, StreamConfig, closed,
+};
 use crate::bus::BusError;
 use crate::limits::{NATS_REPEAT_DELAY, NATS_STREAM_GONE};
 use crate::message::MESSAGE_SUBJECTS;
-
-/// Bytes of a message, headers included (design: 1 MiB, the server's own default).
-const MAX_MESSAGE_BYTES: i64 = 1_048_576;
-
-/// A feature that the stream lacks, or a setting that differs from the configured one, for the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Degradation(pub String);
-
-impl fmt::Display for Degradation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// What to do when there is no stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +39,7 @@ pub(super) async fn ensure(
     requester: &Requester,
     config: &NatsConfig,
     missing: IfMissing,
-) -> Result<(StreamInfo, Vec<Degradation>), BusError> {
+) -> Result<(StreamInfo, Vec<String>), BusError> {
     let version = requester.connection.server_version();
     let stream = &config.stream_name;
     let info = match requester.stream_info(stream).await {
@@ -134,7 +122,7 @@ fn wanted(config: &NatsConfig, version: (u64, u64), epoch: Uuid) -> Value {
         "max_bytes": -1,
         "max_age": nanos(config.max_age),
         "max_msgs_per_subject": -1,
-        "max_msg_size": MAX_MESSAGE_BYTES,
+        "max_msg_size": MAX_MSG_SIZE,
         "duplicate_window": nanos(config.duplicate_window),
         "num_replicas": config.replicas,
         "allow_direct": true,
@@ -153,7 +141,7 @@ fn compare(
     found: &StreamConfig,
     config: &NatsConfig,
     version: (u64, u64),
-) -> Result<Vec<Degradation>, BusError> {
+) -> Result<Vec<String>, BusError> {
     let name = &config.stream_name;
     let fatal = |text: String| Err(BusError(format!("stream {name} {text}")));
     if found.is_closed() {
@@ -175,7 +163,7 @@ fn compare(
     let mut lines = Vec::new();
     limits(found, config, &mut lines);
     features(found, version, &mut lines);
-    Ok(lines.into_iter().map(|line| Degradation(format!("stream {name}: {line}"))).collect())
+    Ok(lines.into_iter().map(|line| format!("stream {name}: {line}")).collect())
 }
 
 fn limits(found: &StreamConfig, config: &NatsConfig, lines: &mut Vec<String>) {
@@ -193,8 +181,8 @@ fn limits(found: &StreamConfig, config: &NatsConfig, lines: &mut Vec<String>) {
         seconds(nanos(config.duplicate_window)),
     );
     differs("num_replicas", found.num_replicas.to_string(), config.replicas.to_string());
-    if found.max_msg_size > 0 && found.max_msg_size < MAX_MESSAGE_BYTES {
-        differs("max_msg_size", count(found.max_msg_size), count(MAX_MESSAGE_BYTES));
+    if found.max_msg_size > 0 && found.max_msg_size < MAX_MSG_SIZE {
+        differs("max_msg_size", count(found.max_msg_size), count(MAX_MSG_SIZE));
     }
     if found.max_msgs_per_subject > 0 {
         lines.push(format!(
@@ -270,7 +258,7 @@ fn covers(outer: &str, inner: &str) -> bool {
 pub(super) async fn fix(
     requester: &Requester,
     config: &NatsConfig,
-) -> Result<Vec<Degradation>, BusError> {
+) -> Result<Vec<String>, BusError> {
     let version = requester.connection.server_version();
     let stream = &config.stream_name;
     let info = match requester.stream_info(stream).await {
@@ -371,7 +359,7 @@ mod tests {
         found.allow_direct = false;
         let lines = compare(&found, &config, NEWEST).expect("usable");
         assert_eq!(lines.len(), 2, "{lines:?}");
-        assert_eq!(lines[0].0, "stream agent-messages: duplicate_window is 10s, configured 120s");
+        assert_eq!(lines[0], "stream agent-messages: duplicate_window is 10s, configured 120s");
         found.subjects.pop();
         assert_eq!(
             compare(&found, &config, NEWEST),

@@ -20,6 +20,9 @@ pub(super) const METADATA_SINCE: (u64, u64) = (2, 10);
 /// First nats-server with atomic batches.
 pub(super) const ATOMIC_SINCE: (u64, u64) = (2, 12);
 
+/// Bytes of a message, headers included (design: 1 MiB, the server's own default).
+pub(super) const MAX_MSG_SIZE: i64 = 1_048_576;
+
 /// The members of a stream's configuration that we need.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]

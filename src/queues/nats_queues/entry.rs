@@ -1,11 +1,10 @@
 //! Entries of the jobs stream, as jobs.
 
-use base64::Engine as _;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::message::{
-    BodyError, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, parse_uuid,
+    BodyError, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry, parse_uuid, text_or_base64,
 };
 use crate::queues::{Job, NewJob, Priority};
 use crate::store::jobs::QueueRow;
@@ -36,14 +35,10 @@ fn priority_of(raw: &LogEntry) -> Priority {
     third.and_then(|token| token.parse().ok()).unwrap_or_default()
 }
 
-fn header<'a>(raw: &'a LogEntry, name: &str) -> Option<&'a str> {
-    raw.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-}
-
 /// The id of a job that another NATS client published: its `Nats-Msg-Id` if that is a UUID, else one that
 /// is the same on every server.
 fn foreign_id(raw: &LogEntry) -> Uuid {
-    let given = header(raw, HEADER_MSG_ID).and_then(|id| parse_uuid(id).ok());
+    let given = raw.header(HEADER_MSG_ID).and_then(|id| parse_uuid(id).ok());
     let derived = || format!("{} {} {}", raw.subject, raw.seq, raw.logged_at.timestamp_micros());
     given.unwrap_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_URL, derived().as_bytes()))
 }
@@ -51,7 +46,7 @@ fn foreign_id(raw: &LogEntry) -> Uuid {
 /// Reads an entry: a job of agentbus, or what another client published in the form of the HTTP API. `Err`
 /// says why it is no job.
 pub(super) fn read(raw: &LogEntry) -> Result<Job, String> {
-    if header(raw, HEADER_NATIVE) == Some(HEADER_NATIVE_V1) {
+    if raw.header(HEADER_NATIVE) == Some(HEADER_NATIVE_V1) {
         return Job::decode(&raw.payload).map_err(|_| "it is not an encoded job".to_owned());
     }
     let mut new = NewJob::parse(&raw.payload).map_err(|error| match error {
@@ -69,10 +64,7 @@ pub(super) fn read(raw: &LogEntry) -> Result<Job, String> {
 
 /// An encoding of an entry that is no job, for its dead letter.
 pub(super) fn unreadable(raw: &LogEntry) -> Job {
-    let text = match std::str::from_utf8(&raw.payload) {
-        Ok(text) if !text.contains('\0') => text.to_owned(),
-        _ => base64::engine::general_purpose::STANDARD.encode(&raw.payload),
-    };
+    let (text, _) = text_or_base64(&raw.payload);
     let payload = serde_json::Value::from(text).to_string();
     NewJob::unreadable(payload, priority_of(raw)).encode(foreign_id(raw), raw.logged_at)
 }

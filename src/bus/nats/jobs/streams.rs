@@ -12,14 +12,13 @@ use crate::bus::BusError;
 use crate::bus::nats::api::{StreamInfo, nanos};
 use crate::bus::nats::error::{STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
 use crate::bus::nats::stream;
+use crate::bus::nats::stream_config::MAX_MSG_SIZE;
 use crate::limits::MAX_LEASE_S;
 
 /// The first server version with a time to live per message.
 const TTL_SINCE: (u64, u64) = (2, 11);
 /// The first server version with message schedules.
 const SCHEDULES_SINCE: (u64, u64) = (2, 12);
-/// The most bytes of a job, headers included (the server's own default).
-const MAX_JOB_BYTES: i64 = 1_048_576;
 
 impl NatsJobs {
     /// Whether jobs can be delayed; if not, why.
@@ -91,7 +90,7 @@ impl NatsJobs {
             "retention": "workqueue",
             "storage": "file",
             "discard": "old",
-            "max_msg_size": MAX_JOB_BYTES,
+            "max_msg_size": MAX_MSG_SIZE,
             "duplicate_window": nanos(self.config.duplicate_window),
             "num_replicas": self.config.replicas,
         });

@@ -111,7 +111,10 @@ impl Publisher {
                 // Boxed, so that the future of a single publish does not carry its size.
                 Box::pin(self.send_in_batch(batcher, requester, messages, bytes, deadline)).await
             }
-            None => self.send_with_retries(requester, messages, deadline).await,
+            None => {
+                let outcomes = self.send_once(requester, messages, deadline).await;
+                self.retry_tail(requester, messages, outcomes, deadline).await
+            }
         };
         self.report_to_breaker(requester, &outcomes);
         outcomes

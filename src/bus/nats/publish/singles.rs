@@ -19,16 +19,6 @@ use crate::bus::nats::requester::{PendingReply, Requester};
 use crate::limits::{NATS_ACK_TIMEOUT, NATS_REPEAT_DELAY};
 
 impl Publisher {
-    pub(super) async fn send_with_retries(
-        &self,
-        requester: &Requester,
-        messages: &[impl Publishable],
-        deadline: Instant,
-    ) -> Vec<Outcome> {
-        let outcomes = self.send_once(requester, messages, deadline).await;
-        self.retry_tail(requester, messages, outcomes, deadline).await
-    }
-
     /// Sends the failed tail of `outcomes` again, until nothing may be retried or the deadline is near.
     pub(super) async fn retry_tail(
         &self,
