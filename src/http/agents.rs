@@ -1,6 +1,6 @@
 //! `/v1/agents`: the directory of agents (contract, section 6).
 
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::response::Response;
 use serde::Serialize;
 
@@ -8,9 +8,8 @@ use super::encode::json;
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
 use super::problem::Problem;
-use super::request::RequestContext;
+use super::request::Call;
 use crate::message::format_micros;
-use crate::services::Services;
 use crate::services::agents::{Agent, Agents};
 use crate::services::inbox::Inbox;
 
@@ -36,20 +35,7 @@ struct AgentView {
     since: Option<String>,
     last_seen: Option<String>,
     expires_at: Option<String>,
-    inbox: InboxView,
-}
-
-/// The position of an inbox, and what waits in it.
-#[derive(Serialize)]
-pub(super) struct InboxView {
-    consumed_through: u64,
-    waiting: u64,
-}
-
-impl From<Inbox> for InboxView {
-    fn from(inbox: Inbox) -> Self {
-        Self { consumed_through: inbox.consumed_through, waiting: inbox.waiting }
-    }
+    inbox: Inbox,
 }
 
 impl From<Agent> for AgentView {
@@ -61,15 +47,14 @@ impl From<Agent> for AgentView {
             since: agent.since.map(format_micros),
             last_seen: agent.last_seen.map(format_micros),
             expires_at: agent.expires_at.map(format_micros),
-            inbox: agent.inbox.into(),
+            inbox: agent.inbox,
         }
     }
 }
 
 /// A page of agents, by name.
 pub(super) async fn page(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let (after, limit) = params::names(query.as_deref())?;
@@ -80,8 +65,7 @@ pub(super) async fn page(
 
 /// One agent.
 pub(super) async fn one(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     id: Segment,
     _: NoParams,
 ) -> Result<Response, Problem> {

@@ -1,6 +1,6 @@
 //! `/v1/consumers`: list, pause, resume, reset (contract, section 10).
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
 use serde::Serialize;
 
@@ -9,10 +9,10 @@ use super::encode::json;
 use super::params::{NoParams, SEQUENCE_RULE};
 use super::path::Segment;
 use super::problem::Problem;
-use super::request::RequestContext;
+use super::request::Call;
 use crate::message::ObjectReader;
+use crate::services::Error;
 use crate::services::consumers::{Consumer, Consumers};
-use crate::services::{Error, Services};
 
 #[derive(Serialize)]
 struct ConsumerList {
@@ -21,8 +21,7 @@ struct ConsumerList {
 
 /// All consumers.
 pub(super) async fn list(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     _: NoParams,
 ) -> Result<Response, Problem> {
     let consumers = services.consumers.all(context.principal()).await?;
@@ -31,8 +30,7 @@ pub(super) async fn list(
 
 /// Starts no more handlers; those that run finish.
 pub(super) async fn pause(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     name: Segment,
     _: NoParams,
     body: RequestBody,
@@ -50,8 +48,7 @@ pub(super) async fn pause(
 
 /// Ends a pause.
 pub(super) async fn resume(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     name: Segment,
     _: NoParams,
     body: RequestBody,
@@ -65,8 +62,7 @@ pub(super) async fn resume(
 
 /// Moves the position: back to process messages again, or ahead to skip some.
 pub(super) async fn reset(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     name: Segment,
     _: NoParams,
     body: RequestBody,

@@ -1,6 +1,6 @@
 //! `/v1/dead-letters`: list, redrive, discard (contract, section 10).
 
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -11,15 +11,14 @@ use super::encode::{array, json, json_bytes};
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
 use super::problem::Problem;
-use super::request::RequestContext;
+use super::request::Call;
 use crate::message::{format_micros, splice_seq};
+use crate::services::Error;
 use crate::services::dead_letters::{DeadLetter, DeadLetterKind, DeadLetters};
-use crate::services::{Error, Services};
 
 /// A page of dead letters, by rising id.
 pub(super) async fn page(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let query = params::dead_letters(query.as_deref())?;
@@ -33,8 +32,7 @@ pub(super) async fn page(
 
 /// One dead letter.
 pub(super) async fn one(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     id: Segment,
     _: NoParams,
 ) -> Result<Response, Problem> {
@@ -46,8 +44,7 @@ pub(super) async fn one(
 
 /// Returns one to its source.
 pub(super) async fn redrive(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     id: Segment,
     _: NoParams,
     body: RequestBody,
@@ -58,8 +55,7 @@ pub(super) async fn redrive(
 
 /// Returns those of one source, or all.
 pub(super) async fn redrive_all(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     RawQuery(query): RawQuery,
     body: RequestBody,
 ) -> Result<Response, Problem> {
@@ -70,8 +66,7 @@ pub(super) async fn redrive_all(
 
 /// Deletes one.
 pub(super) async fn discard(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     id: Segment,
     _: NoParams,
     body: RequestBody,

@@ -1,14 +1,13 @@
 //! `/livez`, `/readyz` and `/v1/status`.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::encode::json;
 use super::params::{self, NoParams};
 use super::problem::Problem;
-use super::request::RequestContext;
-use crate::services::Services;
+use super::request::Call;
 
 /// Whether the process runs. Checks nothing else: a restart does not help against any other fault.
 pub(super) async fn livez() -> &'static str {
@@ -17,8 +16,7 @@ pub(super) async fn livez() -> &'static str {
 
 /// Whether the server can publish.
 pub(super) async fn readyz(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let verbose = params::verbose(query.as_deref())?;
@@ -36,10 +34,6 @@ pub(super) async fn readyz(
 }
 
 /// Version, parts and readiness of this server.
-pub(super) async fn status(
-    State(services): State<Services>,
-    context: RequestContext,
-    _: NoParams,
-) -> Response {
+pub(super) async fn status(Call { services, context }: Call, _: NoParams) -> Response {
     json(&services.health.status(context.principal()).await)
 }

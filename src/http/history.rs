@@ -1,20 +1,18 @@
 //! `GET /v1/messages` and `GET /v1/messages/{id}`: history.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::response::Response;
 
 use super::encode;
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
 use super::problem::Problem;
-use super::request::RequestContext;
-use crate::services::Services;
+use super::request::Call;
 use crate::services::history::History;
 
 /// A page of history.
 pub(super) async fn page(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let query = params::history(query.as_deref())?;
@@ -23,8 +21,7 @@ pub(super) async fn page(
 
 /// One message by its id.
 pub(super) async fn one(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     id: Segment,
     _: NoParams,
 ) -> Result<Response, Problem> {

@@ -1,24 +1,22 @@
 //! `/v1/agents/{id}/inbox`: the messages to one agent (contract, section 7).
 
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use super::agents::InboxView;
 use super::body::RequestBody;
 use super::encode::{self, json};
 use super::params::{self, NoParams, SEQUENCE_RULE};
 use super::path::{self, Segment};
 use super::problem::Problem;
-use super::request::RequestContext;
+use super::request::Call;
 use crate::message::{ObjectReader, Token};
+use crate::services::Error;
 use crate::services::inbox::InboxQuery;
-use crate::services::{Error, Services};
 
 /// The messages that wait for an agent, or that arrive within the time to wait.
 pub(super) async fn page(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     id: Segment,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -36,16 +34,14 @@ pub(super) async fn page(
 
 /// Records the position up to which an agent has consumed its inbox.
 pub(super) async fn ack(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     id: Segment,
     _: NoParams,
     body: RequestBody,
 ) -> Result<Response, Problem> {
     let agent = recipient(id)?;
     let through = through(&body.json().await?)?;
-    let inbox = services.inboxes.ack(context.principal(), &agent, through).await?;
-    Ok(json(&InboxView::from(inbox)))
+    Ok(json(&services.inboxes.ack(context.principal(), &agent, through).await?))
 }
 
 fn through(body: &[u8]) -> Result<u64, Error> {

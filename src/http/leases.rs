@@ -1,7 +1,7 @@
 //! Leases: begin, settle, extend (contract, section 8).
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, RawQuery};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -12,16 +12,15 @@ use super::encode::{array, json, json_bytes};
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
 use super::problem::Problem;
-use super::request::RequestContext;
+use super::request::Call;
 use crate::limits::MAX_LEASE_BYTES;
 use crate::message::format_micros;
+use crate::services::Error;
 use crate::services::queues::{LeaseAction, LeaseRequest, LeasedJob, Settled, Settlement};
-use crate::services::{Error, Services};
 
 /// Leases jobs, and waits for them if the request has a `wait`.
 pub(super) async fn lease(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     queue: Segment,
     _: NoParams,
     body: RequestBody,
@@ -88,8 +87,7 @@ impl SettledLease {
 
 /// Ends or extends one lease.
 pub(super) async fn settle(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     path: Result<Path<(String, String)>, PathRejection>,
     _: NoParams,
     body: RequestBody,
@@ -106,8 +104,7 @@ pub(super) async fn settle(
 
 /// Ends or extends many leases, with one result for each, in input order.
 pub(super) async fn settle_batch(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     RawQuery(query): RawQuery,
     body: RequestBody,
 ) -> Result<Response, Problem> {

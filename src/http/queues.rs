@@ -1,6 +1,6 @@
 //! `/v1/queues`: configuration, state, enqueueing (contract, section 8).
 
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -13,10 +13,10 @@ use super::encode::{created, json as json_response};
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
 use super::problem::Problem;
-use super::request::RequestContext;
+use super::request::Call;
 use crate::limits::BATCH_ITEM_BYTES;
+use crate::services::Error;
 use crate::services::queues::{Enqueued, NewJob, QueueConfig, QueueState, in_seconds};
-use crate::services::{Error, Services};
 
 /// Name and configuration of a queue.
 fn head(name: &str, config: &QueueConfig) -> Map<String, Value> {
@@ -42,8 +42,7 @@ fn view(state: &QueueState) -> Value {
 
 /// Creates a queue, or changes its configuration.
 pub(super) async fn put(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     queue: Segment,
     _: NoParams,
     body: RequestBody,
@@ -57,20 +56,18 @@ pub(super) async fn put(
 
 /// A page of queues.
 pub(super) async fn list(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let (after, limit) = params::names(query.as_deref())?;
     let page = services.queues.page(context.principal(), after.as_ref(), limit).await?;
-    let views: Vec<Value> = page.queues.iter().map(view).collect();
+    let views: Vec<Value> = page.items.iter().map(view).collect();
     Ok(json_response(&json!({ "queues": views, "next": page.next })))
 }
 
 /// One queue.
 pub(super) async fn one(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     queue: Segment,
     _: NoParams,
 ) -> Result<Response, Problem> {
@@ -80,8 +77,7 @@ pub(super) async fn one(
 
 /// Deletes a queue.
 pub(super) async fn delete(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     queue: Segment,
     RawQuery(query): RawQuery,
     body: RequestBody,
@@ -118,8 +114,7 @@ fn status(enqueued: &Enqueued) -> StatusCode {
 
 /// Enqueues one job.
 pub(super) async fn enqueue(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     queue: Segment,
     _: NoParams,
     body: RequestBody,
@@ -135,8 +130,7 @@ pub(super) async fn enqueue(
 
 /// Enqueues a batch of jobs, with one result for each, in input order.
 pub(super) async fn enqueue_batch(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     queue: Segment,
     RawQuery(query): RawQuery,
     body: RequestBody,

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::{FromRequestParts, MatchedPath};
+use axum::extract::{FromRef, FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request};
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use super::peer::Peer;
 use super::problem::Problem;
 use super::shares::{Client, Permit, Pool};
 use crate::access::Principal;
-use crate::services::Error;
+use crate::services::{Error, Services};
 
 /// The context of a request. Clones share it.
 #[derive(Clone)]
@@ -57,6 +57,24 @@ impl<S: Sync> FromRequestParts<S> for RequestContext {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let context = parts.extensions.get::<Self>().cloned();
         context.ok_or_else(|| Error::internal("a request without its context").into())
+    }
+}
+
+/// What a handler needs to call a service.
+pub(super) struct Call {
+    pub(super) services: Services,
+    pub(super) context: RequestContext,
+}
+
+impl<S: Sync> FromRequestParts<S> for Call
+where
+    Services: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let context = RequestContext::from_request_parts(parts, state).await?;
+        Ok(Self { services: Services::from_ref(state), context })
     }
 }
 

@@ -5,23 +5,21 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 
 use super::frame;
 use super::params;
 use super::problem::{self, Problem};
-use super::request::RequestContext;
+use super::request::Call;
 use super::request_id::RequestId;
 use super::stream_writer::StreamWriter;
 use super::takeover::Takeover;
-use crate::services::Services;
 
 /// Opens a stream.
 pub(super) async fn open(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     RawQuery(query): RawQuery,
     Extension(takeover): Extension<Takeover>,
     version: Version,

@@ -1,6 +1,6 @@
 //! `/v1/tasks`: the state of tasks (contract, section 6).
 
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::response::Response;
 use serde::Serialize;
 
@@ -8,8 +8,7 @@ use super::encode::json;
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
 use super::problem::Problem;
-use super::request::RequestContext;
-use crate::services::Services;
+use super::request::Call;
 use crate::services::tasks::{Task, Tasks};
 
 #[derive(Serialize)]
@@ -61,8 +60,7 @@ impl From<Task> for TaskView {
 
 /// A page of tasks, by name.
 pub(super) async fn page(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let (state, after, limit) = params::tasks(query.as_deref())?;
@@ -73,8 +71,7 @@ pub(super) async fn page(
 
 /// One task.
 pub(super) async fn one(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     id: Segment,
     _: NoParams,
 ) -> Result<Response, Problem> {

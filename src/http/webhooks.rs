@@ -1,6 +1,5 @@
 //! `/v1/webhooks` (contract, section 10).
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -11,10 +10,10 @@ use super::encode::{created, json};
 use super::params::NoParams;
 use super::path::{self, Segment};
 use super::problem::Problem;
-use super::request::RequestContext;
+use super::request::Call;
 use crate::message::ObjectReader;
+use crate::services::Error;
 use crate::services::webhooks::{Webhook, Webhooks};
-use crate::services::{Error, Services};
 
 #[derive(Serialize)]
 struct WebhookList {
@@ -23,8 +22,7 @@ struct WebhookList {
 
 /// Creates a webhook.
 pub(super) async fn create(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     _: NoParams,
     body: RequestBody,
 ) -> Result<Response, Problem> {
@@ -34,8 +32,7 @@ pub(super) async fn create(
 
 /// All webhooks, oldest first.
 pub(super) async fn list(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     _: NoParams,
 ) -> Result<Response, Problem> {
     let webhooks = services.webhooks.all(context.principal()).await?;
@@ -44,8 +41,7 @@ pub(super) async fn list(
 
 /// One webhook.
 pub(super) async fn one(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     id: Segment,
     _: NoParams,
 ) -> Result<Response, Problem> {
@@ -54,8 +50,7 @@ pub(super) async fn one(
 
 /// Pauses or resumes a webhook.
 pub(super) async fn change(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     id: Segment,
     _: NoParams,
     body: RequestBody,
@@ -67,8 +62,7 @@ pub(super) async fn change(
 
 /// Deletes a webhook.
 pub(super) async fn remove(
-    State(services): State<Services>,
-    context: RequestContext,
+    Call { services, context }: Call,
     id: Segment,
     _: NoParams,
     body: RequestBody,

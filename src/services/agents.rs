@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::message::Token;
 use crate::store::Store;
+use crate::store::state::Listing;
 pub use crate::store::state::{Agent, AsOf};
 
 /// A page of a list in order of names.
@@ -19,18 +20,22 @@ pub struct NamedPage<T> {
     pub next: Option<String>,
 }
 
+impl<T> NamedPage<T> {
+    /// The page of a listing; `name` is the name of an item.
+    pub(super) fn new(listing: Listing<T>, name: impl Fn(&T) -> &String) -> Self {
+        let last = listing.items.last().filter(|_| listing.more);
+        Self { next: last.map(|item| name(item).clone()), items: listing.items }
+    }
+}
+
 /// The directory of agents.
 pub struct Agents {
-    store: Arc<dyn Store>,
-    committed: Arc<Committed>,
-    clock: Clock,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) committed: Arc<Committed>,
+    pub(super) clock: Clock,
 }
 
 impl Agents {
-    pub(super) fn new(store: Arc<dyn Store>, committed: Arc<Committed>, clock: Clock) -> Self {
-        Self { store, committed, clock }
-    }
-
     /// A page of agents, by name.
     ///
     /// # Errors
@@ -43,10 +48,7 @@ impl Agents {
     ) -> Result<AsOf<NamedPage<Agent>>, Error> {
         let found = self.store.agents(after, limit, self.clock.now()).await?;
         self.committed.raise(found.as_of);
-        Ok(found.map(|page| {
-            let last = page.items.last().filter(|_| page.more);
-            NamedPage { next: last.map(|agent| agent.agent_id.clone()), items: page.items }
-        }))
+        Ok(found.map(|page| NamedPage::new(page, |agent| &agent.agent_id)))
     }
 
     /// One agent.

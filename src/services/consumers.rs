@@ -41,14 +41,10 @@ struct Lag {
 
 /// The consumers of a deployment.
 pub struct Consumers {
-    processor: Arc<Processor>,
+    pub(super) processor: Arc<Processor>,
 }
 
 impl Consumers {
-    pub(super) fn new(processor: Arc<Processor>) -> Self {
-        Self { processor }
-    }
-
     /// All, by name.
     ///
     /// # Errors

@@ -58,15 +58,11 @@ enum Redrive {
 
 /// The dead letters of a deployment.
 pub struct DeadLetters {
-    store: Arc<dyn Store>,
-    queues: Arc<dyn Queues>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) queues: Arc<dyn Queues>,
 }
 
 impl DeadLetters {
-    pub(super) fn new(store: Arc<dyn Store>, queues: Arc<dyn Queues>) -> Self {
-        Self { store, queues }
-    }
-
     /// A page, by rising id.
     ///
     /// # Errors

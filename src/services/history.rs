@@ -34,20 +34,12 @@ impl From<Page> for MessagePage {
 
 /// Reads history.
 pub struct History {
-    store: Arc<dyn Store>,
-    broadcaster: Arc<Broadcaster>,
-    committed: Arc<Committed>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) broadcaster: Arc<Broadcaster>,
+    pub(super) committed: Arc<Committed>,
 }
 
 impl History {
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        broadcaster: Arc<Broadcaster>,
-        committed: Arc<Committed>,
-    ) -> Self {
-        Self { store, broadcaster, committed }
-    }
-
     /// A page of history.
     ///
     /// # Errors

@@ -30,22 +30,13 @@ pub struct Exchange {
 
 /// Publishes messages.
 pub struct Messages {
-    ingest: Arc<Ingest>,
-    store: Arc<dyn Store>,
-    broadcaster: Arc<Broadcaster>,
-    drain: Drain,
+    pub(super) ingest: Arc<Ingest>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) broadcaster: Arc<Broadcaster>,
+    pub(super) drain: Drain,
 }
 
 impl Messages {
-    pub(super) fn new(
-        ingest: Arc<Ingest>,
-        store: Arc<dyn Store>,
-        broadcaster: Arc<Broadcaster>,
-        drain: Drain,
-    ) -> Self {
-        Self { ingest, store, broadcaster, drain }
-    }
-
     /// Publishes one message.
     ///
     /// # Errors

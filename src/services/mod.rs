@@ -115,20 +115,27 @@ impl Services {
         let Components { webhooks, queues, committed, membership, metrics, clock, drain, .. } =
             components;
         Self(Arc::new(Nouns {
-            messages: messages::Messages::new(
-                Arc::clone(&ingest),
-                Arc::clone(&store),
-                Arc::clone(&broadcaster),
-                drain.clone(),
-            ),
-            history: history::History::new(
-                Arc::clone(&store),
-                Arc::clone(&broadcaster),
-                Arc::clone(&committed),
-            ),
-            streams: streams::Streams::new(Arc::clone(&broadcaster), drain.clone()),
-            agents: agents::Agents::new(Arc::clone(&store), Arc::clone(&committed), clock.clone()),
-            tasks: tasks::Tasks::new(Arc::clone(&store), Arc::clone(&committed)),
+            messages: messages::Messages {
+                ingest: Arc::clone(&ingest),
+                store: Arc::clone(&store),
+                broadcaster: Arc::clone(&broadcaster),
+                drain: drain.clone(),
+            },
+            history: history::History {
+                store: Arc::clone(&store),
+                broadcaster: Arc::clone(&broadcaster),
+                committed: Arc::clone(&committed),
+            },
+            streams: streams::Streams {
+                broadcaster: Arc::clone(&broadcaster),
+                drain: drain.clone(),
+            },
+            agents: agents::Agents {
+                store: Arc::clone(&store),
+                committed: Arc::clone(&committed),
+                clock: clock.clone(),
+            },
+            tasks: tasks::Tasks { store: Arc::clone(&store), committed: Arc::clone(&committed) },
             inboxes: inbox::Inboxes::new(
                 Arc::clone(&store),
                 Arc::clone(&broadcaster),
@@ -136,10 +143,13 @@ impl Services {
                 clock.clone(),
                 drain.clone(),
             ),
-            queues: queues::WorkQueues::new(Arc::clone(&queues), drain.clone()),
-            consumers: consumers::Consumers::new(Arc::clone(&processor)),
-            dead_letters: dead_letters::DeadLetters::new(Arc::clone(&store), Arc::clone(&queues)),
-            webhooks: webhooks::Webhooks::new(webhooks, clock),
+            queues: queues::WorkQueues { queues: Arc::clone(&queues), drain: drain.clone() },
+            consumers: consumers::Consumers { processor: Arc::clone(&processor) },
+            dead_letters: dead_letters::DeadLetters {
+                store: Arc::clone(&store),
+                queues: Arc::clone(&queues),
+            },
+            webhooks: webhooks::Webhooks { registry: webhooks, clock },
             health: health::Health {
                 bus: Arc::clone(&bus),
                 store: Arc::clone(&store),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::agents::NamedPage;
 use super::{Drain, Error};
 use crate::access::Principal;
 use crate::message::Token;
@@ -11,27 +12,15 @@ pub use crate::queues::{
     Enqueued, LeaseAction, LeaseRequest, LeasedJob, NewJob, QueueConfig, QueueState, Settled,
     Settlement, in_seconds,
 };
-
-/// A page of queues.
-#[derive(Clone, Debug)]
-pub struct QueuePage {
-    /// By name.
-    pub queues: Vec<QueueState>,
-    /// The `after` of the next page; `None` on the last one.
-    pub next: Option<String>,
-}
+use crate::store::state::Listing;
 
 /// The work queues of a deployment.
 pub struct WorkQueues {
-    queues: Arc<dyn Queues>,
-    drain: Drain,
+    pub(super) queues: Arc<dyn Queues>,
+    pub(super) drain: Drain,
 }
 
 impl WorkQueues {
-    pub(super) fn new(queues: Arc<dyn Queues>, drain: Drain) -> Self {
-        Self { queues, drain }
-    }
-
     /// Creates a queue or changes its configuration; `true` when it was created.
     ///
     /// # Errors
@@ -54,12 +43,9 @@ impl WorkQueues {
         _: &Principal,
         after: Option<&Token>,
         limit: usize,
-    ) -> Result<QueuePage, Error> {
-        let mut queues = self.queues.list(after.map(Token::as_str), limit + 1).await?;
-        let more = queues.len() > limit;
-        queues.truncate(limit);
-        let next = queues.last().filter(|_| more).map(|state| state.name.clone());
-        Ok(QueuePage { queues, next })
+    ) -> Result<NamedPage<QueueState>, Error> {
+        let queues = self.queues.list(after.map(Token::as_str), limit + 1).await?;
+        Ok(NamedPage::new(Listing::cut(queues, limit), |state| &state.name))
     }
 
     /// One queue.

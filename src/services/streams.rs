@@ -10,15 +10,11 @@ use crate::message::Filter;
 
 /// Opens streams.
 pub struct Streams {
-    broadcaster: Arc<Broadcaster>,
-    drain: Drain,
+    pub(super) broadcaster: Arc<Broadcaster>,
+    pub(super) drain: Drain,
 }
 
 impl Streams {
-    pub(super) fn new(broadcaster: Arc<Broadcaster>, drain: Drain) -> Self {
-        Self { broadcaster, drain }
-    }
-
     /// A stream of the messages that match the filter.
     ///
     /// # Errors

@@ -12,15 +12,11 @@ pub use crate::store::state::{Task, TaskState};
 
 /// The tasks of a deployment.
 pub struct Tasks {
-    store: Arc<dyn Store>,
-    committed: Arc<Committed>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) committed: Arc<Committed>,
 }
 
 impl Tasks {
-    pub(super) fn new(store: Arc<dyn Store>, committed: Arc<Committed>) -> Self {
-        Self { store, committed }
-    }
-
     /// A page of tasks, by name.
     ///
     /// # Errors
@@ -34,10 +30,7 @@ impl Tasks {
     ) -> Result<AsOf<NamedPage<Task>>, Error> {
         let found = self.store.tasks(state, after, limit).await?;
         self.committed.raise(found.as_of);
-        Ok(found.map(|page| {
-            let last = page.items.last().filter(|_| page.more);
-            NamedPage { next: last.map(|task| task.task_id.clone()), items: page.items }
-        }))
+        Ok(found.map(|page| NamedPage::new(page, |task| &task.task_id)))
     }
 
     /// One task.

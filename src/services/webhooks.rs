@@ -54,15 +54,11 @@ impl Webhook {
 
 /// The webhooks of a deployment.
 pub struct Webhooks {
-    registry: Registry,
-    clock: Clock,
+    pub(super) registry: Registry,
+    pub(super) clock: Clock,
 }
 
 impl Webhooks {
-    pub(super) fn new(registry: Registry, clock: Clock) -> Self {
-        Self { registry, clock }
-    }
-
     /// Creates a webhook from its JSON: `{url, filter?, secret?}`.
     ///
     /// # Errors

@@ -1,16 +1,15 @@
-//! Why the store did not do something.
+//! Errors of the store.
 
-/// The two ways in which a store can fail, and the one in which it must.
+/// The database failed, refused the content, or fenced this process.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached or did not answer in time.
+    /// The database cannot be reached or did not respond in time.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// It refuses this content (SQLSTATE classes 22 and 23 and the like): the same rows
-    /// will be refused again.
+    /// The database refuses this content (SQLSTATE classes 22 and 23 and the like), and would refuse it again.
     #[error("the store refuses this: {0}")]
     Refused(String),
-    /// Another writer took the lease, or the watermark moved.
+    /// Another writer has the lease, or the watermark moved.
     #[error("another writer took over")]
     Fenced,
 }

@@ -1,4 +1,4 @@
-//! The log as the store holds it: its state, the lease of its writer, and the write.
+//! The log in the store: its state, the lease of its writer, and the write.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct LogState {
     pub stream_epoch: Option<Uuid>,
 }
 
-/// The right to write, until somebody takes it over.
+/// The right to write, until another process takes it over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The process that holds it.
@@ -131,7 +131,7 @@ pub trait LogStore: Database {
     /// Prolongs the lease. [`StoreError::Fenced`] when it was lost.
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError>;
 
-    /// Gives the lease back so that another need not wait for its end.
+    /// Releases the lease, so that the next owner need not wait for its end.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
     /// Writes rows, holes and counters, folds them into agents, tasks and inboxes,

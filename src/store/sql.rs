@@ -331,7 +331,7 @@ impl<'r> Row<'r> {
         match self {
             Self::Postgres(row) => row.try_get(column),
             Self::Sqlite(row) => {
-                row.try_get::<Option<i64>, _>(column)?.map(from_micros).transpose()
+                row.try_get::<Option<i64>, _>(column)?.map(time_from_micros).transpose()
             }
         }
     }
@@ -346,7 +346,7 @@ impl<'r> Row<'r> {
 }
 
 /// A time as SQLite holds it.
-pub(super) fn from_micros(micros: i64) -> Result<DateTime<Utc>, Error> {
+pub(super) fn time_from_micros(micros: i64) -> Result<DateTime<Utc>, Error> {
     DateTime::from_timestamp_micros(micros).ok_or_else(|| unreadable("a time that no calendar has"))
 }
 
@@ -371,4 +371,19 @@ pub fn from_db(seq: i64) -> u64 {
 /// A number of rows as the databases take it.
 pub(super) fn limit_to_db(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// A duration in microseconds.
+pub(super) fn to_micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A duration of this many microseconds; zero if it is negative.
+pub(super) fn from_micros(micros: i64) -> Duration {
+    Duration::from_micros(from_db(micros))
+}
+
+/// A number below 2^31, which PostgreSQL stores in 32 bits.
+pub(super) fn small(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }

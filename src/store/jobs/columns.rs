@@ -2,23 +2,10 @@
 
 use std::time::Duration;
 
+use crate::store::sql::{from_micros, to_micros};
+
 /// The ranks of priorities, highest first.
 pub(crate) const RANKS: [i16; 3] = [0, 1, 2];
-
-/// A duration of this many microseconds; zero where it is negative.
-pub(crate) fn micros(micros: i64) -> Duration {
-    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
-}
-
-/// A duration in microseconds.
-pub(crate) fn to_micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// A small number, which PostgreSQL holds in 32 bits.
-pub(crate) fn small(number: u32) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
-}
 
 /// The first rows whose bytes together stay within a limit; at least one.
 pub(crate) fn cut_by_bytes(rows: &[(i64, i64)], limit: usize) -> Vec<i64> {
@@ -40,5 +27,5 @@ pub(super) fn encode_steps(steps: &[Duration]) -> String {
 /// Decodes backoff steps.
 pub(super) fn decode_steps(json: &str) -> Vec<Duration> {
     let steps: Vec<i64> = serde_json::from_str(json).unwrap_or_default();
-    steps.into_iter().map(micros).collect()
+    steps.into_iter().map(from_micros).collect()
 }

@@ -8,9 +8,11 @@ use chrono::{DateTime, Utc};
 use sqlx::Error;
 use uuid::Uuid;
 
-use super::columns::{RANKS, micros, small};
+use super::columns::RANKS;
 use crate::store::error::StoreError;
-use crate::store::sql::{Database, Dialect, Pool, Row, Statement, limit_to_db, to_db};
+use crate::store::sql::{
+    Database, Dialect, Pool, Row, Statement, from_micros, limit_to_db, small, to_db,
+};
 use crate::store::work::Attempt;
 use crate::store::work::attempts::{self, error_text};
 
@@ -185,7 +187,7 @@ pub trait JobStore: Database {
             .bind(i64::from(small(max_deliver)))
             .bind(Duration::ZERO);
         let rows = self.select(Pool::Jobs, statement).await?;
-        Ok(rows.first(|row| row.get::<Option<i64>>(0))?.flatten().map(micros))
+        Ok(rows.first(|row| row.get::<Option<i64>>(0))?.flatten().map(from_micros))
     }
 
     /// Ends or extends leases, each by sequence and lease, in one transaction.

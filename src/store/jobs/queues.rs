@@ -6,10 +6,12 @@ use async_trait::async_trait;
 use sqlx::Error;
 use uuid::Uuid;
 
-use super::columns::{decode_steps, encode_steps, micros, to_micros};
+use super::columns::{decode_steps, encode_steps};
 use crate::limits::QUEUE_CACHE;
 use crate::store::error::StoreError;
-use crate::store::sql::{Database, Dialect, Pool, Row, Statement, limit_to_db, to_db};
+use crate::store::sql::{
+    Database, Dialect, Pool, Row, Statement, from_micros, limit_to_db, to_db, to_micros,
+};
 use crate::store::work::RowLock;
 
 /// A queue's configuration as the store holds it.
@@ -163,14 +165,7 @@ fn insert_queue(row: &QueueRow, most: usize, dialect: Dialect) -> Statement {
          WHERE (SELECT count(*) FROM queues) < $7 ON CONFLICT DO NOTHING RETURNING 1",
         dialect.after("$5")
     );
-    Statement::new(sql)
-        .bind(&*row.name)
-        .bind(to_micros(row.lease))
-        .bind(i64::from(row.max_deliver))
-        .bind(encode_steps(&row.backoff))
-        .bind(2 * QUEUE_CACHE)
-        .bind(row.incarnation)
-        .bind(limit_to_db(most))
+    bind_config(sql, row).bind(row.incarnation).bind(limit_to_db(most))
 }
 
 fn update_queue(row: &QueueRow, dialect: Dialect) -> Statement {
@@ -180,22 +175,26 @@ fn update_queue(row: &QueueRow, dialect: Dialect) -> Statement {
          longest_until = {} WHERE name = $1 RETURNING 1",
         dialect.plus_micros(&dialect.after("$5"), &longest)
     );
+    bind_config(sql, row).bind(Duration::ZERO)
+}
+
+/// Binds `$1` to `$5`.
+fn bind_config(sql: String, row: &QueueRow) -> Statement {
     Statement::new(sql)
         .bind(&*row.name)
         .bind(to_micros(row.lease))
         .bind(i64::from(row.max_deliver))
         .bind(encode_steps(&row.backoff))
         .bind(2 * QUEUE_CACHE)
-        .bind(Duration::ZERO)
 }
 
 fn read_queue(row: Row<'_>) -> Result<QueueRow, Error> {
     Ok(QueueRow {
         name: row.get("name")?,
-        lease: micros(row.get("lease_us")?),
+        lease: from_micros(row.get("lease_us")?),
         max_deliver: row.number("max_deliver")?,
         backoff: decode_steps(row.get("backoff_us")?),
-        longest_lease: micros(row.get("longest")?),
+        longest_lease: from_micros(row.get("longest")?),
         incarnation: row.get("made")?,
     })
 }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::columns::small;
 use super::queues::count;
 use crate::store::error::StoreError;
-use crate::store::sql::{Database, Pool, Statement, limit_to_db, to_db};
+use crate::store::sql::{Database, Pool, Statement, limit_to_db, small, to_db};
 use crate::store::work::Attempt;
 use crate::store::work::attempts::error_text;
 

@@ -13,13 +13,12 @@ use super::PostgresStore;
 use super::connection::{bounded, on_pool};
 use crate::limits::{STORE_READ_TIMEOUT, STORE_WRITE_TIMEOUT};
 use crate::store::error::StoreError;
-use crate::store::sql::{Database, Dialect, Pool, Row, Rows, Statement, Value};
+use crate::store::sql::{Database, Dialect, Pool, Row, Rows, Statement, Value, to_micros};
 
 /// A duration as PostgreSQL takes it; a lease of centuries is cut to one.
 pub(super) fn interval(duration: Duration) -> PgInterval {
     let century = Duration::from_secs(100 * 365 * 86_400);
-    let microseconds = i64::try_from(duration.min(century).as_micros()).unwrap_or(i64::MAX);
-    PgInterval { months: 0, days: 0, microseconds }
+    PgInterval { months: 0, days: 0, microseconds: to_micros(duration.min(century)) }
 }
 
 /// Binds values in their order.

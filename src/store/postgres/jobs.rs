@@ -17,10 +17,10 @@ use super::database::interval;
 use super::queues::lock;
 use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES};
 use crate::store::StoreError;
-use crate::store::jobs::columns::{RANKS, cut_by_bytes, small, to_micros};
+use crate::store::jobs::columns::{RANKS, cut_by_bytes};
 use crate::store::jobs::job::read_leased;
 use crate::store::jobs::{AddedJob, JobRow, JobStore, LeasedRows, RedriveOutcome};
-use crate::store::sql::{from_db, limit_to_db, to_db};
+use crate::store::sql::{from_db, limit_to_db, small, to_db, to_micros};
 
 #[async_trait]
 impl JobStore for PostgresStore {

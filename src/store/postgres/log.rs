@@ -45,8 +45,8 @@ impl LogStore for PostgresStore {
         .await
     }
 
-    /// A lease that ends later than any that could be granted now counts as free: the clock was set back,
-    /// and it would bar everybody until then.
+    /// A lease that ends later than any that could be granted now counts as free: the clock was set back, and otherwise
+    /// no process could claim it until then.
     async fn claim(
         &self,
         owner: Uuid,

@@ -1,9 +1,7 @@
-//! Who may run on this database: a session's advisory lock, exclusive on the
-//! memory bus, shared on NATS.
+//! The membership on a database: an advisory lock of a session, exclusive on the memory bus, shared on NATS.
 //!
-//! Invariant: the lock lasts as long as its connection, so a killed server loses it at
-//! once. It decides which servers may start. That only one writes is up to the lease,
-//! since a server notices a lost session only after a while.
+//! Invariant: the lock lasts as long as its connection, so a killed server loses it at once. It decides which servers
+//! may start. The lease ensures that only one writes, since a server notices a lost session only after a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

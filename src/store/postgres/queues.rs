@@ -63,8 +63,8 @@ async fn delete_some(pool: &PgPool, name: &str, incarnation: Option<Uuid>) -> Re
     Ok(done.rows_affected() >= WORK_DELETE_ROWS as u64)
 }
 
-/// Deletes a queue and everything except its dead letters. Whoever leases meanwhile locks rows, so a job that got a
-/// lease is found after the deletion of the others, and stops it.
+/// Deletes a queue and everything except its dead letters. Leasing locks rows, so a job that was leased meanwhile is
+/// found after the deletion of the others, and stops it.
 async fn delete(
     pool: &PgPool,
     name: &str,

@@ -92,8 +92,8 @@ pub(super) struct Writer {
     time: Arc<StoreTime>,
 }
 
-/// The exclusive use of it. Dropped without [`Turn::end`], it drops the connection,
-/// so that no transaction is left open on it.
+/// The exclusive use of the writer. Dropped without [`Turn::end`], it drops the connection, so that no transaction is
+/// left open on it.
 pub(super) struct Turn<'a> {
     slot: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,

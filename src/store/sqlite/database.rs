@@ -40,8 +40,7 @@ pub(super) fn json(values: &impl serde::Serialize) -> Result<String, Error> {
 }
 
 impl SqliteStore {
-    /// The turn of a statement that changes something: what moves the log, or is asked for by a client, does not
-    /// wait behind background work.
+    /// The turn of a statement that writes. Statements for the log and for clients do not wait behind background work.
     async fn turn_for(&self, pool: Pool) -> Result<Turn<'_>, StoreError> {
         match pool {
             Pool::Readers | Pool::Control | Pool::Cursors => self.writer.turn(&self.options).await,

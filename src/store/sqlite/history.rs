@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::SqliteStore;
 use super::connection::bounded;
-use super::database::bind_all;
+use super::database::{bind_all, json};
 use crate::limits::{MAX_PAGE_BYTES, SQLITE_STATEMENT_IDS};
 use crate::message::Query;
 use crate::store::error::StoreError;
@@ -169,12 +169,11 @@ async fn bounds(pool: &SqlitePool, query: &Query) -> Result<(i64, Option<Bounds>
 /// The bodies at these sequences, until they are too many bytes for one page.
 async fn bodies(pool: &SqlitePool, seqs: &[i64], query: &Query) -> Result<Vec<Stored>, Error> {
     let order = if query.descending { "DESC" } else { "ASC" };
-    let wanted = serde_json::to_string(seqs).map_err(|error| Error::Encode(error.into()))?;
     let sql = format!(
         "SELECT seq, kind, body FROM messages \
          WHERE seq IN (SELECT value FROM json_each($1)) ORDER BY seq {order}"
     );
-    let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(wanted).fetch(pool);
+    let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(json(&seqs)?).fetch(pool);
     let (mut messages, mut bytes) = (Vec::with_capacity(seqs.len()), 0);
     while bytes < query.limit_bytes
         && let Some(row) = rows.try_next().await?

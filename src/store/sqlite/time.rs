@@ -5,7 +5,7 @@
 //! time since then by the wall clock. So no lease lasts longer, or ends earlier, because a
 //! clock was set. Times shown to people and workers are by the wall clock.
 //!
-//! It takes a wall clock that was set forward while no server ran for time that passed.
+//! Limit: if the wall clock is set forward while no server runs, that counts as time that passed.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -16,11 +16,12 @@ use sqlx::{Error, Row};
 
 use crate::clock::Clock;
 use crate::limits::{STORE_TIME_MAX_AGE, STORE_TIME_STEP};
+use crate::store::sql::to_micros;
 
 /// The time since the machine started, sleep included.
 type Uptime = Box<dyn Fn() -> Duration + Send + Sync>;
 
-/// The clocks behind it.
+/// The clocks that the store's time is computed from.
 pub(super) struct Clocks {
     /// Can be set to any time.
     pub wall: Clock,
@@ -67,19 +68,19 @@ impl StoreTime {
             }
             None => (wall, 0),
         };
-        let zero = at.saturating_sub(micros((clocks.uptime)()));
+        let zero = at.saturating_sub(to_micros((clocks.uptime)()));
         // As if saved long ago: the first use saves it.
         Ok(Self { clocks, zero, saved: AtomicI64::new(0), ahead: AtomicI64::new(ahead) })
     }
 
     /// The time now.
     pub fn now(&self) -> i64 {
-        self.zero.saturating_add(micros((self.clocks.uptime)()))
+        self.zero.saturating_add(to_micros((self.clocks.uptime)()))
     }
 
     /// The time after a duration.
     pub fn until(&self, after: Duration) -> i64 {
-        self.now().saturating_add(micros(after))
+        self.now().saturating_add(to_micros(after))
     }
 
     /// The wall clock's time, in microseconds since 1970.
@@ -97,14 +98,14 @@ impl StoreTime {
         DateTime::from_timestamp_micros(at.saturating_add(self.ahead())).unwrap_or_default()
     }
 
-    /// Saves it when the wall clock was set since; before a write of times also when [`STORE_TIME_KEPT`] has passed.
+    /// Saves it when the wall clock was set since; before a write of times also when [`STORE_TIME_MAX_AGE`] has passed.
     pub async fn save(&self, connection: &mut SqliteConnection, writes: bool) -> Result<(), Error> {
         let (now, wall) = (self.now(), self.wall());
         let ahead = wall.saturating_sub(now);
         let was = self.ahead.load(Ordering::Relaxed);
         let stepped = ahead.abs_diff(was) > STORE_TIME_STEP.as_micros() as u64;
         let old =
-            now.saturating_sub(self.saved.load(Ordering::Relaxed)) > micros(STORE_TIME_MAX_AGE);
+            now.saturating_sub(self.saved.load(Ordering::Relaxed)) > to_micros(STORE_TIME_MAX_AGE);
         if !(stepped || (writes && old)) {
             return Ok(());
         }
@@ -120,8 +121,4 @@ impl StoreTime {
         self.ahead.store(ahead, Ordering::Relaxed);
         Ok(())
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,7 @@
 //! Agents, their statuses and inboxes.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use crate::message::Token;
 
@@ -24,7 +25,7 @@ pub struct Agent {
 }
 
 /// The position of a recipient, and what waits for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Inbox {
     /// It has consumed everything up to here.
     pub consumed_through: u64,

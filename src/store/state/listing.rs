@@ -27,7 +27,8 @@ pub struct Listing<T> {
 
 impl<T> Listing<T> {
     /// The first `limit` of at most `limit + 1` items.
-    pub(super) fn cut(mut items: Vec<T>, limit: usize) -> Self {
+    #[must_use]
+    pub fn cut(mut items: Vec<T>, limit: usize) -> Self {
         let more = items.len() > limit;
         items.truncate(limit);
         Self { items, more }

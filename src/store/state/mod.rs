@@ -1,5 +1,4 @@
-//! What the store folds from the log: agents, tasks and inboxes (contract,
-//! sections 6 and 7).
+//! State that the store folds from the log: agents, tasks and inboxes (contract, sections 6 and 7).
 //!
 //! Invariant: agents, tasks and what inboxes received change in the write that
 //! moves the watermark, so a result is exact as of the watermark it names, which

@@ -1,4 +1,4 @@
-//! How agents, tasks and inboxes are read, and how an inbox's cursor moves: one implementation for both stores.
+//! Reads agents, tasks and inboxes, and moves the cursors of inboxes: one implementation for both databases.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -14,7 +14,7 @@ use crate::store::sql::{
     Database, Pool, Row, Rows, Statement, from_db, limit_to_db, to_db, unreadable,
 };
 
-/// What a store keeps of agents, tasks and inboxes.
+/// The part of a store that holds agents, tasks and inboxes.
 #[async_trait]
 pub trait StateStore: Database {
     /// Agents after a name. Inboxes are as of `now`, by which messages expire.
@@ -68,7 +68,7 @@ pub trait StateStore: Database {
         Ok(found(&rows, read_task)?.map(|mut tasks| tasks.pop()))
     }
 
-    /// The inbox of whomever a message may be for: any name has one.
+    /// The inbox of a recipient. Any name has one, also one that never sent a message.
     async fn inbox(&self, id: &Token, now: DateTime<Utc>) -> Result<AsOf<Inbox>, StoreError> {
         let statement = Statement::new(sql::inbox()).bind(id.as_str()).bind(now);
         let rows = self.select(Pool::Readers, statement).await?;

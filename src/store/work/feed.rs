@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use sqlx::Error;
 use uuid::Uuid;
 
+use super::chunks::chunks;
 use super::dead_letters::DeadLetter;
 use super::set_aside::SetAside;
 use crate::store::error::StoreError;
@@ -113,7 +114,24 @@ pub trait FeedStore: Database {
         claim: FeedClaim,
         aside: &[SetAside],
         dead: &[DeadLetter],
-    ) -> Result<(), StoreError>;
+    ) -> Result<(), StoreError> {
+        for chunk in chunks(aside) {
+            StoreError::unless_fenced(self.leave(name, claim, &chunk, &[]).await?)?;
+        }
+        for chunk in chunks(dead) {
+            StoreError::unless_fenced(self.leave(name, claim, &[], &chunk).await?)?;
+        }
+        Ok(())
+    }
+
+    /// One transaction of [`Self::leave_feed`]; `false` when another process has the claim.
+    async fn leave(
+        &self,
+        name: &str,
+        claim: FeedClaim,
+        aside: &[&SetAside],
+        dead: &[&DeadLetter],
+    ) -> Result<bool, StoreError>;
 }
 
 /// `$4` and the following are null for a feed that is over. `greatest` ignores a null.

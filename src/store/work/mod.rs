@@ -3,7 +3,7 @@
 //!
 //! Invariants: one worker at a time runs a message that is set aside, under a lease whose start counts as an
 //! attempt; in one transaction the message leaves its table, done or as a dead letter. Moving a consumer
-//! raises its generation, which fences whoever still works from its former position.
+//! raises its generation, which fences a process that still works from the former position.
 //!
 //! Every method may be repeated after [`StoreError::Unavailable`]: at worst totals and runs of failures count
 //! something twice. Errors and reasons are cut to [`crate::limits::MAX_ATTEMPT_ERROR`] bytes, and U+0000 in

@@ -8,32 +8,22 @@ use super::{dead_letters, set_aside};
 use crate::store::StoreError;
 use crate::store::postgres::PostgresStore;
 use crate::store::sql::to_db;
-use crate::store::work::chunks::chunks;
 use crate::store::work::feed::read_feed;
 use crate::store::work::{DeadLetter, FeedClaim, FeedStore, SetAside};
 
 #[async_trait]
 impl FeedStore for PostgresStore {
-    async fn leave_feed(
+    async fn leave(
         &self,
         name: &str,
         claim: FeedClaim,
-        aside: &[SetAside],
-        dead: &[DeadLetter],
-    ) -> Result<(), StoreError> {
-        for chunk in chunks(aside) {
-            let left = self.work(|| leave(&self.workers, name, claim, &chunk, &[])).await?;
-            StoreError::unless_fenced(left)?;
-        }
-        for chunk in chunks(dead) {
-            let left = self.work(|| leave(&self.workers, name, claim, &[], &chunk)).await?;
-            StoreError::unless_fenced(left)?;
-        }
-        Ok(())
+        aside: &[&SetAside],
+        dead: &[&DeadLetter],
+    ) -> Result<bool, StoreError> {
+        self.work(|| leave(&self.workers, name, claim, aside, dead)).await
     }
 }
 
-/// See [`FeedStore::leave_feed`]; `false` when another process has the claim.
 async fn leave(
     pool: &PgPool,
     name: &str,

@@ -1,8 +1,7 @@
 //! Background processing in PostgreSQL, by any number of workers on any number of servers.
 //!
-//! Invariants: a call is one statement or one transaction, on a batch; times are the database's. Whoever takes
-//! a message skips rows that others have locked; whoever waits for rows locks them in order of sequence. So no
-//! two wait for each other.
+//! Invariants: a call is one statement or one transaction, on a batch; times are the database's. A statement that leases
+//! messages skips locked rows; a statement that waits for rows locks them in order of sequence. So there is no deadlock.
 
 mod dead_letters;
 mod feed;

@@ -10,32 +10,22 @@ use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::database::{in_turn, json};
 use crate::store::sqlite::time::StoreTime;
-use crate::store::work::chunks::chunks;
 use crate::store::work::feed::read_feed;
 use crate::store::work::{DeadLetter, FeedClaim, FeedStore, SetAside};
 
 #[async_trait]
 impl FeedStore for SqliteStore {
-    async fn leave_feed(
+    async fn leave(
         &self,
         name: &str,
         claim: FeedClaim,
-        aside: &[SetAside],
-        dead: &[DeadLetter],
-    ) -> Result<(), StoreError> {
-        for chunk in chunks(aside) {
-            let left = in_turn!(self.work(), connection => leave(&self.time, connection, name, claim, &chunk, &[]));
-            StoreError::unless_fenced(left?)?;
-        }
-        for chunk in chunks(dead) {
-            let left = in_turn!(self.work(), connection => leave(&self.time, connection, name, claim, &[], &chunk));
-            StoreError::unless_fenced(left?)?;
-        }
-        Ok(())
+        aside: &[&SetAside],
+        dead: &[&DeadLetter],
+    ) -> Result<bool, StoreError> {
+        in_turn!(self.work(), connection => leave(&self.time, connection, name, claim, aside, dead))
     }
 }
 
-/// See [`FeedStore::leave_feed`]; `false` when another process has the claim.
 async fn leave(
     time: &StoreTime,
     connection: &mut SqliteConnection,
