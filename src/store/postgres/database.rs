@@ -54,7 +54,9 @@ impl PostgresStore {
         }
     }
 
-    async fn run<T, F>(&self, pool: Pool, work: impl Fn() -> F) -> Result<T, StoreError>
+    /// Runs work on a pool within its time limit. On any pool but [`Pool::Jobs`] it is repeated when its connection
+    /// had ended, so it must be idempotent.
+    pub(super) async fn run<T, F>(&self, pool: Pool, work: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Error>>,
     {

@@ -22,12 +22,12 @@ use crate::store::history::{
     HistoryStore, InboxFront, ORIGINAL_COLUMNS, Original, Page, read_original,
 };
 use crate::store::plan::{self, Bounds, Plan};
-use crate::store::sql::{Dialect, from_db, limit_to_db, to_db};
+use crate::store::sql::{Dialect, Pool, from_db, limit_to_db, to_db};
 
 #[async_trait]
 impl HistoryStore for PostgresStore {
     async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, StoreError> {
-        self.read(async || {
+        self.run(Pool::Readers, async || {
             let rows = sqlx::query(
                 "SELECT wanted.id, m.seq FROM unnest($1::uuid[]) AS wanted(id) \
                  CROSS JOIN LATERAL (SELECT seq FROM messages WHERE messages.id = wanted.id \
@@ -51,7 +51,7 @@ impl HistoryStore for PostgresStore {
              ), summed AS (SELECT *, sum(size) OVER (ORDER BY seq) - size AS before FROM sized)
              SELECT * FROM summed WHERE before < $3 ORDER BY seq"
         );
-        self.read(|| {
+        self.run(Pool::Readers, || {
             sqlx::query(AssertSqlSafe(&*sql))
                 .bind(to_db(from))
                 .bind(limit_to_db(limit))
@@ -63,7 +63,7 @@ impl HistoryStore for PostgresStore {
     }
 
     async fn page(&self, query: &Query) -> Result<Page, StoreError> {
-        self.read(async || {
+        self.run(Pool::Readers, async || {
             let pool = &self.readers;
             if plan::asks_for_all(query)
                 && let Some(page) = all(pool, query).await?
@@ -95,7 +95,7 @@ impl HistoryStore for PostgresStore {
         query: &Query,
         now: DateTime<Utc>,
     ) -> Result<InboxFront, StoreError> {
-        self.read(async || {
+        self.run(Pool::Readers, async || {
             let pool = &self.readers;
             let Scope { committed_through, bounds, attached } = scope(pool, query).await?;
             let committed_through = from_db(committed_through);

@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Error, Postgres, Transaction};
 use super::PostgresStore;
 use crate::limits::CONSUMER_LOCK_TIMEOUT;
 use crate::store::StoreError;
+use crate::store::sql::Pool;
 use crate::store::work::{ConsumerStore, RowLock};
 
 /// The lock of a transaction, which ends when this is dropped.
@@ -34,7 +35,7 @@ impl ConsumerStore for PostgresStore {
         name: &str,
         generation: i64,
     ) -> Result<Option<Box<dyn RowLock>>, StoreError> {
-        self.work(async || {
+        self.run(Pool::Workers, async || {
             let mut transaction = begin(&self.workers).await?;
             // After a wait for another's lock the row is tested again as it is then.
             let locked = sqlx::query(
@@ -58,7 +59,7 @@ impl PostgresStore {
         &self,
         queue: &str,
     ) -> Result<Box<dyn RowLock>, StoreError> {
-        self.work(async || {
+        self.run(Pool::Workers, async || {
             let mut transaction = begin(&self.workers).await?;
             sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
                 .bind(format!("agentbus consumers of queue {queue}"))

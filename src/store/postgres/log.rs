@@ -16,7 +16,7 @@ use super::{PostgresStore, write};
 use crate::limits::{PARTITION_SEQS, STORE_WRITE_TIMEOUT, TIME_INDEX_WIDE_SEQS};
 use crate::store::error::StoreError;
 use crate::store::log::{Lease, LogState, LogStore, Write, read_lease, read_log_state};
-use crate::store::sql::to_db;
+use crate::store::sql::{Pool, to_db};
 
 #[async_trait]
 impl LogStore for PostgresStore {
@@ -26,7 +26,7 @@ impl LogStore for PostgresStore {
     async fn log_state(&self) -> Result<LogState, StoreError> {
         const { assert!(PARTITION_SEQS == TIME_INDEX_WIDE_SEQS, "a wide row is a partition") };
         let width = to_db(TIME_INDEX_WIDE_SEQS);
-        self.control(async || loop {
+        self.run(Pool::Control, async || loop {
             let bucket = self.lowest.load(Ordering::Relaxed);
             let (from, to) = (bucket * width, (bucket + 1) * width);
             let sql = format!(
@@ -53,7 +53,7 @@ impl LogStore for PostgresStore {
         lease_for: Duration,
         force: bool,
     ) -> Result<Option<Lease>, StoreError> {
-        let claimed = self.control(|| {
+        let claimed = self.run(Pool::Control, || {
             sqlx::query(
                 "UPDATE log_state SET \
                  lease_epoch = lease_epoch + CASE WHEN $3 OR lease_owner IS DISTINCT FROM $1 THEN 1 ELSE 0 END, \
@@ -72,7 +72,7 @@ impl LogStore for PostgresStore {
     }
 
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
-        let renewed = self.control(|| {
+        let renewed = self.run(Pool::Control, || {
             sqlx::query(
                 "UPDATE log_state SET lease_until = clock_timestamp() + $3 \
                  WHERE lease_owner = $1 AND lease_epoch = $2",
@@ -86,7 +86,7 @@ impl LogStore for PostgresStore {
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        let released = self.control(|| {
+        let released = self.run(Pool::Control, || {
             sqlx::query(
                 "UPDATE log_state SET lease_owner = NULL, lease_until = '-infinity' \
                  WHERE lease_owner = $1 AND lease_epoch = $2",

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 
-use super::connection::{self, Role, bounded, classify, on_pool};
+use super::connection::{self, Role, bounded, classify};
 use super::{membership, partitions};
 use crate::limits::{
     STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_JOBS, STORE_READ_TIMEOUT, STORE_READERS,
@@ -17,6 +17,7 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::membership::{BusKind, Membership};
 use crate::store::schema::{lacks_steps, migrator, schema_error};
+use crate::store::sql::Pool;
 use crate::store::work::unconfirmed::UnconfirmedLeases;
 
 /// A store in a PostgreSQL database (its current schema).
@@ -77,20 +78,6 @@ impl PostgresStore {
         })
     }
 
-    pub(super) async fn read<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, sqlx::Error>>,
-    {
-        on_pool(&self.readers, STORE_READ_TIMEOUT, work).await
-    }
-
-    pub(super) async fn control<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, sqlx::Error>>,
-    {
-        on_pool(&self.controls, STORE_WRITE_TIMEOUT, work).await
-    }
-
     /// Work on queues. Never repeated here: what was done before its response was lost
     /// would be done twice. The pool tests a connection before it lends it.
     pub(super) async fn job_work<T>(
@@ -119,7 +106,9 @@ impl Store for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.control(|| sqlx::query("SELECT 1").execute(&self.controls)).await.map(|_| ())
+        self.run(Pool::Control, || sqlx::query("SELECT 1").execute(&self.controls))
+            .await
+            .map(|_| ())
     }
 
     async fn clock(&self) -> Result<DateTime<Utc>, StoreError> {
@@ -128,7 +117,7 @@ impl Store for PostgresStore {
     }
 
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
-        self.control(|| connection::weaknesses(&self.controls)).await
+        self.run(Pool::Control, || connection::weaknesses(&self.controls)).await
     }
 
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {

@@ -41,7 +41,7 @@ pub(super) fn json(values: &impl serde::Serialize) -> Result<String, Error> {
 
 impl SqliteStore {
     /// The turn of a statement that writes. Statements for the log and for clients do not wait behind background work.
-    async fn turn_for(&self, pool: Pool) -> Result<Turn<'_>, StoreError> {
+    pub(super) async fn turn_for(&self, pool: Pool) -> Result<Turn<'_>, StoreError> {
         match pool {
             Pool::Readers | Pool::Control | Pool::Cursors => self.writer.turn(&self.options).await,
             Pool::Jobs => self.writer.turn_timed(&self.options).await,
@@ -103,10 +103,10 @@ impl Database for SqliteStore {
     }
 }
 
-/// Runs work on the connection of a turn, and ends the turn.
+/// Runs work on the writing connection, in a turn for a [`Pool`].
 macro_rules! in_turn {
-    ($turn:expr, $connection:ident => $work:expr) => {{
-        let mut turn = $turn.await?;
+    ($store:expr, $pool:ident, $connection:ident => $work:expr) => {{
+        let mut turn = $store.turn_for($crate::store::sql::Pool::$pool).await?;
         let $connection = turn.connection();
         let done = $crate::store::sqlite::connection::bounded($work).await;
         turn.end(done)

@@ -9,7 +9,6 @@ use sqlx::{AssertSqlSafe, Connection as _, Error, Row as _};
 use uuid::Uuid;
 
 use super::SqliteStore;
-use super::connection::Turn;
 use super::database::in_turn;
 use super::time::StoreTime;
 use super::work::dead_letters;
@@ -21,12 +20,6 @@ use crate::store::jobs::job::read_leased;
 use crate::store::jobs::{AddedJob, JobRow, JobStore, LeasedRows, RedriveOutcome};
 use crate::store::sql::{from_db, limit_to_db, to_db};
 
-impl SqliteStore {
-    pub(super) async fn job_turn(&self) -> Result<Turn<'_>, StoreError> {
-        self.writer.turn_timed(&self.options).await
-    }
-}
-
 #[async_trait]
 impl JobStore for SqliteStore {
     async fn add_jobs(
@@ -34,7 +27,7 @@ impl JobStore for SqliteStore {
         queue: &str,
         jobs: &[JobRow],
     ) -> Result<Option<Vec<AddedJob>>, StoreError> {
-        in_turn!(self.job_turn(), connection => add(&self.time, connection, queue, jobs))
+        in_turn!(self, Jobs, connection => add(&self.time, connection, queue, jobs))
     }
 
     async fn redrive_job(
@@ -43,7 +36,7 @@ impl JobStore for SqliteStore {
         queue: &str,
         job: &JobRow,
     ) -> Result<RedriveOutcome, StoreError> {
-        in_turn!(self.job_turn(), connection => redrive(&self.time, connection, letter, queue, job))
+        in_turn!(self, Jobs, connection => redrive(&self.time, connection, letter, queue, job))
     }
 
     async fn lease_jobs(
@@ -54,7 +47,7 @@ impl JobStore for SqliteStore {
         lease_for: Duration,
         worker: Option<&str>,
     ) -> Result<LeasedRows, StoreError> {
-        in_turn!(self.job_turn(), connection => lease(
+        in_turn!(self, Jobs, connection => lease(
             &self.time, connection, queue, limit, max_deliver, lease_for, worker
         ))
     }

@@ -29,10 +29,10 @@ impl QueueStore for SqliteStore {
     ) -> Result<QueueDeletion, StoreError> {
         // In parts, so that other writers get their turns.
         while force
-            && in_turn!(self.job_turn(), connection => delete_some(&self.time, connection, name, incarnation))?
+            && in_turn!(self, Jobs, connection => delete_some(&self.time, connection, name, incarnation))?
         {
         }
-        in_turn!(self.job_turn(), connection => delete(&self.time, connection, name, incarnation, force))
+        in_turn!(self, Jobs, connection => delete(&self.time, connection, name, incarnation, force))
     }
 }
 

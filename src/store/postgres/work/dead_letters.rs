@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::limits::MAX_PAGE_BYTES;
 use crate::store::StoreError;
 use crate::store::postgres::PostgresStore;
-use crate::store::sql::{Dialect, from_db, limit_to_db, to_db};
+use crate::store::sql::{Dialect, Pool, from_db, limit_to_db, to_db};
 use crate::store::work::attempts::{self, error_text};
 use crate::store::work::chunks::chunks;
 use crate::store::work::dead_letters::{page_sql, read_dead_letter};
@@ -54,7 +54,7 @@ pub(super) async fn insert(
 impl DeadLetterStore for PostgresStore {
     async fn add_dead_letters(&self, letters: &[DeadLetter]) -> Result<(), StoreError> {
         for chunk in chunks(letters) {
-            self.work(|| insert(&self.workers, &chunk)).await?;
+            self.run(Pool::Workers, || insert(&self.workers, &chunk)).await?;
         }
         Ok(())
     }
@@ -68,7 +68,7 @@ impl DeadLetterStore for PostgresStore {
              ) SELECT * FROM sized WHERE before < {MAX_PAGE_BYTES} ORDER BY id",
             page_sql(query, Dialect::Postgres)
         );
-        self.read(async || {
+        self.run(Pool::Readers, async || {
             let statement = sqlx::query(AssertSqlSafe(&*sql))
                 .bind(query.after.unwrap_or_default())
                 .bind(limit_to_db(query.limit).saturating_add(1));
@@ -106,6 +106,6 @@ impl DeadLetterStore for PostgresStore {
         );
         let redrive =
             || sqlx::query_scalar(AssertSqlSafe(&*sql)).bind(ids).fetch_all(&self.workers);
-        self.work(redrive).await
+        self.run(Pool::Workers, redrive).await
     }
 }

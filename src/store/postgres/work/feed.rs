@@ -7,7 +7,7 @@ use sqlx::postgres::PgPool;
 use super::{dead_letters, set_aside};
 use crate::store::StoreError;
 use crate::store::postgres::PostgresStore;
-use crate::store::sql::to_db;
+use crate::store::sql::{Pool, to_db};
 use crate::store::work::feed::read_feed;
 use crate::store::work::{DeadLetter, FeedClaim, FeedStore, SetAside};
 
@@ -20,7 +20,7 @@ impl FeedStore for PostgresStore {
         aside: &[&SetAside],
         dead: &[&DeadLetter],
     ) -> Result<bool, StoreError> {
-        self.work(|| leave(&self.workers, name, claim, aside, dead)).await
+        self.run(Pool::Workers, || leave(&self.workers, name, claim, aside, dead)).await
     }
 }
 

@@ -16,7 +16,7 @@ use crate::limits::LEASE_DUE_BYTES;
 use crate::store::StoreError;
 use crate::store::postgres::PostgresStore;
 use crate::store::postgres::database::interval;
-use crate::store::sql::{limit_to_db, small, to_db};
+use crate::store::sql::{Pool, limit_to_db, small, to_db};
 use crate::store::work::attempts::{self, EXHAUSTED, LOST};
 use crate::store::work::chunks::chunks;
 use crate::store::work::set_aside::{LeaseTerms, read_leased};
@@ -129,7 +129,7 @@ WHERE s.consumer = $1 AND s.seq = held.seq";
 impl SetAsideStore for PostgresStore {
     async fn set_aside(&self, consumer: &str, messages: &[SetAside]) -> Result<(), StoreError> {
         for chunk in chunks(messages) {
-            self.work(async || {
+            self.run(Pool::Workers, async || {
                 let mut transaction = self.workers.begin().await?;
                 insert(&mut transaction, consumer, &chunk).await?;
                 transaction.commit().await
@@ -147,7 +147,7 @@ impl SetAsideStore for PostgresStore {
         lease_for: Duration,
     ) -> Result<Vec<LeasedMessage>, StoreError> {
         self.release_unconfirmed(consumer).await?;
-        self.work(async || {
+        self.run(Pool::Workers, async || {
             let mut connection = self.workers.acquire().await?;
             let id = Uuid::new_v4();
             let pending = self.unconfirmed.request(consumer, id, lease_for);
@@ -173,11 +173,11 @@ impl SetAsideStore for PostgresStore {
                 .bind(interval(lease_for))
                 .execute(&self.workers)
         };
-        self.work(extend).await.map(drop)
+        self.run(Pool::Workers, extend).await.map(drop)
     }
 
     async fn settle(&self, consumer: &str, settled: &[LeaseOutcome]) -> Result<(), StoreError> {
-        self.work(|| settle::settle(&self.workers, consumer, settled)).await
+        self.run(Pool::Workers, || settle::settle(&self.workers, consumer, settled)).await
     }
 }
 
@@ -197,7 +197,7 @@ impl PostgresStore {
             .bind(&leases)
             .execute(&self.workers)
         };
-        self.work(release).await.map(drop)
+        self.run(Pool::Workers, release).await.map(drop)
     }
 
     /// The same for all consumers, at the end of the process; a lease that cannot be released runs out.

@@ -65,7 +65,7 @@ pub(super) async fn insert(
 impl DeadLetterStore for SqliteStore {
     async fn add_dead_letters(&self, letters: &[DeadLetter]) -> Result<(), StoreError> {
         for chunk in chunks(letters) {
-            in_turn!(self.work(), connection => async {
+            in_turn!(self, Workers, connection => async {
                 let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
                 insert(&mut transaction, &chunk).await?;
                 transaction.commit().await
@@ -101,7 +101,7 @@ impl DeadLetterStore for SqliteStore {
     }
 
     async fn redrive_messages(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
-        in_turn!(self.work(), connection => redrive(&self.time, connection, ids))
+        in_turn!(self, Workers, connection => redrive(&self.time, connection, ids))
     }
 }
 

@@ -22,7 +22,7 @@ impl FeedStore for SqliteStore {
         aside: &[&SetAside],
         dead: &[&DeadLetter],
     ) -> Result<bool, StoreError> {
-        in_turn!(self.work(), connection => leave(&self.time, connection, name, claim, aside, dead))
+        in_turn!(self, Workers, connection => leave(&self.time, connection, name, claim, aside, dead))
     }
 }
 

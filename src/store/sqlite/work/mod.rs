@@ -12,17 +12,10 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::SqliteStore;
-use super::connection::Turn;
 use crate::store::StoreError;
 use crate::store::sql::{Database, Pool};
 use crate::store::work::webhooks::delete_statement;
 use crate::store::work::{ConsumerStore, RowLock, WebhookStore};
-
-impl SqliteStore {
-    async fn work(&self) -> Result<Turn<'_>, StoreError> {
-        self.writer.turn_behind(&self.options).await
-    }
-}
 
 /// A lock on a consumer or queue: there is no other process from which to protect it.
 pub(super) struct NoLock;

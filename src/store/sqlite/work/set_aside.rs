@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::settle::{self, GivenUp, give_up};
 use crate::limits::{LEASE_DUE_BYTES, SQLITE_INSERT_ROWS};
 use crate::store::StoreError;
-use crate::store::sql::{from_db, limit_to_db, to_db};
+use crate::store::sql::{Pool, from_db, limit_to_db, to_db};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::connection::bounded;
 use crate::store::sqlite::database::{in_turn, json};
@@ -43,7 +43,7 @@ FROM given WHERE consumer = $1 AND set_aside.seq = given.seq AND set_aside.lease
 impl SetAsideStore for SqliteStore {
     async fn set_aside(&self, consumer: &str, messages: &[SetAside]) -> Result<(), StoreError> {
         for chunk in chunks(messages) {
-            in_turn!(self.work(), connection => add(&self.time, connection, consumer, &chunk))?;
+            in_turn!(self, Workers, connection => add(&self.time, connection, consumer, &chunk))?;
         }
         Ok(())
     }
@@ -56,7 +56,7 @@ impl SetAsideStore for SqliteStore {
         lease_for: Duration,
     ) -> Result<Vec<LeasedMessage>, StoreError> {
         self.release_unconfirmed(consumer).await?;
-        let mut turn = self.work().await?;
+        let mut turn = self.turn_for(Pool::Workers).await?;
         let id = Uuid::new_v4();
         let pending = self.unconfirmed.request(consumer, id, lease_for);
         let terms = LeaseTerms { lease: id, limit, max_deliver, lease_for };
@@ -74,14 +74,14 @@ impl SetAsideStore for SqliteStore {
     ) -> Result<(), StoreError> {
         let leases: Vec<_> =
             leases.iter().map(|(seq, lease)| (seq, lease.simple().to_string())).collect();
-        in_turn!(self.work(), connection => async {
+        in_turn!(self, Workers, connection => async {
             let extend = sqlx::query(EXTEND).bind(consumer).bind(json(&leases)?);
             extend.bind(self.time.until(lease_for)).execute(connection).await.map(drop)
         })
     }
 
     async fn settle(&self, consumer: &str, settled: &[LeaseOutcome]) -> Result<(), StoreError> {
-        in_turn!(self.work(), connection => settle::settle(&self.time, connection, consumer, settled))
+        in_turn!(self, Workers, connection => settle::settle(&self.time, connection, consumer, settled))
     }
 }
 
@@ -93,7 +93,7 @@ impl SqliteStore {
             return Ok(());
         }
         let leases: Vec<String> = leases.iter().map(|lease| lease.simple().to_string()).collect();
-        in_turn!(self.work(), connection => async {
+        in_turn!(self, Workers, connection => async {
             sqlx::query(
                 "UPDATE set_aside INDEXED BY set_aside_leased SET lease = NULL, due = $2, \
                  attempt = attempt - 1 WHERE consumer = $1 AND lease IS NOT NULL \
