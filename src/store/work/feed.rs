@@ -36,6 +36,18 @@ impl Feed {
         seq <= self.floor || self.done.binary_search(&seq).is_ok()
     }
 
+    /// Marks these messages as done; returns those that were not done before, which are to be kept.
+    pub(crate) fn take_in<'a>(
+        &mut self,
+        aside: &[&'a SetAside],
+        dead: &[&'a DeadLetter],
+    ) -> (Vec<&'a SetAside>, Vec<&'a DeadLetter>) {
+        let aside: Vec<_> = aside.iter().copied().filter(|m| !self.is_done(m.seq)).collect();
+        let dead: Vec<_> = dead.iter().copied().filter(|m| !self.is_done(m.seq)).collect();
+        self.add_done(aside.iter().map(|m| m.seq).chain(dead.iter().map(|m| m.seq)));
+        (aside, dead)
+    }
+
     /// Adds sequences that are done.
     pub(crate) fn add_done(&mut self, seqs: impl Iterator<Item = u64>) {
         self.done.extend(seqs);

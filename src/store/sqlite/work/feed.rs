@@ -49,14 +49,9 @@ async fn leave(
         transaction.rollback().await?;
         return Ok(false);
     };
-    let aside: Vec<_> =
-        aside.iter().copied().filter(|message| !feed.is_done(message.seq)).collect();
-    let dead: Vec<_> = dead.iter().copied().filter(|message| !feed.is_done(message.seq)).collect();
+    let (aside, dead) = feed.take_in(aside, dead);
     set_aside::insert(time, &mut transaction, name, &aside).await?;
     dead_letters::insert(&mut transaction, &dead).await?;
-    feed.add_done(
-        aside.iter().map(|message| message.seq).chain(dead.iter().map(|message| message.seq)),
-    );
     sqlx::query("UPDATE consumers SET feed_done = $2 WHERE name = $1")
         .bind(name)
         .bind(json(&feed.done)?)
