@@ -1,8 +1,8 @@
 //! Composition root: build from the configuration, run, drain.
 //!
-//! Invariant: components stop in the order in which work flows: first nothing new is
-//! accepted, then requests and streams end, then the writer and the projector,
-//! last the store. The listener is up before bus and store are, and says so.
+//! Invariant: components stop in the order in which work flows. First nothing new is accepted; then requests, streams
+//! and handlers end within the drain time; then the writer and the projector; last the store. The listener opens
+//! before bus and store are ready, and answers 503 with the reason until then (`/livez` works).
 
 mod components;
 mod processing;

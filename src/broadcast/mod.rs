@@ -2,7 +2,7 @@
 //!
 //! Invariants: an event is encoded once and its bytes are shared; no subscription skips a message: one that
 //! falls behind the ring reads the store, and behind the store the bus, then continues from the ring by sequence.
-//! A slow reader costs no memory, since nothing is queued for it.
+//! Nothing is queued for a slow reader: it holds at most one page of the replay ([`crate::limits::STREAM_BYTES`]).
 //!
 //! A subscription yields typed [`Item`]s. How a client sees them is up to the surface; only the frames of
 //! messages are made here ([`frame`]), so that they can be shared.
