@@ -1,15 +1,15 @@
-//! The waits between attempts: each twice as long as the one before, up to a bound.
+//! The waits between attempts: each is twice as long as the one before, up to a bound.
 //!
-//! Invariant: no wait is longer than the bound. [`Backoff::next_wait`] is exact, for state machines whose
-//! time is passed in; [`Backoff::jittered`] is for many processes that lost the same server at the same
-//! moment.
+//! Invariant: no wait is longer than the bound. [`Backoff::next_wait`] is exact, for state machines that get
+//! the time as an argument. [`Backoff::jittered`] is for many processes that have lost the same server at the
+//! same moment.
 
 use std::time::Duration;
 
-/// The share of a wait that [`Backoff::jittered`] may take off.
+/// The largest part of a wait that [`Backoff::jittered`] takes off.
 const JITTER: f64 = 0.25;
 
-/// Waits that double from the first to the longest.
+/// A wait that doubles from the first to the longest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff {
     first: Duration,
@@ -18,7 +18,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Before the first attempt failed.
+    /// The backoff before any attempt has failed.
     #[must_use]
     pub const fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, next: first }
@@ -31,12 +31,13 @@ impl Backoff {
         wait
     }
 
-    /// The same, up to a quarter shorter, so that attempts of several processes spread.
+    /// The wait before the next attempt, shortened by up to a quarter, so that the attempts of several
+    /// processes spread.
     pub fn jittered(&mut self) -> Duration {
         self.next_wait().mul_f64(1.0 - JITTER * fastrand::f64())
     }
 
-    /// An attempt succeeded: the next wait is the first again.
+    /// Starts again with the first wait, after an attempt that succeeded.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

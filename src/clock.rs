@@ -19,7 +19,7 @@ impl Clock {
         Self(Arc::new(Utc::now))
     }
 
-    /// A clock that a test sets.
+    /// A clock that a test controls.
     #[must_use]
     pub fn from_fn(now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))

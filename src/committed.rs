@@ -1,13 +1,15 @@
-//! The watermark as this process knows it, its waiters, and the highest sequence that this process has seen.
+//! The store's watermark as this process knows it, the tasks that wait for it, and the highest sequence that
+//! this process has seen.
 //!
-//! Invariant: both only rise, and the watermark never exceeds what the store has committed.
+//! Invariant: the watermark and the highest seen sequence only rise, and the watermark never exceeds what the
+//! store has committed.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-/// `committed_through`, shared by the projector and all tasks that wait for it.
+/// The watermark `committed_through`, shared by the projector and all tasks that wait for it.
 #[derive(Debug, Default)]
 pub struct Committed {
     through: watch::Sender<u64>,
@@ -16,7 +18,7 @@ pub struct Committed {
     waiter_arrived: Notify,
 }
 
-/// Counts one waiter for as long as it lives.
+/// Counts as one waiter until it is dropped.
 struct Waiting<'a>(&'a Committed);
 
 impl Drop for Waiting<'_> {
@@ -26,7 +28,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Committed {
-    /// The sequence up to which the store has everything.
+    /// The sequence up to which the store has all messages.
     #[must_use]
     pub fn through(&self) -> u64 {
         *self.through.borrow()
@@ -46,14 +48,15 @@ impl Committed {
         self.seen.fetch_max(seq, Ordering::Relaxed);
     }
 
-    /// The highest sequence that was committed, acknowledged or read here. No sequence up to it may be assigned to other
-    /// content.
+    /// The highest sequence that was committed, acknowledged or read in this process. Sequences up to it
+    /// must not be assigned to other content.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.seen.load(Ordering::Relaxed).max(self.through())
     }
 
-    /// Waits until the store has `seq`; `false` after the timeout. The projector writes at once while there is a waiter.
+    /// Waits until the store has `seq`; returns `false` after the timeout. The projector writes at once
+    /// while there is a waiter.
     pub async fn wait_for(&self, seq: u64, timeout: Duration) -> bool {
         if self.through() >= seq {
             return true;
@@ -78,7 +81,7 @@ impl Committed {
         self.waiters.load(Ordering::Relaxed) > 0
     }
 
-    /// Returns when a waiter arrives.
+    /// Returns when there is a waiter.
     pub async fn waiter_arrived(&self) {
         self.waiter_arrived.notified().await;
     }

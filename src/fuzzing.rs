@@ -1,7 +1,8 @@
-//! The targets of `fuzz/` as unit tests: on every kept input, and for two seconds on random changes of them.
+//! The targets of `fuzz/` as unit tests. Each runs on every stored input, and for two seconds on random
+//! changes of them.
 //!
-//! An input that fails is written to a file under `fuzz/artifacts` and its name printed. Run it again with
-//! `scripts/fuzz TARGET FILE`; once fixed, keep it in `fuzz/inputs`.
+//! An input that fails is written to a file under `fuzz/artifacts`, whose name is printed. Run it again with
+//! `scripts/fuzz TARGET FILE`; once the defect is fixed, keep it in `fuzz/inputs`.
 
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
@@ -14,11 +15,11 @@ use fastrand::Rng;
 
 /// How long each target runs on changed inputs.
 const TIME: Duration = Duration::from_secs(2);
-/// Bytes of the longest input made.
+/// The most bytes of a generated input.
 const LONGEST: usize = 4_096;
-/// Most changes of one input.
+/// The most changes that are made to one input.
 const CHANGES: usize = 6;
-/// Words that random changes hardly ever produce.
+/// Words that random changes would hardly ever produce.
 const WORDS: [&str; 24] = [
     "&",
     "=",

@@ -1,9 +1,8 @@
 //! agentbus: a message backend for squads of software agents.
 //!
-//! **The log is the truth and the sequence is the cursor.** The bus gives every
-//! message a sequence. That one number is the SSE `id`, the primary key in SQL,
-//! the page cursor in REST and the position of a consumer. Everything else is a
-//! reader of the log, holds its own cursor, and can be thrown away and rebuilt.
+//! **The log is the truth and the sequence is the cursor.** The bus gives every message a sequence. That one
+//! number is the SSE `id`, the primary key in SQL, the page cursor in REST and the position of a consumer.
+//! Everything else reads the log with a cursor of its own, and can be deleted and rebuilt.
 //!
 //! Dependencies point one way:
 //!
@@ -12,22 +11,20 @@
 //!              app → { projector, switch }       → { broadcast, continuity }
 //! ```
 //!
-//! The invariants that hold the whole together:
+//! These invariants hold for the whole server:
 //!
-//! 1. No sequence that was acknowledged and committed is given to other content
-//!    ([`continuity`] is the gate before publishing).
-//! 2. The store holds a prefix of the log up to `committed_through`; rows,
-//!    counters and watermark move in one transaction, under a lease that fences
-//!    ([`projector`], [`store`]).
-//! 3. No reader is skipped ahead: who falls behind the ring reads the store, and
-//!    behind the store the bus ([`broadcast`]).
-//! 4. Every queue, buffer, batch and body has a named limit ([`limits`]); no
-//!    task is spawned and forgotten ([`shutdown`]).
-//! 5. One message cannot stop the flow: what cannot be read as an envelope is
-//!    kept as content ([`message`]).
-//! 6. An event is encoded once and its bytes are shared by all who get it.
+//! 1. No sequence that was acknowledged and committed is given to other content ([`continuity`] is the gate
+//!    before publishing).
+//! 2. The store has a prefix of the log up to `committed_through`. Rows, counters and watermark change in one
+//!    transaction, under a lease that fences other writers ([`projector`], [`store`]).
+//! 3. No reader skips messages: one that falls behind the ring reads the store, and what the store lacks it
+//!    reads from the bus ([`broadcast`]).
+//! 4. Every queue, buffer, batch and body has a named limit ([`limits`]), and every task is tracked until it
+//!    ends ([`shutdown`]).
+//! 5. One message cannot stop the flow: a payload that is no envelope is kept as content ([`message`]).
+//! 6. An event is encoded once, and all who get it share its bytes.
 //!
-//! `docs/architecture.md` walks one message through all of it.
+//! `docs/architecture.md` follows one message through all of this.
 
 #[cfg(test)]
 extern crate self as agentbus;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-/// Whether a host name or address leads to this machine, so that nobody else can listen.
+/// Whether a host name or address leads to this machine, so that no other machine can read the traffic.
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');

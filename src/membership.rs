@@ -1,7 +1,8 @@
-//! Checks all the time whether this server may still use its store, and stops it when it may not.
+//! Checks regularly whether this server may still use its store, and stops the server if it may not.
 //!
-//! Invariant: a server on the memory bus that another one has replaced stops within seconds, even without a publish:
-//! otherwise its streams would show an outdated log. Writes do not depend on this check: the lease fences them.
+//! Invariant: a server on the memory bus that was replaced by another stops within seconds, even if nobody
+//! publishes: otherwise its streams would show an outdated log. Writes do not depend on this check, since the
+//! lease fences them.
 
 use std::sync::Arc;
 
@@ -11,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use crate::limits::{MEMBERSHIP_CHECK, MEMBERSHIP_PING};
 use crate::store::{Lease, Membership, MembershipState, Store};
 
-/// The last result of the check. The default is good.
+/// The result of the last check; good before the first.
 #[derive(Debug, Default)]
 pub struct MembershipStatus(Mutex<Option<String>>);
 
 impl MembershipStatus {
-    /// Whether the membership is known to be good.
+    /// Checks that this server is known to be allowed to use its store.
     ///
     /// # Errors
-    /// The reason why it is not.
+    /// The reason why it is not known.
     pub fn check(&self) -> Result<(), String> {
         self.0.lock().clone().map_or(Ok(()), Err)
     }
@@ -37,13 +38,13 @@ impl MembershipStatus {
     }
 }
 
-/// Checks the membership.
+/// Checks regularly whether this server may use its store.
 pub struct MembershipMonitor {
     /// The membership of this process.
     pub membership: Box<dyn Membership>,
-    /// On the memory bus: the store, and the lease by which this server alone writes to it.
+    /// On the memory bus, the store and the lease by which this server alone writes to it.
     pub exclusive: Option<(Arc<dyn Store>, Lease)>,
-    /// Receives the result.
+    /// Receives the result of each check.
     pub status: Arc<MembershipStatus>,
 }
 
@@ -51,7 +52,7 @@ impl MembershipMonitor {
     /// Checks every [`MEMBERSHIP_CHECK`] until cancelled.
     ///
     /// # Errors
-    /// The membership is lost for good: the server must stop.
+    /// The server may no longer use the store, and must stop.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), String> {
         loop {
             match self.state().await {
@@ -79,7 +80,7 @@ impl MembershipMonitor {
             && !matches!(state, MembershipState::Lost(_))
         {
             let holds = tokio::time::timeout(MEMBERSHIP_PING, store.holds_lease(lease)).await;
-            // A store that does not answer is reported by the health check of the store.
+            // The health check of the store reports a store that does not answer.
             if matches!(holds, Ok(Ok(false))) {
                 let fault = "another server has taken over the store";
                 return MembershipState::Lost(fault.to_owned());

@@ -1,7 +1,7 @@
-//! The limit of open files, raised for many connections.
+//! Raises the limit of open files, for many connections.
 //!
-//! Invariant: the hard limit never changes, and the commands that this process runs get the soft limit from before:
-//! programs are written for the usual one (those that use `select` fail above 1,024).
+//! Invariant: the hard limit never changes. Commands that this process runs get the original soft limit,
+//! since programs are written for the usual one (those that use `select` fail above 1,024).
 
 use std::sync::OnceLock;
 
@@ -16,15 +16,15 @@ pub fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Raises the soft limit to the hard one, as far as the system lets it.
+/// Raises the soft limit to the hard one, if the system allows it.
 pub fn raise() {
     let limit = getrlimit(Resource::Nofile);
     let _ = BEFORE.set(limit.current);
-    // If it fails, the caller compares the limit with what it needs.
+    // If this fails, the caller notices when it compares the limit with what it needs.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// The soft limit for commands; `None` if it was not raised here.
+/// The soft limit from before [`raise`], for commands; `None` if it was unlimited or not raised.
 #[must_use]
 pub fn before_raise() -> Option<u64> {
     BEFORE.get().copied().flatten()

@@ -1,8 +1,8 @@
-//! How a server, and each consumer within it, comes to its end: phases, tasks, signals.
+//! How a server, and each consumer within it, stops: phases, tasks, signals.
 //!
-//! Invariant: phases follow each other in one order and never go back. No task is spawned and forgotten: each has
-//! a name, and one that ends before its phase stops the process with failure, since a server without its
-//! projector only looks alive.
+//! Invariant: the phases follow each other in one order and never go back. Every task has a name and is
+//! tracked. If one ends before its phase, the process stops with failure, since a server without its
+//! projector, for example, only seems to work.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -12,20 +12,20 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Where a server, or a consumer, is in its life.
+/// A phase in the life of a server or a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// It accepts work.
+    /// Work is accepted.
     Running,
-    /// Nothing new begins; what has begun may finish, for the drain time (`DRAIN_S`).
+    /// No work begins; work that has begun may finish within the drain time (`DRAIN_S`).
     Draining,
-    /// What has not finished is cut off. Of a server, the writer, the projector and all other core tasks end.
+    /// Unfinished work is cut off. In a server, the writer, the projector and all other core tasks end.
     Aborting,
-    /// Everything has ended, and the store has the outcomes, or it did not answer in time.
+    /// Everything has ended. The store has the outcomes, unless it did not answer in time.
     Over,
 }
 
-/// The phases of one server or consumer. Clones share them.
+/// The current phase of one server or consumer. Clones share it.
 ///
 /// | from | to | when |
 /// |---|---|---|
@@ -33,7 +33,7 @@ pub enum Phase {
 /// | draining | aborting | all has finished, or the drain time is over |
 /// | aborting | over | all tasks have ended |
 ///
-/// A phase may be skipped: whoever waits for an earlier one is woken then, too.
+/// A phase may be skipped; then tasks that wait for it are woken by the later phase.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     draining: CancellationToken,
@@ -42,7 +42,7 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Running, until `stop` is cancelled: that begins the drain.
+    /// Starts in the phase `Running`. Cancelling `stop` begins the drain.
     #[must_use]
     pub fn stopped_by(stop: CancellationToken) -> Self {
         Self { draining: stop, aborting: CancellationToken::new(), over: CancellationToken::new() }
@@ -62,7 +62,7 @@ impl Lifecycle {
         }
     }
 
-    /// Enters a phase, unless it or a later one has begun.
+    /// Enters a phase, unless this phase or a later one has begun.
     pub fn enter(&self, phase: Phase) {
         let tokens = [
             (Phase::Draining, &self.draining),
@@ -72,26 +72,26 @@ impl Lifecycle {
         tokens.iter().filter(|(begun, _)| *begun <= phase).for_each(|(_, token)| token.cancel());
     }
 
-    /// Cancelled from [`Phase::Draining`] on.
+    /// The token that is cancelled from [`Phase::Draining`] on.
     #[must_use]
     pub fn draining(&self) -> &CancellationToken {
         &self.draining
     }
 
-    /// Cancelled from [`Phase::Aborting`] on.
+    /// The token that is cancelled from [`Phase::Aborting`] on.
     #[must_use]
     pub fn aborting(&self) -> &CancellationToken {
         &self.aborting
     }
 
-    /// Cancelled from [`Phase::Over`] on.
+    /// The token that is cancelled from [`Phase::Over`] on.
     #[must_use]
     pub fn over(&self) -> &CancellationToken {
         &self.over
     }
 }
 
-/// The process's tasks.
+/// The tasks of a process.
 #[derive(Clone)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -100,13 +100,13 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// No tasks yet; the first that fails begins the drain.
+    /// A set without tasks. The first task that fails begins the drain.
     #[must_use]
     pub fn new(lifecycle: Lifecycle) -> Self {
         Self { tracker: TaskTracker::new(), lifecycle, failure: Arc::default() }
     }
 
-    /// Runs a task that may end from `phase` on, and not before.
+    /// Runs a task, which must not end before `phase`.
     pub fn spawn(
         &self,
         name: &'static str,
@@ -119,7 +119,7 @@ impl Tasks {
         });
     }
 
-    /// The same, of a task that may fail: its error stops the process in any phase.
+    /// Like [`Tasks::spawn`], for a task that may return an error, which stops the process in any phase.
     pub fn spawn_fallible<E: Display>(
         &self,
         name: &'static str,
@@ -160,7 +160,7 @@ impl Tasks {
 /// Waits for SIGINT or SIGTERM, and returns its name.
 ///
 /// # Errors
-/// The system refuses a signal handler.
+/// The system refuses to install a signal handler.
 pub async fn signal() -> std::io::Result<&'static str> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;

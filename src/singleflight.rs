@@ -1,16 +1,17 @@
-//! One call for all that ask the same at the same time.
+//! Shares one call among all callers that need the same result at the same time.
 //!
-//! Invariant: a caller gets only the result of a call that began after it asked, so nobody gets a value of
-//! before. However many ask, a caller waits for at most two calls in turn: the one in progress and the next.
+//! Invariant: a caller gets only the result of a call that began after the caller asked, so nobody gets an
+//! older value. With any number of callers, each waits for at most two calls: the one in progress and the
+//! next.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-/// Shares the results of one operation among concurrent callers.
+/// Runs one operation for all concurrent callers.
 #[derive(Debug)]
 pub struct Singleflight<T> {
-    /// Calls begun.
+    /// How many calls have begun.
     begun: AtomicU64,
     /// The number of the last finished call, and its result.
     last: Mutex<(u64, Option<T>)>,
@@ -23,8 +24,8 @@ impl<T> Default for Singleflight<T> {
 }
 
 impl<T: Clone> Singleflight<T> {
-    /// The result of a call that begins after now: `call`, or that of another caller. Cancel safe: when the
-    /// caller that runs it goes away, the next one runs its own.
+    /// Returns the result of a call that begins from now on: `call`, or that of another caller. Cancel
+    /// safe: if the caller whose call runs is dropped, the next one runs its own.
     pub async fn run(&self, call: impl Future<Output = T>) -> T {
         let wanted = self.begun.load(Ordering::SeqCst) + 1;
         let mut last = self.last.lock().await;
@@ -48,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a second, and returns how many calls have begun.
+    /// A call that takes a second, and returns how many calls have begun.
     async fn call(begun: Arc<AtomicUsize>) -> usize {
         let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
         tokio::time::sleep(Duration::from_secs(1)).await;

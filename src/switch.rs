@@ -1,7 +1,8 @@
-//! From NATS to the memory bus, on the same store.
+//! Switches the log from NATS to the memory bus, on the same store.
 //!
-//! Invariant: the rest of the stream is projected before the memory bus assigns a sequence. Or the operator abandons
-//! it: then sequences go on beyond anything the stream can contain, and the range is recorded as a hole.
+//! Invariant: the rest of the stream is stored before the memory bus assigns a sequence, unless the operator
+//! abandons the rest. Then the next sequence is higher than any that the stream can contain, and the range in
+//! between is recorded as a hole.
 
 use std::sync::Arc;
 
@@ -13,10 +14,10 @@ use crate::continuity::{CheckError, drain, skip};
 use crate::limits::{ABANDON_JUMP, LEASE};
 use crate::store::{BusKind, HoleReason, Lease, Store};
 
-/// Takes the store over for the memory bus.
+/// Makes the memory bus the bus of the log; returns the lease under which it writes to the store.
 ///
 /// # Errors
-/// Why the log cannot go on in memory, in words for an operator.
+/// The reason why the memory bus cannot continue the log, in words for an operator.
 pub async fn to_memory(
     store: &Arc<dyn Store>,
     nats: &NatsConfig,
@@ -24,7 +25,7 @@ pub async fn to_memory(
     abandon_tail: bool,
 ) -> Result<Lease, String> {
     let state = store.log_state().await.map_err(|e| e.to_string())?;
-    // The membership is exclusive: an earlier holder of the lease has ended, or is fenced now.
+    // The membership is exclusive, so an earlier holder of the lease has ended or is fenced from now on.
     let mut lease = store
         .claim(owner, LEASE, true)
         .await
@@ -52,7 +53,7 @@ pub async fn to_memory(
     Ok(lease)
 }
 
-/// Stores everything the stream holds beyond the watermark.
+/// Stores the entries of the stream that are above the watermark.
 async fn project_rest(
     nats: &NatsConfig,
     store: &dyn Store,

@@ -10,7 +10,7 @@ const SECONDS: [f64; 12] =
 /// Writes logs to standard error, as text or JSON lines.
 ///
 /// # Errors
-/// When the filter cannot be read (`RUST_LOG`).
+/// The filter (`RUST_LOG`) is not valid.
 pub fn logs(filter: &str, json: bool) -> Result<(), String> {
     use std::io::IsTerminal as _;
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("RUST_LOG: {error}"))?;
@@ -19,15 +19,15 @@ pub fn logs(filter: &str, json: bool) -> Result<(), String> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let set = if json { logs.json().try_init() } else { logs.try_init() };
-    // In tests a process starts servers again; the first subscriber stays.
+    // A test process starts several servers; the first subscriber stays.
     let _ = set;
     Ok(())
 }
 
-/// A recorder of this process's metrics, installed if none is.
+/// Installs a recorder for the metrics of this process, if there is none; returns its handle.
 ///
 /// # Errors
-/// When the histogram bounds are refused.
+/// The bounds of the histograms are refused.
 pub fn metrics() -> Result<PrometheusHandle, String> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)

@@ -1,6 +1,6 @@
-//! The caller of a service, and later its permissions.
+//! The caller of a service; later also its permissions.
 //!
-//! Every service takes a [`Principal`] already, so that keys and grants need no new signatures.
+//! Every service takes a [`Principal`] already, so access keys and grants will need no new signatures.
 
 mod principal;
 

@@ -8,7 +8,7 @@ pub struct Principal(
     #[expect(dead_code, reason = "keys and grants are read from it")] Arc<Identity>,
 );
 
-/// The identity of the caller: empty, since there are no keys yet.
+/// The identity of the caller. It is empty, since there are no access keys yet.
 #[derive(Debug)]
 struct Identity;
 

@@ -1,4 +1,4 @@
-//! The components of a server, built one upon the other, waiting for what is not there yet.
+//! The components of a server, built in order of their dependencies; waits for NATS and the database.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(super) struct Components {
     pub(super) committed: Arc<Committed>,
     pub(super) gate: Gate,
     pub(super) membership: Box<dyn Membership>,
-    /// On the memory bus: the lease by which this server alone writes to the store.
+    /// Only on the memory bus: the lease by which this server alone writes to the store.
     pub(super) lease: Option<Lease>,
     pub(super) queues: Arc<dyn Queues>,
     pub(super) lapse_ids: LapseIds,
@@ -63,7 +63,7 @@ pub(super) async fn build(startup: &Startup, abandon_tail: bool) -> Result<Compo
                 committed: Arc::clone(&committed),
                 owner,
             };
-            // It begins where the first check leaves the stream.
+            // The projector reads only once the first check of the stream has opened the gate.
             startup.spawn_reader("projector", &gate, projector.run(startup.core()));
             let queues = nats_queues(startup, &store, sealer).await;
             (bus, gate, broadcaster, queues, None)
@@ -92,7 +92,7 @@ fn broadcaster(
     Arc::new(Broadcaster::new(bus, store, committed, startup.config.ring_size))
 }
 
-/// Opens the store for this bus, waiting for a database that is not there yet.
+/// Opens the store for this bus; waits until the database is there.
 pub(super) async fn open_store(startup: &Startup, bus: BusKind) -> Result<Arc<dyn Store>, String> {
     let store: Arc<dyn Store> = match &startup.config.store {
         StoreConfig::Sqlite(dir) => SqliteStore::open(dir)
@@ -138,7 +138,7 @@ async fn nats_bus(
     committed: &Arc<Committed>,
     owner: Uuid,
 ) -> (Arc<dyn Bus>, Gate) {
-    // A stream that must be made is filled from the store before anybody may publish.
+    // If the stream must be created, it is filled from the store before anybody may publish.
     let state = startup.until("the store", async || store.log_state().await).await;
     let missing =
         if state.committed_through > 0 { IfMissing::CreateClosed } else { IfMissing::Create };
@@ -160,8 +160,8 @@ async fn nats_bus(
     (nats, gate)
 }
 
-/// The secret of a deployment, the same for all its servers: it seals lease tokens, and ids that nobody may
-/// guess derive from it.
+/// The secret that all servers of a deployment share. It seals lease tokens, and ids that nobody may guess
+/// derive from it.
 async fn secret(startup: &Startup, store: &Arc<dyn Store>) -> Result<[u8; 32], String> {
     let fresh = Sealer::fresh_secret().ok_or("the system has no randomness")?;
     Ok(startup.until("the store", async || store.lease_secret(fresh).await).await)
@@ -174,7 +174,7 @@ fn store_queues(startup: &Startup, store: &Arc<dyn Store>, sealer: Sealer) -> Ar
     queues
 }
 
-/// Counts the jobs that are done, for `/v1/stats`.
+/// A task that counts finished jobs, for `/v1/stats`.
 fn done_counter(startup: &Startup, store: &Arc<dyn Store>) -> Arc<DoneCounter> {
     let done = Arc::new(DoneCounter::new(Arc::clone(store)));
     startup.spawn_core("count of jobs", Arc::clone(&done).run(startup.core()));

@@ -1,8 +1,8 @@
-//! Composition root: build from the configuration, run, drain.
+//! Composition root: builds a server from its configuration, runs it and drains it.
 //!
-//! Invariant: components stop in the order in which work flows. First nothing new is accepted; then requests, streams
-//! and handlers end within the drain time; then the writer and the projector; last the store. The listener opens
-//! before bus and store are ready, and answers 503 with the reason until then (`/livez` works).
+//! Invariant: components stop in the order in which work flows. First nothing new is accepted; then requests,
+//! streams and handlers end within the drain time; then the writer and the projector; last the store. The
+//! listener opens before bus and store are ready, and answers 503 with the reason until then (`/livez` works).
 
 mod components;
 mod processing;
@@ -31,19 +31,19 @@ pub use processing::work;
 use processing::{process, webhooks};
 use startup::Startup;
 
-/// What `serve` is asked for besides the configuration.
+/// Options of `serve` that are not in the configuration.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Leave NATS although the rest of its stream cannot be read.
+    /// Whether to switch away from NATS even if the rest of its stream cannot be read.
     pub abandon_tail: bool,
-    /// Handlers that run in this process, besides the command of the configuration.
+    /// Handlers that run in this process, in addition to the configured command.
     pub handlers: Vec<Arc<dyn Handler>>,
 }
 
 /// Serves until `stop` is cancelled, then drains.
 ///
 /// # Errors
-/// Why it could not start, or which part failed.
+/// The reason why the server could not start, or the part that failed.
 pub async fn run(
     config: Config,
     options: Options,
@@ -89,7 +89,7 @@ pub async fn run(
     drain(&startup, serving, running).await
 }
 
-/// After the stop: waits for requests and handlers for the drain time, then ends the core tasks.
+/// Waits until requests and handlers have ended or the drain time is over, then ends the core tasks.
 async fn drain(
     startup: &Startup,
     serving: JoinHandle<()>,
@@ -103,7 +103,8 @@ async fn drain(
     }
     if let Some((_, processor)) = &running {
         let left = (drain + SETTLE_STOP).saturating_sub(begun.elapsed());
-        // What has not ended then is cut off with the core tasks, and its messages are delivered again.
+        // Handlers that have not ended by then are cut off with the core tasks, and their messages
+        // are redelivered.
         let _ = tokio::time::timeout(left, processor.ended()).await;
     }
     let ended = startup.end_core().await;
@@ -168,7 +169,7 @@ fn assemble(
     })
 }
 
-/// Turns latency samples into counts, which would otherwise wait in memory for the next reader of the metrics.
+/// Aggregates latency samples regularly. They would otherwise take memory until the metrics are read.
 async fn upkeep(metrics: PrometheusHandle, cancel: CancellationToken) {
     while cancel.run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP)).await.is_some() {
         metrics.run_upkeep();

@@ -1,7 +1,7 @@
-//! Processing in a server, and alone: `agentbus worker`.
+//! Background processing in a server, and on its own in `agentbus worker`.
 //!
-//! Invariant: a worker neither listens nor projects. It shares the consumers of the servers on the same NATS and
-//! PostgreSQL.
+//! Invariant: a worker neither listens nor projects. It shares the consumers of the servers on the same NATS
+//! and PostgreSQL.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::store::work::WorkStore;
 use crate::store::{BusKind, Membership, Store};
 use crate::webhooks::{DeliveryContext, Registry, Supervisor, WebhookClient};
 
-/// Processes messages of a log on NATS until `stop`, beside its servers.
+/// Runs a worker until `stop` is cancelled: it processes messages of a log on NATS, beside the servers.
 ///
 /// # Errors
-/// What the configuration lacks, why it could not start, or which part failed.
+/// What the configuration lacks, the reason why the worker could not start, or the part that failed.
 pub async fn work(
     config: Config,
     handlers: Vec<Arc<dyn Handler>>,
@@ -56,7 +56,7 @@ pub async fn work(
 
 type Joined = (Arc<dyn Bus>, Arc<dyn Store>, Box<dyn Membership>);
 
-/// Store and stream, once servers have put the log on NATS.
+/// Opens store and stream, once a server has set the log up on NATS.
 async fn join_servers(startup: &Startup) -> Result<Joined, String> {
     let store = open_store(startup, BusKind::Nats).await?;
     let membership = startup.until("the store", async || store.join(BusKind::Nats).await).await?;
@@ -72,7 +72,7 @@ async fn join_servers(startup: &Startup) -> Result<Joined, String> {
     Ok((Arc::new(bus), store, membership))
 }
 
-/// A processor that follows the consumers in the store.
+/// A processor for the consumers in the store.
 fn processor(startup: &Startup, bus: Arc<dyn Bus>, store: Arc<dyn Store>) -> Arc<Processor> {
     let (clock, drain) = (startup.clock.clone(), startup.config.drain);
     let processor = Arc::new(Processor::new(bus, store, clock, drain));
@@ -81,7 +81,7 @@ fn processor(startup: &Startup, bus: Arc<dyn Bus>, store: Arc<dyn Store>) -> Arc
     processor
 }
 
-/// The consumer of the configuration.
+/// The consumer that the configuration describes.
 pub(super) fn consumer(
     config: &ProcessorConfig,
     mut handlers: Vec<Arc<dyn Handler>>,
@@ -101,8 +101,8 @@ pub(super) fn consumer(
     }
 }
 
-/// Runs the processor. Without a handler its consumer is created and nothing more. When this returns the consumer
-/// is in the store, so that no request finds it missing.
+/// Starts the processor. Without a handler, only its consumer is created. When this returns, the consumer is
+/// in the store, so that requests find it.
 pub(super) async fn process(
     startup: &Startup,
     handlers: Vec<Arc<dyn Handler>>,
@@ -126,7 +126,7 @@ pub(super) async fn process(
     processor
 }
 
-/// Delivers to webhooks, whichever server created them.
+/// Starts deliveries to webhooks, whichever server created them.
 pub(super) fn webhooks(
     startup: &Startup,
     client: WebhookClient,

@@ -1,4 +1,4 @@
-//! What every step of a start shares, and how it waits for what is not there yet.
+//! What all steps of a start share, and how they wait for NATS and the database.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ pub(super) struct Startup {
     pub clock: Clock,
     pub lifecycle: Lifecycle,
     pub tasks: Tasks,
-    /// Why the server is not ready, for the page served meanwhile.
+    /// Why the server is not ready; responses contain it until the start is complete.
     pub reason: Arc<Mutex<String>>,
 }
 
 impl Startup {
-    /// A start that ends when `stop` is cancelled.
+    /// A start of a process that runs until `stop` is cancelled.
     pub(super) fn new(config: Config, stop: CancellationToken) -> Self {
         let lifecycle = Lifecycle::stopped_by(stop);
         Self {
@@ -37,7 +37,7 @@ impl Startup {
         }
     }
 
-    /// Repeats `attempt` until it succeeds; logs each new reason why it does not.
+    /// Repeats `attempt` until it succeeds; logs each new reason of a failure.
     pub(super) async fn until<T, E: Display>(
         &self,
         what: &str,
@@ -57,8 +57,8 @@ impl Startup {
         }
     }
 
-    /// The token that ends the core tasks: writer, projector and whatever else serves requests until the last has
-    /// ended.
+    /// The token that ends the core tasks: the writer, the projector, and others that requests need until
+    /// the last request has ended.
     pub(super) fn core(&self) -> CancellationToken {
         self.lifecycle.aborting().clone()
     }
@@ -72,7 +72,7 @@ impl Startup {
         self.tasks.spawn(name, Phase::Aborting, task);
     }
 
-    /// Runs a core task that reads the log: once the log is known to continue the store.
+    /// Runs a core task that reads the log. It starts once the gate has opened for the first time.
     pub(super) fn spawn_reader(
         &self,
         name: &'static str,
@@ -82,8 +82,8 @@ impl Startup {
         self.spawn_core(name, after_first_check(gate.clone(), self.core(), reader));
     }
 
-    /// Runs a task that gives messages to handlers, and so ends with the drain: once the log is known to
-    /// continue the store.
+    /// Runs a task that gives messages to handlers, and so ends with the drain. It starts once the gate
+    /// has opened for the first time.
     pub(super) fn spawn_processing(
         &self,
         name: &'static str,
@@ -102,7 +102,7 @@ impl Startup {
         ended.unwrap_or_else(|_| Err("some parts did not stop in time".to_owned()))
     }
 
-    /// Makes sure all the time that this server may use its store; returns where the result is shown.
+    /// Checks throughout that this server may use its store; returns the status that shows the result.
     pub(super) fn monitor_membership(
         &self,
         membership: Box<dyn Membership>,

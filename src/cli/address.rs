@@ -1,6 +1,6 @@
 //! The flags that name the server.
 //!
-//! Invariant: the flag wins over the environment, and that over the default.
+//! Invariant: the flag overrides the environment, which overrides the default.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::output::Format;
 use super::terminal::{eprint_line, plain_lines};
 
-/// The address without flag and environment.
+/// The address if neither flag nor environment names one.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 /// Flags by which a command finds its server.
@@ -35,7 +35,7 @@ pub struct ShowArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 
-    /// The server.
+    /// The flags that name the server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -49,7 +49,7 @@ impl ServerArgs {
         self.client_retrying_for(RETRY_FOR)
     }
 
-    /// The same, with this time to retry unless the flag names one.
+    /// Like [`ServerArgs::client`], with this time to retry unless the flag sets one.
     ///
     /// # Errors
     /// The address is not valid.

@@ -1,8 +1,8 @@
 //! `agentbus bench`: measures a server under load.
 //!
-//! Invariant: it sends messages only to a server that `--url` names on the command line, or to one of its own.
-//! `AGENTBUS_URL`, which other commands use, is ignored: the messages stay in the log and in history, and a
-//! full stream drops older ones for them.
+//! Invariant: load goes only to a server that `--url` names on the command line, or to one that was started
+//! for it. `AGENTBUS_URL`, which other commands use, is ignored: the messages of the load stay in the log and
+//! in history, and a full stream drops older messages for them.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ use super::progress;
 use super::terminal::plain;
 use crate::shutdown;
 
-/// Examples shown after `--help`.
+/// Examples that `--help` shows.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus bench                                        as fast as 64 connections get responses
@@ -44,7 +44,7 @@ Exit code 1 if anything was not accepted or not sent, or an event missing.";
 /// `agentbus bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// Messages a second; 0: each connection sends again when it has its response
+    /// Messages a second; 0: each connection sends as soon as it has its response
     #[arg(long, value_name = "N", default_value = "0", value_parser = rate, allow_negative_numbers = true)]
     rate: f64,
 
@@ -52,7 +52,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     duration: Duration,
 
-    /// How long to send load before measuring
+    /// How long to send load before the measurement
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     warmup: Duration,
 
@@ -60,7 +60,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value = "64")]
     connections: usize,
 
-    /// Bytes of content; several, comma separated, are taken in turn
+    /// Bytes of content; of several sizes, separated by commas, each message gets the next
     #[arg(long, value_name = "BYTES", default_value = "128", value_delimiter = ',')]
     size: Vec<usize>,
 
@@ -68,11 +68,11 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value = "1")]
     batch: usize,
 
-    /// Give each message an id of its own
+    /// Give each message an id
     #[arg(long)]
     ids: bool,
 
-    /// When the server responds: once the bus has the message, or the store too
+    /// When the server responds: once the bus has the message, or once the store has it too
     #[arg(long, value_enum, default_value_t)]
     ack: Ack,
 
@@ -84,12 +84,12 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value = "0")]
     subscribers: usize,
 
-    /// Filter of the subscribers, as a query: 'kind=task&sender=ann'; repeated, subscribers take turns.
-    /// {n} is the number of a subscriber, 00000 and up
+    /// Filter of the subscribers, as a query: 'kind=task&sender=ann'; if repeated, subscribers take the
+    /// filters in turn. {n} is the number of a subscriber, 00000 and up
     #[arg(long, value_name = "QUERY")]
     subscriber_filter: Vec<String>,
 
-    /// Print JSON, also on a terminal
+    /// Print JSON even on a terminal
     #[arg(long)]
     json: bool,
 
@@ -98,7 +98,7 @@ pub struct BenchArgs {
     url: Option<String>,
 }
 
-/// Level of acknowledgement.
+/// When the server responds to a publish.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Ack {
     /// the bus has it
@@ -113,7 +113,7 @@ fn rate(text: &str) -> Result<f64, &'static str> {
     if rate >= 0.0 && rate.is_finite() { Ok(rate) } else { Err("must be 0 or more") }
 }
 
-/// A time with its unit.
+/// Parses a duration with its unit.
 fn time(text: &str) -> Result<Duration, &'static str> {
     const RULE: &str = "must be a time with its unit: 500ms, 10s, 2m, 1h";
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(RULE)?;
@@ -157,7 +157,7 @@ impl From<BenchError> for Failure {
 /// Measures, and prints the report.
 ///
 /// # Errors
-/// Wrong options, a server that cannot be reached, a system that refuses.
+/// The options are wrong, the server cannot be reached, or the system refuses something.
 pub async fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
     let plan = args.plan();
     plan.check().map_err(|faults| Failure::Usage(faults.join("\n")))?;
@@ -170,7 +170,7 @@ pub async fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
             report = &mut running => report,
             _ = shutdown::signal() => {
                 stop.cancel();
-                // A second signal ends the wait for the store and the last events.
+                // A second signal ends the wait for the store and for the last events.
                 tokio::select! {
                     report = &mut running => report,
                     _ = shutdown::signal() => return Err(Failure::Failed("interrupted".to_owned())),
@@ -188,7 +188,7 @@ fn address(url: &str) -> Result<Address, String> {
     Address::of(&parse_address(url)?)
 }
 
-/// Measures the server that is named, or else one of its own.
+/// Measures the server that `--url` names, or one that is started for this.
 async fn measure(
     named: Option<Address>,
     plan: &Plan,

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::output::Format;
 use super::table::Table;
 
-/// Examples shown after `--help`.
+/// Examples that `--help` shows.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus consumers list
@@ -49,7 +49,7 @@ enum What {
     Pause(OneArgs),
     /// Resume a consumer at its position
     Resume(OneArgs),
-    /// Process again from a sequence on, also messages that the stream no longer holds
+    /// Process messages again from a sequence on, even those that the stream has dropped
     Reset(ResetArgs),
 }
 
@@ -81,7 +81,7 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
-        // `.` and `..` are path segments with a meaning of their own.
+        // `.` and `..` have a meaning of their own in paths.
         if text.is_empty() || !text.chars().all(good) || text.chars().all(|c| c == '.') {
             return Err("must be a consumer's name");
         }

@@ -1,7 +1,7 @@
-//! `agentbus doctor`: checks every part, and reports how to fix problems.
+//! `agentbus doctor`: checks all parts, and reports how to fix problems.
 //!
-//! Invariant: it changes no data. Like every start of a server it migrates the tables of an older version; `--fix`
-//! adds what the stream lacks. The exit code is 1 if a check failed, else 0.
+//! Invariant: no data is changed. Like every start of a server, the command migrates the tables of an older
+//! version; with `--fix` it adds what the stream lacks. The exit code is 1 if a check failed, else 0.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ enum Grade {
 /// Prints findings.
 struct Report {
     is_text: bool,
-    /// Whether a check failed.
+    /// Whether a check has failed.
     bad: bool,
 }
 
@@ -50,7 +50,7 @@ impl Report {
         } else {
             serde_json::json!({"grade": name, "part": part, "detail": detail}).to_string()
         };
-        // If the output is closed, the exit code still reports the result.
+        // If the output is closed, the exit code still shows the result.
         let _ = print_line(&line);
     }
 
@@ -131,7 +131,7 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Arc<dyn Sto
     }
 }
 
-/// Compares the clocks: messages get this machine's time, leases the store's.
+/// Compares the clocks: messages get the time of this machine, leases that of the store.
 async fn check_clock(store: &dyn Store, report: &mut Report) {
     let clock = Clock::system();
     let before = clock.now();
@@ -220,7 +220,7 @@ async fn check_nats(
     for lack in bus.degradations() {
         report.note("stream", &format!("{lack}; `agentbus doctor --fix` adds what can be added"));
     }
-    // nats-server reports `sync_interval` only by its monitoring port and its system account.
+    // nats-server reports `sync_interval` only through its monitoring port and its system account.
     match bus.sync_setting() {
         Ok(line) => report.note("sync", &format!("{line} (its clients cannot ask it)")),
         Err(line) => report.note("sync", &line),
@@ -243,7 +243,7 @@ async fn check_permissions(bus: &NatsBus, last: u64, report: &mut Report) {
         payload: bytes::Bytes::new(),
         logged_at: chrono::DateTime::UNIX_EPOCH,
     };
-    // The stream refuses a publish that expects another last sequence.
+    // The stream refuses a publish that expects another last sequence, so nothing is stored.
     match bus.publish_original(&entry, last + 1_000_000).await {
         Err(PublishError::NotSent(reason)) if reason.contains("wrong last sequence") => {
             report.good("publish", "allowed");

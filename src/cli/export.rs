@@ -1,7 +1,8 @@
 //! `agentbus export`: the log as NDJSON, to a file or standard output.
 //!
-//! Invariant: it ends at what was committed when it began, so that it ends on a busy log too; each line has the bytes
-//! that the server holds; and the file appears under its name only when it is complete and synced to disk.
+//! Invariant: an export ends at the sequence that was committed when it began, so it ends even on a busy log.
+//! Each line has the bytes that the server has. The file appears under its name only when it is complete and
+//! synced to disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use super::history::RangeArgs;
 use super::progress::{self, notices_above};
 use super::terminal::eprint_line;
 
-/// Examples shown after `--help`.
+/// Examples that `--help` shows.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus export --output squad.ndjson                the whole log
@@ -45,7 +46,7 @@ pub struct ExportArgs {
     server: ServerArgs,
 }
 
-/// A file that has another name until it is complete.
+/// The output file under a temporary name, until it is complete.
 #[derive(Debug)]
 struct Unfinished {
     target: PathBuf,
@@ -73,7 +74,7 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.finished {
-            // If that fails, a hidden file stays whose name says what it is.
+            // If this fails, a hidden file stays, whose name says what it is.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -113,7 +114,7 @@ async fn export(args: ExportArgs) -> Result<(), Failure> {
     done(&bar, written, &name)
 }
 
-/// Writes every page, up to what is committed when the first is read; the number of messages.
+/// Writes all pages, up to the sequence that is committed at the first read; returns the number of messages.
 async fn copy(
     mut pages: Pages<Message>,
     out: &mut (impl AsyncWrite + Unpin),

@@ -1,4 +1,4 @@
-//! Why a command fails, and its exit code.
+//! The reasons why a command fails, and its exit code.
 
 use std::io;
 use std::process::ExitCode;
@@ -7,19 +7,19 @@ use agentbus_client::Error;
 
 use super::terminal::{eprint_line, plain_lines};
 
-/// Why a command ends before its work is done.
+/// The reason why a command ends before its work is done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It could not be done; exit code 1.
+    /// The command failed; exit code 1.
     Failed(String),
-    /// The command line is wrong; exit code 2.
+    /// The command line was wrong; exit code 2.
     Usage(String),
-    /// The reader of the output has closed it (`| head`); exit code 0, without a message.
+    /// The reader of the output has closed it, as `head` does; exit code 0, without a message.
     ReaderGone,
 }
 
 impl Failure {
-    /// Prints the reason on standard error; the exit code.
+    /// Prints the reason on standard error; returns the exit code.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         match self {
@@ -35,7 +35,7 @@ impl Failure {
         }
     }
 
-    /// The failure to read or write `what`.
+    /// An error while `what` was read or written.
     #[must_use]
     pub fn io(what: &str, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {

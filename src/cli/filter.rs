@@ -1,13 +1,13 @@
 //! The filter flags that `tail`, `history` and `export` share.
 //!
-//! Invariant: they are the parameters of the contract, section 5, under the same names.
+//! Invariant: the flags are the filter parameters of the contract (section 5), with the same names.
 
 use agentbus_client::Query;
 use clap::Args;
 
 use crate::message::{Kind, SubjectPattern, Token, parse_uuid};
 
-/// Which messages.
+/// The flags of a filter of messages.
 #[derive(Args, Clone, Debug, Default)]
 #[command(
     next_help_heading = "Filters (repeatable: any value of a flag may match, every flag must)"
@@ -41,25 +41,25 @@ pub struct FilterArgs {
     #[arg(long)]
     task: Vec<Token>,
 
-    /// Conversation
+    /// Conversation that the message belongs to
     #[arg(long)]
     conversation: Vec<Token>,
 
-    /// Id of the message that it answers
+    /// Id of the message that this one replies to
     #[arg(long, value_name = "ID", value_parser = uuid)]
     in_reply_to: Vec<String>,
 }
 
-/// A hyphenated UUID, as text.
+/// Parses a hyphenated UUID; returns it as text.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The rule that the text breaks.
 pub fn uuid(text: &str) -> Result<String, &'static str> {
     parse_uuid(text).map(|id| id.to_string())
 }
 
 impl FilterArgs {
-    /// The query parameters.
+    /// The filter as query parameters.
     #[must_use]
     pub fn query(&self) -> Query {
         fn all<T>(

@@ -16,7 +16,7 @@ use super::when::When;
 use crate::clock::Clock;
 use crate::message::Token;
 
-/// Examples shown after `--help`.
+/// Examples that `--help` shows.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus history --last 20                         the newest 20, in order
@@ -27,7 +27,7 @@ Examples:
 
 In a pipe the output is one JSON object a line, byte for byte as the server holds it.";
 
-/// A part of the log; shared with `export`.
+/// The flags for a part of the log; `export` has them too.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Range")]
 pub struct RangeArgs {
@@ -47,7 +47,7 @@ pub struct RangeArgs {
     #[arg(long, value_name = "TIME")]
     until: Option<When>,
 
-    /// Only what these two agents sent each other
+    /// Only messages between these two agents
     #[arg(long, value_name = "AGENT,AGENT")]
     between: Option<Pair>,
 }
@@ -56,7 +56,7 @@ pub struct RangeArgs {
 #[derive(Clone, Debug)]
 struct Pair(Token, Token);
 
-/// Order by sequence.
+/// The order of the messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Order {
     /// oldest first
@@ -109,7 +109,7 @@ impl FromStr for Pair {
 }
 
 impl RangeArgs {
-    /// The query parameters of times and agents.
+    /// The range of times and the pair of agents as query parameters.
     #[must_use]
     pub fn query(&self) -> Query {
         let now = Clock::system().now();

@@ -1,8 +1,8 @@
 //! `agentbus import`: publishes NDJSON.
 //!
-//! Invariant: importing the same lines again changes nothing, so an interrupted import is simply repeated. A line
-//! without an id gets UUIDv5(NAMESPACE_URL, line number + U+0000 + line): equal lines are two messages, and the same
-//! file read again adds none. Memory holds one batch at most.
+//! Invariant: a second import of the same lines changes nothing, so an interrupted import is simply repeated.
+//! A line without an id gets UUIDv5(NAMESPACE_URL, line number + U+0000 + line), so equal lines are two
+//! messages, but the same file read again adds none. Memory holds at most one batch.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use super::progress::{self, notices_above};
 use super::terminal::{eprint_line, plain, plain_lines};
 use crate::message::{BodyError, Draft};
 
-/// Examples shown after `--help`.
+/// Examples that `--help` shows.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus import squad.ndjson
@@ -37,7 +37,7 @@ without an id gets one made from its number and its text, so an import can be re
 interruption, without duplicates as long as the file is the same. Refused lines are reported with their
 number on standard error, and the import goes on; the exit code is 1 if there were any.";
 
-/// Bytes read at a time.
+/// How many bytes are read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
 /// `agentbus import`.
@@ -55,7 +55,7 @@ pub struct ImportArgs {
     server: ServerArgs,
 }
 
-/// Outcomes so far.
+/// The counts of outcomes so far.
 #[derive(Debug, Default)]
 struct Tally {
     accepted: u64,
@@ -63,7 +63,7 @@ struct Tally {
     rejected: u64,
 }
 
-/// Lines to send together.
+/// Lines to send in one request.
 #[derive(Debug, Default)]
 struct Batch {
     numbers: Vec<u64>,
@@ -208,14 +208,14 @@ impl Batch {
     }
 }
 
-/// The message of a line, as it is published.
+/// The message in a line, as it is published.
 fn transform(number: u64, line: &[u8]) -> Result<Vec<u8>, String> {
     let envelope = Envelope::parse(line)?.without_server_members();
     let id = (!envelope.has_id()).then(|| stable_id(number, line));
     Ok(envelope.encode(id))
 }
 
-/// The id for a line without one; the same each time the file is read.
+/// The id for a line that has none: the same each time the file is read.
 fn stable_id(number: u64, line: &[u8]) -> Uuid {
     let mut name = format!("{number}\0").into_bytes();
     name.extend_from_slice(line);

@@ -1,6 +1,7 @@
-//! Input from a file or standard input, in bounded memory.
+//! Reads a file or standard input in bounded memory.
 //!
-//! Invariant: a line longer than [`LINE_BYTES`] is reported with its number and skipped; reading goes on after it.
+//! Invariant: a line longer than [`LINE_BYTES`] is reported with its number and skipped; reading continues
+//! after it.
 
 use std::io;
 
@@ -9,14 +10,14 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt as _};
 use super::failure::Failure;
 use super::limits::{INPUT_BYTES, LINE_BYTES};
 
-/// One line.
+/// A line of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
-    /// From 1.
+    /// The line's number, from 1.
     pub number: u64,
-    /// Without its line end; `None` if it is longer than [`LINE_BYTES`].
+    /// The text without its line end; `None` if it is longer than [`LINE_BYTES`].
     pub text: Option<Vec<u8>>,
-    /// Bytes taken from the input, with the line end.
+    /// How many bytes of the input the line has, with its end.
     pub taken: u64,
 }
 
@@ -62,10 +63,10 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
     }
 }
 
-/// Everything on standard input, as text.
+/// Reads all of standard input as text.
 ///
 /// # Errors
-/// It cannot be read, is not UTF-8, or is longer than any message.
+/// The input cannot be read, is not UTF-8, or is longer than any message.
 pub async fn standard_input() -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let mut input = tokio::io::stdin().take(INPUT_BYTES + 1);

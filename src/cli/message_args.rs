@@ -1,6 +1,6 @@
 //! The flags that make a message.
 //!
-//! Invariant: the message is valid, or the wrong flags are named before anything is sent.
+//! Invariant: either the message is valid, or the wrong flags are named before anything is sent.
 
 use clap::Args;
 use serde_json::value::RawValue;
@@ -11,7 +11,7 @@ use super::when::When;
 use crate::clock::Clock;
 use crate::message::{BodyError, Draft, Kind, Token};
 
-/// The members of the envelope.
+/// The flags for the members of a message.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Envelope")]
 pub struct MessageArgs {
@@ -39,11 +39,11 @@ pub struct MessageArgs {
     #[arg(long)]
     task: Option<Token>,
 
-    /// Conversation
+    /// Conversation that the message belongs to
     #[arg(long)]
     conversation: Option<Token>,
 
-    /// Id of the message that it answers
+    /// Id of the message that this one replies to
     #[arg(long, value_name = "ID", value_parser = uuid)]
     in_reply_to: Option<String>,
 
@@ -61,11 +61,11 @@ pub struct MessageArgs {
 }
 
 impl MessageArgs {
-    /// The message as JSON, its members in the order of the contract. `sender` and `fresh` are used where no flag
-    /// names a sender or an id.
+    /// The message as JSON, with its members in the order of the contract. `sender` and `fresh` apply if
+    /// no flag sets a sender or an id.
     ///
     /// # Errors
-    /// The wrong flags, by name.
+    /// The names of the wrong flags.
     pub fn envelope(
         &self,
         content: &str,

@@ -1,7 +1,7 @@
-//! The command line: one file a subcommand.
+//! The command line, one file for each subcommand.
 //!
-//! Invariant: client commands use `agentbus_client` and nothing else of the server; output is text on a terminal and
-//! NDJSON in a pipe; the exit code is 0 for success, 1 for failure and 2 for wrong usage.
+//! Invariant: client commands use only `agentbus_client`, nothing of the server. Output is text on a terminal
+//! and NDJSON in a pipe. The exit code is 0 for success, 1 for failure and 2 for wrong usage.
 
 mod address;
 mod bench;
@@ -111,7 +111,7 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
 }
 
-/// Parses and runs the command line; the exit code.
+/// Parses and runs the command line; returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
         Err(error) => return Failure::Failed(format!("cannot start a runtime: {error}")).report(),
     };
     let code = runtime.block_on(run(cli));
-    // Does not wait for a write to a pipe that is not read.
+    // Does not wait for a write to a pipe that nobody reads.
     runtime.shutdown_background();
     code
 }

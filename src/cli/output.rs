@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 
-/// How output is written.
+/// The format of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// text on a terminal, ndjson in a pipe
@@ -20,7 +20,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Whether this is text.
+    /// Whether the format is text.
     #[must_use]
     pub fn is_text(self) -> bool {
         match self {
@@ -34,7 +34,7 @@ impl Format {
 /// Writes one line to standard output.
 ///
 /// # Errors
-/// It cannot be written.
+/// The line cannot be written.
 pub fn print_line(line: &str) -> Result<(), Failure> {
     print_bytes(format!("{line}\n").as_bytes())
 }
@@ -42,17 +42,17 @@ pub fn print_line(line: &str) -> Result<(), Failure> {
 /// Writes bytes to standard output.
 ///
 /// # Errors
-/// They cannot be written.
+/// The bytes cannot be written.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(bytes).and_then(|()| out.flush());
     written.map_err(|error| Failure::io("standard output", &error))
 }
 
-/// Writes a result: `text` for people, else `json`.
+/// Writes a result as `text` or as `json`.
 ///
 /// # Errors
-/// It cannot be written.
+/// The result cannot be written.
 pub fn print_result(is_text: bool, text: &str, json: &impl Serialize) -> Result<(), Failure> {
     if is_text {
         return print_line(text);

@@ -1,6 +1,7 @@
-//! Messages as they are shown: lines for people on a terminal, NDJSON in a pipe.
+//! Prints messages: lines of text on a terminal, NDJSON in a pipe.
 //!
-//! Invariant: in a pipe the bytes of a message are untouched; on a terminal they are made harmless.
+//! Invariant: in a pipe the bytes of a message are unchanged; on a terminal no character can control the
+//! terminal.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -14,7 +15,7 @@ use super::limits::SHOWN_LINES;
 use super::output::Format;
 use super::terminal::{local_time, plain, shortened};
 
-/// Flags of commands that show messages.
+/// The flags of commands that show messages.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
@@ -36,7 +37,7 @@ pub struct Printer {
     style: Option<Style>,
 }
 
-/// The layout for people.
+/// The layout of text.
 #[derive(Clone, Copy, Debug)]
 struct Style {
     colour: bool,
@@ -45,7 +46,7 @@ struct Style {
 }
 
 impl Printer {
-    /// A printer; `dated` shows the date with the time.
+    /// A printer. If `dated` is set, it shows the date with the time.
     #[must_use]
     pub fn new(args: OutputArgs, dated: bool) -> Self {
         let terminal = std::io::stdout().is_terminal();
@@ -59,7 +60,7 @@ impl Printer {
         }
     }
 
-    /// Adds one message, in the bytes of the server.
+    /// Adds one message, given as the bytes from the server.
     pub fn message(&mut self, json: &[u8]) {
         match self.style {
             None => {
@@ -70,7 +71,7 @@ impl Printer {
         }
     }
 
-    /// Writes what was added.
+    /// Writes the messages that were added.
     ///
     /// # Errors
     /// Standard output cannot be written.

@@ -1,4 +1,4 @@
-//! Progress bars of long work, on standard error. They are drawn on a terminal only.
+//! Progress bars for long work, on standard error, and only on a terminal.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::terminal::{eprint_line, plain_lines};
 /// How often a bar is redrawn while nothing happens.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A bar of bytes, or a spinner where the total is not known.
+/// A bar of bytes, or a spinner if the total is not known.
 #[must_use]
 pub fn bytes(total: Option<u64>) -> ProgressBar {
     match total {
@@ -22,19 +22,19 @@ pub fn bytes(total: Option<u64>) -> ProgressBar {
     }
 }
 
-/// A bar of sequences. The caller sets its length when it knows the end of the log.
+/// A bar of sequences. The caller sets its length once it knows the end of the log.
 #[must_use]
 pub fn sequences() -> ProgressBar {
     styled(ProgressBar::new(0), "{bar:30} {pos}/{len}  {msg}  {elapsed} (left {eta})")
 }
 
-/// For work of unknown length.
+/// A spinner for work of unknown length.
 #[must_use]
 pub fn spinner() -> ProgressBar {
     styled(ProgressBar::new_spinner(), "{spinner} {msg}  {elapsed}")
 }
 
-/// The client, which reports outages above the bar.
+/// Makes the client report outages above the bar.
 #[must_use]
 pub fn notices_above(bar: &ProgressBar, client: Client) -> Client {
     let bar = bar.clone();

@@ -14,7 +14,7 @@ use super::table::{Table, print_document};
 use crate::message::Token;
 use crate::queues::Priority;
 
-/// Examples shown after `--help`.
+/// Examples that `--help` shows.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus queues list
@@ -52,7 +52,7 @@ enum What {
     List(ShowArgs),
     /// Show one queue
     Show(OneArgs),
-    /// Make a queue or replace its configuration; a setting that is not given gets its default
+    /// Create a queue or replace its configuration; a setting that is not given gets its default
     Set(SetArgs),
     /// Delete an empty queue; its dead letters stay
     Delete(DeleteArgs),
@@ -102,7 +102,7 @@ struct DeleteArgs {
     /// Name of the queue
     queue: Token,
 
-    /// Also drop jobs that wait or are delayed; a queue with leased jobs is never deleted
+    /// Also delete jobs that wait or are delayed; a queue with leased jobs is never deleted
     #[arg(long)]
     force: bool,
 
@@ -131,7 +131,7 @@ struct PushArgs {
     #[arg(long, value_name = "SECONDS")]
     delay_s: Option<f64>,
 
-    /// Id of the job: pushed again with the same id, it is the same job
+    /// Id of the job; a push with the same id again adds no second job
     #[arg(long, value_name = "UUID")]
     id: Option<Uuid>,
 
@@ -182,13 +182,13 @@ fn value(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("must be JSON: {error}"))
 }
 
-/// Seconds to wait.
+/// Parses the seconds to wait.
 fn wait(text: &str) -> Result<Duration, &'static str> {
     let seconds: f64 = text.parse().map_err(|_| "must be a number")?;
     Ok(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
-/// A lease token, safe in a URL path.
+/// Parses a lease token, which must be safe in a URL path.
 fn lease_token(text: &str) -> Result<String, &'static str> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if text.is_empty() || !text.chars().all(good) {
@@ -248,7 +248,7 @@ async fn push(args: PushArgs) -> Result<(), Failure> {
     print_document(&args.server.client()?.enqueue(args.queue.as_str(), &job).await?)
 }
 
-/// Exit code 1 if there was no job, so that a script sees that it has nothing to do.
+/// Leases jobs. The exit code is 1 if there was none, so that a script notices.
 async fn lease(args: LeaseArgs) -> Result<ExitCode, Failure> {
     let client = args.server.client()?;
     let worker = args.worker.as_ref().map(Token::as_str);

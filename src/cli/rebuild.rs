@@ -25,7 +25,7 @@ Examples:
 /// Recreates the stream.
 ///
 /// # Errors
-/// The configuration is wrong, a server runs, or bus or store cannot be reached.
+/// The configuration is wrong, a server is running, or bus or store cannot be reached.
 pub async fn run(args: RebuildArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, Vec::new())?;
     telemetry::logs(&config.log_filter, config.log_json)?;
@@ -46,7 +46,7 @@ pub async fn run(args: RebuildArgs) -> Result<ExitCode, String> {
                     fills the stream by itself"
             .to_owned());
     }
-    // Joins as the memory bus does: no other server may run.
+    // Joins exclusively, like a server on the memory bus: no other server may run.
     let _membership = store.join(BusKind::Memory).await.map_err(text)?.map_err(|reason| {
         format!("stop every server and worker of this database first: {reason}")
     })?;

@@ -1,7 +1,7 @@
 //! `agentbus send`: publishes one message.
 //!
-//! Invariant: the id or the idempotency key is fixed before the first attempt, so a retry after a lost response does
-//! not make a second message.
+//! Invariant: the id or the idempotency key is fixed before the first attempt, so a retry after a lost
+//! response makes no second message.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use super::output::print_line;
 use super::table::print_document;
 use super::terminal::plain;
 
-/// Examples shown after `--help`.
+/// Examples that `--help` shows.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus send --sender ann 'The parser is done.'                    to all
@@ -48,11 +48,11 @@ pub struct SendArgs {
     #[command(flatten)]
     message: MessageArgs,
 
-    /// Identifies the message: sent again with the same key by the same sender, it is a duplicate
+    /// Key that identifies the message: with the same key and sender again, it is a duplicate
     #[arg(long, value_name = "KEY", conflicts_with = "id", value_parser = key)]
     idempotency_key: Option<String>,
 
-    /// Wait until the bus holds the message (stored), or also the store (committed)
+    /// Wait until the bus has the message (stored), or until the store has it too (committed)
     #[arg(long, value_enum, default_value_t)]
     ack: Ack,
 
@@ -60,7 +60,7 @@ pub struct SendArgs {
     server: ServerArgs,
 }
 
-/// What to wait for.
+/// What the response waits for.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Ack {
     #[default]
@@ -71,7 +71,7 @@ enum Ack {
 /// Sends the message.
 ///
 /// # Errors
-/// The flags do not make a message, or the server refuses or cannot be reached.
+/// The flags are wrong, or the server refuses or cannot be reached.
 pub async fn run(args: SendArgs) -> Result<ExitCode, Failure> {
     let client = args.server.client()?;
     let fresh = args.idempotency_key.is_none().then(Uuid::now_v7);
@@ -119,7 +119,7 @@ async fn from_flags(args: &SendArgs, fresh: Option<Uuid>) -> Result<Vec<u8>, Fai
     args.message.envelope(&content, sender, fresh).map_err(Failure::Usage)
 }
 
-/// An idempotency key, safe in an HTTP header.
+/// Parses an idempotency key, which must be safe in an HTTP header.
 fn key(text: &str) -> Result<String, &'static str> {
     let visible = |c: char| c.is_ascii_graphic() || c == ' ';
     if text.is_empty() || text.len() > 255 || !text.chars().all(visible) || text.trim() != text {
@@ -128,7 +128,7 @@ fn key(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
-/// The id of the message, to be shown.
+/// The id in the body of a message.
 fn id_of(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Identified {

@@ -12,13 +12,13 @@ use crate::config::{Config, Source};
 use crate::limits::SERVER_FILES;
 use crate::{app, open_files, shutdown, telemetry};
 
-/// Messages a second of the demo squad: people can still read them as they come.
+/// Messages a second of the demo squad: so few that people can read them live.
 const DEMO_RATE: f64 = 4.0;
 
-/// Serves until a signal; after a second one the process ends at once.
+/// Serves until a signal. After a second signal the process ends at once.
 ///
 /// # Errors
-/// Why it could not start, or which part failed.
+/// The reason why the server could not start, or the part that failed.
 pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, args.processing.settings())?;
     telemetry::logs(&config.log_filter, config.log_json)?;
@@ -43,7 +43,7 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     served.map(|()| ExitCode::SUCCESS)
 }
 
-/// Raises the limit of open files; warns if it stays too low.
+/// Raises the limit of open files; warns if it is still too low.
 fn raise_file_limit(max_connections: usize) {
     let before = open_files::limit();
     open_files::raise();
@@ -60,17 +60,17 @@ fn raise_file_limit(max_connections: usize) {
     }
 }
 
-/// The configuration from flags (`more` are those of one command), environment, `.env` and file.
+/// The configuration from flags, environment, `.env` and file. `more` are flags that only one command has.
 ///
 /// # Errors
-/// Every wrong setting, a line each.
+/// Each wrong setting on a line.
 pub fn configuration(overrides: &Overrides, more: Vec<(String, String)>) -> Result<Config, String> {
     let named = flags(overrides).into_iter().chain(more).collect();
     let source = Source::of_process(named, overrides.config.as_deref());
     source.and_then(|source| Config::from_source(&source)).map_err(|errors| errors.join("\n"))
 }
 
-/// The settings that the flags name.
+/// The settings that these flags set.
 fn flags(overrides: &Overrides) -> Vec<(String, String)> {
     let path = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
     let named = [

@@ -1,6 +1,7 @@
 //! Flags of the commands that use bus and store directly.
 //!
-//! Invariant: a flag only sets a value. The configuration validates it, by the same rules as environment and file.
+//! Invariant: a flag only sets a value. The configuration validates the value by the same rules as one from
+//! the environment or the file.
 
 use std::path::PathBuf;
 
@@ -15,8 +16,9 @@ pub struct ServeArgs {
 
     /// Switch from NATS to the memory bus although the rest of the stream cannot be read
     ///
-    /// Sequences go on above any that the stream can hold. Readers get the range that is left behind as a gap with
-    /// reason "abandoned"; its messages are published again on return to NATS.
+    /// The next sequence is higher than any in the stream. Readers get the range in between as a gap with
+    /// reason "abandoned". When the log returns to NATS, the messages left in the stream are published
+    /// again.
     #[arg(long)]
     pub abandon_tail: bool,
 
@@ -46,8 +48,8 @@ pub struct WorkerArgs {
 pub struct Processing {
     /// Command to run for each message, with the message on standard input (PROCESSOR_EXEC)
     ///
-    /// It gets the environment of this process without the secrets of agentbus: DATABASE_URL, PGPASSWORD, PGPASSFILE, PGSSLKEY,
-    /// NATS_URL, NATS_CREDS, NATS_USER, NATS_PASSWORD, NATS_TOKEN and NATS_TLS_KEY.
+    /// It gets the environment of this process without the secrets of agentbus: DATABASE_URL, PGPASSWORD,
+    /// PGPASSFILE, PGSSLKEY, NATS_URL, NATS_CREDS, NATS_USER, NATS_PASSWORD, NATS_TOKEN and NATS_TLS_KEY.
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
 
@@ -60,13 +62,13 @@ pub struct Processing {
     #[arg(long)]
     pub exec_show_stderr: bool,
 
-    /// Messages in flight at most (PROCESSOR_CONCURRENCY)
+    /// Most messages in flight (PROCESSOR_CONCURRENCY)
     #[arg(long, value_name = "N")]
     pub concurrency: Option<String>,
 }
 
 impl Processing {
-    /// The settings that the flags name.
+    /// The settings that these flags set.
     #[must_use]
     pub fn settings(&self) -> Vec<(String, String)> {
         let show = self.exec_show_stderr.then(|| "true".to_owned());

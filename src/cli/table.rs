@@ -1,7 +1,7 @@
 //! Lists of documents: tables for people, NDJSON in a pipe.
 //!
-//! Invariant: columns only get wider, so that a list shown page by page stays aligned; no cell can control the
-//! terminal, and long ones are cut.
+//! Invariant: columns only get wider, so that a list shown page by page stays aligned. No cell can control
+//! the terminal, and long cells are cut.
 
 use agentbus_client::Document;
 use serde::de::DeserializeOwned;
@@ -25,7 +25,7 @@ impl Table {
         Self { titles, widths: titles.iter().map(|title| title.len()).collect(), titled: false }
     }
 
-    /// Rows as lines, the titles before the first.
+    /// Formats rows as lines; before the first row come the titles.
     #[must_use]
     pub fn lines(&mut self, rows: &[Vec<String>]) -> String {
         let mut all: Vec<Vec<String>> = Vec::with_capacity(rows.len() + 1);
@@ -42,7 +42,7 @@ impl Table {
         all.iter().map(|row| self.line(row)).collect()
     }
 
-    /// Prints documents: a row of each for people, else the bytes of the server, one document a line.
+    /// Prints documents: each as a row of text, or as the bytes from the server, one document a line.
     ///
     /// # Errors
     /// A document cannot be read, or standard output cannot be written.
@@ -71,7 +71,7 @@ impl Table {
     }
 }
 
-/// Prints the bytes of a document, as one line.
+/// Prints the bytes of a document as one line.
 ///
 /// # Errors
 /// Standard output cannot be written.

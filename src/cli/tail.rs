@@ -1,6 +1,7 @@
 //! `agentbus tail`: follows the log, live or from any sequence.
 //!
-//! Invariant: every message that passes the filter is printed once, in order, across every reconnect; a gap is reported.
+//! Invariant: every message that passes the filter is printed once, in order, across every reconnect; a gap
+//! is reported.
 
 use std::process::ExitCode;
 
@@ -13,7 +14,7 @@ use super::filter::FilterArgs;
 use super::printer::{OutputArgs, Printer};
 use super::terminal::{eprint_line, plain};
 
-/// Examples shown after `--help`.
+/// Examples that `--help` shows.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus tail                                        all messages, live
@@ -46,7 +47,7 @@ pub struct TailArgs {
     server: ServerArgs,
 }
 
-/// Follows the log until Ctrl-C, until caught up if that is asked, or until the output is closed.
+/// Follows the log until Ctrl-C, until it has caught up (`--until-caught-up`), or until the output is closed.
 ///
 /// # Errors
 /// The server refuses the subscription or was never reached.

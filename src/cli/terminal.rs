@@ -1,4 +1,4 @@
-//! Text on a terminal.
+//! Safe text on a terminal.
 //!
 //! Invariant: no character that a server or a message sent can control the terminal or reorder what is read
 //! (escape sequences, C1 controls, bidirectional overrides).
@@ -9,18 +9,18 @@ use chrono::{DateTime, Local};
 
 use super::limits::SHOWN_CHARS;
 
-/// Writes a line to standard error. A failure is ignored: there is nowhere to report it.
+/// Writes a line to standard error, and ignores a failure, which could not be reported anywhere.
 pub fn eprint_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The text with every character that could control the terminal made visible.
+/// The text, with a visible character in place of each that could control the terminal.
 #[must_use]
 pub fn plain(text: &str) -> String {
     text.chars().map(harmless).collect()
 }
 
-/// The same, but line feeds stay.
+/// Like [`plain`], but keeps line feeds.
 #[must_use]
 pub fn plain_lines(text: &str) -> String {
     text.chars().map(|c| if c == '\n' { c } else { harmless(c) }).collect()
@@ -30,7 +30,7 @@ pub fn plain_lines(text: &str) -> String {
 pub(super) fn harmless(c: char) -> char {
     match c {
         '\t' => ' ',
-        // The control pictures have the order of the controls.
+        // Unicode has pictures of the control characters, in the same order.
         '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
         '\x7f' => '␡',
         // C1 controls, directional marks, embeddings and isolates, separators, BOM, tags.
@@ -55,7 +55,7 @@ pub fn shortened(text: &str) -> String {
     }
 }
 
-/// An RFC 3339 time as local time, with its date when `dated`; other text as it came.
+/// Formats an RFC 3339 time as local time, with the date if `dated` is set. Returns other text as it is.
 #[must_use]
 pub fn local_time(rfc3339: &str, dated: bool) -> String {
     let Ok(time) = DateTime::parse_from_rfc3339(rfc3339) else {

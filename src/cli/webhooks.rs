@@ -1,7 +1,7 @@
 //! `agentbus webhooks`: lists, adds, pauses, resumes and removes webhooks.
 //!
-//! Invariant: a secret is shown once, when its webhook is made. It can be given on standard input, where no list of
-//! processes shows it.
+//! Invariant: a secret is shown once, when its webhook is created. It can be given on standard input, since a
+//! list of processes would show it among the arguments.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ use super::table::Table;
 use super::terminal::plain;
 use crate::message::SubjectPattern;
 
-/// Examples shown after `--help`.
+/// Examples that `--help` shows.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus webhooks add https://example.com/hook --filter 'agent.task.*.completed'
@@ -62,8 +62,8 @@ struct AddArgs {
     #[arg(long, value_name = "PATTERN")]
     filter: Option<SubjectPattern>,
 
-    /// Signing secret: whsec_ and the Base64 of 24 to 64 bytes; `-` reads it from standard input; without it, the
-    /// server generates one
+    /// Signing secret: whsec_ and the Base64 of 24 to 64 bytes; `-` reads it from standard input; without it,
+    /// the server generates one
     #[arg(long)]
     secret: Option<String>,
 
@@ -134,7 +134,7 @@ fn print(webhooks: &[Document<Webhook>], format: Format) -> Result<(), Failure> 
 
 fn row(webhook: Webhook) -> Vec<String> {
     let Webhook { id, url, filter, state, reason, failures, last_error, .. } = webhook;
-    // An error before the last success does not matter any more.
+    // An error before the last success no longer matters.
     let why = reason.or(last_error.filter(|_| failures > 0));
     vec![id, state, failures.to_string(), filter, url, why.unwrap_or_default()]
 }

@@ -1,4 +1,4 @@
-//! Times as people write them: RFC 3339, or a span such as `90s`, `15m`, `2h`, `7d`.
+//! Times on the command line: RFC 3339, or a span such as `90s`, `15m`, `2h`, `7d`.
 //!
 //! Invariant: a command turns a span into a time once, so that all its requests mean the same time.
 
@@ -8,17 +8,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::message::{format_micros, parse_rfc3339};
 
-/// A time, absolute or relative to now.
+/// A time, or a span before or after now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum When {
-    /// RFC 3339, as given.
+    /// A time in RFC 3339, as it was given.
     At(String),
-    /// A distance from now; the command knows the direction.
+    /// A span; the command decides whether it lies before or after now.
     Span(TimeDelta),
 }
 
 impl When {
-    /// The time in RFC 3339; a span lies before `now`.
+    /// The time in RFC 3339; a span means that long before `now`.
     #[must_use]
     pub fn before(&self, now: DateTime<Utc>) -> String {
         match self {
@@ -27,7 +27,7 @@ impl When {
         }
     }
 
-    /// The time in RFC 3339; a span lies after `now`.
+    /// The time in RFC 3339; a span means that long after `now`.
     #[must_use]
     pub fn after(&self, now: DateTime<Utc>) -> String {
         match self {
@@ -42,7 +42,7 @@ impl FromStr for When {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const RULE: &str = "must be RFC 3339 (2026-01-31T12:00:00Z) or a span (90s, 15m, 2h, 7d)";
-        /// A century, so that a sum stays within the calendar.
+        /// The longest span, a century, so that a sum stays within the calendar.
         const LONGEST_S: i64 = 100 * 366 * 86_400;
         if parse_rfc3339(text).is_ok() {
             return Ok(Self::At(text.to_owned()));

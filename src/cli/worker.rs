@@ -18,10 +18,10 @@ AGENTBUS_SUBJECT, AGENTBUS_ATTEMPT and others, but not the secrets of agentbus (
 Exit code 0: done; 75: retry later; any other: dead letter. The end of its standard error is in the log, and with
 --exec-show-stderr in the dead letter.";
 
-/// Processes until a signal; a second signal ends the process at once.
+/// Processes messages until a signal. After a second signal the process ends at once.
 ///
 /// # Errors
-/// A wrong setting, why it could not start, or which part failed.
+/// A setting is wrong, the reason why the worker could not start, or the part that failed.
 pub(super) async fn run(args: WorkerArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, args.processing.settings())?;
     telemetry::logs(&config.log_filter, config.log_json)?;

@@ -1,7 +1,8 @@
-//! The listener and its rules: closed by default.
+//! The settings of the listener, with safe defaults.
 //!
-//! Invariant: until there are keys, the server listens on loopback only, unless the operator allows more. A request
-//! must name a host of this server, so that a web page cannot reach it by rebinding its own name to its address.
+//! Invariant: until there are access keys, the server listens only on loopback, unless the operator allows
+//! more. A request must name a host of this server, so that a web page cannot reach it by pointing its own
+//! name at this address (DNS rebinding).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -14,29 +15,29 @@ use crate::limits::DEFAULT_MAX_CONNECTIONS;
 /// Settings of the HTTP server.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free port.
     pub addr: SocketAddr,
-    /// Which `Host` a request may name.
+    /// The hosts that a request may name.
     pub hosts: HostRule,
-    /// Which origins browsers may call from.
+    /// The origins whose pages may send requests.
     pub origins: OriginRule,
     /// Proxies whose `X-Forwarded-For` names the client.
     pub trusted_proxies: Vec<IpNet>,
-    /// Connections open at once.
+    /// The most connections that are open at once.
     pub max_connections: usize,
     /// Whether each request is logged.
     pub access_log: bool,
 }
 
-/// Which `Host` headers name this server.
+/// The hosts that name this server.
 #[derive(Clone, Debug, Default)]
 pub struct HostRule {
     names: Vec<String>,
 }
 
 impl HostRule {
-    /// Whether a `Host` header (with or without a port) names this server: loopback always, and the names of
-    /// `PUBLIC_HOST`.
+    /// Whether a `Host` header (with or without a port) names this server. Loopback names always do, and
+    /// so do the names in `PUBLIC_HOST`.
     #[must_use]
     pub fn allows(&self, host: &str) -> bool {
         let name = without_port(host);

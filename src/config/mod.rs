@@ -1,7 +1,7 @@
-//! Settings: sections, defaults, checks.
+//! Settings: their sections, defaults and checks.
 //!
-//! Invariant: a bad setting stops the start and is named; all bad ones are reported together. Secrets never show in
-//! `Debug`.
+//! Invariant: an invalid setting stops the start; all invalid ones are reported together, by name. `Debug`
+//! never shows secrets.
 
 mod http;
 mod names;
@@ -23,15 +23,15 @@ pub use processor::ProcessorConfig;
 pub use source::Source;
 pub use webhooks::WebhookConfig;
 
-/// The default of `RUST_LOG`: libraries log warnings only.
+/// The default of `RUST_LOG`: libraries log only warnings.
 pub const DEFAULT_LOG_FILTER: &str = "info,async_nats=warn,sqlx=warn";
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which bus the log is on.
+    /// The bus of the log.
     pub bus: BusKind,
-    /// The connection to NATS; also needed to leave it.
+    /// The connection to NATS; also needed to switch from NATS to the memory bus.
     pub nats: NatsConfig,
     /// The store.
     pub store: StoreConfig,
@@ -41,17 +41,17 @@ pub struct Config {
     pub webhooks: WebhookConfig,
     /// Background processing.
     pub processor: ProcessorConfig,
-    /// Entries of the broadcaster's ring.
+    /// How many entries the broadcaster's ring has.
     pub ring_size: usize,
-    /// How long requests and handlers may take to end after a stop.
+    /// The most time that requests and handlers get to end after a stop.
     pub drain: Duration,
     /// Whether logs are JSON lines.
     pub log_json: bool,
-    /// Filter of the logs, as `RUST_LOG` has it.
+    /// Filter of the logs, in the syntax of `RUST_LOG`.
     pub log_filter: String,
 }
 
-/// Which store it is.
+/// Where the store is.
 #[derive(Clone)]
 pub enum StoreConfig {
     /// A file in this folder.
@@ -70,10 +70,10 @@ impl std::fmt::Debug for StoreConfig {
 }
 
 impl Config {
-    /// Reads every section.
+    /// Reads all sections.
     ///
     /// # Errors
-    /// A line for each setting that is wrong, naming it.
+    /// A line for each invalid setting, with its name.
     pub fn from_source(source: &Source) -> Result<Self, Vec<String>> {
         let mut errors = Vec::new();
         let bus = match source.get("MESSAGE_BUS").unwrap_or("memory") {
@@ -121,8 +121,8 @@ impl Config {
         if errors.is_empty() { Ok(config) } else { Err(errors) }
     }
 
-    /// Warnings for the operator at each start: secrets and messages that others on the network can read, or servers
-    /// that anybody there can impersonate.
+    /// Warnings for the operator at each start, about secrets and messages that others on the network can
+    /// read, and about servers that others there can impersonate.
     #[must_use]
     pub fn exposures(&self) -> Vec<String> {
         let nats = (self.bus == BusKind::Nats).then(|| self.nats.exposure()).flatten();
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(postgres("postgres://u:hunter2@db.example/d"), 1);
         assert_eq!(postgres("postgres://u:hunter2@db.example/d?sslmode=require"), 1);
         assert_eq!(postgres("postgres://u:hunter2@db.example/d?sslmode=verify-full"), 0);
-        // Of a bus that is not used, nothing.
+        // There is no warning about a bus that is not used.
         assert_eq!(exposures(&[("NATS_URL", "nats://u:hunter2@n.example")]), 0);
     }
 

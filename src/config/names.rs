@@ -1,6 +1,6 @@
 //! The names of all settings, and which of them are secrets.
 
-/// Every setting, by its name in the environment; a TOML file may spell them in lower case.
+/// The names of all settings in the environment; a TOML file may spell them in lower case.
 pub const NAMES: &[&str] = &[
     "MESSAGE_BUS",
     "DATABASE_URL",
@@ -42,8 +42,8 @@ pub const NAMES: &[&str] = &[
     "RUST_LOG",
 ];
 
-/// Environment variables that contain a secret of the server or a path to one, those of libpq included. Commands
-/// that the server runs do not inherit them.
+/// Environment variables that contain a secret of the server or a path to one, including those of libpq.
+/// Commands that the server runs do not inherit them.
 pub const SECRETS: &[&str] = &[
     "DATABASE_URL",
     "PGPASSWORD",

@@ -1,47 +1,48 @@
 //! Which web pages may send requests (contract, section 3, Other sites' pages).
 //!
-//! Invariant: a page of another site that is not configured changes nothing here, whatever it sends. Browsers send the
-//! origin of a page, and it is checked for every content type.
+//! Invariant: a page of another site, if its origin is not configured, changes nothing here, whatever it
+//! sends. Browsers send the origin of a page, and the origin is checked for every content type.
 
 use axum::http::{HeaderMap, header};
 
-/// Every origin, in `CORS_ORIGINS`.
+/// The value of `CORS_ORIGINS` for every origin.
 const ANY: &str = "*";
 
-/// The server's own origins, and those that may call it from browsers.
+/// The origins of the server itself, and those whose pages may send requests to it.
 #[derive(Clone, Debug, Default)]
 pub struct OriginRule {
-    /// The origin of `PUBLIC_URL`.
+    /// The origin of `PUBLIC_URL`, if it is set.
     public: Option<String>,
-    /// `CORS_ORIGINS`.
+    /// The origins in `CORS_ORIGINS`.
     listed: Vec<String>,
 }
 
 impl OriginRule {
-    /// The origin of `PUBLIC_URL`, and those of `CORS_ORIGINS`.
+    /// Makes the rule from the origin of `PUBLIC_URL` and those in `CORS_ORIGINS`.
     #[must_use]
     pub fn new(public: Option<String>, listed: Vec<String>) -> Self {
         Self { public, listed }
     }
 
-    /// Whether pages of any origin may read. To act, an origin must be listed.
+    /// Whether pages of any origin may read. To change something, an origin must be listed.
     #[must_use]
     pub fn any(&self) -> bool {
         self.listed.iter().any(|origin| origin == ANY)
     }
 
-    /// Whether no other origin may call.
+    /// Whether no other origin may send requests.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty()
     }
 
-    /// The origins that may call.
+    /// The origins in `CORS_ORIGINS`.
     pub fn listed(&self) -> impl Iterator<Item = &str> {
         self.listed.iter().map(String::as_str)
     }
 
-    /// Whether a request may act: it comes from no page, or from a page of this server or of a listed origin.
+    /// Whether a request may change something: it comes from no page, or from a page of this server or of
+    /// a listed origin.
     #[must_use]
     pub fn allows(&self, host: &str, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
@@ -66,13 +67,13 @@ impl OriginRule {
     }
 }
 
-/// A browser leaves the scheme's own port out of an origin.
+/// The origin without its scheme's default port, as browsers send it.
 fn without_default_port(origin: &str) -> &str {
     let port = if origin.starts_with("https:") { ":443" } else { ":80" };
     origin.strip_suffix(port).unwrap_or(origin)
 }
 
-/// The origin and the host of `PUBLIC_URL`, when it is an address such as `https://bus.example.com`.
+/// The origin and the host of `PUBLIC_URL`, if that is a URL such as `https://bus.example.com`.
 pub(super) fn public(url: &str) -> Option<(String, String)> {
     let trimmed = url.trim_end_matches('/');
     let (scheme, host) = trimmed.split_once("://")?;

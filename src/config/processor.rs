@@ -1,4 +1,4 @@
-//! Background processing: what runs for each message, and how much at once.
+//! Background processing: what runs for each message, and how much runs at once.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::processor::WEBHOOK_PREFIX;
 /// Settings of the processor.
 #[derive(Clone, Debug)]
 pub struct ProcessorConfig {
-    /// The consumer's name, on NATS and in the store.
+    /// The consumer's name in NATS and in the store.
     pub consumer: String,
-    /// The command that processes each message, if one does.
+    /// The command that processes each message, if there is one.
     pub exec: Option<String>,
-    /// How long it may take; `None` for as long as it likes.
+    /// The time limit of a command; `None` for no limit.
     pub exec_timeout: Option<Duration>,
-    /// Whether what it says on standard error stands in its attempts, which the API tells.
+    /// Whether the API shows a failed command's last standard error among the attempts.
     pub exec_show_stderr: bool,
-    /// Messages processed at once.
+    /// How many messages are processed at once.
     pub concurrency: usize,
 }
 

@@ -1,7 +1,8 @@
-//! Where settings come from: flags over environment over `.env` over a TOML file.
+//! The sources of settings. Flags override the environment, which overrides `.env`, which overrides a TOML
+//! file.
 //!
-//! Invariant: the process's environment is read here and nowhere else, and never written. An unknown name is an error
-//! in flags and file, where it can only be a typing error.
+//! Invariant: the environment of the process is read only here, and never changed. An unknown name is an
+//! error in flags and in the file, where it can only be a typing error.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -18,18 +19,18 @@ pub struct Source {
 }
 
 impl Source {
-    /// Only these values: for tests.
+    /// A source with only these values, for tests.
     #[must_use]
     pub fn of(values: &[(&str, &str)]) -> Self {
         let map = values.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         Self { layers: vec![("test", map.collect())] }
     }
 
-    /// The layers of a process: `flags`, the environment, `.env` in the current
-    /// folder, and the TOML file if one is named.
+    /// The sources of a process: `flags`, the environment, `.env` in the current folder, and the TOML
+    /// file if one is named.
     ///
     /// # Errors
-    /// What cannot be read, and unknown names in flags and file.
+    /// The files that cannot be read, and unknown names in flags and file.
     pub fn of_process(
         flags: Vec<(String, String)>,
         file: Option<&Path>,
@@ -57,7 +58,7 @@ impl Source {
         if errors.is_empty() { Ok(Self { layers }) } else { Err(errors) }
     }
 
-    /// A setting's text. An empty value counts as not set.
+    /// The text of a setting. An empty value counts as not set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         debug_assert!(NAMES.contains(&name), "{name} must stand in NAMES");
@@ -68,7 +69,7 @@ impl Source {
             .filter(|value| !value.is_empty())
     }
 
-    /// A setting parsed, or its default; a bad value is an error that names it.
+    /// The parsed value of a setting, or its default. The error for an invalid value names the setting.
     pub fn parse<T: FromStr>(
         &self,
         name: &str,
@@ -94,7 +95,7 @@ fn refuse_unknown(layer: &str, values: &HashMap<String, String>, errors: &mut Ve
     errors.extend(unknown.iter().map(|name| format!("{name} ({layer}) is no setting of agentbus")));
 }
 
-/// A line that cannot be read is reported by its number alone: it may contain a secret.
+/// Parses a `.env` file. Errors name a line only by its number, since the line may contain a secret.
 fn dotenv(path: &Path) -> Result<HashMap<String, String>, String> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
@@ -111,7 +112,7 @@ fn dotenv(path: &Path) -> Result<HashMap<String, String>, String> {
     Ok(values)
 }
 
-/// Returns one line at a time and counts them: the parser reports no numbers.
+/// A reader that returns one line at a time and counts the lines, since the parser reports no numbers.
 struct LineByLine<'a> {
     rest: &'a [u8],
     given: &'a Cell<usize>,
@@ -123,7 +124,7 @@ impl Read for LineByLine<'_> {
         let length = line.min(buffer.len());
         buffer[..length].copy_from_slice(&self.rest[..length]);
         self.rest = &self.rest[length..];
-        // A line longer than the buffer comes in pieces.
+        // A line that is longer than the buffer is returned in pieces.
         if length > 0 && (buffer[length - 1] == b'\n' || self.rest.is_empty()) {
             self.given.set(self.given.get() + 1);
         }
@@ -131,7 +132,7 @@ impl Read for LineByLine<'_> {
     }
 }
 
-/// What cannot be read is reported by its line alone: the parser would quote it.
+/// Parses a TOML file. Errors name only the line, since the parser's own text would quote it.
 fn toml_file(path: &Path) -> Result<HashMap<String, String>, String> {
     let name = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;

@@ -7,9 +7,9 @@ use crate::webhooks::{Backoff, Guard};
 /// How webhooks are delivered.
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
-    /// Which addresses they may reach.
+    /// The addresses that webhooks may reach.
     pub guard: Guard,
-    /// Waits between attempts.
+    /// The waits between attempts.
     pub backoff: Backoff,
 }
 

@@ -1,4 +1,4 @@
-//! The check: compares the stream with the store, repairs the stream, opens or closes the gate.
+//! Compares the stream with the store, repairs the stream, and opens or closes the gate.
 
 use std::sync::Arc;
 
@@ -20,18 +20,18 @@ use crate::store::{BusKind, LogState, Store};
 pub struct Continuity {
     /// The stream.
     pub bus: Arc<NatsBus>,
-    /// Where it is stored.
+    /// The store that the stream is projected into.
     pub store: Arc<dyn Store>,
-    /// What this process knows to be committed.
+    /// The sequences that this process knows to be committed.
     pub committed: Arc<Committed>,
-    /// Opened by a check that found nothing wrong.
+    /// The gate, which a check without a finding opens.
     pub gate: Gate,
-    /// This process, as the owner of the store's lease.
+    /// The id of this process as the owner of the store's lease.
     pub owner: Uuid,
 }
 
-/// The epoch of the stream that this process last compared with the store, if it has. That a stream is long enough does not
-/// prove that it is the same: others may have filled a new one.
+/// The epoch of the stream that this process last compared with the store, if it has. A length that fits does
+/// not prove that the stream is the same one, since others may have filled a new one.
 #[derive(Debug, Default)]
 struct ComparedStream(Option<Option<Uuid>>);
 
@@ -42,7 +42,7 @@ impl ComparedStream {
 }
 
 impl Continuity {
-    /// Checks now, and whenever a check is requested or the bus counts a suspicion, until cancelled.
+    /// Checks at once, and whenever a check is requested or the bus counts a suspicion, until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
         let mut suspicions = self.bus.suspicions();
         let mut compared = ComparedStream::default();
@@ -94,12 +94,13 @@ impl Continuity {
     }
 
     async fn check(&self, compared: &mut ComparedStream) -> Result<(), CheckError> {
-        // Read before the stream, which must reach at least this sequence.
+        // Read before the stream, whose last sequence must be at least this.
         let seen = self.committed.seen();
         let mut identity = self.bus.find_or_create().await?;
         let state = match self.store.log_state().await {
             Ok(state) => state,
-            // A running server goes on while the store does not answer, on what it knows.
+            // While the store does not answer, a running server continues with the stream that it
+            // has compared last, unless that stream is behind.
             Err(error) => {
                 let continues = identity.bounds.last >= seen && !identity.write_back_pending;
                 return match compared.is(&identity) {
@@ -125,8 +126,8 @@ impl Continuity {
         Ok(())
     }
 
-    /// Repairs a stream whose next sequence is not new, because another bus took over or because it lost its tail. What
-    /// only the stream holds is stored first.
+    /// Repairs a stream that would assign sequences again, because the log was on the memory bus
+    /// meanwhile or because the stream lost its tail. First stores everything that only the stream has.
     async fn repair(&self, state: &LogState, seen: u64) -> Result<LogIdentity, CheckError> {
         let claimed = self.store.claim(self.owner, LEASE, false).await?;
         let mut lease = claimed.ok_or(CheckError::Busy)?;

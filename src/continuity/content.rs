@@ -1,13 +1,15 @@
-//! Compares the content of stream and store.
+//! Compares the content of the stream with that of the store.
 //!
-//! Invariant: two logs part once. Up to there, each sequence that both have has the same content in both.
+//! Invariant: two logs are equal up to some sequence and differ from there on, so a binary search finds the
+//! first difference.
 
 use super::error::CheckError;
 use crate::bus::{Bounds, Bus};
 use crate::message::LogEntry;
 use crate::store::{Original, Store};
 
-/// The first committed sequence at which the stream's content differs from the store's, found by binary search.
+/// The first committed sequence at which the stream's content differs from the store's, found by binary
+/// search.
 pub(super) async fn first_difference(
     bus: &dyn Bus,
     store: &dyn Store,
@@ -27,10 +29,10 @@ pub(super) async fn first_difference(
     Ok((differs_from < end).then_some(differs_from))
 }
 
-/// Checks all content that both have.
+/// Compares the content of all sequences that both have.
 ///
 /// # Errors
-/// [`CheckError::ContentDiffers`] with the first difference, or bus or store does not answer.
+/// [`CheckError::ContentDiffers`] at the first difference; bus or store does not answer.
 pub async fn check_content(
     bus: &dyn Bus,
     store: &dyn Store,
@@ -41,10 +43,10 @@ pub async fn check_content(
     difference.map_or(Ok(()), |seq| Err(CheckError::ContentDiffers(seq)))
 }
 
-/// Checks the content at the store's highest sequence, if both have it.
+/// Compares the content at the store's highest sequence, if both have it.
 ///
 /// # Errors
-/// [`CheckError::ContentDiffers`], or bus or store does not answer.
+/// [`CheckError::ContentDiffers`]; bus or store does not answer.
 pub(super) async fn check_last(
     bus: &dyn Bus,
     store: &dyn Store,
@@ -60,13 +62,13 @@ pub(super) async fn check_last(
     if is_same(&entry, &row) { Ok(()) } else { Err(CheckError::ContentDiffers(committed)) }
 }
 
-/// Whether the store has the stream's entry at this sequence, if there is one.
+/// Whether the store has the stream's entry at this sequence; also true if the stream has none there.
 async fn is_stored(bus: &dyn Bus, store: &dyn Store, seq: u64) -> Result<bool, CheckError> {
     let Some(entry) = bus.get(seq).await? else { return Ok(true) };
     Ok(store.original(seq).await?.is_some_and(|row| is_same(&entry, &row)))
 }
 
-/// Whether the row was made from this entry.
+/// Whether the row in the store was made from this entry.
 fn is_same(entry: &LogEntry, row: &Original) -> bool {
     match &row.foreign {
         Some((payload, _)) => entry.payload == *payload,

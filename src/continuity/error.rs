@@ -1,23 +1,23 @@
-//! Why a check did not open the gate.
+//! The reasons why a check does not open the gate.
 
 use crate::bus::BusError;
 use crate::store::StoreError;
 
-/// Why a check did not open the gate.
+/// The reason why a check did not open the gate.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// The bus does not answer; retried.
+    /// The bus does not answer; the check is repeated.
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// The store does not answer; retried.
+    /// The store does not answer; the check is repeated.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The stream may be another one, and the store does not answer; retried.
+    /// The stream may be another one, and the store does not answer; the check is repeated.
     #[error(
         "the stream is not the one that was last compared with the store, which does not answer: {0}"
     )]
     Unverified(StoreError),
-    /// Another server repairs the stream; retried.
+    /// Another server repairs the stream; the check is repeated.
     #[error("another server is bringing the stream up to the store")]
     Busy,
     /// The stream and the store have different content at a committed sequence.

@@ -1,36 +1,37 @@
-//! The gate before publishing.
+//! The gate, which must be open for publishing.
 //!
-//! Invariant: closed until a check has found that the log continues the store, and again from the moment at which the
-//! bus counts a suspicion: a publish at that moment must not depend on a task that would close the gate.
+//! Invariant: the gate is closed until a check has found that the log continues the store. It is closed again
+//! from the moment at which the bus counts a suspicion: a publish at that moment must not depend on a task
+//! that has yet to close the gate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
-/// The reason for refusing publishes while a check runs.
+/// The reason that refused publishes get while a check runs.
 pub(super) const CHECKING: &str = "the log's continuity is being checked";
 
-/// Whether publishing is allowed. Clones share it.
+/// Allows or refuses publishing. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The reason while it is closed.
+    /// The reason why the gate is closed; `None` while it is open.
     closed: watch::Sender<Option<String>>,
     check_requested: Notify,
     times_closed: AtomicU64,
-    /// The bus's count of suspicions that the stream is another one.
+    /// How often the bus has suspected that the stream is another one.
     suspicions: Option<watch::Receiver<u64>>,
-    /// How many of these have been checked.
+    /// How many of these suspicions have been checked.
     checked: AtomicU64,
-    /// Whether the bus may hold another log, whose entries must not be stored.
+    /// Whether the bus may have another log, whose entries must not be stored.
     log_unverified: AtomicBool,
 }
 
 impl Gate {
-    /// A gate that is closed until a check opens it, and whenever `suspicions` counts another one.
+    /// A gate that is closed until a check opens it, and again whenever `suspicions` rises.
     #[must_use]
     pub fn closed_watching(suspicions: watch::Receiver<u64>, reason: &str) -> Self {
         Self::with(reason, Some(suspicions))
@@ -47,7 +48,7 @@ impl Gate {
         }))
     }
 
-    /// An open gate: for the memory bus, whose log cannot differ from its store.
+    /// An open gate, for the memory bus: its log cannot differ from the store.
     #[must_use]
     pub fn open() -> Self {
         let gate = Self::with("", None);
@@ -55,10 +56,10 @@ impl Gate {
         gate
     }
 
-    /// `Err` with the reason while publishing must wait.
+    /// Checks that publishing is allowed now.
     ///
     /// # Errors
-    /// The reason, for the operator.
+    /// The reason why the gate is closed, for the operator.
     pub fn check(&self) -> Result<(), String> {
         match &*self.0.closed.borrow() {
             Some(reason) => Err(reason.clone()),
@@ -69,22 +70,24 @@ impl Gate {
         }
     }
 
-    /// The bus's number of suspicions now: a check that begins now checks all of them.
+    /// How many suspicions the bus has counted. A check that begins now covers all of them.
     pub(super) fn suspected(&self) -> u64 {
         self.0.suspicions.as_ref().map_or(0, |suspicions| *suspicions.borrow())
     }
 
     /// Waits until publishing is allowed for the first time.
     pub async fn opened(&self) {
-        // The sender is part of the gate, so this cannot fail.
+        // The gate owns the sender, so this cannot fail.
         let _ = self.0.closed.subscribe().wait_for(Option::is_none).await;
     }
 
-    /// Opens it after a check that began at these counts of suspicions and of closings. `false` if it was closed since
-    /// then: another check is due.
+    /// Opens the gate after a check. The counts of suspicions and of closings are those from the
+    /// beginning of the check. Returns `false` if the gate was closed since then, so another check is
+    /// due.
     pub(super) fn open_now(&self, suspected: u64, times_closed: u64) -> bool {
         self.0.closed.send_if_modified(|closed| {
-            // `close` counts before it sets the reason, so a closing that is not seen here takes effect after this.
+            // `close` counts before it sets the reason. So a closing that is not counted here yet
+            // sets its reason after this.
             if self.times_closed() != times_closed {
                 return false;
             }
@@ -95,7 +98,7 @@ impl Gate {
         })
     }
 
-    /// Waits for [`Gate::recheck`].
+    /// Waits until [`Gate::recheck`] is called.
     pub(super) async fn check_requested(&self) {
         self.0.check_requested.notified().await;
     }
@@ -106,25 +109,27 @@ impl Gate {
         self.0.check_requested.notify_one();
     }
 
-    /// How often it was closed. Entries read before the last closing may no longer be in the log.
+    /// How often the gate was closed. Entries that were read before the last closing may no longer be in
+    /// the log.
     #[must_use]
     pub fn times_closed(&self) -> u64 {
         self.0.times_closed.load(Ordering::Acquire)
     }
 
-    /// Whether the bus may hold another log: nothing of it may be stored until a check has opened the gate.
+    /// Whether the bus may have another log. Its entries must not be stored until a check has opened the
+    /// gate.
     #[must_use]
     pub fn is_log_unverified(&self) -> bool {
         self.0.log_unverified.load(Ordering::Acquire)
     }
 
-    /// Closes it because the bus may hold another log.
+    /// Closes the gate because the bus may have another log.
     pub(super) fn close_unverified(&self, reason: &str) {
         self.0.log_unverified.store(true, Ordering::Release);
         self.close(reason);
     }
 
-    /// Closes it.
+    /// Closes the gate.
     pub(super) fn close(&self, reason: &str) {
         self.0.times_closed.fetch_add(1, Ordering::AcqRel);
         self.0.closed.send_replace(Some(reason.to_owned()));

@@ -1,7 +1,8 @@
-//! Recreates the whole stream from the store, on demand.
+//! Recreates the whole stream from the store, for `agentbus rebuild`.
 //!
-//! Invariant: nothing is deleted before the store has it, and a process that dies in between leaves a stream that the next
-//! start or rebuild fills. No server may run meanwhile: the caller holds the store's membership exclusively.
+//! Invariant: nothing is deleted before the store has it. A process that dies in between leaves a stream that
+//! the next start or rebuild fills. No server may run meanwhile, which the caller ensures by an exclusive
+//! membership of the store.
 
 use uuid::Uuid;
 
@@ -14,9 +15,9 @@ use crate::bus::nats::NatsBus;
 use crate::limits::LEASE;
 use crate::store::{BusKind, Store};
 
-/// Recreates the stream with its own configuration and writes to it what its limits allow, under the sequences of the
-/// store. What only the stream held is stored first. `progress` is called with the last sequence written and the last to
-/// write.
+/// Deletes the stream, creates it with the same configuration, and writes the newest rows that its limits
+/// allow, under the sequences of the store. First stores what only the old stream had. Calls `progress` with
+/// the last sequence written and the last to write.
 ///
 /// # Errors
 /// Bus or store does not answer.

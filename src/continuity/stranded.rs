@@ -1,7 +1,7 @@
-//! Stores what only the stream holds before the stream is changed.
+//! Stores the entries that only the stream has, before the stream is changed.
 //!
-//! Invariant: no entry of the stream is dropped that the store lacks. Before the first difference of the two logs an entry
-//! keeps its sequence; after it, it gets a new one under the same id.
+//! Invariant: no entry of the stream is dropped that the store lacks. Before the first difference of the two
+//! logs an entry keeps its sequence; from there on it gets a new sequence under the same id.
 
 use uuid::Uuid;
 
@@ -11,8 +11,9 @@ use crate::limits::{DRAIN_WAIT, LEASE};
 use crate::message::{Record, decode};
 use crate::store::{Batch, Hole, HoleReason, Lease, Store, StoreError, Write, write_all};
 
-/// Stores the entries from `from` to `last` that the store lacks, under new sequences and the same ids: those left behind
-/// by `--abandon-tail`, published while the log was on the memory bus, or published to a recreated stream.
+/// Stores the entries from `from` to `last` that the store lacks, under new sequences and the same ids. Such
+/// entries were left behind by `--abandon-tail`, published while the log was on the memory bus, or published
+/// to a recreated stream.
 pub(super) async fn store_under_new_sequences(
     bus: &dyn Bus,
     store: &dyn Store,
@@ -67,7 +68,7 @@ pub async fn drain(
         let mut batch = Batch::after(lease.committed_through);
         match tokio::time::timeout(DRAIN_WAIT, reader.next()).await {
             Ok(entries) => batch.extend(entries?, bus.log_name()),
-            // The newest entries were deleted from the stream.
+            // The newest entries were deleted from the stream, so there is nothing more to read.
             Err(_) => return Ok(skip(store, lease, last, HoleReason::Expired).await?),
         }
         write_all(store, lease, &batch).await?;
@@ -76,10 +77,10 @@ pub async fn drain(
     Ok(())
 }
 
-/// Moves the watermark over a hole.
+/// Moves the watermark to `last`, and records the skipped range as a hole.
 ///
 /// # Errors
-/// The store's.
+/// The error of the store.
 pub async fn skip(
     store: &dyn Store,
     lease: &mut Lease,

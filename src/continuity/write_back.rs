@@ -1,8 +1,8 @@
-//! Writes the stream's missing tail back from the store.
+//! Writes the missing tail of the stream back from the store.
 //!
-//! Invariant: a sequence is written with the content that it had, or not at all. Rows that the stream's own limits would
-//! drop at once, and rows before a hole too wide to be skipped one by one, are not written; the stream's next sequence
-//! moves past them.
+//! Invariant: a sequence is written with the content that it had, or not at all. Two kinds of rows are not
+//! written: those that the stream's own limits would drop at once, and those before a hole that is too wide
+//! to be skipped one sequence at a time. The stream's next sequence moves past them.
 
 use super::error::CheckError;
 use crate::bus::nats::{NatsBus, Retention, WriteBack};
@@ -11,8 +11,9 @@ use crate::limits::{LEASE, REPLAY_HOLES, WRITE_BACK_FILLERS, WRITE_BACK_ROWS};
 use crate::message::LogEntry;
 use crate::store::{Lease, Original, Store};
 
-/// Writes what the stream lacks up to the watermark, and moves its next sequence past `seen`, the highest that a reader may
-/// have read. `progress` is called with the last sequence written and the last to write.
+/// Writes the rows up to the watermark that the stream lacks, and moves the stream's next sequence past
+/// `seen`, the highest sequence that a reader may have read. Calls `progress` with the last sequence written
+/// and the last to write.
 ///
 /// # Errors
 /// Bus or store does not answer. The stream stays closed for publishing, and the next call continues.
@@ -53,7 +54,7 @@ pub async fn write_back(
     Ok(identity)
 }
 
-/// Writes rows, and skips the holes between them. No rows: none follow.
+/// Writes rows and skips the holes between them. If there are no rows, no more follow up to `committed`.
 async fn put(
     stream: &mut WriteBack<'_>,
     rows: Vec<Original>,
@@ -94,7 +95,7 @@ async fn first_to_write(
     }
     let Some(age) = keeps.age else { return Ok(from) };
     let Some(oldest) = store.clock().await?.checked_sub_signed(age) else { return Ok(from) };
-    // Times rise with sequences, except after a clock was set; a message more or less does not matter.
+    // Times rise with sequences, unless a clock was set; a message more or less does not matter.
     let mut end = committed + 1;
     while from < end {
         let middle = from + (end - from) / 2;

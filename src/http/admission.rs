@@ -10,7 +10,7 @@ use super::request_id::RequestId;
 use crate::access::Principal;
 use crate::config::{HostRule, HttpConfig, OriginRule};
 
-/// The rules of admission.
+/// Which hosts a request may name, and which origins may send requests.
 pub(super) struct Admission {
     hosts: HostRule,
     origins: OriginRule,
@@ -23,12 +23,12 @@ impl Admission {
         Self { hosts, origins, anonymous: Principal::anonymous() }
     }
 
-    /// Returns the caller. Refuses a `Host` that is not a name of this server: a page of another origin can point its
-    /// own name at this address (DNS rebinding), but cannot change the name in the request. Also refuses a change that
-    /// a page of an origin without permission sends.
+    /// Returns the caller of an allowed request. Refuses a `Host` that is not a name of this server: a
+    /// page of another origin can point its own name at this address (DNS rebinding), but it cannot
+    /// change the name in the request. Also refuses a change that a page of an origin without permission
+    /// sends.
     ///
-    /// # Errors
-    /// 421 or 403, in this order (contract, section 11).
+    /// 421 for the host, 403 for the origin; the host is checked first (contract, section 11).
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Principal, Problem> {
         let named = host(request).filter(|host| self.hosts.allows(host));
         let host = named.ok_or_else(unknown_host)?;
@@ -48,7 +48,7 @@ fn host<B>(request: &Request<B>) -> Option<&str> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (host, another) = (hosts.next(), hosts.next());
     if another.is_some() {
-        // A proxy in front of this server may have routed by the other one.
+        // A proxy in front of this server may have routed by the other host.
         return None;
     }
     match request.uri().authority() {
@@ -65,7 +65,7 @@ fn unknown_host() -> Problem {
     )
 }
 
-/// Lets the configured origins call from browsers.
+/// Adds the CORS headers that let the configured origins call from browsers.
 pub(super) fn cross_origin(router: Router, origins: &OriginRule) -> Router {
     if origins.is_empty() {
         return router;

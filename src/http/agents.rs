@@ -52,7 +52,7 @@ impl From<Agent> for AgentView {
     }
 }
 
-/// A page of agents, by name.
+/// A page of the list of agents, ordered by name.
 pub(super) async fn page(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -63,7 +63,7 @@ pub(super) async fn page(
     Ok(json(&AgentList { as_of: page.as_of, agents, next: page.value.next }))
 }
 
-/// One agent.
+/// One agent by its name.
 pub(super) async fn one(
     Call { services, context }: Call,
     id: Segment,

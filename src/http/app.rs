@@ -1,8 +1,9 @@
 //! Handles a request, from admission to the end of the response.
 //!
-//! Invariants: every request passes the same admission, is metered and logged in one place, and every response counts
-//! against its client until it is written. Most requests post one message: they skip the router, whose boxed layers,
-//! futures and bodies cost more than the handler. The shortcut has no other effect.
+//! Invariants: every request passes the same admission, is metered and logged in one place, and every
+//! response counts against its client until it is written. Most requests post one message. They skip the
+//! router, whose boxed layers, futures and bodies cost more than the handler; nothing else is different for
+//! them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,12 +32,12 @@ use super::stream::{unavailable, wants_events};
 use crate::config::HttpConfig;
 use crate::services::Services;
 
-/// Serves requests: admission, metering, routes.
+/// Serves requests: admits and meters them, and calls the handler of their route.
 pub struct App {
     admission: Admission,
     metering: Metering,
     routes: Router,
-    /// Serves `POST /v1/messages` without the router.
+    /// The services for `POST /v1/messages` without the router, if the shortcut is on.
     shortcut: Option<Services>,
 }
 
@@ -47,12 +48,13 @@ impl App {
         Self { admission: Admission::new(config), metering, routes, shortcut: None }
     }
 
-    /// Adds the shortcut to the handler of `POST /v1/messages`.
+    /// Makes `POST /v1/messages` skip the router.
     pub(super) fn with_shortcut(self, services: Services) -> Self {
         Self { shortcut: Some(services), ..self }
     }
 
-    /// Serves one request. Boxed: hyper reserves the size of this future in every connection, idle ones too.
+    /// Serves one request. The future is boxed, since hyper reserves its size in every connection, idle
+    /// ones too.
     pub(super) fn answer<'a>(
         &'a self,
         request: Request<Incoming>,
@@ -109,7 +111,7 @@ impl App {
     }
 }
 
-/// Whether the client should repeat a request with this status later.
+/// Whether a client should repeat a request that got this status.
 fn is_temporary(status: StatusCode) -> bool {
     matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
 }

@@ -1,7 +1,8 @@
 //! `POST /v1/messages?reply_within=S`: publishes a message and returns the reply (contract, section 9).
 //!
-//! Invariant: while it waits, a request has a permit of [`Pool::Replies`](super::shares::Pool::Replies) and none of the
-//! active requests; the memory of its message counts in `Pool::Bodies`.
+//! Invariant: while it waits for the reply, a request has a permit of
+//! [`Pool::Replies`](super::shares::Pool::Replies) and does not count as active; the memory of its message
+//! counts in `Pool::Bodies`.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::message::{Draft, splice_seq};
 use crate::services::Services;
 use crate::services::messages::AckLevel;
 
-/// Publishes a draft and responds with the reply to it. `permit` counts the memory of the body.
+/// Publishes a draft and returns the response with the reply. `permit` counts the memory of the body.
 pub(super) async fn ask(
     services: &Services,
     context: RequestContext,
@@ -33,7 +34,8 @@ pub(super) async fn ask(
     let exchange = services.messages.ask(principal, draft, level, within, published).await?;
     let (receipt, request, reply) = (exchange.receipt, exchange.request, exchange.reply);
     let bytes = request.len() + reply.len() + 64;
-    // One reply may end thousands of waits. A client that repeats the request with its id gets it from history.
+    // The memory of the response may be refused: one reply may end thousands of waits at once. A client
+    // that repeats the request with its id then gets the reply from history.
     let refuse = |refusal: Problem| refusal.at(receipt.id, receipt.seq);
     context.reserve_response(bytes).map_err(refuse)?;
     let mut out = Vec::with_capacity(bytes);

@@ -12,20 +12,20 @@ use crate::message::{BodyError, FieldError};
 use crate::services::{Error, ErrorKind, Report};
 use crate::yielding::yield_between_items;
 
-/// How the body separates the items.
+/// The format of a batch, which tells where an item ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BatchFormat {
-    /// One per line (NDJSON).
+    /// One item per line (NDJSON).
     Lines,
-    /// In one JSON array.
+    /// All items in one JSON array.
     Array,
 }
 
 impl BatchFormat {
-    /// The format that the media type names.
+    /// The format for the `Content-Type` of a request.
     ///
     /// # Errors
-    /// 415.
+    /// 415 for any other media type.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         match media_type(headers).as_deref() {
             Some("application/x-ndjson" | "application/ndjson") => Ok(Self::Lines),
@@ -35,15 +35,15 @@ impl BatchFormat {
     }
 }
 
-/// The valid items of a batch, and the error of each other one.
+/// The valid items of a batch, and the errors of the others.
 pub(super) struct Batch<T> {
-    /// In input order.
+    /// The valid items, in input order.
     pub(super) items: Vec<T>,
-    /// One for each input item; `None` for a valid one.
+    /// The result of parsing, for each input item in order: `None` for a valid one.
     errors: Vec<Option<Error>>,
 }
 
-/// The results of a batch.
+/// The results of a batch, as its response shows them.
 #[derive(Serialize)]
 pub(super) struct Results<T> {
     accepted: usize,
@@ -96,7 +96,7 @@ impl<T> Batch<T> {
         Ok(Self { items, errors })
     }
 
-    /// Names the object that an item describes, if it is not a message.
+    /// Names the kind of item in the errors, if the items are not messages.
     pub(super) fn about(mut self, what: &str) -> Self {
         for error in &mut self.errors {
             *error = error.take().map(|error| error.about(what));
@@ -104,10 +104,10 @@ impl<T> Batch<T> {
         self
     }
 
-    /// The results of all items, given those of the valid ones in their order.
+    /// The results of all items, made from the results of the valid items in their order.
     ///
     /// # Errors
-    /// The first item's, if all failed as [`ErrorKind::Unavailable`].
+    /// The first item's error, if all items failed as [`ErrorKind::Unavailable`].
     pub(super) fn results<R, V>(
         self,
         results: Vec<Result<R, Error>>,
@@ -144,7 +144,7 @@ impl<T> Batch<T> {
     }
 }
 
-/// Each item, with the number of lines before it. Blank lines are counted and skipped. Stops one item beyond
+/// The lines that are not blank, each with the number of lines before it. Stops one item beyond
 /// [`MAX_BATCH_MESSAGES`].
 fn lines(body: &Bytes) -> Vec<(usize, &[u8])> {
     let is_blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
@@ -155,7 +155,7 @@ fn lines(body: &Bytes) -> Vec<(usize, &[u8])> {
         .collect()
 }
 
-/// The elements of a JSON array. Lines in their errors count from the beginning of the element.
+/// The elements of a JSON array. Line numbers in the errors of an element count from its beginning.
 fn elements<'a>(body: &'a Bytes, what: &str) -> Result<Vec<(usize, &'a [u8])>, Error> {
     let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
@@ -169,7 +169,7 @@ fn elements<'a>(body: &'a Bytes, what: &str) -> Result<Vec<(usize, &'a [u8])>, E
     Ok(elements.into_iter().map(|element| (0, element.get().as_bytes())).collect())
 }
 
-/// The invalid parts of an item; only the first one, once the whole batch has too many.
+/// The invalid parts of an item. If the batch has reported too many already, only the first.
 fn shortened(mut parts: Vec<FieldError>, reported: &mut usize) -> BodyError {
     if *reported + parts.len() > MAX_BATCH_ERRORS {
         parts.truncate(1);

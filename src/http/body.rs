@@ -1,8 +1,8 @@
 //! Reads request bodies within limits of size, time and memory.
 //!
-//! Invariants: a permit counts the memory of a body, from its first byte until it is dropped. A request is active only
-//! once its body has arrived. The rest of a refused body is read and dropped for a moment, so that the client reads the
-//! response.
+//! Invariants: a permit counts the memory of a body, from its first byte until it is dropped. A request is
+//! active only once its body has arrived. The rest of a refused body is read and dropped for a moment, so
+//! that the client reads the response.
 
 use std::fmt::Display;
 use std::ops::Deref;
@@ -43,7 +43,7 @@ pub struct ReadBody {
 }
 
 impl ReadBody {
-    /// Drops the bytes and keeps the permit, for what was parsed from them.
+    /// Drops the bytes and keeps the permit, which then counts the memory of the values parsed from them.
     pub(super) fn into_permit(self) -> Permit {
         self.permit
     }
@@ -79,16 +79,16 @@ where
     /// Reads a body with the media type JSON.
     ///
     /// # Errors
-    /// 415, and those of [`RequestBody::read`].
+    /// 415 for another media type, and the errors of [`RequestBody::read`].
     pub async fn json(self) -> Result<ReadBody, Problem> {
         require_json(&self.headers)?;
         self.read().await
     }
 
-    /// Reads a JSON body, or none.
+    /// Reads a JSON body, which may be empty.
     ///
     /// # Errors
-    /// 415, and those of [`RequestBody::read`].
+    /// 415 for another media type, and the errors of [`RequestBody::read`].
     pub async fn optional_json(self) -> Result<ReadBody, Problem> {
         let json = require_json(&self.headers);
         let body = self.read().await?;
@@ -98,10 +98,10 @@ where
         Ok(body)
     }
 
-    /// Reads and drops the body of a route that has none.
+    /// Reads and drops a body, for routes that take none.
     ///
     /// # Errors
-    /// Those of [`RequestBody::read`].
+    /// The errors of [`RequestBody::read`].
     pub async fn ignore(self) -> Result<(), Problem> {
         self.read().await.map(drop)
     }
@@ -109,8 +109,8 @@ where
     /// Reads the whole body. The request is active from then on.
     ///
     /// # Errors
-    /// 413 beyond the limit, 408 beyond the time, 400 if the client ends it early, 503 if the bodies or the active
-    /// requests are at their limit.
+    /// 413 for a body above the size limit, 408 after the time limit, 400 if the client ends it early,
+    /// 503 if the pool of bodies or the limit of active requests is used up.
     pub async fn read(mut self) -> Result<ReadBody, Problem> {
         let declared = self
             .headers
@@ -135,7 +135,7 @@ where
     }
 }
 
-/// The media type of a request, without its parameters, in its own case.
+/// The media type of a request without its parameters, spelled as the client has sent it.
 fn essence(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     value.split(';').next().map(str::trim)
@@ -146,7 +146,7 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
     essence(headers).map(str::to_ascii_lowercase)
 }
 
-/// The refusal of a media type.
+/// The problem for a media type other than `wanted`.
 pub fn unsupported(wanted: &str) -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -155,14 +155,14 @@ pub fn unsupported(wanted: &str) -> Problem {
     )
 }
 
-/// Refuses a body whose media type is not JSON.
+/// Fails unless the media type is JSON.
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let json = essence(headers).is_some_and(|name| name.eq_ignore_ascii_case("application/json"));
     if json { Ok(()) } else { Err(unsupported("application/json")) }
 }
 
-/// Collects a body. Memory is counted before it is allocated, and allocated only for bytes that have arrived: a client
-/// may declare a length and never send it.
+/// Collects a body. Memory is counted before it is allocated, and allocated only for bytes that have arrived,
+/// since a client may declare a length and send nothing.
 async fn collect<B>(
     context: &RequestContext,
     body: &mut B,

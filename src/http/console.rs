@@ -1,7 +1,7 @@
 //! The console: the files of `frontend-stub/`, embedded into the binary.
 //!
-//! Invariant: whatever a message contains, a page runs only scripts of this server, connects only to it, and cannot be
-//! framed (`POLICY`).
+//! Invariant: whatever a message contains, a page runs only scripts of this server, connects only to it, and
+//! cannot be framed (`POLICY`).
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -63,14 +63,15 @@ const SCRIPTS: &[File] = scripts! {
     "pages/refresher" "pages/sources" "pages/table" "pages/tasks"
 };
 
-/// A route for each file.
+/// The routes of the console: one for each file.
 pub(super) fn routes() -> Router<Services> {
     PAGES.iter().chain(SCRIPTS).fold(Router::new(), |router, file| {
         router.route(file.path, get(move |headers: HeaderMap| async move { serve(file, &headers) }))
     })
 }
 
-/// The file, or 304 if the browser has it: names have no version, so browsers revalidate each time.
+/// Responds with the file, or with 304 if the browser has it. The names of files contain no version, so
+/// browsers revalidate each time.
 fn serve(file: &'static File, headers: &HeaderMap) -> Response {
     let mut hasher = DefaultHasher::new();
     file.bytes.hash(&mut hasher);

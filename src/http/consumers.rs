@@ -28,7 +28,7 @@ pub(super) async fn list(
     Ok(json(&ConsumerList { consumers }))
 }
 
-/// Starts no more handlers; those that run finish.
+/// Pauses a consumer: it starts no more handlers, and those that run finish.
 pub(super) async fn pause(
     Call { services, context }: Call,
     name: Segment,
@@ -46,7 +46,7 @@ pub(super) async fn pause(
     Ok(json(&services.consumers.pause(context.principal(), &name, reason.as_deref()).await?))
 }
 
-/// Ends a pause.
+/// Resumes a paused consumer.
 pub(super) async fn resume(
     Call { services, context }: Call,
     name: Segment,
@@ -60,7 +60,7 @@ pub(super) async fn resume(
     Ok(json(&services.consumers.resume(context.principal(), &name).await?))
 }
 
-/// Moves the position: back to process messages again, or ahead to skip some.
+/// Moves the position of a consumer: back to process messages again, or ahead to skip some.
 pub(super) async fn reset(
     Call { services, context }: Call,
     name: Segment,

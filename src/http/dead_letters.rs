@@ -16,7 +16,7 @@ use crate::message::{format_micros, splice_seq};
 use crate::services::Error;
 use crate::services::dead_letters::{DeadLetter, DeadLetterKind, DeadLetters};
 
-/// A page of dead letters, by rising id.
+/// A page of dead letters, in ascending order of their ids.
 pub(super) async fn page(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -30,7 +30,7 @@ pub(super) async fn page(
     Ok(json_bytes(out))
 }
 
-/// One dead letter.
+/// One dead letter by its id.
 pub(super) async fn one(
     Call { services, context }: Call,
     id: Segment,
@@ -42,7 +42,7 @@ pub(super) async fn one(
     Ok(json_bytes(out))
 }
 
-/// Returns one to its source.
+/// Returns one dead letter to its source.
 pub(super) async fn redrive(
     Call { services, context }: Call,
     id: Segment,
@@ -53,7 +53,7 @@ pub(super) async fn redrive(
     Ok(json(&services.dead_letters.redrive(context.principal(), id_of(id)?).await?))
 }
 
-/// Returns those of one source, or all.
+/// Returns the dead letters of one source, or all, to their sources.
 pub(super) async fn redrive_all(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -64,7 +64,7 @@ pub(super) async fn redrive_all(
     Ok(json(&services.dead_letters.redrive_all(context.principal(), &query).await?))
 }
 
-/// Deletes one.
+/// Deletes one dead letter.
 pub(super) async fn discard(
     Call { services, context }: Call,
     id: Segment,
@@ -99,7 +99,7 @@ struct Attempt<'a> {
     error: &'a str,
 }
 
-/// A dead letter, with the stored bytes of its message or job unchanged.
+/// Appends a dead letter as JSON, with the stored bytes of its message or job unchanged.
 fn encode(letter: &DeadLetter, out: &mut Vec<u8>) {
     let attempts = letter.attempts.iter().map(|failed| Attempt {
         attempt: failed.attempt,
@@ -116,7 +116,7 @@ fn encode(letter: &DeadLetter, out: &mut Vec<u8>) {
         attempts: attempts.collect(),
         died_at: format_micros(letter.died_at),
     };
-    // Only text and numbers: this cannot fail.
+    // The head has only texts and numbers, so this cannot fail.
     let head = serde_json::to_vec(&head).unwrap_or_default();
     out.extend_from_slice(head.strip_suffix(b"}").unwrap_or_default());
     match letter.kind {

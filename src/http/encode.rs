@@ -10,15 +10,15 @@ use serde::Serialize;
 use crate::message::splice_seq;
 use crate::services::history::MessagePage;
 
-/// Bytes of a message beyond its body: `seq`, a comma.
+/// The most bytes that a response adds to the body of a message: `seq` and a comma.
 const MESSAGE_OVERHEAD: usize = 32;
 
-/// A value as JSON.
+/// A response with a value as JSON.
 pub(super) fn json<T: Serialize>(value: &T) -> Response {
     json_bytes(serde_json::to_vec(value).unwrap_or_default())
 }
 
-/// Bytes that are JSON already.
+/// A response with bytes that are JSON already.
 pub(super) fn json_bytes(bytes: Vec<u8>) -> Response {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     let mut response = Response::new(Body::from(bytes));
@@ -26,7 +26,7 @@ pub(super) fn json_bytes(bytes: Vec<u8>) -> Response {
     response
 }
 
-/// The response to a call that created something: 201 with its `Location`.
+/// Turns the response into a 201 with a `Location`.
 pub(super) fn created(location: &str, mut response: Response) -> Response {
     *response.status_mut() = StatusCode::CREATED;
     if let Ok(location) = HeaderValue::try_from(location) {
@@ -35,14 +35,14 @@ pub(super) fn created(location: &str, mut response: Response) -> Response {
     response
 }
 
-/// One message.
+/// A response with one message.
 pub(super) fn message(seq: u64, body: &[u8]) -> Response {
     let mut out = Vec::with_capacity(body.len() + MESSAGE_OVERHEAD);
     splice_seq(seq, body, &mut out);
     json_bytes(out)
 }
 
-/// A page of messages.
+/// A response with a page of messages.
 pub(super) fn page(page: &MessagePage) -> Response {
     let bytes: usize = page.messages.iter().map(|m| m.body.len() + MESSAGE_OVERHEAD).sum();
     let mut out = Vec::with_capacity(bytes + 80);

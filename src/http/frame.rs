@@ -1,7 +1,8 @@
 //! SSE frames of the items of a subscription (WHATWG HTML, section 9.2; contract, section 4).
 //!
-//! Invariant: only messages, `ready` and heartbeats carry an `id`: a client whose `Last-Event-ID` moved on any other
-//! event would skip messages when it resumes. Messages arrive here as frames, which all streams share.
+//! Invariant: only messages, `ready` and heartbeats carry an `id`. If the `Last-Event-ID` of a client moved
+//! on any other event, the client would skip messages when it resumes. Messages arrive here as encoded frames
+//! that all streams share.
 
 use bytes::Bytes;
 
@@ -22,14 +23,15 @@ pub(super) fn encode(item: Item) -> Bytes {
     }
 }
 
-/// How long a browser waits before it reconnects, in milliseconds: random between half and one and a half times
-/// [`RETRY_MILLIS`], so that clients do not all reconnect at once.
+/// How long a browser waits before it reconnects, in milliseconds: random between half and one and a half
+/// times [`RETRY_MILLIS`], so that clients do not all reconnect at once.
 #[must_use]
 pub fn retry_millis() -> u64 {
     RETRY_MILLIS / 2 + fastrand::u64(0..RETRY_MILLIS)
 }
 
-/// The begin of a subscription: it sends only messages above `position`. `retry`: see [`retry_millis`].
+/// The first event of a subscription, which sends only messages above `position`. For `retry` see
+/// [`retry_millis`].
 #[must_use]
 pub fn ready(retry: u64, position: u64, head: u64, first: u64, replaying: bool) -> Bytes {
     Bytes::from(format!(
@@ -37,7 +39,8 @@ pub fn ready(retry: u64, position: u64, head: u64, first: u64, replaying: bool) 
     ))
 }
 
-/// Sequences that the client requested and that neither bus nor store has, bounds inclusive.
+/// A range of sequences that the client requested and that neither bus nor store has; both bounds are
+/// inclusive.
 #[must_use]
 pub fn gap(from: u64, to: u64, reason: &str) -> Bytes {
     Bytes::from(format!(
@@ -45,26 +48,27 @@ pub fn gap(from: u64, to: u64, reason: &str) -> Bytes {
     ))
 }
 
-/// The replay has reached the head that `ready` named.
+/// The event after a replay, when the stream has reached the head that `ready` named.
 #[must_use]
 pub fn caught_up(position: u64) -> Bytes {
     Bytes::from(format!("event: caught_up\ndata: {{\"seq\":{position}}}\n\n"))
 }
 
-/// The position of the subscription. A browser dispatches no event for a frame without data, but moves its
-/// `Last-Event-ID` past what the filter skipped. The event name shows other clients that it is not a message.
+/// A heartbeat with the position of the subscription. It has no data, so a browser dispatches no event, but
+/// moves its `Last-Event-ID` past the messages that the filter skipped. The event name shows other clients
+/// that it is no message.
 #[must_use]
 pub fn heartbeat(position: u64) -> Bytes {
     Bytes::from(format!("id: {position}\nevent: heartbeat\n\n"))
 }
 
-/// There is no stream now: the client reconnects after `retry` milliseconds.
+/// The only frame of a stream that cannot be served now: the client reconnects after `retry` milliseconds.
 #[must_use]
 pub fn unavailable(retry: u64) -> Bytes {
     Bytes::from(format!("retry: {retry}\nevent: unavailable\n\n"))
 }
 
-/// A heartbeat before the subscription has a position: a comment, which clients ignore.
+/// A comment, which clients ignore: the heartbeat before the subscription has a position.
 #[must_use]
 pub fn comment() -> Bytes {
     Bytes::from_static(b":\n\n")

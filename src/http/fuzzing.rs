@@ -1,6 +1,7 @@
 //! The parsers of query strings, for the targets in `fuzz/`. Not part of the server.
 //!
-//! Invariant: each returns the parameters that its route gets, or the text of its error.
+//! Invariant: each function returns the parameters that the handler of its route gets, or the text of the
+//! error.
 
 use std::time::Duration;
 
@@ -19,63 +20,63 @@ fn as_text<T>(result: Result<T, Error>) -> Result<T, String> {
     })
 }
 
-/// `GET /v1/messages`.
+/// Parameters of `GET /v1/messages`.
 ///
 /// # Errors
-/// The error's text.
+/// The text of the error.
 pub fn history(query: Option<&str>) -> Result<Query, String> {
     as_text(params::history(query))
 }
 
-/// `GET /v1/stream`, with the value of `Last-Event-ID`.
+/// Parameters of `GET /v1/stream`; `header` is the value of `Last-Event-ID`.
 ///
 /// # Errors
-/// The error's text.
+/// The text of the error.
 pub fn stream(query: Option<&str>, header: Option<&str>) -> Result<(Filter, Start), String> {
     as_text(params::stream(query, header))
 }
 
-/// `POST /v1/messages`.
+/// Parameters of `POST /v1/messages`.
 ///
 /// # Errors
-/// The error's text.
+/// The text of the error.
 pub fn post(query: Option<&str>) -> Result<(AckLevel, Option<Duration>), String> {
     as_text(params::post(query))
 }
 
-/// `GET /v1/agents/{id}/inbox`: after which sequence, how many, how long.
+/// Parameters of `GET /v1/agents/{id}/inbox`: `after`, `limit` and `wait`.
 ///
 /// # Errors
-/// The error's text.
+/// The text of the error.
 pub fn inbox(query: Option<&str>) -> Result<(Option<u64>, usize, Duration), String> {
     as_text(params::inbox(query)).map(|params| (params.after, params.limit, params.wait))
 }
 
-/// `GET /v1/dead-letters`: how many.
+/// The `limit` of `GET /v1/dead-letters`.
 ///
 /// # Errors
-/// The error's text.
+/// The text of the error.
 pub fn dead_letters(query: Option<&str>) -> Result<usize, String> {
     as_text(params::dead_letters(query)).map(|query| query.limit)
 }
 
-/// A list by name: how many.
+/// The `limit` of lists in order of names.
 ///
 /// # Errors
-/// The error's text.
+/// The text of the error.
 pub fn names(query: Option<&str>) -> Result<usize, String> {
     as_text(params::names(query)).map(|(_, limit)| limit)
 }
 
-/// `GET /v1/tasks`: how many.
+/// The `limit` of `GET /v1/tasks`.
 ///
 /// # Errors
-/// The error's text.
+/// The text of the error.
 pub fn tasks(query: Option<&str>) -> Result<usize, String> {
     as_text(params::tasks(query)).map(|(_, _, limit)| limit)
 }
 
-/// The routes whose parameters have no numbers, one after the other.
+/// Calls the parsers of the other routes, whose parameters have no numbers.
 ///
 /// # Errors
 /// The text of the first error.

@@ -9,12 +9,12 @@ use super::params::{self, NoParams};
 use super::problem::Problem;
 use super::request::Call;
 
-/// Whether the process runs. Checks nothing else: a restart does not help against any other fault.
+/// Responds whenever the process runs. Checks nothing else, since a restart helps against no other fault.
 pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Whether the server can publish.
+/// Responds 200 if the server can publish, else 503 with the reasons.
 pub(super) async fn readyz(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,

@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::request::Call;
 use crate::services::history::History;
 
-/// A page of history.
+/// A page of committed messages.
 pub(super) async fn page(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,

@@ -14,7 +14,7 @@ use crate::message::{ObjectReader, Token};
 use crate::services::Error;
 use crate::services::inbox::InboxQuery;
 
-/// The messages that wait for an agent, or that arrive within the time to wait.
+/// The messages that an agent has not consumed. If there are none, waits for one for at most `wait`.
 pub(super) async fn page(
     Call { services, context }: Call,
     id: Segment,

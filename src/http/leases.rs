@@ -18,7 +18,7 @@ use crate::message::format_micros;
 use crate::services::Error;
 use crate::services::queues::{LeaseAction, LeaseRequest, LeasedJob, Settled, Settlement};
 
-/// Leases jobs, and waits for them if the request has a `wait`.
+/// Leases jobs. With `wait_s`, waits until there is one.
 pub(super) async fn lease(
     Call { services, context }: Call,
     queue: Segment,
@@ -28,7 +28,7 @@ pub(super) async fn lease(
     let queue = path::queue(queue)?;
     let request = LeaseRequest::parse(&body.optional_json().await?);
     let request = request.map_err(|error| Error::from(error).about("lease request"))?;
-    // A job that could not be sent would lose an attempt.
+    // Checked before the lease: a job whose response could not be sent would lose an attempt.
     context.check_response(MAX_LEASE_BYTES)?;
     let _waiting = context.wait_permit()?;
     let jobs = services.queues.lease(context.principal(), &queue, &request).await?;
@@ -43,7 +43,7 @@ pub(super) async fn lease(
     Ok(json_bytes(body))
 }
 
-/// The jobs, each with its stored bytes unchanged.
+/// The JSON of leased jobs, each with its stored bytes unchanged.
 fn encode(jobs: &[LeasedJob]) -> Vec<u8> {
     let bytes: usize = jobs.iter().map(|job| job.body.len() + job.token.len() + 120).sum();
     let mut out = Vec::with_capacity(bytes + 16);
@@ -61,10 +61,10 @@ fn encode(jobs: &[LeasedJob]) -> Vec<u8> {
     out
 }
 
-/// A lease that was settled.
+/// The response to a settled lease.
 #[derive(Serialize)]
 struct SettledLease {
-    /// Only in the results of a batch.
+    /// The item's status; only in the results of a batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,6 +115,6 @@ pub(super) async fn settle_batch(
     let batch = batch.about("settlement");
     let results = services.queues.settle_all(context.principal(), &batch.items).await;
     let results = batch.results(results, |settled| SettledLease::new(settled, Some(200)))?;
-    // A `Value` sorts members by name: the order that clients have always received.
+    // A `Value` sorts its members by name, and clients have always received them in this order.
     Ok(json(&serde_json::json!(results)))
 }

@@ -1,7 +1,8 @@
 //! The accept loop.
 //!
-//! Invariants: the number of connections is limited, a client that sends its head too slowly is disconnected, and every
-//! connection is a tracked task that ends when the server drains. (axum's own loop limits neither.)
+//! Invariants: the number of connections is limited; a client that sends the head of a request too slowly is
+//! disconnected; every connection is a tracked task that ends when the server drains. (axum's own loop limits
+//! neither connections nor time.)
 
 use std::convert::Infallible;
 use std::future::Future as _;
@@ -43,24 +44,24 @@ pub struct Listener {
     apps: Arc<Apps>,
 }
 
-/// The app for the time while the server starts, and the one for after.
+/// The app that serves while the server starts, and the app for later.
 struct Apps {
     starting: App,
     app: OnceLock<App>,
 }
 
-/// Receives the app once it can serve.
+/// Takes the app that serves once the server has started.
 #[derive(Clone)]
 pub struct AppSlot(Arc<Apps>);
 
 impl AppSlot {
-    /// Serves the app from now on, on open connections too.
+    /// Serves the app from now on, also on open connections.
     pub fn set(&self, app: App) {
         let _ = self.0.app.set(app);
     }
 }
 
-/// Prints the one line on standard output: the address that the server listens on.
+/// Prints the only line on standard output: the address that the server listens on.
 pub fn announce(addr: SocketAddr) {
     use std::io::Write as _;
     let mut out = io::stdout().lock();
@@ -72,7 +73,7 @@ impl Listener {
     /// Binds the address.
     ///
     /// # Errors
-    /// The system's, for instance when the address is in use.
+    /// The error of the system, for instance when the address is in use.
     pub async fn bind(config: &HttpConfig, starting: App) -> io::Result<Self> {
         Ok(Self {
             socket: listen(config.addr)?,
@@ -85,12 +86,12 @@ impl Listener {
     /// The bound address, with the port that the system chose for port 0.
     ///
     /// # Errors
-    /// The system's.
+    /// The error of the system.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Receives the app once it can serve.
+    /// Where to put the app once the server has started.
     #[must_use]
     pub fn app_slot(&self) -> AppSlot {
         AppSlot(Arc::clone(&self.apps))
@@ -110,7 +111,8 @@ impl Listener {
             let streams = tracker.clone();
             tracker.spawn(async move {
                 if let Some(Stream { writer, socket, is_silent }) = connection.await {
-                    // A task of its own, much smaller than one that holds all of hyper's state.
+                    // A stream gets a new task, much smaller than the one that contains
+                    // hyper's state.
                     streams.spawn(async move {
                         writer.run(socket, is_silent).await;
                         drop(permit);
@@ -123,18 +125,21 @@ impl Listener {
         tracker.wait().await;
     }
 
-    /// One connection, once there is a permit for it. Others wait in the kernel's backlog.
+    /// Accepts one connection, once there is a permit for it. Until then connections wait in the kernel's
+    /// backlog.
     async fn accept(&self) -> Option<(TcpStream, Arc<Peer>, OwnedSemaphorePermit)> {
         let permit = Arc::clone(&self.connections).acquire_owned().await.ok()?;
         match self.socket.accept().await {
             Ok((stream, address)) => {
                 let peer = Peer::admit(&self.shares, address.ip());
                 tune(&stream);
-                // Closed without a response: any status would stop an `EventSource` for good.
+                // A refused connection is closed without a response: any status would stop an
+                // `EventSource` for good.
                 Some((stream, peer.ok()?, permit))
             }
             Err(error) => {
-                // Most likely the process has no free file descriptor; other connections will free some.
+                // Most likely the process has no free file descriptor; one is free again when
+                // another connection ends.
                 tracing::warn!(%error, "a connection could not be accepted; retrying. Raise the limit of open files if this lasts");
                 tokio::time::sleep(FAULT_PAUSE).await;
                 None
@@ -143,7 +148,7 @@ impl Listener {
     }
 }
 
-/// As [`TcpListener::bind`], but with a backlog for many clients that reconnect at once.
+/// Like [`TcpListener::bind`], with a backlog for many clients that reconnect at once.
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // On Windows this option would let another program bind the same port.
@@ -153,7 +158,8 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(LISTEN_BACKLOG)
 }
 
-/// Sends small writes at once, detects half-open connections, limits unread output.
+/// Sets socket options: small writes are sent at once, half-open connections are detected, unread output is
+/// limited.
 fn tune(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
     let _ = stream.set_nodelay(true);
@@ -174,7 +180,7 @@ async fn serve(
     let takeover = Takeover::default();
     let for_requests = takeover.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        // Only streams use it: GET, and HEAD, which axum routes as GET.
+        // Only streams take over the connection: GET, and HEAD, which axum routes as GET.
         if request.method().is_safe() {
             request.extensions_mut().insert(for_requests.clone());
         }
@@ -199,7 +205,7 @@ async fn serve(
         }
         if drained.as_mut().poll(cx).is_ready() {
             Pin::new(&mut connection).graceful_shutdown();
-            // Polled again, since an idle connection ends at once.
+            // Polled again, since an idle connection is ready to end at once.
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -214,7 +220,7 @@ async fn serve(
         Err(Err(error)) => {
             tracing::trace!(%error, "a connection ended with an error");
             if let (socket, Some(status)) = connection.into_parts().io.into_inner() {
-                // Boxed: every connection would carry the size of this future.
+                // Boxed, since every connection would carry the size of this future.
                 Box::pin(raw_problem::send(socket, status)).await;
             }
             None

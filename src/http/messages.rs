@@ -22,7 +22,7 @@ use crate::services::{Error, Services};
 
 /// The path to post messages and to read history.
 pub(super) const PATH: &str = "/v1/messages";
-/// Bytes of a typical response.
+/// Bytes that suffice for most responses.
 const RESPONSE_BYTES: usize = 320;
 
 /// The response to one accepted message.
@@ -60,7 +60,7 @@ pub(super) async fn create(
     publish(&services, query.as_deref(), body).await
 }
 
-/// Publishes one message of a request that came through the router or not.
+/// Publishes the message in a request. Also called without the router, by the shortcut of the app.
 pub(super) async fn publish<B>(
     services: &Services,
     query: Option<&str>,
@@ -114,7 +114,7 @@ pub(super) async fn create_batch(
     Ok(json(&results))
 }
 
-/// The `Idempotency-Key`, if there is one.
+/// The value of `Idempotency-Key`, if the header is present.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -132,7 +132,7 @@ fn invalid_key(detail: &str) -> Error {
     Error::parameters(vec![ParameterError { parameter, detail }])
 }
 
-/// Sets the id that the key gives.
+/// Gives the draft the id that derives from the idempotency key.
 fn identified(draft: Draft, key: Option<&str>) -> Result<Draft, Error> {
     match key {
         None => Ok(draft),
@@ -160,7 +160,7 @@ fn respond(receipt: &Receipt) -> Response {
     let _ = serde_json::to_writer(&mut body, &accepted);
     let mut response = json_bytes(body);
     *response.status_mut() = if receipt.duplicate { StatusCode::OK } else { StatusCode::CREATED };
-    // Without the allocation of a `format!`.
+    // Built without `format!`, which would allocate.
     let mut location = [b'/'; PATH.len() + 1 + uuid::fmt::Hyphenated::LENGTH];
     location[..PATH.len()].copy_from_slice(PATH.as_bytes());
     receipt.id.hyphenated().encode_lower(&mut location[PATH.len() + 1..]);

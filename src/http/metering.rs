@@ -10,8 +10,8 @@ use parking_lot::RwLock;
 
 use super::request_id::RequestId;
 
-/// Counts and times requests by route. Caches metric handles: to look one up by its labels costs more than everything
-/// else here.
+/// Counts and times requests by route. Caches metric handles: to look one up by its labels costs more than
+/// everything else here.
 pub(super) struct Metering {
     routes: RwLock<HashMap<String, RouteMetrics>>,
     access_log: bool,
@@ -19,7 +19,7 @@ pub(super) struct Metering {
 
 struct RouteMetrics {
     seconds: Histogram,
-    /// By method and status: few enough to search.
+    /// Counters by method and status: few enough to search.
     responses: Vec<(&'static str, StatusCode, Counter)>,
 }
 
@@ -70,13 +70,14 @@ impl Metering {
         ];
         let counter = metrics::counter!("agentbus_http_requests_total", &labels);
         counter.increment(1);
-        // Another request may have added it meanwhile.
+        // Another request may have added the counter meanwhile.
         if metrics.responses(method, status).is_none() {
             metrics.responses.push((method, status, counter));
         }
     }
 
-    /// Writes the line of `ACCESS_LOG`. It has the route, not the path or the query: paths contain lease tokens.
+    /// Writes a line of the access log (`ACCESS_LOG`). It has the route, not the path or query, since
+    /// paths contain lease tokens.
     pub(super) fn log<B: hyper::body::Body>(
         &self,
         route: Option<&str>,
@@ -92,7 +93,7 @@ impl Metering {
                 route = route.unwrap_or("unmatched"),
                 status = response.status().as_u16(),
                 duration_ms = elapsed.as_secs_f64() * 1e3,
-                // Absent for a stream: its head is logged when it begins.
+                // Absent for a stream, whose line is written when it begins.
                 bytes = response.body().size_hint().exact(),
                 request_id = %id,
                 "request"
@@ -101,7 +102,7 @@ impl Metering {
     }
 }
 
-/// The method as a label; `other` for unknown ones, so that clients cannot create labels without limit.
+/// The method as a label; `other` for unknown ones, so that clients cannot create unlimited labels.
 fn known_method(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")

@@ -1,7 +1,7 @@
-//! The HTTP API: routes in one place, one file a resource.
+//! The HTTP API. All routes are here; each resource has a file.
 //!
-//! Invariant: a handler extracts, makes one call to a service and encodes the result; it knows neither SQL nor NATS.
-//! Every error is a [`problem::Problem`].
+//! Invariant: a handler extracts, makes one call to a service and encodes the result; it knows neither SQL
+//! nor NATS. Every error is a [`problem::Problem`].
 
 mod admission;
 mod agents;
@@ -116,7 +116,8 @@ fn router(services: Services) -> Router {
     requests.merge(others).with_state(services)
 }
 
-/// The app until bus and store are open: every route but `/livez` responds 503 `starting` with this reason.
+/// The app until bus and store are open: every route except `/livez` responds 503 `starting` with this
+/// reason.
 pub fn starting(config: &HttpConfig, reason: Arc<dyn Fn() -> String + Send + Sync>) -> App {
     let not_ready = move || {
         let reason = reason();
@@ -129,7 +130,7 @@ pub fn starting(config: &HttpConfig, reason: Arc<dyn Fn() -> String + Send + Syn
     App::new(config, admission::cross_origin(routes, &config.origins))
 }
 
-/// The path of a request, shortened for an error.
+/// The path of a request, cut for an error text.
 fn shown_path(uri: &Uri) -> String {
     uri.path().chars().take(MAX_SHOWN_PATH).collect()
 }

@@ -17,17 +17,17 @@ use crate::services::tasks::TaskState;
 
 use super::problem::Problem;
 
-/// The largest sequence that every client can count to (contract, section 1).
+/// The largest sequence that every client can represent exactly (contract, section 1).
 const MAX_SEQ: u64 = 1 << 53;
 
 /// The error for a value that is not a sequence.
 pub const SEQUENCE_RULE: &str = "must be a sequence: a whole number from 0 to 2^53";
 
-/// The result of parsing one parameter; the error is the rule that it breaks.
+/// The result of parsing one parameter. The error is the rule that the value breaks.
 type Taken = Result<(), String>;
 
-/// Passes each parameter to `take`, which returns `None` for one that it does not know. Reports at most
-/// [`MAX_NAMED_ERRORS`]: else a short query would cause a long response.
+/// Passes each parameter to `take`, which returns `None` for an unknown one. Reports at most
+/// [`MAX_NAMED_ERRORS`] errors, so that a short query cannot cause a long response.
 fn each(
     query: Option<&str>,
     mut take: impl FnMut(&str, &str) -> Option<Taken>,
@@ -92,7 +92,7 @@ pub fn post(query: Option<&str>) -> Result<(AckLevel, Option<Duration>), Error> 
     Ok((level.unwrap_or_default(), within))
 }
 
-/// The parameter of a deletion of a queue: whether to delete its jobs too.
+/// The parameters of the deletion of a queue: whether to delete its jobs too.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
@@ -110,7 +110,7 @@ fn ack_level(value: &str) -> Result<AckLevel, String> {
     }
 }
 
-/// How long a request may wait.
+/// Parses a time to wait, in whole seconds from `least` on.
 fn seconds(value: &str, least: u64) -> Result<Duration, String> {
     let most = MAX_REPLY_WAIT.as_secs();
     value
@@ -121,7 +121,7 @@ fn seconds(value: &str, least: u64) -> Result<Duration, String> {
         .ok_or_else(|| format!("must be a whole number of seconds from {least} to {most}"))
 }
 
-/// The parameters of a list in order of names: after which name, and how many.
+/// The parameters of a list in order of names: the name to begin after, and the most items.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
@@ -129,7 +129,7 @@ pub fn names(query: Option<&str>) -> Result<(Option<Token>, usize), Error> {
     by_name(query, |_, _| None)
 }
 
-/// The parameters of a list of tasks: their state, after which, and how many.
+/// The parameters of a list of tasks: their state, the name to begin after, and the most items.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
@@ -159,7 +159,7 @@ fn by_name(
 /// The parameters of an inbox.
 #[derive(Clone, Copy, Debug)]
 pub struct InboxParams {
-    /// After which sequence; `None`: after the position of the inbox.
+    /// The sequence to begin after; `None` for the position of the inbox.
     pub after: Option<u64>,
     /// The most messages of a page.
     pub limit: usize,
@@ -283,7 +283,7 @@ pub fn stream(query: Option<&str>, last_event_id: Option<&str>) -> Result<(Filte
     Ok((filter, start))
 }
 
-/// The parameters of the counters.
+/// The parameters of the counters: the task to count.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
@@ -299,7 +299,7 @@ pub fn stats(query: Option<&str>) -> Result<Option<Token>, Error> {
 /// The parameter of the readiness check: whether to list each part.
 ///
 /// # Errors
-/// 422 naming each that is unknown.
+/// 422 naming each that is unknown or wrong.
 pub fn verbose(query: Option<&str>) -> Result<bool, Error> {
     let mut verbose = false;
     each(query, |name, value| match (name, value) {
@@ -330,7 +330,7 @@ pub fn dead_letters(query: Option<&str>) -> Result<DeadLetterQuery, Error> {
     Ok(DeadLetterQuery { after, limit: limit.unwrap_or(DEFAULT_PAGE), ..which })
 }
 
-/// Which dead letters to redrive.
+/// The parameters that select the dead letters to redrive.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
@@ -358,7 +358,7 @@ fn letters(
     Ok(DeadLetterQuery { kind, source, ..DeadLetterQuery::default() })
 }
 
-/// The name of a consumer or a queue, which may have been deleted.
+/// Parses the name of a consumer or queue, which may have been deleted.
 fn source_name(value: &str) -> Result<String, String> {
     if value.is_empty() || value.chars().any(char::is_control) {
         return Err("must be the name of a consumer or a queue".to_owned());
@@ -366,15 +366,15 @@ fn source_name(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
-/// Refuses every parameter of a route that has none.
+/// Refuses every parameter, for routes without parameters.
 ///
 /// # Errors
-/// 422 naming each.
+/// 422 naming each parameter.
 pub fn none(query: Option<&str>) -> Result<(), Error> {
     each(query, |_, _| None)
 }
 
-/// Extracts nothing: refuses every parameter of a route that has none.
+/// The extractor of routes without parameters: refuses every parameter.
 pub struct NoParams;
 
 impl<S: Sync> FromRequestParts<S> for NoParams {

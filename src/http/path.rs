@@ -1,4 +1,4 @@
-//! Segments of paths.
+//! Parses segments of paths.
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -8,23 +8,23 @@ use super::problem::Problem;
 use crate::message::{Token, parse_uuid};
 use crate::services::{Error, ErrorKind};
 
-/// A segment of the path; an error if it is not UTF-8.
+/// A segment of the path; an error if it is not UTF-8 once decoded.
 pub(super) type Segment = Result<Path<String>, PathRejection>;
 
-/// The token in a path, if it is one.
+/// The token in a path segment, if it is one.
 pub(super) fn token(segment: Segment) -> Option<Token> {
     segment.ok()?.0.parse().ok()
 }
 
-/// The UUID in a path, if it is one.
+/// The UUID in a path segment, if it is one.
 pub(super) fn uuid(segment: Segment) -> Option<Uuid> {
     parse_uuid(&segment.ok()?.0).ok()
 }
 
-/// The queue in a path.
+/// The name of a queue in a path segment.
 ///
 /// # Errors
-/// 404, or 422 `invalid_name`.
+/// 404 if it is not UTF-8, 422 `invalid_name` if it is no token.
 pub(super) fn queue(segment: Segment) -> Result<Token, Problem> {
     let Ok(Path(name)) = segment else {
         return Err(Error::not_found("the name of a queue must be UTF-8").into());

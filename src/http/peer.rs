@@ -1,4 +1,4 @@
-//! The other end of a connection.
+//! The peer of a connection, and the clients that its requests count against.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,20 +7,20 @@ use axum::http::HeaderMap;
 
 use super::shares::{Client, Permit, Pool, Refused, Shares};
 
-/// The other end of a connection: a client, or a trusted proxy that names its clients.
+/// The peer of a connection: a client, or a trusted proxy of many clients.
 pub(super) struct Peer {
     client: Arc<Client>,
-    /// Set for a proxy: finds the clients that it names.
+    /// Only for a proxy: finds the clients that its headers name.
     proxy: Option<Arc<Shares>>,
-    /// `None` for a proxy: many clients share its connections.
+    /// The permit of the connection; `None` for a proxy, whose connections many clients share.
     connection: Option<Permit>,
 }
 
 impl Peer {
-    /// Admits a connection.
+    /// Admits a connection from this address.
     ///
     /// # Errors
-    /// This client has more than its share of the connections.
+    /// The client has more than its share of the connections.
     pub(super) fn admit(shares: &Arc<Shares>, ip: IpAddr) -> Result<Arc<Self>, Refused> {
         let client = shares.client(ip);
         let proxy = shares.trusts(ip).then(|| Arc::clone(shares));
@@ -31,7 +31,7 @@ impl Peer {
         Ok(Arc::new(Self { client, proxy, connection }))
     }
 
-    /// The client that sent a request.
+    /// The client that a request counts against.
     pub(super) fn client(&self, headers: &HeaderMap) -> Arc<Client> {
         match &self.proxy {
             Some(shares) => shares.forwarded(headers),

@@ -1,6 +1,7 @@
 //! Error responses: RFC 9457 problem documents with a stable `code`.
 //!
-//! Invariant: every error response is built here. Its inner cause is logged with the id of the request, never returned.
+//! Invariant: every error response is built here. Its inner cause is logged with the id of the request, never
+//! returned.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -14,7 +15,7 @@ use crate::limits::RETRY_AFTER_S;
 use crate::message::BodyError;
 use crate::services::{Error, ErrorKind, Report};
 
-/// One problem. Its type is `about:blank`; `code` distinguishes kinds.
+/// A problem. Its `type` is always `about:blank`; `code` says which problem it is.
 #[derive(Clone, Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -34,7 +35,7 @@ struct Document<'a> {
 }
 
 impl Problem {
-    /// A problem of HTTP itself; errors of services convert with [`From`].
+    /// A problem found by the HTTP layer itself; errors of services are converted with [`From`].
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, report: Box::new(Report::new(code, detail)) }
     }
@@ -50,7 +51,7 @@ impl Problem {
         self
     }
 
-    /// The problem document.
+    /// The problem document as JSON.
     pub(super) fn document(&self, id: &RequestId) -> Vec<u8> {
         let document = Document {
             type_: "about:blank",
@@ -63,7 +64,7 @@ impl Problem {
     }
 }
 
-/// The HTTP status of a failed call.
+/// The HTTP status for a kind of error.
 pub(super) fn status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Malformed => StatusCode::BAD_REQUEST,
@@ -106,7 +107,7 @@ impl From<Refused> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// The head of the response. [`finish`] adds the body, which has the id of the request.
+    /// Makes the head of the response. [`finish`] adds the body, which needs the id of the request.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         let headers = response.headers_mut();
@@ -119,7 +120,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Removes the problem from a response, if it has one, and logs its cause.
+/// Removes the problem from a response, if it has one, logs its cause, and returns it.
 pub(super) fn take(response: &mut Response, id: &RequestId) -> Option<Problem> {
     let problem = response.extensions_mut().remove::<Problem>()?;
     log_cause(&problem.report, Some(id));
@@ -130,13 +131,13 @@ pub(super) fn take(response: &mut Response, id: &RequestId) -> Option<Problem> {
 pub(super) fn finish(response: &mut Response, id: &RequestId, method: &Method) {
     let Some(problem) = take(response, id) else { return };
     let document = problem.document(id);
-    // axum has set the length of the empty body.
+    // axum has set the length of the empty body already.
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
     *response.body_mut() =
         if method == Method::HEAD { Body::empty() } else { Body::from(document) };
 }
 
-/// Logs the inner cause of a failed call, which the response does not show.
+/// Logs the inner cause of an error, which the response does not show.
 pub(super) fn log_cause(report: &Report, id: Option<&RequestId>) {
     let Some(cause) = &report.cause else { return };
     let (code, request_id) = (report.code, id.map(tracing::field::display));

@@ -18,7 +18,7 @@ use crate::limits::BATCH_ITEM_BYTES;
 use crate::services::Error;
 use crate::services::queues::{Enqueued, NewJob, QueueConfig, QueueState, in_seconds};
 
-/// Name and configuration of a queue.
+/// The members with which every document of a queue begins: its name and configuration.
 fn head(name: &str, config: &QueueConfig) -> Map<String, Value> {
     let config = config.to_json().map(|(name, value)| (name.to_owned(), value));
     std::iter::once(("queue".to_owned(), json!(name))).chain(config).collect()
@@ -54,7 +54,7 @@ pub(super) async fn put(
     Ok(if is_new { created(&format!("/v1/queues/{queue}"), response) } else { response })
 }
 
-/// A page of queues.
+/// A page of the list of queues, ordered by name.
 pub(super) async fn list(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -149,6 +149,6 @@ pub(super) async fn enqueue_batch(
         job_id: done.id,
         duplicate: done.duplicate,
     })?;
-    // A `Value` sorts members by name: the order that clients have always received.
+    // A `Value` sorts its members by name, and clients have always received them in this order.
     Ok(json_response(&json!(results)))
 }

@@ -1,4 +1,4 @@
-//! Problem documents for requests that hyper itself refuses, written to the socket.
+//! Writes problem documents to the socket for requests that hyper itself refuses.
 
 use axum::http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,10 +8,11 @@ use super::problem::Problem;
 use super::request_id::RequestId;
 use crate::limits::DISCARD_TIME;
 
-/// Bytes to read and drop at a time.
+/// Size of the buffer for input that is read and dropped.
 const DISCARD_BYTES: usize = 4_096;
 
-/// A complete response, after which the connection ends. Its id is new, since the request could not be read.
+/// A complete response, after which the connection ends. Its request id is new, since the request could not
+/// be read.
 fn response(problem: &Problem) -> Vec<u8> {
     let (status, id) = (problem.status(), RequestId::new());
     let body = problem.document(&id);

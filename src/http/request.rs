@@ -1,7 +1,7 @@
 //! The context of one request: its caller, its route, its permits.
 //!
-//! Invariants: a request is active from the time when its body has arrived until its response is written, so a client
-//! that sends slowly uses no permit. While it only waits, it is not active.
+//! Invariants: a request is active from the time when its body has arrived until its response is written, so
+//! a client that sends slowly uses no permit. A request that only waits is not active.
 
 use std::sync::{Arc, OnceLock};
 
@@ -34,11 +34,11 @@ struct Permits {
     response: Option<Permit>,
 }
 
-/// The route of a request, as metrics and the access log name it.
+/// The route of a request, as named in metrics and the access log.
 pub(super) enum Route {
-    /// Known without the router.
+    /// A route that is known without the router.
     Static(&'static str),
-    /// What the router matched.
+    /// The route that the router has matched.
     Matched(MatchedPath),
 }
 
@@ -60,7 +60,7 @@ impl<S: Sync> FromRequestParts<S> for RequestContext {
     }
 }
 
-/// What a handler needs to call a service.
+/// The services and the context of a request, as handlers extract them.
 pub(super) struct Call {
     pub(super) services: Services,
     pub(super) context: RequestContext,
@@ -91,16 +91,16 @@ impl RequestContext {
         &self.0.principal
     }
 
-    /// Its route; `None` before routing.
+    /// The request's route; `None` before routing.
     pub(super) fn route(&self) -> Option<&Route> {
         self.0.route.get()
     }
 
-    /// Sets the route. If the route is `limited`, the request is active from now on; if its body has not arrived yet,
-    /// [`RequestBody::read`](super::body::RequestBody::read) makes it active.
+    /// Sets the route. If the route is `limited`, the request becomes active: now, or, if its body has
+    /// not arrived yet, in [`RequestBody::read`](super::body::RequestBody::read).
     ///
     /// # Errors
-    /// Those of [`Self::activate`].
+    /// The errors of [`Self::activate`].
     pub(super) fn enter<B: hyper::body::Body>(
         &self,
         route: Option<Route>,
@@ -108,7 +108,7 @@ impl RequestContext {
         request: &Request<B>,
     ) -> Result<(), Problem> {
         let _ = self.0.route.set(route.unwrap_or(Route::Static("unmatched")));
-        // The body of a safe method is not read.
+        // The body of a request with a safe method is not read.
         if limited && (request.method().is_safe() || request.body().is_end_stream()) {
             return self.activate();
         }
@@ -133,10 +133,10 @@ impl RequestContext {
         self.0.permits.lock().active = None;
     }
 
-    /// A permit for bytes of the body.
+    /// A permit for bytes of the request's body.
     ///
     /// # Errors
-    /// 503 when all bodies together are at the limit.
+    /// 503 when the pool of request bodies is used up.
     pub(super) fn body_permit(&self, bytes: usize) -> Result<Permit, Problem> {
         Ok(self.0.client.take(Pool::Bodies, bytes)?)
     }
@@ -144,7 +144,7 @@ impl RequestContext {
     /// Counts bytes of the response until they are written.
     ///
     /// # Errors
-    /// 503 when all responses together are at the limit.
+    /// 503 when the pool of responses is used up.
     pub(super) fn reserve_response(&self, bytes: usize) -> Result<(), Problem> {
         let mut permits = self.0.permits.lock();
         match &mut permits.response {
@@ -159,10 +159,10 @@ impl RequestContext {
         self.0.permits.lock().response = Some(self.0.client.force(Pool::Responses, bytes));
     }
 
-    /// Whether a response of this size could be reserved now.
+    /// Checks that a response of this size could be reserved now.
     ///
     /// # Errors
-    /// 503 when not.
+    /// 503 if the pool of responses has too little left.
     pub(super) fn check_response(&self, bytes: usize) -> Result<(), Problem> {
         Ok(self.0.client.has_free(Pool::Responses, bytes)?)
     }
@@ -175,10 +175,10 @@ impl RequestContext {
         Ok(self.0.client.take(Pool::Replies, 1)?)
     }
 
-    /// A permit for a stream, or to wait for messages or jobs. The request is not active from now on.
+    /// A permit for a stream, or for waiting for messages or jobs. The request is no longer active.
     ///
     /// # Errors
-    /// 503 when too many requests wait.
+    /// 503 when there are too many streams and waiting requests.
     pub(super) fn wait_permit(&self) -> Result<WaitPermit, Problem> {
         let Inner { client, peer, .. } = &*self.0;
         let permit = match client.is_loopback() {
@@ -193,8 +193,8 @@ impl RequestContext {
     }
 }
 
-/// The permit of a stream, or of a request that waits for messages or jobs. On loopback it counts nothing: all programs
-/// of the machine, and all clients of a local proxy, have the same address.
+/// The permit of a stream, or of a request that waits for messages or jobs. Requests from loopback are not
+/// counted, since all programs of the machine, and all clients of a local proxy, have the same address.
 pub(super) struct WaitPermit {
     peer: Arc<Peer>,
     permit: Option<Permit>,

@@ -1,6 +1,7 @@
 //! `X-Request-Id`: the value that the client sent, if it is usable, else a new UUID.
 //!
-//! It is returned in the response, in problem documents as `request_id`, and in the log.
+//! The id is returned in the response's header and in problem documents as `request_id`, and is written to
+//! the log.
 
 use std::fmt;
 
@@ -12,17 +13,17 @@ use crate::limits::MAX_REQUEST_ID;
 /// The id of one request.
 #[derive(Clone, Debug)]
 pub(super) enum RequestId {
-    /// From the client: visible ASCII.
+    /// An id from the client: visible ASCII.
     Given(HeaderValue),
-    /// Generated.
+    /// An id made by the server.
     Generated(Uuid),
 }
 
 impl RequestId {
     pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-    /// The id that the request has, if it is exactly one value of visible ASCII within [`MAX_REQUEST_ID`]; else a new
-    /// one.
+    /// The `X-Request-Id` of the request, if there is exactly one and it is visible ASCII within
+    /// [`MAX_REQUEST_ID`]; else a new id.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(Self::HEADER).iter();
         match (values.next(), values.next()) {
@@ -36,7 +37,7 @@ impl RequestId {
         Self::Generated(Uuid::new_v4())
     }
 
-    /// As the value of a header.
+    /// The id as the value of a header.
     pub(super) fn to_header(&self) -> HeaderValue {
         match self {
             Self::Given(value) => value.clone(),

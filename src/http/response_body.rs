@@ -1,6 +1,7 @@
 //! Response bodies that keep the permits of their request until the last byte is written.
 //!
-//! Invariant: hyper drops the bytes of a body when the socket has accepted them, and that drop releases the permits.
+//! Invariant: hyper drops the bytes of a body when the socket has accepted them, and that drop releases the
+//! permits.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,10 +15,10 @@ use super::problem::Problem;
 use super::request::RequestContext;
 use crate::limits::SMALL_RESPONSE_BYTES;
 
-/// A body with the permits of its request.
+/// A body that keeps the permits of its request.
 pub(super) struct CountedBody {
     body: Body,
-    /// `None` for the small response to a request that was not admitted.
+    /// `None` for the small response to a request that was refused before it had a context.
     context: Option<RequestContext>,
 }
 
@@ -26,11 +27,11 @@ impl CountedBody {
         Self { body, context }
     }
 
-    /// Counts the bytes of a response. A `repeatable` request may be refused at the limit, since the client can repeat
-    /// it; small responses are never refused, since the refusal would be as large.
+    /// Counts the bytes of a response. At the limit, a `repeatable` request is refused, since the client
+    /// can repeat it, unless the response is so small that the refusal would be as large.
     ///
     /// # Errors
-    /// The refusal to send instead.
+    /// The refusal to send instead of the response.
     pub(super) fn reserve(
         response: &Response,
         context: &RequestContext,
@@ -55,7 +56,7 @@ impl hyper::body::Body for CountedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        // This is the last frame: its bytes keep the permits.
+        // The last frame gets the permits: they are released when its bytes are dropped.
         if !self.body.is_end_stream() {
             return polled;
         }

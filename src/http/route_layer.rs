@@ -1,4 +1,4 @@
-//! The layer around every route: its label, the limit on active requests, panics.
+//! The layer around every route: it sets the route's label, limits active requests and catches panics.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::request::{RequestContext, Route};
 use crate::services::Error;
 
-/// A layer written by hand: each `from_fn` of axum costs several allocations per request.
+/// A tower layer. It is written by hand, since each `from_fn` of axum costs several allocations per request.
 #[derive(Clone)]
 pub(super) struct RouteLayer {
     /// Whether requests count as active. `false` for routes that must always respond.
@@ -31,7 +31,7 @@ impl<S> Layer<S> for RouteLayer {
     }
 }
 
-/// A route with its layer.
+/// The service of a route inside its layer.
 #[derive(Clone)]
 pub(super) struct RouteService<S> {
     inner: S,

@@ -1,8 +1,8 @@
 //! Pools that all clients share fairly (contract, section 3, Shares).
 //!
-//! Invariants: no pool is used beyond its limit. While a pool is more than half used, a client with more than a quarter
-//! of it gets no more, so that one client cannot use up what others need. (For connections from loopback: more than
-//! seven eighths.) A permit counts until it is dropped.
+//! Invariants: no pool is used beyond its limit. While a pool is more than half used, a client that has more
+//! than a quarter of it gets no more, so one client cannot use up what others need. (The pool of connections,
+//! for clients on loopback: while it is more than seven eighths used.) A permit counts until it is dropped.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -54,12 +54,12 @@ pub struct Shares {
     limits: [usize; POOLS],
     used: [AtomicUsize; POOLS],
     clients: Mutex<HashMap<IpAddr, Weak<Client>>>,
-    /// Proxies whose `X-Forwarded-For` counts.
+    /// Proxies whose `X-Forwarded-For` is believed.
     trusted: Vec<IpNet>,
 }
 
 impl Shares {
-    /// Unused pools. Streams and connections have the same limit.
+    /// Makes the pools. Streams and connections have the same limit.
     #[must_use]
     pub fn new(max_connections: usize, trusted: Vec<IpNet>) -> Arc<Self> {
         Arc::new(Self {
@@ -95,14 +95,15 @@ impl Shares {
         new
     }
 
-    /// The client of a trusted proxy: the last address in `X-Forwarded-For` that is not
-    /// itself a trusted proxy's. Requests without one count as one client.
+    /// The client that a trusted proxy names: the last address in `X-Forwarded-For` that is not itself a
+    /// trusted proxy's. All requests without the header count as one client.
     pub(super) fn forwarded(self: &Arc<Self>, headers: &HeaderMap) -> Arc<Client> {
         let lines: Vec<&[u8]> =
             headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
         let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
         let mut parsed = hops.map(|hop| address(std::str::from_utf8(hop).ok()?.trim()));
-        // What precedes an address that cannot be parsed was not written by a trusted proxy.
+        // Parts before an address that cannot be parsed were not written by a trusted proxy, so they
+        // are ignored.
         let client = parsed.find(|hop| hop.is_none_or(|ip| !self.trusts(ip)));
         self.client(client.flatten().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
     }
@@ -113,14 +114,14 @@ impl Shares {
     }
 }
 
-/// An address of `X-Forwarded-For`, some of which have a port.
+/// Parses an address in `X-Forwarded-For`, which may have a port.
 fn address(hop: &str) -> Option<IpAddr> {
     let bare = hop.trim_start_matches('[').trim_end_matches(']');
     let parsed = bare.parse().or_else(|_| hop.parse::<std::net::SocketAddr>().map(|a| a.ip()));
     parsed.ok()
 }
 
-/// The address under which a client counts: of IPv6 the /64 network, since one host can use all its addresses.
+/// The address that stands for a client: the /64 network for IPv6, since one host can use all its addresses.
 fn counted_as(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) if !ip.is_loopback() => {
@@ -130,7 +131,7 @@ fn counted_as(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// One client: an address.
+/// A client: an address and what it has of each pool.
 pub struct Client {
     shares: Arc<Shares>,
     address: IpAddr,
@@ -138,31 +139,32 @@ pub struct Client {
 }
 
 impl Client {
-    /// A permit of a pool.
+    /// Takes an amount of a pool.
     ///
     /// # Errors
-    /// The pool is used up, or this client has more than its share of it.
+    /// The pool has too little left, or this client has more than its share of it.
     pub(super) fn take(self: &Arc<Self>, pool: Pool, amount: usize) -> Result<Permit, Refused> {
         self.has_free(pool, amount)?;
         Ok(self.force(pool, amount))
     }
 
-    /// A permit of a pool, even beyond its limit: for memory that is allocated already.
+    /// Takes an amount of a pool even beyond its limit: for memory that is allocated already.
     pub(super) fn force(self: &Arc<Self>, pool: Pool, amount: usize) -> Permit {
         self.shares.used[pool as usize].fetch_add(amount, Ordering::Relaxed);
         self.held[pool as usize].fetch_add(amount, Ordering::Relaxed);
         Permit { client: Arc::clone(self), pool, amount }
     }
 
-    /// Whether this client has no more than its share.
+    /// Checks that this client has no more than its share of a pool.
     ///
     /// # Errors
-    /// It has more than a quarter of a pool that is more than half used.
+    /// The client has more than a quarter of a pool that is more than half used.
     pub(super) fn within_share(&self, pool: Pool) -> Result<(), Refused> {
         let limit = self.shares.limits[pool as usize];
         let used = self.shares.used[pool as usize].load(Ordering::Relaxed);
         let held = self.held[pool as usize].load(Ordering::Relaxed);
-        // On loopback all programs have one address, and idle connections cost little.
+        // On loopback all programs have one address, and idle connections cost little, so the share
+        // applies later.
         let scarce = match pool {
             Pool::Connections if self.is_loopback() => limit / 8 * 7,
             _ => limit / 2,
@@ -170,8 +172,9 @@ impl Client {
         if used > scarce && held > limit / 4 { Err(refused(pool)) } else { Ok(()) }
     }
 
-    /// Whether this amount is free. Checked before it is taken, so that a refused amount never counts; other threads that
-    /// take permits in between can exceed the limit by one permit per core.
+    /// Checks that this amount is free and within the share. This comes before the amount is taken, so a
+    /// refused amount never counts; other threads that take permits in between can exceed the limit by
+    /// one permit per core.
     pub(super) fn has_free(&self, pool: Pool, amount: usize) -> Result<(), Refused> {
         let used = self.shares.used[pool as usize].load(Ordering::Relaxed);
         if used + amount > self.shares.limits[pool as usize] {
@@ -180,7 +183,7 @@ impl Client {
         self.within_share(pool)
     }
 
-    /// Whether it is a program on this machine.
+    /// Whether the client is on this machine.
     pub(super) fn is_loopback(&self) -> bool {
         self.address.is_loopback()
     }
@@ -189,7 +192,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         let mut clients = self.shares.clients.lock();
-        // A new client of the same address may have replaced the entry.
+        // A new client with the same address may have replaced this one's entry.
         if clients.get(&self.address).is_some_and(|known| known.strong_count() == 0) {
             clients.remove(&self.address);
         }
@@ -201,11 +204,11 @@ fn refused(pool: Pool) -> Refused {
     Refused(pool)
 }
 
-/// The refusal of a permit of this pool.
+/// The refusal of a permit; the pool that has too little left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused(pub(super) Pool);
 
-/// An amount of a pool. Returned when dropped.
+/// An amount taken from a pool. Dropping the permit returns it.
 pub(super) struct Permit {
     client: Arc<Client>,
     pool: Pool,
@@ -213,17 +216,17 @@ pub(super) struct Permit {
 }
 
 impl Permit {
-    /// Takes more of the pool.
+    /// Takes more from the pool.
     ///
     /// # Errors
-    /// As [`Client::take`].
+    /// The errors of [`Client::take`].
     pub(super) fn grow(&mut self, by: usize) -> Result<(), Refused> {
         let mut more = self.client.take(self.pool, by)?;
         self.amount += std::mem::take(&mut more.amount);
         Ok(())
     }
 
-    /// Whether it is at least this amount.
+    /// Whether the permit is for at least this amount.
     pub(super) fn covers(&self, amount: usize) -> bool {
         self.amount >= amount
     }
@@ -235,12 +238,12 @@ impl Permit {
         self.give_back(surplus);
     }
 
-    /// Stops counting it against its client; the pool still counts it.
+    /// Stops counting the permit against its client; the pool still counts it.
     pub(super) fn disown(&self) {
         self.client.held[self.pool as usize].fetch_sub(self.amount, Ordering::Relaxed);
     }
 
-    /// Counts it against its client again.
+    /// Counts the permit against its client again.
     pub(super) fn own(&self) {
         self.client.held[self.pool as usize].fetch_add(self.amount, Ordering::Relaxed);
     }
@@ -282,7 +285,7 @@ mod tests {
         let others: Vec<_> = (0..26).map(|_| modest.take(Pool::Connections, 1)).collect();
         assert!(others.iter().all(Result::is_ok));
         assert_eq!(modest.take(Pool::Connections, 1).err(), Some(Refused(Pool::Connections)));
-        // With what is left to others, it may go on.
+        // With less than a quarter of the pool, the client may take more.
         held.truncate(20);
         assert!(greedy.take(Pool::Connections, 1).is_ok());
         drop((held, others));

@@ -1,11 +1,11 @@
 //! The socket of a connection while hyper uses it.
 //!
-//! It changes two things:
-//! - A `>` in the first request line reaches hyper as `%3E`: people type `?subject=agent.>`, which RFC 3986 does not
-//!   allow and hyper refuses. Later request lines stay unchanged: only hyper knows where a request begins, and to
-//!   disagree with it would allow request smuggling.
-//! - hyper's own refusals have no body. They are not sent, and [`raw_problem`](super::raw_problem) sends a problem
-//!   document instead.
+//! The wrapper changes two things:
+//! - A `>` in the first request line reaches hyper as `%3E`: people type `?subject=agent.>`, which RFC 3986
+//!   does not allow and hyper refuses. Later request lines stay unchanged: only hyper knows where a request
+//!   begins, and to disagree with it would allow request smuggling.
+//! - hyper's own refusals have no body. They are not sent; [`raw_problem`](super::raw_problem) sends a
+//!   problem document instead.
 //!
 //! Invariant: a client that reads nothing of a response for [`UNREAD_TIMEOUT`] is disconnected.
 
@@ -22,30 +22,31 @@ use tokio::time::{Sleep, sleep};
 use super::takeover::Takeover;
 use crate::limits::UNREAD_TIMEOUT;
 
-/// Bytes of the first line to read at a time.
+/// How many bytes of the first line are read at a time.
 const PIECE: usize = 512;
-/// A `>` in a URI (RFC 3986).
+/// The escape of `>` in a URI (RFC 3986).
 const ESCAPED: &[u8] = b"%3E";
 
-/// The socket while hyper uses it. One task polls it and the body, so relaxed atomics suffice in the takeover.
+/// The socket while hyper uses it. One task polls the socket and the body, so the takeover needs only relaxed
+/// atomics.
 pub(super) struct ConnectionSocket {
     socket: TokioIo<TcpStream>,
     takeover: Takeover,
     first_line: FirstLine,
-    /// The status of hyper's own refusal.
+    /// The status of a refusal by hyper itself.
     refused: Option<StatusCode>,
-    /// Runs while the client reads nothing.
+    /// Limits the time for which the client reads nothing.
     unread: Option<Pin<Box<Sleep>>>,
 }
 
 /// How much of the connection's first line has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FirstLine {
-    /// None, except perhaps empty lines (RFC 9112, section 2.2).
+    /// Nothing has arrived, except perhaps empty lines (RFC 9112, section 2.2).
     Pending,
-    /// Some.
+    /// A part of the line has arrived.
     Partial,
-    /// All.
+    /// The whole line has arrived.
     Complete,
 }
 
@@ -75,12 +76,13 @@ impl ConnectionSocket {
         Self { socket, takeover, first_line: FirstLine::Pending, refused: None, unread: None }
     }
 
-    /// The socket, and the status of hyper's own refusal, if there was one.
+    /// Returns the socket, and the status of hyper's own refusal if there was one.
     pub(super) fn into_inner(self) -> (TcpStream, Option<StatusCode>) {
         (self.socket.into_inner(), self.refused)
     }
 
-    /// Whether these bytes begin a refusal by hyper itself: it has no body, and all of ours have one.
+    /// Whether these bytes begin a refusal by hyper itself, which has no body; all responses of this
+    /// server have one.
     fn is_withheld(&mut self, bytes: &[u8]) -> bool {
         if self.refused.is_none()
             && bytes.starts_with(b"HTTP/1.")
@@ -93,7 +95,7 @@ impl ConnectionSocket {
         self.refused.is_some()
     }
 
-    /// Fails a write when the client reads nothing for [`UNREAD_TIMEOUT`].
+    /// Fails a write if the client reads nothing for [`UNREAD_TIMEOUT`].
     fn with_timeout(
         &mut self,
         cx: &mut Context<'_>,

@@ -9,7 +9,7 @@ use super::params;
 use super::problem::Problem;
 use super::request::Call;
 
-/// Counts of the log, and the position of each part in it.
+/// Counts of the log, and the positions of the server's components in it.
 pub(super) async fn stats(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -18,7 +18,7 @@ pub(super) async fn stats(
     Ok(json(&services.stats.snapshot(context.principal(), task.as_ref()).await?))
 }
 
-/// Prometheus text format 0.0.4.
+/// Metrics in Prometheus text format 0.0.4.
 pub(super) async fn metrics(Call { services, context }: Call) -> Response {
     const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     let text = services.stats.metrics(context.principal()).await;

@@ -1,7 +1,7 @@
 //! `GET /v1/stream`: Server-Sent Events (contract, section 4).
 //!
-//! hyper sends the head of the response, as of any other; then a [`StreamWriter`] takes over the connection and writes
-//! the events.
+//! hyper sends the head of the response, as for other responses; then a [`StreamWriter`] takes over the
+//! connection and writes the events.
 
 use axum::Extension;
 use axum::body::Body;
@@ -43,7 +43,7 @@ fn respond(body: impl Into<Body>) -> Response {
     (HEADERS, body.into()).into_response()
 }
 
-/// Whether the client accepts an event stream, as an `EventSource` does.
+/// Whether the client accepts `text/event-stream`, as an `EventSource` does.
 pub(super) fn wants_events<B>(request: &Request<B>) -> bool {
     request.method().is_safe()
         && request.headers().get_all(header::ACCEPT).iter().any(|accept| {
@@ -53,8 +53,9 @@ pub(super) fn wants_events<B>(request: &Request<B>) -> bool {
         })
 }
 
-/// The response to an `EventSource` instead of a temporary refusal. Any status but 200 would stop it for good; after a
-/// stream that ends it reconnects with its cursor (contract, section 4). CORS headers of the refusal stay.
+/// The response to an `EventSource` in place of a temporary refusal. Any status other than 200 would stop the
+/// `EventSource` for good; after a stream that ends it reconnects with its cursor (contract, section 4). The
+/// CORS headers of the refusal stay.
 pub(super) fn unavailable(mut refusal: Response, id: &RequestId) -> Response {
     problem::take(&mut refusal, id);
     let (mut head, _) = refusal.into_parts();
@@ -63,7 +64,7 @@ pub(super) fn unavailable(mut refusal: Response, id: &RequestId) -> Response {
     }
     let (stream, body) = respond(frame::unavailable(frame::retry_millis())).into_parts();
     head.headers.extend(stream.headers);
-    // An idle connection would use a permit that a reconnecting client needs.
+    // The connection is closed, since an idle one would use a permit that a reconnecting client needs.
     head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     head.status = StatusCode::OK;
     Response::from_parts(head, body)

@@ -1,8 +1,8 @@
 //! Writes a stream to the socket of its connection.
 //!
-//! Invariant: the connection is the only queue. While a client does not read, its subscription is not polled, so it
-//! uses no memory and skips nothing. Chunks (RFC 9112, section 7.1) contain whole events, and the last one is sent when
-//! the server drains.
+//! Invariant: the connection is the only queue. While a client does not read, its subscription is not polled,
+//! so it uses no memory and skips nothing. Chunks (RFC 9112, section 7.1) contain whole events. When the
+//! server drains, the last chunk is sent.
 
 use std::io::{self, IoSlice, Write as _};
 
@@ -15,15 +15,15 @@ use crate::services::streams::Subscription;
 
 /// The last chunk, without trailers.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// The most bytes of the line with the size of a chunk.
+/// The most bytes of the line with a chunk's size.
 const SIZE_LINE: usize = 18;
 
-/// A subscription, and what is needed to write it.
+/// A subscription and the format in which it is written.
 pub(super) struct StreamWriter {
     subscription: Subscription,
     drain: Drain,
     _permit: WaitPermit,
-    /// Whether the body is chunked. Otherwise it ends with the connection (HTTP/1.0).
+    /// Whether the body is chunked. If not (HTTP/1.0), it ends with the connection.
     chunked: bool,
 }
 
@@ -43,8 +43,8 @@ impl StreamWriter {
         Self { subscription, drain, _permit: permit, chunked }
     }
 
-    /// Writes events until the client disconnects or the server drains. `is_silent`: the client has sent nothing after
-    /// its request.
+    /// Writes events until the client disconnects or the server drains. `is_silent`: the client has sent
+    /// nothing after its request.
     pub(super) async fn run(self: Box<Self>, socket: TcpStream, is_silent: bool) {
         let Self { mut subscription, drain, _permit, chunked } = *self;
         let mut end = std::pin::pin!(drain.end_of_wait());
@@ -74,7 +74,7 @@ impl StreamWriter {
 
 /// Sends bytes as one chunk.
 async fn send(socket: &TcpStream, bytes: &[u8], chunked: bool) -> io::Result<()> {
-    // A client that reads as fast as events come must not starve other tasks.
+    // Yields now and then: a client that reads as fast as events come must not starve other tasks.
     tokio::task::coop::consume_budget().await;
     if !chunked {
         return send_all(socket, &mut [IoSlice::new(bytes)]).await;
@@ -99,15 +99,16 @@ async fn send_all(socket: &TcpStream, mut parts: &mut [IoSlice<'_>]) -> io::Resu
     Ok(())
 }
 
-/// Returns when the client has disconnected. If the client sends anything after its request, this never returns:
-/// nothing more is read, so that the kernel's buffer limits what it sends, and a failed write shows the disconnect.
+/// Returns when the client has disconnected. If the client sends anything after its request, this never
+/// returns: nothing more is read, so the kernel's buffer limits what the client can send, and a failed write
+/// shows the disconnect.
 async fn disconnected(socket: &TcpStream, is_silent: bool) {
     if !(is_silent && closes(socket).await) {
         std::future::pending().await
     }
 }
 
-/// Waits for input, and returns whether it was the end of the input.
+/// Waits for input; returns whether the input has ended.
 async fn closes(socket: &TcpStream) -> bool {
     loop {
         if socket.readable().await.is_err() {

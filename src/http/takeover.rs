@@ -1,12 +1,13 @@
-//! Takes over a connection from hyper after it has sent the head of a stream.
+//! Takes a connection over from hyper after it has sent the head of a stream.
 //!
-//! hyper keeps two buffers of 8 KiB and its state for the life of a connection. A stream lives for days and needs
-//! neither. So the body of its response is a placeholder. When hyper polls that body, it has encoded the head; when it
-//! has written the head, the socket is taken from it and a [`StreamWriter`] goes on.
+//! hyper keeps two buffers of 8 KiB and its state for the life of a connection. A stream lives for days and
+//! needs neither. So the body of its response is a placeholder without data. When hyper polls that body, it
+//! has encoded the head; when it has then flushed the socket, the socket is taken from hyper and a
+//! [`StreamWriter`] continues.
 //!
-//! Invariant: no byte of the head is lost. hyper flushes its socket only when its buffer is empty, and encodes nothing
-//! after the head while the body has no data. So a flush after the first poll of the body means that the whole head has
-//! been written.
+//! Invariant: no byte of the head is lost. hyper flushes its socket only when its buffer is empty, and
+//! encodes nothing after the head while the body has no data. So a flush after the first poll of the body
+//! means that the whole head has been written.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -33,17 +34,18 @@ struct Slot {
 }
 
 impl Takeover {
-    /// The body of a response; `writer` takes over the connection after its head.
+    /// A placeholder for the body of a response. `writer` takes over the connection after the head.
     pub(super) fn body(&self, writer: StreamWriter) -> Body {
         Body::new(Placeholder { writer: Some(Box::new(writer)), takeover: self.clone() })
     }
 
-    /// Records that hyper has nothing left to write.
+    /// Records that hyper has flushed the socket.
     pub(super) fn flushed(&self) {
         self.0.flushed.store(true, Ordering::Relaxed);
     }
 
-    /// The stream that takes over the connection now, if the head has been written. Call it after polling hyper.
+    /// The stream that takes over the connection, if the head has been written. Call it after hyper was
+    /// polled.
     pub(super) fn take(&self) -> Option<Box<StreamWriter>> {
         if !self.0.flushed.load(Ordering::Relaxed) {
             return None;
@@ -71,7 +73,7 @@ impl hyper::body::Body for Placeholder {
             slot.flushed.store(false, Ordering::Relaxed);
             *slot.writer.lock() = Some(writer);
         }
-        // The task that polls this also checks the slot, so it needs no wake.
+        // The task that polls this body also checks the slot, so no wake is needed.
         Poll::Pending
     }
 }

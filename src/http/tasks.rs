@@ -32,7 +32,7 @@ struct TaskView {
     outcome: Option<String>,
     last_event: Option<String>,
     agents: Vec<String>,
-    /// The number of agents, if not all are listed.
+    /// The number of the task's agents, if not all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_count: Option<u64>,
     messages: u64,
@@ -58,7 +58,7 @@ impl From<Task> for TaskView {
     }
 }
 
-/// A page of tasks, by name.
+/// A page of the list of tasks, ordered by name.
 pub(super) async fn page(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -69,7 +69,7 @@ pub(super) async fn page(
     Ok(json(&TaskList { as_of: page.as_of, tasks, next: page.value.next }))
 }
 
-/// One task.
+/// One task by its name.
 pub(super) async fn one(
     Call { services, context }: Call,
     id: Segment,

@@ -72,7 +72,7 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whether the body of a PATCH pauses the webhook; `false` resumes it.
+/// The value of `paused` in the body of a PATCH.
 fn wants_pause(body: &[u8]) -> Result<bool, Error> {
     let mut form = ObjectReader::parse(body).map_err(Error::unreadable_body)?;
     let is_given = form.has("state") || form.has("paused");

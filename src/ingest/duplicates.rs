@@ -1,7 +1,7 @@
-//! Compares messages with the first messages of their ids: duplicate or conflict?
+//! Decides whether a message with a known id is a duplicate or a conflict, by the first message of that id.
 //!
-//! Invariant: over all requests, no more than [`DUPLICATE_CHECKS`] first messages are in memory for this, however many
-//! ids a request repeats: a small message may repeat the id of one of a megabyte.
+//! Invariant: for this, no more than [`DUPLICATE_CHECKS`] first messages are in memory, over all requests and
+//! however many ids one request repeats, since a small message may repeat the id of one of a megabyte.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::store::Store;
 pub(super) enum Original {
     /// In the store, at this sequence.
     InStore(u64),
-    /// In the log, as the bus reports.
+    /// In the log, as the bus has reported.
     InBus(Ack),
 }
 
@@ -29,7 +29,7 @@ pub(super) enum Original {
 pub(super) struct Duplicates {
     bus: Arc<dyn Bus>,
     store: Arc<dyn Store>,
-    /// Permits to hold a first message in memory.
+    /// Permits to have a first message in memory.
     permits: Semaphore,
 }
 
@@ -38,7 +38,7 @@ impl Duplicates {
         Self { bus, store, permits: Semaphore::new(DUPLICATE_CHECKS) }
     }
 
-    /// Fills in the results of repeats, each given by its index among the messages.
+    /// Sets the results of repeats. Each repeat is given by its index in `messages`.
     pub(super) async fn resolve_all(
         &self,
         messages: &[Outgoing],
@@ -55,8 +55,8 @@ impl Duplicates {
         }
     }
 
-    /// A receipt of the first message, or a conflict. Reads no longer than until a publish times out: a client that
-    /// has gone without a response tries again, which costs the same once more.
+    /// Returns a receipt of the first message, or a conflict. Reads only until a publish would time out:
+    /// a client without a response repeats the request, which costs the same again.
     pub(super) async fn resolve(
         &self,
         message: &Outgoing,
@@ -113,7 +113,7 @@ fn unknown(message: &Outgoing, text: String) -> IngestError {
     IngestError::Bus { id: message.id, source: PublishError::Unknown(text) }
 }
 
-/// A receipt for the same message, a conflict for another one.
+/// A receipt if the message is the same as the first, else a conflict.
 fn compare(
     message: &Outgoing,
     seq: u64,

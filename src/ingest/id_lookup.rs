@@ -1,8 +1,8 @@
-//! Finds ids in the store that the bus may no longer know, without waiting for a store that is not available.
+//! Finds ids in the store that the bus may have forgotten, without waiting for a store that is not available.
 //!
-//! Invariants: the store delays publishing for [`STORE_LOOKUP_TIMEOUT`] at most, and after that not again until one look-up
-//! has succeeded. Ids that arrive while a look-up runs share the next one, so that many clients cost the store a few
-//! statements and not one each.
+//! Invariants: the store delays publishing for at most [`STORE_LOOKUP_TIMEOUT`], and after a time-out not
+//! again until one look-up has succeeded. Ids that arrive while a look-up runs share the next one, so many
+//! clients cost the store a few statements and not one each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ struct Request {
     reply: oneshot::Sender<Result<Option<u64>, String>>,
 }
 
-/// Finds ids that have a row in the store.
+/// Finds which ids the store has.
 pub struct IdLookup {
     store: Arc<dyn Store>,
     requests: mpsc::Sender<Request>,
-    /// After a look-up failed: until when no other one is tried.
+    /// After a failed look-up, the time until which none is tried.
     closed_until: Mutex<Option<Instant>>,
-    /// Looks up many ids at once; ends with this value.
+    /// The task that looks up many ids at once; it ends when this value is dropped.
     _batcher: AbortOnDropHandle<()>,
 }
 
 impl IdLookup {
-    /// Looks ids up in this store. Must be called within a runtime.
+    /// Makes a look-up in this store. Must be called within a runtime.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         let (requests, received) = mpsc::channel(ID_LOOKUP_QUEUE);
@@ -45,7 +45,7 @@ impl IdLookup {
         Self { store, requests, closed_until, _batcher: AbortOnDropHandle::new(batcher) }
     }
 
-    /// The lowest sequence of each id that has a row; empty while the store is not available.
+    /// The lowest sequence of each id that the store has; empty while the store is not available.
     pub async fn find(&self, ids: &[Uuid]) -> Found {
         if ids.is_empty() || !self.may_look_up() {
             return HashMap::new();
@@ -53,7 +53,7 @@ impl IdLookup {
         let look_up = async {
             match ids {
                 [id] => self.find_one(*id).await,
-                // Several are one statement by themselves.
+                // Several ids are looked up in a statement of their own.
                 _ => self.store.find(ids).await,
             }
         };
@@ -73,7 +73,7 @@ impl IdLookup {
 
     async fn find_one(&self, id: Uuid) -> Result<Found, StoreError> {
         let (reply, received) = oneshot::channel();
-        // If the batcher has ended, the store is asked directly.
+        // If the batcher has ended, the store is queried directly.
         if self.requests.send(Request { id, reply }).await.is_err() {
             return self.store.find(&[id]).await;
         }
@@ -84,7 +84,7 @@ impl IdLookup {
         }
     }
 
-    /// Whether to look up now. After a pause one caller tries for all.
+    /// Whether to look up now. After the pause that follows a failure, one caller tries on behalf of all.
     fn may_look_up(&self) -> bool {
         let mut closed_until = self.closed_until.lock();
         let now = Instant::now();
@@ -103,8 +103,8 @@ fn timed_out() -> StoreError {
     StoreError::Unavailable("the store did not respond in time".to_owned())
 }
 
-/// Yields as long as that brings more requests: tasks that are ready now add theirs before the statement runs and not
-/// while it does. Waits for nothing but ready tasks.
+/// Yields as long as that brings more requests, so that tasks that are ready add theirs before the statement
+/// runs. Waits for nothing but ready tasks.
 async fn gather(received: &mut mpsc::Receiver<Request>, batch: &mut Vec<Request>) {
     while batch.len() < ID_LOOKUP_BATCH {
         tokio::task::yield_now().await;
@@ -115,12 +115,12 @@ async fn gather(received: &mut mpsc::Receiver<Request>, batch: &mut Vec<Request>
     }
 }
 
-/// Looks up what was requested since the last time, until the [`IdLookup`] is dropped.
+/// Looks up the ids requested since the last statement, until the [`IdLookup`] is dropped.
 async fn look_up_batches(store: Arc<dyn Store>, mut received: mpsc::Receiver<Request>) {
     let mut batch = Vec::with_capacity(ID_LOOKUP_BATCH);
     while received.recv_many(&mut batch, ID_LOOKUP_BATCH).await > 0 {
         gather(&mut received, &mut batch).await;
-        // A caller that has timed out needs no result.
+        // A caller that has timed out no longer needs the result.
         batch.retain(|request| !request.reply.is_closed());
         if batch.is_empty() {
             continue;

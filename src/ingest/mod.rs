@@ -1,8 +1,9 @@
-//! Takes messages in: encode, publish, acknowledge.
+//! Accepts messages: encodes, publishes and acknowledges them.
 //!
-//! Invariants: a receipt means that the message is in the log at that sequence; ingest never writes the store. A
-//! repeated id with the same body gets a receipt of the first message's sequence, with another body it is a conflict:
-//! within the deduplication window of the bus always, beyond it as long as the store can be asked.
+//! Invariants: a receipt means that the message is in the log at that sequence. Ingest never writes to the
+//! store. A repeated id with the same body gets a receipt with the first message's sequence; with another
+//! body it is a conflict. This holds within the deduplication window of the bus always, and beyond it
+//! whenever the store answers.
 
 mod duplicates;
 mod id_lookup;
@@ -30,15 +31,15 @@ use duplicates::{Duplicates, Original};
 use id_lookup::IdLookup;
 pub use receipt::{AckLevel, IngestError, Receipt};
 
-/// Takes messages in.
+/// Publishes messages and detects duplicates.
 pub struct Ingest {
     /// The log.
     pub bus: Arc<dyn Bus>,
-    /// The watermark of the store.
+    /// The watermark of the store, and the highest sequence seen.
     pub committed: Arc<Committed>,
-    /// Closed while the log may not be the one that the store follows.
+    /// The gate, closed while the log may not be the one that the store follows.
     pub gate: Gate,
-    /// For `created_at`.
+    /// The clock for `created_at`.
     pub clock: Clock,
     /// Finds ids that are older than the deduplication window of the bus.
     id_lookup: IdLookup,
@@ -46,8 +47,8 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Publishes to `bus`. `store` is read, for ids and first messages that the bus no longer has, and never written.
-    /// Must be called within a runtime.
+    /// Makes an ingest on `bus`. `store` is only read, to find ids and first messages that the bus may
+    /// have forgotten. Must be called within a runtime.
     #[must_use]
     pub fn new(
         bus: Arc<dyn Bus>,
@@ -79,7 +80,7 @@ impl Ingest {
     /// Publishes one draft, under `fallback_id` if it has no id.
     ///
     /// # Errors
-    /// Why it was not accepted.
+    /// The reason why the draft was not accepted.
     pub async fn publish_one(
         &self,
         _principal: &Principal,
@@ -97,7 +98,7 @@ impl Ingest {
     /// Publishes a draft if `condition` holds; `None` if it does not.
     ///
     /// # Errors
-    /// Why it was not accepted.
+    /// The reason why the draft was not accepted.
     pub async fn publish_if(
         &self,
         _principal: &Principal,
@@ -142,7 +143,8 @@ impl Ingest {
         results
     }
 
-    /// Messages whose ids are in the store, and perhaps no longer in the bus's window; in order.
+    /// The messages, by index and in order, whose ids the store has. The bus may have forgotten those
+    /// ids.
     async fn known_repeats(
         &self,
         messages: &[Outgoing],
@@ -155,14 +157,16 @@ impl Ingest {
         if ids.is_empty() {
             return Vec::new();
         }
-        // Boxed, like all that few messages need, so that the future of every publish stays small.
+        // Boxed, like everything that few messages need, so that the future of every publish stays
+        // small.
         let known = Box::pin(self.id_lookup.find(&ids)).await;
         let open = messages.iter().enumerate().filter(|(at, _)| results[*at].is_none());
         open.filter_map(|(at, message)| Some((at, Original::InStore(*known.get(&message.id)?))))
             .collect()
     }
 
-    /// Publishes messages that have no result yet and are not known; adds those that the bus knows to `repeats`.
+    /// Publishes the messages that have no result and are no known repeats; adds those whose ids the bus
+    /// knows to `repeats`.
     async fn send(
         &self,
         messages: &[Outgoing],
@@ -189,7 +193,7 @@ impl Ingest {
         }
     }
 
-    /// Why nothing can be published now.
+    /// The error while nothing can be published.
     fn refusal(&self, id: Uuid) -> Option<IngestError> {
         if let Err(reason) = self.gate.check() {
             return Some(IngestError::Bus { id, source: PublishError::NotSent(reason) });
@@ -208,7 +212,8 @@ impl Ingest {
         let id = message.id;
         let ack = ack.map_err(|source| IngestError::Bus { id, source })?;
         if ack.seq <= known_mark {
-            // A reader or client already has other content for this sequence: the stream has lost its tail.
+            // A reader or client already has other content for this sequence, so the stream has
+            // lost its tail.
             self.gate.recheck();
             let text = "the log has lost messages that were acknowledged or read";
             let source = PublishError::Unknown(text.to_owned());
@@ -218,7 +223,7 @@ impl Ingest {
         Ok(Receipt::new(message, ack.seq, ack.committed))
     }
 
-    /// Fills in `committed` of the receipts, after waiting for the store if `level` demands it.
+    /// Sets `committed` in the receipts; if `level` demands it, waits for the store first.
     async fn settle(&self, results: &mut [Result<Receipt, IngestError>], level: AckLevel) {
         if level == AckLevel::Committed
             && let Some(highest) = results.iter().flatten().map(|receipt| receipt.seq).max()

@@ -7,70 +7,70 @@ use crate::bus::PublishError;
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::message::{Outgoing, Subject};
 
-/// How durable a message must be before the client gets its receipt.
+/// How durable a message must be before the client gets the receipt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AckLevel {
-    /// The bus has it.
+    /// The bus has the message.
     #[default]
     Stored,
-    /// The store has it too, or [`COMMITTED_WAIT`](crate::limits::COMMITTED_WAIT) has passed.
+    /// The store has the message too, or [`COMMITTED_WAIT`](crate::limits::COMMITTED_WAIT) has passed.
     Committed,
 }
 
 /// The receipt of an accepted message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// Its sequence; for a duplicate, that of the first message.
+    /// The message's sequence; for a duplicate, that of the first message.
     pub seq: u64,
-    /// Its id.
+    /// The message's id.
     pub id: Uuid,
-    /// Its subject.
+    /// The message's subject.
     pub subject: Subject,
-    /// When it (for a duplicate, the first message) was created.
+    /// When the message was created; for a duplicate, when the first message was.
     pub created_at: DateTime<Utc>,
-    /// Whether the log had it already.
+    /// Whether the log had the message already.
     pub duplicate: bool,
-    /// Whether the store has committed it.
+    /// Whether the store has the message.
     pub committed: bool,
 }
 
-/// Why a message was not accepted.
+/// The reason why a message was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IngestError {
-    /// Encoded, it is larger than a message may be.
+    /// The encoded message is too large.
     #[error(
         "the encoded message has {bytes} bytes; at most {MAX_MESSAGE_BYTES} fit, headers included"
     )]
     TooLarge {
-        /// Body and headers.
+        /// The size of body and headers.
         bytes: usize,
     },
-    /// The id was used for another body.
+    /// The id belongs to a message with another body.
     #[error("id {id} was used for another message, at sequence {seq}")]
     Conflict {
         /// The id.
         id: Uuid,
-        /// The sequence of the other message.
+        /// The sequence of that other message.
         seq: u64,
     },
-    /// The bus did not take it.
+    /// The bus did not accept the message.
     #[error("{source}")]
     Bus {
-        /// The id to retry under.
+        /// The id under which to retry.
         id: Uuid,
-        /// Whether it may be in the log nevertheless.
+        /// The error, which tells whether the message may be in the log nevertheless.
         source: PublishError,
     },
-    /// The store is so far behind that the stream could drop what it lacks.
+    /// The store is so far behind that the stream could drop messages that it lacks.
     #[error("the store is too far behind the stream; publishing waits for it")]
     StoreBehind {
-        /// The id to retry under.
+        /// The id under which to retry.
         id: Uuid,
     },
 }
 
 impl Receipt {
-    /// The receipt of a message that is new at this sequence.
+    /// The receipt of a new message with this sequence.
     pub(super) fn new(message: &Outgoing, seq: u64, committed: bool) -> Self {
         Self {
             seq,
@@ -84,7 +84,7 @@ impl Receipt {
 }
 
 impl IngestError {
-    /// The same error for another message of the batch.
+    /// Copies the error for another message of the batch.
     pub(super) fn for_id(&self, new_id: Uuid) -> Self {
         let mut error = self.clone();
         match &mut error {

@@ -1,4 +1,4 @@
-//! Ingest on a log whose sequences go back.
+//! Ingest on a log whose sequences were set back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::bus::{Bounds, BusError, LogIdentity, Reader};
 use crate::message::LogEntry;
 use crate::store::sqlite::SqliteStore;
 
-/// A bus that gives sequences and keeps nothing.
+/// A bus that assigns sequences and stores nothing.
 struct Counter(AtomicU64);
 
 impl Counter {
@@ -68,7 +68,7 @@ fn draft() -> Draft {
     Draft::parse(br#"{"kind":"status","type":"t","sender_id":"a"}"#).expect("valid")
 }
 
-/// An ingest on a log that goes on after `last`.
+/// An ingest on a log that continues after `last`.
 async fn ingest(last: u64) -> (Ingest, Arc<Counter>, std::path::PathBuf) {
     let dir = std::env::temp_dir().join(format!("agentbus-ingest-{}", Uuid::new_v4()));
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir).await.expect("SQLite opens"));
@@ -96,7 +96,7 @@ async fn a_sequence_is_not_acknowledged_twice_though_it_was_never_committed() {
         assert_eq!(post(&ingest).await, Ok(seq));
     }
     assert_eq!(ingest.committed.through(), 0);
-    // The stream lost its tail, and nobody noticed.
+    // The stream has lost its tail, and nothing has noticed.
     bus.0.store(1, Ordering::Relaxed);
     let again = post(&ingest).await;
     assert!(is_refused(&again, &ingest), "{again:?}");

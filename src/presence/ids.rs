@@ -1,8 +1,8 @@
-//! The ids under which lapses are published.
+//! The ids of the messages that report lapsed statuses.
 //!
-//! Invariant: all servers of a deployment derive the same ids, so a lapse is published once. No client can predict an
-//! id and use it first. Both follow from the secret of the deployment; the derived key is used for nothing else, so ids
-//! reveal nothing about lease tokens.
+//! Invariant: all servers of a deployment derive the same ids, so a lapse is published once. No client can
+//! predict an id and use it first. Both hold because the ids derive from the secret of the deployment. The
+//! derived key is used for nothing else, so ids reveal nothing about lease tokens.
 
 use ring::hmac::{HMAC_SHA256, Key, sign};
 use uuid::{Builder, Uuid};
@@ -11,23 +11,23 @@ use crate::message::Token;
 
 const PURPOSE: &[u8] = b"agentbus lapse id v1";
 
-/// Makes the ids of lapses.
+/// Makes the ids of messages that report lapsed statuses.
 #[derive(Clone)]
 pub struct LapseIds(Key);
 
 impl LapseIds {
-    /// Derives the key from the secret that all servers of a deployment share.
+    /// Derives the key from the deployment's secret.
     #[must_use]
     pub fn new(secret: &[u8; 32]) -> Self {
         let own = sign(&Key::new(HMAC_SHA256, secret), PURPOSE);
         Self(Key::new(HMAC_SHA256, own.as_ref()))
     }
 
-    /// The id for the lapse of the status of `agent` at sequence `expired`, a UUID of version 8 (RFC 9562). Each `retry`
-    /// gives another id, for the case that another message has the previous one.
+    /// The id of the message for a lapsed status: that of `agent` at sequence `expired`. A UUID of
+    /// version 8 (RFC 9562). Each `retry` gives another id, in case another message has the previous one.
     #[must_use]
     pub fn id(&self, agent: &Token, expired: u64, retry: u32) -> Uuid {
-        // No token contains U+0000, so no two names are equal.
+        // Names contain no U+0000, so no two inputs give the same text.
         let name = format!("{agent}\0{expired}\0{retry}");
         let tag = sign(&self.0, name.as_bytes());
         let mut bytes = [0; 16];

@@ -1,8 +1,9 @@
 //! Publishes `offline` for agents whose status has lapsed (contract, section 6).
 //!
-//! Invariant: every server scans for lapses. Each lapse is published once, since its id is the same on every server
-//! ([`ids`]), and never over a newer status: the log accepts it only if it has no newer status of the agent than the
-//! publisher knew. A lapse that cannot be published delays no other: each scan goes through all, page by page.
+//! Invariant: every server scans for lapses. Each lapse is published once, since its id is the same on every
+//! server ([`ids`]), and never over a newer status: the log accepts it only if it has no newer status of the
+//! agent than the publisher knew. A lapse that cannot be published does not delay others, since each scan
+//! goes through all of them, page by page.
 
 mod ids;
 
@@ -29,11 +30,11 @@ pub use ids::LapseIds;
 
 /// Scans for lapsed statuses.
 pub struct Presence {
-    /// Publishes, behind the same gate as all other messages.
+    /// Publishes, through the same gate as for all messages.
     pub ingest: Arc<Ingest>,
-    /// Lists lapsed statuses.
+    /// The store, which lists lapsed statuses.
     pub store: Arc<dyn Store>,
-    /// Rises when there may be new statuses.
+    /// The watermark, which rises when there may be new statuses.
     pub committed: Arc<Committed>,
     /// The clock by which statuses lapse.
     pub clock: Clock,
@@ -41,25 +42,25 @@ pub struct Presence {
     pub ids: LapseIds,
 }
 
-/// The outcome of one lapse.
+/// The outcome of publishing one lapse.
 #[derive(Default)]
 struct Outcome {
-    /// Its sequence; `None` if it was not published, because of a newer status or an error.
+    /// The sequence of the published message; `None` because of a newer status or an error.
     seq: Option<u64>,
-    /// How many of its ids belong to other messages.
+    /// How many ids of the lapse belong to other messages.
     conflicts: u32,
-    /// Whether the bus accepts no messages now.
+    /// Whether the bus accepts no messages at all now.
     bus_unavailable: bool,
 }
 
 /// The outcome of one scan.
 #[derive(Default)]
 struct Scan {
-    /// The highest sequence of a published lapse.
+    /// The highest sequence of a message that was published.
     through: u64,
     /// Whether some lapses remain to be published.
     incomplete: bool,
-    /// How many ids belong to other messages, and the first agent concerned.
+    /// How many ids belong to other messages; `example` is the first agent concerned.
     conflicts: u32,
     example: Option<Token>,
     bus_unavailable: bool,
@@ -86,7 +87,8 @@ impl Presence {
             loop {
                 let scanned_at = self.committed.through();
                 let due = self.scan().await;
-                // Statuses come with the log, so a log without new messages needs no scan.
+                // Statuses are messages of the log, so a log without new messages needs no
+                // scan.
                 let moved = async {
                     tokio::time::sleep(LAPSE_SCAN_PAUSE).await;
                     self.committed.wait_beyond(scanned_at).await;
@@ -100,7 +102,7 @@ impl Presence {
         cancel.run_until_cancelled(scanning).await;
     }
 
-    /// Publishes all lapses, and returns the time until the next status lapses.
+    /// Publishes all lapses; returns the time until the next status lapses.
     async fn scan(&self) -> Option<Duration> {
         let now = self.clock.now();
         let (mut scan, mut last) = (Scan::default(), None);
@@ -129,7 +131,7 @@ impl Presence {
                 "other messages have the ids of lapsed statuses; trying further ids"
             );
         }
-        // Otherwise the next scan would find the same statuses again.
+        // Without this wait, the next scan would find the same statuses again.
         self.committed.wait_for(scan.through, COMMITTED_WAIT).await;
         if scan.incomplete {
             return Some(LAPSE_RETRY);
@@ -185,7 +187,7 @@ impl Presence {
         outcome
     }
 
-    /// Whether an error concerns the bus and not just one lapse.
+    /// Whether an error concerns the whole bus and not just one lapse.
     fn is_bus_unavailable(&self, error: &IngestError) -> bool {
         matches!(error, IngestError::StoreBehind { .. })
             || self.ingest.gate.check().is_err()
@@ -193,7 +195,7 @@ impl Presence {
     }
 }
 
-/// From `now` until a random moment after `next`, so that several servers do not publish at once.
+/// The time from `now` to a random moment after `next`, so that several servers do not publish at once.
 fn until_lapsed(next: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
     let jitter = LAPSE_JITTER.mul_f64(fastrand::f64());
     (next - now).to_std().unwrap_or_default() + jitter

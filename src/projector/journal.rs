@@ -1,4 +1,4 @@
-//! The memory bus's journal: the projector's write, called before the ack.
+//! The journal of the memory bus: it stores messages as the projector does, before they are acknowledged.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::limits::LEASE;
 use crate::message::LogEntry;
 use crate::store::{Batch, Lease, Original, Store, StoreError, write_all};
 
-/// A [`Journal`] in the store.
+/// A [`Journal`] that writes to the store.
 pub struct StoreJournal {
     store: Arc<dyn Store>,
     lease: Lease,
@@ -45,8 +45,8 @@ impl From<StoreError> for JournalError {
 }
 
 impl StoreJournal {
-    /// A fenced write means that the journal is lost only if the lease is: otherwise an
-    /// earlier attempt, whose response was lost, may have moved the watermark.
+    /// A fenced write means that the journal is lost only if the lease is lost too. Otherwise an earlier
+    /// attempt, whose response was lost, may have moved the watermark.
     async fn classify(&self, error: StoreError) -> JournalError {
         match error {
             StoreError::Fenced => match self.store.renew(&self.lease, LEASE).await {

@@ -1,8 +1,8 @@
 //! Writes the log to the store.
 //!
-//! Invariant: one projector writes at a time, since its lease fences writes, and every sequence up to the watermark is a
-//! row or in a recorded hole. On the memory bus the journal ([`StoreJournal`]) makes the same write, and there is no
-//! projector.
+//! Invariant: one projector writes at a time, since its lease fences writes, and every sequence up to the
+//! watermark is a row or in a recorded hole. On the memory bus there is no projector: the journal
+//! ([`StoreJournal`]) makes the same write.
 
 mod journal;
 mod source;
@@ -29,19 +29,19 @@ use source::Source;
 pub struct Projector {
     /// The log.
     pub bus: Arc<dyn Bus>,
-    /// Reads and decodes the log for the live streams; the projector shares what it decoded.
+    /// Decodes the log for the live streams; the projector takes the decoded entries from its ring.
     pub broadcaster: Arc<Broadcaster>,
-    /// Closed while the log's continuity is in doubt.
+    /// Closed while it is not certain that the log continues the store.
     pub gate: Gate,
-    /// Receives the rows.
+    /// The store to which rows are written.
     pub store: Arc<dyn Store>,
-    /// Raised after each commit.
+    /// The watermark, raised after each commit.
     pub committed: Arc<Committed>,
-    /// This process, as the lease's owner.
+    /// The id of this process as the owner of the lease.
     pub owner: Uuid,
 }
 
-/// Why a term ended. A term is the time in which this process has the lease.
+/// Why a term ended. A term is the time for which this process has the lease.
 #[derive(Debug, thiserror::Error)]
 enum TermEnd {
     #[error("stopping")]
@@ -53,7 +53,8 @@ enum TermEnd {
 }
 
 impl Projector {
-    /// Runs until cancelled: standby until the lease is free, then active.
+    /// Runs until cancelled: on standby while another process has the lease, then as the active
+    /// projector.
     pub async fn run(self, cancel: CancellationToken) {
         while !cancel.is_cancelled() {
             if self.gate.is_log_unverified() {
@@ -94,7 +95,7 @@ impl Projector {
         }
     }
 
-    /// Projects until the term ends; returns why.
+    /// Writes to the store until the term ends; returns the reason.
     async fn project(&self, lease: &Lease, cancel: &CancellationToken) -> TermEnd {
         let mut batch = Batch::after(lease.committed_through);
         let tail = RingReader::new(Arc::clone(&self.broadcaster));
@@ -121,7 +122,7 @@ impl Projector {
         }
     }
 
-    /// Waits until there is something to write, and keeps the lease meanwhile.
+    /// Waits until there is something to write, and renews the lease meanwhile.
     async fn wait(
         &self,
         lease: &Lease,
@@ -140,8 +141,8 @@ impl Projector {
         if cancel.is_cancelled() { Err(TermEnd::Cancelled) } else { Ok(()) }
     }
 
-    /// Reads more into a batch until `until`, unless the batch is full or a task waits for the watermark: one statement
-    /// costs as much as dozens of rows.
+    /// Adds entries to a batch until `until`, unless the batch is full or a task waits for the watermark:
+    /// one statement costs as much as dozens of rows.
     async fn gather(
         &self,
         batch: &mut Batch,
@@ -161,7 +162,7 @@ impl Projector {
         }
     }
 
-    /// Follows the watermark that another projector moves, for one poll.
+    /// Waits for one poll, and takes over the watermark that another projector has moved.
     async fn stand_by(&self, cancel: &CancellationToken) {
         if let Ok(state) = self.store.log_state().await {
             self.committed.raise(state.committed_through);
@@ -177,7 +178,7 @@ impl Projector {
     }
 }
 
-/// Completes a write, and reads on meanwhile: this process decodes while the store writes.
+/// Awaits a write and reads on meanwhile, so that this process decodes while the store writes.
 async fn while_reading<T>(
     writing: impl Future<Output = T>,
     reading: impl Future<Output = ()>,

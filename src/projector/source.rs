@@ -1,7 +1,8 @@
-//! Reads for the projector: from the ring of the broadcaster while it has the next entry, else from the log.
+//! The entries for the projector: from the broadcaster's ring while that has the next entry, else from the
+//! log.
 //!
-//! Invariant: a batch is filled in the order of the log, from either source. Entries that entered the ring before the
-//! gate last closed are read again from the log: its continuity was in doubt, so it may have other content there now.
+//! Invariant: a batch is filled in the order of the log, from either source. Entries that entered the ring
+//! before the gate last closed are read again from the log, which may have other content there now.
 
 use futures_util::FutureExt as _;
 
@@ -11,16 +12,17 @@ use crate::continuity::Gate;
 use crate::limits::PROJECT_PACE;
 use crate::store::Batch;
 
-/// Reads for one term of the projector.
+/// Reads the log for one term of the projector.
 pub(super) struct Source<'a> {
     bus: &'a dyn Bus,
     gate: &'a Gate,
     tail: RingReader,
-    /// Open while the ring lacks the next entry.
+    /// A reader of the log; open while the ring lacks the next entry.
     reader: Option<Box<dyn Reader>>,
-    /// How often the gate had closed, as last seen.
+    /// The gate's count of closings when this last looked.
     times_closed: u64,
-    /// The ring's newest entry when the gate last closed.
+    /// The newest entry of the ring when the gate last closed. Entries up to it must be read from the
+    /// log.
     doubted_through: u64,
 }
 
@@ -28,7 +30,7 @@ pub(super) struct Source<'a> {
 enum Taken {
     Entries,
     Nothing,
-    /// The log must be read.
+    /// The ring lacks the next entry, which must be read from the log.
     NotInRing,
 }
 
@@ -61,7 +63,7 @@ impl<'a> Source<'a> {
             match self.take_from_ring(batch) {
                 Taken::Entries => {}
                 Taken::Nothing => return,
-                // An error occurs again at the next call, which waits and returns it.
+                // The next call of `next` meets the same error, and returns it.
                 Taken::NotInRing => match self.read(batch).now_or_never() {
                     Some(Ok(())) => {}
                     Some(Err(_)) | None => return,
@@ -71,8 +73,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Reads on until the batch is full or an error occurs, which occurs again at the
-    /// next call. Not urgent, so it polls. Cancel safe.
+    /// Reads until the batch is full or an error occurs, which the next call of `next` returns. It is not
+    /// urgent, so it polls. Cancel safe.
     pub(super) async fn read_on(&mut self, batch: &mut Batch) {
         while batch.has_room() {
             match self.take_from_ring(batch) {
@@ -136,7 +138,7 @@ mod tests {
     use crate::store::Store;
     use crate::store::sqlite::SqliteStore;
 
-    /// A log and its ring.
+    /// A log on the memory bus, and its ring.
     struct Log {
         bus: Arc<dyn Bus>,
         broadcaster: Arc<Broadcaster>,
@@ -146,7 +148,7 @@ mod tests {
     }
 
     impl Log {
-        /// With a ring of so many entries.
+        /// Starts with a ring of this many entries.
         async fn start(ring: usize) -> Self {
             let dir = std::env::temp_dir().join(format!("agentbus-source-{}", Uuid::new_v4()));
             let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir).await.expect("opens"));
@@ -174,7 +176,7 @@ mod tests {
             }
         }
 
-        /// Begins to fill the ring, and waits until it has the whole log.
+        /// Starts to fill the ring if needed, and waits until it has the whole log.
         async fn fill_ring(&self) {
             if self.broadcaster.head().is_none() {
                 tokio::spawn(Arc::clone(&self.broadcaster).run(self.end.clone()));

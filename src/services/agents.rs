@@ -14,21 +14,21 @@ pub use crate::store::state::{Agent, AsOf};
 /// A page of a list in order of names.
 #[derive(Clone, Debug)]
 pub struct NamedPage<T> {
-    /// The items.
+    /// The items of the page, ordered by name.
     pub items: Vec<T>,
     /// The `after` of the next page; `None` on the last one.
     pub next: Option<String>,
 }
 
 impl<T> NamedPage<T> {
-    /// The page of a listing; `name` is the name of an item.
+    /// Makes a page of a listing from the store; `name` returns the name of an item.
     pub(super) fn new(listing: Listing<T>, name: impl Fn(&T) -> &String) -> Self {
         let last = listing.items.last().filter(|_| listing.more);
         Self { next: last.map(|item| name(item).clone()), items: listing.items }
     }
 }
 
-/// The directory of agents.
+/// Reads the directory of agents.
 pub struct Agents {
     pub(super) store: Arc<dyn Store>,
     pub(super) committed: Arc<Committed>,
@@ -36,7 +36,7 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// A page of agents, by name.
+    /// A page of agents, ordered by name.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -51,10 +51,10 @@ impl Agents {
         Ok(found.map(|page| NamedPage::new(page, |agent| &agent.agent_id)))
     }
 
-    /// One agent.
+    /// One agent by its name.
     ///
     /// # Errors
-    /// Not found; the store is unavailable.
+    /// The agent does not exist; the store is unavailable.
     pub async fn one(&self, _: &Principal, name: &Token) -> Result<AsOf<Agent>, Error> {
         let found = self.store.agent(name, self.clock.now()).await?;
         self.committed.raise(found.as_of);

@@ -8,10 +8,10 @@ use super::Error;
 use crate::access::Principal;
 use crate::processor::{ConsumerStatus, ControlError, Processor};
 
-/// The reason of a pause that was requested without a reason.
+/// The recorded reason of a pause that was requested without one.
 const BY_REQUEST: &str = "paused by request";
 
-/// A consumer.
+/// A consumer, as the API shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Consumer {
     name: String,
@@ -35,17 +35,17 @@ pub struct Consumer {
 #[derive(Clone, Debug, Serialize)]
 struct Lag {
     messages: u64,
-    /// How long the oldest of them has been in the log.
+    /// How long the oldest of these messages has been in the log.
     seconds: f64,
 }
 
-/// The consumers of a deployment.
+/// Reads and controls the consumers of a deployment.
 pub struct Consumers {
     pub(super) processor: Arc<Processor>,
 }
 
 impl Consumers {
-    /// All, by name.
+    /// All consumers, ordered by name.
     ///
     /// # Errors
     /// The store or the bus is unavailable.
@@ -54,10 +54,10 @@ impl Consumers {
         Ok(all.into_iter().map(Self::view).collect())
     }
 
-    /// Starts no more handlers; those that run finish.
+    /// Pauses a consumer: it starts no more handlers, and those that run finish.
     ///
     /// # Errors
-    /// Not found; the store or the bus is unavailable.
+    /// The consumer does not exist; the store or the bus is unavailable.
     pub async fn pause(
         &self,
         _: &Principal,
@@ -68,19 +68,19 @@ impl Consumers {
         self.one(name).await
     }
 
-    /// Ends a pause.
+    /// Resumes a paused consumer.
     ///
     /// # Errors
-    /// Not found; the store or the bus is unavailable.
+    /// The consumer does not exist; the store or the bus is unavailable.
     pub async fn resume(&self, _: &Principal, name: &str) -> Result<Consumer, Error> {
         self.processor.pause(name, None).await?;
         self.one(name).await
     }
 
-    /// Moves the position: back to process messages again, or ahead to skip some.
+    /// Moves the position of a consumer: back to process messages again, or ahead to skip some.
     ///
     /// # Errors
-    /// Not found, or `from` lies beyond the log; the store or the bus is unavailable.
+    /// The consumer does not exist; `from` lies beyond the log; the store or the bus is unavailable.
     pub async fn reset(&self, _: &Principal, name: &str, from: u64) -> Result<Consumer, Error> {
         self.processor.reset(name, from).await?;
         self.one(name).await

@@ -1,9 +1,10 @@
 //! Dead letters: read, redrive, discard.
 //!
-//! Invariants: a redrive returns the dead letter to its own source and publishes nothing. One transaction turns the
-//! dead letter of a message into a message set aside, so it is never both or neither. The dead letter of a job is
-//! deleted in the transaction that adds the job; on NATS after the queue has the job, so a crash in between repeats the
-//! job and loses none. A call counts only what it has redriven itself.
+//! Invariants: a redrive returns a dead letter to its own source and publishes nothing. One transaction turns
+//! the dead letter of a message into a message that is set aside for its consumer, so the message is never
+//! lost or in both states. The dead letter of a job is deleted in the transaction that adds the job; on NATS
+//! it is deleted after the queue has the job, so a crash in between repeats the job and loses none. A call
+//! counts only the dead letters that it has redriven itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,18 +23,18 @@ use crate::store::{Store, StoreError};
 /// A page of dead letters.
 #[derive(Clone, Debug)]
 pub struct DeadLetterPage {
-    /// By rising id.
+    /// The dead letters, in ascending order of their ids.
     pub letters: Vec<DeadLetter>,
     /// The `after` of the next page; `None` on the last one.
     pub next: Option<Uuid>,
 }
 
-/// The result of redriving many.
+/// The result of a redrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Redriven {
-    /// Returned to their source.
+    /// How many dead letters were returned to their source.
     pub redriven: u64,
-    /// Still dead letters, since their source was deleted or refused them.
+    /// How many remain dead letters, since their source was deleted or refused them.
     #[serde(skip_serializing_if = "is_zero")]
     pub skipped: u64,
 }
@@ -43,27 +44,27 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-/// The result of redriving one.
+/// The outcome of redriving one dead letter.
 #[derive(Clone, Copy)]
 enum Redrive {
-    /// It was returned to its source.
+    /// The dead letter was returned to its source.
     Done,
-    /// There is no such dead letter.
+    /// There is no dead letter with this id.
     Missing,
-    /// Its source was deleted; it stays a dead letter.
+    /// The source was deleted; the dead letter stays.
     SourceMissing,
-    /// The bus holds another job under the id of the redrive; it stays a dead letter.
+    /// The bus has another job under the id of the redrive; the dead letter stays.
     Taken,
 }
 
-/// The dead letters of a deployment.
+/// Reads, redrives and discards the dead letters of a deployment.
 pub struct DeadLetters {
     pub(super) store: Arc<dyn Store>,
     pub(super) queues: Arc<dyn Queues>,
 }
 
 impl DeadLetters {
-    /// A page, by rising id.
+    /// A page of dead letters, in ascending order of their ids.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -77,26 +78,27 @@ impl DeadLetters {
         Ok(DeadLetterPage { letters: page.letters, next })
     }
 
-    /// One by its id.
+    /// One dead letter by its id.
     ///
     /// # Errors
-    /// Not found; the store is unavailable.
+    /// The dead letter does not exist; the store is unavailable.
     pub async fn one(&self, _: &Principal, id: Uuid) -> Result<DeadLetter, Error> {
         self.store.dead_letter(id).await?.ok_or_else(Self::missing)
     }
 
-    /// Deletes one.
+    /// Deletes one dead letter.
     ///
     /// # Errors
-    /// Not found; the store is unavailable.
+    /// The dead letter does not exist; the store is unavailable.
     pub async fn discard(&self, _: &Principal, id: Uuid) -> Result<(), Error> {
         if self.store.discard_dead_letter(id).await? { Ok(()) } else { Err(Self::missing()) }
     }
 
-    /// Returns one to its source.
+    /// Returns one dead letter to its source.
     ///
     /// # Errors
-    /// Not found; `source_gone`, `redrive_conflict`; the store or the queue is unavailable.
+    /// The dead letter does not exist; `source_gone`; `redrive_conflict`; the store or the queue is
+    /// unavailable.
     pub async fn redrive(&self, _: &Principal, id: Uuid) -> Result<Redriven, Error> {
         let conflict = |code, text| Err(Error::new(ErrorKind::Conflict, code, text));
         match self.redrive_one(id).await? {
@@ -127,16 +129,18 @@ impl DeadLetters {
         if self.store.redrive_message(id).await? {
             return Ok(Redrive::Done);
         }
-        // Another request may have redriven or discarded it meanwhile.
+        // Another request may have redriven or discarded the dead letter meanwhile.
         let exists = self.store.dead_letter(id).await?.is_some();
         Ok(if exists { Redrive::SourceMissing } else { Redrive::Missing })
     }
 
-    /// Redrives all that match, page by page; the query's own `after` and `limit` are ignored. Dead letters that are
-    /// younger than the call stay: else a source that fails at once would be redriven for ever.
+    /// Redrives all dead letters that match, page by page; `after` and `limit` of the query are ignored.
+    /// Dead letters that are younger than the call stay, since a source that fails at once would be
+    /// redriven for ever.
     ///
     /// # Errors
-    /// The store or the queue is unavailable: what was redriven until then stays so, and the call can be repeated.
+    /// The store or the queue is unavailable. Everything redriven until then stays redriven, and the call
+    /// can be repeated.
     pub async fn redrive_all(
         &self,
         _: &Principal,
@@ -157,7 +161,7 @@ impl DeadLetters {
             for job in &jobs {
                 match self.redrive_job(job).await {
                     Ok(Redrive::Done) => done.redriven += 1,
-                    // Another request redrives or discards it.
+                    // Another request has redriven or discarded this dead letter.
                     Ok(Redrive::Missing) => {}
                     // A queue that cannot be created again must not stop the others.
                     Ok(Redrive::SourceMissing | Redrive::Taken)
@@ -191,12 +195,12 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Turns a dead letter into a job of its queue: due now, no attempt counted.
+    /// Turns a dead letter into a new job of its queue, due now and without attempts.
     async fn redrive_job(&self, letter: &DeadLetter) -> Result<Redrive, QueueError> {
         match self.queues.redrive(letter).await {
             Ok(true) => Ok(Redrive::Done),
             Ok(false) => Ok(Redrive::Missing),
-            // Its body is not a job, so no queue accepts it.
+            // The body of the dead letter is not a job, so no queue accepts it.
             Err(QueueError::Undecodable) => Ok(Redrive::SourceMissing),
             Err(QueueError::Conflict { .. }) => Ok(Redrive::Taken),
             Err(error) => Err(error),
@@ -204,7 +208,7 @@ impl DeadLetters {
     }
 }
 
-/// The consumers that exist, each looked up once.
+/// Looks up which consumers exist, each once.
 struct Sources<'a> {
     store: &'a dyn Store,
     known: HashMap<String, bool>,
@@ -221,7 +225,7 @@ impl Sources<'_> {
     }
 }
 
-/// Those that were given up before a time: messages, and jobs.
+/// The dead letters that were given up before a time: those of messages, and those of jobs.
 fn dead_before(
     letters: Vec<DeadLetter>,
     begun: DateTime<Utc>,

@@ -1,6 +1,6 @@
-//! Errors of calls to services, as the caller sees them on every surface.
+//! Errors of calls to services, as every surface (HTTP today) shows them to its callers.
 //!
-//! Invariant: codes are stable. The surface logs the inner cause and never returns it.
+//! Invariant: codes never change. The surface logs the inner cause and never returns it.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -16,9 +16,9 @@ use crate::webhooks::WebhookError;
 /// A failed call.
 #[derive(Clone, Debug)]
 pub struct Error {
-    /// A surface maps it to a status of its protocol.
+    /// The kind, which a surface maps to a status of its protocol.
     pub kind: ErrorKind,
-    /// What the surface returns.
+    /// What the surface returns to the caller.
     pub report: Box<Report>,
 }
 
@@ -31,28 +31,28 @@ pub enum ErrorKind {
     Invalid,
     /// The input is larger than the server accepts.
     TooLarge,
-    /// It does not exist.
+    /// The object does not exist.
     NotFound,
     /// The current state does not allow it.
     Conflict,
-    /// It existed and has ended.
+    /// The object existed and has ended.
     Gone,
-    /// Nothing arrived within the time to wait.
+    /// Nothing arrived within the requested time.
     TimedOut,
     /// A part of this deployment does not support it.
     Unsupported,
-    /// It cannot be done now; try again.
+    /// The call cannot be served now; the caller may repeat it.
     Unavailable,
-    /// A defect of the server.
+    /// The server has a defect.
     Internal,
 }
 
-/// What is returned of a failure: members of a problem document, and of an item in the results of a batch.
+/// The members of a failure that callers see, in a problem document or in an item of a batch's results.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The stable code.
     pub code: &'static str,
-    /// For people.
+    /// The text for people.
     pub detail: String,
     /// Each invalid part of the input.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -66,7 +66,7 @@ pub struct Report {
     /// Whether the message may be in the log: `not_sent` or `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
-    /// The inner cause, for the log alone.
+    /// The inner cause, only for the log.
     #[serde(skip)]
     pub cause: Option<String>,
 }
@@ -74,17 +74,17 @@ pub struct Report {
 /// One invalid part of the input.
 #[derive(Clone, Debug, Serialize)]
 pub struct InvalidPart {
-    /// JSON pointer into the body (RFC 6901).
+    /// JSON pointer into the body (RFC 6901), if the part is in the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pointer: Option<String>,
-    /// Parameter of the query.
+    /// Name of the query parameter, if the part is a parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<String>,
     detail: String,
 }
 
 impl Report {
-    /// A report of this code.
+    /// A report with this code.
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self { code, detail, errors: Vec::new(), id: None, seq: None, outcome: None, cause: None }
@@ -92,33 +92,33 @@ impl Report {
 }
 
 impl Error {
-    /// A failure of this kind and code.
+    /// An error of this kind, with this code.
     pub fn new(kind: ErrorKind, code: &'static str, detail: impl Into<String>) -> Self {
         Self { kind, report: Box::new(Report::new(code, detail)) }
     }
 
-    /// Something does not exist.
+    /// The error for an object that does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, "not_found", detail)
     }
 
-    /// The server is at a limit, or it stops.
+    /// The error when the server is at a limit, or stops.
     pub fn overloaded(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unavailable, "overloaded", detail)
     }
 
-    /// The input is larger than the server accepts.
+    /// The error for input that is larger than the server accepts.
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::TooLarge, "payload_too_large", detail)
     }
 
-    /// A defect of the server; `cause` is for the log alone.
+    /// The error for a defect of the server; `cause` is only for the log.
     pub fn internal(cause: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, "internal_error", "an error inside the server")
             .because(cause)
     }
 
-    /// Parameters that are invalid or unknown.
+    /// The error for query parameters that are invalid or unknown.
     #[must_use]
     pub fn parameters(errors: Vec<ParameterError>) -> Self {
         let text = "the query has invalid or unknown parameters";
@@ -132,19 +132,19 @@ impl Error {
         error
     }
 
-    /// Members of a message that are invalid.
+    /// The error for invalid members of a message.
     #[must_use]
     pub fn message(errors: Vec<FieldError>) -> Self {
         Self::members(errors, "invalid_message", "the message breaks the rules of the envelope")
     }
 
-    /// Members of a body that is not a message are invalid.
+    /// The error for invalid members of a body that is not a message.
     #[must_use]
     pub fn body(errors: Vec<FieldError>) -> Self {
         Self::members(errors, "invalid_body", "the body has invalid, missing or unknown members")
     }
 
-    /// A body that is not a message cannot be parsed.
+    /// The error for a body, other than a message, that cannot be parsed.
     #[must_use]
     pub fn unreadable_body(error: BodyError) -> Self {
         match error {
@@ -164,7 +164,7 @@ impl Error {
         error
     }
 
-    /// Names the object that the body describes, if it is not a message.
+    /// Names the kind of object in the error, if the body is not a message.
     #[must_use]
     pub fn about(mut self, what: &str) -> Self {
         if self.report.code == "invalid_message" && !self.report.errors.is_empty() {
@@ -173,26 +173,26 @@ impl Error {
         self
     }
 
-    /// Adds the message or job and its sequence.
+    /// Adds the id and sequence of the message or job.
     #[must_use]
     pub fn at(mut self, id: Uuid, seq: u64) -> Self {
         (self.report.id, self.report.seq) = (Some(id), Some(seq));
         self
     }
 
-    /// Adds the inner cause, for the log alone.
+    /// Adds the inner cause, only for the log.
     #[must_use]
     pub fn because(mut self, cause: impl Into<String>) -> Self {
         self.report.cause = Some(cause.into());
         self
     }
 
-    /// It cannot be done now.
+    /// The error for a call that cannot be served now.
     pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unavailable, code, detail)
     }
 
-    /// The bus did not accept a message or job.
+    /// The error for a message or job that the bus did not accept.
     fn not_published(detail: String, id: Uuid, source: &PublishError) -> Self {
         let mut error = Self::unavailable("bus_unavailable", detail);
         error.report.id = Some(id);

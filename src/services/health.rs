@@ -13,7 +13,7 @@ use crate::limits::{HEALTH_WAIT, STORE_BEHIND_SHARE};
 use crate::membership::MembershipStatus;
 use crate::store::Store;
 
-/// The state of one part.
+/// The state of one part of the server.
 #[derive(Clone, Debug, Serialize)]
 struct Part {
     ok: bool,
@@ -39,18 +39,18 @@ struct Parts {
 /// Whether this server can publish.
 #[derive(Clone, Debug, Serialize)]
 pub struct Readiness {
-    /// Whether it can.
+    /// Whether the server can publish.
     pub ready: bool,
     degraded: bool,
     draining: bool,
     parts: Parts,
-    /// Whether the server must be the only one on its store: on the memory bus.
+    /// Whether the server must be the only one on its store, as on the memory bus.
     #[serde(skip)]
     is_alone: bool,
 }
 
 impl Readiness {
-    /// The reasons why it cannot publish.
+    /// The reasons why the server cannot publish, as one text.
     #[must_use]
     pub fn reasons(self) -> String {
         let Parts { bus, continuity, membership, stream, .. } = self.parts;
@@ -92,7 +92,7 @@ impl Health {
             Ok(result) => result.map_err(|error| error.to_string()),
             Err(_) => Err("the store does not answer".to_owned()),
         });
-        // The memory bus commits to the store before it acknowledges.
+        // On the memory bus a publish needs the store, which commits before the acknowledgement.
         let bus = match self.bus.health() {
             Ok(()) if is_alone && !store.ok => store.clone(),
             health => health.into(),
@@ -103,7 +103,8 @@ impl Health {
         let behind = || "the store is too far behind the stream".to_owned();
         let stream = Part::from(if fill >= STORE_BEHIND_SHARE { Err(behind()) } else { Ok(()) });
         let draining = self.drain.begun.is_cancelled();
-        // On NATS membership decides only whether a server may start: several servers publish at once.
+        // On NATS several servers publish at once, so membership only decides whether a server may
+        // start.
         let is_member = membership.ok || !is_alone;
         let ready = bus.ok && continuity.ok && stream.ok && is_member && !draining;
         let degraded = ready && !store.ok;

@@ -16,11 +16,11 @@ use crate::store::{Page, Store, StoreError};
 /// A page of messages.
 #[derive(Clone, Debug)]
 pub struct MessagePage {
-    /// In the order of the query.
+    /// The messages, in the order of the query.
     pub messages: Vec<StoredMessage>,
     /// The `after` (`before` when descending) of the next page; `None` on the last one.
     pub next: Option<u64>,
-    /// The watermark as of which the page is exact.
+    /// The store's watermark when the page was read: the page is complete up to it.
     pub committed_through: u64,
 }
 
@@ -40,7 +40,7 @@ pub struct History {
 }
 
 impl History {
-    /// A page of history.
+    /// A page of history that the query selects.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -50,15 +50,16 @@ impl History {
         Ok(page.into())
     }
 
-    /// The message with this id; the first one, if several have it.
+    /// The message with this id, or the first one if several have it.
     ///
     /// # Errors
-    /// Not found; the store is unavailable.
+    /// The message does not exist; the store is unavailable.
     pub async fn one(&self, _: &Principal, id: Uuid) -> Result<StoredMessage, Error> {
         if let Some(found) = self.find(id).await? {
             return Ok(found);
         }
-        // The response to a POST is sent before the store has the message: wait for everything that is in the log now.
+        // The response to a POST is sent before the store has the message, so this waits until the
+        // store has all messages that are in the log now.
         let head = self.broadcaster.head().unwrap_or(0);
         if self.committed.through() < head && self.committed.wait_for(head, READ_YOUR_WRITE).await {
             return self.find(id).await?.ok_or_else(Self::missing);

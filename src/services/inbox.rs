@@ -1,7 +1,8 @@
 //! Inboxes: the messages to one agent (contract, section 7).
 //!
-//! Invariant: an inbox is a query of history and has no state of its own. It returns committed messages in order and
-//! skips only those that have expired; an empty page means that there was nothing up to its watermark.
+//! Invariant: an inbox is a query of history and stores only the agent's position. It returns committed
+//! messages in order and skips only expired ones; an empty page means that there was no message up to its
+//! `committed_through`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +30,9 @@ pub struct InboxQuery {
     pub agent: Token,
     /// Whether to include messages without a recipient.
     pub broadcast: bool,
-    /// After which sequence; `None`: after what the agent has consumed.
+    /// The sequence to begin after; `None` for the position up to which the agent has consumed.
     pub after: Option<u64>,
-    /// Messages of a page.
+    /// The most messages of a page.
     pub limit: usize,
 }
 
@@ -42,9 +43,9 @@ pub struct Inboxes {
     committed: Arc<Committed>,
     clock: Clock,
     drain: Drain,
-    /// Permits to read pages.
+    /// How many pages are read at once.
     reads: Semaphore,
-    /// Permits to scan for the first message that has not expired.
+    /// How many scans for the first unexpired message run at once.
     scans: Semaphore,
 }
 
@@ -60,8 +61,8 @@ impl Inboxes {
         Self { store, broadcaster, committed, clock, drain, reads, scans }
     }
 
-    /// A page of the messages that wait. With a `wait` it has at least one message, or is `None` when none arrived in
-    /// that time or before the server stopped.
+    /// A page of the messages to the agent. With a `wait`, the page has at least one message, or is
+    /// `None` if none arrived in that time or before the server stopped.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -82,10 +83,11 @@ impl Inboxes {
         }
     }
 
-    /// Records that everything through a sequence is consumed, and returns the new state of the inbox.
+    /// Records that the agent has consumed everything through a sequence; returns the new state of the
+    /// inbox.
     ///
     /// # Errors
-    /// `through` lies above the watermark; the store is unavailable.
+    /// `through` lies above the committed sequences; the store is unavailable.
     pub async fn ack(&self, _: &Principal, agent: &Token, through: u64) -> Result<Inbox, Error> {
         if self.store.consume(agent, through).await? {
             return Ok(self.store.inbox(agent, self.clock.now()).await?.value);
@@ -110,7 +112,7 @@ impl Inboxes {
 
     /// Waits for a page with at least one message.
     async fn read_some(&self, mut query: InboxQuery) -> Result<MessagePage, StoreError> {
-        // Before the first read, so that no message is missed in between.
+        // The watch begins before the first read, so that no message is missed in between.
         let mut watch = self.broadcaster.watch(query.filter()).await;
         let mut through = watch.since();
         loop {
@@ -118,7 +120,7 @@ impl Inboxes {
             if !page.messages.is_empty() {
                 return Ok(page);
             }
-            // So that expired messages are not read twice.
+            // Expired messages are not read twice.
             query.after = Some(page.committed_through);
             if page.committed_through >= through {
                 through = match watch.next().await {
@@ -130,9 +132,9 @@ impl Inboxes {
         }
     }
 
-    /// The page at the position of a query; `None` when all of it has expired and more follows. Then the position
-    /// moves beyond it. The permit limits how many of the readers that one
-    /// message wakes read at once.
+    /// The page at the position of a query. `None` if all its messages have expired and more follow: then
+    /// the position has moved past them. The permit limits how many of the readers that one message wakes
+    /// read at the same time.
     async fn unexpired(
         &self,
         inbox: &InboxQuery,
@@ -157,8 +159,9 @@ impl Inboxes {
         Ok(Some(page.into()))
     }
 
-    /// Moves the position of a query beyond expired messages, a bounded number per permit, so that no reader waits for
-    /// all that another has to skip. Returns the watermark if every message up to it has expired.
+    /// Moves the position of a query past expired messages. Each permit is for a bounded number of
+    /// messages, so no reader waits until another has skipped all of its own. Returns `committed_through`
+    /// if every message up to it has expired.
     async fn skip_expired(
         &self,
         query: &mut Query,

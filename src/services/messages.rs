@@ -1,4 +1,4 @@
-//! Publishing: one message, many, or one with a wait for its reply (contract, sections 3 and 9).
+//! Publishing: one message, many, or a request whose reply is awaited (contract, sections 3 and 9).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use crate::limits::PUBLISH_DEADLINE;
 use crate::message::{Draft, Outgoing};
 use crate::store::Store;
 
-/// A message and the first reply to it.
+/// A request and the first reply to it.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     /// The request's sequence and id.
     pub receipt: Receipt,
     /// The request's envelope, without `seq`.
     pub request: Bytes,
-    /// The reply, whole.
+    /// The reply's whole envelope.
     pub reply: Vec<u8>,
 }
 
@@ -51,7 +51,7 @@ impl Messages {
         Ok(self.ingest.publish_one(principal, draft, id, level).await?)
     }
 
-    /// Publishes messages in order; one result each, in the same order.
+    /// Publishes messages in order; returns a result for each, in the same order.
     pub async fn publish_all(
         &self,
         principal: &Principal,
@@ -62,11 +62,12 @@ impl Messages {
         results.into_iter().map(|result| result.map_err(Error::from)).collect()
     }
 
-    /// Publishes a message and waits for the first reply to it. Calls `published` when the wait begins, with the bytes
-    /// of memory that the request uses from then on.
+    /// Publishes a message and waits for the first reply to it. When the wait begins, calls `published`
+    /// with the bytes of memory that the request uses from then on.
     ///
     /// # Errors
-    /// Those of [`Self::publish`]; `no_reply` when none arrived in time or before the server stopped: the message stays.
+    /// The errors of [`Self::publish`]; `no_reply` if none arrived in time or before the server stopped,
+    /// though the message was published.
     pub async fn ask(
         &self,
         principal: &Principal,
@@ -76,7 +77,7 @@ impl Messages {
         published: impl FnOnce(usize),
     ) -> Result<Exchange, Error> {
         let id = draft.id().unwrap_or_else(Uuid::now_v7);
-        // Registered before the publish, so that no reply is missed.
+        // The waiter is registered before the publish, so that no reply is missed.
         let committed = Arc::clone(&self.ingest.committed);
         let waiter =
             ReplyWaiter::register(&self.broadcaster, Arc::clone(&self.store), committed, id);
@@ -85,7 +86,7 @@ impl Messages {
             IngestError::Bus { id, source }
         })?;
         let receipt = self.ingest.publish_one(principal, &draft, id, level).await?;
-        // The same bytes as in the log.
+        // Encoded again: the same bytes as in the log.
         let request = Outgoing::encode(&draft, id, receipt.created_at).body;
         drop(draft);
         published(request.len());

@@ -1,8 +1,8 @@
-//! The domain calls, one file a noun, for every surface (HTTP today, MCP and others later).
+//! The calls of the domain, one file for each noun, for every surface (HTTP today, MCP and others later).
 //!
-//! Invariants: every call takes the caller's [`Principal`](crate::access::Principal), so access is checked here and
-//! no surface can go around it. Error codes, paging and waits are decided here. A surface parses, calls one service
-//! and encodes; it knows neither bus nor store (a test below reads its sources).
+//! Invariants: every call takes the caller's [`Principal`](crate::access::Principal), so access is checked
+//! here and no surface can go around it. Error codes, paging and waits are decided here. A surface parses,
+//! calls one service and encodes; it knows neither bus nor store (a test below reads its sources).
 
 pub mod agents;
 pub mod consumers;
@@ -39,7 +39,7 @@ use crate::webhooks::Registry;
 pub use drain::Drain;
 pub use error::{Error, ErrorKind, Report};
 
-/// The parts that the services use.
+/// The components that the services use.
 pub struct Components {
     /// Publishes messages.
     pub ingest: Arc<Ingest>,
@@ -71,7 +71,7 @@ pub struct Components {
 #[derive(Clone)]
 pub struct Services(Arc<Nouns>);
 
-/// One service a noun.
+/// One service for each noun.
 pub struct Nouns {
     /// Publishing.
     pub messages: messages::Messages,
@@ -108,7 +108,7 @@ impl Deref for Services {
 }
 
 impl Services {
-    /// The services of a server that has been built.
+    /// Makes the services from the components of a server.
     #[must_use]
     pub fn new(components: Components) -> Self {
         let Components { ingest, broadcaster, bus, store, processor, .. } = components;
@@ -165,26 +165,27 @@ impl Services {
 
 #[cfg(test)]
 mod tests {
-    //! The direction of dependencies: surfaces → services → everything else.
+    //! Tests the direction of dependencies: surfaces → services → everything else.
 
     use std::path::Path;
 
-    /// The surfaces, those to come too.
+    /// The surfaces, including those that do not exist yet.
     const SURFACES: [&str; 4] = ["http", "mcp", "a2a", "bridge"];
     /// Modules of this crate that a surface may name.
     const ALLOWED: [&str; 7] =
         ["access", "clock", "config", "limits", "message", "services", "yielding"];
-    /// Crates that stand behind the services.
+    /// Crates that only modules behind the services may use.
     const FOREIGN: [&str; 2] = ["sqlx", "async_nats"];
 
-    /// Each name in a surface's source that leads around the services.
+    /// The names in a surface's source that bypass the services.
     fn detours(surface: &str, source: &str) -> Vec<String> {
         let is_name = |c: char| c.is_alphanumeric() || c == '_';
         let after = |path: &'static str| {
             source.match_indices(path).flat_map(move |(at, _)| {
                 let rest = &source[at + path.len()..];
                 let list = rest.strip_prefix('{').and_then(|list| list.split('}').next());
-                // Of `{a::b, c}` the first name of each path; of a plain path its own.
+                // In a list such as `{a::b, c}` the first name of each path; in a single path
+                // its first name.
                 let items = list.unwrap_or(rest).split(if list.is_some() { ',' } else { '\0' });
                 items.map(move |item| item.trim().split(|c| !is_name(c)).next().unwrap_or_default())
             })

@@ -14,14 +14,14 @@ pub use crate::queues::{
 };
 use crate::store::state::Listing;
 
-/// The work queues of a deployment.
+/// Configures, fills and serves the work queues of a deployment.
 pub struct WorkQueues {
     pub(super) queues: Arc<dyn Queues>,
     pub(super) drain: Drain,
 }
 
 impl WorkQueues {
-    /// Creates a queue or changes its configuration; `true` when it was created.
+    /// Creates a queue or changes its configuration; returns whether it was created.
     ///
     /// # Errors
     /// `too_many_queues`; the store is unavailable.
@@ -34,7 +34,7 @@ impl WorkQueues {
         Ok(self.queues.put(queue, config).await?)
     }
 
-    /// A page of queues, by name.
+    /// A page of queues, ordered by name.
     ///
     /// # Errors
     /// The store or the bus is unavailable.
@@ -48,10 +48,10 @@ impl WorkQueues {
         Ok(NamedPage::new(Listing::cut(queues, limit), |state| &state.name))
     }
 
-    /// One queue.
+    /// One queue by its name.
     ///
     /// # Errors
-    /// Not found; the store or the bus is unavailable.
+    /// The queue does not exist; the store or the bus is unavailable.
     pub async fn one(&self, _: &Principal, queue: &Token) -> Result<QueueState, Error> {
         self.queues.get(queue).await?.ok_or_else(|| missing(queue))
     }
@@ -59,7 +59,7 @@ impl WorkQueues {
     /// Deletes a queue; if `force` is set, also one with waiting or delayed jobs, which it deletes.
     ///
     /// # Errors
-    /// Not found, `queue_not_empty`, `queue_leased`; the store or the bus is unavailable.
+    /// The queue does not exist; `queue_not_empty`; `queue_leased`; the store or the bus is unavailable.
     pub async fn delete(&self, _: &Principal, queue: &Token, force: bool) -> Result<(), Error> {
         if self.queues.delete(queue, force).await? { Ok(()) } else { Err(missing(queue)) }
     }
@@ -67,7 +67,8 @@ impl WorkQueues {
     /// Enqueues one job.
     ///
     /// # Errors
-    /// Too large, `idempotency_conflict`, `too_many_queues`, `delay_unsupported`; the store or the bus is unavailable.
+    /// The job is too large; `idempotency_conflict`; `too_many_queues`; `delay_unsupported`; the store or
+    /// the bus is unavailable.
     pub async fn enqueue(
         &self,
         principal: &Principal,
@@ -77,7 +78,7 @@ impl WorkQueues {
         only(self.enqueue_all(principal, queue, &[job]).await)
     }
 
-    /// Enqueues jobs in order; one result each, in the same order.
+    /// Enqueues jobs in order; returns a result for each, in the same order.
     pub async fn enqueue_all(
         &self,
         _: &Principal,
@@ -91,10 +92,11 @@ impl WorkQueues {
         results.into_iter().map(|result| result.map_err(Error::from)).collect()
     }
 
-    /// Leases jobs, higher priorities first. Returns none if none arrived in the time to wait, or before the drain.
+    /// Leases jobs, higher priorities first. Returns none if none arrived in the requested time, or
+    /// before the drain.
     ///
     /// # Errors
-    /// Too many requests wait; the store or the bus is unavailable.
+    /// Too many requests wait for jobs; the store or the bus is unavailable.
     pub async fn lease(
         &self,
         _: &Principal,
@@ -104,7 +106,7 @@ impl WorkQueues {
         Ok(self.queues.lease(queue, request, &self.drain.begun).await?)
     }
 
-    /// Returns jobs that cannot be delivered to the worker that leased them. The attempt counts.
+    /// Returns jobs to their queues whose response could not be sent to the worker. The attempt counts.
     pub async fn return_undelivered(&self, _: &Principal, jobs: Vec<LeasedJob>) {
         let reason = Some("the worker left too many responses unread".to_owned());
         let nack = |job: LeasedJob| Settlement {
@@ -112,7 +114,7 @@ impl WorkQueues {
             action: LeaseAction::Nack { delay: Some(Duration::ZERO), reason: reason.clone() },
         };
         let settlements: Vec<Settlement> = jobs.into_iter().map(nack).collect();
-        // If this fails, the leases run out.
+        // If this fails, the leases expire later.
         let _ = self.queues.settle(&settlements).await;
     }
 
@@ -128,7 +130,7 @@ impl WorkQueues {
         only(self.settle_all(principal, &[settlement]).await)
     }
 
-    /// Ends or extends leases; one result each, in order.
+    /// Ends or extends leases; returns a result for each, in the same order.
     pub async fn settle_all(
         &self,
         _: &Principal,
@@ -142,7 +144,7 @@ impl WorkQueues {
     }
 }
 
-/// The only result of a call with one item.
+/// The result of a call with one item.
 fn only<T>(mut results: Vec<Result<T, Error>>) -> Result<T, Error> {
     results.pop().unwrap_or_else(|| Err(Error::overloaded("the server is stopping")))
 }

@@ -1,6 +1,7 @@
 //! Waits for the first reply to a message (contract, section 9).
 //!
-//! Invariant: a waiter is registered before its request is published, so it misses no reply, also from another server.
+//! Invariant: a waiter is registered before its request is published, so it misses no reply, even one through
+//! another server.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub(super) struct ReplyWaiter {
 }
 
 impl ReplyWaiter {
-    /// Registers for replies to a message that is published after this.
+    /// Registers a waiter for replies to a message that is published later.
     pub(super) async fn register(
         broadcaster: &Arc<Broadcaster>,
         store: Arc<dyn Store>,
@@ -31,10 +32,10 @@ impl ReplyWaiter {
         Self { watch, store, committed, request }
     }
 
-    /// Waits for the first reply and returns its envelope. `repeated`: the request was in the log before, so the reply
-    /// may be too.
+    /// Waits for the first reply and returns its envelope. `repeated`: the request was in the log before,
+    /// so its reply may be in history.
     pub(super) async fn reply(mut self, repeated: bool) -> Vec<u8> {
-        // Search history up to this sequence; `None`: the watch has missed nothing.
+        // The sequence up to which history must be searched; `None` if the watch has missed nothing.
         let mut unseen = repeated.then(|| self.watch.since());
         loop {
             let event = match unseen {
@@ -66,7 +67,7 @@ fn replies_to(request: Uuid) -> Filter {
     Filter { in_reply_to: vec![request], ..Filter::default() }
 }
 
-/// The first reply up to a sequence, once the store has everything up to there.
+/// Searches history for the first reply up to a sequence, until the store has all messages up to there.
 async fn in_history(
     store: &dyn Store,
     committed: &Committed,
@@ -75,7 +76,8 @@ async fn in_history(
 ) -> Option<Vec<u8>> {
     let query = Query::new(replies_to(request), 1, MAX_PAGE_BYTES);
     loop {
-        // A reply that is stored already is returned at once, however far behind the store is.
+        // The search comes first: a reply that is stored is returned at once, however far behind the
+        // store is.
         match store.page(&query).await {
             Ok(page) => {
                 committed.raise(page.committed_through);

@@ -17,7 +17,7 @@ use crate::processor::{Processor, WEBHOOK_PREFIX};
 use crate::queues::Queues;
 use crate::store::{self, Store};
 
-/// Counts of the log, and the position of each part in it.
+/// Counts of the log, and the positions of the server's components in it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Snapshot {
     counts: Counts,
@@ -34,7 +34,7 @@ struct Counts {
     by_kind: BTreeMap<String, u64>,
     by_type: BTreeMap<String, u64>,
     by_sender: BTreeMap<String, u64>,
-    /// The number of types, if not all are listed.
+    /// The number of message types, if not all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     types: Option<u64>,
     /// The number of senders, if not all are listed.
@@ -52,11 +52,11 @@ struct Log {
 #[derive(Clone, Debug, Serialize)]
 struct Projector {
     committed_through: u64,
-    /// Messages in the log and not yet in the store.
+    /// How many messages of the log are not yet in the store.
     lag: u64,
 }
 
-/// Messages for the processor and jobs of all queues, settled and not.
+/// Messages for the processor and jobs of all queues: those settled, and those still open.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Queue {
     total_enqueued: u64,
@@ -64,7 +64,7 @@ struct Queue {
     current_size: u64,
 }
 
-/// Work of the processor; the duration in seconds.
+/// Work done by the processor; the duration in seconds.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Pool {
     processed_count: u64,
@@ -72,7 +72,7 @@ struct Pool {
     total_duration: f64,
 }
 
-/// Reads the counters.
+/// Reads the counters and metrics.
 pub struct Stats {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) store: Arc<dyn Store>,
@@ -84,7 +84,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// The counters of all messages, or of one task's.
+    /// The counters of all messages, or of those of one task.
     ///
     /// # Errors
     /// The store or the bus is unavailable.
@@ -95,7 +95,7 @@ impl Stats {
         let bounds = self.bus.identity().await.ok().map(|identity| identity.bounds);
         let last = bounds.map_or(0, |bounds| bounds.last).max(state.committed_through);
         let in_bus = bounds.filter(|bounds| bounds.first <= bounds.last).map(|bounds| bounds.first);
-        // The figures of the processor are about all messages, also in the counters of one task.
+        // The figures of the processor cover all messages, even in the counters of one task.
         let all = match task {
             None => &counts,
             Some(_) => &self.store.counts(None, 0).await?,
@@ -115,8 +115,8 @@ impl Stats {
         })
     }
 
-    /// Work of processor and workers, open and done, without webhooks. Until the first handler is attached, every
-    /// message counts as processed.
+    /// The open and the finished work of processors and work queues, without webhooks. Until the first
+    /// handler is attached, every message counts as processed.
     async fn processing(&self, messages: u64) -> Result<(Queue, Pool), Error> {
         let (mut queue, mut pool) = (Queue::default(), Pool::default());
         for status in self.processor.processors().await? {

@@ -15,7 +15,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// A stream of the messages that match the filter.
+    /// Opens a stream of the messages that pass the filter.
     ///
     /// # Errors
     /// The server drains.

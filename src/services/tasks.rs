@@ -1,4 +1,4 @@
-//! Tasks, folded from their messages (contract, section 6).
+//! Tasks, whose state is computed from their messages (contract, section 6).
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::message::Token;
 use crate::store::Store;
 pub use crate::store::state::{Task, TaskState};
 
-/// The tasks of a deployment.
+/// Reads the tasks of a deployment.
 pub struct Tasks {
     pub(super) store: Arc<dyn Store>,
     pub(super) committed: Arc<Committed>,
 }
 
 impl Tasks {
-    /// A page of tasks, by name.
+    /// A page of tasks, ordered by name.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -33,10 +33,10 @@ impl Tasks {
         Ok(found.map(|page| NamedPage::new(page, |task| &task.task_id)))
     }
 
-    /// One task.
+    /// One task by its name.
     ///
     /// # Errors
-    /// Not found; the store is unavailable.
+    /// The task does not exist; the store is unavailable.
     pub async fn one(&self, _: &Principal, name: &Token) -> Result<AsOf<Task>, Error> {
         let found = self.store.task(name).await?;
         self.committed.raise(found.as_of);

@@ -13,10 +13,10 @@ use crate::limits::WEBHOOK_LOOKUP_TIMEOUT;
 use crate::message::{ObjectReader, SubjectPattern, format_micros};
 use crate::webhooks::{Guard, NewWebhook, Registry, Secret, WebhookStatus};
 
-/// A webhook.
+/// A webhook, as the API shows it. Only the response to its creation has the secret.
 #[derive(Serialize)]
 pub struct Webhook {
-    /// Its id.
+    /// The id of the webhook.
     pub id: Uuid,
     url: String,
     filter: String,
@@ -52,18 +52,18 @@ impl Webhook {
     }
 }
 
-/// The webhooks of a deployment.
+/// Creates and controls the webhooks of a deployment.
 pub struct Webhooks {
     pub(super) registry: Registry,
     pub(super) clock: Clock,
 }
 
 impl Webhooks {
-    /// Creates a webhook from its JSON: `{url, filter?, secret?}`.
+    /// Creates a webhook from JSON: `{url, filter?, secret?}`.
     ///
     /// # Errors
-    /// Every invalid member at once, a host that is not public among them; `too_many_webhooks`; the store or the bus is
-    /// unavailable.
+    /// All invalid members together, which includes a host that is not public; `too_many_webhooks`; the
+    /// store or the bus is unavailable.
     pub async fn create(&self, _: &Principal, json: &[u8]) -> Result<Webhook, Error> {
         let new = parse(json, self.registry.guard()).await?;
         let made = self.registry.create(new, self.clock.now()).await?;
@@ -71,7 +71,7 @@ impl Webhooks {
         Ok(Webhook { secret, ..Webhook::without_secret(made) })
     }
 
-    /// All, oldest first.
+    /// All webhooks, oldest first.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -80,29 +80,29 @@ impl Webhooks {
         Ok(all.into_iter().map(Webhook::without_secret).collect())
     }
 
-    /// One by its id.
+    /// One webhook by its id.
     ///
     /// # Errors
-    /// Not found; the store is unavailable.
+    /// The webhook does not exist; the store is unavailable.
     pub async fn one(&self, _: &Principal, id: Uuid) -> Result<Webhook, Error> {
         let known = self.registry.one(id).await?.ok_or_else(Self::missing)?;
         Ok(Webhook::without_secret(known))
     }
 
-    /// Pauses deliveries, or resumes them from where they stopped.
+    /// Pauses deliveries, or resumes them where they stopped.
     ///
     /// # Errors
-    /// Not found; the store is unavailable.
+    /// The webhook does not exist; the store is unavailable.
     pub async fn set_paused(&self, _: &Principal, id: Uuid, pause: bool) -> Result<Webhook, Error> {
         let changed =
             if pause { self.registry.pause(id).await? } else { self.registry.resume(id).await? };
         changed.map(Webhook::without_secret).ok_or_else(Self::missing)
     }
 
-    /// Deletes one, with the messages that wait for it.
+    /// Deletes a webhook, with the messages that wait for it.
     ///
     /// # Errors
-    /// Not found; the store is unavailable.
+    /// The webhook does not exist; the store is unavailable.
     pub async fn remove(&self, _: &Principal, id: Uuid) -> Result<(), Error> {
         if self.registry.remove(id).await? { Ok(()) } else { Err(Self::missing()) }
     }
@@ -114,7 +114,7 @@ impl Webhooks {
     }
 }
 
-/// Parses a new webhook. Resolves its host too, so that a fault of it is reported together with all others.
+/// Parses a new webhook. Resolves its host too, so that an error in it is reported together with all others.
 async fn parse(json: &[u8], guard: Guard) -> Result<NewWebhook, Error> {
     let mut form = ObjectReader::parse(json).map_err(Error::unreadable_body)?;
     if !form.has("url") {

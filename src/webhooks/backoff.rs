@@ -1,4 +1,4 @@
-//! How long a message waits between two attempts to deliver it.
+//! The waits between attempts to deliver a message.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::limits::{DEFAULT_WEBHOOK_BACKOFF, MAX_WEBHOOK_ATTEMPTS, MAX_WEBHOOK_WAIT};
 use crate::processor::Policy;
 
-/// The wait after the first failed attempt, after the second and so on. When the attempt after the last wait fails,
-/// the message is a dead letter.
+/// The waits after the first failed attempt, after the second and so on. When the attempt after the last wait
+/// fails, the message becomes a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff(Vec<Duration>);
 
 impl Backoff {
-    /// As a consumer's policy: one attempt more than there are waits.
+    /// The policy of a consumer with these waits: it allows one attempt more than there are waits.
     #[must_use]
     pub fn policy(&self) -> Policy {
         let attempts = u32::try_from(self.0.len() + 1).unwrap_or(u32::MAX);
@@ -29,7 +29,7 @@ impl Default for Backoff {
 impl FromStr for Backoff {
     type Err = ();
 
-    /// Seconds, comma separated: `5,30,120`.
+    /// Parses seconds that are separated by commas: `5,30,120`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wait = |item: &str| {
             let seconds = item.trim().parse().ok().map(Duration::from_secs);

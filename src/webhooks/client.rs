@@ -1,8 +1,8 @@
-//! One attempt: a signed POST of one message, and what its response means.
+//! One attempt to deliver a message: a signed POST, and the meaning of its response.
 //!
-//! Invariant: only a 2xx is a success. Of another response's body only the beginning is read, for the error that a
-//! person sees. The client connects where the URL says and nowhere else: the guard resolves names, redirects are
-//! not followed, no proxy of the environment is used, and every wait is bounded.
+//! Invariant: only a 2xx is a success. Of any other response's body, only the beginning is read, for the
+//! error text. The client connects only to the host in the URL: the guard resolves names, redirects are not
+//! followed, no proxy of the environment is used. Every wait has a time limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,14 +28,14 @@ pub struct WebhookClient {
     guard: Guard,
 }
 
-/// Why an attempt failed.
+/// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// For the operator of the receiver.
+    /// The reason, for the operator of the receiver.
     pub error: String,
-    /// The receiver wants no more messages (410).
+    /// Whether the receiver wants no more messages (status 410).
     pub gone: bool,
-    /// Its `Retry-After`, at most [`MAX_WEBHOOK_RETRY_AFTER`].
+    /// The wait in `Retry-After`, at most [`MAX_WEBHOOK_RETRY_AFTER`].
     pub retry_after: Option<Duration>,
 }
 
@@ -46,7 +46,7 @@ impl Failure {
 }
 
 impl WebhookClient {
-    /// A client that connects where `guard` allows.
+    /// A client that connects to the addresses that `guard` allows.
     ///
     /// # Errors
     /// TLS cannot be set up.
@@ -54,10 +54,10 @@ impl WebhookClient {
         Ok(Self { http: build(guard)?, guard })
     }
 
-    /// Posts the message; `now` is the time of this attempt.
+    /// Posts a message; `now` is the time of this attempt.
     ///
     /// # Errors
-    /// [`Failure`]: the message was not delivered, or the outcome is unknown.
+    /// The message was not delivered, or the outcome is unknown.
     pub async fn deliver(
         &self,
         url: &Url,
@@ -65,7 +65,7 @@ impl WebhookClient {
         message: &Record,
         now: DateTime<Utc>,
     ) -> Result<(), Failure> {
-        // The resolver never sees a literal address.
+        // The resolver checks names only, so a literal address is checked here.
         self.guard.check(url).map_err(|refused| Failure::of(refused.to_string()))?;
         let mut body = Vec::with_capacity(message.body.len() + 32);
         splice_seq(message.seq, &message.body, &mut body);
@@ -103,9 +103,9 @@ fn build(guard: Guard) -> Result<Client, String> {
         .map_err(|error| format!("no HTTP client for webhooks: {error}"))
 }
 
-/// TLS by ring, named here so that no second provider can be picked. It trusts the system's certificate authorities
-/// (an operator's own among them, also by `SSL_CERT_FILE`), or Mozilla's where the system has none, as in a bare
-/// container.
+/// TLS by ring, named here so that no second provider can be picked. It trusts the system's certificate
+/// authorities (also an operator's own, by `SSL_CERT_FILE`), or Mozilla's if the system has none, as in a
+/// minimal container.
 fn tls() -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     let (added, _) =
@@ -120,13 +120,13 @@ fn tls() -> Result<ClientConfig, String> {
         .map_err(|error| format!("no TLS for webhooks: {error}"))
 }
 
-/// The same for every attempt at a message, so that a receiver can tell a repeat;
-/// with the sequence, since two messages can have one id (contract, section 1).
+/// The `webhook-id`. It is the same in every attempt, so that a receiver can recognize a repeat. It contains
+/// the sequence, since two messages can have one id (contract, section 1).
 fn delivery_id(message: &Record) -> String {
     format!("{}_{}", message.id, message.seq)
 }
 
-/// What a response other than 2xx means.
+/// The failure that a response other than 2xx means.
 async fn refusal(response: Response, now: DateTime<Utc>) -> Failure {
     let status = response.status();
     let asks = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
@@ -147,7 +147,7 @@ async fn refusal(response: Response, now: DateTime<Utc>) -> Failure {
     Failure { error, gone: status == StatusCode::GONE, retry_after }
 }
 
-/// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).
+/// The wait in `Retry-After`, given in seconds or as a date (RFC 9110, section 10.2.3).
 fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match value.parse() {
@@ -160,7 +160,7 @@ fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     Some(wait.min(MAX_WEBHOOK_RETRY_AFTER))
 }
 
-/// The beginning of a response's body, on one line. The client's time-out bounds the wait.
+/// The beginning of a response's body, on one line. The client's time-out limits the wait.
 async fn beginning(mut response: Response) -> String {
     let mut read = Vec::new();
     while read.len() < MAX_WEBHOOK_ERROR_BODY {
@@ -175,7 +175,7 @@ async fn beginning(mut response: Response) -> String {
     line.trim().to_owned()
 }
 
-/// Why there was no response. Without the URL, which may contain a secret.
+/// The reason why there was no response, without the URL, which may contain a secret.
 fn unreached(error: &reqwest::Error) -> String {
     let mut inner: &dyn std::error::Error = error;
     while let Some(source) = inner.source() {

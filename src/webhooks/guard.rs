@@ -1,11 +1,11 @@
-//! Which addresses a webhook may reach: those of the public Internet, unless
-//! the operator says otherwise (`WEBHOOK_ALLOW_PRIVATE`).
+//! Decides which addresses a webhook may reach: those of the public Internet, unless the operator allows
+//! others (`WEBHOOK_ALLOW_PRIVATE`).
 //!
-//! Whoever may create a webhook chooses where this server connects to. So nothing that only this server can reach
-//! may be reached through it (server-side request forgery). Invariant: every address is checked right before a
-//! connection, those of names by the resolver ([`Guard::resolve`]) and literal ones in the URL ([`Guard::check`]),
-//! so a name that resolves to another address later (DNS rebinding) gains nothing. Redirects and proxies are off
-//! in the client (`super::client`).
+//! Whoever may create a webhook chooses where this server connects to. So a webhook must not reach what only
+//! this server can reach (server-side request forgery). Invariant: every address is checked right before a
+//! connection. The resolver ([`Guard::resolve`]) checks those of names, and [`Guard::check`] literal ones in
+//! the URL, so a name that later resolves to another address (DNS rebinding) gains nothing. The client
+//! (`super::client`) follows no redirects and uses no proxies.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::limits::MAX_WEBHOOK_URL;
 
-/// What the operator allows.
+/// The addresses that the operator allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Guard {
     /// Whether addresses outside the public Internet may be reached.
@@ -28,16 +28,16 @@ pub struct Guard {
 pub struct NotPublic(IpAddr);
 
 impl Guard {
-    /// A webhook's URL. A literal address is checked here, however it is spelled: the URL standard reads
+    /// Parses a webhook's URL. A literal address is checked here in any spelling: the URL standard reads
     /// `0x7f.1` and `2130706433` as 127.0.0.1.
     ///
     /// # Errors
-    /// What it must be, in words for the client.
+    /// The rule that the text breaks, in words for the client.
     pub fn parse(self, text: &str) -> Result<Url, String> {
         if text.len() > MAX_WEBHOOK_URL {
             return Err(format!("must have at most {MAX_WEBHOOK_URL} bytes"));
         }
-        // The standard would skip these silently.
+        // The URL standard would skip these characters silently.
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err("must hold no white space".to_owned());
         }
@@ -55,7 +55,7 @@ impl Guard {
         Ok(url)
     }
 
-    /// Checks a literal address in a URL. A name passes: it is checked when it is resolved.
+    /// Checks a literal address in a URL. A name passes, since it is checked when it is resolved.
     ///
     /// # Errors
     /// The address that is not public.
@@ -67,11 +67,11 @@ impl Guard {
         }
     }
 
-    /// Refuses a name that resolves only to addresses that are not public. One that cannot be resolved now passes:
-    /// it is checked when it is.
+    /// Refuses a name that resolves only to addresses that are not public. A name that cannot be resolved
+    /// now passes, since it is checked again at each delivery.
     ///
     /// # Errors
-    /// One of the addresses.
+    /// One of the addresses that are not public.
     pub async fn check_name(self, url: &Url, patience: Duration) -> Result<(), NotPublic> {
         let (Some(host), false) = (url.host_str(), self.allow_private) else {
             return Ok(());
@@ -86,10 +86,10 @@ impl Guard {
         if self.allow_private || is_public(ip) { Ok(()) } else { Err(NotPublic(ip)) }
     }
 
-    /// The addresses that may be connected to.
+    /// Keeps the addresses that may be connected to.
     ///
     /// # Errors
-    /// None of them may.
+    /// None of them may be connected to; contains one of them.
     fn public_of(self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NotPublic> {
         let refused = found.iter().find_map(|addr| self.check_ip(addr.ip()).err());
         let good: Vec<_> =
@@ -112,8 +112,8 @@ impl Resolve for Guard {
     }
 }
 
-/// Whether an address belongs to the public Internet, by IANA's registries of special-purpose addresses (RFC 6890
-/// and later additions).
+/// Whether an address belongs to the public Internet, by IANA's registries of special-purpose addresses (RFC
+/// 6890 and later additions).
 #[must_use]
 pub fn is_public(ip: IpAddr) -> bool {
     match ip {
@@ -139,7 +139,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     !special
 }
 
-/// Only 2000::/3 is public. Within and outside it some ranges carry an IPv4 address, and that is what is reached.
+/// Only 2000::/3 is public. Some ranges, within and outside it, contain an IPv4 address; then that address
+/// decides.
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let carried =
         |high: u16, low: u16| is_public_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
@@ -178,7 +179,7 @@ mod tests {
             "127.0.0.1",
             "127.255.255.254",
             "169.254.169.254",
-            // Metadata services: Azure, Alibaba, Oracle, AWS and Google over IPv6.
+            // Metadata services of Azure, Alibaba, Oracle, AWS and Google, and of some over IPv6.
             "168.63.129.16",
             "100.100.100.200",
             "192.0.0.192",

@@ -1,7 +1,7 @@
-//! A webhook as a handler of messages.
+//! The handler that delivers messages to a webhook.
 //!
-//! Invariant: the response alone decides the outcome. What the store records of it (last success, failures in a row,
-//! a pause) may fail, and no message is lost or sent twice for that.
+//! Invariant: the response alone decides the outcome. What the store records of it (last success, failures in
+//! a row, a pause) may fail; that neither loses a message nor sends one twice.
 
 use std::sync::Arc;
 
@@ -23,15 +23,15 @@ use crate::store::work::{Webhook, WorkStore};
 /// What all receivers of a process share.
 #[derive(Clone)]
 pub struct DeliveryContext {
-    /// Posts.
+    /// Sends the requests.
     pub client: WebhookClient,
-    /// How often and how soon a delivery is tried.
+    /// How often a delivery is tried, and after which waits.
     pub policy: Policy,
-    /// Has the webhooks.
+    /// The store of the webhooks.
     pub store: Arc<dyn WorkStore>,
-    /// Pauses them.
+    /// The processor, which pauses a webhook's consumer.
     pub processor: Arc<Processor>,
-    /// The time of attempts.
+    /// The clock for the time of attempts.
     pub clock: Clock,
 }
 
@@ -46,7 +46,7 @@ pub struct WebhookHandler {
     recorded: Mutex<LastRecorded>,
 }
 
-/// What this process has last recorded, so that not every success costs a write.
+/// What this process has recorded last, so that not every success costs a write.
 #[derive(Default)]
 struct LastRecorded {
     success: Option<DateTime<Utc>>,
@@ -54,10 +54,10 @@ struct LastRecorded {
 }
 
 impl WebhookHandler {
-    /// The receiver of a stored webhook.
+    /// Makes the handler of a stored webhook.
     ///
     /// # Errors
-    /// What in it cannot be read: written by another version, or by hand.
+    /// What in the row cannot be read, since another version or a person has written it.
     pub fn new(webhook: &Webhook, context: DeliveryContext) -> Result<Self, String> {
         Ok(Self {
             id: webhook.id,
@@ -113,7 +113,7 @@ impl WebhookHandler {
                 metrics::counter!("agentbus_webhooks_paused_total", "reason" => why).increment(1);
                 tracing::warn!(webhook = %self.id, reason, "a webhook is paused");
             }
-            // The next failure tries again.
+            // The next failure tries to record this again.
             Err(error) => {
                 tracing::warn!(webhook = %self.id, %error, "a webhook could not be paused")
             }
@@ -121,7 +121,7 @@ impl WebhookHandler {
     }
 }
 
-/// Whether it has failed too often for too long.
+/// The reason to pause a webhook that has failed too often for too long.
 fn reason_to_pause(webhook: &Webhook, now: DateTime<Utc>) -> Option<String> {
     let since = webhook.failing_since?;
     let lasted = (now - since).to_std().unwrap_or_default();
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(paused(many - 1, Some(began), long), None);
         assert_eq!(paused(many, Some(began), long - std::time::Duration::from_secs(1)), None);
         assert_eq!(paused(0, None, long), None);
-        // The clock of the store may be ahead of ours.
+        // The clock of the store may be ahead of this one.
         assert_eq!(paused(many, Some(began + 2 * long), long), None);
     }
 }

@@ -1,9 +1,8 @@
-//! Webhooks: messages pushed to receivers over HTTP, signed as Standard Webhooks
-//! (contract, section 10).
+//! Webhooks: messages delivered to HTTP receivers, signed as Standard Webhooks (contract, section 10).
 //!
-//! Invariant: a webhook is a row in the store and the durable consumer
-//! [`consumer_name`]; it is active while both are there and the consumer is not
-//! paused. At least once, retried over hours, then a dead letter.
+//! Invariant: a webhook is a row in the store and the durable consumer [`consumer_name`]; it is active while
+//! both exist and the consumer is not paused. Each message is delivered at least once, with retries over
+//! hours, or becomes a dead letter.
 
 mod backoff;
 mod client;

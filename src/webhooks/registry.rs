@@ -1,7 +1,7 @@
-//! Creating, pausing and removing webhooks, through any server.
+//! Creates, pauses and removes webhooks, through any server.
 //!
-//! Invariant: a webhook and its consumer are in the store before a client gets the response. A consumer without its
-//! webhook runs nowhere, and `super::supervise` removes it.
+//! Invariant: a webhook and its consumer are in the store before a client gets the response. A consumer
+//! without its webhook runs nowhere, and `super::supervise` removes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,23 +22,23 @@ use crate::processor::{ControlError, Processor};
 use crate::store::StoreError;
 use crate::store::work::{Position, Webhook, WorkStore};
 
-/// The default filter: everything.
+/// The default filter, which every message passes.
 const DEFAULT_FILTER: &str = "agent.>";
-/// The reason of a pause that a client requested.
+/// The recorded reason of a pause that a client requested.
 const REQUESTED: &str = "paused on request";
 
 /// A webhook to be created.
 #[derive(Debug)]
 pub struct NewWebhook {
-    /// The receiver; checked by the guard.
+    /// The receiver's URL, checked by the guard.
     pub url: Url,
-    /// Which messages; `None` means all.
+    /// The subjects to deliver; `None` for all.
     pub filter: Option<SubjectPattern>,
-    /// What signs them; `None` generates one.
+    /// The secret that signs deliveries; `None` to generate one.
     pub secret: Option<Secret>,
 }
 
-/// Why a webhook was not created or changed.
+/// The reason why a webhook was not created or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
     /// There are [`MAX_WEBHOOKS`] already.
@@ -50,12 +50,12 @@ pub enum WebhookError {
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Its consumer could not be created or changed.
+    /// The webhook's consumer could not be created or changed.
     #[error(transparent)]
     Control(#[from] ControlError),
 }
 
-/// All webhooks of a deployment.
+/// Creates, reads and changes the webhooks of a deployment.
 pub struct Registry {
     store: Arc<dyn WorkStore>,
     bus: Arc<dyn Bus>,
@@ -66,7 +66,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The webhooks in `store`, whose consumers read the log of `bus`.
+    /// A registry of the webhooks in `store`, whose consumers read the log of `bus`.
     #[must_use]
     pub fn new(
         store: Arc<dyn WorkStore>,
@@ -78,23 +78,23 @@ impl Registry {
         Self { store, bus, processor, committed, guard, changed: Arc::default() }
     }
 
-    /// Which addresses a webhook may reach.
+    /// Decides which addresses a webhook may reach.
     #[must_use]
     pub fn guard(&self) -> Guard {
         self.guard
     }
 
-    /// Notified of each change through this server.
+    /// Notified of each change that was made through this server.
     #[must_use]
     pub fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
     }
 
-    /// Creates a webhook that gets what is published from now on. The store enforces the limit, however many are
-    /// created at once, through however many servers.
+    /// Creates a webhook that gets messages published from now on. The store enforces the limit, also for
+    /// concurrent requests through several servers.
     ///
     /// # Errors
-    /// [`WebhookError`]; then it was not created.
+    /// The reason why the webhook was not created.
     pub async fn create(
         &self,
         new: NewWebhook,
@@ -131,7 +131,7 @@ impl Registry {
         Ok(Position { floor, feed: None, handled: true })
     }
 
-    /// All of them, oldest first.
+    /// All webhooks, oldest first.
     ///
     /// # Errors
     /// The store does not answer.
@@ -139,7 +139,7 @@ impl Registry {
         Ok(snapshot(&*self.store).await?.webhooks)
     }
 
-    /// One of them.
+    /// One webhook by its id.
     ///
     /// # Errors
     /// The store does not answer.
@@ -147,19 +147,19 @@ impl Registry {
         Ok(self.all().await?.into_iter().find(|known| known.webhook.id == id))
     }
 
-    /// Pauses deliveries. Messages published meanwhile wait.
+    /// Pauses the deliveries of a webhook. Messages published meanwhile wait.
     ///
     /// # Errors
     /// The store does not answer.
     pub async fn pause(&self, id: Uuid) -> Result<Option<WebhookStatus>, WebhookError> {
-        // A first reason is kept: it is what a person wants to know.
+        // The first reason is kept, since people want to know why the webhook was paused at all.
         if self.one(id).await?.is_some_and(|known| known.paused().is_none()) {
             self.set_paused(id, Some(REQUESTED)).await?;
         }
         Ok(self.one(id).await?)
     }
 
-    /// Resumes where it stopped; the count of failures starts at zero.
+    /// Resumes the deliveries where they stopped; the count of failures starts at zero.
     ///
     /// # Errors
     /// The store does not answer.
@@ -171,7 +171,7 @@ impl Registry {
         Ok(self.one(id).await?)
     }
 
-    /// Pauses or resumes the consumer, if there is one.
+    /// Pauses or resumes the webhook's consumer, if there is one.
     async fn set_paused(&self, id: Uuid, pause: Option<&str>) -> Result<(), ControlError> {
         match self.processor.pause(&consumer_name(id), pause).await {
             Err(ControlError::Unknown) => Ok(()),
@@ -179,7 +179,8 @@ impl Registry {
         }
     }
 
-    /// Removes one with its consumer and its messages set aside; `false` if there is none.
+    /// Removes a webhook with its consumer and the messages set aside for it; returns `false` if there is
+    /// none.
     ///
     /// # Errors
     /// The store does not answer.
@@ -192,7 +193,7 @@ impl Registry {
         Ok(true)
     }
 
-    /// Removes the consumer of a webhook that does not exist, or leaves it to the supervisor.
+    /// Removes the consumer of a webhook that does not exist. If that fails, the supervisor does it.
     async fn remove_orphan(&self, id: Uuid) {
         if let Err(error) = delete_consumer(&*self.store, &*self.bus, &consumer_name(id)).await {
             tracing::debug!(webhook = %id, %error, "its consumer is left to the supervisor");
@@ -200,17 +201,18 @@ impl Registry {
     }
 }
 
-/// What the store has.
+/// All webhooks in the store, and consumers without one.
 pub(super) struct WebhookSnapshot {
     /// All webhooks, oldest first.
     pub webhooks: Vec<WebhookStatus>,
-    /// Webhooks that have a consumer and no row: removed, or about to be created.
+    /// Ids of webhooks that have a consumer but no row: they were removed, or are about to be created.
     pub orphans: Vec<Uuid>,
 }
 
-/// Reads it.
+/// Reads the webhooks and their consumers.
 pub(super) async fn snapshot(store: &dyn WorkStore) -> Result<WebhookSnapshot, StoreError> {
-    // In this order a webhook that is being created never lacks its consumer.
+    // A webhook's consumer is created first, so with webhooks read first, one that is being created has
+    // its consumer.
     let webhooks = store.webhooks().await?.into_iter();
     let consumers = store.consumers().await?.into_iter();
     let mut consumers: BTreeMap<_, _> =
@@ -221,8 +223,8 @@ pub(super) async fn snapshot(store: &dyn WorkStore) -> Result<WebhookSnapshot, S
     Ok(WebhookSnapshot { webhooks, orphans: consumers.into_keys().collect() })
 }
 
-/// Removes a consumer that has no webhook. Its row is deleted after its durable consumer, so that this is tried
-/// again where the bus does not answer.
+/// Removes a consumer that has no webhook. Its row is deleted after its durable consumer, so that the removal
+/// is repeated if the bus does not answer.
 pub(super) async fn delete_consumer(
     store: &dyn WorkStore,
     bus: &dyn Bus,
@@ -233,7 +235,7 @@ pub(super) async fn delete_consumer(
         durables.delete(name).await?;
     }
     store.delete_consumer(name).await?;
-    // A server that had read the row may have created it again.
+    // Another server that had read the row may have created the durable consumer again.
     if let Some(durables) = &durables {
         durables.delete(name).await?;
     }

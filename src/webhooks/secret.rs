@@ -1,8 +1,8 @@
-//! The secret that a webhook's deliveries are signed with, and the signature.
+//! The secret that signs a webhook's deliveries, and the signature.
 //!
-//! Invariant: `Debug` never shows a secret; [`Secret::reveal`] does, for the one response that contains it. The scheme
-//! is the symmetric one of Standard Webhooks (standardwebhooks.com, specification 1.0): HMAC-SHA256 over
-//! `id.timestamp.body` under the decoded secret, in Base64, after `v1,`.
+//! Invariant: `Debug` never shows a secret; [`Secret::reveal`] returns it, for the one response that contains
+//! it. The scheme is the symmetric one of Standard Webhooks (standardwebhooks.com, specification 1.0):
+//! HMAC-SHA256 over `id.timestamp.body` with the decoded secret, in Base64, after `v1,`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// What every secret begins with.
+/// The prefix of every secret.
 const PREFIX: &str = "whsec_";
-/// Bytes of a secret, by the specification.
+/// How many bytes a secret may have, by the specification.
 const SIZES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Bytes of a generated secret: the output size of HMAC-SHA256.
 const GENERATED: usize = 32;
@@ -27,7 +27,7 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// A new one. `None` when the system gives no random bytes.
+    /// Generates a secret; `None` if the system gives no random bytes.
     #[must_use]
     pub fn generate() -> Option<Self> {
         let mut bytes = [0_u8; GENERATED];
@@ -40,14 +40,14 @@ impl Secret {
         Self { text, key: hmac::Key::new(hmac::HMAC_SHA256, bytes) }
     }
 
-    /// The secret itself, for the client that creates the webhook, and for the store.
+    /// The text of the secret, for the client that creates the webhook, and for the store.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// The value of `webhook-signature` for a body sent under this `webhook-id`
-    /// at this `webhook-timestamp` (seconds since 1970).
+    /// The value of `webhook-signature` for a body that is sent with this `webhook-id` and this
+    /// `webhook-timestamp` (seconds since 1970).
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let mut signing = hmac::Context::with_key(&self.key);
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn signs_as_the_reference_implementations_do() {
-        // The vector that the libraries of Standard Webhooks test themselves with.
+        // The vector with which the libraries of Standard Webhooks are tested.
         let secret: Secret = KNOWN.parse().expect("a valid secret");
         let signature =
             secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);

@@ -21,12 +21,12 @@ pub(super) fn webhook_of(consumer: &str) -> Option<Uuid> {
 pub struct WebhookStatus {
     /// The webhook.
     pub webhook: Webhook,
-    /// Its consumer, unless that is missing.
+    /// The consumer of the webhook, if it exists.
     pub consumer: Option<Consumer>,
 }
 
 impl WebhookStatus {
-    /// Why nothing is delivered; `None` while it is active.
+    /// The reason why deliveries are paused; `None` while the webhook is active.
     #[must_use]
     pub fn paused(&self) -> Option<&str> {
         match &self.consumer {

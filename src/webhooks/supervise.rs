@@ -1,7 +1,7 @@
 //! Runs a consumer for each active webhook, on every server.
 //!
-//! Invariant: what runs here follows the store within [`WEBHOOK_POLL`], whichever server a webhook was changed
-//! through. One process never runs two consumers for one webhook, not even while the first is ending.
+//! Invariant: the consumers that run here follow the store within [`WEBHOOK_POLL`], whichever server changed
+//! a webhook. One process never runs two consumers for one webhook, not even while the first is ending.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ use crate::store::work::Webhook;
 
 /// Runs the consumers of webhooks.
 pub struct Supervisor {
-    /// What deliveries need.
+    /// What the handlers of webhooks share.
     pub context: DeliveryContext,
-    /// Has their durable consumers.
+    /// The bus with the durable consumers.
     pub bus: Arc<dyn Bus>,
-    /// Notified of each change through this server.
+    /// Notified of each change that was made through this server.
     pub changed: Arc<Notify>,
 }
 
-/// One consumer at work, or ending.
+/// A consumer that runs here, or is ending.
 struct Running {
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -65,12 +65,13 @@ impl Supervisor {
             consumer.stop.cancel();
         }
         for (_, consumer) in running {
-            // A panic was logged where it happened.
+            // A panic in the task was logged where it happened.
             let _ = consumer.task.await;
         }
     }
 
-    /// Starts new ones, stops removed ones, and starts again what ended by itself.
+    /// Starts the consumers of new webhooks, stops those of removed ones, and restarts those that have
+    /// ended by themselves.
     async fn follow(&self, running: &mut HashMap<Uuid, Running>, webhooks: &[WebhookStatus]) {
         running.retain(|_, consumer| !consumer.task.is_finished());
         for (id, consumer) in &*running {
@@ -108,8 +109,8 @@ impl Supervisor {
         Ok(Running { stop, task })
     }
 
-    /// Removes the consumers of removed webhooks that no longer run here. A webhook that is being created has its
-    /// consumer first, so a young one is left alone.
+    /// Removes the consumers of removed webhooks that no longer run here. A new webhook's consumer is
+    /// created before its row, so a consumer without a row is left alone while it is young.
     async fn remove_orphans(&self, running: &HashMap<Uuid, Running>, orphans: &[Uuid]) {
         let now = self.context.clock.now();
         for id in orphans {

@@ -1,4 +1,4 @@
-//! The client against receivers of the test's own.
+//! The webhook client against receivers that the test runs.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::message::{LogEntry, Record, Subject, decode};
 
 const OPEN: Guard = Guard { allow_private: true };
 
-/// What a receiver got, and what it answers.
+/// The requests that a receiver got, and how it responds.
 #[derive(Clone)]
 struct Scene {
     got: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
     answer: fn() -> Response,
 }
 
-/// A receiver that answers alike to everything; its port.
+/// Starts a receiver with the same response to every request; returns its port.
 async fn receiver(answer: fn() -> Response) -> (u16, Scene) {
     async fn take(State(scene): State<Scene>, headers: HeaderMap, body: Bytes) -> Response {
         scene.got.lock().expect("no panic").push((headers, body));
@@ -33,7 +33,7 @@ async fn receiver(answer: fn() -> Response) -> (u16, Scene) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let router = Router::new().fallback(take).with_state(scene.clone());
-    // It ends with the test's runtime.
+    // The task ends with the test's runtime.
     tokio::spawn(async move { axum::serve(listener, router).await });
     (port, scene)
 }
@@ -64,7 +64,7 @@ async fn deliver(guard: Guard, url: &str) -> Result<(), Failure> {
     WebhookClient::new(guard).expect("a client").deliver(&url, &secret(), &message(), now()).await
 }
 
-/// What becomes of an answer.
+/// The failure of a delivery to a receiver with this response.
 async fn failure(answer: fn() -> Response) -> Failure {
     let (port, _) = receiver(answer).await;
     deliver(OPEN, &format!("http://127.0.0.1:{port}/")).await.expect_err("no success")
@@ -100,7 +100,7 @@ async fn gone_and_later_are_told_apart() {
     let asked =
         failure(|| (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "90")]).into_response());
     assert_eq!(asked.await.retry_after, Some(Duration::from_secs(90)));
-    // Two minutes after `now`.
+    // The date in the response is two minutes after `now`.
     let (port, _) = receiver(|| {
         let date = "Fri, 15 Jan 2027 08:02:00 GMT";
         (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", date)]).into_response()
@@ -160,7 +160,7 @@ async fn nobody_there_is_a_failure_without_the_address() {
 
 #[tokio::test]
 async fn https_is_spoken_as_tls() {
-    // It speaks no TLS: the handshake is begun and fails.
+    // The receiver speaks no TLS, so the handshake fails.
     let (port, _) = receiver(|| StatusCode::OK.into_response()).await;
     let failure = deliver(OPEN, &format!("https://127.0.0.1:{port}/")).await.expect_err("no TLS");
     assert!(failure.error.starts_with("no connection to the receiver: "), "{failure:?}");

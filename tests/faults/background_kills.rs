@@ -1,9 +1,9 @@
-//! Thousands of messages, a command that fails in every way, and workers (or the only server) that are killed and
-//! stopped at random: each message ends processed or as a dead letter.
+//! Thousands of messages and a command that fails in every way, while workers (or the only server) are killed
+//! and stopped at random: each message ends processed or as a dead letter.
 //!
-//! Each acknowledgement and each run of the command is recorded. At the end they are compared with the log, the dead
-//! letters and each other: no message is lost, none runs more often than allowed, exactly the expected ones are dead
-//! letters, and a redriven message runs again only at its source.
+//! Each acknowledgement and each run of the command is recorded. At the end they are compared with the log,
+//! the dead letters and each other: no message is lost, none runs more often than allowed, exactly the
+//! expected ones are dead letters, and a redriven message runs again only at its source.
 //!
 //! A long run has twenty times as many messages, and at least five times as many kills.
 
@@ -23,23 +23,24 @@ use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 const NAME: &str = "agent-processor";
-/// Deliveries of a message, as the contract has it.
+/// The most deliveries of a message (contract, section 10).
 const MAX_DELIVER: u64 = 3;
 const WORKERS: usize = 3;
-/// Messages of one post.
+/// Messages in one post.
 const CHUNK: usize = 500;
-/// Longer than the consumer's ack wait of 30 s.
+/// Content of a message whose run takes longer than the consumer's ack wait of 30 s.
 const SLOW: &str = "slow 33";
-/// About what one message adds to what is noted: `run 12345 123456.78` and `done 12345 123456.78`.
+/// About how many bytes the record of runs grows for one message: `run 12345 123456.78` and `done 12345
+/// 123456.78`.
 const NOTED: u64 = 39;
 
-/// For everything to be processed once the kills are over: the longest backoffs, and what is slow.
+/// Time limit for processing everything once the kills are over: the longest backoffs and the slow messages.
 const REST: Duration = Duration::from_secs(180);
-/// For the next messages to run, whatever was killed: takes over, restarts, recovers.
+/// Time limit for the next messages to run after a kill: takeover, restart and recovery.
 const PROGRESS: Duration = Duration::from_secs(120);
 const KILLED: Duration = Duration::from_secs(30);
 
-/// One at a time in a long run: each of these tests then keeps a small machine busy.
+/// In a long run the tests run one at a time, since each keeps a small machine busy.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 async fn turn() -> Option<MutexGuard<'static, ()>> {
@@ -51,7 +52,7 @@ struct Size {
     kills: u64,
 }
 
-/// So many messages and kills usually, and in a long run.
+/// The numbers of messages and kills: `short` usually, `long` in a long run.
 fn size(short: (usize, usize), long: (usize, usize)) -> Size {
     let kills = u64::try_from(times(short.1, long.1)).expect("small");
     Size { messages: times(short.0, long.0), kills }
@@ -60,7 +61,8 @@ fn size(short: (usize, usize), long: (usize, usize)) -> Size {
 /// What the command is to do with message `n` of `count`.
 fn content(n: usize, count: usize) -> &'static str {
     match n % 400 {
-        // Some early, to be killed with their workers; and some at the end, after the last kill.
+        // Some slow messages come early, to be killed with their workers, and some at the end, after
+        // the last kill.
         _ if n == 150 || n == 650 || n + 2 > count => SLOW,
         13 | 213 | 313 => "retry",
         57 | 157 | 257 => "reject",
@@ -70,10 +72,11 @@ fn content(n: usize, count: usize) -> &'static str {
     }
 }
 
-/// What was acknowledged: content and sequence of each message, by id.
+/// The acknowledged messages: content and sequence by id.
 type Acked = BTreeMap<String, (&'static str, u64)>;
 
-/// Posts all, each chunk until all of it is acknowledged, and compares repeated acknowledgements with each other.
+/// Posts all messages, repeats each chunk until all of it is acknowledged, and compares repeated
+/// acknowledgements.
 async fn post_all(servers: &[Http], count: usize) -> Acked {
     let mut acked = Acked::new();
     for (turn, start) in (0..count).step_by(CHUNK).enumerate() {
@@ -113,16 +116,16 @@ async fn post_all(servers: &[Http], count: usize) -> Acked {
     acked
 }
 
-/// Waits until this much is noted.
+/// Waits until the record of runs has this many bytes.
 async fn noted(handler: &Handler, bytes: u64) {
     let what = format!("{bytes} bytes are noted");
     eventually(PROGRESS, &what, async || (handler.bytes() >= bytes).then_some(())).await;
 }
 
-/// When to kill, in bytes noted: spread over the work, at random.
+/// The sizes of the record of runs at which to kill: random, and spread over the work.
 fn moments(size: &Size) -> Vec<u64> {
     let whole = u64::try_from(size.messages).expect("a count") * NOTED;
-    // Not at the very end: the last kill must hit something, too.
+    // The last tenth is left out, so that the last kill still hits something.
     let step = whole * 9 / 10 / size.kills;
     (0..size.kills).map(|n| n * step + fastrand::u64(step / 4..step)).collect()
 }
@@ -132,13 +135,13 @@ async fn kill_alone(agentbus: &Agentbus) {
         std::process::Command::new("kill").args(["-KILL", &agentbus.pid().to_string()]).status();
     assert!(kill.is_ok_and(|it| it.success()), "kill");
     agentbus.wait_exit(KILLED).await;
-    // A command that it was about to start inherits its socket until `exec`.
+    // A command that the server was about to start keeps its socket open until `exec`.
     let address = agentbus.url().trim_start_matches("http://");
     eventually(KILLED, "the port is free", async || TcpListener::bind(address).ok().map(drop))
         .await;
 }
 
-/// Kills and stops the one server at random, and starts it again.
+/// Kills or stops the only server at random, and starts it again.
 async fn harm_server(agentbus: &Agentbus, handler: &Handler, size: &Size) {
     for (n, moment) in moments(size).into_iter().enumerate() {
         noted(handler, moment).await;
@@ -156,7 +159,7 @@ async fn harm_server(agentbus: &Agentbus, handler: &Handler, size: &Size) {
     }
 }
 
-/// Kills and stops workers at random, and replaces them. Returns those that run at the end.
+/// Kills or stops workers at random, and replaces them. Returns those that run at the end.
 async fn harm_workers(start: impl Fn() -> Worker, handler: &Handler, size: &Size) -> Vec<Worker> {
     let mut workers: Vec<Worker> = (0..WORKERS).map(|_| start()).collect();
     for (n, moment) in moments(size).into_iter().enumerate() {
@@ -189,7 +192,8 @@ fn assert_outcome(acked: &Acked, handler: &Handler, dead: &[Value], stops: u64) 
     for (content, seq) in acked.values() {
         let of_it = runs.get(seq).copied().unwrap_or_default();
         let dead = died.remove(seq);
-        // The number of the last one: an attempt of a killed worker may count without an entry of its own.
+        // The number of the last attempt: an attempt whose worker was killed may count without an
+        // entry of its own.
         let attempted =
             dead.and_then(|it| it["attempts"].as_array()).map_or(&[][..], Vec::as_slice);
         let attempts = attempted.last().and_then(|it| it["attempt"].as_u64()).unwrap_or_default();
@@ -200,12 +204,14 @@ fn assert_outcome(acked: &Acked, handler: &Handler, dead: &[Value], stops: u64) 
         let right = match *content {
             "retry" => dead.is_some() && of_it.done == 0 && attempts == MAX_DELIVER,
             "reject" | "crash" => dead.is_some() && of_it.done == 0 && attempts >= 1,
-            // A dead letter only if every delivery, or every one but the failing one, ended with its worker.
+            // A slow message is a dead letter only if its worker ended in every delivery, or in
+            // all but the failing one.
             SLOW if dead.is_some() => attempts == MAX_DELIVER && of_it.begun >= 2 && failed == 0,
             "once" if dead.is_some() => attempts == MAX_DELIVER && of_it.done == 0 && failed <= 1,
             _ => dead.is_none() && of_it.done >= 1,
         };
-        // A worker that is stopped returns what it has begun: that never counts as an attempt.
+        // A worker that is stopped returns the messages that it has begun, which never counts as an
+        // attempt.
         let most = if *content == SLOW { MAX_DELIVER + stops } else { MAX_DELIVER };
         if !right || of_it.begun == 0 || of_it.begun > most {
             let noted = handler.lines_of(*seq);
@@ -221,7 +227,7 @@ fn assert_outcome(acked: &Acked, handler: &Handler, dead: &[Value], stops: u64) 
     assert_eq!((posted.len(), ran.difference(&posted).count()), (acked.len(), 0));
 }
 
-/// The log has the acknowledged messages, at their acknowledged sequences, and no others.
+/// Fails the test unless the log has the acknowledged messages at their sequences, and no others.
 async fn assert_log(http: &Http, acked: &Acked) {
     let log = wire::pages(http, "limit=1000").await;
     let found: BTreeMap<String, u64> = log
@@ -236,7 +242,7 @@ async fn assert_log(http: &Http, acked: &Acked) {
     assert!(found == expected, "the log is not what was acknowledged");
 }
 
-/// Redrives one, then all, and checks that exactly those run again.
+/// Redrives one dead letter, then all, and checks that exactly those messages run again.
 async fn redrive(http: &Http, handler: &Handler, acked: &Acked, dead: Vec<Value>) {
     handler.mend();
     let (last, contents) = {
@@ -279,12 +285,12 @@ async fn redrive(http: &Http, handler: &Handler, acked: &Acked, dead: Vec<Value>
     assert!(after == expected, "others than the redriven have run");
 }
 
-/// Waits until all is processed, then checks the log, the runs and the dead letters. The same on both buses.
+/// Waits until everything is processed, then checks the log, the runs and the dead letters. For either bus.
 async fn settle(http: &Http, handler: &Handler, acked: &Acked, size: &Size) {
     let last = acked.values().map(|it| it.1).max().expect("some");
     wire::committed(http, last).await;
     assert_log(http, acked).await;
-    // A wrong `idle` could occur between two backoffs, so each message is checked, too.
+    // The consumer could be idle for a moment between two backoffs, so each message is checked, too.
     let now = idle(http, last, REST).await;
     let dead = dead_letters(http, "").await;
     assert_outcome(acked, handler, &dead, size.kills / 4);
@@ -344,7 +350,7 @@ async fn nats() {
     let (acked, workers) = tokio::join!(post_all(&servers, size.messages), harm);
     settle(deployment.http(), &handler, &acked, &size).await;
 
-    // JetStream has nothing pending either.
+    // The JetStream consumer has nothing pending either.
     let stream = nats.jetstream().await.get_stream("agent-messages").await.expect("the stream");
     let consumer = stream.get_consumer::<pull::Config>(NAME).await.expect("the consumer");
     let info = consumer.cached_info();

@@ -1,5 +1,5 @@
-//! Clocks that jump by days: agentbus's and the database's, by libfaketime. (nats-server is linked statically, so its
-//! clock cannot be faked here; `docs/reliability.md` says what happens then.)
+//! The clocks of agentbus and of the database jump by days, by libfaketime. nats-server is linked statically,
+//! so its clock cannot be faked; `docs/reliability.md` says what happens if it jumps.
 
 use crate::load::Load;
 use crate::support::clock::Clock;
@@ -8,7 +8,7 @@ use crate::support::times;
 use crate::support::{Agentbus, Deployment, Mode, Nats, Postgres};
 use crate::verdict;
 
-/// Beyond the stream's `max_age` of 7 days, back again, and in between.
+/// Offsets of the clock: beyond the stream's `max_age` of 7 days, before the start, and in between.
 const JUMPS: [&str; 4] = ["+8d", "-1d", "+1h", "+0"];
 const BETWEEN: u64 = 150;
 
@@ -24,7 +24,7 @@ async fn ours_jumps(mode: Mode) {
             let took = load.acknowledged(1).await;
             eprintln!("{what} to {offset}: {took:.1?} to the next acknowledgement");
             load.acknowledged(BETWEEN).await;
-            // The restarted server sees only the new time.
+            // The restarted server has never seen the old time.
             deployment.agentbus().kill9();
             deployment.agentbus().restart().await;
         }
@@ -57,7 +57,8 @@ async fn the_clock_of_postgres_jumps_and_the_projector_is_killed() {
         for (turn, offset) in JUMPS.into_iter().enumerate() {
             load.acknowledged(BETWEEN).await;
             clock.set(offset);
-            // The lease of the one that is killed lasts until a time that may be days away.
+            // The projector's lease of the killed server lasts until a time that may be days
+            // away.
             let killed = [&first, &second][(round + turn) % 2];
             killed.kill9();
             let took = load.acknowledged(BETWEEN).await;

@@ -1,5 +1,5 @@
-//! Three NATS nodes with three replicas, three agentbus servers on one PostgreSQL: nodes are killed, frozen, partitioned
-//! from the others, restarted in turn.
+//! Three NATS nodes with three replicas and three agentbus servers on one PostgreSQL, while nodes are killed,
+//! frozen, partitioned from the others, and restarted in turn.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::verdict;
 const STREAM: &str = "agent-messages";
 /// How long a node is frozen: long enough for an election, and for publishes to time out.
 const CUT_OFF: Duration = Duration::from_secs(8);
-/// Enough writers for atomic batches at each server.
+/// So many writers that each server forms atomic batches.
 const MANY: usize = 210;
 
 struct Cluster {
     servers: [Agentbus; 3],
     nodes: Vec<Nats>,
-    /// The proxies between nodes, by their ends, if the nodes can be partitioned.
+    /// The proxies between nodes, by the indices of their ends. Empty if the nodes cannot be partitioned.
     ways: Vec<(usize, usize, Proxy)>,
 }
 
@@ -32,7 +32,7 @@ impl Cluster {
         Self::of(Nats::cluster(3).await, Vec::new(), false).await
     }
 
-    /// One whose nodes can be partitioned from the others, while their clients still reach them.
+    /// A cluster whose nodes can be partitioned from each other while their clients still reach them.
     async fn divisible() -> Self {
         let ports: Vec<u16> = (0..3).map(|_| ports::free()).collect();
         let (mut ways, mut routes) = (Vec::new(), vec![Vec::new(); 3]);
@@ -71,7 +71,7 @@ impl Cluster {
         }
     }
 
-    /// Publishes through every server, whichever node it was connected to.
+    /// Fails the test unless every server publishes, whichever node it was connected to.
     async fn every_server_publishes(&self) {
         for (number, server) in self.servers.iter().enumerate() {
             let message = message(number);
@@ -99,7 +99,7 @@ impl Cluster {
         &self.nodes[self.leading().await]
     }
 
-    /// How many atomic batches were stored, over the servers of agentbus.
+    /// How many atomic batches all agentbus servers have stored.
     async fn batches(&self) -> f64 {
         let mut stored = 0.0;
         for server in &self.servers {

@@ -1,5 +1,5 @@
-//! The stream is deleted, created again, rolled back, filled with other content: no committed sequence gets other
-//! content, and the store restores what the stream lost under the same sequences.
+//! The stream is deleted, created again, rolled back, or filled with other content. No committed sequence may
+//! get other content, and the store restores what the stream lost under the same sequences.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -20,7 +20,7 @@ use crate::support::{Agentbus, Http, Nats, Postgres, eventually};
 
 const NAME: &str = "agent-messages";
 
-/// One server on NATS whose files the test can copy.
+/// One server on NATS, whose NATS files the test can copy.
 struct Log {
     agentbus: Agentbus,
     nats: Nats,
@@ -50,7 +50,7 @@ impl Log {
         last
     }
 
-    /// Publishes one message as soon as that is possible again; returns its sequence.
+    /// Publishes one message as soon as publishing works again; returns its sequence.
     async fn publishes_again(&self) -> u64 {
         let message = message(1_000_000);
         eventually(LIMIT, "publishing is possible again", async || {
@@ -78,7 +78,7 @@ impl Log {
         }
     }
 
-    /// Runs a command of agentbus with this log's settings.
+    /// Runs an agentbus command with the settings of this server.
     fn run(&self, args: &[&str], dir: &Path) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
         command.args(args).env_clear().current_dir(dir);
@@ -116,7 +116,8 @@ async fn delete(jetstream: &Context) {
     jetstream.delete_stream(NAME).await.expect("deleted");
 }
 
-/// Retries: nats-server removes the folder of streams with the last of them, possibly when the new one needs it.
+/// Creates the stream, and retries: nats-server removes the folder of streams with the last stream, possibly
+/// when the new one needs it.
 async fn make_anew(jetstream: &Context, config: Config) {
     delete(jetstream).await;
     eventually(LIMIT, "the stream is created again", async || {
@@ -165,7 +166,7 @@ async fn a_stream_rolled_back_gets_its_tail_back_and_nothing_else_at_its_sequenc
     assert_same("history", &history(&log.http(), &format!("before={next}")).await, &before);
 }
 
-/// A backup as by the tools of NATS: the stream's configuration and state, and its files in pieces.
+/// A backup as the NATS tools make it: the stream's configuration and state, and its files in pieces.
 struct Backup {
     stream: Value,
     pieces: Vec<Bytes>,
@@ -213,7 +214,8 @@ async fn a_stream_restored_from_an_old_backup_gets_its_tail_back() {
     let old = backup(&client).await;
     let last = log.grow(400, 300).await;
     let before = history(&log.http(), "").await;
-    // Under the running server, which waits before it creates the stream: a backup is restored only where there is none.
+    // The stream is deleted while the server runs, since a backup can be restored only where there is no
+    // stream. The server waits before it creates one.
     delete(&log.nats.jetstream().await).await;
     restore(&client, &old).await;
     let start = std::time::Instant::now();
@@ -237,7 +239,7 @@ async fn a_stream_created_by_another_client_is_filled_before_anything_is_publish
     log.agentbus.restart().await;
     assert_eq!(log.publishes_again().await, 201);
     let stream = log.stream().await;
-    // What its limit allows, the new message included.
+    // The stream has as many messages as its limit allows, the new one included.
     assert_held(&stream, &before[51..]).await;
     assert_eq!(payload_at(&stream, 50).await, None);
 }
@@ -280,7 +282,7 @@ async fn other_content_at_a_committed_sequence_stops_publishing_until_rebuild() 
     assert_held(&log.stream().await, &before).await;
 }
 
-/// Requests that read the log wait for its check; the consumer exists without any wait.
+/// Requests that read the log wait until it is checked; the consumer exists from the start.
 #[tokio::test]
 async fn a_server_has_its_consumer_from_the_first_response_on() {
     let log = Log::start().await;
@@ -316,7 +318,7 @@ async fn holes_stay_holes_and_foreign_messages_are_restored_unchanged() {
     let sent = jetstream.publish_with_headers("agent.task.x.note", headers, "raw \u{1}".into());
     assert_eq!(sent.await.expect("sent").await.expect("acked").sequence, 11);
     committed(&log.http(), 11).await;
-    // Deleted before a server stored them: the projector finds a hole.
+    // These messages are deleted before a server has stored them, so the projector finds a hole.
     log.agentbus.terminate().await;
     for number in 0..5 {
         let payload = message(100 + number).to_string();
@@ -342,14 +344,14 @@ async fn holes_stay_holes_and_foreign_messages_are_restored_unchanged() {
         (&*back.payload, back.subject.as_str()),
         ("raw \u{1}".as_bytes(), "agent.task.x.note")
     );
-    // Detected by another server, which reads the stream only for its live streams.
+    // Another server detects this, one that reads the stream only for its live streams.
     let empty = Postgres::shared().await.database().await;
     let fresh = Agentbus::builder().nats(&log.nats.url(), &empty).start().await;
     committed(&fresh.http(), 17).await;
     assert_same("projected again", &history(&fresh.http(), "before=17").await, &before);
 }
 
-/// Long enough that two servers see a deleted stream at the same time.
+/// Long enough for two servers to notice a deleted stream at the same time.
 const SETTLED: Duration = Duration::from_secs(20);
 
 #[tokio::test]

@@ -1,17 +1,17 @@
-//! Small file systems, to be filled.
+//! Small file systems that a test fills.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::folder::Folder;
 
-/// A file system of its own. Dropped, it is unmounted.
+/// A small file system. Dropped, it is unmounted.
 pub struct Disk {
     folder: Folder,
 }
 
 impl Disk {
-    /// One of this many MiB. `None`, with a note, without the permission to mount one.
+    /// Mounts a file system of this many MiB. `None`, with a note, without the permission to mount.
     pub fn mount(mib: u32) -> Option<Self> {
         let folder = Folder::new("disk");
         if run(Command::new("mount").args(["-t", "tmpfs", "-o", &size(mib), "tmpfs"]), &folder) {
@@ -21,12 +21,11 @@ impl Disk {
         None
     }
 
-    /// Where it is mounted.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Resizes it to this many MiB.
+    /// Changes the size to this many MiB.
     pub fn resize(&self, mib: u32) {
         let options = format!("remount,{}", size(mib));
         assert!(run(Command::new("mount").args(["-o", &options]), &self.folder), "resized");
@@ -35,7 +34,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: a killed server's files may still be open for a moment.
+        // The unmount is lazy, since files of a killed server may still be open for a moment.
         run(Command::new("umount").arg("--lazy"), &self.folder);
     }
 }

@@ -1,4 +1,4 @@
-//! Processes that are stopped (SIGSTOP) and continue later: what they had begun must do no harm then.
+//! Processes are frozen (SIGSTOP) and continue later: work that they had begun must then do no harm.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use crate::support::times;
 use crate::support::{Agentbus, Deployment, Mode, Nats, Postgres};
 use crate::verdict;
 
-/// Longer than a projector's lease (3 s) and a standby's poll: another server projects by then.
+/// Longer than a projector's lease (3 s) and the wait between two polls of a standby, so another server
+/// projects by then.
 const PAST_LEASE: Duration = Duration::from_secs(6);
-/// Longer than the time-outs of pings, acks and the breaker.
+/// In seconds: longer than the time-outs of pings, acks and the breaker.
 const LONG_FREEZE: u64 = 40;
 const SHORT_FREEZE: u64 = 8;
 
@@ -22,7 +23,7 @@ async fn nats_server() {
     let load = Load::start(&[deployment.bus()], 8, 3);
     load.acknowledged(200).await;
     nats.pause();
-    // How long the fault lasts.
+    // This is how long the fault lasts, not a wait for something.
     sleep(Duration::from_secs(times(SHORT_FREEZE as usize, LONG_FREEZE as usize) as u64)).await;
     nats.resume();
     let took = load.acknowledged(1).await;
@@ -42,7 +43,7 @@ async fn the_active_projector_past_its_lease() {
         let load = Load::start(&servers, 6, 0);
         let watching = Load::start(&[second.url()], 2, 3);
         load.acknowledged(200).await;
-        // Either of the two may project: both are frozen in turn.
+        // Either server may be the projector, so both are frozen in turn.
         for (frozen, other) in [(&first, &second), (&second, &first)] {
             frozen.pause();
             sleep(PAST_LEASE).await;

@@ -1,4 +1,4 @@
-//! Each part is killed with SIGKILL under load, again and again.
+//! Each part of the deployment is killed with SIGKILL under load, again and again.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::verdict;
 
 /// Acknowledgements between two faults.
 const BETWEEN: u64 = 150;
-/// The same where the server syncs each message: enough for many atomic batches.
+/// Acknowledgements between two faults if the NATS server syncs each message: enough for many atomic batches.
 pub const BETWEEN_BATCHES: u64 = 5_000;
 
 /// Prints the median and the longest of some recoveries.
@@ -128,7 +128,7 @@ async fn postgres(on_nats: bool, what: &str) {
         load.acknowledged(BETWEEN).await;
         postgres.kill9();
         if on_nats {
-            // Publishing continues without it.
+            // Publishing continues while it is down.
             took.push(load.acknowledged(BETWEEN).await);
         }
         postgres.restart().await;

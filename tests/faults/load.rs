@@ -1,7 +1,7 @@
 //! Clients that publish and watch during faults, and record every response and event.
 //!
-//! A writer repeats each message under its id, at one server after the other, until it is acknowledged; a watcher
-//! reconnects with the last id it has seen, as a browser does. Neither gives up before [`PATIENCE`].
+//! A writer repeats each message under its id, at one server after the other, until it is acknowledged. A
+//! watcher reconnects with the last id it has seen, as a browser does. Both give up after [`PATIENCE`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::support::{Http, Stop, eventually};
 
 /// The longest that any recovery may take.
 pub const PATIENCE: Duration = Duration::from_secs(90);
-/// A client's pause between attempts.
+/// How long a client waits between attempts.
 const RETRY: Duration = Duration::from_millis(20);
 /// The longest that a response may take: the contract allows 6 s for a 503.
 const ANSWER: Duration = Duration::from_secs(8);
@@ -30,9 +30,9 @@ type Acked = HashMap<String, u64>;
 
 /// Everything that clients received.
 pub struct Observed {
-    /// Sequences by id, over all writers.
+    /// The acknowledged sequences by id, over all writers.
     pub acked: Acked,
-    /// The messages of each watcher, in its order.
+    /// The messages that each watcher has read, in the order of reading.
     pub seen: Vec<Vec<Record>>,
 }
 
@@ -46,7 +46,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts this many writers and watchers at these servers. Every second writer sends batches.
+    /// Starts writers and watchers at these servers. Every second writer sends batches.
     pub fn start(servers: &[&str], writers: usize, watchers: usize) -> Self {
         let servers: Arc<[Http]> = servers.iter().map(|base| Http::new(base)).collect();
         let mut load = Self {
@@ -68,7 +68,7 @@ impl Load {
         load
     }
 
-    /// How long it takes from now until `count` more acknowledgements have come.
+    /// Waits for `count` more acknowledgements, and returns how long that took.
     pub async fn acknowledged(&self, count: u64) -> Duration {
         let start = Instant::now();
         let mut acks = self.acks.subscribe();
@@ -78,7 +78,7 @@ impl Load {
         start.elapsed()
     }
 
-    /// Lets the writers finish their messages, and the watchers read everything.
+    /// Lets the writers finish their messages and the watchers read everything.
     pub async fn end(mut self) -> Observed {
         self.stop.cancel();
         let mut acked = Acked::new();
@@ -120,7 +120,7 @@ impl Writer {
         })
     }
 
-    /// Sends until each message is acknowledged.
+    /// Repeats messages until each is acknowledged.
     async fn insist(&self, mut open: Vec<Value>, acked: &mut Acked) {
         let deadline = Instant::now() + PATIENCE;
         let mut at = self.number;
@@ -146,7 +146,7 @@ impl Writer {
     }
 }
 
-/// The id and sequence of one message, if it was acknowledged.
+/// Posts one message; returns its id and sequence if it was acknowledged.
 async fn single(http: &Http, message: &Value) -> Vec<(String, u64)> {
     let headers = [("content-type", "application/json")];
     let sent = http.request(Method::POST, "/v1/messages", &headers, message.to_string());
@@ -162,7 +162,7 @@ async fn single(http: &Http, message: &Value) -> Vec<(String, u64)> {
     }
 }
 
-/// Those of a batch that were acknowledged.
+/// Posts a batch; returns the ids and sequences of the acknowledged messages.
 async fn batch(http: &Http, messages: &[Value]) -> Vec<(String, u64)> {
     let lines: Vec<String> = messages.iter().map(Value::to_string).collect();
     let headers = [("content-type", "application/x-ndjson")];
@@ -193,7 +193,7 @@ fn taken(result: &Value) -> (String, u64) {
     (id, result["seq"].as_u64().expect("a sequence"))
 }
 
-/// Watches from the start until the head, once that is known.
+/// Watches from the start up to the head, which is known only once the writers have ended.
 async fn watch_all(
     number: usize,
     servers: Arc<[Http]>,
@@ -240,7 +240,7 @@ async fn watch_all(
     }
 }
 
-/// Waits until the store has everything, by each server; a server may be down for a while.
+/// Waits until each server reports everything as stored; a server may be down for a while.
 pub async fn all_committed(servers: &[&str], seq: u64) {
     for base in servers {
         let http = Http::new(base);

@@ -1,8 +1,7 @@
-//! What is promised when things fail, on real servers: every acknowledgement and every event is recorded, and afterwards
-//! compared with the stream, the store and each other.
+//! The promises under faults, on real servers: every acknowledgement and every event is recorded, and
+//! afterwards compared with the stream, the store and each other.
 //!
-//! The usual run is short; `scripts/test --long` (`AGENTBUS_LONG=1`) repeats each fault as often as the
-//! promise deserves.
+//! The usual run is short; `scripts/test --long` (`AGENTBUS_LONG=1`) repeats each fault more often.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! The network between agentbus and its parts: half-open, slow, cut.
+//! Half-open, slow and cut connections between agentbus, NATS and PostgreSQL.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::support::times;
 use crate::support::{Agentbus, Nats, Postgres};
 use crate::verdict;
 
-/// Longer than the client's pings need to detect a dead peer (15 s).
+/// In seconds: longer than the client's pings need to detect a dead peer (15 s).
 const HALF_OPEN: usize = 20;
 const SHORT_HALF_OPEN: usize = 7;
-/// Delay of each piece, one way: some hundred times that of the loopback.
+/// Delay of each piece of data, one way: some hundred times that of the loopback.
 const SLOW: Duration = Duration::from_millis(30);
 
 fn port(url: &str) -> u16 {
@@ -47,7 +47,7 @@ async fn half_open_to_nats() {
     load.acknowledged(200).await;
     d.to_nats.block();
     sleep(Duration::from_secs(times(SHORT_HALF_OPEN, HALF_OPEN) as u64)).await;
-    // The client reconnects: the old connection never delivers what was buffered on it.
+    // The client reconnects, so the old connection never delivers what was buffered on it.
     d.to_nats.cut();
     d.to_nats.open();
     let took = load.acknowledged(1).await;

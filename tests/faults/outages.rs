@@ -1,5 +1,5 @@
-//! The NATS bus while NATS or PostgreSQL is down, or PostgreSQL refuses a row; and ids beyond JetStream's duplicate
-//! window.
+//! The NATS bus while NATS or PostgreSQL is down, or while PostgreSQL refuses a row; also ids that are older
+//! than JetStream's duplicate window.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// Within which a response comes, whatever is down.
+/// Time limit for any response, whatever is down.
 const ANSWER: Duration = Duration::from_secs(6);
-/// "Immediately", on a busy machine.
+/// Time limit for an immediate response, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// For 20 posts, one after the other, while PostgreSQL does not answer.
+/// Time limit for 20 posts, one after the other, while PostgreSQL does not answer.
 const GOES_ON: Duration = Duration::from_secs(20);
 
 fn message(content: &str) -> Value {
@@ -33,8 +33,8 @@ async fn post(http: &Http, message: &Value) -> Answer {
     http.post_json("/v1/messages", message).await
 }
 
-/// Posts what cannot be published now: fails the test unless it is refused in time, in the contract's words. Returns the
-/// outcome and how long it took.
+/// Posts a message that cannot be published now, and fails the test unless it is refused in time, with an
+/// error of the contract. Returns the outcome and how long it took.
 async fn refused(http: &Http, message: &Value) -> (String, Duration) {
     let start = Instant::now();
     let answer = post(http, message).await.expect(503);
@@ -50,7 +50,7 @@ async fn refused(http: &Http, message: &Value) -> (String, Duration) {
     (outcome, took)
 }
 
-/// Posts until it is accepted, as a client does; returns the sequence.
+/// Repeats a post until it is accepted, as a client does; returns the sequence.
 async fn retried(http: &Http, message: &Value) -> u64 {
     eventually(LIMIT, "a retry is accepted", async || {
         let answer = post(http, message).await;
@@ -90,7 +90,7 @@ async fn an_id_is_known_beyond_the_window_of_jetstream() {
     };
     let by_key = key().await.expect(201).json();
 
-    // JetStream has forgotten a later id, so it has forgotten theirs.
+    // JetStream has forgotten a later id, so it has forgotten these ids too.
     let jetstream = deployment.nats().expect("a NATS server").jetstream().await;
     eventually(LIMIT, "JetStream forgets ids", async || {
         let mut probe = HeaderMap::new();
@@ -121,7 +121,7 @@ async fn without_nats_posts_are_refused_and_stored_once_when_retried() {
     let mut stream = http.stream("", None).await;
     stream.expect_ready().await;
     let mut sent: Vec<Value> = (0..40).map(|n| message(&format!("at the break {n}"))).collect();
-    // Some are in flight when NATS is killed.
+    // Some posts are in flight when NATS is killed.
     let posts = join_all(sent.iter().map(|message| post(http, message)));
     let kill = async { nats.kill9() };
     let (answers, ()) = within(ANSWER, "every answer", async { tokio::join!(posts, kill) }).await;
@@ -150,7 +150,7 @@ async fn without_nats_posts_are_refused_and_stored_once_when_retried() {
     assert_each_once(http, &sent, &seqs).await;
     let log = records::history(http, "").await;
     assert_eq!(log.len(), sent.len());
-    // The stream was open all the time.
+    // The stream stayed open throughout.
     records::assert_same("live", &records::take(&mut stream, log.len(), LIMIT).await, &log);
 }
 
@@ -240,7 +240,7 @@ async fn a_row_that_postgresql_refuses_is_stored_bare_and_delays_nothing() {
     let deployment = Deployment::start(Mode::Nats).await;
     let http = deployment.http();
     let url = deployment.pg_url().expect("PostgreSQL's address");
-    // The first row creates the partition.
+    // The first row creates its partition of the table.
     let before = http.post_json("/v1/messages?ack=committed", &message("before")).await;
     before.expect(201);
     let mut other = PgConnection::connect(url).await.expect("connect to PostgreSQL");

@@ -1,5 +1,5 @@
-//! Overload: what is accepted is acknowledged soon, the rest is refused soon, memory stays bounded; and
-//! idle and slow connections do not affect the others.
+//! Under overload, accepted messages are acknowledged soon, the others are refused soon, and memory stays
+//! bounded. Idle and slow connections do not affect other clients.
 
 use std::time::Duration;
 
@@ -14,13 +14,14 @@ use crate::support::records::history;
 use crate::support::wire::committed;
 use crate::support::{Deployment, Http, Mode};
 
-/// More than the server admits at once (2,048).
+/// Number of clients: more than the server admits at once (2,048).
 const CLIENTS: usize = 3_000;
-/// Growth of the server's memory under thousands of clients.
+/// How much the server's memory may grow under thousands of clients.
 const GROWTH_KIB: usize = 400 * 1024;
-/// The contract allows 6 s for a refusal by the bus; an overload is detected at once, however busy the machine is.
+/// Time limit for a response: the contract allows 6 s for a refusal by the bus, and an overload is detected
+/// at once.
 const ANSWER: Duration = Duration::from_secs(6);
-/// Descriptors that are needed beside the idle connections.
+/// How many file descriptors are needed beside those of the idle connections.
 const OTHER_FILES: usize = 1_500;
 
 pub fn resident_kib(pid: u32) -> usize {
@@ -44,7 +45,7 @@ async fn post(http: &Http, number: usize) -> Option<(u16, Duration)> {
     answer.ok().map(|answer| (answer.status, start.elapsed()))
 }
 
-/// How long each answer took.
+/// How long each response took.
 #[derive(Default)]
 struct Answers {
     accepted: Vec<Duration>,
@@ -126,7 +127,7 @@ async fn thousands_of_clients_at_once_on_nats() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_and_slow_bodies_do_not_affect_the_others() {
-    // Two descriptors each: ours and the server's, whose limit is the same.
+    // Each connection needs two descriptors, one here and one in the server, whose limit is the same.
     let idle = 10_000.min(open_files().saturating_sub(OTHER_FILES));
     let deployment = Deployment::start(Mode::MemorySqlite).await;
     let pid = deployment.agentbus().pid();
@@ -135,7 +136,7 @@ async fn idle_connections_and_slow_bodies_do_not_affect_the_others() {
     let mut connections = Vec::with_capacity(idle);
     for number in 0..idle {
         let mut connection = TcpStream::connect(&address).await.expect("a connection");
-        // Every tenth sends a part of a request and then nothing.
+        // Every tenth connection sends a part of a request and then nothing.
         if number % 10 == 0 {
             let part = format!(
                 "POST /v1/messages HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\

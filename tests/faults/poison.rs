@@ -1,5 +1,5 @@
-//! Rows that the database refuses and malformed payloads of other NATS clients, under load: they are stored and streamed,
-//! and hold up nothing.
+//! Rows that the database refuses, and malformed payloads of other NATS clients, under load: they are stored
+//! and streamed, and do not hold up other messages.
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
@@ -11,7 +11,7 @@ use crate::support::times;
 use crate::support::{Deployment, Mode};
 use crate::verdict;
 
-/// Makes the database refuse every message of this type.
+/// A trigger that makes the database refuse every message of one type.
 const REFUSE: &str = "
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN IF NEW.type = 'poison' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
@@ -31,7 +31,7 @@ async fn publish(jetstream: &Context, kind: &str, payload: &'static [u8], ours: 
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", fastrand::u64(..).to_string());
     if ours {
-        // Marked as an envelope, but it is none.
+        // The header marks the payload as an envelope, which it is not.
         headers.insert("Agentbus", "1");
     }
     let subject = format!("agent.task.other.{}", kind.replace(' ', "_"));
@@ -44,7 +44,7 @@ async fn rows_and_payloads_delay_nothing() {
     let deployment = Deployment::start(Mode::Nats).await;
     let (nats, url) = (deployment.nats().expect("NATS"), deployment.pg_url().expect("PostgreSQL"));
     let load = Load::start(&[deployment.bus()], 6, 3);
-    // The first row creates the partition.
+    // The first row creates its partition of the table.
     load.acknowledged(100).await;
     let mut database = PgConnection::connect(url).await.expect("connect to PostgreSQL");
     database.execute(sqlx::raw_sql(REFUSE)).await.expect("refuse some rows");

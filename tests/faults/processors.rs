@@ -1,5 +1,5 @@
-//! Background processing when its process is killed, and when the stream it reads is lost: no attempt is forgotten, none
-//! exceeds the limit, unprocessed messages are processed, and processed ones are not processed again.
+//! A processor is killed, or the stream that it reads is lost: no attempt is forgotten, none exceeds the
+//! limit, every unprocessed message is processed, and no processed message is processed again.
 
 use sqlx::{Connection, PgConnection};
 
@@ -11,7 +11,7 @@ use crate::support::streams::LIMIT;
 use crate::support::wire::committed;
 use crate::support::{Deployment, Mode, eventually};
 
-/// Asks for another attempt twice, and hangs in the third.
+/// A command that asks for a retry in the first two attempts, and hangs in the third.
 const THIRD: &str = r#"
 read -r line
 echo "$AGENTBUS_SEQ $AGENTBUS_ATTEMPT" >> "$RAN"
@@ -67,7 +67,7 @@ async fn a_processor_killed_on_its_third_delivery_leaves_a_dead_letter_on_sqlite
     killed_on_the_third_delivery(Mode::MemorySqlite).await;
 }
 
-/// Waits until the position is stored: only what was done in the last second may be done again.
+/// Waits until the position is stored, after which at most the work of the last second is repeated.
 async fn position_stored(pg_url: &str, through: u64) {
     let mut database = PgConnection::connect(pg_url).await.expect("connect to PostgreSQL");
     let floor = "SELECT floor FROM consumers WHERE name = 'agent-processor'";
@@ -108,6 +108,6 @@ async fn a_lost_stream_redelivers_only_what_was_not_processed() {
     }
     let (done, rest) = times[1..].split_at(usize::try_from(done).expect("few"));
     assert!(done.iter().all(|times| *times == 1), "what was done is not done again: {done:?}");
-    // Before the pause reaches the process, a few are done whose position is not stored yet.
+    // Until the pause reaches the process, some messages are processed whose position is not stored yet.
     assert!(rest.iter().all(|times| (1..=2).contains(times)), "what was not is done: {rest:?}");
 }

@@ -13,21 +13,21 @@ use tokio::time::sleep;
 
 const BUFFER: usize = 64 * 1024;
 
-/// What happens to the bytes that pass.
+/// How the proxy treats data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Open,
     /// Nothing passes; connections stay open.
     Blocked,
-    /// Each piece is delayed by this.
+    /// Each piece of data is delayed by this time.
     Slow(Duration),
 }
 
-/// Passes connections to a target. Dropped, it ends them.
+/// A proxy for connections to one port. Dropped, it ends them.
 pub struct Proxy {
     address: SocketAddr,
     way: watch::Sender<Way>,
-    /// Rises when all existing connections are to end.
+    /// Incremented to end all existing connections.
     cuts: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
@@ -52,12 +52,12 @@ impl Proxy {
         self.way.send_replace(Way::Blocked);
     }
 
-    /// Delays every piece.
+    /// Delays each piece of data.
     pub fn slow(&self, by: Duration) {
         self.way.send_replace(Way::Slow(by));
     }
 
-    /// Passes everything on again.
+    /// Passes everything on again, without delay.
     pub fn open(&self) {
         self.way.send_replace(Way::Open);
     }

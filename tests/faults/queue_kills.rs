@@ -1,5 +1,5 @@
-//! Work queues while servers are killed with SIGKILL and workers vanish with their leases: every lease and every
-//! response is recorded, and afterwards compared with the promises.
+//! Work queues while servers are killed with SIGKILL and workers disappear with their leases: every lease and
+//! every response is recorded, and afterwards compared with the promises.
 //!
 //! The usual run is of 20,000 jobs and 16 kills; a long run of 200,000 and 160.
 
@@ -17,24 +17,25 @@ use tokio::task::JoinHandle;
 
 const QUEUE: &str = "work";
 const WORKERS: usize = 16;
-/// Jobs of one lease: some leases are large, and there are many.
+/// The most jobs that one request leases: enough that some requests get many, few enough that there are many
+/// requests.
 const MAX: usize = 50;
-/// Jobs of a lease that are acked one by one; the others are settled in one request.
+/// How many jobs of a lease request are acked one by one; the others are settled in one request.
 const SINGLY: usize = 5;
 const LEASE_S: f64 = 2.0;
 const MAX_DELIVER: u32 = 3;
-/// One in this many leases is dropped, as by a killed worker.
+/// One lease in this many is dropped, as by a killed worker.
 const DROPPED: usize = 6;
-/// One in this many leases is acked only after it has expired.
+/// One lease in this many is acked only after it has expired.
 const LATE: usize = 40;
-/// How long after the expiry such a worker acks.
+/// How long after the expiry such a late worker acks.
 const OVERTIME: Duration = Duration::from_millis(50);
-/// For the next sweep, on a busy machine.
+/// Time limit for the next sweep of exhausted jobs, on a busy machine.
 const SWEPT: Duration = Duration::from_secs(20);
-/// For all jobs, on a busy machine.
+/// Time limit for all jobs, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(600);
-/// By how much a lease may seem to begin before the end of another. Both sides read the same clock, but NTP may set it
-/// back a little between the two reads.
+/// By how much a lease may seem to begin before the previous one ended. Both sides read the same clock, but
+/// NTP may set it back a little between the two reads.
 const STEP: chrono::Duration = chrono::Duration::milliseconds(5);
 
 /// How a worker ended a lease.
@@ -56,12 +57,12 @@ struct Lease {
     job: Uuid,
     attempt: u32,
     worker: usize,
-    /// When the answer had come.
+    /// When the response to the lease request had come.
     begun: DateTime<Utc>,
     expires: DateTime<Utc>,
-    /// When the work was done: before the first ack was sent.
+    /// When the work was done, before the first ack was sent.
     through: Option<DateTime<Utc>>,
-    /// When the last response to its acks had come.
+    /// When the last response to an ack had come.
     answered: DateTime<Utc>,
     /// Whether an ack got no response.
     unanswered: bool,
@@ -76,7 +77,7 @@ struct Shared {
     leases: AtomicUsize,
 }
 
-/// Enqueues every job, again where no response came; returns their ids.
+/// Enqueues every job, repeats a request without a response, and returns the ids.
 async fn enqueue(shared: Arc<Shared>, count: usize) -> Vec<Uuid> {
     let ids: Vec<Uuid> = (0..count).map(|_| Uuid::new_v4()).collect();
     let mut client = Client::new(&shared.servers, 0);
@@ -86,7 +87,7 @@ async fn enqueue(shared: Arc<Shared>, count: usize) -> Vec<Uuid> {
     ids
 }
 
-/// Leases, works and settles until the test ends; returns every lease that it had.
+/// Leases, works and settles until the test ends; returns every lease.
 async fn work(shared: Arc<Shared>, worker: usize) -> Vec<Lease> {
     let mut client = Client::new(&shared.servers, worker);
     let mut all = Vec::new();
@@ -115,7 +116,7 @@ async fn work(shared: Arc<Shared>, worker: usize) -> Vec<Lease> {
         }
         if number % LATE == LATE - 1 {
             let over = batch.iter().map(|lease| lease.expires).max().expect("a job");
-            // Its work takes longer than its lease.
+            // This worker takes longer than its lease lasts.
             tokio::time::sleep((over - Utc::now()).to_std().unwrap_or_default() + OVERTIME).await;
         }
         let (one, many) = jobs.split_at(SINGLY.min(jobs.len()));
@@ -148,7 +149,8 @@ fn note(shared: &Shared, lease: &mut Lease, answered: Answered) {
     }
 }
 
-/// Fails the test unless each lease of a job began when those before it were over, and none after an ack was taken.
+/// Fails the test unless each lease of a job began after the ones before it were over, and no lease began
+/// after an accepted ack.
 fn one_at_a_time(id: Uuid, leases: &[&Lease]) {
     let taken = leases.iter().filter(|lease| lease.end == End::Done).count();
     assert!(taken <= 1, "{id} was acknowledged {taken} times: {leases:#?}");
@@ -157,8 +159,8 @@ fn one_at_a_time(id: Uuid, leases: &[&Lease]) {
     for pair in leases.windows(2) {
         let (before, after) = (pair[0], pair[1]);
         assert!(before.attempt < after.attempt, "{id}: one attempt was leased twice: {leases:#?}");
-        // The later lease began after the earlier had expired, whatever the earlier worker did: no worker returns
-        // a job, so only an expired lease explains a repeat.
+        // The later lease began after the earlier one had expired. No worker returns a job, so only
+        // expiry explains a repeat.
         assert!(
             after.begun + STEP >= before.expires,
             "{id} was leased twice at a time: {leases:#?}"
@@ -170,12 +172,12 @@ fn one_at_a_time(id: Uuid, leases: &[&Lease]) {
     }
 }
 
-/// Whether the job may have been acked within its lease, with the response lost.
+/// Whether the job may have been acked within its lease although no response came.
 fn is_silent(lease: &Lease) -> bool {
     lease.end == End::Unknown && lease.through.is_some_and(|through| through < lease.expires)
 }
 
-/// Compares what workers saw with the promises, and prints the figures.
+/// Compares what workers recorded with the promises, and prints the figures.
 async fn check(what: &str, jobs: &[Uuid], all: &[Lease], server: &str) {
     let mut by_job: HashMap<Uuid, Vec<&Lease>> = HashMap::new();
     for lease in all {
@@ -185,8 +187,8 @@ async fn check(what: &str, jobs: &[Uuid], all: &[Lease], server: &str) {
         leases.sort_by_key(|lease| lease.begun);
         one_at_a_time(*id, leases);
     }
-    // A queue is empty when nothing can be leased any more; a job that used up its attempts while a server was killed
-    // becomes a dead letter at the next sweep.
+    // The queue is empty once nothing more can be leased. A job whose attempts were used up while a
+    // server was killed becomes a dead letter at the next sweep.
     let open = |id: &Uuid| {
         let leases = by_job.get(id).map_or(&[][..], Vec::as_slice);
         !leases.iter().any(|lease| lease.end == End::Done || is_silent(lease))
@@ -250,7 +252,8 @@ async fn under_kills(what: &str, servers: &[&Agentbus]) {
     let workers: Vec<JoinHandle<Vec<Lease>>> =
         (0..WORKERS).map(|worker| tokio::spawn(work(Arc::clone(&shared), worker))).collect();
     for kill in 0..kills {
-        // Spread over nine tenths: a job that becomes a dead letter is never done.
+        // The kills are spread over nine tenths of the jobs, since a job that becomes a dead letter
+        // is never done.
         let enough = count * 9 * (kill + 1) / (10 * kills);
         eventually(LIMIT, "jobs are done", async || {
             (shared.done.load(Ordering::Relaxed) >= enough).then_some(())

@@ -1,5 +1,5 @@
-//! The JetStream consumers of agentbus's readers are deleted, also before their first message: no gap, no
-//! duplicate, no reader that waits for ever.
+//! The JetStream consumers of agentbus's readers are deleted, also before their first message. There must be
+//! no gap, no duplicate, and no reader that waits for ever.
 
 use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt as _;
@@ -9,14 +9,15 @@ use crate::support::times;
 use crate::support::{Deployment, Mode, Nats, eventually};
 use crate::verdict;
 
-/// The broadcaster's. The projector reads the ring, and has a consumer of its own only for what the ring lacks.
+/// Consumers of one server: only the broadcaster's. The projector reads the ring, and makes a consumer only
+/// for messages that the ring lacks.
 const READERS: usize = 1;
 
 async fn stream(nats: &Nats) -> Stream {
     nats.jetstream().await.get_stream("agent-messages").await.expect("the stream")
 }
 
-/// Deletes every consumer of a reader, once they are there; returns how many that were.
+/// Waits until the readers' consumers exist, and deletes them; returns how many there were.
 async fn delete_readers(stream: &Stream) -> usize {
     let names = eventually(PATIENCE, "the readers have consumers", async || {
         let all: Vec<_> = stream.consumer_names().collect().await;

@@ -1,5 +1,5 @@
-//! A full disk (a small tmpfs) under JetStream or under PostgreSQL: nothing is acknowledged that is not stored, reads
-//! continue, and with room again everything acknowledged is there.
+//! A full disk (a small tmpfs) under JetStream or PostgreSQL: nothing is acknowledged that is not stored,
+//! reads continue, and once there is room again everything acknowledged is there.
 
 use serde_json::json;
 
@@ -10,13 +10,13 @@ use crate::support::{Agentbus, Http, Nats, Postgres, eventually};
 use crate::verdict;
 
 const SMALL_MIB: u32 = 6;
-/// An empty database alone takes 8.
+/// Size of the file system of a database, in MiB: an empty database alone takes 8.
 const SMALL_DATABASE_MIB: u32 = 14;
 const LARGE_MIB: u32 = 512;
-/// More than there is, so that the disk is full before JetStream's own limit is reached.
+/// JetStream's own limit in bytes: more than the disk has, so that the disk is full first.
 const PROMISED: u64 = 1 << 30;
 
-/// Posts a message of 20 kB that no compression makes smaller; returns the status.
+/// Posts a message of 20 kB that cannot be compressed; returns the status.
 async fn post_large(http: &Http) -> u16 {
     let content: String = std::iter::repeat_with(fastrand::alphanumeric).take(20_000).collect();
     let message = json!({"kind": "message", "type": "x", "sender_id": "probe", "content": content});

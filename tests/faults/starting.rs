@@ -1,4 +1,5 @@
-//! A server that starts without NATS or its database: it listens, reports what it waits for, and becomes ready by itself.
+//! A server that starts without NATS or its database: it listens, reports what it waits for, and becomes
+//! ready once that is there.
 
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use crate::support::streams::message;
 use crate::support::{Agentbus, Nats, Postgres, eventually};
 use crate::verdict;
 
-/// Waits until `/readyz` names what is absent; publishing is refused meanwhile, and the process is alive.
+/// Waits until `/readyz` names what is absent. Meanwhile publishing is refused, and the process is alive.
 async fn waits_for(agentbus: &Agentbus, what: &str) {
     let http = agentbus.http();
     eventually(PATIENCE, "readiness names what is absent", async || {

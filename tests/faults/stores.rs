@@ -1,5 +1,5 @@
-//! The store refuses writes, is read-only, or is full: what cannot be committed is not acknowledged as committed,
-//! and what was acknowledged is in the log afterwards.
+//! The store refuses writes, is read-only, or is full: what cannot be committed is not acknowledged as
+//! committed, and what was acknowledged is in the log afterwards.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::times;
 use crate::support::{Agentbus, Deployment, Http, Mode, Nats, Postgres, eventually};
 use crate::verdict;
 
-/// Room for some thousands of messages and their indices.
+/// The largest file the server may write: room for a few thousand messages and their indices.
 const FILE_KIB: u64 = 6_144;
 
 async fn refused(http: &Http, status: u16) {
@@ -44,7 +44,7 @@ async fn sqlite_that_cannot_write_acknowledges_nothing_and_loses_nothing() {
     }
 }
 
-/// What a fail-over looks like to clients that stay connected: the database accepts only reads.
+/// Makes the database accept only reads (or ends that), as clients that stay connected see a failover.
 async fn read_only(pg_url: &str, on: bool) {
     let (server, database) = pg_url.rsplit_once('/').expect("a database");
     let mut admin = PgConnection::connect(&format!("{server}/postgres")).await.expect("connects");

@@ -1,5 +1,5 @@
-//! The bus is switched under load, both ways: three servers on NATS end one after the other, one on the memory bus
-//! takes over on the same database, and the three come back. Clients only retry.
+//! The bus is switched under load in both directions: three servers on NATS end one after the other, one on
+//! the memory bus takes over on the same database, and the three come back. Clients only retry.
 
 use crate::load::Load;
 use crate::support::times;

@@ -10,7 +10,7 @@ use crate::load::{Load, Observed, all_committed};
 use crate::support::records::{Record, assert_same, history};
 use crate::support::{Http, Nats, eventually};
 
-/// The longest that a cluster takes to create a consumer.
+/// Time limit for a cluster to create a consumer.
 const SOON: Duration = Duration::from_secs(60);
 
 /// Ends the load and fails the test unless every promise was kept. Prints the figures.
@@ -36,7 +36,8 @@ pub async fn check(what: &str, load: Load, servers: &[&str], nats: Option<&Nats>
     );
 }
 
-/// Unacknowledged messages may be there too, each once.
+/// Fails the test unless history has every acknowledged message. Unacknowledged messages may be there too,
+/// each once.
 fn in_history(observed: &Observed, stored: &[Record]) {
     let mut seq_of = HashMap::new();
     let mut before = 0;
@@ -57,7 +58,7 @@ fn up_to(stored: &[Record], seen: &[Record]) -> Vec<Record> {
     stored.iter().take_while(|line| line.seq <= end).cloned().collect()
 }
 
-/// The stream and history have the same messages.
+/// Fails the test unless the stream and history have the same messages.
 async fn in_stream(stream: &Stream, stored: &[Record]) {
     let state = &stream.cached_info().state;
     // A cluster may have no leader for a moment after all nodes are back.
@@ -73,7 +74,8 @@ async fn in_stream(stream: &Stream, stored: &[Record]) {
         let message = messages.next().await.expect("a message").expect("no error");
         let seq = message.info().expect("its position").stream_sequence;
         assert_eq!(seq, line.seq);
-        // Of messages of other clients only the sequence: the server makes their envelope.
+        // Only the sequences of other clients' messages are compared: the server makes their
+        // envelopes.
         if message.payload.starts_with(b"{\"id\":") {
             let payload = String::from_utf8_lossy(&message.payload);
             let spliced = payload.replacen('{', &format!("{{\"seq\":{seq},"), 1);

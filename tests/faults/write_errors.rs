@@ -1,5 +1,5 @@
-//! JetStream cannot write: a file size limit, as on a full disk. Publishers get no false ack, reads continue,
-//! and after a restart everything acknowledged is there.
+//! JetStream cannot write because of a file size limit, as on a full disk. Publishers get no false ack, reads
+//! continue, and after a restart everything acknowledged is there.
 
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ use crate::support::times;
 use crate::support::{Agentbus, Nats, Postgres, eventually};
 use crate::verdict;
 
-/// Growth of a server whose publishes get no ack for a while: the client library alone would keep a part of each.
+/// How much a server may grow while its publishes get no ack. The client library alone would keep a part of
+/// each publish.
 const GROWTH_KIB: usize = 64 * 1024;
-/// How long that lasts.
+/// How long publishes get no ack, in seconds: usually, and in a long run.
 const UNANSWERED: (usize, usize) = (2, 60);
 
-/// Some thousands of messages.
+/// The size of the largest file: some thousand messages.
 const FILE_KIB: u64 = 2_048;
 
 #[tokio::test]
@@ -34,7 +35,7 @@ async fn of_the_stream_lose_nothing_that_was_acknowledged() {
             (http.post_json("/v1/messages", &message).await.status == 503).then_some(())
         })
         .await;
-        // History and streams continue meanwhile.
+        // History and streams continue to work.
         http.get("/v1/messages?limit=1").await.expect(200);
         let before = resident_kib(agentbus.pid());
         sleep(Duration::from_secs(times(UNANSWERED.0, UNANSWERED.1) as u64)).await;

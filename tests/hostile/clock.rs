@@ -1,4 +1,4 @@
-//! Point 13: leases, delays and retries in SQLite do not go by the wall clock, which may be set to anything.
+//! Leases, delays and retries in SQLite do not follow the wall clock, which may be set to anything.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ async fn a_clock_set_back_delays_no_lease_and_no_retry() {
     let later = json!({"type": "build", "payload": 3, "delay_s": 1});
     let later = enqueue(http, "builds", &later).await;
     clock.set("-1d");
-    // All three come, within a little more than their time.
+    // All three jobs come back, little later than they are due.
     let mut came = Vec::new();
     let begun = Instant::now();
     while came.len() < 3 {
@@ -61,7 +61,7 @@ async fn a_clock_set_forward_leases_no_job_twice() {
     clock.set("+2d");
     counts(http, "builds", 0, 1, 1).await;
     assert_eq!(lease(http, "builds", 10, 2).await, Vec::<Value>::new(), "it is leased, or not due");
-    // A worker gets a time of the wall clock, though: its own clock is that one.
+    // The expiry in a response is wall clock time, which the worker can compare with its own clock.
     let extended = end_bare(http, &first, "extend").await.expect(200).json();
     let ends = time(&extended["lease_expires_at"]) - (Utc::now() + TimeDelta::days(2));
     assert!(ends > TimeDelta::seconds(500) && ends < TimeDelta::seconds(700), "{extended}");
@@ -80,7 +80,7 @@ async fn a_restart_under_another_clock_keeps_the_length_of_leases() {
     let made = enqueue(d.http(), "builds", &job(1)).await;
     one(d.http(), "builds").await;
     d.agentbus().kill9();
-    // The clock was wrong; now it is right, eight days earlier.
+    // The clock was eight days ahead, and is now set right.
     clock.set("+0");
     d.agentbus().restart().await;
     let begun = Instant::now();

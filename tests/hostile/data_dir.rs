@@ -1,4 +1,4 @@
-//! Point 9: no other user of the machine can read `DATA_DIR`, and a deleted secret is not in it.
+//! No other user of the machine can read `DATA_DIR`, and a deleted secret is not in its files.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,5 @@
-//! Point 15: a server that lost its store to another detects that, logs it and ends its streams; and one that is
-//! refused has changed nothing.
+//! A server that has lost its store to another server detects that, logs it and ends its streams. A server
+//! that is refused has changed nothing.
 
 use std::fs;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 use crate::support::{Agentbus, Deployment, Mode, Sse, Stop, eventually, within};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// As a joining server takes it.
+/// Takes the lock that a server takes when it joins.
 const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('agentbus ' || current_schema(), 0))";
-/// Ends the session that has the lock.
+/// Ends the database session that has this lock.
 const END_HOLDER: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
      AND mode = 'ExclusiveLock' AND granted AND pid <> pg_backend_pid() \
      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 const WAITS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-/// What another server's claim does.
+/// Claims the store as another server does.
 const CLAIM: &str = "UPDATE log_state SET lease_epoch = lease_epoch + 1, \
      lease_owner = '00000000-0000-0000-0000-000000000001', lease_until = now() + interval '3 s'";
 
@@ -26,7 +26,8 @@ fn message() -> serde_json::Value {
     json!({"kind": "message", "type": "note", "sender_id": "a", "content": ""})
 }
 
-/// It stops by itself, with failure; its streams end, and its log has the reason.
+/// Fails the test unless the server stops by itself, with failure, its streams end, and its log has the
+/// reason.
 async fn assert_ends(agentbus: &Agentbus, mut stream: Sse) {
     let end = async {
         loop {
@@ -49,7 +50,7 @@ async fn a_server_on_sqlite_notices_that_another_has_its_file() {
     deployment.http().post_json("/v1/messages", &message()).await.expect(201);
     let mut stream = deployment.http().stream("from=start", None).await;
     stream.expect_ready().await;
-    // An operator deletes the claim: the next server can start.
+    // When an operator deletes the claim, the next server can start.
     agentbus.pause();
     fs::remove_file(agentbus.data_dir().join("agentbus.lock")).expect("removed");
     let dir = agentbus.data_dir().display().to_string();
@@ -108,7 +109,8 @@ async fn a_server_on_postgres_notices_that_another_has_its_database() {
     admin.execute(END_HOLDER).await.expect("ended");
     let mut other = within(LIMIT, "another has the lock", take).await.expect("it ends");
 
-    // No other server has written yet: the server is in doubt, and reports that.
+    // No other server has written yet, so the server does not know whether it has lost the store, and
+    // reports that.
     eventually(LIMIT, "it is not ready", async || {
         let answer = deployment.http().get("/readyz").await;
         (answer.status == 503 && answer.text().contains("membership of this server")).then_some(())

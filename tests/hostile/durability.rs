@@ -1,4 +1,4 @@
-//! Point 16: `committed` is true whatever the database's settings are, and SQLite's log stays small beside readers.
+//! `committed` is true whatever the database's settings are, and SQLite's WAL stays small beside readers.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ async fn sql(url: &str, statement: &str) {
     connection.close().await.expect("closes");
 }
 
-/// A PostgreSQL that syncs what is committed asynchronously once in ten seconds, and a database that asks for that.
+/// A PostgreSQL that flushes asynchronous commits every ten seconds, and the URL of a database in it with
+/// `synchronous_commit = off`.
 async fn lazy() -> (Postgres, String) {
     let postgres = Postgres::start().await;
     let url = postgres.database().await;
@@ -74,9 +75,9 @@ async fn a_database_that_does_not_sync_is_reported_as_a_warning() {
     assert!(!good && report.contains("fsync = off"), "{report}");
 }
 
-/// The largest size of SQLite's log: what it may reach before it is emptied, and what is written meanwhile.
+/// The largest size of SQLite's WAL: what it may reach before it is emptied, and what is written meanwhile.
 const MOST: u64 = 96 << 20;
-/// Messages of 1 MB, so that without a bound the log would reach twice that.
+/// How many messages of 1 MB are written: without a bound the WAL would reach twice its largest size.
 const WRITTEN: usize = 250;
 /// How long each reader keeps one snapshot of the database.
 const LOOKS: Duration = Duration::from_millis(40);
@@ -101,7 +102,7 @@ async fn the_wal_of_sqlite_stays_small_with_a_permanent_reader() {
     assert!(most <= MOST, "{} MiB", most >> 20);
 }
 
-/// Reads so that snapshots overlap; returns how many there were.
+/// Reads so that snapshots overlap, until stopped; returns the number of snapshots.
 async fn always_read(file: std::path::PathBuf, stop: Arc<AtomicBool>) -> usize {
     let options = SqliteConnectOptions::new().filename(file);
     let mut open = options.connect().await.expect("opens");
@@ -110,7 +111,7 @@ async fn always_read(file: std::path::PathBuf, stop: Arc<AtomicBool>) -> usize {
     open.execute(LOOK).await.expect("reads");
     let mut looked = 1;
     while !stop.load(Ordering::Relaxed) {
-        // The duration of the snapshot, not a wait for something.
+        // This is how long the snapshot lasts, not a wait for something.
         assert!(wait::poll(LOOKS, async || None::<()>).await.is_none());
         next.execute(LOOK).await.expect("reads");
         open.execute("COMMIT").await.expect("ends");
@@ -151,7 +152,7 @@ async fn the_wal_of_sqlite_stays_small_under_constant_reads_of_pages() {
     within_limit(&deployment).await;
 }
 
-/// The server is as well as before.
+/// Fails the test unless the server responds as before.
 async fn within_limit(deployment: &Deployment) {
     wait::within(LIMIT, "an answer", deployment.http().get("/readyz")).await.expect(200);
 }

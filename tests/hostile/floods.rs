@@ -1,4 +1,4 @@
-//! Points 2, 3, 4 and 18: one client that takes all it can, beside a well-behaved one.
+//! A client that takes as much as it can get, beside a well-behaved one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -14,15 +14,15 @@ use crate::raw::{head, send};
 use crate::support::{Agentbus, Answer, Http, eventually, times};
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// What the pools may cost in all, in KiB: bodies (256 MiB) and answers (128 MiB), half of each for one client, and
-/// the connections themselves.
+/// How much the pools may cost together, in KiB: bodies (256 MiB) and responses (128 MiB), half of each for
+/// one client, and the connections.
 const GROWTH_KIB: usize = 300 * 1024;
-/// Connects that are under way at once.
+/// How many connections are opened at the same time.
 const AT_ONCE: usize = 64;
-/// Requests of a flood that are under way at once.
+/// How many requests of a flood are in flight.
 const PRESSING: usize = 8;
 
-/// Opens connections and sends the same on each; keeps those that the server keeps.
+/// Opens connections and sends the same bytes on each; returns those that the server keeps open.
 async fn flood(server: &Agentbus, count: usize, request: &[u8]) -> Vec<TcpStream> {
     let mut open = Vec::with_capacity(count);
     for begun in (0..count).step_by(AT_ONCE) {
@@ -39,7 +39,7 @@ fn half_a_body(length: usize, sent: usize) -> Vec<u8> {
     [head.into_bytes(), vec![b' '; sent]].concat()
 }
 
-/// A server, its neighbour, and its memory before.
+/// A server, its neighbour, and the memory of the server before the flood.
 async fn quiet(server: Agentbus) -> (Agentbus, Neighbour, usize) {
     let neighbour = Neighbour::of(&server).await;
     let before = resident_kib(&server);
@@ -77,7 +77,7 @@ async fn p02_large_half_sent_bodies_leave_memory_for_those_of_others() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
     let request = half_a_body(8_000_000, 7_000_000);
-    // Those that are refused do not take all of it.
+    // Refused bodies do not use up the whole pool.
     let mut connections = JoinSet::new();
     for _ in 0..60 {
         let (url, request) =
@@ -118,7 +118,7 @@ async fn p03_padded_requests_that_wait_for_replies_use_only_the_memory_of_their_
     })
     .await;
     neighbour.notices_nothing_of("40 padded waits").await;
-    // The hostile client itself is still served, too.
+    // The hostile client itself is still served.
     let message = json!({"kind": "message", "type": "note", "sender_id": "evil"});
     assert_eq!(http.post_json("/v1/messages", &message).await.status, 201);
     memory_is_flat(&server, before, "40 padded waits");
@@ -158,8 +158,8 @@ async fn p04_unread_responses_are_bounded_and_end() {
     assert_eq!(again.status, 200);
 }
 
-/// The answer to a request from the address of a flood. While the server still holds what the flood took, it
-/// answers 503.
+/// Asks until the response is not 503, from the address of a flood: the server answers 503 while it still
+/// holds what the flood took.
 async fn once_let_in(ask: impl AsyncFn() -> Answer) -> Answer {
     eventually(LIMIT, "the flood's own address is admitted again", async || {
         let answer = ask().await;
@@ -168,7 +168,8 @@ async fn once_let_in(ask: impl AsyncFn() -> Answer) -> Answer {
     .await
 }
 
-/// Sends requests on a few connections, each as soon as the one before it is answered, and counts the answers by status.
+/// Sends requests on a few connections, each after the response to the one before, and counts the responses
+/// by status.
 async fn press(http: &Http, requests: Vec<(Method, String, String)>) -> HashMap<u16, usize> {
     let (requests, mut pressing) = (Arc::new(Mutex::new(requests)), JoinSet::new());
     for _ in 0..PRESSING {
@@ -197,7 +198,7 @@ async fn press(http: &Http, requests: Vec<(Method, String, String)>) -> HashMap<
     all
 }
 
-/// Sends a flood beside the neighbour's requests, then checks memory.
+/// Sends a flood while the neighbour sends its requests, then checks memory.
 async fn press_beside(
     server: Agentbus,
     requests: Vec<(Method, String, String)>,
@@ -232,7 +233,7 @@ async fn p08_floods_of_known_ids_slow_no_one() {
             .await
             .expect(200);
     }
-    // A hundred times what one batch may hold: ten times each of ten batches.
+    // A hundred times the content of one batch: each of ten batches ten times.
     let again = (0..100).map(|n| (Method::POST, "/v1/messages/batch".to_owned(), messages(n % 10)));
     let (server, answers) = press_beside(server, again.collect(), "100,000 known ids").await;
     assert_eq!(answers.into_keys().collect::<Vec<_>>(), [200]);
@@ -265,7 +266,7 @@ async fn p01_floods_of_queues_slow_no_one_and_leases_create_none() {
 async fn p10_floods_of_webhooks_slow_no_one() {
     let server =
         Agentbus::builder().memory_sqlite().env("WEBHOOK_ALLOW_PRIVATE", "true").start().await;
-    // No server listens there, and nothing passes the filter.
+    // No server listens at the address, and no message passes the filter.
     let body = json!({"url": "http://127.0.0.1:9/", "filter": "agent.task.none.never"}).to_string();
     let make = (0..1_000).map(|_| (Method::POST, "/v1/webhooks".to_owned(), body.clone()));
     let (_, answers) =
@@ -273,7 +274,7 @@ async fn p10_floods_of_webhooks_slow_no_one() {
     assert_eq!((answers.get(&201), answers.get(&409)), (Some(&100), Some(&900)));
 }
 
-/// The status of a stream that a proxy opens for the client at an address, and its connection.
+/// Opens a stream as a proxy does for the client at `client`; returns the status and the connection.
 async fn stream_for(server: &Agentbus, client: &str) -> (u16, TcpStream) {
     let request =
         format!("GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {client}\r\n\r\n");
@@ -299,7 +300,7 @@ async fn p18_one_client_of_a_trusted_proxy_does_not_take_all_streams() {
     assert_eq!((open.len(), refused), (101, 49));
     let (status, other) = stream_for(&server, "192.0.2.2").await;
     assert_eq!(status, 200);
-    // Addresses that it adds before its own do not make it another client.
+    // Addresses that the client adds before its own do not make it another client.
     assert_eq!(stream_for(&server, "203.0.113.5, 192.0.2.1").await.0, 503);
     drop(open);
     eventually(LIMIT, "its streams are over", async || {
@@ -331,7 +332,7 @@ async fn p04_unread_leases_are_bounded_and_their_jobs_are_leased_again() {
         match head(socket).await {
             head if head.starts_with("HTTP/1.1 200 ") => given += 1,
             head if head.starts_with("HTTP/1.1 503 ") => refused += 1,
-            // All other jobs are leased meanwhile.
+            // Meanwhile all other jobs are leased.
             head if head.starts_with("HTTP/1.1 204 ") => {}
             other => panic!("{other}"),
         }

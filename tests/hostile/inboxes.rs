@@ -1,4 +1,4 @@
-//! Point 7: an inbox full of expired messages delays no other.
+//! An inbox full of expired messages does not delay other inboxes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::support::{Http, eventually, for_each_mode};
 const LIMIT: Duration = Duration::from_secs(120);
 /// Messages to `bob` that have expired.
 const EXPIRED: usize = 10_000;
-/// Who asks for his inbox again and again.
+/// How many clients read that inbox again and again.
 const ASKERS: usize = 8;
 
 fn to(recipient: &str, content: &str) -> Value {

@@ -1,4 +1,4 @@
-//! Point 8: repeats of known ids cost no more memory than a few of their messages.
+//! Repeats of known ids cost no more memory than a few of their messages.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use crate::measure::{begin_peak, peak};
 use crate::support::{Http, eventually, for_each_mode};
 
 const LIMIT: Duration = Duration::from_secs(120);
-/// Messages that are there already.
+/// How many messages are in the log already.
 const KNOWN: u128 = 100;
-/// Bytes of the content of each: nearly the largest that a message may have.
+/// Size of each content in bytes: nearly the largest that a message may have.
 const CONTENT: usize = 1_000_000;
-/// Batches of those ids at once.
+/// How many batches with those ids are sent at once.
 const AT_ONCE: usize = 4;
-/// What they may cost together: far below the 400 MB of what they name.
+/// How many bytes the batches may cost together: far below the 400 MB of the messages that they repeat.
 const MAY_COST: u64 = 100 << 20;
 
 fn message(n: u128, content: &str) -> Value {
     json!({"kind": "message", "type": "note", "sender_id": "a", "id": Uuid::from_u128(n), "content": content})
 }
 
-/// Each is a different message under a known id. A busy server that has not read the first one in time answers 503, and
-/// is asked again.
+/// Sends different messages under known ids, until all are refused. A busy server that has not read a stored
+/// message in time responds with 503, and the request is repeated.
 async fn all_are_refused(http: &Http, known: &[Value]) {
     eventually(LIMIT, "each is compared with the first of its id", async || {
         let answer = http.post_ndjson("/v1/messages/batch", known).await.expect(200).json();
@@ -48,7 +48,7 @@ for_each_mode! {
             let answer = http.post_ndjson("/v1/messages/batch?ack=committed", &batch).await.expect(200);
             assert_eq!(answer.json()["accepted"], some.len());
         }
-        // What was taken in leaves memory behind that could hide what is loaded below.
+        // The memory that publishing has left allocated could hide what is loaded below.
         deployment.agentbus().restart().await;
         let pid = deployment.agentbus().pid();
         let before = begin_peak(pid);

@@ -1,4 +1,5 @@
-//! Point 5: a lapse cannot be suppressed, neither by guessing its id nor by a thousand other lapses.
+//! The message that reports a lapsed status cannot be suppressed, neither by guessing its id nor by a
+//! thousand other lapses.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use uuid::Uuid;
 use crate::support::{Deployment, Http, eventually, for_each_mode};
 
 const LIMIT: Duration = Duration::from_secs(120);
-/// Long enough for some thousand messages of an attacker to come before the lapse.
+/// Time to live of the status: long enough for some thousand messages of an attacker to come before it
+/// lapses.
 const TTL_S: u64 = 40;
 /// Messages of one batch.
 const BATCH: usize = 1_000;
@@ -21,12 +23,12 @@ fn online(agent: &str, ttl_s: u64) -> Value {
     json!({"kind": "status", "type": "online", "sender_id": agent, "metadata": {"ttl_s": ttl_s}})
 }
 
-/// Something else under an id.
+/// A message that takes an id.
 fn taken(id: Uuid) -> Value {
     json!({"kind": "message", "type": "note", "sender_id": "mallory", "id": id, "content": "mine"})
 }
 
-/// Posts all, and returns their sequences.
+/// Posts messages, and returns their sequences.
 async fn post(http: &Http, messages: &[Value]) -> Vec<u64> {
     let mut seqs = Vec::with_capacity(messages.len());
     for some in messages.chunks(BATCH) {
@@ -69,11 +71,11 @@ async fn secret(deployment: &Deployment) -> [u8; 32] {
 for_each_mode! {
     async fn ids_posted_in_advance_do_not_stop_a_lapse(deployment: &Deployment) {
         let http = deployment.http();
-        // The derivation of earlier versions, of which all but the sequence was public.
+        // How earlier versions derived the id: all but the sequence was public.
         let guess = |seq: u64| {
             taken(Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("ttl\0ann\0{seq}").as_bytes()))
         };
-        // They take the sequences below those that they are for.
+        // The guesses take sequences below those that they guess for.
         let guesses: Vec<Value> = (501..=1_000).map(guess).collect();
         post(http, &guesses).await;
         let seq = post(http, &[online("ann", 1)]).await[0];
@@ -84,7 +86,7 @@ for_each_mode! {
     async fn a_thousand_conflicts_stop_no_other_lapse(deployment: &Deployment) {
         let http = deployment.http();
         let ids = LapseIds::new(&secret(deployment).await);
-        // More than one scan takes at a time, and all before the one that is checked.
+        // More lapses than one scan takes, all before the one that is checked.
         let names: Vec<String> = (0..LAPSE_SCAN_ROWS + 100).map(|n| format!("agent-{n:04}")).collect();
         let statuses: Vec<Value> = names.iter().map(|name| online(name, TTL_S)).collect();
         let seqs = post(http, &statuses).await;
@@ -95,7 +97,7 @@ for_each_mode! {
         }
         post(http, &conflicts).await;
         let seqs = post(http, &[online("bob", TTL_S), online("cid", TTL_S)]).await;
-        // Of one, all but the last id.
+        // The attacker also repeats, for one agent, all ids but the last.
         let some: Vec<Value> =
             (0..LAPSE_IDS - 1).map(|turn| taken(id("cid", seqs[1], turn))).collect();
         post(http, &some).await;

@@ -1,4 +1,4 @@
-//! The log under other NATS clients, while the store is down (point 14).
+//! Another stream takes the place of the log's stream while the store is down.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::support::{Agentbus, Nats, Postgres, eventually};
 
 const STREAM: &str = "agent-messages";
 const LIMIT: Duration = Duration::from_secs(60);
-/// For a wrong response: the check is repeated four times a second.
+/// How often a wrong response is looked for: the server checks the stream four times a second.
 const LOOKS: usize = 60;
 
 fn message() -> serde_json::Value {
     json!({"kind": "message", "type": "note", "sender_id": "ann", "content": "x"})
 }
 
-/// Deletes the stream and makes it anew, with another epoch, filled further than the log was.
+/// Deletes the stream and creates it again, so with another epoch, and fills it beyond the end of the log.
 async fn replace(jetstream: &Context, entries: u64) {
     let mut config: Config =
         jetstream.get_stream(STREAM).await.expect("the stream").cached_info().config.clone();
@@ -45,9 +45,9 @@ async fn p14_another_stream_is_not_taken_for_the_log_while_the_store_is_down() {
         http.post_json("/v1/messages?ack=committed", &message()).await.expect(201);
     }
     postgres.kill9();
-    // The store is away, the stream is the one that it was: publishing continues.
+    // The store is down, but the stream is the same: publishing continues.
     http.post_json("/v1/messages", &message()).await.expect(201);
-    // A connection made anew lets the stream be checked; meanwhile it becomes another one.
+    // After a reconnect the server checks the stream; meanwhile it is replaced.
     nats.kill9();
     nats.restart().await;
     eventually(LIMIT, "publishing continues without the store", async || {
@@ -68,7 +68,8 @@ async fn p14_another_stream_is_not_taken_for_the_log_while_the_store_is_down() {
         let answer = http.post_json("/v1/messages", &message()).await;
         assert_eq!(answer.status, 503, "{answer:?}");
     }
-    // With the store, the server detects that the stream has other content, and leaves the committed messages untouched.
+    // Once the store is back, the server detects that the stream has other content, and does not touch
+    // the committed messages.
     postgres.restart().await;
     eventually(LIMIT, "the store is asked", async || {
         let answer = http.post_json("/v1/messages", &message()).await;

@@ -1,6 +1,4 @@
-//! What a hostile client tries, and that other clients do not notice it (issue 14).
-//!
-//! Each test names the point of that issue that it covers.
+//! What a hostile client tries, and that other clients do not notice it.
 
 #![expect(
     clippy::disallowed_methods,

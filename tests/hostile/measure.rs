@@ -1,17 +1,17 @@
-//! What a server needs: time for a response, memory.
+//! Measures a server: its latency and its memory.
 
 use std::time::{Duration, Instant};
 
 use crate::support::Http;
 
-/// Below this a latency does not count: a busy machine adds that much by itself.
+/// Latencies below this count as unchanged: a busy machine adds that much by itself.
 pub const FLOOR: Duration = Duration::from_millis(50);
-/// By how much a latency may grow beside a hostile client.
+/// How many times larger a latency may be beside a hostile client.
 pub const TIMES: u32 = 3;
-/// Requests of one run.
+/// Requests in one run.
 const REQUESTS: usize = 100;
 
-/// The 99th percentile of `GET path`, each answered with 200: the median of three runs.
+/// The 99th percentile of the latency of `GET path`, the median of three runs. Each response must be 200.
 pub async fn p99(http: &Http, path: &str) -> Duration {
     let mut runs = Vec::new();
     for _ in 0..3 {
@@ -28,20 +28,20 @@ pub async fn p99(http: &Http, path: &str) -> Duration {
     runs[1]
 }
 
-/// A member of `/proc/PID/status` that counts kB, in bytes.
+/// A member of `/proc/PID/status` that is given in kB, as bytes.
 fn kilobytes(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
     let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the member");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 
-/// Memory of a process now, in bytes; the highest is counted from here on.
+/// Starts to record the peak memory of a process, and returns its memory now, in bytes.
 pub fn begin_peak(pid: u32) -> u64 {
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("forget the highest so far");
     kilobytes(pid, "VmRSS:")
 }
 
-/// The most memory since [`begin_peak`], in bytes.
+/// The peak memory since [`begin_peak`], in bytes.
 pub fn peak(pid: u32) -> u64 {
     kilobytes(pid, "VmHWM:")
 }

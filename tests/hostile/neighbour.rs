@@ -1,4 +1,4 @@
-//! A well-behaved client of another address, and its latency beside a hostile one.
+//! A well-behaved client at its own address, and its latency beside a hostile client.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -9,24 +9,24 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::support::{Agentbus, Http};
 
-/// The address of the well-behaved client; the hostile ones are at 127.0.0.1.
+/// The address of the well-behaved client; hostile clients use 127.0.0.1.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-/// Below this a latency does not count.
+/// Latencies below this count as unchanged.
 const FLOOR: Duration = Duration::from_millis(50);
-/// How much slower it may become.
+/// How many times larger the latency may become.
 const FACTOR: u32 = 3;
-/// Pause between its requests.
+/// How long the client waits between two requests.
 const PACE: Duration = Duration::from_millis(10);
-/// Requests of one run.
+/// Requests in one run.
 const REQUESTS: usize = 150;
-/// Runs; the one in the middle counts.
+/// Runs in one measurement; the median counts.
 const RUNS: usize = 3;
 
 /// A client that sends a message or reads a page a hundred times a second.
 pub struct Neighbour {
     http: Http,
     quiet: Duration,
-    /// One such measurement at a time: two floods at once would measure each other.
+    /// Only one measurement runs at a time, since two floods would measure each other.
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -41,7 +41,7 @@ impl Neighbour {
         Self { http, quiet, _alone: alone }
     }
 
-    /// Fails the test if the neighbour is refused or much slower.
+    /// Fails the test if this client is refused or becomes much slower.
     pub async fn notices_nothing_of(&self, what: &str) {
         let beside = median(&self.http).await;
         println!("{what}: p99 {beside:.1?} beside it, {:.1?} alone", self.quiet);
@@ -50,7 +50,7 @@ impl Neighbour {
     }
 }
 
-/// The p99 of the run in the middle.
+/// The median of the p99s of `RUNS` runs.
 async fn median(http: &Http) -> Duration {
     let mut runs = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {

@@ -1,11 +1,12 @@
-//! Point 1: another site's page can act.
+//! A page of another site cannot change anything.
 
 use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{Agentbus, Http};
 
-/// Everything that changes something, and needs no content type or could be sent with a harmless one.
+/// Every request that changes something and that a page could send without a preflight: with no content type
+/// or a simple one.
 const ACTS: [(&str, &str); 16] = [
     ("POST", "/v1/messages"),
     ("POST", "/v1/messages/batch"),
@@ -50,7 +51,7 @@ async fn p01_a_page_of_another_site_changes_nothing() {
     }
     let consumers = http.get("/v1/consumers").await.json();
     assert_ne!(consumers["consumers"][0]["state"], "paused", "{consumers}");
-    // Our own page, and programs, may.
+    // Our own page may, and so may programs.
     let ours = [("origin", server.url())];
     for headers in [&ours[..], &[]] {
         let (status, body) =

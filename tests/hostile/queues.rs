@@ -1,4 +1,5 @@
-//! Point 1: a lease of a made-up name makes no queue, and a queue can be deleted, with no job lost that was acknowledged.
+//! A lease request for an unknown queue creates no queue; and a queue can be deleted while clients use it,
+//! without the loss of an acknowledged job.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -15,7 +16,7 @@ use crate::support::jobs::{
 use crate::support::wire::{SOON, problem_code};
 use crate::support::{Agentbus, Deployment, Http, Mode, Nats, eventually, for_each_mode, within};
 
-/// Names that a hostile client makes up, and how many of them it tries at once.
+/// How many unknown names a hostile client tries.
 const MADE_UP: usize = 3_000;
 const AT_ONCE: usize = 64;
 
@@ -29,7 +30,7 @@ async fn queues(http: &Http) -> Vec<String> {
     names.map(|queue| queue["queue"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// Consumers of the stream of jobs; none while there is no such stream.
+/// The number of consumers of the stream of jobs; 0 while there is no such stream.
 async fn consumers(nats: &Nats) -> usize {
     match nats.jetstream().await.get_stream("agent-jobs").await {
         Ok(stream) => stream.get_info().await.expect("its state").state.consumer_count,
@@ -37,7 +38,7 @@ async fn consumers(nats: &Nats) -> usize {
     }
 }
 
-/// A client of each server: on NATS of two.
+/// A client of each server. On NATS there are two servers.
 async fn servers(deployment: &Deployment) -> (Vec<Http>, Option<Agentbus>) {
     let second = match deployment.mode() {
         Mode::Nats => Some(deployment.second_server().await),
@@ -64,7 +65,7 @@ for_each_mode! {
         }
         let metrics = http.get("/metrics").await.expect(200).text();
         assert!(!metrics.contains("madeup"), "{metrics}");
-        // Series of the requests themselves, not of names.
+        // The new series are those of the requests, not of the names.
         assert!(metrics.lines().count() < before + 100, "{before} before: {metrics}");
     }
 
@@ -74,7 +75,7 @@ for_each_mode! {
         for n in 0..5 {
             let queue = format!("later-{n}");
             let (leased, enqueued) = tokio::join!(one(&servers[0], &queue), async {
-                // A round trip, after which the lease waits.
+                // A round trip, after which the lease request waits in the server.
                 filler.get("/v1/queues").await.expect(200);
                 enqueue(filler, &queue, &job(n)).await
             });
@@ -107,7 +108,7 @@ for_each_mode! {
         problem_code(&delete(http, "builds", "").await, 409, "queue_leased");
         problem_code(&delete(http, "builds", "?force=true").await, 409, "queue_leased");
         counts(http, "builds", 1, 1, 1).await;
-        // The lease is as good as before.
+        // The lease is still valid.
         end_bare(http, &leased, "extend").await.expect(200);
         end(http, &leased, "nack", json!({"delay_s": 600})).await.expect(200);
         counts(http, "builds", 1, 0, 2).await;
@@ -149,13 +150,14 @@ for_each_mode! {
         let other = servers.last().expect("one at least");
         let named = json!({"type": "build", "payload": 1, "id": "0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5"});
         for n in 0..10 {
-            // Now the other server knows the queue, and keeps it in its cache for a while.
+            // The other server knows the queue now, and keeps its config in the cache for a
+            // while.
             enqueue(other, "builds", &job(n)).await;
             if n % 2 == 0 {
                 enqueue(other, "builds", &named).await;
             }
             delete(&servers[0], "builds", "?force=true").await.expect(204);
-            // The id of a deleted job is no repeat, even there.
+            // Here too, the id of a deleted job is not a repeat.
             let expected = if n % 2 == 0 {
                 enqueue(other, "builds", &named).await
             } else {
@@ -177,7 +179,7 @@ for_each_mode! {
             for n in 0..JOBS {
                 made.insert(enqueue(at(1), "busy", &job(n)).await);
                 if n % 20 == 0 {
-                    // Until it is empty; another client may have deleted it.
+                    // Until the queue is empty; another client may have deleted it.
                     eventually(SOON, "all is processed", async || {
                         let answer = at(n).get("/v1/queues/busy").await;
                         let state = answer.json();
@@ -230,7 +232,7 @@ for_each_mode! {
             let queue = format!("passing-{n}");
             enqueue(http, &queue, &job(n)).await;
             end_bare(http, &one(http, &queue).await, "ack").await.expect(200);
-            // The last ack may still be on its way inside JetStream.
+            // JetStream may still be applying the last ack.
             eventually(SOON, "it is empty", async || {
                 let answer = delete(http, &queue, "").await;
                 assert!(matches!(answer.status, 204 | 409), "{answer:?}");

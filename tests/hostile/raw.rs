@@ -1,4 +1,4 @@
-//! Requests written to the socket as no well-behaved client would.
+//! Sends requests on a plain socket that no well-behaved client would send.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ pub fn address(server: &Agentbus) -> &str {
     server.url().trim_start_matches("http://")
 }
 
-/// Sends bytes on a connection of its own, and leaves it open. `None` when the server does not want it.
+/// Sends bytes on a new connection, and leaves it open. `None` if the server refuses the connection.
 pub async fn send(server: &Agentbus, bytes: &[u8]) -> Option<TcpStream> {
     let mut socket = TcpStream::connect(address(server)).await.ok()?;
     socket.write_all(bytes).await.ok()?;
     Some(socket)
 }
 
-/// Sends bytes, and reads until the server ends the connection.
+/// Sends bytes on a new connection, and reads until the server closes it.
 pub async fn exchange(server: &Agentbus, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(address(server)).await.expect("connected");
     socket.write_all(bytes).await.expect("sent");
@@ -31,7 +31,7 @@ pub async fn exchange(server: &Agentbus, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// The first bytes of an answer, up to the end of its head.
+/// Reads the head of a response.
 pub async fn head(socket: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let read = async {

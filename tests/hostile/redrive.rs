@@ -1,4 +1,4 @@
-//! Point 6: a redrive counts what it has queued, and loses no job, whatever ids others use meanwhile.
+//! A redrive counts what it has enqueued, and loses no job, whichever ids other clients use meanwhile.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::support::{Agentbus, Deployment, Http, Mode, for_each_mode};
 
 const ID: &str = "0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5";
 
-/// Enqueues a job that fails, and returns its dead letter.
+/// Enqueues a job, fails it, and returns its dead letter.
 async fn failed(http: &Http, queue: &str, job: &Value) -> Value {
     enqueue(http, queue, job).await;
     end(http, &one(http, queue).await, "fail", json!({"reason": "no"})).await.expect(200);
@@ -30,7 +30,7 @@ async fn redrive(http: &Http, letter: &str) -> crate::support::Answer {
     http.post(&format!("/v1/dead-letters/{letter}/redrive"), "", "").await
 }
 
-/// Leases all there is, and returns the payloads.
+/// Leases and acks `number` jobs, and returns their payloads; fails the test if more are left.
 async fn drained(http: &Http, queue: &str, number: usize) -> Vec<Value> {
     let mut payloads = Vec::new();
     while payloads.len() < number {
@@ -69,7 +69,8 @@ for_each_mode! {
     async fn another_job_of_the_same_id_is_another_job(d: &Deployment) {
         let http = d.http();
         let letter = failed(http, "builds", &json!({"type": "build", "payload": 1, "id": ID})).await;
-        // For two minutes a repeat of the id gets the first job; a queue that is created again does not know it.
+        // For two minutes a repeat of the id would get the first job, but a queue that was created
+        // again does not know the id.
         http.delete("/v1/queues/builds?force=true").await.expect(204);
         enqueue(http, "builds", &json!({"type": "build", "payload": 2, "id": ID})).await;
         assert_eq!(redrive(http, letter_id(&letter)).await.expect(200).json(), json!({"redriven": 1}));
@@ -140,8 +141,8 @@ for_each_mode! {
     }
 }
 
-/// A client that may publish on NATS can take the id of a redrive, for a queue from before queues had generations. The
-/// dead letter stays.
+/// Another NATS client can take the id of a redrive in a queue from before queues had generations. The dead
+/// letter must stay.
 #[tokio::test]
 async fn an_id_that_another_nats_client_took_leaves_the_dead_letter() {
     let d = Deployment::start(Mode::Nats).await;

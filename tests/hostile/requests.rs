@@ -1,4 +1,4 @@
-//! Point 11: what people type works, and what HTTP does not allow gets a problem document.
+//! Requests that people type work, and requests that are invalid in HTTP get a problem document.
 
 use crate::raw::{exchange, head, send};
 use crate::support::Agentbus;
@@ -10,7 +10,7 @@ async fn p11_a_raw_greater_than_works_in_the_first_request_line() {
     let mut socket = send(&server, asked).await.expect("a connection");
     let head = head(&mut socket).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    // Not in a later request of a connection: only hyper knows where that begins.
+    // A later request on the connection is refused, since only hyper knows where it begins.
     let two = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v1/messages?subject=agent.> HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let response = exchange(&server, two).await;
     assert!(

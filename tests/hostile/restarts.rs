@@ -1,4 +1,5 @@
-//! Point 20: a restart stops plain `EventSource`s for good. Here npm's and Chromium's, through kills under load.
+//! A restart must not stop plain `EventSource`s for good. Tested with npm's and Chromium's, under load and
+//! many kills.
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -14,15 +15,15 @@ use crate::support::{Agentbus, Deployment, Http, Mode, eventually, programs};
 
 /// How often the server is killed.
 const KILLS: usize = 50;
-/// Sources of npm's kind.
+/// EventSources of the npm package `eventsource`.
 const SOURCES: usize = 12;
-/// Sources in Chromium: as many as it opens to one server at once, less one for the page itself.
+/// EventSources in Chromium: as many as it opens to one server at once, less one for the page itself.
 const TABS: usize = 5;
 const LIMIT: Duration = Duration::from_secs(60);
-/// How long the server runs between two kills.
+/// How many messages are acknowledged between two kills.
 const LIFE: usize = 15;
 
-/// What one source has seen.
+/// What one EventSource has received.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     ids: Vec<u64>,
@@ -30,7 +31,7 @@ struct Seen {
     closed: bool,
 }
 
-/// EventSources of npm's package in a process of their own.
+/// EventSources of the npm package, in a Node process.
 struct Npm {
     seen: Arc<Mutex<Vec<Seen>>>,
     _process: Child,
@@ -69,7 +70,7 @@ impl Npm {
     }
 }
 
-/// Opens EventSources in a page of ours.
+/// Opens EventSources in a page of our server.
 async fn open_tabs(browser: &Browser, url: &str) {
     browser.open(&format!("{url}/favicon.svg")).await;
     let script = format!(
@@ -96,7 +97,7 @@ async fn seen_in_tabs(browser: &Browser) -> Vec<Seen> {
     tabs.as_array().expect("tabs").iter().map(seen).collect()
 }
 
-/// Posts messages one after the other, each until it is acknowledged, and counts these.
+/// Posts messages one after the other, each until it is acknowledged, and counts them.
 async fn load(http: Http, acknowledged: Arc<Mutex<usize>>, over: CancellationToken) {
     let mut number = 0;
     while !over.is_cancelled() {
@@ -115,7 +116,7 @@ async fn load(http: Http, acknowledged: Arc<Mutex<usize>>, over: CancellationTok
     }
 }
 
-/// Waits until so many more messages are acknowledged.
+/// Waits until `more` messages are acknowledged.
 async fn acknowledged_more(acknowledged: &Mutex<usize>, more: usize) {
     let wanted = *acknowledged.lock().expect("no panic") + more;
     eventually(LIMIT, "more messages are acknowledged", async || {
@@ -124,7 +125,7 @@ async fn acknowledged_more(acknowledged: &Mutex<usize>, more: usize) {
     .await;
 }
 
-/// Every source has seen every message once, in order, and none has closed.
+/// Fails the test unless every EventSource has received every message once, in order, and none has closed.
 async fn all_complete(npm: &Npm, browser: &Browser, last: u64) {
     let complete = |seen: &Seen| seen.ids.last() == Some(&last);
     eventually(LIMIT, "every source reaches the last message", async || {
@@ -183,7 +184,7 @@ async fn p20_they_come_back_while_the_server_is_starting() {
         nats.pause();
         server.kill9();
         server.restart_listening().await;
-        // A program gets a 503; an EventSource gets a stream that ends without an event.
+        // Other programs get a 503; an EventSource gets a stream that ends without an event.
         let refused =
             http.request(reqwest::Method::GET, "/v1/stream", &[], "").await.expect("an answer");
         assert_eq!(refused.status, 503, "{}", refused.text());
@@ -195,7 +196,7 @@ async fn p20_they_come_back_while_the_server_is_starting() {
             (turned.status, turned.header("content-type")),
             (200, Some("text/event-stream"))
         );
-        // Without this, the page's browser would take it for a refusal that lasts.
+        // Without this header, the browser would take the response for a permanent refusal.
         assert_eq!(turned.header("access-control-allow-origin"), Some(page));
         assert!(
             text.starts_with("retry: ") && text.ends_with("\nevent: unavailable\n\n"),

@@ -1,5 +1,5 @@
-//! Point 17: secrets of the server reach neither the commands that it runs nor the API, and where they go over a network
-//! in clear the server warns.
+//! The server's secrets reach neither the commands that it runs nor the API. Where they would cross a network
+//! unencrypted, the server warns.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Agentbus, Http, eventually, for_each_mode};
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// Notes its environment and fails, with a secret for its last word.
+/// Writes its environment to a file, then fails with a secret on standard error.
 const COMMAND: &str = "env > seen; cat > /dev/null; echo hunter2 >&2; exit 3";
 
 /// Posts a message and waits until it is a dead letter.
@@ -57,7 +57,7 @@ async fn the_output_of_a_command_is_in_the_api_where_that_is_configured() {
     assert_eq!(letter["attempts"][0]["error"], "exit code 3: hunter2");
 }
 
-/// An address without a host (RFC 5737).
+/// An address at which there is no host (RFC 5737).
 const NOBODY: &str = "192.0.2.1";
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Point 11: short requests get short responses, and a typing error shows no secret.
+//! Short requests get short responses, and a mistyped URL shows no secret.
 
 use std::time::Duration;
 
@@ -53,7 +53,8 @@ async fn a_malformed_line_of_env_is_reported_by_its_number_only() {
     assert!(text.contains(".env: line 3") && !text.contains("hunter2"), "{text}");
 }
 
-/// `docs/operations.md` states as many connections to PostgreSQL as the pools, one writer and one lock may open.
+/// The number of connections to PostgreSQL in `docs/operations.md` is what the pools, one writer and one lock
+/// may open.
 #[tokio::test]
 async fn a_server_has_no_more_connections_than_the_documentation_says() {
     let docs = include_str!("../../docs/operations.md");

@@ -1,5 +1,5 @@
-//! Point 18: answers that grow with what anybody posts have a bound, and the counters ask NATS for no queue by itself;
-//! a server makes room for its connections.
+//! Responses that grow with what clients post are bounded; the counters do not query NATS for each queue; and
+//! a server raises its file limit for its connections.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -26,7 +26,7 @@ for_each_mode! {
     async fn the_counters_have_the_largest_names_and_the_number_of_names(deployment: &Deployment) {
         let http = deployment.http();
         let all = 4 * STATS_NAMES;
-        // The longest names there are, and two that are in use.
+        // The longest possible names, and two that are in use.
         let message = |type_: &str, sender: &str, task: &str| {
             json!({"kind": "task", "type": type_, "sender_id": sender, "task_id": task})
         };
@@ -59,7 +59,7 @@ for_each_mode! {
             let (sender, type_) = (format!("a-{n:04}"), format!("t-{}", n % 3));
             json!({"kind": "task", "type": type_, "sender_id": sender, "task_id": "crowd"})
         };
-        // Each twice, under two types.
+        // Each message comes twice, under two types.
         let messages: Vec<Value> =
             (0..all).rev().flat_map(|n| [message(n), message(n)]).collect();
         post(http, &messages).await;
@@ -73,7 +73,7 @@ for_each_mode! {
     }
 }
 
-/// Counters for people are not to cost the bus more with each queue.
+/// The cost of the counters on NATS must not grow with the number of queues.
 #[tokio::test]
 async fn the_counters_do_not_ask_nats_for_each_queue() {
     const QUEUES: usize = 30;
@@ -96,7 +96,7 @@ async fn the_counters_do_not_ask_nats_for_each_queue() {
         let stats = http.get("/v1/stats").await.expect(200).json();
         assert_eq!(stats["queue"]["current_size"], QUEUES + 1, "{stats}");
     }
-    // A mark of our own: what was asked before has come when it comes.
+    // A request of our own as a marker: when it arrives here, all requests before it have arrived.
     client.publish("$JS.API.CONSUMER.INFO.agent-jobs.mark", "".into()).await.expect("published");
     let mut questions = 0;
     while let Some(question) = within(LIMIT, "the mark comes", asked.next()).await {
@@ -105,11 +105,12 @@ async fn the_counters_do_not_ask_nats_for_each_queue() {
         }
         questions += 1;
     }
-    // The sweep of exhausted jobs asks some each second; the counters would ask for each queue and look.
+    // The sweep of exhausted jobs queries some queues each second; the counters would query each queue at
+    // each look.
     assert!(questions < QUEUES * LOOKS, "{questions} questions");
 }
 
-/// The limits of a server that was started under these, and what it logged until it listened.
+/// The limits of a server that was started under these `ulimit`s, and its log until it listened.
 async fn limits_under(ulimit: &str) -> (String, String) {
     let folder = Folder::new("files");
     let script = format!("{ulimit} && exec \"$0\" serve");

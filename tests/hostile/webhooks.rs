@@ -1,4 +1,5 @@
-//! Point 10: no more webhooks than may be, however many are made at once; and what is deleted leaves the metrics.
+//! The number of webhooks stays within its limit, however many are created at once; and a deleted webhook
+//! leaves the metrics.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::support::{Http, Mode, eventually, for_each_mode};
 const LIMIT: Duration = Duration::from_secs(60);
 const WEBHOOKS: &str = "/v1/webhooks";
 
-/// A webhook that nothing is delivered to.
+/// A webhook whose filter matches no message.
 fn silent() -> Value {
     json!({"url": "http://127.0.0.1:9/", "filter": "agent.task.nobody.*"})
 }
@@ -20,14 +21,14 @@ async fn count(http: &Http, path: &str, member: &str) -> usize {
     http.get(path).await.expect(200).json()[member].as_array().expect("a list").len()
 }
 
-/// How many series the metrics have of a consumer.
+/// How many series of a consumer the metrics have.
 async fn series(http: &Http, consumer: &str) -> usize {
     let metrics = http.get("/metrics").await.expect(200).text();
     let label = format!("{{consumer=\"{consumer}\"}}");
     metrics.lines().filter(|line| line.contains(&label)).count()
 }
 
-/// The series counted here, and those that every server has.
+/// How many series have `consumer` as their only label, for each consumer.
 const SERIES: usize = 8;
 
 for_each_mode! {
@@ -50,7 +51,7 @@ for_each_mode! {
         }
         assert_eq!((made, refused), (MAX_WEBHOOKS, 2 * MAX_WEBHOOKS));
         assert_eq!(count(http, WEBHOOKS, "webhooks").await, MAX_WEBHOOKS);
-        // Those refused left nothing behind.
+        // The refused requests left nothing behind.
         assert_eq!(count(http, "/v1/consumers", "consumers").await, MAX_WEBHOOKS + 1);
     }
 

@@ -1,5 +1,5 @@
-//! The load generator against a real server: its counts agree with the log; it refuses wrong arguments; and it leaves
-//! other data alone.
+//! The load generator against a real server: its counts agree with the log, it refuses wrong arguments, and
+//! it leaves other data alone.
 
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -9,12 +9,12 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs `agentbus bench` on a server to its end.
+/// Runs `agentbus bench` against a server to its end.
 async fn bench(args: &[&str], url: &str) -> Output {
     bench_with(&[args, &["--url", url]].concat(), &[]).await
 }
 
-/// Runs it with these arguments and this environment, away from the test's own thread.
+/// Runs `agentbus bench` with these arguments and this environment, on another thread than the test's.
 async fn bench_with(args: &[&str], env: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
     command.arg("bench").args(args).env_clear().envs(env.iter().copied());
@@ -23,7 +23,7 @@ async fn bench_with(args: &[&str], env: &[(&str, &str)]) -> Output {
     within(LIMIT, "bench ends", ended).await.expect("no panic").expect("it runs")
 }
 
-/// The benchmark suite, a program of its own beside agentbus; `scripts/test` builds it.
+/// The benchmark suite, a separate program; `scripts/test` builds it.
 fn suite_program() -> std::path::PathBuf {
     let program =
         std::path::Path::new(env!("CARGO_BIN_EXE_agentbus")).with_file_name("agentbus-bench-suite");
@@ -51,7 +51,7 @@ fn number(report: &Value, pointer: &str) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{pointer} is {value}"))
 }
 
-/// Names of the streams of a NATS server and the last sequence of each.
+/// The streams of a NATS server: name and last sequence.
 async fn streams(nats: &Nats) -> Vec<(String, u64)> {
     use futures_util::TryStreamExt as _;
     let jetstream = nats.jetstream().await;
@@ -61,7 +61,7 @@ async fn streams(nats: &Nats) -> Vec<(String, u64)> {
     all
 }
 
-/// Databases of a suite on the server of this address.
+/// How many databases of a suite exist on the PostgreSQL server at this address.
 async fn databases(url: &str) -> i64 {
     use sqlx::Connection as _;
     let mut connection = sqlx::PgConnection::connect(url).await.expect("connect");
@@ -69,7 +69,7 @@ async fn databases(url: &str) -> i64 {
     sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("a count")
 }
 
-/// Messages of the log by type, as the store counts them.
+/// How many messages of a type the store has counted.
 async fn stored(deployment: &Deployment, type_: &str) -> u64 {
     let stats = deployment.http().get("/v1/stats").await.expect(200).json();
     stats["counts"]["by_type"][type_].as_u64().unwrap_or(0)
@@ -82,7 +82,7 @@ for_each_mode! {
         let report = report(&args, url).await;
         let accepted = number(&report, "/messages/accepted");
         let warmup = number(&report, "/warmup/accepted");
-        // The schedule is the rate's alone: 2 s and half a second of it.
+        // The schedule depends only on the rate: 2 s, and a warm-up of half a second.
         assert_eq!((accepted, warmup), (400, 100), "{report}");
         // The generator waited until the store had the last acknowledged message.
         assert!(report["projector"]["caught_up_ms"].is_number(), "{report}");
@@ -133,7 +133,7 @@ async fn a_closed_loop_ends_with_its_time_and_ctrl_c_ends_it_with_its_figures() 
     let http = agentbus.http();
     crate::support::eventually(LIMIT, "it sends", async || {
         let stats = http.get("/v1/stats").await.expect(200).json();
-        // A second of them is the warm-up's.
+        // The warm-up also publishes, for a second.
         (stats["counts"]["by_type"]["bench"].as_u64() > Some(before + 150)).then_some(())
     })
     .await;
@@ -151,7 +151,7 @@ async fn without_a_url_it_measures_a_server_of_its_own_and_leaves_nothing() {
     let agentbus = Agentbus::builder().memory_sqlite().start().await;
     let folder = crate::support::folder::Folder::new("bench");
     let temporary = folder.path().to_str().expect("UTF-8");
-    // The environment of other commands names a server: its log is not touched.
+    // The environment variable of the other commands names a server, whose log the suite must not touch.
     let env = [("AGENTBUS_URL", agentbus.url()), ("TMPDIR", temporary)];
     let args = ["--rate", "100", "--duration", "1s", "--warmup", "0s", "--subscribers", "2"];
     let output = bench_with(&args, &env).await;
@@ -172,7 +172,7 @@ async fn without_a_url_it_measures_a_server_of_its_own_and_leaves_nothing() {
 #[tokio::test]
 async fn a_rate_beyond_the_server_ends_in_time_and_reports_what_was_not_sent() {
     let agentbus = Agentbus::builder().memory_sqlite().start().await;
-    // One connection that awaits the store sends some hundred a second.
+    // One connection that waits for the store sends some hundred messages a second.
     let args = [
         "--rate",
         "1000000",
@@ -190,10 +190,11 @@ async fn a_rate_beyond_the_server_ends_in_time_and_reports_what_was_not_sent() {
     assert_eq!(output.status.code(), Some(1), "{report}");
     let (accepted, unsent) = (number(&report, "/messages/accepted"), number(&report, "/unsent"));
     assert_eq!(accepted + unsent, 1_000_000, "{report}");
-    // The rate is of the second that was measured, not of the five in which the backlog was sent.
+    // The rate is that of the second that was measured, not of the five seconds in which the backlog was
+    // sent.
     let per_s = report["accepted_per_s"].as_f64().expect("a rate");
     assert!(per_s > 0.0 && per_s < accepted as f64 * 0.7, "{report}");
-    // Those that waited longest waited from their intended time.
+    // Latencies count from the scheduled time, so the largest is that of the last of the backlog.
     assert!(report["publish_ms"]["max"].as_f64() > Some(4_000.0), "{report}");
 }
 
@@ -225,7 +226,8 @@ async fn an_interrupted_suite_removes_what_it_made() {
     command.args(["--only", "single,jobs", "--folder"]).arg(folder.path());
     command.env_clear().env("NATS_URL", &nats_url).env("DATABASE_URL", &pg);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
-    // The second of its servers, with a projector, is under load: both kinds are there to be removed.
+    // The second server of the suite, with a projector, is under load: by now there are streams and
+    // databases to remove.
     crate::support::eventually(LIMIT, "it measures", async || {
         let sent = streams(&nats).await.iter().map(|(_, last)| last).sum::<u64>();
         (databases(&pg).await > 0 && sent > 0).then_some(())

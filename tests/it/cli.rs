@@ -1,5 +1,5 @@
-//! The command line as people and pipes use it: what `import` reads comes out of `export`, `history` and `tail` as the
-//! same bytes, wrong usage has exit code 2, and `doctor` reports what is wrong.
+//! The command line as people and pipes use it: `export`, `history` and `tail` print what `import` has read
+//! as the same bytes, wrong usage has exit code 2, and `doctor` reports what is wrong.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -11,7 +11,8 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The recorded squad or, without it, made-up messages with odd texts and numbers that must survive.
+/// The recorded traffic of a squad or, without it, made-up messages with odd texts and numbers that must
+/// survive.
 fn lines() -> String {
     let own = || {
         (0..150).map(|n| match n % 3 {
@@ -38,7 +39,7 @@ async fn run(args: &[&str], url: &str, dir: &Path, input: &str) -> Output {
     let mut child = command(args, url, dir).spawn().expect("the binary runs");
     let (mut stdin, input) = (child.stdin.take().expect("piped"), input.to_owned());
     let writer = tokio::task::spawn_blocking(move || {
-        // Fails if the command refuses its arguments and reads nothing.
+        // This fails if the command refuses its arguments and reads nothing.
         let _ = stdin.write_all(input.as_bytes());
     });
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
@@ -68,7 +69,7 @@ for_each_mode! {
         let summary = succeed(&["import", "in.ndjson"], url, &dir, "").await;
         let summary: Value = serde_json::from_str(&summary).expect("a summary in JSON");
         assert!(summary.to_string().contains(&count(&input).to_string()), "{summary}");
-        // Imported again, the same lines are the same messages.
+        // A second import of the same lines adds no messages.
         succeed(&["import", "-"], url, &dir, &input).await;
 
         let tail = succeed(&["tail", "--from", "start", "--until-caught-up"], url, &dir, "").await;
@@ -84,7 +85,7 @@ for_each_mode! {
         let exported = std::fs::read_to_string(dir.join("out.ndjson")).expect("a file");
         assert!(exported == tail, "export and tail differ");
 
-        // On another server the messages are the same, but for the members that the server sets.
+        // On another server the messages are the same except for the members that the server sets.
         let other = Agentbus::builder().memory_sqlite().start().await;
         succeed(&["import", "out.ndjson"], other.url(), &dir, "").await;
         let again = succeed(&["export"], other.url(), &dir, "").await;

@@ -1,4 +1,5 @@
-//! Tests of the test support: servers keep their data through stops and kills, and frames are parsed by the standard.
+//! Tests of the test support: servers keep their data through stops and kills, and frames are parsed by the
+//! standard.
 
 use std::time::Duration;
 

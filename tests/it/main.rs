@@ -1,4 +1,5 @@
-//! The contract on real servers: a module for each section, in every mode to which the section applies.
+//! The contract, tested on real servers: one module for each section, in every mode to which the section
+//! applies.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,7 +1,7 @@
 //! The real binary, `agentbus serve`, on a port and in a folder of its own.
 //!
-//! Its environment is what the test sets, and nothing of the developer's. The port is chosen here, not by the system,
-//! so that a restarted server has the address that its clients know ([`ports`]).
+//! The environment holds what the test sets, and nothing of the developer's. The port is chosen here, not by
+//! the system, so that a restarted server keeps the address that its clients know ([`ports`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::{ports, wait};
 const BINARY: &str = env!("CARGO_BIN_EXE_agentbus");
 const LISTEN: Duration = Duration::from_secs(30);
 const READY: Duration = Duration::from_secs(60);
-/// More than the server's own drain window.
+/// Time limit for the end of a server: more than its own drain window.
 const STOP: Duration = Duration::from_secs(60);
 const REFUSE: Duration = Duration::from_secs(30);
 
@@ -25,7 +25,7 @@ const REFUSE: Duration = Duration::from_secs(30);
 pub struct Agentbus {
     builder: Builder,
     url: String,
-    /// Variables that are set for its next start.
+    /// Variables that are set for the next start.
     changed: Mutex<BTreeMap<String, String>>,
     file_limit: Mutex<Option<u64>>,
     // Before the log and the folder: fields are dropped in this order.
@@ -34,7 +34,7 @@ pub struct Agentbus {
     folder: Folder,
 }
 
-/// What a server is started with. By default: the memory bus on SQLite.
+/// The settings that a server is started with. By default: the memory bus on SQLite.
 #[derive(Clone, Default)]
 pub struct Builder {
     env: BTreeMap<String, String>,
@@ -57,26 +57,26 @@ impl Builder {
         self.env("MESSAGE_BUS", "nats").env("NATS_URL", nats_url).env("DATABASE_URL", pg_url)
     }
 
-    /// A variable of its environment; a later value wins.
+    /// Sets a variable of the environment; a later value wins.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// An argument after `serve`.
+    /// Adds an argument after `serve`.
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
         self
     }
 
-    /// Starts it and waits until it can publish.
+    /// Starts the server and waits until it can publish.
     pub async fn start(self) -> Agentbus {
         let agentbus = self.start_listening().await;
         agentbus.wait_ready().await;
         agentbus
     }
 
-    /// Starts it and waits only until it listens: it may be unable to publish yet.
+    /// Starts the server and waits only until it listens: it may be unable to publish yet.
     pub async fn start_listening(self) -> Agentbus {
         ports::claim("agentbus", async |port| {
             let agentbus = Agentbus::new(self.clone(), port);
@@ -85,7 +85,7 @@ impl Builder {
         .await
     }
 
-    /// Starts a server that must refuse to run: waits until it has exited with failure, and returns its
+    /// Starts a server that must refuse to run, waits until it has exited with failure, and returns its
     /// standard error.
     pub async fn expect_refusal(self) -> String {
         let agentbus = Agentbus::new(self, ports::free());
@@ -100,7 +100,7 @@ impl Builder {
 }
 
 impl Agentbus {
-    /// One server that is configured before it starts.
+    /// Settings to start one server with.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -110,32 +110,30 @@ impl Agentbus {
         &self.url
     }
 
-    /// A client of it.
+    /// A client of the server.
     pub fn http(&self) -> Http {
         Http::new(&self.url)
     }
 
-    /// What it was started with, for another server like it.
+    /// The settings of this server, to start another one with.
     pub fn like(&self) -> Builder {
         self.builder.clone()
     }
 
-    /// Its `DATA_DIR`.
     pub fn data_dir(&self) -> PathBuf {
         self.builder.env.get("DATA_DIR").map_or_else(|| self.folder.join("data"), PathBuf::from)
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.with(Process::pid)
     }
 
-    /// What it has logged since its first start.
+    /// What the server has logged since its first start.
     pub fn log(&self) -> String {
         self.log.text()
     }
 
-    /// Waits until it can publish.
+    /// Waits until the server can publish.
     pub async fn wait_ready(&self) {
         let http = self.http();
         wait::eventually(READY, "/readyz answers 200", async || {
@@ -145,33 +143,35 @@ impl Agentbus {
         .await;
     }
 
-    /// From its next start on, the largest file that it may write, in KiB: writes beyond fail, as on a full disk.
+    /// Limits the size of each file that the server may write, in KiB, from its next start on: larger
+    /// writes fail, as on a full disk.
     pub fn limit_files(&self, kib: Option<u64>) {
         *self.file_limit.lock().expect("file limit") = kib;
     }
 
-    /// Sets a variable of its environment from its next start on.
+    /// Sets a variable of the environment from the next start on.
     pub fn set_env(&self, name: &str, value: &str) {
         self.changed.lock().expect("changes").insert(name.to_owned(), value.to_owned());
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the server with SIGKILL.
     pub fn kill9(&self) {
         self.process.take().kill9();
     }
 
-    /// Asks it to end (SIGTERM), waits until it has, and returns its exit status.
+    /// Sends SIGTERM, waits until the server has ended, and returns its exit status.
     pub async fn terminate(&self) -> ExitStatus {
         let process = self.process.take();
         process.terminate(STOP).await.expect("agentbus ends when asked")
     }
 
-    /// Asks it to end (SIGTERM), and does not wait: see [`Agentbus::wait_exit`].
+    /// Sends SIGTERM and does not wait; [`Agentbus::wait_exit`] does.
     pub fn ask_to_end(&self) {
         self.process.with(|process| process.signal("TERM", &[process.pid()]));
     }
 
-    /// Waits until it has ended, and returns its exit status; fails the test if it has not within `limit`.
+    /// Waits until the server has ended, and returns its exit status; fails the test if that takes longer
+    /// than `limit`.
     pub async fn wait_exit(&self, limit: Duration) -> ExitStatus {
         let process = self.process.take();
         process
@@ -180,14 +180,14 @@ impl Agentbus {
             .unwrap_or_else(|| panic!("agentbus has not ended within {limit:?}"))
     }
 
-    /// Starts it again, with the same address, files and environment, and waits until it can publish; one that runs is
-    /// asked to end before.
+    /// Starts the server again, with the same address, files and environment, and waits until it can
+    /// publish. A running one is sent SIGTERM first.
     pub async fn restart(&self) {
         self.restart_listening().await;
         self.wait_ready().await;
     }
 
-    /// Like [`Agentbus::restart`], but waits only until it listens.
+    /// Like [`Agentbus::restart`], but waits only until the server listens.
     pub async fn restart_listening(&self) {
         if self.is_running() {
             self.terminate().await;
@@ -195,17 +195,17 @@ impl Agentbus {
         self.boot().await.unwrap_or_else(|error| panic!("agentbus does not start again: {error}"));
     }
 
-    /// Freezes it: connections stay open, and get no response.
+    /// Freezes the server: connections stay open, and get no response.
     pub fn pause(&self) {
         self.process.with(Process::pause);
     }
 
-    /// Thaws it.
+    /// Continues a frozen server.
     pub fn resume(&self) {
         self.process.with(Process::resume);
     }
 
-    /// Whether it has been started and neither stopped nor killed since.
+    /// Whether the server was started and neither stopped nor killed since.
     pub fn is_running(&self) -> bool {
         self.process.is_running()
     }

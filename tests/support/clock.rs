@@ -1,4 +1,4 @@
-//! A clock that a program sees, and that jumps, by libfaketime.
+//! A clock for one program that a test can set, by libfaketime.
 
 use std::fs::{Permissions, write};
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,13 +8,13 @@ use super::agentbus::Builder;
 use super::folder::Folder;
 use super::programs;
 
-/// A clock that a program sees, and that can be set.
+/// A clock for one program that a test can set.
 pub struct Clock {
     folder: Folder,
 }
 
 impl Clock {
-    /// One that shows the true time.
+    /// A clock that shows the true time.
     pub fn new() -> Self {
         let clock = Self { folder: Folder::new("clock") };
         clock.set("+0");
@@ -25,16 +25,16 @@ impl Clock {
         self.folder.join("offset")
     }
 
-    /// Sets it to an offset from the true time.
+    /// Sets the clock to an offset from the true time.
     pub fn set(&self, offset: &str) {
-        // Replaced as a whole: it may be read at any moment.
+        // Replaces the whole file by a rename: the program may read it at any moment.
         let new = self.folder.join("new");
         write(&new, format!("{offset}\n")).expect("written");
         std::fs::set_permissions(&new, Permissions::from_mode(0o644)).expect("readable by all");
         std::fs::rename(&new, self.file()).expect("renamed");
     }
 
-    /// What a program's environment needs. Its monotonic clock continues as it should.
+    /// The environment variables that make a program use this clock. Its monotonic clock is not affected.
     pub fn env(&self) -> [(&'static str, String); 4] {
         [
             ("LD_PRELOAD", programs::faketime().display().to_string()),
@@ -44,7 +44,7 @@ impl Clock {
         ]
     }
 
-    /// A server that sees it.
+    /// Makes a server use this clock.
     pub fn seen_by(&self, builder: Builder) -> Builder {
         self.env().iter().fold(builder, |builder, (name, value)| builder.env(name, value))
     }

@@ -6,7 +6,7 @@ use super::agentbus::Builder;
 use super::webdriver::Browser;
 use super::{Agentbus, Http, wait};
 
-/// A server without anything beside it, and a browser at its console.
+/// A server on the default bus and store, and a browser at its console.
 pub struct Desk {
     pub browser: Browser,
     pub agentbus: Agentbus,
@@ -14,12 +14,12 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A console that shows what is there already, and is live.
+    /// A console that shows these messages and is live.
     pub async fn with(messages: &[Value]) -> Self {
         Self::beside(Agentbus::builder().memory_sqlite(), messages).await
     }
 
-    /// The same with a server of one's own settings.
+    /// Like [`Desk::with`], with a server whose settings the test chooses.
     pub async fn beside(server: Builder, messages: &[Value]) -> Self {
         let (agentbus, browser) = tokio::join!(server.start(), Browser::start());
         let http = agentbus.http();
@@ -30,7 +30,7 @@ impl Desk {
         desk
     }
 
-    /// Waits for this state of the connection.
+    /// Waits until the console shows this state of its connection.
     pub async fn state(&self, name: &str) {
         self.browser
             .until(&format!(
@@ -45,7 +45,7 @@ impl Desk {
         self.browser.until(&format!("({SEQS}).join() === '{}'", wanted.join(","))).await;
     }
 
-    /// Narrows the feed.
+    /// Sets a filter of the feed.
     pub async fn filter(&self, name: &str, value: &str) {
         self.browser.fill(&id(&format!("filter-{name}")), value).await;
         self.browser.click(&id("apply")).await;
@@ -55,7 +55,7 @@ impl Desk {
 /// The sequences in the feed, top down.
 pub const SEQS: &str = "[...document.querySelectorAll('[data-testid=feed] [data-testid=row]')].map((row) => row.dataset.seq)";
 
-/// The selector of what has this test id.
+/// The selector of the element with this test id.
 pub fn id(test_id: &str) -> String {
     format!("[data-testid=\"{test_id}\"]")
 }
@@ -70,17 +70,17 @@ pub fn text_of(test_id: &str) -> String {
     format!("document.querySelector('[data-testid=\"{test_id}\"]').textContent")
 }
 
-/// A note.
+/// A message of type `note`.
 pub fn message(sender: &str, content: &str) -> Value {
     json!({"kind": "message", "type": "note", "sender_id": sender, "content": content})
 }
 
-/// So many notes.
+/// `count` notes.
 pub fn messages(sender: &str, count: usize) -> Vec<Value> {
     (1..=count).map(|n| message(sender, &format!("{sender}'s {n}"))).collect()
 }
 
-/// Publishes them, which must succeed.
+/// Publishes the messages, and fails the test unless that succeeds.
 pub async fn post(http: &Http, messages: &[Value]) {
     if messages.is_empty() {
         return;
@@ -89,12 +89,12 @@ pub async fn post(http: &Http, messages: &[Value]) {
     assert_eq!(answer["accepted"], messages.len(), "{answer}");
 }
 
-/// The selector of what has this test id on the page that is open.
+/// The selector of the element with this test id on the open page.
 pub fn on_page(test_id: &str) -> String {
     format!("main.page:not([hidden]) [data-testid=\"{test_id}\"]")
 }
 
-/// The selector of the row of a page's table with this key.
+/// The selector of the row with this key in a table.
 pub fn entry(test_id: &str, key: &str) -> String {
     format!("main.page:not([hidden]) [data-testid=\"{test_id}\"][data-key=\"{key}\"]")
 }

@@ -1,4 +1,5 @@
-//! A server in one of the three modes, with the servers that it needs; and one test for all three.
+//! A server in one of the three modes with the NATS server and the database it needs, and a macro that runs a
+//! test in all three.
 
 use super::agentbus::{Agentbus, Builder};
 use super::http::Http;
@@ -21,7 +22,7 @@ pub struct Deployment {
     mode: Mode,
     http: Http,
     pg_url: Option<String>,
-    // The server goes before what it needs: fields are dropped in this order.
+    // The server must end before what it needs: fields are dropped in this order.
     agentbus: Agentbus,
     nats: Option<Nats>,
 }
@@ -32,7 +33,7 @@ impl Deployment {
         Self::tuned(mode, |builder| builder).await
     }
 
-    /// One server in `mode` whose environment or arguments the test sets.
+    /// One server in `mode`, ready to publish, with the environment or arguments that `tune` sets.
     pub async fn tuned(mode: Mode, tune: impl FnOnce(Builder) -> Builder) -> Self {
         let pg_url = match mode {
             Mode::MemorySqlite => None,
@@ -51,7 +52,6 @@ impl Deployment {
         Self { mode, http: agentbus.http(), pg_url, agentbus, nats }
     }
 
-    /// How it runs.
     pub fn mode(&self) -> Mode {
         self.mode
     }
@@ -66,30 +66,31 @@ impl Deployment {
         &self.http
     }
 
-    /// The server.
+    /// The deployment's first agentbus server (the only one on the memory bus).
     pub fn agentbus(&self) -> &Agentbus {
         &self.agentbus
     }
 
-    /// The NATS server, in that mode.
+    /// The NATS server, if the mode has one.
     pub fn nats(&self) -> Option<&Nats> {
         self.nats.as_ref()
     }
 
-    /// The address of its database, if that is PostgreSQL's.
+    /// The address of the server's database, if that is in PostgreSQL.
     pub fn pg_url(&self) -> Option<&str> {
         self.pg_url.as_deref()
     }
 
-    /// Starts one more server on the same NATS and PostgreSQL. Only with NATS: the memory bus has one server.
+    /// Starts one more server on the same NATS and PostgreSQL. Only for [`Mode::Nats`]: the memory bus
+    /// has one server.
     pub async fn second_server(&self) -> Agentbus {
         assert_eq!(self.mode, Mode::Nats, "the memory bus has one server");
         self.agentbus.like().start().await
     }
 }
 
-/// Makes three tests of each function: `name::memory_sqlite`, `name::memory_postgres`, `name::nats`. What may come first
-/// tunes the server, as for [`Deployment::tuned`].
+/// Makes three tests of each function: `name::memory_sqlite`, `name::memory_postgres`, `name::nats`. A
+/// closure before the functions tunes the server, as for [`Deployment::tuned`].
 ///
 /// ```ignore
 /// for_each_mode! {

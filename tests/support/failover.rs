@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep};
 
 use super::{Answer, Http};
 
-/// For some server to answer.
+/// Time limit for repeating a request until some server responds.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// A client's pause between attempts.
+/// How long a client waits between attempts.
 const RETRY: Duration = Duration::from_millis(20);
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
 
-/// A job as leased.
+/// A leased job.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Job {
     pub job_id: Uuid,
@@ -47,25 +47,25 @@ struct ItemStatus {
 /// The final response to an ack.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered {
-    /// 200, else 410.
+    /// Whether the ack was accepted: status 200, else 410.
     pub taken: bool,
     /// Whether an earlier attempt got no response, or a 503.
     pub after_silence: bool,
 }
 
-/// A client of one server after another.
+/// A client that turns to the next server after no response or a 503.
 pub struct Client {
     servers: Vec<Http>,
     at: usize,
 }
 
 impl Client {
-    /// Begins with the server of that number.
+    /// A client that begins with the server of this index.
     pub fn new(servers: &[String], at: usize) -> Self {
         Self { servers: servers.iter().map(|url| Http::new(url)).collect(), at }
     }
 
-    /// One attempt. Without a response, or after a 503, the next one goes to another server after a pause.
+    /// Makes one attempt. After no response or a 503 it waits, and turns to the next server.
     async fn post(&mut self, path: &str, media_type: &str, body: &Bytes) -> Option<Answer> {
         let server = &self.servers[self.at % self.servers.len()];
         let headers = [("content-type", media_type)];
@@ -80,7 +80,7 @@ impl Client {
         }
     }
 
-    /// Enqueues jobs with these ids, again until each is acknowledged.
+    /// Enqueues jobs with these ids, and repeats until each is acknowledged.
     pub async fn enqueue(&mut self, queue: &str, ids: &[Uuid]) {
         let path = format!("/v1/queues/{queue}/jobs/batch");
         let mut body = String::new();
@@ -103,7 +103,7 @@ impl Client {
         }
     }
 
-    /// Leases what there is within a second; nothing if no response comes.
+    /// Leases the jobs available within a second; returns none if no response comes.
     pub async fn lease(&mut self, queue: &str, max: usize, worker: &str) -> Vec<Job> {
         let path = format!("/v1/queues/{queue}/lease");
         let body = Bytes::from(format!(r#"{{"max":{max},"wait_s":1,"worker":"{worker}"}}"#));
@@ -119,7 +119,7 @@ impl Client {
         }
     }
 
-    /// Acks one lease, again until there is an answer.
+    /// Acks one lease, and repeats until there is a response.
     pub async fn ack(&mut self, token: &str) -> Answered {
         let (path, patience) = (format!("/v1/leases/{token}/ack"), Patience::new());
         let mut after_silence = false;
@@ -133,7 +133,7 @@ impl Client {
         }
     }
 
-    /// Acks leases at once, again until there is an answer to each.
+    /// Acks several leases in one request, and repeats until each has a result.
     pub async fn settle(&mut self, tokens: &[&str]) -> Vec<Answered> {
         let mut outcomes: Vec<Option<Answered>> = vec![None; tokens.len()];
         let (mut after_silence, patience) = (false, Patience::new());
@@ -178,13 +178,13 @@ pub fn acks_of(tokens: &[&str]) -> Bytes {
     body.into()
 }
 
-/// The status of each item of an answer.
+/// The status of each item of a response.
 pub fn statuses(answer: &Answer) -> Vec<u16> {
     let Results { results } = serde_json::from_slice(&answer.bytes).expect("results");
     results.iter().map(|one| one.status).collect()
 }
 
-/// The jobs of a queue that are dead letters, with the number of their attempts.
+/// The dead letters of a queue: the job's id and the number of its attempts.
 pub async fn dead_letters(server: &str, queue: &str) -> HashMap<Uuid, u32> {
     let http = Http::new(server);
     let (mut found, mut after) = (HashMap::new(), String::new());

@@ -1,35 +1,36 @@
-//! A temporary folder that goes with its value, and a log file in it that is shown when the test fails.
+//! A temporary folder that is removed when its value is dropped, and a log file that is shown when the test
+//! fails.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A folder of its own below the system's temporary folder. Removed when dropped, unless `AGENTBUS_TEST_KEEP` is set.
+/// A new folder below the system's temporary folder. Removed when dropped, unless `AGENTBUS_TEST_KEEP` is
+/// set.
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes one whose name starts with `agentbus-` and `what`.
+    /// Makes a folder whose name starts with `agentbus-` and `what`.
     pub fn new(what: &str) -> Self {
         let random = fastrand::u64(..);
         let path = std::env::temp_dir().join(format!("agentbus-{what}-{random:016x}"));
         fs::create_dir_all(&path).expect("create a temporary folder");
-        // PostgreSQL may run as another user, who needs access, whatever this process's umask.
+        // PostgreSQL may run as another user, who needs access whatever the umask of this process is.
         fs::set_permissions(&path, Permissions::from_mode(0o755))
             .expect("open the temporary folder");
         Self(path)
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The path of something in it.
+    /// The path of a file or folder in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Whether folders are to outlive their test.
+    /// Whether folders are kept after their test (`AGENTBUS_TEST_KEEP`).
     pub fn kept() -> bool {
         std::env::var_os("AGENTBUS_TEST_KEEP").is_some_and(|value| !value.is_empty())
     }
@@ -40,24 +41,25 @@ impl Drop for Folder {
         if Self::kept() {
             eprintln!("kept: {}", self.0.display());
         } else {
-            // What a killed server's children still write can make this fail; it must not hide why a test failed.
+            // This can fail while children of a killed server still write. Such an error must not
+            // hide why a test failed.
             let _ = fs::remove_dir_all(&self.0);
         }
     }
 }
 
-/// Lines shown of each log of a failed test.
+/// How many lines of each log of a failed test are shown.
 const TAIL_LINES: usize = 40;
 
-/// A file that a server's output is appended to. Dropped while the test panics, it prints its last lines.
-/// Declare it before its [`Folder`], so that it is dropped while the file is still there.
+/// A file to which a server's output is appended. Dropped while the test panics, it prints its last lines.
+/// Declare it before its [`Folder`], so that it is dropped while the file still exists.
 pub struct Log {
     name: String,
     path: PathBuf,
 }
 
 impl Log {
-    /// The log `path` of the server called `name`.
+    /// The log at `path` of the server called `name`.
     pub fn new(name: &str, path: PathBuf) -> Self {
         Self { name: name.to_owned(), path }
     }
@@ -68,12 +70,12 @@ impl Log {
         options.create(true).append(true).open(&self.path).expect("open a log file")
     }
 
-    /// Everything in it so far.
+    /// The whole text of the file.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.path).unwrap_or_default()).into_owned()
     }
 
-    /// Its last lines.
+    /// The last lines of the file.
     pub fn tail(&self) -> String {
         let text = self.text();
         let lines: Vec<&str> = text.lines().collect();

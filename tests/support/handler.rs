@@ -1,8 +1,9 @@
-//! A command that handles messages and notes the begin and the end of each run, and what a server reports about it.
+//! A command for a processor that writes down the begin and the end of each run, and readers of the state of
+//! its consumer.
 //!
-//! The command is a shell script of builtins only, since it runs ten thousand times. The content of a message decides
-//! what it does. It appends one line when it begins and one when it ends, each in one write: a run
-//! that was killed has only the first.
+//! The command is a shell script of builtins only, since it runs ten thousand times. The content of a message
+//! decides what it does. It appends one line when a run begins and one when it ends, each in one write, so a
+//! run that was killed has only the first.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +25,7 @@ use super::{Http, eventually};
 /// | `reject` | exits with 1, until [`Handler::mend`] was called |
 /// | `crash` | dies of a signal, always |
 /// | `slow` | succeeds after the seconds in the second word, and at once after [`Handler::mend`] |
-/// | `keep` | succeeds, and keeps what it was given on standard input |
+/// | `keep` | succeeds, and keeps its standard input |
 const SCRIPT: &str = r#"IFS= read -r message || :
 case $message in
     '{"seq":'*'}') ;;
@@ -52,17 +53,17 @@ esac
 note done
 "#;
 
-/// The command, and what it has noted.
+/// The command and its record of runs.
 pub struct Handler {
     folder: Folder,
 }
 
-/// What is noted of one message.
+/// The recorded runs of one message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Runs {
     /// Runs that began.
     pub begun: u64,
-    /// Runs that came to a good end.
+    /// Runs that succeeded.
     pub done: u64,
 }
 
@@ -78,27 +79,27 @@ impl Handler {
         Self { folder }
     }
 
-    /// What to give as `--exec` or `PROCESSOR_EXEC`.
+    /// The value for `--exec` or `PROCESSOR_EXEC`.
     pub fn command(&self) -> String {
         self.folder.join("handle").display().to_string()
     }
 
-    /// From now on, what failed succeeds.
+    /// Makes messages succeed that failed until now (see the table of words).
     pub fn mend(&self) {
         std::fs::write(self.folder.join("mended"), "").expect("write a file");
     }
 
-    /// How many lines are noted.
+    /// How many lines are recorded.
     pub fn lines(&self) -> usize {
         self.text().lines().count()
     }
 
-    /// How many bytes are noted: it grows as long as something runs, and is cheap to read.
+    /// The size of the record in bytes: it grows with each run, and is cheap to read.
     pub fn bytes(&self) -> u64 {
         std::fs::metadata(self.folder.join("runs")).map_or(0, |it| it.len())
     }
 
-    /// What is noted, by sequence.
+    /// The recorded runs by sequence.
     pub fn runs(&self) -> BTreeMap<u64, Runs> {
         let mut runs = BTreeMap::<u64, Runs>::new();
         for line in self.text().lines() {
@@ -116,18 +117,18 @@ impl Handler {
         runs
     }
 
-    /// What is noted of one message.
+    /// The recorded runs of one message.
     pub fn of(&self, seq: u64) -> Runs {
         self.runs().get(&seq).copied().unwrap_or_default()
     }
 
-    /// The lines of one message: what, the sequence, seconds since the machine began.
+    /// The recorded lines of one message: event, sequence, seconds since the machine started.
     pub fn lines_of(&self, seq: u64) -> Vec<String> {
         let of_it = format!(" {seq} ");
         self.text().lines().filter(|line| line.contains(&of_it)).map(str::to_owned).collect()
     }
 
-    /// What a `keep` was given on standard input, without a line feed at the end.
+    /// What a `keep` read from standard input, without a line feed at the end.
     pub fn kept(&self, seq: u64) -> String {
         std::fs::read_to_string(self.folder.join(&format!("kept-{seq}"))).expect("what was kept")
     }
@@ -139,7 +140,7 @@ impl Handler {
     }
 }
 
-/// Seconds since the machine began, as the command notes them.
+/// Seconds since the machine started, as the command records them.
 pub fn uptime() -> String {
     let text = std::fs::read_to_string("/proc/uptime").expect("read /proc/uptime");
     text.split(' ').next().unwrap_or_default().to_owned()
@@ -150,14 +151,14 @@ pub fn message(content: &str) -> Value {
     json!({"kind": "message", "type": "job", "sender_id": "ann", "content": content})
 }
 
-/// The consumer `name`, as the list of consumers has it; none if there is none.
+/// The consumer `name` in the list of consumers, if it exists.
 pub async fn find_consumer(http: &Http, name: &str) -> Option<Value> {
     let list = http.get("/v1/consumers").await.expect(200).json();
     let consumers = list["consumers"].as_array().unwrap_or_else(|| panic!("{list}"));
     consumers.iter().find(|it| it["name"] == name).cloned()
 }
 
-/// Waits until the consumer of the processor is running and has nothing left to do up to `seq`.
+/// Waits until the processor's consumer is running and has nothing left to do up to `seq`.
 pub async fn idle(http: &Http, seq: u64, limit: Duration) -> Value {
     eventually(limit, "everything is processed", async || {
         let consumer = find_consumer(http, "agent-processor").await?;
@@ -169,7 +170,7 @@ pub async fn idle(http: &Http, seq: u64, limit: Duration) -> Value {
     .await
 }
 
-/// Every dead letter of a source, page by page.
+/// Every dead letter that `query` selects, page by page.
 pub async fn dead_letters(http: &Http, query: &str) -> Vec<Value> {
     let (mut found, mut after) = (Vec::new(), String::new());
     loop {

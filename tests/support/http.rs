@@ -1,4 +1,4 @@
-//! A small HTTP client: requests to one server, and answers with their bytes as they came.
+//! A small HTTP client: requests to one server, and responses with their bytes as they came.
 //!
 //! The short methods (`get`, `post_json`) fail the test when there is no response; a test that disturbs the
 //! server uses [`Http::request`] and gets the error.
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::sse::{Sse, Stop};
 
-/// Longer than the longest wait that a request may ask for, 60 s.
+/// Time limit of a request: longer than the longest wait that a request may ask for, 60 s.
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// A client of the server at one address. Clones share connections.
@@ -24,7 +24,7 @@ pub struct Http {
     client: Client,
 }
 
-/// What a server answered.
+/// A response, read completely.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status code.
@@ -41,7 +41,7 @@ impl Http {
         Self { base: base.trim_end_matches('/').to_owned(), client: client(None) }
     }
 
-    /// The same, from another address of this machine.
+    /// A client that connects from another address of this machine.
     pub fn from_address(base: &str, address: IpAddr) -> Self {
         Self { base: base.trim_end_matches('/').to_owned(), client: client(Some(address)) }
     }
@@ -72,7 +72,7 @@ impl Http {
         self.must(Method::POST, path, &[("content-type", content_type)], body).await
     }
 
-    /// `POST path` with one message a line.
+    /// `POST path` with one message a line (NDJSON).
     pub async fn post_ndjson(&self, path: &str, messages: &[Value]) -> Answer {
         let lines: Vec<String> = messages.iter().map(Value::to_string).collect();
         self.post(path, "application/x-ndjson", lines.join("\n")).await
@@ -83,7 +83,7 @@ impl Http {
         self.must(Method::DELETE, path, &[], Bytes::new()).await
     }
 
-    /// Any request with any headers; an error when no whole answer came.
+    /// Any request with any headers; an error when no complete response came.
     pub async fn request(
         &self,
         method: Method,
@@ -103,7 +103,7 @@ impl Http {
         Answer::read(request.send().await?).await
     }
 
-    /// Opens `/v1/stream?query`, as a browser does that comes back with `last_event_id`.
+    /// Opens `/v1/stream?query`, as a browser does that reconnects with `last_event_id`.
     pub async fn stream(&self, query: &str, last_event_id: Option<u64>) -> Sse {
         match self.try_stream(query, last_event_id).await {
             Ok(Ok(stream)) => stream,
@@ -112,7 +112,8 @@ impl Http {
         }
     }
 
-    /// Like [`Http::stream`]; returns the answer if that is not a stream, and the error if there is no answer.
+    /// Like [`Http::stream`]; returns the response if that is not a stream, and the error if there is no
+    /// response.
     pub async fn try_stream(
         &self,
         query: &str,
@@ -153,14 +154,14 @@ impl Answer {
         Ok(Self { status, headers, bytes: response.bytes().await? })
     }
 
-    /// The body as JSON; fails the test if it is none.
+    /// The body as JSON; fails the test if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|error| {
             panic!("the body is not JSON: {error}: {} {}", self.status, self.text())
         })
     }
 
-    /// The sequence in an answer to a POST; fails the test if there is none.
+    /// The sequence in a response to a POST; fails the test if there is none.
     pub fn seq(&self) -> u64 {
         self.json()["seq"].as_u64().unwrap_or_else(|| panic!("no sequence: {}", self.text()))
     }
@@ -170,12 +171,12 @@ impl Answer {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
-    /// A header's value, if it is there.
+    /// The value of a header, if it is present.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Fails the test unless the status is `status`; shows the body then.
+    /// Fails the test unless the status is `status`, and then shows the body.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());
@@ -186,7 +187,7 @@ impl Answer {
 fn client(address: Option<IpAddr>) -> Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
-        // An error means that there is one already, which is all that reqwest needs.
+        // An error means that a provider is installed already, which is all that reqwest needs.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     Client::builder()

@@ -41,7 +41,7 @@ pub async fn try_lease(http: &Http, queue: &str, max: usize, wait_s: u64) -> Ans
     http.post_json(&format!("/v1/queues/{queue}/lease"), &body).await
 }
 
-/// Leases up to `max` jobs; none is an empty list.
+/// Leases up to `max` jobs; returns an empty list if there is none.
 pub async fn lease(http: &Http, queue: &str, max: usize, wait_s: u64) -> Vec<Value> {
     let answer = try_lease(http, queue, max, wait_s).await;
     if answer.status == 204 {
@@ -53,19 +53,19 @@ pub async fn lease(http: &Http, queue: &str, max: usize, wait_s: u64) -> Vec<Val
     jobs
 }
 
-/// Leases the one job that there is, or will be within 20 s.
+/// Leases one job, for which it waits up to 20 s.
 pub async fn one(http: &Http, queue: &str) -> Value {
     let mut jobs = lease(http, queue, 1, 20).await;
     jobs.pop().unwrap_or_else(|| panic!("no job in {queue} for 20 s"))
 }
 
-/// Ends a lease, or extends it.
+/// Ends or extends a lease: `verb` is the last part of the path.
 pub async fn end(http: &Http, job: &Value, verb: &str, body: Value) -> Answer {
     let token = job["lease_token"].as_str().unwrap_or_else(|| panic!("no token: {job}"));
     http.post_json(&format!("/v1/leases/{token}/{verb}"), &body).await
 }
 
-/// The same without a body.
+/// Like [`end`], without a body.
 pub async fn end_bare(http: &Http, job: &Value, verb: &str) -> Answer {
     let token = job["lease_token"].as_str().unwrap_or_else(|| panic!("no token: {job}"));
     http.request(Method::POST, &format!("/v1/leases/{token}/{verb}"), &[], "")
@@ -112,7 +112,7 @@ pub fn members(value: &Value) -> BTreeSet<String> {
     value.as_object().unwrap_or_else(|| panic!("no object: {value}")).keys().cloned().collect()
 }
 
-/// Leases and acknowledges until nothing is left; returns how often each job was leased.
+/// Leases and acks jobs until nothing is left; returns how often each job was leased.
 pub async fn work(http: &Http, queue: &str, max: usize, until: usize) -> BTreeMap<String, usize> {
     let mut done = BTreeMap::new();
     let start = Instant::now();

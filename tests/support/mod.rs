@@ -1,21 +1,21 @@
 //! Support for the black-box tests: real servers, clients, and ways of waiting.
 //!
-//! Every server is a process of this test run's own, on a port of its own, with its files in a folder of its own. It ends
-//! with its value, and with the test process, however that ends ([`process`]). Nothing here sleeps:
-//! whatever takes time is polled for until a deadline ([`wait`]).
+//! Every server is a process of this test run, with a port and a folder of its own. It ends when its value is
+//! dropped, and also when the test process ends, however that happens ([`process`]). Nothing here sleeps for
+//! a fixed time: whatever takes time is polled until a deadline ([`wait`]).
 //!
-//! | to have | use |
+//! | for | use |
 //! |---|---|
 //! | one test for all three modes | [`for_each_mode!`](deployment), which passes it a [`Deployment`] |
-//! | a server in one mode | [`Deployment::start`], or [`Agentbus::builder`] with servers of one's own |
-//! | NATS, PostgreSQL to be killed or frozen | [`Nats::start`], [`Postgres::start`] |
+//! | a server in one mode | [`Deployment::start`], or [`Agentbus::builder`] with the test's own servers |
+//! | NATS or PostgreSQL that a test kills or freezes | [`Nats::start`], [`Postgres::start`] |
 //! | PostgreSQL that no test disturbs | [`Postgres::shared`], then [`Postgres::database`] |
 //! | requests, streams | [`Http`], [`Sse`]; a stream on a bare socket [`raw_stream`] |
 //! | problems, pages of history | [`wire`] |
 //! | messages to publish | [`streams`] |
-//! | messages as read, to compare byte for byte | [`records`] |
+//! | messages as read, compared byte by byte | [`records`] |
 //! | work queues | [`jobs`]; clients that outlive their server [`failover`] |
-//! | a command that processes | [`exec`], which notes each attempt; [`handler`], which notes begin and end of each run |
+//! | a command for a processor | [`exec`] records each attempt, [`handler`] the begin and end of each run |
 //! | `agentbus worker` | [`worker`] |
 //! | a receiver of webhooks | [`receiver`] |
 //! | a browser | [`webdriver`]; one at the console [`console`] |

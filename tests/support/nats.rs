@@ -1,4 +1,5 @@
-//! NATS servers with JetStream: one, or a cluster; stopped, killed, frozen and started again on the same port and files.
+//! NATS servers with JetStream: single or in a cluster. They can be stopped, killed, frozen, and restarted on
+//! the same port and files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -13,7 +14,7 @@ use super::{ports, programs, wait};
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(20);
-/// A cluster elects the leader of its metadata before JetStream answers.
+/// Time limit for a cluster to elect the leader of its metadata; JetStream responds only then.
 const CLUSTER: Duration = Duration::from_secs(60);
 
 /// One `nats-server`. Dropped, it is killed and its files are removed.
@@ -28,7 +29,7 @@ pub struct Nats {
     folder: Folder,
 }
 
-/// What a server is started with.
+/// The settings that a server is started with.
 #[derive(Clone, Default)]
 pub struct Builder {
     store_dir: Option<PathBuf>,
@@ -49,31 +50,32 @@ impl Builder {
         self.config(&format!("max_payload: {bytes}"))
     }
 
-    /// Where JetStream keeps its files instead of the server's own temporary folder, as on a small file system.
+    /// Where JetStream keeps its files, for example on a small file system. By default in the server's
+    /// temporary folder.
     pub fn store_dir(mut self, path: &Path) -> Self {
         self.store_dir = Some(path.to_owned());
         self
     }
 
-    /// How much JetStream may store, in bytes, whatever room it finds at its start.
+    /// How many bytes JetStream may store, whatever room it finds at its start.
     pub fn max_file_store(mut self, bytes: u64) -> Self {
         self.jetstream.push(format!("max_file_store: {bytes}"));
         self
     }
 
-    /// The largest file that it may write, in KiB, until [`Nats::lift_file_limit`]: larger writes fail, as on a full disk.
+    /// The size of the largest file that the server may write, in KiB, until [`Nats::lift_file_limit`]:
+    /// larger writes fail, as on a full disk.
     pub fn file_limit(mut self, kib: u64) -> Self {
         self.file_limit = Some(kib);
         self
     }
 
-    /// Lines for the configuration file, as they are.
+    /// Lines to add to the configuration file.
     pub fn config(mut self, lines: &str) -> Self {
         self.lines.push(lines.to_owned());
         self
     }
 
-    /// Starts it.
     pub async fn start(self) -> Nats {
         ports::claim("nats-server", async |port| Nats::start_on(port, "nats", &self).await).await
     }
@@ -85,8 +87,8 @@ impl Builder {
         self.cluster_through(&ports, &routes).await
     }
 
-    /// The same, with the ports of the routes, and the ports at which each finds the others: of proxies, for example.
-    /// The servers do not gossip other routes.
+    /// Like [`Builder::cluster`], with the given ports for the routes, and for each server the ports at
+    /// which it finds the others (for example those of proxies). The servers do not gossip other routes.
     pub async fn cluster_through(self, ports: &[u16], routes: &[Vec<u16>]) -> Vec<Nats> {
         let mut servers = Vec::new();
         for (index, (port, routes)) in ports.iter().zip(routes).enumerate() {
@@ -105,7 +107,7 @@ impl Builder {
             );
         }
         let jetstream = async_nats::jetstream::new(servers[0].client().await);
-        // A request before there is a leader is never answered: ask again.
+        // A request before there is a leader never gets a response, so it is repeated.
         let patience = Duration::from_millis(250);
         wait::eventually(CLUSTER, "the cluster's JetStream has a leader", async || {
             tokio::time::timeout(patience, jetstream.query_account()).await.ok()?.ok()
@@ -116,22 +118,22 @@ impl Builder {
 }
 
 impl Nats {
-    /// One server with JetStream, as it comes.
+    /// One server with JetStream and default settings.
     pub async fn start() -> Self {
         Builder::default().start().await
     }
 
-    /// One server that is configured before it starts.
+    /// Settings to start one server with.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// A cluster of `size` servers as they come: see [`Builder::cluster`].
+    /// A cluster of `size` servers with default settings: see [`Builder::cluster`].
     pub async fn cluster(size: usize) -> Vec<Self> {
         Self::builder().cluster(size).await
     }
 
-    /// The servers' addresses for one `NATS_URL`.
+    /// The addresses of the servers as one `NATS_URL`.
     pub fn urls(servers: &[Self]) -> String {
         servers.iter().map(Self::url).collect::<Vec<_>>().join(",")
     }
@@ -142,22 +144,19 @@ impl Nats {
         async_nats::connect(urls).await.expect("connect to the cluster")
     }
 
-    /// Its address.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Its name, as a stream's information calls its leader.
+    /// The server's name, by which a stream's information calls its leader.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.with(Process::pid)
     }
 
-    /// What it has logged.
     pub fn log(&self) -> String {
         self.log.text()
     }
@@ -172,18 +171,18 @@ impl Nats {
         async_nats::jetstream::new(self.client().await)
     }
 
-    /// Ends it as an operator would (SIGTERM).
+    /// Ends the server as an operator would (SIGTERM).
     pub async fn stop_gracefully(&self) {
         let process = self.process.take();
         process.terminate(STOP).await.expect("nats-server ends when asked");
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the server with SIGKILL.
     pub fn kill9(&self) {
         self.process.take().kill9();
     }
 
-    /// Starts it again, on the same port and files; one that runs is stopped before.
+    /// Starts the server again on the same port and files; a running one is stopped first.
     pub async fn restart(&self) {
         if self.is_running() {
             self.stop_gracefully().await;
@@ -193,22 +192,22 @@ impl Nats {
             .unwrap_or_else(|error| panic!("nats-server does not start again: {error}"));
     }
 
-    /// Lets it write files of any size from its next start on.
+    /// Removes the limit of file sizes at the next start.
     pub fn lift_file_limit(&self) {
         *self.file_limit.lock().expect("file limit") = None;
     }
 
-    /// Freezes it: connections stay open, and get no response.
+    /// Freezes the server: connections stay open, and get no response.
     pub fn pause(&self) {
         self.process.with(Process::pause);
     }
 
-    /// Thaws it.
+    /// Continues a frozen server.
     pub fn resume(&self) {
         self.process.with(Process::resume);
     }
 
-    /// Whether it has been started and neither stopped nor killed since.
+    /// Whether the server was started and neither stopped nor killed since.
     pub fn is_running(&self) -> bool {
         self.process.is_running()
     }
@@ -260,7 +259,8 @@ fn configuration(port: u16, name: &str, builder: &Builder, folder: &Folder) -> S
     )
 }
 
-/// The server speaks first; it listens only when its JetStream has been recovered from the files.
+/// Reads the first line, which NATS servers send unasked. The server listens only once JetStream has
+/// recovered its files.
 async fn greeting(port: u16) -> Option<()> {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     let mut start = [0; 5];
@@ -269,7 +269,8 @@ async fn greeting(port: u16) -> Option<()> {
     (read.ok()?.is_ok() && start == *b"INFO ").then_some(())
 }
 
-/// Publishes bytes that no client library would: `headers` with their version line and the empty line at their end.
+/// Publishes bytes that no client library would send. `headers` includes the version line and the empty line
+/// at the end.
 pub async fn publish_raw(nats_url: &str, subject: &str, headers: &[u8], payload: &[u8]) {
     let address = nats_url.trim_start_matches("nats://");
     let mut stream = TcpStream::connect(address).await.expect("connect");

@@ -1,8 +1,9 @@
-//! Ports for servers that have to come back on the same one after a restart.
+//! Ports for servers that must use the same port again after a restart.
 //!
-//! A port that the system picks for "port 0" is out of the ephemeral range. While its server is down, an outgoing
-//! connection of anybody can take it; worse, a client that keeps trying to reach it can be given that very port and
-//! connect to itself. So ports are drawn from below that range (32768 on Linux), and tried.
+//! A port that the system picks for "port 0" is from the ephemeral range. While its server is down, an
+//! outgoing connection of any process can take it. Worse, a client that keeps trying to reach it can be given
+//! that very port and connect to itself. So ports are drawn from below that range (32768 on Linux), and
+//! tried.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,12 +11,12 @@ use std::ops::Range;
 use std::sync::{LazyLock, Mutex};
 
 const RANGE: Range<u16> = 20_000..32_000;
-/// Of starts that failed since another process was quicker on the port.
+/// The most starts that are tried, when another process is quicker to take the port.
 const TRIES: usize = 5;
 
 static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
 
-/// A free port of 127.0.0.1, returned once in this process.
+/// A free port of 127.0.0.1. It is returned only once in this process.
 pub fn free() -> u16 {
     let mut given = GIVEN.lock().expect("ports");
     loop {
@@ -27,7 +28,8 @@ pub fn free() -> u16 {
     }
 }
 
-/// Starts something on a free port, and on another if that one was taken meanwhile; fails the test on any other error.
+/// Starts something on a free port, and on another one if that was taken meanwhile; fails the test on any
+/// other error.
 pub async fn claim<T>(what: &str, mut start: impl AsyncFnMut(u16) -> Result<T, String>) -> T {
     let mut tries = 0;
     loop {

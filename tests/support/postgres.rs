@@ -1,6 +1,6 @@
-//! PostgreSQL servers: one that the tests of a binary share, and others that a test may kill and freeze.
+//! PostgreSQL servers: one that the tests of a binary share, and others that a test may kill or freeze.
 //!
-//! They sync to disk as in production, since tests kill them and check what is left.
+//! They sync to disk as in production, since tests kill them and check what was stored.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,11 @@ use super::process::{Process, Slot, Spec, User};
 use super::{ports, programs, wait};
 
 const INITDB: Duration = Duration::from_secs(60);
-/// Recovery after a crash included.
+/// Time limit for a start, with recovery after a crash.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(30);
-/// Every agentbus server keeps 22 connections. Dozens of them share one PostgreSQL while many tests run at once.
+/// The most connections. Every agentbus server keeps 22, and dozens of servers share one PostgreSQL while
+/// many tests run.
 const MAX_CONNECTIONS: u16 = 1_000;
 
 /// One PostgreSQL server with its databases. Dropped, it is killed and its files are removed.
@@ -39,12 +40,12 @@ impl Postgres {
         SHARED.get_or_init(Self::start).await
     }
 
-    /// A server of the test's own.
+    /// Starts a server for one test.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// A server of the test's own, with these variables in its environment.
+    /// Starts a server for one test, with these variables in its environment.
     pub async fn start_with(env: &[(&str, &str)]) -> Self {
         ports::claim("PostgreSQL", async |port| Self::start_on(port, env).await).await
     }
@@ -54,7 +55,7 @@ impl Postgres {
         self.create_database("").await
     }
 
-    /// Creates an empty database whose files are in this empty folder, and returns its address.
+    /// Creates an empty database with its files in this empty folder, and returns its address.
     pub async fn database_in(&self, folder: &Path) -> String {
         if let Some(User { uid, gid }) = self.user {
             std::os::unix::fs::chown(folder, Some(uid), Some(gid))
@@ -80,51 +81,52 @@ impl Postgres {
         self.url(&name)
     }
 
-    /// The port it listens on at 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What it has logged.
     pub fn log(&self) -> String {
         self.log.text()
     }
 
-    /// Ends it cleanly. By SIGINT, its fast shutdown: at SIGTERM it waits until the last client has left.
+    /// Ends the server cleanly by SIGINT, its fast shutdown: after SIGTERM it would wait until the last
+    /// client has left.
     pub async fn stop_gracefully(&self) {
         let process = self.process.take();
         process.signal("INT", &[process.pid()]);
         process.exit(STOP).await.expect("PostgreSQL ends when asked");
     }
 
-    /// Kills it and its backends with SIGKILL.
+    /// Kills the server and its backends with SIGKILL.
     pub fn kill9(&self) {
         self.process.take().kill9();
     }
 
-    /// Starts it again, on the same port and files; one that runs is stopped before.
+    /// Starts the server again on the same port and files; a running one is stopped first.
     pub async fn restart(&self) {
         if self.is_running() {
             self.stop_gracefully().await;
         }
-        // Refused while a killed backend still has the old shared memory: for some milliseconds.
+        // A start fails for some milliseconds, while a killed backend still has the old shared
+        // memory.
         let mut last = String::new();
         let started =
             wait::poll(START, async || self.boot().await.map_err(|error| last = error).ok()).await;
         assert!(started.is_some(), "PostgreSQL does not start again: {last}");
     }
 
-    /// Freezes it and its backends: connections stay open, and get no response.
+    /// Freezes the server and its backends: connections stay open, and get no response.
     pub fn pause(&self) {
         self.process.with(Process::pause);
     }
 
-    /// Thaws it.
+    /// Continues a frozen server.
     pub fn resume(&self) {
         self.process.with(Process::resume);
     }
 
-    /// Whether it has been started and neither stopped nor killed since.
+    /// Whether the server was started and neither stopped nor killed since.
     pub fn is_running(&self) -> bool {
         self.process.is_running()
     }
@@ -171,7 +173,7 @@ impl Postgres {
         let settings = [
             format!("port={}", self.port),
             "listen_addresses=127.0.0.1".to_owned(),
-            // None: the path of a socket in a temporary folder can be too long for one.
+            // No Unix sockets: the path of one in a temporary folder can be too long.
             "unix_socket_directories=".to_owned(),
             format!("max_connections={MAX_CONNECTIONS}"),
             "timezone=UTC".to_owned(),
@@ -204,7 +206,7 @@ impl Postgres {
     }
 }
 
-/// PostgreSQL refuses to run as root: then it is `postgres`, or `nobody`.
+/// The user to run as if this process is root, as which PostgreSQL refuses to run: `postgres`, or `nobody`.
 fn user_for_root() -> Option<User> {
     let we = std::fs::metadata("/proc/self").expect("read /proc/self").uid();
     if we != 0 {

@@ -1,10 +1,11 @@
-//! One child process that cannot outlive the test process, not even when that is killed with SIGKILL.
+//! A child process that cannot outlive the test process, not even when that is killed with SIGKILL.
 //!
-//! A destructor does not run for a static or in a killed process, and `prctl` needs unsafe code. So beside each server
-//! there is a watchdog: a small shell that reads from a pipe whose other end only this process has. At the end of that
-//! pipe it kills the server with its children, and removes its folder. The server itself begins as a shell that waits for
-//! a line, sent when its watchdog runs; then it becomes the server by `exec`. So no moment is unguarded, and the
-//! process id, signals and exit status are the server's own.
+//! A destructor does not run for a static or in a killed process, and `prctl` needs unsafe code. So beside
+//! each server there is a watchdog: a small shell that reads from a pipe whose other end only this process
+//! has. When that end is closed, the watchdog kills the server with its children and removes its folder. The
+//! server begins as a shell that waits for a line, which is sent once the watchdog runs; then the shell
+//! becomes the server by `exec`. So there is no moment without a watchdog, and the process id, signals and
+//! exit status are the server's.
 
 use std::fs::File;
 use std::io::Write;
@@ -27,8 +28,9 @@ if [ -n "$FILE_BLOCKS" ]; then
 fi
 exec "$@" </dev/null"#;
 
-/// `$1` is the server, `$2` its folder or nothing. A line on standard input means that the server was reaped.
-/// The folder is removed in several tries: children of the server write to it until they have noticed.
+/// `$1` is the server's process id, `$2` its folder or nothing. A line on standard input means that the
+/// server was reaped. The removal is tried several times, since children of the server may still write to the
+/// folder.
 const WATCHDOG: &str = r#"
 trap '' HUP INT TERM
 read -r _ && exit 0
@@ -50,23 +52,19 @@ pub struct User {
     pub gid: u32,
 }
 
-/// What to run, and how. The environment is `PATH`, `HOME`, `TMPDIR` and what is given.
+/// What to run, and how. The environment is `PATH`, `HOME`, `TMPDIR` and `env`.
 pub struct Spec<'a> {
-    /// The program's path.
     pub program: &'a Path,
-    /// Its arguments.
     pub args: Vec<String>,
-    /// Variables of its environment.
     pub env: Vec<(String, String)>,
-    /// Its working directory, which goes with it.
+    /// The working directory, which is removed with the process.
     pub folder: &'a Folder,
-    /// The largest file that it may write, in KiB: beyond that a write fails, as on a full disk.
+    /// The size of the largest file that the process may write, in KiB: larger writes fail, as on a full
+    /// disk.
     pub file_limit: Option<u64>,
-    /// Whom to run as, if not as ourselves.
+    /// The user to run as, if not the current one.
     pub user: Option<User>,
-    /// Where standard output goes.
     pub stdout: File,
-    /// Where standard error goes.
     pub stderr: File,
 }
 
@@ -81,22 +79,22 @@ pub struct Process {
 pub struct Slot(Mutex<Option<Process>>);
 
 impl Slot {
-    /// The server has been started.
+    /// Puts in the process that was started.
     pub fn put(&self, process: Process) {
         *self.0.lock().expect("process") = Some(process);
     }
 
-    /// Takes the process, to end it; fails the test if the server does not run.
+    /// Takes the process out, to end it; fails the test if the server does not run.
     pub fn take(&self) -> Process {
         self.0.lock().expect("process").take().expect("the server runs")
     }
 
-    /// Uses the process; fails the test if the server does not run.
+    /// Calls `act` with the process; fails the test if the server does not run.
     pub fn with<T>(&self, act: impl FnOnce(&Process) -> T) -> T {
         act(self.0.lock().expect("process").as_ref().expect("the server runs"))
     }
 
-    /// Whether the server has been started and neither stopped nor killed since.
+    /// Whether the server was started and neither stopped nor killed since.
     pub fn is_running(&self) -> bool {
         self.0.lock().expect("process").is_some()
     }
@@ -108,13 +106,13 @@ struct Guarded {
 }
 
 impl Process {
-    /// Starts it. A program that cannot be executed is seen as an exit with status 126 or 127.
+    /// Starts the process. A program that cannot be executed appears as exit status 126 or 127.
     pub fn spawn(spec: Spec<'_>) -> Self {
         let mut command = shell(GATE);
         command.arg(spec.program).args(spec.args).current_dir(spec.folder.path());
         command.env_clear().envs(inherited()).envs(spec.env);
         if let Some(kib) = spec.file_limit {
-            // A shell counts in halves of a KiB.
+            // The shell's `ulimit -f` counts blocks of 512 bytes.
             command.env("FILE_BLOCKS", (2 * kib).to_string());
         }
         command.stdin(Stdio::piped()).stdout(spec.stdout).stderr(spec.stderr);
@@ -135,12 +133,11 @@ impl Process {
         Self { pid, guarded: Mutex::new(Guarded { server: child, watchdog }) }
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// How it exited, if it has.
+    /// The exit status, if the process has exited.
     pub fn exited(&self) -> Option<ExitStatus> {
         let mut guarded = self.guarded.lock().expect("child");
         let status = guarded.server.try_wait().expect("wait for a child");
@@ -150,12 +147,13 @@ impl Process {
         status
     }
 
-    /// Waits until it has exited by itself; `None` if it has not within `limit`.
+    /// Waits until the process has exited by itself; `None` if that takes longer than `limit`.
     pub async fn exit(&self, limit: Duration) -> Option<ExitStatus> {
         wait::poll(limit, async || self.exited()).await
     }
 
-    /// Waits until `probe` returns a value. An error is the reason why there is none: it exited, or `limit` has passed.
+    /// Waits until `probe` returns a value. The error is the reason why it did not: the process exited,
+    /// or `limit` has passed.
     pub async fn ready<T>(
         &self,
         limit: Duration,
@@ -170,25 +168,26 @@ impl Process {
             .unwrap_or_else(|| Err(format!("it is not ready after {limit:?}")))
     }
 
-    /// Asks it to end (SIGTERM), and waits until it has; `None` if it has not within `limit`.
+    /// Sends SIGTERM and waits until the process has ended; `None` if that takes longer than `limit`.
     pub async fn terminate(&self, limit: Duration) -> Option<ExitStatus> {
         self.signal("TERM", &[self.pid]);
         self.exit(limit).await
     }
 
-    /// Freezes it and its children (SIGSTOP). Itself first: then it cannot start more children.
+    /// Freezes the process and its children (SIGSTOP). The process comes first, so that it cannot start
+    /// more children.
     pub fn pause(&self) {
         self.freeze(&[self.pid]);
         self.freeze(&self.children());
     }
 
-    /// Thaws it and its children (SIGCONT).
+    /// Continues the process and its children (SIGCONT).
     pub fn resume(&self) {
         self.signal("CONT", &self.children());
         self.signal("CONT", &[self.pid]);
     }
 
-    /// Kills it and its children with SIGKILL, and reaps it.
+    /// Kills the process and its children with SIGKILL, and reaps it.
     pub fn kill9(&self) {
         if self.exited().is_some() {
             return;
@@ -201,7 +200,7 @@ impl Process {
         guarded.dismiss_watchdog();
     }
 
-    /// The threads of a process stop one by one, some after the signal was sent: waits for the last.
+    /// Waits until the last thread has stopped: threads stop one by one, some after the signal was sent.
     fn freeze(&self, pids: &[u32]) {
         self.signal("STOP", pids);
         for &pid in pids {
@@ -217,7 +216,8 @@ impl Process {
         lists.flat_map(|list| list.split_whitespace().map(parse_pid).collect::<Vec<_>>()).collect()
     }
 
-    /// A child that has ended is no error; one that was reaped is never signalled, since its id may be reused.
+    /// Sends a signal. A child that has ended is no error. A process that was reaped is never signalled,
+    /// since its id may be reused.
     pub fn signal(&self, name: &str, pids: &[u32]) {
         if pids.is_empty() || self.exited().is_some() {
             return;
@@ -235,17 +235,18 @@ impl Drop for Process {
 }
 
 impl Guarded {
-    /// Once the server is reaped, its process id may become another's: the watchdog must go.
+    /// Ends the watchdog: once the server is reaped, its process id may become another's.
     fn dismiss_watchdog(&mut self) {
         if let Some(mut pipe) = self.watchdog.stdin.take() {
-            // An error means that it was killed from outside: then it needs no line.
+            // An error means that the watchdog was killed from outside, so it needs no line.
             let _ = pipe.write_all(b"\n");
             let _ = self.watchdog.wait();
         }
     }
 }
 
-/// A shell in a process group of its own: Ctrl-C reaches the tests alone, and the watchdogs do the rest.
+/// A shell in its own process group, so that Ctrl-C reaches only the tests; the watchdogs then end the
+/// servers.
 fn shell(script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script, "sh"]).process_group(0);
@@ -253,12 +254,13 @@ fn shell(script: &str) -> Command {
 }
 
 fn inherited() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
-    // The last is where a build with coverage writes what it counted.
+    // A build with coverage writes its counts to the file that the last variable names.
     let names = ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"];
     names.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
-/// Whether any thread of a process is neither stopped nor dead. The state follows the name, which ends with `)`.
+/// Whether any thread of a process is neither stopped nor dead. In `stat` the state follows the name, which
+/// ends with `)`.
 fn runs(pid: u32) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
     tasks.into_iter().flatten().flatten().any(|task| {

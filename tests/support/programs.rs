@@ -1,10 +1,10 @@
-//! Where the programs are that the tests start. `scripts/test` finds or installs them and names them in the environment;
-//! without it, the usual places are looked through.
+//! Finds the programs that the tests start. `scripts/test` finds or installs them and names them in the
+//! environment; without it, the usual places are searched.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// `nats-server`: `NATS_SERVER_BIN`, else what `scripts/test` has fetched, else in `PATH`.
+/// `nats-server`: `NATS_SERVER_BIN`, else what `scripts/test` has fetched, else from `PATH`.
 pub fn nats_server() -> &'static Path {
     static FOUND: LazyLock<PathBuf> = LazyLock::new(|| {
         let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/nats-server");
@@ -15,7 +15,8 @@ pub fn nats_server() -> &'static Path {
     &FOUND
 }
 
-/// The folder of the Python package standardwebhooks: `STANDARDWEBHOOKS_DIR`, else what `scripts/test` has fetched.
+/// The folder of the Python package standardwebhooks: `STANDARDWEBHOOKS_DIR`, else what `scripts/test` has
+/// fetched.
 pub fn standardwebhooks() -> PathBuf {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python");
     let folder = variable("STANDARDWEBHOOKS_DIR").unwrap_or(fetched);
@@ -24,7 +25,8 @@ pub fn standardwebhooks() -> PathBuf {
     folder
 }
 
-/// The folder whose `node_modules` hold clients in JavaScript: `NODE_CLIENTS_DIR`, else what `scripts/test` has fetched.
+/// The folder whose `node_modules` contains clients in JavaScript: `NODE_CLIENTS_DIR`, else what
+/// `scripts/test` has fetched.
 pub fn node_clients() -> PathBuf {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node");
     let folder = variable("NODE_CLIENTS_DIR").unwrap_or(fetched);
@@ -38,7 +40,7 @@ pub fn node() -> PathBuf {
     first(in_path("node").into_iter(), "node", "PATH")
 }
 
-/// The library libfaketime, which lets a program see another time: `FAKETIME_LIB`, else Debian's.
+/// The library libfaketime, which gives a program another time: `FAKETIME_LIB`, else Debian's.
 pub fn faketime() -> &'static Path {
     static FOUND: LazyLock<PathBuf> = LazyLock::new(|| {
         let debian = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
@@ -54,7 +56,8 @@ pub fn python() -> PathBuf {
     first(in_path("python3").into_iter(), "python3", "PATH")
 }
 
-/// A program of PostgreSQL's server: in the folder `PG_BIN`, else in Debian's newest, else in `PATH`.
+/// A program of the PostgreSQL server: from the folder `PG_BIN`, else from Debian's newest version, else from
+/// `PATH`.
 pub fn postgres(program: &str) -> PathBuf {
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut debian: Vec<PathBuf> = debian.map(|version| version.path()).collect();

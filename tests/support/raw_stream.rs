@@ -1,4 +1,4 @@
-//! A reader of a stream on a bare socket: it can be cut at any byte, or left unread.
+//! A reader of a stream on a plain socket: the test can cut it at any byte, or leave it unread.
 
 use std::collections::VecDeque;
 use std::io::{Error, ErrorKind, Result};
@@ -14,17 +14,17 @@ use super::{Frame, within};
 
 const SLOW_BUFFER: u32 = 4_096;
 
-/// A stream on a socket of its own, read byte by byte as the test asks. Dropped, the connection is closed.
+/// A stream on its own socket, read only as far as the test asks. Dropped, the connection is closed.
 pub struct RawStream {
     reader: BufReader<tokio::net::TcpStream>,
-    /// Bytes that are left of the current chunk of the transfer.
+    /// Bytes that are left of the current HTTP chunk.
     chunk: usize,
     parser: Parser,
     waiting: VecDeque<Frame>,
 }
 
 impl RawStream {
-    /// Opens `/v1/stream?query` (encoded already).
+    /// Opens `/v1/stream?query`; `query` must be encoded already.
     pub async fn open(base: &str, query: &str, last_event_id: Option<u64>) -> Result<Self> {
         let mut stream = Self::connect(TcpSocket::new_v4()?, base).await?;
         let resume = last_event_id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
@@ -32,14 +32,14 @@ impl RawStream {
         stream.opened().await
     }
 
-    /// Opens it on a socket with a tiny receive buffer.
+    /// Like [`RawStream::open`], with a tiny receive buffer.
     pub async fn open_slow(base: &str, query: &str) -> Result<Self> {
         let mut stream = Self::connect_slow(base).await?;
         stream.ask(base, "GET", &format!("/v1/stream?{query}"), "").await?;
         stream.opened().await
     }
 
-    /// A connection without a request and with a tiny receive buffer.
+    /// Connects with a tiny receive buffer, and sends no request.
     pub async fn connect_slow(base: &str) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(SLOW_BUFFER)?;
@@ -53,14 +53,15 @@ impl RawStream {
         Ok(Self { reader: BufReader::new(socket), chunk: 0, parser, waiting })
     }
 
-    /// Sends a request and waits for nothing. `headers`: more of them, each with its end of line.
+    /// Sends a request and does not wait for the response. `headers` are added, each with its end of
+    /// line.
     pub async fn ask(&mut self, base: &str, method: &str, path: &str, headers: &str) -> Result<()> {
         let host = base.trim_start_matches("http://");
         let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
         self.reader.get_mut().write_all(request.as_bytes()).await
     }
 
-    /// The head of the next answer: its status line, and its headers in lower case.
+    /// The head of the next response: its status line, and its headers in lower case.
     pub async fn head(&mut self) -> Result<(String, Vec<String>)> {
         let (status, mut headers) = (self.line().await?, Vec::new());
         loop {
@@ -81,7 +82,7 @@ impl RawStream {
         Ok(body)
     }
 
-    /// The stream, when its head comes next.
+    /// Reads the head of a stream, which must come next, and returns the stream.
     pub async fn opened(mut self) -> Result<Self> {
         let (status, headers) = self.head().await?;
         if status != "HTTP/1.1 200 OK" {
@@ -113,12 +114,12 @@ impl RawStream {
         }
     }
 
-    /// A frame that has come and was not given yet.
+    /// The next frame of those already read, if there is one.
     pub fn waiting(&mut self) -> Option<Frame> {
         self.waiting.pop_front()
     }
 
-    /// Reads some bytes of the stream, at most `most`, and returns how many. Complete frames then wait.
+    /// Reads at most `most` bytes of the stream, and returns how many. Complete frames can then be taken.
     pub async fn some(&mut self, most: usize) -> Result<usize> {
         if self.chunk == 0 {
             let size = self.line().await?;
@@ -148,7 +149,7 @@ impl RawStream {
     }
 }
 
-/// Opens streams that are read to their `ready`, and then no more.
+/// Opens streams that are read up to their `ready` event, and no further.
 pub async fn hang(base: &str, count: usize, query: &str) -> Vec<RawStream> {
     let open = async || {
         let mut stream = RawStream::open_slow(base, query).await?;

@@ -1,4 +1,4 @@
-//! A receiver of webhooks: records what comes, and answers as the test asks.
+//! A receiver of webhooks that records requests and responds as the test asks.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -16,20 +16,17 @@ use tokio::net::TcpListener;
 
 use super::eventually;
 
-/// One request that came.
+/// A request that was received.
 #[derive(Clone, Debug)]
 pub struct Got {
-    /// When it came.
     pub at: Instant,
     /// Path and query.
     pub uri: String,
-    /// Its headers.
     pub headers: HeaderMap,
-    /// Its body.
     pub body: Bytes,
 }
 
-/// How a request is answered.
+/// The response to a request.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// With this status.
@@ -54,7 +51,7 @@ struct Inner {
 }
 
 impl Receiver {
-    /// One that accepts everything.
+    /// A receiver that accepts everything.
     pub async fn start() -> Self {
         let (receiver, listener) = Self::bind().await;
         let router = receiver.router();
@@ -62,7 +59,7 @@ impl Receiver {
         receiver
     }
 
-    /// One that speaks TLS as `localhost`, and its certificate, which no authority has signed.
+    /// A receiver that speaks TLS as `localhost`, and its certificate, which no authority has signed.
     pub async fn start_tls() -> (Self, String) {
         let (receiver, listener) = Self::bind().await;
         let made =
@@ -104,32 +101,30 @@ impl Receiver {
         Router::new().fallback(take).with_state(self.clone())
     }
 
-    /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its address.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/hook?a=b", self.port)
     }
 
-    /// The responses to the next requests, before the usual one.
+    /// Sets the responses to the next requests; later requests get the usual response.
     pub fn next(&self, replies: impl IntoIterator<Item = Reply>) {
         self.with(|inner| inner.next.extend(replies));
     }
 
-    /// The usual response from now on.
+    /// Sets the usual response.
     pub fn always(&self, reply: Reply) {
         self.with(|inner| inner.always = reply);
     }
 
-    /// What has come so far.
+    /// The requests received so far.
     pub fn got(&self) -> Vec<Got> {
         self.with(|inner| inner.got.clone())
     }
 
-    /// Waits until this many have come, and returns them; more at that moment fail the test.
+    /// Waits for this many requests, and returns them; fails the test if there are more by then.
     pub async fn take(&self, count: usize, limit: Duration) -> Vec<Got> {
         let what = format!("{count} deliveries");
         let come = async || Some(self.got()).filter(|got| got.len() >= count);
@@ -144,7 +139,7 @@ impl Receiver {
 }
 
 impl Got {
-    /// A header, which must be there.
+    /// A header, which must be present.
     #[track_caller]
     pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}"));
@@ -156,13 +151,13 @@ impl Got {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
-    /// The message's sequence.
+    /// The sequence of the message in the body.
     pub fn seq(&self) -> u64 {
         self.json()["seq"].as_u64().expect("seq")
     }
 }
 
-/// The sequences of requests, sorted, each once.
+/// The sequences in requests, sorted, each once.
 pub fn seqs(got: &[Got]) -> Vec<u64> {
     let mut seqs: Vec<u64> = got.iter().map(Got::seq).collect();
     seqs.sort_unstable();

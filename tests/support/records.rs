@@ -1,4 +1,4 @@
-//! Messages as their readers get them, with their exact bytes: from a stream, and from history page by page.
+//! Messages as readers get them, with their exact bytes, from a stream or from pages of history.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Frame, Http, Sse};
 /// A message as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its sequence.
+    /// The sequence of the message.
     pub seq: u64,
     /// The whole message, byte for byte.
     pub bytes: Bytes,
@@ -29,7 +29,8 @@ impl Record {
         record
     }
 
-    /// The same of a message that another NATS client published: it may lack a kind, or have one that is no text.
+    /// Like [`Record::of`], for a message that another NATS client published: it may lack a kind, or have
+    /// one that is no text.
     pub fn of_foreign(frame: &Frame) -> Self {
         let bytes = frame.data.clone().unwrap_or_else(|| panic!("no data: {frame:?}"));
         let record = Self::from(bytes);
@@ -51,7 +52,7 @@ impl Record {
     }
 }
 
-/// Fails the test unless these are the bytes of a message: UTF-8, JSON, its sequence first.
+/// Fails the test unless the bytes are a message: UTF-8, JSON, with the sequence first.
 impl From<Bytes> for Record {
     fn from(bytes: Bytes) -> Self {
         let mut record = Self { seq: 0, bytes };
@@ -63,7 +64,7 @@ impl From<Bytes> for Record {
     }
 }
 
-/// The messages among frames.
+/// The messages in frames that carry one.
 pub fn of_frames(frames: &[Frame]) -> Vec<Record> {
     frames.iter().filter(|frame| frame.is_message()).map(Record::of).collect()
 }
@@ -73,7 +74,7 @@ pub async fn take(stream: &mut Sse, count: usize, limit: Duration) -> Vec<Record
     of_frames(&stream.collect_messages(count, limit).await)
 }
 
-/// All of history that `query` asks for, ascending.
+/// All messages of history that `query` selects, ascending.
 pub async fn history(http: &Http, query: &str) -> Vec<Record> {
     pages(http, query, 1_000).await
 }
@@ -89,7 +90,8 @@ pub fn seqs(records: &[Record]) -> Vec<u64> {
     records.iter().map(|record| record.seq).collect()
 }
 
-/// Fails the test unless both are the same messages with the same bytes. Shows the first difference alone: they are long.
+/// Fails the test unless both have the same messages with the same bytes. Shows only the first difference,
+/// since messages are long.
 #[track_caller]
 pub fn assert_same(what: &str, found: &[Record], expected: &[Record]) {
     let both = found.len().min(expected.len());

@@ -1,7 +1,7 @@
-//! A reader of `/v1/stream`, as exact as a test needs it: every frame, in order, with its bytes.
+//! A strict reader of `/v1/stream`: every frame, in order, with its bytes.
 //!
-//! It reads nothing ahead of what a test asks for, apart from the system's buffers: a reader that is not asked
-//! is a slow client.
+//! It reads ahead no more than the system's buffers take, so a reader that the test does not call is a slow
+//! client.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::sse_frame::{Frame, Parser};
 
-/// For the frames that open a stream.
+/// Time limit for the first frames of a stream.
 const OPENING: Duration = Duration::from_secs(10);
 
 /// An open stream. Dropped, the connection is closed.
@@ -28,14 +28,14 @@ pub struct Sse {
 pub enum Stop {
     /// The stream has ended, cleanly or with an error.
     Ended(Option<String>),
-    /// The time is over.
+    /// The time limit has passed.
     Deadline,
 }
 
 /// The first event of a stream, `ready`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// Its id: the cursor that this stream starts from.
+    /// The id of the event: the cursor that this stream starts from.
     pub id: u64,
     /// The last sequence of the log.
     pub head: u64,
@@ -54,7 +54,7 @@ impl Sse {
         Self { response, parser, waiting, last_event_id: None, seen: 0 }
     }
 
-    /// A header of the response, if it is there.
+    /// A header of the response, if it is present.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
     }
@@ -74,7 +74,8 @@ impl Sse {
         self.try_next(limit).await.unwrap_or_else(|stop| self.fail("a frame", limit, &stop))
     }
 
-    /// The next wanted frame, and all before it, in order; fails the test if there is none within `limit`.
+    /// The next frame that is wanted, and all frames before it, in order; fails the test if there is none
+    /// within `limit`.
     pub async fn until(
         &mut self,
         limit: Duration,
@@ -111,8 +112,8 @@ impl Sse {
         Ready { id: frame.seq(), head: number("head"), first: number("first"), replaying, retry }
     }
 
-    /// The next `count` frames that carry a message, in order. Heartbeats, comments, `ready` and `caught_up`
-    /// are skipped; any other frame, as a `gap`, fails the test.
+    /// The next `count` frames that carry a message, in order. Heartbeats, comments, `ready` and
+    /// `caught_up` are skipped; any other frame, for example a `gap`, fails the test.
     pub async fn collect_messages(&mut self, count: usize, limit: Duration) -> Vec<Frame> {
         let deadline = Instant::now() + limit;
         let mut messages = Vec::with_capacity(count);
@@ -130,12 +131,13 @@ impl Sse {
         messages
     }
 
-    /// Like [`Sse::collect_messages`], but their data as JSON.
+    /// Like [`Sse::collect_messages`], but returns the data as JSON.
     pub async fn collect_json(&mut self, count: usize, limit: Duration) -> Vec<Value> {
         self.collect_messages(count, limit).await.iter().map(Frame::json).collect()
     }
 
-    /// Fails the test if anything with an event or data comes, or the stream ends, before `period` is over.
+    /// Fails the test if a frame with an event or data comes, or the stream ends, before `period` is
+    /// over.
     pub async fn expect_silence(&mut self, period: Duration) {
         let deadline = Instant::now() + period;
         loop {
@@ -148,7 +150,7 @@ impl Sse {
         }
     }
 
-    /// Waits until the server ends the stream, and returns what came before.
+    /// Waits until the server ends the stream, and returns the frames that came before.
     pub async fn expect_end(&mut self, limit: Duration) -> Vec<Frame> {
         let deadline = Instant::now() + limit;
         let mut frames = Vec::new();

@@ -1,5 +1,5 @@
-//! Server-Sent Events by the letter of the standard (WHATWG HTML, 9.2.6), except that a block which a browser would not
-//! dispatch, as one with only an id, is returned too: tests check those.
+//! Parses Server-Sent Events strictly by the standard (WHATWG HTML, 9.2.6). The one exception: blocks that a
+//! browser would not dispatch, for example with only an id, are returned too, since tests check those.
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
@@ -7,36 +7,35 @@ use serde_json::Value;
 /// One block of lines up to an empty line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
-    /// The last `id` in it; one with U+0000 is ignored.
+    /// The last `id` in it; an id with U+0000 is ignored.
     pub id: Option<String>,
     /// The last `event` in it.
     pub event: Option<String>,
-    /// Its `data` lines, joined by line feeds; the bytes as they came.
+    /// The `data` lines, joined by line feeds; the bytes as they came.
     pub data: Option<Bytes>,
     /// The last `retry` in it, in milliseconds.
     pub retry: Option<u64>,
-    /// Its comment lines, without the colon.
+    /// The comment lines, without the colon.
     pub comments: Vec<String>,
 }
 
 impl Frame {
-    /// Whether it carries a message: its event is a kind.
+    /// Whether the frame carries a message: its event is the kind of a message.
     pub fn is_message(&self) -> bool {
         matches!(self.event.as_deref(), Some("message" | "status" | "task"))
     }
 
-    /// Whether its event is called `name`.
     pub fn is(&self, name: &str) -> bool {
         self.event.as_deref() == Some(name)
     }
 
-    /// Its id as a number; fails the test if it has none.
+    /// The id as a number; fails the test if there is none.
     pub fn seq(&self) -> u64 {
         let id = self.id.as_deref().unwrap_or_else(|| panic!("a frame without an id: {self:?}"));
         id.parse().unwrap_or_else(|_| panic!("an id that is no sequence: {self:?}"))
     }
 
-    /// Its data as JSON; fails the test if it is none.
+    /// The data as JSON; fails the test if it is not JSON.
     pub fn json(&self) -> Value {
         let data = self.data.as_ref().unwrap_or_else(|| panic!("a frame without data: {self:?}"));
         serde_json::from_slice(data)
@@ -44,7 +43,7 @@ impl Frame {
     }
 }
 
-/// Cuts a byte stream into frames, however it arrives.
+/// Cuts a byte stream into frames, however the stream is split when it arrives.
 #[derive(Default)]
 pub struct Parser {
     line: BytesMut,
@@ -55,8 +54,8 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Takes what has arrived, and returns the frames that it completes. What follows the last empty line stays: at the end
-    /// of the stream it is to be discarded, says the standard.
+    /// Takes bytes that have arrived, and returns the frames that they complete. The rest after the last
+    /// empty line is kept; the standard says to discard it at the end of the stream.
     pub fn push(&mut self, chunk: &[u8]) -> Vec<Frame> {
         let mut frames = Vec::new();
         for &byte in chunk {

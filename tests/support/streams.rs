@@ -1,4 +1,4 @@
-//! Plain messages, publishing them, and reading a replay to its end.
+//! Makes and publishes plain messages, and reads a replay to its end.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use super::records::{Record, of_frames};
 use super::{Http, Sse};
 
-/// For whatever should come soon; generous, since the machine may be busy.
+/// Time limit for whatever should come soon; generous, since the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// Messages of one batch: the most that the contract allows.
 const BATCH: usize = 1_000;
 
-/// A plain message with a number.
+/// Plain message number `n`.
 pub fn message(n: usize) -> Value {
     json!({"kind": "message", "type": "note", "sender_id": "writer", "content": format!("message {n}")})
 }
 
-/// A plain message whose content is `size` bytes long.
+/// Plain message number `n` whose content is `size` bytes long.
 pub fn large(n: usize, size: usize) -> Value {
     let content = format!("{n:<size$}");
     json!({"kind": "message", "type": "large", "sender_id": "writer", "content": content})
@@ -28,7 +28,7 @@ pub fn messages(count: usize) -> Vec<Value> {
     (0..count).map(message).collect()
 }
 
-/// Publishes all through the batch route, and returns their sequences; fails the test if one is refused.
+/// Publishes messages through the batch route, and returns their sequences; fails the test if one is refused.
 pub async fn publish(http: &Http, messages: &[Value]) -> Vec<u64> {
     let mut seqs = Vec::with_capacity(messages.len());
     for batch in messages.chunks(BATCH) {
@@ -46,7 +46,7 @@ pub async fn publish_one(http: &Http, message: &Value) -> u64 {
     answer["seq"].as_u64().expect("a sequence")
 }
 
-/// Reads a replay to its `caught_up`, and returns its messages and that event's `seq`.
+/// Reads a replay up to its `caught_up`, and returns its messages and that event's `seq`.
 pub async fn replay(stream: &mut Sse) -> (Vec<Record>, u64) {
     let frames = stream.until(LIMIT, |frame| frame.is("caught_up") || frame.is("gap")).await;
     let last = frames.last().expect("a frame");

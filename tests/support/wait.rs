@@ -1,21 +1,22 @@
-//! Waiting with a deadline: the only module of the tests where anything sleeps.
+//! Waits with a deadline. Only this module of the tests sleeps.
 //!
-//! A test never sleeps to give something time. It names a condition and the longest that it may take; a slow machine
-//! then takes longer and never fails a test.
+//! A test never sleeps to give something time. It names a condition and a time limit; on a slow machine the
+//! test takes longer, but does not fail.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often something is repeated, or of how much: `short` usually, `long` in a long run (`scripts/test --long`).
+/// A number of repetitions or items: `short` usually, `long` in a long run (`scripts/test --long`).
 pub fn times(short: usize, long: usize) -> usize {
     if std::env::var_os("AGENTBUS_LONG").is_some() { long } else { short }
 }
 
-/// Between two polls. Short against the start of a server (50 ms), long against the cost of a poll.
+/// How long to wait between two polls: short against the start of a server (50 ms), long against the cost of
+/// a poll.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Polls until `probe` returns a value, and returns that; `None` once `limit` has passed.
+/// Polls until `probe` returns a value, and returns the value; `None` once `limit` has passed.
 pub async fn poll<T>(limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
@@ -29,7 +30,7 @@ pub async fn poll<T>(limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>)
     }
 }
 
-/// Like [`poll`], and fails the test when `what` has not come true within `limit`.
+/// Like [`poll`], but fails the test if `what` does not come true within `limit`.
 #[track_caller]
 pub fn eventually<T>(
     limit: Duration,
@@ -45,7 +46,7 @@ pub fn eventually<T>(
     }
 }
 
-/// Awaits one future, and fails the test when `what` takes longer than `limit`.
+/// Awaits a future, and fails the test if `what` takes longer than `limit`.
 #[track_caller]
 pub fn within<F: Future>(
     limit: Duration,
@@ -61,7 +62,8 @@ pub fn within<F: Future>(
     }
 }
 
-/// Like [`eventually`], for what takes a millisecond or so and is not worth making its callers async.
+/// Like [`eventually`], for conditions that come true within about a millisecond: its callers need not be
+/// async.
 #[track_caller]
 pub fn eventually_blocking(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + limit;

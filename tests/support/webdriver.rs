@@ -1,4 +1,4 @@
-//! Headless Chromium, controlled through chromedriver as by a person: real clicks and keys, by the W3C's WebDriver
+//! Headless Chromium with real clicks and keys, controlled through chromedriver by the W3C's WebDriver
 //! protocol, which is JSON over HTTP.
 
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::wait::{eventually_blocking, poll};
 use super::{Http, eventually, ports, within};
 
 const START: Duration = Duration::from_secs(60);
-/// For what a page does by itself, on a machine that is busy with other browsers.
+/// Time limit for what a page does by itself, on a machine that is busy with other browsers.
 const LIMIT: Duration = Duration::from_secs(30);
 const ARGS: [&str; 10] = [
     "--headless",
@@ -29,7 +29,7 @@ const ARGS: [&str; 10] = [
     "--disable-sync",
     "--window-size=1400,1000",
 ];
-/// The member that names an element, as the protocol fixes it.
+/// The member that holds the id of an element, as the protocol defines it.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one window. Dropped, it is killed with its chromedriver.
@@ -42,7 +42,8 @@ pub struct Browser {
     _folder: Folder,
 }
 
-/// All of Chromium's processes are killed, not the first alone: others would continue for a moment, and write files.
+/// Kills all of Chromium's processes, not only the first: the others would continue for a moment, and write
+/// files.
 impl Drop for Browser {
     fn drop(&mut self) {
         let pids = descendants(self.process.pid());
@@ -54,7 +55,7 @@ impl Drop for Browser {
 }
 
 impl Browser {
-    /// Starts one with an empty profile.
+    /// Starts a browser with an empty profile.
     pub async fn start() -> Self {
         ports::claim("chromedriver", Self::start_on).await
     }
@@ -90,12 +91,12 @@ impl Browser {
         Ok(Self { http, session, process, _log: log, _folder: folder })
     }
 
-    /// Goes to an address, and waits until it has loaded.
+    /// Opens an address, and waits until the page has loaded.
     pub async fn open(&self, url: &str) {
         self.command("url", &json!({ "url": url })).await.expect("open a page");
     }
 
-    /// Runs the body of a function in the page, and returns what it returns.
+    /// Runs the body of a JavaScript function in the page, and returns its result.
     pub async fn run(&self, script: &str) -> Value {
         let body = json!({"script": script, "args": []});
         self.command("execute/sync", &body)
@@ -103,7 +104,7 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
-    /// Waits until an expression of the page is true in JavaScript's sense, and returns its value.
+    /// Waits until a JavaScript expression is true in the page, and returns its value.
     pub async fn until(&self, expression: &str) -> Value {
         let script = format!("return {expression}");
         eventually(LIMIT, expression, async || {
@@ -114,7 +115,7 @@ impl Browser {
         .await
     }
 
-    /// Clicks on an element once there is one that can be clicked on.
+    /// Clicks on an element as soon as it exists and can be clicked on.
     pub async fn click(&self, css: &str) {
         self.on_element(css, async |element| {
             self.command(&format!("element/{element}/click"), &json!({})).await
@@ -139,7 +140,7 @@ impl Browser {
         .await;
     }
 
-    /// Presses a key wherever the focus is.
+    /// Presses a key in the element that has the focus.
     pub async fn press(&self, key: &str) {
         let keys =
             [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})];
@@ -147,7 +148,7 @@ impl Browser {
         self.command("actions", &actions).await.expect("press a key");
     }
 
-    /// Keeps a picture of the page in the system's temporary folder, if folders are to outlive their test.
+    /// Saves a screenshot in the system's temporary folder, if `AGENTBUS_TEST_KEEP` is set.
     pub async fn screenshot(&self, name: &str) {
         if !Folder::kept() {
             return;
@@ -159,7 +160,7 @@ impl Browser {
         eprintln!("picture: {}", path.display());
     }
 
-    /// A page that changes may replace an element between its being found and its being used: then again.
+    /// Finds an element and uses it. Repeats both if the page replaced the element in between.
     async fn on_element(&self, css: &str, act: impl AsyncFn(String) -> Result<Value, String>) {
         let mut last = String::new();
         let tried = poll(LIMIT, async || {
@@ -189,7 +190,7 @@ impl Browser {
     }
 }
 
-/// The children of a process, theirs, and so on; parents first.
+/// The children of a process, their children, and so on; parents first.
 fn descendants(pid: u32) -> Vec<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
@@ -198,13 +199,13 @@ fn descendants(pid: u32) -> Vec<u32> {
     children.flat_map(|child| std::iter::once(child).chain(descendants(child))).collect()
 }
 
-/// Whether a process has ended, reaped or not. The state follows the name, which ends with `)`.
+/// Whether a process has ended, reaped or not. In `stat` the state follows the name, which ends with `)`.
 fn is_gone(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
-/// Where `scripts/test` has found a program, else in `PATH`.
+/// The program that `scripts/test` names in `variable`, else the first of `names` in `PATH`.
 fn program(variable: &str, names: &[&str]) -> PathBuf {
     let named = std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What several tests check of the wire format: problems, pages of history with their bytes, and what a body becomes
-//! without the white space between its tokens.
+//! Checks of the wire format that several tests share: problem documents, pages of history with their bytes,
+//! and JSON without the white space between its tokens.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use super::{Answer, Deployment, Http, eventually};
 
 /// The content type of one message, or an array of them.
 pub const JSON: &str = "application/json";
-/// The content type of one message a line.
+/// The content type of NDJSON: one message a line.
 pub const NDJSON: &str = "application/x-ndjson";
-/// The one path of messages.
+/// The path of single messages and of history.
 pub const MESSAGES: &str = "/v1/messages";
-/// Where batches go.
+/// The path of batches.
 pub const BATCH: &str = "/v1/messages/batch";
 
-/// For what a healthy server does at once.
+/// Time limit for what a healthy server does at once.
 pub const SOON: Duration = Duration::from_secs(20);
-/// For the store to have what was published; generous, since the machine may be busy.
+/// Time limit for the store to have what was published; generous, since the machine may be busy.
 const COMMIT: Duration = Duration::from_secs(60);
 
 /// A valid message.
@@ -30,7 +30,7 @@ pub fn good() -> Value {
     json!({"kind": "message", "type": "note", "sender_id": "ann", "content": "good day"})
 }
 
-/// Fails the test unless the response is a complete problem document of this status; returns it.
+/// Fails the test unless the response is a complete problem document with this status; returns the document.
 #[track_caller]
 pub fn problem(answer: &Answer, status: u16) -> Value {
     let text = answer.text();
@@ -44,7 +44,7 @@ pub fn problem(answer: &Answer, status: u16) -> Value {
     problem
 }
 
-/// Fails the test unless the response is a problem document of this status and code; returns it.
+/// Fails the test unless the response is a problem document with this status and code; returns the document.
 #[track_caller]
 pub fn problem_code(answer: &Answer, status: u16, code: &str) -> Value {
     let problem = problem(answer, status);
@@ -52,7 +52,8 @@ pub fn problem_code(answer: &Answer, status: u16, code: &str) -> Value {
     problem
 }
 
-/// The `member` (`pointer` or `parameter`) of each error, sorted, each once. Each must have a detail.
+/// The `member` (`pointer` or `parameter`) of each error, sorted, each once. Fails the test if an error has
+/// no detail.
 #[track_caller]
 pub fn named(problem: &Value, member: &str) -> BTreeSet<String> {
     let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("no errors: {problem}"));
@@ -69,12 +70,12 @@ pub fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
     names.into_iter().map(str::to_owned).collect()
 }
 
-/// One page of history, its messages as they came.
+/// One page of history, with its messages as they came.
 #[derive(Debug)]
 pub struct Page {
-    /// The bodies.
+    /// The messages, as text.
     pub messages: Vec<String>,
-    /// Where the next page begins.
+    /// The cursor of the next page.
     pub next: Option<u64>,
     /// The sequence up to which history is complete.
     pub committed_through: u64,
@@ -100,7 +101,7 @@ pub async fn page(http: &Http, query: &str) -> Page {
     Page { messages, next: wire.next.as_u64(), committed_through: wire.committed_through }
 }
 
-/// All messages of a query, page by page.
+/// All messages that a query selects, page by page.
 pub async fn pages(http: &Http, query: &str) -> Vec<String> {
     let cursor = if query.contains("order=desc") { "before" } else { "after" };
     let limit = query.split('&').find_map(|part| part.strip_prefix("limit=")?.parse().ok());
@@ -126,7 +127,7 @@ pub async fn committed(http: &Http, seq: u64) {
     .await;
 }
 
-/// Like [`committed`], of a server that may be unable to answer for a while.
+/// Like [`committed`], for a server that may be unable to respond for a while.
 pub async fn committed_at_last(http: &Http, seq: u64) {
     eventually(COMMIT, "history has what was posted", async || {
         (committed_through(http).await? >= seq).then_some(())
@@ -134,7 +135,7 @@ pub async fn committed_at_last(http: &Http, seq: u64) {
     .await;
 }
 
-/// The sequence up to which history is complete; `None` while the server cannot answer.
+/// The sequence up to which history is complete; `None` while the server cannot respond.
 pub async fn committed_through(http: &Http) -> Option<u64> {
     let answer = http.request(Method::GET, "/v1/messages?limit=1", &[], "").await.ok()?;
     (answer.status == 200).then(|| answer.json()["committed_through"].as_u64())?
@@ -193,7 +194,7 @@ pub async fn still_serves(d: &Deployment) {
     assert!(!log.contains("panicked"), "{log}");
 }
 
-/// A problem of one of these statuses.
+/// Fails the test unless the response is a problem document with one of these statuses.
 #[track_caller]
 pub fn refused(answer: &Answer, statuses: &[u16]) -> Value {
     assert!(statuses.contains(&answer.status), "{}: {}", answer.status, answer.text());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::folder::{Folder, Log};
 use super::process::{Process, Spec};
 
-/// More than a worker's own drain window.
+/// Time limit for the end of a worker: more than its own drain window.
 const STOP: Duration = Duration::from_secs(60);
 
 /// `agentbus worker`. Dropped, it is killed.
@@ -19,7 +19,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts one with this environment and these arguments, and does not wait for it.
+    /// Starts a worker with this environment and these arguments, and does not wait for it.
     pub fn start(env: &[(&str, &str)], args: &[&str]) -> Self {
         let folder = Folder::new("worker");
         let log = Log::new("agentbus worker", folder.join("stderr"));
@@ -38,17 +38,17 @@ impl Worker {
         Self { process, log, folder }
     }
 
-    /// The file in which [`exec::COMMAND`](super::exec::COMMAND) notes what it ran.
+    /// The file in which [`exec::COMMAND`](super::exec::COMMAND) records its attempts.
     pub fn ran_at(&self) -> PathBuf {
         self.folder.join("ran")
     }
 
-    /// What it has logged.
     pub fn log(&self) -> String {
         self.log.text()
     }
 
-    /// Kills it and the commands that it runs with SIGKILL; fails the test if it had ended by itself.
+    /// Kills the worker and the commands that it runs with SIGKILL; fails the test if the worker had
+    /// ended by itself.
     pub fn kill9(self) {
         self.assert_runs();
         self.process.kill9();
@@ -61,18 +61,18 @@ impl Worker {
         self.process.exit(STOP).await.expect("a killed process ends");
     }
 
-    /// Asks it to end (SIGTERM), and waits until it has; fails the test if it had ended by itself.
+    /// Sends SIGTERM and waits until the worker has ended; fails the test if it had ended by itself.
     pub async fn terminate(&self) -> ExitStatus {
         self.assert_runs();
         self.process.terminate(STOP).await.expect("a worker ends when asked")
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the worker has ended by itself.
     pub async fn exit(&self) -> ExitStatus {
         self.process.exit(STOP).await.expect("it ends by itself")
     }
 
-    /// Fails the test if it has ended by itself.
+    /// Fails the test if the worker has ended by itself.
     pub fn assert_runs(&self) {
         let exited = self.process.exited();
         assert!(exited.is_none(), "a worker has ended: {exited:?}\n{}", self.log.tail());

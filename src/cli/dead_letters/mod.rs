@@ -17,7 +17,7 @@ use super::output::{print_bytes, print_result};
 use super::table::{Table, print_document};
 use super::terminal::eprint_line;
 
-/// Examples shown after `--help`.
+/// Examples that `--help` shows.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus dead-letters list --source agent-processor
@@ -47,7 +47,7 @@ enum What {
     Discard(DiscardArgs),
 }
 
-/// What a dead letter holds.
+/// What a dead letter contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
     /// a message that a consumer gave up

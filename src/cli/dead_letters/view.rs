@@ -1,4 +1,4 @@
-//! Dead letters as text for people.
+//! Dead letters as text on a terminal.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::cli::terminal::{local_time, plain};
 pub(super) const TITLES: &[&str] =
     &["ID", "DIED", "SOURCE", "SEQ", "ATTEMPTS", "SUBJECT", "REASON"];
 
-/// The id of a dead letter.
+/// The id in a dead letter's document.
 pub(super) fn id(letter: &DeadLetter) -> Result<Uuid, Failure> {
     if letter.id.is_nil() {
         return Err(Failure::Failed("the server sent a dead letter without an id".to_owned()));
@@ -20,7 +20,7 @@ pub(super) fn id(letter: &DeadLetter) -> Result<Uuid, Failure> {
     Ok(letter.id)
 }
 
-/// One row of the list. The last error says more than the reason.
+/// One row of the list. It has the last error, which says more than the reason.
 pub(super) fn row(letter: DeadLetter) -> Vec<String> {
     let why = letter.attempts.last().map_or(letter.reason, |attempt| attempt.error.clone());
     vec![
@@ -34,7 +34,7 @@ pub(super) fn row(letter: DeadLetter) -> Vec<String> {
     ]
 }
 
-/// All of one dead letter.
+/// Everything about one dead letter.
 pub(super) fn details(letter: &DeadLetter) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {

@@ -1,7 +1,7 @@
 //! `agentbus demo`: a simulated squad of agents.
 //!
-//! Invariant: it uses HTTP alone, as any client; every message has its own id, so a retry after an outage makes no
-//! duplicate. The same seed gives the same messages, with fresh ids.
+//! Invariant: the squad uses only HTTP, like any client. Every message has an id, so a retry after an outage
+//! makes no duplicate. The same seed gives the same messages with new ids.
 
 mod phrases;
 mod squad;
@@ -27,7 +27,7 @@ use super::output::print_result;
 use super::progress::{self, notices_above};
 use super::terminal::{eprint_line, plain_lines};
 
-/// Examples shown after `--help`.
+/// Examples that `--help` shows.
 pub const EXAMPLES: &str = "\
 Examples:
   agentbus demo                          until Ctrl-C; watch it with: agentbus tail
@@ -46,7 +46,7 @@ pub struct DemoArgs {
     server: ServerArgs,
 }
 
-/// How the squad works.
+/// Options of the squad.
 #[derive(Args, Clone, Debug)]
 pub struct SquadArgs {
     /// Messages a second, on average
@@ -62,14 +62,14 @@ pub struct SquadArgs {
     pub seed: Option<u64>,
 }
 
-/// What the squad did.
+/// What the squad has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SquadReport {
-    /// Messages that are in the log.
+    /// Messages that the server accepted.
     pub sent: u64,
     /// Messages that the server refused.
     pub rejected: u64,
-    /// Tasks ended.
+    /// Tasks that have ended.
     pub tasks: u64,
 }
 
@@ -81,7 +81,7 @@ fn rate(text: &str) -> Result<f64, &'static str> {
 /// Runs the squad until its tasks are done or Ctrl-C.
 ///
 /// # Errors
-/// The server cannot be reached at first, or the response is not one of agentbus.
+/// The server cannot be reached at first, or a response is not one of agentbus.
 pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let client = args.server.client()?;
     client.status().await?;
@@ -105,11 +105,11 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(u8::from(rejected > 0)))
 }
 
-/// Runs the squad until its tasks are done or `cancel` is cancelled; waits for the server through any outage. The bar
-/// shows progress, and the first message that is refused.
+/// Runs the squad until its tasks are done or `cancel` is cancelled; waits for the server through any outage.
+/// The bar shows the progress, and the first message that was refused.
 ///
 /// # Errors
-/// The response is not one of agentbus.
+/// A response is not one of agentbus.
 pub async fn run_squad(
     client: Client,
     args: SquadArgs,
@@ -128,14 +128,14 @@ pub async fn run_squad(
         () = cancel.cancelled() => Ok(()),
     };
     let farewell = work.squad.farewell(&mut Uuid::now_v7);
-    // If the server is stopping too, the statuses expire by themselves.
+    // If the server stops too, the statuses lapse by themselves.
     if let Ok(Ok(())) = tokio::time::timeout(FAREWELL, work.post(&farewell)).await {
         work.show();
     }
     ended.map(|()| work.report)
 }
 
-/// Part of the task ids of this run, so that they differ from other runs'.
+/// A random part of this run's task ids, so that they differ from those of other runs.
 fn run_tag() -> String {
     let id = Uuid::new_v4().simple().to_string();
     id[..4].to_owned()
@@ -150,7 +150,7 @@ struct Work {
 
 impl Work {
     async fn until_done(&mut self, rate: f64, seed: u64) -> Result<(), Error> {
-        /// A longer delay is not caught up.
+        /// The most delay that is caught up with more messages.
         const MAX_BACKLOG: Duration = Duration::from_secs(1);
         let mut pace = fastrand::Rng::with_seed(seed);
         let mut due = Instant::now();

@@ -1,6 +1,6 @@
 //! The members of the squad and the tasks that they work on.
 //!
-//! Invariant: pure; the events of one task come in the order of its story, however stories are interleaved.
+//! Invariant: no I/O; the events of one task come in the order of its story, however stories are interleaved.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::phrases::TOPICS;
 use super::story::{Cast, Step, What, story};
 
-/// Names and roles.
+/// Name and role of each member.
 const MEMBERS: [(&str, &str); 8] = [
     ("planner", "planner"),
     ("coder-ada", "coder"),
@@ -23,9 +23,9 @@ const MEMBERS: [(&str, &str); 8] = [
     ("writer", "writer"),
 ];
 const CODERS: [&str; 3] = ["coder-ada", "coder-lin", "coder-kay"];
-/// A status expires after this, if the squad is killed.
+/// Time to live of a status, in seconds, for the case that the squad is killed.
 const TTL_S: u64 = 300;
-/// A status is repeated after this, well before it expires.
+/// How often a status is repeated: well before it lapses.
 const REFRESH: Duration = Duration::from_secs(TTL_S / 3);
 
 /// The whole squad.
@@ -43,7 +43,7 @@ struct Member {
     name: &'static str,
     role: &'static str,
     status: &'static str,
-    /// When its status was last published.
+    /// When the member's status was last published.
     published: Option<Instant>,
 }
 
@@ -54,11 +54,11 @@ struct Story {
     last_message: Option<Uuid>,
 }
 
-/// Makes the ids of messages.
+/// Makes an id for each message.
 pub type Ids<'a> = &'a mut dyn FnMut() -> Uuid;
 
 impl Squad {
-    /// A squad that plays the stories of `seed`; `run` is part of the task ids.
+    /// A squad that plays the stories of `seed`. `run` is part of the task ids.
     pub fn new(seed: u64, run: &str, wanted: Option<u64>) -> Self {
         let member = |(name, role)| Member { name, role, status: "online", published: None };
         Self {
@@ -72,12 +72,12 @@ impl Squad {
         }
     }
 
-    /// Tasks ended.
+    /// How many tasks have ended.
     pub fn tasks_ended(&self) -> u64 {
         self.ended
     }
 
-    /// Tasks in progress.
+    /// How many tasks are in progress.
     pub fn tasks_open(&self) -> usize {
         self.stories.len()
     }
@@ -102,7 +102,7 @@ impl Squad {
         Some(message)
     }
 
-    /// Statuses that were never published or expire soon.
+    /// The statuses that were never published or lapse soon.
     pub fn heartbeats(&mut self, now: Instant, ids: Ids<'_>) -> Vec<Vec<u8>> {
         let lapsing = |member: &&mut Member| {
             member.published.is_none_or(|at| now.duration_since(at) >= REFRESH)
@@ -117,7 +117,7 @@ impl Squad {
             .collect()
     }
 
-    /// Every member with a status goes offline.
+    /// An offline status of every member that has a status.
     pub fn farewell(&mut self, ids: Ids<'_>) -> Vec<Vec<u8>> {
         let members = self.members.iter_mut().filter(|member| member.published.is_some());
         members

@@ -10,7 +10,7 @@ use super::phrases::{
     REVIEW_REQUESTS, TEST_REQUESTS, Topic,
 };
 
-/// The members whose part changes from story to story.
+/// The members whose roles differ from story to story.
 #[derive(Clone, Copy)]
 pub struct Cast {
     /// The coder.
@@ -19,15 +19,15 @@ pub struct Cast {
 
 /// One message of a story.
 pub struct Step {
-    /// Its sender.
+    /// The sender.
     pub by: &'static str,
-    /// Its type.
+    /// The type.
     pub type_: &'static str,
-    /// Its kind.
+    /// The kind.
     pub what: What,
-    /// Its content.
+    /// The content.
     pub content: String,
-    /// Its metadata.
+    /// The metadata.
     pub metadata: Value,
 }
 
@@ -42,7 +42,7 @@ pub enum What {
     Say {
         /// The recipient; `None` is a broadcast.
         to: Option<&'static str>,
-        /// Whether it answers the last message of the story.
+        /// Whether the message is a reply to the story's last message.
         reply: bool,
     },
 }
@@ -53,7 +53,7 @@ struct Writer<'a> {
     steps: Vec<Step>,
 }
 
-/// A story about the topic.
+/// Makes a story about the topic.
 pub fn story(topic: &Topic, cast: Cast, rng: &mut Rng) -> Vec<Step> {
     let coder = cast.coder;
     let mut writer = Writer { topic, rng, steps: Vec::new() };

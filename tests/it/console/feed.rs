@@ -1,5 +1,5 @@
-//! The console in a real browser: it shows what the server streams, all of it, once, and runs none of it. Its other
-//! pages are in `pages.rs`.
+//! The feed of the console in a real browser: it shows everything that the server streams, once, and executes
+//! none of it. The other pages are tested in `pages.rs`.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn a_filter_applies_to_history_and_live() {
     assert_eq!(desk.browser.run("return location.search").await, "?sender=bob");
     desk.filter("sender", "").await;
     desk.rows(1..=8).await;
-    // The counts in the side bar toggle the same filters.
+    // The counts in the side bar switch the same filters on and off.
     desk.browser.click("[data-testid=rail-sender][data-value=alice]").await;
     desk.rows([1, 2, 3, 7]).await;
     desk.filter("subject", "agent.task.>").await;

@@ -1,5 +1,5 @@
-//! The pages of the console beside the feed, in a real browser: each shows what the server knows, follows the log, and its
-//! buttons work.
+//! The other pages of the console, in a real browser: each shows what the server knows and follows the log,
+//! and its buttons work.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 const LIMIT: Duration = Duration::from_secs(30);
 
 impl Desk {
-    /// Opens a page by its tab, and waits until it is open and connected.
+    /// Opens a page by its tab, and waits until it is shown and connected.
     async fn page(&self, name: &str) {
         self.browser.click(&format!("[data-testid=tabs] [data-page=\"{name}\"]")).await;
         self.shown(name).await;
     }
 
-    /// Waits until a page is open and connected.
+    /// Waits until a page is shown and connected.
     async fn shown(&self, name: &str) {
         let page = format!("document.querySelector('[data-testid=\"page-{name}\"]')");
         self.browser.until(&format!("{page} && !{page}.hidden")).await;
@@ -33,7 +33,7 @@ impl Desk {
         self.browser.until(&format!("{content}?.includes({text})")).await;
     }
 
-    /// Waits until the cells of a row have these texts, by the titles of their columns.
+    /// Waits until the cells of a row have these texts; each is given with the title of its column.
     async fn cells(&self, row: &str, wanted: &[(&str, &str)]) {
         for (title, text) in wanted {
             let cell = json!(format!("{row} [data-title=\"{title}\"]"));
@@ -53,7 +53,7 @@ impl Desk {
     }
 }
 
-/// A command for the processor: it fails every message, with markup as the error, until it is mended.
+/// A command for the processor that fails every message, with markup as the error, until it is mended.
 struct Handler(Folder);
 
 impl Handler {

@@ -1,4 +1,5 @@
-//! History: every filter against a plain model, pages in both directions, times, and the traffic of a real squad.
+//! History: every filter is compared with a simple model; pages in both directions, times, and recorded
+//! traffic of a squad.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,14 +19,14 @@ const TYPES: [&str; 4] = ["note", "started", "completed", "online"];
 const IDS: [&str; 2] =
     ["0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5", "11111111-2222-4333-8444-555555555555"];
 
-/// One parameter after the other.
+/// Parameters of a query, in order.
 type Query = Vec<(&'static str, String)>;
 
 fn text(query: &Query) -> String {
     query.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// A message in which each member that a filter can use is one of a few values.
+/// A random message in which each member that a filter can use has one of a few values.
 fn drawn(rng: &mut Rng) -> Value {
     let content = rng.u16(..).to_string();
     let mut body =
@@ -49,7 +50,7 @@ fn drawn(rng: &mut Rng) -> Value {
     body
 }
 
-/// A value for a filter: one that some messages have, or one that none has.
+/// A value for a filter: one that some messages have, or one that no message has.
 fn value(rng: &mut Rng, name: &str) -> String {
     let pool: &[&str] = match name {
         "subject" => &[
@@ -75,7 +76,7 @@ fn value(rng: &mut Rng, name: &str) -> String {
     (*rng.choice(pool).expect("a value")).to_owned()
 }
 
-/// The plain model: whether a message that was read back answers the filters of a query.
+/// The model: whether a message that was read back passes the filters of a query.
 fn matches(query: &Query, body: &Value) -> bool {
     let broadcasts = query.iter().any(|(name, value)| *name == "broadcast" && value == "true");
     let mut alternatives: BTreeMap<&str, bool> = BTreeMap::new();
@@ -106,7 +107,7 @@ fn json_of(bodies: &[String]) -> Vec<Value> {
     bodies.iter().map(|body| serde_json::from_str(body).expect("JSON")).collect()
 }
 
-/// The bodies of `all` that answer the query, by the model.
+/// The messages of `all` that the query selects, by the model.
 fn model<'a>(query: &Query, all: &'a [String]) -> Vec<&'a String> {
     all.iter()
         .zip(json_of(all))
@@ -253,7 +254,7 @@ for_each_mode! {
             writing.store(false, Ordering::Relaxed);
             seqs
         };
-        // Follows history until the writers have ended and its end is reached.
+        // Follows history until the writers have ended and the end is reached.
         let follow = async |filter: &str| {
             let (mut seen, mut after, mut through) = (Vec::new(), 0, 0);
             loop {
@@ -284,7 +285,7 @@ for_each_mode! {
             let ack = d.http().post_json(&format!("{MESSAGES}?ack=committed"), &body).await.expect(201).json();
             ack["created_at"].as_str().expect("created_at").parse::<DateTime<Utc>>().expect("a time")
         };
-        // A time after this message and before the next, by any clock of this machine.
+        // A time between the creation of this message and of the next, by any clock of this machine.
         let between = async |created: DateTime<Utc>| {
             let later = created + chrono::Duration::milliseconds(50);
             eventually(SOON, "time passes", async || (Utc::now() > later).then(Utc::now)).await

@@ -1,5 +1,5 @@
-//! Recorded traffic of a real squad of agents: every way of reading it returns the same bytes, and the counts are
-//! correct.
+//! Recorded traffic of a real squad of agents: every way of reading it returns the same bytes, and the counts
+//! are correct.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::support::wire::committed;
 use crate::support::{eventually, for_each_mode, squad};
 use serde_json::{Value, json};
 
-/// The members that a client has set, as they were posted.
+/// The members that the client has set, as they were posted.
 fn posted(line: &Record) -> Value {
     let mut message = line.json();
     let members = message.as_object_mut().expect("an object");
@@ -19,7 +19,7 @@ fn posted(line: &Record) -> Value {
     message
 }
 
-/// A posted message with what the server fills in for the client.
+/// A posted message with the members that the server fills in for the client.
 fn completed(mut message: Value) -> Value {
     let members = message.as_object_mut().expect("an object");
     members.entry("metadata").or_insert_with(|| json!({}));
@@ -41,7 +41,7 @@ fn counts<'a>(messages: impl Iterator<Item = &'a Value>) -> Value {
     json!(counts)
 }
 
-/// A kind that nothing was counted of may be there with 0, or not.
+/// Counts without those that are 0: a kind without messages may be absent or 0.
 fn without_zeros(mut counts: Value) -> Value {
     for by in counts.as_object_mut().expect("an object").values_mut() {
         by.as_object_mut().expect("an object").retain(|_, count| *count != 0);

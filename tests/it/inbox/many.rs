@@ -1,4 +1,4 @@
-//! Many agents with inboxes: agents and the server stop and start again; and many long polls at once.
+//! Many agents with inboxes, while agents and the server stop and start again; and many long polls at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// So many agents, each with an inbox.
+/// The number of agents, each with an inbox.
 fn agents() -> usize {
     times(300, 1_000)
 }
@@ -22,7 +22,7 @@ fn name(n: usize) -> String {
     format!("agent-{n}")
 }
 
-/// Repeats a request until the server answers as wanted: it may be down for a while.
+/// Repeats a request until the server responds as wanted, since it may be down for a while.
 async fn insist(
     http: &Http,
     method: Method,
@@ -34,14 +34,14 @@ async fn insist(
     loop {
         match http.request(method.clone(), path, &headers, body.clone()).await {
             Ok(answer) if wanted(&answer) => return answer,
-            // A client's pause.
+            // How long a client waits between two attempts.
             Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
 
-/// Consumes an inbox until `last` was consumed; forgets at random what it has read, as if it had crashed.
-/// Returns what it consumed, repeats included.
+/// Consumes an inbox up to `last`. At random it forgets what it has read, as if it had crashed. Returns what
+/// it consumed, repeats included.
 async fn agent(
     http: Http,
     name: String,
@@ -75,7 +75,8 @@ async fn agent(
     }
 }
 
-/// Sends to agents at random, each batch until it is acknowledged; returns what each is to get, in order.
+/// Sends to random agents, and repeats each batch until it is acknowledged. Returns what each agent should
+/// get, in order.
 async fn send(http: &Http) -> HashMap<String, Vec<u64>> {
     let mut expected: HashMap<String, Vec<u64>> = HashMap::new();
     for _ in 0..times(1_500, 3_000) / 50 {
@@ -114,7 +115,7 @@ for_each_mode! {
         let stopped = Arc::new(AtomicBool::new(false));
         let kill = async {
             while !stopped.load(Ordering::Relaxed) {
-                // Between two kills: some batches.
+                // A few batches are sent between two kills.
                 tokio::time::sleep(Duration::from_millis(700)).await;
                 deployment.agentbus().kill9();
                 deployment.agentbus().restart().await;
@@ -145,8 +146,8 @@ for_each_mode! {
     }
 }
 
-/// That many connections, none of them idle for longer than the server allows: to open them may take
-/// longer than that, and longer than a poll waits.
+/// Opens `count` connections. Those already open are used meanwhile, since opening all may take longer than a
+/// connection may be idle, and longer than a poll waits.
 async fn connected(bus: &str, count: usize) -> Vec<TcpStream> {
     let mut streams = Vec::with_capacity(count);
     while streams.len() < count {
@@ -164,7 +165,7 @@ async fn connected(bus: &str, count: usize) -> Vec<TcpStream> {
     streams
 }
 
-/// One request, whose answer is not read.
+/// Sends a request whose response is not read.
 async fn ask(stream: &mut TcpStream, bus: &str, path: &str) {
     let request =
         format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", bus.trim_start_matches("http://"));
@@ -176,7 +177,7 @@ fn usage(pid: u32) -> (Duration, u64) {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     let (_, rest) = stat.rsplit_once(") ").expect("a name");
     let fields: Vec<u64> = rest.split(' ').map(|field| field.parse().unwrap_or_default()).collect();
-    // Ticks of 10 ms, pages of 4 KiB (proc(5): fields 14, 15 and 24).
+    // proc(5), fields 14, 15 and 24: ticks of 10 ms and pages of 4 KiB.
     (Duration::from_millis((fields[11] + fields[12]) * 10), fields[21] * 4_096)
 }
 
@@ -196,7 +197,7 @@ async fn ten_thousand_wait_for_nothing_and_cost_nothing() {
     })
     .await;
     let period = Duration::from_secs(4);
-    // The last requests may still be running when all wait.
+    // The last requests may still be starting when all of them count as waiting.
     let memory = eventually(Duration::from_secs(30), "they cost nothing", async || {
         let (before, _) = usage(pid);
         tokio::time::sleep(period).await;
@@ -208,7 +209,7 @@ async fn ten_thousand_wait_for_nothing_and_cost_nothing() {
     let each = memory.saturating_sub(memory_before) / WAITING as u64;
     eprintln!("{WAITING} waiting: {each} bytes each");
     assert!(each < 48 * 1024, "{each} bytes each");
-    // One is woken, and no other.
+    // Only the agent with the message is woken.
     for n in [17, 9_999] {
         let message = json!({"kind": "message", "type": "note", "sender_id": "boss", "recipient_id": name(n)});
         http.post_json("/v1/messages", &message).await.expect(201);

@@ -1,4 +1,4 @@
-//! Inboxes: the messages for one agent, read at its own pace.
+//! Inboxes: the messages for one agent, which it reads at its own pace.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ async fn ack(http: &Http, through: u64) -> Value {
         .json()
 }
 
-/// How many streams and polls have a filter of their own.
+/// The number of filter groups: distinct filters of open streams and polls.
 async fn groups(http: &Http) -> u64 {
     http.get("/v1/stats").await.expect(200).json()["filter_groups"].as_u64().expect("a count")
 }

@@ -1,4 +1,4 @@
-//! `POST /v1/messages?reply_within=S`: a request and its reply, through whichever server it comes.
+//! `POST /v1/messages?reply_within=S`: a request and its reply, through any server.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn answer(to: &str, content: &str) -> Value {
     json!({"kind": "message", "type": "answer", "sender_id": "bob", "in_reply_to": to, "content": content})
 }
 
-/// Answers the first question that comes, and again.
+/// Replies twice to the first question; returns the question and the first reply.
 async fn bob(http: &Http) -> (Value, Value) {
     let page = http.get("/v1/agents/bob/inbox?wait=60").await.expect(200).json();
     let question = page["messages"][0].clone();
@@ -32,7 +32,7 @@ async fn message(http: &Http, id: &Value) -> String {
     http.get(&format!("/v1/messages/{}", id.as_str().expect("an id"))).await.expect(200).text()
 }
 
-/// Fails the test unless the answer is the two messages, byte for byte as history has them.
+/// Fails the test unless the exchange is the two messages, byte for byte as in history.
 async fn assert_exchange(http: &Http, exchange: &str, question: &Value, first: &Value) {
     let request = message(http, &question["id"]).await;
     let reply = message(http, &first["id"]).await;
@@ -47,7 +47,7 @@ for_each_mode! {
         let ask = http.post_json("/v1/messages?reply_within=60", &asked);
         let (exchange, (question, first)) = within(LIMIT, "an exchange", async { tokio::join!(ask, bob(http)) }).await;
         assert_exchange(http, &exchange.expect(200).text(), &question, &first).await;
-        // Again under the same id: the reply is there already.
+        // A repeat under the same id finds the reply in history.
         let again = within(LIMIT, "from history", http.post_json("/v1/messages?reply_within=60", &asked)).await;
         assert_exchange(http, &again.expect(200).text(), &question, &first).await;
         let mut other = asked.clone();
@@ -63,7 +63,8 @@ for_each_mode! {
         for id in ids.clone() {
             let http = http.clone();
             asks.spawn(async move {
-                // Those that are published at once may be too many; those that wait never are.
+                // A publish may be refused when too many run at once; waiting for a reply is
+                // never refused for that.
                 loop {
                     let answer = http.post_json("/v1/messages?reply_within=60", &question(id)).await;
                     if answer.status != 503 {
@@ -74,7 +75,7 @@ for_each_mode! {
             });
         }
         let answer_all = async {
-            // Not before all of them wait.
+            // The replies come only once all requests wait.
             eventually(MANY_LIMIT, "all are asked", async || {
                 let stats = http.get("/v1/stats").await;
                 (stats.status == 200 && stats.json()["counts"]["by_type"]["question"] == MANY).then_some(())
@@ -105,7 +106,7 @@ async fn a_reply_comes_through_another_server() {
         let exchange = async { tokio::join!(ask, bob(&there)) };
         let (exchange, (question, first)) = within(LIMIT, "an exchange", exchange).await;
         assert_exchange(here, &exchange.expect(200).text(), &question, &first).await;
-        // And is found by one that was not asked.
+        // A repeat through the other server gets the same reply.
         let again =
             there.post_json("/v1/messages?reply_within=60", &asked).await.expect(200).text();
         assert_exchange(here, &again, &question, &first).await;

@@ -1,6 +1,7 @@
-//! Messages for one agent: the inbox, section 7 of the contract, and request and reply, section 9. An inbox returns
-//! what history has after the agent's position; an acknowledgement only moves forward and survives a kill; a long
-//! poll is woken through any server; a wrong request is refused with all its errors.
+//! Messages for one agent: the inbox (contract, section 7), and request and reply (section 9). An inbox
+//! returns the messages in history after the agent's position. An acknowledgement only moves the position
+//! forward, and survives a kill. A long poll is woken through any server. A wrong request is refused with all
+//! its errors.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// For a long poll to be answered once there is a message: far less than the requested wait.
+/// Time limit for a long poll to return once there is a message: far less than the requested wait.
 const WOKEN: Duration = Duration::from_secs(10);
 
 fn note(from: &str, to: &str) -> Value {
@@ -34,7 +35,7 @@ async fn inbox(http: &Http, query: &str) -> Vec<String> {
     bodies(&http.get(&format!("/v1/agents/bob/inbox?{query}")).await)
 }
 
-/// The messages of a response that must be a page as of history.
+/// The messages of a response, which must be a page like one of history.
 fn bodies(answer: &Answer) -> Vec<String> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -75,7 +76,7 @@ fn reply_to(id: &Value, content: &str) -> Value {
     json!({"kind": "message", "type": "answer", "sender_id": "bob", "recipient_id": "ann", "in_reply_to": id, "content": content})
 }
 
-/// Replies to the next message of the stream, `times`, as a quick agent does.
+/// Replies `times` times to the next message of the stream, as a quick agent does.
 async fn reply_once(http: &Http, stream: &mut crate::support::Sse, times: usize) {
     let asked = stream.collect_json(1, SOON).await.remove(0);
     for n in 0..times {
@@ -84,7 +85,8 @@ async fn reply_once(http: &Http, stream: &mut crate::support::Sse, times: usize)
     }
 }
 
-/// Fails the test unless it is a whole exchange with this reply, both in the bytes that history has.
+/// Fails the test unless the response is a whole exchange with this reply, both messages with the bytes of
+/// history.
 async fn assert_exchange(http: &Http, answer: Answer, content: &str) {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -129,7 +131,7 @@ for_each_mode! {
         let all = wire::pages(http, "recipient=bob&broadcast=true").await;
         assert_eq!(all.len(), 45);
         assert_eq!(inbox(http, "broadcast=true&limit=1000").await, all);
-        // Pages, by their `next` and without consuming.
+        // Pages can be read by their `next`, without consuming.
         let (mut paged, mut after) = (Vec::new(), String::new());
         loop {
             let answer = http.get(&format!("/v1/agents/bob/inbox?limit=7{after}")).await;
@@ -141,7 +143,7 @@ for_each_mode! {
         assert_eq!(paged, own);
         let after = wire::seq_of(&own[9]);
         assert_eq!(inbox(http, &format!("after={after}")).await, own[10..]);
-        // Reading does not consume: the same again, at any time.
+        // Reading does not consume: a second read returns the same.
         assert_eq!(inbox(http, "").await, own);
     }
 
@@ -161,7 +163,8 @@ for_each_mode! {
         }
         let bob = http.get("/v1/agents/bob").await.expect(200).json();
         assert_eq!(bob["inbox"]["waiting"], 4, "{bob}");
-        // Consumed messages can be read by position; what was read but not acknowledged is returned again after a crash.
+        // Consumed messages can be read by position. Messages that were read but not acknowledged are
+        // returned again after a crash.
         assert_eq!(inbox(http, "after=0").await, all);
         d.agentbus().kill9();
         d.agentbus().restart().await;
@@ -246,7 +249,8 @@ for_each_mode! {
         let answer = http.get("/v1/agents/bob/inbox?wait=1").await;
         assert_eq!((answer.status, answer.bytes.len()), (204, 0), "{}", answer.text());
         assert!((1..15).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
-        // Twenty wait, for different agents; a message for one wakes that one, whatever else is published.
+        // Twenty polls wait for different agents. A message for one agent wakes that poll, whatever
+        // else is published.
         let wait = async |n: usize| http.get(&format!("/v1/agents/w{n}/inbox?wait=60")).await;
         let waiting = async {
             let mut all = Vec::new();
@@ -256,7 +260,7 @@ for_each_mode! {
             futures_util::future::join_all(all).await
         };
         let post = async {
-            // Whether they wait already is unknown, and must not matter.
+            // Some polls may not wait yet, which must not matter.
             for n in (0..20).rev() {
                 http.post_json(MESSAGES, &broadcast("ann")).await.expect(201);
                 http.post_json(MESSAGES, &note("ann", &format!("w{n}"))).await.expect(201);
@@ -270,7 +274,7 @@ for_each_mode! {
         // A message that is there already is returned at once.
         let there = within(WOKEN, "what is there", http.get("/v1/agents/w3/inbox?wait=60")).await;
         assert_eq!(bodies(&there).len(), 1);
-        // Broadcasts wake the polls that include them.
+        // Broadcasts wake the polls that ask for them.
         let waiting = http.get("/v1/agents/bob/inbox?wait=60&broadcast=true&after=40");
         let post = async { http.post_json(MESSAGES, &broadcast("ann")).await.expect(201) };
         let (answer, _) = within(WOKEN, "a broadcast wakes", async { tokio::join!(waiting, post) }).await;
@@ -301,7 +305,7 @@ for_each_mode! {
             let (answer, ()) = within(WOKEN, "the reply", both).await;
             assert_exchange(http, answer, "reply 0").await;
         }
-        // Many at once: each gets its own reply.
+        // Many requests at the same time: each gets its own reply.
         let asks = (0..20).map(async |n| {
             let mut request = with_id().0;
             request["content"] = json!(n.to_string());
@@ -332,7 +336,7 @@ for_each_mode! {
         let seq = problem["seq"].as_u64().unwrap_or_else(|| panic!("no seq: {problem}"));
         wire::committed(http, seq).await;
         assert_eq!(wire::seqs_of(&wire::pages(http, "sender=ann").await), [seq]);
-        // A reply to another message is none.
+        // A reply to another message is not a reply to this one.
         import(http, &[reply_to(&json!(Uuid::new_v4()), "to another")]).await;
         wire::problem_code(&http.post_json("/v1/messages?reply_within=1", &request).await, 504, "no_reply");
         import(http, &[reply_to(&json!(id), "late"), reply_to(&json!(id), "later")]).await;
@@ -343,7 +347,7 @@ for_each_mode! {
         other["content"] = json!("other");
         let conflict = http.post_json("/v1/messages?reply_within=60", &other).await;
         wire::problem_code(&conflict, 409, "idempotency_conflict");
-        // Without an id of the client's, the problem names the one that the message has got.
+        // If the client gives no id, the problem document names the id that the message got.
         let begun = Instant::now();
         let question = json!({"kind": "message", "type": "question", "sender_id": "eve", "recipient_id": "bob"});
         let answer = http.post_json("/v1/messages?reply_within=1", &question).await;
@@ -402,7 +406,7 @@ async fn a_message_through_any_server_ends_a_wait() {
         let (answer, ()) = within(WOKEN, "the reply", both).await;
         assert_exchange(here, answer, "reply 0").await;
     }
-    // A reply that any NATS client publishes.
+    // The reply may come from any NATS client.
     let (request, id) = with_id();
     let nats = d.nats().expect("a NATS server").client().await;
     let publish = async {

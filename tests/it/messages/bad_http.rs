@@ -1,5 +1,5 @@
-//! Requests that are not valid: too large, too slow, for another host, or not HTTP. The server refuses them, or closes
-//! that connection, and serves the next one.
+//! Requests that are too large, too slow, for another host, or not HTTP. The server refuses them or closes
+//! the connection, and serves the next one.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ async fn server() -> Deployment {
     Deployment::start(Mode::MemorySqlite).await
 }
 
-/// What comes back on a connection of its own until the server closes it, and whether it has closed it.
+/// Sends bytes on a new connection. Returns what comes back until the server closes it, and whether it did.
 async fn raw(d: &Deployment, bytes: &[u8], limit: Duration) -> (String, bool) {
     let deadline = Instant::now() + limit;
     let addr = d.bus().trim_start_matches("http://");
     let mut connection = TcpStream::connect(addr).await.expect("connect");
-    // The server may have closed it after a part.
+    // The server may close the connection after a part of the bytes.
     let mut broken = connection.write_all(bytes).await.is_err();
     let (mut response, mut buffer) = (Vec::new(), [0; 4_096]);
     let closed = loop {
@@ -38,7 +38,7 @@ async fn raw(d: &Deployment, bytes: &[u8], limit: Duration) -> (String, bool) {
     (String::from_utf8_lossy(&response).into_owned(), closed)
 }
 
-/// The status line's code, if anything was answered.
+/// The code in the status line, if there is one.
 fn status(response: &str) -> Option<u16> {
     response.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
 }
@@ -50,7 +50,7 @@ async fn huge_bodies_are_answered_with_413_however_they_come() {
     for (path, content_type) in [(MESSAGES, JSON), (BATCH, JSON), (BATCH, NDJSON)] {
         refused(&d.http().post(path, content_type, body.clone()).await, &[413]);
     }
-    // A body that is announced as too large is not waited for.
+    // A body whose announced length is too large is refused before it is sent.
     let host = d.bus().trim_start_matches("http://");
     for length in ["8388609", "99999999999", "9223372036854775807"] {
         let head = format!(
@@ -60,7 +60,7 @@ async fn huge_bodies_are_answered_with_413_however_they_come() {
         assert!(closed && response.contains("application/problem+json"), "{length}: {response}");
         assert_eq!(status(&response), Some(413), "{length}: {response}");
     }
-    // A chunked body does not announce its length.
+    // A chunked body has no announced length.
     let mut chunks = format!(
         "POST {MESSAGES} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {JSON}\r\ntransfer-encoding: chunked\r\n\r\n"
     );

@@ -1,11 +1,11 @@
-//! Invalid messages: the server reports what is wrong, and serves the next request.
+//! Invalid messages: the server reports what is wrong with them, and serves the next request.
 
 use crate::support::wire;
 use crate::support::wire::{BATCH, JSON, MESSAGES, NDJSON, refused, still_serves};
 use crate::support::{Answer, Deployment, Mode, for_each_mode};
 use serde_json::json;
 
-/// The limit, in bytes, of the body and headers of an encoded message.
+/// The limit of an encoded message's body and headers, in bytes.
 const MAX_MESSAGE: usize = 1_048_576 - 4_096;
 
 async fn server() -> Deployment {
@@ -150,7 +150,7 @@ async fn broken_text_inside_metadata_and_content_is_refused() {
             wire::problem(&answer, answer.status);
         }
     }
-    // A backslash before it: no escape at all.
+    // After an escaped backslash this is not an escape.
     post(&d, message(r#""content":"\\u0000","metadata":{"a":"\\ud800 \\\\u0000"}"#))
         .await
         .expect(201);
@@ -187,7 +187,7 @@ for_each_mode! {
 
     async fn a_message_has_a_limit_after_encoding_and_a_body_before(d: &Deployment) {
         let with = |content: &str| message(&format!(r#""content":"{content}""#));
-        // Some bytes for the headers, and for what the server adds.
+        // Leaves some bytes for the headers and for what the server adds.
         post(d, with(&"x".repeat(MAX_MESSAGE - 1_024))).await.expect(201);
         post(d, with(&"\\\"".repeat(MAX_MESSAGE / 2 - 512))).await.expect(201);
         post(d, with(&"é".repeat(MAX_MESSAGE / 2 - 512))).await.expect(201);
@@ -195,7 +195,7 @@ for_each_mode! {
         refused(&post(d, with(&"é".repeat(MAX_MESSAGE / 2))).await, &[413]);
         let metadata = format!(r#""content":"","metadata":{{"a":"{}"}}"#, "x".repeat(MAX_MESSAGE));
         refused(&post(d, message(&metadata)).await, &[413]);
-        // Only the white space between tokens exceeds the limit.
+        // Only white space between tokens makes this exceed the limit.
         let padded = wire::good().to_string() + &" ".repeat(MAX_MESSAGE / 2);
         post(d, padded).await.expect(201);
         still_serves(d).await;

@@ -1,4 +1,4 @@
-//! Many messages in one request: one result each, in order, whatever the others are.
+//! Many messages in one request: one result for each, in order, whatever the others are.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ fn note(sender: &str, content: &str) -> Value {
     json!({"kind": "message", "type": "note", "sender_id": sender, "content": content})
 }
 
-/// The results of an accepted batch; the counts must agree with them.
+/// The results of an accepted batch. Fails the test unless the counts agree with them.
 #[track_caller]
 fn results(answer: &Answer) -> Vec<Value> {
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -51,7 +51,7 @@ fn statuses(results: &[Value]) -> Vec<u64> {
     results.iter().map(|result| result["status"].as_u64().expect("status")).collect()
 }
 
-/// The sequences of the results, which must all have one.
+/// The sequences of the results. Fails the test unless each has one.
 fn seqs(results: &[Value]) -> Vec<u64> {
     let seq = |result: &Value| result["seq"].as_u64().unwrap_or_else(|| panic!("no seq: {result}"));
     results.iter().map(seq).collect()

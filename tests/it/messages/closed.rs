@@ -1,4 +1,5 @@
-//! Safe defaults: which settings the server refuses, which processes may share its files, which web pages may read it.
+//! Safe defaults: which settings the server refuses, which processes may share its files, which web pages may
+//! read from it.
 
 use crate::support::agentbus::Builder;
 use crate::support::folder::Folder;
@@ -10,7 +11,7 @@ use reqwest::Method;
 const APP: &str = "https://app.example.com";
 const OTHER: &str = "https://evil.example.com";
 
-/// The standard error of a server that must refuse to start with these variables.
+/// Starts a server that must refuse these variables; returns its standard error.
 async fn refusal(variables: &[(&str, &str)]) -> String {
     let builder = Agentbus::builder().memory_sqlite();
     with(builder, variables).expect_refusal().await
@@ -39,7 +40,7 @@ async fn get(agentbus: &Agentbus, path: &str, origin: &str) -> Answer {
     agentbus.http().request(Method::GET, path, &[("origin", origin)], "").await.expect("an answer")
 }
 
-/// Whether a list in a header has a word, in any case.
+/// Whether a list in a header contains a word, in any case.
 fn has(answer: &Answer, header: &str, word: &str) -> bool {
     let values = answer.headers.get_all(header).iter();
     let list: Vec<_> = values.map(|value| value.to_str().expect("text").to_owned()).collect();
@@ -115,7 +116,7 @@ async fn all_bad_settings_are_named_at_once() {
         ("LOG_FORMAT", "xml"),
     ])
     .await;
-    // NATS without PostgreSQL has no store that servers can share.
+    // With NATS but without PostgreSQL there is no store that servers can share.
     for name in ["DATABASE_URL", "ALLOW_ANONYMOUS", "RING_SIZE", "LOG_FORMAT"] {
         assert!(error.contains(name), "{name} is not named:\n{error}");
     }
@@ -189,7 +190,7 @@ async fn a_second_process_on_the_same_sqlite_store_is_refused() {
     let error = second().expect_refusal().await;
     assert!(error.contains("another") && !error.contains("panicked"), "{error}");
     first.http().post_json(MESSAGES, &wire::good()).await.expect(201);
-    // The store is free as soon as the first process has ended, however it ended.
+    // The store is free as soon as the first process has ended, even after a kill.
     first.kill9();
     let second = second().start().await;
     let ack = second.http().post_json(MESSAGES, &wire::good()).await.expect(201).json();
@@ -265,7 +266,7 @@ async fn only_the_configured_origins_may_read() {
         let posted = agentbus.http().request(Method::POST, MESSAGES, &headers, body).await;
         let posted = posted.expect("an answer").expect(201);
         assert_eq!(posted.header("access-control-allow-origin"), Some(origin));
-        // Without this a page cannot read `Location` or `Retry-After`.
+        // Without this header a page cannot read `Location` or `Retry-After`.
         for header in ["location", "retry-after"] {
             assert!(has(&posted, "access-control-expose-headers", header), "{header}: {posted:?}");
         }

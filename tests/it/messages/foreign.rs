@@ -1,5 +1,5 @@
-//! What another NATS client publishes on agentbus's subjects (contract, section 1): each message is stored, has the same
-//! bytes on every path, and stops no reader.
+//! Messages that another NATS client publishes on agentbus's subjects (contract, section 1): each is stored,
+//! has the same bytes on every path, and stops no reader.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// Far less than the 15 s of silence after which a heartbeat comes anyway.
+/// Time limit for immediate delivery: far less than the 15 s of silence after which a heartbeat comes.
 const AT_ONCE: Duration = Duration::from_secs(8);
-/// More than what `RING_SIZE=64` keeps, so that the store is read.
+/// A number of messages that `RING_SIZE=64` cannot keep, so that the store is read.
 const MANY: usize = 100;
 const ID: &str = "0192f0c4-7a1b-7c3d-8e4f-5a6b7c8d9e0f";
 
@@ -24,7 +24,7 @@ type Headers<'a> = &'a [(&'a str, &'a str)];
 
 /// Two servers of one log, one with the smallest ring, and another client of its NATS.
 struct World {
-    // Dropped before what it needs.
+    // Must be dropped before the servers that it needs.
     small: Agentbus,
     deployment: Deployment,
     other: Context,
@@ -50,8 +50,8 @@ impl World {
         ack.sequence
     }
 
-    /// Publishes by `publish`, then messages of our own. Fails the test unless all are read in order and with the same
-    /// bytes on every path; returns those of the other client.
+    /// Calls `publish`, then publishes messages of our own. Fails the test unless all are read in order
+    /// and with the same bytes on every path. Returns the messages of the other client.
     async fn read_everywhere(&self, publish: impl AsyncFnOnce(&Self) -> u64) -> Vec<Record> {
         let http = self.deployment.http();
         let mut live = http.stream("", None).await;
@@ -98,7 +98,7 @@ impl World {
     }
 }
 
-/// The next messages of a stream, foreign ones among them.
+/// The next messages of a stream, including those of other clients.
 async fn take(stream: &mut Sse, count: usize, limit: Duration) -> Vec<Record> {
     stream.collect_messages(count, limit).await.iter().map(Record::of_foreign).collect()
 }
@@ -189,7 +189,7 @@ async fn an_unmarked_envelope_is_encoded_as_if_it_had_been_posted() {
     );
 }
 
-/// The stream's own times, as messages write them.
+/// The stream's own timestamps, in the format of messages.
 async fn logged_at(world: &World, lines: &[Record]) -> Vec<String> {
     let stream = world.other.get_stream("agent-messages").await.expect("the stream");
     let mut times = Vec::new();
@@ -285,7 +285,7 @@ async fn marked_payloads_that_are_no_envelope_are_content_too() {
 #[tokio::test]
 async fn kind_and_ids_come_from_the_subject_however_odd() {
     let long = format!("agent.status.{}.up", "x".repeat(65));
-    // The subject, its type, and its role, sender or task.
+    // The subject, its type, and one more member: the role, sender or task.
     let cases: [(&str, Value, (&str, Value)); 12] = [
         ("agent.message.coder", json!("unknown"), ("sender_role", json!("coder"))),
         ("agent.status.bob", json!("unknown"), ("sender_id", json!("bob"))),
@@ -325,7 +325,7 @@ async fn kind_and_ids_come_from_the_subject_however_odd() {
 #[tokio::test]
 async fn headers_name_the_sender_and_the_id() {
     let long = "x".repeat(65);
-    // Headers, and the resulting sender and id.
+    // Headers, and the sender and id that result.
     let cases: [(Headers<'_>, &str, Option<&str>); 6] = [
         (&[("Agent-Sender", "bob")], "bob", None),
         (&[("Agent-Sender", "bob"), ("Nats-Msg-Id", ID)], "bob", Some(ID)),

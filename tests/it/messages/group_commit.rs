@@ -1,5 +1,5 @@
-//! NATS with `sync_interval: always`, and many clients at once: their messages share atomic batches, and each client still
-//! gets the sequence of its own message.
+//! NATS with `sync_interval: always`, and many clients at once: their messages share atomic batches, and each
+//! client gets the sequence of its own message.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const CLIENTS: usize = 150;
-/// Enough for many batches.
+/// How many messages each client sends: enough for many batches.
 const MESSAGES_EACH: usize = 100;
 const BATCHES: f64 = 20.0;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -31,7 +31,8 @@ async fn post(http: &Http, id: Uuid, content: &str) -> (u16, u64) {
     (answer.status, seq.unwrap_or_else(|| panic!("{}", answer.text())))
 }
 
-/// Posts until stopped, and `MESSAGES_EACH` at least: some twice at the same time, some again later.
+/// Posts until stopped, at least `MESSAGES_EACH` messages. Some are sent twice at the same time, some again
+/// later.
 async fn client(http: Http, number: usize, stop: CancellationToken) -> Received {
     let mut received = Received::new();
     let mut count = 0;

@@ -1,4 +1,5 @@
-//! Posting one message: the response, the stored bytes, what is refused, and that an id is one message.
+//! Posting one message: the response, the stored bytes, what is refused, and that an id stands for one
+//! message only.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ const UPPER: &str = "0F3A1B5C-7D2E-4F60-8A9B-C0D1E2F3A4B5";
 const LOWER: &str = "0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5";
 const OTHER: &str = "11111111-2222-4333-8444-555555555555";
 
-/// Numbers, escapes and an order that a parser would not preserve.
+/// Metadata with numbers, escapes and an order that a JSON parser would not preserve.
 const METADATA: &str = r#"{ "zeta" : 1.50e3 , "alpha":[ 1.0, -0, 1E+2, 1e400, 0.1000 ],
     "big": 123456789012345678901234567890123456789, "esc":"\u0041\/\n\t\"\\\u00e9 two  spaces",
     "\u006bey" : { "b": null, "a" : true , "":"" }, "pair":"\ud83d\ude80", "text":"日本 🚀 é {[, ]}" }"#;
@@ -33,7 +34,7 @@ fn seq(answer: &Value) -> u64 {
     answer["seq"].as_u64().unwrap_or_else(|| panic!("no seq: {answer}"))
 }
 
-/// The body at `GET /v1/messages/{id}`, once it is there.
+/// The body of `GET /v1/messages/{id}`, once the message is stored.
 async fn read_back(http: &Http, id: &str) -> String {
     let answer = eventually(SOON, "the message can be read", async || {
         let answer = http.get(&format!("{MESSAGES}/{id}")).await;
@@ -48,7 +49,7 @@ async fn one_message(stream: &mut Sse) -> Frame {
     stream.collect_messages(1, SOON).await.remove(0)
 }
 
-/// Fails the test unless it is UTC with microseconds and `Z`; returns it.
+/// Fails the test unless the time is in UTC with microseconds and `Z`; returns it.
 fn created_at(value: &Value) -> DateTime<Utc> {
     let text = value.as_str().unwrap_or_else(|| panic!("no time: {value}"));
     assert!(text.len() == 27 && text.as_bytes()[19] == b'.' && text.ends_with('Z'), "{text}");
@@ -151,7 +152,7 @@ for_each_mode! {
             wrong.as_object().expect("an object").keys().map(|name| format!("/{name}")).collect();
         let problem = wire::problem(&post(d.http(), wrong.to_string()).await, 422);
         assert_eq!(wire::named(&problem, "pointer"), expected);
-        // Members that the server sets, and unknown ones, beside all of that.
+        // Adds members that the server sets, and unknown ones.
         let mut worse = wrong;
         for name in ["seq", "subject", "created_at", "extra", "Kind", "a/b~c"] {
             worse[name] = json!(1);
@@ -188,7 +189,7 @@ for_each_mode! {
             r#"{{"id":"{UPPER}","kind":"message","type":"note","sender_id":"a","content":"x","metadata":{METADATA}}}"#
         );
         let first = post(d.http(), body.as_str()).await.expect(201).json();
-        // The same but for white space, the order of members, and the case of the id.
+        // The same message except for white space, the order of members, and the case of the id.
         let again = format!(
             r#"{{"metadata":{},"content":"\u0078","sender_id":"a","sender_role":"agent","type":"note","kind":"message","id":"{LOWER}"}}"#,
             wire::compact(METADATA),
@@ -240,7 +241,7 @@ for_each_mode! {
     async fn a_hundred_concurrent_posts_of_one_id_are_one_message(d: &Deployment) {
         let bodies: Vec<Value> = (0..100).map(|n| {
             let id = if n % 2 == 0 { LOWER } else { OTHER };
-            // The same message under one id, different ones under the other.
+            // Repeats of the same message under one id, different messages under the other.
             let content = if n % 2 == 0 { "same".to_owned() } else { format!("other {n}") };
             json!({"id": id, "kind": "message", "type": "note", "sender_id": "ann", "content": content})
         }).collect();
@@ -277,7 +278,7 @@ for_each_mode! {
             let location = format!("{MESSAGES}/{}", ack["id"].as_str().expect("id"));
             assert_eq!(d.http().get(&location).await.expect(200).text(), page.messages[0]);
         }
-        // A duplicate of a committed message is committed.
+        // A repeat of a committed message is reported as committed.
         let body = json!({"id": OTHER, "kind": "status", "type": "online", "sender_id": "a", "content": ""});
         for status in [201, 200] {
             let answer = d.http().post_json("/v1/messages?ack=committed", &body).await.expect(status).json();

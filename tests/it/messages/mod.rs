@@ -1,4 +1,4 @@
-//! What goes in: sections 1 to 3 of the contract.
+//! Publishing messages: sections 1 to 3 of the contract.
 
 mod bad_http;
 mod bad_input;

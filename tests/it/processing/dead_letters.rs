@@ -1,5 +1,5 @@
-//! Dead letters over HTTP and on the command line. They are put into the store as a processor would, for sources that
-//! no consumer processes, so that each stays where a request has put it.
+//! Dead letters over HTTP and on the command line. The test puts them into the store as a processor would,
+//! for sources that no consumer processes, so only the test's requests change them.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -17,9 +17,9 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// A consumer that exists and that no process runs.
+/// An existing consumer that no process runs.
 const HERE: &str = "here";
-/// One that does not exist.
+/// A consumer that does not exist.
 const DELETED: &str = "deleted";
 
 async fn store(deployment: &Deployment) -> Box<dyn Store> {
@@ -58,7 +58,7 @@ fn letter(kind: DeadLetterKind, source: &str, seq: u64) -> DeadLetter {
     }
 }
 
-/// Dead letters: three messages of a consumer, one of a deleted consumer, and a job.
+/// Stores dead letters: three messages of a consumer, one of a deleted consumer, and a job.
 async fn with_dead_letters(deployment: &Deployment) -> (Box<dyn Store>, Vec<DeadLetter>) {
     let store = store(deployment).await;
     let place = Position { floor: 0, feed: None, handled: true };
@@ -237,7 +237,7 @@ async fn run(args: &[&str], url: &str, dir: &Path) -> Output {
     within(LIMIT, "the command ends", command.output()).await.expect("the binary runs")
 }
 
-/// What a command wrote, whose exit code is as expected.
+/// The output of a command, whose exit code must be `code`.
 fn output_of(output: &Output, code: i32) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{error}");

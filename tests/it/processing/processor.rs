@@ -38,7 +38,7 @@ for_each_mode! {
             assert!(metrics.contains(&format!("agentbus_consumer_{metric}")), "{metric}: {metrics}");
         }
 
-        // Redriven to this consumer only, with its attempts reset.
+        // The message goes only to this consumer, with its attempts reset.
         let path = format!("/v1/dead-letters/{}/redrive", busy["id"].as_str().expect("an id"));
         http.request(reqwest::Method::POST, &path, &[], "").await.expect("an answer").expect(200);
         eventually(LIMIT, "it is tried again", async || {

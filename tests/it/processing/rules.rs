@@ -1,6 +1,6 @@
-//! Background processing, section 10 of the contract: what a command's exit status means, what becomes a dead letter and
-//! what it contains, redriving and discarding, pausing and resetting a consumer. Each run of the command is noted and
-//! compared with the responses; the log stays as it was.
+//! Background processing (contract, section 10): what a command's exit status means, which messages become
+//! dead letters and what those contain, redriving and discarding, pausing and resetting a consumer. Each run
+//! of the command is recorded and compared with the responses. The log must not change.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 const NAME: &str = "agent-processor";
-/// For three attempts with the backoff between them.
+/// Time limit for three attempts with the backoff between them.
 const ATTEMPTS: Duration = Duration::from_secs(60);
 
 const SKIPPED: Runs = Runs { begun: 0, done: 0 };
 const ONCE: Runs = Runs { begun: 1, done: 1 };
 
-/// A server that processes with a command.
+/// A server whose processor runs a command.
 struct Bus {
     deployment: Deployment,
     handler: Handler,
@@ -58,14 +58,14 @@ impl Bus {
         .await
     }
 
-    /// Waits until everything up to `seq` is done, and this many messages are counted as processed.
+    /// Waits until everything up to `seq` is done and `processed` messages count as processed.
     async fn idle(&self, seq: u64, processed: u64) -> Value {
         idle(self.http(), seq, ATTEMPTS).await;
         let what = format!("{processed} are counted");
         eventually_is(self.http(), &what, |it| it["processed"] == processed).await
     }
 
-    /// Waits until a new message is processed: whatever was to run before has run by then.
+    /// Waits until a new message is processed: everything due before has then run.
     async fn settled(&self) {
         let seq = self.post(&["ok"]).await[0];
         let what = "what came last is processed";
@@ -90,7 +90,7 @@ async fn consumer(http: &Http) -> Value {
     find_consumer(http, NAME).await.unwrap_or_else(|| panic!("no consumer {NAME}"))
 }
 
-/// Waits until the consumer is as wanted; else fails the test and shows it.
+/// Waits until the consumer satisfies `holds`; else fails the test and shows the consumer.
 async fn eventually_is(http: &Http, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let mut last = Value::Null;
     let now = crate::support::wait::poll(ATTEMPTS, async || {
@@ -235,12 +235,12 @@ in_each_mode! {
         let dead = bus.dead(6).await;
         let log = wire::pages(http, "").await;
         let path = |dead: &Value| format!("/v1/dead-letters/{}", id(dead));
-        // It fails again: still one dead letter, and one more run.
+        // It fails again: there is still one dead letter, and one more run.
         let first = dead.iter().find(|it| seq_of(it) == seqs[0]).expect("it is there");
         assert_eq!(post(http, &format!("{}/redrive", path(first))).await.expect(200).json(), json!({"redriven": 1}));
         eventually(ATTEMPTS, "it runs again", async || (bus.handler.of(seqs[0]).begun == 2).then_some(())).await;
         bus.dead(6).await;
-        // Discarded: it cannot be redriven any more.
+        // A discarded dead letter cannot be redriven.
         let second = dead.iter().find(|it| seq_of(it) == seqs[1]).expect("it is there");
         let answer = http.delete(&path(second)).await.expect(204);
         assert!(answer.bytes.is_empty());
@@ -320,7 +320,7 @@ in_each_mode! {
         let before = bus.handler.lines();
         let seqs = bus.post(&["ok"; 20]).await;
         eventually_is(http, "it reports what is pending", |it| {
-            // What was fetched before the pause may count as in flight, and does not run.
+            // Messages fetched before the pause may count as in flight, but are not run.
             let counts = ["pending", "in_flight"].map(|name| it[name].as_u64().expect("a count"));
             counts[0] + counts[1] == 20 && it["lag"]["messages"] == 20
         }).await;
@@ -328,7 +328,7 @@ in_each_mode! {
             (consumer(http).await["lag"]["seconds"].as_f64()? >= 2.0).then_some(())
         }).await;
         assert_eq!(bus.handler.lines(), before, "nothing has run");
-        // A restart does not resume it.
+        // A restart does not resume the consumer.
         bus.deployment.agentbus().kill9();
         bus.deployment.agentbus().restart().await;
         assert_eq!(consumer(http).await["state"], "paused");
@@ -358,7 +358,8 @@ in_each_mode! {
             let times = if n < 20 { 1 } else { 2 };
             assert_eq!(bus.handler.of(*seq), Runs { begun: times, done: times }, "{n}");
         }
-        // Reset to the start while paused: it reports what is pending, and processes it when it is resumed.
+        // After a reset to the start while paused, the consumer reports what is pending, and
+        // processes it once resumed.
         control(http, "pause").await;
         reset(http, &json!({"from": 1})).await;
         eventually_is(http, "it reports what is pending", |it| it["pending"] == 31).await;

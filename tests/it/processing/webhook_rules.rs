@@ -1,5 +1,6 @@
-//! Webhooks, section 10 of the contract: how they are created, read, paused and deleted, and what a receiver gets: each
-//! message that passes the filter, as in history, signed as Standard Webhooks; also what was published during a pause.
+//! Webhooks (contract, section 10): how they are created, read, paused and deleted, and what a receiver gets:
+//! each message that passes the filter, as in history, signed as Standard Webhooks; also messages that were
+//! published during a pause.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,7 +22,7 @@ const WEBHOOKS: &str = "/v1/webhooks";
 const NOWHERE: &str = "https://hooks.example.com/agentbus";
 const DELIVERED: Duration = Duration::from_secs(30);
 
-/// A delivery as it came.
+/// A delivery as it was received.
 #[derive(Debug)]
 struct Delivery {
     path: String,
@@ -107,7 +108,7 @@ async fn read(connection: &mut BufReader<TcpStream>) -> Option<Delivery> {
     Some(Delivery { path, headers, body: String::from_utf8(body).ok()? })
 }
 
-/// Fails the test unless it is signed with `secret` as Standard Webhooks has it.
+/// Fails the test unless the delivery is signed with `secret` by the rules of Standard Webhooks.
 fn assert_signed(delivery: &Delivery, secret: &str) {
     let key = secret.strip_prefix("whsec_").unwrap_or_else(|| panic!("no whsec_: {secret}"));
     let key = STANDARD.decode(key).expect("a secret is Base64");
@@ -262,7 +263,8 @@ for_each_mode! {
                 assert_eq!(wire::named(&problem, "pointer"), wire::names(["/url"]), "{url}");
             }
         }
-        // A name that resolves there: refused at once, or nothing is delivered and the reason is reported.
+        // A name that resolves to such an address: either it is refused at once, or nothing is
+        // delivered and the reason is reported.
         let by_name = json!({"url": receiver.url.replace("127.0.0.1", "localhost"), "filter": "agent.>"});
         let answer = http.post_json(WEBHOOKS, &by_name).await;
         http.post_json("/v1/messages?ack=committed", &wire::good()).await.expect(201);
@@ -329,7 +331,7 @@ for_each_mode! {
         assert_eq!(receiver.next().await.json()["seq"], json!(first));
         patch(http, &path(&webhook), "{\"state\":\"paused\"}").await.expect(200);
         let seqs = streams::publish(http, &vec![wire::good(); 5]).await;
-        // Once the other has got them all, a delivery to the paused one would have come too.
+        // Once the other receiver has got them all, a delivery to the paused one would have come too.
         let mut got = BTreeSet::new();
         while got.len() < 6 {
             got.insert(other.next().await.json()["seq"].as_u64().expect("seq"));

@@ -1,5 +1,5 @@
-//! Webhooks, section 10 of the contract: what is published is delivered to a receiver, unchanged and signed, until it is
-//! accepted, by any server; and never to a private address.
+//! Webhooks (contract, section 10): what is published is delivered, unchanged and signed, by any server until
+//! the receiver accepts it, and never to a private address.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -13,9 +13,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 const WEBHOOKS: &str = "/v1/webhooks";
-/// For what was in flight when a server ended: it is redelivered after the ack wait of 30 s at the latest.
+/// Time limit for messages in flight when a server ended: they are redelivered after the ack wait of 30 s at
+/// the latest.
 const AGAIN: Duration = Duration::from_secs(90);
-/// The members of a webhook on the wire, but for its secret.
+/// The members of a webhook in a response, without its secret.
 const MEMBERS: [&str; 10] = [
     "created_at",
     "failing_since",
@@ -43,7 +44,7 @@ fn path(made: &Value) -> String {
     format!("{WEBHOOKS}/{}", made["id"].as_str().expect("id"))
 }
 
-/// The name of its consumer.
+/// The name of the webhook's consumer.
 fn source(path: &str) -> String {
     path.replace("/v1/webhooks/", "webhook-")
 }
@@ -264,13 +265,13 @@ for_each_mode! {
     }
 }
 
-/// Fails the test unless exactly this many deliveries come, also after another webhook has got one.
+/// Fails the test unless exactly this many deliveries come, also after another webhook has got its delivery.
 async fn still(http: &Http, receiver: &Receiver, count: usize) {
     probe(http).await;
     assert_eq!(receiver.got().len(), count, "{:?}", receiver.got());
 }
 
-/// Waits until a new webhook has got a delivery: an immediate delivery to another has come by then.
+/// Waits until a new webhook has got a delivery. An immediate delivery to another webhook has come by then.
 async fn probe(http: &Http) {
     let other = Receiver::start().await;
     let body = json!({"url": other.url(), "filter": "agent.status.probe.>"});
@@ -281,7 +282,8 @@ async fn probe(http: &Http) {
     http.delete(&path).await.expect(204);
 }
 
-/// Fails the test unless the library of Standard Webhooks accepts the delivery, and refuses any other body.
+/// Fails the test unless the library of Standard Webhooks accepts the delivery, and refuses it with another
+/// body.
 fn verify(secret: &str, got: &Got) {
     const SCRIPT: &str = "
 import json, sys
@@ -339,7 +341,8 @@ async fn private_addresses_are_refused_when_a_webhook_is_created() {
     assert_eq!(d.http().get(WEBHOOKS).await.expect(200).json(), json!({"webhooks": []}));
 }
 
-/// The webhooks were created while private addresses were allowed, or while their name resolved elsewhere.
+/// Either private addresses were allowed when the webhooks were created, or their name resolved to other
+/// addresses then.
 #[tokio::test]
 async fn private_addresses_are_refused_when_a_delivery_is_made() {
     let receiver = Receiver::start().await;
@@ -362,7 +365,7 @@ async fn private_addresses_are_refused_when_a_delivery_is_made() {
     assert!(receiver.got().is_empty());
 }
 
-/// Both servers find the receiver; only the one that trusts its certificate delivers.
+/// Both servers reach the receiver; only the one that trusts its certificate delivers.
 #[tokio::test]
 async fn a_receiver_with_tls_must_be_trusted() {
     let (receiver, certificate) = Receiver::start_tls().await;
@@ -401,7 +404,8 @@ async fn servers_share_the_deliveries_and_see_each_others_changes() {
         sent.push(say(&another, "note").await);
     }
     assert_eq!(seqs(&receiver.take(40, SOON).await), sent);
-    // Paused through one server, resumed through the other. What is published before both have noticed is delivered.
+    // Paused through one server, resumed through the other. Messages published before both have noticed
+    // are delivered.
     patch(&second.http(), &path, json!({"paused": true})).await.expect(200);
     eventually(SOON, "both have stopped", async || {
         let before = receiver.got().len();
@@ -412,7 +416,7 @@ async fn servers_share_the_deliveries_and_see_each_others_changes() {
     .await;
     patch(d.http(), &path, json!({"paused": false})).await.expect(200);
     assert_eq!(seqs(&receiver.take(sent.len(), SOON).await), sent);
-    // The server that created it ends; the other delivers alone.
+    // The server that created the webhook ends; the other delivers alone.
     d.agentbus().terminate().await;
     sent.push(say(&second.http(), "note").await);
     assert_eq!(seqs(&receiver.take(sent.len(), SOON).await), sent);
@@ -437,7 +441,7 @@ async fn the_command_line_creates_shows_pauses_and_removes_them() {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        // One that refuses its arguments reads nothing.
+        // A command that refuses its arguments reads nothing.
         let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
         let output = child.wait_with_output().expect("it ends");
         let stdout = String::from_utf8(output.stdout).expect("UTF-8");

@@ -1,5 +1,5 @@
-//! Processing on NATS: workers that share the load and are killed, a durable consumer that is deleted, messages that the
-//! stream no longer has.
+//! Processing on NATS: workers that share the load and are killed, a durable consumer that is deleted, and
+//! messages that the stream no longer has.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ async fn messages_in_flight_at_a_killed_worker_go_to_another() {
         (ran(&second.ran_at()) == [(1, 2)]).then_some(())
     })
     .await;
-    // Returned when the worker is stopped: that attempt does not count.
+    // The worker returns its messages when it is stopped; those attempts do not count.
     second.terminate().await;
     let third = worker(&deployment, &args);
     eventually(LIMIT, "and again", async || (ran(&third.ran_at()) == [(1, 2)]).then_some(())).await;
@@ -117,7 +117,7 @@ async fn a_deleted_durable_continues_at_its_position() {
     let last = post_many(http, "good", 25).await;
     processed(http, last).await;
     assert_eq!(ran_seqs(&path), all(50), "nothing is left out");
-    // Two seconds of progress may not have been stored.
+    // The progress of the last two seconds may not have been stored.
     assert!(ran(&path).len() <= 75);
 }
 
@@ -166,7 +166,8 @@ async fn a_switch_of_the_bus_keeps_the_position_both_ways() {
         .env("RAN", &path.display().to_string())
         .env("DRAIN_S", "1");
     let on_memory = on_nats.clone().env("MESSAGE_BUS", "memory");
-    // Each bus with and without a handler: what was published without one must be processed later.
+    // Each bus, first with and then without a handler: what was published without one must be processed
+    // later.
     for (builder, handled) in [
         (&on_nats, true),
         (&on_memory, true),

@@ -1,6 +1,6 @@
-//! Leases of jobs, section 8 of the contract: a job goes to one worker at a time, comes again when its lease expires or its
-//! worker nacks it, and is a dead letter after its last delivery; what was acknowledged survives a kill. Every job that
-//! was accepted is accounted for at the end.
+//! Leases of jobs (contract, section 8): one worker at a time has a job; it is delivered again when its lease
+//! expires or its worker nacks it, and is a dead letter after its last delivery. Acknowledged jobs survive a
+//! kill. At the end every accepted job is accounted for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// For an immediate response, on a busy machine; far less than the requested waits.
+/// Time limit for an immediate response on a busy machine: far less than the requested waits.
 const WOKEN: Duration = Duration::from_secs(10);
 
 for_each_mode! {
@@ -66,7 +66,7 @@ for_each_mode! {
         configure(http, "builds", 30, 3).await;
         let posted = enqueue(http, "builds", &json!({"type": "build", "payload": {"n": 7}, "priority": "high"})).await;
         let first = one(http, "builds").await;
-        // After the requested delay, and no sooner.
+        // The job comes after the requested delay, and no sooner.
         let start = Instant::now();
         end(http, &first, "nack", json!({"delay_s": 3})).await.expect(200);
         assert!(lease(http, "builds", 1, 0).await.is_empty(), "it is delayed");
@@ -76,7 +76,7 @@ for_each_mode! {
         assert!(start.elapsed() >= Duration::from_millis(2_900), "{:?}", start.elapsed());
         assert_eq!((id(&second), &second["attempt"], &second["payload"]), (posted.clone(), &json!(2), &json!({"n": 7})));
         assert_ne!(first["lease_token"], second["lease_token"]);
-        // Without a delay: the backoff of a second.
+        // Without a delay the backoff of a second applies.
         let start = Instant::now();
         end_bare(http, &second, "nack").await.expect(200);
         let third = one(http, "builds").await;
@@ -111,7 +111,7 @@ for_each_mode! {
         assert_eq!((dead["job"]["job_id"].as_str(), dead["attempts"].as_array().map(Vec::len)), (Some(posted.as_str()), Some(1)));
         let path = format!("/v1/dead-letters/{}", dead["id"].as_str().expect("an id"));
         assert_eq!(http.get(&path).await.expect(200).json(), dead);
-        // It is back in its queue, as new.
+        // The job is in its queue again, as new.
         let answer = http.request(Method::POST, &format!("{path}/redrive"), &[], "").await.expect("an answer");
         assert_eq!(answer.expect(200).json(), json!({"redriven": 1}));
         wire::problem_code(&http.get(&path).await, 404, "not_found");
@@ -161,7 +161,7 @@ for_each_mode! {
         for verb in ["ack", "nack", "extend", "fail"] {
             wire::problem(&end(http, &first, verb, json!({})).await, 410);
         }
-        // The last lease expires too: the job is a dead letter that names the reason.
+        // The last lease expires too: the job is a dead letter with that reason.
         let dead = dead_letter(http, "builds").await;
         assert_eq!(dead["attempts"].as_array().map(Vec::len), Some(2), "{dead}");
         wire::problem(&end_bare(http, &second, "ack").await, 410);

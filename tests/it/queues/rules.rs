@@ -1,5 +1,5 @@
-//! Work queues, section 8 of the contract: how they are created, in which order they lease jobs, what they count; a wrong
-//! request is refused with all its errors.
+//! Work queues (contract, section 8): how they are created, in which order they lease jobs, what they count.
+//! A wrong request is refused with all its errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 const ID: &str = "0f3a1b5c-7d2e-4f60-8a9b-c0d1e2f3a4b5";
 
-/// Fails the test unless exactly these members are named as wrong.
+/// Fails the test unless the errors name exactly these members.
 #[track_caller]
 fn assert_wrong(answer: &Answer, expected: &[&str]) {
     let problem = wire::problem(answer, 422);
@@ -45,7 +45,7 @@ for_each_mode! {
         let changed = json!({"lease_s": 10, "max_deliver": 2, "backoff_s": [7]});
         put(http, "builds", changed).await.expect(200);
         assert_eq!(info(http, "builds").await["backoff_s"], json!([7]));
-        // With defaults, or in use before it was created.
+        // One queue with default settings, one in use before it was created.
         put(http, "plain", json!({})).await.expect(201);
         enqueue(http, "used", &job(1)).await;
         for queue in ["plain", "used"] {
@@ -84,7 +84,7 @@ for_each_mode! {
             end_bare(http, &job, "ack").await.expect(200);
         }
         assert_eq!(order, expected);
-        // The same within one lease of several jobs.
+        // The order is the same within one lease of several jobs.
         for (n, priority) in ["low", "normal", "high", "low", "high", "normal"].iter().enumerate() {
             enqueue(http, "q", &json!({"type": "x", "payload": n, "priority": priority})).await;
         }
@@ -107,8 +107,8 @@ for_each_mode! {
         assert!(at_once.iter().all(|it| matches!(it.status, 200 | 201)), "{at_once:?}");
         assert_eq!(work(http, "builds", 10, 2).await, BTreeMap::from([(id, 1)]));
 
-        // A repeat gets the first response, also when the job is done. Another job under the id is refused; in another
-        // queue the id is another job.
+        // A repeat gets the first response, also when the job is done. Another job under the id is
+        // refused; in another queue the id names another job.
         let job = json!({"type": "x", "payload": {"a": 1}, "id": ID});
         let first = http.post_json("/v1/queues/q/jobs", &job).await.expect(201).json();
         assert_eq!(first["job_id"], ID);

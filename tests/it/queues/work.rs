@@ -1,5 +1,5 @@
-//! Work queues: a job goes to one worker, comes again when its lease runs out, and is
-//! never lost; the same on every bus.
+//! Work queues: one worker at a time has a job, the job comes again when its lease expires, and no job is
+//! lost; the same on every bus.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ async fn push(http: &Http, queue: &str, job: Value) -> Value {
     answer.expect(201).json()
 }
 
-/// Leases with this request, which must succeed; no job is an empty list.
+/// Leases with this request body, which must be accepted; an empty list if there is no job.
 async fn lease_now(http: &Http, queue: &str, request: Value) -> Vec<Value> {
     let answer = http.post_json(&format!("/v1/queues/{queue}/lease"), &request).await;
     if answer.status == 204 {
@@ -31,7 +31,7 @@ fn token(job: &Value) -> &str {
     job["lease_token"].as_str().expect("a token")
 }
 
-/// Creates or changes a queue.
+/// Creates or changes a queue, which must succeed.
 async fn configured(http: &Http, queue: &str, config: Value) {
     let answer = put(http, queue, config).await;
     assert!(matches!(answer.status, 200 | 201), "{answer:?}");
@@ -125,7 +125,7 @@ for_each_mode! {
         while begun.elapsed() < Duration::from_secs(4) {
             longer = end_bare(http, &job, "extend").await.expect(200).json();
             assert!(longer["lease_token"].is_string() && longer["lease_expires_at"].is_string(), "{longer}");
-            // The long poll for a job that must not come makes the time pass.
+            // This long poll, which must return no job, lets the time pass.
             assert!(lease_now(http, "q", json!({"wait_s": 0.7})).await.is_empty());
         }
         end_bare(http, &job, "ack").await.expect(200);

@@ -1,4 +1,5 @@
-//! Several servers on one NATS and one PostgreSQL are one agentbus; and the stream that they share.
+//! Several servers on one NATS and one PostgreSQL act as one agentbus; also the settings of the stream that
+//! they share.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,13 +16,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// Within which another server projects after the active one has ended.
+/// Time limit for another server to project after the active one has ended.
 const TAKE_OVER: Duration = Duration::from_secs(5);
 const STREAM: &str = "agent-messages";
 
 /// Three servers of one log.
 struct Cluster {
-    // Dropped before what they need.
+    // Must be dropped before the servers that they need.
     others: [Agentbus; 2],
     deployment: Deployment,
 }
@@ -73,8 +74,8 @@ fn keep_posting(http: Http, stop: &Arc<AtomicBool>) -> JoinHandle<HashMap<String
     })
 }
 
-/// Fails the test unless every server has the same log, in history and replayed, without hole, with every acknowledged
-/// message where it was acknowledged, and counted right.
+/// Fails the test unless every server has the same log in history and in replays, without holes, with every
+/// acknowledged message at its sequence, and with correct counts.
 async fn assert_one_log(servers: &[&Agentbus], acked: &HashMap<String, u64>) -> Vec<Record> {
     let last = acked.values().copied().max().expect("something was acknowledged");
     wire::committed_at_last(&servers[0].http(), last).await;

@@ -1,4 +1,4 @@
-//! One log on one PostgreSQL, while the bus is switched by configuration, in both directions.
+//! One log on one PostgreSQL, while its bus is switched by configuration in both directions.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What both buses need.
+/// The NATS server and the database.
 struct Both {
     nats: Nats,
     pg_url: String,
@@ -28,11 +28,11 @@ impl Both {
     }
 
     fn on_memory(&self) -> Builder {
-        // It needs the address of NATS to leave it.
+        // The server needs the address of NATS to switch away from it.
         self.on_nats().env("MESSAGE_BUS", "memory")
     }
 
-    /// Publishes as another client of NATS does, with ids; returns ids and sequences.
+    /// Publishes with ids as another NATS client; returns ids and sequences.
     async fn publish_foreign(&self, count: usize) -> Vec<(Uuid, u64)> {
         let jetstream = self.nats.jetstream().await;
         let mut published = Vec::new();
@@ -68,7 +68,7 @@ fn last(seqs: &[u64]) -> u64 {
     *seqs.last().expect("some")
 }
 
-/// Fails the test unless history has each of these ids exactly once, at the sequence that goes with it.
+/// Fails the test unless history has each of these ids exactly once, at its sequence.
 fn assert_once(log: &[Record], expected: impl IntoIterator<Item = (String, u64)>) {
     for (id, seq) in expected {
         let at = log.iter().filter(|line| line.json()["id"] == id.as_str());
@@ -80,7 +80,7 @@ fn ids(messages: &[Value]) -> impl Iterator<Item = String> {
     messages.iter().map(|message| message["id"].as_str().expect("an id").to_owned())
 }
 
-/// The messages of a stream until it has caught up, and its gaps as from, to and reason.
+/// The messages of a stream until it has caught up, and its gaps as `from`, `to` and reason.
 async fn replayed(http: &Http, query: &str, after: Option<u64>) -> (Vec<Record>, Vec<Value>) {
     let mut stream = http.stream(query, after).await;
     let frames = stream.until(LIMIT, |frame| frame.is("caught_up")).await;
@@ -114,7 +114,7 @@ async fn a_log_continues_through_every_switch() {
         other["content"] = json!("other");
         http.post_json("/v1/messages", &other).await.expect(409);
 
-        // Cursors of clients that were connected before.
+        // Cursors of clients that were connected before the switch.
         for cursor in [0].iter().chain(&cursors) {
             let (replay, gaps) = replayed(&http, "", Some(*cursor)).await;
             records::assert_same(
@@ -216,7 +216,8 @@ async fn messages_abandoned_on_nats_are_a_gap_and_are_stored_on_return() {
     assert!(jumped[0] > 50, "a sequence of the tail was given again: {}", jumped[0]);
     assert!(jumped[0] < 1 << 53);
     let gap = |from: u64| json!({"from": from, "to": jumped[0] - 1, "reason": "abandoned"});
-    // From the start, for a client that knows all but the tail, and for one that knows some of the tail.
+    // From the start, for a client that knows everything except the tail, and for one that knows a part
+    // of the tail.
     for (query, after, from, skipped) in [
         ("from=start", None, 21, 0),
         ("", Some(20), 21, 20),
@@ -231,7 +232,7 @@ async fn messages_abandoned_on_nats_are_a_gap_and_are_stored_on_return() {
     sent.extend(more);
     seqs.extend(&jumped);
     on_memory.terminate().await;
-    // It has left NATS once: it does not ask NATS again.
+    // The log has left NATS already, so the server does not contact NATS again.
     let on_memory = both.on_memory().start().await;
     assert_eq!(post(&on_memory.http(), &sent).await, seqs);
     on_memory.kill9();
@@ -277,7 +278,7 @@ async fn messages_published_on_nats_meanwhile_are_stored_on_return() {
     let more = messages("in memory", 50);
     seqs.extend(post(&on_memory.http(), &more).await);
     sent.extend(more);
-    // In the stream these have sequences that the log uses for others.
+    // In the stream these messages have sequences that the log uses for others.
     let stranded = both.publish_foreign(10).await;
     assert_eq!(stranded[0].1, 21);
     on_memory.terminate().await;

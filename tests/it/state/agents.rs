@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Posts, and returns the sequence once the store has it.
+/// Posts a message; returns its sequence once it is stored.
 async fn post(http: &Http, message: &Value) -> u64 {
     let answer = http.post_json("/v1/messages?ack=committed", message).await.expect(201).json();
     answer["seq"].as_u64().expect("a sequence")
@@ -42,7 +42,7 @@ for_each_mode! {
         post(http, &status("alice", "busy")).await;
         let third = get(http, "/v1/agents/alice").await;
         assert_eq!(third["since"], third["last_seen"]);
-        // A message updates `last_seen`, but is no status; an event of a task does neither.
+        // A message updates `last_seen` but is no status; an event of a task changes neither.
         let shown = json!({"kind": "message", "type": "note", "sender_id": "bob", "recipient_id": "alice", "sender_role": "tester"});
         post(http, &shown).await;
         post(http, &event("t", "carol", "begun")).await;

@@ -1,6 +1,6 @@
-//! Agents and tasks, section 6 of the contract: every response agrees with the log up to its `as_of`, through any server
-//! and while others post; a list continues where its page ended; a status that lapses is reported once; a wrong request is
-//! refused with all its errors.
+//! Agents and tasks (contract, section 6): every response agrees with the log up to its `as_of`, through any
+//! server and while others post. A list continues where its page ended. A status that lapses is reported
+//! once. A wrong request is refused with all its errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,8 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// For a lapse to be published: the shortest time to live is a second, and the machine may be busy.
+/// How long to wait for a lapse to be published: the shortest time to live is a second, and the machine may
+/// be busy.
 const LAPSE: Duration = Duration::from_secs(40);
 
 async fn commit(http: &Http, message: &Value) -> Value {
@@ -51,7 +52,8 @@ fn members(value: &Value) -> BTreeSet<String> {
     value.as_object().unwrap_or_else(|| panic!("no object: {value}")).keys().cloned().collect()
 }
 
-/// Every page of a list, each page no longer than `limit`, each but the last with a `next`.
+/// Every entry of a list, read in pages. Fails the test if a page is longer than `limit`, or one before the
+/// last has no `next`.
 async fn list(http: &Http, path: &str, name: &str, limit: usize) -> Vec<Value> {
     let (mut found, mut after) = (Vec::new(), String::new());
     let mark = if path.contains('?') { '&' } else { '?' };
@@ -70,7 +72,7 @@ async fn list(http: &Http, path: &str, name: &str, limit: usize) -> Vec<Value> {
     }
 }
 
-/// The state of a task by the log, as the contract defines it.
+/// The state of a task, computed from the log as the contract defines it.
 fn folded_task(log: &[Value], task: &str) -> Value {
     let of_it: Vec<&Value> = log.iter().filter(|message| message["task_id"] == task).collect();
     let ends = ["completed", "failed", "cancelled"];
@@ -88,7 +90,7 @@ fn folded_task(log: &[Value], task: &str) -> Value {
     })
 }
 
-/// The same members of a response.
+/// The members of a response that `folded_task` computes.
 fn told_task(answer: &Value) -> Value {
     let mut shown = answer.clone();
     let task = shown.as_object_mut().expect("an object");
@@ -100,7 +102,7 @@ fn told_task(answer: &Value) -> Value {
     shown
 }
 
-/// The state, by the log, of an agent that sends only notes and statuses of changing types.
+/// The state of an agent that sends only notes and statuses of changing types, computed from the log.
 fn folded_agent(log: &[Value], agent: &str) -> Value {
     let sent = log.iter().filter(|it| it["sender_id"] == agent && it["kind"] != "task");
     let sent: Vec<&Value> = sent.collect();
@@ -161,7 +163,7 @@ for_each_mode! {
         assert_eq!(ann["inbox"], json!({"consumed_through": 0, "waiting": 0}));
         assert!(ann["as_of"].as_u64() >= online["seq"].as_u64(), "{ann}");
 
-        // A message updates `last_seen`, but is no status.
+        // A message updates `last_seen` but is no status.
         let sent = commit(http, &json!({"kind": "message", "type": "note", "sender_id": "bob", "recipient_id": "ann"})).await;
         let bob = get(http, "/v1/agents/bob").await;
         assert_eq!((&bob["role"], &bob["status"], &bob["since"], &bob["expires_at"]),
@@ -173,12 +175,12 @@ for_each_mode! {
         assert!(time(&ann["last_seen"]) > at, "{ann}");
         assert_eq!(ann["inbox"]["waiting"], 1);
 
-        // A newer status without a time to live removes the older one's.
+        // A newer status without a time to live cancels the lapse of the older one.
         let busy = commit(http, &status("ann", "busy", json!({}))).await;
         let ann = get(http, "/v1/agents/ann").await;
         assert_eq!((&ann["status"], &ann["expires_at"]), (&json!("busy"), &Value::Null));
         assert_eq!(time(&ann["since"]), time(&busy["created_at"]));
-        // Being a recipient does not make an agent.
+        // An agent does not come to exist by being a recipient.
         commit(http, &note("ann", "ghost")).await;
         wire::problem_code(&http.get("/v1/agents/ghost").await, 404, "not_found");
         let ids: BTreeSet<String> = list(http, "/v1/agents", "agents", 100).await.iter()
@@ -231,7 +233,8 @@ for_each_mode! {
                 let messages = [status(&me, &format!("s{round}"), json!({})), note(&me, &other), event(&task, kind, &me)];
                 for message in messages {
                     let answer = http.post_json(MESSAGES, &message).await.expect(201).json();
-                    // Sometimes wait for the store, so that there are states in between.
+                    // Waits for the store sometimes, so that states in between are
+                    // checked too.
                     if round % 8 == 7 {
                         wire::committed(http, answer["seq"].as_u64().expect("a sequence")).await;
                     }
@@ -372,7 +375,8 @@ for_each_mode! {
         let http = d.http();
         let short = json!({"ttl_s": 1});
         let lapsing = commit(http, &status("ann", "online", short.clone())).await;
-        // A message is no status: it does not renew. A newer status does, with a time to live of its own or without.
+        // A message is no status, so it does not extend the time to live. A newer status replaces it,
+        // with a time to live of its own or none.
         http.post_json(MESSAGES, &note("ann", "bob")).await.expect(201);
         let long = json!({"ttl_s": 3_600});
         for (agent, newer) in [("bob", json!({})), ("cid", long)] {
@@ -388,7 +392,8 @@ for_each_mode! {
         let ann = get(http, "/v1/agents/ann").await;
         assert_eq!((&ann["status"], &ann["expires_at"]), (&json!("offline"), &Value::Null), "{ann}");
         assert_eq!(time(&ann["since"]), time(&offline["created_at"]));
-        // A later status has lapsed: so the others do not lapse, and the first does not lapse again.
+        // A later status has lapsed, so an earlier lapse would have been reported by now: neither the
+        // other statuses nor the first lapse again.
         commit(http, &status("dot", "online", short.clone())).await;
         lapse(http, "dot").await;
         assert_eq!(lapses(http, "ann").await.len(), 1);
@@ -396,7 +401,7 @@ for_each_mode! {
         for agent in ["bob", "cid"] {
             assert_eq!(get(http, &format!("/v1/agents/{agent}")).await["status"], "busy");
         }
-        // A status after the lapse can lapse too, and its own sequence is reported.
+        // A status after the lapse can lapse too, and the report names its sequence.
         let again = commit(http, &status("ann", "online", short)).await;
         eventually(LAPSE, "ann lapses again", async || (lapses(http, "ann").await.len() == 2).then_some(())).await;
         assert_eq!(lapse(http, "ann").await["metadata"]["expired_seq"], again["seq"]);
@@ -408,7 +413,7 @@ for_each_mode! {
         d.agentbus().restart().await;
         let offline = lapse(d.http(), "ann").await;
         assert_eq!(offline["metadata"], json!({"reason": "ttl", "expired_seq": sent["seq"]}));
-        // Once more: a reported lapse is not reported again.
+        // After a restart, a reported lapse is not reported again.
         d.agentbus().restart().await;
         commit(d.http(), &status("dot", "online", json!({"ttl_s": 1}))).await;
         lapse(d.http(), "dot").await;
@@ -453,7 +458,7 @@ async fn a_status_lapses_once_however_many_servers_run() {
     for n in 0..AGENTS {
         lapse(http, &format!("a{n}")).await;
     }
-    // Wait for a later lapse on each server: by then the earlier ones have been checked.
+    // Waits for a later lapse on each server: the earlier ones have been checked by then.
     for (n, server) in servers.iter().map(Agentbus::http).chain([http.clone()]).enumerate() {
         let sentinel = format!("sentinel{n}");
         commit(&server, &status(&sentinel, "online", json!({"ttl_s": 2}))).await;

@@ -1,4 +1,5 @@
-//! Statuses that lapse: reported once, however many servers run, and never over a newer status.
+//! Statuses that lapse are reported once, however many servers run, and a lapse never replaces a newer
+//! status.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -42,8 +43,8 @@ async fn statuses(http: &Http) -> Vec<Value> {
     }
 }
 
-/// Fails the test unless each lapse follows the status that it ends, with no other between,
-/// and each is reported once. Returns how many there are.
+/// Fails the test unless each lapse directly follows the status that it ends and is reported once. Returns
+/// the number of lapses.
 fn assert_lapses(log: &[Value]) -> usize {
     let mut latest: HashMap<&str, &Value> = HashMap::new();
     let (mut ended, mut ids) = (HashSet::new(), HashSet::new());
@@ -95,7 +96,7 @@ for_each_mode! {
     }
 }
 
-/// Agents that renew their statuses just when these lapse, through several servers.
+/// Agents renew their statuses just when these lapse, through several servers.
 async fn race(servers: &[&Http]) {
     const AGENTS: usize = 40;
     const SIGNS: usize = 6;
@@ -107,7 +108,7 @@ async fn race(servers: &[&Http]) {
             for sign in 0..SIGNS {
                 let http = &servers[(n + sign) % servers.len()];
                 http.post_json("/v1/messages", &online(&name, 1)).await.expect(201);
-                // Around the end of the second: the race with the lapse.
+                // The pause ends around the end of the second, when the status lapses.
                 let pause = Duration::from_millis(950 + fastrand::u64(0..400));
                 tokio::time::sleep(pause).await;
             }
@@ -151,7 +152,7 @@ async fn three_servers_report_a_lapse_once() {
     race(&[deployment.http(), &second.http(), &third.http()]).await;
 }
 
-/// The stream has dropped the status, and only the store still has it.
+/// The stream has dropped the status; only the store has it.
 #[tokio::test]
 async fn a_status_that_the_stream_has_dropped_lapses_too() {
     let deployment =

@@ -1,5 +1,5 @@
-//! How streams end when the server is asked to end: spread over its drain window, while requests are finished;
-//! and how they resume at the restarted server.
+//! When the server is asked to end, its streams end spread over the drain window, while requests are
+//! finished; then the streams resume at the restarted server.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 const DRAIN: Duration = Duration::from_secs(4);
-/// A busy machine may be late.
+/// Tolerance for a busy machine.
 const LATE: Duration = Duration::from_secs(6);
 const STREAMS: usize = 24;
 
-/// A request whose body has begun to be read, and is not complete.
+/// Sends a request with a part of its body, and waits until the server has begun to read that.
 async fn half_posted(address: &str, body: &str) -> TcpStream {
     let mut connection = TcpStream::connect(address).await.expect("connect");
     let head = format!(
@@ -35,7 +35,7 @@ async fn half_posted(address: &str, body: &str) -> TcpStream {
     connection
 }
 
-/// Reads a stream to its end: the messages that still came, and when it ended.
+/// Reads a stream to its end: returns the last messages, and when it ended.
 async fn end(stream: &mut Sse, asked: Instant) -> (Vec<Record>, Duration) {
     let mut frames = Vec::new();
     loop {
@@ -114,7 +114,7 @@ for_each_mode! {
         deployment.agentbus().ask_to_end();
         let status = deployment.agentbus().wait_exit(DRAIN + LATE).await;
         assert!(status.success(), "{status}");
-        // Each has got whole messages before, and resumes after them.
+        // Each reader has got whole messages, and resumes after them.
         deployment.agentbus().restart().await;
         committed(http, 1_000).await;
         let kept = history(http, "").await;

@@ -1,5 +1,5 @@
-//! A filter lets the same messages through live, in a replay and in history, as the same bytes; and those that the
-//! contract lets through.
+//! A filter passes the same messages live, in a replay and in history, as the same bytes: those that the
+//! contract says.
 
 use crate::support::records::{Record, assert_same, history, of_frames, pages};
 use crate::support::streams::{LIMIT, publish, publish_one, replay};
@@ -56,7 +56,7 @@ fn one_of<T: Clone>(of: &[T]) -> T {
     of[fastrand::usize(0..of.len())].clone()
 }
 
-/// A message with members that the filters ask for, or without them.
+/// A random message, with or without the members that the filters test.
 fn random() -> Value {
     let kind = one_of(&["message", "status", "task"]);
     let mut message = json!({"kind": kind, "type": one_of(&["t0", "t1", "t2", "t3"])});
@@ -76,7 +76,7 @@ fn random() -> Value {
     message
 }
 
-/// Whether a message passes, by section 5 of the contract.
+/// Whether a message passes the query's filters by section 5 of the contract.
 fn passes(query: &str, message: &Value) -> bool {
     let pairs: Vec<(&str, &str)> =
         query.split('&').filter_map(|pair| pair.split_once('=')).collect();
@@ -116,7 +116,7 @@ async fn follow(http: &Http, queries: &[&'static str]) -> Vec<Live> {
     live
 }
 
-/// Holds the live streams, new replays and pages of history against each other, and returns what each filter let through.
+/// Compares the live streams, new replays and pages of history, and returns what each filter passed.
 async fn the_same_everywhere(http: &Http, live: &mut [Live], head: u64) -> Vec<Vec<Record>> {
     committed(http, head).await;
     let mut all = Vec::new();
@@ -138,7 +138,7 @@ for_each_mode! {
     async fn a_filter_means_the_same_live_replayed_and_in_history(deployment: &Deployment) {
         let http = deployment.http();
         let mut live = follow(http, &FILTERS).await;
-        // A message too many in one round precedes the right ones of the next.
+        // A wrong message in one round would come before the right ones of the next.
         for _ in 0..3 {
             let mut posted: Vec<Value> = (0..100).map(|_| random()).collect();
             let singles = posted.split_off(80);
@@ -175,7 +175,7 @@ for_each_mode! {
     }
 }
 
-/// Filters use the subject that a foreign message was published on, however odd.
+/// Filters use the subject on which a message of another client was published, whatever it looks like.
 #[tokio::test]
 async fn foreign_messages_are_filtered_by_their_subject_alike_everywhere() {
     const QUERIES: [&str; 13] = [

@@ -1,5 +1,5 @@
-//! The frames of a stream: where each start begins, what opens it, what its events are called, what keeps it alive, and
-//! what is refused before it begins. Filters are in `filters.rs`, the end of streams in `end.rs`.
+//! The frames of a stream: where it can start, which event opens it, the names of its events, heartbeats, and
+//! what is refused before it begins. Filters are tested in `filters.rs`, the end of streams in `end.rs`.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 /// A heartbeat comes after 15 s of silence.
 const SILENCE: Duration = Duration::from_secs(15);
-/// Silence began before the client saw what came before it.
+/// The server's silence began before the client saw the frame before it.
 const EARLIEST: Duration = Duration::from_secs(12);
 
 async fn open(http: &Http, query: &str, last_event_id: Option<u64>) -> (Ready, Sse) {
@@ -33,7 +33,7 @@ async fn next(stream: &mut Sse, count: usize) -> Vec<u64> {
     of_frames(&stream.collect_messages(count, LIMIT).await).iter().map(|line| line.seq).collect()
 }
 
-/// A heartbeat of a stream that has scanned up to `seq`: without data, so browsers dispatch nothing.
+/// The heartbeat of a stream that has scanned up to `seq`. It has no data, so browsers dispatch nothing.
 fn heartbeat_at(seq: u64) -> Frame {
     Frame { id: Some(seq.to_string()), event: Some("heartbeat".to_owned()), ..Frame::default() }
 }
@@ -151,12 +151,13 @@ for_each_mode! {
         committed(http, 400).await;
         let opened = async {
             let mut wire = RawStream::connect_slow(base).await?;
-            // Far more than the buffers of a connection take, so that the head has to wait.
+            // Far more than the buffers of a connection take, so the head of the response has to
+            // wait.
             for _ in 0..BEFORE {
                 wire.ask(base, "GET", "/v1/messages?limit=400", "").await?;
             }
             wire.ask(base, "GET", "/v1/stream?from=start", "").await?;
-            // A request after the stream is not answered, and does no harm.
+            // A second request on the connection of a stream gets no response, and does no harm.
             wire.ask(base, "GET", "/livez", "").await?;
             let mut whole = Vec::new();
             for _ in 0..BEFORE {
@@ -182,7 +183,7 @@ for_each_mode! {
             assert_eq!(status, "HTTP/1.1 200 OK");
             let event_stream = headers.iter().any(|h| h == "content-type: text/event-stream");
             assert!(event_stream, "{headers:?}");
-            // The connection is free for the next.
+            // The connection can be used for the next request.
             wire.ask(base, "GET", "/v1/stats", "").await?;
             wire.body().await
         };
@@ -361,7 +362,7 @@ for_each_mode! {
         let mut opened = Instant::now();
         let mut last = 3;
         for _ in 0..2 {
-            // Messages that the filter skips do not break the silence.
+            // Messages that do not pass the filter do not delay the heartbeat.
             let heartbeat = loop {
                 match filtered.try_next(Duration::from_secs(1)).await {
                     Ok(frame) => break frame,
@@ -373,7 +374,7 @@ for_each_mode! {
             assert!(opened.elapsed() > EARLIEST, "after {:?} already", opened.elapsed());
             let id = heartbeat.seq();
             assert_eq!(heartbeat, heartbeat_at(id));
-            // At most what was published within the last moment is not scanned yet.
+            // At most the messages of the last moment have not been scanned yet.
             assert!((last.saturating_sub(2)..=last).contains(&id), "{id}, head {last}");
             opened = Instant::now();
         }

@@ -1,5 +1,5 @@
-//! What the stream in NATS lost before a server stored it is reported as a gap, with its exact bounds; what the store
-//! has is no gap, whatever the stream has lost since.
+//! What the stream in NATS lost before a server stored it is reported as a gap with its exact bounds. What
+//! the store has is no gap, whatever the stream has lost since.
 
 use crate::support::records::history;
 use crate::support::sse::Ready;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 const NAME: &str = "agent-messages";
 
-/// Creates the stream as agentbus does, but with room for few messages.
+/// Creates the stream as agentbus does, but with room for only `keeps` messages.
 async fn create(jetstream: &Context, keeps: i64) -> Stream {
     let subjects = ["agent.message.>", "agent.status.>", "agent.task.>"].map(str::to_owned);
     let config = Config {
@@ -27,7 +27,7 @@ async fn create(jetstream: &Context, keeps: i64) -> Stream {
     jetstream.create_stream(config).await.expect("a stream")
 }
 
-/// Publishes envelopes as another NATS client; returns the last sequence.
+/// Publishes envelopes as another NATS client does; returns the last sequence.
 async fn publish_foreign(jetstream: &Context, count: usize) -> u64 {
     let mut acks = Vec::with_capacity(count);
     for n in 0..count {
@@ -46,7 +46,7 @@ async fn open(http: &Http, query: &str, last_event_id: Option<u64>) -> (Ready, S
     (stream.expect_ready().await, stream)
 }
 
-/// The gaps and messages of a stream up to sequence `last`, in order, as `1-3 4 5`.
+/// The gaps and messages of a stream up to sequence `last`, in order, for example `1-3 4 5`.
 async fn events(stream: &mut Sse, last: u64) -> String {
     let reaches = |frame: &Frame| match frame {
         frame if frame.is_message() => frame.seq() >= last,
@@ -71,7 +71,7 @@ fn range(from: u64, to: u64) -> String {
     (from..=to).map(|seq| seq.to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// A server on a stream that existed before it and has lost messages.
+/// A server that started after its stream had lost messages.
 struct Late {
     agentbus: Agentbus,
     jetstream: Context,
@@ -95,7 +95,7 @@ async fn what_expired_before_the_first_start_is_a_gap_below_the_first_kept() {
     })
     .await;
     let http = late.agentbus.http();
-    // The same while it is being stored, and afterwards.
+    // The events are the same while the messages are being stored, and afterwards.
     for _ in 0..2 {
         for (query, last_event_id, id, wanted) in [
             ("from=start", None, 30, range(31, 50)),
@@ -120,7 +120,7 @@ async fn what_expired_before_the_first_start_is_a_gap_below_the_first_kept() {
     }
     let kept = history(&http, "").await;
     assert!(kept.iter().map(|line| line.seq).eq(31..=50), "{kept:?}");
-    // A filter does not hide a gap: it might have let the lost messages through.
+    // A filter does not hide a gap: the lost messages might have passed it.
     let (_, mut stream) = open(&http, "type=absent", Some(10)).await;
     assert_eq!(events(&mut stream, 30).await, "11-30");
 }
@@ -174,9 +174,9 @@ async fn messages_deleted_before_they_were_stored_are_gaps_at_their_sequences() 
         }
         committed(&http, 50).await;
     }
-    // History skips them.
+    // History skips the lost messages.
     assert_eq!(history(&http, "").await.len(), 43);
-    // The live stream continues after them.
+    // The live stream continues after the gap.
     let (_, mut live) = open(&http, "", None).await;
     assert_eq!(publish_foreign(&late.jetstream, 2).await, 52);
     assert_eq!(events(&mut live, 52).await, "51 52");
@@ -192,7 +192,7 @@ async fn what_the_store_has_is_no_gap_when_the_stream_has_lost_it() {
     let stream = jetstream.get_stream(NAME).await.expect("the stream");
     stream.delete_message(299).await.expect("deleted");
     stream.purge().sequence(290).await.expect("purged");
-    // The same with and without the ring of the server.
+    // The events are the same from the server's ring and from the store.
     for _ in 0..2 {
         for (query, last_event_id, from) in
             [("from=start", None, 1), ("from=1", None, 1), ("", Some(0), 1), ("", Some(112), 113)]
@@ -239,7 +239,8 @@ async fn what_expired_while_no_server_ran_is_a_gap_between_the_store_and_the_str
     assert_eq!(history(&http, "").await.len(), 30);
 }
 
-/// Each sequence is either seen or reported as a gap, once and in order, whatever a frozen server could still read.
+/// Each sequence is read or reported as a gap, once and in order, whatever the frozen server could still
+/// read.
 #[tokio::test]
 async fn a_live_stream_gets_gaps_for_what_expired_before_its_server_read_it() {
     let late = late(async |jetstream| {
@@ -261,7 +262,7 @@ async fn a_live_stream_gets_gaps_for_what_expired_before_its_server_read_it() {
         next = to.parse::<u64>().expect("a sequence") + 1;
     }
     assert_eq!(next, last + 1);
-    // Afterwards every server reports the same.
+    // Afterwards all servers report the same events.
     committed(&http, last).await;
     let (_, mut again) = open(&http, "", Some(1)).await;
     let seen = self::events(&mut again, last).await;
@@ -272,7 +273,7 @@ async fn a_live_stream_gets_gaps_for_what_expired_before_its_server_read_it() {
     );
 }
 
-/// Another server has stored what the stream lost while this one was frozen: so it is no gap.
+/// Another server has stored what the stream lost while this one was frozen, so there is no gap.
 #[tokio::test]
 async fn what_another_server_has_stored_is_no_gap_for_a_server_that_was_frozen() {
     let nats = Nats::start().await;

@@ -1,5 +1,5 @@
-//! Replays that reach the live edge while others publish, with a ring so small that every replay comes from the store;
-//! slow readers, and what they cost the server.
+//! Replays that catch up while others publish, with a ring so small that every replay reads the store; also
+//! slow readers and the memory that they cost.
 
 use std::time::Duration;
 
@@ -16,21 +16,22 @@ const BEFORE: usize = 3_000;
 const MEANWHILE: usize = 3_000;
 const WRITERS: usize = 3;
 const SUBSCRIBERS: usize = 30;
-/// For the whole load to be read.
+/// Time limit for reading everything that was published.
 const LONG: Duration = Duration::from_secs(120);
 
-/// Of one message.
+/// Size of one message in bytes.
 const LARGE: usize = 10_000;
-/// Far more than the buffers of a connection on both sides.
+/// How many messages are left unread: far more than the buffers of a connection on both sides.
 const UNREAD: usize = 2_000;
 const HANGING: usize = 30;
 const PUBLISHED: usize = 50_000_000;
-/// What the server may buffer for one reader that hangs (`STREAM_BYTES`).
+/// The most bytes that the server may buffer for one reader that hangs.
 const BUFFERED: f64 = agentbus::limits::STREAM_BYTES as f64;
-/// Of the whole process: far more than its allocator keeps for later, far less than what those that hang have not read.
+/// How much the memory of the process may grow: far more than its allocator keeps for reuse, far less than
+/// the readers that hang have not read.
 const GROWTH: u64 = (HANGING * PUBLISHED / 4) as u64;
 
-/// The type of the last message: every filter of the load has it as an alternative.
+/// The last message, whose type every filter of the test also passes.
 fn sentinel() -> Value {
     json!({"kind": "message", "type": "sentinel", "sender_id": "sentinel", "recipient_id": "sentinel",
         "task_id": "sentinel", "conversation_id": "sentinel"})
@@ -51,7 +52,7 @@ fn numbered(n: usize) -> Value {
     }
 }
 
-/// A filter of a random kind that lets the sentinel through; some let through little, some nothing else.
+/// A random filter that also passes the sentinel; some pass few other messages, some none.
 fn filter() -> String {
     let n = fastrand::usize(0..6);
     match fastrand::usize(0..9) {
@@ -67,7 +68,8 @@ fn filter() -> String {
     }
 }
 
-/// Several writers at once, in batches and one by one; the sentinel comes last. Returns its sequence.
+/// Publishes with several writers at once, in batches and one by one, and the sentinel last. Returns the
+/// sentinel's sequence.
 async fn load(http: &Http) -> u64 {
     write(http).await;
     publish_one(http, &sentinel()).await
@@ -90,8 +92,8 @@ async fn write(http: &Http) {
     .await;
 }
 
-/// Reads from somewhere to the sentinel; returns the cursor at the start, and the messages. Counts in `joined` once it
-/// is served.
+/// Reads from a random start up to the sentinel; returns the first cursor and the messages. Increments
+/// `joined` once the stream is open.
 async fn subscribe(
     http: &Http,
     query: &str,
@@ -119,7 +121,7 @@ fn resident(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 
-/// Publishes [`PUBLISHED`] bytes in large messages, and returns the most memory that the server had meanwhile.
+/// Publishes [`PUBLISHED`] bytes in large messages; returns the peak memory of the server meanwhile.
 async fn publish_measured(http: &Http, pid: u32) -> u64 {
     let mut most = 0;
     for batch in 0..PUBLISHED / LARGE / 100 {
@@ -162,7 +164,7 @@ for_each_mode! {
         }
         let joined = &Semaphore::new(0);
         let subscribers = paces.into_iter().enumerate().map(|(n, mut pace)| async move {
-            // Each joins when the load has come so far.
+            // Each subscriber joins when this many messages have been published.
             pace.collect_messages(n * MEANWHILE / SUBSCRIBERS / 2, LONG).await;
             drop(pace);
             let (filter, place) = (filter(), fastrand::u64(1..=BEFORE as u64));
@@ -176,7 +178,7 @@ for_each_mode! {
             let (cursor, seen) = subscribe(http, &query, last_event_id, joined).await;
             (query, filter, cursor, seen)
         });
-        // A subscriber that joined after the sentinel would wait for ever.
+        // A subscriber that joined after the sentinel would never end.
         let load = async {
             write(http).await;
             let all = within(LONG, "all have joined", joined.acquire_many(SUBSCRIBERS as u32));
@@ -201,7 +203,7 @@ for_each_mode! {
         for batch in posted.chunks(100) {
             publish(http, batch).await;
         }
-        // Read a little, be left behind again, then read on while others still publish.
+        // The readers read a little, fall behind again, then read on while others still publish.
         let mut seen = Vec::new();
         while seen.len() < 100 {
             seen.push(within(LIMIT, "a message", slow.message()).await.expect("a message"));
@@ -231,14 +233,14 @@ for_each_mode! {
     async fn hung_readers_do_not_make_the_server_grow(deployment: &Deployment) {
         let http = deployment.http();
         let pid = deployment.agentbus().pid();
-        // The memory without them, for the same load and readers that do read.
+        // The memory that the same load costs with readers that do read.
         let mut without = publish_measured(http, pid).await;
         let all = (0..4).map(|_| async { http.stream("from=start", None).await });
         for mut stream in join_all(all).await {
             stream.until(LONG, |frame| frame.is("caught_up")).await;
             without = without.max(resident(pid));
         }
-        // The store has all of it, so that it is read from there.
+        // The store has all messages, so readers get them from there.
         committed(http, (PUBLISHED / LARGE) as u64).await;
         let mut live = hang(deployment.bus(), HANGING / 2, "").await;
         let mut replaying = hang(deployment.bus(), HANGING / 2, "from=start").await;

@@ -1,5 +1,5 @@
-//! A subscriber that is cut off again and again, at any byte, and resumes by `Last-Event-ID`, sees each message exactly
-//! once and in order, whichever server it comes back to and however often that is killed.
+//! A subscriber that is cut off again and again, at any byte, and resumes with `Last-Event-ID`, gets each
+//! message exactly once and in order, at whichever server, and however often that is killed.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Result;
@@ -20,20 +20,22 @@ use uuid::Uuid;
 
 const MESSAGES: usize = 20_000;
 const RESUMES: usize = 200;
-/// Frames, or as many times the length of one, that a connection lives at most: 200 of them leave something to read.
+/// The most frames after which a connection is cut (or that many times the bytes of a frame): so few that 200
+/// connections do not read everything.
 const LIFE: usize = 170;
 const FRAME_BYTES: usize = 280;
 const LONG: Duration = Duration::from_secs(240);
-/// For a killed server to come back and a batch to be accepted again.
+/// Time limit for a killed server to come back and accept a batch again.
 const RECOVERY: Duration = Duration::from_secs(60);
 
-/// More than the 1,024 that tokio has the kernel keep until they are accepted.
+/// How many connections there are: more than the 1,024 that tokio lets the kernel keep until they are
+/// accepted.
 const RECONNECTS: usize = 2_000;
 
 const KILLS: usize = 5;
 const KILLED_MESSAGES: usize = 3_000;
 
-/// Where a connection ends: after whole frames, or after so many bytes, in the middle of one or not.
+/// Where a connection is cut: after whole frames, or after a number of bytes, which may be within a frame.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Frames(usize),
@@ -50,7 +52,7 @@ impl Cut {
     }
 }
 
-/// A subscriber as in a browser: it asks for everything, and reconnects with the last id it has seen.
+/// A subscriber like a browser: it asks for everything, and reconnects with the last id it has seen.
 struct Subscriber {
     seen: Vec<Record>,
     last_event_id: Option<u64>,
@@ -62,7 +64,7 @@ impl Subscriber {
         Self { seen: Vec::new(), last_event_id: None, progress: watch::Sender::new(0) }
     }
 
-    /// One connection, to its cut or until `wanted` messages are seen in all.
+    /// Reads one connection until it is cut or `wanted` messages have been seen in all.
     async fn connection(&mut self, base: &str, mut cut: Cut, wanted: usize) -> Result<()> {
         let mut wire = RawStream::open(base, "from=start", self.last_event_id).await?;
         while self.seen.len() < wanted {
@@ -103,7 +105,8 @@ impl Subscriber {
     }
 }
 
-/// Publishes all, in batches and one by one, now far ahead of the subscriber and now at its side.
+/// Publishes all messages, in batches and one by one, sometimes far ahead of the subscriber and sometimes
+/// close to it.
 async fn write(http: &Http, mut progress: watch::Receiver<usize>) {
     let mut written = 0;
     while written < MESSAGES {
@@ -120,7 +123,7 @@ async fn write(http: &Http, mut progress: watch::Receiver<usize>) {
     }
 }
 
-/// Resumes at the servers in turn while all messages go in to the first of them.
+/// Reconnects to the servers in turn while all messages are posted to the first.
 async fn resumed(http: &Http, servers: &[&str]) {
     let mut subscriber = Subscriber::new();
     let progress = subscriber.progress.subscribe();
@@ -155,7 +158,7 @@ async fn a_subscriber_resumes_at_another_server_as_at_the_same() {
     resumed(deployment.http(), &[deployment.bus(), second.url()]).await;
 }
 
-/// Publishes under ids of its own, and repeats what was not answered until it is; returns the sequence of each id.
+/// Publishes under given ids, and repeats what got no response; returns the sequence of each id.
 async fn insist(
     http: &Http,
     total: usize,
@@ -202,7 +205,7 @@ async fn accepted(http: &Http, batch: String) -> Option<Vec<(String, u64)>> {
     results.collect()
 }
 
-/// Kills and restarts the server each time that another part of the messages has been seen.
+/// Kills and restarts the server each time a further part of the messages has been seen.
 async fn kill(agentbus: &Agentbus, mut progress: watch::Receiver<usize>) {
     for kill in 1..=KILLS {
         let seen = KILLED_MESSAGES * kill / (KILLS + 1);
@@ -261,7 +264,7 @@ async fn nothing_acknowledged_is_lost_or_seen_twice_when_the_server_is_killed_on
     killed_and_restarted(Mode::Nats).await;
 }
 
-/// Connections to this port that are complete on the server's side.
+/// Established connections to this port, on the server's side.
 fn established(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
     let local = format!(":{port:04X}");

@@ -1,4 +1,5 @@
-//! The requests, in order. Before it reads an effect of a post, it waits until the effect has occurred.
+//! The requests of the recorded conversation, in order. It waits for the effect of a post before it reads
+//! that.
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ const MESSAGES: &str = "/v1/messages";
 const BATCH: &str = "/v1/messages/batch";
 const NDJSON: [(&str, &str); 1] = [("content-type", "application/x-ndjson")];
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
-/// Ids of messages and jobs; the last digits distinguish them.
+/// The start of the ids of messages and jobs; the last two digits distinguish them.
 const ID: &str = "00000000-0000-7000-8000-0000000000";
 
-/// The whole conversation.
+/// Sends all requests of the conversation.
 pub async fn run(recorder: &mut Recorder) {
     let silent = recorder.open("/v1/stream?subject=agent.task.none.never", &[]).await;
     messages(recorder).await;

@@ -1,8 +1,8 @@
-//! A safety net for refactoring: one fixed conversation with every route and stream, recorded as it goes over
-//! the wire, on both buses and both stores.
+//! A safety net for refactoring: one fixed conversation with every route and stream, recorded as it appears
+//! on the wire, on both buses and both stores.
 //!
-//! A transcript that differs from the recorded one fails. When the difference is wanted, record again with
-//! `AGENTBUS_RECORD=1 scripts/test --test it transcripts` and read the diff.
+//! The test fails if the transcript differs from the recorded one. If the difference is wanted, record again
+//! with `AGENTBUS_RECORD=1 scripts/test --test it transcripts` and read the diff.
 
 mod conversation;
 mod recorder;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use crate::support::{Deployment, Mode};
 use recorder::Recorder;
 
-/// Succeeds, but for messages with the content `bad`.
+/// A command that succeeds, except for messages with the content `bad`.
 const HANDLER: &str =
     r#"read -r line; case "$line" in *'"content":"bad"'*) echo no such thing >&2; exit 3 ;; esac"#;
 

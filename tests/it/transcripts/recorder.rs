@@ -1,4 +1,5 @@
-//! Requests and responses, as text that is the same in every run: ids, times, tokens and durations get names.
+//! Requests and responses as text that is the same in every run: names replace ids, times, tokens and
+//! durations.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,22 +12,22 @@ use tokio::net::TcpStream;
 
 use crate::support::{Answer, Deployment, Http, within};
 
-/// For anything that a healthy server does by itself, a heartbeat included.
+/// Time limit for whatever a healthy server does by itself, a heartbeat included.
 const LIMIT: Duration = Duration::from_secs(40);
-/// Characters of a request's body that are recorded.
+/// How many characters of a request's body are recorded.
 const SHOWN: usize = 600;
-/// Members whose numbers depend on the clock or on how work was cut into pieces.
+/// Members whose numbers depend on the clock, or on how the server splits its work.
 const VOLATILE: &str = "uptime_s|total_duration|oldest_age_s|seconds|duration_ms|lag_s|age_s";
 
 /// A conversation with one server.
 pub struct Recorder {
     http: Http,
     text: String,
-    /// Method and path of each request.
+    /// Method and path of each recorded request.
     pub asked: Vec<(Method, String)>,
 }
 
-/// An open stream whose blocks are recorded when they are read.
+/// An open stream. Its events are recorded when they are read.
 pub struct Stream {
     socket: TcpStream,
     request: String,
@@ -38,7 +39,7 @@ impl Recorder {
         Self { http: deployment.http().clone(), text: String::new(), asked: Vec::new() }
     }
 
-    /// A client that records nothing.
+    /// A client whose requests are not recorded.
     pub fn http(&self) -> Http {
         self.http.clone()
     }
@@ -69,7 +70,7 @@ impl Recorder {
         self.ask(method, path, &headers, &body.to_string()).await
     }
 
-    /// Asks, and records both sides.
+    /// Sends a request, and records it and the response.
     pub async fn ask(
         &mut self,
         method: Method,
@@ -83,7 +84,7 @@ impl Recorder {
         answer
     }
 
-    /// Records what was asked elsewhere.
+    /// Records a request that other code has sent, and its response.
     pub fn record(
         &mut self,
         method: Method,
@@ -125,7 +126,7 @@ impl Recorder {
         self.asked.push((method, path.to_owned()));
     }
 
-    /// Opens a stream, in HTTP/1.0, where a body comes as it is.
+    /// Opens a stream in HTTP/1.0, where the body is not chunked.
     pub async fn open(&mut self, path: &str, headers: &[(&str, &str)]) -> Stream {
         let address = self.http.base().trim_start_matches("http://").to_owned();
         let mut socket = TcpStream::connect(&address).await.expect("connected");
@@ -137,9 +138,9 @@ impl Recorder {
         Stream { socket, request, read: Vec::new() }
     }
 
-    /// Records a stream's head and its first blocks, and leaves it.
+    /// Records a stream's head and its first events, and closes it.
     pub async fn blocks(&mut self, mut stream: Stream, count: usize) {
-        // The head ends with an empty line, and each block.
+        // The head ends with an empty line, and so does each event.
         let whole = |read: &[u8]| {
             let text = String::from_utf8_lossy(read).replace('\r', "");
             text.matches("\n\n").count() > count
@@ -160,9 +161,9 @@ impl Recorder {
             .expect("a string takes all");
     }
 
-    /// All of it, the same in every run.
+    /// The whole recording.
     pub fn transcript(&self) -> String {
-        // Each request has one; the numbers of other ids do not depend on it.
+        // Each request has an id of its own, which must not use up the numbers of other ids.
         let text = regex(r#"(x-request-id: |"request_id":")[^"\n]+"#)
             .replace_all(&self.text, "${1}{request}");
         let text = numbered(&text, r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "uuid");
@@ -183,7 +184,8 @@ impl Recorder {
     }
 }
 
-/// Returns each value that a pattern (or its first group) matches a name and number, everywhere.
+/// Replaces each value that a pattern (or its first group) matches with a name and number, everywhere in the
+/// text.
 fn numbered(text: &str, pattern: &str, name: &str) -> String {
     let mut found: Vec<&str> = Vec::new();
     for captures in regex(pattern).captures_iter(text) {

@@ -1,4 +1,4 @@
-//! Whether each route is in the conversation. In the sources a route is `.route(PATH, get(…).post(…))`.
+//! Whether the conversation uses each route. In the sources a route is `.route(PATH, get(…).post(…))`.
 
 use regex::Regex;
 
@@ -6,7 +6,7 @@ use super::recorder::Recorder;
 
 const SOURCE: &str = include_str!("../../../src/http/mod.rs");
 
-/// Fails the test unless each method of each route was asked.
+/// Fails the test unless the conversation uses each method of each route.
 pub fn all_are_in(recorder: &Recorder) {
     let ends = r"\)\s*(?:\.route|\.method_not|\.merge|;)";
     let route = regex(&format!(r#"(?s)\.route\(\s*("[^"]+"|messages::PATH),(.*?){ends}"#));
