@@ -1,7 +1,7 @@
-//! The first and last sequence that bus and store together hold.
+//! The first and the last sequence of the log: of what bus and store hold together.
 //!
-//! Invariant: bounds are reported only when they are certainly true; otherwise the client waits. Bus and store
-//! are asked after the subscription was opened; subscriptions that open together share one request.
+//! Invariant: bounds are reported only if they are certainly right; otherwise the client waits. Bus and store
+//! are asked after the subscription was opened. Subscriptions that open at the same time share one request.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl LogBounds {
         Self { bus, store, committed, requests: Singleflight::default() }
     }
 
-    /// What bus and store report; `None` for one that does not answer.
+    /// The bounds according to the bus and to the store; `None` for one that does not answer.
     async fn request(&self) -> (Option<Bounds>, Option<LogState>) {
         let (bus, store) = tokio::join!(
             self.bus.identity(),
@@ -50,7 +50,7 @@ impl LogBounds {
             Start::First => 0,
         };
         let first = match (&store, in_bus) {
-            // What the bus lacks may be in the store, which does not answer.
+            // The store does not answer, and it may hold the older messages that the client wants.
             (None, Some(first)) if oldest_wanted < first => return None,
             (None, first) => first?,
             (Some(state), first) => match (state.first_seq, first) {

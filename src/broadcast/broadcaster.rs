@@ -1,4 +1,4 @@
-//! Follows the log into the ring.
+//! Reads the log into the ring (the newest events, in memory), and serves subscriptions from it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::limits::{FAULT_PAUSE, RING_BYTES};
 use crate::message::{LogEntry, decode};
 use crate::store::Store;
 
-/// Follows the log and serves subscriptions.
+/// Reads the log into the ring, and serves subscriptions.
 pub struct Broadcaster {
     pub(super) bus: Arc<dyn Bus>,
     committed: Arc<Committed>,
     ring_size: usize,
-    /// Set once the end of the log is known.
+    /// Set once the end of the log is known, where the ring begins.
     hub: OnceCell<Arc<Hub>>,
     hub_set: Notify,
     pub(super) open_streams: AtomicUsize,
@@ -32,8 +32,8 @@ pub struct Broadcaster {
 }
 
 impl Broadcaster {
-    /// A broadcaster whose ring is empty until [`Self::run`] reads the log. The ring holds `ring_size` messages
-    /// at most, and no more than [`RING_BYTES`].
+    /// A broadcaster with an empty ring; [`Self::run`] fills it. The ring holds at most `ring_size` messages
+    /// and at most [`RING_BYTES`].
     #[must_use]
     pub fn new(
         bus: Arc<dyn Bus>,
@@ -54,7 +54,7 @@ impl Broadcaster {
         }
     }
 
-    /// Reads the log from its end on, until cancelled.
+    /// Reads the log into the ring, beginning at the end of the log, until cancelled.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let follow = async {
             let last = loop {
@@ -87,7 +87,7 @@ impl Broadcaster {
         }
     }
 
-    /// Decodes the entries at or beyond `next`.
+    /// Decodes the entries from sequence `next` on, and moves `next` past them.
     fn decode(&self, entries: Vec<LogEntry>, next: &mut u64) -> Vec<Arc<Event>> {
         let mut events = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -100,7 +100,7 @@ impl Broadcaster {
         events
     }
 
-    /// The ring, once the end of the log is known.
+    /// The hub, which holds the ring. Waits until the end of the log is known.
     pub(super) async fn hub(&self) -> &Arc<Hub> {
         loop {
             let set = self.hub_set.notified();
@@ -111,31 +111,33 @@ impl Broadcaster {
         }
     }
 
-    /// The ring, if the end of the log is known.
+    /// The hub; `None` before the end of the log is known.
     pub(super) fn current_hub(&self) -> Option<&Arc<Hub>> {
         self.hub.get()
     }
 
-    /// The newest sequence that this process has read; `None` before the end of the log is known.
+    /// The newest sequence that this process has read from the log; `None` before the end of the log is
+    /// known.
     #[must_use]
     pub fn head(&self) -> Option<u64> {
         self.current_hub().map(|hub| hub.head())
     }
 
-    /// Subscriptions open now.
+    /// How many subscriptions are open.
     #[must_use]
     pub fn open_streams(&self) -> usize {
         self.open_streams.load(Ordering::Relaxed)
     }
 
-    /// Bytes that open subscriptions hold for clients that have not taken them yet: at most
-    /// [`STREAM_BYTES`](crate::limits::STREAM_BYTES) each. Bytes that several share count for each of them.
+    /// Bytes in memory that clients of open subscriptions have not taken yet: at most
+    /// [`STREAM_BYTES`](crate::limits::STREAM_BYTES) each. Bytes that several subscriptions share are counted
+    /// for each.
     #[must_use]
     pub fn stream_bytes(&self) -> usize {
         self.stream_bytes.load(Ordering::Relaxed)
     }
 
-    /// Distinct filters of open subscriptions and watches.
+    /// How many different filters open subscriptions and watches have.
     #[must_use]
     pub fn filter_groups(&self) -> usize {
         self.current_hub().map_or(0, |hub| hub.group_count())

@@ -1,4 +1,4 @@
-//! Events of the ring, each encoded once, and runs of them, joined once.
+//! Events of the ring, each encoded once, and runs of consecutive events, each joined once.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -9,7 +9,7 @@ use super::frame::{self, FRAME_BYTES};
 use super::item::Messages;
 use crate::message::Record;
 
-/// A message of the live stream and, once a subscription wants it, its SSE frame.
+/// A message in the ring. Its SSE frame is made when a subscription first needs it.
 #[derive(Debug)]
 pub(super) struct Event {
     pub(super) record: Record,
@@ -25,7 +25,7 @@ impl Event {
         self.record.seq
     }
 
-    /// Bytes that its frame takes at most.
+    /// The most bytes that the frame can take.
     pub(super) fn bytes(&self) -> usize {
         self.record.body.len() + FRAME_BYTES
     }
@@ -36,7 +36,7 @@ impl Event {
     }
 }
 
-/// Consecutive events of a group, shared by all members that take them from the same position.
+/// Consecutive events of a group. Members that read from the same position share the run.
 #[derive(Debug)]
 pub(super) struct Run {
     events: Vec<Arc<Event>>,
@@ -48,7 +48,7 @@ impl Run {
         Arc::new(Self { events, joined: OnceLock::new() })
     }
 
-    /// Their frames in one piece; `None` when there are no events.
+    /// The frames of the events, joined; `None` if there are no events.
     pub(super) fn messages(&self) -> Option<Messages> {
         let frames = match &self.events[..] {
             [] => return None,

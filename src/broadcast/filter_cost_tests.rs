@@ -1,4 +1,5 @@
-//! What filters of some subscriptions cost the others: the time until an event that was pushed is in another group.
+//! What the filters of some subscriptions cost the others: measures how long an event takes from the push
+//! until another filter group has it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,9 +9,9 @@ use super::hub::{Group, Hub, Step};
 use crate::message::testing::record;
 use crate::message::{Filter, Kind};
 
-/// As many streams as there may be connections (`DEFAULT_MAX_CONNECTIONS`).
+/// The number of streams: as many as the server allows connections by default (`DEFAULT_MAX_CONNECTIONS`).
 const STREAMS: usize = 12_000;
-/// Values of one filter (`MAX_FILTER_VALUES`).
+/// The number of values in one filter: the most allowed (`MAX_FILTER_VALUES`).
 const VALUES: usize = 128;
 const EVENTS: u64 = 64;
 const ROUNDS: usize = 5;
@@ -27,7 +28,7 @@ fn filter(values: impl IntoIterator<Item = (&'static str, String)>) -> Filter {
     filter.normalised()
 }
 
-/// A hub with a group for each filter, and another group that wants everything.
+/// A hub with a group for each given filter, and one group that wants everything.
 struct BusyHub {
     hub: Hub,
     _members: Vec<Arc<Group>>,
@@ -43,8 +44,8 @@ impl BusyHub {
         Self { hub, _members: members, other, head: 0 }
     }
 
-    /// The time from the push of an event until the other group has it; the best of some rounds, since the machine may
-    /// be busy.
+    /// The time from the push of an event until the group that wants everything has it. The best of several
+    /// rounds, since the machine may be busy.
     fn delivery(&mut self) -> Duration {
         let rounds = (0..ROUNDS).map(|_| {
             let events: Vec<_> = (self.head + 1..=self.head + EVENTS).map(event).collect();
@@ -64,14 +65,14 @@ impl BusyHub {
     }
 }
 
-/// Patterns that no event matches, each with the tokens of one that does.
+/// Patterns that no event matches, although each has tokens of a subject that exists.
 fn patterns(stream: usize) -> impl Iterator<Item = (&'static str, String)> {
     let near = ["agent.task.t1.x", "agent.*.t1.x", "agent.task.*.x", "agent.*.*.x"];
     (0..VALUES - 1).map(move |n| ("subject", format!("{}{stream}-{n}", near[n % near.len()])))
 }
 
-/// A filter whose values the event has in part: its group is found by a name that matches, and dismissed by one that
-/// does not.
+/// A filter that the event matches in one name and not in another: the index finds its group, and must then
+/// dismiss it.
 fn never_together(stream: usize) -> Filter {
     let one = [
         ("sender", "ann".to_owned()),
@@ -88,7 +89,7 @@ fn never_together(stream: usize) -> Filter {
 #[test]
 fn filters_that_pass_nothing_cost_no_more_than_streams_that_get_everything() {
     let inbox = |n| filter([("recipient", format!("agent-{n}"))]);
-    // Each gets every event, in a group of its own.
+    // Each filter passes every event, and each is different, so each has its own group.
     let all = |n| filter([("type", "done".to_owned()), ("type", format!("x{n}"))]);
     let of_a_sender = |n| filter(patterns(n).chain([("sender", "ann".to_owned())]));
     let quiet = BusyHub::of((0..STREAMS).map(inbox)).delivery();
@@ -104,6 +105,6 @@ fn filters_that_pass_nothing_cost_no_more_than_streams_that_get_everything() {
         "filters that pass nothing: {VALUES} patterns {patterns:?}, names never together {never:?}"
     );
     assert!(patterns <= all && never <= all && quiet <= all && equal <= all);
-    // Patterns are not compared one by one.
+    // Patterns must cost far less, which shows that they are not compared one by one.
     assert!(patterns * 20 <= all, "{patterns:?}, where all events for each cost {all:?}");
 }

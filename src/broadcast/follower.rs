@@ -1,8 +1,9 @@
-//! Follows the log from a position: begin, replay, continue from the ring.
+//! The follower of one subscription reads the log from a position: it begins, replays old messages, and
+//! continues from the ring.
 //!
-//! Invariant: `position` only rises, and is reported only when nothing at or below it is owed. At every wake-up the
-//! follower asks the ring first, and reads the store or the bus when the ring begins too late. So replay
-//! passes nothing but the position on to live reading.
+//! Invariant: `position` never falls, and it is reported to the client only when everything up to it was
+//! sent. At every wake-up the follower asks the ring first. If the ring begins too late, it reads the store
+//! or the bus. So a replay passes only the position on to live reading.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,20 +24,20 @@ use crate::store::HoleReason;
 
 pub(super) struct Follower {
     broadcaster: Arc<Broadcaster>,
-    /// Shared with the group, once joined.
+    /// The normalised filter. Shared with the filter group once the follower has joined it.
     filter: Arc<Filter>,
     start: Start,
     /// Set once the subscription has begun.
     member: Option<Member>,
     position: u64,
-    /// The head that `Ready` named, until it is reached and `CaughtUp` is sent.
+    /// The log's head that `Ready` named. `None` once the position has reached it and `CaughtUp` was sent.
     replaying_to: Option<u64>,
-    /// When the replay reached the end of the ring.
+    /// When the replay first reached the end of the ring.
     met_ring_at: Option<Instant>,
-    /// What is to be sent before anything else.
+    /// Items to send before anything else is read.
     pub(super) pending: VecDeque<Item>,
     replay: Option<Box<Replay>>,
-    /// This follower's part of [`Broadcaster::stream_bytes`].
+    /// How many bytes this follower has added to [`Broadcaster::stream_bytes`].
     counted_bytes: usize,
 }
 
@@ -57,10 +58,10 @@ impl Follower {
         }
     }
 
-    /// Counts the bytes that are held while `sending` bytes are sent.
+    /// Updates the count of bytes in memory, while `sending` bytes are being sent.
     pub(super) fn count_bytes(&mut self, sending: usize) {
         let pending: usize = self.pending.iter().map(Item::bytes).sum();
-        // Pending items of a replay are part of its segment.
+        // The pending items of a replay are part of its segment, so they are not added to it.
         let segment = self.replay.as_ref().map_or(0, |replay| replay.segment_bytes());
         let now = segment.max(pending + sending);
         let total = &self.broadcaster.stream_bytes;
@@ -72,7 +73,8 @@ impl Follower {
         self.counted_bytes = now;
     }
 
-    /// Adds a heartbeat. The filter skips messages without waking the follower, so the position moves past those first.
+    /// Adds a heartbeat. First moves the position past messages that the filter skipped, since these do not
+    /// wake the follower.
     pub(super) fn beat(&mut self) {
         let Some(member) = &self.member else {
             self.pending.push_back(Item::Heartbeat { position: None });
@@ -86,18 +88,19 @@ impl Follower {
         }
     }
 
-    /// Goes one step on; may find nothing to send.
+    /// Does one step. It may add no item.
     pub(super) async fn advance(&mut self) {
         let Some(member) = &self.member else {
-            // Boxed, here and below: futures that are rare and large would add to the memory of every waiting
-            // subscription.
+            // Boxed, here and below: these futures are rare and large, and would add to the memory of every
+            // waiting subscription.
             Box::pin(self.begin()).await;
             return;
         };
         match member.step(self.position) {
             Step::Wait => {
                 self.replay = None;
-                // Sent before waiting: pending items go out only when this returns.
+                // `CaughtUp` is sent before waiting, since pending items are only sent when this function
+                // returns.
                 match self.replaying_to {
                     Some(head) if self.position >= head => self.report_caught_up(),
                     Some(_) => Box::pin(self.wait_for_ring()).await,
@@ -110,7 +113,8 @@ impl Follower {
                 if at_head {
                     self.report_caught_up();
                 } else if is_empty {
-                    // A filter that skips much searches the whole ring without waiting for anything.
+                    // If the filter skips many messages, this searches the whole ring without ever waiting.
+                    // So it lets other tasks run.
                     tokio::task::yield_now().await;
                 }
             }
@@ -118,11 +122,12 @@ impl Follower {
         }
     }
 
-    /// Waits while the ring is a moment behind the log. Polls, since messages that the filter skips wake no subscription.
+    /// Waits a moment for the ring, which is slightly behind the log. Polls, because messages that the filter
+    /// skips wake no subscription.
     async fn wait_for_ring(&mut self) {
         let met_at = *self.met_ring_at.get_or_insert_with(Instant::now);
         if met_at.elapsed() >= RING_TIMEOUT {
-            // The log no longer holds what was its head.
+            // The log no longer holds the head that `Ready` named, so the ring will never reach it.
             self.replaying_to = Some(self.position);
         } else if let Some(member) = &self.member {
             let _ = tokio::time::timeout(RING_PAUSE, member.beyond(self.position)).await;
@@ -154,7 +159,7 @@ impl Follower {
         }
     }
 
-    /// Finds the first position, reports `Ready` and a gap if there is one, and joins the group.
+    /// Finds the first position, reports `Ready`, reports a gap if there is one, and joins the filter group.
     async fn begin(&mut self) {
         let hub = Arc::clone(self.broadcaster.hub().await);
         let Some(bounds) = self.broadcaster.bounds.read(self.start, hub.head()).await else {

@@ -1,16 +1,16 @@
 //! The SSE frame of a message (WHATWG HTML, section 9.2; contract, section 4).
 //!
-//! Invariant: a body holds no line break, so a frame is three lines and a blank one: `id:` with the sequence,
+//! Invariant: a body holds no line break. So a frame is three lines and a blank one: `id:` with the sequence,
 //! `event:` with the kind, and one `data:` line. All other SSE text is made in `http`.
 
 use bytes::Bytes;
 
 use crate::message::{Kind, splice_seq};
 
-/// Bytes of a frame beside the body, at most.
+/// The most bytes of a frame in addition to its body.
 pub(super) const FRAME_BYTES: usize = 80;
 
-/// A message's frame: its sequence as the id, its kind as the event.
+/// The frame of a message: the id is its sequence, the event name its kind.
 #[must_use]
 pub fn message(seq: u64, kind: Kind, body: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(body.len() + FRAME_BYTES);
@@ -18,7 +18,7 @@ pub fn message(seq: u64, kind: Kind, body: &[u8]) -> Bytes {
     Bytes::from(out)
 }
 
-/// Appends a message's frame.
+/// Appends the frame of a message to `out`.
 pub(super) fn write_message(seq: u64, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"id: ");
     out.extend_from_slice(seq.to_string().as_bytes());

@@ -1,14 +1,14 @@
-//! The ring of recent events, and the groups of subscribers that share a filter.
+//! The ring of the newest events, and the groups of subscribers with equal filters.
 //!
-//! Invariants: the ring holds every sequence from `first` to `head`. Where the log skips some, the ring starts
-//! again, so that a subscriber that crosses the hole asks the store about them. A group holds every event
-//! from its `from` on that passes its filter. `head` is published only after an event is in the ring and in its
-//! groups, so a subscriber that reads `head` and then its group misses nothing up to `head`. Nothing here waits or
-//! does I/O; the join of replay and live is checked with loom.
+//! Invariants: the ring holds every sequence from `first` to `head`. If the log skips sequences, the ring
+//! begins again after the hole, so that a subscriber that reaches the hole asks the store about it. A group
+//! holds every event from sequence `from` on that passes its filter. `head` is published only after an event
+//! is in the ring and in its groups; so a subscriber that reads `head` and then its group misses nothing up
+//! to `head`. Nothing here waits or does I/O. A loom test checks the transition from replay to live reading.
 //!
-//! Whatever filters say, the ring's lock is held only while one event is put in or some are taken out. The [`Index`]
-//! matches filters under the lock of the groups, which otherwise only joining and leaving take; a subscriber matches
-//! what it took out of the ring under no lock at all.
+//! Whatever the filters are, the ring's lock is held only while one event is added or some are taken. The
+//! [`Index`] matches filters under the lock of the groups, which is otherwise taken only to join and leave. A
+//! subscriber matches the events that it took from the ring without a lock.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -18,23 +18,23 @@ use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, WakeList};
 use crate::limits::{CHUNK_BYTES, SCAN_ENTRIES};
 use crate::message::Filter;
 
-/// Shared by the one writer and every subscriber.
+/// The ring and the groups, shared by one writer and all subscribers.
 pub(super) struct Hub {
-    /// Locked before the ring, if both are locked.
+    /// If both locks are taken, this one is taken before that of the ring.
     groups: Mutex<Groups>,
     ring: Mutex<Ring>,
-    /// Everything up to here is in the ring and the groups.
+    /// Every event up to this sequence is in the ring and in its groups.
     head: AtomicU64,
     capacity: usize,
     capacity_bytes: usize,
-    /// Readers of the ring itself, whatever the group.
+    /// Wakes readers of the whole ring, which belong to no group.
     pub(super) ring_wakes: WakeList,
 }
 
 struct Ring {
     events: VecDeque<Arc<Event>>,
     bytes: usize,
-    /// Every sequence from here to `head` is in the ring.
+    /// Every sequence from `first` to `head` is in the ring.
     first: u64,
     head: u64,
 }
@@ -44,11 +44,11 @@ struct Groups {
     by_filter: HashMap<Arc<Filter>, u64>,
     index: Index,
     next: u64,
-    /// Events since the groups were last trimmed.
+    /// How many events were added since the groups were last trimmed.
     untrimmed: usize,
 }
 
-/// Subscribers with equal filters.
+/// The subscribers with one filter, and the newest events that pass it.
 pub(super) struct Group {
     id: u64,
     pub(super) filter: Arc<Filter>,
@@ -58,28 +58,28 @@ pub(super) struct Group {
 }
 
 struct Recent {
-    /// The first sequence that the group knows of.
+    /// The group holds every event from this sequence on that passes its filter.
     from: u64,
     events: VecDeque<Arc<Event>>,
-    /// The run taken last: most members take the same one, one after the other.
+    /// The run that was last taken. Most members take the same run, one after the other.
     run: Option<Arc<Run>>,
 }
 
-/// Groups with new events.
+/// Groups with new events, by id.
 type Woken = HashMap<u64, Arc<Group>>;
 
-/// The result of one step of a subscriber.
+/// The result of one read of a subscriber.
 pub(super) enum Step {
-    /// Events in order (perhaps none), and the position up to which the ring was searched.
+    /// Events in order (perhaps none), and the position up to which the ring was searched for them.
     Events {
         events: Arc<Run>,
         position: u64,
         /// Whether `position` is the head.
         at_head: bool,
     },
-    /// The position is the head or beyond it.
+    /// The position is the head or beyond it, so there is nothing to read yet.
     Wait,
-    /// The ring begins after the next sequence wanted.
+    /// The ring begins after the next sequence that the subscriber needs.
     Behind { ring_first: u64 },
 }
 
@@ -88,7 +88,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    /// An empty ring after sequence `head`.
+    /// A hub with an empty ring that continues after sequence `head`.
     pub(super) fn new(head: u64, capacity: usize, capacity_bytes: usize) -> Self {
         Self {
             groups: Mutex::new(Groups {
@@ -110,12 +110,12 @@ impl Hub {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Groups with members.
+    /// The number of groups, all of which have members.
     pub(super) fn group_count(&self) -> usize {
         lock(&self.groups).by_id.len()
     }
 
-    /// Appends events in rising sequence and wakes the groups they belong to.
+    /// Appends events in rising sequence, and wakes the groups whose filters they pass.
     pub(super) fn push(&self, events: Vec<Arc<Event>>) {
         let mut woken = Woken::new();
         {
@@ -134,7 +134,8 @@ impl Hub {
                     lock(&self.ring).push(Arc::clone(&event), self.capacity, self.capacity_bytes);
                 groups.push(&event, ring_first, self.capacity, &mut woken);
             }
-            // Under the lock, so that a group that joins next begins after these events.
+            // Set under the lock of the groups, so that a group that is created next begins after these
+            // events.
             self.head.store(head, Ordering::Release);
         }
         for group in woken.values() {
@@ -143,7 +144,7 @@ impl Hub {
         self.ring_wakes.wake_all();
     }
 
-    /// Joins the group of this filter, which must be normalised.
+    /// Joins the group of this filter, which must be normalised. Creates it if there is none.
     pub(super) fn join(&self, filter: &Filter) -> Arc<Group> {
         let mut groups = lock(&self.groups);
         if let Some(group) = groups.by_filter.get(filter).and_then(|id| groups.by_id.get(id)) {
@@ -153,7 +154,7 @@ impl Hub {
         groups.add(filter, self.head() + 1)
     }
 
-    /// Leaves the group; the last member removes it.
+    /// Leaves the group. Removes it if no member remains.
     pub(super) fn leave(&self, group: &Group) {
         let mut groups = lock(&self.groups);
         if group.members.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -163,7 +164,7 @@ impl Hub {
         }
     }
 
-    /// What follows `position` for this group, at most [`CHUNK_BYTES`] and one event.
+    /// The events after `position` that pass the group's filter: at most [`CHUNK_BYTES`] and one event.
     pub(super) fn step(&self, group: &Group, position: u64) -> Step {
         let head = self.head();
         if position >= head {
@@ -175,7 +176,7 @@ impl Hub {
         }
     }
 
-    /// What follows `position`, whatever the group, at most [`CHUNK_BYTES`] and one event.
+    /// All events after `position`, whatever their groups: at most [`CHUNK_BYTES`] and one event.
     pub(super) fn step_of_all(&self, position: u64) -> Step {
         if position >= self.head() {
             return Step::Wait;
@@ -183,7 +184,8 @@ impl Hub {
         self.scan(position, u64::MAX, |_| true)
     }
 
-    /// Searches the ring itself, before `end`: for events older than the group, or for all events.
+    /// Searches the ring for events after `position` and before `end` that `passes` accepts. Used for events
+    /// older than the group, and by readers of the whole ring.
     fn scan(&self, position: u64, end: u64, passes: impl Fn(&Event) -> bool) -> Step {
         let (next, head) = {
             let ring = lock(&self.ring);
@@ -215,14 +217,15 @@ impl Ring {
         next.take_while(|event| event.seq() < end).cloned().collect()
     }
 
-    /// Drops all events, as `first` does not follow the head.
+    /// Drops all events, because the next one, `first`, does not follow the head.
     fn restart_at(&mut self, first: u64) {
         self.events.clear();
         self.bytes = 0;
         self.first = first;
     }
 
-    /// Adds an event and drops the oldest while the ring is too large; returns its first sequence.
+    /// Adds an event, and drops the oldest while the ring is too large. Returns the first sequence of the
+    /// ring.
     fn push(&mut self, event: Arc<Event>, capacity: usize, capacity_bytes: usize) -> u64 {
         self.head = event.seq();
         self.bytes += event.bytes();
@@ -253,7 +256,7 @@ impl Groups {
         group
     }
 
-    /// Empties all groups, so that their members read the store for what is before `first`.
+    /// Empties all groups, so that their members ask the store about the sequences before `first`.
     fn restart_at(&self, first: u64, woken: &mut Woken) {
         for group in self.by_id.values() {
             *lock(&group.recent) = Recent::new(first);
@@ -285,7 +288,7 @@ impl Group {
         recent.events.push_back(Arc::clone(event));
     }
 
-    /// Events after `position`. `Err` with the group's first sequence if that is later than wanted.
+    /// The events after `position`. If the group does not reach back that far, `Err` with its first sequence.
     fn take(&self, position: u64, head: u64) -> Result<Step, u64> {
         let mut recent = lock(&self.recent);
         if position + 1 < recent.from {
@@ -296,7 +299,7 @@ impl Group {
         let newest = recent.events.back().map_or(0, |event| event.seq());
         Ok(match events.last().map(|event| event.seq()) {
             Some(last) if last < newest => Step::Events { events, position: last, at_head: false },
-            // Every event of the group up to the head is taken.
+            // Nothing of the group remains, so the position can move to the head.
             _ => Step::Events { events, position: head.max(newest), at_head: true },
         })
     }
@@ -307,8 +310,9 @@ impl Recent {
         Self { from, events: VecDeque::new(), run: None }
     }
 
-    /// The run that begins after `position`: the last one taken if it begins there, even if more events have arrived
-    /// since, so that members continue to share runs. Kept only if `shared`: in a group of one it is not taken again.
+    /// The run that begins after `position`. If the last run begins there, returns that one, even if more
+    /// events have arrived since, so that members keep sharing runs. The run is kept only if `shared`: in a
+    /// group with one member nobody takes it again.
     fn run_after(&mut self, position: u64, shared: bool) -> Arc<Run> {
         let start = self.events.partition_point(|event| event.seq() <= position);
         let next = self.events.get(start).map(|event| event.seq());
@@ -326,7 +330,8 @@ impl Recent {
         run
     }
 
-    /// Drops what the ring has dropped, so that a group without new events holds no memory.
+    /// Drops the events that the ring has dropped. Without that, a group without new events would hold memory
+    /// for ever.
     fn trim(&mut self, ring_first: u64) {
         while let Some(event) = self.events.pop_front_if(|event| event.seq() < ring_first) {
             self.from = event.seq() + 1;

@@ -1,7 +1,7 @@
-//! Model check of the join of replay and live.
+//! Checks the transition from replay to live reading with loom.
 //!
-//! Compiles [`super::hub`] a second time with loom's primitives and runs a writer and a subscriber through every
-//! interleaving. What the ring has dropped is read from a model of the store.
+//! Compiles [`super::hub`] a second time with loom's primitives, and runs a writer and a subscriber through
+//! every interleaving. A model of the store has the events that the ring has dropped.
 
 use super::{event, index};
 
@@ -34,14 +34,13 @@ use crate::message::{Filter, Kind};
 const LAST: u64 = 3;
 
 fn message(seq: u64) -> Arc<Event> {
-    // Odd sequences are the wanted type.
+    // The type that the filters want is `a`: events with odd sequences.
     let type_ = if seq % 2 == 1 { "a" } else { "b" };
     let record = crate::message::testing::record(seq, Kind::Task, [type_, "s", "", "t"]);
     Event::new(record)
 }
 
-/// One step of a subscriber against the hub and a store that holds everything
-/// the ring dropped.
+/// One step of a subscriber, with a hub, and a store that holds everything that the ring has dropped.
 fn step(hub: &Hub, group: &hub::Group, filter: &Filter, position: &mut u64, seen: &mut Vec<u64>) {
     match hub.step(group, *position) {
         Step::Wait => loom::thread::yield_now(),
@@ -61,7 +60,7 @@ fn step(hub: &Hub, group: &hub::Group, filter: &Filter, position: &mut u64, seen
     }
 }
 
-/// Joins while the writer pushes, and must see each wanted event once, in order.
+/// A subscriber joins while the writer pushes. It must see each wanted event exactly once and in order.
 fn joins_without_gap(capacity: usize, filter: fn() -> Filter) {
     joins_while(capacity, filter, || vec![vec![message(1)], vec![message(2), message(3)]]);
 }
@@ -108,7 +107,7 @@ fn loom_join_while_the_ring_turns_over() {
     joins_without_gap(1, Filter::default);
 }
 
-/// The log skips a sequence that the store has.
+/// The log skips a sequence that only the store has.
 #[test]
 fn loom_join_across_what_the_log_skipped() {
     joins_while(8, Filter::default, || vec![vec![message(1)], vec![message(3)]]);

@@ -1,6 +1,6 @@
 //! A member of a filter group.
 //!
-//! It costs no task, and nothing at all while no message of its group arrives.
+//! A member has no task, and costs nothing while no event of its group arrives.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::hub::{Group, Hub, Step};
 use super::wake::Waiter;
 use crate::message::Filter;
 
-/// Reads what arrives in one group. Dropped, it leaves the group.
+/// Waits for events of one filter group. When dropped, leaves the group.
 pub(super) struct Member {
     hub: Arc<Hub>,
     group: Arc<Group>,
@@ -36,7 +36,7 @@ impl Member {
         self.hub.step(&self.group, position)
     }
 
-    /// Returns once the log has gone beyond `position` and the group was woken. Cancel safe.
+    /// Returns once the log has moved beyond `position` and the group was woken. Cancel safe.
     pub(super) async fn beyond(&self, position: u64) {
         self.waiter.until(|| self.hub.head() > position).await;
     }

@@ -1,10 +1,12 @@
-//! The live stream: one reader of the log, a ring of the newest events, and subscriptions.
+//! The live stream: one reader of the log, the ring (the newest events, in memory), and subscriptions.
+//! Subscriptions with equal filters form a group.
 //!
-//! Invariants: an event is encoded once and its bytes are shared; no subscription skips a message: one that
-//! falls behind the ring reads the store, and behind the store the bus, then continues from the ring by sequence.
-//! Nothing is queued for a slow reader: it holds at most one page of the replay ([`crate::limits::STREAM_BYTES`]).
+//! Invariants: an event is encoded once and its bytes are shared. No subscription skips a message: one that
+//! falls behind the ring reads from the store, and what the store does not have yet from the bus, and then
+//! continues from the ring by sequence. Nothing is queued for a slow reader: it holds at most one page of the
+//! replay ([`crate::limits::STREAM_BYTES`]).
 //!
-//! A subscription yields typed [`Item`]s. How a client sees them is up to the surface; only the frames of
+//! A subscription yields typed [`Item`]s, and its caller encodes them for the client. Only the frames of
 //! messages are made here ([`frame`]), so that they can be shared.
 
 mod bounds;

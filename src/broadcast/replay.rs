@@ -1,7 +1,8 @@
-//! Reads what is older than the ring: from the store, and what the store does not have yet from the bus.
+//! Reads messages that are older than the ring: from the store, or, if the store does not have them yet, from
+//! the bus.
 //!
-//! Invariant: only the store says what is missing for ever. Where the bus lacks the next sequence, the reader waits
-//! until the store has come that far.
+//! Invariant: only the store decides that a message is missing for ever. If the bus lacks the next sequence,
+//! the replay waits until the store has reached it.
 
 use std::sync::Arc;
 
@@ -11,12 +12,13 @@ use super::store_replay::SharedSegment;
 use crate::bus::{Bus, BusError, Reader};
 use crate::message::{Filter, LogEntry, decode};
 
-/// Why nothing older than the ring could be read now.
+/// Why nothing older than the ring can be read now.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReplayError {
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// The bus lacks the next sequence. The store will have it, or record it as a hole, when it has come that far.
+    /// The bus lacks the next sequence. Once the store has reached it, the store has the message or has
+    /// recorded a hole.
     #[error("the store has not reached what the bus no longer holds")]
     StoreBehind,
 }
@@ -24,22 +26,22 @@ pub(super) enum ReplayError {
 /// The replay of one subscription.
 #[derive(Default)]
 pub(super) struct Replay {
-    /// The segment that is being sent, kept for other subscriptions that reach the same position.
+    /// The segment that is being sent. It is kept for other subscriptions that reach the same position.
     shared: Option<Arc<SharedSegment>>,
-    /// An open reader of the bus and the sequence it goes on at.
+    /// An open reader of the bus, and the next sequence that it returns.
     reader: Option<(Box<dyn Reader>, u64)>,
-    /// After this sequence the bus skips some: only the store knows whether they are holes.
+    /// The bus lacks the sequence after this one. Only the store knows whether that is a hole.
     skips_after: Option<u64>,
 }
 
 impl Replay {
-    /// Bytes of the segment that is kept.
+    /// Bytes of the segment that is kept in `shared`.
     pub(super) fn segment_bytes(&self) -> usize {
         self.shared.as_ref().map_or(0, |shared| shared.bytes())
     }
 
-    /// A segment after `position`: rows of the store as far as it reaches, else entries of the bus up to (not
-    /// including) `ring_first`.
+    /// The segment after `position`: rows of the store if it has reached that far, else entries of the bus up
+    /// to (not including) `ring_first`.
     pub(super) async fn read(
         &mut self,
         broadcaster: &Broadcaster,
@@ -63,7 +65,7 @@ impl Replay {
         self.read_bus(&*broadcaster.bus, filter, position, ring_first).await.map(Arc::new)
     }
 
-    /// Entries of the bus, up to the first that it lacks.
+    /// Reads entries from the bus, up to the first one that the bus lacks.
     async fn read_bus(
         &mut self,
         bus: &dyn Bus,
@@ -84,7 +86,8 @@ impl Replay {
         let entries = reader.next().await?;
         let last = entries.last().map(|entry| entry.seq);
         let segment = segment_of(entries, bus.log_name(), filter, position, ring_first);
-        // A reader that has read further than the segment reaches would skip the rest.
+        // If the reader has read further than the segment, it is dropped: it would skip the entries in
+        // between.
         if last == Some(segment.position) {
             self.reader = Some((reader, segment.position + 1));
         }
@@ -96,7 +99,7 @@ impl Replay {
     }
 }
 
-/// The entries that follow `position` and each other without a hole, up to where the ring begins.
+/// A segment of the entries that follow `position` without a hole and come before the ring.
 fn segment_of(
     entries: Vec<LogEntry>,
     log: &str,

@@ -1,7 +1,8 @@
-//! The ring for the projector, which needs every entry.
+//! Reads the ring for the projector, which writes every entry to the store.
 //!
-//! Invariant: what is read follows the given sequence without a hole; where the ring has no such entry, the result is
-//! [`RingRead::NotInRing`] and the log has to be read. So each entry is decoded once, for streams and store together.
+//! Invariant: the entries read follow the given sequence without a hole. If the ring does not have the next
+//! entry, the result is [`RingRead::NotInRing`], and the projector must read the log. So an entry is decoded
+//! only once for streams and store.
 
 use std::sync::Arc;
 
@@ -11,19 +12,19 @@ use super::hub::{Hub, Step};
 use super::wake::Waiter;
 use crate::message::Record;
 
-/// Reads entries from the ring, whatever their filter group.
+/// Reads all entries of the ring, whatever their filter groups.
 pub struct RingReader {
     broadcaster: Arc<Broadcaster>,
     waiter: Option<Waiter>,
 }
 
-/// What the ring has after a sequence.
+/// What the ring holds after a sequence.
 pub enum RingRead {
-    /// The entries that follow.
+    /// The entries after the sequence.
     Entries(RingEntries),
-    /// Nothing yet: wait with [`RingReader::wait_beyond`].
+    /// No entry yet: wait with [`RingReader::wait_beyond`].
     Empty,
-    /// The ring begins later, or is not there yet: read the log.
+    /// The ring begins later, or does not exist yet: read the log.
     NotInRing,
 }
 
@@ -44,7 +45,7 @@ impl RingReader {
         Self { broadcaster, waiter: None }
     }
 
-    /// What follows `seq`.
+    /// The entries after `seq`.
     #[must_use]
     pub fn after(&self, seq: u64) -> RingRead {
         match self.hub().map(|hub| hub.step_of_all(seq)) {
@@ -56,14 +57,14 @@ impl RingReader {
         }
     }
 
-    /// Returns once the ring has gone beyond `seq`. Cancel safe.
+    /// Returns once the ring has an entry beyond `seq`. Cancel safe.
     pub async fn wait_beyond(&mut self, seq: u64) {
         let hub = self.broadcaster.hub().await;
         let waiter = self.waiter.get_or_insert_with(|| hub.ring_wakes.register());
         waiter.until(|| hub.head() > seq).await;
     }
 
-    /// The newest sequence in the ring; 0 before there is one.
+    /// The newest sequence in the ring; 0 before the ring exists.
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.hub().map_or(0, Hub::head)

@@ -1,4 +1,4 @@
-//! Segments of a replay: what follows a position that is older than the ring.
+//! A segment is a part of a replay: the items after a position that is older than the ring.
 
 use bytes::Bytes;
 
@@ -7,7 +7,8 @@ use super::item::{Item, Messages};
 use crate::limits::CHUNK_BYTES;
 use crate::message::Kind;
 
-/// Items of a replay, messages joined to pieces of about [`CHUNK_BYTES`], which a connection takes at once.
+/// Items of a replay. Messages are joined to pieces of about [`CHUNK_BYTES`], the size that a connection
+/// takes at once.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) items: Vec<Item>,
@@ -21,7 +22,7 @@ impl Segment {
     }
 }
 
-/// Builds a segment in the order of the log.
+/// Builds a segment from messages and gaps, added in the order of the log.
 #[derive(Default)]
 pub(super) struct SegmentBuilder {
     items: Vec<Item>,

@@ -1,4 +1,4 @@
-//! Where a subscription begins.
+//! The start of a subscription.
 
 /// The position at which a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
-//! Segments read from the store, once for all subscriptions that want them at the same time.
+//! Reads segments from the store. Subscriptions that need the same segment at the same time share one read.
 //!
-//! Invariants: sequences are reported as a gap only where the store, having come that far, has recorded a hole. What
-//! lies below the watermark never changes, so a segment, once read, is valid for every subscription; it is kept until the
-//! last subscription that took it has moved on. At most [`REPLAY_READS`] segments are read at once: further readers
-//! wait here in turn, and not for a database connection, where they would time out.
+//! Invariants: sequences are reported as a gap only if the store has reached them and recorded a hole. Rows
+//! below the store's watermark never change. So a segment stays valid for every subscription; it is kept
+//! until the last one that took it has moved on. At most [`REPLAY_READS`] segments are read at the same time.
+//! Further readers wait here for their turn: if they waited for a database connection, they would time out.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -18,10 +18,10 @@ use crate::message::{Filter, Query};
 use crate::singleflight::Singleflight;
 use crate::store::{Hole, Page, Store, StoreError, Stored};
 
-/// `None`: the store reaches no further than the position.
+/// `None`: the store has not reached beyond the position.
 type ReadResult = Result<Option<Arc<Segment>>, Arc<StoreError>>;
 
-/// The segment of one filter after one position, shared by all subscriptions that are there.
+/// The segment for one filter and one position, shared by all subscriptions at that position.
 #[derive(Debug, Default)]
 pub(super) struct SharedSegment {
     reads: Singleflight<ReadResult>,
@@ -29,7 +29,7 @@ pub(super) struct SharedSegment {
 }
 
 impl SharedSegment {
-    /// Bytes of the segment, once it was read.
+    /// Bytes of the segment; 0 before it was read.
     pub(super) fn bytes(&self) -> usize {
         self.segment.get().map_or(0, |segment| segment.bytes())
     }
@@ -40,7 +40,7 @@ pub(super) struct StoreReplay {
     store: Arc<dyn Store>,
     shared: Mutex<HashMap<(Filter, u64), Weak<SharedSegment>>>,
     permits: Semaphore,
-    /// When and how the store last failed: readers that waited meanwhile get the same error.
+    /// The last failure of the store, and when. Readers that waited meanwhile get the same error.
     failed: Mutex<Option<(Instant, Arc<StoreError>)>>,
 }
 
@@ -50,7 +50,8 @@ impl StoreReplay {
         Self { store, shared: Mutex::default(), permits, failed: Mutex::default() }
     }
 
-    /// The segment of a filter after `position`, and what to keep while it is sent, so that others find it.
+    /// The segment of a filter after `position`. The caller keeps the second value while it sends the
+    /// segment, so that others find it.
     pub(super) async fn after(
         &self,
         filter: &Filter,
@@ -79,7 +80,7 @@ impl StoreReplay {
         }
         if all.len() == all.capacity() {
             all.retain(|_, shared| shared.strong_count() > 0);
-            // The next sweep comes after as many again.
+            // Makes the next sweep come only after as many insertions as there are entries now.
             let kept = all.len();
             all.reserve(kept);
         }
@@ -105,7 +106,8 @@ impl StoreReplay {
     }
 }
 
-/// Rows after `position` with the holes between them; `None` when the store reaches no further than that.
+/// The rows after `position`, and the holes between them; `None` if the store has not reached beyond
+/// `position`.
 async fn read_segment(
     store: &dyn Store,
     filter: &Filter,
@@ -125,8 +127,8 @@ async fn read_segment(
     Ok(Some(merge(&page.messages, &holes, position, through)))
 }
 
-/// The page after `position`. Without a filter it ends at a multiple of [`REPLAY_ROWS`], so that readers that began
-/// at different positions come to share pages.
+/// The query for the page after `position`. Without a filter, the page ends at a multiple of [`REPLAY_ROWS`],
+/// so that readers that began at different positions soon read the same pages.
 fn query(filter: &Filter, position: u64) -> Query {
     let rows = REPLAY_ROWS as u64;
     let limit = if filter.is_empty() { rows - position % rows } else { rows };
@@ -134,7 +136,7 @@ fn query(filter: &Filter, position: u64) -> Query {
     Query { after: Some(position), ..Query::new(filter.clone(), limit, REPLAY_BYTES) }
 }
 
-/// The sequence through which a page holds every message that passes.
+/// The sequence up to which a page has every matching message.
 fn page_through(page: &Page) -> u64 {
     match page.messages.last() {
         Some(last) if page.more => last.seq,
@@ -142,7 +144,8 @@ fn page_through(page: &Page) -> u64 {
     }
 }
 
-/// Messages and gaps in order. When there may be more holes than were read, the segment ends at the last one read.
+/// Merges messages and holes in order. If there may be more holes than were read, the segment ends at the
+/// last hole read.
 fn merge(messages: &[Stored], holes: &[Hole], position: u64, through: u64) -> Segment {
     let through = match holes.last() {
         Some(last) if holes.len() == REPLAY_HOLES => last.to.min(through),

@@ -1,6 +1,6 @@
-//! One subscription: replay, then follow, with heartbeats (contract, section 4).
+//! A subscription: replay, then live messages, and heartbeats (contract, section 4).
 //!
-//! Invariant: nothing is read except in [`Subscription::next`].
+//! Invariant: nothing is read outside of [`Subscription::next`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use crate::access::Principal;
 use crate::limits::HEARTBEAT;
 use crate::message::Filter;
 
-/// A stream of [`Item`]s. Pull it with [`Subscription::next`].
+/// A sequence of [`Item`]s without end. Call [`Subscription::next`] for each.
 pub struct Subscription {
     follower: Follower,
     heartbeat_at: Instant,
-    /// Fires at `heartbeat_at` or earlier: `heartbeat_at` moves on with every item, and resetting a timer each time
+    /// Fires at `heartbeat_at` or earlier. `heartbeat_at` moves with every item; resetting a timer each time
     /// would cost more.
     timer: Pin<Box<Sleep>>,
 }
 
 impl Subscription {
-    /// A stream of what passes the filter, beginning at `start`.
+    /// A subscription to the messages that pass the filter, from `start` on.
     #[must_use]
     pub fn new(
         broadcaster: Arc<Broadcaster>,
@@ -39,8 +39,8 @@ impl Subscription {
         Self { follower, heartbeat_at, timer }
     }
 
-    /// The next item for the client. Never ends. Cancel safe but for the first item: drop the subscription
-    /// instead.
+    /// Waits for the next item; there is always another. Cancel safe once the first item was returned; a
+    /// subscription cancelled before that must be dropped.
     pub async fn next(&mut self) -> Item {
         let Self { follower, heartbeat_at, timer } = self;
         loop {

@@ -1,8 +1,8 @@
-//! Waking the members of one group.
+//! Wakes the members of a group.
 //!
 //! Invariant: a member registers its waker before it checks its condition, so every later change wakes it.
-//! Waiting takes no lock: with thousands of members, a list that each of them enters and leaves at every message
-//! would be most of the cost of waking.
+//! Waiting takes no lock. If thousands of members entered and left a list at every message, that would be
+//! most of the cost of waking.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -39,7 +39,7 @@ impl WakeList {
 }
 
 impl Waiter {
-    /// Returns once `condition` holds, which is checked now and whenever the group was woken.
+    /// Returns once `condition` holds. It is checked now and each time the group is woken.
     pub(super) async fn until(&self, condition: impl Fn() -> bool) {
         std::future::poll_fn(|cx| {
             self.0.register(cx.waker());
@@ -59,7 +59,7 @@ mod tests {
     const MEMBERS: usize = 20;
     const LAST: u64 = 20_000;
 
-    /// Sees every number or a later one, and the last.
+    /// Reads numbers until the last. May skip some, but must see the last.
     async fn follow(wakes: Arc<WakeList>, shown: Arc<AtomicU64>) -> u64 {
         let (waiter, mut seen) = (wakes.register(), 0);
         while seen < LAST {
@@ -80,7 +80,7 @@ mod tests {
             shown.store(number, Ordering::Release);
             wakes.wake_all();
             if number % 64 == 0 {
-                // Long enough for members to fall asleep again.
+                // Long enough for the members to wait again.
                 tokio::task::yield_now().await;
             }
         }

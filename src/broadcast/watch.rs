@@ -1,8 +1,7 @@
-//! Waiting for messages of a filter: long polls and replies.
+//! Waits for messages that pass a filter, for long polls and replies.
 //!
-//! Invariant: every message that passes the filter after [`FilterWatch::since`] is either returned or covered by a
-//! [`WatchEvent::Missed`]: the ring may have moved on between two calls of
-//! [`FilterWatch::next`].
+//! Invariant: every message that passes the filter after [`FilterWatch::since`] is either returned or covered
+//! by a [`WatchEvent::Missed`], since the ring may drop messages between two calls of [`FilterWatch::next`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,41 +22,41 @@ pub struct FilterWatch {
     ready: VecDeque<Arc<Event>>,
 }
 
-/// What a watch has found.
+/// What [`FilterWatch::next`] returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
     /// A message that passes the filter.
     Message {
-        /// Its sequence.
+        /// The sequence of the message.
         seq: u64,
-        /// The envelope without `seq`.
+        /// The message's envelope without `seq`.
         body: Bytes,
     },
-    /// Messages up to this sequence may have been missed: ask the store.
+    /// Messages up to this sequence may have been missed: read them from the store.
     Missed {
-        /// The last sequence missed.
+        /// The last sequence that may have been missed.
         through: u64,
     },
 }
 
 impl Broadcaster {
-    /// Begins to watch; waits until the end of the log is known.
+    /// Begins to watch. First waits until the end of the log is known.
     pub async fn watch(&self, filter: Filter) -> FilterWatch {
         let member = Member::join(self.hub().await, &filter.normalised());
-        // After joining: every later message is in the group.
+        // Read after joining: every later message is in the group.
         let since = member.head();
         FilterWatch { member, since, position: since, ready: VecDeque::new() }
     }
 }
 
 impl FilterWatch {
-    /// The last sequence before what is watched for.
+    /// Messages after this sequence are watched for.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since
     }
 
-    /// The next message, in order. Cancel safe.
+    /// Waits for the next message, in order. Cancel safe.
     pub async fn next(&mut self) -> WatchEvent {
         loop {
             if let Some(event) = self.ready.pop_front() {

@@ -14,13 +14,14 @@ use crate::message::{LogEntry, SubjectPattern};
 /// The configuration of a durable consumer.
 #[derive(Clone, Debug)]
 pub struct DurableConfig {
-    /// Its name.
+    /// The consumer's name.
     pub name: String,
-    /// The subjects that it delivers.
+    /// The subjects that the consumer delivers.
     pub filter: SubjectPattern,
-    /// The first sequence that it delivers; 1 for all that the log holds.
+    /// The first sequence that the consumer delivers; 1 for all that the log holds.
     pub from: u64,
-    /// The generation of the consumer's position, which [`DurableState`] reports.
+    /// The number of the consumer's generation, which [`DurableState`] reports. Each move of the consumer to
+    /// another position begins a new one.
     pub generation: i64,
     /// How long a delivery may stay unacknowledged before the message is delivered again.
     pub ack_wait: Duration,
@@ -31,9 +32,9 @@ pub struct DurableConfig {
 /// The state of a durable consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DurableState {
-    /// [`DurableConfig::generation`]; `None` if the consumer was not created by agentbus.
+    /// [`DurableConfig::generation`]; `None` if agentbus did not create the consumer.
     pub generation: Option<i64>,
-    /// Up to here, every message was acknowledged or delivered `max_deliver` times.
+    /// Every message up to this sequence was acknowledged, or delivered `max_deliver` times.
     pub ack_floor: u64,
     /// The highest sequence that was delivered or filtered out.
     pub delivered: u64,
@@ -45,18 +46,18 @@ pub struct DurableState {
     pub redelivered: u64,
 }
 
-/// Identifies a delivery to the bus when it is acknowledged.
+/// Identifies one delivery when it is acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AckHandle(pub(super) String);
 
 /// A message that was delivered.
 #[derive(Clone, Debug)]
 pub struct DeliveredMessage {
-    /// The entry.
+    /// The log entry.
     pub raw: LogEntry,
-    /// Whether it was, or may have been, delivered before.
+    /// Whether the message was, or may have been, delivered before.
     pub redelivered: bool,
-    /// For its acknowledgement.
+    /// Identifies this delivery to [`Acker::ack`].
     pub ack_handle: AckHandle,
 }
 
@@ -67,7 +68,8 @@ pub enum AckKind {
     Ack,
     /// Still in progress: the ack wait starts anew.
     Progress,
-    /// Not processed: deliver it again after this long. Without a delay, the same process may get it at once.
+    /// Not processed: deliver it again after this delay. With a delay of zero, the same process may get it at
+    /// once.
     Nak(Duration),
 }
 
@@ -77,7 +79,7 @@ pub enum DeliveryError {
     /// The consumer does not exist (any more).
     #[error("the durable consumer does not exist")]
     NoConsumer,
-    /// The bus refuses.
+    /// The request to the bus failed.
     #[error(transparent)]
     Bus(#[from] BusError),
 }
@@ -89,18 +91,20 @@ pub trait Acker: Send + Sync {
     /// again.
     async fn ack(&self, handle: &AckHandle, kind: AckKind);
 
-    /// Waits until the bus has received all acknowledgements sent before, if it can be reached.
+    /// Waits until the bus has received every acknowledgement sent before, unless the bus cannot be reached.
     async fn flush(&self);
 }
 
-/// Takes messages from a durable consumer.
+/// Receives messages from one durable consumer.
 #[async_trait]
 pub trait Deliveries: Send {
-    /// Waits for messages: no more than `capacity` in all calls together, which a smaller capacity later does
-    /// not reduce for requests already sent. Recovers from lost connections. Cancel safe.
+    /// Waits for messages. `capacity` is how many the caller can take now; it bounds those requested and not
+    /// yet delivered, over all calls. A smaller capacity later does not withdraw requests already sent.
+    /// Recovers from lost connections. Cancel safe.
     async fn next(&mut self, capacity: usize) -> Result<Vec<DeliveredMessage>, DeliveryError>;
 
-    /// Stops the deliveries to this process and returns those that had arrived; the caller naks them.
+    /// Stops the deliveries to this process. Returns the messages that had already arrived; the caller must
+    /// nak them.
     async fn close(&mut self) -> Vec<DeliveredMessage>;
 }
 
@@ -110,15 +114,15 @@ pub trait DurableConsumers: Send + Sync {
     /// The state of a consumer; `None` if it does not exist.
     async fn state(&self, name: &str) -> Result<Option<DurableState>, BusError>;
 
-    /// Creates a consumer. Repeating it with the same configuration is no error.
+    /// Creates a consumer. If it exists with the same configuration, nothing happens.
     async fn create(&self, config: &DurableConfig) -> Result<(), BusError>;
 
-    /// Deletes a consumer; one that does not exist is no error.
+    /// Deletes a consumer. If there is none of this name, nothing happens.
     async fn delete(&self, name: &str) -> Result<(), BusError>;
 
-    /// Starts to take messages from a consumer.
+    /// Starts to receive messages from a consumer.
     async fn deliveries(&self, name: &str) -> Result<Box<dyn Deliveries>, BusError>;
 
-    /// Acknowledges the deliveries of all of them.
+    /// Acknowledges the deliveries of all consumers of this bus.
     fn acker(&self) -> Arc<dyn Acker>;
 }

@@ -1,4 +1,4 @@
-//! The log: what can be published to it, read from it, and asked about it.
+//! The log: publishing, reading, and its bounds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,22 +13,23 @@ use crate::message::{LogEntry, Outgoing, SubjectPattern};
 /// The acknowledgement of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// The message's sequence (the first one's, for a duplicate).
+    /// The message's sequence. For a duplicate, the sequence of the first message with the id.
     pub seq: u64,
-    /// Whether the log had the id already, so that nothing was added.
+    /// Whether the log already had the id. Then nothing was added.
     pub duplicate: bool,
-    /// Whether the store has it too, fsynced.
+    /// Whether the store also has the message, synced to disk.
     pub committed: bool,
 }
 
-/// The condition of a conditional publish: the log holds nothing on these subjects that is not known yet.
+/// The condition of a conditional publish: the log holds no entry on these subjects that the publisher does
+/// not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Precondition {
     /// The subjects.
     pub subjects: SubjectPattern,
-    /// Sequence of the newest known entry on them.
+    /// The sequence of the newest entry on these subjects that the publisher knows.
     pub newest: u64,
-    /// Every entry up to this sequence is known.
+    /// The publisher knows every entry up to this sequence.
     pub known_through: u64,
 }
 
@@ -41,43 +42,44 @@ pub struct Bounds {
     pub last: u64,
 }
 
-/// What identifies a log, and its bounds.
+/// Identifies a log, and states its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogIdentity {
-    /// Its bounds at the time of the request.
+    /// The bounds of the log at the time of the request.
     pub bounds: Bounds,
     /// The epoch of the stream, if it has one.
     pub epoch: Option<Uuid>,
-    /// Whether a lost tail is being written back, or a server died while it did so.
+    /// Whether a write-back of a lost tail is in progress or was interrupted.
     pub write_back_pending: bool,
 }
 
 /// Reads the log in order.
 #[async_trait]
 pub trait Reader: Send {
-    /// Waits for the next entries: at least one, in rising sequence, without repeating any, or skipping any that the
+    /// Waits for the next entries: at least one, in rising sequence. Repeats no entry and skips none that the
     /// log holds.
     ///
-    /// Recovers by itself from a lost consumer and a lost connection. Cancel safe.
+    /// Recovers from a deleted consumer and a lost connection. Cancel safe.
     async fn next(&mut self) -> Result<Vec<LogEntry>, BusError>;
 }
 
 /// A log that can be published to and read.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// `memory` or `nats`.
+    /// The kind of bus: `memory` or `nats`.
     fn name(&self) -> &'static str;
 
-    /// The name of the log. The ids of entries without one derive from it.
+    /// The name of the log. For an entry without an id, the id is derived from this name.
     fn log_name(&self) -> &str;
 
-    /// How long the bus itself recognises a repeated id; `None`: without limit.
+    /// How long the bus recognises a repeated id; `None`: without limit.
     fn dedup_window(&self) -> Option<Duration>;
 
-    /// Publishes in order; one result a message, in order. Sequences of new messages rise in input order.
+    /// Publishes messages in order. Returns one result for each, in the same order. The sequences of new
+    /// messages rise in that order.
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<Ack, PublishError>>;
 
-    /// Publishes a message if the condition holds at the moment at which the log stores it; else `None`.
+    /// Publishes a message if the condition holds when the log stores it; returns `None` if it does not hold.
     async fn publish_if(
         &self,
         message: Outgoing,
@@ -90,17 +92,18 @@ pub trait Bus: Send + Sync + 'static {
     /// The entry at a sequence.
     async fn get(&self, seq: u64) -> Result<Option<LogEntry>, BusError>;
 
-    /// A reader of every entry from sequence `from` on that the log still holds.
+    /// Reads every entry that the log still holds, from sequence `from` on.
     async fn reader(&self, from: u64) -> Result<Box<dyn Reader>, BusError>;
 
-    /// `Err` with the reason while publishing is not possible.
+    /// `Err` with the reason while the bus cannot publish.
     fn health(&self) -> Result<(), String>;
 
-    /// How full the log is of entries beyond `committed_through`: the greatest share of any of its limits, 0.0 to 1.0.
-    /// Cheap; may be a second old.
+    /// How full the log is of entries beyond `committed_through`: the greatest share of any of its limits,
+    /// from 0.0 to 1.0. Needs no request; the value may be a second old.
     fn uncommitted_share(&self, committed_through: u64) -> f64;
 
-    /// Its durable consumers; `None` when it has none, so that each consumer reads the log from its own position.
+    /// The durable consumers of the bus. `None` if it has none: then each consumer reads the log from its own
+    /// position.
     fn durable_consumers(&self) -> Option<Arc<dyn DurableConsumers>> {
         None
     }

@@ -1,7 +1,8 @@
 //! The bus: the log of messages, in memory or in JetStream.
 //!
-//! Invariant: no other content ever gets the sequence of an acknowledged message, and every reader sees entries in rising
-//! sequence. The bus does not know the store; the memory bus writes through a [`memory::Journal`].
+//! Invariant: the sequence of an acknowledged message is never assigned to other content, and every reader
+//! sees entries in rising sequence. The bus does not depend on the store; the memory bus writes to a
+//! [`memory::Journal`].
 
 pub mod durable;
 mod error;

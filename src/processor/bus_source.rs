@@ -1,8 +1,8 @@
-//! First deliveries from a durable consumer of the bus, whose position is followed.
+//! First deliveries from a durable consumer of the bus. Its position is followed and written to the store.
 //!
-//! Invariant: a pull asks for no more than there are permits. The position written to the store never passes a
-//! message that is not settled: it rises only while nothing has been delivered twice, so whatever the bus gives up
-//! after too many deliveries lies above it.
+//! Invariant: a pull asks for no more messages than there are permits. The position written to the store
+//! never passes a message that is not settled. It rises only while nothing has been delivered twice, so a
+//! message that the bus gives up after too many deliveries lies above it.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::limits::{
 use crate::message::decode;
 use crate::store::work::{Consumer, Position};
 
-/// Delivers to one generation of a consumer.
+/// Delivers the messages of one generation of a consumer.
 pub(super) struct BusSource {
     pub runtime: Arc<ConsumerRuntime>,
     pub durables: Arc<dyn DurableConsumers>,
@@ -30,7 +30,7 @@ pub(super) struct BusSource {
 }
 
 impl BusSource {
-    /// Delivers until the consumer drains, or must be moved.
+    /// Delivers until the consumer drains or must be moved.
     pub(super) async fn run(&self) -> Result<(), DeliveryError> {
         let mut deliveries = self.durables.deliveries(self.runtime.name()).await?;
         tokio::select! {
@@ -45,8 +45,8 @@ impl BusSource {
         }
     }
 
-    /// Stores the position at the end, so that another bus begins where this one ended. The last acks may still be
-    /// on their way.
+    /// Stores the position at the end, so that another bus can begin there. The last acks may still be on
+    /// their way to the bus.
     async fn store_last_position(&self) {
         for _ in 0..LAST_FLOOR_POLLS {
             let Ok(Some(state)) = self.durables.state(self.runtime.name()).await else { return };
@@ -63,7 +63,7 @@ impl BusSource {
         }
     }
 
-    /// Returns what arrived after the stop.
+    /// Returns messages that arrived after the stop to the bus.
     async fn nack(&self, delivered: Vec<DeliveredMessage>) {
         let acker = self.durables.acker();
         for one in delivered {
@@ -82,7 +82,8 @@ impl BusSource {
                 top_up(runtime, &mut permits).await;
             }
             let free = permits.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            // What is on its way when a pause begins still arrives, and goes to the store.
+            // Messages that are on their way when a pause begins still arrive here, and are set aside in the
+            // store.
             let delivered = tokio::select! {
                 delivered = deliveries.next(if is_open { free } else { 0 }) => delivered?,
                 _ = paused.changed() => continue,
@@ -115,7 +116,7 @@ impl BusSource {
         }
     }
 
-    /// Follows the durable consumer; returns when the consumer must be moved.
+    /// Watches the state of the durable consumer. Returns when the consumer must be moved.
     async fn follow(&self) {
         let (runtime, mut floor) = (&self.runtime, self.consumer.floor);
         let mut suspicion = Suspicion::default();
@@ -156,7 +157,8 @@ impl BusSource {
         }
     }
 
-    /// Moves the consumer back to the last safe position, because the bus gave a message up.
+    /// Moves the consumer back to the last safe position, because the bus gave a message up. Returns whether
+    /// that succeeded.
     async fn begin_anew(&self, floor: u64) -> bool {
         let consumer = self.runtime.name();
         tracing::warn!(
@@ -173,12 +175,12 @@ impl BusSource {
     }
 }
 
-/// Everything up to here is settled, if nothing was delivered twice.
+/// Every message up to this sequence is settled, if nothing was delivered twice.
 pub(super) fn settled_through(state: &DurableState) -> u64 {
     if state.pending == 0 && state.in_flight == 0 { state.delivered } else { state.ack_floor }
 }
 
-/// Whether the bus has given a message up without a report.
+/// Detects that the bus has given a message up without a report.
 #[derive(Default)]
 struct Suspicion {
     since: Option<Instant>,
@@ -186,8 +188,9 @@ struct Suspicion {
 }
 
 impl Suspicion {
-    /// Called while something was delivered twice without an ack. Sure when nothing is in flight in two polls in
-    /// a row, or when this lasts longer than any redelivery takes.
+    /// Whether the bus has certainly given a message up. Call it at each poll that finds redelivered messages
+    /// without an ack: `true` when two polls in a row find nothing in flight, or when this lasts longer than
+    /// any redelivery takes.
     fn is_sure(&mut self, state: &DurableState) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
         self.idle_polls = if state.in_flight == 0 { self.idle_polls + 1 } else { 0 };
@@ -195,7 +198,7 @@ impl Suspicion {
     }
 }
 
-/// Takes all free permits; waits for one if it has none.
+/// Takes all free permits. If there are none at all, waits for one.
 async fn top_up(runtime: &ConsumerRuntime, permits: &mut Option<OwnedSemaphorePermit>) {
     if permits.as_ref().is_none_or(|permits| permits.num_permits() == 0) {
         *permits = Arc::clone(&runtime.permits).acquire_owned().await.ok();

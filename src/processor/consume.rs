@@ -1,8 +1,9 @@
-//! One consumer from its start to its end in this process.
+//! Runs one consumer in this process, from its start to its end.
 //!
-//! Invariant: sources work for one generation of the consumer at a time. When its position is changed, or must be,
-//! the next generation begins from there. At the end what has begun has the drain time to finish, then it is cut
-//! off and set aside.
+//! Invariant: sources work for one generation of the consumer at a time (each move to another position begins
+//! a new generation). When its position is changed, or must be, the next generation begins from there. At the
+//! end, attempts that have begun have the drain time to finish. Those that do not are cancelled, and their
+//! messages are set aside.
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::shutdown::Lifecycle;
 use crate::store::work::{Consumer, Feed, FeedClaim, Position, Totals};
 
 impl Processor {
-    /// Runs a consumer until `stop`, and then until what it began has ended.
+    /// Runs a consumer until `stop`, and then until the attempts that it began have ended.
     pub async fn consume(&self, spec: ConsumerSpec, stop: CancellationToken) {
         let _running = self.running.token();
         if stop.run_until_cancelled(self.create(&spec)).await.is_none() {
@@ -46,7 +47,7 @@ impl Processor {
             let drained = runtime.drain(self.drain, settled);
             tokio::join!(self.serve(&runtime), retries::run(&runtime), drained);
         };
-        // The others never end by themselves.
+        // The other futures never complete.
         tokio::select! {
             () = work => {}
             () = keep_alive(&runtime) => {}
@@ -58,8 +59,8 @@ impl Processor {
         self.policies.lock().remove(runtime.name());
     }
 
-    /// Creates a consumer, and its durable consumer where the bus has those, so that both exist before its first
-    /// handler. Does nothing more until cancelled.
+    /// Creates a consumer, and its durable consumer if the bus has those, so that both exist before its first
+    /// handler does. Then waits until cancelled.
     pub async fn announce(&self, spec: ConsumerSpec, cancel: CancellationToken) {
         let announcing = async {
             self.create(&spec).await;
@@ -73,8 +74,8 @@ impl Processor {
         }
     }
 
-    /// Creates the consumer in the store, unless it exists: from then on it is listed, and can be paused, resumed
-    /// and reset.
+    /// Creates the consumer in the store, unless it exists. From then on it is listed, and can be paused,
+    /// resumed and reset.
     ///
     /// # Errors
     /// Store or bus do not answer.
@@ -95,7 +96,7 @@ impl Processor {
         Ok(())
     }
 
-    /// [`Processor::declare`], tried until it succeeds.
+    /// As [`Processor::declare`], with retries until it succeeds.
     async fn create(&self, spec: &ConsumerSpec) {
         self.policies.lock().insert(spec.name.clone(), spec.policy.clone());
         while let Err(error) = self.declare(spec).await {
@@ -104,7 +105,7 @@ impl Processor {
         }
     }
 
-    /// One generation after the other, until the consumer stops.
+    /// Runs one generation after the other, until the consumer stops.
     async fn serve(&self, runtime: &Arc<ConsumerRuntime>) {
         let draining = runtime.lifecycle.draining();
         while !draining.is_cancelled() {
@@ -132,13 +133,13 @@ impl Processor {
             () = self.moved(name, generation) => return Err(Interruption::Superseded),
         }
         if runtime.lifecycle.draining().is_cancelled() {
-            // Until then, what is in flight belongs to this generation.
+            // Until then, the messages in flight belong to this generation.
             runtime.lifecycle.over().cancelled().await;
         }
         Ok(())
     }
 
-    /// First deliveries: what the store feeds comes before what the bus delivers.
+    /// Runs the first deliveries of a generation: those from the store first, then those from the bus.
     async fn run_source(
         &self,
         runtime: &Arc<ConsumerRuntime>,
@@ -158,7 +159,7 @@ impl Processor {
         }
     }
 
-    /// Creates the durable consumer if there is none of this name.
+    /// Creates the durable consumer if there is none with this name.
     async fn ensure_any_durable(&self, spec: &ConsumerSpec) -> Result<(), Interruption> {
         let Some(durables) = self.bus.durable_consumers() else { return Ok(()) };
         if durables.state(&spec.name).await?.is_some() {
@@ -168,7 +169,7 @@ impl Processor {
         self.ensure_durable(&*durables, spec, &consumer).await
     }
 
-    /// Where first deliveries come from on this bus.
+    /// Where the first deliveries come from on this bus.
     pub(super) async fn delivery_source(&self) -> Result<DeliverySource, BusError> {
         match self.bus.durable_consumers() {
             None => Ok(DeliverySource::Store),
@@ -187,13 +188,13 @@ impl Processor {
         durable::ensure(&*self.store, durables, spec, consumer, last).await
     }
 
-    /// Returns when the consumer has a later generation.
+    /// Returns once the consumer has a later generation than `generation`.
     async fn moved(&self, name: &str, generation: i64) {
         let mut consumers = self.directory.watch();
         let moved = consumers.wait_for(|consumers| {
             consumers.get(name).is_some_and(|consumer| consumer.generation > generation)
         });
-        // The sender lives as long as the processor.
+        // Cannot fail: the sender lives as long as the processor.
         let _ = moved.await;
     }
 
@@ -210,7 +211,7 @@ impl Processor {
     }
 }
 
-/// Prolongs what is in flight.
+/// Prolongs the leases and deliveries of messages in flight, without end.
 async fn keep_alive(runtime: &ConsumerRuntime) {
     let ack_wait = runtime.spec.policy.ack_wait;
     let part = ack_wait / CONSUMER_PROGRESS_PARTS;
@@ -227,7 +228,7 @@ async fn flush_totals(runtime: &ConsumerRuntime) {
     }
 }
 
-/// Adds what was counted to the store's totals.
+/// Adds the counts of this process to the store's totals.
 async fn flush(runtime: &ConsumerRuntime) {
     let totals = runtime.totals.take();
     if totals == Totals::default() {

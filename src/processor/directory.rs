@@ -1,7 +1,7 @@
-//! The consumers in the store, read again and again.
+//! A copy of the consumers in the store, refreshed regularly.
 //!
-//! Invariant: the copy is at most [`CONSUMERS_POLL`] old, or the store is away. One query serves all consumers of
-//! the process.
+//! Invariant: while the store answers, the copy is at most [`CONSUMERS_POLL`] old. One query serves all
+//! consumers of the process.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::limits::CONSUMERS_POLL;
 use crate::store::Store;
 use crate::store::work::Consumer;
 
-/// By name.
+/// Consumers by name.
 pub(super) type ConsumersByName = BTreeMap<String, Consumer>;
 
-/// A copy of the store's consumers.
+/// The copy of the store's consumers, and the means to refresh it.
 pub(super) struct Directory {
     store: Arc<dyn Store>,
     consumers: watch::Sender<ConsumersByName>,
@@ -39,18 +39,18 @@ impl Directory {
         }
     }
 
-    /// The consumers, and every change of them.
+    /// The consumers, and notifications of every change.
     pub(super) fn watch(&self) -> watch::Receiver<ConsumersByName> {
         self.consumers.subscribe()
     }
 
-    /// Wakes the reader.
+    /// Makes the reader task read now.
     pub(super) fn refresh(&self) {
         self.wake.notify_one();
     }
 
-    /// Wakes the reader and returns when the copy has what was in the store at this call, or after
-    /// [`CONSUMERS_POLL`]: the reader may have ended, or the store is slow.
+    /// Makes the reader task read now. Returns when the copy has what was in the store at this call, or after
+    /// [`CONSUMERS_POLL`], since the reader may have ended or the store may be slow.
     pub(super) async fn refresh_and_wait(&self) {
         let wanted = self.begun.load(Ordering::SeqCst) + 1;
         self.refresh();
@@ -59,7 +59,7 @@ impl Directory {
         let _ = tokio::time::timeout(CONSUMERS_POLL, read).await;
     }
 
-    /// Reads until cancelled.
+    /// Reads the consumers regularly until cancelled.
     pub(super) async fn run(&self, cancel: CancellationToken) {
         let reading = async {
             loop {

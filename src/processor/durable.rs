@@ -1,9 +1,9 @@
 //! Makes sure that the durable consumer of a generation exists on the bus.
 //!
-//! Invariant: no process removes what another created for the same generation. NATS removes by name alone, whatever
-//! it finds under it, so a process reads, removes and creates while it holds the consumer's row in the store.
-//! Without this a worker with an older reading removed the consumer that another had just created, and what that
-//! one had in flight ran twice.
+//! Invariant: no process removes the durable consumer that another process created for the same generation.
+//! NATS removes by name, whatever has that name. So a process locks the consumer's row in the store, and then
+//! reads, removes and creates. Otherwise a process that had read an older state could remove the consumer
+//! that another had just created, and the messages in flight there would run twice.
 
 use futures_util::future::BoxFuture;
 
@@ -13,11 +13,11 @@ use crate::bus::BusError;
 use crate::bus::durable::{DurableConfig, DurableConsumers, DurableState};
 use crate::store::work::{Consumer, WorkStore};
 
-/// Reads the last sequence of the stream.
+/// A function that reads the last sequence of the stream.
 pub(super) type Last<'a> = dyn Fn() -> BoxFuture<'a, Result<u64, BusError>> + Send + Sync + 'a;
 
-/// Creates the durable consumer of this generation, unless there is one at a position between the consumer's
-/// floor and `last`, the end of the stream.
+/// Creates the durable consumer of this generation, unless it exists at a position between the consumer's
+/// floor (everything up to it is settled) and `last`, the end of the stream.
 pub(super) async fn ensure<S: WorkStore + ?Sized>(
     store: &S,
     durables: &dyn DurableConsumers,
@@ -48,11 +48,11 @@ pub(super) async fn ensure<S: WorkStore + ?Sized>(
     Ok(durables.create(&durable).await?)
 }
 
-/// What exists under the name.
+/// The durable consumer that exists under the name.
 #[derive(PartialEq, Eq)]
 enum Found {
     None,
-    /// That of this generation.
+    /// The one of this generation.
     Current,
     /// One of another generation, or at a wrong position.
     Other,
@@ -64,7 +64,7 @@ async fn found(
     last: &Last<'_>,
 ) -> Result<Found, BusError> {
     let Some(state) = durables.state(&consumer.name).await? else { return Ok(Found::None) };
-    // Read after the state, which never passes it.
+    // `last` is read after the state, so the state's position cannot be beyond it.
     let is_current = is_of(state, consumer, last().await?);
     Ok(if is_current { Found::Current } else { Found::Other })
 }
@@ -91,11 +91,11 @@ mod tests {
     const SERVERS: usize = 4;
     const ROUNDS: i64 = 250;
 
-    /// Removes by name alone, as NATS does, and lets others run before each answer.
+    /// A bus that removes by name alone, as NATS does, and lets other tasks run before each answer.
     #[derive(Default)]
     struct ByName {
         state: Mutex<Option<DurableState>>,
-        /// Generations of what was removed and made, in order.
+        /// The generations of the durable consumers removed, in order.
         removed: Mutex<Vec<i64>>,
         made: Mutex<Vec<i64>>,
     }
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    /// A server that follows the consumer to its last generation.
+    /// Stands for a server: follows the consumer until generation `last`.
     async fn follow(store: Box<dyn Store>, durables: Arc<ByName>, last: i64) {
         loop {
             let consumer = store.consumer(NAME).await.expect("answers").expect("there");

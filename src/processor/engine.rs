@@ -1,4 +1,4 @@
-//! What all consumers of this process share.
+//! State that all consumers of this process share.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,21 +22,21 @@ pub struct Processor {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
     pub(super) directory: Directory,
-    /// Identifies this process as the holder of feeds.
+    /// Identifies this process when it claims a feed.
     pub(super) owner: Uuid,
-    /// How long what has begun may take after a stop.
+    /// How long attempts may take to finish after a stop.
     pub(super) drain: Duration,
-    /// Consumers that run here.
+    /// Tracks the consumers that run here.
     pub(super) running: TaskTracker,
-    /// The policies of the consumers created here, by name; others have the default one.
+    /// The policies of consumers that were created here, by name. Others have the default policy.
     pub(super) policies: Mutex<HashMap<String, Policy>>,
-    /// Names of those that have a handler here.
+    /// The names of consumers that have a handler in this process.
     pub(super) handled: Mutex<HashSet<String>>,
     pub(super) metrics: ConsumerMetrics,
 }
 
 impl Processor {
-    /// A processor of one log. [`Processor::run`] must run for consumers to notice moves and pauses.
+    /// A processor of one log. Consumers notice moves and pauses only while [`Processor::run`] runs.
     #[must_use]
     pub fn new(bus: Arc<dyn Bus>, store: Arc<dyn Store>, clock: Clock, drain: Duration) -> Self {
         let directory = Directory::new(Arc::clone(&store));
@@ -54,17 +54,17 @@ impl Processor {
         }
     }
 
-    /// Follows the consumers in the store until cancelled: pauses, resets, deletions.
+    /// Follows the consumers in the store (pauses, resets, deletions) until cancelled.
     pub async fn run(&self, cancel: CancellationToken) {
         self.directory.run(cancel).await;
     }
 
-    /// Announces that a consumer will run here: from now on its status is that of one that does.
+    /// Announces that a consumer will run here. From now on its status is reported as if it ran.
     pub fn expect(&self, name: &str) {
         self.handled.lock().insert(name.to_owned());
     }
 
-    /// Waits until no consumer runs here any more. All must have been stopped.
+    /// Waits until no consumer runs here any more. The caller must have stopped all of them.
     pub async fn ended(&self) {
         self.running.close();
         self.running.wait().await;

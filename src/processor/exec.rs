@@ -1,8 +1,8 @@
-//! A handler that runs a command for each message.
+//! A handler that runs a shell command for each message.
 //!
-//! Invariant: when an attempt ends by anything but the command's own exit, at shutdown or after its time limit, the
-//! command and its process group are killed. The API shows how an attempt ended; it shows the command's standard
-//! error only if the operator asks for it, because that may contain secrets.
+//! Invariant: if an attempt ends before the command exits (at shutdown or after its time limit), the command
+//! and its process group are killed. The API shows how an attempt ended. It shows the command's standard
+//! error only if the operator allows that, since it may contain secrets.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::limits::{EXEC_STDERR_GRACE, MAX_ATTEMPT_ERROR};
 use crate::message::{Record, SubjectPattern, splice_seq};
 use crate::open_files;
 
-/// The exit code that asks for another attempt (`EX_TEMPFAIL` of `sysexits.h`).
+/// The exit code with which a command asks for another attempt (`EX_TEMPFAIL` of `sysexits.h`).
 const EXIT_RETRY: i32 = 75;
 
-/// Runs `sh -c COMMAND` with the message as one line of JSON on its standard input.
+/// Runs `sh -c COMMAND` with the message as one line of JSON on standard input.
 pub struct ExecHandler {
     command: String,
     subjects: SubjectPattern,
@@ -30,14 +30,14 @@ pub struct ExecHandler {
 }
 
 impl ExecHandler {
-    /// A handler of these subjects. An attempt that takes longer than `limit` fails.
+    /// A handler for these subjects. An attempt that takes longer than `limit` fails.
     #[must_use]
     pub fn new(command: String, subjects: SubjectPattern, limit: Option<Duration>) -> Self {
         Self { command, subjects, limit, show_stderr: false }
     }
 
-    /// Whether a failed attempt contains the end of the command's standard error, visible to whoever may read dead
-    /// letters. The log has it anyway.
+    /// Whether the error of a failed attempt includes the end of the command's standard error, which whoever
+    /// may read dead letters then sees. The log has it in any case.
     #[must_use]
     pub fn showing_stderr(mut self, show: bool) -> Self {
         self.show_stderr = show;
@@ -68,7 +68,8 @@ impl ExecHandler {
                     () = &mut limit => break None,
                 }
             };
-            // Its last output may still be in the pipe, which a child of its own may keep open.
+            // The command has exited. Its last output may still be in the pipe, which a child of the command
+            // may keep open.
             if is_talking && status.is_some() {
                 let _ = tokio::time::timeout(EXEC_STDERR_GRACE, &mut talk).await;
             }
@@ -83,13 +84,13 @@ impl ExecHandler {
         Ok(self.outcome(delivery, status, &tail.text()))
     }
 
-    /// The outcome of an attempt that ended by itself.
+    /// The outcome of an attempt whose command has exited.
     fn outcome(&self, delivery: &Delivery<'_>, status: ExitStatus, stderr: &str) -> Outcome {
         let (how, again) = match status.code() {
             Some(0) => return Outcome::Done,
             Some(EXIT_RETRY) => ("exit code 75: asked for another attempt".to_owned(), true),
             Some(code) => (format!("exit code {code}"), false),
-            // Something killed it: it made no decision.
+            // The command was killed by a signal, so it made no decision: try again.
             None => (format!("ended by {status}"), true),
         };
         log(delivery, &how, stderr);
@@ -114,7 +115,7 @@ impl ExecHandler {
             .env("AGENTBUS_SUBJECT", message.subject.as_str().replace('\0', "\u{fffd}"))
             .env("AGENTBUS_ATTEMPT", attempt.to_string())
             .stdin(Stdio::piped())
-            // Standard output belongs to the server; what a command prints goes to the log.
+            // The server's standard output is not for commands. What a command prints there goes to the log.
             .stdout(Stdio::from(std::io::stderr()))
             .stderr(Stdio::piped())
             .process_group(0)
@@ -126,7 +127,7 @@ impl ExecHandler {
 #[async_trait]
 impl Handler for ExecHandler {
     fn name(&self) -> &str {
-        // Attempts may show this name, and the command may contain a secret.
+        // This name may be shown with attempts, and the command may contain a secret.
         "the command"
     }
 
@@ -142,7 +143,7 @@ impl Handler for ExecHandler {
     }
 }
 
-/// Kills a process group when dropped before it has ended.
+/// A process group, which is killed when this is dropped before the command has exited.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -154,13 +155,13 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // It may have ended at this moment.
+            // Fails if the group has just ended, which is fine.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }
 
-/// The message as history returns it, and a line feed.
+/// The message in the form of the history API, and a line feed.
 fn line_of(message: &Record) -> Vec<u8> {
     let mut line = Vec::with_capacity(message.body.len() + 32);
     splice_seq(message.seq, &message.body, &mut line);
@@ -168,7 +169,7 @@ fn line_of(message: &Record) -> Vec<u8> {
     line
 }
 
-/// The command under the limit of open files that this process was started with.
+/// The command, with the limit of open files that this process was started with.
 fn with_usual_limit(command: &str, limit: Option<u64>) -> String {
     match limit {
         None => command.to_owned(),
@@ -176,14 +177,14 @@ fn with_usual_limit(command: &str, limit: Option<u64>) -> String {
     }
 }
 
-/// A command need not read its input.
+/// Writes the message to the command, which need not read it.
 async fn feed(stdin: Option<ChildStdin>, line: &[u8]) {
     if let Some(mut stdin) = stdin {
         let _ = stdin.write_all(line).await;
     }
 }
 
-/// The end of a command's standard error.
+/// Keeps the end of a command's standard error.
 #[derive(Default)]
 struct Tail(Vec<u8>);
 
@@ -203,10 +204,10 @@ impl Tail {
     }
 }
 
-/// Logs a failed attempt with the command's standard error, which the operator alone sees.
+/// Logs a failed attempt with the command's standard error. Only the operator reads the log.
 fn log(delivery: &Delivery<'_>, how: &str, stderr: &str) {
     let Delivery { message, attempt } = delivery;
-    // As a field, which is quoted: it may contain anything.
+    // Logged as a field, which is quoted, since it may contain anything.
     tracing::warn!(seq = message.seq, attempt, stderr, "the command failed: {how}");
 }
 
@@ -269,7 +270,7 @@ mod tests {
         let begun = std::time::Instant::now();
         let outcome = run("sleep 600 & wait", Some(Duration::from_millis(100))).await;
         assert!(matches!(outcome, Outcome::Retry { .. }));
-        // A child that lives on holds no attempt up.
+        // A child that outlives the command does not delay the end of the attempt.
         assert_eq!(run("sleep 2 & exit 0", None).await, Outcome::Done);
         assert!(begun.elapsed() < Duration::from_secs(60));
     }

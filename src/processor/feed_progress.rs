@@ -1,7 +1,7 @@
-//! What is done of a range of the log that the store feeds.
+//! Tracks the progress of a feed: a range of the log whose messages a consumer gets from the store.
 //!
-//! Invariant: everything up to the floor is done; nothing above the top has begun. What lies between and is not open
-//! is done, or the consumer does not want it.
+//! Invariant: everything up to the floor is done, and nothing above the top was dispatched. A message between
+//! them that is not open (dispatched and not done) is done, or the consumer does not want it.
 
 use std::collections::BTreeSet;
 
@@ -10,28 +10,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::work::{Feed, FeedClaim};
 
-/// The range of the log between floor and top.
+/// The progress of one feed, from floor to top.
 pub(super) struct FeedProgress {
     state: Mutex<State>,
     to: Option<u64>,
-    /// The right to feed it.
+    /// The right of this process to dispatch the feed.
     pub claim: FeedClaim,
-    /// Cancelled when the consumer is moved: a later generation has these messages.
+    /// Cancelled when the consumer is moved: then a later generation processes these messages.
     pub superseded: CancellationToken,
 }
 
 struct State {
     top: u64,
-    /// Dispatched and not done.
+    /// Sequences that are dispatched, or about to be, and not done.
     open: BTreeSet<u64>,
-    /// Done, above the lowest that is open.
+    /// Sequences that are done and lie above an open one.
     done: BTreeSet<u64>,
-    /// Whether anything changed since [`FeedProgress::take_changed`].
+    /// Whether anything changed since the last [`FeedProgress::take_changed`].
     changed: bool,
 }
 
 impl FeedProgress {
-    /// Nothing dispatched yet after `floor`.
+    /// A feed of which nothing after `floor` was dispatched yet.
     pub(super) fn new(
         floor: u64,
         to: Option<u64>,
@@ -43,7 +43,7 @@ impl FeedProgress {
         Self { state: Mutex::new(state), to, claim, superseded }
     }
 
-    /// Moves the top up to `through`; of what lies below, `wanted` will be dispatched.
+    /// Moves the top up to `through`. Of the sequences below it, the caller will dispatch those in `wanted`.
     pub(super) fn extend(&self, through: u64, wanted: impl Iterator<Item = u64>) {
         let mut state = self.state.lock();
         state.top = through;
@@ -51,7 +51,7 @@ impl FeedProgress {
         state.changed = true;
     }
 
-    /// Moves the top back below `from`: nothing from there on was dispatched.
+    /// Moves the top back below `from`: nothing from there on was dispatched after all.
     pub(super) fn retract(&self, from: u64) {
         let mut state = self.state.lock();
         state.top = from - 1;
@@ -59,7 +59,7 @@ impl FeedProgress {
         state.changed = true;
     }
 
-    /// A message is done.
+    /// Records that a message is done.
     pub(super) fn done(&self, seq: u64) {
         let mut state = self.state.lock();
         if !state.open.remove(&seq) {
@@ -73,32 +73,33 @@ impl FeedProgress {
         }
     }
 
-    /// The feed to store while it goes on; `None` if nothing changed.
+    /// The progress to save while the feed runs, and clears `changed`; `None` if nothing changed since the
+    /// last call.
     pub(super) fn take_changed(&self) -> Option<Feed> {
         let mut state = self.state.lock();
         std::mem::take(&mut state.changed).then(|| self.feed(&state, state.top))
     }
 
-    /// The feed to store when it breaks off: what is open may have begun.
+    /// The progress to save when the feed breaks off. Messages that are open may have begun.
     pub(super) fn current(&self) -> Feed {
         let state = self.state.lock();
         self.feed(&state, state.top)
     }
 
-    /// What [`FeedProgress::take_changed`] returned was not stored.
+    /// Records that the progress which [`FeedProgress::take_changed`] returned could not be saved.
     pub(super) fn mark_changed(&self) {
         self.state.lock().changed = true;
     }
 
-    /// The feed to store when nothing is in flight any more: what is open never began, so the top goes back below
-    /// it.
+    /// The progress to save when nothing is in flight any more. Messages that are open have never begun, so
+    /// the top moves back below them.
     pub(super) fn at_rest(&self) -> Feed {
         let state = self.state.lock();
         let top = state.done.last().copied().unwrap_or_else(|| state.floor());
         self.feed(&state, top)
     }
 
-    /// Whether all of it is done.
+    /// Whether every message of the feed is done.
     pub(super) fn is_finished(&self) -> bool {
         let state = self.state.lock();
         self.to.is_some_and(|to| state.floor() >= to)

@@ -1,7 +1,7 @@
-//! What users of the library write: a handler.
+//! Handlers, which users of the library write.
 //!
-//! Invariant: handlers never ack. They return an outcome, and [`super`] acks, sets the message aside or makes it a
-//! dead letter.
+//! Invariant: handlers never ack. They return an outcome, and the processor ([`super`]) acks the message,
+//! sets it aside for a further attempt, or makes it a dead letter.
 
 use std::time::Duration;
 
@@ -9,45 +9,45 @@ use async_trait::async_trait;
 
 use crate::message::{Record, SubjectPattern};
 
-/// The outcome of an attempt.
+/// The outcome of an attempt at a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Processed.
+    /// The message was processed.
     Done,
-    /// Not now: try again later. After the last attempt the message becomes a dead letter.
+    /// Try again later. After the last attempt the message becomes a dead letter.
     Retry {
-        /// The pause from now on; `None` means the consumer's backoff.
+        /// How long to wait from now on; `None` for the consumer's backoff.
         after: Option<Duration>,
-        /// Why, for the reader of the dead letter.
+        /// Why the attempt failed; shown in the dead letter.
         error: String,
     },
-    /// Never: a dead letter at once.
+    /// The message can never be processed: make it a dead letter at once.
     Reject {
-        /// Why.
+        /// Why the message was rejected; shown in the dead letter.
         error: String,
     },
 }
 
-/// A message, and the number of the attempt.
+/// A message, with the number of the attempt.
 #[derive(Clone, Debug)]
 pub struct Delivery<'a> {
     /// The message, with its envelope in [`Record::body`].
     pub message: &'a Record,
-    /// From 1 on.
+    /// The number of the attempt; the first is 1.
     pub attempt: u32,
 }
 
-/// Processes messages. It is called for many at once, and again for the same one when a process died meanwhile:
-/// make it idempotent.
+/// Processes messages. It is called for many messages at the same time, and again for the same message if a
+/// process died meanwhile: make it idempotent.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Shown in logs and dead letters.
+    /// The handler's name, shown in logs and dead letters.
     fn name(&self) -> &str;
 
-    /// Which subjects it handles.
+    /// The subjects that the handler processes.
     fn subjects(&self) -> &SubjectPattern;
 
-    /// Processes one message, for as long as it needs: its lease is prolonged meanwhile. A panic counts as a failed
-    /// attempt.
+    /// Processes one message. It may take as long as it needs: the message's lease is prolonged meanwhile. A
+    /// panic counts as a failed attempt.
     async fn handle(&self, delivery: Delivery<'_>) -> Outcome;
 }

@@ -1,7 +1,8 @@
-//! The messages of a consumer in flight in this process: kept alive until they are settled.
+//! The messages of one consumer that are in flight in this process. They are kept alive until they are
+//! settled.
 //!
-//! Invariant: while an [`InFlightMessage`] lives, no other process gets its message: its delivery gets progress, its
-//! lease is prolonged. Dropped unsettled, that ends.
+//! Invariant: while an [`InFlightMessage`] exists, no other process gets its message: progress acks are sent
+//! for its delivery, or its lease is prolonged. That ends when it is dropped, settled or not.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,35 +25,36 @@ use crate::store::work::Attempt;
 /// Where a message came from, and so where its outcome is reported.
 #[derive(Clone)]
 pub(super) enum Origin {
-    /// A delivery of the bus.
+    /// The bus delivered it.
     Bus(Arc<BusDelivery>),
-    /// The feed from the store.
+    /// It belongs to a feed from the store.
     Feed(Arc<FeedProgress>),
-    /// A lease of a message that was set aside.
+    /// It was set aside and is leased from the store; this is the id of the lease.
     Lease(Uuid),
 }
 
-/// A delivery of the bus, to one generation of the consumer.
+/// A delivery of the bus to one generation of the consumer.
 pub(super) struct BusDelivery {
     pub ack_handle: AckHandle,
     pub acker: Arc<dyn Acker>,
-    /// Cancelled when the consumer was moved to another position: a later generation has the message.
+    /// Cancelled when the consumer is moved to another position: then a later generation processes the
+    /// message.
     pub superseded: CancellationToken,
 }
 
-/// A message as a source delivers it.
+/// A message as a source passes it to the runtime.
 pub(super) struct Incoming {
     pub record: Record,
-    /// The number of this attempt, from 1 on.
+    /// The number of this attempt; the first is 1.
     pub attempt: u32,
-    /// Failed attempts before it.
+    /// The failed attempts before this one.
     pub attempts: Vec<Attempt>,
-    /// Whether another process may have begun an attempt that nobody counted.
+    /// Whether another process may have begun an attempt that was not counted.
     pub is_doubtful: bool,
     pub origin: Origin,
 }
 
-/// A message in flight.
+/// A message in flight, with its permit. It is kept alive until this is dropped.
 pub(super) struct InFlightMessage {
     incoming: Incoming,
     _permit: OwnedSemaphorePermit,
@@ -68,7 +70,8 @@ impl std::ops::Deref for InFlightMessage {
 }
 
 impl InFlightMessage {
-    /// Reports that the message is processed, or that the store keeps it. A lease ends in the store alone.
+    /// Reports that the message was processed or that the store keeps it. Does nothing for a leased message:
+    /// the store has already ended the lease.
     pub(super) async fn done(&self) {
         match &self.origin {
             Origin::Bus(_) => self.origin.ack(AckKind::Ack).await,
@@ -87,7 +90,7 @@ impl Origin {
         }
     }
 
-    /// Whether the consumer was moved since: a later generation has the message.
+    /// Whether the consumer has been moved since. If so, a later generation processes the message.
     pub(super) fn is_superseded(&self) -> bool {
         match self {
             Self::Bus(delivery) => delivery.superseded.is_cancelled(),
@@ -96,13 +99,15 @@ impl Origin {
         }
     }
 
-    /// Reports that no attempt has begun: another process may get the message. In a feed it stays open.
+    /// Reports that no attempt has begun, so that another process may get the message. A message of a feed
+    /// stays open.
     pub(super) async fn nack(&self) {
         self.ack(AckKind::Nak(NATS_NAK_DELAY)).await;
     }
 }
 
-/// All messages in flight that must be kept alive. Those of a feed need not: they belong to the holder of its claim.
+/// The messages in flight that must be kept alive. Messages of a feed are not included: they belong to the
+/// process that has the feed's claim.
 #[derive(Default)]
 pub(super) struct InFlight {
     next: AtomicU64,
@@ -115,7 +120,7 @@ struct Entry {
     origin: Origin,
 }
 
-/// Keeps one message alive until it is dropped.
+/// Keeps one message alive until this is dropped.
 struct InFlightGuard {
     all: Arc<InFlight>,
     id: Option<u64>,
@@ -130,7 +135,7 @@ impl Drop for InFlightGuard {
 }
 
 impl InFlight {
-    /// Keeps a message alive, and its permit with it.
+    /// Begins to keep a message alive, and holds its permit.
     pub(super) fn add(
         self: &Arc<Self>,
         incoming: Incoming,
@@ -146,7 +151,8 @@ impl InFlight {
         InFlightMessage { incoming, _permit: permit, _guard: guard }
     }
 
-    /// Prolongs what has been in flight for `age` at least: leases by `lease_for`, deliveries by their ack wait.
+    /// Prolongs everything that has been in flight for at least `age`: leases by `lease_for`, deliveries by
+    /// their ack wait.
     pub(super) async fn prolong(
         &self,
         store: &dyn Store,

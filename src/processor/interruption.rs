@@ -1,10 +1,10 @@
-//! Why the work for one generation of a consumer ended.
+//! Why the work for one generation of a consumer ended early.
 
 use crate::bus::BusError;
 use crate::bus::durable::DeliveryError;
 use crate::store::StoreError;
 
-/// Why it ended before the consumer stopped.
+/// Why the work for a generation ended before the consumer stopped.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Interruption {
     #[error(transparent)]

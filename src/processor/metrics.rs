@@ -1,8 +1,8 @@
-//! The metrics of each consumer, for as long as it exists.
+//! The metrics of each consumer. They disappear with the consumer.
 //!
-//! Invariant: a consumer that the store no longer has shows no metrics, and of one that no longer runs here nothing
-//! stays in memory. The recorder of all other metrics never forgets a series, and webhooks come and go: so these
-//! are not left to it.
+//! Invariant: no metrics are shown for a consumer that the store no longer has, and nothing is kept in memory
+//! for one that no longer runs here. The recorder of all other metrics never forgets a series, so it is not
+//! used: the consumers of webhooks come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-/// What one consumer did in this process.
+/// Counts of one consumer in this process.
 #[derive(Debug, Default)]
 pub(super) struct ConsumerCounters {
     pub processed: AtomicU64,
@@ -21,7 +21,7 @@ pub(super) struct ConsumerCounters {
     pub dead: AtomicU64,
 }
 
-/// The state of one consumer when it was last read.
+/// The state of one consumer, when it was last read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gauges {
     pub pending: u64,
@@ -29,14 +29,14 @@ pub(super) struct Gauges {
     pub dead_letters: u64,
 }
 
-/// The counters of the consumers that run here, and the gauges of all.
+/// The counters of the consumers that run here, and the gauges of all consumers.
 #[derive(Debug, Default)]
 pub(super) struct ConsumerMetrics {
     counts: Mutex<BTreeMap<String, Arc<ConsumerCounters>>>,
     gauges: Mutex<BTreeMap<String, Gauges>>,
 }
 
-/// The counters: name, help, value.
+/// Reads one counter. [`COUNTERS`] has the name and the help text of each.
 type CounterOf = fn(&ConsumerCounters) -> &AtomicU64;
 const COUNTERS: [(&str, &str, CounterOf); 5] = [
     ("processed", "Messages this process ran with success", |counts| &counts.processed),
@@ -48,7 +48,7 @@ const COUNTERS: [(&str, &str, CounterOf); 5] = [
     ("dead", "Messages whose attempt here was their last", |counts| &counts.dead),
 ];
 
-/// The gauges: name, help, value.
+/// Reads one gauge. [`GAUGES`] has the name and the help text of each.
 type GaugeOf = fn(&Gauges) -> u64;
 const GAUGES: [(&str, &str, GaugeOf); 3] = [
     ("pending", "Messages that wait, of all servers together", |gauges| gauges.pending),
@@ -57,12 +57,12 @@ const GAUGES: [(&str, &str, GaugeOf); 3] = [
 ];
 
 impl ConsumerMetrics {
-    /// The counts of a consumer that begins to run here.
+    /// Begins to count for a consumer that starts to run here.
     pub(super) fn begin(&self, consumer: &str) -> Arc<ConsumerCounters> {
         Arc::clone(self.counts.lock().entry(consumer.to_owned()).or_default())
     }
 
-    /// The consumer no longer runs here.
+    /// Forgets the counters of a consumer that no longer runs here.
     pub(super) fn end(&self, consumer: &str) {
         self.counts.lock().remove(consumer);
     }
@@ -72,7 +72,8 @@ impl ConsumerMetrics {
         *self.gauges.lock() = all;
     }
 
-    /// Prometheus's text format; of `known` consumers alone, unless the store could not be asked for them.
+    /// The metrics in Prometheus's text format. Only consumers in `known` are shown; all, if it is `None`
+    /// because the store did not answer.
     pub(super) fn render(&self, known: Option<&BTreeSet<String>>) -> String {
         let is_known = |name: &str| known.is_none_or(|known| known.contains(name));
         let mut text = String::new();
@@ -93,7 +94,7 @@ impl ConsumerMetrics {
     }
 }
 
-/// One metric and its series. Names of consumers contain nothing that must be escaped.
+/// Writes one metric with all its series. The names of consumers contain nothing that must be escaped.
 fn write_metric<'a>(
     text: &mut String,
     metric: &str,

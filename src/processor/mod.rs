@@ -1,12 +1,15 @@
-//! Background processing: each message at least once, by one worker at a time, with retries and dead letters
-//! (contract, section 10).
+//! Background processing (contract, section 10): each message is processed at least once, by one worker at a
+//! time, with retries and dead letters.
 //!
-//! First deliveries of a consumer come from the bus (`bus_source`), or from the store where the bus does not have
-//! them (`store_source`). Every further attempt comes from the store (`retries`), which counts attempts exactly. A
-//! `runtime` runs them all, and `settle` is the one place that acks.
+//! The first delivery of a message comes from the bus (`bus_source`), or, if the bus does not have the
+//! message, from the store (`store_source`): a range of the log that the store delivers is a feed. If an
+//! attempt fails, the message is set aside: the store keeps it with its attempts until the next one is due.
+//! All further attempts come from there (`retries`), and the store counts them exactly. A `runtime` runs the
+//! attempts of a consumer, and only `settle` acks. Each time that a consumer is moved to another position, a
+//! new generation of it begins.
 //!
-//! Invariant: a message leaves a consumer as processed, as expired or as a dead letter, and in no other way. One
-//! that never ran never becomes a dead letter.
+//! Invariant: a message leaves a consumer only as processed, as expired or as a dead letter. A message that
+//! never ran does not become a dead letter.
 
 mod bus_source;
 mod consume;

@@ -1,6 +1,6 @@
-//! From the outcome of an attempt to what the store records.
+//! Derives from the outcome of an attempt what the store records.
 //!
-//! Invariant: pure. Time and chance are parameters.
+//! Invariant: no I/O. Time and randomness are parameters.
 
 use chrono::{DateTime, Utc};
 
@@ -10,13 +10,14 @@ use super::policy::Policy;
 use crate::limits::MAX_ATTEMPT_ERROR;
 use crate::store::work::{Attempt, AttemptOutcome};
 
-/// A message whose outcome the store must record.
+/// A message, and the outcome that the store must record for it.
 pub(super) struct Settlement {
     pub message: InFlightMessage,
     pub outcome: AttemptOutcome,
 }
 
-/// What an outcome means for the message after `attempt` attempts. `chance` (0 to 1) spreads the backoff.
+/// What the store records for a message after attempt number `attempt`. `chance`, from 0 to 1, spreads the
+/// backoff.
 pub(super) fn attempt_outcome(
     policy: &Policy,
     attempt: u32,
@@ -41,7 +42,7 @@ pub(super) fn attempt_outcome(
     }
 }
 
-/// The end of an error, which usually says most.
+/// Shortens an error to its end, which usually says most.
 fn shortened(mut error: String) -> String {
     let mut cut = error.len().saturating_sub(MAX_ATTEMPT_ERROR);
     while !error.is_char_boundary(cut) {
@@ -51,7 +52,7 @@ fn shortened(mut error: String) -> String {
     without_nul(&error)
 }
 
-/// PostgreSQL takes no U+0000 in a text.
+/// Removes U+0000, which PostgreSQL does not accept in a text.
 pub(super) fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

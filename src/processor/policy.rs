@@ -1,6 +1,6 @@
-//! How often and how soon a message is tried.
+//! A consumer's policy: how often and how soon a message is tried.
 //!
-//! Invariant: pure. Chance is a parameter.
+//! Invariant: no I/O. Randomness is a parameter.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use chrono::{DateTime, Utc};
 use crate::limits::{CONSUMER_ACK_WAIT, CONSUMER_BACKOFF, CONSUMER_MAX_DELIVER};
 use crate::store::work::Attempt;
 
-/// The error of a first attempt that nobody settled.
+/// The error of a first attempt that was never settled.
 const MAY_HAVE_RUN: &str = "its worker died or gave no sign of life; it may have run";
 
 /// How often and how soon a consumer's messages are tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How long a process may be silent before another process may try the message. Prolonged for as long as the
-    /// process lives.
+    /// How long a process may be silent before another process may get the message. Prolonged for as long as
+    /// the process lives.
     pub ack_wait: Duration,
-    /// Attempts at most, 1 or more; after the last a message becomes a dead letter.
+    /// The most attempts, at least 1. After the last one a message becomes a dead letter.
     pub max_deliver: u32,
-    /// Pauses after the first failure, the second, and so on; the last one repeats.
+    /// Pauses after the first failure, the second, and so on; the last pause repeats.
     pub backoff: Vec<Duration>,
 }
 
 impl Default for Policy {
-    /// Of `agent-processor` (contract, section 10).
+    /// The policy of `agent-processor` (contract, section 10).
     fn default() -> Self {
         Self {
             ack_wait: CONSUMER_ACK_WAIT,
@@ -36,8 +36,8 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The pause after a failed attempt (1 is the first), spread by a tenth either way (`chance`, 0 to 1), so that
-    /// messages that failed together do not come back together.
+    /// The pause after the failed attempt number `attempt` (1 is the first). It varies by up to a tenth
+    /// either way with `chance` (0 to 1), so that messages that failed together are not retried together.
     #[must_use]
     pub fn pause(&self, attempt: u32, chance: f64) -> Duration {
         let at = usize::try_from(attempt.max(1) - 1).unwrap_or(usize::MAX);
@@ -45,8 +45,8 @@ impl Policy {
         pause.mul_f64(0.9 + 0.2 * chance.clamp(0.0, 1.0))
     }
 
-    /// The first attempt of a message that a process which has ended may have begun. It never makes a dead letter
-    /// by itself: where one attempt is all, it does not count.
+    /// The first attempt of a message that an ended process may have begun, as a failed attempt. `None` if
+    /// the policy allows only one attempt: the doubtful one alone must not make the message a dead letter.
     #[must_use]
     pub(super) fn doubtful(&self, at: DateTime<Utc>) -> Option<Attempt> {
         let doubtful = || Attempt { attempt: 1, at, error: MAY_HAVE_RUN.to_owned() };

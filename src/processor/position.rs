@@ -1,22 +1,23 @@
-//! The position that a consumer must have on the current bus.
+//! Computes the position that a consumer must have on the current bus.
 //!
-//! Invariant: pure. No message that is not done falls between the feed and the durable consumer: the feed reaches
-//! from the floor to right before the first sequence of the durable consumer.
+//! Invariant: no I/O. A feed (the range that the store delivers) reaches from the consumer's floor, up to
+//! which everything is done, to right before the first sequence of the durable consumer. So no message that
+//! is not done lies between the two.
 
 use crate::bus::Bounds;
 use crate::store::work::{Consumer, Feed, Position};
 
-/// Where first deliveries come from, which decides where a consumer must stand.
+/// Where first deliveries come from. It decides at which position a consumer must be.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum DeliverySource {
-    /// All of them from the store (memory bus).
+    /// All come from the store (memory bus).
     Store,
-    /// Those within the stream's bounds from a durable consumer, older ones from the store (NATS).
+    /// Those within the stream's bounds come from a durable consumer, older ones from the store (NATS).
     Stream(Bounds),
 }
 
-/// Where a consumer must be moved; `None` where it is right. One that never had a handler begins with the oldest
-/// message that is stored.
+/// The position to which a consumer must be moved; `None` if it is already right. A consumer that never had a
+/// handler begins with the oldest message in the store.
 pub(super) fn required_position(consumer: &Consumer, ground: DeliverySource) -> Option<Position> {
     let begun = match &consumer.feed {
         _ if !consumer.handled => Feed::default(),
@@ -36,10 +37,11 @@ pub(super) fn required_position(consumer: &Consumer, ground: DeliverySource) -> 
     (!is_right).then_some(wanted)
 }
 
-/// The store feeds what the stream no longer has; the durable consumer goes on after that.
+/// The position on NATS: the store feeds what the stream no longer has, and the durable consumer continues
+/// after that.
 fn on_stream(consumer: &Consumer, begun: &Feed, bounds: Bounds) -> Position {
     let ends = match &consumer.feed {
-        // A feed that has an end keeps it, unless the stream dropped more meanwhile.
+        // A feed that has an end keeps it, unless the stream has dropped messages beyond that end.
         Some(Feed { to: Some(to), .. }) if consumer.handled && to + 1 >= bounds.first => *to,
         _ if begun.floor + 1 < bounds.first => bounds.first - 1,
         _ => begun.floor,
@@ -52,7 +54,7 @@ fn on_stream(consumer: &Consumer, begun: &Feed, bounds: Bounds) -> Position {
     Position { floor: ends, feed, handled: true }
 }
 
-/// The position of a consumer that is to process again from `from` on.
+/// The position of a consumer that must process again everything from `from` on.
 pub(super) fn replay_position(consumer: &Consumer, from: u64, ground: DeliverySource) -> Position {
     let floor = from.saturating_sub(1);
     let there = Consumer { floor, feed: None, handled: true, ..consumer.clone() };

@@ -1,6 +1,6 @@
-//! Further attempts: messages set aside, as they become due.
+//! Further attempts: leases messages that were set aside, when they are due.
 //!
-//! Invariant: a message is leased only when there is a permit for it, and its lease counts as the attempt.
+//! Invariant: a message is leased only if there is a permit for it. The lease itself counts as an attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::message::{Subject, decode_body};
 use crate::store::StoreError;
 use crate::store::work::LeasedMessage;
 
-/// Runs what is due until the consumer drains.
+/// Runs the attempts that are due, until the consumer drains.
 pub(super) async fn run(runtime: &Arc<ConsumerRuntime>) {
     let mut paused = runtime.paused.subscribe();
     loop {
         let wait = async {
-            // The sender lives as long as the runtime.
+            // Cannot fail: the sender lives as long as the runtime.
             let _ = paused.wait_for(|paused| !paused).await;
             let pause = match lease(runtime).await {
                 Ok(pause) => pause,
@@ -39,7 +39,7 @@ pub(super) async fn run(runtime: &Arc<ConsumerRuntime>) {
     }
 }
 
-/// Leases as many as there are permits; returns the pause until the next time.
+/// Leases as many messages as there are permits. Returns how long to pause before the next call.
 async fn lease(runtime: &Arc<ConsumerRuntime>) -> Result<Duration, StoreError> {
     let store = &runtime.store;
     match store.next_due(runtime.name()).await? {
@@ -60,7 +60,7 @@ async fn lease(runtime: &Arc<ConsumerRuntime>) -> Result<Duration, StoreError> {
         .lease_due(runtime.name(), permits.num_permits(), policy.max_deliver, policy.ack_wait)
         .await?;
     if leased.is_empty() {
-        // Another process was faster, or the lease of a last attempt ran out.
+        // Another process leased them first, or what was due was the end of a last attempt's lease.
         return Ok(FAULT_PAUSE);
     }
     for leased in leased {
@@ -74,7 +74,7 @@ async fn lease(runtime: &Arc<ConsumerRuntime>) -> Result<Duration, StoreError> {
 fn incoming(leased: LeasedMessage, now: DateTime<Utc>) -> Incoming {
     let LeasedMessage { seq, subject, body, attempt, attempts, lease } = leased;
     Incoming {
-        // The time of the log entry no longer matters: the body has its own.
+        // The time of the log entry does not matter here: the body has its own.
         record: decode_body(seq, Subject::from_log(subject), body, now),
         attempt,
         attempts,

@@ -1,7 +1,7 @@
-//! One attempt: the handlers of one message.
+//! Runs one attempt: calls the handlers of one message.
 //!
-//! Invariant: total. A panic is a failed attempt, and every handler of the message runs, whatever the outcomes of
-//! the others.
+//! Invariant: an attempt always has an outcome. A panic is a failed attempt. Every handler of the message
+//! runs, whatever the outcomes of the others.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use super::handler::{Delivery, Handler, Outcome};
 use crate::message::Record;
 
-/// Runs every handler whose subjects match, one after the other.
+/// Runs every handler whose subjects match the message, one after the other.
 pub(super) async fn run(handlers: &[Arc<dyn Handler>], message: &Record, attempt: u32) -> Outcome {
     let mut all = Outcome::Done;
     for handler in handlers {
@@ -29,7 +29,8 @@ pub(super) async fn run(handlers: &[Arc<dyn Handler>], message: &Record, attempt
     all
 }
 
-/// One handler that wants another attempt wins over one that rejects the message.
+/// Combines two outcomes. If one handler wants another attempt and another rejects the message, there is
+/// another attempt.
 fn both(a: Outcome, b: Outcome) -> Outcome {
     use Outcome::{Done, Reject, Retry};
     match (a, b) {

@@ -1,8 +1,9 @@
-//! One consumer at work in this process: from a message in flight to the outcome of its attempt.
+//! Runs one consumer in this process: from receiving a message to the outcome of its attempt.
 //!
-//! Invariant: at most `concurrency` attempts run at once, and at most twice as many first deliveries are in flight.
-//! Nothing begins while the consumer is paused or draining. What waits to begin then is returned: by a pause to the
-//! store, where it counts no attempt. What has begun ends by itself or is cut off after the drain time.
+//! Invariant: at most `concurrency` attempts run at the same time, and at most twice as many first deliveries
+//! are in flight. Nothing begins while the consumer is paused or drains. A message that waits to begin then
+//! is returned; in a pause it is returned to the store, which counts no attempt for it. An attempt that has
+//! begun ends by itself, or is cancelled after the drain time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,7 @@ use crate::shutdown::{Lifecycle, Phase};
 use crate::store::Store;
 use crate::store::work::{AttemptOutcome, Totals};
 
-/// A consumer's work in this process.
+/// One consumer's work in this process.
 pub(super) struct ConsumerRuntime {
     pub spec: ConsumerSpec,
     pub bus: Arc<dyn Bus>,
@@ -33,24 +34,24 @@ pub(super) struct ConsumerRuntime {
     pub clock: Clock,
     pub lifecycle: Lifecycle,
     pub in_flight: Arc<InFlight>,
-    /// First deliveries in flight.
+    /// Permits for first deliveries in flight.
     pub permits: Arc<Semaphore>,
-    /// Further attempts in flight.
+    /// Permits for retries in flight, from lease to settlement.
     pub retry_permits: Arc<Semaphore>,
-    /// Attempts that run.
+    /// Permits for attempts that run now, first or further.
     run_permits: Semaphore,
     pub totals: TotalsDelta,
     counters: Arc<ConsumerCounters>,
     settlements: mpsc::Sender<Settlement>,
-    /// Notified when a message was set aside here.
+    /// Notified when this process has set a message aside.
     pub due: Notify,
-    /// Whether nothing may begin. True at first: the store has not yet reported whether the consumer is paused.
+    /// Whether nothing may begin. True until the store has reported whether the consumer is paused.
     pub paused: watch::Sender<bool>,
-    /// Messages in flight.
+    /// Tracks the tasks of messages in flight.
     pub tasks: TaskTracker,
 }
 
-/// What was counted since the store's totals were last updated.
+/// Counts since the last update of the store's totals.
 #[derive(Default)]
 pub(super) struct TotalsDelta {
     processed: AtomicU64,
@@ -61,7 +62,7 @@ pub(super) struct TotalsDelta {
 }
 
 impl TotalsDelta {
-    /// Takes what was counted, and begins at zero again.
+    /// Returns the counts and resets them to zero.
     pub(super) fn take(&self) -> Totals {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
         Totals {
@@ -73,7 +74,7 @@ impl TotalsDelta {
         }
     }
 
-    /// Adds totals that could not be stored.
+    /// Adds back counts that could not be stored.
     pub(super) fn put_back(&self, totals: &Totals) {
         let add = |count: &AtomicU64, more| count.fetch_add(more, Ordering::Relaxed);
         add(&self.processed, totals.processed);
@@ -84,24 +85,24 @@ impl TotalsDelta {
     }
 }
 
-/// How an attempt ended, or why there was none.
+/// How an attempt ended, or why it did not begin.
 enum End {
-    /// It ended by itself.
+    /// The handlers returned this outcome.
     Ran(Outcome),
-    /// It was cut off.
+    /// It was cancelled after the drain time.
     CutOff,
-    /// It never began.
+    /// It did not begin: the consumer drains or was moved.
     NotBegun,
-    /// It never began because the consumer is paused: the store keeps the message meanwhile.
+    /// It did not begin, because the consumer is paused. The store keeps the message meanwhile.
     Paused,
-    /// The message had expired.
+    /// The message had expired before it began.
     Expired,
-    /// Another process may have run the message: from here on the store counts its attempts.
+    /// Another process may have run the message. From now on the store counts its attempts.
     Doubtful,
 }
 
 impl ConsumerRuntime {
-    /// A runtime with permits for its concurrency, and the settlements that it produces.
+    /// A runtime with permits for its concurrency, and the channel of the settlements that it produces.
     pub(super) fn new(
         spec: ConsumerSpec,
         bus: Arc<dyn Bus>,
@@ -111,7 +112,7 @@ impl ConsumerRuntime {
         counters: Arc<ConsumerCounters>,
     ) -> (Self, mpsc::Receiver<Settlement>) {
         let concurrency = spec.concurrency.max(1);
-        // As many as can be in flight, so that no attempt waits for the store.
+        // Large enough for all messages in flight, so that no attempt waits for the store.
         let (settlements, received) = mpsc::channel(3 * concurrency);
         let runtime = Self {
             spec,
@@ -138,12 +139,12 @@ impl ConsumerRuntime {
         &self.spec.name
     }
 
-    /// Pauses or resumes.
+    /// Pauses the consumer, or resumes it.
     pub(super) fn pause(&self, pause: bool) {
         self.paused.send_if_modified(|paused| std::mem::replace(paused, pause) != pause);
     }
 
-    /// Runs a message and settles it, in a task of its own.
+    /// Runs an attempt at a message and settles it, in its own task.
     pub(super) fn dispatch(self: &Arc<Self>, incoming: Incoming, permit: OwnedSemaphorePermit) {
         let message = self.in_flight.add(incoming, permit);
         let runtime = Arc::clone(self);
@@ -153,7 +154,7 @@ impl ConsumerRuntime {
         });
     }
 
-    /// A permit to run, unless the consumer drains or is paused before there is one.
+    /// Waits for a permit to run. `Err` if the consumer drains or is paused before there is one.
     async fn run_permit(&self) -> Result<SemaphorePermit<'_>, End> {
         let draining = self.lifecycle.draining();
         if !draining.is_cancelled()
@@ -166,7 +167,7 @@ impl ConsumerRuntime {
         tokio::select! {
             biased;
             () = draining.cancelled() => Err(End::NotBegun),
-            // The sender lives as long as the runtime.
+            // Cannot fail: the sender lives as long as the runtime.
             _ = paused.wait_for(|paused| *paused) => Err(End::Paused),
             permit = self.run_permits.acquire() => permit.map_err(|_| End::NotBegun),
         }
@@ -198,7 +199,7 @@ impl ConsumerRuntime {
         outcome.map_or(End::CutOff, End::Ran)
     }
 
-    /// Settles a message at once where the store need not know, otherwise by way of the store.
+    /// Settles a message: at once if the store need not know, else by sending a settlement to record.
     async fn end(&self, message: InFlightMessage, end: End) {
         let count = |counters: &[&AtomicU64]| {
             counters.iter().for_each(|counter| {
@@ -233,12 +234,12 @@ impl ConsumerRuntime {
             AttemptOutcome::Retry { .. } | AttemptOutcome::Released => {}
             AttemptOutcome::Dead { .. } => count(&[&counters.dead]),
         }
-        // The receiver lives until every message in flight has ended.
+        // Cannot fail: the receiver lives until every message in flight has ended.
         let _ = self.settlements.send(Settlement { message, outcome }).await;
     }
 
-    /// After the stop: waits for what has begun, cuts off what does not end within `drain`, and waits until
-    /// `settled`, at most [`SETTLE_STOP`].
+    /// After the stop: waits up to `drain` for the attempts that have begun and cancels the others; then
+    /// waits for `settled`, at most [`SETTLE_STOP`].
     pub(super) async fn drain(&self, drain: Duration, settled: impl Future<Output = ()>) {
         self.lifecycle.draining().cancelled().await;
         self.tasks.close();

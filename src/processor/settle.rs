@@ -1,7 +1,9 @@
-//! From the outcome of an attempt to the fate of its message: the one place that acks.
+//! Settles messages: records the outcomes of attempts in the store, then acks. This is the only place that
+//! acks.
 //!
-//! Invariant: a delivery is acked, or a message of the feed counted as done, only when it is processed or the store
-//! keeps it, set aside or as a dead letter. While the store is away, what cannot be recorded stays in flight.
+//! Invariant: a delivery is acked, or a message of a feed counted as done, only if it was processed or the
+//! store keeps it (set aside, or as a dead letter). While the store does not answer, messages whose outcomes
+//! must be recorded stay in flight.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use crate::store::work::{
     Attempt, AttemptOutcome, DeadLetter, DeadLetterKind, FeedClaim, LeaseOutcome, SetAside,
 };
 
-/// Records settlements in batches until the consumer has stopped and nothing is in flight.
+/// Records settlements in batches, until the consumer has stopped and nothing is in flight.
 pub(super) async fn run(
     runtime: Arc<ConsumerRuntime>,
     mut settlements: mpsc::Receiver<Settlement>,
@@ -30,7 +32,7 @@ pub(super) async fn run(
             _ = settlements.recv_many(&mut batch, SETTLE_BATCH) => {}
             () = runtime.tasks.wait() => match settlements.is_empty() {
                 true => return,
-                // The last attempt sent its settlement after the channel was found empty.
+                // The last attempt may have sent its settlement after the channel was found empty.
                 false => continue,
             },
         }
@@ -53,8 +55,8 @@ pub(super) async fn run(
     }
 }
 
-/// Records each by itself. One that the store refuses even so is logged and counts as settled: one message must not
-/// stop the others.
+/// Records the settlements one by one. One that the store refuses is logged and counts as settled, so that it
+/// does not stop the others.
 async fn one_by_one(runtime: &ConsumerRuntime, batch: &[Settlement]) {
     for settlement in batch {
         while let Err(error) = record(runtime, std::slice::from_ref(settlement)).await {
@@ -69,7 +71,7 @@ async fn one_by_one(runtime: &ConsumerRuntime, batch: &[Settlement]) {
     }
 }
 
-/// First deliveries that the store must keep.
+/// Failed first deliveries, which the store must keep.
 #[derive(Default)]
 struct Failed {
     aside: Vec<SetAside>,
@@ -93,7 +95,7 @@ impl Failed {
     }
 }
 
-/// Records each list in one transaction. All of them may be repeated.
+/// Records a batch, each kind of settlement in one transaction. All of them may be repeated.
 async fn record(runtime: &ConsumerRuntime, batch: &[Settlement]) -> Result<(), StoreError> {
     let (mut from_bus, mut settled) = (Failed::default(), Vec::new());
     let mut fed: Vec<(FeedClaim, Failed)> = Vec::new();
@@ -106,7 +108,7 @@ async fn record(runtime: &ConsumerRuntime, batch: &[Settlement]) -> Result<(), S
             }),
             Origin::Bus(_) => from_bus.add(runtime, settlement),
             Origin::Feed(progress) => {
-                // Nearly always all of a batch have the same claim.
+                // Nearly always, all messages of a batch have the same claim.
                 if fed.last().is_none_or(|(claim, _)| *claim != progress.claim) {
                     fed.push((progress.claim, Failed::default()));
                 }
@@ -125,7 +127,7 @@ async fn record(runtime: &ConsumerRuntime, batch: &[Settlement]) -> Result<(), S
     }
     for (claim, Failed { aside, dead }) in fed {
         match store.leave_feed(name, claim, &aside, &dead).await {
-            // Its holder has set aside what this process had begun.
+            // Another process has the feed's claim now. It has set aside what this process had begun.
             Err(StoreError::Fenced) => {
                 tracing::info!(
                     consumer = name,
@@ -141,7 +143,7 @@ async fn record(runtime: &ConsumerRuntime, batch: &[Settlement]) -> Result<(), S
     Ok(())
 }
 
-/// A message set aside with what counts so far: this attempt if it failed; one that nobody counted; or none.
+/// The message to set aside, with the attempt to count: this one if it failed, a doubtful one, or none.
 fn set_aside(
     runtime: &ConsumerRuntime,
     message: &InFlightMessage,

@@ -1,4 +1,4 @@
-//! A consumer as its user describes it.
+//! The specification of a consumer.
 
 use std::sync::Arc;
 
@@ -6,28 +6,28 @@ use super::handler::Handler;
 use super::policy::Policy;
 use crate::message::SubjectPattern;
 
-/// Where a new consumer begins.
+/// The position where a new consumer begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With the oldest message that bus or store still has.
+    /// At the oldest message that bus or store still has.
     Earliest,
-    /// With messages published from now on.
+    /// At the next message that is published.
     Latest,
 }
 
-/// A consumer to be run.
+/// Specifies a consumer to be run.
 #[derive(Clone)]
 pub struct ConsumerSpec {
-    /// Its name, which identifies it in store and bus.
+    /// The consumer's name, which identifies it in store and bus.
     pub name: String,
-    /// Which messages it gets.
+    /// The subjects of the messages that it gets.
     pub filter: SubjectPattern,
     /// How often and how soon a message is tried.
     pub policy: Policy,
-    /// Where it begins if it is new.
+    /// Where the consumer begins if it does not exist yet.
     pub start: Start,
-    /// Its handlers; each gets what its own subjects match.
+    /// The handlers. Each gets the messages that match its own subjects.
     pub handlers: Vec<Arc<dyn Handler>>,
-    /// Attempts that run at once in this process.
+    /// The most attempts that run at the same time in this process.
     pub concurrency: usize,
 }

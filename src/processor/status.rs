@@ -1,6 +1,6 @@
-//! The status of consumers, and what people do with them: pause, resume, process again.
+//! The status of consumers, and the operations on them: pause, resume, reset.
 //!
-//! Invariant: a status comes from the store and the bus, so every process returns the same.
+//! Invariant: a status is read from the store and the bus, so every process returns the same.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::limits::HEALTH_WAIT;
 use crate::store::StoreError;
 use crate::store::work::{Consumer, DeadLetterKind, Position};
 
-/// How the names of webhooks' consumers begin, and no other name.
+/// The prefix of the names of webhooks' consumers. No other consumer has it.
 pub const WEBHOOK_PREFIX: &str = "webhook-";
 
 /// The status of a consumer.
@@ -24,23 +24,23 @@ pub const WEBHOOK_PREFIX: &str = "webhook-";
 pub struct ConsumerStatus {
     /// The consumer as the store has it.
     pub consumer: Consumer,
-    /// Messages that wait for their first or a further attempt. An upper bound where the store feeds them: there
-    /// sequences are counted.
+    /// Messages that wait for their first or a further attempt. For messages that the store feeds this is an
+    /// upper bound, since their sequences are counted.
     pub pending: u64,
     /// Messages in flight.
     pub in_flight: u64,
-    /// Everything up to here is processed, has expired or is a dead letter.
+    /// Everything up to this sequence is processed, has expired or is a dead letter.
     pub processed_through: u64,
-    /// How long ago the log took the oldest message that is not.
+    /// How long ago the oldest message after `processed_through` was logged; `None` if no message waits.
     pub oldest_age: Option<TimeDelta>,
-    /// Attempts at most.
+    /// The most attempts of a message.
     pub max_deliver: u32,
-    /// Dead letters kept.
+    /// Dead letters that are kept for it.
     pub dead_letters: u64,
 }
 
 impl ConsumerStatus {
-    /// Whether it delivers to a webhook.
+    /// Whether the consumer delivers to a webhook.
     #[must_use]
     pub fn is_webhook(&self) -> bool {
         self.consumer.name.starts_with(WEBHOOK_PREFIX)
@@ -53,7 +53,7 @@ pub enum ControlError {
     /// No consumer has this name.
     #[error("there is no consumer of this name")]
     Unknown,
-    /// Beyond the next sequence of the log.
+    /// The sequence is beyond the next one of the log, which this is.
     #[error("from must be at most {0}, the next sequence of the log")]
     BeyondHead(u64),
     /// The store does not answer.
@@ -64,7 +64,7 @@ pub enum ControlError {
     Bus(#[from] BusError),
 }
 
-/// How far a consumer is behind the log.
+/// What lies between a consumer and the end of the log.
 struct Ahead {
     pending: u64,
     in_flight: u64,
@@ -72,8 +72,8 @@ struct Ahead {
 }
 
 impl Processor {
-    /// The metrics of consumers, in Prometheus's text format. Gauges stay as they were while store or bus do not
-    /// answer.
+    /// The metrics of consumers, in Prometheus's text format. While store or bus do not answer, gauges keep
+    /// their last values.
     pub async fn render_metrics(&self) -> String {
         let known = tokio::time::timeout(HEALTH_WAIT, self.store.consumers()).await;
         let known = known.ok().and_then(Result::ok).map(|consumers| {
@@ -90,7 +90,7 @@ impl Processor {
         self.metrics.render(known.as_ref())
     }
 
-    /// All consumers, by name.
+    /// The status of all consumers, in order of name.
     ///
     /// # Errors
     /// Store or bus do not answer.
@@ -98,7 +98,8 @@ impl Processor {
         self.consumers_where(|_| true).await
     }
 
-    /// All but those of webhooks, by name. Costs the bus nothing for the others.
+    /// The status of all consumers except those of webhooks, in order of name. Makes no requests to the bus
+    /// for webhooks.
     ///
     /// # Errors
     /// Store or bus do not answer.
@@ -125,7 +126,7 @@ impl Processor {
         Ok(all)
     }
 
-    /// One consumer.
+    /// The status of one consumer.
     ///
     /// # Errors
     /// [`ControlError::Unknown`], or store or bus do not answer.
@@ -134,8 +135,8 @@ impl Processor {
         found.pop().ok_or(ControlError::Unknown)
     }
 
-    /// Pauses a consumer for a reason, or resumes it (`None`): here when this returns, on other servers within
-    /// [`crate::limits::CONSUMERS_POLL`].
+    /// Pauses a consumer for a reason, or resumes it (`None`). Takes effect in this process before it
+    /// returns, and in others within [`crate::limits::CONSUMERS_POLL`].
     ///
     /// # Errors
     /// [`ControlError::Unknown`], or the store does not answer.
@@ -147,10 +148,10 @@ impl Processor {
         Ok(())
     }
 
-    /// Moves a consumer so that it processes everything from `from` on.
+    /// Moves a consumer so that it processes everything from sequence `from` on.
     ///
     /// # Errors
-    /// [`ControlError`], each of its kinds.
+    /// Any [`ControlError`].
     pub async fn reset(&self, name: &str, from: u64) -> Result<(), ControlError> {
         let next = self.head().await? + 1;
         if from > next {
@@ -167,7 +168,7 @@ impl Processor {
         }
     }
 
-    /// The last sequence of the log that bus or store have.
+    /// The last sequence of the log, according to bus and store.
     async fn head(&self) -> Result<u64, ControlError> {
         let committed = self.store.log_state().await?.committed_through;
         Ok(self.bus.identity().await?.bounds.last.max(committed))
@@ -180,7 +181,8 @@ impl Processor {
             _ if !consumer.handled => Ahead { pending: 0, in_flight: 0, through: head },
             Some(durables) if consumer.feed.is_none() => {
                 let state = durables.state(&consumer.name).await?;
-                // Read after the bus: a message on its way from there to the store is counted twice rather than not.
+                // The store is read after the bus: so a message that moves from bus to store in between is
+                // counted twice and not missed.
                 let now = self.store.consumer(&consumer.name).await?;
                 if let Some(now) = now.filter(|now| now.generation == consumer.generation) {
                     consumer = Consumer { handled: true, ..now };
@@ -207,7 +209,8 @@ impl Processor {
         })
     }
 
-    /// A consumer whose first handler is here and has not begun: as it will be once it has.
+    /// The consumer as it will be once its first handler has begun, if that handler is in this process and
+    /// has not begun yet.
     async fn about_to_begin(&self, consumer: Consumer) -> Result<Consumer, ControlError> {
         if consumer.handled || !self.handled.lock().contains(&consumer.name) {
             return Ok(consumer);
@@ -220,7 +223,7 @@ impl Processor {
         })
     }
 
-    /// How long ago the log took the first message after a sequence; `None` where neither store nor bus has it.
+    /// How long ago the first message after a sequence was logged; `None` if neither store nor bus has it.
     async fn age_after(&self, seq: u64) -> Option<TimeDelta> {
         let rows = self.store.originals(seq + 1, 1).await.ok()?;
         let logged_at = match rows.first() {
@@ -231,7 +234,7 @@ impl Processor {
     }
 }
 
-/// By its durable consumer, or by what that will be once it is created.
+/// What is ahead of a consumer whose messages come from its durable consumer, which may not exist yet.
 fn durable(consumer: &Consumer, state: Option<DurableState>, head: u64) -> Ahead {
     match state.filter(|state| state.generation == Some(consumer.generation)) {
         Some(state) => Ahead {
@@ -247,7 +250,7 @@ fn durable(consumer: &Consumer, state: Option<DurableState>, head: u64) -> Ahead
     }
 }
 
-/// By its feed, and on NATS what the stream has after that.
+/// What is ahead of a consumer that the store feeds; on NATS also what the stream has after the feed.
 fn fed(consumer: &Consumer, head: u64) -> Ahead {
     let feed = consumer.feed.clone().unwrap_or_default();
     let begun = (feed.top - feed.floor).saturating_sub(feed.done.len() as u64);

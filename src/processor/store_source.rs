@@ -1,7 +1,9 @@
-//! First deliveries from the store: the whole log on the memory bus, on NATS what the stream does not have.
+//! First deliveries from the store: on the memory bus the whole log, on NATS the messages that the stream
+//! does not have.
 //!
-//! Invariant: one process feeds at a time, by a claim. The top is stored before anything up to it is dispatched, so
-//! that what a killed process may have begun is known: its successor sets that aside, where attempts are counted.
+//! Invariant: one process at a time dispatches a feed, by a claim. The top of the feed is stored before any
+//! message up to it is dispatched. So if a process is killed, it is known what it may have begun: the next
+//! process sets these messages aside, since the store counts their attempts exactly.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use crate::message::{Record, decode, decode_body};
 use crate::store::work::{Feed, FeedClaim, SetAside};
 use crate::store::{Original, Store, StoreError};
 
-/// Feeds one generation of a consumer.
+/// Dispatches the feed of one generation of a consumer.
 pub(super) struct StoreSource {
     pub runtime: Arc<ConsumerRuntime>,
     pub claim: FeedClaim,
@@ -28,7 +30,7 @@ pub(super) struct StoreSource {
 }
 
 impl StoreSource {
-    /// Feeds until the range is done or the consumer drains. Waits while another process has the claim.
+    /// Dispatches until the feed is done or the consumer drains. Waits while another process has the claim.
     pub(super) async fn run(&self) -> Result<(), Interruption> {
         let (store, name) = (&self.runtime.store, self.runtime.name());
         let FeedClaim { generation, owner } = self.claim;
@@ -61,18 +63,18 @@ impl StoreSource {
         };
         let lifecycle = &self.runtime.lifecycle;
         let rest = if lifecycle.draining().is_cancelled() {
-            // What is in flight ends first: what is open then has never begun.
+            // First waits for what is in flight. Messages that are open after that have never begun.
             lifecycle.over().cancelled().await;
             progress.at_rest()
         } else {
             progress.current()
         };
-        // Without a lease: the next process need not wait for its end.
+        // Saved with a lease of zero, so that the next process can take over at once.
         saver.save(rest, Duration::ZERO).await?;
         ended
     }
 
-    /// Dispatches page by page, as permits become free; ends when all of the range is done.
+    /// Dispatches page by page as permits become free. Returns when the whole feed is done.
     async fn dispatch_all(
         &self,
         mut pages: Pages,
@@ -123,7 +125,8 @@ impl StoreSource {
         Ok(())
     }
 
-    /// Waits while the consumer is paused. What was not dispatched does not count as in flight meanwhile.
+    /// Waits while the consumer is paused. Messages that were not dispatched do not count as in flight
+    /// meanwhile.
     async fn wait_for_resume(
         &self,
         progress: &FeedProgress,
@@ -133,12 +136,12 @@ impl StoreSource {
         let Some(first) = wanted.front() else { return };
         progress.retract(first.seq);
         let mut paused = self.runtime.paused.subscribe();
-        // The sender lives as long as the runtime.
+        // Cannot fail: the sender lives as long as the runtime.
         let _ = paused.wait_for(|paused| !paused).await;
         progress.extend(through, wanted.iter().map(|record| record.seq));
     }
 
-    /// Sets aside what an earlier holder of the claim may have begun.
+    /// Sets aside the messages that an earlier holder of the claim may have begun.
     async fn set_aside_doubtful(&self, feed: &Feed) -> Result<(), StoreError> {
         let (runtime, mut next) = (&self.runtime, feed.floor + 1);
         while next <= feed.top {
@@ -178,11 +181,11 @@ impl StoreSource {
     }
 }
 
-/// Stores progress in order, and keeps the claim.
+/// Saves the feed's progress, and so keeps the claim.
 struct Saver<'a> {
     source: &'a StoreSource,
     progress: &'a FeedProgress,
-    /// An earlier state must not be stored after a later one.
+    /// Locked while saving, so that an earlier state is not stored after a later one.
     turn: Mutex<()>,
 }
 
@@ -192,7 +195,8 @@ impl Saver<'_> {
         runtime.store.save_feed(runtime.name(), *generation, *owner, lease_for, &feed).await
     }
 
-    /// Waits for a store that is away: no other process may set aside what is in flight here.
+    /// Saves the progress. While the store does not answer, waits and retries: meanwhile no other process can
+    /// take over the claim either.
     async fn save_progress(&self) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
         while let Some(feed) = self.progress.take_changed() {
@@ -207,7 +211,7 @@ impl Saver<'_> {
         Ok(())
     }
 
-    /// Stores progress and renews the claim until that fails.
+    /// Saves progress and renews the claim regularly. Returns when that fails.
     async fn keep(&self) -> StoreError {
         let StoreSource { runtime, claim: FeedClaim { generation, owner }, .. } = self.source;
         loop {
@@ -224,17 +228,17 @@ impl Saver<'_> {
     }
 }
 
-/// The messages to feed, in order.
+/// The messages of the feed, in order.
 enum Pages {
-    /// The bus, which has all of it (memory).
+    /// Read from the bus, which has all of them (memory bus).
     Log(Box<dyn Reader>),
-    /// Rows of the store up to `to`.
+    /// Read from the store: the rows from `next` up to `to`.
     Rows { next: u64, to: u64 },
 }
 
 struct Page {
     records: Vec<Record>,
-    /// The position that it reaches.
+    /// The position up to which the page was read.
     through: u64,
 }
 
@@ -267,10 +271,10 @@ impl Pages {
     }
 }
 
-/// Rows from `next` on. Waits until the store has them.
+/// The rows from `next` on. Waits until the store has them.
 async fn rows(store: &dyn Store, next: u64, to: u64) -> Result<Page, StoreError> {
     loop {
-        // Read before the rows: none below it comes later.
+        // Read before the rows: rows up to this position are not added later.
         let committed = store.log_state().await?.committed_through;
         let mut rows = store.originals(next, FEED_ENTRIES).await?;
         rows.retain(|row| row.stored.seq <= to);

@@ -1,4 +1,5 @@
-//! A queue's configuration: how long a lease lasts, how many attempts a job has, and the backoff between them.
+//! A queue's configuration: how long a lease lasts, how many attempts a job has, and the backoff between
+//! them.
 
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use crate::message::{BodyError, ObjectReader, seconds};
 /// The configuration of one queue (contract, section 8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
-    /// How long a lease lasts.
+    /// How long a lease lasts, unless it is extended.
     pub lease: Duration,
-    /// Attempts before a job becomes a dead letter.
+    /// The most attempts of a job; after the last one it becomes a dead letter.
     pub max_deliver: u32,
-    /// Delays before the second, third … attempt; the last one repeats.
+    /// Delays before the second, third and further attempts; the last delay repeats.
     pub backoff: Vec<Duration>,
 }
 
@@ -30,10 +31,10 @@ impl Default for QueueConfig {
 }
 
 impl QueueConfig {
-    /// Reads the body of a PUT; a member that is left out has its default.
+    /// Parses the body of a PUT. A member that is left out gets its default.
     ///
     /// # Errors
-    /// The body is not JSON, or breaks rules: all of them.
+    /// The body is not JSON, or breaks rules (all of them are reported).
     pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         let mut form = ObjectReader::parse_optional(json)?;
         let mut config = Self::default();
@@ -57,7 +58,7 @@ impl QueueConfig {
         form.finish("a queue", Some(config))
     }
 
-    /// The delay after a failed attempt, by the number of the attempt, from 1 on.
+    /// The delay after a failed attempt; the first attempt is number 1.
     #[must_use]
     pub fn delay_after(&self, attempt: u32) -> Duration {
         let step = usize::try_from(attempt).unwrap_or(usize::MAX).saturating_sub(1);
@@ -65,7 +66,7 @@ impl QueueConfig {
         self.backoff.get(step).copied().unwrap_or_default()
     }
 
-    /// The members of the JSON representation.
+    /// The configuration as JSON members.
     #[must_use]
     pub fn to_json(&self) -> [(&'static str, Value); 3] {
         let steps = self.backoff.iter().copied().map(in_seconds).collect();

@@ -1,9 +1,9 @@
-//! The configuration of queues, cached for a moment.
+//! Caches the configuration of queues for a moment.
 //!
-//! Invariants: only a PUT, or a job that is enqueued, creates a queue; reading its configuration does not.
-//! A cached configuration is at most [`QUEUE_CACHE`] old while the store answers; while it does not, the
-//! cached one stays in use. The cache holds little more than [`MAX_QUEUES`] entries: that a queue does not
-//! exist is not cached.
+//! Invariants: only a PUT, or a job that is enqueued, creates a queue; reading the configuration does not.
+//! While the store answers, a cached configuration is at most [`QUEUE_CACHE`] old; while it does not, the
+//! cached one stays in use. The cache holds little more than [`MAX_QUEUES`] entries, since it does not
+//! remember names of queues that do not exist.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,16 +26,16 @@ pub struct QueueConfigCache {
 }
 
 impl QueueConfigCache {
-    /// An empty cache of what this store holds.
+    /// An empty cache in front of this store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, cached: Mutex::default() }
     }
 
     /// A queue's configuration; `None` when the queue does not exist.
-    ///
+    /// The queue's configuration; `None` if the queue does not exist.
     /// # Errors
-    /// The store does not answer, and nothing is cached.
+    /// The store does not answer, and the configuration is not cached.
     pub async fn get(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
         let cached = self.cached.lock().get(queue).cloned();
         if let Some((read_at, row)) = &cached
@@ -53,7 +53,7 @@ impl QueueConfigCache {
         }
     }
 
-    /// The configuration as the store holds it now.
+    /// Reads the configuration from the store, past the cache.
     ///
     /// # Errors
     /// The store does not answer.
@@ -66,10 +66,10 @@ impl QueueConfigCache {
         Ok(found)
     }
 
-    /// A queue's configuration; creates a queue that does not exist, with the defaults.
+    /// The queue's configuration. Creates a queue that does not exist, with the default configuration.
     ///
     /// # Errors
-    /// The store does not answer and nothing is cached, or there are too many queues.
+    /// The store does not answer and the configuration is not cached, or there are too many queues.
     pub async fn get_or_create(&self, queue: &str) -> Result<QueueRow, QueueError> {
         if let Some(found) = self.get(queue).await? {
             return Ok(found);
@@ -92,12 +92,12 @@ impl QueueConfigCache {
         Ok(created)
     }
 
-    /// When a queue's cached configuration was read.
+    /// When the cached configuration of a queue was read from the store.
     pub fn read_at(&self, queue: &str) -> Option<Instant> {
         self.cached.lock().get(queue).map(|(read_at, _)| *read_at)
     }
 
-    /// Removes a queue from the cache: it may have been deleted.
+    /// Removes a queue from the cache, because it may have been deleted.
     pub fn remove(&self, queue: &str) {
         self.cached.lock().remove(queue);
     }
@@ -105,7 +105,7 @@ impl QueueConfigCache {
     fn insert(&self, row: QueueRow) {
         let mut cached = self.cached.lock();
         if cached.len() >= MAX_QUEUES {
-            // Another server deleted some, and no request has named them here since.
+            // Drops queues that another server has deleted and that no request here has named since.
             cached.retain(|_, (read_at, _)| read_at.elapsed() < QUEUE_CACHE);
         }
         cached.insert(row.name.clone(), (Instant::now(), row));

@@ -1,4 +1,4 @@
-//! What work queues can do, whichever bus they run on.
+//! The operations of work queues, the same on every bus.
 
 use std::time::Duration;
 
@@ -18,33 +18,33 @@ use crate::message::{BodyError, ObjectReader, Token};
 use crate::store::jobs::{JobCounts, QueueRow};
 use crate::store::work::DeadLetter;
 
-/// A job that is in its queue.
+/// The acknowledgement of an enqueued job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enqueued {
     /// The job's id.
     pub id: Uuid,
-    /// Its sequence in the queue's log.
+    /// The job's sequence in the queue's log.
     pub seq: u64,
-    /// Whether the id was known, so that nothing was added.
+    /// Whether the id was already known. Then nothing was added.
     pub duplicate: bool,
 }
 
 /// A worker's request for jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRequest {
-    /// Jobs at most.
+    /// The most jobs to lease.
     pub max: usize,
-    /// How long to wait for the first.
+    /// How long to wait for the first job.
     pub wait: Duration,
-    /// The worker's name, for the error of an attempt whose lease ran out.
+    /// The worker's name. It appears in the error of an attempt whose lease ran out.
     pub worker: Option<Token>,
 }
 
 impl LeaseRequest {
-    /// Reads the body of a lease request; an empty one requests one job without waiting.
+    /// Parses the body of a lease request. An empty body requests one job, without waiting.
     ///
     /// # Errors
-    /// The body is not JSON, or breaks rules: all of them.
+    /// The body is not JSON, or breaks rules (all of them are reported).
     pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         let mut form = ObjectReader::parse_optional(json)?;
         let max = form.whole("max", 1, MAX_LEASE_JOBS as u64).unwrap_or(1);
@@ -60,7 +60,7 @@ impl LeaseRequest {
 pub struct LeasedJob {
     /// The job's encoding.
     pub body: Bytes,
-    /// Which attempt this is, from 1 on.
+    /// The number of this attempt; the first is 1.
     pub attempt: u32,
     /// The token that settles the lease.
     pub token: String,
@@ -68,27 +68,27 @@ pub struct LeasedJob {
     pub expires_at: DateTime<Utc>,
 }
 
-/// What a queue holds now.
+/// A queue's configuration and how many jobs it holds now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueState {
-    /// Its name.
+    /// The queue's name.
     pub name: String,
-    /// Its configuration.
+    /// The queue's configuration.
     pub config: QueueConfig,
     /// Jobs that could be leased now.
     pub waiting: u64,
-    /// Jobs leased now; on NATS also those whose lease just ran out.
+    /// Jobs leased now; on NATS this includes jobs whose lease has just run out.
     pub leased: u64,
     /// Jobs that are not due yet.
     pub delayed: u64,
-    /// Age of the oldest job that is waiting or leased.
+    /// The age of the oldest job that is waiting or leased.
     pub oldest_age: Option<Duration>,
-    /// Its dead letters.
+    /// Dead letters of the queue.
     pub dead_letters: u64,
 }
 
 impl QueueState {
-    /// The state of a queue from its configuration and its counts; `oldest` is when its oldest job that is
+    /// The state of a queue, from its configuration and counts. `oldest` is when the oldest job that is
     /// waiting or leased was enqueued.
     pub(super) fn of(
         row: QueueRow,
@@ -109,22 +109,22 @@ impl QueueState {
     }
 }
 
-/// What queues can do.
+/// The operations of work queues, the same on every bus.
 #[async_trait]
 pub trait Queues: Send + Sync + 'static {
     /// Creates a queue or changes its configuration. Returns whether it was created.
     async fn put(&self, queue: &Token, config: &QueueConfig) -> Result<bool, QueueError>;
 
-    /// How many jobs all queues hold together: waiting, leased and delayed. One request to bus or store,
-    /// however many queues there are.
+    /// How many jobs all queues hold together: waiting, leased and delayed. Costs one request to bus or
+    /// store, whatever the number of queues.
     async fn held(&self) -> Result<u64, QueueError>;
 
-    /// Enqueues jobs in order, and returns one result for each, in order. Creates the queue if it does
-    /// not exist.
+    /// Enqueues jobs in order. Returns one result for each, in order. Creates the queue if it does not exist.
     async fn enqueue(&self, queue: &Token, jobs: &[NewJob]) -> Vec<Result<Enqueued, QueueError>>;
 
-    /// Leases jobs, higher priorities first. Empty when none came within the request's wait, or before
-    /// `hurry` was cancelled. Waits for a queue that does not exist, and does not create it.
+    /// Leases jobs, higher priorities first. Returns an empty list if no job came before the request's wait
+    /// was over or `hurry` was cancelled. For a queue that does not exist it waits too, and does not create
+    /// it.
     async fn lease(
         &self,
         queue: &Token,
@@ -132,22 +132,22 @@ pub trait Queues: Send + Sync + 'static {
         hurry: &CancellationToken,
     ) -> Result<Vec<LeasedJob>, QueueError>;
 
-    /// Ends or extends leases, and returns one result for each, in order.
+    /// Ends or extends leases. Returns one result for each, in order.
     async fn settle(&self, settlements: &[Settlement]) -> Vec<Result<Settled, QueueError>>;
 
-    /// A page of queues by name: those after `after`, at most `limit`.
+    /// A page of at most `limit` queues in order of name, beginning after the name `after`.
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueState>, QueueError>;
 
-    /// One queue; `None` when it does not exist.
+    /// The state of one queue; `None` if it does not exist.
     async fn get(&self, queue: &Token) -> Result<Option<QueueState>, QueueError>;
 
-    /// Deletes a queue, with its waiting and delayed jobs if `force` is set, and returns whether it
-    /// existed. Leased jobs prevent it, and its dead letters stay. A job that is acknowledged later, by
-    /// any server, creates the queue again.
+    /// Deletes a queue; with `force`, also its waiting and delayed jobs. Returns whether the queue existed.
+    /// Refused while a job is leased. Dead letters stay. If another server accepts a job for the queue after
+    /// that, the queue is created again.
     async fn delete(&self, queue: &Token, force: bool) -> Result<bool, QueueError>;
 
-    /// Turns a dead letter into a job of its queue, due now, with no attempt counted. Creates the queue
-    /// if it does not exist. `false` when the dead letter no longer exists: another request redrove or
-    /// discarded it. On an error the dead letter stays.
+    /// Turns a dead letter into a job of its queue, due now, with the count of attempts at zero. Creates the
+    /// queue if it does not exist. Returns `false` if the dead letter no longer exists, since another request
+    /// redrove or discarded it. On an error the dead letter stays.
     async fn redrive(&self, letter: &DeadLetter) -> Result<bool, QueueError>;
 }

@@ -12,7 +12,7 @@ pub(super) use crate::store::jobs::LEASE_RAN_OUT as RAN_OUT;
 use crate::store::work::{Attempt, DeadLetter, DeadLetterKind};
 use crate::store::{Store, StoreError};
 
-/// The dead letter of a job.
+/// Builds the dead letter of a job.
 pub(super) fn job_dead_letter(
     queue: &str,
     seq: u64,
@@ -35,12 +35,13 @@ pub(super) fn job_dead_letter(
     }
 }
 
-/// The reason of a job that its worker failed for good: the worker's, if it gave one.
+/// The reason for giving up a job that its worker failed with `fail`, with the worker's own reason if it gave
+/// one.
 pub(super) fn fail_reason(reason: Option<&str>) -> String {
     reason.filter(|text| !text.is_empty()).unwrap_or("the worker failed it").to_owned()
 }
 
-/// The reason of a job whose attempts are used up.
+/// The reason for giving up a job after its last attempt.
 pub(super) fn exhausted_reason(attempts: u32) -> String {
     match attempts {
         1 => "its only attempt did not succeed".to_owned(),
@@ -48,7 +49,7 @@ pub(super) fn exhausted_reason(attempts: u32) -> String {
     }
 }
 
-/// The error of an attempt that its worker ended with a nack: the worker's reason, if it gave one.
+/// The error of an attempt that its worker nacked, with the worker's own reason if it gave one.
 pub(super) fn nack_reason(reason: Option<&str>) -> String {
     reason.filter(|text| !text.is_empty()).unwrap_or("the worker nacked it").to_owned()
 }

@@ -1,7 +1,8 @@
 //! Counts the jobs that are done, for `/v1/stats`.
 //!
-//! Invariant: a job counts once, when its ack succeeds. The count reaches the store within
-//! [`TOTALS_FLUSH`], and at shutdown; a killed process loses at most that much of the count, and no job.
+//! Invariant: each job is counted once, when its ack succeeds. The count is written to the store every
+//! [`TOTALS_FLUSH`] and at shutdown. A process that is killed loses the count since the last write, but no
+//! job.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,20 +14,20 @@ use super::settlement::{LeaseAction, Settled, Settlement};
 use crate::limits::TOTALS_FLUSH;
 use crate::store::Store;
 
-/// The number of jobs done that is not in the store yet.
+/// Counts jobs that are done, until the count is added to the store.
 pub struct DoneCounter {
     store: Arc<dyn Store>,
     done: AtomicU64,
 }
 
 impl DoneCounter {
-    /// A counter that adds to the number in this store.
+    /// A counter that adds to the total in this store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, done: AtomicU64::new(0) }
     }
 
-    /// Counts the acks that succeeded; `results` are those of `settlements`, in order.
+    /// Counts the acks among `settlements` that succeeded. `results` has their results in the same order.
     pub(super) fn count(
         &self,
         settlements: &[Settlement],
@@ -39,7 +40,7 @@ impl DoneCounter {
         self.done.fetch_add(acked as u64, Ordering::Relaxed);
     }
 
-    /// Writes the count to the store until cancelled, and once more then.
+    /// Writes the count to the store regularly until cancelled, and once more at the end.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         while !cancel.is_cancelled() {
             let _ = tokio::time::timeout(TOTALS_FLUSH, cancel.cancelled()).await;

@@ -7,33 +7,33 @@ use crate::limits::{MAX_MESSAGE_BYTES, MAX_QUEUES};
 use crate::store::StoreError;
 use crate::store::jobs::QueueDeletion;
 
-/// Why a queue refused or failed.
+/// Why a queue refused a request, or could not serve it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum QueueError {
-    /// Encoded, the job is larger than a message may be.
+    /// The encoded job is larger than a message may be.
     #[error("the encoded job has {bytes} bytes; at most {MAX_MESSAGE_BYTES} fit, headers included")]
     TooLarge {
-        /// Body and headers.
+        /// Bytes of body and headers together.
         bytes: usize,
     },
-    /// The id belongs to another job of this queue.
+    /// Another job of this queue has the same id.
     #[error("id {id} was used for another job, at sequence {seq}")]
     Conflict {
-        /// The id.
+        /// The id of both jobs.
         id: Uuid,
-        /// The sequence of the other job, which may be done by now.
+        /// The sequence of the other job, which may be done already.
         seq: u64,
     },
-    /// The lease ran out or was ended before.
+    /// The lease ran out or was already ended.
     #[error("the lease ran out or was ended before")]
     LeaseLost,
-    /// No server of this deployment issued the token.
+    /// The token was not issued by a server of this deployment.
     #[error("this is not a lease token")]
     InvalidToken,
-    /// There are as many queues as are allowed.
+    /// The maximum number of queues exists already.
     #[error("there are {MAX_QUEUES} queues already")]
     TooManyQueues,
-    /// The queue holds jobs, and the request to delete it is without force.
+    /// The queue holds jobs, and the request to delete it has no `force`.
     #[error("the queue holds jobs; with force=true those that wait or are delayed are dropped")]
     QueueNotEmpty,
     /// A job is leased, so the queue cannot be deleted.
@@ -45,9 +45,9 @@ pub enum QueueError {
     /// The bus did not acknowledge a job.
     #[error("{source}")]
     Bus {
-        /// The id to retry under.
+        /// The id to use for a retry.
         id: Uuid,
-        /// Whether the job may be in the queue all the same.
+        /// The bus's error, which says whether the job may be in the queue.
         source: PublishError,
     },
     /// The bus does not answer.
@@ -56,10 +56,10 @@ pub enum QueueError {
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The content of a dead letter is not a job, so no queue can take it.
+    /// The content of the dead letter is not a job, so it cannot be redriven.
     #[error("its content is not a job")]
     Undecodable,
-    /// More requests wait for jobs than this server allows.
+    /// Too many requests wait for jobs on this server.
     #[error("too many requests wait for jobs on this server")]
     Overloaded,
 }
@@ -71,7 +71,7 @@ impl From<BusError> for QueueError {
 }
 
 impl QueueError {
-    /// The result of deleting a queue in the store: whether it existed, or why it stays.
+    /// The result of deleting a queue in the store: whether it existed. `Err` if it could not be deleted.
     pub(super) fn unless_deleted(deletion: QueueDeletion) -> Result<bool, Self> {
         match deletion {
             QueueDeletion::Done => Ok(true),

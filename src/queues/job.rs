@@ -1,9 +1,9 @@
 //! A job: what a client enqueues, and its encoding.
 //!
-//! Invariant: a job is encoded once, `{"job_id","type","payload","priority",
-//! "enqueued_at"}` on one line; queue and dead letter hold these bytes, and a
-//! lease returns them, with attempt and token appended. The payload's numbers, escapes and member order
-//! survive. `enqueued_at` is the last member, at a fixed length.
+//! Invariant: a job is encoded once, as `{"job_id","type","payload","priority","enqueued_at"}` on one line.
+//! Queue and dead letter hold these bytes; a lease returns them with attempt and token appended. Numbers,
+//! escapes and member order of the payload are preserved. `enqueued_at` is the last member and has a fixed
+//! length.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::limits::{HEADER_BYTES, MAX_DELAY_S, MAX_MESSAGE_BYTES, MAX_PAYLOAD_DEPTH};
 use crate::message::{BodyError, ObjectReader, Token, format_micros, parse_rfc3339};
 
-/// Which of a queue's jobs are leased first: all of a higher priority before any of a lower.
+/// The priority of a job. A queue leases all jobs of a higher priority before any of a lower one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
     /// Before all others.
@@ -29,10 +29,10 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// In the order in which they are leased.
+    /// All priorities, in the order in which their jobs are leased.
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 
-    /// The name on the wire and in the subject.
+    /// The name in JSON and in the subject.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl Priority {
         }
     }
 
-    /// Its index in [`Self::ALL`].
+    /// The index in [`Self::ALL`].
     #[must_use]
     pub const fn rank(self) -> u8 {
         self as u8
@@ -67,22 +67,22 @@ impl fmt::Display for Priority {
 /// A job as a client posted it, validated.
 #[derive(Clone, Debug)]
 pub struct NewJob {
-    /// The client's id, if it gave one.
+    /// The id that the client chose, if any.
     pub id: Option<Uuid>,
     type_: Token,
     /// Compact JSON.
     payload: String,
-    /// Its priority, and the last token of its subject.
+    /// The priority. On NATS it is also a token of the job's subject.
     pub priority: Priority,
-    /// From enqueueing until it may be leased.
+    /// How long after enqueueing the job may be leased.
     pub delay: Duration,
 }
 
 impl NewJob {
-    /// Reads a client's JSON.
+    /// Parses a client's JSON.
     ///
     /// # Errors
-    /// The text is not JSON, or breaks rules: all of them.
+    /// The text is not JSON, or breaks rules (all of them are reported).
     pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         let mut form = ObjectReader::parse(json)?;
         let type_ = form.required_text::<Token>("type");
@@ -96,14 +96,15 @@ impl NewJob {
         form.finish("a job", job)
     }
 
-    /// A job for the dead letter of an entry that another NATS client published and that is not a job.
+    /// A job that stands, in a dead letter, for an entry that another NATS client published and that is not a
+    /// job.
     #[must_use]
     pub fn unreadable(payload: String, priority: Priority) -> Self {
         let (type_, delay) = (Token::unknown(), Duration::ZERO);
         Self { id: None, type_, payload, priority, delay }
     }
 
-    /// Encodes it under the client's id, or under `fallback_id`.
+    /// Encodes the job under the client's id, or under `fallback_id` if there is none.
     #[must_use]
     pub fn encode(&self, fallback_id: Uuid, enqueued_at: DateTime<Utc>) -> Job {
         let id = self.id.unwrap_or(fallback_id);
@@ -119,21 +120,21 @@ impl NewJob {
 /// An encoded job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// Its identity.
+    /// The job's id.
     pub id: Uuid,
-    /// Its priority, and the last token of its subject.
+    /// The priority. On NATS it is also a token of the job's subject.
     pub priority: Priority,
     /// When it was enqueued.
     pub enqueued_at: DateTime<Utc>,
-    /// The encoding.
+    /// The job as JSON, `enqueued_at` last.
     pub body: Bytes,
 }
 
 impl Job {
-    /// Decodes an encoding.
+    /// Decodes an encoded job.
     ///
     /// # Errors
-    /// What is missing or invalid.
+    /// A member is missing or invalid.
     pub fn decode(body: &Bytes) -> Result<Self, BodyError> {
         let mut form = ObjectReader::parse(body)?;
         let id = form.uuid("job_id");
@@ -153,21 +154,22 @@ impl Job {
         form.finish("an encoded job", job)
     }
 
-    /// The bytes of body and headers, if they are more than a message may have.
+    /// The bytes of body and headers, if that is more than a message may have; else `None`.
     #[must_use]
     pub fn excess(&self) -> Option<usize> {
         let bytes = self.body.len() + HEADER_BYTES + crate::limits::JOB_HEADER_BYTES;
         (bytes > MAX_MESSAGE_BYTES).then_some(bytes)
     }
 
-    /// The encoding without `enqueued_at`: a repeated id with the same content is a duplicate, else a conflict.
+    /// The job as JSON without `enqueued_at`. If two jobs with the same id have the same content, the second
+    /// one is a duplicate, else a conflict.
     #[must_use]
     pub fn content(&self) -> &[u8] {
         content(&self.body)
     }
 }
 
-/// An encoding without `enqueued_at`.
+/// As [`Job::content`], for an encoded job.
 #[must_use]
 pub fn content(body: &[u8]) -> &[u8] {
     const TAIL: usize = r#","enqueued_at":"2026-11-20T15:57:45.123456Z"}"#.len();

@@ -1,12 +1,12 @@
 //! Work queues: each job goes to one worker at a time (contract, section 8).
 //!
-//! Invariants: a job is acknowledged when it is durable. It is leased to one worker at a time: no other
-//! worker gets it before the `lease_expires_at` in the response, and a lease that has ended changes nothing
-//! any more, at any server. A job leaves its queue as done or as a dead letter, and the dead letter is
-//! stored first. So a job runs at least once: what a worker does must tolerate a repeat.
+//! Invariants: a job is acknowledged once it is durable. It is leased to one worker at a time: no other
+//! worker gets it before the `lease_expires_at` in the response. After a lease has ended, its token changes
+//! nothing on any server. A job leaves its queue only when it is done, or after its dead letter was stored.
+//! So a job runs at least once, and workers must tolerate repeats.
 //!
-//! [`StoreQueues`] keeps jobs in the store, for the memory bus; [`NatsQueues`] keeps them in JetStream.
-//! In both the store holds the configuration of each queue.
+//! [`StoreQueues`] keeps jobs in the store, for the memory bus; [`NatsQueues`] keeps them in JetStream. In
+//! both cases the store holds the configuration of each queue.
 
 mod config;
 mod config_cache;

@@ -9,21 +9,22 @@ use super::token::{Lease, Sealer};
 use crate::limits::{MAX_ATTEMPT_ERROR, MAX_DELAY_S};
 use crate::message::{BodyError, ObjectReader};
 
-/// What a worker does with its lease.
+/// How a worker ends or extends its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseAction {
     /// The job is done.
     Ack,
-    /// Try again after the delay or the queue's backoff; after the last attempt, make it a dead letter.
+    /// Try the job again after the delay or the queue's backoff. After the last attempt, make it a dead
+    /// letter.
     Nack {
-        /// From now on.
+        /// How long to wait from now on; `None` for the queue's backoff.
         delay: Option<Duration>,
-        /// Why.
+        /// Why the attempt failed.
         reason: Option<String>,
     },
-    /// Make it a dead letter now.
+    /// Make the job a dead letter now.
     Fail {
-        /// Why.
+        /// Why the job failed.
         reason: Option<String>,
     },
     /// Extend the lease: it runs for its full length from now on.
@@ -44,17 +45,17 @@ pub struct Settlement {
 pub enum Settled {
     /// The lease has ended.
     Ended,
-    /// The lease goes on. The token issued first stays valid, as is this one.
+    /// The lease goes on. Its first token stays valid, and this new one is valid too.
     Extended {
-        /// A token that carries the new end.
+        /// A token with the new end.
         token: String,
-        /// The new end.
+        /// When the lease ends now.
         expires_at: DateTime<Utc>,
     },
 }
 
 impl Settled {
-    /// The result of an extension: a token for the same lease with its new end.
+    /// The result of an extension: a new token with the new end, for the same lease.
     pub(super) fn extended(
         sealer: &Sealer,
         lease: &Lease,
@@ -67,7 +68,7 @@ impl Settled {
 }
 
 impl LeaseAction {
-    /// Reads the body of `POST /v1/leases/{token}/<name>`; `None` when the name is not an action.
+    /// Parses the body of `POST /v1/leases/{token}/<name>`; `None` if `name` is not an action.
     pub fn parse(name: &str, json: &[u8]) -> Option<Result<Self, BodyError>> {
         named(name).then(|| {
             let mut form = ObjectReader::parse_optional(json)?;
@@ -90,10 +91,10 @@ impl LeaseAction {
 }
 
 impl Settlement {
-    /// Reads one item of `POST /v1/leases/settle`.
+    /// Parses one item of `POST /v1/leases/settle`.
     ///
     /// # Errors
-    /// The item is not JSON, or breaks rules: all of them.
+    /// The item is not JSON, or breaks rules (all of them are reported).
     pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         const RULE: &str = "must be ack, nack, extend or fail";
         let mut form = ObjectReader::parse(json)?;
@@ -119,7 +120,7 @@ fn reason(form: &mut ObjectReader<'_>) -> Option<String> {
     form.text("reason", |text| Ok::<_, &str>(cut(text)))
 }
 
-/// A text cut to [`MAX_ATTEMPT_ERROR`] bytes.
+/// Cuts a text to [`MAX_ATTEMPT_ERROR`] bytes.
 fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(MAX_ATTEMPT_ERROR)].to_owned()
 }

@@ -1,7 +1,8 @@
-//! Work queues in the store, for the memory bus: there is one server, so waiting workers are woken here.
+//! Work queues in the store, for the memory bus. There is only one server, so it can wake waiting workers
+//! itself.
 //!
-//! Invariant: every step of a job's life is one transaction of the store; a restart loses nothing that is
-//! known here.
+//! Invariant: every step of a job's life is one transaction of the store. So a restart loses no job and no
+//! lease.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -44,16 +45,16 @@ pub struct StoreQueues {
     sealer: Sealer,
     clock: Clock,
     done: Arc<DoneCounter>,
-    /// Notified when a queue gets a job that may be leased.
+    /// Notified when a queue gets a job that can be leased.
     waiting: Waiters<Notify>,
-    /// Permits of the requests that wait.
+    /// Permits for the requests that wait.
     waiters: Semaphore,
-    /// Held while exhausted jobs become dead letters: one task at a time is enough.
+    /// Locked while exhausted jobs are made dead letters: one task at a time is enough.
     sweeping: tokio::sync::Mutex<()>,
 }
 
 impl StoreQueues {
-    /// Queues in this store, with the sealer of the secret that it holds.
+    /// `sealer` uses the secret that the store keeps.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -73,7 +74,7 @@ impl StoreQueues {
         }
     }
 
-    /// Makes dead letters of jobs whose last lease ran out, until cancelled.
+    /// Makes dead letters of jobs whose last lease has expired, until cancelled.
     pub async fn sweep(self: Arc<Self>, cancel: CancellationToken) {
         let mut failing = false;
         while cancel.run_until_cancelled(tokio::time::sleep(JOB_SWEEP)).await.is_some() {
@@ -110,7 +111,7 @@ impl StoreQueues {
         self.waiting.notify(queue, Notify::notify_waiters);
     }
 
-    /// Adds jobs. Creates the queue if it does not exist, also where it is deleted meanwhile.
+    /// Adds jobs. Creates the queue if it does not exist, even if it is deleted between the two steps.
     async fn add(&self, queue: &str, rows: &[JobRow]) -> Result<Vec<AddedJob>, QueueError> {
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
             self.configs.get_or_create(queue).await?;
@@ -122,7 +123,7 @@ impl StoreQueues {
         Err(QueueError::Overloaded)
     }
 
-    /// Leases jobs, and waits for them as long as the request says.
+    /// Leases jobs. If there are none, waits as long as the request allows.
     async fn lease_or_wait(
         &self,
         queue: &str,
@@ -133,7 +134,7 @@ impl StoreQueues {
         let waiter = self.waiting.register(queue);
         let mut permit = None;
         loop {
-            // Enabled before the store is read, so that a job which comes in between wakes this task.
+            // Enabled before the store is read, so that a job that is added in between wakes this task.
             let mut notified = std::pin::pin!(waiter.notified());
             notified.as_mut().enable();
             let config = self.configs.get(queue).await?;
@@ -147,7 +148,7 @@ impl StoreQueues {
             }
             let next = match config {
                 Some(config) => self.store.next_job(queue, config.max_deliver).await?,
-                // The job that creates the queue wakes this task.
+                // There is no queue yet. The job that creates it wakes this task.
                 None => None,
             };
             let due = next.map_or(deadline, |next| now + next.max(JOB_WAKE));
@@ -159,7 +160,7 @@ impl StoreQueues {
         }
     }
 
-    /// Leases the jobs that are due, if the queue exists.
+    /// Leases the jobs that are due now: none if the queue does not exist.
     async fn lease_now(
         &self,
         config: Option<&QueueRow>,
@@ -199,7 +200,7 @@ impl StoreQueues {
         Ok(QueueState::of(row, counts, oldest, self.clock.now(), letters))
     }
 
-    /// What the store is to do with each lease; `None` for a lease that cannot be valid any more.
+    /// What the store must do with each lease; `None` for a lease that cannot be valid any more.
     async fn store_settlements(
         &self,
         leases: &[Option<Lease>],
@@ -212,7 +213,7 @@ impl StoreQueues {
                 all.push(None);
                 continue;
             };
-            // A queue with a leased job is never deleted, so without a queue the lease has ended.
+            // A queue with a leased job is never deleted. So if there is no queue, the lease has ended.
             let Some(config) = self.configs.get(queue).await? else {
                 all.push(None);
                 continue;
@@ -266,7 +267,7 @@ impl StoreQueues {
         match settled {
             Some(JobSettled::Done) => Ok(Settled::Ended),
             Some(JobSettled::Extended(until)) => Settled::extended(&self.sealer, lease, until),
-            // A lease of the other bus ended with the switch.
+            // A lease of the NATS bus ended with the switch to this bus.
             Some(JobSettled::Lost) | None => Err(QueueError::LeaseLost),
         }
     }
@@ -373,7 +374,7 @@ impl Queues for StoreQueues {
 
     async fn delete(&self, queue: &Token, force: bool) -> Result<bool, QueueError> {
         let queue = queue.as_str();
-        // Exhausted jobs become dead letters first, so that they are not dropped with the queue.
+        // Otherwise exhausted jobs would be deleted with the queue instead of becoming dead letters.
         self.remove_exhausted().await?;
         let Some(row) = self.store.queue(queue).await? else { return Ok(false) };
         let deleted = self.store.delete_queue(queue, row.incarnation, force).await?;
@@ -384,7 +385,8 @@ impl Queues for StoreQueues {
     async fn redrive(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
         let job = Job::decode(&letter.body).map_err(|_| QueueError::Undecodable)?;
         let (id, rank, delay, body) = (job.id, job.priority.rank(), Duration::ZERO, job.body);
-        // Without an identity: removing the dead letter makes it one job, whatever other job has its id by now.
+        // Without an identity. Whether another job has this id by now does not matter: redriving removes the
+        // dead letter, so it adds exactly one job.
         let row = JobRow { id, rank, delay, body, identity: None };
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
             self.configs.get_or_create(&letter.source).await?;

@@ -1,8 +1,8 @@
-//! The lease token: a lease, encrypted and authenticated.
+//! The lease token: the lease itself, encrypted and authenticated.
 //!
-//! Invariant: only a server that has the store's secret can make a token that opens, so the content of a
-//! token that opens is trusted. Each token has a key of its own (HKDF over a random salt, RFC 5869), so no
-//! nonce is used twice under one key.
+//! Invariant: only a server with the store's secret can make a token that opens. So the content of a token
+//! that opens can be trusted. Each token has its own key (HKDF over a random salt, RFC 5869), so no nonce is
+//! used twice with the same key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -16,40 +16,40 @@ use uuid::Uuid;
 const SALT_BYTES: usize = 16;
 const PURPOSE: &[&[u8]] = &[b"agentbus lease token v1"];
 
-/// One lease.
+/// A lease, as its token describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// The queue.
+    /// The name of the queue.
     pub queue: String,
     /// The job's sequence in the queue's log.
     pub seq: u64,
-    /// Which attempt the lease is for, from 1 on.
+    /// The number of the attempt that the lease is for; the first is 1.
     pub attempt: u32,
-    /// When it runs out, unless it is extended; in microseconds since 1970.
+    /// When the lease runs out, unless it is extended, in microseconds since 1970.
     pub expires_us: i64,
-    /// What identifies the lease in store or bus; named `grant` in tokens that are in use.
+    /// Identifies the lease in store or bus. Named `grant` in tokens, since tokens with this name are in use.
     #[serde(rename = "grant")]
     pub handle: LeaseHandle,
 }
 
-/// What identifies a lease where it was granted.
+/// Identifies a lease in the store or the bus that keeps the job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeaseHandle {
-    /// The lease in the job's row.
+    /// In the store: the id in the job's row.
     Store(Uuid),
-    /// A delivery of JetStream.
+    /// In JetStream: a delivery.
     JetStream {
-        /// Its ack subject.
+        /// The ack subject of the delivery.
         ack: String,
         /// The lease's id in the ledger.
         lease: Uuid,
-        /// The job's id.
+        /// The id of the job.
         job: Uuid,
     },
 }
 
 impl Lease {
-    /// When it runs out, unless it is extended.
+    /// When the lease runs out, unless it is extended.
     #[must_use]
     pub fn expires_at(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.expires_us).unwrap_or(DateTime::UNIX_EPOCH)
@@ -77,7 +77,7 @@ impl Sealer {
         Some(secret)
     }
 
-    /// The token of a lease; `None` when the system has no randomness.
+    /// Makes the token of a lease; `None` if the system has no randomness.
     #[must_use]
     pub fn seal(&self, lease: &Lease) -> Option<String> {
         let mut token = vec![0; SALT_BYTES];
@@ -90,7 +90,7 @@ impl Sealer {
         Some(BASE64.encode(token))
     }
 
-    /// The lease of a token; `None` when no server of this deployment sealed it.
+    /// Opens a token; `None` if no server of this deployment sealed it.
     #[must_use]
     pub fn open(&self, token: &str) -> Option<Lease> {
         let mut bytes = BASE64.decode(token).ok()?;

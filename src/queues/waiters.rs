@@ -1,7 +1,7 @@
-//! The tasks that wait for jobs, by queue.
+//! Keeps track of the requests that wait for jobs at each queue.
 //!
-//! Invariant: an entry exists exactly while a task is registered at it, so a name that no task waits for
-//! takes no memory, however many names were tried.
+//! Invariant: a queue has an entry exactly while a task is registered at it. So a name that no task waits for
+//! takes no memory, even if clients try many names.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// How many tasks are registered, and what they share.
+/// For each queue: how many tasks are registered, and the value that they share.
 type Entries<T> = HashMap<String, (usize, Arc<T>)>;
 
-/// What the tasks that wait for the same queue share.
+/// Values that the tasks waiting at the same queue share.
 pub(super) struct Waiters<T>(Mutex<Entries<T>>);
 
-/// One task's registration; dropping it removes the task.
+/// The registration of one task. Dropping it ends the registration.
 pub(super) struct Waiter<'a, T> {
     all: &'a Waiters<T>,
     queue: String,
@@ -37,7 +37,7 @@ impl<T: Default> Waiters<T> {
 }
 
 impl<T> Waiters<T> {
-    /// Calls `notify` on what the waiters of a queue share, if there are any.
+    /// Calls `notify` on the value that the tasks at a queue share, if there are any.
     pub(super) fn notify(&self, queue: &str, notify: impl FnOnce(&T)) {
         if let Some((_, shared)) = self.0.lock().get(queue) {
             notify(shared);

@@ -2,10 +2,10 @@
 
 use reqwest::Url;
 
-/// Parses the address of a server. The scheme may be left out; a path may come before `/v1`.
+/// Parses the address of a server. The scheme may be missing. A path may precede `/v1`.
 ///
 /// # Errors
-/// Why it is not one.
+/// Why the text is not an address.
 pub fn parse_address(text: &str) -> Result<Url, String> {
     let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&full).map_err(|error| format!("'{text}' is not a URL: {error}"))?;
@@ -18,7 +18,8 @@ pub fn parse_address(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Whether the server is on this machine, where no proxy can reach it for us.
+/// Whether the server is on this machine. If so, no proxy is used: it would look for the server on its own
+/// machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let literal = host.trim_start_matches('[').trim_end_matches(']');
@@ -26,7 +27,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
         || literal.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The address without a password and without a slash at the end, to be shown.
+/// The address for people to see: without its password, and without a final slash.
 pub(crate) fn shown(url: &Url) -> String {
     let mut shown = url.clone();
     if shown.password().is_some() {

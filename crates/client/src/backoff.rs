@@ -1,7 +1,7 @@
-//! Waits between attempts: exponential, jittered, bounded.
+//! The waits between attempts: exponential, jittered, bounded.
 //!
-//! Invariant: a wait is never shorter than the server asked for, up to [`LONGEST_WAIT`]; jitter keeps clients from
-//! coming back at the same moment.
+//! Invariant: a wait is at least as long as the server asked for, but not longer than [`LONGEST_WAIT`] and
+//! its jitter. The jitter keeps clients from returning at the same moment.
 
 use std::time::Duration;
 
@@ -9,22 +9,23 @@ use tokio::time::Instant;
 
 use crate::limits::{FIRST_WAIT, LONGEST_WAIT};
 
-/// The waits of one operation that is retried.
+/// The waits of one operation that may be retried.
 #[derive(Debug)]
 pub struct Backoff {
     attempts: u32,
-    /// No attempt starts after it; `None` is no limit.
+    /// No attempt starts after this time; `None` for no limit.
     deadline: Option<Instant>,
 }
 
 impl Backoff {
-    /// Retries for `span` from now; [`Duration::MAX`] is for ever.
+    /// Allows retries for `span` from now; [`Duration::MAX`] for ever.
     #[must_use]
     pub fn new(span: Duration) -> Self {
         Self { attempts: 0, deadline: Instant::now().checked_add(span) }
     }
 
-    /// How long to wait before the next attempt, at least `asked_for` (`Retry-After`); `None` when time is up.
+    /// How long to wait before the next attempt: at least `asked_for`, the server's `Retry-After`. `None` if
+    /// there is no time left.
     pub fn next_wait(&mut self, asked_for: Option<Duration>) -> Option<Duration> {
         let doubled = FIRST_WAIT.saturating_mul(1 << self.attempts.min(16));
         self.attempts = self.attempts.saturating_add(1);
@@ -38,7 +39,7 @@ impl Backoff {
         }
     }
 
-    /// Whether [`Self::next_wait`] was not called yet.
+    /// Whether [`Self::next_wait`] has not been called yet.
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.attempts == 0

@@ -1,7 +1,7 @@
-//! One server, over HTTP.
+//! A client of one server, over HTTP.
 //!
-//! Invariant: a request is repeated only as it was, byte for byte. So a request with an id or a key of its own
-//! has its effect once, however often the response was lost (contract, section 3, "Outage").
+//! Invariant: a retry sends exactly the bytes of the first attempt. So a request with its own id or key has
+//! its effect once, however often the response was lost (contract, section 3, "Outage").
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::limits::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, RETRY_FOR};
 use crate::problem::Problem;
 
-/// Query parameters: filters (contract, section 5) and others that a route takes.
+/// Query parameters: filters (contract, section 5), and others that a route accepts.
 pub type Query = Vec<(&'static str, String)>;
 
 /// A client of one server. Clones share connections.
@@ -30,14 +30,14 @@ pub struct Client {
     on_notice: Arc<dyn Fn(&Notice<'_>) + Send + Sync>,
 }
 
-/// What a client reports of an outage.
+/// A report about an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice<'a> {
     /// A request failed for the first time and is being retried.
     Retrying(&'a Error),
     /// The connection of a subscription was lost, for this reason; it is being resumed.
     Disconnected(&'a str),
-    /// The subscription goes on.
+    /// The connection of the subscription is back.
     Reconnected,
 }
 
@@ -58,18 +58,17 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client of the server at `url`. The scheme may be left out; a path may come before `/v1`. A server
-    /// on loopback is reached without a proxy, others through the one of the environment.
+    /// A client of the server at `url`. The scheme may be missing. A path may precede `/v1`. A server on
+    /// loopback is reached without a proxy, any other through the proxy of the environment, if there is one.
     ///
-    /// # Errors
-    /// [`Error::Address`].
+    /// [`Error::Address`]: `url` is not a valid address.
     pub fn new(url: &str) -> Result<Self, Error> {
         let base = address::parse_address(url).map_err(Error::Address)?;
-        // Fails only if the process has installed a provider already, which serves as well.
+        // Fails only if the process has already installed a provider, which works as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            // A redirected POST may become a GET.
+            // After a redirect, a POST could be sent as a GET.
             .redirect(Policy::none())
             .user_agent(concat!("agentbus/", env!("CARGO_PKG_VERSION")));
         if address::is_loopback(&base) {
@@ -81,15 +80,15 @@ impl Client {
         Ok(Self { http, base, retry_for: RETRY_FOR, on_notice: Arc::new(|_| ()) })
     }
 
-    /// The same client with another time for which a request is retried after a transient error: zero for one
-    /// attempt, [`Duration::MAX`] for ever. The default is 10 s.
+    /// Sets for how long a request is retried after transient errors: zero for a single attempt,
+    /// [`Duration::MAX`] for ever. The default is 10 s.
     #[must_use]
     pub fn retry_for(mut self, span: Duration) -> Self {
         self.retry_for = span;
         self
     }
 
-    /// The same client, which reports outages to `report`. It must not block.
+    /// Calls `report` about outages. It must not block.
     #[must_use]
     pub fn on_notice(mut self, report: impl Fn(&Notice<'_>) + Send + Sync + 'static) -> Self {
         self.on_notice = Arc::new(report);
@@ -137,7 +136,7 @@ impl Client {
         url
     }
 
-    /// Sends the request until it succeeds or its error is not transient. Returns the body of the success.
+    /// Sends the request until it succeeds or its error is not transient. Returns the body of the response.
     pub(crate) async fn call(&self, request: RequestBuilder) -> Result<Bytes, Error> {
         let request = request.timeout(RESPONSE_TIMEOUT);
         let mut backoff = self.backoff();
@@ -166,7 +165,7 @@ impl Client {
         response.bytes().await.map_err(|error| self.unreachable(&error))
     }
 
-    /// Opens a response that is read as it comes; one attempt.
+    /// Opens a response whose body is read as it arrives. One attempt.
     pub(crate) async fn open(&self, request: RequestBuilder) -> Result<Response, Error> {
         let opened = tokio::time::timeout(RESPONSE_TIMEOUT, self.send(request)).await;
         opened.unwrap_or_else(|_| Err(self.silent()))
@@ -197,7 +196,7 @@ impl Client {
     }
 }
 
-/// The innermost cause: the outer ones only say that a request had an error.
+/// The innermost cause of an error. The outer ones only say that a request failed.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {

@@ -1,4 +1,4 @@
-//! Consumers: what processes the log.
+//! Consumers, which process the messages of the log on the server.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -11,27 +11,27 @@ use crate::error::Error;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct Consumer {
-    /// Its name.
+    /// The consumer's name.
     pub name: String,
-    /// The NATS subjects that it processes, with wildcards.
+    /// The NATS subjects of the messages that it processes, with wildcards.
     pub filter: String,
     /// `running`, `paused` and the like.
     pub state: String,
-    /// Why it is in this state, if that needs a reason.
+    /// Why the consumer is in this state, if there is a reason to report.
     pub reason: Option<String>,
-    /// Messages that wait.
+    /// Messages that wait for their first or a further attempt.
     pub pending: u64,
-    /// Messages given to handlers and not settled.
+    /// Messages in flight: passed to handlers and not settled.
     pub in_flight: u64,
-    /// How far it is behind the log.
+    /// How far the consumer is behind the log.
     pub lag: Lag,
-    /// Everything up to this sequence is settled.
+    /// Every message up to this sequence is settled.
     pub processed_through: u64,
-    /// Messages processed, in all.
+    /// Messages processed since the consumer exists.
     pub processed: u64,
-    /// Attempts that failed, in all.
+    /// Failed attempts since the consumer exists.
     pub failed: u64,
-    /// Messages given up, in all.
+    /// Messages that became dead letters.
     pub dead_letters: u64,
 }
 
@@ -39,9 +39,9 @@ pub struct Consumer {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct Lag {
-    /// In messages.
+    /// The number of messages that it is behind.
     pub messages: u64,
-    /// In seconds.
+    /// The age of the oldest message that is not processed, in seconds.
     pub seconds: f64,
 }
 
@@ -54,7 +54,7 @@ impl Client {
         list(&self.call(self.get("/v1/consumers", &[])).await?, "consumers")
     }
 
-    /// Stops a consumer; it keeps its position.
+    /// Pauses a consumer, which keeps its position.
     ///
     /// # Errors
     /// The server refuses or cannot be reached.

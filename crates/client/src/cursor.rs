@@ -1,6 +1,7 @@
-//! The position of a subscription across its connections. Pure.
+//! The position of a subscription across its connections. No I/O.
 //!
-//! Invariant: the cursor moves only by the id of an event, and a message at or below it is not reported again.
+//! Invariant: the cursor moves only by the id of an event. A message at or below the cursor is not reported
+//! again.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +9,9 @@ use std::str::FromStr;
 /// Where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// At the first message that is kept.
+    /// At the oldest message that is kept.
     Beginning,
-    /// After the last message: only new ones.
+    /// At the next message that is published.
     Now,
     /// At this sequence.
     At(u64),
@@ -19,17 +20,17 @@ pub enum Start {
 /// Where the next connection begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
-    /// As the first one did: nothing has been reported.
+    /// As for the first connection: nothing was reported yet.
     Start(Start),
-    /// After this sequence: everything up to it has been reported or filtered out.
+    /// After this sequence: every message up to it was reported or filtered out.
     After(u64),
 }
 
-/// The cursor of one subscription.
+/// The cursor of one subscription: its position, and where its next connection begins.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     position: Position,
-    /// Messages at or below it are not reported.
+    /// Messages up to this sequence are not reported.
     floor: u64,
 }
 
@@ -61,8 +62,9 @@ impl Cursor {
         Self { position: Position::Start(start), floor: 0 }
     }
 
-    /// A connection is ready and owes nothing at or below `id`. A subscription that waits for a sequence beyond
-    /// the head keeps asking for that one: as `Last-Event-ID` it would be a cursor ahead of the log.
+    /// Called when a connection is ready: messages up to `id` will not be sent. A subscription that waits for
+    /// a sequence beyond the log's head keeps asking for that sequence (`from`). Sent as `Last-Event-ID`, the
+    /// server would take it for a cursor ahead of the log.
     pub fn ready(&mut self, id: u64) {
         self.floor = id;
         if !matches!(self.position, Position::Start(Start::At(_))) {
@@ -70,7 +72,8 @@ impl Cursor {
         }
     }
 
-    /// Moves past this sequence; whether it is new.
+    /// Moves the cursor to this sequence. Returns false, and does not move it, if it is there or beyond
+    /// already.
     pub fn pass(&mut self, id: u64) -> bool {
         let is_new = id > self.floor;
         if is_new {

@@ -11,29 +11,29 @@ use crate::document::{Document, read};
 use crate::error::Error;
 use crate::pages::Pages;
 
-/// A message or job that could not be processed.
+/// A message or job that was given up.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct DeadLetter {
-    /// Its own id.
+    /// The id of the dead letter.
     pub id: Uuid,
     /// `message` or `job`.
     pub kind: String,
-    /// The consumer or the queue.
+    /// The name of the consumer or queue that gave up.
     pub source: String,
-    /// Sequence of the message or job.
+    /// The sequence of the message or job.
     pub seq: u64,
-    /// NATS subject of the message.
+    /// The NATS subject of the message.
     pub subject: String,
-    /// Why it was given up.
+    /// Why the message or job was given up.
     pub reason: String,
     /// Every attempt, oldest first.
     pub attempts: Vec<Attempt>,
-    /// When it was given up (RFC 3339).
+    /// When the message or job was given up (RFC 3339).
     pub died_at: String,
-    /// The message, where one dead letter was asked for.
+    /// The message; only in the response of [`Client::dead_letter`].
     pub message: Option<Box<RawValue>>,
-    /// The job, where one dead letter was asked for.
+    /// The job; only in the response of [`Client::dead_letter`].
     pub job: Option<Box<RawValue>>,
 }
 
@@ -41,11 +41,11 @@ pub struct DeadLetter {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Attempt {
-    /// Its number, from 1.
+    /// The number of the attempt; the first is 1.
     pub attempt: u64,
-    /// When it failed (RFC 3339).
+    /// When the attempt failed (RFC 3339).
     pub at: String,
-    /// Why.
+    /// Why the attempt failed.
     pub error: String,
 }
 
@@ -60,7 +60,7 @@ pub struct Redriven {
 }
 
 impl Client {
-    /// Dead letters, oldest first, at most `limit`; `query` may have `source` and `kind`.
+    /// Dead letters, oldest first, at most `limit`. `query` may filter by `source` and `kind`.
     #[must_use]
     pub fn dead_letters(&self, query: Query, limit: Option<u64>) -> Pages<DeadLetter> {
         self.pages("/v1/dead-letters", "dead_letters", query, limit)
@@ -69,20 +69,20 @@ impl Client {
     /// One dead letter with its attempts and its message or job.
     ///
     /// # Errors
-    /// There is none with this id, the server refuses or cannot be reached.
+    /// There is no dead letter with this id, or the server refuses or cannot be reached.
     pub async fn dead_letter(&self, id: Uuid) -> Result<Document<DeadLetter>, Error> {
         self.call(self.get(&path(id), &[])).await.map(Document::new)
     }
 
-    /// Sends one dead letter back to its source, as if it was new.
+    /// Sends one dead letter back to its source, as if it were new.
     ///
     /// # Errors
-    /// There is none with this id, the server refuses or cannot be reached.
+    /// There is no dead letter with this id, or the server refuses or cannot be reached.
     pub async fn redrive(&self, id: Uuid) -> Result<Redriven, Error> {
         read(&self.call(self.post(&format!("{}/redrive", path(id)), &json!({}))).await?)
     }
 
-    /// Sends back every dead letter that `query` (`source`, `kind`) names.
+    /// Sends every dead letter that matches `query` (`source`, `kind`) back to its source.
     ///
     /// # Errors
     /// The server refuses or cannot be reached; some may have been sent back.
@@ -94,7 +94,7 @@ impl Client {
     /// Discards one dead letter for good.
     ///
     /// # Errors
-    /// There is none with this id, the server refuses or cannot be reached.
+    /// There is no dead letter with this id, or the server refuses or cannot be reached.
     pub async fn discard(&self, id: Uuid) -> Result<(), Error> {
         self.call(self.request(Method::DELETE, &path(id), &[])).await.map(drop)
     }

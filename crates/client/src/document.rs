@@ -1,4 +1,4 @@
-//! JSON of the server, kept as its bytes.
+//! JSON documents of the server, kept as bytes.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::error::Error;
 
-/// A JSON document of the server: its bytes as they came, which [`Document::parse`] turns into a `T`. Passing
-/// it on costs no parsing and keeps members that this version does not know.
+/// A JSON document of the server: the bytes as they arrived. [`Document::parse`] turns them into a `T`.
+/// Passing a document on needs no parsing, and keeps members that this version does not know.
 pub struct Document<T> {
     json: Bytes,
     parsed: PhantomData<fn() -> T>,
@@ -22,7 +22,7 @@ impl<T> Document<T> {
         Self { json, parsed: PhantomData }
     }
 
-    /// The bytes as the server sent them: one line, without a line break at its end.
+    /// The bytes as the server sent them: one line, without a line break at the end.
     #[must_use]
     pub fn json(&self) -> &[u8] {
         self.json.trim_ascii_end()
@@ -30,10 +30,10 @@ impl<T> Document<T> {
 }
 
 impl<T: DeserializeOwned> Document<T> {
-    /// The document as a value.
+    /// Parses the document.
     ///
     /// # Errors
-    /// [`Error::Unexpected`]: it is not JSON of this shape.
+    /// [`Error::Unexpected`]: the document does not have the form of a `T`.
     pub fn parse(&self) -> Result<T, Error> {
         read(&self.json)
     }
@@ -59,7 +59,7 @@ impl<T> fmt::Debug for Document<T> {
     }
 }
 
-/// Parses a response.
+/// Parses the body of a response.
 pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|error| {
         Error::Unexpected(format!("the server's response cannot be read: {error}"))

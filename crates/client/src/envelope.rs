@@ -1,7 +1,7 @@
-//! A message to publish, as raw JSON members.
+//! A message to be published, as raw JSON members.
 //!
-//! Invariant: only whole members are dropped or put in front; the bytes of every value stay as they came. The
-//! server alone validates the message, so that this client can send what a newer server takes.
+//! Invariant: only whole members are removed, or added in front; the bytes of every value stay the same. Only
+//! the server validates the message, so that this client can send what a newer server accepts.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-/// Members that the server sets, and refuses in what is posted.
+/// Members that only the server may set, so it refuses them in a post.
 const SERVER_MEMBERS: [&str; 3] = ["seq", "subject", "created_at"];
 
-/// The members of one JSON object, in order, repeated names included.
+/// The members of one JSON object, in order. Repeated names are kept.
 #[derive(Debug)]
 pub struct Envelope<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Envelope<'a> {
-    /// Reads one JSON object.
+    /// Parses one JSON object.
     ///
     /// # Errors
-    /// Why it is not a JSON object, with the column.
+    /// Why the text is not a JSON object, with the column.
     pub fn parse(json: &'a [u8]) -> Result<Self, String> {
         serde_json::from_slice(json).map_err(|error| {
             if error.is_data() {
@@ -32,20 +32,21 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// Drops what the server sets, so that a message that was read can be published again.
+    /// Removes the members that only the server may set, so that a message that was read can be published
+    /// again.
     #[must_use]
     pub fn without_server_members(mut self) -> Self {
         self.0.retain(|(name, _)| !SERVER_MEMBERS.contains(&name.as_str()));
         self
     }
 
-    /// Whether it has an id.
+    /// Whether the message has an id.
     #[must_use]
     pub fn has_id(&self) -> bool {
         self.0.iter().any(|(name, _)| name == "id")
     }
 
-    /// The JSON object, with `id` in front if one is given.
+    /// Encodes the object. `id`, if given, becomes its first member.
     #[must_use]
     pub fn encode(&self, id: Option<Uuid>) -> Vec<u8> {
         let values: usize =

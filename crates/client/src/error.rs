@@ -7,16 +7,16 @@ use crate::problem::Problem;
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The address of the server is invalid; nothing was sent.
+    /// The address of the server is invalid. Nothing was sent.
     #[error("{0}")]
     Address(String),
-    /// No response came. Whether the request reached the server is unknown.
+    /// There was no response. Whether the request reached the server is unknown.
     #[error("{0}")]
     Unreachable(String),
     /// The server refused the request.
     #[error("{0}")]
     Refused(Box<Problem>),
-    /// The response is not what the contract says; perhaps the address is not of an agentbus server.
+    /// The response is not one of the contract. Perhaps the address is not that of an agentbus server.
     #[error("{0}")]
     Unexpected(String),
 }
@@ -32,7 +32,7 @@ impl Error {
         }
     }
 
-    /// The stable code of the server's problem, if it refused and gave one.
+    /// The stable code of the server's problem; `None` if there was no problem or it has no code.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -41,7 +41,7 @@ impl Error {
         }
     }
 
-    /// How long the server asks to wait before the next attempt.
+    /// How long the server asks to wait before the next attempt; `None` if it does not.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

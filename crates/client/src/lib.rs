@@ -1,8 +1,8 @@
 //! The Rust client of agentbus, a message backend for squads of software agents.
 //!
-//! A [`Client`] speaks to one server over HTTP. It retries what failed for a passing reason, under the same id, so a
-//! message is in the log once however often a response was lost. A [`Subscription`] resumes after every loss of its
-//! connection, without a gap or a duplicate.
+//! A [`Client`] talks to one server over HTTP. It retries requests after transient errors, with the same id,
+//! so a message is in the log once, however often a response was lost. A [`Subscription`] resumes whenever
+//! its connection is lost, without a gap or a duplicate.
 //!
 //! ```no_run
 //! use agentbus_client::{Client, Event, PublishOptions, Start};
@@ -27,9 +27,10 @@
 //! # }
 //! ```
 //!
-//! What the server sends is a [`Document`]: its bytes as they came, parsed only if they are asked for. Errors carry
-//! the server's [`Problem`] with its stable code ([`Error::code`]). The parser of event streams, [`sse`], works without
-//! HTTP. Every timeout and size is in [`limits`]. "Contract" in these pages is the server's wire contract, v1.
+//! The server's responses are [`Document`]s: bytes as they arrived, parsed only on request. Errors carry the
+//! server's [`Problem`] with its stable code ([`Error::code`]). The parser of event streams, [`sse`], also
+//! works without HTTP. All timeouts and sizes are in [`limits`]. In this documentation, "contract" is the
+//! server's wire contract, v1.
 
 mod address;
 mod backoff;
@@ -65,7 +66,7 @@ pub use pages::{Bounds, Page, Pages};
 pub use problem::{Fault, Problem};
 pub use publish::{AckLevel, Outcome, PublishOptions, Published};
 pub use queues::{Enqueued, Job, LeaseAction, LeaseOptions, NewJob, Queue, QueueConfig};
-/// What [`parse_address`] returns.
+/// The type that [`parse_address`] returns.
 pub use reqwest::Url;
 pub use subscription::{Event, Gap, Subscription};
 pub use webhooks::{NewWebhook, Webhook};

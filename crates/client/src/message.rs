@@ -1,20 +1,20 @@
-//! A message as it is read.
+//! A message as the server returns it.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// A message (contract, section 1). A member that is missing has its default: the payload of a foreign publisher
-/// need not be an envelope.
+/// A message (contract, section 1). A member that is missing gets its default: a message that another NATS
+/// client published need not be an envelope.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Message {
-    /// Its sequence in the log.
+    /// The message's sequence in the log.
     pub seq: u64,
-    /// Its id, a UUID.
+    /// The message's id, a UUID.
     pub id: String,
     /// `message`, `status` or `task`.
     pub kind: String,
-    /// Its type, such as `task_assignment`.
+    /// The message's type, such as `task_assignment`.
     #[serde(rename = "type")]
     pub type_: String,
     /// The NATS subject.
@@ -23,20 +23,20 @@ pub struct Message {
     pub sender_id: String,
     /// The sender's role.
     pub sender_role: Option<String>,
-    /// The recipient; `None` is a broadcast.
+    /// The recipient; `None` for a broadcast.
     pub recipient_id: Option<String>,
-    /// Its task.
+    /// The task that the message belongs to.
     pub task_id: Option<String>,
-    /// Its conversation.
+    /// The conversation that the message belongs to.
     pub conversation_id: Option<String>,
-    /// Id of the message that it answers.
+    /// The id of the message that this one replies to.
     pub in_reply_to: Option<String>,
-    /// When it expires (RFC 3339).
+    /// When the message expires (RFC 3339).
     pub expires_at: Option<String>,
     /// The content.
     pub content: String,
-    /// A JSON object, in the bytes of its sender.
+    /// A JSON object, with exactly the bytes that the sender wrote.
     pub metadata: Option<Box<RawValue>>,
-    /// When the server accepted it (RFC 3339, microseconds).
+    /// When the server accepted the message (RFC 3339, microseconds).
     pub created_at: String,
 }

@@ -1,7 +1,7 @@
-//! Lists of the server, page by page: history, dead letters, queues.
+//! The server's lists (history, dead letters, queues), read page by page.
 //!
-//! Invariant: pages are joined by the server's cursor, so no item is missed or repeated; pages get smaller where
-//! items are large, so memory stays bounded.
+//! Invariant: pages are joined by the server's cursor, so no item is missed or repeated. If items are large,
+//! pages get smaller, so that memory stays bounded.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -12,14 +12,14 @@ use crate::document::{Document, list, read};
 use crate::error::Error;
 use crate::limits::{FIRST_PAGE_ITEMS, PAGE_BYTES, PAGE_ITEMS};
 
-/// One page.
+/// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     /// The items, in order.
     pub items: Vec<Document<T>>,
-    /// The cursor of the next page, if there is one.
+    /// The cursor of the next page; `None` for the last page.
     pub next: Option<String>,
-    /// History only: the sequence up to which the store holds the log.
+    /// Only in history: the sequence up to which the store has the log.
     pub committed_through: u64,
 }
 
@@ -30,25 +30,25 @@ pub struct Pages<T> {
     path: &'static str,
     member: &'static str,
     query: Query,
-    /// The parameter that the cursor is passed in: `after`, or `before` when newest come first.
+    /// The query parameter for the cursor: `after`, or `before` if the newest items come first.
     cursor: &'static str,
-    /// Items still wanted; `None` is all.
+    /// How many items are still wanted; `None` for all.
     left: Option<u64>,
     size: usize,
     is_done: bool,
     item: std::marker::PhantomData<fn() -> T>,
 }
 
-/// Which part of the history, by sequence.
+/// Selects a part of the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// Exclusive lower sequence.
+    /// Only messages after this sequence.
     pub after: Option<u64>,
-    /// Exclusive upper sequence.
+    /// Only messages before this sequence.
     pub before: Option<u64>,
-    /// Newest first.
+    /// Whether the newest message comes first.
     pub descending: bool,
-    /// At most this many messages.
+    /// The most messages in all pages together; `None` for all.
     pub limit: Option<u64>,
 }
 
@@ -60,7 +60,7 @@ struct Rest {
 }
 
 impl Client {
-    /// Messages that pass the filters in `query` (contract, sections 3 and 5), within `bounds`.
+    /// The messages within `bounds` that pass the filters in `query` (contract, sections 3 and 5).
     #[must_use]
     pub fn history(&self, mut query: Query, bounds: Bounds) -> Pages<crate::Message> {
         query.extend(bounds.after.map(|seq| ("after", seq.to_string())));
@@ -95,10 +95,10 @@ impl Client {
 }
 
 impl<T> Pages<T> {
-    /// The next page; `None` after the last.
+    /// Reads the next page; `None` after the last one.
     ///
     /// # Errors
-    /// The server refuses, cannot be reached, or the response is no page.
+    /// The server refuses or cannot be reached, or the response is not a page.
     pub async fn next(&mut self) -> Result<Option<Page<T>>, Error> {
         if self.is_done {
             return Ok(None);
@@ -120,13 +120,15 @@ impl<T> Pages<T> {
         Ok(Some(page))
     }
 
-    /// Leaves out, from the next page on, what is at or above this sequence. For history in ascending order.
+    /// From the next page on, leaves out messages at or above this sequence. Only for history in ascending
+    /// order.
     pub fn end_before(&mut self, seq: u64) {
         let before = self.get("before").and_then(|before| before.parse().ok());
         self.set("before", before.map_or(seq, |before: u64| before.min(seq)).to_string());
     }
 
-    /// The query parameter that asks for what follows the last page, by name and value.
+    /// The query parameter, by name and value, that asks for the items after the last page read; `None` if
+    /// there is no cursor yet.
     #[must_use]
     pub fn cursor(&self) -> Option<(&'static str, &str)> {
         Some((self.cursor, self.get(self.cursor)?.as_str()))
@@ -152,7 +154,7 @@ fn page<T>(body: &Bytes, member: &str) -> Result<Page<T>, Error> {
     Ok(Page { items: list(body, member)?, next, committed_through: rest.committed_through })
 }
 
-/// Items to ask for after a page of `asked` items took `bytes`.
+/// How many items to ask for, after a page of `asked` items had `bytes` bytes.
 fn next_size(asked: usize, bytes: usize) -> usize {
     if bytes > PAGE_BYTES {
         (asked / 2).max(1)

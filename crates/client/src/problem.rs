@@ -1,4 +1,4 @@
-//! A problem document of the server (RFC 9457).
+//! Problem documents of the server (RFC 9457).
 
 use std::fmt;
 use std::time::Duration;
@@ -9,43 +9,44 @@ use serde::Deserialize;
 
 use crate::limits::FOREIGN_TEXT_CHARS;
 
-/// Why the server refused a request, or one message of a batch. A body that is no problem document, such as
-/// a proxy's page, is kept as a `detail` of its first line.
+/// Why the server refused a request or one message of a batch. If the body is not a problem document (such as
+/// a proxy's page), `detail` is its first line.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Problem {
-    /// The HTTP status.
+    /// The HTTP status of the response.
     #[serde(skip)]
     pub status: u16,
-    /// The kind of problem, for people.
+    /// The kind of problem, as a text for people.
     pub title: Option<String>,
-    /// This problem, for people.
+    /// What happened in this case, as a text for people.
     pub detail: Option<String>,
     /// The stable machine-readable code (contract, section 3).
     pub code: Option<String>,
-    /// Every fault of the body or the query.
+    /// All faults of the body or the query.
     pub errors: Vec<Fault>,
-    /// After an outage, whether the message was sent: `not_sent` or `unknown`.
+    /// In an outage, whether the message was sent: `not_sent` or `unknown`.
     pub outcome: Option<String>,
-    /// How long the server asks to wait before the next attempt (`Retry-After` in seconds; a date is ignored).
+    /// How long the server asks to wait before the next attempt (`Retry-After` in seconds; a date is
+    /// ignored).
     #[serde(skip)]
     pub retry_after: Option<Duration>,
 }
 
-/// One fault of a body or a query.
+/// One fault in a body or a query.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Fault {
-    /// JSON pointer into the body (RFC 6901); empty for the whole of it.
+    /// JSON pointer to the faulty member (RFC 6901); empty for the whole body.
     pub pointer: Option<String>,
-    /// Name of the query parameter.
+    /// The name of the faulty query parameter.
     pub parameter: Option<String>,
-    /// What is wrong there.
+    /// The rule that is broken.
     pub detail: String,
 }
 
 impl Problem {
-    /// The problem in a response that is no success.
+    /// Reads the problem from a response that is not a success.
     pub(crate) fn of_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let mut problem = match header(LOCATION) {
@@ -76,15 +77,15 @@ impl Problem {
         Self { detail: Some(detail), ..Self::default() }
     }
 
-    /// Whether the same request can succeed later: too many requests, or an outage of the server or behind a
-    /// proxy. Other problems are of the request itself.
+    /// Whether the same request can succeed later: after too many requests, or an outage of the server or of
+    /// what is behind a proxy. Any other problem is one of the request itself.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self.status, 429 | 502 | 503 | 504)
     }
 }
 
-/// One line for the problem, and one for each fault. Line breaks in the server's texts become spaces.
+/// Writes one line for the problem, and one for each fault. Line breaks in the server's texts become spaces.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = |text: &str| text.replace(['\r', '\n'], " ");

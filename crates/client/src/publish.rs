@@ -1,7 +1,7 @@
-//! Publishing, one message or many.
+//! Publishes one message or many.
 //!
-//! Invariant: every message has an id or a key before its first attempt. So a request whose response was lost,
-//! and the part of a batch that met an outage, is sent again and the log holds each message once.
+//! Invariant: every message has an id or a key before its first attempt. So if a response is lost, or an
+//! outage affects a part of a batch, the messages are sent again, and the log still has each of them once.
 
 use bytes::Bytes;
 use reqwest::Method;
@@ -15,22 +15,23 @@ use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::problem::Problem;
 
-/// What the response to a publish waits for.
+/// What must have happened before the server responds to a publish.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AckLevel {
-    /// The bus holds the message.
+    /// The bus has stored the message.
     #[default]
     Stored,
-    /// The store holds it too, on disk. The server waits up to 5 s for that, and else answers `stored`.
+    /// The store has committed the message to disk too. The server waits up to 5 s for that; after that it
+    /// responds with `stored`.
     Committed,
 }
 
-/// How to publish one message.
+/// Options for publishing one message.
 #[derive(Clone, Debug, Default)]
 pub struct PublishOptions {
-    /// What to wait for.
+    /// What must have happened before the server responds.
     pub ack: AckLevel,
-    /// Identifies the message instead of an id of its own: 1 to 255 visible characters (contract, section 3).
+    /// Identifies the message if it has no id: 1 to 255 visible characters (contract, section 3).
     pub idempotency_key: Option<String>,
 }
 
@@ -38,11 +39,11 @@ pub struct PublishOptions {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Published {
-    /// Its sequence.
+    /// The message's sequence.
     pub seq: u64,
-    /// Its id.
+    /// The message's id.
     pub id: String,
-    /// Whether it had been published before.
+    /// Whether the message had already been published.
     pub duplicate: bool,
     /// `stored` or `committed`.
     pub durability: String,
@@ -51,9 +52,9 @@ pub struct Published {
 /// The outcome for one message of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is in the log.
+    /// The message is in the log.
     Accepted(Published),
-    /// It was refused, and a repeat would be too.
+    /// The message was refused, and a retry would be refused too.
     Rejected(Problem),
 }
 
@@ -78,12 +79,12 @@ enum Response {
 }
 
 impl Client {
-    /// Publishes one message, a JSON object. Without an id and a key it gets a fresh id, so that it is published
-    /// once although it is retried.
+    /// Publishes one message, a JSON object. If it has neither id nor key, it gets a new id, so that retries
+    /// do not publish it twice.
     ///
     /// # Errors
-    /// The server refuses it or cannot be reached. After a transient error it may be in the log: publish it again
-    /// under the same id or key to be sure of one.
+    /// The server refuses the message or cannot be reached. After a transient error the message may be in the
+    /// log. Publish it again with the same id or key: the log will have it once.
     pub async fn publish(
         &self,
         message: impl Into<Bytes>,
@@ -91,7 +92,7 @@ impl Client {
     ) -> Result<Document<Published>, Error> {
         let mut message = message.into();
         let key = options.idempotency_key.as_ref();
-        // The server says what is wrong with a body that is no object.
+        // A body that is not an object is sent too: the server reports what is wrong.
         if key.is_none()
             && let Ok(envelope) = Envelope::parse(&message)
             && !envelope.has_id()
@@ -107,12 +108,13 @@ impl Client {
         self.call(request).await.map(Document::new)
     }
 
-    /// Publishes messages, each a JSON object with an id of its own, in order; one outcome for each. At most
-    /// [`BATCH_MESSAGES`](crate::limits::BATCH_MESSAGES) and [`BATCH_BYTES`](crate::limits::BATCH_BYTES).
+    /// Publishes messages in order; each must be a JSON object with its own id. Returns one outcome for each.
+    /// At most [`BATCH_MESSAGES`](crate::limits::BATCH_MESSAGES) messages with
+    /// [`BATCH_BYTES`](crate::limits::BATCH_BYTES) in all.
     ///
     /// # Errors
-    /// The server could not be reached or had an outage for longer than the client retries, or the response is
-    /// not one to a batch. Some messages may be in the log: publish all of them again, under the same ids.
+    /// The server was not reachable, or had an outage, for longer than the client retries; or the response is
+    /// not one to a batch. Some messages may be in the log: publish all of them again with the same ids.
     pub async fn publish_batch(&self, messages: &[Vec<u8>]) -> Result<Vec<Outcome>, Error> {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; messages.len()];
         let mut backoff = self.backoff();
@@ -138,8 +140,8 @@ impl Client {
         }
     }
 
-    /// One round over the messages without an outcome, in halves where the whole is too large: a proxy may allow
-    /// less than the server. The outage, if one was met.
+    /// Posts the messages without an outcome once. If they are too large for one request, posts them in
+    /// halves: a proxy may allow less than the server. Returns the problem of an outage, if there was one.
     async fn post_open(
         &self,
         messages: &[Vec<u8>],

@@ -14,40 +14,40 @@ use crate::error::Error;
 use crate::limits::LEASE_WAIT;
 use crate::pages::Pages;
 
-/// A queue: its configuration and what it holds.
+/// A queue: its configuration and how many jobs it holds.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct Queue {
-    /// Its name.
+    /// The queue's name.
     pub queue: String,
-    /// Jobs that can be leased.
+    /// Jobs that can be leased now.
     pub waiting: u64,
-    /// Jobs that are leased.
+    /// Jobs that are leased now.
     pub leased: u64,
-    /// Jobs whose time has not come.
+    /// Jobs that are not due yet.
     pub delayed: u64,
-    /// Age of the oldest waiting job, in seconds.
+    /// The age of the oldest job that waits, in seconds.
     pub oldest_age_s: Option<f64>,
-    /// Jobs given up.
+    /// Jobs that were given up.
     pub dead_letters: u64,
     /// How long a lease lasts, in seconds.
     pub lease_s: f64,
-    /// Attempts before a job is a dead letter.
+    /// The most attempts of a job; after the last one it becomes a dead letter.
     pub max_deliver: u64,
-    /// Waits between attempts, in seconds; the last one repeats.
+    /// Waits between attempts, in seconds; the last wait repeats.
     pub backoff_s: Vec<f64>,
 }
 
-/// The configuration of a queue; what is `None` or empty has the server's default.
+/// The configuration of a queue. A field that is `None` or empty gets the server's default.
 #[derive(Clone, Debug, Default, Serialize, PartialEq)]
 pub struct QueueConfig {
     /// How long a lease lasts, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_s: Option<f64>,
-    /// Attempts before a job is a dead letter.
+    /// The most attempts of a job; after the last one it becomes a dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_deliver: Option<u32>,
-    /// Waits between attempts, in seconds; the last one repeats.
+    /// Waits between attempts, in seconds; the last wait repeats.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub backoff_s: Vec<f64>,
 }
@@ -55,23 +55,23 @@ pub struct QueueConfig {
 /// A job to enqueue.
 #[derive(Clone, Debug, Serialize)]
 pub struct NewJob {
-    /// Identifies the job: enqueued again, it is the same one.
+    /// The job's id. A job that is enqueued again with the same id is a duplicate.
     pub id: Uuid,
-    /// What kind of job it is.
+    /// The type of the job, for the worker.
     #[serde(rename = "type")]
     pub type_: String,
-    /// What the worker needs.
+    /// The data that the worker needs.
     pub payload: Value,
     /// `high`, `normal` or `low`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
-    /// Seconds before it can be leased.
+    /// How many seconds after enqueueing the job can be leased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_s: Option<f64>,
 }
 
 impl NewJob {
-    /// A job with a fresh id.
+    /// A job with a new id.
     #[must_use]
     pub fn new(type_: &str, payload: Value) -> Self {
         let (id, type_) = (Uuid::now_v7(), type_.to_owned());
@@ -83,27 +83,27 @@ impl NewJob {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Enqueued {
-    /// Its id.
+    /// The job's id.
     pub job_id: String,
-    /// Its sequence in its queue.
+    /// The job's sequence in its queue.
     pub seq: u64,
 }
 
 /// A leased job.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Job {
-    /// Its id.
+    /// The job's id.
     pub job_id: String,
-    /// What kind of job it is.
+    /// The type of the job, for the worker.
     #[serde(rename = "type")]
     pub type_: String,
-    /// What the worker needs.
+    /// The data that the worker needs.
     pub payload: Box<RawValue>,
-    /// Which attempt this is, from 1.
+    /// The number of this attempt; the first is 1.
     pub attempt: u64,
-    /// When it was enqueued (RFC 3339).
+    /// When the job was enqueued (RFC 3339).
     pub enqueued_at: String,
-    /// Ends or extends the lease.
+    /// The token that ends or extends the lease.
     pub lease_token: String,
     /// When the lease ends (RFC 3339).
     pub lease_expires_at: String,
@@ -114,24 +114,25 @@ pub struct Job {
 pub enum LeaseAction {
     /// The job is done.
     Ack,
-    /// The job is redelivered, after the given delay or the queue's backoff.
+    /// The job failed: try it again after a delay.
     Nack,
-    /// The job is a dead letter now.
+    /// The job failed for good: make it a dead letter now.
     Fail,
-    /// The lease lasts longer.
+    /// The worker needs more time: extend the lease.
     Extend,
 }
 
 /// Details of a [`LeaseAction`].
 #[derive(Clone, Debug, Default, Serialize, PartialEq)]
 pub struct LeaseOptions {
-    /// Why, for [`LeaseAction::Nack`] and [`LeaseAction::Fail`].
+    /// Why the job failed, for [`LeaseAction::Nack`] and [`LeaseAction::Fail`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Seconds before redelivery, for [`LeaseAction::Nack`].
+    /// Seconds before the next attempt, for [`LeaseAction::Nack`]; `None` for the queue's backoff.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_s: Option<f64>,
-    /// Seconds from now that the lease lasts, for [`LeaseAction::Extend`]; `None` is the queue's own.
+    /// How many seconds from now the lease lasts, for [`LeaseAction::Extend`]; `None` for the queue's own
+    /// time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_s: Option<f64>,
 }
@@ -146,12 +147,12 @@ impl Client {
     /// One queue.
     ///
     /// # Errors
-    /// There is none, the server refuses or cannot be reached.
+    /// There is no queue with this name, or the server refuses or cannot be reached.
     pub async fn queue(&self, name: &str) -> Result<Document<Queue>, Error> {
         self.call(self.get(&path(name), &[])).await.map(Document::new)
     }
 
-    /// Makes a queue, or replaces its configuration.
+    /// Creates a queue or replaces its configuration.
     ///
     /// # Errors
     /// The server refuses or cannot be reached.
@@ -159,31 +160,32 @@ impl Client {
         self.call(self.request(Method::PUT, &path(name), &[]).json(config)).await.map(drop)
     }
 
-    /// Deletes an empty queue; with `force` also one whose jobs wait or are delayed, with those jobs. Dead letters
-    /// stay.
+    /// Deletes an empty queue; with `force`, also a queue with waiting or delayed jobs, and these jobs. Dead
+    /// letters stay.
     ///
     /// # Errors
-    /// There is none, it holds leased jobs, the server refuses or cannot be reached.
+    /// There is no queue with this name, it has leased jobs, or the server refuses or cannot be reached.
     pub async fn delete_queue(&self, name: &str, force: bool) -> Result<(), Error> {
         let query = [("force", force.to_string())];
         self.call(self.request(Method::DELETE, &path(name), &query)).await.map(drop)
     }
 
-    /// Puts a job into a queue, which is made if there is none.
+    /// Puts a job into a queue. Creates the queue if it does not exist.
     ///
     /// # Errors
-    /// The server refuses or cannot be reached. After a transient error it may be in the queue: enqueue it again,
-    /// with the same id, to be sure of one.
+    /// The server refuses or cannot be reached. After a transient error the job may be in the queue. Enqueue
+    /// it again with the same id: the queue will have it once.
     pub async fn enqueue(&self, queue: &str, job: &NewJob) -> Result<Document<Enqueued>, Error> {
         let request = self.post(&format!("{}/jobs", path(queue)), job);
         self.call(request).await.map(Document::new)
     }
 
-    /// Leases up to `max` jobs; waits up to `wait` for the first. Empty if there was none. `worker` is the name
-    /// that the lease is recorded under.
+    /// Leases up to `max` jobs. Waits up to `wait` for the first one; returns an empty list if there was
+    /// none. `worker` is the worker's name, which the server records with the lease.
     ///
     /// # Errors
-    /// The server refuses or cannot be reached. Jobs whose response was lost are redelivered when their leases end.
+    /// The server refuses or cannot be reached. Jobs in a response that was lost are redelivered when their
+    /// leases end.
     pub async fn lease(
         &self,
         queue: &str,
@@ -210,10 +212,11 @@ impl Client {
         }
     }
 
-    /// Ends a lease or extends it; the response of the server.
+    /// Ends or extends a lease. Returns the server's response.
     ///
     /// # Errors
-    /// Code `lease_lost`: it has ended or was settled. Else the server refuses or cannot be reached.
+    /// Code `lease_lost`: the lease ran out or was already ended. Otherwise the server refuses or cannot be
+    /// reached.
     pub async fn settle(
         &self,
         lease_token: &str,

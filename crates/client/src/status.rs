@@ -1,4 +1,4 @@
-//! What the server reports about itself. These routes are read as JSON: their members grow with the server.
+//! The server's reports about itself. They are returned as any JSON, since newer servers may add members.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::document::Document;
 use crate::error::Error;
 
 impl Client {
-    /// Name, version, bus, store, uptime and readiness of the server.
+    /// The server's name, version, bus, store, uptime and readiness.
     ///
     /// # Errors
     /// The server refuses or cannot be reached.

@@ -1,7 +1,7 @@
-//! A subscription to the stream that outlives its connections.
+//! A subscription to the stream that survives the loss of connections.
 //!
-//! Invariant: each sequence that the server owes is reported exactly once and in order, however often the
-//! connection is lost.
+//! Invariant: every message that the subscription selects is reported exactly once and in order, however
+//! often the connection is lost.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,25 +20,26 @@ use crate::limits::{RECONNECT, STREAM_SILENCE};
 use crate::message::Message;
 use crate::sse::{self, Parser};
 
-/// What a subscription reports.
+/// What [`Subscription::next`] reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A message.
+    /// A message was published.
     Message(Document<Message>),
-    /// Sequences that were asked for and that neither bus nor store holds.
+    /// Sequences that the subscription asked for and that neither bus nor store holds.
     Gap(Gap),
-    /// Everything older than this moment has been reported; what follows is live.
+    /// All messages that were stored when the connection began have been reported. Those that follow are
+    /// live.
     CaughtUp,
 }
 
-/// A range of sequences that is lost to readers.
+/// A range of sequences that readers cannot get any more.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Gap {
-    /// Its first sequence.
+    /// The first missing sequence.
     pub from: u64,
-    /// Its last sequence.
+    /// The last missing sequence.
     pub to: u64,
-    /// `expired`, `abandoned` or `ahead_of_log` (contract, section 4).
+    /// Why they are missing: `expired`, `abandoned` or `ahead_of_log` (contract, section 4).
     #[serde(default)]
     pub reason: String,
 }
@@ -56,10 +57,10 @@ pub struct Subscription {
     query: Query,
     cursor: Cursor,
     connection: Option<Response>,
-    /// Of the present connection.
+    /// The parser of the current connection.
     parser: Parser,
     backoff: Backoff,
-    /// Whether the present outage was reported.
+    /// Whether the current outage was reported.
     outage_reported: bool,
     /// How long the server asks to wait before reconnecting.
     reconnect: Duration,
@@ -78,8 +79,8 @@ impl fmt::Display for Gap {
 }
 
 impl Client {
-    /// Subscribes to messages that pass the filters in `query` (contract, section 5), from `start` on. Nothing is
-    /// sent before [`Subscription::next`].
+    /// Subscribes to the messages that pass the filters in `query` (contract, section 5), from `start` on.
+    /// Sends nothing before the first [`Subscription::next`].
     #[must_use]
     pub fn subscribe(&self, query: Query, start: Start) -> Subscription {
         Subscription {
@@ -96,14 +97,14 @@ impl Client {
 }
 
 impl Subscription {
-    /// The next events, at least one: all those in one read of the connection. Waits for them without limit, and
-    /// resumes after every loss of the connection.
+    /// Waits for the next events: at least one, and all those that one read of the connection completes. The
+    /// wait has no time limit, and the connection is resumed whenever it is lost.
     ///
-    /// Cancel safe: an event that was not returned is reported by the next call.
+    /// Cancel safe: events that were not returned are reported by the next call.
     ///
     /// # Errors
-    /// The server refuses the subscription, or was never reached in the time for which the client retries. Once
-    /// it was connected, it retries for ever.
+    /// The server refuses the subscription, or it was never reached in the time for which the client retries.
+    /// After the first connection there is no time limit for retries.
     pub async fn next(&mut self) -> Result<Vec<Event>, Error> {
         loop {
             let Some(response) = &mut self.connection else {
@@ -157,7 +158,7 @@ impl Subscription {
             }
             (b"gap", None, Some(data)) => Some(Event::Gap(parsed(event.name, data)?)),
             (b"caught_up", None, Some(_)) => Some(Event::CaughtUp),
-            // An event with an id is a message of any kind; without data, a heartbeat.
+            // An event with an id is a message of any kind, or, if it has no data, a heartbeat.
             (_, Some(seq), data) => {
                 let is_new = self.cursor.pass(seq);
                 data.filter(|_| is_new)
@@ -175,7 +176,8 @@ impl Subscription {
         self.backoff = Backoff::new(Duration::MAX);
     }
 
-    /// Waits 50 to 100 % of the time that the server asked for.
+    /// Waits between half and all of the time that the server asked for; longer if the connection is lost
+    /// again and again.
     async fn disconnected(&mut self, reason: &str) {
         self.connection = None;
         if !std::mem::replace(&mut self.outage_reported, true) {

@@ -1,4 +1,4 @@
-//! Webhooks: messages that the server posts to receivers.
+//! Webhooks, by which the server posts messages to receivers.
 
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -12,33 +12,33 @@ use crate::error::Error;
 #[derive(Clone, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Webhook {
-    /// Its id, a UUID.
+    /// The webhook's id, a UUID.
     pub id: String,
-    /// Where deliveries are posted.
+    /// The URL that messages are posted to.
     pub url: String,
-    /// The NATS subjects that it delivers, with wildcards.
+    /// The NATS subjects of the messages that are delivered, with wildcards.
     pub filter: String,
     /// `active` or `paused`.
     pub state: String,
-    /// Why it is paused.
+    /// Why the webhook is paused.
     pub reason: Option<String>,
-    /// Deliveries that failed since the last success.
+    /// How many deliveries have failed since the last success.
     pub failures: u64,
-    /// The last error of a delivery.
+    /// The error of the last failed delivery.
     pub last_error: Option<String>,
-    /// The secret that signs deliveries; only in the response that made the webhook.
+    /// The secret that signs deliveries; only in the response that created the webhook.
     pub secret: Option<String>,
 }
 
-/// A webhook to make.
+/// A webhook to create.
 #[derive(Clone, Default, Serialize)]
 pub struct NewWebhook {
-    /// Where to post deliveries.
+    /// The URL that messages are posted to.
     pub url: String,
-    /// NATS subjects with wildcards; `None` is `agent.>`.
+    /// The NATS subjects of the messages to deliver, with wildcards; `None` for `agent.>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// `whsec_` and the Base64 of 24 to 64 bytes; `None` lets the server make one.
+    /// The secret: `whsec_` and the Base64 of 24 to 64 bytes. If `None`, the server makes one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }
@@ -52,8 +52,9 @@ impl Client {
         list(&self.call(self.get("/v1/webhooks", &[])).await?, "webhooks")
     }
 
-    /// Makes a webhook, which delivers what is published from then on. The request has no id of its own: retried
-    /// after a lost response, it makes a second webhook. Use a client that retries for [`Duration::ZERO`].
+    /// Creates a webhook. It delivers messages that are published from then on. The request has no id, so a
+    /// retry after a lost response creates a second webhook: use a client that retries for
+    /// [`Duration::ZERO`].
     ///
     /// # Errors
     /// The server refuses or cannot be reached.
@@ -63,7 +64,8 @@ impl Client {
         self.call(self.post("/v1/webhooks", webhook)).await.map(Document::new)
     }
 
-    /// Sets the state: `active` or `paused`. A webhook that is active again goes on where it was paused.
+    /// Sets the state to `active` or `paused`. A webhook that becomes active again continues where it was
+    /// paused.
     ///
     /// # Errors
     /// The server refuses or cannot be reached.

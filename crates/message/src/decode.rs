@@ -1,7 +1,7 @@
-//! Decodes a log entry to the record that every reader sees (contract, section 1).
+//! Decodes a log entry to the record that all readers get (contract, section 1).
 //!
-//! Invariant: total, and a pure function of the entry and the name of the log. Every reader derives the same bytes, and
-//! nothing that a publisher puts into the stream can stop one.
+//! Invariant: every entry can be decoded, and the record depends only on the entry and the name of the log.
+//! So all readers get the same bytes, and no payload in the stream can stop a reader.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,8 +19,9 @@ use super::{
     parse_uuid,
 };
 
-/// Decodes one log entry: an envelope of agentbus byte for byte, another valid envelope encoded again, anything else as
-/// the content of a new envelope. `log` is the name of the log, from which ids of entries without one are derived.
+/// Decodes a log entry. An envelope of agentbus is taken byte for byte, another valid envelope is encoded
+/// again, and anything else becomes the content of a new envelope. If the entry has no id, one is derived
+/// from the entry and `log`, the name of the log.
 #[must_use]
 pub fn decode(entry: LogEntry, log: &str) -> Record {
     match entry.header(HEADER_NATIVE) {
@@ -40,14 +41,15 @@ pub fn decode(entry: LogEntry, log: &str) -> Record {
     from_content(entry, log)
 }
 
-/// Decodes a message whose body is known to be an envelope, from the store.
+/// Decodes a message from the store, whose body is already an envelope.
 #[must_use]
 pub fn decode_body(seq: u64, subject: Subject, body: Bytes, logged_at: DateTime<Utc>) -> Record {
     let headers = vec![(HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned())];
     decode(LogEntry { seq, subject, headers, payload: body, logged_at }, "")
 }
 
-/// The members of a payload that can be a body as it is: one line of JSON without `seq`.
+/// Parses a payload that can be a body as it is: an envelope on one line, without `seq`. `None` for any other
+/// payload.
 fn one_line_envelope(payload: &[u8]) -> Option<Envelope<'_>> {
     let is_line = payload.first() == Some(&b'{')
         && payload.last() == Some(&b'}')
@@ -57,8 +59,8 @@ fn one_line_envelope(payload: &[u8]) -> Option<Envelope<'_>> {
     serde_json::from_str::<Envelope<'_>>(text).ok().filter(|envelope| envelope.seq.is_none())
 }
 
-/// The members that columns and filters use. A newer server may have written other members and values; what this
-/// version does not understand counts as absent.
+/// The members that columns and filters use. A newer server may have written other members and values. What
+/// this version does not understand counts as absent.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default)]
@@ -96,7 +98,7 @@ fn token(raw: Option<&RawValue>) -> Option<Token> {
     member(raw, str::parse)
 }
 
-/// The `expires_at` of a body, if it has a valid one.
+/// The `expires_at` of a body; `None` if there is none or it is invalid.
 #[must_use]
 pub fn expires_at(body: &[u8]) -> Option<DateTime<Utc>> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
@@ -132,7 +134,7 @@ fn native(entry: LogEntry, envelope: &Envelope<'_>, log: &str) -> Record {
     }
 }
 
-/// The id of an entry whose payload has none.
+/// Derives an id for an entry whose payload has none.
 fn fallback_id(entry: &LogEntry, log: &str) -> Uuid {
     entry.header(HEADER_MSG_ID).and_then(|text| parse_uuid(text).ok()).unwrap_or_else(|| {
         Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{log}\0{}", entry.seq).as_bytes())
@@ -162,7 +164,7 @@ fn from_draft(entry: LogEntry, draft: &Draft, log: &str) -> Record {
     }
 }
 
-/// A new envelope with the payload as its content and names from the subject.
+/// Makes a new envelope: the content is the payload, and names are taken from the subject.
 fn from_content(entry: LogEntry, log: &str) -> Record {
     let kind = entry.subject.kind();
     let key = || entry.subject.key().unwrap_or_else(Token::unknown);
@@ -194,8 +196,8 @@ fn from_content(entry: LogEntry, log: &str) -> Record {
     from_draft(entry, &draft, log)
 }
 
-/// A payload as the content of an envelope, and the metadata that tells how it is encoded: text as it is, anything else
-/// and text with U+0000 in Base64.
+/// Encodes a payload as the content of an envelope, and returns it with the `metadata` that states the
+/// encoding. Text stays as it is. Text with U+0000, and anything else, becomes Base64.
 #[must_use]
 pub fn text_or_base64(payload: &[u8]) -> (String, &'static str) {
     match std::str::from_utf8(payload) {

@@ -1,4 +1,4 @@
-//! A draft: what a client posted, validated, before it has an id and a time.
+//! A draft is a message that a client posted, validated, before it gets an id and a time.
 
 use std::str::FromStr;
 
@@ -22,16 +22,16 @@ pub struct Draft {
     pub(super) task_id: Option<Token>,
     pub(super) conversation_id: Option<Token>,
     pub(super) in_reply_to: Option<Uuid>,
-    /// As the client spelled it, and parsed.
+    /// The text as the client sent it, and the parsed time.
     pub(super) expires_at: Option<(String, DateTime<Utc>)>,
     pub(super) content: String,
     /// A compact JSON object.
     pub(super) metadata: String,
-    /// Only a foreign message may set its own.
+    /// Only set in a message of another NATS client.
     pub(super) created_at: Option<DateTime<Utc>>,
 }
 
-/// Where a draft comes from. It decides whether members that the server sets are refused.
+/// The origin of a draft. It decides which of the members that the server sets are refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source<'a> {
     Client,
@@ -42,13 +42,13 @@ impl Draft {
     /// Parses what a client posted. Unknown members, and those that the server sets, are refused.
     ///
     /// # Errors
-    /// [`BodyError`]: a syntax error, or every rule that is broken.
+    /// [`BodyError`]: the text is not JSON, or breaks rules (all of them are reported).
     pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
         Self::parse_from(json, Source::Client)
     }
 
-    /// Parses what another NATS client published on `subject`. It may set `created_at`, and `subject` if it is the
-    /// one it was published on.
+    /// Parses a message that another NATS client published on `subject`. It may have `created_at`. It may
+    /// have `subject`, if that is the one it was published on.
     pub(super) fn parse_foreign(json: &[u8], subject: &str) -> Result<Self, BodyError> {
         Self::parse_from(json, Source::Foreign { subject })
     }
@@ -59,8 +59,8 @@ impl Draft {
         object.finish("a message; extras belong in metadata", draft)
     }
 
-    /// The `offline` status of an agent whose status at sequence `expired` has lapsed. Every server derives the same
-    /// `id` for it.
+    /// The `offline` status that the server publishes for an agent whose status at sequence `expired` has
+    /// lapsed. Every server derives the same `id` for it.
     #[must_use]
     pub fn lapse(agent: Token, expired: u64, id: Uuid) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl Draft {
         self.id
     }
 
-    /// The same draft under this id.
+    /// Sets the draft's id.
     #[must_use]
     pub fn with_id(mut self, id: Uuid) -> Self {
         self.id = Some(id);
@@ -99,7 +99,7 @@ impl Draft {
         &self.sender_id
     }
 
-    /// The subject that the contract derives for it (section 2).
+    /// The subject derived from the draft (contract, section 2).
     #[must_use]
     pub fn subject(&self) -> Subject {
         let unknown = Token::unknown();
@@ -112,13 +112,14 @@ impl Draft {
     }
 }
 
-/// The id that an `Idempotency-Key` stands for: UUIDv5(NAMESPACE_URL, sender + U+0000 + key) (contract, section 3).
+/// The id that stands for an `Idempotency-Key`: UUIDv5(NAMESPACE_URL, sender + U+0000 + key) (contract,
+/// section 3).
 #[must_use]
 pub fn idempotency_id(sender: &Token, key: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{sender}\0{key}").as_bytes())
 }
 
-/// Reads every member of the contract; `None` when a required one is missing or wrong.
+/// Reads every member that the contract has. `None` if a required one is missing or invalid.
 fn read(object: &mut ObjectReader<'_>, source: Source<'_>) -> Option<Draft> {
     let kind = object.required_text::<Kind>("kind");
     let type_ = object.required_text("type");
@@ -167,7 +168,8 @@ fn optional<T: FromStr<Err = &'static str>>(
     object.text(name, str::parse)
 }
 
-/// Refuses `seq`, and from a client `subject` and `created_at` too. Returns the `created_at` of a foreign message.
+/// Refuses the members that the server sets: `seq` and, from a client, `subject` and `created_at`. Returns
+/// the `created_at` of another NATS client's message.
 fn read_server_members(object: &mut ObjectReader<'_>, source: Source<'_>) -> Option<DateTime<Utc>> {
     let refused: &[&str] = match source {
         Source::Client => &["seq", "subject", "created_at"],
@@ -196,7 +198,8 @@ fn read_metadata(object: &mut ObjectReader<'_>) -> String {
     object.compact("metadata", value, MAX_METADATA_DEPTH).unwrap_or_default()
 }
 
-/// Refuses a `ttl_s` that readers would ignore. Other kinds than status may use the name as they like.
+/// Refuses a `ttl_s` that readers would ignore. Only called for a status: other kinds may use the name for
+/// anything.
 fn check_ttl(object: &mut ObjectReader<'_>, metadata: &str) {
     let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(metadata) else { return };
     let bad = |(name, value): &Member<'_>| name == TTL && parse_ttl(value.get()).is_none();

@@ -1,8 +1,8 @@
-//! The one encoding of a message.
+//! Encodes messages.
 //!
-//! Invariant: a body is encoded once, at ingest (or when a foreign message is read, always to the same bytes). The log,
-//! the store and every reader have these bytes. `created_at` is the last member and has a fixed length, so that two
-//! bodies can be compared without it.
+//! Invariant: a body is encoded once, when a client posts it. (A foreign message, of another NATS client, is
+//! encoded when it is read, always to the same bytes.) The log, the store and every reader have these bytes.
+//! `created_at` is the last member and has a fixed length, so two bodies can be compared without it.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use super::{Draft, Subject, format_micros};
 
-/// A message ready to be published: encoded, without a sequence.
+/// A message that is ready to be published: encoded, and without a sequence.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// Its id, which is also its `Nats-Msg-Id`.
+    /// The message's id, which is also its `Nats-Msg-Id`.
     pub id: Uuid,
-    /// Whether the client chose the id, so that the message may be a duplicate.
+    /// Whether the client chose the id. If so, the message may be a duplicate.
     pub id_is_clients: bool,
-    /// The derived subject.
+    /// The subject derived from the message.
     pub subject: Subject,
     /// The encoded envelope, without `seq`.
     pub body: Bytes,
@@ -26,7 +26,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Encodes a draft under its own id, or under `fallback_id` if it has none.
+    /// Encodes a draft under the client's id, or under `fallback_id` if there is none.
     #[must_use]
     pub fn encode(draft: &Draft, fallback_id: Uuid, created_at: DateTime<Utc>) -> Self {
         let id = draft.id.unwrap_or(fallback_id);
@@ -72,11 +72,11 @@ pub(super) fn encode(draft: &Draft, id: Uuid, subject: &str, created_at: DateTim
     body.finish()
 }
 
-/// Bytes at the end of a body from the comma before `created_at` on.
+/// The length of the end of a body: from the comma before `created_at` on.
 const CREATED_AT_TAIL: usize = r#","created_at":"2026-11-20T15:57:45.123456Z"}"#.len();
 
-/// Whether two bodies are equal except for `created_at` (contract, section 3: a repeated id is then a duplicate and
-/// otherwise a conflict).
+/// Whether two bodies are equal except for `created_at`. If they have the same id, the second is then a
+/// duplicate, and otherwise a conflict (contract, section 3).
 #[must_use]
 pub fn equal_except_created_at(a: &[u8], b: &[u8]) -> bool {
     match (before_created_at(a), before_created_at(b)) {
@@ -91,11 +91,11 @@ fn before_created_at(body: &[u8]) -> Option<&[u8]> {
     tail.starts_with(br#","created_at":""#).then_some(head)
 }
 
-/// Writes a JSON object.
+/// The JSON object that is being written.
 struct Body(Vec<u8>);
 
 impl Body {
-    /// Reserves memory for `payload` bytes and the other members.
+    /// Reserves memory for a payload of `payload` bytes and all other members.
     fn new(payload: usize) -> Self {
         const ENVELOPE: usize = 400;
         Self(Vec::with_capacity(payload + payload / 16 + ENVELOPE))
@@ -127,7 +127,7 @@ impl Body {
 /// Appends a JSON string. Writing text to memory cannot fail.
 fn write_string(text: &str, out: &mut Vec<u8>) {
     if serde_json::to_writer(&mut *out, text).is_err() {
-        // Unreachable; an empty string keeps the body valid.
+        // Unreachable, but an empty string would keep the body valid.
         out.extend_from_slice(b"\"\"");
     }
 }

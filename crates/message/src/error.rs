@@ -1,18 +1,18 @@
-//! Why a JSON body is refused.
+//! Errors in a JSON body.
 
-/// One fault of a body.
+/// One fault in a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     /// JSON pointer (RFC 6901) to the member; empty for the whole body.
     pub pointer: String,
-    /// What the member must be.
+    /// The rule that the member breaks.
     pub detail: String,
 }
 
-/// Why a body is refused: a message, or another object that [`ObjectReader`](crate::ObjectReader) reads.
+/// Why a JSON body is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// It is not JSON.
+    /// The text is not JSON.
     Syntax {
         /// Counted from 1.
         line: usize,
@@ -21,6 +21,7 @@ pub enum BodyError {
         /// What the parser expected.
         detail: String,
     },
-    /// It is JSON that breaks these rules; at most [`MAX_NAMED_ERRORS`](crate::limits::MAX_NAMED_ERRORS) of them.
+    /// The JSON breaks these rules. At most [`MAX_NAMED_ERRORS`](crate::limits::MAX_NAMED_ERRORS) are
+    /// reported.
     Invalid(Vec<FieldError>),
 }

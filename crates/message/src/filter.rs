@@ -1,7 +1,8 @@
-//! Filters: which messages a reader wants (contract, section 5).
+//! Filters select the messages that a reader gets (contract, section 5).
 //!
-//! Invariant: [`Filter::matches`] defines what a filter means. The SQL of the store and the index of the broadcaster
-//! find the same messages faster. Values of one name are alternatives; different names must all match.
+//! Invariant: [`Filter::matches`] defines the meaning of a filter. The SQL of the store and the index of the
+//! broadcaster find the same messages, but faster. A message matches if, for each name that the filter uses,
+//! it matches one of the values.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -9,8 +10,8 @@ use uuid::Uuid;
 use super::{Kind, Record, SubjectPattern, Token, parse_uuid};
 use crate::limits::{MAX_FILTER_BYTES, MAX_FILTER_VALUES};
 
-/// Which messages a reader wants. Once [`normalised`](Self::normalised), filters that mean the same compare and hash
-/// equal, however their parameters were ordered or repeated.
+/// Selects the messages that a reader gets. After [`normalised`](Self::normalised), equal filters compare and
+/// hash equal, however their parameters were ordered or repeated.
 ///
 /// ```
 /// use agentbus_message::Filter;
@@ -22,60 +23,60 @@ use crate::limits::{MAX_FILTER_BYTES, MAX_FILTER_VALUES};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
-    /// Subject patterns.
+    /// Patterns for the subject.
     pub subjects: Vec<SubjectPattern>,
-    /// Kinds.
+    /// Kinds of message.
     pub kinds: Vec<Kind>,
-    /// Types.
+    /// Types of message.
     pub types: Vec<Token>,
-    /// Senders.
+    /// Ids of senders.
     pub senders: Vec<Token>,
-    /// Recipients.
+    /// Ids of recipients.
     pub recipients: Vec<Token>,
-    /// Whether messages without a recipient match `recipients` too. Without recipients it has no effect.
+    /// Whether messages without a recipient match `recipients` too. Without `recipients` it has no effect.
     pub broadcast: bool,
-    /// Tasks.
+    /// Ids of tasks.
     pub tasks: Vec<Token>,
-    /// Conversations.
+    /// Ids of conversations.
     pub conversations: Vec<Token>,
-    /// Ids of messages replied to.
+    /// Ids of the messages that a message may reply to.
     pub in_reply_to: Vec<Uuid>,
 }
 
-/// One fault of a query string.
+/// One fault in a query string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterError {
-    /// The name of the parameter as given.
+    /// The name of the parameter, as the client sent it.
     pub parameter: String,
-    /// What its value must be.
+    /// The rule that the value breaks.
     pub detail: String,
 }
 
-/// A query of history: a filter, bounds, and the page wanted.
+/// A query of history: a filter, bounds, and the size and order of a page.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// Which messages.
+    /// The filter that messages must match.
     pub filter: Filter,
-    /// Exclusive lower sequence.
+    /// Only messages after this sequence.
     pub after: Option<u64>,
-    /// Exclusive upper sequence.
+    /// Only messages before this sequence.
     pub before: Option<u64>,
-    /// Inclusive earliest `created_at`.
+    /// Only messages with this `created_at` or a later one.
     pub since: Option<DateTime<Utc>>,
-    /// Inclusive latest `created_at`.
+    /// Only messages with this `created_at` or an earlier one.
     pub until: Option<DateTime<Utc>>,
-    /// Only messages that these two sent to each other.
+    /// Only messages that these two agents sent to each other.
     pub between: Option<(Token, Token)>,
-    /// Messages of a page, at most.
+    /// The most messages in a page.
     pub limit: usize,
-    /// Bytes of bodies after which a page ends; it holds at least one message.
+    /// The page ends once its bodies exceed this many bytes. It holds at least one message.
     pub limit_bytes: u64,
-    /// Whether the newest message is first.
+    /// Whether the newest message comes first.
     pub descending: bool,
 }
 
 impl Query {
-    /// The first page of a filter, oldest message first, without bounds.
+    /// The first page of a filter, without bounds, oldest message first.
     #[must_use]
     pub fn new(filter: Filter, limit: usize, limit_bytes: u64) -> Self {
         Self {
@@ -92,10 +93,10 @@ impl Query {
     }
 }
 
-/// One value of a filter, under one of its names.
+/// One value that a filter lists, with the name of its parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FilterTerm {
-    /// The message replied to.
+    /// The id of the message that is replied to.
     InReplyTo(Uuid),
     /// The conversation.
     Conversation(Token),
@@ -103,7 +104,7 @@ pub enum FilterTerm {
     Task(Token),
     /// The recipient.
     Recipient(Token),
-    /// No recipient; under the same name as recipients.
+    /// No recipient. It counts as a value of the name of recipients.
     Broadcast,
     /// The sender.
     Sender(Token),
@@ -116,12 +117,13 @@ pub enum FilterTerm {
 }
 
 impl FilterTerm {
-    /// Number of names.
+    /// The number of names.
     pub const NAMES: usize = 8;
-    /// The name of patterns: the only one of which several terms may match one message.
+    /// The number of the name of subject patterns. It is the only name of which several terms may match one
+    /// message.
     pub const SUBJECT: usize = 5;
 
-    /// The number of its name, from the most selective to the least.
+    /// The number of the term's name. Lower numbers are usually more selective.
     #[must_use]
     pub const fn name(&self) -> usize {
         match self {
@@ -138,10 +140,10 @@ impl FilterTerm {
 }
 
 impl Filter {
-    /// Adds the value of a query parameter; `None` if filters have no parameter of this name.
+    /// Adds the value of a query parameter. `None` if filters have no parameter with this name.
     ///
     /// # Errors
-    /// The rule that the value breaks, as text for the client.
+    /// The rule that the value breaks, as a text for the client.
     pub fn parse_parameter(&mut self, name: &str, value: &str) -> Option<Result<(), &'static str>> {
         let taken = match name {
             "subject" => value.parse().map(|v| self.subjects.push(v)),
@@ -176,7 +178,7 @@ impl Filter {
             + self.in_reply_to.len()
     }
 
-    /// Bytes of its values as text.
+    /// The bytes of all values as text.
     fn bytes(&self) -> usize {
         let names =
             [&self.types, &self.senders, &self.recipients, &self.tasks, &self.conversations];
@@ -185,7 +187,8 @@ impl Filter {
         tokens.chain(subjects).sum()
     }
 
-    /// The same filter with its values sorted and without repeats, by which equal filters are recognised.
+    /// Sorts the values and removes repeats and patterns that match everything, so that equal filters compare
+    /// equal.
     #[must_use]
     pub fn normalised(mut self) -> Self {
         fn tidy<T: Ord>(values: &mut Vec<T>) {
@@ -207,13 +210,13 @@ impl Filter {
         self
     }
 
-    /// Whether every message matches.
+    /// Whether every message matches the filter.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.values() == 0
     }
 
-    /// Whether the message matches.
+    /// Whether the message matches the filter.
     #[must_use]
     pub fn matches(&self, record: &Record) -> bool {
         fn one_of<T: PartialEq>(wanted: &[T], value: Option<&T>) -> bool {
@@ -231,8 +234,8 @@ impl Filter {
                 || self.subjects.iter().any(|p| p.matches(record.subject.as_str())))
     }
 
-    /// The terms of each name used, in the order of [`FilterTerm::name`]. A message matches if it matches one term of
-    /// each name.
+    /// The terms of each name that the filter uses, in the order of [`FilterTerm::name`]. A message matches
+    /// if it matches one term of each name.
     #[must_use]
     pub fn terms(&self) -> Vec<Vec<FilterTerm>> {
         fn each<T: Clone>(values: &[T], term: fn(T) -> FilterTerm) -> Vec<FilterTerm> {

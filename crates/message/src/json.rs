@@ -1,7 +1,7 @@
-//! JSON as text: the members of an object as raw text, and raw text without the white space between its tokens.
+//! Handles JSON as text: splits an object into members, and removes the white space between tokens.
 //!
-//! Invariant: only that white space changes. Numbers, escapes, the order of members and repeated members of `metadata`
-//! reach every reader as they were sent.
+//! Invariant: only that white space changes. Numbers, escapes, the order of members and repeated members of
+//! `metadata` reach every reader as they were sent.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,14 +9,15 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// One member of a JSON object: its name, borrowed unless it has escapes.
+/// One member of a JSON object. The name is borrowed unless it has escapes.
 pub type Member<'a> = (Cow<'a, str>, &'a RawValue);
 
-/// The members of one JSON object, in order, repeated names included.
+/// The members of one JSON object, in order. Repeated names are kept.
 #[derive(Debug)]
 pub struct Members<'a>(pub Vec<Member<'a>>);
 
-/// The name of a member. serde borrows into a `Cow` only with an explicit attribute.
+/// The name of a member. A type of its own, because serde borrows into a `Cow` only with an explicit
+/// attribute.
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -47,12 +48,13 @@ impl<'de> Visitor<'de> for MembersVisitor {
 /// The text of a raw value that is a string, borrowed unless it has escapes.
 ///
 /// # Errors
-/// It is no string, or holds an unpaired surrogate.
+/// The value is not a string, or holds an unpaired surrogate.
 pub fn string(raw: &RawValue) -> Result<Cow<'_, str>, serde_json::Error> {
     let json = raw.get();
     let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     match inner.filter(|inner| !inner.as_bytes().contains(&b'\\')) {
-        // The parser of the raw value has checked the string; without a backslash it has no escapes.
+        // The string was already checked when the raw value was parsed. Without a backslash it has no
+        // escapes.
         Some(plain) => Ok(Cow::Borrowed(plain)),
         None => serde_json::from_str(json).map(Cow::Owned),
     }
@@ -61,18 +63,18 @@ pub fn string(raw: &RawValue) -> Result<Cow<'_, str>, serde_json::Error> {
 /// Why valid JSON is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompactError {
-    /// It holds U+0000, which PostgreSQL's `jsonb` and `text` cannot.
+    /// The JSON holds U+0000, which PostgreSQL's `jsonb` and `text` do not accept.
     Nul,
-    /// It holds an unpaired surrogate, which is no Unicode text (RFC 8259, section 8.2).
+    /// The JSON holds an unpaired surrogate, which is not Unicode text (RFC 8259, section 8.2).
     Surrogate,
-    /// Its objects and arrays are nested deeper than allowed.
+    /// Objects and arrays are nested deeper than allowed.
     Depth,
 }
 
-/// Writes valid JSON without the white space between its tokens to `out`.
+/// Appends valid JSON to `out` without the white space between its tokens.
 ///
 /// # Errors
-/// Why the value is refused; the contents of `out` are then undefined.
+/// The value is refused. The contents of `out` are then undefined.
 pub fn compact(json: &str, max_depth: usize, out: &mut String) -> Result<(), CompactError> {
     let bytes = json.as_bytes();
     let (mut depth, mut at) = (0_usize, 0_usize);
@@ -101,7 +103,7 @@ pub fn compact(json: &str, max_depth: usize, out: &mut String) -> Result<(), Com
     Ok(())
 }
 
-/// The index after the string that opens at `open`.
+/// The index behind the string that opens at `open`.
 fn string_end(bytes: &[u8], open: usize) -> Result<usize, CompactError> {
     let mut at = open + 1;
     while let Some(&byte) = bytes.get(at) {
@@ -115,7 +117,7 @@ fn string_end(bytes: &[u8], open: usize) -> Result<usize, CompactError> {
     Ok(bytes.len())
 }
 
-/// The index after the `\u` escape (or surrogate pair of escapes) at `at`.
+/// The index behind the `\u` escape at `at`, or behind the pair of escapes of a surrogate pair.
 fn escape_end(bytes: &[u8], at: usize) -> Result<usize, CompactError> {
     match code_unit(bytes, at) {
         Some(0) => Err(CompactError::Nul),
@@ -128,7 +130,7 @@ fn escape_end(bytes: &[u8], at: usize) -> Result<usize, CompactError> {
     }
 }
 
-/// The UTF-16 code unit that the six bytes at `at` escape.
+/// The UTF-16 code unit of the escape in the six bytes at `at`.
 fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

@@ -2,12 +2,12 @@
 
 use std::str::FromStr;
 
-/// What a message is (contract, section 1).
+/// The kind of a message (contract, section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// A message from one agent to another, or to all.
+    /// A message from one agent to another or to all agents.
     Message,
-    /// The state of its sender.
+    /// The status of the sender.
     Status,
     /// An event of a task.
     Task,
@@ -17,7 +17,7 @@ impl Kind {
     /// Every kind, in the order of the contract.
     pub const ALL: [Self; 3] = [Self::Message, Self::Status, Self::Task];
 
-    /// The name on the wire, in the subject and as the SSE event name.
+    /// The name in JSON, in the subject, and as the name of the SSE event.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

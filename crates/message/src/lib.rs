@@ -1,8 +1,8 @@
-//! The message of agentbus: tokens, subjects, filters, the envelope and its one encoding. Section numbers in the
-//! documentation of this crate refer to the wire contract.
+//! The messages of agentbus: tokens, subjects, filters, the envelope and its encoding. Section numbers in
+//! this crate refer to the wire contract.
 //!
-//! Pure: no I/O, no clock, no randomness; whatever a rule needs is passed in. Invariant: values are parsed once, where
-//! they arrive, and are valid from then on; nothing inside the program validates them again.
+//! No I/O, no clock, no randomness: times and ids are parameters. Invariant: values are validated once, where
+//! they are parsed, and are valid from then on.
 //!
 //! A message goes from a client's JSON through the log to its readers:
 //!

@@ -1,7 +1,7 @@
 //! Reads a JSON object that a client sent, member by member.
 //!
-//! Invariant: every fault is reported at once, with a JSON pointer (RFC 6901), so that a client can correct a body in
-//! one round: members that are missing, wrong, unknown or repeated.
+//! Invariant: all faults are reported together, each with a JSON pointer (RFC 6901), so that a client can
+//! correct a body in one round: members that are missing, invalid, unknown or repeated.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -16,7 +16,7 @@ use super::json::{CompactError, Member, Members, compact, string};
 use super::{BodyError, FieldError, parse_uuid};
 use crate::limits::{MAX_MEMBERS, MAX_NAMED_ERRORS, MAX_SHOWN_NAME};
 
-/// The members that were not read yet, and the faults of those that were.
+/// A JSON object that is being read: the members that were not read yet, and the faults so far.
 ///
 /// ```
 /// use agentbus_message::ObjectReader;
@@ -35,7 +35,7 @@ impl<'a> ObjectReader<'a> {
     /// Parses an object.
     ///
     /// # Errors
-    /// It is not JSON, not an object, or has more than [`MAX_MEMBERS`] members.
+    /// The text is not JSON, is not an object, or has more than [`MAX_MEMBERS`] members.
     pub fn parse(json: &'a [u8]) -> Result<Self, BodyError> {
         let all = members(json)?;
         let mut object = Self { members: Vec::with_capacity(all.len()), errors: Vec::new() };
@@ -49,7 +49,7 @@ impl<'a> ObjectReader<'a> {
         Ok(object)
     }
 
-    /// Parses an object; an empty body counts as an object without members.
+    /// Parses an object. An empty body counts as an object without members.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -60,7 +60,8 @@ impl<'a> ObjectReader<'a> {
         Self::parse(json)
     }
 
-    /// Returns `read` if there was no fault and every member was read. `what` names the object in errors.
+    /// Ends the reading: returns `read` if there was no fault and no member is left. `what` is the name of
+    /// the object in errors.
     ///
     /// # Errors
     /// Every fault of the object.
@@ -77,7 +78,7 @@ impl<'a> ObjectReader<'a> {
         }
     }
 
-    /// Refuses the members that were not read.
+    /// Ends the reading: returns an error if there was a fault or a member is left.
     ///
     /// # Errors
     /// Every fault of the object.
@@ -85,16 +86,18 @@ impl<'a> ObjectReader<'a> {
         self.finish("this body", Some(()))
     }
 
-    /// Whether the member is present and was not read yet.
+    /// Whether the object has the member and it was not read yet.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.members.iter().any(|(known, _)| known == name)
     }
 
-    /// Reads a member of this type; `rule` says what it must be. `None` when it is absent or wrong.
+    /// Reads a member of type `T`. `rule` is the error if it has another type. `None` if it is absent or
+    /// invalid.
     pub fn take<T: DeserializeOwned>(&mut self, name: &str, rule: impl Display) -> Option<T> {
         let raw = self.raw(name)?.get();
-        // Deserialized to an `Option`, `null` would count as absent; a client leaves the member out instead.
+        // `null` is refused. Deserialized to an `Option` it would count as absent, but a client must leave
+        // the member out instead.
         let value = if raw == "null" { None } else { serde_json::from_str(raw).ok() };
         if value.is_none() {
             self.fail(name, rule);
@@ -102,7 +105,7 @@ impl<'a> ObjectReader<'a> {
         value
     }
 
-    /// Reads a required member of this type.
+    /// Reads a required member of type `T`.
     pub fn required<T: DeserializeOwned>(&mut self, name: &str, rule: impl Display) -> Option<T> {
         self.require(name);
         self.take(name, rule)
@@ -114,19 +117,19 @@ impl<'a> ObjectReader<'a> {
         }
     }
 
-    /// Takes the raw value of a member.
+    /// Takes the raw JSON value of a member.
     pub fn raw(&mut self, name: &str) -> Option<&'a RawValue> {
         let at = self.members.iter().position(|(known, _)| known == name)?;
         Some(self.members.swap_remove(at).1)
     }
 
-    /// Takes the raw value of a required member.
+    /// Takes the raw JSON value of a required member.
     pub fn required_raw(&mut self, name: &str) -> Option<&'a RawValue> {
         self.require(name);
         self.raw(name)
     }
 
-    /// Reads a string; borrowed unless it has escapes.
+    /// Reads a string. It is borrowed unless it has escapes.
     pub fn string(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let raw = self.raw(name)?;
         let fault = match string(raw) {
@@ -156,7 +159,8 @@ impl<'a> ObjectReader<'a> {
         self.text(name, str::parse)
     }
 
-    /// The value of a member without the white space between its tokens. It must nest at most `max_depth` deep.
+    /// Removes the white space between the tokens of a member's value. The value may nest at most `max_depth`
+    /// deep.
     pub fn compact(&mut self, name: &str, value: &RawValue, max_depth: usize) -> Option<String> {
         let mut out = String::with_capacity(value.get().len());
         match compact(value.get(), max_depth, &mut out) {
@@ -175,7 +179,7 @@ impl<'a> ObjectReader<'a> {
         self.text(name, parse_uuid)
     }
 
-    /// Reads a whole number from `from` to `to`.
+    /// Reads a whole number between `from` and `to`, both inclusive.
     pub fn whole(&mut self, name: &str, from: u64, to: u64) -> Option<u64> {
         let raw = self.raw(name)?.get();
         let number = raw.parse::<u64>().ok().filter(|number| (from..=to).contains(number));
@@ -185,7 +189,7 @@ impl<'a> ObjectReader<'a> {
         number
     }
 
-    /// Reads seconds, whole or with a fraction, from `from` to `to`.
+    /// Reads a number of seconds, whole or with a fraction, between `from` and `to`, both inclusive.
     pub fn seconds(&mut self, name: &str, from: u64, to: u64) -> Option<Duration> {
         let raw = self.raw(name)?.get();
         let seconds = seconds(raw, from, to);
@@ -195,19 +199,19 @@ impl<'a> ObjectReader<'a> {
         seconds
     }
 
-    /// Reports a fault of a member.
+    /// Records a fault of a member.
     pub fn fail(&mut self, name: &str, detail: impl Display) {
         let escaped = shorten_name(name).replace('~', "~0").replace('/', "~1");
         self.fail_at(format!("/{escaped}"), detail);
     }
 
-    /// Reports a fault at a JSON pointer.
+    /// Records a fault at a JSON pointer.
     pub(super) fn fail_at(&mut self, pointer: String, detail: impl Display) {
         self.errors.push(FieldError { pointer, detail: detail.to_string() });
     }
 }
 
-/// The members of a body that must be a JSON object, in order, repeated names included.
+/// The members of a JSON object, in order. Repeated names are kept.
 fn members(json: &[u8]) -> Result<Vec<Member<'_>>, BodyError> {
     let invalid = |detail: String| {
         Err(BodyError::Invalid(vec![FieldError { pointer: String::new(), detail }]))
@@ -226,7 +230,7 @@ fn members(json: &[u8]) -> Result<Vec<Member<'_>>, BodyError> {
     }
 }
 
-/// serde_json's message without the position, which [`BodyError::Syntax`] has in members of its own.
+/// serde_json's message without the position, for which [`BodyError::Syntax`] has fields.
 fn syntax_detail(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
@@ -235,8 +239,8 @@ fn syntax_detail(error: &serde_json::Error) -> String {
     }
 }
 
-/// The name of a client's parameter or member for an error: cut to [`MAX_SHOWN_NAME`] characters, so that a long one
-/// does not come back in full.
+/// Cuts the name of a client's parameter or member to [`MAX_SHOWN_NAME`] characters, so that an error does
+/// not repeat a very long name.
 #[must_use]
 pub fn shorten_name(name: &str) -> Cow<'_, str> {
     match name.char_indices().nth(MAX_SHOWN_NAME) {
@@ -245,7 +249,8 @@ pub fn shorten_name(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Parses a JSON number of seconds from `from` to `to`, to microseconds. `None` if it is no number or outside.
+/// Parses a JSON number of seconds between `from` and `to`, with microseconds. `None` if it is not a number
+/// or out of range.
 #[must_use]
 pub fn seconds(raw: &str, from: u64, to: u64) -> Option<Duration> {
     let is_number = raw.starts_with(|c: char| c.is_ascii_digit() || c == '-');

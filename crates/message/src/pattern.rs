@@ -1,4 +1,4 @@
-//! NATS subject patterns: `*` stands for one token, a last `>` for one or more.
+//! NATS subject patterns. `*` stands for one token, and a final `>` for one or more.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -54,7 +54,7 @@ impl SubjectPattern {
     }
 }
 
-/// A pattern compares and hashes like its text.
+/// Allows to look up a pattern by its text: both compare and hash alike.
 impl Borrow<str> for SubjectPattern {
     fn borrow(&self) -> &str {
         &self.0
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The rules of NATS, written as plainly as they can be.
+    /// Reference model: NATS's rules, in the simplest code.
     fn model(pattern: &[&str], subject: &[&str]) -> bool {
         match (pattern, subject) {
             ([">"], [_, ..]) => true,

@@ -1,4 +1,4 @@
-//! An entry of the log: as the bus has it, and decoded.
+//! An entry of the log, as the bus returns it and decoded.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -6,72 +6,72 @@ use uuid::Uuid;
 
 use super::{Kind, Subject, Token};
 
-/// Headers of a log entry, in order, as the bus has them.
+/// The headers of a log entry, in the order in which the bus returns them.
 pub type Headers = Vec<(String, String)>;
 
-/// One entry of the log as the bus has it.
+/// One entry of the log, as the bus returns it.
 #[derive(Clone, Debug)]
 pub struct LogEntry {
-    /// Its sequence, assigned by the bus.
+    /// The entry's sequence, which the bus assigned.
     pub seq: u64,
-    /// The subject it was published on.
+    /// The subject that the entry was published on.
     pub subject: Subject,
-    /// Its headers.
+    /// The entry's headers.
     pub headers: Headers,
-    /// Its payload.
+    /// The entry's payload.
     pub payload: Bytes,
     /// When the bus stored it.
     pub logged_at: DateTime<Utc>,
 }
 
 impl LogEntry {
-    /// The first value of a header. Names are case-sensitive, as in NATS.
+    /// The first value of the header `name`. Names are case-sensitive, as in NATS.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// One entry of the log as every reader sees it: the members that filters use, and the body.
+/// One entry of the log, decoded: the members that filters use, and the body.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Its sequence, assigned by the bus.
+    /// The entry's sequence, which the bus assigned.
     pub seq: u64,
-    /// The subject it was published on, which filters use whatever the body says.
+    /// The subject that the message was published on. Filters use it, even if the body says something else.
     pub subject: Subject,
-    /// Its id. Not unique in the log (contract, section 1).
+    /// The message's id. It need not be unique in the log (contract, section 1).
     pub id: Uuid,
-    /// Its kind.
+    /// The message's kind.
     pub kind: Kind,
-    /// Its type.
+    /// The message's type.
     pub type_: Token,
-    /// Its sender.
+    /// The sender.
     pub sender_id: Token,
-    /// The role of its sender.
+    /// The sender's role.
     pub sender_role: Option<Token>,
-    /// Its recipient; `None` for a broadcast.
+    /// The recipient; `None` for a broadcast.
     pub recipient_id: Option<Token>,
-    /// The task it belongs to.
+    /// The task that the message belongs to.
     pub task_id: Option<Token>,
-    /// The conversation it belongs to.
+    /// The conversation that the message belongs to.
     pub conversation_id: Option<Token>,
-    /// The id of the message it replies to.
+    /// The id of the message that this one replies to.
     pub in_reply_to: Option<Uuid>,
-    /// From when on inboxes and consumers skip it.
+    /// When the message expires: from then on, inboxes and consumers skip it.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was created.
+    /// When the message was created.
     pub created_at: DateTime<Utc>,
     /// When the bus stored it.
     pub logged_at: DateTime<Utc>,
-    /// The envelope without `seq`: one line, an object, never empty.
+    /// The envelope without `seq`: a JSON object on one line, never empty.
     pub body: Bytes,
-    /// Payload and headers as published, if the body differs from the payload or the headers are not those that
-    /// agentbus sets.
+    /// The payload and headers as published; `None` if the payload is the body and the headers are exactly
+    /// those that agentbus sets.
     pub foreign: Option<(Bytes, Headers)>,
 }
 
-/// Appends the body with `"seq":N` as its first member: what history and streams return. `body` must be the body of a
-/// [`Record`].
+/// Appends the body with `"seq":N` as its first member, the form in which history and streams return it.
+/// `body` must be the body of a [`Record`].
 ///
 /// ```
 /// let mut out = Vec::new();
@@ -82,7 +82,7 @@ pub fn splice_seq(seq: u64, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"seq\":");
     out.extend_from_slice(seq.to_string().as_bytes());
     let rest = &body[1..];
-    // A body that another program wrote may hold white space alone.
+    // If another program wrote the body, it may hold nothing but white space between the braces.
     if rest.trim_ascii() != b"}" {
         out.push(b',');
     }

@@ -1,7 +1,5 @@
-//! How a status ends by itself: `metadata.ttl_s`, and the `offline` status that the server publishes for an agent whose
-//! status has lapsed (contract, section 6).
-//!
-//! Invariant: a posted status has a valid `ttl_s` or none; in a foreign one an invalid value counts as none.
+//! How a status ends by itself: by `metadata.ttl_s`, or by the `offline` status that the server publishes for
+//! an agent whose status has lapsed (contract, section 6).
 
 use chrono::TimeDelta;
 use serde::Deserialize;
@@ -11,36 +9,37 @@ use super::json::Members;
 use super::{Kind, Record};
 use crate::limits::MAX_TTL_S;
 
-/// The member of `metadata` with the seconds for which a status is valid.
+/// The member of `metadata` that says for how many seconds a status is valid.
 pub(super) const TTL: &str = "ttl_s";
 pub(super) const REASON: &str = "reason";
 pub(super) const EXPIRED_SEQ: &str = "expired_seq";
 
-/// Parses a `ttl_s`: a whole number of seconds without fraction or exponent.
+/// Parses the value of `ttl_s`: a whole number of seconds, without fraction or exponent.
 pub(super) fn parse_ttl(json: &str) -> Option<TimeDelta> {
     let digits = json.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = json.parse().ok().filter(|s| digits && (1..=MAX_TTL_S).contains(s))?;
     TimeDelta::try_seconds(seconds)
 }
 
-/// How a status ends.
+/// How a status ends by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusEnd {
-    /// How long it is valid; `None` for ever.
+    /// How long the status is valid; `None` for ever.
     pub ttl: Option<TimeDelta>,
-    /// Whether the server published it because an earlier status lapsed.
+    /// Whether the server published the status because an earlier one lapsed.
     pub is_lapse: bool,
 }
 
 impl StatusEnd {
-    /// Reads it from a record; the default unless it is a status. Bodies without the names are not parsed.
+    /// Reads it from a record. Returns the default for a record that is not a status. A body that does not
+    /// contain the names is not parsed.
     #[must_use]
     pub fn of(record: &Record) -> Self {
         if record.kind != Kind::Status {
             return Self::default();
         }
         let Ok(body) = std::str::from_utf8(&record.body) else { return Self::default() };
-        // Names may have escapes.
+        // Names may be written with escapes.
         let has_names = [TTL, EXPIRED_SEQ, "\\u"].into_iter().any(|name| body.contains(name));
         if !has_names {
             return Self::default();
@@ -53,7 +52,7 @@ impl StatusEnd {
         let members = serde_json::from_str::<Body<'_>>(body)
             .and_then(|body| serde_json::from_str::<Members<'_>>(body.metadata.get()));
         let Ok(Members(members)) = members else { return Self::default() };
-        // Of repeated members the last one counts, as in most parsers.
+        // If a member is repeated, the last one counts, as in most JSON parsers.
         let member = |wanted: &str| {
             members.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.get())
         };

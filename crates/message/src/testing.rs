@@ -5,10 +5,11 @@ use uuid::Uuid;
 
 use super::{Kind, Record, Subject, Token, parse_rfc3339};
 
-/// A record with these names: type, sender, recipient and task. An empty recipient or task means none.
+/// A record with this type, sender, recipient and task (`names`, in this order). An empty recipient or task
+/// means none.
 ///
 /// # Panics
-/// If a name is no token.
+/// If a name is not a valid token.
 #[must_use]
 pub fn record(seq: u64, kind: Kind, names: [&str; 4]) -> Record {
     let [type_, sender, recipient, task] = names;

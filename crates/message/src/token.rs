@@ -1,7 +1,7 @@
-//! Tokens: the names of agents, tasks, roles and types.
+//! Tokens are the names of agents, tasks, roles and types.
 //!
-//! Invariant: 1–64 characters of `A-Z a-z 0-9 _ -`, so that a token is a valid token of a NATS subject, a URL path
-//! segment and safe in a log line.
+//! Invariant: 1–64 characters of `A-Z a-z 0-9 _ -`. So a token is valid as a token of a NATS subject and as a
+//! segment of a URL path, and safe in a log line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,19 +16,19 @@ use crate::limits::MAX_TOKEN_CHARS;
 pub struct Token(Arc<str>);
 
 impl Token {
-    /// The name of a role, type or sender that is not known.
+    /// The token `unknown`: the role, type or sender of a message that does not name it.
     #[must_use]
     pub fn unknown() -> Self {
         Self("unknown".into())
     }
 
-    /// The sender role of a message whose sender gave none.
+    /// The role of a sender that gave none.
     #[must_use]
     pub fn default_role() -> Self {
         Self("agent".into())
     }
 
-    /// The type of a status of an agent that has gone offline.
+    /// The type of the status of an agent that is offline.
     #[must_use]
     pub fn offline() -> Self {
         Self("offline".into())
@@ -41,7 +41,7 @@ impl Token {
     }
 }
 
-/// The rule that every token follows, as text for the client.
+/// The rule that a token must follow, as a text for the client.
 pub const TOKEN_RULE: &str = "must be 1 to 64 characters of A-Z a-z 0-9 _ -";
 
 impl FromStr for Token {
@@ -62,11 +62,11 @@ impl fmt::Display for Token {
     }
 }
 
-/// Parses a hyphenated UUID in upper or lower case. Other forms are refused, so that an id is the same text wherever it
-/// is compared as text.
+/// Parses a UUID with hyphens, in upper or lower case. Other forms are refused, so that an id has the same
+/// text wherever ids are compared as text.
 ///
 /// # Errors
-/// The rule, as text for the client.
+/// The rule that the text breaks, as a text for the client.
 pub fn parse_uuid(text: &str) -> Result<Uuid, &'static str> {
     const RULE: &str = "must be a hyphenated UUID";
     if text.len() != uuid::fmt::Hyphenated::LENGTH {

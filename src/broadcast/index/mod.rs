@@ -1,9 +1,9 @@
-//! Finds the groups whose filters a message passes, without asking every group.
+//! The index finds the groups whose filters a message passes, without asking every group.
 //!
-//! Invariants: [`Index::passing`] yields exactly the groups whose filters match, each once. The cost of a message
-//! does not grow with the number of values that filters list: each value has a number, the patterns of all filters
-//! are matched at once, and a group whose filter does not match is dismissed after one look-up in a sorted list for
-//! each name that its filter uses.
+//! Invariants: [`Index::passing`] visits exactly the groups whose filters match, each once. The cost of a
+//! message does not grow with the number of values that filters list. For that, each value has a number; the
+//! patterns of all filters are matched together; and a group found by one name is checked with one look-up in
+//! a sorted list for each other name that its filter uses.
 
 mod patterns;
 mod term;
@@ -16,25 +16,25 @@ use crate::message::{Filter, FilterTerm, Record};
 use patterns::Patterns;
 use term::{GroupTerms, Term, change};
 
-/// The groups, each listed under the values of one name that its filter uses.
+/// The groups. Each is listed under the values of one of the names that its filter uses.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     terms: Terms,
     groups: HashMap<u64, Arc<GroupTerms>>,
-    /// Groups whose filters use no name.
+    /// Groups whose filters are empty.
     unfiltered: HashSet<u64>,
     next_term: u64,
 }
 
-/// Every value that some filter lists.
+/// Every value that at least one filter lists.
 #[derive(Debug, Default)]
 struct Terms {
-    /// All but patterns.
+    /// All values except patterns.
     values: HashMap<FilterTerm, Term>,
     patterns: Patterns,
 }
 
-/// The known terms that a message has: at most one for each name, but any number of patterns.
+/// The values of a message that filters list: at most one for each name, but any number of patterns.
 struct MessageTerms<'a> {
     names: [Option<&'a Term>; FilterTerm::NAMES],
     patterns: Vec<&'a Term>,
@@ -45,7 +45,7 @@ impl<'a> MessageTerms<'a> {
         if name == FilterTerm::SUBJECT { &self.patterns } else { self.names[name].as_slice() }
     }
 
-    /// Whether a group's filter matches; `indexed_by` is known to.
+    /// Whether a group's filter matches. For the name `indexed_by` this is known already.
     fn pass(&self, group: &GroupTerms, indexed_by: usize) -> bool {
         group
             .names
@@ -89,7 +89,7 @@ impl Index {
         }
     }
 
-    /// Counts a use of a value; returns its number.
+    /// Adds one to the uses of a value. Returns the number that identifies the value.
     fn add_use(&mut self, term: &FilterTerm) -> u64 {
         let next = &mut self.next_term;
         self.terms.change(term, |term| {
@@ -102,8 +102,8 @@ impl Index {
         })
     }
 
-    /// The first name, from the rarest to the commonest, whose values index fewer than
-    /// [`INDEX_GROUPS_PER_VALUE`] groups; else the one with the fewest.
+    /// The name to index a filter by: the first one, from the most selective on, whose values index fewer
+    /// than [`INDEX_GROUPS_PER_VALUE`] groups. If there is none, the one with the fewest groups.
     fn most_selective(&self, names: &[Vec<FilterTerm>]) -> usize {
         let groups = |terms: &Vec<FilterTerm>| {
             terms
@@ -117,14 +117,14 @@ impl Index {
         chosen.and_then(|terms| terms.first()).map_or(0, FilterTerm::name)
     }
 
-    /// Calls `visit` for every group whose filter the message passes.
+    /// Calls `visit` with every group whose filter the message passes.
     pub(super) fn passing(&self, record: &Record, mut visit: impl FnMut(u64)) {
         let message = self.terms.of(record);
         for name in 0..FilterTerm::NAMES {
             let terms = message.under(name);
             for (at, term) in terms.iter().enumerate() {
                 for (group, listed) in &term.groups {
-                    // A group that lists several matching patterns is visited for the first of them.
+                    // A group that lists several of the matching patterns is visited only for the first.
                     let is_repeat = || listed.lists_any(name, &terms[..at]);
                     if message.pass(listed, name) && (at == 0 || !is_repeat()) {
                         visit(*group);
@@ -158,7 +158,7 @@ impl Terms {
         MessageTerms { names, patterns }
     }
 
-    /// Changes a term, adding it if it is new and removing it when no filter uses it any more.
+    /// Changes the term of a value. Adds it if it is new, and removes it once no filter uses it.
     fn change<T>(&mut self, term: &FilterTerm, apply: impl FnOnce(&mut Term) -> T) -> T {
         match term {
             FilterTerm::Subject(pattern) => self.patterns.change(pattern, apply),

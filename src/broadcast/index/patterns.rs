@@ -1,27 +1,29 @@
-//! The patterns of all filters, and which of them a subject matches.
+//! The patterns of all filters, and the search for those that a subject matches.
 //!
-//! Invariant: a pattern is a subject with some tokens replaced by `*` and perhaps its end by `>`. So the patterns that
-//! match are found by replacing tokens in each way that any pattern does, and looking the results up. The four tokens
-//! of a subject that agentbus derives give at most 31 ways, and each pattern is one entry, however long.
+//! Invariant: a pattern is a subject of which some tokens are replaced by `*`, and perhaps the end by `>`.
+//! The shape of a pattern says which. To find the matching patterns, the tokens of the subject are replaced
+//! in each shape that occurs, and the result is looked up. For a subject derived by agentbus, which has four
+//! tokens, there are at most 31 shapes. Each pattern is one entry, however long it is.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::term::{self, Term};
 use crate::message::SubjectPattern;
 
-/// For each token before a `>`, whether it is `*`.
+/// Which tokens of a pattern are `*`, without a final `>`.
 type Shape = Box<[bool]>;
 
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
     terms: HashMap<SubjectPattern, Term>,
-    /// By the number of tokens before a `>`, and whether there is a `>`: which tokens are `*`, and in how many
-    /// patterns.
+    /// The shapes that occur, and how many patterns have each. The key is the number of tokens before a final
+    /// `>`, and whether there is a `>`.
     shapes: BTreeMap<(usize, bool), HashMap<Shape, usize>>,
 }
 
 impl Patterns {
-    /// Appends every pattern that a subject matches; perhaps twice, if the subject itself has wildcards.
+    /// Appends the term of every pattern that a subject matches. If the subject itself contains wildcards, a
+    /// term may be appended twice.
     pub(super) fn matching<'a>(&'a self, subject: &str, found: &mut Vec<&'a Term>) {
         if self.terms.is_empty() {
             return;
@@ -52,7 +54,7 @@ impl Patterns {
         self.terms.get(pattern)
     }
 
-    /// Changes a pattern's term, adding it if it is new and removing it when no filter uses it any more.
+    /// Changes the term of a pattern. Adds it if it is new, and removes it once no filter uses it.
     pub(super) fn change<T>(
         &mut self,
         pattern: &SubjectPattern,

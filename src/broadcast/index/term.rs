@@ -1,4 +1,4 @@
-//! One value of filters, and the groups that are found by it.
+//! A term: one value that filters list, with the groups indexed by it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,23 +8,24 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Term {
     pub(super) number: u64,
-    /// Filters that list it.
+    /// How many filters list the value.
     pub(super) uses: usize,
-    /// The groups of these filters that are indexed by it. A list: there are many terms, and most have one group.
+    /// The groups that are indexed by this value. A list and not a map, since there are many terms and most
+    /// have one group.
     pub(super) groups: Vec<(u64, Arc<GroupTerms>)>,
 }
 
-/// What the filter of a group lists.
+/// The values that the filter of a group lists.
 #[derive(Debug)]
 pub(super) struct GroupTerms {
     /// For each name that the filter uses, the sorted numbers of its values.
     pub(super) names: Vec<(usize, Box<[u64]>)>,
-    /// The name by whose values the group is found.
+    /// The name by whose values the group is indexed.
     pub(super) indexed_by: usize,
 }
 
 impl GroupTerms {
-    /// Whether the filter lists any of these terms under a name.
+    /// Whether the filter lists any of these terms for a name.
     pub(super) fn lists_any(&self, name: usize, terms: &[&Term]) -> bool {
         let numbers = self.names.iter().find(|(used, _)| *used == name).map(|(_, numbers)| numbers);
         numbers.is_some_and(|numbers| {
@@ -33,7 +34,7 @@ impl GroupTerms {
     }
 }
 
-/// Changes the term of a value, adding it if it is new and removing it when no filter uses it any more.
+/// Changes the term of a value. Adds it if it is new, and removes it once no filter uses it.
 pub(super) fn change<K: Hash + Eq + Clone, T>(
     terms: &mut HashMap<K, Term>,
     value: &K,

@@ -1,4 +1,4 @@
-//! The memory bus: queues publishes for the writer, and reads what the writer has shown.
+//! The memory bus: queues publishes for the writer, and reads the entries that the writer has committed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,19 +18,21 @@ use crate::clock::Clock;
 use crate::limits::{MEMORY_QUEUE, MEMORY_QUEUE_BYTES, PUBLISH_DEADLINE};
 use crate::message::{LogEntry, Outgoing};
 
-/// Publishes and reads; the [`Writer`] does the work.
+/// Queues publishes for the [`Writer`], which assigns sequences and appends to the journal, and opens
+/// readers.
 pub struct MemoryBus {
     queue: mpsc::Sender<Call>,
-    /// A permit for each byte that queued calls may hold.
+    /// One permit for each byte that queued calls may hold.
     bytes: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
 
 impl MemoryBus {
-    /// The name of the log. The ids of entries without one derive from it.
+    /// The name of the log. For an entry without an id, the id is derived from this name.
     pub const LOG_NAME: &'static str = "memory";
 
-    /// A log that continues after the journal's last sequence. Publishes get results only while the writer runs.
+    /// Opens a log that continues after the journal's last sequence. Publishes get results only while the
+    /// writer runs.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -54,8 +56,8 @@ impl MemoryBus {
         Ok((Self { queue, bytes, shared }, writer))
     }
 
-    /// Queues messages for the writer and waits for the outcomes. If this future is dropped before the writer has taken
-    /// them, they are not written.
+    /// Queues messages for the writer and waits for the outcomes. If this future is dropped before the writer
+    /// has taken the messages, they are not written.
     async fn write(
         &self,
         messages: Vec<Outgoing>,

@@ -10,7 +10,7 @@ pub(super) struct Call {
     pub messages: Vec<Outgoing>,
     pub condition: Option<Precondition>,
     pub reply: oneshot::Sender<Vec<Outcome>>,
-    /// Held until the outcomes are reported.
+    /// Released once the outcomes are reported.
     pub _bytes: OwnedSemaphorePermit,
 }
 
@@ -21,7 +21,7 @@ impl Call {
     }
 }
 
-/// Bytes of memory that messages hold.
+/// The bytes of memory that messages hold.
 pub(super) fn bytes_of(messages: &[Outgoing]) -> usize {
     let each = |m: &Outgoing| size_of::<Outgoing>() + m.subject.as_str().len() + m.body.len();
     messages.iter().map(each).sum()

@@ -1,4 +1,5 @@
-//! Reads the memory bus in order: from its tail while that has the next entry, else from the journal.
+//! Reads the memory bus in order: from its tail (the newest entries, in memory) if that has the next entry,
+//! else from the journal.
 
 use std::sync::Arc;
 
@@ -45,7 +46,8 @@ impl Reader for MemoryReader {
                 self.next = newest.seq + 1;
                 return Ok(entries);
             }
-            // The log holds nothing from `next` to the end: a switch of bus skipped these sequences.
+            // The log holds nothing between `next` and its end: a switch from another bus skipped these
+            // sequences.
             self.next = *self.last.borrow() + 1;
         }
     }

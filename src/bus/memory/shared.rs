@@ -13,7 +13,7 @@ pub(super) struct Shared {
     pub journal: Arc<dyn Journal>,
     pub tail: Tail,
     pub last: watch::Sender<u64>,
-    /// Why publishing is not possible, while it is not.
+    /// The reason why publishing is not possible; `None` while it is.
     pub fault: watch::Sender<Option<String>>,
     pub first: AtomicU64,
     /// Whether the writer is committing.
@@ -21,7 +21,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Why a publish would only wait: the journal does not answer, and a commit is being tried already.
+    /// Refuses a publish that could only wait: the journal does not answer, and the writer is already
+    /// retrying a commit.
     pub(super) fn refusal(&self) -> Option<String> {
         let fault = self.fault.borrow();
         fault.clone().filter(|_| self.busy.load(Ordering::Relaxed))

@@ -1,6 +1,7 @@
-//! The newest entries of the memory bus, for readers near the end of the log.
+//! The tail: the newest entries of the memory bus, for readers near the end of the log.
 //!
-//! Invariant: contiguous in the log's order and bounded in number and bytes. Older entries are read from the journal.
+//! Invariant: the entries follow each other in the log, and are bounded in number and bytes. Older entries
+//! are read from the journal.
 
 use std::collections::VecDeque;
 
@@ -35,7 +36,7 @@ impl Tail {
         }
     }
 
-    /// Entries from sequence `from` on; `None` when that one is no longer kept.
+    /// Entries from sequence `from` on; `None` if the tail no longer has that sequence.
     pub(super) fn from(&self, from: u64, limit: usize) -> Option<Vec<LogEntry>> {
         let kept = self.lock();
         if kept.queue.front()?.seq > from {
@@ -45,7 +46,7 @@ impl Tail {
         Some(kept.queue.range(start..).take(limit).cloned().collect())
     }
 
-    /// Whether any entry after sequence `after` is wanted; `None` when some of them are no longer kept.
+    /// Whether any entry after sequence `after` is `wanted`; `None` if the tail no longer has all of them.
     pub(super) fn any_after(&self, after: u64, wanted: impl Fn(&LogEntry) -> bool) -> Option<bool> {
         let kept = self.lock();
         if kept.queue.front()?.seq > after.saturating_add(1) {

@@ -1,4 +1,4 @@
-//! The memory bus on a journal whose every call can fail.
+//! The memory bus on a journal of which every call can fail.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -17,15 +17,16 @@ use crate::message::{Draft, HEADER_MSG_ID, LogEntry, Outgoing};
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Done,
-    /// Written, and the result lost.
+    /// Written, but the result is lost.
     AnswerLost,
-    /// Not written, and an error returned.
+    /// Not written: the call returns an error.
     Refused,
-    /// Written, the result lost, and the next calls, this many, fail.
+    /// Written, but the result is lost, and so many of the next calls fail.
     Silent(usize),
-    /// Only the first entry written, then an error.
+    /// Only the first entry is written; the call returns an error.
     Torn,
-    /// An error, and an entry of an earlier attempt with this id is there instead.
+    /// Not written: the call returns an error, and the journal has an entry of an earlier attempt with this
+    /// id instead.
     Overtaken(u128),
     Taken,
 }
@@ -151,7 +152,7 @@ impl Running {
         self.bus.publish(vec![message(id)]).await.pop().expect("one answer")
     }
 
-    /// Waits until the bus is healthy again, without a publish.
+    /// Waits until the bus is healthy again, without publishing.
     async fn ready(&self) {
         let healthy = async {
             while self.bus.health().is_err() {
@@ -232,7 +233,8 @@ async fn a_torn_append_continues_where_it_broke_off() {
     assert_eq!(running.journal.ids().len(), 3);
 }
 
-/// The outcomes of three messages, the first of which was written before the append broke off.
+/// Publishes three messages, of which only the first is written before the append fails. Returns the
+/// outcomes.
 async fn torn_for_good(then: &[Fate]) -> (Running, Vec<Result<Ack, PublishError>>) {
     let running = run(&[&[Fate::Torn], then].concat()).await;
     let answers = running.bus.publish(vec![message(1), message(2), message(3)]).await;
@@ -284,8 +286,8 @@ async fn abandoned_messages_are_not_written() {
     assert_eq!(running.journal.ids(), [Uuid::from_u128(2).to_string()]);
 }
 
-/// Publishes `messages` until the queue is full, before the writer takes any: the number of publishes queued, and the
-/// error of the next.
+/// Publishes `messages` until the queue is full, while the writer takes none. Returns the number of publishes
+/// queued, and the error of the next one.
 async fn fill(running: &Running, messages: &[Outgoing]) -> (usize, PublishError) {
     let mut waiting = Vec::new();
     loop {
@@ -349,7 +351,7 @@ async fn a_condition_is_decided_when_the_message_is_written() {
     assert!(ask(3, "b", 1).await.expect("answered").is_some(), "another agent");
     let again = ask(2, "a", 1).await.expect("answered").expect("the same message");
     assert_eq!((again.seq, again.duplicate), (2, true));
-    // Two at once, in one commit or in two: one of them comes first.
+    // Two publishes at the same time, in one commit or in two: one of them comes first.
     let (one, two) = tokio::join!(ask(4, "c", 3), ask(5, "c", 3));
     let taken = [one, two].into_iter().filter(|asked| matches!(asked, Ok(Some(_)))).count();
     assert_eq!(taken, 1);

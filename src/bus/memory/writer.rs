@@ -1,7 +1,8 @@
-//! The one writer of the memory bus: sequences, group commit, repeats.
+//! The writer of the memory bus: assigns sequences, commits groups, recognises repeated ids.
 //!
-//! Invariant: a sequence is assigned to one content only. When the outcome of an append is unknown, the journal's last
-//! sequence settles it before anything else is written, so no publisher gets a wrong result in either direction.
+//! Invariant: each sequence is assigned to one content only. When the outcome of an append is unknown, the
+//! writer reads the journal's last sequence before it writes anything else. So no publisher gets a wrong
+//! result, neither for a lost message nor for a stored one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,28 +32,28 @@ pub struct Writer {
     clock: Clock,
 }
 
-/// One group commit.
+/// The messages of one group commit.
 #[derive(Default)]
 struct Group {
     entries: Vec<LogEntry>,
-    /// Sequences of the ids in `entries`.
+    /// The sequence of each id in `entries`.
     assigned: HashMap<Uuid, u64>,
-    /// For each message in the order of the calls.
+    /// One placement for each message, in the order of the calls.
     placements: Vec<Placement>,
 }
 
 /// What a group commit does with one message.
 #[derive(Clone, Copy)]
 enum Placement {
-    /// It has this sequence; a duplicate had it before.
+    /// The message has this sequence. A duplicate had it before.
     At { seq: u64, duplicate: bool },
-    /// Its condition does not hold.
+    /// The message's condition does not hold.
     ConditionFailed,
-    /// Whether its condition holds is unknown.
+    /// Whether the message's condition holds is unknown.
     ConditionUnknown,
 }
 
-/// Why a group, or the end of it, was not written.
+/// Why a group, or its last entries, were not written.
 struct Failure {
     error: JournalError,
     /// Entries up to this sequence are certainly in the journal.
@@ -62,7 +63,7 @@ struct Failure {
 }
 
 impl Failure {
-    /// No entry after `through` was written.
+    /// A failure after which certainly no entry beyond `through` was written.
     fn certain(error: &str, through: u64) -> Self {
         Self { error: JournalError::Unavailable(error.to_owned()), through, in_doubt: false }
     }
@@ -73,11 +74,11 @@ impl Failure {
     }
 }
 
-/// The outcome of an append that was unknown.
+/// The outcome of an append whose result was lost, found by reading the journal.
 enum Settled {
-    /// The number of its entries, from the first on, that are in the journal.
+    /// So many of the append's entries, counted from the first, are in the journal.
     Written(usize),
-    /// The journal has other entries at their sequences.
+    /// The journal has other entries at the sequences of the append.
     Overtaken,
 }
 
@@ -86,7 +87,7 @@ impl Writer {
         Self { shared, calls, clock }
     }
 
-    /// Writes until cancelled; calls that were queued by then are still written.
+    /// Writes until cancelled, and then the calls that are queued at that moment.
     ///
     /// # Errors
     /// [`JournalError::Lost`] when another process has taken the journal over.
@@ -128,8 +129,8 @@ impl Writer {
         }
     }
 
-    /// Collects the calls that were queued meanwhile, except abandoned ones: their clients got no result and retry with
-    /// the same id.
+    /// Collects the calls that were queued during the last commit. Abandoned calls are dropped: their clients
+    /// got no result and retry with the same id.
     fn gather(&mut self, first: Call) -> Vec<Call> {
         let (mut count, mut bytes) = (0, 0);
         let mut calls = Vec::new();
@@ -162,8 +163,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Assigns sequences, appends, and shows readers the entries that were written. Assigns nothing while the last
-    /// sequence is unknown.
+    /// Assigns sequences, appends, and shows readers the entries that were written. Assigns nothing while the
+    /// log's last sequence is unknown.
     async fn write(&self, calls: &[Call], deadline: Instant) -> (Vec<Placement>, Option<Failure>) {
         let prepared = async {
             let last = self.last().await?;
@@ -184,18 +185,18 @@ impl Writer {
         (group.placements, failure)
     }
 
-    /// The last sequence assigned.
+    /// The last sequence assigned. Asks the journal if the outcome of the last append is unknown.
     async fn last(&self) -> Result<u64, JournalError> {
         if self.shared.fault.borrow().is_none() {
             return Ok(*self.shared.last.borrow());
         }
-        // The last append may have been written.
+        // The last append may have been written although it reported an error.
         let last = self.shared.journal.last().await?;
         self.catch_up(last).await?;
         Ok(last)
     }
 
-    /// Assigns a sequence to each message, or finds the one that its id has.
+    /// Assigns a sequence to each message, or finds the sequence that its id already has.
     async fn place(&self, calls: &[Call], last: u64) -> Result<Group, JournalError> {
         let messages = || calls.iter().flat_map(|call| &call.messages);
         let clients_ids: Vec<Uuid> = messages().filter(|m| m.id_is_clients).map(|m| m.id).collect();
@@ -228,7 +229,8 @@ impl Writer {
         Ok(group)
     }
 
-    /// Why a message's condition does not hold after sequence `last` and the entries of the group.
+    /// The placement of a message whose condition does not hold, or may not hold, after sequence `last` and
+    /// the entries of the group.
     fn failed_condition(
         &self,
         condition: &Precondition,
@@ -261,8 +263,8 @@ impl Writer {
         }
     }
 
-    /// Appends, with retries until the deadline. Nothing is appended again before the outcome of the last attempt is
-    /// known.
+    /// Appends, and retries until the deadline. Before each retry it finds out whether the last attempt was
+    /// written.
     async fn append(
         &self,
         mut through: u64,
@@ -351,7 +353,7 @@ fn set(fault: &watch::Sender<Option<String>>, value: Option<String>) {
     });
 }
 
-/// Reports the outcomes to each call. A caller that no longer waits retries with the same id.
+/// Reports the outcomes to the calls. A caller that no longer waits retries with the same id.
 fn report(calls: Vec<Call>, placements: &[Placement], failure: Option<&Failure>) {
     let mut placements = placements.iter().copied();
     for call in calls {
@@ -361,7 +363,7 @@ fn report(calls: Vec<Call>, placements: &[Placement], failure: Option<&Failure>)
     }
 }
 
-/// The outcome of one message; without a placement, the failure came first.
+/// The outcome of one message. It has no placement if the group failed before the message got one.
 fn outcome(placement: Option<Placement>, failure: Option<&Failure>) -> Outcome {
     let through = failure.map_or(u64::MAX, |failure| failure.through);
     match (placement, failure) {

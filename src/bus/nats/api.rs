@@ -1,7 +1,8 @@
-//! The requests of the JetStream API that we use.
+//! The requests of the JetStream API that agentbus uses.
 //!
-//! Invariant: each goes through the [`Requester`], with one time limit, and returns a reply that we understand or an
-//! [`ApiError`]. Stream configurations stay JSON, so that an update keeps the members that this program does not know.
+//! Invariant: every request is sent by the [`Requester`] with the same time limit, and returns a parsed reply
+//! or an [`ApiError`]. Stream configurations stay JSON, so that an update keeps the members that this program
+//! does not know.
 
 use std::time::Duration;
 
@@ -24,21 +25,21 @@ use crate::limits::{
 };
 use crate::message::LogEntry;
 
-/// The members of a `STREAM.INFO` reply that we need.
+/// The members of a `STREAM.INFO` reply that agentbus uses.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct StreamInfo {
-    /// The whole configuration, as the server echoes it.
+    /// The whole configuration, as the server returned it.
     pub config: Value,
     pub state: StreamState,
     /// The server's clock when it replied (since 2.10).
     #[serde(default, rename = "ts")]
     pub server_time: Option<DateTime<Utc>>,
-    /// Its replicas; `None` on a server without a cluster.
+    /// The stream's replicas; `None` on a server without a cluster.
     #[serde(default)]
     pub cluster: Option<ClusterInfo>,
 }
 
-/// The replicas of a stream, as the server that replied sees them.
+/// The replicas of a stream, as seen by the server that replied.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct ClusterInfo {
     #[serde(default)]
@@ -49,14 +50,14 @@ pub(super) struct ClusterInfo {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Replica {
-    /// Nanoseconds since it was last active.
+    /// Nanoseconds since the replica was last active.
     #[serde(default)]
     active: u64,
 }
 
 impl ClusterInfo {
-    /// Whether the server that replied is connected to a majority. A former leader that is cut off from the others
-    /// reports an old state for minutes (seen in nats-server 2.15.1).
+    /// Whether the server that replied is connected to a majority. A former leader that is cut off from the
+    /// others reports an old state for minutes (seen in nats-server 2.15.1).
     fn has_majority(&self) -> bool {
         let patience = u64::try_from(NATS_FAILOVER_AFTER.as_nanos()).unwrap_or(u64::MAX);
         let others = self.replicas.iter().filter(|other| other.active < patience).count();
@@ -78,7 +79,7 @@ pub(super) struct StreamState {
 }
 
 impl StreamState {
-    /// The bounds as the bus's contract defines them.
+    /// The stream's bounds in the form of [`Bounds`], which also describes an empty stream.
     pub(super) fn bounds(&self) -> Bounds {
         let first = if self.messages == 0 { self.last_seq + 1 } else { self.first_seq };
         Bounds { first, last: self.last_seq }
@@ -86,7 +87,7 @@ impl StreamState {
 }
 
 impl StreamInfo {
-    /// The members of the configuration that we need.
+    /// The members of the configuration that agentbus uses.
     pub(super) fn parsed(&self) -> Result<StreamConfig, ApiError> {
         StreamConfig::deserialize(&self.config)
             .map_err(|error| ApiError::Malformed(format!("stream configuration: {error}")))
@@ -109,7 +110,7 @@ impl Requester {
         self.call_with(subject, HeaderMap::new(), payload, NATS_API_TIMEOUT).await
     }
 
-    /// Sends a request whose response is JSON, and may be an error of JetStream.
+    /// Sends a request and parses the JSON response, which may be an error of JetStream.
     pub(super) async fn call_with<T: DeserializeOwned>(
         &self,
         subject: &str,
@@ -126,7 +127,7 @@ impl Requester {
         }
     }
 
-    /// Configuration and state of a stream, from a leader that is connected to a majority.
+    /// Configuration and state of a stream, from a leader that is connected to a majority of the replicas.
     pub(super) async fn stream_info(&self, stream: &str) -> Result<StreamInfo, ApiError> {
         let subject = format!("$JS.API.STREAM.INFO.{stream}");
         let info: StreamInfo = self.call(&subject, &Value::Null).await?;
@@ -137,7 +138,7 @@ impl Requester {
         Ok(info)
     }
 
-    /// Creates a stream. The same configuration again is no error.
+    /// Creates a stream. If it exists with the same configuration, nothing happens.
     pub(super) async fn create_stream(
         &self,
         stream: &str,
@@ -154,7 +155,7 @@ impl Requester {
         self.call(&format!("$JS.API.STREAM.UPDATE.{stream}"), config).await
     }
 
-    /// Deletes a stream with its consumers. That there is none is no error.
+    /// Deletes a stream with its consumers. If it does not exist, nothing happens.
     pub(super) async fn delete_stream(&self, stream: &str) -> Result<(), ApiError> {
         match self.call::<Value>(&format!("$JS.API.STREAM.DELETE.{stream}"), &Value::Null).await {
             Err(error) if !error.is(STREAM_NOT_FOUND) => Err(error),
@@ -162,13 +163,13 @@ impl Requester {
         }
     }
 
-    /// Removes the entries below `seq`, and moves a lower last sequence up to `seq - 1`.
+    /// Removes the entries below `seq`. If the last sequence is lower than `seq - 1`, it becomes `seq - 1`.
     pub(super) async fn purge_below(&self, stream: &str, seq: u64) -> Result<(), ApiError> {
         let subject = format!("$JS.API.STREAM.PURGE.{stream}");
         self.call::<Value>(&subject, &json!({ "seq": seq })).await.map(drop)
     }
 
-    /// Deletes one entry, leaving a hole.
+    /// Deletes one entry. Its sequence stays unused.
     pub(super) async fn delete_entry(&self, stream: &str, seq: u64) -> Result<(), ApiError> {
         let subject = format!("$JS.API.STREAM.MSG.DELETE.{stream}");
         let request = json!({ "seq": seq, "no_erase": true });
@@ -178,8 +179,8 @@ impl Requester {
         }
     }
 
-    /// The entry at `seq`, from the stream's leader: a direct get may be answered by a replica that is behind, and an entry
-    /// with invalid headers would break our connection.
+    /// The entry at `seq`, from the stream's leader. A direct get is not used: a replica that is behind may
+    /// answer it, and an entry with invalid headers would break the connection.
     pub(super) async fn entry_at(
         &self,
         stream: &str,
@@ -197,7 +198,7 @@ impl Requester {
         self.stored(stream, &json!({ "seq": seq, "next_by_subj": ">" })).await
     }
 
-    /// The first entry at or after `seq`, and whether async-nats can read its delivery.
+    /// The first entry at or after `seq`, and whether async-nats can read a delivery of it.
     pub(super) async fn entry_checked(
         &self,
         stream: &str,
@@ -210,7 +211,7 @@ impl Requester {
         Ok(Some((stored.into_raw().map_err(malformed)?, readable)))
     }
 
-    /// The entry that a `STREAM.MSG.GET` with these members finds.
+    /// The entry that a `STREAM.MSG.GET` with these request members finds.
     pub(super) async fn stored(
         &self,
         stream: &str,
@@ -238,7 +239,7 @@ impl Requester {
         }
     }
 
-    /// Creates an ephemeral pull consumer without acks that starts at `from`.
+    /// Creates an ephemeral pull consumer without acks. It starts at `from`.
     pub(super) async fn create_reader(
         &self,
         stream: &str,
@@ -264,7 +265,7 @@ impl Requester {
     }
 }
 
-/// A duration in nanoseconds, as in the API.
+/// A duration in nanoseconds, the unit of the JetStream API.
 pub(super) fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -279,7 +280,7 @@ pub(super) fn ack_body(kind: AckKind) -> Bytes {
     }
 }
 
-/// The request of a pull that stays open and sends heartbeats (ADR-13).
+/// The body of a pull request that stays open and makes the server send heartbeats (ADR-13).
 pub(super) fn pull_body(batch: usize) -> Bytes {
     let body = json!({
         "batch": batch,

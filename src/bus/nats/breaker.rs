@@ -1,7 +1,8 @@
-//! A circuit breaker: after a failure, publishes do not wait for a bus that does not answer.
+//! A circuit breaker: after a failure, publishes fail at once instead of waiting for a bus that does not
+//! answer.
 //!
-//! Invariant: a pure state machine. Time and the number of connections made are passed in; while open it admits exactly
-//! one publish, the probe, after each pause.
+//! Invariant: a pure state machine. Time and the number of connections made so far are passed in. While open,
+//! it admits exactly one publish, the probe, after each pause.
 
 use std::time::Instant;
 
@@ -16,19 +17,19 @@ pub(super) struct Breaker {
 
 #[derive(Debug)]
 struct Open {
-    /// Until when no publish is admitted.
+    /// No publish is admitted before this time.
     until: Instant,
-    /// The pauses after failed probes.
+    /// Computes the pauses, which get longer with each failed probe.
     pauses: Backoff,
-    /// Whether a probe was admitted and its outcome is not known.
+    /// Whether a probe was admitted whose outcome is not known yet.
     probing: bool,
-    /// Connections made when it opened: after a further one a probe is admitted at once.
+    /// The number of connections when the breaker opened. After a new connection a probe is admitted at once.
     connects: u64,
     reason: String,
 }
 
 impl Breaker {
-    /// Admits a publish, or returns why not.
+    /// Admits a publish, or returns the reason why not.
     pub(super) fn admit(&mut self, now: Instant, connects: u64) -> Result<(), String> {
         let Some(open) = &mut self.open else {
             return Ok(());
@@ -38,18 +39,19 @@ impl Breaker {
         } else if now < open.until {
             return Err(format!("circuit open after: {}", open.reason));
         }
-        // A probe whose caller left reports no outcome: after a publish's longest time the next probe is admitted.
+        // A probe whose caller gave up reports no outcome. So the next probe is admitted after the longest
+        // time that a publish can take.
         open.probing = true;
         open.until = now + PUBLISH_DEADLINE;
         Ok(())
     }
 
-    /// The bus answered. Returns whether that closes the breaker.
+    /// Records that the bus answered. Returns whether that closes the breaker.
     pub(super) fn success(&mut self) -> bool {
         self.open.take().is_some()
     }
 
-    /// The bus did not answer. Returns whether that opens the breaker.
+    /// Records that the bus did not answer. Returns whether that opens the breaker.
     pub(super) fn failure(&mut self, now: Instant, connects: u64, reason: &str) -> bool {
         match &mut self.open {
             None => {
@@ -70,13 +72,13 @@ impl Breaker {
                 reason.clone_into(&mut open.reason);
                 false
             }
-            // This publish was in flight when the breaker opened: it does not prolong the pause.
+            // This publish was in flight when the breaker opened, so it does not prolong the pause.
             Some(_) => false,
         }
     }
 
-    /// Why no publish is admitted now, if so. After its pause an open breaker refuses nothing: else a load balancer might
-    /// never send the publish that closes it.
+    /// The reason why no publish is admitted now, if there is one. After its pause an open breaker reports
+    /// none: otherwise a load balancer might never send the publish that closes it.
     pub(super) fn refusal(&self, now: Instant, connects: u64) -> Option<&str> {
         let open = self.open.as_ref()?;
         (now < open.until && connects <= open.connects).then_some(open.reason.as_str())

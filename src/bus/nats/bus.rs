@@ -1,4 +1,4 @@
-//! The log in a JetStream stream: its connections, its publisher, its readers, and what is known of the stream.
+//! The NATS bus: connections, publisher, readers, and a cached view of the stream.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +24,7 @@ use crate::bus::durable::DurableConsumers;
 use crate::bus::{Ack, Bounds, Bus, BusError, LogIdentity, Precondition, PublishError, Reader};
 use crate::message::{LogEntry, Outgoing};
 
-/// The limits of a stream on what it keeps.
+/// How much the stream keeps by its own limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// The highest number of messages.
@@ -44,7 +44,7 @@ pub struct NatsBus {
     pub(super) view: Arc<StreamView>,
     suspicions: Arc<watch::Sender<u64>>,
     pub(super) config: NatsConfig,
-    /// Keep `view` and `suspicions` fresh; they end with the bus.
+    /// The tasks that refresh `view` and count `suspicions`. They end with the bus.
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -52,12 +52,13 @@ impl NatsBus {
     /// Connects, and finds or creates the stream.
     ///
     /// # Errors
-    /// No server, no JetStream, or a stream that cannot be our log. Tried once: the caller decides about retries.
+    /// There is no server or no JetStream, or the stream cannot be a log. Tried once: the caller decides
+    /// about retries.
     pub async fn connect(config: NatsConfig) -> Result<Self, BusError> {
         Self::connect_or(config, IfMissing::Create).await
     }
 
-    /// Connects, and does what `missing` says when there is no stream.
+    /// Connects; if there is no stream, acts as `missing` says.
     ///
     /// # Errors
     /// As [`NatsBus::connect`].
@@ -106,16 +107,16 @@ impl NatsBus {
         })
     }
 
-    /// What the stream lacked, or had otherwise than configured, when we connected.
+    /// What the stream lacked, or how it differed from the configuration, when this process connected.
     #[must_use]
     pub fn degradations(&self) -> &[String] {
         &self.degradations
     }
 
-    /// How `NATS_SYNC_ALWAYS` is set and when to change it, in one line for the operator.
+    /// One line for the operator: how `NATS_SYNC_ALWAYS` is set, and when to change it.
     ///
     /// # Errors
-    /// The line when the setting is true and the stream takes no atomic batches.
+    /// The line, if the setting is true but the stream takes no atomic batches.
     pub fn sync_setting(&self) -> Result<&'static str, String> {
         if !self.config.sync_always {
             return Ok(
@@ -136,29 +137,29 @@ impl NatsBus {
         ))
     }
 
-    /// Counts the times that the stream may have become another one, so that the continuity check is due: the
-    /// publishing connection broke and was made again, a reader's consumer was deleted, or the stream was found to be
-    /// missing, to end earlier than before, or to have another epoch.
+    /// Counts the events after which the stream may be another one, so that the continuity check must run:
+    /// the publishing connection was lost and made again; a reader's consumer was deleted; the stream was
+    /// missing, ended earlier than before, or had another epoch.
     #[must_use]
     pub fn suspicions(&self) -> watch::Receiver<u64> {
         self.suspicions.subscribe()
     }
 
-    /// Identity of the log. A stream that does not exist is created again after [`crate::limits::NATS_STREAM_GONE`],
-    /// closed for publishing.
+    /// The identity of the log. Creates a stream that does not exist, after
+    /// [`crate::limits::NATS_STREAM_GONE`] and closed for publishing.
     ///
     /// # Errors
-    /// The server's, or the stream cannot be our log.
+    /// JetStream cannot be reached, or refuses, or the stream cannot be a log.
     pub async fn find_or_create(&self) -> Result<LogIdentity, BusError> {
         stream::ensure(&self.requester, &self.config, IfMissing::Recreate).await?;
         self.identity().await
     }
 
-    /// Deletes the stream and creates it with its own configuration, empty, with a new epoch. Its consumers are deleted
-    /// with it.
+    /// Deletes the stream with its consumers, and creates it again, empty, with its own configuration and a
+    /// new epoch.
     ///
     /// # Errors
-    /// The server's. Between the two steps there may be no stream.
+    /// JetStream cannot be reached, or refuses. After an error there may be no stream.
     pub async fn recreate(&self) -> Result<(), BusError> {
         let info = self.requester.stream_info(&self.stream).await?;
         let wanted =
@@ -166,10 +167,10 @@ impl NatsBus {
         Ok(stream::replace(&self.requester, &self.stream, &wanted).await?)
     }
 
-    /// What the stream's own limits let it keep.
+    /// How much the stream keeps by its own limits.
     ///
     /// # Errors
-    /// The server's.
+    /// JetStream cannot be reached, or refuses.
     pub async fn retention(&self) -> Result<Retention, BusError> {
         let config = self.info().await?.parsed()?;
         let messages = u64::try_from(config.max_msgs).ok().filter(|limit| *limit > 0);
@@ -180,10 +181,11 @@ impl NatsBus {
         })
     }
 
-    /// Moves the stream's next sequence to `seq`, dropping what it holds. No other client may publish meanwhile.
+    /// Makes `seq` the stream's next sequence and drops all entries. No other client may publish meanwhile.
     ///
     /// # Errors
-    /// When the next sequence is `seq` or higher already, unless `forced`: then what is below `seq` is dropped.
+    /// The next sequence is already `seq` or higher, and `forced` is false. With `forced`, the entries below
+    /// `seq` are dropped then.
     pub async fn purge_to(&self, seq: u64, forced: bool) -> Result<Bounds, BusError> {
         let last = self.requester.stream_info(&self.stream).await?.state.last_seq;
         if last.saturating_add(1) >= seq && !forced {
@@ -196,11 +198,12 @@ impl NatsBus {
         Ok(self.identity().await?.bounds)
     }
 
-    /// Publishes an entry with its own subject, headers and payload, if the stream's last sequence is `after`. When the
-    /// stream still knows its `Nats-Msg-Id`, the ack says duplicate and nothing is stored: check the ack.
+    /// Publishes an entry with its own subject, headers and payload, if the stream's last sequence is
+    /// `after`. If the stream still knows the entry's `Nats-Msg-Id`, it stores nothing and the ack says
+    /// duplicate: the caller must check the ack.
     ///
     /// # Errors
-    /// As [`Bus::publish`]; another last sequence is [`PublishError::NotSent`].
+    /// As [`Bus::publish`]. If the stream has another last sequence: [`PublishError::NotSent`].
     pub async fn publish_original(
         &self,
         entry: &LogEntry,
@@ -219,8 +222,8 @@ impl NatsBus {
     }
 }
 
-/// Adds to the stream of `config` what it lacks and raises limits that are lower than configured; lowers none, removes
-/// nothing. Returns what is still lacking.
+/// Adds to the stream what it lacks, and raises limits that are lower than configured. Never lowers a limit
+/// or removes anything. Returns what is still lacking.
 ///
 /// # Errors
 /// No server, or the server refuses the change.
@@ -286,8 +289,8 @@ impl Bus for NatsBus {
         })
     }
 
-    /// Asks the stream's leader: a direct get may be answered by a replica that is behind, and breaks the connection
-    /// when the entry is not UTF-8.
+    /// Asks the stream's leader. A direct get may be answered by a replica that is behind, and breaks the
+    /// connection if the entry is not UTF-8.
     async fn get(&self, seq: u64) -> Result<Option<LogEntry>, BusError> {
         Ok(self.requester.entry_at(&self.stream, seq).await?)
     }

@@ -1,8 +1,9 @@
-//! Publishing on a condition: only if no unknown message is on certain subjects.
+//! Publishes a message only if the stream has no message on certain subjects that the publisher does not
+//! know.
 //!
-//! Invariant: the stream itself decides when it stores the message, by the sequence of the last message on those
-//! subjects (`Nats-Expected-Last-Subject-Sequence`, which takes a pattern since NATS 2.11). Nothing is retried here: the
-//! caller asks again with what it knows then.
+//! Invariant: the stream itself checks the condition when it stores the message, by the sequence of the last
+//! message on those subjects (`Nats-Expected-Last-Subject-Sequence`, which takes a pattern since NATS 2.11).
+//! Nothing is retried here: the caller tries again with what it knows by then.
 
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 
@@ -13,11 +14,11 @@ use crate::bus::{Ack, Precondition, PublishError};
 use crate::limits::NATS_EXPECTATIONS;
 use crate::message::Outgoing;
 
-/// Header that names the subjects of the expected sequence.
+/// The header with the subjects to which the expected sequence applies.
 const EXPECTED_SUBJECTS: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
 impl Publisher {
-    /// Publishes if the condition holds; else `None`.
+    /// Publishes if the condition holds; returns `None` if it does not.
     pub(super) async fn publish_if(
         &self,
         requester: &Requester,
@@ -37,7 +38,8 @@ impl Publisher {
             match failure.js_error.as_ref().and_then(last_on_subjects) {
                 None => return Err(failure.error),
                 Some(last) if last > condition.known_through => return Ok(None),
-                // The stream's limits have dropped the newest known message, or others use the subjects.
+                // The publisher knows this message too: the stream's limits have dropped a newer one, or
+                // other clients use the subjects.
                 Some(last) => expected = last,
             }
             if expected == 0 {
@@ -47,7 +49,8 @@ impl Publisher {
         not_sent("the last message on the subjects changes all the time")
     }
 
-    /// That the stream holds nothing on the subjects proves something only if everything that it has dropped is known.
+    /// The stream holds nothing on the subjects. Checks that the publisher knows everything that the stream
+    /// has dropped; otherwise a dropped message could break the condition.
     async fn check_known(
         &self,
         requester: &Requester,
@@ -75,7 +78,7 @@ impl Publisher {
     }
 }
 
-/// The sequence that the stream has instead of the expected one.
+/// The stream's real last sequence on the subjects, from the error about a wrong one.
 fn last_on_subjects(error: &JsError) -> Option<u64> {
     let last = error.description.rsplit_once(": ").map(|(_, seq)| seq);
     last.filter(|_| error.err_code == WRONG_LAST_SEQUENCE)?.parse().ok()

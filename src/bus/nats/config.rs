@@ -1,7 +1,7 @@
 //! Settings of the NATS bus: servers, credentials, streams.
 //!
-//! Invariant: `Debug` shows no secret, also none in an address. Values are checked once, by [`NatsConfig::check`], before
-//! a connection is made.
+//! Invariant: `Debug` shows no secret, not even one in an address. [`NatsConfig::check`] validates the values
+//! once, before a connection is made.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,48 +9,48 @@ use std::time::Duration;
 
 use crate::loopback::is_loopback;
 
-/// Configuration of the JetStream bus. [`NatsConfig::new`] gives the defaults of the design.
+/// Configuration of the JetStream bus. [`NatsConfig::new`] sets the documented defaults.
 #[derive(Clone)]
 pub struct NatsConfig {
-    /// Addresses of the servers, each as `nats://host:4222`; entries may hold several, comma separated.
+    /// Addresses of the servers, such as `nats://host:4222`. One entry may hold several, separated by commas.
     pub urls: Vec<String>,
     /// Name of the stream.
     pub stream_name: String,
     /// Name of the stream of the work queues.
     pub jobs_stream_name: String,
-    /// Name of the stream that remembers how leases ended.
+    /// Name of the stream that records how leases ended.
     pub leases_stream_name: String,
-    /// Messages the stream keeps.
+    /// The most messages that the stream keeps.
     pub max_msgs: u64,
     /// How long the stream keeps a message.
     pub max_age: Duration,
-    /// Servers that keep a copy of the stream, 1 to 5.
+    /// The number of servers that keep a copy of the stream, 1 to 5.
     pub replicas: usize,
     /// How long the stream recognises a repeated id; at most `max_age`.
     pub duplicate_window: Duration,
-    /// Whether the servers sync each message to disk (`sync_interval: always`), so that publishes that wait share atomic
-    /// batches. NATS does not report it to its clients.
+    /// Whether the servers sync each message to disk (`sync_interval: always`). If so, waiting publishes are
+    /// sent together in atomic batches. NATS servers do not report this setting to clients.
     pub sync_always: bool,
     /// A `.creds` file: JWT and seed.
     pub creds: Option<PathBuf>,
     /// User name.
     pub user: Option<String>,
-    /// Password of the user.
+    /// Password of `user`.
     pub password: Option<String>,
     /// Token, for servers without users.
     pub token: Option<String>,
-    /// PEM file of the authority that signed the servers' certificates. If given, TLS is required.
+    /// PEM file of the authority that signed the servers' certificates. If set, TLS is required.
     pub tls_ca: Option<PathBuf>,
-    /// PEM file of our own certificate, for servers that require one.
+    /// PEM file of the client certificate, for servers that require one.
     pub tls_cert: Option<PathBuf>,
-    /// PEM file of that certificate's key.
+    /// PEM file of the key of the client certificate.
     pub tls_key: Option<PathBuf>,
-    /// The name of our connections in the server's monitoring.
+    /// The name of this process's connections in the server's monitoring.
     pub client_name: String,
 }
 
 impl NatsConfig {
-    /// The design's stream on the servers of `url` (several, comma separated).
+    /// The default configuration for the servers of `url` (several, separated by commas).
     #[must_use]
     pub fn new(url: &str) -> Self {
         const DAY: u64 = 24 * 60 * 60;
@@ -75,7 +75,7 @@ impl NatsConfig {
         }
     }
 
-    /// Every address by itself.
+    /// The server addresses, one by one.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
         let all = self.urls.iter().flat_map(|entry| entry.split(','));
@@ -85,7 +85,7 @@ impl NatsConfig {
     /// Checks what can be checked without a server.
     ///
     /// # Errors
-    /// What is wrong, for the operator.
+    /// What is wrong, as text for the operator.
     pub fn check(&self) -> Result<(), String> {
         if self.addresses().is_empty() {
             return Err("NATS_URL has no address".to_owned());
@@ -127,7 +127,7 @@ impl NatsConfig {
 }
 
 impl NatsConfig {
-    /// The warning for the operator when a password or token crosses a network unencrypted.
+    /// A warning for the operator if a password or token would cross a network unencrypted.
     #[must_use]
     pub fn exposure(&self) -> Option<String> {
         if self.tls_ca.is_some() || self.tls_cert.is_some() {
@@ -159,7 +159,7 @@ fn host_name(host: &str) -> &str {
     }
 }
 
-/// An address without the user and password it may carry.
+/// An address without its user and password, if it has them.
 pub(super) fn redact(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),

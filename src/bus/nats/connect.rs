@@ -1,7 +1,7 @@
 //! Connections to NATS and their state.
 //!
-//! Invariant: once made, a [`Connection`] reconnects for ever by itself, and its [`Status`] follows within
-//! moments. The first connect is tried once: the caller retries. A connection whose client task has ended is
+//! Invariant: once made, a [`Connection`] reconnects without end, and its [`Status`] follows at once. The
+//! first connect is tried once: the caller retries. A connection whose client task has ended is
 //! [`State::Closed`].
 
 use std::io;
@@ -30,11 +30,11 @@ pub(super) enum State {
     Closed,
 }
 
-/// The state of a connection, and its number.
+/// The state of a connection, and how often it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Status {
     pub state: State,
-    /// How often it connected, the first time included.
+    /// How often the connection was made, counting the first time.
     pub connects: u64,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Connection {
     purpose: &'static str,
     /// Whether more than one server is configured.
     several: bool,
-    /// When it was last told to reconnect to another server.
+    /// When [`Self::try_another_server`] last made it reconnect.
     moved: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -76,12 +76,12 @@ impl Connection {
         Ok(Self { client, status, purpose, several: addresses.len() > 1, moved: Arc::default() })
     }
 
-    /// Whether both are clones of one.
+    /// Whether both values are clones of one connection.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.status.same_channel(&other.status)
     }
 
-    /// The status now. The client's own state shows a lost connection before the event comes.
+    /// The status now. Asks the client too: its state shows a lost connection before the event arrives.
     pub(super) fn status(&self) -> Status {
         let mut status = *self.status.borrow();
         if status.state == State::Up
@@ -92,21 +92,22 @@ impl Connection {
         status
     }
 
-    /// Waits until it is up; false if it never will be again.
+    /// Waits until the connection is up. Returns false if it has ended for ever.
     pub(super) async fn is_up_again(&self) -> bool {
         let mut status = self.status.clone();
         let settled = status.wait_for(|status| status.state != State::Down).await;
         settled.is_ok_and(|status| status.state == State::Up)
     }
 
-    /// Reconnects to another server that is configured or announced by the cluster, if there is one. The
-    /// client chooses at random, so it may be the same.
+    /// Reconnects, if the configuration or the cluster names another server. The client chooses a server at
+    /// random, so it may choose the same one.
     pub(super) fn try_another_server(&self) {
         if !self.several && self.client.server_info().connect_urls.len() < 2 {
             return;
         }
         {
-            // Several kinds of requests time out at once: the next server gets its time.
+            // Requests of several kinds time out at the same time. Only the first one moves the connection;
+            // the next server then gets the full time to answer.
             let mut moved = self.moved.lock();
             let lately = moved.is_some_and(|at| at.elapsed() < NATS_FAILOVER_AFTER);
             if lately || self.status().state != State::Up {
@@ -116,11 +117,11 @@ impl Connection {
         }
         let purpose = self.purpose;
         tracing::warn!(purpose, "the NATS server does not answer: trying another of the cluster");
-        // Not awaited: if the client's queue is full, missing pongs will end the connection.
+        // Not awaited. If the client's queue is full, missing pongs will end the connection.
         let _ = self.client.force_reconnect().now_or_never();
     }
 
-    /// The connected server's version, major and minor; zeros when it is no version.
+    /// Major and minor version of the connected server; zeros if its text is not a version.
     pub(super) fn server_version(&self) -> (u64, u64) {
         parse_version(&self.client.server_info().version)
     }
@@ -141,7 +142,7 @@ fn parse_version(version: &str) -> (u64, u64) {
 }
 
 async fn options(config: &NatsConfig, purpose: &str) -> io::Result<ConnectOptions> {
-    // Without a default provider rustls panics as soon as two are compiled in.
+    // Without a default provider rustls panics if two are compiled in.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut options = ConnectOptions::new()
         .name(format!("{} {purpose}", config.client_name))
@@ -178,7 +179,7 @@ struct EventHandler {
     logged: Mutex<Logged>,
 }
 
-/// What was logged, so that the same is not logged again.
+/// The last state and error logged, so that a repeat is not logged.
 #[derive(Default)]
 struct Logged {
     lost_at: Option<Instant>,
@@ -232,7 +233,7 @@ impl EventHandler {
         }
     }
 
-    /// Logs an error once, however many attempts fail with it.
+    /// Logs an error once, even if many attempts in a row fail with it.
     fn error(&self, text: &str) {
         let mut logged = self.logged.lock();
         if logged.last_error != text {
@@ -242,8 +243,8 @@ impl EventHandler {
     }
 }
 
-/// The client drops its callback when its task has ended. That is the only sign of a panic: a header value
-/// with a lone CR causes one in async-nats 0.51.
+/// The client drops its callback when its task ends. There is no other sign of a panic: in async-nats 0.51 a
+/// header value with a lone CR causes one.
 impl Drop for EventHandler {
     fn drop(&mut self) {
         self.status.send_modify(|status| status.state = State::Closed);

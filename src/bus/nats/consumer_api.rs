@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::error::{ApiError, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND};
 use super::requester::Requester;
 
-/// The part of the `CONSUMER.INFO` response that is used here.
+/// The members of a `CONSUMER.INFO` response that agentbus uses.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ConsumerInfo {
@@ -22,14 +22,14 @@ pub(super) struct ConsumerInfo {
     pub ts: Option<DateTime<Utc>>,
 }
 
-/// The part of a consumer's configuration that is used here.
+/// The members of a consumer's configuration that agentbus uses.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ConsumerConfig {
     pub description: String,
 }
 
-/// A position of a consumer.
+/// A position of a consumer, in the consumer's and the stream's sequences.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct SequencePair {
@@ -49,9 +49,9 @@ impl Requester {
         }
     }
 
-    /// Creates a durable consumer with explicit acks, or updates it. `target` is its name, with the filter's
-    /// subject after a dot if permissions are to depend on it. To the server, the same configuration again is
-    /// no error.
+    /// Creates a durable consumer with explicit acks, or updates it. `target` is the consumer's name; if
+    /// permissions are to depend on the filter subject, it follows after a dot. If the consumer exists with
+    /// the same configuration, nothing happens.
     pub(super) async fn create_consumer(
         &self,
         stream: &str,
@@ -66,7 +66,8 @@ impl Requester {
         self.call::<Value>(&subject, &body).await.map(drop)
     }
 
-    /// Sends a request about a consumer, such as `DELETE` or `PAUSE`; one that does not exist is no error.
+    /// Sends a request about a consumer, such as `DELETE` or `PAUSE`. If the consumer does not exist, nothing
+    /// happens.
     pub(super) async fn request_of_consumer(
         &self,
         verb: &str,
@@ -81,7 +82,7 @@ impl Requester {
     }
 }
 
-/// The stream sequence in a `MAX_DELIVERIES` advisory: of a message that the server gave up.
+/// The stream sequence in a `MAX_DELIVERIES` advisory, which names the message that the server gave up.
 pub(super) fn given_up_seq(advisory: &[u8]) -> Option<u64> {
     serde_json::from_slice::<SequencePair>(advisory)
         .ok()

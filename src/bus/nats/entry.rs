@@ -1,8 +1,8 @@
-//! Makes a [`LogEntry`] of a message as JetStream delivers it.
+//! Converts messages of JetStream to [`LogEntry`].
 //!
-//! Invariant: total. Whatever bytes a foreign publisher put into subject or headers, there is a `LogEntry`; what is not
-//! UTF-8 becomes U+FFFD. Headers are sorted by name (async-nats has them in a hash map), so that all readers return the
-//! same.
+//! Invariant: every message can be converted, whatever bytes a foreign publisher (a NATS client that is not
+//! agentbus) put into subject or headers. What is not UTF-8 becomes U+FFFD. Headers are sorted by name, since
+//! async-nats keeps them in a hash map: so all readers return the same entry.
 
 use async_nats::{HeaderMap, Message};
 use base64::Engine as _;
@@ -13,10 +13,10 @@ use serde::Deserialize;
 
 use crate::message::{Headers, LogEntry, PRESERVED_HEADER_PREFIX, PRESERVED_TIME, Subject};
 
-/// The content of a delivery's reply subject (ADR-15, and the form with domain and account).
+/// The fields of a delivery's reply subject (ADR-15, also in the form with domain and account).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delivery {
-    /// How often the message was delivered, this time included.
+    /// How often the message was delivered, counting this time.
     pub count: u64,
     pub stream_seq: u64,
     pub consumer_seq: u64,
@@ -24,7 +24,8 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// Reads `$JS.ACK.…`. A message without such a reply subject is a status of the server, whatever its headers are.
+    /// Parses `$JS.ACK.…`. A message without such a reply subject is a status of the server, whatever its
+    /// headers say.
     pub(super) fn parse(reply: &str) -> Option<Self> {
         let rest = reply.strip_prefix("$JS.ACK.")?;
         let tokens = rest.split('.').count();
@@ -45,7 +46,7 @@ impl Delivery {
     }
 }
 
-/// A delivered message.
+/// Converts a delivered message.
 pub(super) fn from_delivery(message: Message, delivery: Delivery) -> LogEntry {
     as_first_logged(LogEntry {
         seq: delivery.stream_seq,
@@ -56,7 +57,7 @@ pub(super) fn from_delivery(message: Message, delivery: Delivery) -> LogEntry {
     })
 }
 
-/// Restores the headers and the time of an entry that was written back ([`super::write_back`]).
+/// Restores the original headers and time of an entry that was written back ([`super::write_back`]).
 fn as_first_logged(mut raw: LogEntry) -> LogEntry {
     let is_kept = |name: &str| name.starts_with(PRESERVED_HEADER_PREFIX);
     if !raw.headers.iter().any(|(name, _)| is_kept(name)) {
@@ -64,7 +65,7 @@ fn as_first_logged(mut raw: LogEntry) -> LogEntry {
     }
     let (kept, mut headers): (Headers, Headers) =
         raw.headers.into_iter().partition(|(name, _)| is_kept(name));
-    // These served the write-back alone.
+    // The remaining headers served only the write-back.
     headers.retain(|(name, _)| !name.starts_with("Nats-"));
     for (name, value) in kept {
         match (&name[PRESERVED_HEADER_PREFIX.len()..], DateTime::parse_from_rfc3339(&value)) {
@@ -87,12 +88,12 @@ fn sorted(map: &HeaderMap) -> Headers {
     headers
 }
 
-/// By name; values of one name keep their order.
+/// Sorts headers by name. Several values of one name keep their order.
 fn sort(headers: &mut Headers) {
     headers.sort_by(|(a, _), (b, _)| a.cmp(b));
 }
 
-/// A stored message as in a `$JS.API.STREAM.MSG.GET` reply.
+/// A stored message, as in a `STREAM.MSG.GET` reply.
 #[derive(Debug, Deserialize)]
 pub(super) struct Stored {
     subject: String,
@@ -105,7 +106,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Whether async-nats 0.51 can certainly read its delivery.
+    /// Whether async-nats 0.51 can certainly read a delivery of this message.
     pub(super) fn is_readable(&self) -> bool {
         let header_line = |line: &str| {
             let name = line.split_once(':').map_or("", |(name, _)| name);
@@ -124,7 +125,7 @@ impl Stored {
         headers && !self.subject.contains('\u{fffd}')
     }
 
-    /// The entry. The server's JSON has replaced what is not UTF-8 in the subject.
+    /// Converts the message. In the subject, the server's JSON has already replaced what is not UTF-8.
     pub(super) fn into_raw(self) -> Result<LogEntry, base64::DecodeError> {
         let bytes = |text: Option<String>| text.map(|text| BASE64.decode(text)).transpose();
         Ok(as_first_logged(LogEntry {
@@ -137,13 +138,13 @@ impl Stored {
     }
 }
 
-/// Reads a header block as async-nats does. Lines that async-nats cannot read become headers too: one without a colon has
-/// an empty value.
+/// Parses a header block like async-nats, but also keeps lines that async-nats cannot read; a line without a
+/// colon becomes a header with an empty value.
 fn parse_headers(block: &[u8]) -> Headers {
     let text = String::from_utf8_lossy(block);
     let mut headers = Headers::new();
     let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-    // The version line. A status on it is no header.
+    // Skips the version line. A status on it is not a header.
     lines.next();
     for line in lines.filter(|line| !line.is_empty()) {
         let folded = line.starts_with(char::is_whitespace);

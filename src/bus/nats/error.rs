@@ -1,6 +1,7 @@
 //! Errors of JetStream and of requests to it.
 //!
-//! Invariant: a refusal by the server is distinct from a missing reply; only the first is certain.
+//! Invariant: a refusal by the server is distinct from a missing reply. Only a refusal shows that the request
+//! had no effect.
 
 use serde::Deserialize;
 
@@ -14,19 +15,19 @@ pub(super) const CONSUMER_NOT_FOUND: u64 = 10_014;
 pub(super) const STREAM_NAME_IN_USE: u64 = 10_058;
 /// `no message found`.
 pub(super) const MESSAGE_NOT_FOUND: u64 = 10_037;
-/// `wrong last sequence: N`: N is the last one.
+/// `wrong last sequence: N`, where N is the real last sequence.
 pub(super) const WRONG_LAST_SEQUENCE: u64 = 10_071;
-/// `duplicate message id is in process`: an earlier copy may still be stored.
+/// `duplicate message id is in process`: an earlier publish with this id may still be stored.
 pub(super) const DUPLICATE_IN_PROCESS: u64 = 10_158;
 /// `message size exceeds maximum allowed`.
 pub(super) const MESSAGE_TOO_LARGE: u64 = 10_054;
 /// `atomic publish is disabled`.
 pub(super) const BATCH_DISABLED: u64 = 10_174;
-/// `atomic publish batch is incomplete`: one of its messages was not taken.
+/// `atomic publish batch is incomplete`: the server did not accept one of its messages.
 pub(super) const BATCH_INCOMPLETE: u64 = 10_176;
 /// `atomic publish batch is too large`.
 pub(super) const BATCH_TOO_LARGE: u64 = 10_199;
-/// `atomic publish batch contains duplicate message id`; without saying which.
+/// `atomic publish batch contains duplicate message id`. The error does not name the message.
 pub(super) const DUPLICATE_IN_BATCH: u64 = 10_201;
 /// `atomic publish too many inflight`.
 pub(super) const BATCHES_TOO_MANY: u64 = 10_210;
@@ -46,7 +47,8 @@ pub(super) struct JsError {
 }
 
 impl JsError {
-    /// Whether the same request may succeed a little later: no leader, overload.
+    /// Whether the same request may succeed a little later: the stream has no leader, or the server is
+    /// overloaded.
     pub(super) fn is_transient(&self) -> bool {
         self.code >= 500 || self.code == 429
     }
@@ -61,18 +63,19 @@ pub(super) enum ApiError {
     /// The server's own error.
     #[error("{} (JetStream error {})", .0.description, .0.err_code)]
     Refused(JsError),
-    /// A reply that we cannot read.
+    /// A reply that cannot be parsed.
     #[error("unreadable reply: {0}")]
     Malformed(String),
 }
 
 impl ApiError {
-    /// Whether this is the server's error `err_code`.
+    /// Whether the server refused with the error `err_code`.
     pub(super) fn is(&self, err_code: u64) -> bool {
         matches!(self, Self::Refused(error) if error.err_code == err_code)
     }
 
-    /// Whether there is no such message. A deletion says so by a general error code.
+    /// Whether the error says that there is no such message. A deletion reports that with a general error
+    /// code.
     pub(super) fn is_missing_message(&self) -> bool {
         let says_so = |refusal: &JsError| refusal.description.contains("no message found");
         self.is(MESSAGE_NOT_FOUND) || matches!(self, Self::Refused(refusal) if says_so(refusal))

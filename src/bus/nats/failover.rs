@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::connect::Connection;
 use crate::limits::NATS_FAILOVER_AFTER;
 
-/// Measures how long requests of one kind have gone unanswered.
+/// Measures how long all requests of one kind have had no response.
 #[derive(Debug)]
 pub(super) struct FailoverTimer {
     since: Mutex<Instant>,
@@ -23,12 +23,13 @@ impl Default for FailoverTimer {
 }
 
 impl FailoverTimer {
-    /// A response arrived.
+    /// Records a response.
     pub(super) fn answered(&self) {
         *self.since.lock() = Instant::now();
     }
 
-    /// A request was not answered: moves the connection if that has lasted too long.
+    /// Records that a request got no response. Moves the connection to another server if that has lasted too
+    /// long.
     pub(super) fn unanswered(&self, connection: &Connection) {
         if self.is_too_long(Instant::now()) {
             connection.try_another_server();

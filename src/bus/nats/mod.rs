@@ -1,15 +1,15 @@
-//! The bus in JetStream.
+//! The NATS bus: the log in a JetStream stream.
 //!
-//! Invariant: one stream is the log, and its sequences are the bus's. Nothing here changes an existing stream unasked,
-//! queues publishes while there is no connection, or waits without a limit. async-nats provides the connection alone:
-//! requests, acks and pulls use inboxes of our own, since async-nats 0.51 leaks an entry for every reply that never
-//! comes (nats.rs #1617).
+//! Invariant: one stream is the log, and its sequences are those of the bus. Unless requested, nothing here
+//! changes an existing stream. Nothing queues publishes while there is no connection, or waits without a time
+//! limit. async-nats is used for the connection only. Requests, acks and pulls have inboxes of their own,
+//! because async-nats 0.51 leaks an entry for every reply that never comes (nats.rs #1617).
 //!
-//! Permissions that a server's user needs: publish on the three subject spaces and on
-//! `$JS.API.STREAM.INFO.<s>`, `$JS.API.STREAM.MSG.GET.<s>`,
-//! `$JS.API.CONSUMER.CREATE.<s>.*` and `$JS.API.CONSUMER.MSG.NEXT.<s>.*`; subscribe to its inbox.
-//! Besides, `$JS.API.STREAM.CREATE.<s>` for the first start, `$JS.API.STREAM.PURGE.<s>` to come from
-//! the memory bus, and `$JS.API.STREAM.UPDATE.<s>` for `doctor --fix`.
+//! Permissions that the server's user needs: publish on the three subject spaces and on
+//! `$JS.API.STREAM.INFO.<s>`, `$JS.API.STREAM.MSG.GET.<s>`, `$JS.API.CONSUMER.CREATE.<s>.*` and
+//! `$JS.API.CONSUMER.MSG.NEXT.<s>.*`; subscribe to its inbox. Also `$JS.API.STREAM.CREATE.<s>` for the first
+//! start, `$JS.API.STREAM.PURGE.<s>` for the switch from the memory bus, and `$JS.API.STREAM.UPDATE.<s>` for
+//! `doctor --fix`.
 
 mod api;
 mod breaker;

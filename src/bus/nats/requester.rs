@@ -1,7 +1,7 @@
-//! Requests, and publishes with an acknowledgement, over one inbox of our own.
+//! Requests, and publishes with an acknowledgement, over one inbox.
 //!
-//! async-nats keeps an entry for the client's life for every request that gets no reply (nats.rs #1617), so
-//! its requests and JetStream publishes leak while a server is frozen. Invariant: here, an entry lives no
+//! async-nats keeps an entry for every request without a reply until the client ends (nats.rs #1617). So its
+//! requests and JetStream publishes leak memory while a server is frozen. Invariant: here, an entry lives no
 //! longer than the [`PendingReply`] that waits for it.
 
 use std::collections::HashMap;
@@ -21,24 +21,24 @@ use super::error::ApiError;
 use super::send_queue::SendQueue;
 use crate::bus::BusError;
 
-/// Sends requests, each with a reply subject of its own, and passes each reply to the task that waits for it.
+/// Sends requests, each with its own reply subject, and passes each reply to the task that waits for it.
 pub(super) struct Requester {
     pub connection: Connection,
     inbox: Arc<str>,
     pending: Arc<Pending>,
     queue: SendQueue,
-    /// Ends with the requester.
+    /// The task that passes replies on. It ends with the requester.
     _dispatcher: AbortOnDropHandle<()>,
 }
 
-/// The replies that are waited for, by token.
+/// The senders for the awaited replies, by token.
 #[derive(Default)]
 struct Pending {
     next_token: AtomicU64,
     entries: Mutex<HashMap<u64, oneshot::Sender<Message>>>,
 }
 
-/// A reply to come. Once dropped, it is not waited for any more.
+/// A reply that is awaited until this is dropped.
 pub(super) struct PendingReply {
     token: u64,
     pending: Arc<Pending>,
@@ -46,12 +46,12 @@ pub(super) struct PendingReply {
 }
 
 impl PendingReply {
-    /// Waits for the reply; `None` when none can come any more. Cancel safe.
+    /// Waits for the reply; `None` if it can no longer come. Cancel safe.
     pub(super) async fn recv(&mut self) -> Option<Message> {
         (&mut self.receiver).await.ok()
     }
 
-    /// The reply, if it has arrived.
+    /// The reply, if it has already arrived.
     pub(super) fn try_recv(&mut self) -> Option<Message> {
         self.receiver.try_recv().ok()
     }
@@ -83,13 +83,13 @@ impl Requester {
         Ok(Self { connection, inbox, pending, queue, _dispatcher })
     }
 
-    /// How many replies are waited for.
+    /// How many replies are awaited.
     #[cfg(test)]
     pub(super) fn awaited(&self) -> usize {
         self.pending.entries.lock().len()
     }
 
-    /// Sends a request once the send queue has capacity. `Err`: certainly not sent.
+    /// Sends a request, once the send queue has capacity. `Err`: it was certainly not sent.
     pub(super) async fn send_request(
         &self,
         subject: &str,
@@ -106,7 +106,7 @@ impl Requester {
         Ok(reply)
     }
 
-    /// Sends a message that gets no reply, once the send queue has capacity. `Err`: certainly not sent.
+    /// Sends a message without a reply, once the send queue has capacity. `Err`: it was certainly not sent.
     pub(super) async fn publish(
         &self,
         subject: &str,
@@ -118,7 +118,8 @@ impl Requester {
         Ok(())
     }
 
-    /// The client checks the size too, but only when its sender can no longer learn of it.
+    /// Refuses a message that is too large. The client checks that too, but only when it can no longer report
+    /// it to the sender.
     fn check_size(&self, headers: &HeaderMap, payload: &Bytes) -> Result<(), String> {
         let longest = self.connection.client.max_payload();
         if wire_length(headers) + payload.len() > longest {
@@ -127,7 +128,7 @@ impl Requester {
         Ok(())
     }
 
-    /// Sends a request, and waits for the reply.
+    /// Sends a request and waits for the reply.
     pub(super) async fn request(
         &self,
         subject: &str,
@@ -135,7 +136,8 @@ impl Requester {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<Message, ApiError> {
-        // What is queued now would be sent after a reconnect, when its reply is not waited for any more.
+        // The client would queue the request and send it after the reconnect, when nothing waits for its
+        // reply any more.
         if self.connection.status().state != State::Up {
             return Err(ApiError::Unavailable("not connected to NATS".to_owned()));
         }
@@ -168,13 +170,13 @@ fn wire_length(headers: &HeaderMap) -> usize {
     "NATS/1.0\r\n".len() + lines.sum::<usize>() + "\r\n".len()
 }
 
-/// Passes replies on until the client has ended; then no pending reply can come any more.
+/// Passes replies on until the client has ended. Then the awaited replies can no longer come.
 async fn dispatch(mut subscriber: Subscriber, prefix: usize, pending: Arc<Pending>) {
     while let Some(message) = subscriber.next().await {
         let token = message.subject.get(prefix..).and_then(|text| text.parse::<u64>().ok());
         let sender = token.and_then(|token| pending.entries.lock().remove(&token));
         if let Some(sender) = sender {
-            // It may have been dropped just now.
+            // The receiver may have been dropped meanwhile.
             let _ = sender.send(message);
         }
     }

@@ -1,10 +1,10 @@
-//! A queue between senders and the NATS client, which passes messages on in groups.
+//! A queue in front of the NATS client. It passes messages on in groups.
 //!
-//! tokio runs a task that was woken right after the one that woke it. So the client would write what one task
-//! sends before the next task has sent anything, and the server would read, store and acknowledge message by
-//! message. Here, one task first lets all others run that can, and then passes on what they sent. Invariant:
-//! messages leave in the order in which they came; none waits for anything but tasks that are ready to run,
-//! or capacity of the client's queue.
+//! When a task wakes another one, tokio runs the woken task next. So the client's task would write one
+//! message before the next sender has run, and the server would read, store and acknowledge message by
+//! message. Here, one task first lets all other ready tasks run, and then passes on what they sent.
+//! Invariant: messages leave in the order in which they came. A message waits only for tasks that are ready
+//! to run, and for capacity of the client's queue.
 
 use async_nats::{Client, HeaderMap, Subject};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::limits::NATS_SEND_QUEUE;
 
-/// A reply subject, and the token under which the reply is awaited.
+/// A reply subject, and the token by which the reply is awaited.
 type ReplyTo = (Subject, u64);
 
 struct OutboundMessage {
@@ -23,14 +23,15 @@ struct OutboundMessage {
     payload: Bytes,
 }
 
-/// The queue.
+/// The queue of messages to send.
 pub(super) struct SendQueue {
     queue: mpsc::Sender<OutboundMessage>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl SendQueue {
-    /// Calls `on_unsent` with the token of each message that the client did not take.
+    /// Starts the task that passes messages on. It calls `on_unsent` with the token of each message that the
+    /// client did not accept.
     pub(super) fn start(client: Client, on_unsent: impl Fn(u64) + Send + 'static) -> Self {
         let (queue, outgoing) = mpsc::channel(NATS_SEND_QUEUE);
         let task = tokio::spawn(pass_on(client, outgoing, on_unsent));
@@ -45,7 +46,7 @@ impl SendQueue {
         headers: HeaderMap,
         payload: Bytes,
     ) {
-        // The receiver ends only with this queue.
+        // Cannot fail: the receiver ends only with this queue.
         let _ = self.queue.send(OutboundMessage { subject, reply, headers, payload }).await;
     }
 }
@@ -90,10 +91,11 @@ mod tests {
     use super::*;
 
     const MESSAGES: usize = 60;
-    /// The most reads that take them all in groups; one by one there would be one read a message.
+    /// The most reads that the server may need: a few groups. One by one, each message would be a read.
     const READS: usize = 4;
 
-    /// A server that accepts anything. Returns its address, and per read the numbers of the messages in it.
+    /// A server that accepts anything. Returns its address, and for each read the numbers of the messages in
+    /// it.
     fn server() -> (String, mpsc::Receiver<Vec<usize>>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("nats://{}", listener.local_addr().expect("an address"));
@@ -130,7 +132,7 @@ mod tests {
             Arc::new(SendQueue::start(client, |_| ()))
         });
         let sender = queue.clone();
-        // From the worker itself, which runs none of them before all are spawned.
+        // Spawned by a worker of the runtime, which runs none of the tasks before all are spawned.
         let all = runtime.spawn(async move {
             join_all((0..MESSAGES).map(|number| tokio::spawn(put(sender.clone(), number)))).await
         });

@@ -1,8 +1,9 @@
-//! The stream: created as the design says, or used as it is.
+//! The stream of the log: created with the documented configuration, or used as it is.
 //!
-//! Invariant: an existing stream is changed only by [`fix`], which only adds and raises. What it lacks is reported in
-//! lines for the operator; a stream that cannot be a log is an error. A stream that we created is compared with the wanted
-//! configuration too, since old servers silently ignore members that they do not know.
+//! Invariant: only [`fix`] changes an existing stream, and it only adds and raises. What the stream lacks is
+//! reported to the operator; a stream that cannot be a log is an error. A stream that this process created is
+//! compared with the wanted configuration too, since old servers silently ignore members that they do not
+//! know.
 
 use std::time::{Duration, Instant};
 
@@ -20,21 +21,22 @@ use crate::bus::BusError;
 use crate::limits::{NATS_REPEAT_DELAY, NATS_STREAM_GONE};
 use crate::message::MESSAGE_SUBJECTS;
 
-/// What to do when there is no stream.
+/// What to do if there is no stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfMissing {
     /// Create it.
     Create,
-    /// Create it closed for publishing: the store has entries that must be written back first
+    /// Create it closed for publishing, because the store has entries that must be written back first
     /// ([`NatsBus::begin_write_back`](super::NatsBus::begin_write_back)).
     CreateClosed,
-    /// The same, after a pause of [`NATS_STREAM_GONE`]: the stream existed and was deleted.
+    /// As [`Self::CreateClosed`], after a pause of [`NATS_STREAM_GONE`], because the stream existed and was
+    /// deleted.
     Recreate,
     /// Return an error.
     Refuse,
 }
 
-/// Finds or creates the stream, and returns what it lacks.
+/// Finds or creates the stream. Returns what it lacks.
 pub(super) async fn ensure(
     requester: &Requester,
     config: &NatsConfig,
@@ -59,15 +61,15 @@ pub(super) async fn ensure(
     Ok((info, lacking))
 }
 
-/// Waits until nats-server has removed the files of a deleted stream. It forgets the name first: a stream that is created in
-/// between finds the files, counts their messages as its own, loses them, and then takes no message (seen with nats-server
-/// 2.15.1).
+/// Waits until nats-server has removed the files of a deleted stream. The server frees the name before it
+/// removes the files. A stream that is created in between counts the messages in the files as its own, loses
+/// them, and then stores no message at all (seen with nats-server 2.15.1).
 pub(super) async fn wait_until_removed(stream: &str) {
     tracing::warn!(stream, pause = ?NATS_STREAM_GONE, "the stream does not exist any more: creating it again after a pause");
     tokio::time::sleep(NATS_STREAM_GONE).await;
 }
 
-/// Deletes a stream and creates it as `wanted`.
+/// Deletes a stream and creates it with the configuration `wanted`.
 pub(super) async fn replace(
     requester: &Requester,
     stream: &str,
@@ -77,7 +79,8 @@ pub(super) async fn replace(
     let until = Instant::now() + NATS_STREAM_GONE;
     loop {
         match requester.create_stream(stream, wanted).await {
-            // nats-server removes the folder of streams after the last of them, perhaps while it creates the next.
+            // After deleting the last stream, nats-server removes the folder of all streams, perhaps while it
+            // creates the next one.
             Err(ApiError::Refused(error)) if error.is_transient() && Instant::now() < until => {
                 tokio::time::sleep(NATS_REPEAT_DELAY).await;
             }
@@ -86,7 +89,7 @@ pub(super) async fn replace(
     }
 }
 
-/// Creates the stream, or finds the one that another server has just created.
+/// Creates the stream. If another server has just created it, returns that one.
 async fn create(
     requester: &Requester,
     config: &NatsConfig,
@@ -108,7 +111,7 @@ async fn create(
     }
 }
 
-/// The configuration of the design, without members that the server does not know.
+/// The configuration of a new stream, without members that a server of this version does not know.
 fn wanted(config: &NatsConfig, version: (u64, u64), epoch: Uuid) -> Value {
     let mut wanted = json!({
         "name": config.stream_name,
@@ -136,7 +139,7 @@ fn wanted(config: &NatsConfig, version: (u64, u64), epoch: Uuid) -> Value {
     wanted
 }
 
-/// What the stream lacks; an error when it cannot be a log.
+/// Compares a stream with the wanted configuration. Returns what it lacks; an error if it cannot be a log.
 fn compare(
     found: &StreamConfig,
     config: &NatsConfig,
@@ -145,7 +148,7 @@ fn compare(
     let name = &config.stream_name;
     let fatal = |text: String| Err(BusError(format!("stream {name} {text}")));
     if found.is_closed() {
-        // The continuity check ends the write-back.
+        // The stream is closed for a write-back. The continuity check will end that.
         return Ok(Vec::new());
     }
     if let Some(subject) = missing_subjects(found).first() {
@@ -254,7 +257,8 @@ fn covers(outer: &str, inner: &str) -> bool {
     }
 }
 
-/// Adds to the stream what it lacks and raises limits that are lower than configured. Returns what is still lacking.
+/// Adds to the stream what it lacks, and raises limits that are lower than configured. Returns what is still
+/// lacking.
 pub(super) async fn fix(
     requester: &Requester,
     config: &NatsConfig,
@@ -310,7 +314,7 @@ fn mended(
     }
     let missing = missing_subjects(found);
     if !missing.is_empty() {
-        // A narrower subject would overlap with the wanted one that covers it.
+        // Subjects that a wanted one covers are dropped: the server refuses subjects that overlap.
         let mut subjects = found.subjects.clone();
         subjects.retain(|subject| !missing.iter().any(|wanted| covers(wanted, subject)));
         subjects.extend(missing.into_iter().map(str::to_owned));

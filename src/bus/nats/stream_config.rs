@@ -1,8 +1,8 @@
-//! The configuration of a stream: the members that we understand, and our marks in its metadata.
+//! The configuration of a stream: the members that agentbus uses, and what it keeps in the metadata.
 //!
-//! A stream is closed for publishing while a lost tail is written back: it takes a private subject space alone, which it
-//! maps to the real one. Invariant: the metadata of a closed stream holds what its subjects were, so that any server can
-//! open it again.
+//! While a lost tail is written back, the stream is closed for publishing: its only subjects are private
+//! ones, which it maps to the real subjects. Invariant: the metadata of a closed stream holds its original
+//! subjects, so any server can open it again.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-/// Metadata key of the stream's epoch.
+/// Metadata key for the stream's epoch.
 pub(super) const EPOCH: &str = "agentbus_epoch";
-/// Metadata key of a closed stream: its subjects and subject transform before.
+/// Metadata key for the original subjects and subject transform of a closed stream.
 const CLOSED: &str = "agentbus_write_back";
 /// First nats-server that keeps metadata.
 pub(super) const METADATA_SINCE: (u64, u64) = (2, 10);
 /// First nats-server with atomic batches.
 pub(super) const ATOMIC_SINCE: (u64, u64) = (2, 12);
 
-/// Bytes of a message, headers included (design: 1 MiB, the server's own default).
+/// The largest message in bytes, headers included: 1 MiB, which is also the server's default.
 pub(super) const MAX_MSG_SIZE: i64 = 1_048_576;
 
-/// The members of a stream's configuration that we need.
+/// The members of a stream's configuration that agentbus uses.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub(super) struct StreamConfig {
@@ -49,7 +49,7 @@ pub(super) struct StreamConfig {
 }
 
 impl StreamConfig {
-    /// The epoch in its metadata.
+    /// The epoch in the stream's metadata.
     pub(super) fn epoch(&self) -> Option<Uuid> {
         self.metadata.as_ref()?.get(EPOCH)?.parse().ok()
     }
@@ -65,7 +65,7 @@ impl StreamConfig {
     }
 }
 
-/// The private subject space of a closed stream, up to its last `.`.
+/// The prefix of the private subjects of a closed stream, with its final `.`.
 pub(super) fn closed_prefix(stream: &str) -> String {
     format!("_agentbus_write_back.{stream}.")
 }
@@ -87,7 +87,7 @@ pub(super) fn closed(config: &Value, stream: &str) -> Value {
     closed
 }
 
-/// The configuration as it was before [`closed`]; one of a stream that is not closed stays as it is.
+/// The original configuration of a closed stream. A stream that is not closed keeps its configuration.
 pub(super) fn opened(config: &Value) -> Value {
     let mut open = config.clone();
     let Some(before) = config["metadata"][CLOSED].as_str() else { return open };
@@ -105,7 +105,7 @@ pub(super) fn opened(config: &Value) -> Value {
     open
 }
 
-/// The same configuration with another epoch, if it has one.
+/// The configuration with `epoch` in place of its epoch, if it has one.
 pub(super) fn with_epoch(config: &Value, epoch: Uuid) -> Value {
     let mut renewed = config.clone();
     if config["metadata"][EPOCH].is_string() {

@@ -1,7 +1,9 @@
-//! The stream as it was last seen: its limits, how full it is of uncommitted messages, whether it is still the same.
+//! A cached view of the stream: its limits, how full it is of uncommitted messages, and whether it is still
+//! the same stream.
 //!
-//! Invariant: asking costs no I/O. A task of the bus refreshes the view once per [`NATS_VIEW_REFRESH`]; acks raise the
-//! last sequence at once. Ages are measured by the server's clock, by which it drops messages: ours may be wrong.
+//! Invariant: reading the view needs no request. A task of the bus refreshes it once per
+//! [`NATS_VIEW_REFRESH`]; an ack raises the last sequence at once. Ages are measured by the server's clock,
+//! because the server drops messages by it and this process's clock may be wrong.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,13 +22,14 @@ use super::requester::Requester;
 use crate::clock::Clock;
 use crate::limits::NATS_VIEW_REFRESH;
 
-/// What is known of the stream's limits and state.
+/// The limits and the state of the stream when last seen.
 #[derive(Debug, Default)]
 pub(super) struct StreamView {
     last: AtomicU64,
-    /// The watermark that was last asked with: the refresher looks up the time of the first entry beyond it.
+    /// The watermark at the last call of [`Self::share_beyond`]. The refresh task looks up the time of the
+    /// first entry beyond it.
     committed: AtomicU64,
-    /// Whether the stream's configuration allows atomic batches and none was refused since it was read.
+    /// Whether the stream's configuration allows atomic batches, and no batch was refused since it was read.
     pub takes_batches: Arc<AtomicBool>,
     known: Mutex<Known>,
 }
@@ -39,14 +42,14 @@ struct Known {
     duplicate_window: Duration,
     messages: u64,
     bytes: u64,
-    /// Sequence and time of the oldest entry that was not committed when it was looked up.
+    /// Sequence and time of the oldest uncommitted entry when it was last looked up.
     oldest: Option<(u64, DateTime<Utc>)>,
-    /// The server's clock, and when it was read.
+    /// The server's clock, and when this process read it.
     clock: Option<(DateTime<Utc>, Instant)>,
 }
 
 impl Known {
-    /// The server's time now; ours, if the server does not report its own.
+    /// The server's time now. If the server does not report its time, the time of this process.
     fn now(&self) -> DateTime<Utc> {
         let Some((time, read)) = self.clock else { return Clock::system().now() };
         chrono::Duration::from_std(read.elapsed()).map_or(time, |since| time + since)
@@ -54,12 +57,12 @@ impl Known {
 }
 
 impl StreamView {
-    /// Takes what the server reports of the stream.
+    /// Updates the view from a `STREAM.INFO` response.
     ///
     /// # Errors
-    /// The configuration is not readable.
+    /// The configuration cannot be parsed.
     pub(super) fn learn(&self, info: &StreamInfo) -> Result<(), ApiError> {
-        // A rolled-back stream may lower it.
+        // Stored even if it is lower: the stream may have been rolled back.
         self.last.store(info.state.last_seq, Ordering::Relaxed);
         let config = info.parsed()?;
         self.takes_batches.store(config.allow_atomic, Ordering::Relaxed);
@@ -77,7 +80,7 @@ impl StreamView {
         Ok(())
     }
 
-    /// A sequence was acknowledged.
+    /// Records that a message with this sequence was acknowledged.
     pub(super) fn acked(&self, seq: u64) {
         self.last.fetch_max(seq, Ordering::Relaxed);
     }
@@ -87,7 +90,8 @@ impl StreamView {
         self.known.lock().duplicate_window
     }
 
-    /// The greatest share of any limit that lies beyond `committed`.
+    /// How full the stream is of entries beyond `committed`: the greatest share of any of its limits, from
+    /// 0.0 to 1.0.
     pub(super) fn share_beyond(&self, committed: u64) -> f64 {
         self.committed.store(committed, Ordering::Relaxed);
         let beyond = self.last.load(Ordering::Relaxed).saturating_sub(committed);
@@ -106,8 +110,9 @@ impl StreamView {
         messages.max(bytes).max(age).min(1.0)
     }
 
-    /// Keeps the view fresh until the task is aborted, and counts in `suspicions` each time that the stream is not the
-    /// one it was. While NATS does not answer the view stays as it is: nothing can be published then either.
+    /// Refreshes the view until the task is aborted. Counts in `suspicions` each time that the stream may
+    /// have been lost or replaced. While NATS does not answer, the view stays as it is: then nothing can be
+    /// published either.
     pub(super) async fn refresh(
         &self,
         requester: &Requester,
@@ -149,7 +154,7 @@ impl StreamView {
     }
 }
 
-/// What distinguishes a stream that was lost, recreated or rolled back from one that continues.
+/// What the last refresh saw, to recognise a stream that was lost, created again or rolled back.
 #[derive(Default)]
 struct Seen {
     epoch: Option<Uuid>,
@@ -158,7 +163,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether the stream has just stopped being the one it was; `before` is the lowest last sequence that it can have.
+    /// Whether the stream was lost, replaced, closed or rolled back since the last refresh. `before` is the
+    /// lowest last sequence that it can have otherwise.
     fn is_lost(&mut self, info: &Result<StreamInfo, ApiError>, before: u64) -> bool {
         let info = match info {
             Ok(info) => info,
@@ -183,7 +189,7 @@ mod tests {
     use crate::bus::nats::api::StreamState;
     use serde_json::json;
 
-    /// The server's clock: far from ours.
+    /// A server's clock that is far from the clock of this process.
     fn server_time() -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + chrono::Duration::days(365)
     }

@@ -1,9 +1,10 @@
-//! Writes a lost tail back into the stream, under its old sequences.
+//! Writes a lost tail (the last entries of the log, which the store still has) back into the stream, with the
+//! old sequences.
 //!
-//! Invariant: no other client can publish meanwhile, since the stream is closed ([`super::stream_config`]); any server that
-//! finds it closed can continue and end the write-back. Each entry is stored only at its own sequence
-//! (`Nats-Expected-Last-Sequence`), and without the headers that JetStream acts on: those are renamed in the stream,
-//! and every reader restores them ([`super::entry`]).
+//! Invariant: no other client can publish meanwhile, since the stream is closed ([`super::stream_config`]).
+//! Any server that finds the stream closed can continue and end the write-back. Each entry is stored only at
+//! its own sequence (`Nats-Expected-Last-Sequence`). The headers that JetStream would act on are renamed in
+//! the stream, and every reader restores them ([`super::entry`]).
 
 use chrono::SecondsFormat;
 
@@ -28,18 +29,19 @@ impl NatsBus {
         self.requester.connection.server_version() >= METADATA_SINCE
     }
 
-    /// Closes the stream for publishing and makes `from` its next sequence. What it holds is dropped if sequences are
-    /// skipped.
+    /// Closes the stream for publishing and makes `from` its next sequence. If that skips sequences, the
+    /// stream's entries are dropped.
     ///
     /// # Errors
-    /// The server's, or the stream is beyond `from` already. The stream may stay closed: call this again.
+    /// JetStream cannot be reached or refuses, or the stream already has an entry at `from`. The stream may
+    /// stay closed: call this again.
     pub async fn begin_write_back(&self, from: u64) -> Result<WriteBack<'_>, BusError> {
         let info = self.requester.stream_info(&self.stream).await?;
         if !info.parsed()?.is_closed() {
             let closed = closed(&info.config, &self.stream);
             self.requester.update_stream(&self.stream, &closed).await?;
         }
-        // Read again: publishes in flight when the stream was closed are stored now.
+        // Read again: publishes that were in flight when the stream was closed are stored by now.
         let last = self.requester.stream_info(&self.stream).await?.state.last_seq;
         if last >= from {
             return Err(BusError(format!(
@@ -53,10 +55,10 @@ impl NatsBus {
         Ok(WriteBack { bus: self, prefix: closed_prefix(&self.stream), next: from })
     }
 
-    /// Opens a stream that was left closed.
+    /// Opens a stream that is closed.
     ///
     /// # Errors
-    /// The server's.
+    /// JetStream cannot be reached, or refuses.
     pub async fn reopen(&self) -> Result<(), BusError> {
         let info = self.requester.stream_info(&self.stream).await?;
         if info.parsed()?.is_closed() {
@@ -73,10 +75,10 @@ impl WriteBack<'_> {
         self.next
     }
 
-    /// Writes entries with contiguous sequences from [`Self::next`] on.
+    /// Writes entries. Their sequences must begin with [`Self::next`] and have no hole.
     ///
     /// # Errors
-    /// The stream did not store one of them at its sequence. It stays closed.
+    /// The stream did not store an entry at its sequence. The stream stays closed.
     pub async fn put(&mut self, entries: &[LogEntry]) -> Result<(), BusError> {
         for part in entries.chunks(NATS_MAX_PIPELINED) {
             let part: Vec<LogEntry> = part.iter().map(preserved).collect();
@@ -101,11 +103,12 @@ impl WriteBack<'_> {
         Ok(())
     }
 
-    /// Moves the stream's next sequence to `next`, leaving a hole: by fillers, which are deleted again, or, where those
-    /// would be more than [`WRITE_BACK_FILLERS`], by dropping what the stream holds.
+    /// Makes `next` the stream's next sequence and leaves a hole before it. Up to [`WRITE_BACK_FILLERS`]
+    /// sequences are filled with entries that are deleted again; to skip more, all entries of the stream are
+    /// dropped.
     ///
     /// # Errors
-    /// The server's.
+    /// JetStream cannot be reached, or refuses.
     pub async fn skip_to(&mut self, next: u64) -> Result<(), BusError> {
         if next <= self.next {
             return Ok(());
@@ -127,7 +130,7 @@ impl WriteBack<'_> {
     /// Opens the stream again and returns its identity.
     ///
     /// # Errors
-    /// The server's.
+    /// JetStream cannot be reached, or refuses.
     pub async fn end(self) -> Result<LogIdentity, BusError> {
         use crate::bus::Bus as _;
         self.bus.reopen().await?;
@@ -135,7 +138,7 @@ impl WriteBack<'_> {
     }
 }
 
-/// The entry with the headers that JetStream would act on renamed.
+/// The entry with new names for the headers that JetStream would act on.
 fn preserved(entry: &LogEntry) -> LogEntry {
     let mut raw = entry.clone();
     for (name, _) in &mut raw.headers {

@@ -1,4 +1,4 @@
-//! [`Queues`] in JetStream.
+//! Implements [`Queues`] for JetStream.
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;

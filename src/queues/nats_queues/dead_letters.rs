@@ -1,4 +1,4 @@
-//! Jobs that JetStream gave up: stored as dead letters, then removed from the stream.
+//! Makes dead letters of jobs that JetStream gave up, then removes them from the stream.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::store::jobs::RecordedAttempt;
 use crate::store::work::Attempt;
 
 impl NatsQueues {
-    /// Gives up exhausted jobs until cancelled: at once those that an advisory names, the others at the next
-    /// sweep.
+    /// Makes dead letters of exhausted jobs until cancelled: those that an advisory names at once, the others
+    /// at the next sweep.
     pub async fn sweep(self: Arc<Self>, cancel: CancellationToken) {
         let sweep = async {
             let mut advisories = None;
@@ -48,8 +48,8 @@ impl NatsQueues {
         cancel.run_until_cancelled(sweep).await;
     }
 
-    /// Gives up the jobs whose last recorded lease has ended, and checks some queues for those that no
-    /// advisory named.
+    /// Gives up the jobs whose last recorded lease has ended. Then checks some queues for jobs that JetStream
+    /// gave up and whose advisory was lost.
     async fn sweep_some(&self, after: &mut Option<String>) -> Result<(), QueueError> {
         for (queue, seq) in self.store.exhausted_records(JOB_SWEEP_ROWS).await? {
             self.give_up_expired(&queue, seq).await?;
@@ -58,7 +58,7 @@ impl NatsQueues {
         *after =
             queues.last().filter(|_| queues.len() == JOB_SWEEP_QUEUES).map(|row| row.name.clone());
         for row in queues {
-            // This also gives the consumers settings that have changed by now.
+            // This also updates the consumers if the queue's configuration has changed.
             if self.ready(&row.name).await?.is_some() {
                 self.give_up_exhausted(&row.name).await?;
             }
@@ -66,7 +66,7 @@ impl NatsQueues {
         self.verify_queues().await
     }
 
-    /// Gives up the jobs that a queue's consumers have certainly given up.
+    /// Makes dead letters of the jobs that JetStream has certainly given up in this queue.
     pub(super) async fn give_up_exhausted(&self, queue: &str) -> Result<(), QueueError> {
         for priority in PRIORITIES {
             for _ in 0..JOB_SWEEP_ROWS {
@@ -79,7 +79,8 @@ impl NatsQueues {
         Ok(())
     }
 
-    /// Gives up a job whose last lease has ended by the store's record, unless the lease was extended.
+    /// Gives up a job whose last lease has ended according to the store. If the ledger has an extension that
+    /// is still active, records the end of that instead.
     pub(super) async fn give_up_expired(&self, queue: &str, seq: u64) -> Result<(), QueueError> {
         let now = self.clock.now();
         let record = self.jobs.latest_record(seq).await?;
@@ -97,7 +98,7 @@ impl NatsQueues {
             }
         }
         self.give_up(seq).await?;
-        // Also if the job was not there any more.
+        // Needed even if the job was no longer in the stream.
         Ok(self.store.delete_attempts(queue, &[seq]).await?)
     }
 
@@ -121,8 +122,8 @@ impl NatsQueues {
         Ok(self.jobs.remove(raw.seq).await?)
     }
 
-    /// Stores the dead letter of a job, with all attempts: `last`, those recorded, and otherwise expired
-    /// leases.
+    /// Stores the dead letter of a job with all its attempts: `last`, those recorded in the store, and an
+    /// expired lease for each of the others.
     pub(super) async fn add_dead_letter(
         &self,
         raw: &LogEntry,

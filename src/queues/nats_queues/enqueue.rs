@@ -1,4 +1,4 @@
-//! Jobs into JetStream: new ones, and those of dead letters.
+//! Puts jobs into JetStream: new ones, and those redriven from dead letters.
 
 use super::entry::msg_id;
 use super::queues::NatsQueues;
@@ -9,7 +9,7 @@ use crate::store::jobs::QueueRow;
 use crate::store::work::DeadLetter;
 
 impl NatsQueues {
-    /// Enqueues jobs, which `encoded` has in the same order; one result for each.
+    /// Enqueues jobs. `encoded` has the encodings in the same order. Returns one result for each.
     pub(super) async fn enqueue_all(
         &self,
         queue: &str,
@@ -27,7 +27,7 @@ impl NatsQueues {
             .map(|((new, job), _)| self.outgoing(&row, new, job))
             .collect();
         let mut acks = self.publish(&outgoing).await.into_iter();
-        // `row` may be old: the queue may have been deleted meanwhile.
+        // `row` may come from the cache, and the queue may have been deleted since.
         self.unverified.lock().insert(queue.to_owned(), tokio::time::Instant::now());
         let mut results = Vec::with_capacity(encoded.len());
         for ((new, job), refusal) in pairs().zip(refusals) {
@@ -43,7 +43,7 @@ impl NatsQueues {
         Ok(results)
     }
 
-    /// A new job, as it is published.
+    /// Builds the message to publish for a new job.
     fn outgoing(&self, row: &QueueRow, new: &NewJob, job: &Job) -> OutgoingJob {
         let msg_id = msg_id(row, job.id);
         let body = job.body.clone();
@@ -70,8 +70,9 @@ impl NatsQueues {
                 }
                 break;
             }
-            // The first job is not in the stream any more, so it cannot be compared: the same id counts as
-            // the same job. But if the queue was deleted with it and created again, this one is new.
+            // The stream no longer has the first job, so the contents cannot be compared: the same id counts
+            // as the same job. But if the queue was deleted with that job and created again, this is a new
+            // job.
             self.configs.reload(&row.name).await?;
             let now = self.create_ready(&row.name).await?;
             if now.incarnation == incarnation {
@@ -86,22 +87,23 @@ impl NatsQueues {
         Ok(Enqueued { id, seq: ack.seq, duplicate: ack.duplicate })
     }
 
-    /// Publishes the job of a dead letter, then discards the dead letter; whether it was still there.
+    /// Publishes the job of a dead letter, then discards the dead letter. Returns whether the dead letter
+    /// still existed.
     pub(super) async fn redrive_job(&self, letter: &DeadLetter) -> Result<bool, QueueError> {
         let job = Job::decode(&letter.body).map_err(|_| QueueError::Undecodable)?;
-        // The letter may have been read long ago, and the stream finds duplicates only within a window.
+        // `letter` may have been read long ago, and the stream recognises duplicates only within a window.
         if self.store.dead_letter(letter.id).await?.is_none() {
             return Ok(false);
         }
         let row = self.create_ready(&letter.source).await?;
-        // Not the job's own id, which the stream may still know, nor one that a client can choose.
+        // Neither the job's own id, which the stream may still know, nor an id that a client can choose.
         let msg_id = format!("redrive/{}", msg_id(&row, letter.id));
         let outgoing = OutgoingJob::new(&letter.source, job.priority.as_str(), msg_id, job.body);
         let ack = self.publish(std::slice::from_ref(&outgoing)).await.pop();
         let ack = ack.ok_or(QueueError::Overloaded)?;
         let ack = ack.map_err(|source| QueueError::Bus { id: job.id, source })?;
-        // A duplicate is an earlier redrive, unless another NATS client used this id. If it is not in the
-        // stream any more, it is done.
+        // A duplicate means that an earlier redrive published the job, unless another NATS client used this
+        // id. If the stream no longer has that entry, the redriven job has been done.
         if ack.duplicate
             && let Some(first) = self.jobs.entry(ack.seq).await?
             && (first.payload != outgoing.body || first.subject.as_str() != outgoing.subject)
@@ -113,7 +115,7 @@ impl NatsQueues {
     }
 }
 
-/// Why a job cannot be published.
+/// Why a job cannot be published; `None` if it can.
 fn refusal(new: &NewJob, job: &Job, delays: &Result<(), String>) -> Option<QueueError> {
     if let Some(bytes) = job.excess() {
         return Some(QueueError::TooLarge { bytes });

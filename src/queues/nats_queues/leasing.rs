@@ -1,4 +1,4 @@
-//! Jobs out of JetStream: pulled, read, and leased.
+//! Leases jobs from JetStream: pulls them, reads them, and issues tokens.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -25,8 +25,7 @@ use crate::store::jobs::{QueueRow, RecordedAttempt};
 use crate::store::work::Attempt;
 
 impl NatsQueues {
-    /// Leases jobs; if there are none, waits for them until the request's wait is over or `hurry` is
-    /// cancelled.
+    /// Leases jobs. If there are none, waits until the request's wait is over or `hurry` is cancelled.
     pub(super) async fn lease_or_wait(
         &self,
         queue: &str,
@@ -65,7 +64,7 @@ impl NatsQueues {
             }
             let wait = if exists { waits.next_wait() } else { QUEUE_POLL };
             tokio::select! {
-                // A job was enqueued on this server, so the queue exists.
+                // Only a job that was enqueued on this server wakes the poll, so the queue exists.
                 () = poll.wake.notified() => {
                     waits.reset();
                     exists = true;
@@ -76,7 +75,7 @@ impl NatsQueues {
         }
     }
 
-    /// Leases jobs that are there, higher priorities first; `None` if the queue does not exist.
+    /// Leases jobs that are there now, higher priorities first; `None` if the queue does not exist.
     async fn lease_some(
         &self,
         queue: &str,
@@ -89,13 +88,12 @@ impl NatsQueues {
             if wanted == 0 || bytes >= MAX_LEASE_BYTES {
                 break;
             }
-            // From before the pull: JetStream's ack wait begins later.
+            // Read before the pull, so that the lease ends before JetStream's ack wait, which begins later.
             let begun = self.clock.now();
             let delivered = match self.pull(queue, priority, wanted).await {
                 Ok(Some(delivered)) => delivered,
                 Err(error) if leased.is_empty() => return Err(error),
-                // The queue was deleted, or JetStream cannot be reached: what was leased until now is
-                // returned.
+                // The queue was deleted, or JetStream cannot be reached. Returns what was leased before that.
                 Ok(None) | Err(_) => break,
             };
             bytes += delivered.iter().map(|job| job.raw.payload.len()).sum::<usize>();
@@ -104,24 +102,24 @@ impl NatsQueues {
         Ok(Some(leased))
     }
 
-    /// Pulls, and creates the consumers again if they do not exist; `None` if the queue does not exist any
-    /// more.
+    /// Pulls jobs. Creates the queue's consumers again if they do not exist; `None` if the queue does not
+    /// exist.
     async fn pull(
         &self,
         queue: &str,
         priority: &'static str,
         wanted: usize,
     ) -> Result<Option<Vec<DeliveredJob>>, QueueError> {
-        // A consumer learns of a job a moment after its publisher got the ack. A client that enqueues and
-        // then leases on this server must find its job.
+        // A consumer learns of a new job only a moment after its publisher got the ack. A client that
+        // enqueues and then leases on the same server must find its job, so the pull waits that long.
         let published = self.published.lock().get(&(queue.to_owned(), priority)).copied();
         let wait = published.filter(|at| at.elapsed() < JOB_FRESH).map(|_| JOB_FRESH_WAIT);
         if let Some(delivered) = self.jobs.pull(queue, priority, wanted, wait).await? {
             return Ok(Some(delivered));
         }
         self.applied.lock().remove(queue);
-        // It may have been deleted at any server. If the store cannot be asked, the cached configuration
-        // counts.
+        // Another server may have deleted the queue. If the store does not answer, the cached configuration
+        // is used.
         let _ = self.configs.reload(queue).await;
         if self.ready(queue).await?.is_none() {
             return Ok(None);
@@ -129,7 +127,7 @@ impl NatsQueues {
         Ok(Some(self.jobs.pull(queue, priority, wanted, wait).await?.unwrap_or_default()))
     }
 
-    /// Leases what was delivered, except what is done or cannot be read.
+    /// Leases the delivered jobs, except those that are done or cannot be read.
     async fn lease_all(
         &self,
         row: &QueueRow,
@@ -172,7 +170,7 @@ impl NatsQueues {
         Some(LeasedJob { body: job.body, attempt, token, expires_at })
     }
 
-    /// The sequences of redelivered jobs that were acked by the ledger: their ack to JetStream was lost.
+    /// The sequences of redelivered jobs that the ledger records as acked: their ack to JetStream was lost.
     async fn done_before(&self, delivered: &[DeliveredJob]) -> HashSet<u64> {
         let redelivered: Vec<_> = delivered.iter().filter(|job| job.attempt > 1).collect();
         let records = redelivered.iter().map(|job| self.jobs.latest_record(job.raw.seq));
@@ -184,7 +182,8 @@ impl NatsQueues {
         acked.map(|(job, _)| job.raw.seq).collect()
     }
 
-    /// Records each lease but the first as expired at its end, until its worker reports something else. So
+    /// Records each redelivered lease, and a first lease that is the last allowed, as expired at its end,
+    /// until its worker reports something else. At the second delivery it also records the first lease. So
     /// dead letters list every attempt, and the sweep finds a last lease that has expired.
     async fn record_leases(
         &self,
@@ -210,7 +209,8 @@ impl NatsQueues {
         self.record(&row.name, &attempts).await;
     }
 
-    /// Makes a dead letter of an entry that is no job. If that fails, JetStream delivers the entry again.
+    /// Makes a dead letter of an entry that is not a job. If the store refuses it, JetStream delivers the
+    /// entry again.
     async fn give_up_unreadable(&self, row: &QueueRow, delivered: DeliveredJob, why: &str) {
         let DeliveredJob { raw, ack, .. } = delivered;
         let reason = format!("cannot be decoded: {why}");

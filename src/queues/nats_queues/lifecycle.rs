@@ -1,23 +1,24 @@
-//! Queues found, created and deleted.
+//! Finds, creates and deletes queues.
 //!
-//! **A queue exists** if the store has its configuration, or the stream has a job of it. Such a job was
-//! published by another NATS client, or by a server that did not know yet that the queue was deleted. A
-//! request that finds such a job (a lease or a GET), or the sweep of the server that enqueued it, creates the
-//! queue with the default configuration.
+//! **A queue exists** if the store has its configuration, or if the stream has a job of it. Such a job was
+//! published by another NATS client, or by a server that did not know yet that the queue was deleted. If a
+//! request (a lease or a GET) finds such a job, or if the sweep of the server that enqueued it does, the
+//! queue is created with the default configuration.
 //!
-//! **Deletion**, while other servers may have the configuration in their cache:
-//! 1. Pause the consumers, so that nothing is leased from here on. Pending jobs refuse the deletion.
-//! 2. Remove the jobs up to the last sequence that the stream had before; a job that comes in meanwhile stays
+//! **Deletion** must be safe while other servers have the configuration in their cache:
+//! 1. Pause the consumers, so that nothing more is leased. If deliveries are still pending, refuse the
+//!    deletion.
+//! 2. Remove the jobs up to the last sequence that the stream had before. A job that is published later stays
 //!    in the stream, and creates the queue again.
 //! 3. Remove the consumers, then the configuration.
 //!
-//! A server that creates or removes consumers holds the row lock of the queue in the store: nats-server frees a
-//! consumer's name before it removes the files, and a consumer that is created in between loses its own files.
-//! With the lock, the server first checks that the queue still exists, so that no consumers without a
-//! configuration are left behind, even if a server dies.
+//! A server that creates or removes consumers holds the queue's row lock in the store. nats-server frees a
+//! consumer's name before it removes the files; a consumer that is created in between loses its own files.
+//! The server that holds the lock first checks that the queue still exists, so that even after a crash no
+//! consumers are left without a configuration.
 //!
-//! **A queue created again** does not recognise earlier message ids: a job that was deleted with its queue is not a
-//! duplicate when it is enqueued again ([`super::entry::msg_id`]).
+//! **A queue that is created again** does not recognise earlier message ids. So a job that was deleted with
+//! its queue can be enqueued again and is not taken for a duplicate ([`super::entry::msg_id`]).
 
 use super::queues::{ConsumerSettings, NatsQueues};
 use crate::limits::{
@@ -39,7 +40,7 @@ impl NatsQueues {
         self.configs.get_or_create(queue).await.map(Some)
     }
 
-    /// The same, once the queue's consumers exist and have this configuration.
+    /// Like `find`, and makes the queue's consumers exist with this configuration before it returns.
     pub(super) async fn ready(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
             let Some(row) = self.find(queue).await? else { return Ok(None) };
@@ -50,7 +51,7 @@ impl NatsQueues {
         Err(QueueError::Overloaded)
     }
 
-    /// The same; a queue that does not exist is created.
+    /// Like `ready`, but creates the queue if it does not exist.
     pub(super) async fn create_ready(&self, queue: &str) -> Result<QueueRow, QueueError> {
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
             let row = self.configs.get_or_create(queue).await?;
@@ -61,7 +62,8 @@ impl NatsQueues {
         Err(QueueError::Overloaded)
     }
 
-    /// Creates or updates a queue's consumers; `false` if the queue was deleted or created again meanwhile.
+    /// Creates or updates a queue's consumers. Returns `false` if the queue was deleted, or deleted and
+    /// created again, meanwhile.
     async fn apply(&self, row: &QueueRow) -> Result<bool, QueueError> {
         let queue = row.name.as_str();
         let ack_wait = row.longest_lease.max(row.lease) + LEASE_MARGIN;
@@ -74,12 +76,12 @@ impl NatsQueues {
         if is_applied() {
             return Ok(true);
         }
-        // While the store is unavailable no server deletes a queue, so this goes on without the lock.
+        // If the store is unavailable, there is no lock, but then no server can delete a queue either.
         let lock = self.store.lock_queue(queue).await;
         match self.configs.reload(queue).await {
             Ok(Some(now)) if now.incarnation != row.incarnation => return Ok(false),
             Ok(None) => return Ok(false),
-            // Another server may be deleting it.
+            // Without the lock, another server may be deleting the queue.
             Ok(Some(_)) if lock.is_err() => return Ok(false),
             Ok(Some(_)) | Err(QueueError::Store(_)) => {}
             Err(error) => return Err(error),
@@ -90,12 +92,12 @@ impl NatsQueues {
         Ok(true)
     }
 
-    /// Deletes a queue; whether it existed.
+    /// Deletes a queue. Returns whether it existed.
     pub(super) async fn delete_queue(&self, queue: &str, force: bool) -> Result<bool, QueueError> {
         if self.find(queue).await?.is_none() {
             return Ok(false);
         }
-        // A job that was given up must not count as one that waits.
+        // A job that was given up must not count as a waiting job.
         for (recorded, seq) in self.store.exhausted_records(JOB_SWEEP_ROWS).await? {
             if recorded == queue {
                 self.give_up_expired(queue, seq).await?;
@@ -116,7 +118,7 @@ impl NatsQueues {
     }
 
     async fn delete_paused(&self, queue: &str, force: bool) -> Result<bool, QueueError> {
-        // The sequence before the configuration: jobs up to it belong to no queue that is created later.
+        // Read before the configuration: a queue that is created later has no job up to this sequence.
         let last = self.jobs.last_seq().await?;
         let Some(row) = self.configs.reload(queue).await? else { return Ok(false) };
         let counts = self.jobs.counts(queue).await?;
@@ -132,11 +134,12 @@ impl NatsQueues {
         self.applied.lock().remove(queue);
         let deleted = self.store.delete_queue(queue, row.incarnation, force).await?;
         self.configs.remove(queue);
-        // The memory bus may have left jobs in the store before the switch.
+        // Refused if the store still has jobs of the queue, from before a switch from the memory bus.
         QueueError::unless_deleted(deleted)
     }
 
-    /// Makes sure that queues to which jobs were enqueued still exist; a queue that did not is created again.
+    /// Checks that queues to which jobs were enqueued still exist. One that was deleted but has a job is
+    /// created again.
     pub(super) async fn verify_queues(&self) -> Result<(), QueueError> {
         let unverified = self.unverified.lock().clone();
         for (queue, at) in unverified {

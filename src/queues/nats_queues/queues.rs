@@ -1,4 +1,4 @@
-//! What all operations on queues in JetStream share.
+//! State and helpers that all operations on queues in JetStream share.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::queues::{DoneCounter, QueueConfigCache, Sealer};
 use crate::store::Store;
 use crate::store::jobs::RecordedAttempt;
 
-/// What the consumers of a queue are configured with: ack wait, most deliveries, and the queue's creation id.
+/// The settings of a queue's consumers: ack wait, most deliveries, and the id of the queue's creation.
 pub(super) type ConsumerSettings = (Duration, u32, Option<Uuid>);
 
-/// Queues in JetStream.
+/// Work queues in JetStream.
 pub struct NatsQueues {
     pub(super) jobs: NatsJobs,
     pub(super) store: Arc<dyn Store>,
@@ -29,22 +29,24 @@ pub struct NatsQueues {
     pub(super) sealer: Sealer,
     pub(super) clock: Clock,
     pub(super) done: Arc<DoneCounter>,
-    /// The settings that this server last gave the consumers of each queue.
+    /// The settings that this server last applied to the consumers of each queue.
     pub(super) applied: Mutex<HashMap<String, ConsumerSettings>>,
-    /// When this server last published a job that is due, by queue and priority.
+    /// When this server last published a job that is due at once, by queue and priority.
     pub(super) published: Mutex<HashMap<(String, &'static str), Instant>>,
-    /// Of the requests that wait at a queue, one polls at a time.
+    /// The requests that wait at each queue. One of them polls at a time.
     pub(super) polls: Waiters<Poll>,
     pub(super) waiters: Semaphore,
-    /// Permits to create or remove consumers.
+    /// Permits to create or remove consumers, so that this server does so for few queues at a time.
     pub(super) changes: Semaphore,
-    /// One permit: polls of queues that do not exist run one at a time.
+    /// One permit, so that polls of queues that do not exist run one at a time.
     pub(super) unknown_polls: Semaphore,
-    /// Queues that a job was enqueued to, and when, until they were seen to exist since.
+    /// The queues to which a job was enqueued, and when. A queue is removed once it was seen to exist after
+    /// that.
     pub(super) unverified: Mutex<HashMap<String, Instant>>,
 }
 
-/// The right to poll a queue, and what wakes the one that has it.
+/// What the requests at one queue share: the lock that the polling one holds, and the notification that wakes
+/// it.
 #[derive(Default)]
 pub(super) struct Poll {
     pub lock: tokio::sync::Mutex<()>,
@@ -52,7 +54,7 @@ pub(super) struct Poll {
 }
 
 impl NatsQueues {
-    /// `sealer` has the secret that the store keeps.
+    /// `sealer` uses the secret that the store keeps.
     #[must_use]
     pub fn new(
         jobs: NatsJobs,
@@ -78,7 +80,7 @@ impl NatsQueues {
         }
     }
 
-    /// Publishes jobs, and remembers the time for those that are due.
+    /// Publishes jobs, and records when for those that are due at once.
     pub(super) async fn publish(&self, jobs: &[OutgoingJob]) -> Vec<Result<Ack, PublishError>> {
         let acks = self.jobs.publish(jobs).await;
         let now = Instant::now();
@@ -90,13 +92,13 @@ impl NatsQueues {
         acks
     }
 
-    /// Wakes the task that polls a queue, if there is one.
+    /// Wakes the request that polls a queue, if there is one.
     pub(super) fn wake(&self, queue: &str) {
         self.polls.notify(queue, |poll| poll.wake.notify_one());
     }
 
-    /// Records attempts in the store. A failure is not an error: the reasons are then missing in a dead
-    /// letter.
+    /// Records attempts in the store. If the store cannot record them, a dead letter merely lacks the
+    /// reasons.
     pub(super) async fn record(&self, queue: &str, attempts: &[RecordedAttempt]) {
         if attempts.is_empty() {
             return;

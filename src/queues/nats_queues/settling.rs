@@ -1,4 +1,5 @@
-//! Ends and extensions of leases: for an end, the ledger first, then the ack. [`super`] explains why.
+//! Ends and extends leases. To end one, the server writes to the ledger first and then sends the ack;
+//! [`super`] explains why.
 
 use std::collections::HashMap;
 
@@ -19,10 +20,10 @@ use crate::queues::{
 use crate::store::jobs::{QueueRow, RecordedAttempt};
 use crate::store::work::Attempt;
 
-/// How often an ack is sent when JetStream does not confirm it.
+/// The most times that an ack is sent if JetStream does not confirm it.
 const ACK_ATTEMPTS: usize = 2;
 
-/// A valid lease that is to be ended or extended.
+/// A valid lease that a request is about to end or extend.
 #[derive(Clone, Debug)]
 struct Claim<'a> {
     lease: Lease,
@@ -31,16 +32,16 @@ struct Claim<'a> {
     job: Uuid,
     action: &'a LeaseAction,
     row: QueueRow,
-    /// When it ends, extensions included.
+    /// When the lease ends, extensions included.
     until: DateTime<Utc>,
-    /// The sequence of its record in the ledger, which the next record replaces; 0 for none.
+    /// The sequence of the lease's record in the ledger, which the next record replaces; 0 for none.
     record: u64,
 }
 
 type SettleResult = Result<Settled, QueueError>;
 
 impl Claim<'_> {
-    /// The state that its action ends it with.
+    /// The state that the ledger records when the action ends the lease.
     fn end_state(&self) -> LeaseState {
         if *self.action == LeaseAction::Ack { LeaseState::Acked } else { LeaseState::Released }
     }
@@ -54,8 +55,8 @@ impl Claim<'_> {
         }
     }
 
-    /// The next record. It is kept until the lease would have ended, and a while longer for repeated
-    /// requests.
+    /// The lease's next record. It is kept until the lease would have ended, and then for [`LEASE_MEMORY`],
+    /// so that repeated requests find it.
     fn write(&self, state: LeaseState, by: Uuid, now: DateTime<Utc>) -> RecordWrite {
         RecordWrite {
             seq: self.lease.seq,
@@ -66,13 +67,14 @@ impl Claim<'_> {
         }
     }
 
-    /// Takes over an extension that the ledger records, in microseconds since 1970, at sequence `record`.
+    /// Applies an extension that the ledger records at sequence `record`; `until` is in microseconds since
+    /// 1970.
     fn extended(&mut self, until: i64, record: u64) {
         self.until = DateTime::from_timestamp_micros(until).unwrap_or(self.until);
         self.record = record;
     }
 
-    /// Whether an ack that is sent now still counts for this delivery.
+    /// Whether an ack that is sent now still counts for this delivery and not for the next.
     fn can_ack(&self, now: DateTime<Utc>) -> bool {
         now < self.until + LEASE_SLACK
     }
@@ -91,7 +93,7 @@ impl NatsQueues {
                 Ok(claim) => ends.push((at, claim)),
             }
         }
-        // Ends before extensions: a request that ends a lease cannot extend it.
+        // Ends before extensions: after a request ended a lease, an extension in the same request must fail.
         let (at, ends): (Vec<usize>, Vec<Claim<'_>>) = ends.into_iter().unzip();
         for (at, result) in at.into_iter().zip(self.end_all(ends).await) {
             results[at] = result;
@@ -103,14 +105,14 @@ impl NatsQueues {
         results
     }
 
-    /// Opens a token, and checks that its lease is valid.
+    /// Opens a token and checks that its lease is valid.
     async fn claim<'a>(&self, settlement: &'a Settlement) -> Result<Claim<'a>, QueueError> {
         let lease = self.sealer.open(&settlement.token).ok_or(QueueError::InvalidToken)?;
-        // The switch of the bus has ended a lease of the memory bus.
+        // A lease of the memory bus ended with the switch to NATS.
         let LeaseHandle::JetStream { ack, lease: id, job } = lease.handle.clone() else {
             return Err(QueueError::LeaseLost);
         };
-        // A queue with leased jobs is not deleted, so this lease has ended.
+        // A queue with leased jobs cannot be deleted. So if there is no queue, this lease has ended.
         let row = self.configs.get(&lease.queue).await?.ok_or(QueueError::LeaseLost)?;
         let until = lease.expires_at();
         let action = &settlement.action;
@@ -121,7 +123,7 @@ impl NatsQueues {
         Ok(claim)
     }
 
-    /// Reads the lease's record from the ledger.
+    /// Reads the lease's record from the ledger. Fails if the lease has ended.
     async fn look_up(&self, claim: &mut Claim<'_>) -> Result<(), QueueError> {
         match self.jobs.lease_record(claim.lease.seq, claim.id).await? {
             None => {}
@@ -133,8 +135,8 @@ impl NatsQueues {
         if self.clock.now() < claim.until { Ok(()) } else { Err(QueueError::LeaseLost) }
     }
 
-    /// The error for a lease that the ledger records as ended. Its ack may not have reached JetStream: it is
-    /// completed while no other worker can have the job.
+    /// The error for a lease that the ledger records as ended. If it ended with an ack, this may not have
+    /// reached JetStream: it is sent again while no other worker can have the job.
     async fn lost(&self, claim: &Claim<'_>, record: &LeaseRecord) -> QueueError {
         if record.state == LeaseState::Acked && self.clock.now() < claim.until {
             self.jobs.ack(&[(claim.ack.clone(), AckKind::Ack)]).await;
@@ -157,7 +159,7 @@ impl NatsQueues {
         results
     }
 
-    /// Writes each end into the ledger; of two ends of one lease, one succeeds.
+    /// Writes the end of each lease into the ledger. If two requests end one lease, one succeeds.
     async fn record_ends(&self, claims: &mut [Claim<'_>]) -> Vec<Result<(), QueueError>> {
         let now = self.clock.now();
         let end = |claim: &Claim<'_>| claim.write(claim.end_state(), Uuid::new_v4(), now);
@@ -177,8 +179,8 @@ impl NatsQueues {
         join_all(recorded).await
     }
 
-    /// Decides a write that may have failed: our record may be there all the same, or an extension is in its
-    /// place, which is then replaced.
+    /// Finds out whether a write that failed did succeed: the record may be there in spite of the error. If
+    /// there is an extension instead, replaces it.
     async fn recheck(
         &self,
         claim: &mut Claim<'_>,
@@ -201,7 +203,7 @@ impl NatsQueues {
         }
     }
 
-    /// Writes one record; its sequence.
+    /// Writes one record and returns its sequence.
     async fn write_record(&self, write: RecordWrite) -> Result<u64, QueueError> {
         match self.jobs.write_records(&[write]).await.pop() {
             Some(Ok(RecordOutcome::Written(at))) => Ok(at),
@@ -210,7 +212,8 @@ impl NatsQueues {
         }
     }
 
-    /// After the end was recorded: stores the dead letter, or the reason. Returns the ack for JetStream.
+    /// Called once the lease's end is in the ledger: stores the dead letter of a job that is given up, or the
+    /// reason of a nack. Returns the kind of ack for JetStream.
     async fn prepare_ack(&self, claim: &Claim<'_>) -> Result<AckKind, QueueError> {
         if claim.gives_up()
             && let Err(error) = self.give_up_claimed(claim).await
@@ -249,7 +252,7 @@ impl NatsQueues {
         self.add_dead_letter(&raw, claim.lease.attempt, Some(last), reason).await
     }
 
-    /// Takes back an end that could not be carried out: the lease goes on.
+    /// Reopens a lease whose end is in the ledger but could not be carried out.
     async fn reopen(&self, claim: &Claim<'_>) {
         let state = LeaseState::Extended(claim.until.timestamp_micros());
         let write = claim.write(state, Uuid::new_v4(), self.clock.now());
@@ -262,8 +265,8 @@ impl NatsQueues {
         }
     }
 
-    /// Sends acks, again if JetStream does not confirm, but never so late that they could count for another
-    /// delivery.
+    /// Sends acks, and again those that JetStream does not confirm, but never so late that they could count
+    /// for another delivery.
     async fn ack_in_time(
         &self,
         claims: &[Claim<'_>],
@@ -303,12 +306,13 @@ impl NatsQueues {
         }
         for (queue, seqs) in queues {
             let deleted = self.store.delete_attempts(queue, &seqs);
-            // The sweep deletes what stays.
+            // The sweep deletes those that remain.
             let _ = tokio::time::timeout(STORE_LOOKUP_TIMEOUT, deleted).await;
         }
     }
 
-    /// Extends a lease by its whole time, from now. JetStream first, so that the ledger never promises more.
+    /// Extends a lease by its full length from now on. JetStream's ack wait is extended first, so that the
+    /// ledger never promises more than JetStream grants.
     async fn extend(&self, claim: &Claim<'_>) -> SettleResult {
         let begun = self.clock.now();
         let lease_for = chrono::Duration::from_std(claim.row.lease).unwrap_or_default();

@@ -1,8 +1,8 @@
-//! Parser of Server-Sent Events, by the letter of the WHATWG HTML standard (9.2.6), without I/O.
+//! A parser of Server-Sent Events that follows the WHATWG HTML standard (9.2.6) exactly. No I/O.
 //!
-//! Invariant: how the bytes are cut into chunks never changes the events, and an event is reported only when it
-//! is complete, so a connection that breaks within one moves no cursor. An event is a view into the chunk that
-//! holds it; bytes are copied only where an event spans chunks or has several `data` lines.
+//! Invariant: the events do not depend on how the bytes are cut into chunks. An event is reported only when
+//! it is complete, so a connection that breaks within an event moves no cursor. An event borrows from the
+//! chunk that holds it; bytes are copied only if an event spans chunks or has several `data` lines.
 //!
 //! ```
 //! let mut parser = agentbus_client::sse::Parser::default();
@@ -20,57 +20,58 @@ use memchr::{memchr, memchr2};
 
 use crate::limits::EVENT_BYTES;
 
-/// The block between two empty lines. Blocks that browsers do not dispatch are reported too: comments,
-/// heartbeats (an id without data) and a lone `retry`.
+/// A block between two empty lines. Blocks that browsers do not dispatch are reported too: comments,
+/// heartbeats (an id without data), and a single `retry`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// Its last `event` field; empty where the standard says `message`.
+    /// The block's last `event` field; empty for what the standard calls `message`.
     pub name: &'a [u8],
-    /// Its `data` lines, joined by line feeds; `None` if it has none.
+    /// The block's `data` lines, joined by line feeds; `None` if there are none.
     pub data: Option<&'a [u8]>,
-    /// Its own last `id` field; an id with U+0000 is ignored, as the standard says.
+    /// The block's last `id` field. Unlike in the standard, it is not kept for later events. An id with
+    /// U+0000 is ignored, as in the standard.
     pub id: Option<&'a [u8]>,
-    /// Its last valid `retry` field: how long to wait before reconnecting.
+    /// The block's last valid `retry` field: how long to wait before reconnecting.
     pub retry: Option<Duration>,
-    /// All its bytes as they came, the empty line included.
+    /// All bytes of the block as they arrived, with its empty line.
     pub bytes: &'a [u8],
 }
 
 impl Event<'_> {
-    /// Its id as a sequence, if it is one.
+    /// The id as a sequence; `None` if it is not a number.
     #[must_use]
     pub fn seq(&self) -> Option<u64> {
         number(self.id?)
     }
 }
 
-/// An event is larger than [`EVENT_BYTES`]. The connection is of no further use.
+/// The error for an event that is larger than [`EVENT_BYTES`]. The connection cannot be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event is larger than {EVENT_BYTES} bytes")]
 pub struct TooLarge;
 
-/// The state of one connection between two chunks.
+/// The state of one connection between chunks.
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// The beginning of an event whose end has not come.
+    /// The beginning of an event that is not complete.
     partial: Vec<u8>,
     block: Block,
-    /// The last byte was a CR, so an LF that follows belongs to it.
+    /// Whether the last byte was a CR. Then an LF that follows belongs to the same line end.
     after_cr: bool,
-    /// Whether the first line, which may begin with a byte order mark, was read.
+    /// Whether the first line has been read. It may begin with a byte order mark.
     past_first_line: bool,
 }
 
-/// Fields found so far in one block, as positions from its first byte.
+/// The fields found so far in one block, as positions counted from its first byte.
 #[derive(Debug, Default)]
 struct Block {
     line_start: usize,
-    /// There is no line end between `line_start` and this position.
+    /// The bytes from `line_start` to this position hold no line end.
     searched: usize,
     has_lines: bool,
     name: Span,
     data: Option<Span>,
-    /// The data, if it has several lines.
+    /// The joined data, if there are several `data` lines.
     joined: Vec<u8>,
     id: Option<Span>,
     retry: Option<u64>,
@@ -80,10 +81,10 @@ struct Block {
 struct Span(usize, usize);
 
 impl Parser {
-    /// Takes the next bytes and reports each event that they complete, in order.
+    /// Parses the next bytes and reports each event that they complete, in order.
     ///
     /// # Errors
-    /// [`TooLarge`]; what was complete before has been reported.
+    /// [`TooLarge`]. Events that were complete before that have been reported.
     pub fn feed(
         &mut self,
         mut chunk: &[u8],
@@ -110,7 +111,7 @@ impl Parser {
         self.keep(chunk.to_vec())
     }
 
-    /// Whether no incomplete event is buffered.
+    /// Whether the parser holds no incomplete event.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.partial.is_empty()
@@ -136,7 +137,7 @@ impl Parser {
         });
     }
 
-    /// Reads lines until an empty one; the position behind it. `bytes` begin with the block.
+    /// Reads lines up to an empty one, and returns the position behind it. `bytes` must begin with the block.
     fn block_end(&mut self, bytes: &[u8]) -> Option<usize> {
         while let Some(found) = memchr2(b'\n', b'\r', &bytes[self.block.searched..]) {
             let end = self.block.searched + found;
@@ -165,7 +166,8 @@ impl Parser {
 }
 
 impl Block {
-    /// A comment is a field with an empty name, and ignored like any unknown one.
+    /// Reads one line. A comment looks like a field with an empty name, and is ignored like any unknown
+    /// field.
     fn line(&mut self, bytes: &[u8], start: usize, end: usize) {
         self.has_lines = true;
         let line = &bytes[start..end];
@@ -199,7 +201,7 @@ impl Block {
     }
 }
 
-/// A decimal number of digits alone.
+/// Parses a number that consists of decimal digits only.
 fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;

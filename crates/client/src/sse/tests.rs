@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// What a client acts upon: blocks with data or an id.
+/// The part of an event that a client uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     event: String,
@@ -37,7 +37,7 @@ fn block(event: &str, data: Option<&str>, id: Option<&str>) -> Seen {
     }
 }
 
-/// Text made of what matters to the grammar.
+/// Generates streams from the pieces that matter to the grammar.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         Just(b"\n".to_vec()),

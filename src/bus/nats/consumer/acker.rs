@@ -14,7 +14,8 @@ use crate::bus::nats::connect::Connection;
 use crate::bus::nats::send_queue::SendQueue;
 use crate::limits::NATS_STOP_FLUSH;
 
-/// Sends acknowledgements over the connection that deliveries came by last; the server takes them from any.
+/// Sends acknowledgements over the connection of the latest deliveries. The server accepts them from any
+/// connection.
 #[derive(Default)]
 pub(super) struct NatsAcker(watch::Sender<Option<Arc<AckConnection>>>);
 
@@ -24,8 +25,8 @@ struct AckConnection {
 }
 
 impl NatsAcker {
-    /// From now on over this connection. If it is the one in use, its queue stays, and what waits there is
-    /// sent.
+    /// Makes this the connection for acknowledgements. If it is already in use, its queue stays, so what
+    /// waits there is still sent.
     pub(super) fn use_connection(&self, connection: &Connection) {
         self.0.send_if_modified(|current| {
             if current.as_ref().is_some_and(|current| current.connection.is_same(connection)) {
@@ -56,8 +57,8 @@ impl Acker for NatsAcker {
         }
     }
 
-    /// Sends itself a message, which comes back after the acknowledgements. Without that, a process that ends
-    /// with something unread resets its connection, and what is on its way is lost.
+    /// Sends a message to itself, which arrives after the acknowledgements. Without it, acknowledgements may
+    /// be lost: a process that ends with unread input resets its connection.
     async fn flush(&self) {
         let Some(current) = self.current() else { return };
         let there_and_back = async {

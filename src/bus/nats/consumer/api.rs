@@ -1,7 +1,7 @@
-//! [`DurableConfig`] and [`DurableState`] as JetStream has them.
+//! Translates [`DurableConfig`] and [`DurableState`] to and from JetStream.
 //!
-//! Invariant: the description of a consumer marks it as ours and holds its generation. Unlike metadata, every
-//! server version keeps it.
+//! Invariant: a consumer's description marks it as one of agentbus and holds its generation. Unlike metadata,
+//! every server version keeps the description.
 
 use serde_json::json;
 
@@ -12,10 +12,10 @@ use crate::bus::nats::error::ApiError;
 use crate::bus::nats::requester::Requester;
 use crate::limits::CONSUMER_MAX_ACK_PENDING;
 
-/// Stored in consumers that exist: it does not change.
+/// The beginning of each consumer's description. Existing consumers have it, so it must not change.
 const DESCRIPTION: &str = "agentbus, placing ";
 
-/// The state that `info` reports.
+/// Reads the state from a `CONSUMER.INFO` response.
 pub(super) fn state(info: &ConsumerInfo) -> DurableState {
     let generation = info.config.description.strip_prefix(DESCRIPTION);
     DurableState {

@@ -1,4 +1,4 @@
-//! What all durable consumers of one bus share.
+//! State that all durable consumers of one bus share.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::bus::nats::requester::Requester;
 /// The name of the connection in logs and in the server's monitoring.
 const PURPOSE: &str = "process";
 
-/// What all durable consumers of one bus share.
+/// State that all durable consumers of one bus share.
 pub(super) struct ConsumerContext {
     pub requester: Arc<Requester>,
     pub acker: Arc<NatsAcker>,
     config: NatsConfig,
-    /// Opened for the first that takes messages.
+    /// Opened when a consumer first receives messages here.
     connection: OnceCell<PullConnection>,
 }
 
@@ -31,12 +31,12 @@ impl ConsumerContext {
         &self.config.stream_name
     }
 
-    /// The connection of deliveries, opened if it was not yet.
+    /// The connection for deliveries. Opens it at the first call.
     pub(super) async fn connection(&self) -> Result<&PullConnection, BusError> {
         self.connection.get_or_try_init(|| PullConnection::open(&self.config, PURPOSE)).await
     }
 
-    /// The same, if it is open.
+    /// The connection for deliveries, if it was opened.
     pub(super) fn open_connection(&self) -> Option<&PullConnection> {
         self.connection.get()
     }

@@ -1,9 +1,9 @@
-//! Messages from a durable consumer, for ever.
+//! Receives messages from a durable consumer, over as many sessions as that takes.
 //!
-//! Invariant: a message that the server gave up, or that async-nats cannot read (see
-//! [`super::super::reader`]), is fetched with `STREAM.MSG.GET` and returned as one that may have been
-//! delivered before. Everything else that a broken session leaves behind, the server delivers again by
-//! itself.
+//! Invariant: two kinds of message are fetched with `STREAM.MSG.GET`, and returned as possibly delivered
+//! before: those that the server gave up after their last delivery, and those that async-nats cannot read
+//! (see [`super::super::reader`]). Every other message that a broken session leaves unacknowledged is
+//! redelivered by the server.
 
 use std::sync::Arc;
 
@@ -18,14 +18,15 @@ use crate::bus::nats::pull::{PullError, Retry};
 use crate::limits::NATS_STEPS_AFTER_BREAK;
 use crate::message::LogEntry;
 
-/// Takes part in one durable consumer.
+/// Receives messages from one durable consumer.
 pub(super) struct NatsDeliveries {
     context: Arc<ConsumerContext>,
     name: String,
     session: Option<Session>,
-    /// Sequences of messages that the server gave up and that are not fetched yet.
+    /// Sequences of messages that the server gave up and that must still be fetched.
     given_up: Vec<u64>,
-    /// Whether an entry among those in flight may have broken the connection and must be found.
+    /// Whether one of the entries in flight may have broken the connection, so that they must be searched for
+    /// one that async-nats cannot read.
     search: bool,
     retry: Retry,
 }
@@ -42,7 +43,7 @@ impl NatsDeliveries {
         }
     }
 
-    /// One step. Cancel safe: what is left to do stays noted until it is done.
+    /// Does one step. Cancel safe: work that is not finished stays recorded in the fields.
     async fn advance(&mut self, capacity: usize) -> Result<Vec<DeliveredMessage>, PullError> {
         self.retry.due().await;
         if self.search {
@@ -70,7 +71,7 @@ impl NatsDeliveries {
         Ok(Vec::new())
     }
 
-    /// The messages in flight that async-nats cannot read. Several processes may find the same.
+    /// The messages in flight that async-nats cannot read. Several processes may return the same ones.
     async fn unreadable(&self) -> Result<Vec<DeliveredMessage>, PullError> {
         let (requester, stream) = (&self.context.requester, self.context.stream());
         let Some(info) = requester.consumer_info(stream, &self.name).await? else {
@@ -91,8 +92,8 @@ impl NatsDeliveries {
         Ok(found)
     }
 
-    /// A message that was not delivered here. The server finds what is acknowledged by the stream sequence
-    /// alone.
+    /// A message that was fetched and not delivered. Its acknowledgement works all the same: the server needs
+    /// only the stream sequence to find the message.
     fn fetched(&self, raw: LogEntry) -> DeliveredMessage {
         let (stream, name, seq) = (self.context.stream(), &self.name, raw.seq);
         let ack_handle = AckHandle(format!("$JS.ACK.{stream}.{name}.1.{seq}.0.0.0"));
@@ -118,7 +119,7 @@ impl NatsDeliveries {
         }
     }
 
-    /// Whether JetStream says that the consumer does not exist.
+    /// Whether JetStream reports that the consumer does not exist.
     async fn is_deleted(&self) -> bool {
         let info = self.context.requester.consumer_info(self.context.stream(), &self.name).await;
         matches!(info, Ok(None))

@@ -1,4 +1,4 @@
-//! One connection's deliveries and advisories of a durable consumer.
+//! One session with a durable consumer: its deliveries and advisories over one connection.
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt as _;
@@ -10,29 +10,29 @@ use crate::bus::nats::entry::{self, Delivery};
 use crate::bus::nats::pull::{PullError, PullSession, Pulled};
 use crate::limits::{NATS_PULL_MESSAGES, NATS_READ_MESSAGES};
 
-/// What a wait returns.
+/// What [`Session::wait`] returns.
 pub(super) enum Event {
-    /// Messages.
+    /// Messages were delivered.
     Messages(Vec<DeliveredMessage>),
     /// The server gave up the message at this sequence.
     GivenUp(u64),
-    /// The consumer is alive.
+    /// A heartbeat: the consumer exists and the server answers.
     Heartbeat,
 }
 
-/// Pulls from one consumer.
+/// The open pulls from one consumer, and the subscription to its advisories.
 pub(super) struct Session {
     pull: PullSession,
     advisories: Subscriber,
 }
 
 impl Session {
-    /// Subscribes, and lets acknowledgements use the same connection.
+    /// Subscribes to deliveries and advisories. From now on acknowledgements use the same connection.
     pub(super) async fn open(context: &ConsumerContext, name: &str) -> Result<Self, PullError> {
         let connection = context.connection().await?.up().await?;
         let stream = context.stream();
         let advisory = format!("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{stream}.{name}");
-        // A queue group: one process gets each advisory.
+        // A queue group: each advisory goes to one process only.
         let group = format!("agentbus-{name}");
         let subscribed = connection.client.queue_subscribe(advisory, group).await;
         let advisories = subscribed.map_err(|error| PullError::Unavailable(error.to_string()))?;
@@ -40,11 +40,12 @@ impl Session {
         Ok(Self { pull: PullSession::open(connection, stream, name).await?, advisories })
     }
 
-    /// Requests up to `capacity` messages and waits for whatever comes first. Cancel safe.
+    /// Requests messages, up to `capacity` in all, and waits for the first event. Cancel safe.
     pub(super) async fn wait(&mut self, capacity: usize) -> Result<Event, PullError> {
         let outstanding = self.pull.outstanding();
         let more = capacity.saturating_sub(outstanding).min(NATS_PULL_MESSAGES);
-        // While messages are outstanding, only requests of at least half the capacity are worth a pull.
+        // While messages are outstanding, a further pull is sent only if it can request at least half the
+        // capacity, or a whole pull.
         if more > 0 && (outstanding == 0 || more == NATS_PULL_MESSAGES || more >= capacity / 2) {
             self.pull.request(more).await?;
         }
@@ -66,7 +67,7 @@ impl Session {
         Ok(Event::Messages(messages))
     }
 
-    /// Unsubscribes, and returns what the server sent before it knew.
+    /// Unsubscribes. Returns the messages that the server sent before it received that.
     pub(super) async fn close(self) -> Vec<DeliveredMessage> {
         let last = self.pull.close().await;
         last.into_iter().map(|(message, delivery)| delivered(message, delivery)).collect()

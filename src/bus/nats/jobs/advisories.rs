@@ -1,7 +1,7 @@
 //! Advisories about jobs that JetStream gives up.
 //!
-//! They are core NATS messages, delivered at most once, to one of all servers. [`NatsJobs::given_up`] finds
-//! the jobs whose advisory was lost.
+//! Advisories are core NATS messages, so each is delivered at most once, and to one server only.
+//! [`NatsJobs::given_up`] finds the jobs whose advisory was lost.
 
 use async_nats::Subscriber;
 use futures_util::StreamExt as _;
@@ -10,11 +10,11 @@ use super::client::NatsJobs;
 use crate::bus::BusError;
 use crate::bus::nats::consumer_api::given_up_seq;
 
-/// `MAX_DELIVERIES` advisories as they come.
+/// A subscription to `MAX_DELIVERIES` advisories.
 pub struct MaxDeliveriesAdvisories(Subscriber);
 
 impl NatsJobs {
-    /// Subscribes to them, in one queue group with the other servers.
+    /// Subscribes to the advisories in one queue group with the other servers.
     ///
     /// # Errors
     /// The client has ended.
@@ -28,7 +28,7 @@ impl NatsJobs {
 }
 
 impl MaxDeliveriesAdvisories {
-    /// The sequence of the next job that was given up; waits for ever if there is none. Cancel safe.
+    /// Waits for the next advisory and returns the sequence of the job that JetStream gave up. Cancel safe.
     pub async fn next(&mut self) -> u64 {
         while let Some(message) = self.0.next().await {
             if let Some(seq) = given_up_seq(&message.payload) {

@@ -15,19 +15,19 @@ use crate::bus::{Ack, BusError, PublishError};
 use crate::limits::NATS_ACK_TIMEOUT;
 use crate::message::LogEntry;
 
-/// What the streams of the work queues support.
+/// The optional features that the streams of the work queues support.
 #[derive(Clone, Debug)]
 pub(super) struct StreamFeatures {
-    /// Whether jobs can be delayed; if not, why.
+    /// Whether jobs can be delayed; `Err` with the reason if not.
     pub delays: Result<(), String>,
-    /// Whether a lease record can have a time to live of its own.
+    /// Whether a lease record can have its own time to live.
     pub ttl: bool,
 }
 
-/// What is known of the streams.
+/// What this process knows about the streams.
 #[derive(Debug, Default)]
 pub(super) enum StreamsState {
-    /// Nothing yet.
+    /// They were not looked up yet.
     #[default]
     Unknown,
     /// They exist.
@@ -45,10 +45,10 @@ pub struct NatsJobs {
 }
 
 impl NatsJobs {
-    /// Connects. The streams are created when they are first needed.
+    /// Connects. The streams are created at their first use.
     ///
     /// # Errors
-    /// No server.
+    /// There is no server.
     pub async fn connect(config: NatsConfig) -> Result<Self, BusError> {
         config.check().map_err(BusError)?;
         let connection = Connection::open(&config, "jobs").await?;
@@ -64,7 +64,7 @@ impl NatsJobs {
         &self.config.jobs_stream_name
     }
 
-    /// Publishes jobs; one outcome for each, in order.
+    /// Publishes jobs. Returns one outcome for each, in order.
     pub async fn publish(&self, jobs: &[OutgoingJob]) -> Vec<Result<Ack, PublishError>> {
         if let Err(error) = self.streams().await {
             return vec![Err(PublishError::NotSent(error.0)); jobs.len()];
@@ -84,7 +84,7 @@ impl NatsJobs {
         Ok(self.requester.entry_at(self.jobs_stream(), seq).await?)
     }
 
-    /// Removes a job from the stream; one that is not there is no error.
+    /// Removes a job from the stream. If it is not there, nothing happens.
     ///
     /// # Errors
     /// JetStream cannot be reached.
@@ -92,9 +92,11 @@ impl NatsJobs {
         Ok(self.requester.delete_entry(self.jobs_stream(), seq).await?)
     }
 
-    /// Acknowledges deliveries by their ack subjects, all at once. `Err` where JetStream did not confirm.
+    /// Acknowledges deliveries by their ack subjects, all at the same time. `Err` for each that JetStream did
+    /// not confirm.
     pub async fn ack(&self, acks: &[(String, AckKind)]) -> Vec<Result<(), BusError>> {
-        // Without a connection each fails at once: an ack that was sent later might come after its lease expired.
+        // Without a connection each fails at once: an ack that the client queued could be sent after its
+        // lease expired.
         let sent = acks.iter().map(async |(subject, kind)| {
             let body = ack_body(*kind);
             self.requester.request(subject, HeaderMap::new(), body, NATS_ACK_TIMEOUT).await?;

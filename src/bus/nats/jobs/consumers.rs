@@ -13,27 +13,27 @@ use crate::bus::nats::consumer_api::ConsumerInfo;
 use crate::bus::nats::error::STREAM_NOT_FOUND;
 use crate::message::LogEntry;
 
-/// An offset beyond the last subject: `STREAM.INFO` then counts subjects without listing them.
+/// An offset beyond the last subject. With it, `STREAM.INFO` counts the subjects without listing them.
 const BEYOND_LAST_SUBJECT: u64 = 1 << 30;
 
-/// How many jobs of a queue are in which state.
+/// A queue's jobs, counted by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueCounts {
     /// Never delivered.
     pub waiting: u64,
-    /// Delivered, and neither acknowledged nor given up: leased, or nacked with a delay.
+    /// Delivered, and neither acknowledged nor given up: leased, or nacked with a delay that still runs.
     pub pending: u64,
-    /// Delayed when they were enqueued.
+    /// Delayed since they were enqueued.
     pub scheduled: u64,
 }
 
-/// The durable consumer of a queue's jobs of one priority.
+/// The name of the durable consumer for a queue's jobs of one priority.
 pub(super) fn consumer(queue: &str, priority: &str) -> String {
     format!("{queue}-{priority}")
 }
 
 impl NatsJobs {
-    /// Creates a queue's consumers, or updates their configuration.
+    /// Creates a queue's consumers or updates their configuration.
     ///
     /// # Errors
     /// JetStream cannot be reached, or refuses.
@@ -66,7 +66,8 @@ impl NatsJobs {
         Ok(self.requester.consumer_info(self.jobs_stream(), &name).await?)
     }
 
-    /// Whether a consumer does not exist, or was created less than `within` ago.
+    /// Whether a consumer does not exist, or has existed for less than `within`, so that it was missing
+    /// before.
     pub(super) async fn was_deleted(
         &self,
         queue: &str,
@@ -103,14 +104,14 @@ impl NatsJobs {
         Ok(counts)
     }
 
-    /// How many jobs the stream holds, of all queues: each message is one, due or scheduled.
+    /// How many jobs the stream holds, of all queues: each message is one job, due or scheduled.
     ///
     /// # Errors
     /// JetStream cannot be reached.
     pub async fn total_jobs(&self) -> Result<u64, BusError> {
         match self.requester.stream_info(self.jobs_stream()).await {
             Ok(info) => Ok(info.state.messages),
-            // It is created when a queue first needs it.
+            // The stream is created when a queue first needs it.
             Err(error) if error.is(STREAM_NOT_FOUND) => Ok(0),
             Err(error) => Err(error.into()),
         }
@@ -125,8 +126,8 @@ impl NatsJobs {
         Ok(self.requester.stored(self.jobs_stream(), &which).await?)
     }
 
-    /// A job of a priority that JetStream has certainly given up: it was delivered, it is still in the stream, and it
-    /// is at or below the consumer's ack floor.
+    /// A job of this priority that JetStream has certainly given up: it was delivered, it is still in the
+    /// stream, and its sequence is at or below the consumer's ack floor.
     ///
     /// # Errors
     /// JetStream cannot be reached.
@@ -136,8 +137,8 @@ impl NatsJobs {
         priority: &str,
     ) -> Result<Option<LogEntry>, BusError> {
         let Some(info) = self.info(queue, priority).await? else { return Ok(None) };
-        // The ack floor passes a job that was given up only at the next ack. While no delivery is pending, all that
-        // was delivered is settled.
+        // The ack floor passes a job that was given up only at the next ack. But while no delivery is
+        // pending, everything that was delivered is settled.
         let settled = if info.num_ack_pending == 0 { info.delivered.stream_seq } else { 0 };
         let floor = info.ack_floor.stream_seq.max(settled);
         if floor == 0 {
@@ -147,7 +148,7 @@ impl NatsJobs {
         Ok(oldest.filter(|job| job.seq <= floor))
     }
 
-    /// Sends a request about each of a queue's consumers that exists.
+    /// Sends a request about each of a queue's consumers. Those that do not exist are skipped.
     pub(super) async fn request_of_each(
         &self,
         verb: &str,

@@ -1,8 +1,8 @@
-//! The ledger: how each lease ended, or until when it was extended.
+//! The ledger records how each lease ended, or until when it was extended.
 //!
-//! Invariant: a lease has one subject with one record. Each write names the record that it replaces (none, for
-//! the first). So if two requests end a lease at once, on any servers, one write succeeds and the other is
-//! refused.
+//! Invariant: each lease has one subject with at most one record. A write names the record that it replaces;
+//! the first write requires that there is none. So if two requests end a lease at the same time, on any
+//! servers, one write succeeds and the other is refused.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::bus::BusError;
 use crate::bus::nats::error::WRONG_LAST_SEQUENCE;
 use crate::limits::NATS_ACK_TIMEOUT;
 
-/// `wrong last sequence: N`, and the same without the number.
+/// `wrong last sequence: N`, and the code of this error without the number.
 const WRONG_LAST: [u64; 2] = [WRONG_LAST_SEQUENCE, 10_164];
 
 /// The state of a lease in its record.
@@ -32,14 +32,15 @@ pub enum LeaseState {
     Released,
 }
 
-/// A record.
+/// The record of a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRecord {
     /// The state of the lease.
     pub state: LeaseState,
-    /// The id of the job: a stream that was created anew uses the old sequences again.
+    /// The id of the job. Needed because a stream that was deleted and created again reuses the sequences.
     pub job: Uuid,
-    /// The id of the write: distinguishes a server's own record, whose ack was lost, from another server's.
+    /// The id of this write. After a lost ack, it shows a server whether the record is its own or another
+    /// server's.
     pub by: Uuid,
 }
 
@@ -48,11 +49,11 @@ pub struct LeaseRecord {
 pub struct RecordWrite {
     /// The sequence of the job.
     pub seq: u64,
-    /// The id of the lease.
+    /// The id of the lease in the ledger.
     pub lease: Uuid,
-    /// The sequence of the record that it replaces; 0 for none.
+    /// The sequence of the record that this one replaces; 0 if there must be none.
     pub replaces: u64,
-    /// How long it is kept at least.
+    /// How long the record is kept at least.
     pub keep: Duration,
     /// The record.
     pub record: LeaseRecord,
@@ -61,9 +62,9 @@ pub struct RecordWrite {
 /// The outcome of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordOutcome {
-    /// The record is at this sequence.
+    /// The record was written, at this sequence.
     Written(u64),
-    /// Not written: the lease has another record than the one to be replaced.
+    /// Not written: the record to be replaced is not the lease's current one.
     Conflict,
 }
 
@@ -72,7 +73,7 @@ fn subject(seq: u64, lease: Uuid) -> String {
 }
 
 impl NatsJobs {
-    /// Writes records, all at once; one outcome for each, in order.
+    /// Writes records, all at the same time. Returns one outcome for each, in order.
     pub async fn write_records(
         &self,
         writes: &[RecordWrite],
@@ -109,7 +110,7 @@ impl NatsJobs {
         }
     }
 
-    /// The record of a lease, and its sequence.
+    /// The record of a lease, with its sequence.
     ///
     /// # Errors
     /// JetStream cannot be reached.
@@ -121,7 +122,7 @@ impl NatsJobs {
         self.last_record(&subject(seq, lease)).await
     }
 
-    /// The latest record of any lease of the job at a sequence.
+    /// The latest record of any lease of the job at sequence `seq`.
     ///
     /// # Errors
     /// JetStream cannot be reached.

@@ -1,20 +1,20 @@
 //! Work queues in JetStream: streams, consumers, acks and the ledger of leases.
 //!
-//! Two streams, created on first use. One that exists is never changed.
+//! There are two streams, created at their first use. An existing stream is never changed.
 //! - The **jobs** stream has work-queue retention. One durable pull consumer takes `jobs.<queue>.<priority>`.
 //!   A delayed job is a message schedule (ADR-51) on `jobs.<queue>.<priority>.later.<id>`, which no consumer
 //!   takes: when it is due, the server publishes it on the first subject.
 //! - The **leases** stream is the ledger: one subject per lease, one record per subject.
 //!
-//! **Why a ledger.** An ack of JetStream cannot tell whether a lease was lost (nats-server,
+//! **Why a ledger.** An ack of JetStream does not show whether the lease was still valid (nats-server,
 //! `server/consumer.go`):
 //! - an ack or NAK of an earlier delivery counts for the current delivery;
-//! - a second ack, of a message that is not there any more, is confirmed like the first;
-//! - `+WPI` restarts the timer of the worker that has the message now.
+//! - a second ack, of a message that was already removed, is confirmed like the first;
+//! - a `+WPI` restarts the ack wait of whichever worker has the message now.
 //!
-//! So acks alone would let a late worker end the lease of another. The ledger prevents it: to end a lease, a
-//! server writes its record on the condition that there is none yet (`Nats-Expected-Last-Subject-Sequence`).
-//! Only the server whose write succeeds sends the ack.
+//! So with acks alone, a late worker could end the lease of another worker. The ledger prevents that: to end
+//! a lease, a server writes its record on the condition that there is none yet
+//! (`Nats-Expected-Last-Subject-Sequence`). Only the server whose write succeeds sends the ack.
 //!
 //! Invariant: nothing here decides whether a lease is still valid; [`crate::queues::NatsQueues`] does.
 //!

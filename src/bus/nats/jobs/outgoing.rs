@@ -14,19 +14,19 @@ pub const PRIORITIES: [&str; 3] = ["high", "normal", "low"];
 /// A job to be published.
 #[derive(Clone, Debug)]
 pub struct OutgoingJob {
-    /// Its queue.
+    /// The job's queue.
     pub queue: String,
-    /// One of [`PRIORITIES`].
+    /// The job's priority, one of [`PRIORITIES`].
     pub priority: &'static str,
-    /// The `Nats-Msg-Id`, by which JetStream finds duplicates.
+    /// The job's `Nats-Msg-Id`, by which JetStream recognises duplicates.
     pub msg_id: String,
-    /// Whether the client chose it.
+    /// Whether the client chose the id.
     pub id_is_clients: bool,
-    /// When it is due, if delayed.
+    /// When the job is due; `None` if it is due at once.
     pub due: Option<DateTime<Utc>>,
-    /// Its subject.
+    /// The subject on which the job is published.
     pub subject: String,
-    /// Its encoding.
+    /// The encoded job.
     pub body: Bytes,
 }
 
@@ -36,14 +36,14 @@ pub(super) fn subject(queue: &str, priority: &str) -> String {
 }
 
 impl OutgoingJob {
-    /// A job that is due, with an id that the client may have chosen.
+    /// A job that is due at once. `msg_id` may derive from an id that the client chose.
     #[must_use]
     pub fn new(queue: &str, priority: &'static str, msg_id: String, body: Bytes) -> Self {
         let (subject, queue) = (subject(queue, priority), queue.to_owned());
         Self { queue, priority, msg_id, id_is_clients: true, due: None, subject, body }
     }
 
-    /// The same job, delayed. Its schedule has a subject of its own.
+    /// Delays the job until `due`. Its schedule gets its own subject.
     #[must_use]
     pub fn delayed(self, due: DateTime<Utc>) -> Self {
         let subject = format!("{}.later.{}", self.subject, Uuid::new_v4().simple());
@@ -61,7 +61,7 @@ impl Publishable for OutgoingJob {
         headers.insert(HEADER_NATIVE, HEADER_NATIVE_V1);
         headers.insert(HEADER_MSG_ID, self.msg_id.as_str());
         if let Some(due) = &self.due {
-            // ADR-51. The server strips both, and the id, when it publishes the job.
+            // ADR-51. The server removes these headers and the id when it publishes the job.
             let at = due.to_rfc3339_opts(SecondsFormat::Micros, true);
             headers.insert("Nats-Schedule", format!("@at {at}"));
             headers.insert("Nats-Schedule-Target", subject(&self.queue, self.priority));

@@ -1,7 +1,7 @@
-//! Pulls: jobs out of a consumer.
+//! Pulls jobs from a consumer.
 //!
-//! Invariant: a pull takes what is there and ends when the server says that there is no more. Its inbox lives
-//! no longer than the pull.
+//! Invariant: a pull takes the jobs that are there, and ends when the server reports that there are no more.
+//! Its inbox lives no longer than the pull.
 
 use std::time::Duration;
 
@@ -24,15 +24,15 @@ use crate::message::LogEntry;
 /// A job that was delivered.
 #[derive(Clone, Debug)]
 pub struct DeliveredJob {
-    /// The delivery count, this one included.
+    /// How often the job was delivered, counting this time.
     pub attempt: u32,
-    /// The ack subject.
+    /// The subject to acknowledge the delivery on.
     pub ack: String,
-    /// The entry of the stream.
+    /// The job's entry in the stream.
     pub raw: LogEntry,
 }
 
-/// What one message of the server means.
+/// The meaning of one message from the server.
 enum Pulled {
     Job(DeliveredJob),
     /// No more jobs.
@@ -41,8 +41,8 @@ enum Pulled {
 }
 
 impl NatsJobs {
-    /// Takes at most `max` jobs that are there; with `wait`, also the first ones to come within it. `None`:
-    /// the queue has no such consumer.
+    /// Pulls up to `max` jobs that are there. If there are none, waits up to `wait` for the first ones.
+    /// `None`: the queue has no such consumer.
     ///
     /// # Errors
     /// JetStream cannot be reached and has delivered nothing.
@@ -75,7 +75,8 @@ impl NatsJobs {
                     Pulled::NoConsumer if jobs.is_empty() => return Ok(None),
                     Pulled::NoConsumer | Pulled::End => break,
                 },
-                // A consumer that is deleted at this moment drops the pull without a response.
+                // The pull may get no response at all: a consumer that is deleted at this moment drops it. So
+                // the consumer is checked.
                 Err(_) if next_check < deadline => {
                     let deleted = self.was_deleted(queue, priority, begun.elapsed()).await;
                     if jobs.is_empty() && deleted.is_ok_and(|deleted| deleted) {

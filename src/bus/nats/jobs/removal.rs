@@ -1,7 +1,7 @@
-//! Removes a queue from JetStream: pauses its deliveries, removes its jobs and its consumers.
+//! Removes a queue from JetStream: pauses its deliveries, then removes its jobs and its consumers.
 //!
-//! Invariant: no job is removed that came in after the sequence that the caller names, and no consumer before
-//! the caller has seen that nothing is pending.
+//! Invariant: a job that arrived after the sequence that the caller names is not removed. The caller removes
+//! consumers only after it has seen that no delivery is pending.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
@@ -13,8 +13,8 @@ use crate::bus::BusError;
 const PAUSE_SINCE: (u64, u64) = (2, 11);
 
 impl NatsJobs {
-    /// Pauses a queue's deliveries until a time, or resumes them with `None`. Pulls get nothing meanwhile. A
-    /// server before 2.11 cannot, and does nothing.
+    /// Pauses a queue's deliveries until a time; `None` resumes them. While paused, pulls return no jobs.
+    /// Does nothing on a server before 2.11, which cannot pause.
     ///
     /// # Errors
     /// JetStream cannot be reached, or refuses.
@@ -35,7 +35,7 @@ impl NatsJobs {
         self.request_of_each("DELETE", queue, &Value::Null).await
     }
 
-    /// The last sequence of the jobs stream.
+    /// The last sequence of the jobs stream, of all queues.
     ///
     /// # Errors
     /// JetStream cannot be reached.
@@ -54,7 +54,7 @@ impl NatsJobs {
         Ok(self.requester.stored(self.jobs_stream(), &which).await?.is_some())
     }
 
-    /// Removes a queue's jobs, due or scheduled, up to a sequence.
+    /// Removes a queue's jobs, due or scheduled, up to and including the sequence `last`.
     ///
     /// # Errors
     /// JetStream cannot be reached, or refuses.

@@ -1,7 +1,7 @@
-//! The two streams of the work queues: found, or created.
+//! Finds or creates the two streams of the work queues.
 //!
-//! Invariant: a stream that exists is never changed. What it lacks switches a feature off (delays), or is an
-//! error if jobs could be lost.
+//! Invariant: an existing stream is never changed. If it lacks something, a feature is switched off (delays),
+//! or, where jobs could be lost, that is an error.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const TTL_SINCE: (u64, u64) = (2, 11);
 const SCHEDULES_SINCE: (u64, u64) = (2, 12);
 
 impl NatsJobs {
-    /// Whether jobs can be delayed; if not, why.
+    /// Whether jobs can be delayed; `Err` with the reason if not.
     ///
     /// # Errors
     /// The streams can be neither found nor created.
@@ -29,7 +29,7 @@ impl NatsJobs {
         Ok(self.streams().await?.delays)
     }
 
-    /// Finds or creates the streams, once.
+    /// Finds or creates the streams, at the first call.
     pub(super) async fn streams(&self) -> Result<StreamFeatures, BusError> {
         let mut known = self.streams.lock().await;
         if let StreamsState::Found(streams) = &*known {
@@ -54,7 +54,7 @@ impl NatsJobs {
         Ok(streams)
     }
 
-    /// `was_there`: if it does not exist now, it was deleted.
+    /// `was_there` says that the stream existed before: if it does not exist now, it was deleted.
     async fn find_or_create(
         &self,
         stream: &str,
@@ -69,7 +69,7 @@ impl NatsJobs {
             response => return Ok(response?),
         }
         match self.requester.create_stream(stream, wanted).await {
-            // Another server created it first, with other settings: those count.
+            // Another server has just created it with other settings. Its settings stay.
             Err(error) if error.is(STREAM_NAME_IN_USE) => {
                 Ok(self.requester.stream_info(stream).await?)
             }
@@ -81,7 +81,7 @@ impl NatsJobs {
         }
     }
 
-    /// No limits of number, size or age: what is not set has none.
+    /// Sets no limits of number, size or age, since a limit could remove jobs.
     fn jobs_config(&self, version: (u64, u64)) -> Value {
         let mut config = json!({
             "name": self.config.jobs_stream_name,
@@ -109,7 +109,7 @@ impl NatsJobs {
             "retention": "limits",
             "storage": "file",
             "discard": "old",
-            // Longer than any lease can matter; it counts where records have no time to live of their own.
+            // Longer than any lease can last. It matters where records have no time to live of their own.
             "max_age": nanos(Duration::from_secs(2 * MAX_LEASE_S)),
             "max_msgs_per_subject": 1,
             "num_replicas": self.config.replicas,

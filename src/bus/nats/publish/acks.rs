@@ -1,4 +1,4 @@
-//! Waits for the acks of what was sent, until they can no longer come.
+//! Waits for the acks of messages that were sent, until no more can come.
 
 use std::pin::Pin;
 
@@ -11,10 +11,11 @@ use crate::bus::nats::connect::State;
 use crate::bus::nats::requester::{PendingReply, Requester};
 use crate::limits::NATS_RECONNECT_GRACE;
 
-/// A name that no stream can have: a message with this expected stream is never stored.
+/// A name that no stream can have. The stream refuses every message with this expected stream.
 const NO_STREAM: &str = ".";
 
-/// Waits for a reply until `end`, whose failure is kept in `ended`; from then on takes only a reply that is here.
+/// Waits for a reply until `end` completes, and then keeps its failure in `ended`. After that, accepts only a
+/// reply that has already arrived.
 pub(super) async fn receive(
     reply: &mut PendingReply,
     end: Pin<&mut impl Future<Output = Failure>>,
@@ -31,7 +32,8 @@ pub(super) async fn receive(
     reply.try_recv().ok_or_else(|| failure.clone())
 }
 
-/// Ends when no more acks are waited for. Returns the outcome of every message without an ack.
+/// Completes when no more acks can come, or at the deadline. Returns the failure for every message without an
+/// ack.
 pub(super) async fn end_of_wait(
     requester: &Requester,
     connects: u64,
@@ -42,9 +44,10 @@ pub(super) async fn end_of_wait(
     tokio::time::timeout_at(deadline, lost).await.unwrap_or_else(|_| Failure::ack_timeout())
 }
 
-/// Ends when the connection was lost and is up again. `ordered` is a subject of several messages that must keep their
-/// order: those that the client had queued go out at the reconnect, so one may be stored while an earlier one was lost,
-/// which must then not be retried. Their acks are therefore waited for first.
+/// Returns once a lost connection is up again. `ordered` is the subject if several messages must keep their
+/// order. async-nats sends what it had buffered at the reconnect, so a later message may be stored although
+/// an earlier one was lost, and the earlier one must not be retried then. So this also gives their acks time
+/// to arrive.
 async fn reconnected(requester: &Requester, connects: u64, ordered: Option<&str>) -> Failure {
     let mut status = requester.connection.status.clone();
     let back = status.wait_for(|now| now.connects > connects || now.state == State::Closed);
@@ -53,7 +56,7 @@ async fn reconnected(requester: &Requester, connects: u64, ordered: Option<&str>
     let changed = status.wait_for(|now| now.connects > connects + 1 || now.state != State::Up);
     let queue_is_sent = async {
         flush_queue(requester, subject).await;
-        // Where servers must agree, acks come later than this reply.
+        // If the message must be replicated, its ack comes later than this reply.
         tokio::time::sleep(NATS_RECONNECT_GRACE).await;
     };
     tokio::select! {
@@ -63,13 +66,14 @@ async fn reconnected(requester: &Requester, connects: u64, ordered: Option<&str>
     }
 }
 
-/// Returns when the server has taken everything queued before: it replies in order, to this with an error.
+/// Returns when the server has taken everything queued before. It replies in order, so the reply to this
+/// request, which names a stream that does not match and is refused, comes last.
 async fn flush_queue(requester: &Requester, subject: &str) {
     let mut headers = HeaderMap::new();
     headers.insert(async_nats::header::NATS_EXPECTED_STREAM, NO_STREAM);
     match requester.send_request(subject, headers, Bytes::new()).await {
         Ok(mut reply) => drop(reply.recv().await),
-        // The client has ended, which its status shows as well.
+        // The client has ended. The connection's status shows that too.
         Err(_) => std::future::pending().await,
     }
 }

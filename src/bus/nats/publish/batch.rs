@@ -1,8 +1,8 @@
-//! One atomic batch (ADR-50): all of its messages are stored in sequence, or none.
+//! One atomic batch (ADR-50): either all of its messages are stored, with consecutive sequences, or none.
 //!
-//! Invariant: every outcome but [`BatchOutcome::Stored`] and [`BatchOutcome::Unknown`] means that no message of the
-//! batch is in the log. That is certain until the last message, the commit, has been sent, and afterwards when the
-//! server reports an error that it finds before it stores anything.
+//! Invariant: after every outcome but [`BatchOutcome::Stored`] and [`BatchOutcome::Unknown`], no message of
+//! the batch is in the log. That is certain as long as the last message, the commit, was not sent. Afterwards
+//! it is certain if the server reports an error that it checks before it stores anything.
 
 use std::pin::pin;
 
@@ -25,7 +25,7 @@ const ID: &str = "Nats-Batch-Id";
 const SEQUENCE: &str = "Nats-Batch-Sequence";
 const COMMIT: &str = "Nats-Batch-Commit";
 
-/// A message of a batch.
+/// A message of a batch: what is sent to the server.
 pub(super) struct BatchMessage {
     pub subject: String,
     pub headers: HeaderMap,
@@ -35,15 +35,15 @@ pub(super) struct BatchMessage {
 /// How a batch ended.
 #[derive(Debug)]
 pub(super) enum BatchOutcome {
-    /// Stored, the last message at this sequence.
+    /// Stored; the last message has this sequence.
     Stored(u64),
     /// Not stored: one of its messages is not acceptable.
     MessageRefused,
-    /// Not stored: the server or the stream takes no batch now.
+    /// Not stored: the server or the stream accepts no batch now.
     BatchRefused(String),
-    /// Not stored: it was not sent, or no stream listened.
+    /// Not stored: the batch was not sent, or no stream listened.
     NotSent,
-    /// Stored or not.
+    /// Whether it was stored is unknown.
     Unknown(Failure),
 }
 
@@ -70,8 +70,8 @@ pub(super) async fn publish(
     }
 }
 
-/// Sends the messages; only the last one has a reply. `None`: the last one was not sent, so nothing will be stored.
-/// The server drops an unfinished batch after 10 s.
+/// Sends the messages; only the last one requests a reply. `None`: the last one was not sent, so nothing will
+/// be stored. The server drops an unfinished batch after 10 s.
 async fn send(
     requester: &Requester,
     id: &str,
@@ -112,7 +112,7 @@ fn read(message: &Message, stream: &str, id: &str, count: u64) -> BatchOutcome {
         Some(BATCH_DISABLED | BATCH_TOO_LARGE | BATCHES_TOO_MANY) => {
             BatchOutcome::BatchRefused(failure.error.to_string())
         }
-        // The first messages may be stored when the last one found no storage left.
+        // The first messages may be stored although there was no storage left for the last one.
         Some(_) => BatchOutcome::Unknown(Failure::unknown(failure.error.to_string()).retryable()),
         None if failure.unanswered => BatchOutcome::NotSent,
         None => BatchOutcome::Unknown(failure),

@@ -1,9 +1,10 @@
-//! Calls that wait to be sent, and which go next.
+//! The queue of publish calls, and the choice of which are sent next.
 //!
-//! Invariant: pure, time is passed in. A call is never divided between batches, and a batch holds calls in the order
-//! in which they came. A call with an id that was seen recently goes alone, once everything before it has ended: one
-//! repeat makes the server refuse a whole batch. [`Step::Wait`] is returned only while the queue is empty or something
-//! is in flight, so no call waits for ever when the caller asks again at each end.
+//! Invariant: no I/O; time is passed in. A call is never divided between batches, and a batch holds calls in
+//! the order of their arrival. A call with an id that was seen recently is sent alone, after every earlier
+//! call has ended: a single duplicate makes the server refuse a whole batch. [`Step::Wait`] is returned only
+//! while the queue is empty or something is in flight. So no call waits for ever if the caller asks again
+//! whenever something in flight has ended.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
@@ -15,42 +16,43 @@ use crate::limits::{
 
 /// A call that can be queued here.
 pub(super) trait Queued {
-    /// Number of messages, at most [`NATS_BATCH_MESSAGES`].
+    /// The number of messages, at most [`NATS_BATCH_MESSAGES`].
     fn messages(&self) -> usize;
-    /// Bytes of all messages, at most [`NATS_BATCH_BYTES`].
+    /// The bytes of all messages, at most [`NATS_BATCH_BYTES`].
     fn bytes(&self) -> usize;
-    /// The ids that its client chose.
+    /// The message ids that the client chose.
     fn ids(&self) -> &[u128];
-    /// Whether its caller no longer waits for it.
+    /// Whether its caller no longer waits for the outcome.
     fn is_abandoned(&self) -> bool;
 }
 
-/// Calls in the order in which they came, each with its number.
+/// Calls in the order of their arrival, numbered.
 #[derive(Debug)]
 pub(super) struct BatchQueue<T> {
     waiting: VecDeque<(u64, T)>,
     repeats: VecDeque<(u64, T)>,
-    /// Messages of `waiting`.
+    /// The number of messages in `waiting`.
     messages: usize,
-    /// The batch in flight: the number of its first call, and its number of messages.
+    /// The batch in flight: the number of its first call, and how many messages it has.
     in_flight: Option<(u64, usize)>,
-    /// Messages that were waiting or in flight when recent batches were sent: the highest number, which decays.
+    /// The highest number of messages that waited or were in flight when a recent batch was sent. Decays with
+    /// each batch.
     recent_load: usize,
     last_ended: Option<Instant>,
     next_number: u64,
     recent_ids: RecentIds,
 }
 
-/// What to do next.
+/// What the caller does next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step<T> {
     /// Send these as one batch, and call [`BatchQueue::batch_ended`] when it has ended.
     Batch(Vec<T>),
-    /// Send the messages of this call by themselves.
+    /// Send the messages of this call one by one.
     Single(T),
     /// Ask again when something in flight has ended or another call has come.
     Wait,
-    /// The same, or at this time.
+    /// As [`Step::Wait`], but ask again at this time at the latest.
     WaitUntil(Instant),
 }
 
@@ -71,7 +73,7 @@ impl<T: Queued> BatchQueue<T> {
     pub(super) fn push(&mut self, call: T) {
         let number = self.next_number;
         self.next_number += 1;
-        // No short circuit: every id must be recorded.
+        // Not `any`, which would stop at the first repeat: every id must be recorded.
         let repeated = call.ids().iter().filter(|id| self.recent_ids.was_seen(**id)).count();
         if repeated > 0 {
             self.repeats.push_back((number, call));
@@ -81,8 +83,9 @@ impl<T: Queued> BatchQueue<T> {
         }
     }
 
-    /// What to do next while `singles` messages are in flight by themselves. One batch is in flight at a time: the
-    /// server writes one after the other, and a larger one costs less for each message.
+    /// Chooses the next step while `singles` messages are in flight outside of batches. Only one batch is in
+    /// flight at a time: the server writes batches one after the other, and a larger batch costs less per
+    /// message.
     pub(super) fn next(&mut self, singles: usize, now: Instant) -> Step<T> {
         let oldest = self.waiting.front().map(|(number, _)| *number);
         let oldest = self.in_flight.map(|(number, _)| number).or(oldest);
@@ -117,8 +120,8 @@ impl<T: Queued> BatchQueue<T> {
         self.messages = self.waiting.iter().map(|(_, call)| call.messages()).sum();
     }
 
-    /// Clients that were answered a moment ago send again within milliseconds. One batch with half of them is cheaper
-    /// than two batches.
+    /// Clients whose publishes were acknowledged a moment ago often publish again within milliseconds. So
+    /// this waits for about half of them: one batch with them is cheaper than two batches.
     fn batch_when_enough(&mut self, now: Instant) -> Step<T> {
         let enough = (self.recent_load / 2).min(NATS_BATCH_MESSAGES);
         match self.last_ended.map(|at| at + NATS_BATCH_LINGER) {
@@ -146,13 +149,13 @@ impl<T: Queued> BatchQueue<T> {
         Step::Batch(calls)
     }
 
-    /// The batch is no longer in flight.
+    /// Records that the batch is no longer in flight.
     pub(super) fn batch_ended(&mut self, now: Instant) {
         self.in_flight = None;
         self.last_ended = Some(now);
     }
 
-    /// Messages that wait or are in flight in a batch; those of repeats are not counted.
+    /// The number of messages that wait or are in flight in a batch. Calls with repeated ids are not counted.
     fn load(&self) -> usize {
         self.messages + self.in_flight.map_or(0, |(_, size)| size)
     }
@@ -166,7 +169,7 @@ impl<T: Queued> BatchQueue<T> {
     }
 }
 
-/// The ids of the last calls: each for at least [`NATS_BATCH_RECENT_IDS`] further ids.
+/// The ids of recent calls. Each is remembered for at least [`NATS_BATCH_RECENT_IDS`] further ids.
 #[derive(Debug, Default)]
 struct RecentIds {
     young: HashSet<u128>,
@@ -174,7 +177,7 @@ struct RecentIds {
 }
 
 impl RecentIds {
-    /// Whether the id was seen recently. Records it.
+    /// Records the id. Returns whether it was seen recently.
     fn was_seen(&mut self, id: u128) -> bool {
         let was_seen = self.old.contains(&id) || !self.young.insert(id);
         if self.young.len() > NATS_BATCH_RECENT_IDS {
@@ -229,7 +232,7 @@ mod tests {
     }
 
     fn next(queue: &mut BatchQueue<Call>, singles: usize) -> Step<Call> {
-        // Later than any linger, if no batch ended at this moment.
+        // Later than any linger would end, unless a batch ended at this very moment.
         queue.next(singles, Instant::now() + NATS_BATCH_LINGER)
     }
 

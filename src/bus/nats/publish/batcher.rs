@@ -1,8 +1,9 @@
 //! Group commit: calls that wait at the same time are sent as one atomic batch.
 //!
-//! One task owns the [`BatchQueue`] and sends the batches. A call that is not part of a batch gets
-//! [`CallOutcome::SendSingly`] and sends its messages itself. Invariant: each call gets exactly one outcome, however its
-//! batch ends and whichever callers have left. The task ends with the [`Batcher`], and waiting calls learn that.
+//! One task owns the [`BatchQueue`] and sends the batches. A call that does not become part of a batch gets
+//! [`CallOutcome::SendSingly`]: its caller sends the messages itself. Invariant: each call gets exactly one
+//! outcome, however its batch ends and even if other callers have given up. The task ends with the
+//! [`Batcher`]; the outcome channels of waiting calls then close.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +20,7 @@ use crate::bus::Ack;
 use crate::bus::nats::requester::Requester;
 use crate::limits::NATS_MAX_IN_FLIGHT;
 
-/// Sends calls to the task.
+/// Passes calls to the task that batches them.
 pub(super) struct Batcher {
     calls: mpsc::Sender<Call>,
     takes_batches: Arc<AtomicBool>,
@@ -28,7 +29,7 @@ pub(super) struct Batcher {
     _task: AbortOnDropHandle<()>,
 }
 
-/// The messages of one call.
+/// The messages of one publish call.
 pub(super) struct Call {
     pub messages: Vec<BatchMessage>,
     pub bytes: usize,
@@ -36,10 +37,11 @@ pub(super) struct Call {
     pub outcome: oneshot::Sender<CallOutcome>,
 }
 
-/// What a call gets.
+/// The outcome of a call.
 pub(super) enum CallOutcome {
-    /// The caller must send the messages by themselves and keep the guard until that has ended. With `resend`, a batch
-    /// with them was sent before: a duplicate of an id that we made is our own.
+    /// The caller must send the messages one by one, and keep the guard until that has ended. `resend` says
+    /// that a batch with these messages was sent before: if an id that agentbus made is a duplicate, it
+    /// repeats that batch.
     SendSingly { resend: bool, guard: SinglesInFlight },
     /// The outcomes of the messages, in order.
     Done(Vec<Outcome>),
@@ -63,7 +65,7 @@ impl Queued for Call {
     }
 }
 
-/// Messages that a caller sends by themselves, in flight until this is dropped.
+/// Counts messages that a caller sends one by one, as in flight until this is dropped.
 pub(super) struct SinglesInFlight {
     singles: Arc<Singles>,
     count: usize,
@@ -83,14 +85,15 @@ impl Drop for SinglesInFlight {
 }
 
 impl Batcher {
-    /// `takes_batches` is whether the stream's configuration, when it was last read, allows atomic batches. The task
-    /// clears it when a batch is refused, and so sends no other until the configuration has been read again.
+    /// Starts the task. `takes_batches` says whether the stream's configuration, when it was last read,
+    /// allows atomic batches. When a batch is refused, the task sets it to false, and sends no batch until
+    /// the configuration was read again.
     pub(super) fn start(
         requester: Arc<Requester>,
         stream: &str,
         takes_batches: Arc<AtomicBool>,
     ) -> Self {
-        // Each call holds a permit for each of its messages.
+        // The channel needs no more: each call holds at least one permit of the messages in flight.
         let (calls, arriving) = mpsc::channel(NATS_MAX_IN_FLIGHT);
         let singles = Arc::new(Singles::default());
         let task = Task {
@@ -119,7 +122,7 @@ impl Batcher {
         self.takes_batches.load(Ordering::Relaxed)
     }
 
-    /// Queues a call. When the task has ended, its outcome channel closes.
+    /// Queues a call. If the task has ended, the call's outcome channel closes.
     pub(super) async fn push(&self, call: Call) {
         let _ = self.calls.send(call).await;
     }
@@ -139,7 +142,7 @@ struct Task {
     singles: Arc<Singles>,
     /// The batch in flight.
     batch: Fuse<BoxFuture<'static, EndedBatch>>,
-    /// Keeps the ids of batches of different servers and runs apart.
+    /// Distinguishes the batch ids of different servers and runs.
     run_id: u64,
     batches: u64,
 }
@@ -174,7 +177,7 @@ impl Task {
         }
     }
 
-    /// Sends everything that is due, and returns when more will be, if that is a matter of time.
+    /// Sends everything that is due. Returns when to send next, if that depends on time.
     fn send_what_is_due(&mut self) -> Option<Instant> {
         if !self.takes_batches.load(Ordering::Relaxed) {
             self.release_queue();
@@ -191,7 +194,7 @@ impl Task {
         }
     }
 
-    /// Lets all queued calls send their messages by themselves.
+    /// Makes the callers of all queued calls send their messages themselves.
     fn release_queue(&mut self) {
         let calls: Vec<Call> = self.queue.drain().collect();
         for call in calls {
@@ -250,7 +253,8 @@ impl Task {
             }
             BatchOutcome::Unknown(failure) => {
                 if failure.unanswered {
-                    // The next batch would probably time out too: the calls that wait now would wait twice as long.
+                    // The next batch would probably time out too, and the calls that wait now would have
+                    // waited for two timeouts.
                     self.release_queue();
                 } else {
                     self.takes_batches.store(false, Ordering::Relaxed);
@@ -279,7 +283,7 @@ async fn sleep_until(until: Option<Instant>) {
     }
 }
 
-/// Reports a batch that was stored, its last message at sequence `last`.
+/// Reports the sequences of a batch that was stored; `last` is that of its last message.
 fn report_stored(calls: Vec<BatchedCall>, last: u64) {
     let count: usize = calls.iter().map(|call| call.count).sum();
     let mut seqs = (last + 1 - count as u64)..;

@@ -1,9 +1,10 @@
-//! Publishing: the messages of a call in order, all of them in flight at once.
+//! Publishing: the messages of one call are sent in order, all of them in flight at the same time.
 //!
-//! Each message is sent by itself ([`singles`]). With `NATS_SYNC_ALWAYS`, calls that wait at the same time share atomic
-//! batches ([`batcher`]). Invariant: an outcome is [`PublishError::NotSent`] only when the message is surely not in the
-//! log, and sequences of new messages of a call rise in input order. When a batch is refused or not sent, its calls send
-//! their messages by themselves under the same ids: one bad message fails none of its neighbours.
+//! By default each message is sent by itself ([`singles`]). With `NATS_SYNC_ALWAYS`, calls that wait at the
+//! same time share atomic batches ([`batcher`]). Invariant: [`PublishError::NotSent`] is returned only if the
+//! message is certainly not in the log, and the sequences of a call's new messages rise in input order. If a
+//! batch is refused or not sent, the messages of its calls are sent by themselves with the same ids. So one
+//! invalid message does not fail the other calls.
 
 mod acks;
 mod batch;

@@ -1,8 +1,8 @@
-//! Publishes entries again that were in a log before.
+//! Publishes entries that were in a log before, with their original headers.
 //!
-//! Invariant: an entry is stored only at its own sequence; at another one the stream refuses it
-//! (`Nats-Expected-Last-Sequence`). Nothing is retried here, the circuit breaker, which protects clients' publishes, is
-//! not asked, and no entry becomes part of an atomic batch.
+//! Invariant: an entry is stored only at its own sequence; at any other the stream refuses it
+//! (`Nats-Expected-Last-Sequence`). Nothing is retried here, and entries never become part of an atomic
+//! batch. The circuit breaker is not used: it is for clients' publishes.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
@@ -16,8 +16,9 @@ use crate::limits::NATS_ACK_TIMEOUT;
 use crate::message::LogEntry;
 
 impl Publisher {
-    /// Publishes entries with their own headers, each to `prefix` and its subject: the first if the log's last sequence
-    /// is `after`, each further one if it follows the one before it.
+    /// Publishes each entry, with its own headers, on the subject `prefix` + its subject. The stream accepts
+    /// the first entry only if its last sequence is `after`, and each further one only right after the one
+    /// before.
     pub(crate) async fn publish_originals(
         &self,
         requester: &Requester,
@@ -43,7 +44,7 @@ impl Publisher {
     }
 }
 
-/// Headers that async-nats cannot send are left out and logged.
+/// The entry's headers. Those that async-nats cannot send are left out and logged.
 fn original_headers(entry: &LogEntry, after: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &entry.headers {

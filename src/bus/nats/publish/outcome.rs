@@ -1,7 +1,7 @@
 //! The outcome of a publish, and whether it may be retried.
 //!
-//! Invariant: [`PublishError::NotSent`] is returned only for what is surely not in the log. Once the outcome of a
-//! message was unknown, the refusal of its retry does not make it known.
+//! Invariant: [`PublishError::NotSent`] is returned only for a message that is certainly not in the log. If
+//! the outcome of an attempt is unknown, a refused retry does not change that.
 
 use std::borrow::Cow;
 
@@ -18,9 +18,9 @@ pub(super) type Outcome = Result<Ack, Failure>;
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub error: PublishError,
-    /// Whether sending it again may succeed.
+    /// Whether sending the message again may succeed.
     pub(super) retryable: bool,
-    /// The bus did not answer: counts for the circuit breaker.
+    /// Whether the bus did not answer. The circuit breaker opens after such failures.
     pub(super) unanswered: bool,
     /// The stream's own error, if it returned one.
     pub js_error: Option<JsError>,
@@ -55,18 +55,19 @@ impl Failure {
         Self::unknown("the connection to NATS was lost").retryable().unanswered()
     }
 
-    /// Not retryable: a later message of the call may be stored without an ack, so that a retry would break the order.
+    /// Not retryable: a later message of the call may be stored although its ack was lost, and a retry would
+    /// break the order.
     pub(super) fn connection_lost_repeatedly() -> Self {
         Self::unknown("the connection to NATS was lost again and again").unanswered()
     }
 
-    /// Not retryable: a server that slow needs no second copy.
+    /// Not retryable: the server is slow, and a second copy would only add to its load.
     pub(super) fn ack_timeout() -> Self {
         Self::unknown(format!("no ack from JetStream within {NATS_ACK_TIMEOUT:?}")).unanswered()
     }
 }
 
-/// What a stream replies to a publish, or to the last message of an atomic batch (ADR-50).
+/// The stream's reply to a publish, or to the last message of an atomic batch (ADR-50).
 #[derive(Deserialize)]
 pub(super) struct PubAck<'a> {
     #[serde(borrow, default)]
@@ -78,7 +79,7 @@ pub(super) struct PubAck<'a> {
     /// The batch's id.
     #[serde(borrow, default)]
     pub batch: Option<Cow<'a, str>>,
-    /// The number of its messages.
+    /// The number of messages in the batch.
     #[serde(default)]
     pub count: u64,
     #[serde(default)]
@@ -86,7 +87,7 @@ pub(super) struct PubAck<'a> {
 }
 
 impl<'a> PubAck<'a> {
-    /// The ack of `stream`, or why there is none.
+    /// Parses the ack of `stream`; the failure if the reply is not one.
     pub(super) fn read(message: &'a Message, stream: &str) -> Result<Self, Failure> {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             let text = "JetStream is not available, or no stream takes the subject";
@@ -120,13 +121,13 @@ pub(super) fn of_single(message: &Message, stream: &str) -> Outcome {
     Ok(Ack { seq: ack.seq, duplicate: ack.duplicate, committed: false })
 }
 
-/// The index from which on everything failed and may be retried.
+/// The index from which on all messages failed with retryable failures.
 pub(super) fn failed_tail(outcomes: &[Outcome]) -> usize {
     let is_final = |outcome: &Outcome| !outcome.as_ref().is_err_and(|failure| failure.retryable);
     outcomes.iter().rposition(is_final).map_or(0, |last| last + 1)
 }
 
-/// The outcome of a retry, but never "not sent" when an earlier attempt may have been stored.
+/// The outcome of a retry. If the earlier attempt may have been stored, it is never "not sent".
 pub(super) fn keep_doubt(old: &Outcome, new: Outcome) -> Outcome {
     match (old, new) {
         (

@@ -1,21 +1,21 @@
-//! A message that can be published.
+//! What the publisher needs of a message.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
 
 use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Outgoing};
 
-/// A message that can be published.
+/// What the publisher needs of a message: subject, headers, payload, and whether its id may be a repeat.
 pub(crate) trait Publishable: Sync {
-    /// Its subject.
+    /// The subject to publish on.
     fn subject(&self) -> &str;
-    /// Its headers, the id by which a repeat is recognised among them.
+    /// The headers, among them the id by which the stream recognises a repeat.
     fn headers(&self) -> HeaderMap;
-    /// Its payload.
+    /// The payload.
     fn payload(&self) -> Bytes;
-    /// Whether the client chose the id, so that it may be a repeat.
+    /// Whether the client chose the id. If so, the message may be a repeat.
     fn id_is_clients(&self) -> bool;
-    /// The id that the client chose, of a message that may be part of an atomic batch.
+    /// The id that the client chose, if the message may be part of an atomic batch.
     fn clients_id(&self) -> Option<u128> {
         None
     }

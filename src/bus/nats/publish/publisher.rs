@@ -1,4 +1,5 @@
-//! The publisher of a stream: admits calls, bounds those in flight, and sends them in batches or singly.
+//! The publisher of a stream: admits calls, bounds how many messages are in flight, and sends them in batches
+//! or singly.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -61,7 +62,7 @@ impl Publisher {
         self.batcher.as_ref().map_or(0, Batcher::singles_in_flight)
     }
 
-    /// Publishes in order; one outcome a message, in order, within [`PUBLISH_DEADLINE`].
+    /// Publishes messages in order. Returns one outcome for each, in order, within [`PUBLISH_DEADLINE`].
     pub(crate) async fn publish(
         &self,
         requester: &Requester,
@@ -77,7 +78,7 @@ impl Publisher {
         outcomes
     }
 
-    /// `Err` with the reason while nothing would be sent.
+    /// `Err` with the reason while a publish would be refused at once.
     pub(crate) fn health(&self, requester: &Requester) -> Result<(), String> {
         let status = requester.connection.status();
         match status.state {
@@ -108,7 +109,7 @@ impl Publisher {
         };
         let outcomes = match self.batcher_for(requester, messages) {
             Some((batcher, bytes)) => {
-                // Boxed, so that the future of a single publish does not carry its size.
+                // Boxed, so that this large future does not add to the future of every single publish.
                 Box::pin(self.send_in_batch(batcher, requester, messages, bytes, deadline)).await
             }
             None => {
@@ -120,7 +121,8 @@ impl Publisher {
         outcomes
     }
 
-    /// Refuses at once what the client would only queue, while not connected, and send later.
+    /// Refuses a call at once while there is no connection: the client would queue the messages and send them
+    /// later.
     pub(super) fn admit(&self, requester: &Requester) -> Result<(), Failure> {
         let status = requester.connection.status();
         if status.state != State::Up {
@@ -144,7 +146,7 @@ impl Publisher {
                 }
                 self.failover.unanswered(&requester.connection);
             }
-            // Whatever failed before it: the bus answers now.
+            // A reply came, so the bus answers, whatever failed before.
             Some(_) => {
                 if self.breaker.lock().success() {
                     tracing::info!(stream = self.stream, "publishing works again");
@@ -155,7 +157,8 @@ impl Publisher {
         }
     }
 
-    /// The batcher, and the size of the messages in bytes, if they may be part of a batch now.
+    /// The batcher, and the size of the messages in bytes; `None` if the call must not be part of a batch
+    /// now.
     fn batcher_for(
         &self,
         requester: &Requester,
@@ -196,13 +199,13 @@ impl Publisher {
                 (self.resend(requester, messages, deadline).await, Some(guard))
             }
             Ok(Err(_)) => (all(Failure::unknown("the publisher has ended")), None),
-            // Its batch may be in flight.
+            // A batch with this call may still be in flight.
             Err(_) => (all(Failure::ack_timeout()), None),
         };
         self.retry_tail(requester, messages, outcomes, deadline).await
     }
 
-    /// The stream published to.
+    /// The name of the stream that this publishes to.
     pub(crate) fn stream(&self) -> &str {
         &self.stream
     }

@@ -1,8 +1,8 @@
-//! Publishes message by message, all of a call in flight at once.
+//! Publishes messages one by one, all messages of a call in flight at the same time.
 //!
-//! Invariant: sequences of new messages rise in input order. This limits retries: when anything after a failed message
-//! was stored, the caller must retry that message. Only the failed tail of a call is sent again here, under the same
-//! ids, so that the stream drops what it has already.
+//! Invariant: the sequences of new messages rise in input order. This limits retries. If a message failed and
+//! a later one was stored, only the caller may retry the failed one. So only the failed messages at the end
+//! of a call are sent again here, with the same ids, so that the stream drops those it already has.
 
 use std::pin::pin;
 
@@ -19,7 +19,8 @@ use crate::bus::nats::requester::{PendingReply, Requester};
 use crate::limits::{NATS_ACK_TIMEOUT, NATS_REPEAT_DELAY};
 
 impl Publisher {
-    /// Sends the failed tail of `outcomes` again, until nothing may be retried or the deadline is near.
+    /// Sends the failed messages at the end of `outcomes` again, until no failure is retryable or the
+    /// deadline is near.
     pub(super) async fn retry_tail(
         &self,
         requester: &Requester,
@@ -39,7 +40,7 @@ impl Publisher {
         }
     }
 
-    /// Sends once what may have been sent before.
+    /// Sends messages once that may have been sent before.
     pub(super) async fn resend(
         &self,
         requester: &Requester,
@@ -49,14 +50,15 @@ impl Publisher {
         let mut outcomes = self.send_once(requester, messages, deadline).await;
         for (outcome, message) in outcomes.iter_mut().zip(messages) {
             if let Ok(ack) = outcome {
-                // An id that we made can only repeat our own earlier attempt.
+                // An id that agentbus made can only repeat the earlier attempt, so it is not a duplicate to
+                // the caller.
                 ack.duplicate &= message.id_is_clients();
             }
         }
         outcomes
     }
 
-    /// Sends all, then waits for all acks.
+    /// Sends all messages, then waits for all acks.
     pub(super) async fn send_once(
         &self,
         requester: &Requester,
@@ -83,7 +85,8 @@ impl Publisher {
         self.collect(requester, subject, connects, replies, deadline).await
     }
 
-    /// Waits for the acks of what was sent, on `subject` among others, when `connects` connections had been made.
+    /// Waits for the acks of sent messages. `subject` is the subject of one of them; `connects` is how many
+    /// connections had been made before.
     pub(super) async fn collect(
         &self,
         requester: &Requester,
@@ -107,7 +110,7 @@ impl Publisher {
         outcomes
     }
 
-    /// Sends one message, once.
+    /// Sends one message, without retries.
     pub(crate) async fn send_one(
         &self,
         requester: &Requester,
@@ -138,7 +141,7 @@ async fn send(
     }
 }
 
-/// Waits until a retry makes sense; false when there is no time left for one.
+/// Waits until a retry can succeed. Returns false if there is no time left for one.
 async fn wait_to_retry(requester: &Requester, deadline: Instant) -> bool {
     let is_up = async {
         tokio::time::sleep(NATS_REPEAT_DELAY).await;

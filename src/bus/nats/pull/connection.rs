@@ -1,7 +1,7 @@
-//! The connection that deliveries of one kind share.
+//! The connection that all deliveries of one kind share.
 //!
-//! Invariant: a caller gets a connection that is up, however often entries of foreign publishers have ended
-//! the one before.
+//! Invariant: callers get a connection that is up. If an entry of a foreign publisher (a NATS client that is
+//! not agentbus) ended the connection, a new one replaces it.
 
 use tokio::sync::Mutex;
 
@@ -10,10 +10,10 @@ use crate::bus::nats::config::NatsConfig;
 use crate::bus::nats::connect::{Connection, State};
 use crate::bus::nats::failover::FailoverTimer;
 
-/// A connection for deliveries, so that they do not delay publishes.
+/// A connection for deliveries only, so that they do not delay publishes.
 pub struct PullConnection {
     config: NatsConfig,
-    /// The name in logs and in the server's monitoring.
+    /// The connection's name in logs and in the server's monitoring.
     purpose: &'static str,
     current: Mutex<Connection>,
     failover: FailoverTimer,
@@ -26,18 +26,19 @@ impl PullConnection {
         Ok(Self { config: config.clone(), purpose, current, failover: FailoverTimer::default() })
     }
 
-    /// The server delivered something, or sent a heartbeat.
+    /// Reports that the server delivered something or sent a heartbeat.
     pub fn answered(&self) {
         self.failover.answered();
     }
 
-    /// A consumer sent nothing for too long. Cancel safe.
+    /// Reports that a consumer sent nothing for too long; when that lasts, the connection moves to another
+    /// server. Cancel safe.
     pub async fn unanswered(&self) {
         let connection = self.current.lock().await.clone();
         self.failover.unanswered(&connection);
     }
 
-    /// Waits until the connection is up. One whose client task has ended is replaced.
+    /// Waits until the connection is up. Makes a new one if the client task has ended.
     pub async fn up(&self) -> Result<Connection, BusError> {
         loop {
             let connection = {

@@ -1,4 +1,4 @@
-//! Why a pull session ends.
+//! Errors that end a pull session.
 
 use crate::bus::BusError;
 use crate::bus::nats::error::ApiError;
@@ -6,10 +6,10 @@ use crate::bus::nats::error::ApiError;
 /// Why a session has ended, or could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
-    /// The connection went down: an entry that async-nats cannot read may be the reason.
+    /// The connection went down. An entry that async-nats cannot read may be the reason.
     #[error("the connection to NATS was lost")]
     Disconnected,
-    /// The consumer or deliveries were lost; a new session recovers.
+    /// The consumer or a delivery was lost. A new session recovers.
     #[error("{0}")]
     Lost(String),
     /// The consumer was deleted, alone or with its stream.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use crate::bus::BusError;
 use crate::bus::nats::entry::Delivery;
 
-/// An inbox of its own, since a delivery has the subject of its message and not the inbox's. It ends when
-/// dropped.
+/// An inbox for one consumer's deliveries. It must be its own, since a delivery arrives with its message's
+/// subject and does not show the inbox. The subscription ends when this is dropped.
 pub struct PullInbox {
     client: Client,
     pub messages: Subscriber,
@@ -32,7 +32,7 @@ impl PullInbox {
     }
 }
 
-/// What the reply subject of a delivery says. A message without one is a status of the server, whatever its
+/// Parses the reply subject of a delivery. A message without one is a status of the server, whatever its
 /// headers say: a foreign entry may carry a status line.
 pub fn delivery_of(message: &Message) -> Option<Delivery> {
     Delivery::parse(message.reply.as_deref()?)

@@ -1,7 +1,7 @@
-//! Pulls: how messages come out of a JetStream consumer.
+//! Pulls: requests for messages from a JetStream consumer.
 //!
-//! Readers of the log, durable consumers and work queues pull. They share the connection that recovers
-//! ([`PullConnection`]), the inbox ([`PullInbox`]), the pulls that stay open ([`PullSession`]) and the waits
+//! Used by readers of the log, durable consumers and work queues. They share the connection
+//! ([`PullConnection`]), the inbox ([`PullInbox`]), the pulls that stay open ([`PullSession`]) and the pauses
 //! between sessions ([`Retry`]).
 
 mod connection;

@@ -1,12 +1,12 @@
-//! When a session that ended is opened again.
+//! Decides when to open a new session after one has ended.
 
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::limits::{NATS_READER_RETRY_FIRST, NATS_READER_RETRY_LONGEST};
 
-/// The waits between sessions, and whether deliveries are interrupted, so that each interruption is logged
-/// once.
+/// The pause before the next session, and whether deliveries are interrupted (so that each interruption is
+/// logged once).
 pub struct Retry {
     backoff: Backoff,
     at: Option<Instant>,
@@ -34,7 +34,7 @@ impl Retry {
         self.at = Some(Instant::now() + self.backoff.jittered());
     }
 
-    /// The next delay is the shortest again.
+    /// Makes the next delay the shortest one again.
     pub fn reset(&mut self) {
         self.backoff.reset();
     }
@@ -43,12 +43,12 @@ impl Retry {
         self.interrupted
     }
 
-    /// Deliveries are interrupted; whether they were not before.
+    /// Records that deliveries are interrupted. Returns true if they were not interrupted before.
     pub fn interrupt(&mut self) -> bool {
         !std::mem::replace(&mut self.interrupted, true)
     }
 
-    /// Deliveries go on; whether they were interrupted.
+    /// Records that deliveries go on. Returns true if they were interrupted before.
     pub fn resume(&mut self) -> bool {
         std::mem::take(&mut self.interrupted)
     }

@@ -1,7 +1,7 @@
-//! One consumer's open pulls over one connection.
+//! A session: the open pulls from one consumer over one connection.
 //!
-//! Invariant: the server owes no more messages than were requested (`outstanding`). A session repairs
-//! nothing: it ends with a [`PullError`] and its owner opens another.
+//! Invariant: the server owes no more messages than were requested (`outstanding`). A session does not
+//! recover: it ends with a [`PullError`], and its owner opens another one.
 
 use async_nats::{HeaderMap, Message, StatusCode};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -17,10 +17,10 @@ use crate::limits::{NATS_PULL_BYTES, NATS_PULL_SILENCE, NATS_STOP_FLUSH};
 /// What the server sent.
 pub enum Pulled {
     Message(Message, Delivery),
-    /// The pull is open. The server has sent deliveries up to this number in the consumer's count, if it says
-    /// so.
+    /// A heartbeat: the pull is open. Holds the consumer sequence of the server's last delivery, if the
+    /// server states it.
     Heartbeat(Option<u64>),
-    /// A pull ended; `too_long` if the next message is longer than a whole pull may be.
+    /// A pull ended. `too_long` says that the next message is larger than a whole pull may be.
     Ended {
         too_long: bool,
     },
@@ -32,16 +32,16 @@ pub struct PullSession {
     /// [`Status::connects`] when the session was opened.
     connects: u64,
     inbox: PullInbox,
-    /// Messages the server still owes.
+    /// How many messages the server still owes.
     outstanding: usize,
-    /// What [`PullSession::next_ready`] found and did not return.
+    /// A message that [`PullSession::next_ready`] read but did not return. [`PullSession::next`] returns it.
     set_aside: Option<Message>,
-    /// When the server last sent anything, or owed nothing.
+    /// When the server last sent anything, or when it last owed nothing.
     last_sent: Instant,
 }
 
 impl PullSession {
-    /// Subscribes; nothing is requested yet.
+    /// Subscribes. Requests nothing yet.
     pub async fn open(
         connection: Connection,
         stream: &str,
@@ -68,7 +68,7 @@ impl PullSession {
         Ok(())
     }
 
-    /// Waits for what the server sends next. Cancel safe.
+    /// Waits for the next message from the server. Cancel safe.
     pub async fn next(&mut self) -> Result<Pulled, PullError> {
         if let Some(message) = self.set_aside.take() {
             return self.accept(message);
@@ -77,7 +77,7 @@ impl PullSession {
         let connects = self.connects;
         let broken = |now: &Status| now.state != State::Up || now.connects != connects;
         let silence = async {
-            // A server that owes nothing sends no heartbeats.
+            // A server that owes nothing sends no heartbeats, so its silence is no fault.
             if self.outstanding == 0 {
                 std::future::pending().await
             }
@@ -93,8 +93,8 @@ impl PullSession {
         self.accept(message.ok_or(PullError::Disconnected)?)
     }
 
-    /// The next delivery that has arrived already, if it is `wanted`. [`PullSession::next`] returns anything
-    /// else.
+    /// The next delivery, if it has already arrived and is `wanted`. Anything else is left to
+    /// [`PullSession::next`].
     pub fn next_ready(
         &mut self,
         wanted: impl FnOnce(&Delivery) -> bool,
@@ -115,7 +115,7 @@ impl PullSession {
         }
     }
 
-    /// Unsubscribes, and returns what the server sent before it knew.
+    /// Unsubscribes. Returns the messages that the server sent before it received that.
     pub async fn close(mut self) -> Vec<(Message, Delivery)> {
         let mut last: Vec<_> = self.set_aside.into_iter().collect();
         if self.inbox.messages.drain().await.is_ok() {
@@ -148,7 +148,7 @@ impl PullSession {
                 Ok(Pulled::Heartbeat(number(&headers, "Nats-Last-Consumer")))
             }
             StatusCode::REQUEST_TERMINATED if reason.contains("Batch Completed") => {
-                // All messages came, and bytes were left.
+                // All messages came; only the pull's limit of bytes was not used up.
                 Ok(Pulled::Ended { too_long: false })
             }
             StatusCode::REQUEST_TERMINATED if reason.contains("MaxBytes") => {
@@ -161,7 +161,7 @@ impl PullSession {
         }
     }
 
-    /// The messages that a pull asked for and did not get are not owed any more.
+    /// Records that a pull ended: the server no longer owes the rest of its messages.
     fn ended(&mut self, headers: &HeaderMap, too_long: bool) -> Pulled {
         let left = number(headers, "Nats-Pending-Messages").unwrap_or(u64::MAX);
         let left = usize::try_from(left).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! What all readers of one bus share.
+//! State that all readers of one bus share.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::bus::nats::pull::PullConnection;
 use crate::bus::nats::requester::Requester;
 
-/// What all readers of one bus share.
+/// State that all readers of one bus share.
 pub struct ReaderContext {
     pub requester: Arc<Requester>,
     pub connection: Arc<PullConnection>,

@@ -1,14 +1,15 @@
-//! Reads the stream in order, for ever.
+//! Reads the stream in order, without end.
 //!
 //! Invariant: what [`Reader::next`] returns begins right after what it returned before.
-//! [`StreamReader::position`] alone decides that: every way of reading (a session of a consumer, or entry by
-//! entry) starts there and is dropped when in doubt.
+//! [`StreamReader::position`] alone decides that. There are two ways of reading: a session of a consumer, or
+//! entry by entry. Both start at the position, and are dropped in case of doubt.
 //!
-//! **Entry by entry.** A foreign publisher can store what async-nats 0.51 cannot read: a subject or header
-//! that is not UTF-8, a header name that is not ASCII, an odd status line. The client then breaks its
-//! connection at every delivery (or its task panics: a lone CR in a header value). So after the reading
-//! connection broke, the next entries are fetched with `STREAM.MSG.GET`, whose response is JSON, over the
-//! other connection. After an ordinary break that costs next to nothing.
+//! **Entry by entry.** A foreign publisher (a NATS client that is not agentbus) can store entries that
+//! async-nats 0.51 cannot read: a subject or header that is not UTF-8, a header name that is not ASCII, an
+//! invalid status line. Each delivery of such an entry breaks the client's connection (or, with a lone CR in
+//! a header value, makes its task panic). So after the reading connection broke, the next entries are fetched
+//! with `STREAM.MSG.GET`, whose response is JSON, over the other connection. After an ordinary break that
+//! costs little.
 
 mod context;
 mod session;
@@ -30,28 +31,28 @@ use crate::limits::{
 };
 use crate::message::LogEntry;
 
-/// A request in progress. It is kept across calls of [`Reader::next`]: a caller that often stops waiting must
-/// not start it anew each time.
+/// A request in progress. It is kept across calls of [`Reader::next`], so that a caller that often cancels a
+/// call does not start it anew each time.
 type Request = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 enum Response {
     Session(Result<Box<Session>, PullError>),
-    /// The next entry. `idle`: requested because none had come, and not to step over what breaks the
-    /// connection.
+    /// The next entry. `idle` says why it was requested: true if the session had delivered nothing for a
+    /// while, false to read past an entry that breaks the connection.
     Entry {
         fetched: Result<Option<LogEntry>, ApiError>,
         idle: bool,
     },
 }
 
-/// A reader at a position. The server removes the consumer of a dropped reader after
-/// [`crate::limits::NATS_CONSUMER_IDLE`]; no task is spawned to do it.
+/// A reader with a position. When it is dropped, the server removes its consumer after
+/// [`crate::limits::NATS_CONSUMER_IDLE`]; no task is spawned for that.
 pub(super) struct StreamReader {
     context: Arc<ReaderContext>,
-    /// The last sequence that was returned, or that is not wanted.
+    /// The last sequence that was returned or skipped.
     position: u64,
     session: Option<Box<Session>>,
-    /// The position does not change while there is one.
+    /// While there is one, the position does not change.
     request: Option<Request>,
     /// How many entries to fetch one by one before the next session.
     steps: u32,
@@ -73,8 +74,8 @@ impl StreamReader {
         }
     }
 
-    /// One step. Cancel safe: requests go on at the next call, and entries of a session are returned without
-    /// a further wait.
+    /// Does one step. Cancel safe: a request goes on at the next call, and entries of a session are returned
+    /// without a further wait.
     async fn advance(&mut self) -> Result<Vec<LogEntry>, PullError> {
         self.retry.due().await;
         if let Some(request) = &mut self.request {
@@ -99,7 +100,7 @@ impl StreamReader {
                 return Ok(self.accept(entries));
             }
             Event::Heartbeat => self.resume(),
-            // The consumer may have missed entries that the stream holds.
+            // The stream may hold entries that the consumer missed.
             Event::Idle => self.request = Some(self.fetch(true)),
             Event::TooLong => {
                 self.session = None;
@@ -116,13 +117,13 @@ impl StreamReader {
                 self.opened = Some(Instant::now());
             }
             Response::Entry { fetched: Ok(Some(entry)), .. } => {
-                // The session did not deliver an entry that the stream has: it is of no use any more.
+                // The stream has an entry that the session did not deliver, so the session is dropped.
                 self.session = None;
                 self.steps = self.steps.saturating_sub(1);
                 return Ok(self.accept(vec![entry]));
             }
             Response::Entry { fetched: Ok(None), .. } => self.steps = 0,
-            // If JetStream cannot be reached, heartbeats will be missing.
+            // If JetStream cannot be reached, missing heartbeats will end the session.
             Response::Entry { fetched: Err(_), idle: true } => {}
             Response::Entry { fetched: Err(error), idle: false } => return Err(error.into()),
         }
@@ -144,8 +145,8 @@ impl StreamReader {
         })
     }
 
-    /// The entries beyond the position. A consumer that was created for a sequence that the stream has not
-    /// reached starts earlier.
+    /// Drops the entries at or below the position, and moves the position. If a consumer is created for a
+    /// sequence that the stream has not reached, it starts earlier.
     fn accept(&mut self, mut entries: Vec<LogEntry>) -> Vec<LogEntry> {
         entries.retain(|entry| {
             let beyond = entry.seq > self.position;
@@ -169,12 +170,12 @@ impl StreamReader {
         }
     }
 
-    /// Whether the last session was opened just now.
+    /// Whether the last session was opened only a moment ago.
     fn is_young(&self) -> bool {
         self.opened.is_some_and(|at| at.elapsed() < NATS_READER_RETRY_LONGEST)
     }
 
-    /// Drops the session and decides when and how to go on.
+    /// Drops the session, and decides when and how to continue.
     fn interrupt(&mut self, error: &PullError) {
         self.session = None;
         let delayed = match error {
@@ -182,11 +183,12 @@ impl StreamReader {
                 self.steps = NATS_STEPS_AFTER_BREAK;
                 self.retry.is_interrupted()
             }
-            // Sessions that end early in a row would leave many consumers on the server.
+            // If one session after another ends early, they leave many consumers on the server. So this
+            // pauses first.
             PullError::Lost(_) => self.is_young(),
             PullError::Deleted => {
-                // Perhaps with its stream, which may exist again in a moment and end earlier: the continuity
-                // check must come before the next publish.
+                // The stream may be deleted too. It may soon exist again and end earlier, so the continuity
+                // check must run before the next publish.
                 self.context.suspicions.send_modify(|count| *count += 1);
                 self.is_young()
             }
@@ -205,8 +207,8 @@ impl StreamReader {
 #[async_trait]
 impl Reader for StreamReader {
     /// # Errors
-    /// What JetStream refuses outright, such as a consumer on a stream that does not exist. Another call
-    /// tries again, after a pause. An unreachable bus is waited for.
+    /// A request that JetStream refuses, such as for a consumer on a stream that does not exist. The next
+    /// call tries again after a pause. While the bus cannot be reached, this waits.
     async fn next(&mut self) -> Result<Vec<LogEntry>, BusError> {
         loop {
             match self.advance().await {

@@ -1,7 +1,7 @@
-//! One ephemeral consumer, read in order.
+//! One session of a reader: an ephemeral consumer, read in order.
 //!
-//! Invariant: entries come in the consumer's own count without a gap, or the session ends with a
-//! [`PullError`]. The pulls sent bound what waits in memory: at most one and a half times
+//! Invariant: the consumer's deliveries are numbered, and come without a gap; otherwise the session ends with
+//! a [`PullError`]. The number of open pulls bounds the memory for entries: at most one and a half times
 //! [`NATS_PULL_MESSAGES`], and twice [`crate::limits::NATS_PULL_BYTES`].
 
 use async_nats::Message;
@@ -13,24 +13,24 @@ use crate::bus::nats::pull::{PullError, PullSession, Pulled};
 use crate::limits::{NATS_PULL_MESSAGES, NATS_READER_CHECK};
 use crate::message::LogEntry;
 
-/// What a wait returns.
+/// What [`Session::wait`] returns.
 pub(super) enum Event {
     /// The next entry.
     Entry(LogEntry),
-    /// The consumer is alive.
+    /// A heartbeat: the consumer exists and the server answers.
     Heartbeat,
     /// No entry for [`NATS_READER_CHECK`].
     Idle,
-    /// The next entry is longer than a pull may be.
+    /// The next entry is larger than a pull may be.
     TooLong,
 }
 
-/// A consumer being read.
+/// A consumer that is being read.
 pub(super) struct Session {
     pull: PullSession,
-    /// The consumer's count of deliveries.
+    /// The consumer's number of the last delivery.
     delivered: u64,
-    /// When an entry last came, or [`Event::Idle`] was returned.
+    /// When the last entry came, or when [`Event::Idle`] was last returned.
     checked: Instant,
 }
 
@@ -44,7 +44,7 @@ impl Session {
         Ok(Self { pull, delivered: 0, checked: Instant::now() })
     }
 
-    /// Waits for whatever comes first. Cancel safe.
+    /// Waits for the first event. Cancel safe.
     pub(super) async fn wait(&mut self) -> Result<Event, PullError> {
         if self.should_request() {
             self.pull.request(NATS_PULL_MESSAGES).await?;
@@ -68,8 +68,8 @@ impl Session {
         }
     }
 
-    /// The next entry that has arrived already. [`Session::wait`] returns anything else, and the rest when it
-    /// is time to request more.
+    /// The next entry, if it has already arrived and no new pull is due. Everything else is left to
+    /// [`Session::wait`].
     pub(super) fn ready_entry(&mut self) -> Option<LogEntry> {
         if self.should_request() {
             return None;

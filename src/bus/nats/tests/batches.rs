@@ -1,4 +1,4 @@
-//! Calls that share atomic batches (`NATS_SYNC_ALWAYS`).
+//! Publish calls that share atomic batches (`NATS_SYNC_ALWAYS`).
 
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ fn of_client(message: Outgoing) -> Outgoing {
     Outgoing { id_is_clients: true, ..message }
 }
 
-/// Compares each acknowledged sequence with the log, and returns how many messages came in a batch.
+/// Checks each acknowledged sequence against the log. Returns how many messages were stored as part of a
+/// batch.
 async fn check(bus: &NatsBus, calls: &[Vec<Outgoing>], outcomes: &[Outcomes]) -> usize {
     let last = bus.identity().await.expect("identity").bounds.last;
     let mut reader = bus.reader(1).await.expect("reader");
@@ -89,7 +90,7 @@ async fn ids_of_a_batch_are_recognised_afterwards() {
         100,
         "in one batch"
     );
-    // Recent ids go by themselves.
+    // Messages with recently used ids are sent one by one.
     let again = bus.publish(call.clone()).await;
     let third = publish_together(&bus, &[call]).await.remove(0);
     for (first, again) in first.iter().chain(&first).zip(again.iter().chain(&third)) {

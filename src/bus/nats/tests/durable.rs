@@ -44,7 +44,8 @@ async fn a_message_that_the_server_gives_up_is_delivered_again_and_can_be_acked(
         let given = next(&mut *deliveries).await;
         assert_eq!((given[0].raw.seq, given[0].redelivered), (1, redelivered));
     }
-    // Three deliveries were not acked: the fourth is fetched from the stream.
+    // Three deliveries were not acked, and the server gives the message up. It is fetched from the stream
+    // instead.
     let given = next(&mut *deliveries).await;
     assert_eq!((given[0].raw.seq, given[0].redelivered), (1, true));
     assert_eq!(&given[0].raw.payload[..], b"one");

@@ -1,4 +1,4 @@
-//! Servers that are killed, frozen, or lose their stream and consumers.
+//! Tests with servers that are killed or frozen, or that lose their stream or consumers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +9,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::*;
 use crate::bus::PublishError;
 
-/// Publishes `size` messages a call until `stop`, and retries each under its id until it is acknowledged. Returns each id
-/// with its sequence.
+/// Publishes `size` messages per call until `stop`, and retries each with the same id until it is
+/// acknowledged. Returns each id with its sequence.
 fn keep_publishing(
     bus: &Arc<NatsBus>,
     size: usize,
@@ -48,7 +48,7 @@ fn keep_publishing(
     })
 }
 
-/// Reads everything from 1 on, with a reader whose waits are cancelled at random.
+/// Reads everything from sequence 1 on, with waits that are cancelled at random.
 fn keep_reading(bus: &Arc<NatsBus>) -> (tokio::sync::watch::Receiver<u64>, AbortOnDropHandle<()>) {
     let (bus, (sender, through)) = (bus.clone(), tokio::sync::watch::channel(0));
     let task = tokio::spawn(async move {
@@ -67,7 +67,7 @@ fn keep_reading(bus: &Arc<NatsBus>) -> (tokio::sync::watch::Receiver<u64>, Abort
     (through, AbortOnDropHandle::new(task))
 }
 
-/// Ends publishers, and returns what was acknowledged.
+/// Stops the publishers. Returns what was acknowledged to them.
 async fn end(
     publishers: impl IntoIterator<Item = tokio::task::JoinHandle<Vec<(String, u64)>>>,
     stop: &AtomicBool,
@@ -316,7 +316,7 @@ async fn a_frozen_server_ends_the_wait_for_a_batch_in_time() {
     assert!(ids.values().all(|seqs| seqs.len() == 1));
 }
 
-/// How many messages of the log came in atomic batches.
+/// How many messages of the log were stored as part of an atomic batch.
 async fn batched(bus: &NatsBus) -> usize {
     let last = bus.identity().await.expect("identity").bounds.last;
     let mut reader = bus.reader(1).await.expect("reader");

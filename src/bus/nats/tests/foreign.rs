@@ -1,8 +1,9 @@
-//! Messages of foreign publishers that async-nats cannot read.
+//! Messages of foreign publishers (NATS clients that are not agentbus) that async-nats cannot read.
 
 use super::*;
 
-/// Subject, header block, and whether async-nats 0.51 breaks its connection when it is delivered.
+/// Subject and header block of a message, and whether a delivery of it breaks a connection of async-nats
+/// 0.51.
 type Odd = (&'static [u8], Option<&'static [u8]>, bool);
 
 const ODD: [Odd; 12] = [
@@ -20,12 +21,12 @@ const ODD: [Odd; 12] = [
     (b"agent.message.a.x", Some(b"NATS/1.0 503\r\n\r\n"), false),
 ];
 
-/// Whether one delivery of this breaks an async-nats connection, or its task.
+/// Whether one delivery of this message breaks an async-nats connection or its task.
 async fn breaks_async_nats(server: &Server, subject: &[u8], headers: Option<&[u8]>) -> bool {
     use futures_util::StreamExt as _;
     let client = async_nats::connect(server.url()).await.expect("client");
     let mut all = client.subscribe("agent.>").await.expect("subscribed");
-    // Its own message comes back, so the server has the subscription.
+    // The client receives its own message, so the server has the subscription.
     client.publish("agent.first", "x".into()).await.expect("sent");
     within("the subscription works", all.next()).await.expect("there");
     server.publish_raw(subject, headers, b"odd");

@@ -1,6 +1,6 @@
 //! The NATS bus on real servers, which each test starts and ends.
 //!
-//! Needs `NATS_SERVER_BIN`; without it these tests say so and pass.
+//! They need `NATS_SERVER_BIN`. Without it, they print that and pass.
 
 mod batches;
 mod durable;
@@ -21,7 +21,7 @@ use crate::bus::{Bus as _, Reader};
 use crate::message::{Draft, LogEntry, Outgoing};
 use server::Server;
 
-/// Longest wait of a test for what must happen.
+/// Time limit for whatever a test waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server, or `None` with a note when there is no binary.
@@ -72,7 +72,7 @@ async fn publish_one(
     bus.publish(vec![message]).await.remove(0)
 }
 
-/// Retries until the bus acknowledges it.
+/// Publishes, and retries until the bus acknowledges the message.
 async fn publish_surely(bus: &NatsBus, message: &Outgoing) -> crate::bus::Ack {
     within("a publish succeeds", async {
         loop {
@@ -101,7 +101,7 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     .await;
 }
 
-/// Reads until the sequence `last` has come.
+/// Reads until the entry with sequence `last` has come.
 async fn read_through(reader: &mut dyn Reader, last: u64) -> Vec<LogEntry> {
     let mut all: Vec<LogEntry> = Vec::new();
     within("the reader reads on", async {

@@ -1,4 +1,4 @@
-//! The bus while nothing fails.
+//! The NATS bus without faults.
 
 use super::*;
 use crate::bus::{Bounds, BusError, PublishError};

@@ -1,4 +1,4 @@
-//! A `nats-server` process for one test, in its own folder.
+//! Runs a `nats-server` process for one test, in its own folder.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Dropping it kills the server and removes its files.
+/// A running server. When dropped, it is killed and its files are removed.
 pub(super) struct Server {
     port: u16,
     folder: PathBuf,
@@ -15,7 +15,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a server, if there is a binary.
+    /// Starts a server; `None` if there is no binary.
     pub(super) async fn start() -> Option<Self> {
         Self::start_with("").await
     }
@@ -66,7 +66,7 @@ impl Server {
         }
     }
 
-    /// SIGKILL.
+    /// Kills the process with SIGKILL.
     pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("kill");
@@ -74,19 +74,19 @@ impl Server {
         }
     }
 
-    /// SIGSTOP or SIGCONT.
+    /// Sends SIGSTOP or SIGCONT.
     pub(super) fn signal(&self, name: &str) {
         let pid = self.child.as_ref().expect("runs").id().to_string();
         let done = Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill");
         assert!(done.success());
     }
 
-    /// Publishes raw bytes without any check, and waits until the server has read them.
+    /// Publishes bytes without any check, and waits until the server has read them.
     pub(super) fn publish_raw(&self, subject: &[u8], headers: Option<&[u8]>, payload: &[u8]) {
         self.publish_raw_as("", "", subject, headers, payload);
     }
 
-    /// The same as a user.
+    /// As [`Self::publish_raw`], but as a certain user.
     pub(super) fn publish_raw_as(
         &self,
         user: &str,

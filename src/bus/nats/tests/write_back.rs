@@ -1,4 +1,4 @@
-//! A lost tail is written back under its old sequences, and no other client can publish meanwhile.
+//! A lost tail is written back with its old sequences, and no other client can publish meanwhile.
 
 use serde_json::{Value, json};
 
