@@ -53,7 +53,7 @@ fn memory_is_flat(server: &Agentbus, before: usize, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p02_more_half_sent_bodies_than_concurrent_requests_stop_no_one() {
+async fn more_half_sent_bodies_than_concurrent_requests_stop_no_one() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
     let connections = flood(&server, 4_096, &half_a_body(300, 100)).await;
@@ -63,7 +63,7 @@ async fn p02_more_half_sent_bodies_than_concurrent_requests_stop_no_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p02_ten_times_as_many_connections_as_allowed_stop_no_one() {
+async fn ten_times_as_many_connections_as_allowed_stop_no_one() {
     let server = Agentbus::builder().memory_sqlite().env("MAX_CONNECTIONS", "1000").start().await;
     let (server, neighbour, before) = quiet(server).await;
     let connections = flood(&server, 10_000, &half_a_body(300, 100)).await;
@@ -73,7 +73,7 @@ async fn p02_ten_times_as_many_connections_as_allowed_stop_no_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p02_large_half_sent_bodies_leave_memory_for_those_of_others() {
+async fn large_half_sent_bodies_leave_memory_for_those_of_others() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
     let request = half_a_body(8_000_000, 7_000_000);
@@ -96,7 +96,7 @@ async fn p02_large_half_sent_bodies_leave_memory_for_those_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p03_padded_requests_that_wait_for_replies_use_only_the_memory_of_their_messages() {
+async fn padded_requests_that_wait_for_replies_use_only_the_memory_of_their_messages() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
     let padding = " ".repeat(7 * 1024 * 1024);
@@ -125,7 +125,7 @@ async fn p03_padded_requests_that_wait_for_replies_use_only_the_memory_of_their_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p04_unread_responses_are_bounded_and_end() {
+async fn unread_responses_are_bounded_and_end() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let http = server.http();
     for _ in 0..9 {
@@ -218,7 +218,7 @@ async fn press_beside(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p08_floods_of_known_ids_slow_no_one() {
+async fn floods_of_known_ids_slow_no_one() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let messages = |run: u128| -> String {
         let message = |n: u128| {
@@ -242,7 +242,7 @@ async fn p08_floods_of_known_ids_slow_no_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p01_floods_of_queues_slow_no_one_and_leases_create_none() {
+async fn floods_of_queues_slow_no_one_and_leases_create_none() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let names = times(30_000, 90_000);
     let lease = (0..names)
@@ -263,7 +263,7 @@ async fn p01_floods_of_queues_slow_no_one_and_leases_create_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p10_floods_of_webhooks_slow_no_one() {
+async fn floods_of_webhooks_slow_no_one() {
     let server =
         Agentbus::builder().memory_sqlite().env("WEBHOOK_ALLOW_PRIVATE", "true").start().await;
     // No server listens at the address, and no message passes the filter.
@@ -284,7 +284,7 @@ async fn stream_for(server: &Agentbus, client: &str) -> (u16, TcpStream) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p18_one_client_of_a_trusted_proxy_does_not_take_all_streams() {
+async fn one_client_of_a_trusted_proxy_does_not_take_all_streams() {
     let server = Agentbus::builder().memory_sqlite().env("MAX_CONNECTIONS", "200");
     let server = server.env("TRUSTED_PROXIES", "127.0.0.0/8").start().await;
     let (mut open, mut refused) = (Vec::new(), 0);
@@ -311,7 +311,7 @@ async fn p18_one_client_of_a_trusted_proxy_does_not_take_all_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p04_unread_leases_are_bounded_and_their_jobs_are_leased_again() {
+async fn unread_leases_are_bounded_and_their_jobs_are_leased_again() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let http = server.http();
     let rules = json!({"lease_s": 30, "max_deliver": 10, "backoff_s": [1]});
@@ -347,7 +347,7 @@ async fn p04_unread_leases_are_bounded_and_their_jobs_are_leased_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p04_many_unread_responses_of_middle_size_stop_no_one() {
+async fn many_unread_responses_of_middle_size_stop_no_one() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
     let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(60_000));
@@ -360,7 +360,7 @@ async fn p04_many_unread_responses_of_middle_size_stop_no_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p04_one_reply_to_thousands_of_waits_stays_within_the_memory_of_responses() {
+async fn one_reply_to_thousands_of_waits_stays_within_the_memory_of_responses() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
     let id = uuid::Uuid::from_u128(4);
@@ -379,7 +379,7 @@ async fn p04_one_reply_to_thousands_of_waits_stays_within_the_memory_of_response
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p18_one_client_does_not_take_all_waits() {
+async fn one_client_does_not_take_all_waits() {
     let (server, neighbour, before) =
         quiet(Agentbus::builder().memory_sqlite().start().await).await;
     let body = r#"{"kind":"message","type":"ask","sender_id":"evil"}"#;

@@ -35,7 +35,7 @@ async fn replace(jetstream: &Context, entries: u64) {
 
 /// An acknowledged sequence never gets other content, however long another stream is.
 #[tokio::test]
-async fn p14_another_stream_is_not_taken_for_the_log_while_the_store_is_down() {
+async fn another_stream_is_not_taken_for_the_log_while_the_store_is_down() {
     let nats = Nats::start().await;
     let postgres = Postgres::start().await;
     let pg_url = postgres.database().await;

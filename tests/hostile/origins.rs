@@ -33,7 +33,7 @@ async fn act(http: &Http, method: &str, path: &str, headers: &[(&str, &str)]) ->
 }
 
 #[tokio::test]
-async fn p01_a_page_of_another_site_changes_nothing() {
+async fn a_page_of_another_site_changes_nothing() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let http = server.http();
     for (method, path) in ACTS {
@@ -65,7 +65,7 @@ async fn p01_a_page_of_another_site_changes_nothing() {
 }
 
 #[tokio::test]
-async fn p01_listed_origins_and_the_public_address_may_act_and_a_star_may_not() {
+async fn listed_origins_and_the_public_address_may_act_and_a_star_may_not() {
     let message = json!({"kind": "message", "type": "note", "sender_id": "page"}).to_string();
     let post = async |http: &Http, origin: &str| {
         let headers = [("origin", origin), ("content-type", "application/json")];

@@ -4,7 +4,7 @@ use crate::raw::{exchange, head, send};
 use crate::support::Agentbus;
 
 #[tokio::test]
-async fn p11_a_raw_greater_than_works_in_the_first_request_line() {
+async fn a_raw_greater_than_works_in_the_first_request_line() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let asked = b"GET /v1/stream?subject=agent.> HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut socket = send(&server, asked).await.expect("a connection");
@@ -20,7 +20,7 @@ async fn p11_a_raw_greater_than_works_in_the_first_request_line() {
 }
 
 #[tokio::test]
-async fn p11_invalid_http_gets_a_problem_document() {
+async fn invalid_http_gets_a_problem_document() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let many: String = (0..5_000).map(|n| format!("x-{n}: y\r\n")).collect();
     let wide = format!("x: {}\r\n", "y".repeat(100_000));

@@ -148,7 +148,7 @@ async fn last_seq(http: &Http) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p20_plain_event_sources_survive_fifty_kills_under_load() {
+async fn plain_event_sources_survive_fifty_kills_under_load() {
     let server = Agentbus::builder().memory_sqlite().start().await;
     let (acknowledged, over) = (Arc::new(Mutex::new(0)), CancellationToken::new());
     let load = tokio::spawn(load(server.http(), Arc::clone(&acknowledged), over.clone()));
@@ -166,7 +166,7 @@ async fn p20_plain_event_sources_survive_fifty_kills_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p20_they_come_back_while_the_server_is_starting() {
+async fn they_come_back_while_the_server_is_starting() {
     let page = "https://app.example.com";
     let deployment = Deployment::tuned(Mode::Nats, |it| it.env("CORS_ORIGINS", page)).await;
     let (server, http) = (deployment.agentbus(), deployment.http());
