@@ -1,4 +1,4 @@
-//! Every limit of the server, with its unit and its reason, by the part that it protects.
+//! Every limit of the server, with its unit and its reason: a module for each part that the limits protect.
 //!
 //! Invariant: no queue, buffer, batch, body or wait elsewhere is bounded by an unnamed number, and none is unbounded.
 

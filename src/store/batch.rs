@@ -1,16 +1,16 @@
-//! The content of one write: rows, and the holes between them.
+//! The content of one write: rows, and the holes between them (sequences that the log skipped).
 
 use super::log::{Hole, HoleReason};
 use crate::limits::{PROJECT_BYTES, PROJECT_ROWS};
 use crate::message::{LogEntry, Record, decode};
 
-/// Rows in rising sequence; every sequence between them is in a hole.
+/// Rows in rising sequence. Every sequence between two of them is in a hole.
 pub struct Batch {
     /// The watermark before the write.
     pub after: u64,
     /// The rows.
     pub records: Vec<Record>,
-    /// What the log skipped.
+    /// The sequences that the log skipped.
     pub holes: Vec<Hole>,
     bytes: usize,
 }
@@ -34,13 +34,14 @@ impl Batch {
         self.records.is_empty()
     }
 
-    /// Whether one write may hold more.
+    /// Whether the batch may grow within the limits of one write.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.records.len() < PROJECT_ROWS && self.bytes < PROJECT_BYTES
     }
 
-    /// Adds the entries that are above all others; sequences that the log skipped become holes.
+    /// Adds the entries whose sequences are above those of the batch. Sequences that the log skipped become
+    /// holes.
     pub fn extend(&mut self, entries: Vec<LogEntry>, log_name: &str) {
         for raw in entries {
             if raw.seq > self.through() {
@@ -49,7 +50,8 @@ impl Batch {
         }
     }
 
-    /// Adds a record above all others; the sequences that the log skipped before it become a hole.
+    /// Adds a record whose sequence is above those of the batch. The sequences that the log skipped before it
+    /// become a hole.
     pub fn push(&mut self, record: Record) {
         let expected = self.through() + 1;
         if record.seq > expected {
@@ -60,8 +62,7 @@ impl Batch {
         self.records.push(record);
     }
 
-    /// Adds a record of another log under the next sequence, with its id and
-    /// content.
+    /// Adds a record of another log under the next sequence. The record keeps its id and content.
     pub fn append(&mut self, mut record: Record) {
         record.seq = self.through() + 1;
         self.bytes += record.body.len();

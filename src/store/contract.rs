@@ -1,4 +1,4 @@
-//! The contract that `postgres/` and `sqlite/` implement, and one suite of tests checks.
+//! The contract that `postgres/` and `sqlite/` implement. One suite of tests checks both.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -29,15 +29,15 @@ pub trait Store:
     /// Checks that the store responds.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// The store's own time, by which leases run.
+    /// The store's current time: that of the database server, or for a file that of this machine.
     async fn clock(&self) -> Result<DateTime<Utc>, StoreError>;
 
-    /// Settings of the database by which `committed` is less than synced to disk, as messages for an
-    /// operator; empty where there are none.
+    /// Settings of the database with which committed messages may not be synced to disk, as messages for an
+    /// operator. Empty if there are none.
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;
 
-    /// Joins the deployment: on the memory bus alone, on NATS beside others.
-    /// `Ok(Err(reason))` when running servers forbid it.
+    /// Joins the deployment: on the memory bus as its only server, on NATS beside others. Returns
+    /// `Ok(Err(reason))` if running servers forbid it.
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError>;
 
     /// Closes the connections.

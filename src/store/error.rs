@@ -9,13 +9,13 @@ pub enum StoreError {
     /// The database refuses this content (SQLSTATE classes 22 and 23 and the like), and would refuse it again.
     #[error("the store refuses this: {0}")]
     Refused(String),
-    /// Another writer has the lease, or the watermark moved.
+    /// Another writer has the lease, or the watermark has moved.
     #[error("another writer took over")]
     Fenced,
 }
 
 impl StoreError {
-    /// For a compare-and-set under a lease: [`Self::Fenced`] unless a row moved.
+    /// `Ok` if a compare-and-set under a lease changed a row, else [`Self::Fenced`].
     pub(crate) fn unless_fenced(moved: bool) -> Result<(), Self> {
         if moved { Ok(()) } else { Err(Self::Fenced) }
     }

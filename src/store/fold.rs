@@ -1,8 +1,8 @@
-//! What a batch of rows changes in agents, tasks and inboxes: shared by both stores.
+//! The *fold* of a batch of rows: what it changes in agents, tasks and inboxes. Both stores use it.
 //!
-//! Invariant: a function of the rows as they are written, with each name once. Batches
-//! are folded into the tables in order of the log. A bare row folds into nothing: the store
-//! may refuse its names.
+//! Invariant: a fold depends only on the rows of its batch and has one entry for each agent, task and inbox.
+//! Folds are applied in log order. A bare row (written without its names because the store refused it)
+//! changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::message::{Kind, Record, StatusEnd};
 /// The types of events that end a task.
 const ENDS: [&str; 3] = ["completed", "failed", "cancelled"];
 
-/// Changes by name, ordered so that every writer locks rows in the same order.
+/// The changes by name. Names are ordered, so that every writer locks rows in the same order.
 #[derive(Default)]
 pub(super) struct Fold<'a> {
     pub agents: BTreeMap<&'a str, AgentFold<'a>>,
@@ -23,7 +23,7 @@ pub(super) struct Fold<'a> {
     pub inboxes: BTreeMap<&'a str, InboxFold>,
 }
 
-/// What a batch changes in one agent; `None` leaves a column as it was.
+/// What a batch changes in one agent; `None` leaves a column unchanged.
 #[derive(Default)]
 pub(super) struct AgentFold<'a> {
     pub role: Option<&'a str>,
@@ -31,13 +31,13 @@ pub(super) struct AgentFold<'a> {
     pub last_seen: Option<DateTime<Utc>>,
 }
 
-/// The last status of a batch, and the run of equal statuses that it ends.
+/// The last status of an agent in a batch, and the run of equal statuses that ends with it.
 pub(super) struct StatusFold<'a> {
     pub type_: &'a str,
     pub seq: i64,
     pub since: DateTime<Utc>,
-    /// Whether the batch has no other status before the run, so that the run may
-    /// have begun in an earlier batch.
+    /// Whether the batch has no other status of the agent before the run, so that the run may have begun in
+    /// an earlier batch.
     pub unbroken: bool,
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -48,7 +48,7 @@ pub(super) struct TaskFold<'a> {
     pub last_event: Option<&'a str>,
     pub messages: i64,
     pub events: i64,
-    /// Events after the first in the batch that ends a task.
+    /// Events of the task after the one in this batch that ended it.
     pub late_events: i64,
     pub first_seq: i64,
     pub last_seq: i64,
@@ -58,7 +58,7 @@ pub(super) struct TaskFold<'a> {
 #[derive(Default)]
 pub(super) struct InboxFold {
     pub received: i64,
-    /// The last one that may expire.
+    /// The sequence of the last message to the inbox that may expire.
     pub last_expiring: Option<i64>,
 }
 

@@ -1,4 +1,4 @@
-//! What was written, as it is read back.
+//! Reads what was written: single messages, pages of history, counts.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -26,7 +26,7 @@ pub struct Stored {
     pub body: Bytes,
 }
 
-/// A row with all that publishing it again needs.
+/// A row with everything that is needed to publish it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Original {
     /// The message.
@@ -35,15 +35,15 @@ pub struct Original {
     pub id: Uuid,
     /// The subject it was published on.
     pub subject: Subject,
-    /// Payload and headers of a foreign message; `None` where the body is the
-    /// payload and the headers are the ones agentbus sets.
+    /// Payload and headers of a foreign message (one by another NATS client). `None` if the body is the
+    /// payload and the headers are those that agentbus sets.
     pub foreign: Option<(Bytes, Headers)>,
-    /// When the log took it.
+    /// When the log stored it.
     pub logged_at: DateTime<Utc>,
 }
 
 impl Original {
-    /// The log entry that the row was made of.
+    /// Rebuilds the log entry that the row was made from.
     #[must_use]
     pub fn into_log_entry(self) -> LogEntry {
         let (payload, headers) = self.foreign.unwrap_or_else(|| {
@@ -61,9 +61,9 @@ impl Original {
 /// One page of history.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// In the order asked for.
+    /// The messages, in the order that the query asks for.
     pub messages: Vec<Stored>,
-    /// Whether more match beyond the last one.
+    /// Whether more messages match beyond the last one.
     pub more: bool,
     /// The watermark as of which the page is exact.
     pub committed_through: u64,
@@ -74,19 +74,19 @@ pub struct Page {
 pub struct InboxFront {
     /// The first message that has not expired.
     pub first: Option<u64>,
-    /// How many expired messages precede it; all that were read, where there is none.
+    /// How many expired messages precede `first`. If there is none: how many messages were read.
     pub expired: u64,
     /// The last message that was read.
     pub last: Option<u64>,
-    /// Whether more may follow that was not read. `false` where `first` is known.
+    /// Whether there may be further messages that were not read. Always `false` if `first` is known.
     pub more: bool,
     /// The watermark as of which this is exact.
     pub committed_through: u64,
 }
 
 impl InboxFront {
-    /// Adds the row of [`plan::first_unexpired`] for the next part of the inbox, of which all so far has
-    /// expired; `limit` is how many messages may be read in all.
+    /// Adds the row of [`plan::first_unexpired`] for the next part of the inbox. All messages before that
+    /// part have expired. `limit` is how many messages may be read in all.
     ///
     /// [`plan::first_unexpired`]: super::plan::first_unexpired
     pub(super) fn add(&mut self, row: Row<'_>, limit: usize) -> Result<(), Error> {
@@ -98,14 +98,14 @@ impl InboxFront {
     }
 }
 
-/// Messages counted by each of three columns.
+/// Numbers of messages by each of three columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// By kind.
     pub by_kind: BTreeMap<String, u64>,
-    /// By type: those of the most messages.
+    /// By type: the types with the most messages.
     pub by_type: BTreeMap<String, u64>,
-    /// By sender: those of the most messages.
+    /// By sender: the senders with the most messages.
     pub by_sender: BTreeMap<String, u64>,
     /// How many types there are in all.
     pub types: u64,
@@ -113,11 +113,12 @@ pub struct Counts {
     pub senders: u64,
 }
 
-/// The part of a store that reads messages. Not found is `Ok(None)`: the caller decides.
+/// The part of a store that reads messages. For what does not exist it returns `Ok(None)`, and the caller
+/// decides.
 #[async_trait]
 pub trait HistoryStore: Database {
-    /// The lowest sequence of each id that has a row. Reads no message: many ids may be
-    /// asked for at once, and each may stand for a megabyte.
+    /// The lowest sequence of each id that has a row. Reads no message, since there may be many ids, and a
+    /// megabyte behind each.
     async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, StoreError>;
 
     /// The message at a sequence, as history returns it.
@@ -127,18 +128,18 @@ pub trait HistoryStore: Database {
         rows.first(read_stored)
     }
 
-    /// The row at a sequence.
+    /// The row at a sequence, with everything that is needed to publish it again.
     async fn original(&self, seq: u64) -> Result<Option<Original>, StoreError> {
         let found = self.originals(seq, 1).await?;
         Ok(found.into_iter().next().filter(|row| row.stored.seq == seq))
     }
 
-    /// Rows from a sequence on, in order, with all that publishing again needs.
-    /// At most `limit`, and fewer when they are large; an empty result alone means the end.
+    /// Rows from a sequence on, in order, with everything that is needed to publish them again. At most
+    /// `limit` rows, and fewer if they are large. Only an empty result means the end.
     async fn originals(&self, from: u64, limit: usize) -> Result<Vec<Original>, StoreError>;
 
-    /// A page of history. Shorter than its limit, with `more` set, when its
-    /// bodies reach [`crate::limits::MAX_PAGE_BYTES`]; never empty then.
+    /// A page of history. If its bodies reach [`crate::limits::MAX_PAGE_BYTES`], it is shorter than its limit
+    /// but not empty, and `more` is set.
     async fn page(&self, query: &Query) -> Result<Page, StoreError>;
 
     /// Searches the messages that a query asks for, at most one more than its limit, for the first that
@@ -149,10 +150,9 @@ pub trait HistoryStore: Database {
         now: DateTime<Utc>,
     ) -> Result<InboxFront, StoreError>;
 
-    /// Holes that touch the range, in order, at most `limit`.
+    /// Up to `limit` holes that touch the range, in order.
     async fn holes(&self, from: u64, to: u64, limit: usize) -> Result<Vec<Hole>, StoreError> {
-        // Holes do not overlap: of those that begin before the range only the
-        // last can reach into it.
+        // Holes do not overlap. So of those that begin before the range only the last can reach into it.
         let sql = "SELECT from_seq, to_seq, reason FROM holes \
              WHERE from_seq >= coalesce((SELECT max(from_seq) FROM holes WHERE from_seq <= $1), $1) \
              AND from_seq <= $2 AND to_seq >= $1 ORDER BY from_seq LIMIT $3";
@@ -164,8 +164,8 @@ pub trait HistoryStore: Database {
         })
     }
 
-    /// Counts of all messages, or of one task's; of types and senders the `most` largest, of
-    /// equal ones the first by name.
+    /// Counts all messages, or those of one task. Of types and senders it returns the `most` with the most
+    /// messages; if several have as many, the first by name.
     async fn counts(&self, task: Option<&Token>, most: usize) -> Result<Counts, StoreError> {
         let mut statement = Statement::new(counts_sql(task.is_some())).bind(limit_to_db(most));
         if let Some(task) = task {
@@ -208,7 +208,8 @@ pub(super) fn read_original(row: Row<'_>) -> Result<Original, Error> {
     })
 }
 
-/// The statement for [`Counts`]: `$1` is how many types and how many senders to return, `$2` the task, if it is of one.
+/// The statement for [`Counts`]. `$1` is how many types and how many senders to return, `$2` the task, if
+/// only its messages count.
 fn counts_sql(of_task: bool) -> String {
     let of = |column: &str| {
         if of_task {

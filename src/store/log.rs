@@ -14,28 +14,28 @@ use crate::message::Record;
 /// The state of the log as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogState {
-    /// Everything up to this sequence is in the store or recorded as a hole.
+    /// The *watermark*: everything up to this sequence is in the store or recorded as a hole.
     pub committed_through: u64,
-    /// The lowest sequence with a row; `None` while there is no row.
+    /// The lowest sequence with a row; `None` if there is no row.
     pub first_seq: Option<u64>,
-    /// Which bus the log was on when last written; `None` for a new store.
+    /// The bus that the log was on when it was last written; `None` for a new store.
     pub bus: Option<BusKind>,
-    /// The epoch of the stream the rows came from (its metadata), on NATS.
+    /// On NATS: the epoch of the stream that the rows came from (part of the stream's metadata).
     pub stream_epoch: Option<Uuid>,
 }
 
-/// The right to write, until another process takes it over.
+/// The right to write to the log, until another process takes it over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The process that holds it.
     pub owner: Uuid,
-    /// Rises with every change of the owner, which fences the former one.
+    /// Rises with every change of the owner, which fences the former owner.
     pub epoch: i64,
-    /// The watermark when it was granted.
+    /// The watermark when the lease was granted.
     pub committed_through: u64,
 }
 
-/// Sequences that the log lost.
+/// A range of sequences that the log lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
     /// First missing sequence.
@@ -49,9 +49,9 @@ pub struct Hole {
 /// Why sequences are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoleReason {
-    /// The stream's limits dropped them, or an operator deleted them.
+    /// The stream's limits dropped the entries, or an operator deleted them.
     Expired,
-    /// A switch of bus left them behind (`--abandon-tail`).
+    /// A switch of the bus left the entries behind (`--abandon-tail`).
     Abandoned,
 }
 
@@ -72,20 +72,20 @@ impl HoleReason {
     }
 }
 
-/// One write: all of it or nothing. Rows rise in `seq`; every sequence in
+/// One write, which takes effect as a whole or not at all. Rows rise in `seq`; every sequence in
 /// `old_through+1 ..= new_through` is either a row or inside a hole.
 #[derive(Clone, Copy, Debug)]
 pub struct Write<'a> {
-    /// The watermark this write starts from.
+    /// The watermark before the write.
     pub old_through: u64,
-    /// The watermark it ends at.
+    /// The watermark after the write.
     pub new_through: u64,
     /// The rows.
     pub records: &'a [Record],
     /// The sequences that the log skipped.
     pub holes: &'a [Hole],
-    /// Whether to store sequence, subject, id, kind, times and bytes alone: for
-    /// rows whose other columns the store refused. They still count.
+    /// Whether to store *bare* rows: sequence, subject, id, kind, times and bytes alone, because the store
+    /// refused their other columns. Bare rows still count.
     pub bare: bool,
     /// How long the lease lasts after this write, by the store's clock.
     pub lease_for: Duration,
@@ -97,7 +97,7 @@ pub trait LogStore: Database {
     /// The state of the log.
     async fn log_state(&self) -> Result<LogState, StoreError>;
 
-    /// Records bus and stream epoch, under the lease.
+    /// Records the bus and the stream's epoch, under the lease.
     async fn set_log(
         &self,
         lease: &Lease,
@@ -111,8 +111,8 @@ pub trait LogStore: Database {
         StoreError::unless_fenced(self.execute(Pool::Control, statement).await? == 1)
     }
 
-    /// Takes the lease if it is free, has run out, is already the owner's, or
-    /// `force` is set. `None` while another holds it.
+    /// Takes the lease if it is free, has run out, is already the owner's, or `force` is set. Returns `None`
+    /// while another process holds it.
     async fn claim(
         &self,
         owner: Uuid,
@@ -120,7 +120,7 @@ pub trait LogStore: Database {
         force: bool,
     ) -> Result<Option<Lease>, StoreError>;
 
-    /// Whether the lease is still its owner's. Changes nothing.
+    /// Whether the lease is still with its owner. Changes nothing.
     async fn holds_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
         let sql = "SELECT count(*) FROM log_state WHERE lease_owner = $1 AND lease_epoch = $2";
         let statement = Statement::new(sql).bind(lease.owner).bind(lease.epoch);
@@ -128,7 +128,7 @@ pub trait LogStore: Database {
         Ok(rows.first(|row| row.seq(0))? == Some(1))
     }
 
-    /// Prolongs the lease. [`StoreError::Fenced`] when it was lost.
+    /// Prolongs the lease. Returns [`StoreError::Fenced`] if it was lost.
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError>;
 
     /// Releases the lease, so that the next owner need not wait for its end.
@@ -139,7 +139,7 @@ pub trait LogStore: Database {
     async fn write(&self, lease: &Lease, write: Write<'_>) -> Result<(), StoreError>;
 }
 
-/// Decodes a row of `log_state` with the lowest sequence as `first_seq`.
+/// Decodes a row of `log_state`, with the lowest sequence in the column `first_seq`.
 pub(super) fn read_log_state(row: Row<'_>) -> Result<LogState, Error> {
     Ok(LogState {
         committed_through: row.seq("committed_through")?,
@@ -149,7 +149,7 @@ pub(super) fn read_log_state(row: Row<'_>) -> Result<LogState, Error> {
     })
 }
 
-/// Decodes what a claim returns: the lease is `owner`'s now.
+/// Decodes the row that a claim returns: the lease that `owner` now has.
 pub(super) fn read_lease(row: Row<'_>, owner: Uuid) -> Result<Lease, Error> {
     let (epoch, committed_through) = (row.get("lease_epoch")?, row.seq("committed_through")?);
     Ok(Lease { owner, epoch, committed_through })

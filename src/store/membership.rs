@@ -1,9 +1,9 @@
-//! Which processes run on a store, and on which bus its log is.
+//! Which processes run on a store, and which bus its log is on.
 
-/// Which bus a deployment's log is on, as the store records it.
+/// The bus that a deployment's log is on, as the store records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusKind {
-    /// In the server's own process.
+    /// A bus in the server's own process.
     Memory,
     /// A JetStream stream.
     Nats,
@@ -26,8 +26,8 @@ impl BusKind {
     }
 }
 
-/// The right of this process to use the store. Dropping it releases it; so do the operating system or the database
-/// when the process dies.
+/// The right of this process to use the store. Dropping this releases it; if the process dies, the operating
+/// system or the database releases it.
 pub trait Membership: Send + Sync {
     /// The current state.
     fn state(&self) -> MembershipState;
@@ -38,8 +38,8 @@ pub trait Membership: Send + Sync {
 pub enum MembershipState {
     /// This process may use the store.
     Good,
-    /// It cannot be confirmed now, for this reason; it may become good again.
+    /// The membership cannot be confirmed now, for this reason. It may become good again.
     InDoubt(String),
-    /// It is lost and does not come back, for this reason.
+    /// The membership is lost for good, for this reason.
     Lost(String),
 }

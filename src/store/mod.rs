@@ -1,11 +1,13 @@
 //! The store: history, state and work, in PostgreSQL or SQLite.
 //!
-//! Invariants: the store holds a prefix of the log up to `committed_through`, except for recorded holes. Rows,
-//! counters and watermark move in one transaction, by compare-and-set on the writer's lease epoch and the old
-//! watermark, so a writer that was replaced cannot write, however long it was frozen. The store does not know the bus.
+//! Invariants: the store holds a prefix of the log up to the watermark (`committed_through`), except for
+//! recorded holes. Rows, counters and watermark move in one transaction, by compare-and-set on the epoch of
+//! the writer's lease and the old watermark. So a writer that was replaced cannot write, however long it was
+//! frozen. The store does not know the bus.
 //!
-//! [`Store`] is the sum of narrow traits. A method whose SQL is the same in both databases has its body in the trait
-//! and runs on [`sql::Database`]; any other is implemented in `postgres/` and `sqlite/`, in the file of its SQL.
+//! [`Store`] is the sum of narrow traits. A method whose SQL is the same in both databases has its body in
+//! the trait and runs on [`sql::Database`]. Every other method is implemented in `postgres/` and in
+//! `sqlite/`, beside its SQL.
 
 mod batch;
 mod contract;

@@ -1,7 +1,7 @@
-//! The columns of a row, and what a batch adds to counters and time index: shared by both stores.
+//! The columns of a row, and what a batch adds to counters and time index. Both stores use it.
 //!
-//! Invariant: counters and the time index are a function of the rows as they
-//! are written, so a bare row counts under the names it is stored with.
+//! Invariant: counters and time index depend only on the rows as they are written. A *bare* row (written
+//! without its names because the store refused it) counts under the names it is stored with.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::sql::to_db;
 use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
 use crate::message::{Kind, Record, Token};
 
-/// The name in the columns of a bare row.
+/// The type and the sender of a bare row.
 const UNKNOWN: &str = "unknown";
 
 /// A record as it is written.
@@ -21,13 +21,13 @@ pub(super) struct Row<'a> {
     pub subject: Cow<'a, str>,
     pub type_: &'a str,
     pub sender_id: &'a str,
-    /// Whether the subject is not the one that is derived from the columns.
+    /// Whether the row is *odd*: its subject is not the one that is derived from its columns.
     pub odd: bool,
     bare: bool,
 }
 
 impl<'a> Row<'a> {
-    /// `bare` leaves out all names, and replaces what a text column cannot hold in the subject.
+    /// If `bare`, leaves out all names, and replaces what a text column cannot hold in the subject.
     pub fn of(record: &'a Record, bare: bool) -> Self {
         let subject = record.subject.as_str();
         if bare {
@@ -48,12 +48,12 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Whether it is written without its names.
+    /// Whether the row is written without its names.
     pub fn is_bare(&self) -> bool {
         self.bare
     }
 
-    /// An optional column; empty in a bare row.
+    /// The value of an optional column; empty in a bare row.
     pub fn optional<T>(&self, value: Option<T>) -> Option<T> {
         if self.bare { None } else { value }
     }
@@ -63,15 +63,15 @@ impl<'a> Row<'a> {
         self.optional(value.as_ref().map(Token::as_str))
     }
 
-    /// The payload of a foreign message.
+    /// The payload of a foreign message (one by another NATS client).
     pub fn foreign_payload(&self) -> Option<&'a [u8]> {
         self.record.foreign.as_ref().map(|(payload, _)| &payload[..])
     }
 
-    /// The headers of a foreign message as JSON.
+    /// The headers of a foreign message (one by another NATS client) as JSON.
     pub fn foreign_headers(&self) -> Option<Vec<u8>> {
         let (_, headers) = self.record.foreign.as_ref()?;
-        // Strings alone: this cannot fail.
+        // This cannot fail: headers are only strings.
         serde_json::to_vec(headers).ok()
     }
 }
@@ -87,15 +87,14 @@ fn is_odd(record: &Record) -> bool {
 
 type Names<'a> = (&'a str, &'a str, &'a str);
 
-/// What a write adds to counters and time index. Ordered, so that every
-/// writer locks rows in the same order.
+/// What a write adds to counters and time index, ordered so that every writer locks rows in the same order.
 #[derive(Default)]
 pub(super) struct Tally<'a> {
-    /// By column and value: kind, type, sender.
+    /// Numbers of messages by column (kind, type or sender) and value.
     pub all: BTreeMap<(&'static str, &'a str), i64>,
-    /// By task, kind, type and sender.
+    /// Numbers of messages by task, kind, type and sender.
     pub tasks: BTreeMap<(&'a str, Names<'a>), i64>,
-    /// Earliest and latest `created_at` by width and bucket.
+    /// Earliest and latest `created_at` by width and bucket of the time index.
     pub times: BTreeMap<(i64, i64), (DateTime<Utc>, DateTime<Utc>)>,
 }
 

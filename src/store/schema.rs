@@ -1,11 +1,12 @@
-//! The steps of the schema: the same numbers and names in both databases.
+//! The migrations of the schema. They have the same numbers and names in both databases.
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Error, SqlStr};
 
 use super::error::StoreError;
 
-/// Every step of one database's schema, in order. A released step never changes: its checksum is stored.
+/// Every migration of one database's schema, in order. A released migration never changes, since its checksum
+/// is stored.
 macro_rules! migrator {
     ($database:literal) => {
         $crate::store::schema::migrator_of(
@@ -27,7 +28,7 @@ macro_rules! steps {
 
 pub(super) use {migrator, steps};
 
-/// A migrator of steps, each by number and name, and its SQL.
+/// A migrator of these migrations, each given by number and name, and its SQL.
 pub(super) fn migrator_of(steps: [(&'static str, &'static str); 6]) -> Migrator {
     let migrations = steps.into_iter().zip(1..).map(|((step, sql), version)| {
         let name = step.split_once('_').map_or(step, |(_, name)| name);
@@ -36,12 +37,12 @@ pub(super) fn migrator_of(steps: [(&'static str, &'static str); 6]) -> Migrator 
     Migrator::with_migrations(migrations.collect())
 }
 
-/// Whether a database whose last step is this one lacks any.
+/// Whether a database lacks migrations if `last` is its last one.
 pub(super) fn lacks_steps(last: Option<i64>, migrator: &Migrator) -> bool {
     last < migrator.iter().map(|step| step.version).max()
 }
 
-/// The error of a migration: the database's, or that its schema is not one of ours.
+/// The error of a migration: the database failed, or its schema is of another version.
 pub(super) fn schema_error(
     error: MigrateError,
     classify: impl Fn(Error) -> StoreError,

@@ -1,9 +1,9 @@
-//! Statements that are the same text in both databases, and rows decoded by one function.
+//! Statements with the same text in both databases, and rows that one function decodes for both.
 //!
-//! A store trait implements a method once, in its own body, when the SQL is the same: it builds a
-//! [`Statement`], runs it on [`Database`], and decodes the [`Rows`]. Where the databases differ in more than
-//! a word, each implements the method beside its SQL. Invariant: a time is `timestamptz` in PostgreSQL and
-//! microseconds since 1970 in SQLite; nothing outside of this file and `postgres/` and `sqlite/` sees which.
+//! If the SQL is the same, a store trait implements a method once, in its own body: it builds a
+//! [`Statement`], runs it on [`Database`], and decodes the [`Rows`]. If the databases differ in more than a
+//! word, each implements the method beside its SQL. Invariant: a time is `timestamptz` in PostgreSQL and
+//! microseconds since 1970 in SQLite; only this file, `postgres/` and `sqlite/` know the difference.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 
-/// Which SQL to write.
+/// The dialect of SQL to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// PostgreSQL 13 and later.
@@ -27,8 +27,8 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// SQL for a time by the store's clock, where the placeholder is a [`Duration`] from now. PostgreSQL
-    /// evaluates it for each row.
+    /// SQL for a time by the store's clock. The placeholder is a [`Duration`] from now. PostgreSQL evaluates
+    /// the time for each row.
     pub(super) fn after(self, placeholder: &str) -> String {
         match self {
             Self::Postgres => format!("clock_timestamp() + {placeholder}"),
@@ -36,7 +36,7 @@ impl Dialect {
         }
     }
 
-    /// SQL for the microseconds from [`Self::after`] until a time by the store's clock.
+    /// SQL for the microseconds from the time of [`Self::after`] until `time`.
     pub(super) fn micros_until(self, time: &str, placeholder: &str) -> String {
         match self {
             Self::Postgres => format!(
@@ -46,7 +46,7 @@ impl Dialect {
         }
     }
 
-    /// SQL for a time and a number of microseconds.
+    /// SQL for `time` plus a number of microseconds.
     pub(super) fn plus_micros(self, time: &str, micros: &str) -> String {
         match self {
             Self::Postgres => format!("{time} + ({micros}) * interval '1 microsecond'"),
@@ -54,7 +54,7 @@ impl Dialect {
         }
     }
 
-    /// SQL for the time of day by the wall clock; [`Self::bind_wall_time`] binds the placeholder.
+    /// SQL for the current time by the wall clock; [`Self::bind_wall_time`] binds the placeholder.
     pub(super) fn wall_time(self, placeholder: &'static str) -> &'static str {
         match self {
             Self::Postgres => "clock_timestamp()",
@@ -62,7 +62,7 @@ impl Dialect {
         }
     }
 
-    /// Adds the wall clock's time where it is not the database that knows it.
+    /// Binds the wall clock's time for SQLite; PostgreSQL reads its own clock.
     pub(super) fn bind_wall_time(self, statement: Statement) -> Statement {
         match self {
             Self::Postgres => statement,
@@ -70,7 +70,7 @@ impl Dialect {
         }
     }
 
-    /// SQL that tests for one of the sequences in the placeholder.
+    /// SQL for the test that a value is one of the sequences in the placeholder.
     pub(super) fn is_any(self, placeholder: &str) -> String {
         match self {
             Self::Postgres => format!("= ANY({placeholder})"),
@@ -151,9 +151,9 @@ impl From<bool> for Value {
 /// A statement and its values.
 #[derive(Clone, Debug)]
 pub struct Statement {
-    /// With the placeholders `$1`, `$2` …
+    /// The SQL, with the placeholders `$1`, `$2` …
     pub sql: Cow<'static, str>,
-    /// Their values.
+    /// The values of the placeholders.
     pub values: Vec<Value>,
 }
 
@@ -171,45 +171,46 @@ impl Statement {
     }
 }
 
-/// Which connections run a statement. In PostgreSQL each is a pool, so that none waits for another; in
+/// The connections that run a statement. In PostgreSQL each is a pool, so that none waits for another; in
 /// SQLite there are readers and one writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
     /// Reads of history and state.
     Readers,
-    /// Lease and watermark. In SQLite they write ahead of background work.
+    /// Lease and watermark. In SQLite their writes go ahead of background work.
     Control,
-    /// Cursors of inboxes, likewise.
+    /// Cursors of inboxes. In SQLite their writes go ahead of background work.
     Cursors,
     /// Background processing.
     Workers,
-    /// Work queues. Never repeated: what was done before its answer was lost would be done twice.
+    /// Work queues. Their statements are never repeated: if the response was lost, the work would be done
+    /// twice.
     Jobs,
 }
 
-/// What runs statements. A statement may run twice when a connection ended, unless [`Pool::Jobs`] runs it.
+/// Runs statements. A statement may run twice if a connection ended, unless [`Pool::Jobs`] runs it.
 #[async_trait]
 pub trait Database: Send + Sync {
-    /// Which SQL it speaks.
+    /// The dialect of SQL that it takes.
     fn dialect(&self) -> Dialect;
 
     /// Runs a statement that changes nothing.
     async fn select(&self, pool: Pool, statement: Statement) -> Result<Rows, StoreError>;
 
-    /// Runs a statement that changes rows, and returns what its `RETURNING` says.
+    /// Runs a statement that changes rows, and returns the rows of its `RETURNING`.
     async fn change(&self, pool: Pool, statement: Statement) -> Result<Rows, StoreError>;
 
-    /// Runs a statement that changes rows, and returns how many.
+    /// Runs a statement that changes rows, and returns how many it changed.
     async fn execute(&self, pool: Pool, statement: Statement) -> Result<u64, StoreError>;
 
-    /// Runs statements in one transaction, and returns what the `RETURNING` of each says.
+    /// Runs statements in one transaction, and returns the rows of each `RETURNING`.
     async fn transaction(
         &self,
         pool: Pool,
         statements: Vec<Statement>,
     ) -> Result<Vec<Rows>, StoreError>;
 
-    /// Decodes a time by the store's clock, as the wall clock shows it.
+    /// Decodes a time by the store's clock, and converts it to the wall clock.
     fn due(&self, row: Row<'_>, column: &str) -> Result<DateTime<Utc>, Error>;
 }
 
@@ -277,7 +278,7 @@ impl<'r> From<&'r SqliteRow> for Row<'r> {
     }
 }
 
-/// What both databases decode alike.
+/// A type that both databases decode alike.
 pub trait Column<'r>:
     Decode<'r, Postgres> + Type<Postgres> + Decode<'r, Sqlite> + Type<Sqlite>
 {
@@ -289,7 +290,7 @@ impl<'r, T> Column<'r> for T where
 }
 
 impl<'r> Row<'r> {
-    /// A column, by name or by its number from 0 on.
+    /// Decodes a column, by name or by its number from 0 on.
     pub fn get<T: Column<'r>>(
         self,
         column: impl ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
@@ -300,7 +301,7 @@ impl<'r> Row<'r> {
         }
     }
 
-    /// A sequence or a count.
+    /// Decodes a sequence or a count.
     pub fn seq(
         self,
         column: impl ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
@@ -308,12 +309,12 @@ impl<'r> Row<'r> {
         self.get(column).map(from_db)
     }
 
-    /// A number below 2^31, which PostgreSQL holds in 32 bits.
+    /// Decodes a number below 2^31, which PostgreSQL holds in 32 bits.
     pub fn number(self, column: &str) -> Result<u32, Error> {
         self.get::<i32>(column).map(|number| u32::try_from(number).unwrap_or_default())
     }
 
-    /// Sequences, as [`Value::Seqs`] binds them.
+    /// Decodes sequences, in the form in which [`Value::Seqs`] binds them.
     pub fn seqs(self, column: &str) -> Result<Vec<u64>, Error> {
         match self {
             Self::Postgres(row) => {
@@ -323,7 +324,7 @@ impl<'r> Row<'r> {
         }
     }
 
-    /// A time, or null.
+    /// Decodes a time, or null.
     pub fn time(
         self,
         column: impl ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
@@ -336,7 +337,7 @@ impl<'r> Row<'r> {
         }
     }
 
-    /// A time that is never null.
+    /// Decodes a time that is never null.
     pub fn time_set(
         self,
         column: impl ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
@@ -345,18 +346,18 @@ impl<'r> Row<'r> {
     }
 }
 
-/// A time as SQLite holds it.
+/// Converts a time from SQLite's microseconds since 1970.
 pub(super) fn time_from_micros(micros: i64) -> Result<DateTime<Utc>, Error> {
     DateTime::from_timestamp_micros(micros).ok_or_else(|| unreadable("a time that no calendar has"))
 }
 
-/// The error of a row that this program cannot have written.
+/// The error for a row that this program cannot have written.
 pub(super) fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::Decode(error.into())
 }
 
-/// A sequence as the databases hold it. Sequences stay below 2^53; a client's
-/// larger bound is above them all.
+/// A sequence as the databases hold it. Sequences stay below 2^53; a larger bound from a client is above them
+/// all.
 #[must_use]
 pub fn to_db(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)

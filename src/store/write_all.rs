@@ -1,8 +1,7 @@
-//! Writes a batch, also one with rows that the store refuses.
+//! Writes a batch, even if the store refuses some of its rows.
 //!
-//! Invariant: one refused row does not stop the rest. A refused batch is halved
-//! until the row is alone; that row is stored with sequence, subject and body
-//! alone. The watermark moves with each part.
+//! Invariant: one refused row does not stop the others. A refused batch is halved until the row is alone.
+//! That row is then stored *bare*, with sequence, subject and body alone. The watermark moves with each part.
 
 use super::batch::Batch;
 use super::contract::Store;
@@ -14,7 +13,7 @@ use crate::message::Record;
 /// Writes the batch under the lease.
 ///
 /// # Errors
-/// The store's, [`StoreError::Refused`] only when it refuses a bare row too.
+/// The store's errors. [`StoreError::Refused`] only if it refuses a bare row too.
 pub async fn write_all(store: &dyn Store, lease: &Lease, batch: &Batch) -> Result<(), StoreError> {
     let mut parts = vec![&batch.records[..]];
     let mut through = batch.after;

@@ -1,4 +1,4 @@
-//! The first message of an inbox that has not expired is found, a bounded number of rows at a time.
+//! The first message of an inbox that has not expired is found by reading a bounded number of rows at a time.
 
 use super::*;
 use crate::limits::PARTITION_SEQS;
@@ -20,7 +20,8 @@ fn message(seq: u64, dice: &mut fastrand::Rng) -> Record {
     record
 }
 
-/// The expected result of [`HistoryStore::inbox_front`](crate::store::HistoryStore::inbox_front), by the rows themselves.
+/// The expected result of [`HistoryStore::inbox_front`](crate::store::HistoryStore::inbox_front), from the
+/// records alone.
 fn expected(log: &[Record], query: &Query, through: u64) -> InboxFront {
     let after = query.after.unwrap_or(0);
     let to = |record: &&Record| match &record.recipient_id {
@@ -54,7 +55,7 @@ async fn expired_messages_are_skipped(server: Server) {
                 (query.filter, query.after) = (filters(filter), Some(after));
                 let found = store.inbox_front(&query, time(NOW)).await.expect("answers");
                 let mut expected = expected(&log, &query, through);
-                // What was looked at behind the first one that lives is of no use to anybody.
+                // How much was read behind the first unexpired message does not matter.
                 if found.first.is_some() {
                     expected.last = found.last;
                 }

@@ -30,7 +30,7 @@ fn bodies(rows: &LeasedRows) -> Vec<String> {
     rows.jobs.iter().map(|job| String::from_utf8_lossy(&job.body).into_owned()).collect()
 }
 
-/// Keeps jobs in a queue that is there.
+/// Adds jobs to a queue, which it creates if necessary.
 async fn add(store: &dyn Store, queue: &str, jobs: &[JobRow]) -> Vec<AddedJob> {
     store.put_queue(&rules(queue, LONG, 3), true, 10).await.expect("kept");
     store.add_jobs(queue, jobs).await.expect("kept").expect("there is such a queue")
@@ -45,7 +45,7 @@ async fn end(store: &dyn Store, rows: &LeasedRows, at: usize, end: JobSettlement
     store.settle_jobs(&ends).await.expect("answers")[0]
 }
 
-/// Asks until the store's clock has moved on so far that a lease of [`SHORT`] is over.
+/// Polls until a lease of [`SHORT`] has ended by the store's clock.
 async fn run_out(store: &dyn Store) {
     let over = tokio::time::Instant::now() + SHORT * 2;
     while tokio::time::Instant::now() < over {

@@ -92,7 +92,7 @@ pub(super) fn everything(limit: usize) -> Query {
     }
 }
 
-/// The filter of a query string of plain values.
+/// Parses a query string of plain values into a filter.
 pub(super) fn filters(query: &str) -> crate::message::Filter {
     let mut filter = crate::message::Filter::default();
     for part in query.split('&').filter(|part| !part.is_empty()) {
@@ -107,7 +107,7 @@ pub(super) async fn lease(store: &dyn Store) -> Lease {
     lease.expect("the store answers").expect("forced")
 }
 
-/// Writes records from the watermark on; the sequences between them become holes.
+/// Writes records above the watermark; the sequences between them become holes. Returns the new watermark.
 pub(super) async fn write_all(
     store: &dyn Store,
     lease: &Lease,

@@ -1,4 +1,4 @@
-//! Opening a store while other servers run on it; who holds the lease.
+//! Opening a store while other servers run on it, and taking over its lease.
 
 use super::*;
 use crate::store::BusKind;
@@ -8,10 +8,10 @@ on_both!(an_older_schema_waits_for_the_server_that_runs, a_lease_is_held_until_i
 /// Undoes the last step of the schema.
 pub(crate) const OLDER: &str = "DELETE FROM _sqlx_migrations WHERE version = 6; \
     DROP TABLE IF EXISTS store_time; ALTER TABLE queues DROP COLUMN made";
-/// Fails if the last step was applied again.
+/// Fails if the last step of the schema was applied again.
 pub(crate) const STILL_OLDER: &str =
     "ALTER TABLE queues ADD COLUMN made integer; ALTER TABLE queues DROP COLUMN made";
-/// Fails if it was not.
+/// Fails if the last step of the schema was not applied.
 pub(crate) const NEWER: &str = "SELECT made FROM queues";
 
 async fn an_older_schema_waits_for_the_server_that_runs(server: Server) {

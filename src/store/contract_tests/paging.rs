@@ -13,7 +13,7 @@ on_both!(
     large_bodies_make_short_pages,
 );
 
-/// Seeded random choices: a failure prints its seed.
+/// Seeded random choices. A test that fails prints the seed.
 struct Dice(fastrand::Rng);
 
 impl Dice {
@@ -44,7 +44,7 @@ impl Dice {
         record
     }
 
-    /// Mostly the subject that is derived from the columns, else one close to it.
+    /// Usually the subject that is derived from the columns, otherwise one close to it.
     fn subject(&mut self, record: &Record) -> Subject {
         let key = match record.kind {
             Kind::Message => record.sender_role.as_ref(),
@@ -140,7 +140,7 @@ fn model(records: &[Record], query: &Query) -> Vec<u64> {
     seqs
 }
 
-/// Pages to the end; each but the last is full.
+/// Reads pages to the end, and asserts that each but the last is full. Returns the sequences.
 async fn all_pages(store: &dyn Store, query: &Query) -> Vec<u64> {
     let (mut query, mut seqs) = (query.clone(), Vec::new());
     loop {
@@ -226,7 +226,7 @@ async fn time_ranges_hold_out_of_order(server: Server) {
     let mut records = Vec::new();
     for seq in 1..=6_000_u64 {
         let mut record = record(seq);
-        // Rising, with some times from long ago and some from clocks that are ahead.
+        // The times rise, except for some from long ago and some from clocks that are ahead.
         let wander = if seq % 997 == 0 { dice.0.i64(-4_000..4_000) } else { dice.0.i64(-3..3) };
         record.created_at = start + Duration::seconds(seq as i64 + wander);
         records.push(record);

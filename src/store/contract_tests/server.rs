@@ -11,19 +11,19 @@ use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 
-/// A place of a test's own that any number of stores can be opened on.
+/// The data of one test, on which any number of stores can be opened.
 pub(crate) enum Server {
     Sqlite(PathBuf),
     Postgres(String),
 }
 
 impl Server {
-    /// One more process, as it were, on the same data.
+    /// Opens another store on the data, as another process would.
     pub async fn open(&self) -> Box<dyn Store> {
         self.try_open().await.expect("the store opens")
     }
 
-    /// The same, if it may.
+    /// Like [`Self::open`], but returns the error.
     pub async fn try_open(&self) -> Result<Box<dyn Store>, StoreError> {
         Ok(match self {
             Self::Sqlite(dir) => Box::new(SqliteStore::open(dir).await?),
@@ -31,7 +31,7 @@ impl Server {
         })
     }
 
-    /// Statements behind the store's back.
+    /// Runs statements on the data without the store.
     pub async fn sql(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
         match self {
@@ -64,7 +64,7 @@ pub(crate) async fn on_sqlite(test: impl AsyncFnOnce(Server)) {
 
 pub(crate) async fn on_postgres(test: impl AsyncFnOnce(Server)) {
     let Ok(base) = std::env::var("AGENTBUS_TEST_PG_URL") else {
-        // Whoever has a PostgreSQL means to test on it.
+        // `PG_BIN` shows that there is a PostgreSQL: then the tests must run on it.
         assert!(std::env::var_os("PG_BIN").is_none(), "AGENTBUS_TEST_PG_URL is not set");
         eprintln!("skipped on PostgreSQL: AGENTBUS_TEST_PG_URL is not set");
         return;

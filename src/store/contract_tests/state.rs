@@ -25,7 +25,7 @@ fn at(second: i64) -> DateTime<Utc> {
     time("2026-01-01T00:00:00Z") + TimeDelta::seconds(second)
 }
 
-/// A status of alice, made at the second of its sequence.
+/// A status of alice, created at the second `seq`.
 fn status(seq: u64, type_: &str, metadata: &str) -> Record {
     let mut record = record(seq);
     record.kind = Kind::Status;
@@ -37,7 +37,7 @@ fn status(seq: u64, type_: &str, metadata: &str) -> Record {
     record
 }
 
-/// A message to bob that expires at a second, if at all.
+/// A message to bob that expires at the second `expires_at`, if that is set.
 fn to_bob(seq: u64, expires_at: Option<i64>) -> Record {
     let mut record = status(seq, "note", "{}");
     record.kind = Kind::Message;
@@ -53,7 +53,7 @@ fn event(seq: u64, type_: &str) -> Record {
     record
 }
 
-/// A seeded log of few names.
+/// A seeded random log with few different names.
 fn random_log(dice: &mut fastrand::Rng, last: u64) -> Vec<Record> {
     let mut name = |names: &[&str]| token(names[dice.usize(..names.len())]);
     let mut records = Vec::new();
@@ -76,7 +76,7 @@ fn random_log(dice: &mut fastrand::Rng, last: u64) -> Vec<Record> {
             "bad" => br#"{"metadata":{"ttl_s":"5"}}"#,
             _ => b"{}",
         });
-        // PostgreSQL's JSON refuses this text: only agentbus reads it.
+        // The migration reads statuses by PostgreSQL's JSON, which refuses `\u0000`.
         if record.kind == Kind::Status && record.body.starts_with(b"{\"a\"") {
             record.body = Bytes::from_static(br#"{"metadata":{"ttl_s":5}}"#);
         }
@@ -85,7 +85,7 @@ fn random_log(dice: &mut fastrand::Rng, last: u64) -> Vec<Record> {
     records
 }
 
-/// The state of a log by the contract, in the simplest code.
+/// Reference model: the agents and tasks that the contract derives from a log, in the simplest code.
 fn model(log: &[Record], now: DateTime<Utc>) -> (Vec<Agent>, Vec<Task>) {
     let mut agents: BTreeMap<&str, Agent> = BTreeMap::new();
     let mut tasks: BTreeMap<&str, (Task, BTreeSet<&str>)> = BTreeMap::new();
@@ -174,7 +174,8 @@ async fn assert_state(store: &dyn Store, log: &[Record], now: DateTime<Utc>) {
     }
 }
 
-/// Folded by writes of several sizes, and by the migration from the rows alone.
+/// The state must be the same after writes of several sizes, and after the migration has computed it from the
+/// rows.
 async fn the_state_follows_from_the_log(server: Server) {
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
@@ -250,7 +251,8 @@ async fn a_run_of_equal_statuses_has_one_beginning(server: Server) {
     let lease = lease(&*store).await;
     let alice = token("alice");
     let mut through = 0;
-    // The types of the statuses of each write, and since which second the last one holds after it.
+    // The types of the statuses of each write, and the second since which the last status holds after that
+    // write.
     let writes: [(&[&str], u64); 6] = [
         (&["online", "online"], 1),
         (&["online"], 1),
@@ -279,7 +281,7 @@ async fn an_offline_status_by_the_server_does_not_update_last_seen(server: Serve
     let told = store.agent(&alice, at(0)).await.expect("an agent").value.expect("is there");
     assert_eq!((told.status.as_deref(), told.since), (Some("offline"), Some(at(2))));
     assert_eq!((told.last_seen, told.expires_at), (Some(at(1)), None));
-    // One by the agent itself does.
+    // An `offline` status by the agent itself updates it.
     write_all(&*store, &lease, 2, &[status(3, "offline", "{}")]).await.expect("written");
     let told = store.agent(&alice, at(0)).await.expect("an agent").value.expect("is there");
     assert_eq!((told.since, told.last_seen), (Some(at(2)), Some(at(3))));
@@ -298,7 +300,7 @@ async fn the_first_end_of_a_task_counts(server: Server) {
     let log = [event(2, "failed"), event(3, "completed"), event(4, "progress")];
     write_all(&*store, &lease, 1, &log).await.expect("written");
     assert_eq!(task().await, (some("failed"), some("progress"), 2, 4));
-    // Messages about it later are not events of it.
+    // A later message about the task is not an event of the task.
     let mut remark = to_bob(6, None);
     remark.task_id = Some(token("t1"));
     remark.type_ = token("completed");
@@ -326,7 +328,7 @@ async fn an_inbox_counts_without_reading_it(server: Server) {
     assert_eq!((inbox(0).await, inbox(9).await), ((3, 3), (3, 2)));
     assert!(store.consume(&bob, 6).await.expect("consumed"));
     assert_eq!(inbox(0).await, (6, 0));
-    // A name that never sent anything has an inbox and is not an agent.
+    // Every name has an inbox. A name that never sent anything is not an agent.
     assert_eq!(store.agent(&bob, at(0)).await.expect("answers").value, None);
 }
 
@@ -377,7 +379,7 @@ async fn lapsed_statuses_are_found_by_time(server: Server) {
     assert_eq!(lapsed(11, 10).await, (vec![], Some(at(12))));
     assert_eq!(lapsed(12, 10).await, (vec![2], Some(at(24))));
     assert_eq!(lapsed(31, 2).await, (vec![2, 4], None));
-    // Page by page, even if those before change.
+    // Reads page by page. Each page begins after the last status of the page before.
     let (mut last, mut paged) = (None, Vec::new());
     while let Some(next) = {
         let told = store.lapsed(at(31), last.as_ref(), 1).await.expect("answers").value;

@@ -1,4 +1,4 @@
-//! Writes, fences, holes, counters, membership.
+//! Writes, fencing, holes, counters, membership.
 
 use std::time::Duration;
 
@@ -211,7 +211,7 @@ async fn a_refused_row_leaves_the_store_as_it_was(server: Server) {
     let store = server.open().await;
     let lease = lease(&*store).await;
     write_all(&*store, &lease, 0, &[record(1)]).await.expect("written");
-    // A row at the next sequence, which no write made.
+    // Inserts a row at a later sequence that no write made, so that the next write conflicts with it.
     server
         .sql(match server {
             Server::Sqlite(_) => {
@@ -265,7 +265,7 @@ async fn counts_add_up(server: Server) {
         let wanted = |record: &Record| record.task_id.as_ref() == Some(&task);
         assert_eq!(store.counts(Some(&task), 100).await.expect("counts"), model(&wanted));
     }
-    // The largest of each, and the number of all.
+    // The names with the most messages, and how many names there are in all.
     let names = |map: &std::collections::BTreeMap<String, u64>| -> Vec<(String, u64)> {
         map.iter().map(|(name, n)| (name.clone(), *n)).collect()
     };
@@ -303,7 +303,7 @@ async fn a_dropped_write_leaves_no_transaction_behind(server: Server) {
         let write = write_all(&*store, &lease, through, batch);
         let _ = tokio::time::timeout(Duration::from_micros(patience), write).await;
     }
-    // A dropped write may still take effect, all of it or nothing.
+    // A dropped write may still take effect, but only as a whole.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     loop {
         let through = store.log_state().await.expect("a state").committed_through;
@@ -329,7 +329,7 @@ async fn one_server_alone_on_the_memory_bus(server: Server) {
     assert!(refusal.contains("another agentbus"), "{refusal}");
     let waiting = second.join(BusKind::Memory);
     let leaving = async {
-        // Long enough for the other to be refused once and to wait.
+        // Long enough for the second server to be refused once and to wait.
         tokio::time::sleep(crate::limits::JOIN_RETRY * 2).await;
         drop(member);
     };

@@ -1,4 +1,4 @@
-//! The jobs of the memory bus.
+//! Jobs of the memory bus: added, leased, settled, counted.
 
 use std::time::Duration;
 
@@ -35,22 +35,23 @@ pub enum RedriveOutcome {
 pub struct JobRow {
     /// Its id.
     pub id: Uuid,
-    /// 0 is leased first.
+    /// The rank of its priority. Jobs of rank 0 are leased first.
     pub rank: u8,
-    /// From now until it may be leased.
+    /// Time from now until it may be leased.
     pub delay: Duration,
-    /// Its encoding.
+    /// The encoded job.
     pub body: Bytes,
-    /// The id by which a repeat is recognised, with a digest of the content, which must be the same then.
+    /// The id by which a repeat is recognised, and a digest of the content, which a repeat must have too.
     pub identity: Option<(Uuid, [u8; 32])>,
 }
 
 /// The result of adding a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddedJob {
-    /// Its sequence, or that of the job that has its identity.
+    /// Its sequence, or that of the earlier job with its identity.
     pub seq: u64,
-    /// Set when the identity was known and nothing was added: whether the digest is the same.
+    /// `None` if the job was added. If nothing was added, since the identity was known: whether the digest is
+    /// the same.
     pub same: Option<bool>,
 }
 
@@ -61,16 +62,16 @@ pub struct LeasedRow {
     pub seq: u64,
     /// The number of this attempt, from 1 on.
     pub attempt: u32,
-    /// Its encoding.
+    /// The encoded job.
     pub body: Bytes,
 }
 
 /// Jobs that were leased together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeasedRows {
-    /// The lease of all of them.
+    /// The one lease of all of them.
     pub lease: Uuid,
-    /// When it runs out.
+    /// When the lease runs out.
     pub expires_at: DateTime<Utc>,
     /// The jobs, in the order in which they were leased.
     pub jobs: Vec<LeasedRow>,
@@ -83,16 +84,16 @@ pub enum JobSettlement {
     Done,
     /// Try it again after a delay.
     Retry {
-        /// From now on.
+        /// Time from now until it may be leased again.
         delay: Duration,
-        /// Why.
+        /// Why the attempt failed.
         error: String,
     },
-    /// Extend the lease to this long from now.
+    /// Extend the lease, so that it ends this long from now.
     Extend(Duration),
     /// End the lease: the job has failed for good, and waits to become a dead letter.
     Fail {
-        /// Why.
+        /// Why the job failed.
         error: String,
     },
 }
@@ -102,7 +103,7 @@ pub enum JobSettlement {
 pub enum JobSettled {
     /// The lease was valid, and has ended.
     Done,
-    /// The lease was valid, and runs until then.
+    /// The lease was valid, and now runs until this time.
     Extended(DateTime<Utc>),
     /// The lease had ended before.
     Lost,
@@ -117,37 +118,37 @@ pub struct ExhaustedJob {
     pub seq: u64,
     /// How often it was leased.
     pub attempt: u32,
-    /// The errors that are known.
+    /// Those of its attempts that are known, with their errors.
     pub attempts: Vec<Attempt>,
     /// Whether a worker reported that it failed for good.
     pub failed: bool,
-    /// Its encoding.
+    /// The encoded job.
     pub body: Bytes,
 }
 
 /// How many jobs a queue has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JobCounts {
-    /// Due, and not leased.
+    /// Jobs that are due and not leased.
     pub waiting: u64,
-    /// Leased.
+    /// Jobs that are leased.
     pub leased: u64,
-    /// Not due.
+    /// Jobs that are not due yet.
     pub delayed: u64,
 }
 
 /// The part of a store that holds jobs.
 #[async_trait]
 pub trait JobStore: Database {
-    /// Adds jobs, in order; `None`, and nothing is added, when there is no such queue.
+    /// Adds jobs, in order. Adds nothing and returns `None` if there is no such queue.
     async fn add_jobs(
         &self,
         queue: &str,
         jobs: &[JobRow],
     ) -> Result<Option<Vec<AddedJob>>, StoreError>;
 
-    /// Turns a dead letter into a job of the queue, whatever the job's id, in one transaction:
-    /// of two calls at once one finds no dead letter.
+    /// Turns a dead letter into a job of the queue, whatever the job's id, in one transaction. Of two
+    /// concurrent calls one finds no dead letter.
     async fn redrive_job(
         &self,
         letter: Uuid,
@@ -165,7 +166,7 @@ pub trait JobStore: Database {
         worker: Option<&str>,
     ) -> Result<LeasedRows, StoreError>;
 
-    /// Time until a job may be leased, zero when one may be now; `None` when there is none.
+    /// Time until a job may be leased: zero if one may be leased now, `None` if there is none.
     async fn next_job(
         &self,
         queue: &str,
@@ -190,7 +191,7 @@ pub trait JobStore: Database {
         Ok(rows.first(|row| row.get::<Option<i64>>(0))?.flatten().map(from_micros))
     }
 
-    /// Ends or extends leases, each by sequence and lease, in one transaction.
+    /// Ends or extends leases in one transaction. Each is named by the job's sequence and the lease.
     async fn settle_jobs(
         &self,
         settlements: &[(u64, Uuid, JobSettlement)],
@@ -203,7 +204,7 @@ pub trait JobStore: Database {
             match step {
                 Step::Done(indices) => {
                     for seq in rows.decode(|row| row.seq("seq"))? {
-                        // Of two settlements of one lease the first counts.
+                        // If a lease is settled twice, the first settlement counts.
                         if let Some((_, at)) = indices.iter().find(|(known, _)| *known == seq) {
                             settled[*at] = JobSettled::Done;
                         }
@@ -222,7 +223,7 @@ pub trait JobStore: Database {
         Ok(settled)
     }
 
-    /// Jobs that wait to become dead letters.
+    /// Up to `limit` jobs that wait to become dead letters.
     async fn exhausted_jobs(&self, limit: usize) -> Result<Vec<ExhaustedJob>, StoreError> {
         let sql = format!(
             "SELECT seq, queue, attempt, attempts, failed, lease IS NOT NULL AS ran_out, due, worker, body \
@@ -236,7 +237,7 @@ pub trait JobStore: Database {
         rows.decode(|row| read_exhausted(row, self.due(row, "due")?))
     }
 
-    /// Deletes jobs that are dead letters now, and the identities that are too old to recognise a repeat.
+    /// Deletes jobs that have become dead letters, and identities that are too old to recognise a repeat.
     async fn remove_exhausted_jobs(&self, seqs: &[u64]) -> Result<(), StoreError> {
         let dialect = self.dialect();
         let jobs = format!("DELETE FROM jobs WHERE seq {}", dialect.is_any("$1"));
@@ -246,7 +247,7 @@ pub trait JobStore: Database {
         self.transaction(Pool::Jobs, statements).await.map(drop)
     }
 
-    /// What a queue holds, and its oldest job that is waiting or leased.
+    /// How many jobs a queue has, and its oldest job that is waiting or leased.
     async fn job_counts(&self, queue: &str) -> Result<(JobCounts, Option<Bytes>), StoreError> {
         let sql = format!(
             "SELECT count(*) FILTER (WHERE due <= t) AS waiting, \
@@ -272,13 +273,14 @@ pub trait JobStore: Database {
 
 /// What one statement of [`JobStore::settle_jobs`] settles.
 enum Step {
-    /// Jobs that are done, each by sequence, with the index of its settlement.
+    /// Jobs that are done: the sequence of each, and the index of its settlement.
     Done(Vec<(u64, usize)>),
     /// The settlement at this index.
     Other(usize),
 }
 
-/// The statements that settle leases, in order: one for all jobs of a lease that are done in a row.
+/// The statements that settle leases, in order. Jobs of one lease that are done, one after the other, share a
+/// statement.
 fn steps(settlements: &[(u64, Uuid, JobSettlement)], dialect: Dialect) -> Vec<(Step, Statement)> {
     let mut steps = Vec::new();
     let mut done: Vec<(Uuid, Vec<(u64, usize)>)> = Vec::new();
@@ -303,7 +305,7 @@ fn delete_done((lease, jobs): (Uuid, Vec<(u64, usize)>), dialect: Dialect) -> (S
         dialect.is_any("$1"),
         dialect.after("$3")
     );
-    // In order, so that two transactions with the same jobs do not wait for each other.
+    // Sorted, so that two transactions with the same jobs do not deadlock.
     let mut seqs: Vec<u64> = jobs.iter().map(|(seq, _)| *seq).collect();
     seqs.sort_unstable();
     let statement = Statement::new(sql).bind(&*seqs).bind(lease).bind(Duration::ZERO);
@@ -344,7 +346,7 @@ fn settle_one(seq: u64, lease: Uuid, settlement: &JobSettlement, dialect: Dialec
 
 fn read_exhausted(row: Row<'_>, due: DateTime<Utc>) -> Result<ExhaustedJob, Error> {
     let attempt = row.number("attempt")?;
-    // One job that cannot be read must not keep the others from becoming dead letters.
+    // One job that cannot be decoded must not keep the others from becoming dead letters.
     let mut attempts = attempts::decode(row.get("attempts")?).unwrap_or_default();
     if row.get("ran_out")? {
         let worker: Option<String> = row.get("worker")?;

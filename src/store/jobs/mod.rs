@@ -1,12 +1,12 @@
 //! What the store holds for work queues: their configuration, the jobs of the memory bus, and the failed
-//! attempts of jobs in JetStream.
+//! attempts at jobs in JetStream.
 //!
 //! Invariants: a lease begins, ends and runs out by the store's own clock. No other worker gets a leased job
-//! before its lease has ended; an end that comes later, or under another lease, changes nothing. A job whose
-//! attempts are used up is never leased: it waits to become a dead letter.
+//! before its lease has ended. A settlement that comes later, or under another lease, changes nothing. A job
+//! whose attempts are used up is never leased: it waits to become a dead letter.
 //!
-//! Every method may be repeated after [`StoreError::Unavailable`]: a lease or an end whose response was lost
-//! shows as a lease that runs out, or as one that has ended.
+//! Every method may be repeated after [`StoreError::Unavailable`]. If the response to a lease was lost, that
+//! lease runs out. If the response to a settlement was lost, its repeat finds that the lease has ended.
 //!
 //! [`StoreError::Unavailable`]: super::StoreError::Unavailable
 

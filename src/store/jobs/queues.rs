@@ -1,4 +1,4 @@
-//! The configuration of queues, and what concerns all of them.
+//! The configuration of queues, and what all queues share.
 
 use std::time::Duration;
 
@@ -26,30 +26,31 @@ pub struct QueueRow {
     /// Delays between attempts.
     pub backoff: Vec<Duration>,
     /// The longest lease that a worker may still have: at least `lease`, and longer for a while after `lease`
-    /// was shortened. Twice [`crate::limits::QUEUE_CACHE`] is added, for servers with a cached configuration.
+    /// was shortened. The while is the former lease and twice [`crate::limits::QUEUE_CACHE`], since servers
+    /// may have the former configuration in their caches.
     pub longest_lease: Duration,
-    /// Changes when the queue is deleted and created again. `None` where it was created before the store
-    /// recorded this.
+    /// Another id each time that the queue is created. `None` if it was created before the store recorded
+    /// this.
     pub incarnation: Option<Uuid>,
 }
 
 /// The result of deleting a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueDeletion {
-    /// It is deleted, with its waiting and delayed jobs.
+    /// The queue is deleted, with its waiting and delayed jobs.
     Done,
     /// There is no such queue, or it has another incarnation.
     Missing,
     /// A job is leased, or waits to become a dead letter.
     Leased,
-    /// It holds jobs, and the deletion was not forced.
+    /// The queue holds jobs, and the deletion was not forced.
     NotEmpty,
 }
 
 /// The part of a store that holds queues.
 #[async_trait]
 pub trait QueueStore: Database {
-    /// The secret of all lease tokens: `fresh` if there was none before.
+    /// The secret of all lease tokens. If there is none yet, `fresh` becomes the secret.
     async fn lease_secret(&self, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
         let sql = "INSERT INTO lease_secret (one, secret) VALUES (true, $1) ON CONFLICT DO NOTHING";
         self.execute(Pool::Jobs, Statement::new(sql).bind(fresh.to_vec())).await?;
@@ -60,7 +61,7 @@ pub trait QueueStore: Database {
             .ok_or_else(|| StoreError::Unavailable("no lease secret of 32 bytes".to_owned()))
     }
 
-    /// Adds to the number of jobs that were ever done. Repeated, it counts twice.
+    /// Adds to the number of jobs that were ever done. A repeat counts twice.
     async fn add_jobs_done(&self, more: u64) -> Result<(), StoreError> {
         let sql = "UPDATE job_totals SET done = done + $1";
         self.execute(Pool::Jobs, Statement::new(sql).bind(to_db(more))).await.map(drop)
@@ -83,7 +84,7 @@ pub trait QueueStore: Database {
         self.select(Pool::Jobs, statement).await?.first(read_queue)
     }
 
-    /// Queues after a name, by name.
+    /// Up to `limit` queues in order of name, beginning after the name `after`.
     async fn queues(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueRow>, StoreError> {
         let select = select_queues(self.dialect());
         let statement = Statement::new(format!("{select} WHERE name > $2 ORDER BY name LIMIT $3"))
@@ -93,8 +94,9 @@ pub trait QueueStore: Database {
         self.select(Pool::Jobs, statement).await?.decode(read_queue)
     }
 
-    /// Creates a queue, or changes its configuration unless `keep` is set; `longest_lease` is ignored, and
-    /// `incarnation` never changes. `None` when there are `most` queues already; else whether it was created.
+    /// Creates a queue, or changes its configuration unless `keep` is set. Ignores `longest_lease`, and never
+    /// changes `incarnation`. Returns whether it created the queue, or `None` if there are `most` queues
+    /// already.
     async fn put_queue(
         &self,
         row: &QueueRow,
@@ -109,7 +111,7 @@ pub trait QueueStore: Database {
             }
         }];
         if self.dialect() == Dialect::Postgres {
-            // One insertion at a time: two could count the same last free row.
+            // Lets one transaction insert at a time: two could both find room for one more row.
             let lock = "LOCK TABLE queues IN SHARE ROW EXCLUSIVE MODE";
             statements.insert(0, Statement::new(lock));
         }
@@ -120,12 +122,12 @@ pub trait QueueStore: Database {
     }
 
     /// Locks a queue's consumers in JetStream until the lock is dropped, or
-    /// [`crate::limits::CONSUMER_LOCK_TIMEOUT`] has passed: of two servers that create and delete them at
-    /// once, one would remove the files of the other's.
+    /// [`crate::limits::CONSUMER_LOCK_TIMEOUT`] has passed. Without the lock, of two servers that create and
+    /// delete consumers at once, one would remove the files of the other's.
     async fn lock_queue(&self, name: &str) -> Result<Box<dyn RowLock>, StoreError>;
 
-    /// Deletes this incarnation of a queue, with its waiting and delayed jobs if `force` is set, and with
-    /// its known ids and recorded attempts; dead letters stay.
+    /// Deletes this incarnation of a queue with its known ids and recorded attempts, and if `force` is set
+    /// with its waiting and delayed jobs. Dead letters stay.
     async fn delete_queue(
         &self,
         name: &str,
@@ -134,7 +136,7 @@ pub trait QueueStore: Database {
     ) -> Result<QueueDeletion, StoreError>;
 }
 
-/// The one number that a statement on jobs selects.
+/// Returns the one number that a statement on jobs selects.
 pub(super) async fn count<D: Database + ?Sized>(
     database: &D,
     statement: Statement,
@@ -143,14 +145,14 @@ pub(super) async fn count<D: Database + ?Sized>(
     Ok(rows.first(|row| row.seq(0))?.unwrap_or_default())
 }
 
-/// `longest` in a statement that changes or selects queues; `now` is SQL for the time.
+/// SQL for [`QueueRow::longest_lease`], in microseconds; `now` is SQL for the current time.
 fn longest_sql(now: &str) -> String {
     format!(
         "CASE WHEN longest_until > {now} AND longest_us > lease_us THEN longest_us ELSE lease_us END"
     )
 }
 
-/// `$1` is no time from now.
+/// `$1` is a duration of zero: with it, `after` is SQL for the current time.
 fn select_queues(dialect: Dialect) -> String {
     format!(
         "SELECT name, lease_us, max_deliver, backoff_us, made, {} AS longest FROM queues",
@@ -178,7 +180,7 @@ fn update_queue(row: &QueueRow, dialect: Dialect) -> Statement {
     bind_config(sql, row).bind(Duration::ZERO)
 }
 
-/// Binds `$1` to `$5`.
+/// Binds the placeholders `$1` to `$5` of a statement that stores a configuration.
 fn bind_config(sql: String, row: &QueueRow) -> Statement {
     Statement::new(sql)
         .bind(&*row.name)

@@ -1,4 +1,4 @@
-//! Failed attempts of jobs in JetStream, recorded for their dead letters.
+//! Failed attempts at jobs in JetStream, recorded for their dead letters.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use crate::store::sql::{Database, Pool, Statement, limit_to_db, small, to_db};
 use crate::store::work::Attempt;
 use crate::store::work::attempts::error_text;
 
-/// A failed attempt of a job in JetStream.
+/// A failed attempt at a job in JetStream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedAttempt {
     /// The job's sequence in its stream.
     pub seq: u64,
-    /// What happened.
+    /// The attempt: its number, time and error.
     pub attempt: Attempt,
-    /// From now until the job may be leased again, or its lease is over.
+    /// Time from now until the job may be leased again, or until its lease ends.
     pub delay: Duration,
-    /// Whether this is assumed (the lease ran out) until a worker reports otherwise: a worker's report
-    /// replaces it, and is never replaced by it.
+    /// Whether this is only assumed (the lease ran out) until a worker reports otherwise. A worker's report
+    /// replaces an assumption, and is never replaced by one.
     pub guess: bool,
 }
 
-/// The part of a store that holds failed attempts of jobs in JetStream.
+/// The part of a store that holds failed attempts at jobs in JetStream.
 #[async_trait]
 pub trait RecordedAttemptStore: Database {
-    /// Records attempts.
+    /// Records attempts; see [`RecordedAttempt::guess`].
     async fn record_attempts(
         &self,
         queue: &str,
@@ -80,7 +80,8 @@ pub trait RecordedAttemptStore: Database {
         self.execute(Pool::Jobs, Statement::new(sql).bind(queue).bind(seqs)).await.map(drop)
     }
 
-    /// Queue and sequence of jobs whose last recorded attempt is over, and was the last that they have.
+    /// Queue and sequence of jobs whose last recorded attempt has ended and was the last that the queue
+    /// allows.
     async fn exhausted_records(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
         let sql = format!(
             "SELECT queue, seq FROM job_attempts JOIN queues ON name = queue GROUP BY queue, seq \
@@ -92,7 +93,7 @@ pub trait RecordedAttemptStore: Database {
         rows.decode(|row| Ok((row.get("queue")?, row.seq("seq")?)))
     }
 
-    /// How many jobs of a queue are not due yet, as reported by their workers.
+    /// How many jobs of a queue are not due yet because a worker reported a delay.
     async fn recorded_delays(&self, queue: &str) -> Result<u64, StoreError> {
         let sql = format!(
             "SELECT count(*) FROM job_attempts last WHERE queue = $1 AND due > {} AND NOT guess \

@@ -1,4 +1,4 @@
-//! Which sequences a query can be about, by its bounds and its times.
+//! The range of sequences that can match a query, by its bounds and its times.
 
 use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
 use crate::message::Query;
@@ -7,9 +7,9 @@ use crate::store::sql::to_db;
 /// Exclusive bounds of the sequences to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Below the lowest.
+    /// Sequences to read are above this.
     pub after: i64,
-    /// Above the highest.
+    /// Sequences to read are below this.
     pub before: i64,
 }
 
@@ -24,8 +24,8 @@ pub fn bounds(query: &Query, committed_through: i64) -> Bounds {
 }
 
 impl Bounds {
-    /// Narrows them to the buckets of the time index that can hold the query's
-    /// times; `None` when none can.
+    /// Narrows the bounds to the buckets of the time index that can hold the query's times, from `first` to
+    /// `last`. Returns `None` if no bucket can.
     #[must_use]
     pub fn narrowed(self, query: &Query, first: Option<i64>, last: Option<i64>) -> Option<Self> {
         let width = to_db(TIME_INDEX_SEQS);
@@ -39,15 +39,15 @@ impl Bounds {
         Some(bounds)
     }
 
-    /// Whether no sequence lies between them.
+    /// Whether the bounds leave no sequence to read.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.after.saturating_add(1) >= self.before
     }
 }
 
-/// The statement for the watermark, the first bucket of the time index that can
-/// hold times from `$1` on, and the last one that can hold times up to `$2`.
+/// The statement that selects the watermark, the first bucket of the time index that can hold times from `$1`
+/// on, and the last bucket that can hold times up to `$2`.
 #[must_use]
 pub fn time_bounds_sql() -> String {
     let ratio = TIME_INDEX_WIDE_SEQS / TIME_INDEX_SEQS;

@@ -1,10 +1,10 @@
-//! One walk along an index, and the names of a filter that it answers.
+//! A branch: one walk along an index, and the names of a filter that the index answers.
 
 use super::writer::{Writer, kinds_condition};
 use crate::message::Kind;
 use crate::store::sql::Dialect;
 
-/// The names of a filter.
+/// The names of a filter: its query parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     InReplyTo,
@@ -18,7 +18,7 @@ pub(super) enum Name {
     Subject,
 }
 
-/// The names that a branch's index answers, so that they need no test.
+/// The names that a branch's index answers. Rows of the branch need no test for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Names(u16);
 
@@ -39,9 +39,9 @@ impl Names {
 /// One walk along an index, in order of sequence.
 #[derive(Clone, Debug)]
 pub(super) struct Branch {
-    /// The index; `None` is the primary key.
+    /// The index; `None` for the primary key.
     pub index: Option<&'static str>,
-    /// What the index answers, and tests of this branch alone.
+    /// The condition that the index answers, and tests of this branch alone.
     pub conditions: Vec<String>,
     /// The names of the filter that need no test on this branch.
     pub answers: Names,
@@ -62,7 +62,7 @@ impl Branch {
     }
 }
 
-/// Branches for one type and some kinds: one for each kind in PostgreSQL, one for all in SQLite.
+/// Branches for one type and some kinds: in PostgreSQL one for each kind, in SQLite one for all.
 pub(super) fn of_type(value: &str, kinds: &[Kind], answers: &[Name], w: &Writer) -> Vec<Branch> {
     if w.dialect == Dialect::Sqlite {
         let test = format!("(({}) IS TRUE)", kinds_condition(kinds));
@@ -75,7 +75,7 @@ pub(super) fn of_type(value: &str, kinds: &[Kind], answers: &[Name], w: &Writer)
     kinds.iter().map(branch).collect()
 }
 
-/// Branches for some kinds. Each kind is in two indices: rows with and without a recipient.
+/// Branches for some kinds. Each kind needs two indices: one of rows with a recipient, one of rows without.
 pub(super) fn kinds(kinds: &[Kind]) -> Vec<Branch> {
     let halves = [("messages_broadcast", "IS NULL"), ("messages_direct", "IS NOT NULL")];
     let branch = |kind: &Kind, (index, null): (&'static str, &str)| {

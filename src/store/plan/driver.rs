@@ -1,8 +1,8 @@
-//! The choice of the driver: which name of a filter is answered by an index.
+//! The choice of the driver: the name of a filter that an index answers.
 //!
-//! Invariant: the branches together meet every row that the filter accepts.
-//! The choice is by how rare the values of a name typically are, never by statistics,
-//! so that a query has the same plan on every store and at every size.
+//! Invariant: the branches together find every row that the filter accepts. The choice depends on how rare
+//! the values of a name typically are, never on statistics, so that a query has the same plan on every store
+//! and at every size.
 
 use super::branch::{Branch, Name, kinds, of_type};
 use super::subject::Subjects;
@@ -11,7 +11,7 @@ use crate::limits::MAX_PLAN_BRANCHES;
 use crate::message::{Filter, Kind, Token};
 use crate::store::sql::Dialect;
 
-/// The branches for a filter, by the name in it whose values are rarest.
+/// The branches for a filter, by the name in it whose values are typically the rarest.
 pub(super) fn branches(
     filter: &Filter,
     between: Option<&(Token, Token)>,
@@ -83,7 +83,8 @@ fn each(
     values.iter().map(branch).collect()
 }
 
-/// SQLite has no index of pairs: its index by recipient holds the sender too.
+/// The branch for one sender and one recipient. SQLite has no index of pairs: its index by recipient holds
+/// the sender too.
 fn pair(sender: &Token, recipient: &Token, answers: &[Name], w: &mut Writer<'_>) -> Branch {
     match w.dialect {
         Dialect::Postgres => {
@@ -162,7 +163,7 @@ fn senders(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
     branches
 }
 
-/// The condition of PostgreSQL's index of senders and types.
+/// The condition that PostgreSQL's index of senders and types answers.
 fn of_sender(sender: &str, type_: &str, w: &mut Writer<'_>) -> String {
     let (sender, type_) = (w.text(sender), w.text(type_));
     format!("sender_id = {sender} AND type = {type_}")

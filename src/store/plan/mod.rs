@@ -1,14 +1,13 @@
-//! From a query to the SQL that finds its rows: pure, for both databases.
+//! Turns a query into the SQL that finds its rows, for both databases. Does no I/O.
 //!
-//! Invariants: the SQL finds exactly the rows that [`Filter::matches`] accepts, and
-//! no filter scans the table. One name of the filter is the *driver*: each of its
-//! values is a *branch*, which walks one index in order of sequence and stops at
-//! the page's limit; the other names are tested on the rows it meets. Branches are
-//! merged by sequence.
+//! Invariants: the SQL finds exactly the rows that [`Filter::matches`] accepts, and no filter scans the
+//! table. A filter restricts some *names* (sender, type, task …). One of them is the *driver*: each of its
+//! values is a *branch*, which walks one index in order of sequence and stops at the page's limit. The other
+//! names are tested on the rows that a branch finds. Branches are merged by sequence.
 //!
-//! The databases cannot choose another plan: in PostgreSQL because of the indices'
-//! order (see `migrations/postgres`), in SQLite because of `INDEXED BY`; and in both,
-//! conditions that only test are written `(…) IS TRUE`, which no index answers.
+//! The databases cannot choose another plan: in PostgreSQL because of the order of the indices (see
+//! `migrations/postgres`), in SQLite because of `INDEXED BY`. In both, conditions that only test are written
+//! `(…) IS TRUE`, which no index answers.
 //!
 //! [`Filter::matches`]: crate::message::Filter::matches
 
@@ -29,23 +28,22 @@ use select::Tests;
 use subject::Subjects;
 use writer::Writer;
 
-/// A statement that returns the rows of a page in its order: in SQLite their
-/// sequences, in PostgreSQL [`POSTGRES_COLUMNS`].
+/// A statement that returns the rows of a page in the page's order: in SQLite their sequences, in PostgreSQL
+/// [`POSTGRES_COLUMNS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The statement.
+    /// The SQL.
     pub sql: String,
-    /// Its values.
+    /// The values of its placeholders.
     pub values: Vec<Value>,
-    /// What it is ordered by.
+    /// The `ORDER BY` of the rows.
     pub order: &'static str,
 }
 
-/// PostgreSQL returns the body with the row it found, which saves a second search by sequence.
+/// The columns of a page in PostgreSQL. The body comes with the row, which saves a second search by sequence.
 const POSTGRES_COLUMNS: &str = "seq, kind, body";
 
-/// Whether a query asks for all messages in their order, so that the primary key
-/// answers it.
+/// Whether a query asks for all messages in rising order, so that the primary key answers it.
 #[must_use]
 pub fn asks_for_all(query: &Query) -> bool {
     query.filter.is_empty()
@@ -55,7 +53,7 @@ pub fn asks_for_all(query: &Query) -> bool {
         && !query.descending
 }
 
-/// The statement for one page of a table (`messages`, or a partition of it) and one more row,
+/// The statement for the rows of one page of `table` (`messages`, or a partition of it), and one more row,
 /// which shows the caller that there is a next page.
 #[must_use]
 pub fn rows(query: &Query, bounds: Bounds, dialect: Dialect, table: &str) -> Plan {
@@ -66,9 +64,9 @@ pub fn rows(query: &Query, bounds: Bounds, dialect: Dialect, table: &str) -> Pla
     plan(query, Writer::new(query, bounds, dialect, table, columns))
 }
 
-/// The statement that searches the rows of a page, and one more, for the first that has not
-/// expired by `now`. It returns one row: the sequence of the first unexpired one, the last sequence
-/// it read, how many rows it read, and how many of them precede the first unexpired one.
+/// The statement that searches the rows of a page, and one more, for the first that has not expired by `now`.
+/// It returns one row: the sequence of the first unexpired message, the last sequence that it read, how many
+/// rows it read, and how many of them precede the first unexpired message.
 #[must_use]
 pub fn first_unexpired(
     query: &Query,

@@ -1,4 +1,4 @@
-//! The `SELECT` of one branch: what its index answers, then the tests of all else.
+//! The `SELECT` of one branch: the condition that its index answers, then tests for everything else.
 
 use super::branch::{Branch, Name};
 use super::subject::Subjects;
@@ -6,16 +6,16 @@ use super::writer::{Writer, kinds_condition};
 use crate::message::{Filter, Query};
 use crate::store::sql::Dialect;
 
-/// The conditions of a query, one for each name, to test on rows that an index meets.
+/// The conditions of a query, one for each name, to test on the rows that an index finds.
 pub(super) struct Tests {
     named: Vec<(Name, String)>,
     times: String,
 }
 
 impl Tests {
-    /// Only of names that some branch must test: a prepared statement is found by its text,
-    /// and a value that is bound but not in the SQL would make two statements with the same
-    /// text and different numbers of values.
+    /// Has only tests of names that some branch must test. A prepared statement is found by its text, and a
+    /// value that is bound but not in the SQL would make two statements with the same text and different
+    /// numbers of values.
     pub(super) fn of(
         filter: &Filter,
         query: &Query,

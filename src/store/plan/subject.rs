@@ -1,9 +1,9 @@
 //! Subject patterns as SQL.
 //!
-//! Invariant: exactly [`SubjectPattern::matches`] on each row's subject. A row's
-//! subject is derived from its columns (contract, section 2), so a pattern is
-//! a condition on columns. A row with another subject is *odd*: it is found by
-//! one token of its subject, and the other tokens are tested one by one.
+//! Invariant: the SQL accepts a row exactly if [`SubjectPattern::matches`] accepts its subject. A row's
+//! subject is derived from its columns (contract, section 2), so a pattern is a condition on columns. A row
+//! with another subject is *odd*: an index finds it by one token of its subject, and the other tokens are
+//! tested one by one.
 //!
 //! [`SubjectPattern::matches`]: crate::message::SubjectPattern::matches
 
@@ -12,11 +12,13 @@ use super::writer::{Writer, kinds_condition};
 use crate::message::{Filter, Kind, SubjectPattern, Token};
 use crate::store::sql::Dialect;
 
-/// The indices of odd rows by one token, with its number from 0; those with typically rarer tokens first.
+/// The indices of odd rows by one token: the token's number from 0, and the index. Typically rarer tokens
+/// come first.
 const BY_TOKEN: [(usize, &str); 3] =
     [(2, "messages_odd_key"), (3, "messages_odd_type"), (1, "messages_odd_kind")];
 
-/// How many characters of a token PostgreSQL's indices hold: a foreign token may exceed the limit of an index entry.
+/// How many characters of a token PostgreSQL's indices hold. A token by another NATS client may be larger
+/// than an index entry may be.
 const INDEXED_CHARS: usize = 64;
 
 /// The patterns of a filter, and what they require of rows that are not odd.
@@ -28,13 +30,13 @@ pub(super) struct Subjects<'a> {
 /// What one pattern requires of the columns of a row that is not odd.
 struct Shape<'a> {
     kinds: Vec<Kind>,
-    /// The role, sender or task, by kind.
+    /// The third token of the subject: the role, sender or task, by kind.
     key: Option<&'a str>,
     type_: Option<&'a str>,
 }
 
 impl<'a> Shape<'a> {
-    /// `None` when the pattern matches no subject that agentbus derives.
+    /// `None` if the pattern matches no subject that agentbus derives.
     fn of(pattern: &'a SubjectPattern) -> Option<Self> {
         let mut tokens: Vec<&str> = pattern.tokens().collect();
         if tokens.last() == Some(&">") && tokens.len() <= 4 {
@@ -55,7 +57,7 @@ impl<'a> Shape<'a> {
         self.key.is_some() || self.type_.is_some() || self.kinds.len() < Kind::ALL.len()
     }
 
-    /// The condition on columns, as a test.
+    /// The condition on columns, for rows that another index finds.
     fn condition(&self, w: &mut Writer<'_>) -> String {
         let mut parts = vec![match self.key {
             Some(key) => {
@@ -93,7 +95,7 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// The condition that a row of this kind has this third token.
+/// The condition that a row has this kind, and this third token in its subject.
 fn keyed(kind: Kind, value: &str) -> String {
     let column = match kind {
         Kind::Message => "sender_role",
@@ -117,7 +119,7 @@ fn keyed_branch(kind: Kind, key: &str, type_: Option<&str>, dialect: Dialect) ->
         }
         (Kind::Task, ..) => ("messages_task", format!("task_id = {key}")),
     };
-    // Tests again what the index answers in some branches: that costs nothing.
+    // In some branches the index answers this already. To test it again costs nothing.
     let branch = Branch::new(index, condition, &[Name::Subject])
         .and(format!("((kind = '{}') IS TRUE)", kind.as_str()));
     match type_ {
@@ -146,13 +148,13 @@ impl<'a> Subjects<'a> {
         !self.is_empty() && self.shapes.iter().all(|shape| shape.key.is_some())
     }
 
-    /// Whether every pattern requires something of the columns.
+    /// Whether every pattern restricts the columns.
     pub(super) fn all_narrow(&self) -> bool {
         !self.is_empty() && self.shapes.iter().all(Shape::is_narrow)
     }
 
-    /// Branches that together meet every row that one of the patterns matches,
-    /// and no other. They may overlap.
+    /// Branches that together find exactly the rows that one of the patterns matches. A row may be in
+    /// several.
     pub(super) fn branches(&self, w: &mut Writer<'_>) -> Vec<Branch> {
         let mut branches: Vec<Branch> =
             self.shapes.iter().flat_map(|shape| shape.branches(w)).collect();
@@ -160,7 +162,7 @@ impl<'a> Subjects<'a> {
         branches
     }
 
-    /// Patterns that name the same token share a branch.
+    /// The branches for odd rows. Patterns that name the same token share a branch.
     fn odd_branches(&self, w: &mut Writer<'_>) -> Vec<Branch> {
         let mut branches: Vec<(Branch, Vec<String>)> = Vec::new();
         for pattern in self.patterns {
@@ -177,7 +179,7 @@ impl<'a> Subjects<'a> {
         branches.into_iter().map(tested).collect()
     }
 
-    /// The test that one of the patterns matches; `None` without patterns.
+    /// The test whether one of the patterns matches; `None` if there are no patterns.
     pub(super) fn condition(&self, w: &mut Writer<'_>) -> Option<String> {
         if self.is_empty() {
             return None;
@@ -197,7 +199,7 @@ impl<'a> Subjects<'a> {
     }
 }
 
-/// The branch for odd rows: by the rarest token that the pattern names, or all of them.
+/// The branch for odd rows: by the rarest token that the pattern names, or all odd rows if it names none.
 fn odd_branch(pattern: &SubjectPattern, w: &mut Writer<'_>) -> Branch {
     let tokens: Vec<&str> = pattern.tokens().collect();
     let named = |number: usize| tokens.get(number).filter(|token| !matches!(**token, "*" | ">"));
@@ -210,7 +212,7 @@ fn odd_branch(pattern: &SubjectPattern, w: &mut Writer<'_>) -> Branch {
     Branch::new(index, condition, &[Name::Subject])
 }
 
-/// NATS's rules of matching, on the subject itself.
+/// The test of a row's subject itself, token by token, by NATS's rules of matching.
 fn token_by_token(pattern: &SubjectPattern, w: &mut Writer<'_>) -> String {
     let tokens: Vec<&str> = pattern.tokens().collect();
     let operator = if tokens.last() == Some(&">") { ">=" } else { "=" };
@@ -231,8 +233,8 @@ impl Writer<'_> {
         }
     }
 
-    /// The condition that a row is odd and has this token, in the form of the indices of [`BY_TOKEN`]. In PostgreSQL
-    /// not by `odd` itself: the planner could then walk all odd rows.
+    /// The condition that a row is odd and has this token, in the form of the indices of [`BY_TOKEN`]. In
+    /// PostgreSQL it does not test `odd` by itself, since the planner could then walk all odd rows.
     fn odd_with(&mut self, index: usize, token: &str) -> String {
         let at = self.token_at(index);
         match self.dialect {

@@ -21,7 +21,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// The first three values of every statement are the bounds and the limit.
+    /// Begins a statement. Its first three values are the bounds and the limit.
     pub(super) fn new(
         query: &Query,
         bounds: Bounds,
@@ -59,7 +59,7 @@ impl<'a> Writer<'a> {
         (!values_sql.is_empty()).then(|| format!("{column} IN ({})", values_sql.join(", ")))
     }
 
-    /// So that each sequence is returned once.
+    /// The keyword that removes duplicates, since branches may overlap.
     pub(super) fn distinct(&self) -> &'static str {
         match self.dialect {
             Dialect::Postgres => "DISTINCT ON (seq) ",
@@ -67,12 +67,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The order of the table itself.
+    /// The order of the primary key.
     pub(super) fn key_order(&self) -> &'static str {
         if self.descending { "seq DESC" } else { "seq" }
     }
 
-    /// The order of the indices; in PostgreSQL the primary key does not have it, so the planner cannot use that.
+    /// The order of the secondary indices. In PostgreSQL they sort nulls the other way from the primary key,
+    /// so the planner cannot take the primary key instead.
     pub(super) fn index_order(&self) -> &'static str {
         match (self.dialect, self.descending) {
             (Dialect::Postgres, false) => "seq NULLS FIRST",

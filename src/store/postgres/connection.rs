@@ -13,7 +13,7 @@ use crate::limits::{
 use crate::loopback::is_loopback;
 use crate::store::error::StoreError;
 
-/// The use of a connection, which decides its settings.
+/// What a connection is used for, which decides its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// Reads history.
@@ -26,14 +26,13 @@ pub(super) enum Role {
     Work,
     /// Holds the membership lock.
     Member,
-    /// Brings the schema up to date: may take long, and waits for another
-    /// server that is doing the same.
+    /// Brings the schema up to date. This may take long, and waits for another server that does the same.
     Schema,
 }
 
-/// A commit returns when it is on disk, whatever the default of role, database or server
-/// (with `off` a crash loses the latest commits). A stricter setting stays; a later change of
-/// the server's default has no effect on this session.
+/// Makes a commit return only when it is on disk, whatever the default of role, database or server (with
+/// `off` a crash loses the latest commits). A stricter setting stays. A later change of the server's default
+/// has no effect on this session.
 const SYNCED: &str = "SELECT set_config('synchronous_commit', \
     CASE setting WHEN 'off' THEN 'on' ELSE setting END, false) \
     FROM pg_settings WHERE name = 'synchronous_commit';";
@@ -46,14 +45,14 @@ impl Role {
             Self::Control | Self::Write | Self::Work => STORE_WRITE_TIMEOUT,
         };
         let mut sql = format!("{SYNCED} SET statement_timeout = {};", timeout.as_millis());
-        // `plan` chooses the plan: other kinds of scans and joins get a high cost. JIT
-        // is off because PostgreSQL would take the high cost for a long run.
+        // The module `plan` chooses the plan, so other kinds of scans and joins get a high cost. JIT is off
+        // because PostgreSQL would conclude from that cost that the statement runs long.
         sql.push_str("SET jit = off; SET max_parallel_workers_per_gather = 0;");
         let disabled: &[&str] = match self {
             Self::Read => &["seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin"],
-            // Tables that fill and empty again: statistics do not know their size.
+            // These tables fill and empty again, so statistics do not show their size.
             Self::Work => &["seqscan", "bitmapscan", "hashjoin", "mergejoin"],
-            // A plan made for a small table is still used when the table has grown.
+            // A plan that was made for a small table stays in use when the table has grown.
             Self::Write => &["seqscan", "bitmapscan"],
             Self::Control | Self::Member | Self::Schema => &[],
         };
@@ -62,8 +61,8 @@ impl Role {
         }
         match self {
             Self::Read => sql.push_str("SET default_transaction_read_only = on;"),
-            // Its session holds the lock on the database: after a network failure it must not outlive this process
-            // by the two hours of the system's default.
+            // This session holds the lock on the database. After a network failure it must not outlive this
+            // process by the two hours of the system's default.
             Self::Member => sql.push_str(
                 "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;",
             ),
@@ -83,8 +82,8 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         .disable_statement_logging())
 }
 
-/// A warning for the operator when the connection leads over a network without authentication of the
-/// server; `None` when all is well.
+/// A warning for the operator if the connection crosses a network and does not authenticate the server;
+/// otherwise `None`.
 #[must_use]
 pub fn exposure(url: &str) -> Option<String> {
     let options = PgConnectOptions::from_str(url).ok()?;
@@ -125,8 +124,8 @@ pub(super) fn pool(options: &PgConnectOptions, role: Role, connections: u32) -> 
     pool_options(role, connections).test_before_acquire(false).connect_lazy_with(options.clone())
 }
 
-/// A pool for work that must not be repeated: it tests a connection before it lends
-/// it, so that one that has ended is replaced before the work begins.
+/// A pool for work that must not be repeated. It tests a connection before it lends it, so that one that has
+/// ended is replaced before the work begins.
 pub(super) fn tested_pool(options: &PgConnectOptions, role: Role, connections: u32) -> PgPool {
     pool_options(role, connections).test_before_acquire(true).connect_lazy_with(options.clone())
 }
@@ -144,7 +143,7 @@ fn pool_options(role: Role, connections: u32) -> PgPoolOptions {
         })
 }
 
-/// Settings of the server by which a crash can lose commits, as messages for an operator.
+/// Settings of the server with which a crash can lose commits, as messages for an operator.
 pub(super) async fn weaknesses(pool: &PgPool) -> Result<Vec<String>, Error> {
     let sql = "SELECT name FROM pg_settings \
                WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off' ORDER BY name";
@@ -158,8 +157,7 @@ pub(super) async fn weaknesses(pool: &PgPool) -> Result<Vec<String>, Error> {
     Ok(off.into_iter().map(message).collect())
 }
 
-/// Runs work on the database within its time limit, and [`STORE_GRACE`] for the
-/// network.
+/// Runs work on the database within a time limit, to which [`STORE_GRACE`] is added for the network.
 pub(super) async fn bounded<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>>,
@@ -173,9 +171,8 @@ pub(super) async fn bounded<T>(
     }
 }
 
-/// Runs work on a pool, and repeats it when its connection had ended: after a restart
-/// of the database every connection of the pool has. The work may be done twice, so it
-/// must be idempotent.
+/// Runs work on a pool, and repeats it if its connection had ended. After a restart of the database every
+/// connection of the pool has ended. The work may be done twice, so it must be idempotent.
 pub(super) async fn on_pool<T, F>(
     pool: &PgPool,
     limit: Duration,
@@ -196,18 +193,17 @@ where
     .await
 }
 
-/// Whether a connection ended (57P01: by an administrator,
-/// 57P02: by a crash).
+/// Whether the error is that the connection has ended (57P01: by an administrator, 57P02: by a crash).
 fn had_ended(error: &Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(error, Error::Io(_)) || matches!(code.as_deref(), Some("57P01" | "57P02"))
 }
 
-/// Whether an error is about the content or about the database.
+/// Tells whether the database refused the content or is unavailable.
 pub(super) fn classify(error: Error) -> StoreError {
     let database = error.as_database_error();
     let code = database.and_then(|e| e.code()).unwrap_or_default();
-    // A row without a partition fails a check without a name; the row itself is fine.
+    // A row without a partition fails a check that has no name. The row itself is fine.
     let no_partition = code == "23514" && database.is_some_and(|e| e.constraint().is_none());
     let about_content = code == "P0001"
         || (["22", "23", "54"].iter().any(|class| code.starts_with(class)) && !no_partition);

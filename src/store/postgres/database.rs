@@ -1,4 +1,4 @@
-//! Runs statements, and binds their values.
+//! Runs statements and binds their values.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::limits::{STORE_READ_TIMEOUT, STORE_WRITE_TIMEOUT};
 use crate::store::error::StoreError;
 use crate::store::sql::{Database, Dialect, Pool, Row, Rows, Statement, Value, to_micros};
 
-/// A duration as PostgreSQL takes it; a lease of centuries is cut to one.
+/// A duration as PostgreSQL takes it, cut to a century.
 pub(super) fn interval(duration: Duration) -> PgInterval {
     let century = Duration::from_secs(100 * 365 * 86_400);
     PgInterval { months: 0, days: 0, microseconds: to_micros(duration.min(century)) }
@@ -36,7 +36,7 @@ pub(super) fn bind_all<'q>(
             Value::Bytes(value) => statement.bind(&value[..]),
             Value::Seqs(value) => statement.bind(value),
             Value::After(value) => statement.bind(interval(*value)),
-            // Statements call `clock_timestamp()` instead: `Dialect::bind_wall_time` never binds this here.
+            // Never bound here: statements call `clock_timestamp()` instead (`Dialect::bind_wall_time`).
             Value::WallTime => statement,
         };
     }
@@ -54,8 +54,8 @@ impl PostgresStore {
         }
     }
 
-    /// Runs work on a pool within its time limit. On any pool but [`Pool::Jobs`] it is repeated when its connection
-    /// had ended, so it must be idempotent.
+    /// Runs work on a pool within its time limit. Except on [`Pool::Jobs`], the work is repeated if its
+    /// connection had ended, so it must be idempotent.
     pub(super) async fn run<T, F>(&self, pool: Pool, work: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Error>>,

@@ -1,4 +1,4 @@
-//! Binds what a write changes in agents, tasks and inboxes.
+//! Binds the fold of a write: what it changes in agents, tasks and inboxes.
 
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
@@ -6,7 +6,7 @@ use sqlx::query::Query;
 
 use crate::store::fold::{AgentFold, Fold, StatusFold, TaskFold};
 
-/// Binds `$39` to `$57` of the write.
+/// Binds the placeholders `$39` to `$57` of the write.
 pub(super) fn bind_fold<'q>(
     statement: Query<'q, Postgres, PgArguments>,
     fold: &Fold<'_>,

@@ -1,8 +1,7 @@
-//! Reading history.
+//! Reads history.
 //!
-//! Invariant: a page is exact as of the watermark it names. The watermark is read
-//! first; what lies beneath it never changes, so the rest can be read after it,
-//! each statement in a snapshot of its own.
+//! Invariant: a page is exact as of the watermark that it names. The watermark is read first. What lies below
+//! it never changes, so the other statements can read that later, each in its own snapshot.
 
 use std::collections::HashMap;
 
@@ -120,7 +119,7 @@ impl HistoryStore for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Reads a further window, as far as the query's limit lasts.
+    /// Reads a further window, up to the rest of the query's limit.
     async fn add_to_front(
         &self,
         query: &Query,
@@ -129,7 +128,7 @@ impl PostgresStore {
         table: &str,
         front: &mut InboxFront,
     ) -> Result<(), Error> {
-        // All that was read so far has expired.
+        // Everything that was read so far has expired.
         let read = usize::try_from(front.expired).unwrap_or(usize::MAX);
         let rest = Query { limit: query.limit.saturating_sub(read), ..query.clone() };
         let Plan { sql, values, .. } =

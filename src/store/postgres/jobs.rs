@@ -1,7 +1,7 @@
-//! Jobs: added, leased.
+//! Adds, redrives and leases jobs.
 //!
-//! Invariant: rows are locked with `SKIP LOCKED`, so two that lease at once get different jobs and neither waits for
-//! the other. Times are the database's.
+//! Invariant: leasing locks rows with `SKIP LOCKED`, so two workers that lease at once get different jobs and
+//! neither waits for the other. Times are by the database's clock.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -53,12 +53,13 @@ impl JobStore for PostgresStore {
     }
 }
 
-/// Adds jobs in order: sequences first, then the identities that are new, then the rows.
+/// Adds jobs in order: takes their sequences, then stores the identities that are new, then the rows.
 async fn add(pool: &PgPool, queue: &str, jobs: &[JobRow]) -> Result<Option<Vec<AddedJob>>, Error> {
     let mut transaction = pool.begin().await?;
     lock(&mut transaction, queue, true).await?;
     let count = limit_to_db(jobs.len());
-    // A statement after the one that waited for the lock: it sees a deletion that has committed meanwhile.
+    // This runs after the statement that waits for the lock, so it sees a deletion that was committed
+    // meanwhile.
     let mut seqs: Vec<i64> = sqlx::query_scalar(
         "SELECT nextval(pg_get_serial_sequence('jobs', 'seq')) FROM generate_series(1, $1) \
          WHERE EXISTS (SELECT 1 FROM queues WHERE name = $2)",
@@ -123,7 +124,7 @@ async fn redrive(
         transaction.rollback().await?;
         return Ok(RedriveOutcome::NoQueue);
     };
-    // Of two at once the second waits for the row, and then does not find it.
+    // Of two concurrent redrives the second waits here for the row, and then finds it gone.
     let deleted = sqlx::query("DELETE FROM dead_letters WHERE id = $1")
         .bind(letter)
         .execute(&mut *transaction)
@@ -137,7 +138,7 @@ async fn redrive(
     Ok(RedriveOutcome::Done)
 }
 
-/// Takes the identities that are free, and finds the jobs that have the others.
+/// Stores the identities that are new, and finds the jobs that have the others.
 async fn identify(
     connection: &mut PgConnection,
     queue: &str,
@@ -153,7 +154,7 @@ async fn identify(
     if first.is_empty() {
         return Ok(());
     }
-    // In one order, so that two batches that share ids do not deadlock.
+    // Sorted, so that two batches that share ids do not deadlock.
     let mut ids: Vec<(Uuid, usize)> = first.into_iter().collect();
     ids.sort_unstable();
     let digests = ids.iter().filter_map(|(_, at)| jobs[*at].identity.as_ref());

@@ -1,4 +1,4 @@
-//! Locks on consumers and queues: transactions that do nothing else.
+//! Locks on consumers and queues: transactions that only hold a lock.
 
 use async_trait::async_trait;
 use sqlx::postgres::PgPool;
@@ -10,14 +10,14 @@ use crate::store::StoreError;
 use crate::store::sql::Pool;
 use crate::store::work::{ConsumerStore, RowLock};
 
-/// The lock of a transaction, which ends when this is dropped.
+/// A transaction that holds a lock. Dropping it ends both.
 struct HeldLock {
     _transaction: Transaction<'static, Postgres>,
 }
 
 impl RowLock for HeldLock {}
 
-/// A transaction that the database ends when nothing was asked of it for too long.
+/// Begins a transaction that the database ends if it is idle for too long.
 async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
     let mut transaction = pool.begin().await?;
     let timeout = format!(
@@ -37,7 +37,7 @@ impl ConsumerStore for PostgresStore {
     ) -> Result<Option<Box<dyn RowLock>>, StoreError> {
         self.run(Pool::Workers, async || {
             let mut transaction = begin(&self.workers).await?;
-            // After a wait for another's lock the row is tested again as it is then.
+            // After a wait for another process's lock, PostgreSQL tests the row again as it is then.
             let locked = sqlx::query(
                 "SELECT FROM consumers WHERE name = $1 AND generation = $2 FOR NO KEY UPDATE",
             )
@@ -53,8 +53,8 @@ impl ConsumerStore for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Locks the consumers of a queue, whether there is such a queue or not. Not on a connection of the
-    /// jobs' pool: the holder of the lock uses those.
+    /// Locks the consumers of a queue, whether the queue exists or not. It uses no connection of the jobs'
+    /// pool, since the holder of the lock needs those.
     pub(super) async fn lock_consumers_of(
         &self,
         queue: &str,

@@ -1,6 +1,5 @@
-//! The lease and the log's state: one row, moved by compare-and-set, by the
-//! database's clock (`clock_timestamp()`: `now()` stands still while a statement
-//! waits for the row).
+//! The lease and the state of the log: one row, changed by compare-and-set. Times are by the database's clock
+//! (`clock_timestamp()`, since `now()` stands still while a statement waits for the row).
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,9 +19,9 @@ use crate::store::sql::{Pool, to_db};
 
 #[async_trait]
 impl LogStore for PostgresStore {
-    /// Looks for the lowest row in one partition, given as a constant: PostgreSQL locks and opens each
-    /// partition that a statement might touch, however many there are. The time index knows which one it is,
-    /// and `self.lowest` remembers it.
+    /// Looks for the lowest row in one partition only, and names it as a constant: PostgreSQL locks and opens
+    /// each partition that a statement might touch, however many there are. The time index shows which
+    /// partition it is, and `self.lowest` remembers it.
     async fn log_state(&self) -> Result<LogState, StoreError> {
         const { assert!(PARTITION_SEQS == TIME_INDEX_WIDE_SEQS, "a wide row is a partition") };
         let width = to_db(TIME_INDEX_WIDE_SEQS);
@@ -45,8 +44,8 @@ impl LogStore for PostgresStore {
         .await
     }
 
-    /// A lease that ends later than any that could be granted now counts as free: the clock was set back, and otherwise
-    /// no process could claim it until then.
+    /// A lease that ends later than any that could be granted now counts as free. The clock was set back, and
+    /// otherwise no process could claim the lease until then.
     async fn claim(
         &self,
         owner: Uuid,
@@ -101,8 +100,8 @@ impl LogStore for PostgresStore {
     async fn write(&self, lease: &Lease, write: Write<'_>) -> Result<(), StoreError> {
         self.partitions.ensure(&self.controls, &write).await?;
         let mut slot = self.writer.lock().await;
-        // Out of the slot while in use: a write that is dropped half-way drops
-        // its connection too, and the database rolls back.
+        // The connection is out of its slot while in use: a write that is dropped half-way drops the
+        // connection too, and the database rolls back.
         let mut connection = match slot.take() {
             Some(connection) => connection,
             None => connection::open(&self.options, Role::Write).await?,

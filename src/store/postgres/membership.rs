@@ -1,7 +1,8 @@
 //! The membership on a database: an advisory lock of a session, exclusive on the memory bus, shared on NATS.
 //!
-//! Invariant: the lock lasts as long as its connection, so a killed server loses it at once. It decides which servers
-//! may start. The lease ensures that only one writes, since a server notices a lost session only after a while.
+//! Invariant: the lock lasts as long as its connection, so a killed server loses it at once. It decides which
+//! servers may start. That only one server writes is ensured by the lease, since a server notices a lost
+//! session only after a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use super::connection::{Role, bounded, open};
 use crate::limits::{JOIN_RETRY, JOIN_TIMEOUT, MEMBERSHIP_PING};
 use crate::store::{BusKind, Membership, MembershipState, StoreError};
 
-/// The key of a deployment: its schema; advisory locks are a database's own anyway.
+/// The key of a deployment's lock, from the name of its schema. Each database has its own advisory locks.
 macro_rules! key {
     () => {
         "hashtextextended('agentbus ' || current_schema(), 0)"
@@ -25,7 +26,7 @@ macro_rules! key {
 const SHARED: &str = concat!("SELECT pg_try_advisory_lock_shared(", key!(), ")");
 const EXCLUSIVE: &str = concat!("SELECT pg_try_advisory_lock(", key!(), ")");
 
-/// The session that has the lock. The two halves of a 64-bit key are separate columns.
+/// Selects the session that has the lock. The two halves of a 64-bit key are separate columns.
 const HOLDER: &str = concat!(
     "SELECT l.mode = 'ExclusiveLock' AS alone, l.pid, host(a.client_addr) AS address \
      FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
@@ -36,7 +37,7 @@ const HOLDER: &str = concat!(
     " AND l.pid <> pg_backend_pid() LIMIT 1"
 );
 
-/// The lock, kept by a task; released when dropped.
+/// The lock, which a task keeps. Dropping this releases the lock.
 pub(super) struct PostgresMembership {
     held: Arc<AtomicBool>,
     keeper: JoinHandle<()>,
@@ -56,13 +57,13 @@ impl Membership for PostgresMembership {
 
 impl Drop for PostgresMembership {
     fn drop(&mut self) {
-        // The keeper owns the connection: both end here.
+        // The keeper owns the connection, which closes when the keeper ends.
         self.held.store(false, Ordering::Release);
         self.keeper.abort();
     }
 }
 
-/// Joins, or returns which server prevents it, as a message for an operator.
+/// Joins, or returns a message for an operator about the server that prevents it.
 pub(super) async fn join(
     options: &PgConnectOptions,
     bus: BusKind,
@@ -76,7 +77,8 @@ pub(super) async fn join(
     Ok(Ok(PostgresMembership { held, keeper }))
 }
 
-/// Locks the database as long as the connection lasts, or returns which server prevents it.
+/// Locks the database as long as the connection lasts, or returns a message about the server that prevents
+/// it.
 pub(super) async fn lock(
     connection: &mut PgConnection,
     bus: BusKind,
@@ -119,8 +121,8 @@ async fn refusal(connection: &mut PgConnection, bus: BusKind) -> Result<String, 
     ))
 }
 
-/// Checks the lock's session at intervals, and locks again after it was lost, until
-/// that succeeds.
+/// Checks the lock's session at intervals. After the session was lost, tries to lock again until that
+/// succeeds.
 async fn keep(
     options: PgConnectOptions,
     bus: BusKind,
@@ -140,7 +142,7 @@ async fn keep(
         if held.swap(false, Ordering::AcqRel) {
             tracing::warn!("lost the session that locks the database; locking it again");
         }
-        // The session of a connection that is only slow would still hold the lock.
+        // Closed first: if the connection is only slow, its session still holds the lock.
         drop(connection.take());
         connection = relock(&options, bus).await;
         held.store(connection.is_some(), Ordering::Release);

@@ -1,8 +1,9 @@
 //! The store in PostgreSQL, for any number of servers.
 //!
-//! Invariants: a write is one statement on one connection that is kept for the writer's life. Reads, background
-//! processing, cursors of inboxes, work queues, and lease and watermark have pools of their own, so that none waits
-//! for another. Every statement ends by the database's `statement_timeout`, or with its connection by a time-out here.
+//! Invariants: a write is one statement, on a connection that is kept for the writer's life. Reads,
+//! background processing, cursors of inboxes, work queues, and lease and watermark have pools of their own,
+//! so that none waits for another. The database's `statement_timeout` ends every statement that takes too
+//! long, or a time-out here closes its connection.
 
 mod connection;
 mod database;

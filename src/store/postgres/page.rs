@@ -1,7 +1,7 @@
-//! The statements of one page of history, cut at partitions.
+//! The statements of one page of history, each for a few partitions.
 //!
-//! On these connections sorting has a high cost (see `connection`), so a statement
-//! sorts only where there is no other way to run it.
+//! On these connections sorting has a high cost (see `connection`), so a statement sorts only if there is no
+//! other way to run it.
 
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Error, Row};
@@ -16,17 +16,17 @@ use crate::store::history::{Page, read_stored};
 use crate::store::plan::{self, Bounds, Plan};
 use crate::store::sql::{Dialect, from_db, limit_to_db, to_db};
 
-/// All partitions.
+/// The table of all partitions.
 pub(super) const TABLE: &str = "messages";
 
-/// A page of all messages by one statement, watermark and bodies included: what a replay asks for
-/// again and again. It reads no further than the next partition; `None` when the page may go on beyond.
+/// Reads a page of all messages, with watermark and bodies, by one statement, since replays do so again and
+/// again. Reads no further than the next partition. Returns `None` if the page is empty or may go on beyond.
 pub(super) async fn all(pool: &PgPool, query: &Query) -> Result<Option<Page>, Error> {
     let (after, width) = (query.after.map_or(-1, to_db), to_db(PARTITION_SEQS));
     let wanted = query.before.map_or(i64::MAX, to_db);
     let next_but_one = (after.saturating_add(1) / width).saturating_add(2).saturating_mul(width);
     let before = wanted.min(next_but_one);
-    // The watermark once for all rows.
+    // A subquery, so that the watermark is read once for all rows.
     let watermark = "(SELECT committed_through FROM log_state)";
     let picked = format!(
         "SELECT seq, kind, body FROM {TABLE} WHERE seq > $1 AND seq < $2 AND seq <= {watermark} \
@@ -49,12 +49,12 @@ pub(super) async fn all(pool: &PgPool, query: &Query) -> Result<Option<Page>, Er
     Ok(complete.then_some(page))
 }
 
-/// Where a page lies.
+/// The range of a page.
 pub(super) struct Scope {
     pub committed_through: i64,
-    /// Where to look; `None` when nothing can be there.
+    /// The sequences to read; `None` if no row can match.
     pub bounds: Option<Bounds>,
-    /// Whether the partition that the page begins in is known to be there.
+    /// Whether the partition that the page begins in is known to exist.
     pub attached: bool,
 }
 
@@ -86,8 +86,8 @@ pub(super) async fn scope(pool: &PgPool, query: &Query) -> Result<Scope, Error> 
     Ok(Scope { committed_through, bounds, attached: false })
 }
 
-/// Adds the messages of a window to the page, until it has as many messages or bytes as
-/// it may; `more` is whether any are left then.
+/// Adds the messages of a window to the page until it has as many messages or bytes as it may have. Sets
+/// `more` if any are left then.
 pub(super) async fn add(
     pool: &PgPool,
     query: &Query,
@@ -106,7 +106,7 @@ pub(super) async fn add(
     take(&rows, query, page)
 }
 
-/// Adds rows (sequence, kind, body) to the page until one has no body or exceeds the limit.
+/// Adds rows (sequence, kind, body) to the page up to the first that has no body or exceeds the limit.
 fn take(rows: &[PgRow], query: &Query, page: &mut Page) -> Result<(), Error> {
     for row in rows {
         let body: Option<&[u8]> = row.try_get(2)?;
@@ -119,15 +119,15 @@ fn take(rows: &[PgRow], query: &Query, page: &mut Page) -> Result<(), Error> {
     Ok(())
 }
 
-/// The statement for a table's rows in a window, and one more if there are more.
+/// The statement for a table's rows in a window: those of the page, and one more.
 pub(super) fn statement(query: &Query, window: Bounds, table: &str) -> Plan {
     let Plan { sql, mut values, order } = plan::rows(query, window, Dialect::Postgres, table);
     values.push(to_db(query.limit_bytes).into());
     Plan { sql: capped(&sql, order, values.len(), ""), values, order }
 }
 
-/// Wraps a statement for rows (sequence, kind, body) in this order: bodies until they reach as many bytes as
-/// the value number `cap`, then null. `also` adds columns behind.
+/// Wraps the statement `rows` (sequence, kind, body), ordered by `order`, so that bodies are null once those
+/// before them have as many bytes as the value number `cap`. `also` adds columns at the end.
 fn capped(rows: &str, order: &str, cap: usize, also: &str) -> String {
     format!(
         "SELECT seq, kind, CASE WHEN before < ${cap} THEN body END AS body{also} FROM (SELECT *, \
@@ -136,7 +136,7 @@ fn capped(rows: &str, order: &str, cap: usize, also: &str) -> String {
     )
 }
 
-/// The part of a range that lies within these partitions.
+/// The part of a range that lies within the partitions `low` to `high`.
 fn within(bounds: Bounds, low: i64, high: i64) -> Bounds {
     let width = to_db(PARTITION_SEQS);
     Bounds {
@@ -145,18 +145,18 @@ fn within(bounds: Bounds, low: i64, high: i64) -> Bounds {
     }
 }
 
-/// The part of a range that is read first.
+/// The part of a page's range that is read first.
 pub(super) struct Near {
     pub bounds: Bounds,
-    /// The partition, if it is one alone. A statement that names it is planned once for any
-    /// sequences; one that names the whole table is planned each time, to see which parts it needs.
+    /// The partition, if it is only one. PostgreSQL plans a statement that names a partition once for any
+    /// sequences, but one that names the whole table each time, to see which partitions it needs.
     pub partition: Option<i64>,
 }
 
-/// The part of the range within the partition that the page begins in, and within the one after
-/// it where the first has few sequences left: PostgreSQL plans and locks, with all its indices,
-/// each partition that a statement may touch, and most pages are full after one. So the cost of a
-/// page does not grow with the number of partitions.
+/// The part of the range within the partition that the page begins in, and also within the next one if the
+/// first has few sequences left. PostgreSQL plans and locks, with all its indices, each partition that a
+/// statement may touch, and most pages are full after one. So the cost of a page does not grow with the
+/// number of partitions.
 pub(super) fn nearest(query: &Query, bounds: Bounds) -> Near {
     let near = to_db(NEAREST_SEQS);
     let index = |seq: i64| seq.max(0) / to_db(PARTITION_SEQS);
@@ -167,8 +167,8 @@ pub(super) fn nearest(query: &Query, bounds: Bounds) -> Near {
     Near { bounds: within(bounds, low, high), partition: (low == high).then_some(low) }
 }
 
-/// The rest of the range, cut at partitions, in the order of the page. Partitions without a row
-/// are left out.
+/// The rest of the range, as windows of several partitions in the order of the page. Each window begins and
+/// ends with a partition that has rows.
 pub(super) async fn further(
     pool: &PgPool,
     query: &Query,

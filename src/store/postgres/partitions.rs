@@ -1,13 +1,12 @@
 //! Partitions of `messages`, created by the writer as sequences reach them.
 //!
-//! Invariant: a write creates the partitions of its own sequences and the next one, never a
-//! whole range, since sequences may jump by 2^32. A partition is created as a table of its own
-//! and then attached, which blocks no reader (`CREATE … PARTITION OF` waits for all
-//! readers, and makes later ones wait).
+//! Invariant: a write creates the partitions of its own sequences and the next one, never a whole range,
+//! since sequences may jump by 2^32. A partition is created as a separate table and then attached, which
+//! blocks no reader (`CREATE … PARTITION OF` waits for all readers, and makes later ones wait).
 //!
-//! Its indices are not deduplicated: every key ends in a sequence, so no two are equal, and
-//! the search for equal ones before a page is split would be wasted. PostgreSQL does not
-//! take `deduplicate_items` on the partitioned index itself.
+//! The indices of a partition are not deduplicated. Every key ends in a sequence, so no two are equal, and
+//! PostgreSQL would search for equal keys in vain before it splits an index page. PostgreSQL does not take
+//! `deduplicate_items` on the partitioned index itself.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -41,7 +40,7 @@ impl Partitions {
         Ok(())
     }
 
-    /// Clears the known partitions, after an error that may mean that one is missing.
+    /// Clears the known partitions, since an error may mean that one of them is missing.
     pub fn forget(&self) {
         self.known.lock().clear();
     }
@@ -57,13 +56,13 @@ impl Partitions {
     }
 }
 
-/// The table of the partition that begins at this multiple of [`PARTITION_SEQS`].
+/// The table of the partition that begins at `index` times [`PARTITION_SEQS`].
 pub(super) fn name(index: impl Display) -> String {
     format!("messages_p{index}")
 }
 
-/// The statement that creates and attaches a partition: one block, so one transaction. The lock makes two servers
-/// that create the same partition wait for each other.
+/// The statement that creates and attaches a partition. It is one block, and so one transaction. Its lock
+/// makes two servers that create the same partition wait for each other.
 #[must_use]
 pub fn create_partition_sql(index: u64) -> String {
     let (from, to) = (index * PARTITION_SEQS, (index + 1) * PARTITION_SEQS);

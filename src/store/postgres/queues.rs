@@ -24,14 +24,14 @@ impl QueueStore for PostgresStore {
         incarnation: Option<Uuid>,
         force: bool,
     ) -> Result<QueueDeletion, StoreError> {
-        // In parts, so that each statement ends in time.
+        // Deletes in parts, so that each statement ends in time.
         while force && self.job_work(delete_some(&self.jobs, name, incarnation)).await? {}
         self.job_work(delete(&self.jobs, name, incarnation, force)).await
     }
 }
 
-/// Locks a queue until the transaction ends: shared, to add jobs, or exclusively, to delete it. Two queues may share
-/// a lock: then they wait for each other.
+/// Locks a queue until the transaction ends: shared, to add jobs, or exclusively, to delete the queue. If the
+/// names of two queues have the same hash, they wait for each other.
 pub(super) async fn lock(
     connection: &mut PgConnection,
     queue: &str,
@@ -63,8 +63,8 @@ async fn delete_some(pool: &PgPool, name: &str, incarnation: Option<Uuid>) -> Re
     Ok(done.rows_affected() >= WORK_DELETE_ROWS as u64)
 }
 
-/// Deletes a queue and everything except its dead letters. Leasing locks rows, so a job that was leased meanwhile is
-/// found after the deletion of the others, and stops it.
+/// Deletes a queue and everything except its dead letters. Leasing locks rows, so this finds a job that was
+/// leased meanwhile after it has deleted the others, and stops.
 async fn delete(
     pool: &PgPool,
     name: &str,
@@ -105,7 +105,7 @@ async fn delete(
     .await?;
     if let Some(leased) = left {
         transaction.rollback().await?;
-        // With force only a leased job can be left, even if its lease ended just now.
+        // With `force`, only a leased job can be left, even if its lease ended just now.
         return Ok(if leased || force { QueueDeletion::Leased } else { QueueDeletion::NotEmpty });
     }
     for statement in

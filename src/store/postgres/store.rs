@@ -1,4 +1,4 @@
-//! Opening and closing the store.
+//! Opens and closes the store.
 
 use std::sync::atomic::AtomicI64;
 
@@ -20,7 +20,7 @@ use crate::store::schema::{lacks_steps, migrator, schema_error};
 use crate::store::sql::Pool;
 use crate::store::work::unconfirmed::UnconfirmedLeases;
 
-/// A store in a PostgreSQL database (its current schema).
+/// A store in the current schema of a PostgreSQL database.
 pub struct PostgresStore {
     pub(super) options: PgConnectOptions,
     pub(super) readers: PgPool,
@@ -28,28 +28,27 @@ pub struct PostgresStore {
     pub(super) workers: PgPool,
     pub(super) unconfirmed: UnconfirmedLeases,
     pub(super) cursors: PgPool,
-    /// Work queues: a pool of their own, so that neither history nor the lease waits for workers.
+    /// Work queues have a pool of their own, so that neither history nor the lease waits for workers.
     pub(super) jobs: PgPool,
     pub(super) writer: tokio::sync::Mutex<Option<PgConnection>>,
     pub(super) partitions: partitions::Partitions,
-    /// The number of the partition with the lowest row, as last seen.
+    /// The number of the partition with the lowest row, as it was last seen.
     pub(super) lowest: AtomicI64,
 }
 
 impl PostgresStore {
-    /// Connects and brings the schema up to date, beside servers on NATS if need be.
+    /// Connects and brings the schema up to date, even while other servers run on NATS.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the database cannot be reached: the
-    /// caller tries again. [`StoreError::Refused`] when trying again is of no
-    /// use: a malformed address, a schema of another version, or of an older one
-    /// with which a server runs that must not be disturbed.
+    /// [`StoreError::Unavailable`] if the database cannot be reached: the caller tries again.
+    /// [`StoreError::Refused`] if trying again is of no use: a malformed address, a schema of another
+    /// version, or an older schema on which a server runs that must not be disturbed.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Self::connect_for(url, BusKind::Nats).await
     }
 
-    /// The same for a server with this bus. It brings the schema of an older version up to date
-    /// only if it could join: on the memory bus alone, on NATS beside others on NATS.
+    /// Like [`Self::connect`], for a server with this bus. Brings an older schema up to date only if the
+    /// server could join: on the memory bus alone, on NATS beside others on NATS.
     ///
     /// # Errors
     /// As [`Self::connect`].
@@ -57,11 +56,11 @@ impl PostgresStore {
         let options = connection::options(url)?;
         let mut first = connection::open(&options, Role::Schema).await?;
         if bounded(STORE_READ_TIMEOUT, is_behind(&mut first)).await? {
-            // Held until this connection ends.
+            // The lock lasts until this connection ends.
             membership::lock(&mut first, bus).await?.map_err(StoreError::Refused)?;
         }
         let migrated = migrator!("postgres").run_direct(None, &mut first, false).await;
-        // Closing releases the migrator's lock, whatever happened.
+        // Closing the connection releases the migrator's lock in any case.
         let _ = first.close().await;
         migrated.map_err(|error| schema_error(error, classify))?;
         Ok(Self {
@@ -78,8 +77,8 @@ impl PostgresStore {
         })
     }
 
-    /// Work on queues. Never repeated here: what was done before its response was lost
-    /// would be done twice. The pool tests a connection before it lends it.
+    /// Runs work on queues. It is never repeated here: if its response was lost, the work would be done
+    /// twice. The pool tests a connection before it lends it.
     pub(super) async fn job_work<T>(
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
@@ -88,7 +87,7 @@ impl PostgresStore {
     }
 }
 
-/// Whether the schema lacks steps.
+/// Whether the schema lacks migrations.
 async fn is_behind(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let steps = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
     if !sqlx::query_scalar::<_, bool>(steps).fetch_one(&mut *connection).await? {

@@ -1,4 +1,4 @@
-//! No filter scans the table: the plans that PostgreSQL's planner chooses.
+//! No filter scans the table, in the plans that PostgreSQL's planner chooses.
 
 use std::time::Duration;
 
@@ -20,13 +20,14 @@ use crate::store::plan::{self, Plan};
 use crate::store::sql::Value;
 use crate::store::{BusKind, HistoryStore as _, LogStore as _, MembershipState, Store, StoreError};
 
-/// Rows of each of three partitions: a million together.
+/// Rows of each of three partitions, which have a million together.
 const EACH: u64 = 340_000;
-/// One row in so many is odd: far more rows than a page by subject may read.
+/// One row in this many is odd (its subject is not the one derived from its columns): together far more than
+/// a page by subject may read.
 const ODD_EVERY: u64 = 40;
 
-/// Three partitions of [`EACH`] rows. `old` wrote half of the first and nothing later.
-/// One message in 4,000 has the type `rare`.
+/// Fills three partitions with [`EACH`] rows. `old` wrote half of the messages of the first and nothing
+/// later. One message in 4,000 has the type `rare`.
 const ROWS: &str = "
 INSERT INTO messages (seq, id, kind, type, subject, sender_id, sender_role, recipient_id, task_id,
     conversation_id, in_reply_to, created_at, logged_at, body, odd)
@@ -72,14 +73,14 @@ fn planned(query: &Query, table: &str) -> Plan {
 
 const EXPLAIN: &str = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)";
 
-/// The plan as it was executed.
+/// Executes the statement of a page and returns its plan.
 async fn explained(store: &PostgresStore, query: &Query, table: &str) -> Json {
     let Plan { sql, values, .. } = planned(query, table);
     let explain = sqlx::query(AssertSqlSafe(format!("{EXPLAIN} {sql}")));
     plan_of(&bind_all(explain, &values).fetch_one(&store.readers).await.expect("a plan"))
 }
 
-/// The same for the generic plan, which PostgreSQL uses for any values.
+/// Like [`explained`], with the generic plan, which PostgreSQL uses for any values.
 async fn explained_for_any(store: &PostgresStore, query: &Query, table: &str) -> Json {
     let Plan { sql, values, .. } = planned(query, table);
     let literal = |value: Value| match value {
@@ -99,7 +100,7 @@ async fn explained_for_any(store: &PostgresStore, query: &Query, table: &str) ->
     plan_of(&row)
 }
 
-/// The driver has no type for JSON here; its text is the value.
+/// The driver is built without a type for JSON, so the value is read as text.
 fn plan_of(row: &PgRow) -> Json {
     let text: String = row.try_get_unchecked(0).expect("text");
     serde_json::from_str::<Json>(&text).expect("JSON")[0]["Plan"].take()
@@ -130,7 +131,7 @@ fn assert_plan_bounded(plan: &Json, query: &Query, buffers: u64) {
 
 async fn no_filter_scans(server: Server) {
     let store = filled(&server).await;
-    // Without statistics, and with them.
+    // First without statistics, then with them.
     for analyse in ["SELECT 1", "ANALYZE messages"] {
         server.sql(analyse).await;
         for (name, buffers) in EVERY_FILTER {
@@ -159,7 +160,7 @@ async fn survives_the_end_of_its_connections(server: Server) {
     let lease = lease(&store).await;
     write_all(&store, &lease, 0, &[record(1)]).await.expect("written");
     let all = everything(10);
-    // Opens some of the pool's connections.
+    // Opens several connections of the pool.
     let pages = futures_util::future::join_all((0..6).map(|_| store.page(&all))).await;
     assert!(pages.iter().all(Result::is_ok));
     server
@@ -241,8 +242,8 @@ async fn a_page_crosses_as_many_partitions_as_it_needs() {
     on_postgres(pages_cross_many_partitions).await;
 }
 
-/// Filters, and how many buffers a page of 100 rows may touch: a row
-/// costs at most one, a probe of a partition's index four. The whole table has 2,400.
+/// Filters, and how many buffers a page of 100 rows may touch. A row costs at most one buffer, a probe of a
+/// partition's index four. The whole table has 2,400.
 const EVERY_FILTER: &[(&str, u64)] = &[
     ("", 50),
     ("kind=task", 300),

@@ -1,11 +1,9 @@
-//! The write: rows, holes, counters, time index, what is folded, and watermark in
-//! one statement.
+//! The write in one statement: rows, holes, counters, time index, fold and watermark.
 //!
-//! Invariant: every part depends on `moved`, the compare-and-set of the watermark
-//! under the lease. A writer that was replaced moves nothing and writes nothing:
-//! the update waits for the other's row lock and then sees the other's epoch.
-//! A statement whose connection broke has an unknown outcome, and may even take
-//! effect later; the watermark shows whether it did, and a repeat no longer finds the old value.
+//! Invariant: every part depends on `moved`, the compare-and-set of the watermark under the lease. A writer
+//! that was replaced moves nothing and writes nothing: its update waits for the row lock of the new writer
+//! and then sees the new epoch. If the connection breaks, the statement has an unknown outcome, and may even
+//! take effect later. The watermark shows whether it did, and a repeat no longer finds the old value.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgConnection};
@@ -104,7 +102,7 @@ SELECT count(*) AS moved FROM moved";
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
-/// Writes; `false` when the lease is another's or the watermark is not the old one.
+/// Writes. Returns `false` if another process has the lease or the watermark is not the old one.
 pub(super) async fn write(
     connection: &mut PgConnection,
     lease: &Lease,

@@ -29,9 +29,9 @@ pub(super) fn options(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(STORE_WRITE_TIMEOUT)
         .pragma("cache_size", format!("-{SQLITE_CACHE_KIB}"))
         .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES.to_string())
-        // Overwrites deleted content: it may be a secret.
+        // Overwrites deleted content, which may be a secret.
         .pragma("secure_delete", "on")
-        // For macOS, whose fsync does not flush the disk's cache; no effect on other systems.
+        // On macOS `fsync` does not flush the disk's cache. No effect on other systems.
         .pragma("fullfsync", "on")
         .pragma("checkpoint_fullfsync", "on")
         .statement_cache_capacity(STORE_STATEMENTS)
@@ -42,7 +42,7 @@ pub(super) async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnect
     bounded(options.connect()).await
 }
 
-/// Connections that cannot write.
+/// A pool of connections that cannot write.
 pub(super) fn readers(options: &SqliteConnectOptions) -> SqlitePool {
     SqlitePoolOptions::new()
         .min_connections(SQLITE_READERS)
@@ -66,8 +66,8 @@ pub(super) async fn bounded<T>(
     }
 }
 
-/// Whether an error is about the content or about the disk. The low byte of an
-/// extended code is the primary one (<https://sqlite.org/rescode.html>).
+/// Tells whether SQLite refused the content or the disk failed. The low byte of an extended code is the
+/// primary code (<https://sqlite.org/rescode.html>).
 pub(super) fn classify(error: Error) -> StoreError {
     const TOO_BIG: i32 = 18;
     const CONSTRAINT: i32 = 19;
@@ -83,8 +83,8 @@ pub(super) fn classify(error: Error) -> StoreError {
     }
 }
 
-/// The one connection that writes. Background work waits in a queue of its own, of which only the first
-/// waits for the connection, so that the log's writer never waits for more than one of them.
+/// The one connection that writes. Background work waits in a queue of its own, and only the first in that
+/// queue waits for the connection, so the log's writer never waits for more than one piece of it.
 pub(super) struct Writer {
     slot: Mutex<Option<SqliteConnection>>,
     background: Mutex<()>,
@@ -92,8 +92,8 @@ pub(super) struct Writer {
     time: Arc<StoreTime>,
 }
 
-/// The exclusive use of the writer. Dropped without [`Turn::end`], it drops the connection, so that no transaction is
-/// left open on it.
+/// The exclusive use of the writer. If it is dropped without [`Turn::end`], it drops the connection, so that
+/// no transaction stays open on it.
 pub(super) struct Turn<'a> {
     slot: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,
@@ -105,13 +105,13 @@ impl Writer {
         Self { slot: Mutex::new(Some(connection)), background: Mutex::new(()), wal, time }
     }
 
-    /// Removes deleted content from the WAL, now or as soon as no reader prevents it.
+    /// Removes deleted content from the WAL: now, or as soon as no reader prevents it.
     pub async fn forget(&self, options: &SqliteConnectOptions) -> Result<(), StoreError> {
         self.wal.forget();
         self.turn_behind(options).await?.end(Ok(()))
     }
 
-    /// A turn for work that must not delay the log.
+    /// Waits for a turn for work that must not delay the log.
     pub async fn turn_behind(
         &self,
         options: &SqliteConnectOptions,
@@ -121,12 +121,12 @@ impl Writer {
         Ok(Turn { _background: Some(background), ..turn })
     }
 
-    /// Waits for a turn; opens the connection again if the last turn dropped it.
+    /// Waits for a turn. Opens the connection again if the last turn dropped it.
     pub async fn turn(&self, options: &SqliteConnectOptions) -> Result<Turn<'_>, StoreError> {
         self.turn_of(options, false).await
     }
 
-    /// A turn for work that writes ends of leases and delays: it saves the store's time too.
+    /// Waits for a turn for work that writes ends of leases or delays: this turn saves the store's time too.
     pub async fn turn_timed(&self, options: &SqliteConnectOptions) -> Result<Turn<'_>, StoreError> {
         self.turn_of(options, true).await
     }
@@ -157,7 +157,7 @@ impl Turn<'_> {
         &mut self.connection
     }
 
-    /// Ends the turn; after an error the connection is not used again.
+    /// Ends the turn. After an error the connection is not used again.
     pub fn end<T>(mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.is_ok() {
             *self.slot = Some(self.connection);

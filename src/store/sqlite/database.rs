@@ -1,4 +1,4 @@
-//! Runs statements, and binds their values.
+//! Runs statements and binds their values.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -34,13 +34,14 @@ pub(super) fn bind_all<'q>(
     statement
 }
 
-/// Encodes many values for one placeholder; the statement reads them with `json_each`.
+/// Encodes many values as JSON for one placeholder, which the statement reads with `json_each`.
 pub(super) fn json(values: &impl serde::Serialize) -> Result<String, Error> {
     serde_json::to_string(values).map_err(|error| Error::Encode(error.into()))
 }
 
 impl SqliteStore {
-    /// The turn of a statement that writes. Statements for the log and for clients do not wait behind background work.
+    /// Waits for the turn of a statement that writes. Statements for the log and for clients do not wait
+    /// behind background work.
     pub(super) async fn turn_for(&self, pool: Pool) -> Result<Turn<'_>, StoreError> {
         match pool {
             Pool::Readers | Pool::Control | Pool::Cursors => self.writer.turn(&self.options).await,

@@ -1,8 +1,8 @@
-//! The files of a data directory, and who may read them: their owner alone.
+//! The files of a data directory, which only their owner may read.
 //!
-//! Invariant: SQLite creates its WAL and its index with the mode of the database, so the database is
-//! created here, before SQLite opens it. Files that an older version left readable are restricted at start; those
-//! that cannot be (a mount with fixed modes) are logged, and the server starts.
+//! Invariant: SQLite creates its WAL and the WAL's index with the mode of the database, so the database is
+//! created here, before SQLite opens it. Files that an older version left readable are restricted at start.
+//! If that is impossible (a mount with fixed modes), the server logs it and starts.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -21,10 +21,10 @@ pub(super) const LOCK_FILE: &str = "agentbus.lock";
 const DIR_MODE: u32 = 0o700;
 /// Mode of each file in it.
 const FILE_MODE: u32 = 0o600;
-/// The permissions of group and others.
+/// The permission bits of group and others.
 const OTHERS: u32 = 0o077;
 
-/// Creates directory and database where they are missing, and restricts them to their owner.
+/// Creates the directory and the database if they are missing, and restricts them to their owner.
 pub(super) fn prepare(dir: &Path) -> Result<(), StoreError> {
     let unavailable =
         |error: io::Error| StoreError::Unavailable(format!("{}: {error}", dir.display()));
@@ -38,12 +38,12 @@ pub(super) fn prepare(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Opens a file for writing; creates it readable by its owner alone.
+/// Opens a file for writing. If it does not exist, it is created readable by its owner alone.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(path)
 }
 
-/// Never opens an existing file: closing it would release SQLite's locks on it.
+/// Creates a file. Never opens an existing one: closing it would release SQLite's locks on it.
 fn open_new(path: &Path) -> io::Result<File> {
     File::options().create_new(true).write(true).mode(FILE_MODE).open(path)
 }
@@ -61,7 +61,7 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Restricts what others may read to its owner, and logs it.
+/// Restricts files that others may read to their owner, and logs this.
 fn restrict_all(dir: &Path) {
     let mut paths = ours(dir);
     // A directory that holds other files too keeps its mode.
@@ -90,7 +90,7 @@ fn restrict_all(dir: &Path) {
     }
 }
 
-/// The files that agentbus and SQLite make.
+/// The names of the files that agentbus and SQLite create.
 fn names() -> [String; 5] {
     let beside = |suffix: &str| format!("{DATABASE_FILE}{suffix}");
     [beside(""), beside("-wal"), beside("-shm"), beside("-journal"), LOCK_FILE.to_owned()]
@@ -106,14 +106,14 @@ fn only_ours(dir: &Path) -> bool {
     entries.flatten().all(|entry| names.iter().any(|name| entry.file_name() == name.as_str()))
 }
 
-/// Removes the permissions of group and others; whether there were any.
+/// Removes the permissions of group and others. Returns whether there were any.
 fn restrict(path: &Path) -> io::Result<bool> {
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & OTHERS == 0 {
         return Ok(false);
     }
     fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS & 0o7777))?;
-    // Some file systems accept a mode and keep their own.
+    // Some file systems accept a new mode but do not apply it.
     if fs::metadata(path)?.permissions().mode() & OTHERS == 0 {
         return Ok(true);
     }
@@ -125,12 +125,12 @@ fn restrict(path: &Path) -> io::Result<bool> {
 pub(super) struct Identity(u64, u64);
 
 impl Identity {
-    /// Of the file at a path now.
+    /// The identity of the file that is at a path now.
     pub fn at(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|metadata| Self(metadata.dev(), metadata.ino()))
     }
 
-    /// Of an open file.
+    /// The identity of an open file.
     pub fn of(file: &File) -> io::Result<Self> {
         file.metadata().map(|metadata| Self(metadata.dev(), metadata.ino()))
     }
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_closed_is_an_error_and_no_panic() {
-        // Nobody may change modes there, not even root.
+        // Nobody may change modes in `/proc`, not even root.
         assert!(restrict(Path::new("/proc/self/status")).is_err());
     }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::store::fold::Fold;
 
-// Aggregates are bound as one JSON array each, as in `write`.
+// Each aggregate is bound as one JSON array, as in `write`.
 const AGENTS: &str = "INSERT INTO agents \
     (agent_id, role, status, status_seq, since, last_seen, expires_at) \
     SELECT n.value ->> 0, n.value ->> 1, n.value ->> 2, n.value ->> 3, \
@@ -32,7 +32,7 @@ const INBOXES: &str = "INSERT INTO inboxes (agent_id, received, last_expiring) \
     ON CONFLICT DO UPDATE SET received = received + excluded.received, \
     last_expiring = coalesce(excluded.last_expiring, last_expiring)";
 
-/// The statements of a fold, each with whether it has no rows, and the rows as JSON.
+/// The three statements that write a fold: the SQL, whether there are no rows for it, and the rows as JSON.
 pub(super) fn fold_statements(
     fold: &Fold<'_>,
 ) -> [(&'static str, bool, serde_json::Result<String>); 3] {

@@ -1,8 +1,7 @@
-//! Reading history.
+//! Reads history.
 //!
-//! Invariant: a page is exact as of the watermark it names. The watermark is read
-//! first; what lies beneath it never changes, so the sequences and then the
-//! bodies can be read after it, each in a snapshot of its own.
+//! Invariant: a page is exact as of the watermark that it names. The watermark is read first. What lies below
+//! it never changes, so the sequences and then the bodies can be read later, each in its own snapshot.
 
 use std::collections::HashMap;
 
@@ -27,7 +26,7 @@ use crate::store::sql::{Dialect, from_db, limit_to_db, to_db};
 
 #[async_trait]
 impl HistoryStore for SqliteStore {
-    /// One search of the index for each id; the index has the sequence too.
+    /// Searches the index once for each id. The index holds the sequence too.
     async fn find(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, StoreError> {
         bounded(async {
             let mut found = HashMap::with_capacity(ids.len());
@@ -117,8 +116,8 @@ impl HistoryStore for SqliteStore {
     }
 }
 
-/// A page of all messages by one statement, watermark and bodies included: what a replay asks for
-/// again and again. `None` when there is no message, and so no watermark beside it.
+/// Reads a page of all messages, with watermark and bodies, by one statement, since replays do so again and
+/// again. Returns `None` if there is no message, and so no row that names the watermark.
 async fn all(pool: &SqlitePool, query: &Query) -> Result<Option<Page>, Error> {
     let mut rows = sqlx::query(
         "SELECT seq, kind, body, (SELECT committed_through FROM log_state) \
@@ -150,7 +149,7 @@ async fn all(pool: &SqlitePool, query: &Query) -> Result<Option<Page>, Error> {
     Ok(page)
 }
 
-/// The watermark, and where to look; `None` when nothing can be there.
+/// The watermark, and the sequences to read; `None` if no row can match.
 async fn bounds(pool: &SqlitePool, query: &Query) -> Result<(i64, Option<Bounds>), Error> {
     if query.since.is_none() && query.until.is_none() {
         let row = sqlx::query("SELECT committed_through FROM log_state").fetch_one(pool).await?;
@@ -166,7 +165,7 @@ async fn bounds(pool: &SqlitePool, query: &Query) -> Result<(i64, Option<Bounds>
     Ok((through, plan::bounds(query, through).narrowed(query, row.try_get(1)?, row.try_get(2)?)))
 }
 
-/// The bodies at these sequences, until they are too many bytes for one page.
+/// The bodies at these sequences, until they have as many bytes as one page may have.
 async fn bodies(pool: &SqlitePool, seqs: &[i64], query: &Query) -> Result<Vec<Stored>, Error> {
     let order = if query.descending { "DESC" } else { "ASC" };
     let sql = format!(

@@ -1,4 +1,4 @@
-//! Jobs: added, leased. Each change is one transaction of the one writer, by the store's time.
+//! Adds, redrives and leases jobs. Each change is one transaction of the one writer, by the store's time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl JobStore for SqliteStore {
     }
 }
 
-/// Adds jobs in order, many a statement.
+/// Adds jobs in order, many with one statement.
 async fn add(
     time: &StoreTime,
     connection: &mut SqliteConnection,
@@ -124,7 +124,7 @@ async fn insert_many(
             statement.bind(queue).bind(job.rank).bind(time.until(job.delay)).bind(job.body.as_ref())
         });
         let last = statement.execute(&mut *connection).await?.last_insert_rowid();
-        // One statement of the only writer: its rows have consecutive sequences.
+        // Nobody else writes, so the rows of one statement have consecutive sequences.
         let first = from_db(last) + 1 - part.len() as u64;
         added.extend((first..).take(part.len()).map(|seq| AddedJob { seq, same: None }));
     }

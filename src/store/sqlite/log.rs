@@ -1,4 +1,4 @@
-//! The lease and the log's state, by the store's time. Each function is one statement, so one
+//! The lease and the state of the log, by the store's time. Each function is one statement, and so one
 //! transaction.
 
 use std::time::Duration;

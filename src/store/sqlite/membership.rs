@@ -1,9 +1,9 @@
-//! One process may run on a directory, by a lock on a file.
+//! Ensures, by a lock on a file, that only one process uses a directory.
 //!
-//! Invariant: the operating system releases the lock when the process ends, however
-//! it ends. The lock belongs to the file, not to its name: a process that finds another file
-//! under the name of the database has lost the membership, whatever it still has locked. Not for
-//! network file systems: their locks promise less, and SQLite's WAL does not work there.
+//! Invariant: the operating system releases the lock when the process ends, however it ends. The lock belongs
+//! to the file, not to its name: a process that finds another file under the name of the database has lost
+//! the membership, whatever it still has locked. Network file systems are not supported: their locks promise
+//! less, and SQLite's WAL does not work there.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -61,7 +61,7 @@ impl Membership for SqliteMembership {
     }
 }
 
-/// Joins, or returns what prevents it, as a message for an operator.
+/// Joins, or returns a message for an operator about what prevents it.
 pub(super) async fn join(
     dir: &Path,
     bus: BusKind,
@@ -78,7 +78,8 @@ pub(super) async fn join(
     Ok(Ok(SqliteMembership { dir: dir.to_owned(), lock, database }))
 }
 
-/// Locks the directory as long as the file is open, or returns that another process has locked it.
+/// Locks the directory as long as the returned file is open, or returns a message that another process has
+/// locked it.
 pub(super) async fn lock(dir: &Path) -> Result<Result<File, String>, StoreError> {
     let path = dir.join(LOCK_FILE);
     let file = files::open(&path).map_err(|error| unavailable(&path, &error))?;

@@ -1,8 +1,8 @@
 //! The store in one SQLite file, for one server.
 //!
-//! Invariants: acknowledged means synced to disk (WAL with `synchronous=FULL`). One connection writes; a writer takes
-//! it out of its slot while in use, so that a write that is dropped half-way drops its connection, and with it the
-//! open transaction. An error of the disk is returned, never taken for success.
+//! Invariants: what is acknowledged is synced to disk (WAL with `synchronous=FULL`). One connection writes. A
+//! writer takes it out of its slot while in use, so that a write that is dropped half-way drops the
+//! connection, and with it the open transaction. An error of the disk is returned, never taken for success.
 
 mod connection;
 mod database;

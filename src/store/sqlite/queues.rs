@@ -1,4 +1,4 @@
-//! The deletion of queues.
+//! Deletes queues.
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -27,7 +27,7 @@ impl QueueStore for SqliteStore {
         incarnation: Option<Uuid>,
         force: bool,
     ) -> Result<QueueDeletion, StoreError> {
-        // In parts, so that other writers get their turns.
+        // Deletes in parts, so that other writers get their turns.
         while force
             && in_turn!(self, Jobs, connection => delete_some(&self.time, connection, name, incarnation))?
         {
@@ -36,7 +36,7 @@ impl QueueStore for SqliteStore {
     }
 }
 
-/// Whether a job is leased, or waits to become a dead letter.
+/// Whether a job of the queue is leased, or waits to become a dead letter.
 async fn has_leased(
     time: &StoreTime,
     connection: &mut SqliteConnection,

@@ -1,4 +1,4 @@
-//! Opening and closing the store.
+//! Opens and closes the store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::store::membership::{BusKind, Membership};
 use crate::store::schema::{lacks_steps, migrator, schema_error};
 use crate::store::work::unconfirmed::UnconfirmedLeases;
 
-/// A store in a file.
+/// A store in a SQLite file.
 pub struct SqliteStore {
     pub(super) dir: PathBuf,
     pub(super) options: SqliteConnectOptions,
@@ -31,18 +31,17 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the database in a directory, both created if they are not there,
-    /// and brings its schema up to date, if no process runs on it.
+    /// Opens the database in a directory, and creates both if they are missing. Brings the schema up to date
+    /// if no process runs on it.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the disk does not let it;
-    /// [`StoreError::Refused`] when the schema is of another version, or of an older one
-    /// with which another process runs.
+    /// [`StoreError::Unavailable`] if the disk fails; [`StoreError::Refused`] if the schema is of another
+    /// version, or is older and another process runs on it.
     pub async fn open(dir: &Path) -> Result<Self, StoreError> {
         Self::open_by(dir, Clocks::system()).await
     }
 
-    /// The same, with other clocks.
+    /// Like [`Self::open`], with other clocks.
     pub(super) async fn open_by(dir: &Path, clocks: Clocks) -> Result<Self, StoreError> {
         files::prepare(dir)?;
         let file = dir.join(DATABASE_FILE);
@@ -67,7 +66,7 @@ impl SqliteStore {
     }
 }
 
-/// Whether the schema lacks steps.
+/// Whether the schema lacks migrations.
 async fn is_behind(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let steps = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
     if sqlx::query_scalar::<_, i64>(steps).fetch_one(&mut *connection).await? == 0 {
@@ -88,12 +87,12 @@ impl Store for SqliteStore {
         bounded(sqlx::query("SELECT 1").execute(&self.readers)).await.map(|_| ())
     }
 
-    /// A file has no other clock than its process.
+    /// A file has no clock of its own: this is the wall clock of the process.
     async fn clock(&self) -> Result<DateTime<Utc>, StoreError> {
         Ok(DateTime::from_timestamp_micros(self.time.wall()).unwrap_or_default())
     }
 
-    /// Every connection has the settings of `connection`: there are none to warn of.
+    /// None: every connection is opened with the settings in the module `connection`.
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }

@@ -1,5 +1,5 @@
-//! No filter scans the table: the plans that SQLite's planner chooses. The settings of connections. Setting a clock
-//! does not move the end of a lease.
+//! No filter scans the table, in the plans that SQLite's planner chooses. Connections have their settings.
+//! Setting a clock does not move the end of a lease.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -107,13 +107,13 @@ impl Machine {
         }
     }
 
-    /// Time passes.
+    /// Lets time pass: both clocks advance.
     fn pass(&self, seconds: i64) {
         self.wall.fetch_add(seconds, Ordering::Relaxed);
         self.uptime.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    /// Somebody sets the clock.
+    /// Sets the wall clock forward, or back if `seconds` is negative.
     fn set(&self, seconds: i64) {
         self.wall.fetch_add(seconds, Ordering::Relaxed);
     }
@@ -124,7 +124,7 @@ async fn opened(server: &Server, machine: &Machine) -> SqliteStore {
     SqliteStore::open_by(dir, machine.clocks()).await.expect("opens")
 }
 
-/// A machine of 2026 whose store has one job, leased for ten seconds.
+/// A machine in 2026 whose store has one job, leased for ten seconds.
 async fn leased(server: &Server) -> (Machine, SqliteStore) {
     let machine = Machine::default();
     machine.wall.store(1_790_000_000, Ordering::Relaxed);
@@ -146,7 +146,7 @@ async fn leased(server: &Server) -> (Machine, SqliteStore) {
     (machine, store)
 }
 
-/// Whether the job can be leased; if so it is, for ten seconds.
+/// Whether the job can be leased. If so, this leases it for ten seconds.
 async fn is_free(store: &SqliteStore) -> bool {
     let found = store.lease_jobs("q", 1, 9, Duration::from_secs(10), None).await.expect("answers");
     !found.jobs.is_empty()
@@ -172,7 +172,7 @@ async fn a_set_clock_moves_no_end_of_a_lease(server: Server) {
 async fn a_restart_continues_the_store_time(server: Server) {
     let (machine, mut store) = leased(&server).await;
     for jump in [DAY, -2 * DAY, 300 * DAY] {
-        // Set while the server runs: it does not count as time that passed.
+        // A clock that is set while the server runs does not count as time that passed.
         machine.set(jump);
         store.remove_exhausted_jobs(&[]).await.expect("the sweep that runs each second");
         store.close().await;
@@ -182,7 +182,7 @@ async fn a_restart_continues_the_store_time(server: Server) {
         machine.pass(7);
         assert!(is_free(&store).await, "the time while it was down counts: {jump}");
     }
-    // Set back while no server runs: the lease is not shorter.
+    // A clock that is set back while no server runs does not shorten the lease.
     store.close().await;
     machine.set(-30 * DAY);
     store = opened(&server, &machine).await;
@@ -190,7 +190,7 @@ async fn a_restart_continues_the_store_time(server: Server) {
     assert!(!is_free(&store).await);
     machine.pass(2);
     assert!(is_free(&store).await);
-    // Set forward while no server runs: it counts as time that passed.
+    // A clock that is set forward while no server runs counts as time that passed.
     store.close().await;
     machine.set(DAY);
     store = opened(&server, &machine).await;

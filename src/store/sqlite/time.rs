@@ -1,9 +1,9 @@
 //! The store's time: the clock of leases, delays and retries.
 //!
-//! Invariant: it advances with the machine's boot clock, whatever the wall clock is set
-//! to, and never goes back, also over a restart: it continues from its saved value, plus the
-//! time since then by the wall clock. So no lease lasts longer, or ends earlier, because a
-//! clock was set. Times shown to people and workers are by the wall clock.
+//! Invariant: the store's time advances with the machine's boot clock, whatever the wall clock is set to, and
+//! never goes back. After a restart it continues from its saved value plus the time since then by the wall
+//! clock. So no lease lasts longer, or ends earlier, because a clock was set. Times shown to people and
+//! workers are by the wall clock.
 //!
 //! Limit: if the wall clock is set forward while no server runs, that counts as time that passed.
 
@@ -23,9 +23,9 @@ type Uptime = Box<dyn Fn() -> Duration + Send + Sync>;
 
 /// The clocks that the store's time is computed from.
 pub(super) struct Clocks {
-    /// Can be set to any time.
+    /// The wall clock, which can be set to any time.
     pub wall: Clock,
-    /// Only advances.
+    /// The boot clock, which only advances.
     pub uptime: Uptime,
 }
 
@@ -36,7 +36,7 @@ impl Clocks {
     }
 }
 
-/// Advances while the machine sleeps, as a wall clock does.
+/// The time since the machine started. It advances while the machine sleeps, as a wall clock does.
 fn uptime() -> Duration {
     #[cfg(target_os = "linux")]
     const UPTIME: rustix::time::ClockId = rustix::time::ClockId::Boottime;
@@ -51,13 +51,13 @@ pub(super) struct StoreTime {
     clocks: Clocks,
     /// The store's time when the machine started.
     zero: i64,
-    /// When it was last saved, and by how much the wall clock was ahead then.
+    /// When the store's time was last saved, and by how much the wall clock was ahead of it then.
     saved: AtomicI64,
     ahead: AtomicI64,
 }
 
 impl StoreTime {
-    /// Continues from the value in the database.
+    /// Continues from the time saved in the database.
     pub async fn open(connection: &mut SqliteConnection, clocks: Clocks) -> Result<Self, Error> {
         let row = sqlx::query("SELECT at, wall FROM store_time").fetch_optional(connection).await?;
         let wall = clocks.wall.now().timestamp_micros();
@@ -69,16 +69,16 @@ impl StoreTime {
             None => (wall, 0),
         };
         let zero = at.saturating_sub(to_micros((clocks.uptime)()));
-        // As if saved long ago: the first use saves it.
+        // Treated as saved long ago, so that the first use saves it.
         Ok(Self { clocks, zero, saved: AtomicI64::new(0), ahead: AtomicI64::new(ahead) })
     }
 
-    /// The time now.
+    /// The store's time now.
     pub fn now(&self) -> i64 {
         self.zero.saturating_add(to_micros((self.clocks.uptime)()))
     }
 
-    /// The time after a duration.
+    /// The store's time after a duration from now.
     pub fn until(&self, after: Duration) -> i64 {
         self.now().saturating_add(to_micros(after))
     }
@@ -88,17 +88,18 @@ impl StoreTime {
         self.clocks.wall.now().timestamp_micros()
     }
 
-    /// By how much the wall clock is ahead.
+    /// By how much the wall clock is ahead of the store's time, in microseconds.
     pub fn ahead(&self) -> i64 {
         self.wall().saturating_sub(self.now())
     }
 
-    /// A time by the wall clock.
+    /// Converts a time by the store's clock to the wall clock.
     pub fn to_wall(&self, at: i64) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(at.saturating_add(self.ahead())).unwrap_or_default()
     }
 
-    /// Saves it when the wall clock was set since; before a write of times also when [`STORE_TIME_MAX_AGE`] has passed.
+    /// Saves the store's time if the wall clock was set since the last save. Before a write of times
+    /// (`writes`) also if the saved time is older than [`STORE_TIME_MAX_AGE`].
     pub async fn save(&self, connection: &mut SqliteConnection, writes: bool) -> Result<(), Error> {
         let (now, wall) = (self.now(), self.wall());
         let ahead = wall.saturating_sub(now);

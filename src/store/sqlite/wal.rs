@@ -1,11 +1,12 @@
-//! Keeps SQLite's WAL small.
+//! Keeps SQLite's WAL (write-ahead log) small.
 //!
 //! SQLite restarts its WAL only when no reader uses it. Readers that follow each other closely can prevent
-//! that for ever, and the WAL grows. So a write that finds it larger than a limit first runs a
-//! checkpoint that waits for the readers of that moment; readers that come later read the database
-//! itself and do not prevent it.
-//! Invariant: the WAL is emptied within some attempts as long as each reader ends; and soon after
-//! [`Wal::forget`], so that deleted content is not left in it.
+//! that for ever, and then the WAL grows. So a write that finds it larger than a limit first runs a
+//! checkpoint that waits for the current readers. Later readers read the database itself and do not prevent
+//! the restart.
+//!
+//! Invariant: the WAL is emptied after a few attempts as long as each reader ends, and soon after
+//! [`Wal::forget`], so that deleted content does not stay in it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,21 +25,21 @@ use crate::limits::{
 /// The WAL of one database.
 pub(super) struct Wal {
     file: PathBuf,
-    /// Whether to empty it, however small it is.
+    /// Whether to empty the WAL however small it is.
     wanted: AtomicBool,
-    /// When to try again after readers prevented it, and the backoff from then on.
+    /// When to try again after readers prevented the last attempt, and the backoff from then on.
     next: Mutex<Option<(Instant, Backoff)>>,
 }
 
 impl Wal {
-    /// The WAL of a database; the first write empties what an earlier process left in it.
+    /// The WAL of a database. The first write empties what an earlier process left in it.
     pub fn of(database: &Path) -> Self {
         let mut file = database.as_os_str().to_owned();
         file.push("-wal");
         Self { file: file.into(), wanted: AtomicBool::new(true), next: Mutex::default() }
     }
 
-    /// Requests that the WAL be emptied of deleted content.
+    /// Requests that the WAL be emptied soon, since it holds deleted content.
     pub fn forget(&self) {
         self.wanted.store(true, Ordering::Relaxed);
     }
@@ -52,7 +53,7 @@ impl Wal {
         if too_soon || !(too_large || self.wanted.load(Ordering::Relaxed)) {
             return;
         }
-        // A small WAL is not worth a wait.
+        // A small WAL is not worth a wait for readers.
         let wait = if too_large { reader_wait(bytes) } else { Duration::ZERO };
         let emptied = truncate(connection, wait).await;
         let new = || Backoff::new(SQLITE_LOG_RETRY, SQLITE_LOG_LONGEST_RETRY);
@@ -76,13 +77,13 @@ impl Wal {
     }
 }
 
-/// How long to wait for readers: longer for a larger WAL.
+/// How long to wait for readers: the longer, the larger the WAL.
 fn reader_wait(bytes: u64) -> Duration {
     let times = u32::try_from(bytes / SQLITE_LOG_BYTES).unwrap_or(u32::MAX);
     SQLITE_LOG_WAIT.saturating_mul(times.max(1)).min(SQLITE_LOG_LONGEST_WAIT)
 }
 
-/// Moves all of the WAL into the database, and truncates it; `false` where readers prevented it.
+/// Moves the whole WAL into the database and truncates it. Returns `false` if readers prevented that.
 async fn truncate(connection: &mut SqliteConnection, wait: Duration) -> Result<bool, Error> {
     set_busy_timeout(connection, wait).await?;
     let done = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;

@@ -1,10 +1,11 @@
-//! The write: one transaction, one fsync.
+//! The write: one transaction with one fsync.
 //!
-//! SQLite runs on a thread of its own, and a round trip to it costs as much as some rows: so `BEGIN` is
-//! sent with the first statement, and `COMMIT` with the last ones.
-//! Invariant: the watermark's compare-and-set comes first; where it moves
-//! nothing, the transaction is rolled back. A connection on which anything failed is
-//! dropped with its transaction ([`super::connection::Turn`]).
+//! SQLite runs on its own thread, and a round trip to it costs as much as several rows. So `BEGIN` is sent
+//! with the first statement, and `COMMIT` with the last ones.
+//!
+//! Invariant: the compare-and-set of the watermark comes first. If it moves nothing, the transaction is
+//! rolled back. A connection on which anything failed is dropped with its transaction
+//! ([`super::connection::Turn`]).
 
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
@@ -23,7 +24,7 @@ const INSERT: &str = "INSERT INTO messages (seq, id, kind, type, subject, sender
     foreign_payload, foreign_headers, body) VALUES ";
 const PLACEHOLDERS: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-// Aggregates are bound as one JSON array each: a statement costs more than its rows.
+// Each aggregate is bound as one JSON array, since a statement costs more than its rows.
 const HOLES: &str = "INSERT INTO holes (from_seq, to_seq, reason) \
     SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1)";
 const COUNTS: &str = "INSERT INTO counts (what, name, n) \
@@ -37,7 +38,7 @@ const TIMES: &str = "INSERT INTO time_index (width, bucket, min_created, max_cre
     ON CONFLICT DO UPDATE SET min_created = min(min_created, excluded.min_created), \
     max_created = max(max_created, excluded.max_created)";
 
-/// Writes; `false` when the lease is another's or the watermark is not the old one.
+/// Writes. Returns `false` if another process has the lease or the watermark is not the old one.
 pub(super) async fn write(
     time: &StoreTime,
     connection: &mut SqliteConnection,
@@ -63,7 +64,7 @@ pub(super) async fn write(
     Ok(true)
 }
 
-/// Begins the transaction and moves the watermark; `false` where it moves nothing.
+/// Begins the transaction and moves the watermark. Returns `false` if that moved nothing.
 async fn begin(
     time: &StoreTime,
     connection: &mut SqliteConnection,
@@ -84,7 +85,7 @@ async fn begin(
     Ok(moved.len() == 1)
 }
 
-/// Inserts many rows a statement, in few sizes so that few statements are prepared.
+/// Inserts rows, many with one statement, in few sizes so that few statements are prepared.
 pub(super) async fn insert_rows(
     connection: &mut SqliteConnection,
     rows: &[Row<'_>],
@@ -97,7 +98,7 @@ pub(super) async fn insert_rows(
     Ok(())
 }
 
-/// Rows in parts of [`SQLITE_INSERT_SIZES`].
+/// Splits rows into parts of [`SQLITE_INSERT_SIZES`].
 pub(super) fn parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let size = SQLITE_INSERT_SIZES.into_iter().find(|size| *size <= rows.len())?;
@@ -136,7 +137,7 @@ fn bind_row<'q>(statement: Statement<'q>, row: &Row<'_>) -> Statement<'q> {
         .bind(&record.body[..])
 }
 
-/// The other statements of the write, each with its rows.
+/// The other statements of the write, each with its rows as JSON.
 fn aggregates(write: &Write<'_>, rows: &[Row<'_>]) -> Result<Vec<(&'static str, String)>, Error> {
     let tally = Tally::of(rows);
     let holes: Vec<_> =

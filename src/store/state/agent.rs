@@ -10,13 +10,13 @@ use crate::message::Token;
 pub struct Agent {
     /// Its name.
     pub agent_id: String,
-    /// The last role it gave.
+    /// The last role that it stated.
     pub role: Option<String>,
     /// The type of its latest status.
     pub status: Option<String>,
-    /// When its status became this one: the begin of the run of equal statuses.
+    /// When its current status began: the start of the run of equal statuses.
     pub since: Option<DateTime<Utc>>,
-    /// When it made its latest message or status.
+    /// When it created its latest message or status.
     pub last_seen: Option<DateTime<Utc>>,
     /// When its status lapses, if it has a time to live.
     pub expires_at: Option<DateTime<Utc>>,
@@ -24,27 +24,27 @@ pub struct Agent {
     pub inbox: Inbox,
 }
 
-/// The position of a recipient, and what waits for it.
+/// How far a recipient has consumed its messages, and how many wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Inbox {
-    /// It has consumed everything up to here.
+    /// The sequence up to which the recipient has consumed everything.
     pub consumed_through: u64,
-    /// Messages to it beyond that, but for those that have expired.
+    /// Messages to the recipient beyond that, except those that have expired.
     pub waiting: u64,
 }
 
 /// A status that lapsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LapsedStatus {
-    /// The agent.
+    /// The agent whose status lapsed.
     pub agent: Token,
-    /// Its sequence.
+    /// The sequence of that status.
     pub seq: u64,
-    /// When it lapsed.
+    /// When the status lapsed.
     pub expires_at: DateTime<Utc>,
 }
 
-/// Statuses that lapsed, and when the next one will.
+/// Statuses that lapsed, and when the next one will lapse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lapsed {
     /// The statuses.

@@ -1,4 +1,4 @@
-//! Results as of a watermark, and pages of them.
+//! A result with the watermark as of which it is exact, and a page of a list.
 
 /// A value, and the watermark as of which it is exact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub struct AsOf<T> {
 }
 
 impl<T> AsOf<T> {
-    /// Another value as of the same watermark.
+    /// Changes the value; the watermark stays.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> AsOf<U> {
         AsOf { as_of: self.as_of, value: change(self.value) }
     }
@@ -21,12 +21,12 @@ impl<T> AsOf<T> {
 pub struct Listing<T> {
     /// The items of the page.
     pub items: Vec<T>,
-    /// Whether more follow.
+    /// Whether more items follow.
     pub more: bool,
 }
 
 impl<T> Listing<T> {
-    /// The first `limit` of at most `limit + 1` items.
+    /// Cuts up to `limit + 1` items to the first `limit`.
     #[must_use]
     pub fn cut(mut items: Vec<T>, limit: usize) -> Self {
         let more = items.len() > limit;

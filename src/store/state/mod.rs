@@ -1,9 +1,8 @@
 //! State that the store folds from the log: agents, tasks and inboxes (contract, sections 6 and 7).
 //!
-//! Invariant: agents, tasks and what inboxes received change in the write that
-//! moves the watermark, so a result is exact as of the watermark it names, which
-//! is read in the same statement. The cursor of an inbox is the only column here
-//! that clients write; it only rises.
+//! Invariant: agents, tasks and what inboxes received change in the write that moves the watermark. A result
+//! and the watermark that it names are read in one statement, so the result is exact as of that watermark.
+//! Clients write only one column here, the cursor of an inbox, which only rises.
 
 mod agent;
 mod listing;

@@ -1,14 +1,14 @@
 //! The statements for agents, tasks and inboxes.
 //!
-//! Invariant: each reads the watermark too, and so in the same snapshot. There is
-//! always at least one row: where nothing is found, its names are null.
+//! Invariant: each statement also reads the watermark, in the same snapshot. It returns at least one row: if
+//! nothing is found, the columns of the names are null.
 
 use super::task::TaskState;
 use crate::limits::TASK_AGENTS;
 use crate::store::sql::Dialect;
 
-/// Messages that wait for `$agent`, of the joined `i` (received) and `c` (consumed).
-/// `$2` is the time by which they expire.
+/// SQL for the number of messages that wait for `agent`, from the joined tables `i` (received) and `c`
+/// (consumed). Messages that have expired by `$2` do not count.
 fn waiting(agent: &str) -> String {
     let consumed = "coalesce(c.consumed_through, 0)";
     format!(
@@ -50,11 +50,11 @@ pub(super) fn inbox() -> String {
     )
 }
 
-/// Through which sequence the inbox of `$1` is consumed; no row where it never was.
+/// The sequence up to which the inbox of `$1` is consumed; no row if nothing was ever consumed.
 pub(super) const CONSUMED_THROUGH: &str =
     "SELECT consumed_through FROM inbox_cursors WHERE agent_id = $1";
 
-/// What consuming through `$2` would add for `$1`.
+/// What would change if `$1` consumed through `$2`.
 pub(super) const CONSUMPTION: &str = "SELECT s.committed_through, c.consumed_through, coalesce(c.consumed, 0) AS consumed, \
      (SELECT count(*) FROM (SELECT 1 AS one FROM messages m WHERE m.recipient_id = $1 \
       AND m.seq > coalesce(c.consumed_through, 0) AND m.seq <= $2 \
@@ -97,8 +97,8 @@ pub(super) fn task(dialect: Dialect) -> String {
     tasks("task_id = $1", dialect)
 }
 
-/// At most `$2` statuses that lapsed by `$1`, and when the next one lapses; with `after`, those after
-/// the status of `$4` that lapsed at `$3`.
+/// At most `$2` statuses that had lapsed by `$1`, and when the next one lapses. With `after`, only those
+/// after the status of the agent `$4` that lapsed at `$3`.
 pub(super) fn lapsed(after: bool) -> String {
     let after = if after { "AND (expires_at, agent_id) > ($3, $4)" } else { "" };
     format!(

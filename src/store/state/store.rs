@@ -17,7 +17,8 @@ use crate::store::sql::{
 /// The part of a store that holds agents, tasks and inboxes.
 #[async_trait]
 pub trait StateStore: Database {
-    /// Agents after a name. Inboxes are as of `now`, by which messages expire.
+    /// Up to `limit` agents in order of name, beginning after the name `after`. Messages that have expired by
+    /// `now` do not wait in their inboxes.
     async fn agents(
         &self,
         after: Option<&Token>,
@@ -45,7 +46,8 @@ pub trait StateStore: Database {
         Ok(found(&rows, read_agent)?.map(|mut agents| agents.pop()))
     }
 
-    /// Tasks after a name, all or those in one state.
+    /// Up to `limit` tasks in order of name, beginning after the name `after`: all tasks, or those in one
+    /// state.
     async fn tasks(
         &self,
         state: Option<TaskState>,
@@ -68,7 +70,7 @@ pub trait StateStore: Database {
         Ok(found(&rows, read_task)?.map(|mut tasks| tasks.pop()))
     }
 
-    /// The inbox of a recipient. Any name has one, also one that never sent a message.
+    /// The inbox of a recipient. Every name has one, even if it never sent a message.
     async fn inbox(&self, id: &Token, now: DateTime<Utc>) -> Result<AsOf<Inbox>, StoreError> {
         let statement = Statement::new(sql::inbox()).bind(id.as_str()).bind(now);
         let rows = self.select(Pool::Readers, statement).await?;
@@ -76,15 +78,16 @@ pub trait StateStore: Database {
         Ok(inbox.map(|mut inboxes| inboxes.pop().unwrap_or_default()))
     }
 
-    /// Through which sequence an inbox is consumed: [`StateStore::inbox`] without counting what waits.
+    /// The sequence up to which an inbox is consumed. Unlike [`StateStore::inbox`] this does not count what
+    /// waits.
     async fn consumed_through(&self, id: &Token) -> Result<u64, StoreError> {
         let statement = Statement::new(sql::CONSUMED_THROUGH).bind(id.as_str());
         let rows = self.select(Pool::Readers, statement).await?;
         Ok(rows.first(|row| row.seq(0))?.unwrap_or_default())
     }
 
-    /// Records that everything through a sequence is consumed; a lower one changes
-    /// nothing. `false` when it lies above the watermark.
+    /// Records that everything through a sequence is consumed. A sequence below the recorded one changes
+    /// nothing. Returns `false` if the sequence lies above the watermark.
     async fn consume(&self, id: &Token, through: u64) -> Result<bool, StoreError> {
         loop {
             let statement = Statement::new(sql::CONSUMPTION).bind(id.as_str()).bind(to_db(through));
@@ -107,14 +110,15 @@ pub trait StateStore: Database {
                 .bind(to_db(through))
                 .bind(consumed)
                 .bind(from);
-            // No row: another moved the cursor since it was read, and upwards. Read it again.
+            // No row: since the cursor was read, another call raised it. Read it again.
             if self.execute(Pool::Cursors, statement).await? == 1 {
                 return Ok(true);
             }
         }
     }
 
-    /// Statuses that lapsed by `now`, the longest lapsed first; after one of them, if one is named.
+    /// Up to `limit` statuses that had lapsed by `now`, the longest lapsed first; with `after`, only those
+    /// after it.
     async fn lapsed(
         &self,
         now: DateTime<Utc>,
@@ -138,7 +142,7 @@ fn one_more(limit: usize) -> i64 {
     limit_to_db(limit).saturating_add(1)
 }
 
-/// The watermark, and what was found beside it.
+/// Decodes the watermark and what was found beside it.
 fn found<T>(
     rows: &Rows,
     read: impl Fn(Row<'_>) -> Result<Option<T>, Error>,

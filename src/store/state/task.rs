@@ -9,26 +9,26 @@ pub struct Task {
     pub outcome: Option<String>,
     /// The type of its last event.
     pub last_event: Option<String>,
-    /// Senders of its messages: the first [`crate::limits::TASK_AGENTS`] by name.
+    /// The senders of its messages: the first [`crate::limits::TASK_AGENTS`] by name.
     pub agents: Vec<String>,
     /// The number of senders.
     pub agent_count: u64,
-    /// Messages of any kind about it.
+    /// The number of messages of any kind about it.
     pub messages: u64,
-    /// Events after the one that ended it.
+    /// The number of events after the one that ended it.
     pub late_events: u64,
-    /// The first message about it.
+    /// The sequence of the first message about it.
     pub first_seq: u64,
-    /// The last one.
+    /// The sequence of the last message about it.
     pub last_seq: u64,
 }
 
 /// Whether a task has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskState {
-    /// No event ended it yet.
+    /// No event has ended the task.
     Open,
-    /// One did.
+    /// An event has ended the task.
     Done,
 }
 
@@ -44,7 +44,7 @@ impl TaskState {
 }
 
 impl Task {
-    /// Whether it has ended.
+    /// Whether the task has ended.
     #[must_use]
     pub fn state(&self) -> TaskState {
         if self.outcome.is_some() { TaskState::Done } else { TaskState::Open }

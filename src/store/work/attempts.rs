@@ -1,9 +1,9 @@
-//! How attempts and errors are stored, by messages and jobs in both databases.
+//! How attempts and errors of messages and jobs are stored in both databases.
 //!
 //! Invariant: what is stored is bounded and holds no U+0000, which PostgreSQL refuses in text. An attempt is
 //! a JSON array `[number, microseconds since 1970, "error"]`. The attempts of a message are lines, so that a
-//! statement appends one without reading the others; those of a job are one JSON array, since
-//! its leases append to that.
+//! statement appends one without reading the others. The attempts of a job are one JSON array, since its
+//! leases append to that.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,12 @@ pub struct Attempt {
     pub error: String,
 }
 
-/// The error of an attempt whose lease ran out. It stands unescaped in SQL and JSON.
+/// The error of an attempt whose lease ran out. It is inserted into SQL and JSON without escapes.
 pub(crate) const LOST: &str = "its worker died or gave no sign of life";
-/// The reason of a message that is due and whose attempts are used up.
+/// The reason of a dead letter whose message was due again although its attempts were used up.
 pub(crate) const EXHAUSTED: &str = "it has had all the attempts that it may have";
 
-/// An error or a reason as it is stored.
+/// An error or a reason as it is stored: cut, and without U+0000.
 pub(crate) fn error_text(error: &str) -> String {
     let mut stored = cut(error).replace('\0', "\u{fffd}");
     stored.truncate(cut(&stored).len());
@@ -39,23 +39,23 @@ fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_ATTEMPT_ERROR)]
 }
 
-/// The line of one attempt.
+/// Encodes one attempt as a line.
 pub(crate) fn line(attempt: &Attempt) -> String {
     let error = serde_json::Value::String(error_text(&attempt.error));
     format!("[{},{},{error}]\n", attempt.attempt, attempt.at.timestamp_micros())
 }
 
-/// The lines of many.
+/// Encodes attempts as lines.
 pub(crate) fn lines(attempts: &[Attempt]) -> String {
     attempts.iter().map(line).collect()
 }
 
-/// SQL for the line of a lease that ran out at `due_us`, in microseconds since 1970.
+/// SQL for the line of an attempt whose lease ran out at `due_us`, in microseconds since 1970.
 pub(crate) fn lost_line_sql(due_us: &str, newline: &str) -> String {
     format!("'[' || s.attempt || ',' || {due_us} || ',\"{LOST}\"]' || {newline}")
 }
 
-/// SQL for the last lines of a column, [`KEPT_ATTEMPTS_CHARS`] at most.
+/// SQL for the last lines of a column, at most [`KEPT_ATTEMPTS_CHARS`] characters.
 pub(crate) fn last_lines_sql(column: &str, dialect: Dialect) -> String {
     let (tail, position, newline) = match dialect {
         Dialect::Postgres => {
@@ -71,7 +71,7 @@ pub(crate) fn last_lines_sql(column: &str, dialect: Dialect) -> String {
     )
 }
 
-/// SQL for the attempts of a job and one more, whose error is the placeholder `error`. `at_us` is when it
+/// SQL that appends an attempt to those of a job. The placeholder `error` is its error, `at_us` when it
 /// ended, in microseconds since 1970.
 pub(crate) fn append_sql(at_us: &str, error: &str, dialect: Dialect) -> String {
     match dialect {

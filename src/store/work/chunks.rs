@@ -1,4 +1,4 @@
-//! Rows with bodies, in statements of bounded size.
+//! Splits rows with bodies among statements of bounded size.
 
 use super::dead_letters::DeadLetter;
 use super::set_aside::SetAside;

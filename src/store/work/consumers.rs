@@ -16,22 +16,22 @@ pub struct Consumer {
     pub name: String,
     /// The subject pattern of its messages.
     pub filter: String,
-    /// Rises whenever its position changes by other than progress.
+    /// Rises whenever its position changes by anything but progress.
     pub generation: i64,
-    /// Whether a handler was ever attached. Until then nothing is delivered, and the first handler begins
-    /// with everything that is kept.
+    /// Whether a handler was ever attached. Until then nothing is delivered. The first handler begins with
+    /// everything that is kept.
     pub handled: bool,
-    /// On NATS: everything up to here that the stream delivers is done.
+    /// On NATS: everything up to this sequence that the stream delivers is done.
     pub floor: u64,
-    /// What is fed from the store, if anything is.
+    /// The range of the log that is delivered to it from the store, if there is one.
     pub feed: Option<Feed>,
-    /// Why nothing is delivered; `None` while it runs.
+    /// Why it is paused; `None` while it runs.
     pub paused: Option<String>,
-    /// Totals since it was created.
+    /// Its totals since it was created.
     pub totals: Totals,
     /// Messages set aside now: waiting for another attempt, or leased for one.
     pub set_aside: u64,
-    /// Of these, those that are leased now.
+    /// How many of the messages set aside are leased now.
     pub retrying: u64,
     /// The sequence of the oldest message set aside.
     pub oldest_set_aside: Option<u64>,
@@ -104,8 +104,8 @@ pub trait ConsumerStore: Database {
         created.ok_or_else(|| StoreError::Unavailable(format!("consumer {name} was deleted")))
     }
 
-    /// Moves a consumer if it is still at `generation`, which rises; its feed loses its claim.
-    /// `false` when it was moved meanwhile.
+    /// Moves a consumer to another position, if it is still at `generation`. This raises its generation and
+    /// ends the claim on its feed. Returns `false` if it was moved meanwhile.
     async fn move_consumer(
         &self,
         name: &str,
@@ -125,17 +125,18 @@ pub trait ConsumerStore: Database {
         Ok(self.execute(Pool::Workers, statement).await? == 1)
     }
 
-    /// Locks a consumer that is still at `generation`, for what one process at a time may do: while it is
-    /// locked no other process locks, moves or deletes it. Waits for another's lock, which ends after
-    /// [`crate::limits::CONSUMER_LOCK_TIMEOUT`] at the latest, or with its process. `None` when the
-    /// consumer was moved or deleted.
+    /// Locks a consumer that is still at `generation`, for work that only one process at a time may do. While
+    /// it is locked, no other process locks, moves or deletes it. Waits for another process's lock, which
+    /// ends with that process, or after [`crate::limits::CONSUMER_LOCK_TIMEOUT`] at the latest. Returns
+    /// `None` if the consumer was moved or deleted.
     async fn lock_consumer(
         &self,
         name: &str,
         generation: i64,
     ) -> Result<Option<Box<dyn RowLock>>, StoreError>;
 
-    /// Pauses with a reason, or resumes with `None`. `false`: there is no such consumer.
+    /// Pauses a consumer with a reason, or resumes it with `None`. Returns `false` if there is no such
+    /// consumer.
     async fn pause_consumer(&self, name: &str, reason: Option<&str>) -> Result<bool, StoreError> {
         let statement = Statement::new("UPDATE consumers SET paused = $2 WHERE name = $1")
             .bind(name)
@@ -143,10 +144,10 @@ pub trait ConsumerStore: Database {
         Ok(self.execute(Pool::Workers, statement).await? == 1)
     }
 
-    /// Deletes a consumer and what it set aside; its dead letters stay. Nothing can be set aside for a
-    /// consumer that does not exist.
+    /// Deletes a consumer and the messages that it set aside; its dead letters stay. After that nothing can
+    /// be set aside for it.
     async fn delete_consumer(&self, name: &str) -> Result<bool, StoreError> {
-        // In parts, so that other writers get their turns.
+        // Deletes in parts, so that other writers get their turns.
         let (hint, lock) = match self.dialect() {
             Dialect::Postgres => ("", " FOR UPDATE"),
             Dialect::Sqlite => (" INDEXED BY set_aside_seq", ""),
@@ -157,7 +158,7 @@ pub trait ConsumerStore: Database {
         );
         let some = Statement::new(sql).bind(name).bind(limit_to_db(WORK_DELETE_ROWS));
         while self.execute(Pool::Workers, some.clone()).await? >= WORK_DELETE_ROWS as u64 {}
-        // The consumer first: that waits for those who are setting messages aside.
+        // Deletes the consumer first, which waits for those who are setting messages aside.
         let statements = [
             "DELETE FROM consumers WHERE name = $1 RETURNING 1",
             "DELETE FROM set_aside WHERE consumer = $1",
@@ -168,7 +169,7 @@ pub trait ConsumerStore: Database {
         Ok(deleted.first().is_some_and(|consumer| !consumer.is_empty()))
     }
 
-    /// Raises [`Consumer::floor`] at this generation; a lower one changes nothing.
+    /// Raises [`Consumer::floor`] if the consumer is still at this generation. A lower floor changes nothing.
     async fn raise_floor(&self, name: &str, generation: i64, floor: u64) -> Result<(), StoreError> {
         let statement = Statement::new(
             "UPDATE consumers SET floor = $3 WHERE name = $1 AND generation = $2 AND floor < $3",
@@ -194,7 +195,8 @@ pub trait ConsumerStore: Database {
     }
 }
 
-/// Triggers count what is set aside; what is leased has an index of its own. `$1` is no time from now.
+/// Triggers count the messages set aside; those that are leased have an index of their own. `$1` is a
+/// duration of zero: with it, `after` is SQL for the current time.
 fn select_consumers(dialect: Dialect) -> String {
     let (leased, by_seq) = match dialect {
         Dialect::Postgres => ("", ""),

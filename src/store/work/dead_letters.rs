@@ -10,7 +10,7 @@ use super::attempts::{self, Attempt};
 use crate::store::error::StoreError;
 use crate::store::sql::{Database, Dialect, Pool, Row, Statement, unreadable};
 
-/// What a dead letter came from.
+/// What a dead letter was: a message or a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeadLetterKind {
     /// A message of the log, from a consumer.
@@ -46,17 +46,17 @@ pub struct DeadLetter {
     pub kind: DeadLetterKind,
     /// The consumer's or the queue's name.
     pub source: String,
-    /// The message's sequence, or the job's in its queue; unique within kind and source.
+    /// The sequence of the message, or of the job in its queue; unique within kind and source.
     pub seq: u64,
     /// The subject of a message; `<queue>.<priority>` of a job.
     pub subject: String,
     /// The envelope without `seq`, or the job's JSON.
     pub body: Bytes,
-    /// Every failed attempt that is known.
+    /// Its failed attempts, as far as they are known.
     pub attempts: Vec<Attempt>,
     /// Why it was given up.
     pub reason: String,
-    /// When.
+    /// When it was given up.
     pub died_at: DateTime<Utc>,
 }
 
@@ -76,7 +76,7 @@ pub struct DeadLetterQuery {
 /// One page of dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterPage {
-    /// By rising id.
+    /// The dead letters, by rising id.
     pub letters: Vec<DeadLetter>,
     /// Whether there are more beyond the last one.
     pub more: bool,
@@ -85,12 +85,12 @@ pub struct DeadLetterPage {
 /// The part of a store that holds dead letters.
 #[async_trait]
 pub trait DeadLetterStore: Database {
-    /// Stores dead letters; messages among them are set aside no longer. A second dead letter of the same
-    /// kind, source and sequence changes nothing.
+    /// Stores dead letters. Their messages are no longer set aside. A second dead letter of the same kind,
+    /// source and sequence changes nothing.
     async fn add_dead_letters(&self, letters: &[DeadLetter]) -> Result<(), StoreError>;
 
-    /// A page of dead letters. Shorter than its limit, with `more` set, when its bodies reach
-    /// [`crate::limits::MAX_PAGE_BYTES`]; never empty then.
+    /// A page of dead letters. If its bodies reach [`crate::limits::MAX_PAGE_BYTES`], it is shorter than its
+    /// limit but not empty, and `more` is set.
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<DeadLetterPage, StoreError>;
 
     /// One dead letter.
@@ -101,7 +101,7 @@ pub trait DeadLetterStore: Database {
         rows.first(read_dead_letter)
     }
 
-    /// How many dead letters there are, by kind and source; none that are zero.
+    /// How many dead letters there are, by kind and source. Leaves out those without any.
     async fn dead_letter_counts(&self) -> Result<Vec<(DeadLetterKind, String, u64)>, StoreError> {
         let statement = Statement::new(
             "SELECT what, source, CAST(sum(n) AS bigint) AS n FROM work_counts \
@@ -113,13 +113,15 @@ pub trait DeadLetterStore: Database {
         })
     }
 
-    /// Sets the message of a dead letter aside again, due now, with no attempt counted; its last errors
-    /// stay. `false` when the dead letter or its consumer does not exist, or it is of a job.
+    /// Sets the message of a dead letter aside again, due now. No attempt counts yet, but its last errors
+    /// stay. Returns `false` if the dead letter or its consumer does not exist, or if it is the dead letter
+    /// of a job.
     async fn redrive_message(&self, id: Uuid) -> Result<bool, StoreError> {
         Ok(!self.redrive_messages(&[id]).await?.is_empty())
     }
 
-    /// The same for many. Returns the ids of those that were redriven.
+    /// Does for each of these dead letters what [`Self::redrive_message`] does. Returns the ids of those that
+    /// were redriven.
     async fn redrive_messages(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError>;
 
     /// Deletes a dead letter. Returns whether it existed.
@@ -136,8 +138,8 @@ fn by_id(dialect: Dialect) -> &'static str {
     }
 }
 
-/// The statement for a page and one dead letter more: `$1` is the id before it, `$2` its limit, `$3` the source,
-/// if the query names one. One walk along an index for each kind.
+/// The statement for a page and one more dead letter: `$1` is the id before the page, `$2` the limit, `$3`
+/// the source, if the query names one. It walks along an index once for each kind.
 pub(crate) fn page_sql(query: &DeadLetterQuery, dialect: Dialect) -> String {
     let kinds = query.kind.map_or(DeadLetterKind::ALL.to_vec(), |kind| vec![kind]);
     let (index, source) = match query.source {
@@ -174,7 +176,7 @@ pub(crate) fn read_dead_letter(row: Row<'_>) -> Result<DeadLetter, Error> {
     })
 }
 
-/// Decodes a subject: stored as bytes, since one from another NATS client may hold U+0000.
+/// Decodes a subject. It is stored as bytes, since one from another NATS client may hold U+0000.
 pub(super) fn read_subject(row: Row<'_>) -> Result<String, Error> {
     String::from_utf8(row.get("subject")?).map_err(unreadable)
 }

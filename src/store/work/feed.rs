@@ -1,7 +1,7 @@
-//! Feeds: ranges of the log that one process at a time delivers to a consumer from the store.
+//! *Feeds*: ranges of the log that one process at a time delivers to a consumer from the store.
 //!
-//! Invariant: only the process that claimed a feed last writes its progress, at the generation at which it
-//! claimed. Within one generation a sequence that is done stays done.
+//! Invariant: only the process that claimed a feed last writes its progress, and only at the generation at
+//! which it claimed. Within one generation a sequence that is done stays done.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use super::set_aside::SetAside;
 use crate::store::error::StoreError;
 use crate::store::sql::{Database, Dialect, Pool, Row, Statement, from_db, to_db};
 
-/// A range of the log that is fed to a consumer from the store, because its bus does not hold it (NATS) or
-/// always (memory). Everything up to `floor` is done.
+/// A range of the log that is delivered to a consumer from the store: on NATS because the stream does not
+/// hold it, on the memory bus always.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Feed {
-    /// Everything up to here is done.
+    /// Everything up to this sequence is done.
     pub floor: u64,
-    /// Nothing above here was delivered. What is between `floor` and `top` and not in `done` may have been
-    /// run once by a process that died.
+    /// Nothing above this sequence was delivered. A sequence between `floor` and `top` that is not in `done`
+    /// may have been run once by a process that died.
     pub top: u64,
-    /// The last sequence to feed; `None` on the memory bus: without end.
+    /// The last sequence of the range; `None` on the memory bus, where it has no end.
     pub to: Option<u64>,
     /// Sequences between `floor` and `top` that are done, rising.
     pub done: Vec<u64>,
@@ -56,7 +56,7 @@ impl Feed {
     }
 }
 
-/// The right to feed a consumer: what its holder writes counts until another process claims the feed.
+/// The right to feed a consumer. What its holder writes counts until another process claims the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedClaim {
     /// The consumer's generation.
@@ -68,8 +68,9 @@ pub struct FeedClaim {
 /// The part of a store that holds feeds.
 #[async_trait]
 pub trait FeedStore: Database {
-    /// Claims the right to feed from the store, or prolongs it: one process at a time has it.
-    /// `None` while another has it, when there is nothing to feed, or at another generation.
+    /// Claims the right to feed from the store, or prolongs it. One process at a time has it. Returns the
+    /// feed, or `None` while another process has the claim, if there is nothing to feed, or at another
+    /// generation.
     async fn claim_feed(
         &self,
         name: &str,
@@ -95,9 +96,9 @@ pub trait FeedStore: Database {
         Ok(rows.first(read_feed)?.flatten())
     }
 
-    /// Writes a feed's progress and prolongs the claim. What is done stays done, even when an earlier
-    /// state is written late. Removes a feed whose floor reached its `to`.
-    /// [`StoreError::Fenced`] when another process has the claim, or at another generation.
+    /// Writes a feed's progress and prolongs the claim. What is done stays done, even if an earlier state is
+    /// written late. Removes a feed whose floor has reached its `to`. Returns [`StoreError::Fenced`] if
+    /// another process has the claim, or at another generation.
     async fn save_feed(
         &self,
         name: &str,
@@ -116,10 +117,10 @@ pub trait FeedStore: Database {
         StoreError::unless_fenced(self.execute(Pool::Workers, statement).await? == 1)
     }
 
-    /// Removes messages from a feed: sets them aside, or makes them dead letters. The transaction that
-    /// stores one also marks it as done in its feed, and one that is done already changes nothing. So
-    /// nothing that a feed delivered is ever set aside twice, whatever dies in between.
-    /// [`StoreError::Fenced`] when another process has the claim: it has the messages, too.
+    /// Removes messages from a feed: sets them aside, or makes them dead letters. The transaction that stores
+    /// a message also marks it as done in the feed, and a message that is already done changes nothing. So no
+    /// message that a feed delivered is ever set aside twice, whatever dies in between. Returns
+    /// [`StoreError::Fenced`] if another process has the claim: then that process has the messages, too.
     async fn leave_feed(
         &self,
         name: &str,
@@ -136,7 +137,7 @@ pub trait FeedStore: Database {
         Ok(())
     }
 
-    /// One transaction of [`Self::leave_feed`]; `false` when another process has the claim.
+    /// Runs one transaction of [`Self::leave_feed`]. Returns `false` if another process has the claim.
     async fn leave(
         &self,
         name: &str,
@@ -146,7 +147,7 @@ pub trait FeedStore: Database {
     ) -> Result<bool, StoreError>;
 }
 
-/// `$4` and the following are null for a feed that is over. `greatest` ignores a null.
+/// `$4` and those after it are null for a feed that has ended. `greatest` ignores a null.
 const SAVE_POSTGRES: &str = "
 UPDATE consumers SET feed_to = $6,
     feed_floor = CASE WHEN $4 IS NULL THEN NULL ELSE greatest(feed_floor, $4) END,
@@ -159,7 +160,7 @@ UPDATE consumers SET feed_to = $6,
     feed_until = clock_timestamp() + $8
 WHERE name = $1 AND generation = $2 AND feed_owner = $3 AND feed_floor IS NOT NULL";
 
-/// The same; `max` of a null is null.
+/// Like [`SAVE_POSTGRES`]. For a feed that has ended, `max` of a null is null.
 const SAVE_SQLITE: &str = "
 UPDATE consumers SET feed_floor = max(feed_floor, $4), feed_to = $6,
     feed_top = max($5, coalesce((SELECT max(value) FROM json_each(feed_done)), 0)),
@@ -169,7 +170,7 @@ UPDATE consumers SET feed_floor = max(feed_floor, $4), feed_to = $6,
     feed_owner = CASE WHEN $4 IS NULL THEN NULL ELSE feed_owner END, feed_until = $8
 WHERE name = $1 AND generation = $2 AND feed_owner = $3 AND feed_floor IS NOT NULL";
 
-/// Binds floor, top, end and the sequences that are done; nulls and none without a feed.
+/// Binds floor, top, end and done sequences of a feed. Without a feed, binds nulls and no sequences.
 pub(super) fn bind_feed(statement: Statement, feed: Option<&Feed>) -> Statement {
     statement
         .bind(feed.map(|feed| to_db(feed.floor)))

@@ -1,13 +1,13 @@
-//! What the store holds for background processing: the position of each consumer, messages set aside for
-//! another attempt, dead letters, webhooks.
+//! What the store holds for background processing: the position of each consumer, messages *set aside* (kept
+//! with their content for another attempt), dead letters, webhooks.
 //!
 //! Invariants: one worker at a time runs a message that is set aside, under a lease whose start counts as an
-//! attempt; in one transaction the message leaves its table, done or as a dead letter. Moving a consumer
+//! attempt. The message leaves its table, done or as a dead letter, in one transaction. Moving a consumer
 //! raises its generation, which fences a process that still works from the former position.
 //!
-//! Every method may be repeated after [`StoreError::Unavailable`]: at worst totals and runs of failures count
-//! something twice. Errors and reasons are cut to [`crate::limits::MAX_ATTEMPT_ERROR`] bytes, and U+0000 in
-//! them is replaced.
+//! Every method may be repeated after [`StoreError::Unavailable`]: at worst, totals and runs of failures
+//! count something twice. Errors and reasons are cut to [`crate::limits::MAX_ATTEMPT_ERROR`] bytes, and
+//! U+0000 in them is replaced.
 //!
 //! [`StoreError::Unavailable`]: super::StoreError::Unavailable
 

@@ -1,4 +1,4 @@
-//! Messages that are set aside for another attempt.
+//! Messages that are set aside (kept with their content) for another attempt.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::dead_letters::read_subject;
 use crate::store::error::StoreError;
 use crate::store::sql::{Database, Dialect, Pool, Row, Statement, unreadable};
 
-/// A message to be set aside, with its content, so that an attempt needs neither stream nor history.
+/// A message to be set aside. It has its content, so that an attempt needs neither stream nor history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
     /// Its sequence, unique within the consumer.
@@ -21,11 +21,11 @@ pub struct SetAside {
     pub subject: String,
     /// The envelope without `seq`.
     pub body: Bytes,
-    /// Attempts that count against `max_deliver` already.
+    /// How many attempts already count against `max_deliver`.
     pub attempt: u32,
-    /// Those of them whose error is known.
+    /// Those of its attempts whose error is known.
     pub attempts: Vec<Attempt>,
-    /// From now until the next attempt.
+    /// Time from now until the next attempt.
     pub delay: Duration,
 }
 
@@ -40,9 +40,9 @@ pub struct LeasedMessage {
     pub body: Bytes,
     /// The number of this attempt, from 1 on.
     pub attempt: u32,
-    /// The errors of earlier ones.
+    /// The earlier attempts, with their errors.
     pub attempts: Vec<Attempt>,
-    /// Identifies the lease; after it has run out the message has another.
+    /// Identifies the lease. After it has run out, the message may have another.
     pub lease: Uuid,
 }
 
@@ -55,10 +55,10 @@ pub enum AttemptOutcome {
     Retry {
         /// The failure.
         attempt: Attempt,
-        /// From now until the next attempt.
+        /// Time from now until the next attempt.
         delay: Duration,
     },
-    /// It was cut short for a reason that is not the message's (a shutdown): it does not count.
+    /// It was cut short for a reason outside of the message (a shutdown), and does not count.
     Released,
     /// The message is given up, and becomes a dead letter.
     Dead {
@@ -74,7 +74,7 @@ pub enum AttemptOutcome {
 pub struct LeaseOutcome {
     /// The message.
     pub seq: u64,
-    /// The lease; when it has run out and another one runs, the outcome changes nothing.
+    /// The lease. If it has run out and the message has another one, the outcome changes nothing.
     pub lease: Uuid,
     /// How the attempt ended.
     pub outcome: AttemptOutcome,
@@ -83,13 +83,13 @@ pub struct LeaseOutcome {
 /// The part of a store that holds messages set aside.
 #[async_trait]
 pub trait SetAsideStore: Database {
-    /// Sets messages aside for another attempt. One that is set aside already, or is a dead letter of this
-    /// consumer, stays as it is.
+    /// Sets messages aside for another attempt. A message that is already set aside, or is a dead letter of
+    /// this consumer, stays as it is.
     async fn set_aside(&self, consumer: &str, messages: &[SetAside]) -> Result<(), StoreError>;
 
-    /// Leases due messages for an attempt each, the longest due first; at most `limit`, and fewer when they
-    /// are large. One that has had `max_deliver` attempts, of which the last may have run out, becomes a
-    /// dead letter instead.
+    /// Leases due messages, each for an attempt, the longest due first: at most `limit`, and fewer if they
+    /// are large. A message that has had `max_deliver` attempts becomes a dead letter instead, even if its
+    /// last attempt only ran out.
     async fn lease_due(
         &self,
         consumer: &str,
@@ -98,8 +98,8 @@ pub trait SetAsideStore: Database {
         lease_for: Duration,
     ) -> Result<Vec<LeasedMessage>, StoreError>;
 
-    /// Time until a message is due, zero when one is; `None` when nothing is set aside. A leased message is
-    /// due when its lease runs out.
+    /// Time until a message is due: zero if one is due now, `None` if nothing is set aside. A leased message
+    /// is due when its lease runs out.
     async fn next_due(&self, consumer: &str) -> Result<Option<Duration>, StoreError> {
         let (dialect, hint) = match self.dialect() {
             Dialect::Postgres => (Dialect::Postgres, ""),
@@ -114,7 +114,7 @@ pub trait SetAsideStore: Database {
         rows.first(|row| row.seq(0).map(Duration::from_micros))
     }
 
-    /// Extends leases that still are the messages' own, from now on.
+    /// Extends leases, from now on, that the messages still have.
     async fn extend_leases(
         &self,
         consumer: &str,
@@ -122,7 +122,7 @@ pub trait SetAsideStore: Database {
         lease_for: Duration,
     ) -> Result<(), StoreError>;
 
-    /// Ends leases that still are the messages' own, even if they have run out. A message that is given up
+    /// Ends leases that the messages still have, even if they have run out. A message that is given up
     /// becomes a dead letter in the same transaction.
     async fn settle(&self, consumer: &str, settled: &[LeaseOutcome]) -> Result<(), StoreError>;
 }
@@ -152,9 +152,9 @@ pub(crate) fn read_leased(row: Row<'_>, lease: Uuid) -> Result<LeasedMessage, Er
 pub(crate) struct SettledRow {
     /// `done`, `again`, `returned` or `dead`.
     pub outcome: &'static str,
-    /// The line to add to its attempts, or nothing.
+    /// The line to add to its attempts, or an empty text.
     pub line: String,
-    /// From now until it is due, if it stays.
+    /// Time from now until it is due, if it stays set aside.
     pub delay: Duration,
     /// Why it is given up, if it is.
     pub reason: String,

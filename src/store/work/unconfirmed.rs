@@ -1,7 +1,7 @@
 //! Leases that were requested and whose response never arrived.
 //!
 //! Invariant: a lease counts as an attempt, so a lease that no worker learned of is released. A request may
-//! take effect late: its lease is released again with every further request, until it would have run out by
+//! take effect late, so its lease is released again at every further request, until it would have run out by
 //! itself.
 
 use std::collections::HashMap;
@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 use crate::limits::MAX_UNCONFIRMED_LEASES;
 
-/// By consumer: the leases, and until when each is released again.
+/// For each consumer: its unconfirmed leases, and until when each is released again.
 #[derive(Default)]
 pub(crate) struct UnconfirmedLeases(Mutex<HashMap<String, Vec<(Uuid, Instant)>>>);
 
-/// A lease that is being requested. Dropped without [`PendingLease::confirm`], for whatever reason, it
-/// is unconfirmed.
+/// A lease that is being requested. If this is dropped without [`PendingLease::confirm`], the lease is
+/// unconfirmed.
 pub(crate) struct PendingLease<'a> {
     all: &'a UnconfirmedLeases,
     consumer: &'a str,
@@ -27,20 +27,20 @@ pub(crate) struct PendingLease<'a> {
 }
 
 impl UnconfirmedLeases {
-    /// Call this before the lease is requested.
+    /// Begins a request. Call this before the lease is requested from the database.
     pub fn request<'a>(
         &'a self,
         consumer: &'a str,
         lease: Uuid,
         lease_for: Duration,
     ) -> PendingLease<'a> {
-        // A lease longer than the clock can count is released at this call only.
+        // A lease that ends beyond the clock's range is not released later.
         let now = Instant::now();
         let until = now.checked_add(lease_for).unwrap_or(now);
         PendingLease { all: self, consumer, lease: Some(lease), until }
     }
 
-    /// A consumer's leases to release.
+    /// The unconfirmed leases of a consumer, which are to be released.
     pub fn of(&self, consumer: &str) -> Vec<Uuid> {
         let mut all = self.0.lock();
         let Some(leases) = all.get_mut(consumer) else { return Vec::new() };
@@ -52,14 +52,14 @@ impl UnconfirmedLeases {
         found
     }
 
-    /// The consumers with leases to release.
+    /// The consumers that have unconfirmed leases.
     pub fn consumers(&self) -> Vec<String> {
         self.0.lock().keys().cloned().collect()
     }
 }
 
 impl PendingLease<'_> {
-    /// The response has arrived.
+    /// Drops the lease from the unconfirmed ones: its response has arrived.
     pub fn confirm(mut self) {
         self.lease = None;
     }

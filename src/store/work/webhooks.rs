@@ -14,13 +14,13 @@ use crate::store::sql::{Database, Dialect, Pool, Row, Statement, limit_to_db};
 /// A webhook (contract, section 10). Its consumer is `webhook-<id>`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Webhook {
-    /// UUIDv7.
+    /// A UUIDv7.
     pub id: Uuid,
-    /// Where deliveries go.
+    /// The URL that receives the deliveries.
     pub url: String,
-    /// Subject pattern.
+    /// The subject pattern of its messages.
     pub filter: String,
-    /// `whsec_…`, as Standard Webhooks defines it.
+    /// The secret `whsec_…`, as Standard Webhooks defines it.
     pub secret: String,
     /// When it was created.
     pub created_at: DateTime<Utc>,
@@ -28,14 +28,14 @@ pub struct Webhook {
     pub failures: u32,
     /// When the run of failures began; `None` while there is none.
     pub failing_since: Option<DateTime<Utc>>,
-    /// The last delivery that succeeded.
+    /// When a delivery last succeeded.
     pub last_success: Option<DateTime<Utc>>,
     /// The error of the last failure.
     pub last_error: Option<String>,
 }
 
 impl fmt::Debug for Webhook {
-    /// Everything except the secret.
+    /// Shows everything except the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Webhook");
         shown.field("id", &self.id).field("url", &self.url).field("filter", &self.filter);
@@ -68,7 +68,7 @@ pub trait WebhookStore: Database {
         let stored = Statement::new("SELECT id FROM webhooks WHERE id = $1").bind(webhook.id);
         let mut statements = vec![insert, stored];
         if self.dialect() == Dialect::Postgres {
-            // One insertion at a time: two could count the same last free row.
+            // Lets one transaction insert at a time: two could both find room for one more row.
             let lock = "LOCK TABLE webhooks IN SHARE ROW EXCLUSIVE MODE";
             statements.insert(0, Statement::new(lock));
         }
@@ -82,7 +82,7 @@ pub trait WebhookStore: Database {
         self.select(Pool::Workers, statement).await?.decode(read_webhook)
     }
 
-    /// Records the result of a delivery: `None` is success, and ends the run of failures.
+    /// Records the result of a delivery: an error, or `None` for success, which ends the run of failures.
     /// Returns the webhook as it is then.
     async fn webhook_delivered(
         &self,
@@ -103,7 +103,7 @@ pub trait WebhookStore: Database {
         self.change(Pool::Workers, statement).await?.first(read_webhook)
     }
 
-    /// Ends the run of failures without a success: an operator has resumed the webhook.
+    /// Ends the run of failures without a success, since an operator has resumed the webhook.
     async fn webhook_resumed(&self, id: Uuid) -> Result<bool, StoreError> {
         let sql = "UPDATE webhooks SET failures = 0, failing_since = NULL WHERE id = $1";
         Ok(self.execute(Pool::Workers, Statement::new(sql).bind(id)).await? == 1)

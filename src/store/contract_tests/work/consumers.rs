@@ -1,4 +1,4 @@
-//! Where consumers stand, and what is fed to them.
+//! Positions and totals of consumers, and their feeds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -83,7 +83,7 @@ async fn a_consumer_is_held_at_its_place_alone(server: Server) {
     assert!(store.lock_consumer(NAME, generation).await.expect("answers").is_none());
 }
 
-/// Each of many servers in turn, and a move between two of them.
+/// Many servers lock the consumer in turn, until it is moved.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_server_at_a_time_holds_a_consumer() {
     on_postgres(async |server| {
@@ -168,7 +168,7 @@ async fn a_feed_that_is_over_is_forgotten(server: Server) {
     assert_eq!(store.claim_feed(NAME, made.generation, me, LONG).await.expect("answers"), None);
 }
 
-/// A feed up to 9, handed out and claimed.
+/// Creates a consumer with a feed up to 20, of which up to 9 may have been delivered, and claims the feed.
 async fn claimed(store: &dyn Store, owner: Uuid) -> FeedClaim {
     let feed = Feed { floor: 0, top: 9, to: Some(20), done: vec![] };
     let place = Position { floor: 20, feed: Some(feed), handled: true };
@@ -200,20 +200,20 @@ async fn what_left_a_feed_never_leaves_it_again(server: Server) {
         died_at: at(),
     };
     leave(claim, &[5, 3], std::slice::from_ref(&letter)).await;
-    // Killed here, the feed knows all the same, though nothing else was saved.
+    // If the process is killed here, the feed still has these as done, although `save_feed` was not called.
     let feed = Feed { floor: 0, top: 9, to: Some(20), done: vec![3, 5, 7] };
     assert_eq!(fed(&*store).await, Some(feed.clone()));
     let leased = lease_for(&*store, 9, LONG).await;
     assert_eq!(seqs(&leased), [3, 5]);
     settle(&*store, &leased, &AttemptOutcome::Done).await;
     store.discard_dead_letter(letter.id).await.expect("discarded");
-    // An earlier state, written late, forgets nothing.
+    // An earlier state of the feed, written late, does not undo what is done.
     let FeedClaim { generation, owner } = claim;
     let late = Feed { floor: 2, top: 6, to: Some(20), done: vec![4] };
     store.save_feed(NAME, generation, owner, NOW, &late).await.expect("saved");
     let feed = Feed { floor: 2, top: 7, to: Some(20), done: vec![3, 4, 5, 7] };
     assert_eq!(fed(&*store).await, Some(feed.clone()));
-    // Neither an answer that got lost nor a successor sets aside again what ended.
+    // Neither a repeat after a lost response nor a successor sets aside again what has ended.
     leave(claim, &[1, 3, 5], std::slice::from_ref(&letter)).await;
     let next = Uuid::from_u128(2);
     let taken = store.claim_feed(NAME, generation, next, LONG).await.expect("answers");

@@ -1,4 +1,4 @@
-//! Many at once: on PostgreSQL as many servers, on SQLite as many connections.
+//! Many workers at once: on PostgreSQL as many servers, on SQLite as many connections.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ on_both!(
 
 const WORKERS: usize = 8;
 
-/// Runs a worker on each of several stores, all let go at once.
+/// Runs a worker on each of several stores. All begin at once.
 async fn crowd<T: Send + 'static, F>(
     server: &Server,
     work: impl Fn(usize, Box<dyn Store>) -> F,
@@ -62,7 +62,7 @@ async fn no_message_is_leased_twice(server: Server) {
     assert_eq!(aside(&*store).await, (MESSAGES, MESSAGES, Some(1)));
 }
 
-/// Every message fails twice, dies or is done; leases are prolonged all the while.
+/// Every message fails twice and then dies or is done. Workers prolong leases while they settle them.
 async fn settling_and_prolonging_do_not_get_in_each_others_way(server: Server) {
     const MESSAGES: u64 = 600;
     let store = with_aside(&server, 1..=MESSAGES).await;
@@ -121,7 +121,7 @@ async fn one_letter_is_redriven_once(server: Server) {
     assert_eq!(letters(&*store).await, []);
 }
 
-/// A message that one worker gives up while others set it aside again.
+/// One worker gives messages up while others set the same messages aside again.
 async fn two_who_set_aside_and_bury_leave_one_of_both(server: Server) {
     const MESSAGES: u64 = 300;
     let store = with_aside(&server, 1..=MESSAGES).await;

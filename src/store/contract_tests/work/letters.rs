@@ -1,4 +1,4 @@
-//! Dead letters: buried, listed, given back, discarded.
+//! Dead letters: stored, listed, redriven, discarded.
 
 use uuid::Uuid;
 

@@ -47,7 +47,7 @@ fn message(seq: u64) -> SetAside {
     }
 }
 
-/// A server with one consumer that has set messages aside.
+/// Opens a store with one consumer that has set these messages aside.
 async fn with_aside(server: &Server, seqs: impl IntoIterator<Item = u64>) -> Box<dyn Store> {
     let store = server.open().await;
     make(&*store, NAME).await;
@@ -81,7 +81,7 @@ fn seqs(leased: &[LeasedMessage]) -> Vec<u64> {
     leased.iter().map(|one| one.seq).collect()
 }
 
-/// Set aside, retrying, oldest.
+/// How many messages are set aside, how many of them are leased, and the sequence of the oldest.
 async fn aside(store: &dyn Store) -> (u64, u64, Option<u64>) {
     let found = store.consumer(NAME).await.expect("answers").expect("a consumer");
     (found.set_aside, found.retrying, found.oldest_set_aside)

@@ -219,7 +219,7 @@ async fn a_lease_is_bounded_in_bytes(server: Server) {
     assert_eq!(seqs(&lease_for(&*store, 10, LONG).await), [3, 4]);
 }
 
-/// The question is dropped somewhere on its way, a little later each time.
+/// The request is dropped while it runs, each time a little later.
 async fn a_lease_whose_answer_was_lost_counts_no_attempt(server: Server) {
     let store = with_aside(&server, 1..=5).await;
     for step in 0..40 {

@@ -1,4 +1,4 @@
-//! Webhooks and how their deliveries go.
+//! Webhooks, and the results of their deliveries.
 
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ async fn no_more_webhooks_than_may_be(server: Server) {
         .collect();
     assert_eq!(kept.len(), 5);
     assert_eq!(store.webhooks().await.expect("all").len(), 5);
-    // What is kept stays so when it is asked for again.
+    // A stored webhook can be stored again although the limit is reached.
     assert!(store.create_webhook(kept[0], 5).await.expect("answers"));
     assert!(store.delete_webhook(kept[0].id).await.expect("answers"));
     assert!(store.create_webhook(&webhook(), 5).await.expect("answers"));

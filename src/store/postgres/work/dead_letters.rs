@@ -1,4 +1,4 @@
-//! Dead letters: stored, listed, redriven.
+//! Stores, lists and redrives dead letters.
 
 use async_trait::async_trait;
 use sqlx::Error;
@@ -27,7 +27,7 @@ WITH new AS MATERIALIZED (
 INSERT INTO dead_letters (id, kind, source, seq, subject, body, attempts, reason, died_at)
 SELECT * FROM new ON CONFLICT DO NOTHING";
 
-/// Inserts dead letters; their messages are set aside no longer.
+/// Inserts dead letters, and removes their messages from those set aside.
 pub(super) async fn insert(
     executor: impl PgExecutor<'_>,
     letters: &[&DeadLetter],

@@ -1,7 +1,8 @@
 //! Background processing in PostgreSQL, by any number of workers on any number of servers.
 //!
-//! Invariants: a call is one statement or one transaction, on a batch; times are the database's. A statement that leases
-//! messages skips locked rows; a statement that waits for rows locks them in order of sequence. So there is no deadlock.
+//! Invariants: a call is one statement or one transaction for a batch; times are by the database's clock. A
+//! statement that leases messages skips locked rows; a statement that waits for rows locks them in order of
+//! sequence. So there is no deadlock.
 
 mod dead_letters;
 mod feed;

@@ -1,7 +1,7 @@
-//! Messages set aside: added, leased for an attempt, extended.
+//! Messages set aside: added, leased for an attempt, released, their leases extended.
 //!
-//! Invariant: a row has one `due`, the end of its delay or of its lease. So the rows that are due are one range
-//! of one index, and a leased row is never among them.
+//! Invariant: a row has one column `due`, the end of its delay or of its lease. So the due rows are one range
+//! of one index, and a row whose lease runs is never among them.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ use crate::store::work::chunks::chunks;
 use crate::store::work::set_aside::{LeaseTerms, read_leased};
 use crate::store::work::{LeaseOutcome, LeasedMessage, SetAside, SetAsideStore};
 
-/// The lock keeps the consumer from being deleted meanwhile; `FOR KEY SHARE` does not block its progress.
+/// The lock keeps the consumer from being deleted meanwhile. `FOR KEY SHARE` does not block updates of its
+/// progress.
 const ADD: &str = "
 WITH here AS MATERIALIZED (SELECT name FROM consumers WHERE name = $1 FOR KEY SHARE)
 INSERT INTO set_aside (consumer, seq, subject, body, attempt, attempts, due)
@@ -32,14 +33,14 @@ FROM here, unnest($2::bigint[], $3::bytea[], $4::bytea[], $5::integer[], $6::tex
     $7::interval[]) AS new(seq, subject, body, attempt, attempts, delay)
 ON CONFLICT DO NOTHING";
 
-/// Another transaction may have made one of them a dead letter meanwhile. It has committed by now, and a
-/// statement of its own sees it.
+/// Deletes messages that another transaction made dead letters meanwhile. That transaction has committed by
+/// now, so a separate statement sees its rows.
 const UNLESS_DEAD: &str = "
 DELETE FROM set_aside s USING unnest($2::bigint[]) AS new(seq)
 WHERE s.consumer = $1 AND s.seq = new.seq AND EXISTS (
     SELECT FROM dead_letters d WHERE d.kind = 'message' AND d.source = $1 AND d.seq = new.seq)";
 
-/// Sets aside the messages that are not dead letters.
+/// Sets messages aside, except those that are dead letters.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     consumer: &str,
@@ -60,8 +61,8 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// `clock_timestamp()` is a subquery, so that it is evaluated once: evaluated for each row it could not bound the
-/// index.
+/// `clock_timestamp()` is in a subquery, so that it is evaluated once. Evaluated for each row, it could not
+/// bound the index.
 fn lease_sql() -> String {
     let lost = attempts::lost_line_sql("(extract(epoch FROM s.due) * 1000000)::bigint", "chr(10)");
     format!(
@@ -115,7 +116,7 @@ async fn lease(
     Ok(rows.into_iter().map(|(_, leased)| leased).collect())
 }
 
-/// Leases that are being settled are skipped, so that neither waits for the other.
+/// Skips leases that are being settled, so that neither transaction waits for the other.
 const EXTEND: &str = "
 WITH held AS MATERIALIZED (
     SELECT s.seq FROM unnest($2::bigint[], $3::uuid[]) AS mine(seq, lease)
@@ -182,7 +183,7 @@ impl SetAsideStore for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Releases the unconfirmed leases of a consumer: their attempts do not count.
+    /// Releases the unconfirmed leases of a consumer, so that their attempts do not count.
     async fn release_unconfirmed(&self, consumer: &str) -> Result<(), StoreError> {
         let leases = self.unconfirmed.of(consumer);
         if leases.is_empty() {
@@ -200,7 +201,8 @@ impl PostgresStore {
         self.run(Pool::Workers, release).await.map(drop)
     }
 
-    /// The same for all consumers, at the end of the process; a lease that cannot be released runs out.
+    /// Releases the unconfirmed leases of all consumers, at the end of the process. A lease that cannot be
+    /// released runs out.
     pub(crate) async fn release_all_unconfirmed(&self) {
         for consumer in self.unconfirmed.consumers() {
             if let Err(error) = self.release_unconfirmed(&consumer).await {

@@ -1,6 +1,6 @@
-//! Outcomes of leases.
+//! Writes the outcomes of leases.
 //!
-//! Invariant: the statement that removes a message which is given up also stores its dead letter.
+//! Invariant: the statement that removes a message that is given up also stores its dead letter.
 
 use sqlx::Error;
 use sqlx::postgres::PgPool;
@@ -12,8 +12,8 @@ use crate::store::sql::to_db;
 use crate::store::work::LeaseOutcome;
 use crate::store::work::set_aside::SettledRow;
 
-/// `held` locks in order of sequence, since others may want the same rows. `IS TRUE` keeps the planner from the
-/// index on leases, which many rows share.
+/// `held` locks in order of sequence, since other transactions may want the same rows. `IS TRUE` keeps the
+/// planner from using the index on leases, since many rows share a lease.
 const SETTLE: &str = "
 WITH held AS MATERIALIZED (
     SELECT mine.* FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::interval[],

@@ -1,4 +1,4 @@
-//! Dead letters: stored, listed, redriven.
+//! Stores, lists and redrives dead letters.
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
@@ -23,7 +23,7 @@ use crate::store::work::{
 const INSERT: &str = "INSERT INTO dead_letters \
     (id, kind, source, seq, subject, attempts, reason, died_at, body) VALUES ";
 
-/// Inserts dead letters; their messages are set aside no longer.
+/// Inserts dead letters, and removes their messages from those set aside.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
     letters: &[&DeadLetter],

@@ -1,4 +1,4 @@
-//! Messages that leave a feed.
+//! Removes messages from a feed.
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;

@@ -1,7 +1,7 @@
 //! Background processing in SQLite, for one process.
 //!
-//! Invariants: a call is one statement or one transaction, on a batch, on the connection that writes, behind the
-//! log's own writes; times are the store's.
+//! Invariants: a call is one statement or one transaction for a batch, on the connection that writes, behind
+//! the log's own writes. Times are by the store's time.
 
 pub(super) mod dead_letters;
 mod feed;
@@ -17,7 +17,7 @@ use crate::store::sql::{Database, Pool};
 use crate::store::work::webhooks::delete_statement;
 use crate::store::work::{ConsumerStore, RowLock, WebhookStore};
 
-/// A lock on a consumer or queue: there is no other process from which to protect it.
+/// A lock on a consumer or queue that does nothing, since no other process uses the store.
 pub(super) struct NoLock;
 
 impl RowLock for NoLock {}
@@ -39,7 +39,7 @@ impl WebhookStore for SqliteStore {
     async fn delete_webhook(&self, id: Uuid) -> Result<bool, StoreError> {
         let deleted = self.execute(Pool::Workers, delete_statement(id)).await? == 1;
         if deleted {
-            // Its secret must not stay in the write-ahead log either.
+            // The webhook's secret must not stay in the write-ahead log either.
             self.writer.forget(&self.options).await?;
         }
         Ok(deleted)

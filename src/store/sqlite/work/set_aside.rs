@@ -1,7 +1,7 @@
-//! Messages set aside: added, leased for an attempt, extended.
+//! Messages set aside: added, leased for an attempt, released, their leases extended.
 //!
-//! Invariant: a row has one `due`, the end of its delay or of its lease. So the rows that are due are one range
-//! of one index, and a leased row is never among them.
+//! Invariant: a row has one column `due`, the end of its delay or of its lease. So the due rows are one range
+//! of one index, and a row whose lease runs is never among them.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::store::work::{Attempt, LeaseOutcome, LeasedMessage, SetAside, SetAsid
 const INSERT: &str =
     "INSERT INTO set_aside (consumer, seq, subject, attempt, attempts, due, body) VALUES ";
 
-// The JSON is made a table first: else SQLite parses it again for every row of the consumer.
+// The JSON first becomes a table. Otherwise SQLite would parse it again for every row of the consumer.
 const LEASE: &str = "
 WITH given (seq, line) AS MATERIALIZED (SELECT value ->> 0, value ->> 1 FROM json_each($2))
 UPDATE set_aside INDEXED BY set_aside_seq SET lease = $3, due = $4, attempt = attempt + 1,
@@ -86,7 +86,7 @@ impl SetAsideStore for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Releases the unconfirmed leases of a consumer: their attempts do not count.
+    /// Releases the unconfirmed leases of a consumer, so that their attempts do not count.
     async fn release_unconfirmed(&self, consumer: &str) -> Result<(), StoreError> {
         let leases = self.unconfirmed.of(consumer);
         if leases.is_empty() {
@@ -108,7 +108,8 @@ impl SqliteStore {
         })
     }
 
-    /// The same for all consumers, at the end of the process; a lease that cannot be released runs out.
+    /// Releases the unconfirmed leases of all consumers, at the end of the process. A lease that cannot be
+    /// released runs out.
     pub(crate) async fn release_all_unconfirmed(&self) {
         for consumer in self.unconfirmed.consumers() {
             if let Err(error) = self.release_unconfirmed(&consumer).await {
@@ -133,7 +134,7 @@ async fn add(
     transaction.commit().await
 }
 
-/// Sets aside the messages that are not dead letters, of a consumer that exists.
+/// Sets messages aside for a consumer that exists, except those that are dead letters.
 pub(super) async fn insert(
     time: &StoreTime,
     connection: &mut SqliteConnection,
@@ -212,7 +213,7 @@ async fn lease(
     Ok(leased.into_iter().map(|(message, _)| message).collect())
 }
 
-/// A message that is due, and the attempt whose lease ran out, if one did.
+/// A message that is due, and its attempt whose lease ran out, if there is one.
 struct Due {
     message: LeasedMessage,
     lost: Option<Attempt>,

@@ -1,6 +1,6 @@
-//! Outcomes of leases.
+//! Writes the outcomes of leases.
 //!
-//! Invariant: the transaction that removes a message which is given up also stores its dead letter.
+//! Invariant: the transaction that removes a message that is given up also stores its dead letter.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::store::sqlite::time::StoreTime;
 use crate::store::work::LeaseOutcome;
 use crate::store::work::set_aside::SettledRow;
 
-// The JSON is made a table first: see `set_aside`.
+// The JSON first becomes a table, as in `set_aside`.
 const STAY: &str = "
 WITH given (seq, due, line, returned) AS MATERIALIZED (
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($2))
@@ -26,13 +26,13 @@ FROM given WHERE consumer = $1 AND set_aside.seq = given.seq";
 /// A message that is given up.
 pub(super) struct GivenUp {
     pub seq: u64,
-    /// The line to add to its attempts, or nothing.
+    /// The line to add to its attempts, or an empty text.
     pub line: String,
     pub reason: String,
     pub letter: Uuid,
 }
 
-/// Makes dead letters of messages that are set aside.
+/// Turns messages that are set aside into dead letters.
 pub(super) async fn give_up(
     time: &StoreTime,
     connection: &mut SqliteConnection,
@@ -77,7 +77,8 @@ async fn delete(
     Ok(())
 }
 
-/// A message that stays set aside.
+/// A message that stays set aside: its sequence, its `due`, the line to add to its attempts, and whether the
+/// attempt does not count.
 #[derive(Serialize)]
 struct Staying(u64, i64, String, bool);
 
@@ -104,7 +105,7 @@ pub(super) async fn settle(
     transaction.commit().await
 }
 
-/// The leases that these messages have now.
+/// The current leases of these messages.
 async fn leases(
     connection: &mut SqliteConnection,
     consumer: &str,
