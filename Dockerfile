@@ -1,4 +1,4 @@
-# Builds agentbus and ships the binary alone: the console and the migrations are inside it.
+# Builds agentbus; the image has the binary only, which contains the console and the migrations.
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
@@ -17,8 +17,8 @@ COPY --from=build /src/target/dist/agentbus /usr/local/bin/agentbus
 USER agentbus
 WORKDIR /data
 ENV DATA_DIR=/data HTTP_ADDR=0.0.0.0:8080
-# A container's address is not loopback. Publish the port to loopback only, or put something in
-# front that knows who may come: `docker run -e ALLOW_ANONYMOUS=true -p 127.0.0.1:8080:8080 …`.
+# The server does not listen on loopback here, so anonymous access must be allowed explicitly. Publish the port on
+# loopback only, or put an authenticating proxy in front of it: `docker run -e ALLOW_ANONYMOUS=true -p 127.0.0.1:8080:8080 …`.
 EXPOSE 8080
 VOLUME /data
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \

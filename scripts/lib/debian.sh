@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Installing Debian's packages, where that is possible without asking anybody.
+# Installs Debian packages without prompts.
 
-# apt_install PACKAGE...: false where there is no apt-get, or no right to use it.
+# apt_install PACKAGE...: fails without apt-get, or without root or password-less sudo.
 apt_install() {
     command -v apt-get >/dev/null || return 1
     local -a root=()
@@ -9,7 +9,7 @@ apt_install() {
         sudo -n true 2>/dev/null || return 1
         root=(sudo -n)
     fi
-    say "installing Debian's $*"
+    say "installing Debian packages: $*"
     # Another apt-get may be running: wait for it. Package lists may be missing or old: then fetch them.
     local -a install=(env DEBIAN_FRONTEND=noninteractive
         apt-get -o DPkg::Lock::Timeout=300 -qq install --yes --no-install-recommends "$@")

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# NATS servers of a script's own. Needs say.sh and NATS_SERVER_BIN.
+# Starts and stops temporary NATS servers. Needs say.sh and NATS_SERVER_BIN.
 
 NATS_PIDS=()
 
-# start_nats FOLDER [SETTING...]: starts a server with JetStream on a free port of loopback, its files in the folder,
-# with further lines of its configuration, and sets NATS_STARTED_URL. It ends with stop_nats.
+# start_nats FOLDER [SETTING...]: starts a server on a free port of loopback, with its files in the folder and the
+# settings in its JetStream configuration. Sets NATS_STARTED_URL. stop_nats stops all servers.
 start_nats() {
     local folder=$1 port tries
     shift

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# A PostgreSQL of the test run's own, for the unit tests of the store. (The black-box tests start theirs themselves.)
+# Starts and stops a temporary PostgreSQL, for the unit tests of the store. (The black-box tests start their own.)
 # Needs say.sh and PG_BIN.
 
-# Runs a program of PostgreSQL, which does not run as root, as a user that may.
+# Runs a program of PostgreSQL as another user if this one is root, since PostgreSQL refuses to run as root.
 as_pg_user() {
     if [[ $(id -u) != 0 ]]; then
         "$@"
@@ -13,7 +13,7 @@ as_pg_user() {
     fi
 }
 
-# Starts the server in a folder of its own and sets AGENTBUS_TEST_PG_URL; it ends with the script.
+# Starts the server in a temporary folder and sets AGENTBUS_TEST_PG_URL. The server is stopped when the script ends.
 start_postgres() {
     local port
     PG_DIR=$(mktemp -d "${TMPDIR:-/tmp}/agentbus-unit-pg-XXXXXX")

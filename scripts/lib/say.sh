@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What scripts tell people, on standard error: standard output belongs to the programs they run.
+# Messages of scripts, on standard error: standard output belongs to the programs that they run.
 
 say() {
     printf '==> %s\n' "$*" >&2

@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# The programs that tests need beside Rust. For each: find_X prints where it is, or fails; install_X gets it, or fails.
-# Runs in the project's root folder; needs say.sh and debian.sh.
+# Finds and installs programs that scripts need. For each program X: find_X prints its path or fails; install_X installs
+# it or fails. Runs in the project's root folder; needs say.sh and debian.sh.
 
 readonly TOOLS=target/tools
-# Atomic publishing and scheduled messages came with 2.12; the version that is fetched stands in nats-server.txt.
+# Atomic batch publishing and scheduled messages need 2.12. nats-server.txt has the version that is installed.
 readonly NATS_AT_LEAST=2.12
 readonly CARGO_DENY_VERSION=0.20.2
 
-# need X WHAT [VARIABLE]: prints where X is, which VARIABLE may name; finds it, or installs and finds it. Says what is
-# missing if that fails.
+# need X DESCRIPTION [VARIABLE]: prints the path of X, which VARIABLE may set. If X is not found, installs it. Reports an
+# error if that fails.
 need() {
     local found named=${3:+${!3:-}}
     if found=$("find_$1") || { [[ -z $named ]] && "install_$1" && found=$("find_$1"); }; then
@@ -16,7 +16,7 @@ need() {
     elif [[ -n $named ]]; then
         complain "$3=$named is not $2"
     else
-        complain "missing: $2${3:+, or say where it is in $3}"
+        complain "missing: $2${3:+, or set $3 to its path}"
     fi
 }
 
@@ -39,7 +39,7 @@ find_deny() {
     [[ -x $found ]] && printf '%s\n' "$found"
 }
 
-# Built without optimisation: it runs for a second.
+# Built without optimisation, since it runs for a second only.
 install_deny() {
     say "building cargo-deny $CARGO_DENY_VERSION into $TOOLS"
     CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256 \
@@ -82,7 +82,7 @@ install_nats() {
     rm -rf "$download"
 }
 
-# The folder that holds the Python package, which needs no other.
+# The folder of the Python package, which has no dependencies.
 find_standardwebhooks() {
     local candidate=${STANDARDWEBHOOKS_DIR:-$PWD/$TOOLS/python}
     command -v python3 >/dev/null || return 1
@@ -98,7 +98,7 @@ install_standardwebhooks() {
     rm -rf "$download"
 }
 
-# Node.js with npm, which brings the clients in JavaScript.
+# Node.js with npm, which installs the JavaScript clients.
 find_node() {
     command -v node && command -v npm >/dev/null
 }
@@ -107,7 +107,7 @@ install_node() {
     apt_install nodejs npm
 }
 
-# The folder whose node_modules hold those clients, of the versions that are asked for.
+# The folder whose node_modules has the JavaScript clients in the locked versions.
 find_clients() {
     local candidate=${NODE_CLIENTS_DIR:-$PWD/$TOOLS/node}
     [[ -n ${NODE_CLIENTS_DIR:-} ]] || cmp -s scripts/lib/node/package-lock.json "$candidate/package-lock.json" || return 1
@@ -116,14 +116,14 @@ find_clients() {
 
 install_clients() {
     find_node >/dev/null || install_node || return 1
-    say "fetching the clients of scripts/lib/node from npm"
+    say "installing the packages of scripts/lib/node from npm"
     rm -rf "$TOOLS/node"
     mkdir -p "$TOOLS/node" || return 1
     cp scripts/lib/node/package.json scripts/lib/node/package-lock.json "$TOOLS/node/" || return 1
     npm ci --prefix "$TOOLS/node" --no-audit --no-fund --ignore-scripts --silent >&2
 }
 
-# fetch_wheel REQUIREMENTS FOLDER: downloads the one wheel that a requirements file names, and unpacks it into a new folder.
+# fetch_wheel REQUIREMENTS FOLDER: downloads the wheel of a requirements file and unpacks it into a new folder.
 fetch_wheel() {
     local python
     python=$(find_python) || { apt_install python3 python3-pip && python=$(find_python); } || return 1
@@ -147,7 +147,7 @@ find_python() {
     return 1
 }
 
-# The folder of PostgreSQL's server programs; Debian keeps them out of PATH, a folder for each version.
+# The folder of PostgreSQL's server programs. Debian installs them outside of PATH, in a folder for each version.
 find_postgres() {
     local candidate
     local -a candidates=("$(newest_debian_postgres)" "$(dirname "$(command -v postgres || echo /none/postgres)")")
@@ -184,7 +184,7 @@ install_chromium() {
     apt_install chromium
 }
 
-# The server of the WebDriver protocol that belongs to Chromium; Debian packages them apart.
+# Chromium's WebDriver server, which is a separate Debian package.
 find_chromedriver() {
     local candidate
     local -a candidates=(chromedriver /usr/lib/chromium/chromedriver)
@@ -199,7 +199,7 @@ install_chromedriver() {
     apt_install chromium-driver
 }
 
-# The library that lets the programs of a test see another time; Debian keeps it in a folder of the machine's kind.
+# The library that changes the time that a program sees. Debian installs it in a folder for each architecture.
 find_faketime() {
     local candidate
     local -a candidates=(/usr/lib/*/faketime/libfaketimeMT.so.1)

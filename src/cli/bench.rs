@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agentbus_bench::address::Address;
-use agentbus_bench::own::OwnServer;
 use agentbus_bench::plan::Plan;
+use agentbus_bench::server::Server;
 use agentbus_bench::{BenchError, Report, Snapshot};
 use agentbus_client::parse_address;
 use clap::{Args, ValueEnum};
@@ -185,7 +185,7 @@ pub async fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
 }
 
 fn address(url: &str) -> Result<Address, String> {
-    Address::of(&parse_address(url)?)
+    Address::from_url(&parse_address(url)?)
 }
 
 /// Measures the server that `--url` names, or one that is started for this.
@@ -200,7 +200,7 @@ async fn measure(
         Some(address) => agentbus_bench::run(&address, plan, stop, show).await,
         None => {
             bar.set_message("starting a server (memory bus, SQLite); --url names another");
-            let own = OwnServer::start().await?;
+            let own = Server::start_temporary().await?;
             let report = agentbus_bench::run(own.address(), plan, stop, show).await;
             own.stop().await;
             report
@@ -219,8 +219,9 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
 fn show(bar: &ProgressBar, snapshot: &Snapshot) {
     let Snapshot { elapsed, total, messages, per_s, events, p50_ms } = snapshot;
     let p50 = p50_ms.map_or_else(String::new, |millis| format!("  p50 {millis:.2} ms"));
-    let not = messages.all() - messages.accepted;
-    let failed = if not > 0 { format!("  {not} not accepted") } else { String::new() };
+    let not_accepted = messages.total() - messages.accepted;
+    let failed =
+        if not_accepted > 0 { format!("  {not_accepted} not accepted") } else { String::new() };
     let received = if *events > 0 { format!("  {events} events") } else { String::new() };
     bar.set_message(format!(
         "{:.0} of {:.0} s  {per_s:.0}/s  {} accepted{failed}{received}{p50}",

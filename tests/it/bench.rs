@@ -261,7 +261,7 @@ async fn wrong_arguments_are_refused_with_the_reason() {
         (&["--size", "x"], "invalid value"),
         (&["--subscribers", "60000"], "subscribers must be"),
         (&["--subscriber-filter", "kind=task"], "say how many"),
-        (&["--subscribers", "1", "--subscriber-filter", "a b"], "is no query"),
+        (&["--subscribers", "1", "--subscriber-filter", "a b"], "is not a query"),
         (&["--ack", "maybe"], "possible values"),
         (&["--url", "https://a.example"], "asks for TLS"),
         (&["--url", "ftp://a.example"], "must be an http://"),

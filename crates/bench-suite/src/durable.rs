@@ -1,63 +1,68 @@
-//! Each message on the disk before its answer: NATS with `sync_interval: always`, and SQLite.
+//! Messages that are synced to disk before the response: NATS with `sync_interval: always`, and SQLite.
 
 use super::error::SuiteError;
 use super::parts::body;
 use super::row::{Bound, Row};
 use super::single::notes;
-use super::stage::Stage;
+use super::testbed::Testbed;
 use crate::bare::sqlite::BareFile;
 use agentbus_bench::plan::Plan;
 
-/// Connections and messages a second, and how many times pipelined single publishes.
+/// The project's targets: messages a second by number of connections, and ratio to pipelined single publishes.
 const ALWAYS: [(usize, f64); 2] = [(256, 8_000.0), (1_024, 15_000.0)];
-const TIMES_SINGLES: f64 = 3.0;
-/// Messages a second of the memory bus on SQLite.
+const ALWAYS_RATIO: f64 = 3.0;
+/// The project's target for the memory bus on SQLite, in messages a second.
 const SQLITE: f64 = 20_000.0;
-/// Rows of the bare commit: what 64 connections can bring at once.
+/// Rows of a bare commit: 64 connections have at most this many messages in flight.
 const SQLITE_ROWS: usize = 64;
 
-pub(super) async fn always(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
-    let nats = stage.nats_always()?;
-    let bare = stage.stream(&nats).await?.pipelined(&body(), false, stage.lasts() / 2).await?;
-    stage.clean_up().await;
+pub(super) async fn always(testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {
+    let nats = testbed.nats_always()?;
+    let bare =
+        testbed.stream(&nats).await?.pipelined(&body(), false, testbed.duration() / 2).await?;
+    testbed.clean_up().await;
     let mut rows = Vec::new();
     for (setting, loads) in [("true", &ALWAYS[..]), ("false", &[(256, 0.0)])] {
-        let (server, _database) = stage.on_nats(&nats, &[("NATS_SYNC_ALWAYS", setting)]).await?;
-        for &(connections, reach) in loads {
-            let plan = Plan { connections, duration: stage.lasts(), ..Plan::default() };
-            let ours = stage.load(server.address(), &plan).await?;
+        let (server, _database) = testbed.on_nats(&nats, &[("NATS_SYNC_ALWAYS", setting)]).await?;
+        for &(connections, target) in loads {
+            let plan = Plan { connections, duration: testbed.duration(), ..Plan::default() };
+            let ours = testbed.load(server.address(), &plan).await?;
             let what = match setting {
                 "true" => format!("sync always, {connections} connections"),
                 _ => format!("sync always, NATS_SYNC_ALWAYS={setting}, {connections} connections"),
             };
-            let row = Row::new(what, "messages/s", ours.accepted_per_s).beside(bare);
+            let row = Row::new(what, "messages/s", ours.accepted_per_s).compared_with(bare);
             let row = match setting {
-                "true" => row.reach(Bound::AtLeast(reach)).share(Bound::AtLeast(TIMES_SINGLES)),
+                "true" => {
+                    row.target(Bound::AtLeast(target)).target_ratio(Bound::AtLeast(ALWAYS_RATIO))
+                }
                 _ => row,
             };
-            rows.push(row.note(format!("beside pipelined singles; {}", notes(&ours))));
+            rows.push(
+                row.note(format!("compared with pipelined single publishes; {}", notes(&ours))),
+            );
         }
         server.stop().await;
-        stage.clean_up().await;
+        testbed.clean_up().await;
     }
     Ok(rows)
 }
 
-/// agentbus first: the file that the bare part leaves behind is megabytes of pages that the disk has yet to write.
-pub(super) async fn memory(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
-    let server = stage.on_sqlite().await?;
-    let plan = Plan { duration: stage.lasts(), ..Plan::default() };
-    let ours = stage.load(server.address(), &plan).await?;
+/// agentbus is measured first, since the bare part leaves megabytes of dirty pages for the disk to write.
+pub(super) async fn memory(testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {
+    let server = testbed.on_sqlite().await?;
+    let plan = Plan { duration: testbed.duration(), ..Plan::default() };
+    let ours = testbed.load(server.address(), &plan).await?;
     server.stop().await;
-    let folder = stage.folder().join(stage.name("sqlite"));
-    let mut file = BareFile::make(&folder).await?;
-    let bare = file.fill(&body(), SQLITE_ROWS, stage.lasts() / 2).await?;
+    let folder = testbed.folder().join(testbed.name("sqlite"));
+    let mut file = BareFile::create(&folder).await?;
+    let bare = file.fill(&body(), SQLITE_ROWS, testbed.duration() / 2).await?;
     drop(file);
     std::fs::remove_dir_all(&folder)?;
     Ok(vec![
         Row::new("memory bus on SQLite, 64 connections", "messages/s", ours.accepted_per_s)
-            .beside(bare)
-            .reach(Bound::AtLeast(SQLITE))
-            .note(format!("beside commits of 64 bare rows; {}", notes(&ours))),
+            .compared_with(bare)
+            .target(Bound::AtLeast(SQLITE))
+            .note(format!("compared with commits of 64 bare rows; {}", notes(&ours))),
     ])
 }

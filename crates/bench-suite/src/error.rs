@@ -1,27 +1,27 @@
-//! Why an item could not be measured.
+//! Errors of the suite.
 
-/// Why an item has no figures.
+/// Why an item could not be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
-    /// What it needs was not given.
+    /// A server that the item needs was not given; holds the name of the variable.
     #[error("skipped: {0} is not given")]
-    Lacks(&'static str),
-    /// The generator's.
+    NotGiven(&'static str),
+    /// The load generator failed.
     #[error(transparent)]
     Bench(#[from] agentbus_bench::BenchError),
-    /// NATS.
+    /// NATS failed.
     #[error("NATS: {0}")]
     Nats(String),
-    /// A database.
+    /// A database failed.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
-    /// agentbus's own store, where it makes its schema.
+    /// The store could not create its schema.
     #[error(transparent)]
     Store(#[from] agentbus::store::StoreError),
-    /// The system, or what a server of ours said.
+    /// The operating system or a measured server failed.
     #[error("{0}")]
     Failed(String),
-    /// It took longer than it may.
+    /// The item took longer than [`Item::time_limit`](crate::Item::time_limit).
     #[error("given up after {} s", .0.as_secs())]
     TooLong(std::time::Duration),
 }

@@ -1,14 +1,14 @@
-//! What can be measured, by name.
+//! The items that the suite measures, by name.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::SuiteError;
 use super::row::Row;
-use super::stage::Stage;
+use super::testbed::Testbed;
 use super::{batches, big, crowd, durable, fanout, open_loop, parts, single, streams, work};
 
-/// One thing to measure.
+/// A group of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
     /// The bare parts alone.
@@ -17,19 +17,19 @@ pub enum Item {
     Single,
     /// Batches.
     Batches,
-    /// Latency at a rate.
+    /// Latency at fixed rates.
     OpenLoop,
-    /// One message to many.
+    /// Many subscribers of one filter.
     Fanout,
-    /// Each message to few of many.
+    /// Many subscribers with different filters.
     Crowd,
     /// Streams without events.
     Idle,
-    /// The whole log again.
+    /// A replay of the whole log.
     Replay,
-    /// Many that come back.
+    /// Many subscribers that resume.
     Resume,
-    /// Every write synced by NATS.
+    /// NATS that syncs every write.
     Always,
     /// The memory bus.
     Memory,
@@ -42,8 +42,8 @@ pub enum Item {
 }
 
 impl Item {
-    /// All that are measured unless others are named.
-    pub const USUAL: &[Self] = &[
+    /// Items that are measured by default.
+    pub const DEFAULT: &[Self] = &[
         Self::Parts,
         Self::Single,
         Self::Batches,
@@ -58,10 +58,10 @@ impl Item {
         Self::Processing,
         Self::Jobs,
     ];
-    /// Those that take long, measured when asked for.
+    /// Items that take long, measured with `--big`.
     pub const LONG: &[Self] = &[Self::Big];
 
-    /// Its name on the command line.
+    /// The name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -82,56 +82,56 @@ impl Item {
         }
     }
 
-    /// What it is about.
+    /// A short description.
     #[must_use]
-    pub const fn about(self) -> &'static str {
+    pub const fn description(self) -> &'static str {
         match self {
             Self::Parts => "the bare parts alone: publishes, inserts, commits",
             Self::Single => "one message a request at 64 connections, without and with ids",
             Self::Batches => "batches of 500, until the store has them",
             Self::OpenLoop => "latency at 1,000 and 10,000 messages a second; 100,000 in batches",
             Self::Fanout => "1,000 subscribers of one filter",
-            Self::Crowd => "5,000 subscribers of a task each at 10,000 messages a second",
+            Self::Crowd => "5,000 subscribers, each of its own task, at 10,000 messages a second",
             Self::Idle => "memory of 10,000 idle streams",
-            Self::Replay => "a million messages to one subscriber",
-            Self::Resume => "2,000 subscribers coming back at once",
+            Self::Replay => "a replay of a million messages to one subscriber",
+            Self::Resume => "2,000 subscribers that resume at once",
             Self::Always => "NATS with sync_interval: always",
             Self::Memory => "the memory bus on SQLite",
-            Self::Processing => "a handler that does nothing",
+            Self::Processing => "processing with a handler that does nothing",
             Self::Jobs => "work queues, in batches",
-            Self::Big => "10 million stored messages against 10 thousand",
+            Self::Big => "latency and memory with 10 million stored messages and with 10 thousand",
         }
     }
 
-    /// After this time it is given up: some three times what it takes on two cores.
+    /// The time limit: about three times the usual duration on two cores.
     #[must_use]
-    pub const fn at_most(self) -> Duration {
+    pub const fn time_limit(self) -> Duration {
         match self {
             Self::Big => Duration::from_secs(45 * 60),
             _ => Duration::from_secs(6 * 60),
         }
     }
 
-    /// Measures it.
+    /// Measures the item.
     ///
     /// # Errors
-    /// Why there are no figures.
-    pub(super) async fn measure(self, stage: &Stage) -> Result<Vec<Row>, SuiteError> {
+    /// It could not be measured.
+    pub(super) async fn measure(self, testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {
         match self {
-            Self::Parts => parts::measure(stage).await,
-            Self::Single => single::measure(stage).await,
-            Self::Batches => batches::measure(stage).await,
-            Self::OpenLoop => open_loop::measure(stage).await,
-            Self::Fanout => fanout::measure(stage).await,
-            Self::Crowd => crowd::measure(stage).await,
-            Self::Idle => streams::idle(stage).await,
-            Self::Replay => streams::replay(stage).await,
-            Self::Resume => streams::resume(stage).await,
-            Self::Always => durable::always(stage).await,
-            Self::Memory => durable::memory(stage).await,
-            Self::Processing => work::processing(stage).await,
-            Self::Jobs => work::jobs(stage).await,
-            Self::Big => big::measure(stage).await,
+            Self::Parts => parts::measure(testbed).await,
+            Self::Single => single::measure(testbed).await,
+            Self::Batches => batches::measure(testbed).await,
+            Self::OpenLoop => open_loop::measure(testbed).await,
+            Self::Fanout => fanout::measure(testbed).await,
+            Self::Crowd => crowd::measure(testbed).await,
+            Self::Idle => streams::idle(testbed).await,
+            Self::Replay => streams::replay(testbed).await,
+            Self::Resume => streams::resume(testbed).await,
+            Self::Always => durable::always(testbed).await,
+            Self::Memory => durable::memory(testbed).await,
+            Self::Processing => work::processing(testbed).await,
+            Self::Jobs => work::jobs(testbed).await,
+            Self::Big => big::measure(testbed).await,
         }
     }
 }
@@ -140,11 +140,11 @@ impl FromStr for Item {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let mut all = Self::USUAL.iter().chain(Self::LONG);
+        let mut all = Self::DEFAULT.iter().chain(Self::LONG);
         all.find(|item| item.name() == name).copied().ok_or_else(|| {
             let names: Vec<_> =
-                Self::USUAL.iter().chain(Self::LONG).map(|item| item.name()).collect();
-            format!("there is no {name}; there are {}", names.join(", "))
+                Self::DEFAULT.iter().chain(Self::LONG).map(|item| item.name()).collect();
+            format!("unknown item {name}; items: {}", names.join(", "))
         })
     }
 }

@@ -1,12 +1,9 @@
-//! Bare parts and agentbus on the same servers in the same run: `agentbus-bench-suite`.
+//! The benchmark suite `agentbus-bench-suite`: agentbus and bare parts on the same servers in the same run.
 //!
-//! Invariants: a ratio is of two figures of one run, taken with the same generator; everything that was
-//! made on the servers (streams, databases) and in the temporary folder is removed, also when the
-//! run is ended early. Each item of the list is measured alone.
+//! Invariants: both figures of a ratio come from one run and one generator. Everything that the run creates (streams,
+//! databases, files) is removed, also if the run is ended early. Items are measured one at a time.
 
 mod bare;
-mod bare_server;
-mod bare_sockets;
 mod batches;
 mod big;
 mod crowd;
@@ -20,48 +17,48 @@ mod parts;
 mod report;
 mod row;
 mod single;
-mod stage;
 mod streams;
+mod testbed;
 mod work;
 
 pub use error::SuiteError;
 pub use item::Item;
 pub use report::SuiteReport;
 pub use row::{Bound, Row};
-pub use stage::Options;
+pub use testbed::Options;
 
 use agentbus_bench::process::MachineTime;
 use report::Outcome;
-use stage::Stage;
+use testbed::Testbed;
 
-/// Measures items one after the other, each within its time; one that fails does not keep the others from being measured.
-/// `begun` is told of each before, `ended` of its rows after.
+/// Measures items one after the other, each within its time limit. A failed item does not end the run. Calls `on_start`
+/// before each item, and `on_end` with its rows.
 pub async fn run(
     options: Options,
     items: &[Item],
-    mut begun: impl FnMut(Item),
-    mut ended: impl FnMut(&[Row]),
+    mut on_start: impl FnMut(Item),
+    mut on_end: impl FnMut(&[Row]),
 ) -> SuiteReport {
     agentbus::open_files::raise();
-    let stage = Stage::new(options);
-    let machine = machine::describe(&stage).await;
+    let testbed = Testbed::new(options);
+    let machine = machine::describe(&testbed).await;
     let mut rows = Vec::new();
     for &item in items {
-        begun(item);
+        on_start(item);
         let before = MachineTime::now();
         let measured = tokio::select! {
-            measured = item.measure(&stage) => measured,
-            () = stage.stopped() => Err(SuiteError::Failed("ended early".to_owned())),
-            () = tokio::time::sleep(item.at_most()) => Err(SuiteError::TooLong(item.at_most())),
+            measured = item.measure(&testbed) => measured,
+            () = testbed.stopped() => Err(SuiteError::Failed("ended early".to_owned())),
+            () = tokio::time::sleep(item.time_limit()) => Err(SuiteError::TooLong(item.time_limit())),
         };
         let stolen = MachineTime::now().zip(before).map(|(now, before)| now.stolen_since(before));
-        stage.clean_up().await;
+        testbed.clean_up().await;
         let new = Outcome { item, measured, stolen }.into_rows();
-        ended(&new);
+        on_end(&new);
         rows.extend(new);
-        if stage.is_stopped() {
+        if testbed.is_stopped() {
             break;
         }
     }
-    SuiteReport { machine, rows, left_behind: stage.left_behind() }
+    SuiteReport { machine, rows, left_behind: testbed.left_behind() }
 }

@@ -1,11 +1,11 @@
-//! Where it was measured: figures without their machine say nothing.
+//! The machine and the versions of a run.
 
 use serde::Serialize;
 
-use super::stage::Stage;
+use super::testbed::Testbed;
 use crate::bare::nats::BareStream;
 
-/// A machine and the versions on it. What cannot be found out is empty.
+/// A machine and the versions on it. Unknown values are empty or zero.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
     /// Cores that this process may use.
@@ -24,31 +24,31 @@ pub struct Machine {
     pub agentbus: &'static str,
 }
 
-/// Asks the system and the servers.
-pub(super) async fn describe(stage: &Stage) -> Machine {
+/// Collects the description from the system and the servers.
+pub(super) async fn describe(testbed: &Testbed) -> Machine {
     Machine {
         cores: std::thread::available_parallelism().map_or(0, usize::from),
         cpu: field("/proc/cpuinfo", "model name").unwrap_or_default(),
         memory: memory().unwrap_or_default(),
         kernel: kernel(),
-        nats_server: nats(stage).await.unwrap_or_default(),
-        postgres: postgres(stage).await.unwrap_or_default(),
+        nats_server: nats(testbed).await.unwrap_or_default(),
+        postgres: postgres(testbed).await.unwrap_or_default(),
         agentbus: env!("CARGO_PKG_VERSION"),
     }
 }
 
-async fn nats(stage: &Stage) -> Option<String> {
-    let config = stage.nats().ok()?;
-    let name = stage.name("version");
-    let stream = BareStream::make(&config, &name).await.ok()?;
+async fn nats(testbed: &Testbed) -> Option<String> {
+    let config = testbed.nats().ok()?;
+    let name = testbed.name("version");
+    let stream = BareStream::create(&config, &name).await.ok()?;
     let version = stream.server_version();
     BareStream::delete(&config, &name).await.ok()?;
     Some(version)
 }
 
-async fn postgres(stage: &Stage) -> Option<String> {
-    let version = stage.database().await.ok()?.server_version().await.ok();
-    stage.clean_up().await;
+async fn postgres(testbed: &Testbed) -> Option<String> {
+    let version = testbed.database().await.ok()?.server_version().await.ok();
+    testbed.clean_up().await;
     version
 }
 
@@ -65,6 +65,6 @@ fn memory() -> Option<u64> {
 
 fn kernel() -> String {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
-    let words = [read("ostype"), read("osrelease")].map(Result::unwrap_or_default);
-    words.map(|word| word.trim().to_owned()).join(" ").trim().to_owned()
+    let parts = [read("ostype"), read("osrelease")].map(Result::unwrap_or_default);
+    parts.map(|part| part.trim().to_owned()).join(" ").trim().to_owned()
 }

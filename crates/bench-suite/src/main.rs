@@ -1,4 +1,4 @@
-//! `agentbus-bench-suite`: agentbus beside its parts, in one run.
+//! The command line of `agentbus-bench-suite`.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -6,43 +6,44 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agentbus::shutdown;
+use agentbus_bench::server::unique_folder;
 use agentbus_bench_suite::{Item, Options, Row, SuiteReport, run};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-/// How often the spinner moves, to show that the run goes on.
-const TICK: Duration = Duration::from_millis(250);
+/// Interval at which the spinner moves.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 const ENVIRONMENT: &str = "\
 Environment:
-  NATS_URL         a server with JetStream and without a stream of agentbus
-  NATS_URL_ALWAYS  another, with `sync_interval: always`
-  DATABASE_URL     a PostgreSQL where databases may be made
-  AGENTBUS_BIN     the agentbus to measure; without it the one beside this program
+  NATS_URL         NATS server with JetStream, without streams of an agentbus
+  NATS_URL_ALWAYS  NATS server with `sync_interval: always`
+  DATABASE_URL     PostgreSQL server whose user may create databases
+  AGENTBUS_BIN     agentbus program to measure; default: the one in the folder of this program
 
-What is not given is skipped. Streams of the run are called agent-bench-…, databases agent_bench_…; they are
-removed after it, and nothing else is touched. A NATS that has streams of an agentbus is refused.
-Nothing else should run on the machine. `scripts/bench` starts the servers and runs this on them.
-Exit code 1 if a figure was not reached or could not be taken.";
+Items that need a server that is not given are skipped. The run creates streams named agent-bench-… and databases
+named agent_bench_…, and removes them at the end. A NATS server with streams of an agentbus is refused.
+Nothing else should run on the machine. `scripts/bench` starts the servers and runs this program on them.
+Exit code 1 if a target was missed or an item failed.";
 
-/// Measures agentbus beside the bare parts that it is made of
+/// Measures agentbus and the bare parts that it consists of
 #[derive(Parser, Clone, Debug)]
 #[command(version, after_help = ENVIRONMENT)]
 struct SuiteArgs {
-    /// Measure these alone, comma separated
+    /// Measure only these items, comma separated
     #[arg(long, value_name = "ITEMS", value_delimiter = ',')]
     only: Vec<Item>,
 
-    /// Measure too what takes long
+    /// Also measure the items that take long
     #[arg(long)]
     big: bool,
 
-    /// Shorten every measurement, for a first look
+    /// Shorten every measurement, for rough figures
     #[arg(long)]
     quick: bool,
 
-    /// Show what can be measured
+    /// List the items
     #[arg(long)]
     list: bool,
 
@@ -50,7 +51,7 @@ struct SuiteArgs {
     #[arg(long)]
     json: bool,
 
-    /// Folder for files, on the disk to be measured; without it the system's for temporary ones
+    /// Folder for files, on the disk to measure; default: the system's temporary folder
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }
@@ -61,7 +62,7 @@ impl SuiteArgs {
             return self.only.clone();
         }
         let long: &[Item] = if self.big { Item::LONG } else { &[] };
-        Item::USUAL.iter().chain(long).copied().collect()
+        Item::DEFAULT.iter().chain(long).copied().collect()
     }
 }
 
@@ -81,10 +82,10 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Measures in a folder of the run's own, which is removed after, and prints the report.
+/// Measures in a new folder, which is removed at the end, and prints the report.
 async fn measure(args: &SuiteArgs) -> Result<SuiteReport, String> {
     let parent = args.folder.clone().unwrap_or_else(std::env::temp_dir);
-    let folder = parent.join(format!("agent-bench-{}", uuid::Uuid::new_v4().simple()));
+    let folder = unique_folder(&parent);
     let failed = |error| format!("{}: {error}", folder.display());
     std::fs::create_dir_all(&folder).map_err(failed)?;
     let report = match options(args, &folder) {
@@ -94,7 +95,7 @@ async fn measure(args: &SuiteArgs) -> Result<SuiteReport, String> {
     let _ = std::fs::remove_dir_all(&folder);
     let report = report?;
     print(&report, args.json)?;
-    report.left_behind.iter().for_each(|words| eprintln!("agentbus-bench-suite: {words}"));
+    report.left_behind.iter().for_each(|text| eprintln!("agentbus-bench-suite: {text}"));
     Ok(report)
 }
 
@@ -102,11 +103,11 @@ fn options(args: &SuiteArgs, folder: &Path) -> Result<Options, String> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let program = match variable("AGENTBUS_BIN") {
         Some(path) => PathBuf::from(path),
-        None => beside_this().map_err(|error| format!("this program: {error}"))?,
+        None => sibling_program().map_err(|error| format!("the path of this program: {error}"))?,
     };
     if !program.is_file() {
         return Err(format!(
-            "there is no {}: build agentbus, or set AGENTBUS_BIN",
+            "{} does not exist: build agentbus, or set AGENTBUS_BIN",
             program.display()
         ));
     }
@@ -121,16 +122,16 @@ fn options(args: &SuiteArgs, folder: &Path) -> Result<Options, String> {
     })
 }
 
-fn beside_this() -> std::io::Result<PathBuf> {
+fn sibling_program() -> std::io::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name(format!("agentbus{}", std::env::consts::EXE_SUFFIX)))
 }
 
 async fn measured(options: Options, items: &[Item]) -> SuiteReport {
     let (bar, stop) = (spinner(), options.stop.clone());
-    let begun = |item: Item| bar.set_message(format!("{}: {}", item.name(), item.about()));
-    let ended =
+    let on_start = |item: Item| bar.set_message(format!("{}: {}", item.name(), item.description()));
+    let on_end =
         |rows: &[Row]| bar.suspend(|| rows.iter().for_each(|row| eprintln!("{}", line(row))));
-    let measuring = run(options, items, begun, ended);
+    let measuring = run(options, items, on_start, on_end);
     tokio::pin!(measuring);
     let report = tokio::select! {
         report = &mut measuring => report,
@@ -143,17 +144,17 @@ async fn measured(options: Options, items: &[Item]) -> SuiteReport {
     report
 }
 
-/// A spinner on standard error; nothing of it is written where that is no terminal.
+/// A spinner on standard error, shown only on a terminal.
 fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {
         bar.set_style(style);
     }
-    bar.enable_steady_tick(TICK);
+    bar.enable_steady_tick(PROGRESS_INTERVAL);
     bar
 }
 
-/// A row as one line, while others are still measured.
+/// A row as one line, shown while the run goes on.
 fn line(row: &Row) -> String {
     let cells = row.cells();
     cells.iter().filter(|cell| !cell.is_empty()).cloned().collect::<Vec<_>>().join("  ")
@@ -184,7 +185,7 @@ fn print(report: &SuiteReport, json: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// A row with each cell as wide as the widest of its column.
+/// A row with each cell padded to the width of its column.
 fn aligned(row: &[String], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         rows.iter()
@@ -199,8 +200,8 @@ fn aligned(row: &[String], rows: &[Vec<String>]) -> String {
 
 fn list() {
     let show = |items: &[Item], end: &str| {
-        items.iter().for_each(|item| println!("{:<12}{}{end}", item.name(), item.about()));
+        items.iter().for_each(|item| println!("{:<12}{}{end}", item.name(), item.description()));
     };
-    show(Item::USUAL, "");
+    show(Item::DEFAULT, "");
     show(Item::LONG, " (with --big)");
 }

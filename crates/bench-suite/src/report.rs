@@ -1,4 +1,4 @@
-//! The rows of a run, and whether they are good.
+//! The report of a run of the suite.
 
 use serde::Serialize;
 
@@ -6,56 +6,56 @@ use super::error::SuiteError;
 use super::item::Item;
 use super::machine::Machine;
 use super::row::Row;
-use agentbus_bench::limits::STOLEN_SHARE;
+use agentbus_bench::limits::STOLEN_WARNING_SHARE;
 
 /// The outcome of one item.
 pub(super) struct Outcome {
-    /// Which.
+    /// The item.
     pub(super) item: Item,
-    /// Its rows, or why there are none.
+    /// Its rows, or why it could not be measured.
     pub(super) measured: Result<Vec<Row>, SuiteError>,
     /// [`Row::stolen`].
     pub(super) stolen: Option<f64>,
 }
 
 impl Outcome {
-    /// Rows in any case.
+    /// The rows; one that explains the error if the item could not be measured.
     pub(super) fn into_rows(self) -> Vec<Row> {
         let (item, stolen) = (self.item.name(), self.stolen);
         let annotated = |mut row: Row| {
-            if let Some(share) = stolen.filter(|share| *share >= STOLEN_SHARE) {
+            if let Some(share) = stolen.filter(|share| *share >= STOLEN_WARNING_SHARE) {
                 let comma = if row.note.is_empty() { "" } else { "; " };
-                row.note += &format!("{comma}{:.0} % of the machine's time stolen", share * 100.0);
+                row.note += &format!("{comma}{:.0} % of processor time stolen", share * 100.0);
             }
             row
         };
         match self.measured {
             Ok(rows) => rows
                 .into_iter()
-                .map(|row| Row { item, stolen, ..annotated(row.judged()) })
+                .map(|row| Row { item, stolen, ..annotated(row.evaluated()) })
                 .collect(),
             Err(error) => {
-                let what = self.item.about().to_owned();
-                let failed = !matches!(error, SuiteError::Lacks(_));
+                let what = self.item.description().to_owned();
+                let failed = !matches!(error, SuiteError::NotGiven(_));
                 vec![Row { item, what, failed, note: error.to_string(), ..Row::default() }]
             }
         }
     }
 }
 
-/// All of it.
+/// The report of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct SuiteReport {
-    /// Where it was measured.
+    /// The machine of the run.
     pub machine: Machine,
     /// The figures.
     pub rows: Vec<Row>,
-    /// What was made for the run and could not be removed, in words.
+    /// A text for each stream or database of the run that could not be removed.
     pub left_behind: Vec<String>,
 }
 
 impl SuiteReport {
-    /// Whether nothing failed, was missed or is left behind.
+    /// Whether no item failed, no target was missed and nothing is left behind.
     #[must_use]
     pub fn is_good(&self) -> bool {
         let good = |row: &Row| row.met != Some(false) && !row.failed;
@@ -68,8 +68,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_without_figures_is_a_row_that_says_why() {
-        let measured = Err(SuiteError::Lacks("NATS_URL"));
+    fn an_item_without_figures_has_a_row_with_the_reason() {
+        let measured = Err(SuiteError::NotGiven("NATS_URL"));
         let rows = Outcome { item: Item::Single, measured, stolen: None }.into_rows();
         assert_eq!(rows.len(), 1);
         assert!(rows[0].note.contains("NATS_URL") && rows[0].met.is_none() && !rows[0].failed);
@@ -77,6 +77,6 @@ mod tests {
         assert!(Outcome { item: Item::Single, measured, stolen: None }.into_rows()[0].failed);
         let measured = Ok(vec![Row::new("x", "/s", 1.0).note("n")]);
         let rows = Outcome { item: Item::Single, measured, stolen: Some(0.31) }.into_rows();
-        assert_eq!(rows[0].note, "n; 31 % of the machine's time stolen");
+        assert_eq!(rows[0].note, "n; 31 % of processor time stolen");
     }
 }

@@ -1,8 +1,8 @@
-//! One line of the report: a figure of agentbus beside that of a bare part, and what it should be.
+//! A row of the report: a figure of agentbus, the one of a bare part, and the targets.
 
 use serde::Serialize;
 
-/// A target.
+/// A target of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
@@ -27,114 +27,126 @@ impl Bound {
 
     fn text(self, unit: &str) -> String {
         match self {
-            Self::AtLeast(least) => format!("≥ {}{unit}", short(least)),
-            Self::AtMost(most) => format!("≤ {}{unit}", short(most)),
+            Self::AtLeast(least) => format!("≥ {}{unit}", format_figure(least)),
+            Self::AtMost(most) => format!("≤ {}{unit}", format_figure(most)),
         }
     }
 }
 
-/// One line: agentbus beside the bare part, and what is to be reached.
+/// A row: agentbus compared with a bare part, and the targets.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Row {
-    /// The item it belongs to.
+    /// The name of the item.
     pub item: &'static str,
-    /// What was measured.
+    /// The measurement.
     pub what: String,
     /// The unit of both figures.
     pub unit: &'static str,
-    /// The bare part's figure, or what else agentbus is compared with.
+    /// The figure of the bare part, or of another measurement of agentbus to compare with.
     pub bare: Option<f64>,
-    /// agentbus's.
+    /// The figure of agentbus.
     pub agentbus: Option<f64>,
-    /// The second by the first.
+    /// `agentbus` divided by `bare`.
     pub ratio: Option<f64>,
-    /// What agentbus's figure should be.
-    pub reach: Option<Bound>,
-    /// What the ratio should be.
-    pub share: Option<Bound>,
-    /// Whether one of the two is enough.
+    /// The target of `agentbus`.
+    pub target: Option<Bound>,
+    /// The target of `ratio`.
+    pub target_ratio: Option<Bound>,
+    /// Whether one of the two targets suffices.
     pub either: bool,
-    /// agentbus's figure by what it should be: where more is better, from 1 on; else, up to 1.
-    pub of_reach: Option<f64>,
-    /// Whether that is so; `None` where nothing is asked for.
+    /// `agentbus` divided by its target.
+    pub of_target: Option<f64>,
+    /// Whether the targets are met; `None` without targets.
     pub met: Option<bool>,
-    /// Whether the item could not be measured, though all it needs was given.
+    /// Whether the item failed, other than by a server that was not given.
     pub failed: bool,
-    /// Share of the machine's processor time that its host gave to other machines while the item was measured, 0 to 1.
+    /// Share of processor time that the host gave to other machines during the item (Linux: steal), 0 to 1.
     pub stolen: Option<f64>,
-    /// More about it, in words.
+    /// Further text.
     pub note: String,
 }
 
 impl Row {
-    /// The titles over [`Self::cells`].
-    pub const TITLES: &[&'static str] =
-        &["ITEM", "WHAT", "UNIT", "BARE", "AGENTBUS", "RATIO", "REACH", "OF IT", "MET", "NOTE"];
+    /// The column titles of [`Self::cells`].
+    pub const TITLES: &[&'static str] = &[
+        "ITEM",
+        "WHAT",
+        "UNIT",
+        "BARE",
+        "AGENTBUS",
+        "RATIO",
+        "TARGET",
+        "OF TARGET",
+        "MET",
+        "NOTE",
+    ];
 
-    /// A figure of agentbus.
+    /// A row with a figure of agentbus.
     #[must_use]
     pub fn new(what: impl Into<String>, unit: &'static str, agentbus: f64) -> Self {
         Self { what: what.into(), unit, agentbus: Some(agentbus), ..Self::default() }
     }
 
-    /// A figure of a bare part alone.
+    /// A row with a figure of a bare part only.
     #[must_use]
     pub fn bare(what: impl Into<String>, unit: &'static str, bare: f64) -> Self {
         Self { what: what.into(), unit, bare: Some(bare), ..Self::default() }
     }
 
-    /// Beside that of the bare part.
+    /// Adds the figure to compare with.
     #[must_use]
-    pub fn beside(self, bare: f64) -> Self {
+    pub fn compared_with(self, bare: f64) -> Self {
         let ratio = self.agentbus.filter(|_| bare > 0.0).map(|ours| ours / bare);
         Self { bare: Some(bare), ratio, ..self }
     }
 
-    /// What the figure should be.
+    /// Adds a target of the figure.
     #[must_use]
-    pub fn reach(self, bound: Bound) -> Self {
-        let of_reach = self.agentbus.map(|ours| ours / bound.figure());
-        Self { reach: Some(bound), of_reach, ..self }
+    pub fn target(self, bound: Bound) -> Self {
+        let of_target = self.agentbus.map(|ours| ours / bound.figure());
+        Self { target: Some(bound), of_target, ..self }
     }
 
-    /// What the ratio should be.
+    /// Adds a target of the ratio.
     #[must_use]
-    pub fn share(self, bound: Bound) -> Self {
-        Self { share: Some(bound), ..self }
+    pub fn target_ratio(self, bound: Bound) -> Self {
+        Self { target_ratio: Some(bound), ..self }
     }
 
-    /// That one of the two is enough.
+    /// One of the two targets suffices.
     #[must_use]
     pub fn either(self) -> Self {
         Self { either: true, ..self }
     }
 
-    /// Words beside it.
+    /// Adds a note.
     #[must_use]
     pub fn note(self, note: impl Into<String>) -> Self {
         Self { note: note.into(), ..self }
     }
 
-    /// The same, with [`Self::met`] computed.
-    pub(super) fn judged(self) -> Self {
+    /// Computes [`Self::met`].
+    pub(super) fn evaluated(self) -> Self {
         let holds = |bound: Option<Bound>, figure: Option<f64>| {
             bound.map(|bound| figure.is_some_and(|figure| bound.holds(figure)))
         };
-        let both = [holds(self.reach, self.agentbus), holds(self.share, self.ratio)];
-        let mut asked = both.into_iter().flatten().peekable();
-        let met = asked.peek().is_some().then(|| match self.either {
-            true => asked.any(|holds| holds),
-            false => asked.all(|holds| holds),
+        let both = [holds(self.target, self.agentbus), holds(self.target_ratio, self.ratio)];
+        let mut checks = both.into_iter().flatten().peekable();
+        let met = checks.peek().is_some().then(|| match self.either {
+            true => checks.any(|holds| holds),
+            false => checks.all(|holds| holds),
         });
         Self { met, ..self }
     }
 
-    /// Its cells for people, under [`Self::TITLES`].
+    /// The cells as text, in the order of [`Self::TITLES`].
     #[must_use]
     pub fn cells(&self) -> Vec<String> {
-        let figure = |figure: Option<f64>| figure.map_or_else(String::new, short);
-        let bounds =
-            [self.reach.map(|bound| bound.text("")), self.share.map(|bound| bound.text(" ×"))];
+        let figure = |figure: Option<f64>| figure.map_or_else(String::new, format_figure);
+        let bounds = [
+            self.target.map(|bound| bound.text("")),
+            self.target_ratio.map(|bound| bound.text(" ×")),
+        ];
         let between = if self.either { " or " } else { ", " };
         let target: Vec<String> = bounds.into_iter().flatten().collect();
         let met = match self.met {
@@ -150,15 +162,15 @@ impl Row {
             figure(self.agentbus),
             self.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
             target.join(between),
-            self.of_reach.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+            self.of_target.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
             met.to_owned(),
             self.note.clone(),
         ]
     }
 }
 
-/// A figure with the digits that matter: none behind the point from 100 on, two below 10.
-fn short(figure: f64) -> String {
+/// A figure with thousands separators and no decimals from 100 on, one from 10 on, two below.
+fn format_figure(figure: f64) -> String {
     let places = match figure.abs() {
         from_hundred if from_hundred >= 100.0 => 0,
         from_ten if from_ten >= 10.0 => 1,
@@ -181,20 +193,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_judged_by_all_that_is_asked_or_by_either() {
-        let row = || Row::new("x", "/s", 80.0).beside(100.0);
-        assert_eq!(row().judged().met, None);
-        let both = row().reach(Bound::AtLeast(70.0)).share(Bound::AtLeast(0.9));
-        assert_eq!(both.clone().judged().met, Some(false));
-        assert_eq!(both.either().judged().met, Some(true));
-        assert_eq!(row().reach(Bound::AtMost(80.0)).judged().met, Some(true));
-        let missing = Row::bare("x", "/s", 1.0).reach(Bound::AtLeast(1.0)).judged();
+    fn a_row_must_meet_all_targets_or_either() {
+        let row = || Row::new("x", "/s", 80.0).compared_with(100.0);
+        assert_eq!(row().evaluated().met, None);
+        let both = row().target(Bound::AtLeast(70.0)).target_ratio(Bound::AtLeast(0.9));
+        assert_eq!(both.clone().evaluated().met, Some(false));
+        assert_eq!(both.either().evaluated().met, Some(true));
+        assert_eq!(row().target(Bound::AtMost(80.0)).evaluated().met, Some(true));
+        let missing = Row::bare("x", "/s", 1.0).target(Bound::AtLeast(1.0)).evaluated();
         assert_eq!(missing.met, Some(false));
     }
 
     #[test]
-    fn figures_are_short() {
-        let told = [0.285, 12.34, 999.6, 1_234_567.0].map(short);
-        assert_eq!(told, ["0.28", "12.3", "1,000", "1,234,567"]);
+    fn figures_are_rounded_and_grouped() {
+        let texts = [0.285, 12.34, 999.6, 1_234_567.0].map(format_figure);
+        assert_eq!(texts, ["0.28", "12.3", "1,000", "1,234,567"]);
     }
 }

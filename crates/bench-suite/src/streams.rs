@@ -1,4 +1,4 @@
-//! Streams that nobody writes to, that replay, that come back: memory, speed, patience.
+//! Memory of idle streams, speed of a replay, and time to resume many streams.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,45 +8,46 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::error::SuiteError;
 use super::row::{Bound, Row};
-use super::stage::Stage;
+use super::testbed::{Testbed, wait_for};
 use crate::bare::postgres::BareDatabase;
-use agentbus_bench::limits::SAMPLED_EVENTS;
+use agentbus_bench::limits::SAMPLE_EVERY;
 use agentbus_bench::open_files;
+use agentbus_bench::server::Server;
+use agentbus_bench::subscribers::SubscriberOptions;
 
-/// Idle streams, and what each may take of the process's memory.
+/// Number of idle streams.
 const IDLE: usize = 10_000;
-const IDLE_BYTES: f64 = 8.0 * 1024.0;
-/// How long memory is given to settle after the last was opened.
+/// The project's target: resident memory of one idle stream.
+const MAX_IDLE_BYTES: f64 = 8.0 * 1024.0;
+/// Time between the opening of the last stream and the reading of memory.
 const SETTLE: Duration = Duration::from_secs(2);
-/// Messages that are replayed.
+/// Number of replayed messages.
 const REPLAYED: usize = 1_000_000;
-const REPLAY_SHARE: f64 = 0.7;
-/// Rows that the bare read takes at once.
+/// The project's target: ratio of the replay to the bare read.
+const REPLAY_RATIO: f64 = 0.7;
+/// Rows of a page of the bare read.
 const READ_ROWS: i64 = 1_000;
-/// Subscribers that come back at once, and in how many seconds all must have caught up.
+/// Number of subscribers that resume together.
 const RESUMING: usize = 2_000;
-const CAUGHT_UP_S: f64 = 5.0;
-/// Connections made at once by them: as many as a listening socket of ours holds.
-const RESUMING_AT_ONCE: usize = 1_000;
-/// How far behind the two halves are: beyond the ring of 8,192, and within it.
+/// The project's target: seconds until all of them have caught up.
+const MAX_CATCH_UP_S: f64 = 5.0;
+/// Their concurrent connects: the accept backlog of agentbus.
+const RESUME_CONNECTS: usize = 1_000;
+/// Messages that the two halves are behind: beyond the ring of 8,192, and within it.
 const BEYOND: u64 = 20_000;
 const WITHIN: u64 = 2_000;
-/// Tasks they are subscribed to, each one of them.
+/// Number of tasks; each subscriber has the filter of one.
 const TASKS: usize = 100;
-/// Longest that a replay or a resume is waited for.
-const PATIENCE: Duration = Duration::from_secs(180);
-/// Pause between looks.
-const LOOK: Duration = Duration::from_millis(2);
 
-pub(super) async fn idle(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
-    let (server, _database) = stage.on_nats(&stage.nats()?, &[]).await?;
+pub(super) async fn idle(testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {
+    let (server, _database) = testbed.on_nats(&testbed.nats()?, &[]).await?;
     open_files::allow(IDLE)?;
-    let listening = stage.listening(server.address());
-    // What the first streams bring along is the server's, not theirs.
-    let first = listening.open_each(queries(100, ""), SAMPLED_EVENTS, 100).await?;
+    let options = SubscriberOptions::untimed(server.address());
+    // The first streams allocate memory that all streams share; it does not count.
+    let first = options.open_each(queries(100, ""), SAMPLE_EVERY, 100).await?;
     tokio::time::sleep(SETTLE).await;
     let before = server.resident();
-    let all = listening.open_each(queries(IDLE - 100, ""), SAMPLED_EVENTS, 100).await?;
+    let all = options.open_each(queries(IDLE - 100, ""), SAMPLE_EVERY, 100).await?;
     tokio::time::sleep(SETTLE).await;
     let each = (server.resident() - before) / (IDLE - 100) as f64;
     let note = format!("{:.0} MiB resident with 10,000", server.resident() / 1_048_576.0);
@@ -54,33 +55,33 @@ pub(super) async fn idle(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
     server.stop().await;
     Ok(vec![
         Row::new("idle stream, at 10,000: resident memory each", "bytes", each)
-            .reach(Bound::AtMost(IDLE_BYTES))
+            .target(Bound::AtMost(MAX_IDLE_BYTES))
             .note(note),
     ])
 }
 
-pub(super) async fn replay(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
-    let (server, database) = stage.on_nats(&stage.nats()?, &[]).await?;
-    let messages = stage.fill(server.address(), stage.count(REPLAYED), 0).await?;
+pub(super) async fn replay(testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {
+    let (server, database) = testbed.on_nats(&testbed.nats()?, &[]).await?;
+    let messages = testbed.fill(server.address(), testbed.count(REPLAYED), 0).await?;
     let bare = bare_read(&database, messages).await?;
-    let listening = stage.listening(server.address());
-    let heard = Arc::clone(&listening.heard);
-    let begun = Instant::now();
-    let reader = listening.open_each(queries(1, "?from=start"), SAMPLED_EVENTS, 1).await?;
-    waited(|| heard.caught_up() == 1 && heard.events() >= messages, "the replay").await?;
-    let rate = heard.events() as f64 / begun.elapsed().as_secs_f64();
-    let note = format!("{} events, {} out of order", heard.events(), heard.disorder());
+    let options = SubscriberOptions::untimed(server.address());
+    let received = Arc::clone(&options.received);
+    let started = Instant::now();
+    let reader = options.open_each(queries(1, "?from=start"), SAMPLE_EVERY, 1).await?;
+    wait_for(|| received.caught_up() == 1 && received.events() >= messages, "the replay").await?;
+    let rate = received.events() as f64 / started.elapsed().as_secs_f64();
+    let note = format!("{} events, {} out of order", received.events(), received.out_of_order());
     drop(reader);
     server.stop().await;
     Ok(vec![
         Row::new("replay to one subscriber, from the store", "events/s", rate)
-            .beside(bare)
-            .share(Bound::AtLeast(REPLAY_SHARE))
+            .compared_with(bare)
+            .target_ratio(Bound::AtLeast(REPLAY_RATIO))
             .note(note),
     ])
 }
 
-/// Reads the same rows by key and writes their bytes to a socket; rows a second.
+/// Reads the same rows by key and writes their bytes to a socket; returns rows a second.
 async fn bare_read(database: &BareDatabase, messages: u64) -> Result<f64, SuiteError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -91,7 +92,7 @@ async fn bare_read(database: &BareDatabase, messages: u64) -> Result<f64, SuiteE
         std::io::Result::Ok(())
     });
     let socket = tokio::sync::Mutex::new(TcpStream::connect(address).await?);
-    let begun = Instant::now();
+    let started = Instant::now();
     let count = database
         .read(0, READ_ROWS, |rows| {
             let bytes: Vec<u8> = rows.into_iter().flat_map(|(_, body)| body).collect();
@@ -104,12 +105,12 @@ async fn bare_read(database: &BareDatabase, messages: u64) -> Result<f64, SuiteE
     if count < messages {
         return Err(SuiteError::Failed(format!("the store has {count} of {messages} rows")));
     }
-    Ok(count as f64 / begun.elapsed().as_secs_f64())
+    Ok(count as f64 / started.elapsed().as_secs_f64())
 }
 
-pub(super) async fn resume(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
-    let (server, _database) = stage.on_nats(&stage.nats()?, &[]).await?;
-    let head = stage.fill(server.address(), stage.count(REPLAYED) / 10, TASKS).await?;
+pub(super) async fn resume(testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {
+    let (server, _database) = testbed.on_nats(&testbed.nats()?, &[]).await?;
+    let head = testbed.fill(server.address(), testbed.count(REPLAYED) / 10, TASKS).await?;
     open_files::allow(RESUMING)?;
     let queries = |filtered: bool| -> Vec<(usize, String)> {
         let query = |number: usize| {
@@ -121,12 +122,12 @@ pub(super) async fn resume(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
         };
         (0..RESUMING).map(query).collect()
     };
-    let of_a_task = caught_up(stage, &server, queries(true)).await?;
-    let of_all = caught_up(stage, &server, queries(false)).await?;
+    let of_a_task = catch_up(&server, queries(true)).await?;
+    let of_all = catch_up(&server, queries(false)).await?;
     server.stop().await;
     Ok(vec![
         Row::new("2,000 resuming at once, of a task each", "s", of_a_task.0)
-            .reach(Bound::AtMost(CAUGHT_UP_S))
+            .target(Bound::AtMost(MAX_CATCH_UP_S))
             .note(format!("half 20,000 behind, half 2,000; {} events", of_a_task.1)),
         Row::new("the same without a filter", "s", of_all.0).note(format!(
             "{} events: {:.0}/s",
@@ -136,36 +137,24 @@ pub(super) async fn resume(stage: &Stage) -> Result<Vec<Row>, SuiteError> {
     ])
 }
 
-/// Seconds until all had caught up, and the events they got.
-async fn caught_up(
-    stage: &Stage,
-    server: &agentbus_bench::server::Server,
+/// Opens streams; returns the seconds until all have caught up, and the number of events.
+async fn catch_up(
+    server: &Server,
     queries: Vec<(usize, String)>,
 ) -> Result<(f64, u64), SuiteError> {
-    let listening = stage.listening(server.address());
-    let heard = Arc::clone(&listening.heard);
-    let (begun, all) = (Instant::now(), queries.len());
-    let readers = listening.open_each(queries, SAMPLED_EVENTS, RESUMING_AT_ONCE).await?;
-    waited(|| heard.caught_up() == all || heard.ended() > 0, "resuming").await?;
-    let took = begun.elapsed().as_secs_f64();
+    let options = SubscriberOptions::untimed(server.address());
+    let received = Arc::clone(&options.received);
+    let (started, all) = (Instant::now(), queries.len());
+    let readers = options.open_each(queries, SAMPLE_EVERY, RESUME_CONNECTS).await?;
+    wait_for(|| received.caught_up() == all || received.ended() > 0, "resuming").await?;
+    let took = started.elapsed().as_secs_f64();
     drop(readers);
-    match heard.why() {
+    match received.first_end() {
         Some(why) => Err(SuiteError::Failed(format!("a stream ended: {why}"))),
-        None => Ok((took, heard.events())),
+        None => Ok((took, received.events())),
     }
 }
 
 fn queries(count: usize, query: &str) -> Vec<(usize, String)> {
     (0..count).map(|number| (number, query.to_owned())).collect()
-}
-
-async fn waited(done: impl Fn() -> bool, what: &str) -> Result<(), SuiteError> {
-    let begun = Instant::now();
-    while !done() {
-        if begun.elapsed() > PATIENCE {
-            return Err(SuiteError::Failed(format!("{what} was not over in {PATIENCE:?}")));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    Ok(())
 }

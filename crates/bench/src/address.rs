@@ -1,8 +1,8 @@
-//! Where the measured server is.
+//! The address of the measured server.
 
 use std::fmt;
 
-/// Host, port and the path in front of `/v1`, over plain HTTP.
+/// Host, port and the path before `/v1`, over plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     host: String,
@@ -11,11 +11,11 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads a URL that is one already.
+    /// Takes host, port and path from an `http://` URL.
     ///
     /// # Errors
-    /// It asks for TLS, whose cost would be measured as the server's.
-    pub fn of(url: &url::Url) -> Result<Self, String> {
+    /// The scheme is `https`: the cost of TLS would count as the server's.
+    pub fn from_url(url: &url::Url) -> Result<Self, String> {
         if url.scheme() != "http" {
             return Err(format!(
                 "{url} asks for TLS: measure the server itself, at its http:// address"
@@ -29,19 +29,19 @@ impl Address {
         })
     }
 
-    /// A server on this machine.
+    /// A server on loopback.
     #[must_use]
     pub fn local(port: u16) -> Self {
         Self { host: "127.0.0.1".to_owned(), port, path: String::new() }
     }
 
-    /// What a socket connects to.
+    /// Host and port, as a socket takes them.
     #[must_use]
     pub fn socket(&self) -> (&str, u16) {
         (&self.host, self.port)
     }
 
-    /// The first lines of a request to it, without the empty line.
+    /// The request line and the `Host` header of a request; further headers and the empty line follow.
     #[must_use]
     pub fn head(&self, method: &str, path: &str) -> String {
         format!("{method} {}{path} HTTP/1.1\r\nHost: {self}\r\n", self.path)
@@ -62,20 +62,20 @@ impl fmt::Display for Address {
 mod tests {
     use super::*;
 
-    fn of(url: &str) -> Result<Address, String> {
-        Address::of(&url.parse().expect("a URL"))
+    fn parse(url: &str) -> Result<Address, String> {
+        Address::from_url(&url.parse().expect("a URL"))
     }
 
     #[test]
     fn a_url_is_host_port_and_path() {
-        let plain = of("http://127.0.0.1:8080").expect("plain");
+        let plain = parse("http://127.0.0.1:8080").expect("plain");
         assert_eq!(plain, Address::local(8080));
-        let behind = of("http://[::1]/bus/").expect("plain");
+        let behind = parse("http://[::1]/bus/").expect("plain");
         assert_eq!(behind.socket(), ("::1", 80));
         assert_eq!(
             behind.head("GET", "/v1/stats"),
             "GET /bus/v1/stats HTTP/1.1\r\nHost: [::1]:80\r\n"
         );
-        assert!(of("https://a.example").is_err_and(|why| why.contains("TLS")));
+        assert!(parse("https://a.example").is_err_and(|why| why.contains("TLS")));
     }
 }

@@ -1,34 +1,34 @@
-//! Why a run did not come to figures.
+//! Errors of the load generator.
 
 use std::io;
 
 /// Why a run ends without a report.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// Nobody listens there, or a proxy that is no server of ours.
+    /// Nothing listens at the address, or something other than agentbus responds.
     #[error("cannot reach {address}: {cause}")]
     Unreachable {
         /// Host and port.
         address: String,
-        /// The system's words.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// It answers, and cannot be measured now.
+    /// The server responds but is not ready.
     #[error("{address} cannot take messages now: {why}")]
     NotReady {
         /// Host and port.
         address: String,
-        /// What it said.
+        /// Status and body of its response.
         why: String,
     },
-    /// A subscriber got no stream.
+    /// A subscriber could not open its stream.
     #[error("subscriber {number} of {all} got no stream: {why}")]
     Subscribe {
-        /// Which, from 1.
+        /// Number of the subscriber, from 1.
         number: usize,
-        /// Of how many.
+        /// Number of subscribers.
         all: usize,
-        /// What happened.
+        /// The reason.
         why: String,
     },
     /// The system allows too few open files.
@@ -36,20 +36,20 @@ pub enum BenchError {
         "{needed} open files are needed and {allowed} are allowed: raise the limit (ulimit -n, LimitNOFILE=)"
     )]
     OpenFiles {
-        /// Connections, and what else is open.
+        /// Connections and [`SPARE_OPEN_FILES`](crate::limits::SPARE_OPEN_FILES).
         needed: u64,
         /// The hard limit.
         allowed: u64,
     },
-    /// A server that was to be measured does not serve.
+    /// A server started for the run does not become ready.
     #[error("agentbus was started, and {0}")]
     Started(String),
-    /// The system refused something else.
+    /// The operating system refused an operation.
     #[error("{what}: {cause}")]
     System {
-        /// What was tried.
+        /// What was needed.
         what: &'static str,
-        /// The system's words.
+        /// The error of the operating system.
         cause: io::Error,
     },
 }

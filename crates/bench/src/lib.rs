@@ -1,25 +1,23 @@
-//! Load, and what becomes of it: the generator behind `agentbus bench`.
+//! The load generator of `agentbus bench`.
 //!
-//! Invariants: in an open loop each request has a time at which it should begin, and its latency is
-//! counted from then, so that a server that stalls cannot hide how many had to wait (coordinated
-//! omission). The generator is a client like any other, over sockets alone; it is lean, since it
-//! mostly shares the machine with what it measures: one thread sends, prebuilt requests are patched,
-//! and answers and events are read no further than is needed to count them.
+//! Invariants: in an open loop each request has an intended start time, and its latency is measured from that time,
+//! so that a stall of the server shows in every request that waited (no coordinated omission). The generator uses
+//! the HTTP API only. It takes little processor time, since it usually shares the machine with the server: one thread
+//! sends, requests are built once and patched, responses and events are parsed only as far as needed to count them.
 
 pub mod address;
 pub mod client;
 mod error;
-pub mod figures;
 pub mod lag;
 pub mod limits;
 pub mod meter;
 pub mod open_files;
-pub mod own;
 pub mod plan;
 pub mod process;
 mod report;
 mod request;
 mod run;
+pub mod samples;
 mod schedule;
 mod sender;
 pub mod server;
@@ -28,6 +26,6 @@ pub mod subscribers;
 mod timer;
 
 pub use error::BenchError;
-pub use figures::Spread;
 pub use report::Report;
 pub use run::{Snapshot, run};
+pub use samples::Summary;

@@ -1,71 +1,68 @@
-//! Every cap of the load generator, with its reason.
+//! The limits of the load generator, with their reasons.
 //!
-//! Invariant: no wait, buffer or number of the generator is bounded by a number that is not named
-//! here. The server's own caps live in the server's library.
+//! Invariant: every time-out, buffer size and maximum of the generator is named here.
 
 use std::time::Duration;
 
-/// Longest that one answer is waited for: above the 6 s in which the server tells an outage.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A server that does not accept a connection in this time is not there.
+/// Time-out of a response: above the 6 s after which the server reports an outage.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time-out of a connect.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause before a broken connection is made again, so that a server that is gone is not flooded.
+/// Pause before a reconnect, so that a server that is down is not flooded.
 pub const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes of one answer: a page of history is 8 MiB and its frame.
-pub const ANSWER_BYTES: usize = 16 * 1024 * 1024;
-/// Bytes first set aside for an answer: a receipt with its head.
-pub const FIRST_ANSWER_BYTES: usize = 2 * 1024;
-/// Bytes that a subscriber reads at once; the buffer is its thread's.
+/// Largest response: a page of history has 8 MiB of messages.
+pub const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
+/// Initial size of a response buffer: the response to a publish fits.
+pub const RESPONSE_BUFFER_BYTES: usize = 2 * 1024;
+/// Size of the read buffer that the subscribers of a thread share.
 pub const READ_BYTES: usize = 128 * 1024;
-/// Bytes of the head of a stream's response. The client's parser bounds the events.
-pub const HEAD_BYTES: usize = 64 * 1024;
-/// Connections that are being made at once: below the backlog of common servers (1,024 on Linux, 128
-/// elsewhere).
-pub const CONNECTS_AT_ONCE: usize = 100;
-/// Connections of senders, and of subscribers: what one address and its ports leave room for.
+/// Largest head of a stream's response. The client's parser limits the events.
+pub const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Concurrent connects: below the usual accept backlogs (1,024 on Linux, 128 elsewhere).
+pub const CONCURRENT_CONNECTS: usize = 100;
+/// Maximum of sending connections, and of subscribers: one address has 65,535 ports.
 pub const MAX_CONNECTIONS: usize = 50_000;
-/// Messages a second that can be asked for: above what loopback carries.
+/// Highest rate, in messages a second: more than loopback carries.
 pub const MAX_RATE: f64 = 10_000_000.0;
-/// Longest run, warm-up apart.
+/// Longest measured time, and longest warm-up.
 pub const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
-/// Tasks that messages can be spread over: five digits.
+/// Maximum of tasks: their numbers have five digits.
 pub const MAX_TASKS: usize = 100_000;
-/// Sizes that can be mixed.
+/// Maximum of different content sizes.
 pub const MAX_SIZES: usize = 16;
-/// How often progress is shown and counted.
-pub const TICK: Duration = Duration::from_millis(250);
-/// How often the projector's place is asked for: often enough for a 99th percentile of 10 s, seldom
-/// enough to cost the server under a hundredth.
-pub const LAG_SAMPLE: Duration = Duration::from_millis(100);
-/// Shortest time between two marks of what was acknowledged: bounds what a long run remembers.
-pub const MARK_EVERY: Duration = Duration::from_millis(1);
-/// How long after its end a run still begins requests whose time has passed: above the pauses that a
-/// server recovers from, and short enough that a rate far beyond it ends in time.
-pub const BACKLOG_PATIENCE: Duration = Duration::from_secs(5);
-/// How long subscribers may lack events after the last answer.
-pub const EVENTS_PATIENCE: Duration = Duration::from_secs(60);
-/// Silence after which events that should come are given up: above the server's own time-outs of a
-/// subscriber that it waits for.
+/// Interval of progress reports.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+/// Interval of lag samples: enough samples in 10 s for a 99th percentile, at under 1 % of the server's processor
+/// time.
+pub const LAG_INTERVAL: Duration = Duration::from_millis(100);
+/// Shortest time between two acknowledgement marks, which limits the memory of a long run.
+pub const MARK_INTERVAL: Duration = Duration::from_millis(1);
+/// After the end of a run, overdue requests are still sent for this time: longer than a stall that a server
+/// recovers from, and short enough that a run at an excessive rate ends.
+pub const BACKLOG_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for events after the last response.
+pub const EVENTS_TIMEOUT: Duration = Duration::from_secs(60);
+/// Missing events are given up when none has arrived for this time: longer than the server waits for a slow
+/// subscriber.
 pub const MISSING_SILENCE: Duration = Duration::from_secs(10);
-/// Silence after which no more events are expected where it is not known how many there will be.
+/// The same if the expected number of events is unknown, or a stream has ended.
 pub const EVENTS_SILENCE: Duration = Duration::from_secs(2);
-/// How long the store may take to catch up after the last answer.
-pub const COMMITTED_PATIENCE: Duration = Duration::from_secs(300);
-/// Pause between looks whether it has.
-pub const COMMITTED_LOOK: Duration = Duration::from_millis(5);
-/// Share of the machine's processor time, taken by its host for others, from which on a report warns of it.
-pub const STOLEN_SHARE: f64 = 0.02;
-/// Above this share of requests begun late although a connection was free, or this delay of the
-/// ninety-ninth, the generator itself was too slow for the figures to be the server's.
-pub const OWN_DELAY: Duration = Duration::from_millis(5);
-/// Share of the asked rate below which an open loop is told to have missed it.
-pub const ACHIEVED_SHARE: f64 = 0.99;
-/// Up to so many subscribers every event's latency is taken; beyond, one of
-/// [`SAMPLED_EVENTS`] for each.
-pub const ALL_EVENTS_SUBSCRIBERS: usize = 100;
-/// See [`ALL_EVENTS_SUBSCRIBERS`].
-pub const SAMPLED_EVENTS: u64 = 16;
-/// Locks that subscribers count under: more than there are threads to meet at one.
+/// Longest wait for the store to catch up after the last response.
+pub const COMMITTED_TIMEOUT: Duration = Duration::from_secs(300);
+/// Interval of requests for the store's position during that wait.
+pub const COMMITTED_POLL: Duration = Duration::from_millis(5);
+/// From this share of stolen processor time on (Linux: steal), a report warns.
+pub const STOLEN_WARNING_SHARE: f64 = 0.02;
+/// If the 99th percentile of the generator's own delay is above this, its figures are not those of the server alone.
+pub const MAX_OWN_DELAY: Duration = Duration::from_millis(5);
+/// Below this share of the requested rate, the rate counts as missed.
+pub const MIN_RATE_SHARE: f64 = 0.99;
+/// Up to this number of subscribers the latency of every event is recorded; with more, one in [`SAMPLE_EVERY`] events
+/// of each.
+pub const UNSAMPLED_SUBSCRIBERS: usize = 100;
+/// See [`UNSAMPLED_SUBSCRIBERS`].
+pub const SAMPLE_EVERY: u64 = 16;
+/// Shards of the subscribers' counters: more than threads, so that these rarely contend.
 pub const SHARDS: usize = 16;
-/// Open files beside connections: logs, libraries, timers, the terminal.
-pub const OTHER_FILES: usize = 100;
+/// Open files other than connections: logs, libraries, the terminal.
+pub const SPARE_OPEN_FILES: usize = 100;

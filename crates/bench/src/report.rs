@@ -1,54 +1,54 @@
-//! What a run came to: for programs as JSON, for people as lines.
+//! The report of a run: JSON for programs, lines for people.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::figures::Spread;
-use super::limits::{ACHIEVED_SHARE, BACKLOG_PATIENCE, OWN_DELAY, STOLEN_SHARE};
+use super::limits::{BACKLOG_TIMEOUT, MAX_OWN_DELAY, MIN_RATE_SHARE, STOLEN_WARNING_SHARE};
 use super::meter::Tally;
 use super::plan::Plan;
+use super::samples::Summary;
 
-/// All figures of a run. Times are in milliseconds where a name says so, seconds else.
+/// The figures of a run. Names end in their unit: `_ms` milliseconds, `_s` seconds, `_per_s` a second.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Host and port of what was measured.
+    /// Host and port of the server.
     pub server: String,
-    /// What was asked for.
-    pub asked: Asked,
-    /// Seconds that were measured: shorter than asked for when the run was ended early.
+    /// The parameters of the run.
+    pub asked: Parameters,
+    /// The measured time: shorter than requested if the run was ended early.
     pub measured_s: f64,
-    /// Seconds from the begin of the measured time to the last answer.
+    /// From the start of the measured time to the last response.
     pub answered_s: f64,
-    /// Messages accepted a second: those whose answers came in the measured time.
+    /// Accepted messages a second, by responses within the measured time.
     pub accepted_per_s: f64,
-    /// What became of the messages that should have been sent in the measured time.
+    /// Outcomes of the messages with an intended time in the measured time.
     pub messages: Tally,
-    /// Messages of an open loop that were not sent, since the server was still busy with earlier ones
-    /// 5 s after the end. Their waits are missing in the latency.
+    /// Messages of an open loop that were not sent, since all connections waited for responses until
+    /// [`BACKLOG_TIMEOUT`] after the end. The latency does not include them.
     pub unsent: u64,
-    /// What became of those of the warm-up.
+    /// Outcomes of the messages of the warm-up.
     pub warmup: Tally,
-    /// The first answer that was no acceptance, or the first error.
+    /// The first response that did not accept every message, or the first error.
     pub first_trouble: Option<String>,
-    /// From the intended time to the acknowledgement.
-    pub publish_ms: Option<Spread>,
-    /// What subscribers heard; `None` without any.
+    /// Latency from the intended time to the response.
+    pub publish_ms: Option<Summary>,
+    /// Events at the subscribers; `None` without subscribers.
     pub events: Option<Events>,
-    /// The store behind the log.
+    /// The lag of the store behind the log.
     pub projector: Projector,
-    /// How well the generator itself kept up.
+    /// The generator's own delay and use of the machine.
     pub generator: Generator,
 }
 
-/// What was asked for.
+/// The parameters of a run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Asked {
-    /// Messages a second; `None` is a closed loop.
+pub struct Parameters {
+    /// Messages a second; `None` for a closed loop.
     pub rate: Option<f64>,
-    /// Seconds that are measured.
+    /// The measured time.
     pub duration_s: f64,
-    /// Seconds before that.
+    /// Time of load before it.
     pub warmup_s: f64,
     /// Connections that send.
     pub connections: usize,
@@ -56,69 +56,70 @@ pub struct Asked {
     pub sizes: Vec<usize>,
     /// Messages of a request.
     pub batch: usize,
-    /// Whether messages brought ids.
+    /// Whether messages had ids from the client.
     pub ids: bool,
-    /// `stored` or `committed`.
+    /// The level of acknowledgement: `stored` or `committed`.
     pub ack: &'static str,
-    /// Tasks that messages were events of; 0 is messages to all.
+    /// Number of tasks; 0 for broadcast messages.
     pub tasks: usize,
-    /// Connections that listen.
+    /// Connections subscribed to `/v1/stream`.
     pub subscribers: usize,
-    /// What they asked for.
+    /// Their queries.
     pub filters: Vec<String>,
 }
 
-/// What subscribers heard.
+/// Events at the subscribers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Events {
-    /// Events of the run's messages, those of the warm-up included.
+    /// Events of the run's messages, including the warm-up.
     pub received: u64,
-    /// Events of others' messages.
+    /// Events of other messages.
     pub others: u64,
     /// Events a second in the measured time.
     pub per_s: f64,
     /// Bytes of events a second in the measured time.
     pub bytes_per_s: f64,
-    /// Events that should have come and did not; `None` where filters decide how many should.
+    /// Events that did not arrive; `None` with filters, since the expected number is unknown then.
     pub missing: Option<u64>,
-    /// Events out of order, or a second time.
+    /// Events out of order, and duplicates.
     pub out_of_order: u64,
     /// Streams that ended before the run did.
     pub ended: usize,
-    /// Why the first did.
+    /// Why the first of these ended.
     pub why_ended: Option<String>,
-    /// From the intended time to the event; with many subscribers a sample.
-    pub latency_ms: Option<Spread>,
+    /// Latency from the intended time to the event; with many subscribers of a sample.
+    pub latency_ms: Option<Summary>,
 }
 
-/// The store behind the log.
+/// The lag of the store behind the log.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Projector {
-    /// Messages behind, sampled.
-    pub lag_messages: Option<Spread>,
-    /// Age of the oldest acknowledged message that the store lacked, sampled.
-    pub lag_ms: Option<Spread>,
-    /// From the last acknowledgement until the store had everything; `None`: not within 300 s.
+    /// Lag in messages, sampled.
+    pub lag_messages: Option<Summary>,
+    /// Age of the oldest acknowledged message not in the store, sampled.
+    pub lag_ms: Option<Summary>,
+    /// From the last response until the store had everything; `None` after
+    /// [`COMMITTED_TIMEOUT`](super::limits::COMMITTED_TIMEOUT).
     pub caught_up_ms: Option<f64>,
 }
 
-/// How well the generator itself kept up.
+/// The generator's own delay and use of the machine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Generator {
-    /// Share of requests that began late because every connection awaited an answer.
+    /// Share of requests that started late because every connection waited for a response.
     pub late_share: f64,
-    /// How late the others began.
-    pub own_delay_ms: Option<Spread>,
-    /// Processor time this process took, as a share of one core.
+    /// How late the other requests started.
+    pub own_delay_ms: Option<Summary>,
+    /// Processor time of this process, in cores.
     pub cores: Option<f64>,
-    /// Share of the machine's processor time that its host gave to other machines, 0 to 1 (Linux: steal).
+    /// Share of the machine's processor time that its host gave to other machines (Linux: steal), 0 to 1.
     pub stolen: Option<f64>,
-    /// Whether the generator was too slow for the figures to be the server's alone.
+    /// Whether the generator's own delay was above [`MAX_OWN_DELAY`], so that it distorts the figures.
     pub fell_behind: bool,
 }
 
-impl Asked {
-    /// The part of a plan that is told.
+impl Parameters {
+    /// The reported part of a plan.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
         Self {
@@ -138,48 +139,54 @@ impl Asked {
 }
 
 impl Generator {
-    /// Judges itself.
+    /// The generator's part of a report, without the use of the machine.
     #[must_use]
-    pub fn of(late: u64, requests: u64, own_delay: Option<Spread>) -> Self {
-        let limit = OWN_DELAY.as_secs_f64() * 1_000.0;
+    pub fn of(late: u64, requests: u64, own_delay: Option<Summary>) -> Self {
+        let limit = MAX_OWN_DELAY.as_secs_f64() * 1_000.0;
         Self {
             late_share: late as f64 / requests.max(1) as f64,
             own_delay_ms: own_delay,
             cores: None,
             stolen: None,
-            fell_behind: own_delay.is_some_and(|spread| spread.p99 > limit),
+            fell_behind: own_delay.is_some_and(|summary| summary.p99 > limit),
         }
     }
 }
 
 impl Report {
-    /// Whether everything was accepted, and every event came once and in order.
+    /// Whether every message was accepted, and every event arrived once and in order.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let Tally { refused, rejected, failed, .. } = self.messages;
-        let heard = self.events.as_ref().is_none_or(|events| {
+        let events_complete = self.events.as_ref().is_none_or(|events| {
             events.missing.unwrap_or(0) + events.out_of_order == 0 && events.ended == 0
         });
-        refused + rejected + failed + self.unsent == 0 && heard
+        refused + rejected + failed + self.unsent == 0 && events_complete
     }
 
-    /// Lines for people.
+    /// Latency from the intended time of a message to its event; zeros without events.
+    #[must_use]
+    pub fn event_latency(&self) -> Summary {
+        self.events.as_ref().and_then(|events| events.latency_ms).unwrap_or_default()
+    }
+
+    /// The report as lines of text.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = self.sent();
+        let mut lines = self.message_lines();
         lines.push(String::new());
         lines.push(TITLES.to_owned());
-        lines.extend(self.publish_ms.map(|spread| row("publish → ack, ms", &spread, 2)));
+        lines.extend(self.publish_ms.map(|summary| row("publish → ack, ms", &summary, 2)));
         if let Some(events) = &self.events {
-            lines.extend(events.latency_ms.map(|spread| row("publish → event, ms", &spread, 2)));
+            lines.extend(events.latency_ms.map(|summary| row("publish → event, ms", &summary, 2)));
         }
-        lines.extend(self.projector.lag_ms.map(|spread| row("store behind, ms", &spread, 1)));
+        lines.extend(self.projector.lag_ms.map(|summary| row("store behind, ms", &summary, 1)));
         let behind = &self.projector.lag_messages;
-        lines.extend(behind.map(|spread| row("store behind, messages", &spread, 0)));
-        let own = &self.generator.own_delay_ms;
-        lines.extend(own.map(|spread| row("generator's own delay, ms", &spread, 2)));
+        lines.extend(behind.map(|summary| row("store behind, messages", &summary, 0)));
+        let own_delay = &self.generator.own_delay_ms;
+        lines.extend(own_delay.map(|summary| row("generator's own delay, ms", &summary, 2)));
         lines.push(String::new());
-        lines.extend(self.heard());
+        lines.extend(self.event_lines());
         lines.push(match self.projector.caught_up_ms {
             Some(millis) => format!("the store had everything {millis:.1} ms after the last ack"),
             None => "the store did not catch up".to_owned(),
@@ -188,15 +195,15 @@ impl Report {
         lines
     }
 
-    fn sent(&self) -> Vec<String> {
+    fn message_lines(&self) -> Vec<String> {
         let Tally { accepted, refused, rejected, failed } = self.messages;
-        let asked = match self.asked.rate {
-            Some(rate) => format!("asked for {rate:.0}/s"),
-            None => "as fast as answers came".to_owned(),
+        let rate = match self.asked.rate {
+            Some(rate) => format!("requested {rate:.0}/s"),
+            None => "closed loop".to_owned(),
         };
         let mut lines = vec![
             format!(
-                "{:.0} messages/s accepted by {} over {:.1} s ({asked}; {} connections, {} a request)",
+                "{:.0} messages/s accepted by {} over {:.1} s ({rate}; {} connections, {} a request)",
                 self.accepted_per_s,
                 self.server,
                 self.measured_s,
@@ -204,21 +211,21 @@ impl Report {
                 self.asked.batch
             ),
             format!(
-                "{accepted} accepted, {refused} refused (503), {rejected} rejected, {failed} without an answer"
+                "{accepted} accepted, {refused} refused (503), {rejected} rejected, {failed} without a response"
             ),
         ];
         if self.unsent > 0 {
             lines.push(format!(
-                "{} not sent: {} s after the end the server was still busy with earlier ones",
+                "{} not sent: {} s after the end every connection still waited for a response",
                 self.unsent,
-                BACKLOG_PATIENCE.as_secs()
+                BACKLOG_TIMEOUT.as_secs()
             ));
         }
-        lines.extend(self.first_trouble.as_ref().map(|words| format!("first trouble: {words}")));
+        lines.extend(self.first_trouble.as_ref().map(|text| format!("first error: {text}")));
         lines
     }
 
-    fn heard(&self) -> Vec<String> {
+    fn event_lines(&self) -> Vec<String> {
         let Some(events) = &self.events else { return Vec::new() };
         let mut lines = vec![format!(
             "{:.0} events/s to {} subscribers ({:.1} MB/s); {} in all, {} missing, {} out of order",
@@ -237,28 +244,29 @@ impl Report {
 
     fn warnings(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        // A request at either edge of the measured time may fall on its other side.
-        let edges = 2.0 * self.asked.batch as f64;
-        let accepted = self.accepted_per_s * self.measured_s + edges;
-        let missed = |rate: f64| accepted < rate * self.measured_s * ACHIEVED_SHARE;
-        if self.asked.rate.is_some_and(missed) {
-            lines.push("warning: the asked rate was not reached".to_owned());
+        // Responses at both ends of the measured time may fall just outside of it.
+        let tolerance = 2.0 * self.asked.batch as f64;
+        let accepted = self.accepted_per_s * self.measured_s + tolerance;
+        let is_missed = |rate: f64| accepted < rate * self.measured_s * MIN_RATE_SHARE;
+        if self.asked.rate.is_some_and(is_missed) {
+            lines.push("warning: the requested rate was not reached".to_owned());
         }
-        if self.generator.late_share > 1.0 - ACHIEVED_SHARE && self.asked.rate.is_some() {
+        if self.generator.late_share > 1.0 - MIN_RATE_SHARE && self.asked.rate.is_some() {
             lines.push(format!(
-                "warning: {:.1} % of requests began late, since every connection awaited an answer: the waits are in the latency",
+                "warning: {:.1} % of requests started late, since every connection waited for a response; the latency includes the wait",
                 self.generator.late_share * 100.0
             ));
         }
         if self.generator.fell_behind {
             lines.push(format!(
-                "warning: the generator itself fell behind (over {} ms): the figures are not the server's alone",
-                Duration::as_millis(&OWN_DELAY)
+                "warning: the generator itself was late by more than {} ms, which the latency includes",
+                Duration::as_millis(&MAX_OWN_DELAY)
             ));
         }
-        if let Some(stolen) = self.generator.stolen.filter(|stolen| *stolen >= STOLEN_SHARE) {
+        if let Some(stolen) = self.generator.stolen.filter(|stolen| *stolen >= STOLEN_WARNING_SHARE)
+        {
             lines.push(format!(
-                "warning: the machine's host gave {:.0} % of its processor time to others: the figures are of what was left",
+                "warning: the machine's host gave {:.0} % of its processor time to other machines",
                 stolen * 100.0
             ));
         }
@@ -269,8 +277,8 @@ impl Report {
 const TITLES: &str =
     "                                 p50        p90        p95        p99      p99.9        max";
 
-fn row(what: &str, spread: &Spread, places: usize) -> String {
-    let figures = [spread.p50, spread.p90, spread.p95, spread.p99, spread.p999, spread.max];
+fn row(what: &str, summary: &Summary, places: usize) -> String {
+    let figures = [summary.p50, summary.p90, summary.p95, summary.p99, summary.p999, summary.max];
     let cells: String = figures.iter().map(|figure| format!(" {figure:>10.places$}")).collect();
     format!("{what:<25}{cells}")
 }
@@ -279,14 +287,14 @@ fn row(what: &str, spread: &Spread, places: usize) -> String {
 mod tests {
     use super::*;
 
-    fn spread(p99: f64) -> Spread {
-        Spread { count: 9, p50: 1.0, p99, max: 20.0, ..Spread::default() }
+    fn summary(p99: f64) -> Summary {
+        Summary { count: 9, p50: 1.0, p99, max: 20.0, ..Summary::default() }
     }
 
     fn report() -> Report {
         Report {
             server: "127.0.0.1:1".to_owned(),
-            asked: Asked::of(&Plan { rate: Some(1_000.0), ..Plan::default() }),
+            asked: Parameters::of(&Plan { rate: Some(1_000.0), ..Plan::default() }),
             measured_s: 10.0,
             answered_s: 10.0,
             accepted_per_s: 500.0,
@@ -294,32 +302,33 @@ mod tests {
             unsent: 0,
             warmup: Tally::default(),
             first_trouble: None,
-            publish_ms: Some(spread(9.0)),
+            publish_ms: Some(summary(9.0)),
             events: None,
             projector: Projector::default(),
             generator: Generator {
                 stolen: Some(0.3),
-                ..Generator::of(600, 1_000, Some(spread(9.0)))
+                ..Generator::of(600, 1_000, Some(summary(9.0)))
             },
         }
     }
 
     #[test]
-    fn what_was_missed_is_told() {
+    fn shortfalls_are_warned_of() {
         let text = report().lines().join("\n");
         assert!(text.contains("500 messages/s accepted"), "{text}");
         for warning in
-            ["asked rate was not reached", "60.0 % of requests", "itself fell behind", "30 % of"]
+            ["requested rate was not reached", "60.0 % of requests", "itself was late", "30 % of"]
         {
             assert!(text.contains(warning), "{warning}: {text}");
         }
-        let wide = |line: &&str| line.contains("p99.9") || line.contains("publish → ack");
-        let widths: Vec<_> = text.lines().filter(wide).map(|line| line.chars().count()).collect();
+        let is_table = |line: &&str| line.contains("p99.9") || line.contains("publish → ack");
+        let widths: Vec<_> =
+            text.lines().filter(is_table).map(|line| line.chars().count()).collect();
         assert_eq!(widths, [91, 91]);
     }
 
     #[test]
-    fn whole_is_all_accepted_and_all_heard() {
+    fn a_run_is_whole_if_all_messages_and_events_arrived() {
         let mut report = report();
         assert!(report.is_whole());
         report.messages.refused = 1;

@@ -1,8 +1,8 @@
-//! Requests as bytes: built once, then patched.
+//! Encoded requests: built once, then patched.
 //!
-//! Invariant: what changes from one request to the next has a fixed width: an id, a task's number,
-//! and the time at which the message should have been sent, in microseconds since 1970. That time
-//! stands last in the message before what the server adds, where subscribers find it cheaply.
+//! Invariant: what differs between requests has a fixed width: the id, the number of the task, and the intended time in
+//! microseconds since 1970. The time is the last value of the message before what the server appends, so that
+//! subscribers find it at a fixed distance from the end.
 
 use std::time::Instant;
 
@@ -15,13 +15,13 @@ const TIME_DIGITS: usize = 16;
 const TASK_DIGITS: usize = 5;
 /// Bytes of a hyphenated UUID.
 const ID_BYTES: usize = 36;
-/// What stands before the time.
+/// The bytes before the time.
 pub const TIME_MARK: &[u8] = b"\",\"at\":";
-/// What stands after it in what is read back: the end of the metadata, `created_at` with its
-/// microseconds, the end of the message and of the event.
+/// Number of bytes after the time in an event: the end of the metadata, `created_at` with microseconds, the end of the
+/// message and of the event.
 const AFTER_TIME: usize = r#"},"created_at":"2026-11-20T17:07:19.820013Z"}"#.len() + 2;
 
-/// Turns moments of this process into microseconds since 1970 and back, by one reading of both clocks.
+/// Converts an `Instant` to microseconds since 1970, by one reading of both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Epoch {
     instant: Instant,
@@ -33,7 +33,7 @@ impl Epoch {
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
-        reason = "it measures: both clocks are read at one moment"
+        reason = "a measurement reads both clocks at the same time"
     )]
     pub fn now() -> Self {
         let micros = u64::try_from(chrono::Utc::now().timestamp_micros()).unwrap_or_default();
@@ -48,12 +48,12 @@ impl Epoch {
     }
 }
 
-/// Tells the messages of this run from all others.
+/// Marks the messages of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunTag([u8; 8]);
 
 impl RunTag {
-    /// One of its own.
+    /// A new tag.
     #[must_use]
     pub fn random() -> Self {
         Self(std::array::from_fn(|_| fastrand::lowercase() as u8))
@@ -64,10 +64,10 @@ impl RunTag {
     }
 }
 
-/// The time that an event's message should have been sent at, in microseconds since 1970; `None` for a
-/// message of somebody else. The event is whole, its last empty line included.
+/// The intended time of an event's message, in microseconds since 1970; `None` for a message of another run or client.
+/// The event must include its final empty line.
 #[must_use]
-pub fn sent_at(event: &[u8], run: RunTag) -> Option<u64> {
+pub fn intended_micros(event: &[u8], run: RunTag) -> Option<u64> {
     let end = event.len().checked_sub(AFTER_TIME)?;
     let start = end.checked_sub(TIME_DIGITS)?;
     let mark = start.checked_sub(TIME_MARK.len())?;
@@ -80,24 +80,24 @@ pub fn sent_at(event: &[u8], run: RunTag) -> Option<u64> {
     })
 }
 
-/// Where a message's changing parts stand.
+/// Offsets of the parts of a message that are patched.
 #[derive(Clone, Copy, Debug)]
-struct Slots {
+struct Offsets {
     id: Option<usize>,
     task: Option<usize>,
     time: usize,
 }
 
-/// A request that can be sent again and again; one a connection.
+/// A request that is patched before each use.
 pub struct Request {
     bytes: Vec<u8>,
-    slots: Vec<Slots>,
+    offsets: Vec<Offsets>,
     tasks: u64,
     random: fastrand::Rng,
 }
 
 impl Request {
-    /// The requests that a plan asks for: one for each size, or one batch of all in turn.
+    /// The requests of a plan: one for each size, or one batch with the sizes in turn.
     #[must_use]
     pub fn all(plan: &Plan, address: &Address, run: RunTag) -> Vec<Self> {
         if plan.batch > 1 {
@@ -108,41 +108,41 @@ impl Request {
 
     fn of(plan: &Plan, address: &Address, run: RunTag, sizes: &[usize], messages: usize) -> Self {
         let mut body = String::new();
-        let mut slots = Vec::with_capacity(messages);
+        let mut offsets = Vec::with_capacity(messages);
         for size in sizes.iter().cycle().take(messages) {
-            slots.push(append(&mut body, plan, run, *size));
+            offsets.push(append_message(&mut body, plan, run, *size));
         }
-        let (path, form) = match plan.batch {
+        let (path, content_type) = match plan.batch {
             1 => ("/v1/messages", "application/json"),
             _ => ("/v1/messages/batch", "application/x-ndjson"),
         };
         let query = if plan.committed { "?ack=committed" } else { "" };
         let head = format!(
-            "{}Content-Type: {form}\r\nContent-Length: {}\r\n\r\n",
+            "{}Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
             address.head("POST", &format!("{path}{query}")),
             body.len()
         );
-        for slot in &mut slots {
-            slot.time += head.len();
-            slot.id = slot.id.map(|at| at + head.len());
-            slot.task = slot.task.map(|at| at + head.len());
+        for offset in &mut offsets {
+            offset.time += head.len();
+            offset.id = offset.id.map(|at| at + head.len());
+            offset.task = offset.task.map(|at| at + head.len());
         }
         let tasks = plan.tasks as u64;
-        Self { bytes: (head + &body).into_bytes(), slots, tasks, random: fastrand::Rng::new() }
+        Self { bytes: (head + &body).into_bytes(), offsets, tasks, random: fastrand::Rng::new() }
     }
 
-    /// The bytes to send for the request of this number that should be sent at `micros`.
-    pub fn at(&mut self, number: u64, micros: u64) -> &[u8] {
-        let first = number * self.slots.len() as u64;
-        for (slot, message) in self.slots.iter().zip(first..) {
-            digits(&mut self.bytes[slot.time..slot.time + TIME_DIGITS], micros);
-            if let Some(at) = slot.task {
-                digits(&mut self.bytes[at..at + TASK_DIGITS], message % self.tasks);
+    /// The bytes of the request with this number and intended time.
+    pub fn patched(&mut self, number: u64, micros: u64) -> &[u8] {
+        let first = number * self.offsets.len() as u64;
+        for (offset, message) in self.offsets.iter().zip(first..) {
+            write_digits(&mut self.bytes[offset.time..offset.time + TIME_DIGITS], micros);
+            if let Some(at) = offset.task {
+                write_digits(&mut self.bytes[at..at + TASK_DIGITS], message % self.tasks);
             }
-            if let Some(at) = slot.id {
+            if let Some(at) = offset.id {
                 let mut bits = [0; 10];
                 self.random.fill(&mut bits);
-                // In order of time, as most clients make them: the store's index is walked alike.
+                // Version 7, as most clients use: the access pattern of the store's index depends on it.
                 let id = uuid::Builder::from_unix_timestamp_millis(micros / 1_000, &bits);
                 id.into_uuid().hyphenated().encode_lower(&mut self.bytes[at..at + ID_BYTES]);
             }
@@ -150,15 +150,15 @@ impl Request {
         &self.bytes
     }
 
-    /// Messages in it.
+    /// Number of messages.
     #[must_use]
     pub fn messages(&self) -> u64 {
-        self.slots.len() as u64
+        self.offsets.len() as u64
     }
 }
 
-/// Adds one message, as one line.
-fn append(body: &mut String, plan: &Plan, run: RunTag, size: usize) -> Slots {
+/// Appends one message as a line.
+fn append_message(body: &mut String, plan: &Plan, run: RunTag, size: usize) -> Offsets {
     if !body.is_empty() {
         body.push('\n');
     }
@@ -184,11 +184,11 @@ fn append(body: &mut String, plan: &Plan, run: RunTag, size: usize) -> Slots {
     let time = body.len();
     body.push_str(&"1".repeat(TIME_DIGITS));
     body.push_str("}}");
-    Slots { id, task, time }
+    Offsets { id, task, time }
 }
 
-fn digits(place: &mut [u8], mut number: u64) {
-    for digit in place.iter_mut().rev() {
+fn write_digits(target: &mut [u8], mut number: u64) {
+    for digit in target.iter_mut().rev() {
         *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
         number /= 10;
     }
@@ -205,10 +205,10 @@ mod tests {
     }
 
     #[test]
-    fn every_message_is_one_that_the_server_takes() {
+    fn every_message_is_valid() {
         let plan = Plan { ids: true, tasks: 3, batch: 4, sizes: vec![0, 700], ..Plan::default() };
         let mut all = Request::all(&plan, &Address::local(1), RunTag::random());
-        let bytes = all[0].at(1, 1_700_000_000_123_456).to_vec();
+        let bytes = all[0].patched(1, 1_700_000_000_123_456).to_vec();
         let head = std::str::from_utf8(&bytes).expect("UTF-8");
         assert!(head.contains(&format!("Content-Length: {}\r\n", body(&bytes).len())));
         assert!(head.starts_with("POST /v1/messages/batch HTTP/1.1\r\n"));
@@ -220,27 +220,27 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_requests_of_their_own_without_batches() {
+    fn without_batches_each_size_has_its_own_request() {
         let plan = Plan { sizes: vec![1, 2], committed: true, ..Plan::default() };
         let mut all = Request::all(&plan, &Address::local(1), RunTag::random());
         assert_eq!(all.len(), 2);
-        let bytes = all[1].at(0, 1).to_vec();
+        let bytes = all[1].patched(0, 1).to_vec();
         assert!(bytes.starts_with(b"POST /v1/messages?ack=committed HTTP/1.1\r\n"));
         assert!(body(&bytes).contains(r#""content":"xx""#));
         assert_eq!(all[0].messages(), 1);
     }
 
     #[test]
-    fn the_time_is_found_in_what_comes_back() {
+    fn the_time_is_found_in_the_event() {
         let run = RunTag::random();
         let plan = Plan { sizes: vec![40], ..Plan::default() };
         let mut request = Request::all(&plan, &Address::local(1), run).remove(0);
-        let sent = request.at(0, 1_795_000_000_123_456).to_vec();
+        let sent = request.patched(0, 1_795_000_000_123_456).to_vec();
         let draft = Draft::parse(body(&sent).as_bytes()).expect("one");
         let outgoing = Outgoing::encode(&draft, uuid::Uuid::nil(), chrono::DateTime::UNIX_EPOCH);
         let event = [b"id: 7\nevent: message\ndata: ".as_slice(), &outgoing.body, b"\n\n"].concat();
-        assert_eq!(sent_at(&event, run), Some(1_795_000_000_123_456));
-        assert_eq!(sent_at(&event, RunTag::random()), None);
-        assert_eq!(sent_at(b"id: 7\n\n", run), None);
+        assert_eq!(intended_micros(&event, run), Some(1_795_000_000_123_456));
+        assert_eq!(intended_micros(&event, RunTag::random()), None);
+        assert_eq!(intended_micros(b"id: 7\n\n", run), None);
     }
 }

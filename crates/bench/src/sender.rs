@@ -1,7 +1,7 @@
-//! The thread that sends.
+//! The sending thread.
 //!
-//! Invariant: one thread with all connections, so that the generator takes at most one core of what
-//! it measures; a connection has one request on the way at a time.
+//! Invariant: one thread has all connections, so that sending takes at most one core; a connection has one request in
+//! flight at a time.
 
 use std::io;
 use std::sync::Arc;
@@ -15,28 +15,28 @@ use tokio_util::sync::CancellationToken;
 use super::address::Address;
 use super::client::Connection;
 use super::error::BenchError;
-use super::limits::{CONNECTS_AT_ONCE, RECONNECT_PAUSE};
-use super::meter::{Begin, Meter};
+use super::limits::{CONCURRENT_CONNECTS, RECONNECT_PAUSE};
+use super::meter::{Meter, Timing};
 use super::plan::Plan;
 use super::request::{Epoch, Request, RunTag};
 use super::schedule::Schedule;
 use super::timer::Timer;
 
-/// Connections that are open and have sent nothing.
-pub struct Ready {
+/// Open connections that have not sent anything.
+pub struct Senders {
     runtime: tokio::runtime::Runtime,
     senders: Vec<Sender>,
     address: Address,
 }
 
-/// What all senders of a run share.
+/// State that all senders of a run share.
 #[derive(Clone)]
-pub struct Course {
-    /// When each request should begin.
+pub struct SharedRun {
+    /// The intended start of each request.
     pub schedule: Arc<Schedule>,
-    /// Where answers are counted.
+    /// The counters.
     pub meter: Arc<Meter>,
-    /// Both clocks.
+    /// Converts times to microseconds since 1970.
     pub epoch: Epoch,
     /// Ends the run early.
     pub stop: CancellationToken,
@@ -48,19 +48,18 @@ struct Sender {
     requests: Vec<Request>,
 }
 
-impl Ready {
-    /// Opens every connection. Not to be called from within a runtime.
+impl Senders {
+    /// Opens all connections. Must not be called within a runtime, since it blocks on one.
     ///
     /// # Errors
     /// The server cannot be reached.
     pub fn open(plan: &Plan, address: &Address, run: RunTag) -> Result<Self, BenchError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|cause| BenchError::System { what: "a runtime to send from", cause })?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(
+            |cause| BenchError::System { what: "a runtime for the sending thread", cause },
+        )?;
         let senders = runtime.block_on(async {
             let opening = (0..plan.connections).map(|_| Sender::open(plan, address, run));
-            let opened = futures_util::stream::iter(opening).buffer_unordered(CONNECTS_AT_ONCE);
+            let opened = futures_util::stream::iter(opening).buffer_unordered(CONCURRENT_CONNECTS);
             opened.collect::<Vec<_>>().await.into_iter().collect::<io::Result<Vec<_>>>()
         });
         let senders = senders
@@ -68,24 +67,24 @@ impl Ready {
         Ok(Self { runtime, senders, address: address.clone() })
     }
 
-    /// Sends on a thread of its own until the schedule or the token ends it; `ended` is dropped then.
+    /// Sends on a new thread until the schedule ends or the token is cancelled; then drops `ended`.
     ///
     /// # Errors
-    /// The system gives no thread.
-    pub fn start(self, course: Course, ended: oneshot::Sender<()>) -> Result<(), BenchError> {
+    /// The thread cannot be started.
+    pub fn start(self, shared: SharedRun, ended: oneshot::Sender<()>) -> Result<(), BenchError> {
         let send = move || {
             self.runtime.block_on(async {
                 let mut all = JoinSet::new();
                 for sender in self.senders {
-                    all.spawn(sender.run(self.address.clone(), course.clone()));
+                    all.spawn(sender.run(self.address.clone(), shared.clone()));
                 }
                 while all.join_next().await.is_some() {}
             });
             drop(ended);
         };
-        let named = std::thread::Builder::new().name("bench-sender".to_owned());
-        let started = named.spawn(send).map(|_| ());
-        started.map_err(|cause| BenchError::System { what: "a thread to send from", cause })
+        let builder = std::thread::Builder::new().name("bench-sender".to_owned());
+        let started = builder.spawn(send).map(|_| ());
+        started.map_err(|cause| BenchError::System { what: "the sending thread", cause })
     }
 }
 
@@ -95,43 +94,43 @@ impl Sender {
         Ok(Self { connection, timer: Timer::new()?, requests: Request::all(plan, address, run) })
     }
 
-    async fn run(mut self, address: Address, course: Course) {
-        while !course.stop.is_cancelled() {
-            let Some((number, intended)) = course.schedule.take(Instant::now()) else { return };
-            let waited = intended >= Instant::now();
-            if waited {
+    async fn run(mut self, address: Address, shared: SharedRun) {
+        while !shared.stop.is_cancelled() {
+            let Some((number, intended)) = shared.schedule.take(Instant::now()) else { return };
+            let on_time = intended >= Instant::now();
+            if on_time {
                 tokio::select! {
                     biased;
                     timed = self.timer.until(intended) => if timed.is_err() { return },
-                    () = course.stop.cancelled() => return,
+                    () = shared.stop.cancelled() => return,
                 }
             }
-            let begin = Begin { intended, begun: Instant::now(), waited };
-            self.send(number, begin, &address, &course).await;
+            let timing = Timing { intended, started: Instant::now(), on_time };
+            self.send(number, timing, &address, &shared).await;
         }
     }
 
-    async fn send(&mut self, number: u64, begin: Begin, address: &Address, course: &Course) {
-        let of = usize::try_from(number).unwrap_or_default() % self.requests.len();
-        let request = &mut self.requests[of];
+    async fn send(&mut self, number: u64, timing: Timing, address: &Address, shared: &SharedRun) {
+        let index = usize::try_from(number).unwrap_or_default() % self.requests.len();
+        let request = &mut self.requests[index];
         let messages = request.messages();
-        let bytes = request.at(number, course.epoch.micros(begin.intended));
-        let answered = match &mut self.connection {
+        let bytes = request.patched(number, shared.epoch.micros(timing.intended));
+        let result = match &mut self.connection {
             Some(connection) => connection.send(bytes).await,
             None => match Connection::open(address).await {
                 Ok(connection) => self.connection.insert(connection).send(bytes).await,
                 Err(error) => Err(error),
             },
         };
-        match answered {
-            Ok(answer) => {
-                course.meter.answered(begin, messages, &answer);
-                if !answer.keeps {
+        match result {
+            Ok(response) => {
+                shared.meter.record_response(timing, messages, &response);
+                if !response.keep_alive {
                     self.connection = None;
                 }
             }
             Err(error) => {
-                course.meter.failed(begin, messages, &error);
+                shared.meter.record_failure(timing, messages, &error);
                 self.connection = None;
                 tokio::time::sleep(RECONNECT_PAUSE).await;
             }

@@ -1,15 +1,15 @@
-//! A response with an event stream as bytes: head checked, chunks decoded, events counted.
+//! Parses the response of an event stream: checks its head, decodes its chunks, passes its events to a sink.
 //!
-//! Invariant: an event counts once it is complete, however the network cut it.
+//! Invariant: the events do not depend on how the network splits the bytes.
 
 use agentbus_client::sse::{Event, Parser};
 use memchr::memmem;
 
-use super::limits::HEAD_BYTES;
+use super::limits::MAX_HEAD_BYTES;
 
 /// Receives the events of a stream.
 pub trait Sink {
-    /// A message: its sequence and all bytes of its event.
+    /// A message: its sequence and the bytes of its event.
     fn message(&mut self, seq: u64, event: &[u8]);
     /// The stream is open.
     fn ready(&mut self);
@@ -46,18 +46,18 @@ impl Default for Stream {
 }
 
 impl Stream {
-    /// Takes the next bytes of the connection.
+    /// Parses the next bytes of the connection.
     ///
     /// # Errors
-    /// Why the response is no stream, or that it has ended.
+    /// The response is not a stream, or the stream has ended.
     pub fn read(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), String> {
         let Some(mut head) = self.head.take() else {
             return self.chunks(bytes, sink);
         };
         head.extend_from_slice(bytes);
         let Some(end) = memmem::find(&head, b"\r\n\r\n") else {
-            if head.len() > HEAD_BYTES {
-                return Err("its head does not end".to_owned());
+            if head.len() > MAX_HEAD_BYTES {
+                return Err("the head of the response is too large".to_owned());
             }
             self.head = Some(head);
             return Ok(());
@@ -85,7 +85,7 @@ impl Stream {
                         Some(digit) if size <= usize::MAX >> 8 => {
                             Chunk::Size(size << 4 | digit as usize)
                         }
-                        Some(_) => return Err("a chunk without bounds".to_owned()),
+                        Some(_) => return Err("the chunk is too large".to_owned()),
                         None => Chunk::SizeEnd(size),
                     };
                 }
@@ -97,27 +97,27 @@ impl Stream {
                 Chunk::Break(left) => {
                     self.chunk = if left > 1 { Chunk::Break(left - 1) } else { Chunk::Size(0) };
                 }
-                Chunk::End => return Err("the server ended it".to_owned()),
+                Chunk::End => return Err("the server ended the stream".to_owned()),
             }
             bytes = &bytes[1..];
         }
         match self.chunk {
-            Chunk::End => Err("the server ended it".to_owned()),
+            Chunk::End => Err("the server ended the stream".to_owned()),
             _ => Ok(()),
         }
     }
 
     fn events(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), String> {
-        self.parser.feed(bytes, |event| report(event, sink)).map_err(|error| error.to_string())
+        self.parser.feed(bytes, |event| dispatch(event, sink)).map_err(|error| error.to_string())
     }
 }
 
-fn report(event: Event<'_>, sink: &mut impl Sink) {
+fn dispatch(event: Event<'_>, sink: &mut impl Sink) {
     match event.name {
         b"ready" => sink.ready(),
         b"caught_up" => sink.caught_up(),
         b"heartbeat" | b"gap" | b"unavailable" => {}
-        // A comment has neither data nor id.
+        // A comment has no data and no id.
         _ => {
             if let (Some(seq), Some(_)) = (event.seq(), event.data) {
                 sink.message(seq, event.bytes);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_gives_the_same_events() {
+    fn every_split_gives_the_same_events() {
         let bytes = stream();
         let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
             let (mut stream, mut seen) = (Stream::default(), Seen::default());
@@ -194,11 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_stream_or_ends_is_told() {
+    fn a_refusal_and_the_end_of_the_stream_are_errors() {
         let mut seen = Seen::default();
         let refused = b"HTTP/1.1 422 X\r\ncontent-length: 3\r\n\r\nbad";
-        let told = Stream::default().read(refused, &mut seen).expect_err("no stream");
-        assert!(told.contains("422") && told.contains("bad"));
+        let error = Stream::default().read(refused, &mut seen).expect_err("no stream");
+        assert!(error.contains("422") && error.contains("bad"));
         let mut ended = stream();
         ended.extend_from_slice(b"0\r\n\r\n");
         assert!(Stream::default().read(&ended, &mut seen).is_err());

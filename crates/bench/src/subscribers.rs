@@ -1,7 +1,7 @@
-//! Those who listen: plain connections to `/v1/stream`, each its own task.
+//! Subscribers: connections to `/v1/stream`, a task for each.
 //!
-//! Invariant: every message that reaches a socket is counted. With few subscribers the latency of
-//! each is taken, with many of one in [`SAMPLED_EVENTS`] for each of them, evenly.
+//! Invariant: every message that reaches a socket is counted. With few subscribers the latency of every event is
+//! recorded, with many that of one in [`SAMPLE_EVERY`] events of each subscriber.
 
 use std::cell::RefCell;
 use std::io;
@@ -17,68 +17,68 @@ use tokio::task::JoinSet;
 use super::address::Address;
 use super::client::connect;
 use super::error::BenchError;
-use super::figures::Figures;
 use super::limits::{
-    ALL_EVENTS_SUBSCRIBERS, ANSWER_TIMEOUT, CONNECTS_AT_ONCE, READ_BYTES, SAMPLED_EVENTS, SHARDS,
+    CONCURRENT_CONNECTS, READ_BYTES, RESPONSE_TIMEOUT, SAMPLE_EVERY, SHARDS, UNSAMPLED_SUBSCRIBERS,
 };
 use super::plan::Plan;
-use super::request::{Epoch, RunTag, sent_at};
+use super::request::{Epoch, RunTag, intended_micros};
+use super::samples::Samples;
 use super::sse::{Sink, Stream};
 
 thread_local! {
-    /// Where bytes are read to: one for a thread, so that ten thousand idle subscribers hold none.
+    /// The read buffer: one for each thread, so that idle subscribers need no memory for one.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-/// What subscribers count together.
+/// The counters of all subscribers.
 #[derive(Default)]
-pub struct Heard {
+pub struct EventCounts {
     shards: [Shard; SHARDS],
-    /// Subscribers whose replay has met the live edge.
+    /// Subscribers whose replay has reached the live edge.
     caught_up: AtomicUsize,
     /// Subscribers whose stream has ended.
     ended: AtomicUsize,
-    /// Why the first did.
-    why: Mutex<Option<String>>,
+    /// Why the first of these ended.
+    first_end: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
 struct Shard {
     events: AtomicU64,
     bytes: AtomicU64,
-    /// Events of messages that are not of the run.
-    others: AtomicU64,
-    /// Events whose sequence was not above the one before.
-    disorder: AtomicU64,
-    latency: Mutex<Figures>,
+    /// Events of messages that do not belong to the run.
+    foreign: AtomicU64,
+    /// Events whose sequence was not above the previous one.
+    out_of_order: AtomicU64,
+    latency: Mutex<Samples>,
 }
 
-impl Heard {
-    /// Messages of the run heard, over all subscribers.
+impl EventCounts {
+    /// Events of the run's messages.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.sum(|shard| &shard.events)
     }
 
-    /// Bytes of those messages.
+    /// Bytes of these events.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.sum(|shard| &shard.bytes)
     }
 
-    /// Messages of somebody else heard.
+    /// Events of other messages.
     #[must_use]
-    pub fn others(&self) -> u64 {
-        self.sum(|shard| &shard.others)
+    pub fn foreign(&self) -> u64 {
+        self.sum(|shard| &shard.foreign)
     }
 
-    /// Messages that came out of order, or twice.
+    /// Events out of order, and duplicates.
     #[must_use]
-    pub fn disorder(&self) -> u64 {
-        self.sum(|shard| &shard.disorder)
+    pub fn out_of_order(&self) -> u64 {
+        self.sum(|shard| &shard.out_of_order)
     }
 
-    /// Subscribers whose replay has met the live edge.
+    /// Subscribers whose replay has reached the live edge.
     #[must_use]
     pub fn caught_up(&self) -> usize {
         self.caught_up.load(Ordering::Relaxed)
@@ -90,51 +90,51 @@ impl Heard {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Why the first of them did.
+    /// Why the first of these ended.
     #[must_use]
-    pub fn why(&self) -> Option<String> {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn first_end(&self) -> Option<String> {
+        self.first_end.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From the intended time of a message to its event.
+    /// Latency from the intended time of a message to its event.
     #[must_use]
-    pub fn latency(&self) -> Figures {
-        let mut all = Figures::new();
+    pub fn latency(&self) -> Samples {
+        let mut all = Samples::new();
         for shard in &self.shards {
-            all.add(&shard.latency.lock().unwrap_or_else(PoisonError::into_inner));
+            all.merge(&shard.latency.lock().unwrap_or_else(PoisonError::into_inner));
         }
         all
     }
 
-    fn sum(&self, of: impl Fn(&Shard) -> &AtomicU64) -> u64 {
-        self.shards.iter().map(|shard| of(shard).load(Ordering::Relaxed)).sum()
+    fn sum(&self, counter: impl Fn(&Shard) -> &AtomicU64) -> u64 {
+        self.shards.iter().map(|shard| counter(shard).load(Ordering::Relaxed)).sum()
     }
 }
 
-/// What is listened for.
+/// How streams are opened and counted.
 #[derive(Clone)]
-pub struct Listening {
-    /// Where.
+pub struct SubscriberOptions {
+    /// The server.
     pub address: Address,
-    /// Messages of which run are counted and timed; `None` counts all and times none.
+    /// The run whose messages are counted and timed; `None` counts all messages and times none.
     pub run: Option<RunTag>,
-    /// Both clocks.
+    /// Converts times to microseconds since 1970.
     pub epoch: Epoch,
-    /// Messages that should have been sent earlier, in microseconds since 1970, are not timed.
+    /// Messages with an intended time before this, in microseconds since 1970, are not timed.
     pub from: Arc<AtomicU64>,
-    /// Where all count.
-    pub heard: Arc<Heard>,
+    /// The counters.
+    pub received: Arc<EventCounts>,
 }
 
-/// Open streams. Dropped, they end.
+/// Open streams; on drop they are closed.
 pub struct Subscribers {
-    /// What they heard.
-    pub heard: Arc<Heard>,
+    /// Their counters.
+    pub received: Arc<EventCounts>,
     _tasks: JoinSet<()>,
 }
 
-impl Listening {
-    /// For streams whose events are counted and not timed.
+impl SubscriberOptions {
+    /// Options for streams whose events are counted but not timed.
     #[must_use]
     pub fn untimed(address: &Address) -> Self {
         Self {
@@ -142,67 +142,67 @@ impl Listening {
             run: None,
             epoch: Epoch::now(),
             from: Arc::new(AtomicU64::new(u64::MAX)),
-            heard: Arc::default(),
+            received: Arc::default(),
         }
     }
 
-    /// Opens every stream of a plan, and waits until each is ready.
+    /// Opens the streams of a plan, and waits until each is ready.
     ///
     /// # Errors
-    /// One could not be opened.
+    /// A stream cannot be opened.
     pub async fn open(&self, plan: &Plan) -> Result<Subscribers, BenchError> {
         let all = plan.subscribers;
-        let sampled = if all <= ALL_EVENTS_SUBSCRIBERS { 1 } else { SAMPLED_EVENTS };
+        let sample_every = if all <= UNSAMPLED_SUBSCRIBERS { 1 } else { SAMPLE_EVERY };
         let queries = (0..all).map(|number| (number, plan.filter(number)));
-        self.open_each(queries.collect(), sampled, CONNECTS_AT_ONCE).await
+        self.open_each(queries.collect(), sample_every, CONCURRENT_CONNECTS).await
     }
 
-    /// Opens a stream for each query, so many at once, and times one event of `sampled`.
+    /// Opens a stream for each numbered query, at most `concurrency` at a time, and times one in `sample_every` events.
     ///
     /// # Errors
-    /// One could not be opened.
+    /// A stream cannot be opened.
     pub async fn open_each(
         &self,
         queries: Vec<(usize, String)>,
-        sampled: u64,
-        at_once: usize,
+        sample_every: u64,
+        concurrency: usize,
     ) -> Result<Subscribers, BenchError> {
         let all = queries.len();
         let opening = queries.into_iter().map(|(number, query)| async move {
             let opened =
-                tokio::time::timeout(ANSWER_TIMEOUT, self.open_one(number, &query, sampled));
-            let opened = opened.await.unwrap_or_else(|_| Err("no answer within 30 s".to_owned()));
+                tokio::time::timeout(RESPONSE_TIMEOUT, self.open_one(number, &query, sample_every));
+            let opened = opened.await.unwrap_or_else(|_| Err("no response within 30 s".to_owned()));
             opened.map_err(|why| BenchError::Subscribe { number: number + 1, all, why })
         });
-        let mut opened = futures_util::stream::iter(opening).buffer_unordered(at_once);
+        let mut opened = futures_util::stream::iter(opening).buffer_unordered(concurrency);
         let mut tasks = JoinSet::new();
         while let Some(one) = opened.next().await {
-            tasks.spawn(one?.listen());
+            tasks.spawn(one?.run());
         }
-        Ok(Subscribers { heard: Arc::clone(&self.heard), _tasks: tasks })
+        Ok(Subscribers { received: Arc::clone(&self.received), _tasks: tasks })
     }
 
     async fn open_one(
         &self,
         number: usize,
         query: &str,
-        sampled: u64,
+        sample_every: u64,
     ) -> Result<Subscriber, String> {
         let head = self.address.head("GET", &format!("/v1/stream{query}"));
         let request = format!("{head}Accept: text/event-stream\r\n\r\n");
-        let words = |error: io::Error| error.to_string();
-        let mut socket = connect(&self.address).await.map_err(words)?;
-        socket.write_all(request.as_bytes()).await.map_err(words)?;
-        let ears = Ears {
+        let text = |error: io::Error| error.to_string();
+        let mut socket = connect(&self.address).await.map_err(text)?;
+        socket.write_all(request.as_bytes()).await.map_err(text)?;
+        let state = SubscriberState {
             shard: number % SHARDS,
-            sampled,
+            sample_every,
             seen: number as u64,
             last_seq: 0,
             open: false,
-            listening: self.clone(),
+            options: self.clone(),
         };
-        let mut subscriber = Subscriber { socket, stream: Stream::default(), ears };
-        while !subscriber.ears.open {
+        let mut subscriber = Subscriber { socket, stream: Stream::default(), state };
+        while !subscriber.state.open {
             subscriber.read().await?;
         }
         Ok(subscriber)
@@ -212,39 +212,43 @@ impl Listening {
 struct Subscriber {
     socket: TcpStream,
     stream: Stream,
-    ears: Ears,
+    state: SubscriberState,
 }
 
-struct Ears {
+struct SubscriberState {
     shard: usize,
-    sampled: u64,
+    sample_every: u64,
     seen: u64,
     last_seq: u64,
     open: bool,
-    listening: Listening,
+    options: SubscriberOptions,
 }
 
 impl Subscriber {
-    async fn listen(mut self) {
+    async fn run(mut self) {
         loop {
-            if let Err(words) = self.read().await {
-                let heard = &self.ears.listening.heard;
-                heard.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(words);
-                heard.ended.fetch_add(1, Ordering::Relaxed);
+            if let Err(reason) = self.read().await {
+                let received = &self.state.options.received;
+                received
+                    .first_end
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get_or_insert(reason);
+                received.ended.fetch_add(1, Ordering::Relaxed);
                 return;
             }
         }
     }
 
-    /// Waits until there is something, and reads it.
+    /// Waits until the socket is readable, and reads once.
     async fn read(&mut self) -> Result<(), String> {
         self.socket.readable().await.map_err(|error| error.to_string())?;
         BUFFER.with_borrow_mut(|buffer| match self.socket.try_read(buffer) {
             Ok(0) => Err("the server closed the connection".to_owned()),
             Ok(count) => {
-                let mut batch = Batch::of(&mut self.ears);
+                let mut batch = ReadBatch::new(&mut self.state);
                 let read = self.stream.read(&buffer[..count], &mut batch);
-                batch.end();
+                batch.flush();
                 read
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
@@ -253,74 +257,74 @@ impl Subscriber {
     }
 }
 
-/// What one read brought.
-struct Batch<'a> {
-    ears: &'a mut Ears,
+/// The events of one read, counted together.
+struct ReadBatch<'a> {
+    state: &'a mut SubscriberState,
     now: Instant,
     events: u64,
     bytes: u64,
-    others: u64,
-    disorder: u64,
+    foreign: u64,
+    out_of_order: u64,
 }
 
-impl<'a> Batch<'a> {
-    fn of(ears: &'a mut Ears) -> Self {
-        Self { ears, now: Instant::now(), events: 0, bytes: 0, others: 0, disorder: 0 }
+impl<'a> ReadBatch<'a> {
+    fn new(state: &'a mut SubscriberState) -> Self {
+        Self { state, now: Instant::now(), events: 0, bytes: 0, foreign: 0, out_of_order: 0 }
     }
 
-    fn end(self) {
-        if self.events + self.others == 0 {
+    fn flush(self) {
+        if self.events + self.foreign == 0 {
             return;
         }
-        let shard = &self.ears.listening.heard.shards[self.ears.shard];
+        let shard = &self.state.options.received.shards[self.state.shard];
         shard.events.fetch_add(self.events, Ordering::Relaxed);
         shard.bytes.fetch_add(self.bytes, Ordering::Relaxed);
-        if self.others + self.disorder > 0 {
-            shard.others.fetch_add(self.others, Ordering::Relaxed);
-            shard.disorder.fetch_add(self.disorder, Ordering::Relaxed);
+        if self.foreign + self.out_of_order > 0 {
+            shard.foreign.fetch_add(self.foreign, Ordering::Relaxed);
+            shard.out_of_order.fetch_add(self.out_of_order, Ordering::Relaxed);
         }
     }
 
-    fn time(&self, sent: u64) {
-        let Listening { epoch, from, heard, .. } = &self.ears.listening;
+    fn record_latency(&self, sent: u64) {
+        let SubscriberOptions { epoch, from, received, .. } = &self.state.options;
         if sent < from.load(Ordering::Relaxed) {
             return;
         }
-        let took = epoch.micros(self.now).saturating_sub(sent);
-        let latency = &heard.shards[self.ears.shard].latency;
-        latency.lock().unwrap_or_else(PoisonError::into_inner).number(took);
+        let latency_micros = epoch.micros(self.now).saturating_sub(sent);
+        let latency = &received.shards[self.state.shard].latency;
+        latency.lock().unwrap_or_else(PoisonError::into_inner).record(latency_micros);
     }
 }
 
-impl Sink for Batch<'_> {
+impl Sink for ReadBatch<'_> {
     fn message(&mut self, seq: u64, event: &[u8]) {
-        self.disorder += u64::from(seq <= self.ears.last_seq);
-        self.ears.last_seq = seq;
-        let sent = match self.ears.listening.run {
+        self.out_of_order += u64::from(seq <= self.state.last_seq);
+        self.state.last_seq = seq;
+        let sent = match self.state.options.run {
             None => None,
-            Some(run) => match sent_at(event, run) {
+            Some(run) => match intended_micros(event, run) {
                 Some(sent) => Some(sent),
                 None => {
-                    self.others += 1;
+                    self.foreign += 1;
                     return;
                 }
             },
         };
         self.events += 1;
         self.bytes += event.len() as u64;
-        self.ears.seen += 1;
+        self.state.seen += 1;
         if let Some(sent) = sent
-            && self.ears.seen.is_multiple_of(self.ears.sampled)
+            && self.state.seen.is_multiple_of(self.state.sample_every)
         {
-            self.time(sent);
+            self.record_latency(sent);
         }
     }
 
     fn ready(&mut self) {
-        self.ears.open = true;
+        self.state.open = true;
     }
 
     fn caught_up(&mut self) {
-        self.ears.listening.heard.caught_up.fetch_add(1, Ordering::Relaxed);
+        self.state.options.received.caught_up.fetch_add(1, Ordering::Relaxed);
     }
 }

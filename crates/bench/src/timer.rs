@@ -1,21 +1,21 @@
-//! A timer exact enough to begin a request within microseconds of its time.
+//! A timer that fires within microseconds of its time.
 //!
-//! tokio's own counts in milliseconds, more than what is measured. On Linux this is a `timerfd`; elsewhere
-//! tokio's, and the report's own delay shows it.
+//! tokio's timers have a resolution of a millisecond, which is longer than a response takes. On Linux this is a
+//! `timerfd`; elsewhere it is tokio's, and the reported delay of the generator shows that.
 
 use std::io;
 use std::time::Instant;
 
-/// Waits for a moment. One waiter at a time.
+/// Waits for a time; one waiter at a time.
 #[cfg(target_os = "linux")]
 pub struct Timer(tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>);
 
 #[cfg(target_os = "linux")]
 impl Timer {
-    /// A timer that is not set. Needs a runtime with I/O.
+    /// A timer. Needs a runtime with I/O.
     #[expect(
         deprecated,
-        reason = "its successor is unsafe: it wants the descriptor to stay open, which an OwnedFd does"
+        reason = "its successor is unsafe, since the descriptor must stay open; an OwnedFd ensures that"
     )]
     pub fn new() -> io::Result<Self> {
         use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
@@ -24,7 +24,7 @@ impl Timer {
         tokio::io::unix::AsyncFd::new(timer).map(Self)
     }
 
-    /// Waits until then; not at all when that is past.
+    /// Waits until then; returns at once if that is past.
     pub async fn until(&self, then: Instant) -> io::Result<()> {
         use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
         let wait = then.saturating_duration_since(Instant::now());
@@ -40,7 +40,7 @@ impl Timer {
         timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &time)?;
         loop {
             let mut ready = self.0.readable().await?;
-            // Reading says how often it has run out: once, or not yet.
+            // The read returns the number of expirations, or would block if there were none.
             let mut count = [0; 8];
             let read = ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut count)?));
             if let Ok(read) = read {
@@ -50,7 +50,7 @@ impl Timer {
     }
 }
 
-/// Waits for a moment. One waiter at a time.
+/// Waits for a time; one waiter at a time.
 #[cfg(not(target_os = "linux"))]
 pub struct Timer;
 
@@ -61,7 +61,7 @@ impl Timer {
         Ok(Self)
     }
 
-    /// Waits until then; not at all when that is past.
+    /// Waits until then; returns at once if that is past.
     pub async fn until(&self, then: Instant) -> io::Result<()> {
         tokio::time::sleep_until(then.into()).await;
         Ok(())
@@ -74,12 +74,12 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn it_waits_for_each_moment_and_not_for_the_past() {
+    async fn it_waits_for_each_time_but_not_for_the_past() {
         let timer = Timer::new().expect("a timer");
-        let begun = Instant::now();
-        timer.until(begun).await.expect("past");
+        let started = Instant::now();
+        timer.until(started).await.expect("past");
         for step in 1..=3 {
-            let then = begun + Duration::from_millis(step * 3);
+            let then = started + Duration::from_millis(step * 3);
             timer.until(then).await.expect("waited");
             assert!(Instant::now() >= then);
         }

@@ -1,4 +1,4 @@
-//! JetStream without agentbus: a stream with the same limits, published to and read as async-nats does it.
+//! Publishes to a JetStream stream and reads from it with plain async-nats.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,21 +15,22 @@ use uuid::Uuid;
 
 use crate::error::SuiteError;
 
-/// Publishes that await their acks at once where as many as possible are wanted.
+/// Pipelined publishes in flight.
 const WINDOW: usize = 4_000;
-/// Messages of one pull, and the most that are handed on at once.
+/// Messages of one pull request.
 const PULL: usize = 1_000;
-const HANDED_ON: usize = 2_000;
-/// All subjects of agentbus's streams.
-const OURS: [&str; 3] = ["agent.>", "jobs.>", "leases.>"];
+/// Most messages that a reader returns at once.
+const READY_CHUNK: usize = 2_000;
+/// Subjects of agentbus's streams.
+const AGENTBUS_SUBJECTS: [&str; 3] = ["agent.>", "jobs.>", "leases.>"];
 
-/// Messages that a stream keeps: more than any item sends, so that nothing is dropped before it is read.
+/// Limit of messages in a stream: more than any item sends, so that none is dropped before it is read.
 pub(crate) const MAX_MESSAGES: i64 = 20_000_000;
-/// Other limits of the stream: the defaults of agentbus.
+/// Further limits of a stream: the defaults of agentbus.
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
-/// A stream of its own, with the limits of agentbus's.
+/// A stream with the limits of agentbus's.
 #[derive(Clone)]
 pub struct BareStream {
     context: Context,
@@ -37,7 +38,7 @@ pub struct BareStream {
     subject: String,
 }
 
-/// Reads such a stream from its start.
+/// Reads a stream from its start.
 pub struct BareReader {
     pull: futures_util::stream::ReadyChunks<pull::Stream>,
     acks: bool,
@@ -53,11 +54,11 @@ async fn connect(url: &str) -> Result<Context, SuiteError> {
 }
 
 impl BareStream {
-    /// Connects, and makes a stream of that name; its subject is that name too.
+    /// Connects, and creates a stream with this name, which is also the prefix of its subjects.
     ///
     /// # Errors
-    /// No server, no JetStream, or a name that is taken.
-    pub async fn make(url: &str, name: &str) -> Result<Self, SuiteError> {
+    /// The server cannot be reached, has no JetStream, or has another stream with this name.
+    pub async fn create(url: &str, name: &str) -> Result<Self, SuiteError> {
         let context = connect(url).await?;
         let wanted = stream::Config {
             name: name.to_owned(),
@@ -75,22 +76,22 @@ impl BareStream {
         Ok(Self { context, name: name.to_owned(), subject: format!("{name}.message") })
     }
 
-    /// One that is there: a stream that agentbus made.
+    /// Connects, to read a stream that agentbus created.
     ///
     /// # Errors
     /// The server cannot be reached.
-    pub async fn of(url: &str, name: &str) -> Result<Self, SuiteError> {
+    pub async fn open(url: &str, name: &str) -> Result<Self, SuiteError> {
         let context = connect(url).await?;
         Ok(Self { context, name: name.to_owned(), subject: format!("{name}.message") })
     }
 
-    /// The name of a stream that takes subjects of agentbus, if there is one.
+    /// The name of a stream with subjects of agentbus, if the server has one.
     ///
     /// # Errors
     /// The server cannot be reached, or has no JetStream.
-    pub async fn taken(url: &str) -> Result<Option<String>, SuiteError> {
+    pub async fn find_agentbus(url: &str) -> Result<Option<String>, SuiteError> {
         let context = connect(url).await?;
-        for subject in OURS {
+        for subject in AGENTBUS_SUBJECTS {
             match context.stream_by_subject(subject).await {
                 Ok(name) => return Ok(Some(name)),
                 Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => {}
@@ -109,15 +110,15 @@ impl BareStream {
         self.context.send_publish(self.subject.clone(), message).await.map_err(failed)
     }
 
-    /// Publishes one, and waits for its ack; gives its sequence.
+    /// Publishes a message and waits for its ack; returns its sequence.
     ///
     /// # Errors
-    /// No ack.
+    /// The ack is missing.
     pub async fn publish(&self, payload: Bytes) -> Result<u64, SuiteError> {
         Ok(self.send(payload, false).await?.await.map_err(failed)?.sequence)
     }
 
-    /// Publishes many in order, then waits for every ack; gives the last sequence.
+    /// Publishes messages in order, then waits for all acks; returns the last sequence.
     ///
     /// # Errors
     /// An ack is missing.
@@ -136,7 +137,7 @@ impl BareStream {
         Ok(last)
     }
 
-    /// Publishes for a while, a window of 4,000 ahead of the acks; gives messages a second.
+    /// Publishes for a time with at most [`WINDOW`] in flight; returns messages a second.
     ///
     /// # Errors
     /// An ack is missing.
@@ -144,12 +145,12 @@ impl BareStream {
         &self,
         payload: &Bytes,
         ids: bool,
-        lasts: Duration,
+        duration: Duration,
     ) -> Result<f64, SuiteError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut acks = VecDeque::with_capacity(WINDOW);
         let mut count = 0_u64;
-        while begun.elapsed() < lasts {
+        while started.elapsed() < duration {
             acks.push_back(self.send(payload.clone(), ids).await?);
             count += 1;
             if acks.len() >= WINDOW
@@ -161,41 +162,41 @@ impl BareStream {
         for ack in acks {
             ack.await.map_err(failed)?;
         }
-        Ok(count as f64 / begun.elapsed().as_secs_f64())
+        Ok(count as f64 / started.elapsed().as_secs_f64())
     }
 
-    /// Publishes one after the other for a while; gives how long each took.
+    /// Publishes one message at a time for a time; returns the latency of each.
     ///
     /// # Errors
     /// An ack is missing.
     pub async fn one_by_one(
         &self,
         payload: &Bytes,
-        lasts: Duration,
+        duration: Duration,
     ) -> Result<Vec<Duration>, SuiteError> {
-        let mut took = Vec::new();
-        let begun = Instant::now();
-        while begun.elapsed() < lasts {
+        let mut latencies = Vec::new();
+        let started = Instant::now();
+        while started.elapsed() < duration {
             let sent = Instant::now();
             self.publish(payload.clone()).await?;
-            took.push(sent.elapsed());
+            latencies.push(sent.elapsed());
         }
-        Ok(took)
+        Ok(latencies)
     }
 
     /// Reads from the start, without acks.
     ///
     /// # Errors
-    /// The consumer cannot be made.
+    /// The consumer cannot be created.
     pub async fn reader(&self) -> Result<BareReader, SuiteError> {
         let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
         Ok(BareReader { pull: self.pull(config).await?, acks: false })
     }
 
-    /// Reads from the start by a durable consumer, and acknowledges each message.
+    /// Reads from the start with a durable consumer, and acknowledges each message.
     ///
     /// # Errors
-    /// The consumer cannot be made.
+    /// The consumer cannot be created.
     pub async fn acknowledging_reader(&self) -> Result<BareReader, SuiteError> {
         let config = pull::Config {
             durable_name: Some("bare".to_owned()),
@@ -212,7 +213,7 @@ impl BareStream {
         let stream = self.context.get_stream(&self.name).await.map_err(failed)?;
         let consumer: PullConsumer = stream.create_consumer(config).await.map_err(failed)?;
         let pulls = consumer.stream().max_messages_per_batch(PULL);
-        Ok(pulls.messages().await.map_err(failed)?.ready_chunks(HANDED_ON))
+        Ok(pulls.messages().await.map_err(failed)?.ready_chunks(READY_CHUNK))
     }
 
     /// The server's version.
@@ -221,19 +222,19 @@ impl BareStream {
         self.context.client().server_info().version
     }
 
-    /// Deletes a stream, of ours or not; one that is not there is as good.
+    /// Deletes a stream, if it exists.
     ///
     /// # Errors
     /// The server cannot be reached.
     pub async fn delete(url: &str, name: &str) -> Result<(), SuiteError> {
-        // An error says that it is gone already.
+        // An error means that it does not exist.
         let _ = connect(url).await?.delete_stream(name).await;
         Ok(())
     }
 }
 
 impl BareReader {
-    /// What has come: at least one message, with its sequence.
+    /// The next messages with their sequences: at least one.
     ///
     /// # Errors
     /// The pull ended.

@@ -1,7 +1,6 @@
-//! PostgreSQL without agentbus, and databases for the suite.
+//! The databases of the suite, and plain statements on PostgreSQL.
 //!
-//! A table with the columns and indices of `messages`, and the two statements that a careful user
-//! writes: an insert of arrays, and a read by key. Nothing of the store uses it.
+//! A table with the columns and indices of `messages`, an insert of arrays, and a read by key.
 
 use std::time::{Duration, Instant};
 
@@ -25,9 +24,9 @@ const INSERT: &str = "INSERT INTO bare (seq, id, kind, type, subject, sender_id,
     $15::bytea[], $16::bytea[], $17::bytea[], $18::boolean[])";
 const READ: &str = "SELECT seq, body FROM messages WHERE seq > $1 ORDER BY seq LIMIT $2";
 
-/// Rows of `messages` from one sequence to another with all that is kept beside them, as if they had been
-/// projected: events of a hundred tasks by fifty senders, ten milliseconds apart. Ten thousand fill a page of
-/// any of these tasks.
+/// Inserts rows of `messages` from one sequence to another, and the time index, as the projector would: events of a
+/// hundred tasks by fifty senders, ten milliseconds apart. With ten thousand messages each task has a full page of
+/// history.
 const GROW: &str = "
 INSERT INTO messages (seq, id, kind, type, subject, sender_id, task_id, created_at, logged_at, body)
 SELECT g, m.id, 'task', 'note', m.subject, m.sender, m.task, m.at, m.at,
@@ -46,8 +45,8 @@ WHERE seq BETWEEN FROM_SEQ AND TO_SEQ GROUP BY w, seq / w
 ON CONFLICT (width, bucket) DO UPDATE SET max_created = excluded.max_created;
 UPDATE log_state SET committed_through = TO_SEQ";
 
-/// Counters and folds of all rows.
-const GROWN: &str = "
+/// Inserts the counters and folds of all rows.
+const GROW_FOLDS: &str = "
 INSERT INTO counts (what, name, n)
 SELECT 'kind', kind, count(*) FROM messages GROUP BY kind UNION ALL
 SELECT 'type', type, count(*) FROM messages GROUP BY type UNION ALL
@@ -60,7 +59,7 @@ INSERT INTO agents (agent_id, last_seen)
 SELECT sender_id, max(created_at) FROM messages GROUP BY sender_id;
 ANALYZE";
 
-/// A database of a name that nobody else uses.
+/// A database with a unique name.
 pub struct BareDatabase {
     server: PgConnectOptions,
     name: String,
@@ -73,36 +72,36 @@ pub struct BareTable {
 }
 
 impl BareDatabase {
-    /// One that is not made yet, on the server that `url` names.
+    /// Names a database, which [`Self::create`] creates, on the server of `url`.
     ///
     /// # Errors
-    /// The address is none.
+    /// The URL is invalid.
     pub fn named(url: &str, name: &str) -> Result<Self, SuiteError> {
         let (server, url) = (options(url)?, with_database(url, name)?);
         Ok(Self { server, name: name.to_owned(), url })
     }
 
-    /// Makes it.
+    /// Creates the database.
     ///
     /// # Errors
-    /// The server cannot be reached, its user may not make databases, or the name is taken.
+    /// The server cannot be reached, the user may not create databases, or the name is in use.
     pub async fn create(&self) -> Result<(), SuiteError> {
         run(&self.server, format!("CREATE DATABASE {}", self.name)).await
     }
 
-    /// Its name.
+    /// The name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its address.
+    /// The URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Drops it, whoever is connected.
+    /// Drops the database, and closes all connections to it.
     ///
     /// # Errors
     /// The server cannot be reached.
@@ -110,27 +109,26 @@ impl BareDatabase {
         run(&self.server, format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await
     }
 
-    /// A connection to it.
     async fn connect(&self) -> Result<PgConnection, SuiteError> {
         Ok(options(&self.url)?.connect().await?)
     }
 
-    /// The schema of agentbus, and a bare table beside it.
+    /// Creates the schema of agentbus and a bare table.
     ///
     /// # Errors
     /// The server cannot be reached.
     pub async fn table(&self) -> Result<BareTable, SuiteError> {
         PostgresStore::connect(&self.url).await?.close().await;
         let mut connection = self.connect().await?;
-        let make = "CREATE TABLE IF NOT EXISTS bare (LIKE messages INCLUDING ALL)";
-        connection.execute(make).await?;
+        let create = "CREATE TABLE IF NOT EXISTS bare (LIKE messages INCLUDING ALL)";
+        connection.execute(create).await?;
         Ok(BareTable { connection })
     }
 
-    /// The schema of agentbus, and so many messages in it that the database makes itself.
+    /// Creates the schema of agentbus with this number of messages, which the database generates.
     ///
     /// # Errors
-    /// The server's.
+    /// A statement fails.
     pub async fn grow(&self, messages: u64) -> Result<(), SuiteError> {
         PostgresStore::connect(&self.url).await?.close().await;
         let mut connection = self.connect().await?;
@@ -152,14 +150,14 @@ impl BareDatabase {
             }
             from = to + 1;
         }
-        sqlx::raw_sql(GROWN).execute(&mut connection).await?;
+        sqlx::raw_sql(GROW_FOLDS).execute(&mut connection).await?;
         Ok(())
     }
 
-    /// Reads all rows of `messages` after `after` in order, `rows` at a time, to whoever takes them.
+    /// Reads all rows of `messages` after `after` in order, and passes pages of `rows` to `take`; returns their number.
     ///
     /// # Errors
-    /// The server's, or the taker's in words.
+    /// The server or `take` fails.
     pub async fn read<F: Future<Output = std::io::Result<()>>>(
         &self,
         after: i64,
@@ -191,10 +189,10 @@ impl BareDatabase {
 }
 
 impl BareTable {
-    /// Inserts rows from a sequence on: the same columns each, but for sequence, id and body.
+    /// Inserts a row for each body, with ascending sequences. The other columns have fixed values.
     ///
     /// # Errors
-    /// The server's.
+    /// The statement fails.
     #[expect(clippy::disallowed_methods, reason = "a bare part, measured without the server")]
     pub async fn insert(&mut self, first: u64, bodies: &[Bytes]) -> Result<(), SuiteError> {
         let count = bodies.len();
@@ -226,24 +224,24 @@ impl BareTable {
         Ok(())
     }
 
-    /// Inserts for a while, so many rows at a time; gives rows a second.
+    /// Inserts for a time, `rows` in each statement; returns rows a second.
     ///
     /// # Errors
-    /// The server's.
+    /// A statement fails.
     pub async fn fill(
         &mut self,
         body: &Bytes,
         rows: usize,
-        lasts: Duration,
+        duration: Duration,
     ) -> Result<f64, SuiteError> {
         self.connection.execute("TRUNCATE bare").await?;
         let bodies = vec![body.clone(); rows];
-        let (begun, mut next) = (Instant::now(), 1_u64);
-        while begun.elapsed() < lasts {
+        let (started, mut next) = (Instant::now(), 1_u64);
+        while started.elapsed() < duration {
             self.insert(next, &bodies).await?;
             next += rows as u64;
         }
-        Ok((next - 1) as f64 / begun.elapsed().as_secs_f64())
+        Ok((next - 1) as f64 / started.elapsed().as_secs_f64())
     }
 }
 
@@ -258,16 +256,15 @@ fn options(url: &str) -> Result<PgConnectOptions, SuiteError> {
     Ok(options.application_name("agentbus bench").disable_statement_logging())
 }
 
-/// A sequence as PostgreSQL keeps it.
 fn to_db(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
-/// The same address with another database.
+/// The same URL with another database.
 fn with_database(url: &str, name: &str) -> Result<String, SuiteError> {
     let mut url: url::Url = url
         .parse()
-        .map_err(|error| SuiteError::Failed(format!("DATABASE_URL cannot be read: {error}")))?;
+        .map_err(|error| SuiteError::Failed(format!("DATABASE_URL is invalid: {error}")))?;
     url.set_path(name);
     Ok(url.into())
 }
@@ -277,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_database_of_an_address_changes() {
+    fn only_the_database_of_a_url_changes() {
         let other = with_database("postgres://u:p@h:1/a?sslmode=disable", "b");
         assert_eq!(other.expect("an address"), "postgres://u:p@h:1/b?sslmode=disable");
         assert_eq!(with_database("postgres://u@h", "b").expect("one"), "postgres://u@h/b");

@@ -1,6 +1,6 @@
-//! SQLite without agentbus: rows of `messages` with its indices, one transaction for a given number of them.
+//! Inserts into SQLite: a given number of rows of `messages`, with its indices, in each transaction.
 //!
-//! No counters, no folds, no lease.
+//! Without counters, folds and lease.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,24 +14,24 @@ use uuid::Uuid;
 
 use crate::error::SuiteError;
 
-/// Rows of one statement: 5 bound values each stay below SQLite's 32,766.
+/// Rows of one statement: with 5 bound values each, below SQLite's limit of 32,766.
 const ROWS_AT_ONCE: usize = 64;
 const INSERT: &str = "INSERT INTO messages \
     (seq, id, kind, type, subject, sender_id, sender_role, created_at, logged_at, body) VALUES ";
 const VALUES: &str =
     "(?, ?, 'message', 'bench', 'agent.message.agent.bench', 'bench', 'agent', ?, ?, ?)";
 
-/// A database in a folder of its own.
+/// A database in a folder.
 pub struct BareFile {
     connection: SqliteConnection,
 }
 
 impl BareFile {
-    /// Makes it in a folder, with the schema of agentbus, and opens it with agentbus's settings for durability.
+    /// Creates the database in a folder, with the schema and the durability settings of agentbus.
     ///
     /// # Errors
-    /// The disk's.
-    pub async fn make(folder: &Path) -> Result<Self, SuiteError> {
+    /// The database fails.
+    pub async fn create(folder: &Path) -> Result<Self, SuiteError> {
         SqliteStore::open(folder).await?.close().await;
         let options = SqliteConnectOptions::new()
             .filename(folder.join(DATABASE_FILE))
@@ -44,15 +44,15 @@ impl BareFile {
     /// Inserts for a time, `rows` in each transaction; returns rows per second.
     ///
     /// # Errors
-    /// The disk's.
+    /// The database fails.
     pub async fn fill(
         &mut self,
         body: &Bytes,
         rows: usize,
-        lasts: Duration,
+        duration: Duration,
     ) -> Result<f64, SuiteError> {
-        let (begun, mut next) = (Instant::now(), 1_i64);
-        while begun.elapsed() < lasts {
+        let (started, mut next) = (Instant::now(), 1_i64);
+        while started.elapsed() < duration {
             let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
             let mut left = rows;
             while left > 0 {
@@ -63,7 +63,7 @@ impl BareFile {
             }
             transaction.commit().await?;
         }
-        Ok((next - 1) as f64 / begun.elapsed().as_secs_f64())
+        Ok((next - 1) as f64 / started.elapsed().as_secs_f64())
     }
 }
 

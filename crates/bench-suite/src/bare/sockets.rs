@@ -1,7 +1,7 @@
-//! Bytes to many sockets and nothing else: what a stream costs without a log, a filter or a replay.
+//! Events to many sockets, without log, filter or replay.
 //!
-//! A message that is posted becomes one event, whose bytes every subscriber's task writes as they are, those
-//! that wait by one write. A subscriber that falls behind what a channel holds loses events, which the generator counts.
+//! A posted message becomes one event. Each subscriber's task writes the bytes of the events, waiting ones together. A
+//! subscriber that falls behind the channel's capacity loses events, which the generator counts.
 
 use std::io;
 use std::sync::Arc;
@@ -11,63 +11,35 @@ use bytes::Bytes;
 use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 
-use super::error::SuiteError;
+use super::host::BareHost;
+use crate::error::SuiteError;
 use agentbus::broadcast::frame::message;
 use agentbus::http::frame;
 use agentbus::limits::DEFAULT_RING_SIZE;
-use agentbus_bench::address::Address;
 use agentbus_message::{Kind, format_micros};
 
-/// Bytes read of a request at once; those of the generator are shorter.
+/// Initial size of the read buffer: requests of the generator are smaller.
 const READ_BYTES: usize = 16 * 1024;
-/// Bytes of events that wait which are written at once, and one event more.
-const JOINED_BYTES: usize = 64 * 1024;
-
-/// A server with threads of its own. Dropped, it ends.
-pub(super) struct BareSockets {
-    address: Address,
-    runtime: Option<Runtime>,
-}
+/// Waiting events are joined into one write up to this size, exceeded by at most one event.
+const MAX_WRITE_BYTES: usize = 64 * 1024;
 
 struct Shared {
     events: broadcast::Sender<Bytes>,
     seq: AtomicU64,
 }
 
-impl BareSockets {
-    /// Starts it.
-    pub(super) async fn start() -> Result<Self, SuiteError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let mut server = Self { address: Address::local(0), runtime: None };
-        let listening = runtime.spawn(TcpListener::bind("127.0.0.1:0"));
-        server.runtime = Some(runtime);
-        let ended = |error| SuiteError::Failed(format!("the bare sockets ended: {error}"));
-        let listener = listening.await.map_err(ended)??;
-        server.address = Address::local(listener.local_addr()?.port());
+/// Starts the server.
+pub(crate) async fn start() -> Result<BareHost, SuiteError> {
+    let serve = async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
         let events = broadcast::Sender::new(DEFAULT_RING_SIZE);
-        let shared = Arc::new(Shared { events, seq: AtomicU64::new(0) });
-        if let Some(runtime) = &server.runtime {
-            // Ends with the runtime, and with it every connection.
-            runtime.spawn(accept(listener, shared));
-        }
-        Ok(server)
-    }
-
-    /// Where it listens.
-    pub(super) fn address(&self) -> &Address {
-        &self.address
-    }
-}
-
-impl Drop for BareSockets {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
+        tokio::spawn(accept(listener, Arc::new(Shared { events, seq: AtomicU64::new(0) })));
+        Ok(port)
+    };
+    BareHost::start(serve).await
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -85,15 +57,15 @@ async fn serve(mut socket: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
         if request.starts_with(b"GET ") && memmem::find(&request, b"/v1/stream").is_some() {
             return stream(socket, &shared).await;
         }
-        let answer = match memmem::find(&request, b"\r\n\r\n") {
+        let response = match memmem::find(&request, b"\r\n\r\n") {
             Some(end) if request.starts_with(b"POST ") => post(&shared, &request[end + 4..]),
             _ => stats(&shared),
         };
-        socket.write_all(answer.as_bytes()).await?;
+        socket.write_all(response.as_bytes()).await?;
     }
 }
 
-/// Head and body of the next request; `None` at the end.
+/// Head and body of the next request; `None` when the client has closed the connection.
 async fn request(socket: &mut TcpStream, read: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     loop {
         if let Some(end) = memmem::find(read, b"\r\n\r\n") {
@@ -119,17 +91,17 @@ fn post(shared: &Shared, body: &[u8]) -> String {
     whole.extend_from_slice(b",\"created_at\":\"");
     whole.extend_from_slice(format_micros(chrono::Utc::now()).as_bytes());
     whole.extend_from_slice(b"\"}");
-    // An error says that nobody listens.
+    // An error means that there are no subscribers.
     let _ = shared.events.send(chunk(&message(seq, Kind::Message, &whole)));
-    answer(201, &format!("{{\"seq\":{seq}}}"))
+    response(201, &format!("{{\"seq\":{seq}}}"))
 }
 
 fn stats(shared: &Shared) -> String {
     let seq = shared.seq.load(Ordering::Relaxed);
-    answer(200, &format!("{{\"projector\":{{\"committed_through\":{seq},\"lag\":0}}}}"))
+    response(200, &format!("{{\"projector\":{{\"committed_through\":{seq},\"lag\":0}}}}"))
 }
 
-fn answer(status: u16, body: &str) -> String {
+fn response(status: u16, body: &str) -> String {
     format!("HTTP/1.1 {status} OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
@@ -154,7 +126,7 @@ async fn stream(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return Ok(()),
         }
-        while out.len() < JOINED_BYTES
+        while out.len() < MAX_WRITE_BYTES
             && let Ok(event) = events.try_recv()
         {
             out.extend_from_slice(&event);
