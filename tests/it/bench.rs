@@ -275,7 +275,7 @@ async fn wrong_arguments_are_refused_with_the_reason() {
     let output = suite(&["--only", "nothing"], &[]).await;
     let report = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{report}");
-    assert!(report.contains("there is no nothing"), "{report}");
+    assert!(report.contains("unknown item nothing"), "{report}");
     let output = bench(&["--duration", "1s"], &no_server).await;
     let report = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{report}");
