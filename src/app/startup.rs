@@ -102,7 +102,8 @@ impl Startup {
         ended.unwrap_or_else(|_| Err("some parts did not stop in time".to_owned()))
     }
 
-    /// Checks throughout that this server may use its store; returns the status that shows the result.
+    /// Starts the task that checks regularly whether this server may still use its store, and fails when it may not.
+    /// Returns the status that the task updates.
     pub(super) fn monitor_membership(
         &self,
         membership: Box<dyn Membership>,

@@ -14,7 +14,7 @@ pub enum Item {
         head: u64,
         /// The oldest sequence that is still kept.
         first: u64,
-        /// Whether messages up to `head` follow, and then [`Item::CaughtUp`].
+        /// Whether a replay up to `head` follows, which [`Item::CaughtUp`] ends.
         replaying: bool,
     },
     /// Messages that pass the filter, in the order of the log.

@@ -27,8 +27,8 @@ pub const DRAIN_WAIT: Duration = Duration::from_secs(5);
 /// How far sequences jump when a stream's tail is abandoned. The jump exceeds anything the stream can take
 /// meanwhile (an hour at a million messages a second), and 2^53 has room for two million jumps.
 pub const ABANDON_JUMP: u64 = 1 << 32;
-/// The most sequences that a write-back of a stream's tail skips one by one. Each is an entry that is stored
-/// and deleted again, some 5,000 a second. To skip more, the stream drops what it holds instead.
+/// The widest hole that a write-back of a stream's tail fills with entries, which are then deleted: some 5,000 a
+/// second. For a wider hole, all entries of the stream are dropped instead.
 pub const WRITE_BACK_FILLERS: u64 = 10_000;
 /// Rows that a write-back reads at once: a few round trips' worth, well within a lease.
 pub const WRITE_BACK_ROWS: usize = 1_000;

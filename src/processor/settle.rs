@@ -143,7 +143,8 @@ async fn record(runtime: &ConsumerRuntime, batch: &[Settlement]) -> Result<(), S
     Ok(())
 }
 
-/// The message to set aside, with the attempt to count: this one if it failed, a doubtful one, or none.
+/// Builds the record by which the store keeps a message for a retry. It counts the attempt that failed; without one,
+/// the attempt that another process may have begun ([`Policy::doubtful`](super::policy::Policy::doubtful)); else none.
 fn set_aside(
     runtime: &ConsumerRuntime,
     message: &InFlightMessage,

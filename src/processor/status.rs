@@ -53,7 +53,7 @@ pub enum ControlError {
     /// No consumer has this name.
     #[error("there is no consumer of this name")]
     Unknown,
-    /// The sequence is beyond the next one of the log, which this is.
+    /// The requested position is beyond the next sequence of the log, which is the value.
     #[error("from must be at most {0}, the next sequence of the log")]
     BeyondHead(u64),
     /// The store does not answer.

@@ -195,8 +195,8 @@ impl Saver<'_> {
         runtime.store.save_feed(runtime.name(), *generation, *owner, lease_for, &feed).await
     }
 
-    /// Saves the progress. While the store does not answer, waits and retries: meanwhile no other process can
-    /// take over the claim either.
+    /// Saves the progress. Waits and retries while the store does not answer. That is safe, because a takeover of
+    /// the claim needs the store too.
     async fn save_progress(&self) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
         while let Some(feed) = self.progress.take_changed() {

@@ -23,7 +23,8 @@ struct Scene {
     answer: fn() -> Response,
 }
 
-/// Starts a receiver with the same response to every request; returns its port.
+/// Starts a receiver that responds to every request with `answer()`. Returns its port, and the scene that records
+/// the requests.
 async fn receiver(answer: fn() -> Response) -> (u16, Scene) {
     async fn take(State(scene): State<Scene>, headers: HeaderMap, body: Bytes) -> Response {
         scene.got.lock().expect("no panic").push((headers, body));

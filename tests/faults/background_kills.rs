@@ -116,7 +116,7 @@ async fn post_all(servers: &[Http], count: usize) -> Acked {
     acked
 }
 
-/// Waits until the record of runs has this many bytes.
+/// Waits until the handler's record of its runs has grown to `bytes`, its size being the measure of progress.
 async fn noted(handler: &Handler, bytes: u64) {
     let what = format!("{bytes} bytes are noted");
     eventually(PROGRESS, &what, async || (handler.bytes() >= bytes).then_some(())).await;

@@ -109,7 +109,7 @@ async fn a_clock_set_back_delays_no_message_of_a_processor() {
     })
     .await;
     clock.set("-1d");
-    // Three attempts, 1 s and 5 s apart.
+    // The three attempts are 1 s and 5 s apart in real time, although the clock went back a day.
     eventually(SOON, "it is a dead letter", async || {
         (consumer().await["dead_letters"] == 1).then_some(())
     })

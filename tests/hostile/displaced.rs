@@ -109,8 +109,8 @@ async fn a_server_on_postgres_notices_that_another_has_its_database() {
     admin.execute(END_HOLDER).await.expect("ended");
     let mut other = within(LIMIT, "another has the lock", take).await.expect("it ends");
 
-    // No other server has written yet, so the server does not know whether it has lost the store, and
-    // reports that.
+    // No other server has written yet, so this one cannot tell whether it has lost the store. It reports that its
+    // membership is in doubt.
     eventually(LIMIT, "it is not ready", async || {
         let answer = deployment.http().get("/readyz").await;
         (answer.status == 503 && answer.text().contains("membership of this server")).then_some(())

@@ -149,10 +149,10 @@ async fn the_wal_of_sqlite_stays_small_under_constant_reads_of_pages() {
     }
     eprintln!("SQLite's log: {} MiB at most, beside pages of history", most >> 20);
     assert!(most <= MOST, "{} MiB", most >> 20);
-    within_limit(&deployment).await;
+    still_ready(&deployment).await;
 }
 
-/// Fails the test unless the server responds as before.
-async fn within_limit(deployment: &Deployment) {
+/// Fails the test unless the server is ready within [`LIMIT`].
+async fn still_ready(deployment: &Deployment) {
     wait::within(LIMIT, "an answer", deployment.http().get("/readyz")).await.expect(200);
 }

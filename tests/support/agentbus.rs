@@ -47,7 +47,7 @@ impl Builder {
         self.env("MESSAGE_BUS", "memory")
     }
 
-    /// The memory bus on PostgreSQL.
+    /// Chooses the memory bus on PostgreSQL.
     pub fn memory_postgres(self, url: &str) -> Self {
         self.env("MESSAGE_BUS", "memory").env("DATABASE_URL", url)
     }

@@ -98,7 +98,7 @@ impl Sse {
         }
     }
 
-    /// The frame that opens every stream: `ready`, with `retry`.
+    /// Reads the first frame of a stream, which must be `ready` with a `retry`.
     pub async fn expect_ready(&mut self) -> Ready {
         let frame = self.next(OPENING).await;
         let retry =

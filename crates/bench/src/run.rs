@@ -42,7 +42,8 @@ pub struct Snapshot {
     pub p50_ms: Option<f64>,
 }
 
-/// What arrived within the measured time, whatever its intended time.
+/// Counts of the messages accepted and the events received between `from` and `to`, including messages whose
+/// intended time is outside.
 struct Window {
     from: Instant,
     to: Instant,

@@ -88,7 +88,8 @@ impl Client {
         self
     }
 
-    /// Calls `report` about outages. It must not block.
+    /// Sets the function that is called when the server cannot be reached, and when it can again (see [`Notice`]).
+    /// It must not block.
     #[must_use]
     pub fn on_notice(mut self, report: impl Fn(&Notice<'_>) + Send + Sync + 'static) -> Self {
         self.on_notice = Arc::new(report);

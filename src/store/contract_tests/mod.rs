@@ -1,4 +1,4 @@
-//! The contract of a store, tested against both.
+//! The contract of a store, tested against SQLite and PostgreSQL.
 //!
 //! SQLite runs in a temporary directory. PostgreSQL runs in a fresh database
 //! on the server that `AGENTBUS_TEST_PG_URL` names; without it those tests print

@@ -107,7 +107,8 @@ fn json_of(bodies: &[String]) -> Vec<Value> {
     bodies.iter().map(|body| serde_json::from_str(body).expect("JSON")).collect()
 }
 
-/// The messages of `all` that the query selects, by the model.
+/// The messages of `all` that the query should select, according to [`matches`]. Pages of the server are compared
+/// with them.
 fn model<'a>(query: &Query, all: &'a [String]) -> Vec<&'a String> {
     all.iter()
         .zip(json_of(all))

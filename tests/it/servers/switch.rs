@@ -56,7 +56,7 @@ fn messages(what: &str, count: usize) -> Vec<Value> {
     (0..count).map(|n| message(&format!("{what} {n}"))).collect()
 }
 
-/// Posts them all; returns their sequences.
+/// Posts the messages as one batch; returns their sequences.
 async fn post(http: &Http, messages: &[Value]) -> Vec<u64> {
     let answer = http.post_ndjson("/v1/messages/batch", messages).await.expect(200).json();
     assert_eq!(answer["accepted"], messages.len(), "{answer}");

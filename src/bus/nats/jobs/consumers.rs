@@ -117,7 +117,7 @@ impl NatsJobs {
         }
     }
 
-    /// The oldest job of a priority that is due.
+    /// The oldest due job of this priority in the queue.
     ///
     /// # Errors
     /// JetStream cannot be reached.
