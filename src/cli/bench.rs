@@ -170,7 +170,8 @@ pub async fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
             report = &mut running => report,
             _ = shutdown::signal() => {
                 stop.cancel();
-                // A second signal ends the wait for the store and for the last events.
+                // The first signal ends the load, and the run waits for the store and the last events. A second one ends that
+                // wait.
                 tokio::select! {
                     report = &mut running => report,
                     _ = shutdown::signal() => return Err(Failure::Failed("interrupted".to_owned())),

@@ -67,7 +67,7 @@ struct ResetArgs {
     #[command(flatten)]
     one: OneArgs,
 
-    /// First sequence to process again; without it, everything that is kept
+    /// First sequence to process again; by default the oldest that is kept
     #[arg(long, value_name = "SEQ", default_value_t = 1)]
     from: u64,
 }

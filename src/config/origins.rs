@@ -30,7 +30,7 @@ impl OriginRule {
         self.listed.iter().any(|origin| origin == ANY)
     }
 
-    /// Whether no other origin may send requests.
+    /// Whether `CORS_ORIGINS` is empty: only the server's own pages may send requests then.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty()

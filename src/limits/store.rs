@@ -72,8 +72,8 @@ pub const JOIN_RETRY: Duration = Duration::from_millis(100);
 pub const MEMBERSHIP_PING: Duration = Duration::from_secs(2);
 /// The most rows of one SQLite insert. More are no faster (measured), and SQLite allows 32,766 parameters.
 pub const SQLITE_INSERT_ROWS: usize = 64;
-/// The numbers of rows that one insert may have, since each is another statement to prepare. The largest that
-/// fits is used, so few statements are prepared, and a rest below [`SQLITE_INSERT_ROWS`] takes three at most.
+/// The row counts with which inserts are prepared: few, because each is a statement of its own. Rows are split by the
+/// largest count that fits; what is left below [`SQLITE_INSERT_ROWS`] takes at most three inserts.
 pub const SQLITE_INSERT_SIZES: [usize; 12] =
     [SQLITE_INSERT_ROWS, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
 /// Prepared statements that a store connection keeps: one for each shape of filter in use.

@@ -181,7 +181,7 @@ impl StoreSource {
     }
 }
 
-/// Saves the feed's progress, and so keeps the claim.
+/// Saves the feed's progress, and renews the claim also when nothing has changed.
 struct Saver<'a> {
     source: &'a StoreSource,
     progress: &'a FeedProgress,

@@ -32,8 +32,8 @@ impl QueueConfigCache {
         Self { store, cached: Mutex::default() }
     }
 
-    /// A queue's configuration; `None` when the queue does not exist.
     /// The queue's configuration; `None` if the queue does not exist.
+    ///
     /// # Errors
     /// The store does not answer, and the configuration is not cached.
     pub async fn get(&self, queue: &str) -> Result<Option<QueueRow>, QueueError> {
@@ -105,7 +105,7 @@ impl QueueConfigCache {
     fn insert(&self, row: QueueRow) {
         let mut cached = self.cached.lock();
         if cached.len() >= MAX_QUEUES {
-            // Drops queues that another server has deleted and that no request here has named since.
+            // Drops entries that are too old to use; queues that other servers have deleted would stay for ever.
             cached.retain(|_, (read_at, _)| read_at.elapsed() < QUEUE_CACHE);
         }
         cached.insert(row.name.clone(), (Instant::now(), row));

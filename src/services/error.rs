@@ -33,13 +33,13 @@ pub enum ErrorKind {
     TooLarge,
     /// The object does not exist.
     NotFound,
-    /// The current state does not allow it.
+    /// The current state of the object does not allow the call.
     Conflict,
     /// The object existed and has ended.
     Gone,
     /// Nothing arrived within the requested time.
     TimedOut,
-    /// A part of this deployment does not support it.
+    /// A part of this deployment does not support the call.
     Unsupported,
     /// The call cannot be served now; the caller may repeat it.
     Unavailable,

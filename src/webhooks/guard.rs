@@ -139,8 +139,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     !special
 }
 
-/// Only 2000::/3 is public. Some ranges, within and outside it, contain an IPv4 address; then that address
-/// decides.
+/// An address that embeds an IPv4 address is as public as that one. Of the others, 2000::/3 is public, except for its
+/// special ranges.
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let carried =
         |high: u16, low: u16| is_public_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));

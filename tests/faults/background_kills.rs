@@ -135,7 +135,8 @@ async fn kill_alone(agentbus: &Agentbus) {
         std::process::Command::new("kill").args(["-KILL", &agentbus.pid().to_string()]).status();
     assert!(kill.is_ok_and(|it| it.success()), "kill");
     agentbus.wait_exit(KILLED).await;
-    // A command that the server was about to start keeps its socket open until `exec`.
+    // A child that the server has forked still has the inherited listening socket until it reaches `exec`, so the
+    // port may be free only a moment later.
     let address = agentbus.url().trim_start_matches("http://");
     eventually(KILLED, "the port is free", async || TcpListener::bind(address).ok().map(drop))
         .await;

@@ -11,7 +11,8 @@ use crate::support::streams::LIMIT;
 use crate::support::wire::committed;
 use crate::support::{Deployment, Mode, eventually};
 
-/// A command that asks for a retry in the first two attempts, and hangs in the third.
+/// A command that succeeds, except for the message `third`: it asks for a retry in the first two attempts and hangs
+/// in the next.
 const THIRD: &str = r#"
 read -r line
 echo "$AGENTBUS_SEQ $AGENTBUS_ATTEMPT" >> "$RAN"

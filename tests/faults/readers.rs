@@ -9,8 +9,8 @@ use crate::support::times;
 use crate::support::{Deployment, Mode, Nats, eventually};
 use crate::verdict;
 
-/// Consumers of one server: only the broadcaster's. The projector reads the ring, and makes a consumer only
-/// for messages that the ring lacks.
+/// How many reader consumers one server has in JetStream: one, the broadcaster's. The projector reads the ring and
+/// creates a consumer only for messages that the ring no longer has.
 const READERS: usize = 1;
 
 async fn stream(nats: &Nats) -> Stream {

@@ -1,5 +1,5 @@
-//! Finds the programs that the tests start. `scripts/test` finds or installs them and names them in the
-//! environment; without it, the usual places are searched.
+//! Finds the programs that the tests start. `scripts/test` finds or installs them and passes their paths in
+//! environment variables. Where a variable is missing, the usual places are searched.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

@@ -31,7 +31,7 @@ const TARGET_PROCESSED: f64 = 100_000.0;
 const JOBS: usize = 100_000;
 /// Number of concurrent clients.
 const CLIENTS: usize = 4;
-/// Jobs of a request.
+/// Jobs per request.
 const BATCH: usize = 500;
 /// The project's target: jobs leased and acknowledged a second.
 const TARGET_LEASED: f64 = 10_000.0;

@@ -57,8 +57,8 @@ pub const STOLEN_WARNING_SHARE: f64 = 0.02;
 pub const MAX_OWN_DELAY: Duration = Duration::from_millis(5);
 /// Below this share of the requested rate, the rate counts as missed.
 pub const MIN_RATE_SHARE: f64 = 0.99;
-/// Up to this number of subscribers the latency of every event is recorded; with more, one in [`SAMPLE_EVERY`] events
-/// of each.
+/// Up to this number of subscribers the latency of every event is recorded; with more, that of one in
+/// [`SAMPLE_EVERY`] events of each subscriber.
 pub const UNSAMPLED_SUBSCRIBERS: usize = 100;
 /// See [`UNSAMPLED_SUBSCRIBERS`].
 pub const SAMPLE_EVERY: u64 = 16;

@@ -52,9 +52,9 @@ pub struct Parameters {
     pub warmup_s: f64,
     /// Connections that send.
     pub connections: usize,
-    /// Bytes of content.
+    /// Sizes of the content in bytes; messages take them in turn.
     pub sizes: Vec<usize>,
-    /// Messages of a request.
+    /// Messages per request.
     pub batch: usize,
     /// Whether messages had ids from the client.
     pub ids: bool,

@@ -28,7 +28,7 @@ impl Token {
         Self("agent".into())
     }
 
-    /// The type of the status of an agent that is offline.
+    /// The type `offline`, of a status that reports its agent as offline.
     #[must_use]
     pub fn offline() -> Self {
         Self("offline".into())

@@ -179,7 +179,8 @@ struct EventHandler {
     logged: Mutex<Logged>,
 }
 
-/// The last state and error logged, so that a repeat is not logged.
+/// What log lines need from earlier events: when the connection was lost, and the last error, so that it is not logged
+/// twice in a row.
 #[derive(Default)]
 struct Logged {
     lost_at: Option<Instant>,

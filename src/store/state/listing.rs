@@ -26,7 +26,8 @@ pub struct Listing<T> {
 }
 
 impl<T> Listing<T> {
-    /// Cuts up to `limit + 1` items to the first `limit`.
+    /// Makes a page from a read of up to `limit + 1` items: the first `limit`. One item beyond them means that more
+    /// follow.
     #[must_use]
     pub fn cut(mut items: Vec<T>, limit: usize) -> Self {
         let more = items.len() > limit;

@@ -8,7 +8,8 @@ use crate::limits::WORK_WRITE_BYTES;
 pub(crate) trait HasBody {
     /// Bytes of its body.
     fn bytes(&self) -> usize;
-    /// Its key.
+    /// The order in which rows are locked: kind and source of a dead letter (empty for a message set aside), then the
+    /// sequence.
     fn key(&self) -> (&'static str, &str, u64);
 }
 

@@ -45,7 +45,7 @@ WHERE seq BETWEEN FROM_SEQ AND TO_SEQ GROUP BY w, seq / w
 ON CONFLICT (width, bucket) DO UPDATE SET max_created = excluded.max_created;
 UPDATE log_state SET committed_through = TO_SEQ";
 
-/// Inserts the counters and folds of all rows.
+/// Inserts what the projector would have derived from all rows: counts, tasks and agents.
 const GROW_FOLDS: &str = "
 INSERT INTO counts (what, name, n)
 SELECT 'kind', kind, count(*) FROM messages GROUP BY kind UNION ALL

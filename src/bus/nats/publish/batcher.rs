@@ -253,8 +253,8 @@ impl Task {
             }
             BatchOutcome::Unknown(failure) => {
                 if failure.unanswered {
-                    // The next batch would probably time out too, and the calls that wait now would have
-                    // waited for two timeouts.
+                    // The waiting calls send their messages singly: the next batch would probably time out too, and
+                    // they would have waited for two timeouts.
                     self.release_queue();
                 } else {
                     self.takes_batches.store(false, Ordering::Relaxed);

@@ -86,7 +86,7 @@ impl SetAsideStore for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Releases the unconfirmed leases of a consumer, so that their attempts do not count.
+    /// Releases a consumer's unconfirmed leases (their response was lost), so that they do not count as attempts.
     async fn release_unconfirmed(&self, consumer: &str) -> Result<(), StoreError> {
         let leases = self.unconfirmed.of(consumer);
         if leases.is_empty() {
