@@ -25,7 +25,7 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// The most connections that are open at once.
     pub max_connections: usize,
-    /// Whether each request is logged.
+    /// Whether each response is logged.
     pub access_log: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Handles a request, from admission to the end of the response.
 //!
-//! Invariants: every request passes the same admission, is metered and logged in one place, and every
-//! response counts against its client until it is written. Most requests post one message. They skip the
+//! Invariants: every request passes the same admission. Every response is counted and logged in one place, and
+//! counts against its client until it is written. A client that leaves before gets none. Most requests post one message. They skip the
 //! router, whose boxed layers, futures and bodies cost more than the handler; nothing else is different for
 //! them.
 
@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use super::admission::Admission;
 use super::body::RequestBody;
 use super::messages;
-use super::metering::Metering;
+use super::metering::{Metering, known_method};
 use super::peer::Peer;
 use super::problem;
 use super::request::{RequestContext, Route};
@@ -63,17 +63,19 @@ impl App {
         Box::pin(async move {
             let (begun, id) = (Instant::now(), RequestId::of(request.headers()));
             let (method, events) = (request.method().clone(), wants_events(&request));
-            let span = tracing::debug_span!("request", request_id = %id, %method);
+            let span =
+                tracing::debug_span!("request", request_id = %id, method = known_method(&method));
             let (mut response, context) = match self.admission.admit(&request) {
                 Ok(principal) => {
-                    let context = RequestContext::new(peer, request.headers(), principal);
+                    let context =
+                        RequestContext::new(peer, request.headers(), principal, id.clone());
                     let response = self.dispatch(request, &context).instrument(span).await;
                     (response, Some(context))
                 }
                 Err(problem) => (problem.into_response(), None),
             };
             let route = context.as_ref().map_or(Some("refused"), |c| c.route().map(Route::as_str));
-            self.metering.count(route, &method, response.status(), begun.elapsed());
+            let mut status = response.status();
             if events && context.is_some() && is_temporary(response.status()) {
                 response = unavailable(response, &id);
             }
@@ -82,10 +84,12 @@ impl App {
                 && let Err(refusal) = CountedBody::reserve(&response, context, method.is_safe())
             {
                 response = refusal.into_response();
+                status = response.status();
                 problem::finish(&mut response, &id, &method);
             }
+            self.metering.count(route, &method, status, begun.elapsed());
             response.headers_mut().insert(RequestId::HEADER, id.to_header());
-            self.metering.log(route, &method, &response, begun.elapsed(), &id);
+            self.metering.log(route, &method, status, response.body(), begun.elapsed(), &id);
             response.map(|body| CountedBody::new(body, context))
         })
     }

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::body::{media_type, unsupported};
 use super::problem::{self, Problem};
+use super::request_id::RequestId;
 use crate::limits::{MAX_BATCH_ERRORS, MAX_BATCH_MESSAGES};
 use crate::message::{BodyError, FieldError};
 use crate::services::{Error, ErrorKind, Report};
@@ -104,12 +105,14 @@ impl<T> Batch<T> {
         self
     }
 
-    /// The results of all items, made from the results of the valid items in their order.
+    /// The results of all items, made from the results of the valid items in their order. Logs the first cause of a
+    /// failure.
     ///
     /// # Errors
     /// The first item's error, if all items failed as [`ErrorKind::Unavailable`].
     pub(super) fn results<R, V>(
         self,
+        id: &RequestId,
         results: Vec<Result<R, Error>>,
         view: impl Fn(R) -> V,
     ) -> Result<Results<V>, Problem> {
@@ -129,12 +132,19 @@ impl<T> Batch<T> {
         {
             return Err(error.clone().into());
         }
+        // One line a request, however many items failed.
+        if let Some(report) = all
+            .iter()
+            .filter_map(|result| Some(&result.as_ref().err()?.report))
+            .find(|report| report.cause.is_some())
+        {
+            problem::log_cause(report, id);
+        }
         let accepted = all.iter().filter(|result| result.is_ok()).count();
         let rejected = all.len() - accepted;
         let result = |result| match result {
             Ok(item) => ItemResult::Accepted(view(item)),
             Err(Error { kind, report }) => {
-                problem::log_cause(&report, None);
                 let status = problem::status(kind).as_u16();
                 ItemResult::Rejected { status, error: report }
             }

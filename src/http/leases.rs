@@ -114,7 +114,8 @@ pub(super) async fn settle_batch(
     let batch = Batch::parse(format, &body, "settlements", Settlement::parse).await?;
     let batch = batch.about("settlement");
     let results = services.queues.settle_all(context.principal(), &batch.items).await;
-    let results = batch.results(results, |settled| SettledLease::new(settled, Some(200)))?;
+    let results =
+        batch.results(context.id(), results, |settled| SettledLease::new(settled, Some(200)))?;
     // A `Value` sorts its members by name, and clients have always received them in this order.
     Ok(json(&serde_json::json!(results)))
 }

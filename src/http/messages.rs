@@ -104,7 +104,7 @@ pub(super) async fn create_batch(
     let mut permit = body.into_permit();
     permit.grow(batch.items.len() * BATCH_ITEM_BYTES)?;
     let receipts = services.messages.publish_all(context.principal(), &batch.items, level).await;
-    let results = batch.results(receipts, |receipt| AcceptedItem {
+    let results = batch.results(context.id(), receipts, |receipt| AcceptedItem {
         status: if receipt.duplicate { 200 } else { 201 },
         seq: receipt.seq,
         id: receipt.id,

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::{Method, StatusCode};
-use axum::response::Response;
+use hyper::body::Body as _;
 use metrics::{Counter, Histogram};
 use parking_lot::RwLock;
 
@@ -77,12 +78,14 @@ impl Metering {
     }
 
     /// Writes a line of the access log (`ACCESS_LOG`). It has the route, not the path or query, since
-    /// paths contain lease tokens.
-    pub(super) fn log<B: hyper::body::Body>(
+    /// paths contain lease tokens. The status of an `EventSource` that is sent away is the one that other
+    /// clients would get.
+    pub(super) fn log(
         &self,
         route: Option<&str>,
         method: &Method,
-        response: &Response<B>,
+        status: StatusCode,
+        body: &Body,
         elapsed: Duration,
         id: &RequestId,
     ) {
@@ -90,11 +93,11 @@ impl Metering {
             tracing::info!(
                 target: "agentbus::access",
                 method = known_method(method),
-                route = route.unwrap_or("unmatched"),
-                status = response.status().as_u16(),
+                route = route.unwrap_or("-"),
+                status = status.as_u16(),
                 duration_ms = elapsed.as_secs_f64() * 1e3,
                 // Absent for a stream, whose line is written when it begins.
-                bytes = response.body().size_hint().exact(),
+                bytes = body.size_hint().exact(),
                 request_id = %id,
                 "request"
             );
@@ -103,7 +106,7 @@ impl Metering {
 }
 
 /// The method as a label; `other` for unknown ones, so that clients cannot create unlimited labels.
-fn known_method(method: &Method) -> &'static str {
+pub(super) fn known_method(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }

@@ -123,7 +123,7 @@ impl IntoResponse for Problem {
 /// Removes the problem from a response, if it has one, logs its cause, and returns it.
 pub(super) fn take(response: &mut Response, id: &RequestId) -> Option<Problem> {
     let problem = response.extensions_mut().remove::<Problem>()?;
-    log_cause(&problem.report, Some(id));
+    log_cause(&problem.report, id);
     Some(problem)
 }
 
@@ -138,9 +138,9 @@ pub(super) fn finish(response: &mut Response, id: &RequestId, method: &Method) {
 }
 
 /// Logs the inner cause of an error, which the response does not show.
-pub(super) fn log_cause(report: &Report, id: Option<&RequestId>) {
+pub(super) fn log_cause(report: &Report, id: &RequestId) {
     let Some(cause) = &report.cause else { return };
-    let (code, request_id) = (report.code, id.map(tracing::field::display));
+    let (code, request_id) = (report.code, tracing::field::display(id));
     if code == "internal_error" {
         tracing::error!(
             code,

@@ -143,7 +143,7 @@ pub(super) async fn enqueue_batch(
     let mut permit = body.into_permit();
     permit.grow(batch.items.len() * BATCH_ITEM_BYTES)?;
     let results = services.queues.enqueue_all(context.principal(), &queue, &batch.items).await;
-    let results = batch.results(results, |done| AcceptedItem {
+    let results = batch.results(context.id(), results, |done| AcceptedItem {
         status: status(&done).as_u16(),
         seq: done.seq,
         job_id: done.id,

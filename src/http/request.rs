@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::peer::Peer;
 use super::problem::Problem;
+use super::request_id::RequestId;
 use super::shares::{Client, Permit, Pool};
 use crate::access::Principal;
 use crate::services::{Error, Services};
@@ -21,6 +22,7 @@ use crate::services::{Error, Services};
 pub(super) struct RequestContext(Arc<Inner>);
 
 struct Inner {
+    id: RequestId,
     principal: Principal,
     client: Arc<Client>,
     peer: Arc<Peer>,
@@ -80,10 +82,20 @@ where
 
 impl RequestContext {
     /// The context of an admitted request.
-    pub(super) fn new(peer: &Arc<Peer>, headers: &HeaderMap, principal: Principal) -> Self {
+    pub(super) fn new(
+        peer: &Arc<Peer>,
+        headers: &HeaderMap,
+        principal: Principal,
+        id: RequestId,
+    ) -> Self {
         let (client, peer) = (peer.client(headers), Arc::clone(peer));
         let (route, permits) = (OnceLock::new(), Mutex::default());
-        Self(Arc::new(Inner { principal, client, peer, route, permits }))
+        Self(Arc::new(Inner { id, principal, client, peer, route, permits }))
+    }
+
+    /// The id of the request.
+    pub(super) fn id(&self) -> &RequestId {
+        &self.0.id
     }
 
     /// The caller.

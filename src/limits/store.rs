@@ -74,8 +74,7 @@ pub const MEMBERSHIP_PING: Duration = Duration::from_secs(2);
 pub const SQLITE_INSERT_ROWS: usize = 64;
 /// The row counts with which inserts are prepared: few, because each is a statement of its own. Rows are split by the
 /// largest count that fits; what is left below [`SQLITE_INSERT_ROWS`] takes at most three inserts.
-pub const SQLITE_INSERT_SIZES: [usize; 12] =
-    [SQLITE_INSERT_ROWS, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
+pub const INSERT_SIZES: [usize; 12] = [SQLITE_INSERT_ROWS, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
 /// Prepared statements that a store connection keeps: one for each shape of filter in use.
 pub const STORE_STATEMENTS: usize = 256;
 /// Page cache of each SQLite connection, in KiB. It holds the upper levels of thirteen indices of a million

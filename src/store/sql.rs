@@ -6,6 +6,7 @@
 //! microseconds since 1970 in SQLite; only this file, `postgres/` and `sqlite/` know the difference.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use sqlx::{ColumnIndex, Decode, Error, Postgres, Row as _, Sqlite, Type};
 use uuid::Uuid;
 
 use super::error::StoreError;
+use crate::limits::INSERT_SIZES;
 
 /// The dialect of SQL to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,12 +151,19 @@ impl From<bool> for Value {
 }
 
 /// A statement and its values.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Statement {
     /// The SQL, with the placeholders `$1`, `$2` …
     pub sql: Cow<'static, str>,
     /// The values of the placeholders.
     pub values: Vec<Value>,
+}
+
+/// Without the values: they can be secrets.
+impl fmt::Debug for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Statement").field("sql", &self.sql).finish_non_exhaustive()
+    }
 }
 
 impl Statement {
@@ -186,9 +195,13 @@ pub enum Pool {
     /// Work queues. Their statements are never repeated: if the response was lost, the work would be done
     /// twice.
     Jobs,
+    /// The sweep of work queues. As [`Self::Jobs`], but in SQLite it does not save the store's time, since it writes
+    /// none.
+    JobSweep,
 }
 
-/// Runs statements. A statement may run twice if a connection ended, unless [`Pool::Jobs`] runs it.
+/// Runs statements. A statement may run twice if a connection ended, unless it runs on [`Pool::Jobs`] or
+/// [`Pool::JobSweep`].
 #[async_trait]
 pub trait Database: Send + Sync {
     /// The dialect of SQL that it takes.
@@ -387,4 +400,30 @@ pub(super) fn from_micros(micros: i64) -> Duration {
 /// A number below 2^31, which PostgreSQL stores in 32 bits.
 pub(super) fn small(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// Splits rows into parts of [`INSERT_SIZES`], so that few statements are prepared.
+pub(super) fn insert_parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = INSERT_SIZES.into_iter().find(|size| *size <= rows.len())?;
+        let (part, rest) = rows.split_at(size);
+        rows = rest;
+        Some(part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_all_rows_in_order_in_few_statements() {
+        let rows: Vec<usize> = (0..1_000).collect();
+        for length in 0..rows.len() {
+            let parts: Vec<&[usize]> = insert_parts(&rows[..length]).collect();
+            assert_eq!(parts.concat(), rows[..length]);
+            assert!(parts.len() <= length / INSERT_SIZES[0] + 3, "{length}: {}", parts.len());
+            assert!(parts.iter().all(|part| INSERT_SIZES.contains(&part.len())));
+        }
+    }
 }

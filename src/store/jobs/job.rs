@@ -244,7 +244,7 @@ pub trait JobStore: Database {
         let ids = format!("DELETE FROM job_ids WHERE until <= {}", dialect.after("$1"));
         let statements =
             vec![Statement::new(jobs).bind(seqs), Statement::new(ids).bind(Duration::ZERO)];
-        self.transaction(Pool::Jobs, statements).await.map(drop)
+        self.transaction(Pool::JobSweep, statements).await.map(drop)
     }
 
     /// How many jobs a queue has, and its oldest job that is waiting or leased.

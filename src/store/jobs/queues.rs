@@ -104,7 +104,7 @@ pub trait QueueStore: Database {
         most: usize,
     ) -> Result<Option<bool>, StoreError> {
         let mut statements = vec![insert_queue(row, most, self.dialect()), {
-            let unchanged = "UPDATE queues SET name = name WHERE name = $1 RETURNING 1";
+            let unchanged = "SELECT 1 FROM queues WHERE name = $1";
             match keep {
                 true => Statement::new(unchanged).bind(&*row.name),
                 false => update_queue(row, self.dialect()),

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 
 use super::queues::count;
 use crate::store::error::StoreError;
-use crate::store::sql::{Database, Pool, Statement, limit_to_db, small, to_db};
+use crate::store::sql::{
+    Database, Dialect, Pool, Statement, insert_parts, limit_to_db, small, to_db,
+};
 use crate::store::work::Attempt;
 use crate::store::work::attempts::error_text;
 
@@ -33,30 +35,19 @@ pub trait RecordedAttemptStore: Database {
         queue: &str,
         attempts: &[RecordedAttempt],
     ) -> Result<(), StoreError> {
-        if attempts.is_empty() {
-            return Ok(());
-        }
-        let values = (0..attempts.len()).map(|at| {
-            let n = |column: usize| 6 * at + column + 2;
-            let due = self.dialect().after(&format!("${}", n(4)));
-            format!("($1, ${}, ${}, ${}, ${}, {due}, ${})", n(0), n(1), n(2), n(3), n(5))
-        });
-        let sql = format!(
-            "INSERT INTO job_attempts (queue, seq, attempt, at, error, due, guess) VALUES {} \
-             ON CONFLICT (queue, seq, attempt) DO UPDATE SET at = excluded.at, error = excluded.error, \
-             due = excluded.due, guess = excluded.guess WHERE job_attempts.guess OR NOT excluded.guess",
-            values.collect::<Vec<_>>().join(", ")
-        );
-        let statement = attempts.iter().fold(Statement::new(sql).bind(queue), |statement, one| {
-            statement
-                .bind(to_db(one.seq))
-                .bind(i64::from(small(one.attempt.attempt)))
-                .bind(one.attempt.at)
-                .bind(error_text(&one.attempt.error))
-                .bind(one.delay)
-                .bind(one.guess)
-        });
-        self.execute(Pool::Jobs, statement).await.map(drop)
+        let insert = |part: &[RecordedAttempt]| {
+            let sql = insert_sql(self.dialect(), part.len());
+            part.iter().fold(Statement::new(sql).bind(queue), |statement, one| {
+                statement
+                    .bind(to_db(one.seq))
+                    .bind(i64::from(small(one.attempt.attempt)))
+                    .bind(one.attempt.at)
+                    .bind(error_text(&one.attempt.error))
+                    .bind(one.delay)
+                    .bind(one.guess)
+            })
+        };
+        self.transaction(Pool::Jobs, insert_parts(attempts).map(insert).collect()).await.map(drop)
     }
 
     /// The recorded attempts of a job.
@@ -106,3 +97,18 @@ pub trait RecordedAttemptStore: Database {
 }
 
 impl<T: Database> RecordedAttemptStore for T {}
+
+/// The statement that records this many attempts.
+fn insert_sql(dialect: Dialect, rows: usize) -> String {
+    let values = (0..rows).map(|at| {
+        let n = |column: usize| 6 * at + column + 2;
+        let due = dialect.after(&format!("${}", n(4)));
+        format!("($1, ${}, ${}, ${}, ${}, {due}, ${})", n(0), n(1), n(2), n(3), n(5))
+    });
+    format!(
+        "INSERT INTO job_attempts (queue, seq, attempt, at, error, due, guess) VALUES {} \
+         ON CONFLICT (queue, seq, attempt) DO UPDATE SET at = excluded.at, error = excluded.error, \
+         due = excluded.due, guess = excluded.guess WHERE job_attempts.guess OR NOT excluded.guess",
+        values.collect::<Vec<_>>().join(", ")
+    )
+}

@@ -50,18 +50,18 @@ impl PostgresStore {
             Pool::Control => &self.controls,
             Pool::Cursors => &self.cursors,
             Pool::Workers => &self.workers,
-            Pool::Jobs => &self.jobs,
+            Pool::Jobs | Pool::JobSweep => &self.jobs,
         }
     }
 
-    /// Runs work on a pool within its time limit. Except on [`Pool::Jobs`], the work is repeated if its
+    /// Runs work on a pool within its time limit. Except on the pool of jobs, the work is repeated if its
     /// connection had ended, so it must be idempotent.
     pub(super) async fn run<T, F>(&self, pool: Pool, work: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Error>>,
     {
         match pool {
-            Pool::Jobs => bounded(STORE_WRITE_TIMEOUT, work()).await,
+            Pool::Jobs | Pool::JobSweep => bounded(STORE_WRITE_TIMEOUT, work()).await,
             Pool::Readers => on_pool(&self.readers, STORE_READ_TIMEOUT, work).await,
             other => on_pool(self.pool(other), STORE_WRITE_TIMEOUT, work).await,
         }

@@ -44,7 +44,9 @@ impl SqliteStore {
     /// behind background work.
     pub(super) async fn turn_for(&self, pool: Pool) -> Result<Turn<'_>, StoreError> {
         match pool {
-            Pool::Readers | Pool::Control | Pool::Cursors => self.writer.turn(&self.options).await,
+            Pool::Readers | Pool::Control | Pool::Cursors | Pool::JobSweep => {
+                self.writer.turn(&self.options).await
+            }
             Pool::Jobs => self.writer.turn_timed(&self.options).await,
             Pool::Workers => self.writer.turn_behind(&self.options).await,
         }

@@ -12,13 +12,12 @@ use super::SqliteStore;
 use super::database::in_turn;
 use super::time::StoreTime;
 use super::work::dead_letters;
-use super::write::parts;
 use crate::limits::{JOB_ID_WINDOW, MAX_LEASE_BYTES};
 use crate::store::StoreError;
 use crate::store::jobs::columns::{RANKS, cut_by_bytes};
 use crate::store::jobs::job::read_leased;
 use crate::store::jobs::{AddedJob, JobRow, JobStore, LeasedRows, RedriveOutcome};
-use crate::store::sql::{from_db, limit_to_db, to_db};
+use crate::store::sql::{from_db, insert_parts, limit_to_db, to_db};
 
 #[async_trait]
 impl JobStore for SqliteStore {
@@ -115,7 +114,7 @@ async fn insert_many(
     jobs: &[JobRow],
     added: &mut Vec<AddedJob>,
 ) -> Result<(), Error> {
-    for part in parts(jobs) {
+    for part in insert_parts(jobs) {
         let sql = format!(
             "INSERT INTO jobs (queue, rank, due, body) VALUES {}",
             vec!["(?, ?, ?, ?)"; part.len()].join(", ")

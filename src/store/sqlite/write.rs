@@ -13,11 +13,10 @@ use sqlx::{AssertSqlSafe, Error, Sqlite};
 
 use super::fold::fold_statements;
 use super::time::StoreTime;
-use crate::limits::SQLITE_INSERT_SIZES;
 use crate::store::fold::Fold;
 use crate::store::log::{Lease, Write};
 use crate::store::rows::{Row, Tally};
-use crate::store::sql::to_db;
+use crate::store::sql::{insert_parts, to_db};
 
 const INSERT: &str = "INSERT INTO messages (seq, id, kind, type, subject, sender_id, sender_role, \
     recipient_id, task_id, conversation_id, in_reply_to, expires_at, created_at, logged_at, odd, \
@@ -90,22 +89,12 @@ pub(super) async fn insert_rows(
     connection: &mut SqliteConnection,
     rows: &[Row<'_>],
 ) -> Result<(), Error> {
-    for part in parts(rows) {
+    for part in insert_parts(rows) {
         let sql = format!("{INSERT}{}", vec![PLACEHOLDERS; part.len()].join(", "));
         let statement = part.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind_row);
         statement.execute(&mut *connection).await?;
     }
     Ok(())
-}
-
-/// Splits rows into parts of [`SQLITE_INSERT_SIZES`].
-pub(super) fn parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = SQLITE_INSERT_SIZES.into_iter().find(|size| *size <= rows.len())?;
-        let (part, rest) = rows.split_at(size);
-        rows = rest;
-        Some(part)
-    })
 }
 
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -164,24 +153,4 @@ fn aggregates(write: &Write<'_>, rows: &[Row<'_>]) -> Result<Vec<(&'static str, 
         .filter(|(_, empty, _)| !empty)
         .map(|(statement, _, json)| Ok((statement, json.map_err(|e| Error::Encode(e.into()))?)))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_all_rows_in_order_in_few_statements() {
-        let rows: Vec<usize> = (0..1_000).collect();
-        for length in 0..rows.len() {
-            let parts: Vec<&[usize]> = parts(&rows[..length]).collect();
-            assert_eq!(parts.concat(), rows[..length]);
-            assert!(
-                parts.len() <= length / SQLITE_INSERT_SIZES[0] + 3,
-                "{length}: {}",
-                parts.len()
-            );
-            assert!(parts.iter().all(|part| SQLITE_INSERT_SIZES.contains(&part.len())));
-        }
-    }
 }

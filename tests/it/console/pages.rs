@@ -360,8 +360,16 @@ async fn what_was_removed_meanwhile_is_reported_in_place() {
     let letters = desk.http.get("/v1/dead-letters").await.expect(200).json();
     let path =
         format!("/v1/dead-letters/{}", letters["dead_letters"][0]["id"].as_str().expect("an id"));
-    desk.http.delete(&path).await.expect(204);
-    desk.browser.click(&on_page("redrive")).await;
+    // In one script: the page could read the list again between the deletion and the click.
+    let button = on_page("redrive");
+    desk.browser
+        .run(&format!(
+            "const button = document.querySelector('{button}'); \
+             fetch('{path}', {{ method: 'DELETE' }}) \
+               .then((response) => {{ window.deleted = response.status; button.click(); }});"
+        ))
+        .await;
+    desk.browser.until("window.deleted === 204").await;
     desk.shows(&on_page("refusal"), "404").await;
     desk.many(&on_page("dead-letter"), 0).await;
     desk.browser.click(&on_page("dismiss")).await;

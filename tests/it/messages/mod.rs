@@ -7,3 +7,4 @@ mod closed;
 mod foreign;
 mod group_commit;
 mod ingest;
+mod request_id;

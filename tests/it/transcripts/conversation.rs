@@ -263,6 +263,7 @@ async fn processing(recorder: &mut Recorder) {
     recorder.post_json(MESSAGES, &bad).await;
     letters(&recorder.http(), "agent-processor", 1).await;
     processed(&recorder.http(), 12).await;
+    failed(&recorder.http(), 1).await;
     recorder.get("/v1/consumers").await;
     let consumer = "/v1/consumers/agent-processor";
     recorder.post(&format!("{consumer}/pause")).await;
@@ -271,6 +272,7 @@ async fn processing(recorder: &mut Recorder) {
     recorder.post_json(&format!("{consumer}/reset"), &json!({"from": 12})).await;
     recorder.post_json(&format!("{consumer}/reset"), &json!({"to": 12})).await;
     processed(&recorder.http(), 12).await;
+    failed(&recorder.http(), 2).await;
     let list = recorder.get("/v1/dead-letters?source=agent-processor").await.json();
     let id = list["dead_letters"][0]["id"].as_str().expect("an id").to_owned();
     recorder.get("/v1/dead-letters?limit=1").await;
@@ -279,8 +281,10 @@ async fn processing(recorder: &mut Recorder) {
     recorder.post(&format!("/v1/dead-letters/{id}/redrive")).await;
     recorder.post(&format!("/v1/dead-letters/{ID}99/redrive")).await;
     recorder.post("/v1/dead-letters/redrive?source=builds").await;
+    letters(&recorder.http(), "agent-processor", 1).await;
     recorder.post("/v1/dead-letters/redrive").await;
     letters(&recorder.http(), "agent-processor", 1).await;
+    failed(&recorder.http(), 4).await;
     let list = recorder.get("/v1/dead-letters").await.json();
     let id = list["dead_letters"][0]["id"].as_str().expect("an id").to_owned();
     recorder.delete(&format!("/v1/dead-letters/{id}")).await;
@@ -354,6 +358,12 @@ async fn processed(http: &Http, seq: u64) {
         one["processed_through"] == seq && one["lag"]["messages"] == 0 && one["pending"] == 0
     };
     has(http, "/v1/consumers", "all is processed", holds).await;
+}
+
+/// Waits until the processor's totals, which are saved now and then, count this many failed attempts.
+async fn failed(http: &Http, count: u64) {
+    let holds = |list: &Value| list["consumers"][0]["failed"] == count;
+    has(http, "/v1/consumers", "the failed attempts are counted", holds).await;
 }
 
 async fn has(http: &Http, path: &str, what: &str, holds: impl Fn(&Value) -> bool) {
