@@ -1,6 +1,6 @@
 //! Checks regularly whether this server may still use its store, and stops the server if it may not.
 //!
-//! Invariant: a server on the memory bus that was replaced by another stops within seconds, even if nobody
+//! Invariant: a server on the memory bus that was replaced by another stops within seconds, even without
 //! publishes: otherwise its streams would show an outdated log. Writes do not depend on this check, since the
 //! lease fences them.
 

@@ -1,6 +1,6 @@
 //! Shares one call among all callers that need the same result at the same time.
 //!
-//! Invariant: a caller gets only the result of a call that began after the caller asked, so nobody gets an
+//! Invariant: a caller gets only the result of a call that began after the caller asked, never an
 //! older value. With any number of callers, each waits for at most two calls: the one in progress and the
 //! next.
 

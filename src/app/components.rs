@@ -160,8 +160,8 @@ async fn nats_bus(
     (nats, gate)
 }
 
-/// The secret that all servers of a deployment share. It seals lease tokens, and ids that nobody may guess
-/// derive from it.
+/// The secret that all servers of a deployment share. It seals lease tokens. Ids that must not be
+/// guessed are derived from it.
 async fn secret(startup: &Startup, store: &Arc<dyn Store>) -> Result<[u8; 32], String> {
     let fresh = Sealer::fresh_secret().ok_or("the system has no randomness")?;
     Ok(startup.until("the store", async || store.lease_secret(fresh).await).await)

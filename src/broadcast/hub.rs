@@ -311,8 +311,8 @@ impl Recent {
     }
 
     /// The run that begins after `position`. If the last run begins there, returns that one, even if more
-    /// events have arrived since, so that members keep sharing runs. The run is kept only if `shared`: in a
-    /// group with one member nobody takes it again.
+    /// events have arrived since, so that members keep sharing runs. The run is kept only if `shared`: a
+    /// group with one member does not use it again.
     fn run_after(&mut self, position: u64, shared: bool) -> Arc<Run> {
         let start = self.events.partition_point(|event| event.seq() <= position);
         let next = self.events.get(start).map(|event| event.seq());

@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
         Err(error) => return Failure::Failed(format!("cannot start a runtime: {error}")).report(),
     };
     let code = runtime.block_on(run(cli));
-    // Does not wait for a write to a pipe that nobody reads.
+    // Does not wait for a blocked write to a pipe without a reader.
     runtime.shutdown_background();
     code
 }

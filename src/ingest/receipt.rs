@@ -58,7 +58,7 @@ pub enum IngestError {
     Bus {
         /// The id under which to retry.
         id: Uuid,
-        /// The error, which tells whether the message may be in the log nevertheless.
+        /// The error. It says whether the message may be in the log nevertheless.
         source: PublishError,
     },
     /// The store is so far behind that the stream could drop messages that it lacks.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The most expired messages that a reader of an inbox skips in one turn: a few milliseconds of the store's
-/// work, so that nobody waits longer for a turn.
+/// work, which is the longest that other readers wait for their turn.
 pub const INBOX_SKIP_MESSAGES: usize = 500;
 /// The most readers of inboxes that skip expired messages at once. Half of SQLite's readers stay free for
 /// those with nothing to skip.

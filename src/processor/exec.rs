@@ -36,8 +36,8 @@ impl ExecHandler {
         Self { command, subjects, limit, show_stderr: false }
     }
 
-    /// Whether the error of a failed attempt includes the end of the command's standard error, which whoever
-    /// may read dead letters then sees. The log has it in any case.
+    /// Whether the error of a failed attempt includes the end of the command's standard error. Everyone
+    /// who may read dead letters then sees it. The log has it in any case.
     #[must_use]
     pub fn showing_stderr(mut self, show: bool) -> Self {
         self.show_stderr = show;
