@@ -1,7 +1,15 @@
-//! The caller of a service; later also its permissions.
+//! Who makes a call, and what they may do.
 //!
-//! Every service takes a [`Principal`] already, so access keys and grants will need no new signatures.
+//! Invariant: a [`Grants`] never gives more than what it lists, and services check it through the [`Principal`] alone.
 
+mod capability;
+mod grants;
+mod key;
+mod keyring;
 mod principal;
 
-pub use principal::Principal;
+pub use capability::Capability;
+pub use grants::{Grants, Names, Subjects};
+pub use key::{KeyHash, KeyId, KeyText};
+pub use keyring::{Keyring, Refusal};
+pub use principal::{EndReason, KeyInfo, KeyKind, Needs, Principal};

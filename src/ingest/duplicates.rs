@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::receipt::{IngestError, Receipt};
 use crate::bus::{Ack, Bus, PublishError};
 use crate::limits::{DUPLICATE_CHECKS, DUPLICATE_CHECKS_PER_REQUEST};
-use crate::message::{Outgoing, decode, equal_except_created_at, parse_rfc3339};
+use crate::message::{Outgoing, decode, equal_as_posted, parse_rfc3339};
 use crate::store::Store;
 
 /// Where the first message of an id is.
@@ -120,7 +120,7 @@ fn compare(
     first: &[u8],
     committed: bool,
 ) -> Result<Receipt, IngestError> {
-    if !equal_except_created_at(&message.body, first) {
+    if !equal_as_posted(&message.body, first) {
         return Err(IngestError::Conflict { id: message.id, seq });
     }
     Ok(Receipt {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no queue, buffer, batch, body or wait elsewhere is bounded by an unnamed number, and none is unbounded.
 
+mod access;
 mod broadcast;
 mod http;
 mod ingest;
@@ -15,6 +16,7 @@ mod services;
 mod store;
 mod webhooks;
 
+pub use access::*;
 pub use agentbus_message::limits::*;
 pub use broadcast::*;
 pub use http::*;

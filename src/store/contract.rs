@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use super::error::StoreError;
 use super::history::HistoryStore;
 use super::jobs::{JobStore, QueueStore, RecordedAttemptStore};
+use super::keys::KeyStore;
 use super::log::LogStore;
 use super::membership::{BusKind, Membership};
 use super::state::StateStore;
@@ -21,6 +22,7 @@ pub trait Store:
     + QueueStore
     + JobStore
     + RecordedAttemptStore
+    + KeyStore
     + 'static
 {
     /// `postgres` or `sqlite`.

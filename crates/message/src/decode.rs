@@ -105,6 +105,18 @@ pub fn expires_at(body: &[u8]) -> Option<DateTime<Utc>> {
     member(envelope.expires_at, parse_rfc3339)
 }
 
+/// The `key_id` of a body: the key that posted the message. `None` if there is none or it is invalid.
+#[must_use]
+pub fn key_id(body: &[u8]) -> Option<Token> {
+    #[derive(Deserialize)]
+    struct Posted<'a> {
+        #[serde(borrow, default)]
+        key_id: Option<&'a RawValue>,
+    }
+    let posted: Posted<'_> = serde_json::from_slice(body).ok()?;
+    token(posted.key_id)
+}
+
 fn native(entry: LogEntry, envelope: &Envelope<'_>, log: &str) -> Record {
     let id = member(envelope.id, parse_uuid);
     let message_id = entry.header(HEADER_MSG_ID);
@@ -191,6 +203,7 @@ fn from_content(entry: LogEntry, log: &str) -> Record {
         expires_at: None,
         content,
         metadata: metadata.to_owned(),
+        key_id: None,
         created_at: None,
     };
     from_draft(entry, &draft, log)

@@ -27,6 +27,8 @@ pub struct Draft {
     pub(super) content: String,
     /// A compact JSON object.
     pub(super) metadata: String,
+    /// The key that posted it.
+    pub(super) key_id: Option<Token>,
     /// Only set in a message of another NATS client.
     pub(super) created_at: Option<DateTime<Utc>>,
 }
@@ -34,8 +36,13 @@ pub struct Draft {
 /// The origin of a draft. It decides which of the members that the server sets are refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source<'a> {
-    Client,
-    Foreign { subject: &'a str },
+    /// `sender` is the `sender_id` if the client left it out.
+    Client {
+        sender: Option<&'a Token>,
+    },
+    Foreign {
+        subject: &'a str,
+    },
 }
 
 impl Draft {
@@ -44,7 +51,15 @@ impl Draft {
     /// # Errors
     /// [`BodyError`]: the text is not JSON, or breaks rules (all of them are reported).
     pub fn parse(json: &[u8]) -> Result<Self, BodyError> {
-        Self::parse_from(json, Source::Client)
+        Self::parse_from(json, Source::Client { sender: None })
+    }
+
+    /// Like [`Self::parse`], for a client that may leave `sender_id` out and is then `sender`.
+    ///
+    /// # Errors
+    /// The errors of [`Self::parse`].
+    pub fn parse_of(json: &[u8], sender: Option<&Token>) -> Result<Self, BodyError> {
+        Self::parse_from(json, Source::Client { sender })
     }
 
     /// Parses a message that another NATS client published on `subject`. It may have `created_at`. It may
@@ -76,6 +91,7 @@ impl Draft {
             expires_at: None,
             content: String::new(),
             metadata: format!("{{\"{REASON}\":\"ttl\",\"{EXPIRED_SEQ}\":{expired}}}"),
+            key_id: None,
             created_at: None,
         }
     }
@@ -91,6 +107,19 @@ impl Draft {
     pub fn with_id(mut self, id: Uuid) -> Self {
         self.id = Some(id);
         self
+    }
+
+    /// Sets the key that posted the draft.
+    #[must_use]
+    pub fn posted_with(mut self, key_id: Option<Token>) -> Self {
+        self.key_id = key_id;
+        self
+    }
+
+    /// The recipient, if any.
+    #[must_use]
+    pub fn recipient_id(&self) -> Option<&Token> {
+        self.recipient_id.as_ref()
     }
 
     /// The sender.
@@ -123,7 +152,10 @@ pub fn idempotency_id(sender: &Token, key: &str) -> Uuid {
 fn read(object: &mut ObjectReader<'_>, source: Source<'_>) -> Option<Draft> {
     let kind = object.required_text::<Kind>("kind");
     let type_ = object.required_text("type");
-    let sender_id = object.required_text("sender_id");
+    let sender_id = match source {
+        Source::Client { sender: Some(sender) } if !object.has("sender_id") => Some(sender.clone()),
+        _ => object.required_text("sender_id"),
+    };
     let mut sender_role = optional(object, "sender_role");
     let recipient_id = optional(object, "recipient_id");
     if kind == Some(Kind::Task) && !object.has("task_id") {
@@ -140,7 +172,7 @@ fn read(object: &mut ObjectReader<'_>, source: Source<'_>) -> Option<Draft> {
         object.text("expires_at", |text| parse_rfc3339(text).map(|time| (text.to_owned(), time)));
     let content = object.string("content").unwrap_or_default().into_owned();
     let metadata = read_metadata(object);
-    if kind == Some(Kind::Status) && source == Source::Client {
+    if kind == Some(Kind::Status) && matches!(source, Source::Client { .. }) {
         check_ttl(object, &metadata);
     }
     let created_at = read_server_members(object, source);
@@ -157,6 +189,7 @@ fn read(object: &mut ObjectReader<'_>, source: Source<'_>) -> Option<Draft> {
         expires_at,
         content,
         metadata,
+        key_id: None,
         created_at,
     })
 }
@@ -168,12 +201,12 @@ fn optional<T: FromStr<Err = &'static str>>(
     object.text(name, str::parse)
 }
 
-/// Refuses the members that the server sets: `seq` and, from a client, `subject` and `created_at`. Returns
+/// Refuses the members that the server sets: `seq`, `key_id` and, from a client, `subject` and `created_at`. Returns
 /// the `created_at` of another NATS client's message.
 fn read_server_members(object: &mut ObjectReader<'_>, source: Source<'_>) -> Option<DateTime<Utc>> {
     let refused: &[&str] = match source {
-        Source::Client => &["seq", "subject", "created_at"],
-        Source::Foreign { .. } => &["seq"],
+        Source::Client { .. } => &["seq", "subject", "key_id", "created_at"],
+        Source::Foreign { .. } => &["seq", "key_id"],
     };
     for name in refused {
         if object.raw(name).is_some() {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a body is encoded once, when a client posts it. (A foreign message, of another NATS client, is
 //! encoded when it is read, always to the same bytes.) The log, the store and every reader have these bytes.
-//! `created_at` is the last member and has a fixed length, so two bodies can be compared without it.
+//! `key_id` and `created_at` are the last members, so two bodies can be compared without them.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -68,27 +68,37 @@ pub(super) fn encode(draft: &Draft, id: Uuid, subject: &str, created_at: DateTim
     }
     body.member("content", &draft.content);
     body.raw_member("metadata", &draft.metadata);
+    if let Some(key) = &draft.key_id {
+        body.member("key_id", key.as_str());
+    }
     body.member("created_at", &format_micros(created_at));
     body.finish()
 }
 
 /// The length of the end of a body: from the comma before `created_at` on.
 const CREATED_AT_TAIL: usize = r#","created_at":"2026-11-20T15:57:45.123456Z"}"#.len();
+const KEY_ID: &[u8] = br#","key_id":""#;
 
-/// Whether two bodies are equal except for `created_at`. If they have the same id, the second is then a
-/// duplicate, and otherwise a conflict (contract, section 3).
+/// Whether two bodies are equal except for `key_id` and `created_at`, which the server sets. If they have the same
+/// id, the second is then a duplicate, and otherwise a conflict (contract, section 3).
 #[must_use]
-pub fn equal_except_created_at(a: &[u8], b: &[u8]) -> bool {
-    match (before_created_at(a), before_created_at(b)) {
+pub fn equal_as_posted(a: &[u8], b: &[u8]) -> bool {
+    match (as_posted(a), as_posted(b)) {
         (Some(a), Some(b)) => a == b,
         _ => a == b,
     }
 }
 
-fn before_created_at(body: &[u8]) -> Option<&[u8]> {
-    let at = body.len().checked_sub(CREATED_AT_TAIL)?;
-    let (head, tail) = body.split_at(at);
-    tail.starts_with(br#","created_at":""#).then_some(head)
+/// The part of a body that its client posted. The member before it, `metadata`, is an object. So a body that ends
+/// with a string before `created_at` has a `key_id`.
+fn as_posted(body: &[u8]) -> Option<&[u8]> {
+    let (head, tail) = body.split_at(body.len().checked_sub(CREATED_AT_TAIL)?);
+    if !tail.starts_with(br#","created_at":""#) {
+        return None;
+    }
+    let Some(ended) = head.strip_suffix(b"\"") else { return Some(head) };
+    let value = ended.iter().rposition(|byte| *byte == b'"')? + 1;
+    ended[..value].strip_suffix(KEY_ID)
 }
 
 /// The JSON object that is being written.
@@ -168,12 +178,31 @@ mod tests {
     }
 
     #[test]
+    fn the_key_stands_before_created_at_and_may_differ() {
+        let json = json!({"kind":"status","type":"t","sender_id":"a","metadata":{"a":"\",\"key_id\":\"z"}});
+        let posted = |key: Option<&str>| {
+            let draft = Draft::parse(json.to_string().as_bytes()).expect("valid");
+            let draft = draft.posted_with(key.map(|key| key.parse().expect("a token")));
+            Outgoing::encode(&draft, Uuid::nil(), parse_rfc3339(AT).expect("time")).body
+        };
+        let text = String::from_utf8(posted(Some("k1")).to_vec()).expect("UTF-8");
+        assert!(
+            text.ends_with(&format!("}},\"key_id\":\"k1\",\"created_at\":\"{AT}\"}}")),
+            "{text}"
+        );
+        assert!(equal_as_posted(&posted(Some("k1")), &posted(Some("jwt-k2"))));
+        assert!(equal_as_posted(&posted(Some("k1")), &posted(None)));
+        let other = json!({"kind":"status","type":"t","sender_id":"a","metadata":{"a":"x"}});
+        assert!(!equal_as_posted(&posted(Some("k1")), &encoded(&other, AT)));
+    }
+
+    #[test]
     fn only_created_at_may_differ() {
         let body = json!({"kind":"status","type":"t","sender_id":"a","content":"x"});
         let other = json!({"kind":"status","type":"t","sender_id":"a","content":"y"});
         let later = "2027-01-01T00:00:00Z";
-        assert!(equal_except_created_at(&encoded(&body, AT), &encoded(&body, later)));
-        assert!(!equal_except_created_at(&encoded(&body, AT), &encoded(&other, AT)));
+        assert!(equal_as_posted(&encoded(&body, AT), &encoded(&body, later)));
+        assert!(!equal_as_posted(&encoded(&body, AT), &encoded(&other, AT)));
     }
 
     proptest! {

@@ -4,10 +4,12 @@
 //! broadcaster find the same messages, but faster. A message matches if, for each name that the filter uses,
 //! it matches one of the values.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Kind, Record, SubjectPattern, Token, parse_uuid};
+use super::{Kind, Record, Scope, SubjectPattern, Token, parse_uuid};
 use crate::limits::{MAX_FILTER_BYTES, MAX_FILTER_VALUES};
 
 /// Selects the messages that a reader gets. After [`normalised`](Self::normalised), equal filters compare and
@@ -41,6 +43,8 @@ pub struct Filter {
     pub conversations: Vec<Token>,
     /// Ids of the messages that a message may reply to.
     pub in_reply_to: Vec<Uuid>,
+    /// What the reader may read; `None`: everything. No parameter sets it.
+    pub scope: Option<Arc<Scope>>,
 }
 
 /// One fault in a query string.
@@ -210,10 +214,16 @@ impl Filter {
         self
     }
 
+    /// Limits the filter to what its reader may read.
+    #[must_use]
+    pub fn within(self, scope: Option<Arc<Scope>>) -> Self {
+        Self { scope, ..self }
+    }
+
     /// Whether every message matches the filter.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.values() == 0
+        self.values() == 0 && self.scope.is_none()
     }
 
     /// Whether the message matches the filter.
@@ -232,6 +242,7 @@ impl Filter {
                 || (self.broadcast && record.recipient_id.is_none()))
             && (self.subjects.is_empty()
                 || self.subjects.iter().any(|p| p.matches(record.subject.as_str())))
+            && self.scope.as_ref().is_none_or(|scope| scope.allows(record))
     }
 
     /// The terms of each name that the filter uses, in the order of [`FilterTerm::name`]. A message matches

@@ -41,6 +41,7 @@ pub mod limits;
 mod object;
 mod pattern;
 mod record;
+mod scope;
 mod status;
 mod subject;
 #[cfg(any(test, feature = "testing"))]
@@ -48,9 +49,9 @@ pub mod testing;
 mod time;
 mod token;
 
-pub use decode::{decode, decode_body, expires_at, text_or_base64};
+pub use decode::{decode, decode_body, expires_at, key_id, text_or_base64};
 pub use draft::{Draft, idempotency_id};
-pub use encode::{Outgoing, equal_except_created_at};
+pub use encode::{Outgoing, equal_as_posted};
 pub use error::{BodyError, FieldError};
 pub use filter::{Filter, FilterTerm, ParameterError, Query};
 pub use header_names::{
@@ -61,6 +62,7 @@ pub use kind::Kind;
 pub use object::{ObjectReader, seconds, shorten_name};
 pub use pattern::SubjectPattern;
 pub use record::{Headers, LogEntry, Record, splice_seq};
+pub use scope::Scope;
 pub use status::StatusEnd;
 pub use subject::{MESSAGE_SUBJECTS, Subject};
 pub use time::{format_micros, parse_rfc3339, truncate_to_micros};

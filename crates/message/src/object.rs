@@ -174,6 +174,56 @@ impl<'a> ObjectReader<'a> {
         None
     }
 
+    /// Reads a list of strings and parses each; faults name the entry. At most `max` entries.
+    pub fn list<T, E: Display>(
+        &mut self,
+        name: &str,
+        max: usize,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        let rule = format!("must be a list of at most {max} strings");
+        let texts: Vec<String> = self.take(name, &rule)?;
+        if texts.len() > max {
+            self.fail(name, rule);
+            return None;
+        }
+        let before = self.errors.len();
+        let mut values = Vec::with_capacity(texts.len());
+        for (at, text) in texts.iter().enumerate() {
+            match parse(text) {
+                Ok(value) => values.push(value),
+                Err(rule) => self.fail_at(format!("{}/{at}", pointer(name)), rule),
+            }
+        }
+        (self.errors.len() == before).then_some(values)
+    }
+
+    /// Reads a member that is an object: `read` reads its members, and its faults are reported below its name.
+    pub fn object<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut ObjectReader<'a>) -> Option<T>,
+    ) -> Option<T> {
+        let raw = self.raw(name)?.get();
+        let read = ObjectReader::parse(raw.as_bytes()).and_then(|mut inner| {
+            let value = read(&mut inner);
+            inner.finish(name, value)
+        });
+        match read {
+            Ok(value) => Some(value),
+            Err(BodyError::Invalid(errors)) => {
+                for error in errors {
+                    self.fail_at(format!("{}{}", pointer(name), error.pointer), error.detail);
+                }
+                None
+            }
+            Err(BodyError::Syntax { detail, .. }) => {
+                self.fail(name, detail);
+                None
+            }
+        }
+    }
+
     /// Reads a UUID.
     pub fn uuid(&mut self, name: &str) -> Option<Uuid> {
         self.text(name, parse_uuid)
@@ -201,14 +251,18 @@ impl<'a> ObjectReader<'a> {
 
     /// Records a fault of a member.
     pub fn fail(&mut self, name: &str, detail: impl Display) {
-        let escaped = shorten_name(name).replace('~', "~0").replace('/', "~1");
-        self.fail_at(format!("/{escaped}"), detail);
+        self.fail_at(pointer(name), detail);
     }
 
     /// Records a fault at a JSON pointer.
     pub(super) fn fail_at(&mut self, pointer: String, detail: impl Display) {
         self.errors.push(FieldError { pointer, detail: detail.to_string() });
     }
+}
+
+/// The JSON pointer of a member (RFC 6901).
+fn pointer(name: &str) -> String {
+    format!("/{}", shorten_name(name).replace('~', "~0").replace('/', "~1"))
 }
 
 /// The members of a JSON object, in order. Repeated names are kept.
@@ -278,6 +332,27 @@ mod tests {
         let mut pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         pointers.sort_unstable();
         assert_eq!(pointers, ["/a", "/b", "/c", "/d~1e", "/f"]);
+    }
+
+    #[test]
+    fn faults_of_lists_and_objects_are_named_where_they_are() {
+        let json = br#"{"l":["a","","b"],"m":[1],"o":{"x":"?","y":1},"p":7,"n":["a","b"]}"#;
+        let mut object = ObjectReader::parse(json).expect("an object");
+        let token = |text: &str| text.parse::<crate::Token>();
+        assert_eq!(object.list("l", 3, token), None);
+        assert_eq!(object.list("m", 3, token), None);
+        assert_eq!(object.list("n", 1, token), None);
+        assert_eq!(object.object("o", |inner| inner.text("x", token)), None);
+        assert_eq!(object.object("p", |_| Some(())), None);
+        let Err(BodyError::Invalid(errors)) = object.end() else { panic!("six faults") };
+        let mut pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        pointers.sort_unstable();
+        assert_eq!(pointers, ["/l/1", "/m", "/n", "/o/x", "/o/y", "/p"]);
+        let mut object = ObjectReader::parse(br#"{"l":["a"],"o":{"x":"b"}}"#).expect("an object");
+        assert_eq!(object.list("l", 3, token).map(|list| list.len()), Some(1));
+        let inner = object.object("o", |inner| inner.text("x", token));
+        assert_eq!(inner.map(|token| token.to_string()).as_deref(), Some("b"));
+        assert!(object.end().is_ok());
     }
 
     #[test]

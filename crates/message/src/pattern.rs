@@ -48,6 +48,23 @@ impl SubjectPattern {
         tokens.next().is_none()
     }
 
+    /// Whether every subject that `other` matches is matched by this pattern too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut tokens = other.0.split('.');
+        for wanted in self.0.split('.') {
+            match (wanted, tokens.next()) {
+                (_, None) => return false,
+                (">", Some(_)) => return true,
+                (_, Some(">")) => return false,
+                ("*", Some(_)) => {}
+                (literal, Some(token)) if literal == token => {}
+                _ => return false,
+            }
+        }
+        tokens.next().is_none()
+    }
+
     /// The tokens of the pattern, wildcards included.
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         self.0.split('.')
@@ -123,6 +140,30 @@ mod tests {
             let p: Vec<&str> = pattern.iter().map(String::as_str).collect();
             let s: Vec<&str> = subject.iter().map(String::as_str).collect();
             prop_assert_eq!(parsed.matches(&subject.join(".")), model(&p, &s));
+        }
+
+        #[test]
+        fn covers_what_each_of_its_subjects_matches(
+            mut wide in proptest::collection::vec("[ab*]", 1..4),
+            mut narrow in proptest::collection::vec("[ab*]", 1..4),
+            tails in any::<[bool; 2]>(),
+        ) {
+            for (tokens, has_tail) in [(&mut wide, tails[0]), (&mut narrow, tails[1])] {
+                if has_tail {
+                    tokens.push(">".to_owned());
+                }
+            }
+            let parse = |tokens: &[String]| tokens.join(".").parse::<SubjectPattern>();
+            let (wide, narrow) = (parse(&wide).expect("valid"), parse(&narrow).expect("valid"));
+            // Three letters, one of which stands in no pattern, and one token more than a pattern has, are
+            // enough to tell any two of these patterns apart.
+            let mut subjects = vec![String::new()];
+            let mut covered = true;
+            for _ in 0..6 {
+                subjects = subjects.iter().flat_map(|s| ["a", "b", "c"].map(|t| format!("{s}{t}."))).collect();
+                covered &= subjects.iter().map(|s| &s[..s.len() - 1]).all(|s| !narrow.matches(s) || wide.matches(s));
+            }
+            prop_assert_eq!(wide.covers(&narrow), covered, "{} and {}", wide, narrow);
         }
 
         #[test]

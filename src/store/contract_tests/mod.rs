@@ -6,6 +6,7 @@
 
 mod inbox_front;
 mod jobs;
+mod keys;
 pub(crate) mod opening;
 mod paging;
 mod server;

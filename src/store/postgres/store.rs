@@ -15,6 +15,7 @@ use crate::limits::{
 };
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
 use crate::store::schema::{lacks_steps, migrator, schema_error};
 use crate::store::sql::Pool;
@@ -97,6 +98,8 @@ async fn is_behind(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let last: Option<i64> = last.fetch_one(connection).await?;
     Ok(lacks_steps(last, &migrator!("postgres")))
 }
+
+impl KeyStore for PostgresStore {}
 
 #[async_trait]
 impl Store for PostgresStore {

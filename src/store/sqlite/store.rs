@@ -16,6 +16,7 @@ use super::wal::Wal;
 use crate::limits::STORE_GRACE;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
 use crate::store::schema::{lacks_steps, migrator, schema_error};
 use crate::store::work::unconfirmed::UnconfirmedLeases;
@@ -76,6 +77,8 @@ async fn is_behind(connection: &mut SqliteConnection) -> Result<bool, sqlx::Erro
     let last: Option<i64> = last.fetch_one(connection).await?;
     Ok(lacks_steps(last, &migrator!("sqlite")))
 }
+
+impl KeyStore for SqliteStore {}
 
 #[async_trait]
 impl Store for SqliteStore {

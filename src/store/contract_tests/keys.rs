@@ -1,0 +1,118 @@
+//! Keys: created, changed, rotated and deleted, each based on a known state.
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::*;
+use crate::store::KeyRow;
+
+on_both!(
+    keys_are_kept_with_their_secrets,
+    a_change_of_another_state_is_refused,
+    a_rotation_keeps_the_latest_old_secret,
+    no_more_keys_than_may_be,
+);
+
+fn key(id: &str) -> KeyRow {
+    KeyRow {
+        id: id.to_owned(),
+        name: format!("key {id}"),
+        kind: "agent".to_owned(),
+        grants: r#"{"as":["ann"]}"#.to_owned(),
+        limits: "{}".to_owned(),
+        created_at: time("2026-01-01T00:00:00Z"),
+        created_by: None,
+        expires_at: None,
+        last_used_at: None,
+        change: Uuid::new_v4(),
+    }
+}
+
+/// The secrets of a key: hash and end.
+async fn secrets(store: &dyn Store, id: &str) -> Vec<(Vec<u8>, Option<DateTime<Utc>>)> {
+    let all = store.keys().await.expect("keys").secrets;
+    let mut of_key: Vec<_> =
+        all.into_iter().filter(|s| s.key_id == id).map(|s| (s.hash, s.valid_until)).collect();
+    of_key.sort();
+    of_key
+}
+
+async fn keys_are_kept_with_their_secrets(server: Server) {
+    let store = server.open().await;
+    let empty = store.keys().await.expect("keys");
+    assert_eq!((empty.version, empty.keys.len(), empty.secrets.len()), (0, 0, 0));
+    let (mut a, b) = (key("a"), key("b"));
+    for _ in 0..2 {
+        // The second run is of a transaction whose answer was lost.
+        assert!(store.create_key(&b, &[2; 32], 10).await.expect("answers"));
+        assert!(store.create_key(&a, &[1; 32], 10).await.expect("answers"));
+    }
+    let table = store.keys().await.expect("keys");
+    assert_eq!(table.keys, [a.clone(), b.clone()]);
+    assert_eq!(table.version, store.keys_version().await.expect("a version"));
+    assert!(table.version >= 2);
+    assert_eq!(secrets(&*store, "a").await, [(vec![1; 32], None)]);
+    let used = time("2026-02-01T00:00:00Z");
+    let notes = [("a".to_owned(), used), ("a".to_owned(), used - TimeDelta::hours(1))];
+    store.keys_used(&notes).await.expect("noted");
+    a.last_used_at = Some(used);
+    let after = store.keys().await.expect("keys");
+    assert_eq!((after.version, &after.keys[0]), (table.version, &a), "a use is no change");
+    assert!(store.delete_key("a").await.expect("answers"));
+    assert!(!store.delete_key("a").await.expect("answers"));
+    let left = store.keys().await.expect("keys");
+    assert!(left.version > table.version);
+    assert_eq!((left.keys, left.secrets.len()), (vec![b], 1));
+}
+
+async fn a_change_of_another_state_is_refused(server: Server) {
+    let store = server.open().await;
+    let made = key("a");
+    assert!(store.create_key(&made, &[1; 32], 10).await.expect("answers"));
+    let expires_at = Some(time("2027-01-01T00:00:00Z"));
+    let next = KeyRow { name: "b".to_owned(), expires_at, change: Uuid::new_v4(), ..made.clone() };
+    let late = KeyRow { name: "c".to_owned(), change: Uuid::new_v4(), ..made.clone() };
+    for _ in 0..2 {
+        assert!(store.update_key(&next, made.change).await.expect("answers"));
+    }
+    assert!(!store.update_key(&late, made.change).await.expect("answers"));
+    let rotated = store.rotate_key("a", made.change, Uuid::new_v4(), &[2; 32], None).await;
+    assert!(!rotated.expect("answers"));
+    assert_eq!(store.keys().await.expect("keys").keys, [next]);
+    assert_eq!(secrets(&*store, "a").await, [(vec![1; 32], None)]);
+    let missing = KeyRow { id: "z".to_owned(), ..late };
+    assert!(!store.update_key(&missing, made.change).await.expect("answers"));
+}
+
+async fn a_rotation_keeps_the_latest_old_secret(server: Server) {
+    let store = server.open().await;
+    let made = key("a");
+    assert!(store.create_key(&made, &[1; 32], 10).await.expect("answers"));
+    let until = time("2026-03-01T00:00:00Z");
+    let mut state = made.change;
+    for (new, expected) in [(2_u8, vec![1_u8]), (3, vec![2])] {
+        let change = Uuid::new_v4();
+        for _ in 0..2 {
+            let done = store.rotate_key("a", state, change, &[new; 32], Some(until)).await;
+            assert!(done.expect("answers"));
+            let mut wanted: Vec<_> =
+                expected.iter().map(|&old| (vec![old; 32], Some(until))).collect();
+            wanted.push((vec![new; 32], None));
+            assert_eq!(secrets(&*store, "a").await, wanted);
+        }
+        state = change;
+    }
+    let done = store.rotate_key("a", state, Uuid::new_v4(), &[4; 32], None).await;
+    assert!(done.expect("answers"));
+    assert_eq!(secrets(&*store, "a").await, [(vec![4; 32], None)]);
+}
+
+async fn no_more_keys_than_may_be(server: Server) {
+    let store = server.open().await;
+    let all: Vec<_> = (0..12_u8).map(|n| (n, key(&format!("k{n:02}")))).collect();
+    let create = all.iter().map(async |(n, key)| store.create_key(key, &[*n; 32], 5).await);
+    let created = futures_util::future::join_all(create).await;
+    let kept = created.into_iter().filter(|kept| *kept.as_ref().expect("answers")).count();
+    let table = store.keys().await.expect("keys");
+    assert_eq!((kept, table.keys.len(), table.secrets.len()), (5, 5, 5));
+}
