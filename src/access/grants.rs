@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::capability::Capability;
 use crate::limits::MAX_GRANT_VALUES;
-use crate::message::{ObjectReader, Record, SubjectPattern, Token};
+use crate::message::{ObjectReader, Scope, SubjectPattern, Token};
 
 /// What a credential may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -189,13 +189,12 @@ impl Grants {
         self.can.contains(&capability)
     }
 
-    /// Whether the message is covered by `read`, or was sent by or to a name that `as` lists.
+    /// The messages that it may read: those that `read` covers, and those sent by or to a name that `as` lists.
+    /// `None`: all.
     #[must_use]
-    pub fn may_read(&self, record: &Record) -> bool {
-        let takes_part = |name: &Token| self.names.lists(name.as_str());
-        self.read.allows(record.subject.as_str())
-            || takes_part(&record.sender_id)
-            || record.recipient_id.as_ref().is_some_and(takes_part)
+    pub fn scope(&self) -> Option<Scope> {
+        let limited = !self.read.is_all();
+        limited.then(|| Scope { subjects: self.read.0.clone(), names: self.names.listed.clone() })
     }
 
     /// Whether these grants give everything that `other` gives. A listed name gives reading besides writing, so `*`
@@ -310,7 +309,8 @@ mod tests {
                 {
                     let message = record(1, kind, ["x", sender, recipient, key]);
                     let subject = message.subject.as_str();
-                    prop_assert!(!narrow.may_read(&message) || wide.may_read(&message), "{message:?}");
+                    let may_read = |grants: &Grants| grants.scope().is_none_or(|scope| scope.allows(&message));
+                    prop_assert!(!may_read(&narrow) || may_read(&wide), "{message:?}");
                     prop_assert!(!narrow.publish.allows(subject) || wide.publish.allows(subject));
                     prop_assert!(!narrow.names.allows(sender) || wide.names.allows(sender));
                     prop_assert!(!narrow.enqueue.allows(key) || wide.enqueue.allows(key));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::capability::Capability;
 use super::grants::Grants;
 use super::key::KeyId;
-use crate::message::Token;
+use crate::message::{Scope, Token};
 
 /// The caller. Clones share one identity.
 #[derive(Clone, Debug)]
@@ -22,6 +22,7 @@ pub struct Principal(Arc<Identity>);
 struct Identity {
     key: Option<KeyInfo>,
     grants: Grants,
+    scope: Option<Arc<Scope>>,
     ended: CancellationToken,
     reason: OnceLock<EndReason>,
 }
@@ -86,7 +87,8 @@ impl Principal {
 
     fn new(key: Option<KeyInfo>, grants: Grants) -> Self {
         let (ended, reason) = (CancellationToken::new(), OnceLock::new());
-        Self(Arc::new(Identity { key, grants, ended, reason }))
+        let scope = grants.scope().map(Arc::new);
+        Self(Arc::new(Identity { key, grants, scope, ended, reason }))
     }
 
     /// Whether both are the same principal.
@@ -105,6 +107,12 @@ impl Principal {
     #[must_use]
     pub fn grants(&self) -> &Grants {
         &self.0.grants
+    }
+
+    /// What it may read; `None`: everything.
+    #[must_use]
+    pub fn scope(&self) -> Option<Arc<Scope>> {
+        self.0.scope.clone()
     }
 
     /// Ends it; the first reason counts.
