@@ -4,7 +4,7 @@
 //! returned.
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use uuid::Uuid;
@@ -21,6 +21,8 @@ pub struct Problem {
     status: StatusCode,
     report: Box<Report>,
 }
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// The problem document.
 #[derive(Serialize)]
@@ -69,6 +71,9 @@ pub(super) fn status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Malformed => StatusCode::BAD_REQUEST,
         ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::LimitExceeded => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::Conflict => StatusCode::CONFLICT,
@@ -114,6 +119,16 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 6750, section 3.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(over) = self.report.over {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(over.retry_after_s));
+            // draft-ietf-httpapi-ratelimit-headers: what is left, and the seconds until more is.
+            let left = format!("\"{}\";r=0;t={}", over.limit, over.retry_after_s);
+            headers.extend(HeaderValue::from_str(&left).map(|left| (RATE_LIMIT, left)));
         }
         response.extensions_mut().insert(self);
         response

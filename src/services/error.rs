@@ -5,6 +5,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::access::{EndReason, Needs};
 use crate::bus::PublishError;
 use crate::ingest::IngestError;
 use crate::message::{BodyError, FieldError, ParameterError};
@@ -31,6 +32,12 @@ pub enum ErrorKind {
     Invalid,
     /// The input is larger than the server accepts.
     TooLarge,
+    /// The call has no valid credential, or its credential has ended.
+    Unauthenticated,
+    /// The caller's grants do not allow the call.
+    Forbidden,
+    /// The caller is over a limit of its key, or its address has failed to authenticate too often.
+    LimitExceeded,
     /// The object does not exist.
     NotFound,
     /// The current state of the object does not allow the call.
@@ -66,9 +73,24 @@ pub struct Report {
     /// Whether the message may be in the log: `not_sent` or `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
+    /// The grant that the caller lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
+    /// The limit that the caller is over.
+    #[serde(skip)]
+    pub over: Option<LimitReached>,
     /// The inner cause, only for the log.
     #[serde(skip)]
     pub cause: Option<String>,
+}
+
+/// A limit that a caller is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitReached {
+    /// The name of the limit, such as `requests_per_s`.
+    pub limit: &'static str,
+    /// After this many seconds the call may be repeated.
+    pub retry_after_s: u64,
 }
 
 /// One invalid part of the input.
@@ -86,8 +108,17 @@ pub struct InvalidPart {
 impl Report {
     /// A report with this code.
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
-        let detail = detail.into();
-        Self { code, detail, errors: Vec::new(), id: None, seq: None, outcome: None, cause: None }
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            id: None,
+            seq: None,
+            outcome: None,
+            needs: None,
+            over: None,
+            cause: None,
+        }
     }
 }
 
@@ -95,6 +126,28 @@ impl Error {
     /// An error of this kind, with this code.
     pub fn new(kind: ErrorKind, code: &'static str, detail: impl Into<String>) -> Self {
         Self { kind, report: Box::new(Report::new(code, detail)) }
+    }
+
+    /// The error for a call without a valid credential.
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unauthenticated, "unauthenticated", detail)
+    }
+
+    /// The error for a waiting call whose principal has ended.
+    #[must_use]
+    pub fn ended(reason: EndReason) -> Self {
+        Self::unauthenticated(match reason {
+            EndReason::Revoked => "the key of this request was revoked",
+            EndReason::Expired => "the key of this request has expired",
+            EndReason::Changed => "the grants of this key have changed; repeat the request",
+        })
+    }
+
+    /// The error for a caller that is over a limit.
+    pub fn over_limit(limit: &'static str, retry_after_s: u64, detail: impl Into<String>) -> Self {
+        let mut error = Self::new(ErrorKind::LimitExceeded, "rate_limited", detail);
+        error.report.over = Some(LimitReached { limit, retry_after_s: retry_after_s.max(1) });
+        error
     }
 
     /// The error for an object that does not exist.
@@ -200,6 +253,15 @@ impl Error {
             PublishError::NotSent(_) => "not_sent",
             PublishError::Unknown(_) => "unknown",
         });
+        error
+    }
+}
+
+impl From<Needs> for Error {
+    fn from(Needs(needs): Needs) -> Self {
+        let detail = format!("this key lacks a grant: {needs}");
+        let mut error = Self::new(ErrorKind::Forbidden, "forbidden", detail);
+        error.report.needs = Some(needs);
         error
     }
 }

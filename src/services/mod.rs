@@ -37,7 +37,7 @@ use crate::queues::Queues;
 use crate::store::Store;
 use crate::webhooks::Registry;
 pub use drain::Drain;
-pub use error::{Error, ErrorKind, Report};
+pub use error::{Error, ErrorKind, LimitReached, Report};
 
 /// The components that the services use.
 pub struct Components {
