@@ -51,6 +51,7 @@ pub mod presence;
 pub mod processor;
 pub mod projector;
 pub mod queues;
+pub mod seal;
 pub mod services;
 pub mod shutdown;
 mod singleflight;

@@ -4,10 +4,11 @@
 
 use std::sync::LazyLock;
 
-use agentbus::queues::{Lease, LeaseAction, LeaseHandle, Sealer, Settlement};
+use agentbus::queues::{Lease, LeaseAction, LeaseHandle, Settlement};
+use agentbus::seal::{Purpose, Sealer};
 use uuid::Uuid;
 
-static SEALER: LazyLock<Sealer> = LazyLock::new(|| Sealer::new([7; 32]));
+static SEALER: LazyLock<Sealer> = LazyLock::new(|| Sealer::new([7; 32], Purpose::Lease));
 /// A lease and its token, of each kind.
 static SEALED: LazyLock<[(Lease, String); 2]> = LazyLock::new(|| {
     let jetstream = LeaseHandle::JetStream {
@@ -17,7 +18,7 @@ static SEALED: LazyLock<[(Lease, String); 2]> = LazyLock::new(|| {
     };
     [LeaseHandle::Store(Uuid::max()), jetstream].map(|handle| {
         let queue = "q".to_owned();
-        let lease = Lease { queue, seq: 7, attempt: 2, expires_us: i64::MAX, handle };
+        let lease = Lease { queue, seq: 7, attempt: 2, expires_us: i64::MAX, handle, key: None };
         let token = SEALER.seal(&lease).expect("the system has randomness");
         (lease, token)
     })
@@ -30,7 +31,7 @@ pub fn run(input: &[u8]) {
     for (lease, token) in &*SEALED {
         open(&changed(token, line));
         // A token opens to the same lease every time.
-        assert_eq!(SEALER.open(token).as_ref(), Some(lease));
+        assert_eq!(SEALER.open::<Lease>(token).as_ref(), Some(lease));
         let _ = lease.expires_at();
     }
     for name in ["ack", "nack", "extend", "fail"] {
@@ -41,7 +42,7 @@ pub fn run(input: &[u8]) {
 
 /// Only the sealed tokens open: no other spelling of them, and no other text.
 fn open(token: &str) {
-    if let Some(opened) = SEALER.open(token) {
+    if let Some(opened) = SEALER.open::<Lease>(token) {
         let ours = SEALED.iter().find(|(_, sealed)| sealed == token);
         assert_eq!(ours.map(|(lease, _)| lease), Some(&opened), "opened {token}");
     }

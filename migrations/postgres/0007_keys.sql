@@ -30,3 +30,26 @@ CREATE TABLE keys_version (
     version bigint NOT NULL
 );
 INSERT INTO keys_version VALUES (1, 0);
+
+-- Sessions that ended before their time. A row is needed until the session would have ended by itself.
+CREATE TABLE revoked_sessions (
+    id    uuid PRIMARY KEY,
+    until timestamptz NOT NULL
+);
+
+-- Who did what: changes of keys, queues, consumers, webhooks and dead letters, log-ins, denials.
+CREATE TABLE audit (
+    seq        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         timestamptz NOT NULL,
+    -- The key that acted; null: a caller without a key, or the command line on the store.
+    actor_id   text,
+    actor_name text NOT NULL,
+    action     text NOT NULL,
+    target     text NOT NULL,
+    -- A JSON object.
+    detail     text NOT NULL,
+    outcome    text NOT NULL
+);
+
+-- The key that made the webhook: it delivers no more than that key may read. Null: made without a key.
+ALTER TABLE webhooks ADD COLUMN key_id text;

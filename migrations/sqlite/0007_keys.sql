@@ -30,3 +30,26 @@ CREATE TABLE keys_version (
     version INTEGER NOT NULL
 );
 INSERT INTO keys_version VALUES (1, 0);
+
+-- Sessions that ended before their time. A row is needed until the session would have ended by itself.
+CREATE TABLE revoked_sessions (
+    id    BLOB PRIMARY KEY,
+    until INTEGER NOT NULL
+);
+
+-- Who did what: changes of keys, queues, consumers, webhooks and dead letters, log-ins, denials.
+CREATE TABLE audit (
+    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    at         INTEGER NOT NULL,
+    -- The key that acted; null: a caller without a key, or the command line on the store.
+    actor_id   TEXT,
+    actor_name TEXT NOT NULL,
+    action     TEXT NOT NULL,
+    target     TEXT NOT NULL,
+    -- A JSON object.
+    detail     TEXT NOT NULL,
+    outcome    TEXT NOT NULL
+);
+
+-- The key that made the webhook: it delivers no more than that key may read. Null: made without a key.
+ALTER TABLE webhooks ADD COLUMN key_id TEXT;

@@ -96,8 +96,13 @@ impl Names {
         self.listed.binary_search_by(|token| token.as_str().cmp(name)).is_ok()
     }
 
-    fn covers(&self, other: &Self) -> bool {
-        self.any || !other.any && other.listed.iter().all(|name| self.lists(name.as_str()))
+    /// The first name of `other` that is not in it.
+    fn lacking<'a>(&self, other: &'a Self) -> Option<&'a str> {
+        if self.any {
+            return None;
+        }
+        let any = other.any.then_some(ANY);
+        any.or_else(|| other.listed.iter().map(Token::as_str).find(|name| !self.lists(name)))
     }
 }
 
@@ -125,7 +130,7 @@ impl Subjects {
     /// Whether every subject matches.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        self.covers(&Self::all())
+        self.lacking(&Self::all()).is_none()
     }
 
     /// The patterns, sorted.
@@ -140,8 +145,10 @@ impl Subjects {
         self.0.iter().any(|pattern| pattern.matches(subject))
     }
 
-    fn covers(&self, other: &Self) -> bool {
-        other.0.iter().all(|narrow| self.0.iter().any(|wide| wide.covers(narrow)))
+    /// The first pattern of `other` that no pattern of it covers.
+    fn lacking<'a>(&self, other: &'a Self) -> Option<&'a str> {
+        let uncovered = |narrow: &&SubjectPattern| !self.0.iter().any(|wide| wide.covers(narrow));
+        other.0.iter().find(uncovered).map(SubjectPattern::as_str)
     }
 }
 
@@ -197,21 +204,33 @@ impl Grants {
         limited.then(|| Scope { subjects: self.read.0.clone(), names: self.names.listed.clone() })
     }
 
-    /// Whether these grants give everything that `other` gives. A listed name gives reading besides writing, so `*`
-    /// covers it only together with reading everything.
+    /// Whether these grants give everything that `other` gives.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        let names = if self.names.any && !self.read.is_all() {
-            other.names.listed.iter().all(|name| self.names.lists(name.as_str()))
-        } else {
-            self.names.covers(&other.names)
+        self.lacking(other).is_none()
+    }
+
+    /// The first grant of `other` that these do not give, such as `publish agent.task.>`. A listed name gives reading
+    /// besides writing, so `*` covers it only together with reading everything.
+    #[must_use]
+    pub fn lacking(&self, other: &Self) -> Option<String> {
+        // Without reading everything, `*` counts for `*` alone, and not for a name.
+        let counts_for_names = self.read.is_all();
+        let listed = other.names.listed.iter().map(Token::as_str);
+        let mut names =
+            listed.filter(|name| !(self.names.any && counts_for_names || self.names.lists(name)));
+        let any = (other.names.any && !self.names.any).then_some(ANY);
+        let names = any.or_else(|| names.next());
+        let names = names.map(|name| format!("as {name}"));
+        let publish = || Some(format!("publish {}", self.publish.lacking(&other.publish)?));
+        let read = || Some(format!("read {}", self.read.lacking(&other.read)?));
+        let enqueue = || Some(format!("enqueue {}", self.enqueue.lacking(&other.enqueue)?));
+        let work = || Some(format!("work {}", self.work.lacking(&other.work)?));
+        let can = || {
+            let capability = other.can.iter().find(|&&capability| !self.can(capability))?;
+            Some(format!("can {capability}"))
         };
-        names
-            && self.publish.covers(&other.publish)
-            && self.read.covers(&other.read)
-            && self.enqueue.covers(&other.enqueue)
-            && self.work.covers(&other.work)
-            && other.can.iter().all(|&capability| self.can(capability))
+        names.or_else(publish).or_else(read).or_else(enqueue).or_else(work).or_else(can)
     }
 }
 

@@ -15,6 +15,8 @@ use subtle::ConstantTimeEq as _;
 const PREFIX: &str = "ab_";
 /// Characters of an id: 36^12 ids, so that two of one deployment never meet.
 const ID_CHARS: usize = 12;
+/// The most characters of an id that is read: one of another version may be longer.
+const MAX_ID_CHARS: usize = 32;
 /// Characters of a secret: 190 bits.
 const SECRET_CHARS: usize = 32;
 /// Characters of the checksum: one of 62^6, which misses one mistyped key in 56 billion.
@@ -45,13 +47,25 @@ impl KeyId {
     }
 }
 
+impl KeyId {
+    /// The id of the key in `ROOT_KEY_FILE`.
+    #[must_use]
+    pub fn root() -> Self {
+        Self("root".to_owned())
+    }
+}
+
 impl FromStr for KeyId {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_valid =
-            text.len() == ID_CHARS && text.bytes().all(|b| ALPHABET[..ID_ALPHABET].contains(&b));
-        if is_valid { Ok(Self(text.to_owned())) } else { Err("must be 12 characters of a-z 0-9") }
+        let is_valid = (1..=MAX_ID_CHARS).contains(&text.len())
+            && text.bytes().all(|b| ALPHABET[..ID_ALPHABET].contains(&b));
+        if is_valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be 1 to 32 characters of a-z 0-9")
+        }
     }
 }
 
@@ -92,9 +106,7 @@ impl KeyText {
     /// What is kept of it.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
-        let mut hash = [0; SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest(&SHA256, self.reveal().as_bytes()).as_ref());
-        KeyHash(hash)
+        KeyHash::of_text(&self.reveal())
     }
 }
 
@@ -125,6 +137,14 @@ impl fmt::Debug for KeyText {
 }
 
 impl KeyHash {
+    /// The hash of a key's text.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        let mut hash = [0; SHA256_OUTPUT_LEN];
+        hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+        Self(hash)
+    }
+
     /// The hash that the store has.
     #[must_use]
     pub const fn of_bytes(bytes: [u8; SHA256_OUTPUT_LEN]) -> Self {
@@ -135,6 +155,17 @@ impl KeyHash {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; SHA256_OUTPUT_LEN] {
         &self.0
+    }
+
+    /// The first half of it as text: names the secret without showing anything of it.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        use std::fmt::Write as _;
+        let half = &self.0[..SHA256_OUTPUT_LEN / 2];
+        half.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     }
 
     /// Whether both are of the same key, in a time that does not depend on where they differ.

@@ -1,40 +1,70 @@
 //! The keys as this server knows them: a snapshot of the store's table in memory.
 //!
 //! Invariants: authentication does no I/O. Principals of secrets that a new snapshot has unchanged stay the same, so what
-//! they opened goes on; all others end before the new snapshot is used, with the reason. Without the store the last
+//! they opened goes on; all others end as the new snapshot comes into use, with the reason. Without the store the last
 //! snapshot counts, and expiry goes by the clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Utc};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::grants::Grants;
 use super::key::{KeyHash, KeyId, KeyText};
+use super::limits::{KeyLimits, Meter};
 use super::principal::{EndReason, KeyInfo, KeyKind, Principal};
+use super::seals::Session;
 use crate::message::ObjectReader;
 use crate::store::{KeyRow, KeyTable, SecretRow};
 
-/// Why a credential is refused. Callers see one code for all; the log and the audit see which.
+/// Why a credential is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It is no key, or of no key that there is.
-    #[error("the credential is not a key of this deployment")]
+    #[error("the credential is not a valid key of this deployment")]
     Unknown,
-    /// The key, or this secret of it, has expired.
-    #[error("the key has expired")]
+    /// The key, this secret of it, or the session has expired.
+    #[error("the key or session has expired")]
     Expired,
+}
+
+/// Names a secret of a key without showing anything of it. Sessions and tickets carry it, and end with the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretId {
+    /// The id of the key.
+    #[serde(rename = "k")]
+    key: String,
+    /// The first half of the hash.
+    #[serde(rename = "h")]
+    hash: String,
 }
 
 /// All keys. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Keyring(Arc<RwLock<Snapshot>>);
+pub struct Keyring {
+    snapshot: Arc<RwLock<Snapshot>>,
+    sessions: Arc<Mutex<HashMap<Uuid, OpenSession>>>,
+}
+
+/// A session that was used on this server.
+#[derive(Debug)]
+struct OpenSession {
+    principal: Principal,
+    until: DateTime<Utc>,
+}
 
 #[derive(Debug, Default)]
 struct Snapshot {
     version: u64,
     keys: HashMap<KeyId, Vec<Secret>>,
+    meters: HashMap<KeyId, Arc<Meter>>,
+    revoked_sessions: HashSet<Uuid>,
+    /// The key of `ROOT_KEY_FILE`.
+    root: Option<Secret>,
 }
 
 /// One secret of a key, and who calls with it.
@@ -44,13 +74,35 @@ struct Secret {
     /// The earlier of the ends of key and secret.
     until: Option<DateTime<Utc>>,
     principal: Principal,
+    /// When it was last used, in seconds since 1970; 0 once the store knows.
+    used: Arc<AtomicI64>,
+}
+
+impl Snapshot {
+    fn secrets(&self, id: &KeyId) -> impl Iterator<Item = &Secret> {
+        let of_root = self
+            .root
+            .iter()
+            .filter(move |root| root.principal.key().is_some_and(|key| key.id == *id));
+        self.keys.get(id).into_iter().flatten().chain(of_root)
+    }
+}
+
+impl Secret {
+    fn open(&self, now: DateTime<Utc>) -> Result<Principal, Refusal> {
+        if self.until.is_some_and(|until| until <= now) {
+            return Err(Refusal::Expired);
+        }
+        self.used.store(now.timestamp(), Ordering::Relaxed);
+        Ok(self.principal.clone())
+    }
 }
 
 impl Keyring {
     /// The version of the snapshot.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.0.read().version
+        self.snapshot.read().version
     }
 
     /// The caller that has this key.
@@ -58,75 +110,210 @@ impl Keyring {
     /// # Errors
     /// It is unknown or has expired.
     pub fn authenticate(&self, text: &str, now: DateTime<Utc>) -> Result<Principal, Refusal> {
+        let snapshot = self.snapshot.read();
+        if let Some(root) = &snapshot.root
+            && root.hash.is(&KeyHash::of_text(text))
+        {
+            return root.open(now);
+        }
         let key: KeyText = text.parse().map_err(|_| Refusal::Unknown)?;
-        let snapshot = self.0.read();
-        let secrets = snapshot.keys.get(key.id()).ok_or(Refusal::Unknown)?;
         let hash = key.hash();
-        let found = secrets.iter().find(|secret| secret.hash.is(&hash));
-        let secret = found.ok_or(Refusal::Unknown)?;
-        if secret.until.is_some_and(|until| until <= now) {
+        let found = snapshot.secrets(key.id()).find(|secret| secret.hash.is(&hash));
+        found.ok_or(Refusal::Unknown)?.open(now)
+    }
+
+    /// The caller of a secret that a ticket or session names.
+    ///
+    /// # Errors
+    /// There is no such secret any more, or it has expired.
+    pub fn holder(&self, id: &SecretId, now: DateTime<Utc>) -> Result<Principal, Refusal> {
+        let key: KeyId = id.key.parse().map_err(|_| Refusal::Unknown)?;
+        let snapshot = self.snapshot.read();
+        let found = snapshot.secrets(&key).find(|secret| secret.hash.prefix() == id.hash);
+        found.ok_or(Refusal::Unknown)?.open(now)
+    }
+
+    /// The caller of a session. The same principal for each request of the session.
+    ///
+    /// # Errors
+    /// The session, or the secret that opened it, has expired or was revoked.
+    pub fn session(&self, session: &Session, now: DateTime<Utc>) -> Result<Principal, Refusal> {
+        if session.until() <= now {
             return Err(Refusal::Expired);
         }
-        Ok(secret.principal.clone())
+        if self.snapshot.read().revoked_sessions.contains(&session.id) {
+            return Err(Refusal::Unknown);
+        }
+        let holder = self.holder(&session.secret, now)?;
+        let mut sessions = self.sessions.lock();
+        let until = session.until();
+        let known = sessions.entry(session.id);
+        let known = known.or_insert_with(|| OpenSession { principal: holder.session(), until });
+        if !known.principal.is_session_of(&holder) {
+            // The grants of the key have changed meanwhile.
+            known.principal = holder.session();
+        }
+        Ok(known.principal.clone())
+    }
+
+    /// The kind of a key; `None` if there is no such key.
+    #[must_use]
+    pub fn kind_of(&self, id: &str) -> Option<KeyKind> {
+        let id: KeyId = id.parse().ok()?;
+        let snapshot = self.snapshot.read();
+        let secret = snapshot.secrets(&id).next()?;
+        secret.principal.key().map(|key| key.kind)
+    }
+
+    /// What a key may do now; `None` if there is no such key, or it has expired.
+    #[must_use]
+    pub fn principal_of(&self, id: &str, now: DateTime<Utc>) -> Option<Principal> {
+        let id: KeyId = id.parse().ok()?;
+        let snapshot = self.snapshot.read();
+        let is_open = |secret: &&Secret| secret.until.is_none_or(|until| until > now);
+        snapshot.secrets(&id).find(is_open).map(|secret| secret.principal.clone())
     }
 
     /// Takes a newer table in. Rows that this version cannot read are left out, and logged: they open nothing.
     pub fn update(&self, table: &KeyTable, now: DateTime<Utc>) {
         let rows: HashMap<&str, &KeyRow> = table.keys.iter().map(|row| (&*row.id, row)).collect();
-        let mut snapshot = self.0.write();
+        let mut snapshot = self.snapshot.write();
         if table.version < snapshot.version {
             return;
         }
-        let mut keys: HashMap<KeyId, Vec<Secret>> = HashMap::with_capacity(rows.len());
+        let mut next = Snapshot {
+            version: table.version,
+            revoked_sessions: table.revoked_sessions.iter().copied().collect(),
+            root: snapshot.root.clone(),
+            ..Snapshot::default()
+        };
         for secret in &table.secrets {
             let Some(row) = rows.get(&*secret.key_id) else { continue };
-            match read(row, secret) {
-                Ok((id, new)) => {
-                    let known = snapshot.keys.get(&id).into_iter().flatten();
-                    let new = kept(known, new);
-                    keys.entry(id).or_default().push(new);
-                }
-                Err(fault) => tracing::error!(
+            if let Err(fault) = next.add(row, secret, &snapshot) {
+                tracing::error!(
                     key = row.id,
                     fault,
-                    "a key in the store cannot be read: it opens nothing"
-                ),
+                    "a key in the store cannot be read, so it opens nothing: make another"
+                );
             }
         }
         for (id, secrets) in &snapshot.keys {
-            let left = keys.get(id).map_or(&[][..], Vec::as_slice);
+            let left = next.keys.get(id).map_or(&[][..], Vec::as_slice);
             for old in secrets {
                 end_unless_kept(old, left, now);
             }
         }
-        *snapshot = Snapshot { version: table.version, keys };
-    }
-
-    /// Ends the principals whose time is over. Returns when the next one ends.
-    pub fn expire(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let snapshot = self.0.read();
-        let secrets = snapshot.keys.values().flatten();
-        let mut next = None;
-        for (until, secret) in secrets.filter_map(|secret| Some((secret.until?, secret))) {
-            if until <= now {
-                secret.principal.end(EndReason::Expired);
-            } else {
-                next = Some(next.map_or(until, |next: DateTime<Utc>| next.min(until)));
+        for (id, session) in &*self.sessions.lock() {
+            if next.revoked_sessions.contains(id) {
+                session.principal.end(EndReason::Revoked);
             }
         }
-        next
+        *snapshot = next;
+    }
+
+    /// Sets the key of `ROOT_KEY_FILE`, or that there is none.
+    pub fn set_root(&self, text: Option<&str>) {
+        let mut snapshot = self.snapshot.write();
+        let hash = text.map(KeyHash::of_text);
+        let same = match (&snapshot.root, &hash) {
+            (None, None) => true,
+            (Some(old), Some(new)) => old.hash.is(new),
+            _ => false,
+        };
+        if same {
+            return;
+        }
+        if let Some(old) = snapshot.root.take() {
+            old.principal.end(EndReason::Revoked);
+        }
+        snapshot.root = hash.map(|hash| {
+            let info = KeyInfo {
+                id: KeyId::root(),
+                name: "root".to_owned(),
+                kind: KeyKind::Human,
+                expires_at: None,
+            };
+            let meter = Arc::new(Meter::new(KeyLimits::default()));
+            Secret::new(info, hash, None, Grants::everything(), meter)
+        });
+    }
+
+    /// Ends the principals whose time is over.
+    pub fn expire(&self, now: DateTime<Utc>) {
+        for secret in self.snapshot.read().keys.values().flatten() {
+            if secret.until.is_some_and(|until| until <= now) {
+                secret.principal.end(EndReason::Expired);
+            }
+        }
+        self.sessions.lock().retain(|_, session| {
+            let is_over = session.until <= now;
+            if is_over {
+                session.principal.end(EndReason::Expired);
+            }
+            !is_over
+        });
+    }
+
+    /// When keys were used since the last call.
+    #[must_use]
+    pub fn take_uses(&self) -> Vec<(String, DateTime<Utc>)> {
+        let snapshot = self.snapshot.read();
+        let used = |secret: &Secret| {
+            let at = DateTime::from_timestamp(secret.used.swap(0, Ordering::Relaxed), 0)?;
+            let is_used = at > DateTime::UNIX_EPOCH;
+            is_used.then(|| {
+                (secret.principal.key().map_or_else(String::new, |key| key.id.to_string()), at)
+            })
+        };
+        snapshot.keys.values().flatten().filter_map(used).collect()
     }
 }
 
-/// The secret, with the principal that it had if key and grants are as they were.
-fn kept<'a>(mut known: impl Iterator<Item = &'a Secret>, new: Secret) -> Secret {
-    let (key, grants) = (new.principal.key(), new.principal.grants());
-    let same = |old: &&Secret| {
-        old.hash.is(&new.hash) && old.principal.key() == key && old.principal.grants() == grants
-    };
-    match known.find(same) {
-        Some(old) => Secret { principal: old.principal.clone(), ..new },
-        None => new,
+impl Snapshot {
+    /// Adds a secret, with the principal that it had in the snapshot before if key and grants are the same.
+    fn add(&mut self, row: &KeyRow, secret: &SecretRow, before: &Self) -> Result<(), &'static str> {
+        let id: KeyId = row.id.parse()?;
+        let kind: KeyKind = row.kind.parse()?;
+        let hash = secret.hash.as_slice().try_into().map_err(|_| "its hash has another length")?;
+        let hash = KeyHash::of_bytes(hash);
+        let grants = read("grants", &row.grants, Grants::parse)?;
+        let limits = read("limits", &row.limits, KeyLimits::parse)?;
+        let until = match (row.expires_at, secret.valid_until) {
+            (Some(key), Some(secret)) => Some(key.min(secret)),
+            (key, secret) => key.or(secret),
+        };
+        let meter = self.meters.entry(id.clone()).or_insert_with(|| {
+            let known = before.meters.get(&id).filter(|known| known.limits() == limits);
+            known.cloned().unwrap_or_else(|| Arc::new(Meter::new(limits)))
+        });
+        let info =
+            KeyInfo { id: id.clone(), name: row.name.clone(), kind, expires_at: row.expires_at };
+        let same = |old: &&Secret| {
+            old.hash.is(&hash)
+                && old.principal.key() == Some(&info)
+                && *old.principal.grants() == grants
+                && old.principal.meter().is_some_and(|old| Arc::ptr_eq(old, meter))
+        };
+        let new = match before.keys.get(&id).and_then(|known| known.iter().find(same)) {
+            Some(old) => Secret { until, ..old.clone() },
+            None => Secret::new(info, hash, until, grants, Arc::clone(meter)),
+        };
+        self.keys.entry(id).or_default().push(new);
+        Ok(())
+    }
+}
+
+impl Secret {
+    fn new(
+        info: KeyInfo,
+        hash: KeyHash,
+        until: Option<DateTime<Utc>>,
+        grants: Grants,
+        meter: Arc<Meter>,
+    ) -> Self {
+        let id = SecretId { key: info.id.to_string(), hash: hash.prefix() };
+        let principal = Principal::with_key(info, id, grants, meter);
+        Self { hash, until, principal, used: Arc::default() }
     }
 }
 
@@ -140,21 +327,15 @@ fn end_unless_kept(old: &Secret, left: &[Secret], now: DateTime<Utc>) {
     old.principal.end(reason);
 }
 
-fn read(row: &KeyRow, secret: &SecretRow) -> Result<(KeyId, Secret), &'static str> {
-    let id: KeyId = row.id.parse()?;
-    let kind: KeyKind = row.kind.parse()?;
-    let hash = secret.hash.as_slice().try_into().map_err(|_| "a hash of another length")?;
-    let mut object =
-        ObjectReader::parse(row.grants.as_bytes()).map_err(|_| "its grants are not JSON")?;
-    let grants = Grants::parse(&mut object);
-    let grants = object.finish("grants", grants).map_err(|_| "its grants are not known")?;
-    let until = match (row.expires_at, secret.valid_until) {
-        (Some(key), Some(secret)) => Some(key.min(secret)),
-        (key, secret) => key.or(secret),
-    };
-    let info = KeyInfo { id: id.clone(), name: row.name.clone(), kind, expires_at: row.expires_at };
-    let principal = Principal::with_key(info, grants);
-    Ok((id, Secret { hash: KeyHash::of_bytes(hash), until, principal }))
+/// Reads a JSON object of a row.
+fn read<T>(
+    what: &'static str,
+    json: &str,
+    parse: impl FnOnce(&mut ObjectReader<'_>) -> Option<T>,
+) -> Result<T, &'static str> {
+    let mut object = ObjectReader::parse(json.as_bytes()).map_err(|_| what)?;
+    let value = parse(&mut object);
+    object.finish(what, value).map_err(|_| what)
 }
 
 #[cfg(test)]
@@ -191,7 +372,12 @@ mod tests {
             key_id: id.clone(),
             valid_until: *valid_until,
         };
-        KeyTable { version, secrets: secrets.iter().map(secret).collect(), keys: vec![key] }
+        KeyTable {
+            version,
+            secrets: secrets.iter().map(secret).collect(),
+            keys: vec![key],
+            revoked_sessions: Vec::new(),
+        }
     }
 
     const ANN: &str = r#"{"as":["ann"]}"#;
@@ -214,10 +400,10 @@ mod tests {
         let other_secret = KeyText::generate_for(text.id().clone()).expect("random bytes");
         let refusal = ring.authenticate(&other_secret.reveal(), at(1)).err();
         assert_eq!(refusal, Some(Refusal::Unknown));
-        assert_eq!(ring.expire(at(9)), Some(at(10)));
+        ring.expire(at(9));
         assert_eq!(ended(&principal), None);
         assert_eq!(ring.authenticate(&text.reveal(), at(10)).err(), Some(Refusal::Expired));
-        assert_eq!(ring.expire(at(10)), None);
+        ring.expire(at(10));
         assert_eq!(ended(&principal), Some(EndReason::Expired));
     }
 

@@ -6,10 +6,16 @@ mod capability;
 mod grants;
 mod key;
 mod keyring;
+mod limits;
 mod principal;
+mod renewal;
+mod seals;
 
 pub use capability::Capability;
 pub use grants::{Grants, Names, Subjects};
 pub use key::{KeyHash, KeyId, KeyText};
-pub use keyring::{Keyring, Refusal};
+pub use keyring::{Keyring, Refusal, SecretId};
+pub use limits::{KeyLimits, Meter, Reached, StreamPermit};
 pub use principal::{EndReason, KeyInfo, KeyKind, Needs, Principal};
+pub use renewal::Renewal;
+pub use seals::{Session, Ticket};

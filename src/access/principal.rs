@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::capability::Capability;
 use super::grants::Grants;
 use super::key::KeyId;
+use super::keyring::SecretId;
+use super::limits::Meter;
 use crate::message::{Scope, Token};
 
 /// The caller. Clones share one identity.
@@ -20,11 +22,24 @@ pub struct Principal(Arc<Identity>);
 
 #[derive(Debug)]
 struct Identity {
-    key: Option<KeyInfo>,
+    role: Role,
     grants: Grants,
     scope: Option<Arc<Scope>>,
     ended: CancellationToken,
     reason: OnceLock<EndReason>,
+    /// The principal of the key whose session this is.
+    parent: Option<Principal>,
+}
+
+/// Who the caller is.
+#[derive(Debug)]
+enum Role {
+    /// A caller without a credential.
+    Anonymous,
+    /// The command line on the store, and parts of the server.
+    Operator,
+    /// A caller with a key.
+    Key { info: KeyInfo, meter: Arc<Meter>, secret: SecretId },
 }
 
 /// What a caller may know of its own key.
@@ -68,27 +83,65 @@ pub enum EndReason {
 pub struct Needs(pub String);
 
 impl Principal {
-    /// A caller without a credential, who may do everything but manage keys and read the audit log.
+    /// A caller without a credential where none is needed: it may do everything but manage keys and read the audit log.
     #[must_use]
     pub fn anonymous() -> Self {
         static ANONYMOUS: LazyLock<Principal> = LazyLock::new(|| {
             let mut grants = Grants::everything();
             grants.can.retain(|&capability| capability != Capability::Keys);
-            Principal::new(None, grants)
+            Principal::new(Role::Anonymous, grants, None)
         });
         ANONYMOUS.clone()
     }
 
-    /// A caller with this key.
+    /// A caller without a credential where one is needed: it may do nothing.
     #[must_use]
-    pub fn with_key(key: KeyInfo, grants: Grants) -> Self {
-        Self::new(Some(key), grants)
+    pub fn nobody() -> Self {
+        static NOBODY: LazyLock<Principal> =
+            LazyLock::new(|| Principal::new(Role::Anonymous, Grants::default(), None));
+        NOBODY.clone()
     }
 
-    fn new(key: Option<KeyInfo>, grants: Grants) -> Self {
-        let (ended, reason) = (CancellationToken::new(), OnceLock::new());
+    /// The command line on the store, and parts of the server itself: it may do everything.
+    #[must_use]
+    pub fn operator() -> Self {
+        static OPERATOR: LazyLock<Principal> =
+            LazyLock::new(|| Principal::new(Role::Operator, Grants::everything(), None));
+        OPERATOR.clone()
+    }
+
+    /// A caller with this key.
+    #[must_use]
+    pub fn with_key(info: KeyInfo, secret: SecretId, grants: Grants, meter: Arc<Meter>) -> Self {
+        Self::new(Role::Key { info, meter, secret }, grants, None)
+    }
+
+    /// A session of this caller. It ends with it, or before.
+    #[must_use]
+    pub fn session(&self) -> Self {
+        let role = match &self.0.role {
+            Role::Anonymous => Role::Anonymous,
+            Role::Operator => Role::Operator,
+            Role::Key { info, meter, secret } => {
+                Role::Key { info: info.clone(), meter: Arc::clone(meter), secret: secret.clone() }
+            }
+        };
+        Self::new(role, self.0.grants.clone(), Some(self.clone()))
+    }
+
+    /// Whether it is a session of this caller.
+    #[must_use]
+    pub fn is_session_of(&self, holder: &Self) -> bool {
+        self.0.parent.as_ref().is_some_and(|parent| parent.is(holder))
+    }
+
+    fn new(role: Role, grants: Grants, parent: Option<Self>) -> Self {
+        let ended = match &parent {
+            Some(parent) => parent.0.ended.child_token(),
+            None => CancellationToken::new(),
+        };
         let scope = grants.scope().map(Arc::new);
-        Self(Arc::new(Identity { key, grants, scope, ended, reason }))
+        Self(Arc::new(Identity { role, grants, scope, ended, reason: OnceLock::new(), parent }))
     }
 
     /// Whether both are the same principal.
@@ -97,10 +150,66 @@ impl Principal {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Its key; `None` for a caller without a credential.
+    /// Its key; `None` for a caller without a key.
     #[must_use]
     pub fn key(&self) -> Option<&KeyInfo> {
-        self.0.key.as_ref()
+        match &self.0.role {
+            Role::Key { info, .. } => Some(info),
+            Role::Anonymous | Role::Operator => None,
+        }
+    }
+
+    /// What its key has used of its limits; `None` for a caller without a key.
+    #[must_use]
+    pub fn meter(&self) -> Option<&Arc<Meter>> {
+        match &self.0.role {
+            Role::Key { meter, .. } => Some(meter),
+            Role::Anonymous | Role::Operator => None,
+        }
+    }
+
+    /// The secret that it called with; `None` for a caller without a key.
+    #[must_use]
+    pub fn secret(&self) -> Option<&SecretId> {
+        match &self.0.role {
+            Role::Key { secret, .. } => Some(secret),
+            Role::Anonymous | Role::Operator => None,
+        }
+    }
+
+    /// Whether it acts for a person: by a key of that kind, or on the command line of the store.
+    #[must_use]
+    pub fn is_human(&self) -> bool {
+        match &self.0.role {
+            Role::Key { info, .. } => info.kind == KeyKind::Human,
+            Role::Operator => true,
+            Role::Anonymous => false,
+        }
+    }
+
+    /// Its name, for people and the audit log.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.0.role {
+            Role::Key { info, .. } => &info.name,
+            Role::Operator => "operator",
+            Role::Anonymous => "anonymous",
+        }
+    }
+
+    /// The id of its key, as messages carry it.
+    #[must_use]
+    pub fn key_id(&self) -> Option<Token> {
+        self.key().and_then(|key| key.id.as_str().parse().ok())
+    }
+
+    /// The sender that it is if it names none: the only name that it may write as.
+    #[must_use]
+    pub fn default_sender(&self) -> Option<&Token> {
+        match self.grants().names.listed() {
+            [only] if !self.grants().names.is_any() => Some(only),
+            _ => None,
+        }
     }
 
     /// What it may do.
@@ -124,7 +233,19 @@ impl Principal {
     /// Waits until it has ended.
     pub async fn ended(&self) -> EndReason {
         self.0.ended.cancelled().await;
-        self.0.reason.get().copied().unwrap_or(EndReason::Revoked)
+        self.reason().unwrap_or(EndReason::Revoked)
+    }
+
+    fn reason(&self) -> Option<EndReason> {
+        let own = self.0.reason.get().copied();
+        own.or_else(|| self.0.parent.as_ref().and_then(Self::reason))
+    }
+
+    /// # Errors
+    /// It may read nothing.
+    pub fn needs_read(&self) -> Result<(), Needs> {
+        let reads = self.0.scope.as_ref().is_none_or(|scope| !scope.is_empty());
+        allow(reads, || "read".to_owned())
     }
 
     /// # Errors

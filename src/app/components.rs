@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::startup::Startup;
+use crate::access::{Keyring, Renewal};
 use crate::broadcast::Broadcaster;
 use crate::bus::Bus;
 use crate::bus::memory::{JournalError, MemoryBus};
@@ -15,7 +16,8 @@ use crate::config::StoreConfig;
 use crate::continuity::{Continuity, Gate};
 use crate::presence::LapseIds;
 use crate::projector::{Projector, StoreJournal};
-use crate::queues::{DoneCounter, NatsQueues, Queues, Sealer, StoreQueues};
+use crate::queues::{DoneCounter, NatsQueues, Queues, StoreQueues};
+use crate::seal::{Purpose, Sealer};
 use crate::shutdown::Phase;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -34,6 +36,9 @@ pub(super) struct Components {
     pub(super) lease: Option<Lease>,
     pub(super) queues: Arc<dyn Queues>,
     pub(super) lapse_ids: LapseIds,
+    pub(super) renewal: Arc<Renewal>,
+    /// The secret that all servers of the deployment share.
+    pub(super) secret: [u8; 32],
 }
 
 pub(super) async fn build(startup: &Startup, abandon_tail: bool) -> Result<Components, String> {
@@ -42,8 +47,9 @@ pub(super) async fn build(startup: &Startup, abandon_tail: bool) -> Result<Compo
     let membership = startup.until("the store", async || store.join(config.bus).await).await?;
     let owner = Uuid::new_v4();
     let committed = Arc::new(Committed::default());
+    let renewal = renewal(startup, &store).await?;
     let secret = secret(startup, &store).await?;
-    let (sealer, lapse_ids) = (Sealer::new(secret), LapseIds::new(&secret));
+    let (sealer, lapse_ids) = (Sealer::new(secret, Purpose::Lease), LapseIds::new(&secret));
     let (bus, gate, broadcaster, queues, lease) = match config.bus {
         BusKind::Memory => {
             let lease = switch::to_memory(&store, &config.nats, owner, abandon_tail).await?;
@@ -79,6 +85,8 @@ pub(super) async fn build(startup: &Startup, abandon_tail: bool) -> Result<Compo
         lease,
         queues,
         lapse_ids,
+        renewal,
+        secret,
     })
 }
 
@@ -158,6 +166,19 @@ async fn nats_bus(
     };
     startup.spawn_core("continuity", continuity.run(startup.core()));
     (nats, gate)
+}
+
+/// Reads the keys, and keeps them as the store has them. A server does not open without.
+async fn renewal(startup: &Startup, store: &Arc<dyn Store>) -> Result<Arc<Renewal>, String> {
+    let renewal = Arc::new(Renewal::new(
+        Keyring::default(),
+        Arc::clone(store),
+        startup.clock.clone(),
+        startup.config.access.root_key_file.clone(),
+    ));
+    startup.until("the store", async || renewal.start().await).await?;
+    startup.spawn_core("keys", Arc::clone(&renewal).run(startup.core()));
+    Ok(renewal)
 }
 
 /// The secret that all servers of a deployment share. It seals lease tokens. Ids that must not be

@@ -15,13 +15,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
-use crate::http::{self, Listener, announce};
+use crate::config::{Config, HttpConfig};
+use crate::http::{self, AppSlot, Listener, announce};
 use crate::ingest::Ingest;
 use crate::limits::{METRICS_UPKEEP, SETTLE_STOP};
 use crate::presence::Presence;
 use crate::processor::Processor;
 use crate::processor::handler::Handler;
+use crate::services::audit::Audit;
 use crate::services::{self, Drain, Services};
 use crate::shutdown::Phase;
 use crate::store::Store;
@@ -62,6 +63,7 @@ pub async fn run(
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
     let app_slot = listener.app_slot();
     let serving = tokio::spawn(listener.run(lifecycle.draining().clone()));
+    let monitoring = monitor(&startup).await?;
     announce(addr);
     listening(addr);
     let building = async {
@@ -76,6 +78,9 @@ pub async fn run(
             let webhooks = webhooks(&startup, client, &components, &processor);
             let (bus, store) = (components.bus.name(), components.store.name());
             let services = assemble(&startup, components, processor, webhooks, metrics);
+            if let Some(slot) = &monitoring {
+                slot.set(http::monitoring(services.clone(), &config.http));
+            }
             tracing::info!(%addr, bus, store, "serving");
             app_slot.set(http::app(services, &config.http));
             lifecycle.draining().cancelled().await;
@@ -87,6 +92,21 @@ pub async fn run(
         None => {}
     }
     drain(&startup, serving, running).await
+}
+
+/// Serves metrics and health at `METRICS_ADDR`, if it is set.
+async fn monitor(startup: &Startup) -> Result<Option<AppSlot>, String> {
+    let config = &startup.config;
+    let Some(addr) = config.access.metrics_addr else { return Ok(None) };
+    let own = HttpConfig { addr, ..config.http.clone() };
+    let reason = Arc::clone(&startup.reason);
+    let starting = http::starting(&own, Arc::new(move || reason.lock().clone()));
+    let listener = Listener::bind(&own, starting).await;
+    let listener = listener.map_err(|error| format!("METRICS_ADDR={addr}: {error}"))?;
+    let slot = listener.app_slot();
+    // Until the end of the drain, which operators want to watch.
+    startup.spawn_core("monitoring", listener.run(startup.core()));
+    Ok(Some(slot))
 }
 
 /// Waits until requests and handlers have ended or the drain time is over, then ends the core tasks.
@@ -131,7 +151,11 @@ fn assemble(
         lease,
         queues,
         lapse_ids,
+        renewal,
+        secret,
     } = components;
+    let (audit, writer) = Audit::new(Arc::clone(&store), startup.clock.clone());
+    startup.spawn_core("audit", writer.run(startup.core()));
     let (core, clock) = (startup.core(), &startup.clock);
     let follow = Arc::clone(&broadcaster).run(core.clone());
     startup.spawn_reader("broadcaster", &gate, follow);
@@ -166,6 +190,10 @@ fn assemble(
         metrics,
         clock: clock.clone(),
         drain: Drain { begun: startup.lifecycle.draining().clone(), window: startup.config.drain },
+        renewal,
+        audit,
+        auth_required: startup.config.access.required,
+        secret,
     })
 }
 

@@ -1,6 +1,6 @@
 //! The settings of the listener, with safe defaults.
 //!
-//! Invariant: until there are access keys, the server listens only on loopback, unless the operator allows
+//! Invariant: while requests need no credential, the server listens only on loopback, unless the operator allows
 //! more. A request must name a host of this server, so that a web page cannot reach it by pointing its own
 //! name at this address (DNS rebinding).
 
@@ -27,6 +27,8 @@ pub struct HttpConfig {
     pub max_connections: usize,
     /// Whether each response is logged.
     pub access_log: bool,
+    /// Whether browsers reach the server over TLS (`PUBLIC_URL=https:`), so that cookies may require it.
+    pub is_public_tls: bool,
 }
 
 /// The hosts that name this server.
@@ -66,14 +68,19 @@ fn without_port(host: &str) -> &str {
 }
 
 impl HttpConfig {
-    pub(super) fn from_source(source: &Source, errors: &mut Vec<String>) -> Self {
+    /// `auth_required`: every request needs a credential.
+    pub(super) fn from_source(
+        source: &Source,
+        auth_required: bool,
+        errors: &mut Vec<String>,
+    ) -> Self {
         let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
         let addr = source.parse("HTTP_ADDR", default, "an address such as 127.0.0.1:8080", errors);
         let anonymous = source.parse("ALLOW_ANONYMOUS", false, "true or false", errors);
-        if !addr.ip().is_loopback() && !anonymous {
+        if !addr.ip().is_loopback() && !auth_required && !anonymous {
             errors.push(format!(
-                "HTTP_ADDR={addr} is not loopback, and there are no keys yet: whoever reaches it can read and \
-                 send everything. Set ALLOW_ANONYMOUS=true to allow that"
+                "HTTP_ADDR={addr} is not loopback, and requests need no credential: anyone who reaches it can read and \
+                 send everything. Set AUTH=required, or ALLOW_ANONYMOUS=true to allow that"
             ));
         }
         let mut names = list(source.get("PUBLIC_HOST"));
@@ -126,10 +133,11 @@ impl HttpConfig {
                 network.map_err(|_| errors.push(rule())).ok()
             })
             .collect();
+        let is_public_tls = public.as_deref().is_some_and(|origin| origin.starts_with("https:"));
         let origins = OriginRule::new(public, cors_origins);
         let access_log = source.parse("ACCESS_LOG", false, "true or false", errors);
         let hosts = HostRule { names };
-        Self { addr, hosts, origins, trusted_proxies, max_connections, access_log }
+        Self { addr, hosts, origins, trusted_proxies, max_connections, access_log, is_public_tls }
     }
 }
 

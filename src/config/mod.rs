@@ -3,6 +3,7 @@
 //! Invariant: an invalid setting stops the start; all invalid ones are reported together, by name. `Debug`
 //! never shows secrets.
 
+mod access;
 mod http;
 mod names;
 mod origins;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use crate::bus::nats::NatsConfig;
 use crate::limits::DEFAULT_RING_SIZE;
 use crate::store::{BusKind, postgres};
+pub use access::AccessConfig;
 pub use http::{HostRule, HttpConfig};
 pub use names::{NAMES, SECRETS};
 pub use origins::OriginRule;
@@ -35,6 +37,8 @@ pub struct Config {
     pub nats: NatsConfig,
     /// The store.
     pub store: StoreConfig,
+    /// Who may come in.
+    pub access: AccessConfig,
     /// The listener and its rules.
     pub http: HttpConfig,
     /// How webhooks are delivered.
@@ -98,11 +102,13 @@ impl Config {
                 false
             }
         };
+        let access = AccessConfig::from_source(source, &mut errors);
         let config = Self {
             bus,
             nats: nats(source, &mut errors),
             store,
-            http: HttpConfig::from_source(source, &mut errors),
+            http: HttpConfig::from_source(source, access.required, &mut errors),
+            access,
             processor: ProcessorConfig::from_source(source, &mut errors),
             webhooks: WebhookConfig::from_source(source, &mut errors),
             ring_size: source.parse(

@@ -8,22 +8,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Router};
 use futures_util::future::BoxFuture;
 use hyper::Request;
 use hyper::body::Incoming;
 use tower_service::Service as _;
 use tracing::Instrument as _;
 
-use super::admission::Admission;
+use super::admission::{Admission, cross_origin};
 use super::body::RequestBody;
 use super::messages;
 use super::metering::{Metering, known_method};
 use super::peer::Peer;
-use super::problem;
+use super::problem::{self, Problem};
 use super::request::{RequestContext, Route};
 use super::request_id::RequestId;
 use super::response_body::CountedBody;
@@ -31,21 +31,40 @@ use super::route_layer;
 use super::stream::{unavailable, wants_events};
 use crate::config::HttpConfig;
 use crate::services::Services;
+use crate::services::calls::Call;
 
 /// Serves requests: admits and meters them, and calls the handler of their route.
 pub struct App {
     admission: Admission,
     metering: Metering,
     routes: Router,
+    /// Responds to refused requests with the headers that pages of other origins need to read the refusal; `None` if
+    /// there are no such origins.
+    refusals: Option<Router>,
+    /// For the log of denials; `None` while the server starts.
+    services: Option<Services>,
     /// The services for `POST /v1/messages` without the router, if the shortcut is on.
     shortcut: Option<Services>,
 }
 
 impl App {
     /// An app with these routes.
-    pub(super) fn new(config: &HttpConfig, routes: Router) -> Self {
-        let metering = Metering::new(config.access_log);
-        Self { admission: Admission::new(config), metering, routes, shortcut: None }
+    pub(super) fn new(config: &HttpConfig, routes: Router, services: Option<Services>) -> Self {
+        let refusals = (!config.origins.is_empty())
+            .then(|| cross_origin(Router::new().fallback(refused), &config.origins));
+        Self {
+            admission: Admission::new(config, services.clone()),
+            metering: Metering::new(config.access_log),
+            routes,
+            refusals,
+            services,
+            shortcut: None,
+        }
+    }
+
+    /// Lets every request in, whatever its credential.
+    pub(super) fn open(self) -> Self {
+        Self { admission: self.admission.open(), ..self }
     }
 
     /// Makes `POST /v1/messages` skip the router.
@@ -65,18 +84,19 @@ impl App {
             let (method, events) = (request.method().clone(), wants_events(&request));
             let span =
                 tracing::debug_span!("request", request_id = %id, method = known_method(&method));
-            let (mut response, context) = match self.admission.admit(&request) {
+            let (mut response, context) = match self.admission.admit(&request, peer) {
                 Ok(principal) => {
                     let context =
                         RequestContext::new(peer, request.headers(), principal, id.clone());
                     let response = self.dispatch(request, &context).instrument(span).await;
                     (response, Some(context))
                 }
-                Err(problem) => (problem.into_response(), None),
+                Err(problem) => (self.refuse(request, problem).await, None),
             };
             let route = context.as_ref().map_or(Some("refused"), |c| c.route().map(Route::as_str));
             let mut status = response.status();
-            if events && context.is_some() && is_temporary(response.status()) {
+            self.record_denial(&response, route, context.as_ref());
+            if events && is_temporary(response.status()) {
                 response = unavailable(response, &id);
             }
             problem::finish(&mut response, &id, &method);
@@ -94,12 +114,38 @@ impl App {
         })
     }
 
+    /// The response to a request that was not admitted.
+    async fn refuse(&self, mut request: Request<Incoming>, problem: Problem) -> Response {
+        let Some(refusals) = &self.refusals else { return problem.into_response() };
+        request.extensions_mut().insert(problem);
+        match refusals.clone().call(request.map(Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Records in the audit log that the caller lacks a grant.
+    fn record_denial(
+        &self,
+        response: &Response,
+        route: Option<&str>,
+        context: Option<&RequestContext>,
+    ) {
+        if let (Some(services), Some(context)) = (&self.services, context)
+            && let Some(needs) = problem::needs(response)
+        {
+            let route = route.unwrap_or_default();
+            services.auth.record_denial(context.principal(), route, needs);
+        }
+    }
+
     async fn dispatch(&self, mut request: Request<Incoming>, context: &RequestContext) -> Response {
         if let Some(services) = &self.shortcut
             && request.method() == Method::POST
             && request.uri().path() == messages::PATH
         {
             let entered = context.enter(Some(Route::Static(messages::PATH)), true, &request);
+            let entered = entered.and_then(|()| route_layer::check(Some(Call::Publish), context));
             return route_layer::respond(entered.map(|()| async {
                 let (parts, body) = request.into_parts();
                 let body = RequestBody::new(parts.headers, body, context.clone());
@@ -113,6 +159,11 @@ impl App {
             Err(never) => match never {},
         }
     }
+}
+
+/// Responds with the refusal of a request.
+async fn refused(Extension(problem): Extension<Problem>) -> Problem {
+    problem
 }
 
 /// Whether a client should repeat a request that got this status.

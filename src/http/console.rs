@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::services::Services;
+use super::state::AppState;
 
 /// One embedded file.
 struct File {
@@ -63,8 +63,13 @@ const SCRIPTS: &[File] = scripts! {
     "pages/refresher" "pages/sources" "pages/table" "pages/tasks"
 };
 
+/// Whether a file of the console is at this path.
+pub(super) fn has(path: &str) -> bool {
+    PAGES.iter().chain(SCRIPTS).any(|file| file.path == path)
+}
+
 /// The routes of the console: one for each file.
-pub(super) fn routes() -> Router<Services> {
+pub(super) fn routes() -> Router<AppState> {
     PAGES.iter().chain(SCRIPTS).fold(Router::new(), |router, file| {
         router.route(file.path, get(move |headers: HeaderMap| async move { serve(file, &headers) }))
     })

@@ -20,7 +20,7 @@ pub(super) async fn readyz(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let verbose = params::verbose(query.as_deref())?;
-    let readiness = services.health.readiness(context.principal()).await;
+    let readiness = services.health.readiness(context.principal(), verbose).await?;
     let ready = readiness.ready;
     if verbose {
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -34,6 +34,9 @@ pub(super) async fn readyz(
 }
 
 /// Version, parts and readiness of this server.
-pub(super) async fn status(Call { services, context }: Call, _: NoParams) -> Response {
-    json(&services.health.status(context.principal()).await)
+pub(super) async fn status(
+    Call { services, context }: Call,
+    _: NoParams,
+) -> Result<Response, Problem> {
+    Ok(json(&services.health.status(context.principal()).await?))
 }

@@ -20,13 +20,11 @@ pub(super) async fn page(
     id: Segment,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
+    let agent = recipient(id)?;
+    services.inboxes.check(context.principal(), &agent)?;
     let params = params::inbox(query.as_deref())?;
-    let query = InboxQuery {
-        agent: recipient(id)?,
-        broadcast: params.broadcast,
-        after: params.after,
-        limit: params.limit,
-    };
+    let query =
+        InboxQuery { agent, broadcast: params.broadcast, after: params.after, limit: params.limit };
     let _waiting = if params.wait.is_zero() { None } else { Some(context.wait_permit()?) };
     let page = services.inboxes.page(context.principal(), query, params.wait).await?;
     Ok(page.map_or_else(|| StatusCode::NO_CONTENT.into_response(), |page| encode::page(&page)))
@@ -40,6 +38,7 @@ pub(super) async fn ack(
     body: RequestBody,
 ) -> Result<Response, Problem> {
     let agent = recipient(id)?;
+    services.inboxes.check(context.principal(), &agent)?;
     let through = through(&body.json().await?)?;
     Ok(json(&services.inboxes.ack(context.principal(), &agent, through).await?))
 }

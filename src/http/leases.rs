@@ -26,6 +26,7 @@ pub(super) async fn lease(
     body: RequestBody,
 ) -> Result<Response, Problem> {
     let queue = path::queue(queue)?;
+    services.queues.check_work(context.principal(), &queue)?;
     let request = LeaseRequest::parse(&body.optional_json().await?);
     let request = request.map_err(|error| Error::from(error).about("lease request"))?;
     // Checked before the lease: a job whose response could not be sent would lose an attempt.

@@ -17,7 +17,7 @@ use super::params;
 use super::problem::Problem;
 use crate::limits::{BATCH_ITEM_BYTES, MAX_IDEMPOTENCY_KEY};
 use crate::message::{Draft, FieldError, ParameterError, format_micros, idempotency_id};
-use crate::services::messages::Receipt;
+use crate::services::messages::{Messages, Receipt};
 use crate::services::{Error, Services};
 
 /// The path to post messages and to read history.
@@ -73,13 +73,14 @@ where
     let key = idempotency_key(body.headers())?.map(str::to_owned);
     let context = body.context().clone();
     let json = body.json().await?;
-    let draft = identified(Draft::parse(&json)?, key.as_deref())?;
+    let draft = Messages::read(context.principal(), &json)?;
+    let draft = identified(draft, key.as_deref())?;
     let permit = json.into_permit();
     if let Some(within) = reply_within {
         // Boxed, so that requests without a reply do not carry the size of this future.
         return Box::pin(ask::ask(services, context, permit, draft, level, within)).await;
     }
-    let receipt = services.messages.publish(context.principal(), &draft, level).await?;
+    let receipt = services.messages.publish(context.principal(), draft, level).await?;
     Ok(respond(&receipt))
 }
 
@@ -99,11 +100,13 @@ pub(super) async fn create_batch(
     }
     let context = body.context().clone();
     let body = body.read().await?;
-    let batch = Batch::parse(format, &body, "messages", Draft::parse).await?;
+    let read = |json: &[u8]| Messages::read(context.principal(), json);
+    let mut batch = Batch::parse(format, &body, "messages", read).await?;
     // The drafts count as memory until they are published.
     let mut permit = body.into_permit();
     permit.grow(batch.items.len() * BATCH_ITEM_BYTES)?;
-    let receipts = services.messages.publish_all(context.principal(), &batch.items, level).await;
+    let drafts = std::mem::take(&mut batch.items);
+    let receipts = services.messages.publish_all(context.principal(), drafts, level).await;
     let results = batch.results(context.id(), receipts, |receipt| AcceptedItem {
         status: if receipt.duplicate { 200 } else { 201 },
         seq: receipt.seq,

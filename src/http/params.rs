@@ -255,6 +255,23 @@ fn pair(value: &str) -> Result<(Token, Token), String> {
 /// 422 naming each that is unknown or wrong.
 pub fn stream(query: Option<&str>, last_event_id: Option<&str>) -> Result<(Filter, Start), Error> {
     let mut filter = Filter::default();
+    let start = start(query, last_event_id, |name, value| parse_filter(&mut filter, name, value))?;
+    Ok((filter, start))
+}
+
+/// The parameters of a stream with a ticket, which has the filter.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn stream_of_ticket(query: Option<&str>, last_event_id: Option<&str>) -> Result<Start, Error> {
+    start(query, last_event_id, |name, _| (name == "ticket").then_some(Ok(())))
+}
+
+fn start(
+    query: Option<&str>,
+    last_event_id: Option<&str>,
+    mut other: impl FnMut(&str, &str) -> Option<Taken>,
+) -> Result<Start, Error> {
     let (mut from, mut resumed) = (None, None);
     each(query, |name, value| {
         Some(match name {
@@ -269,7 +286,7 @@ pub fn stream(query: Option<&str>, last_event_id: Option<&str>) -> Result<(Filte
                 },
             ),
             "last_event_id" | "lastEventId" => once(&mut resumed, sequence(value)),
-            _ => return parse_filter(&mut filter, name, value),
+            _ => return other(name, value),
         })
     })?;
     if let Some(header) = last_event_id.filter(|value| !value.is_empty()) {
@@ -279,8 +296,21 @@ pub fn stream(query: Option<&str>, last_event_id: Option<&str>) -> Result<(Filte
         })?;
         resumed = Some(seen);
     }
-    let start = resumed.map(Start::After).or(from).unwrap_or(Start::Now);
-    Ok((filter, start))
+    Ok(resumed.map(Start::After).or(from).unwrap_or(Start::Now))
+}
+
+/// The parameters of a page of the audit log: the entry to begin after, and the most entries.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn audit(query: Option<&str>) -> Result<(u64, usize), Error> {
+    let (mut after, mut limit) = (None, None);
+    each(query, |name, value| match name {
+        "after" => Some(once(&mut after, sequence(value))),
+        "limit" => Some(once(&mut limit, page_limit(value))),
+        _ => None,
+    })?;
+    Ok((after.unwrap_or(0), limit.unwrap_or(DEFAULT_PAGE)))
 }
 
 /// The parameters of the counters: the task to count.

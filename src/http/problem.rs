@@ -98,7 +98,12 @@ impl From<BodyError> for Problem {
 }
 
 impl From<Refused> for Problem {
-    fn from(Refused(pool): Refused) -> Self {
+    fn from(Refused { pool, over_share_of_key }: Refused) -> Self {
+        if over_share_of_key {
+            let detail =
+                "this key has more than its share of what the server has; others need the rest";
+            return Error::over_limit(pool.name(), RETRY_AFTER_S, detail).into();
+        }
         let detail = match pool {
             Pool::Requests => "too many requests at once",
             Pool::Bodies => "too many request bodies at once",
@@ -133,6 +138,11 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// The grant that the caller of a refused request lacks.
+pub(super) fn needs(response: &Response) -> Option<&str> {
+    response.extensions().get::<Problem>()?.report.needs.as_deref()
 }
 
 /// Removes the problem from a response, if it has one, logs its cause, and returns it.

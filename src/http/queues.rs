@@ -120,6 +120,7 @@ pub(super) async fn enqueue(
     body: RequestBody,
 ) -> Result<Response, Problem> {
     let queue = path::queue(queue)?;
+    services.queues.check_enqueue(context.principal(), &queue)?;
     let body = body.json().await?;
     let job = NewJob::parse(&body).map_err(|error| Error::from(error).about("job"))?;
     let done = services.queues.enqueue(context.principal(), &queue, job).await?;
@@ -135,9 +136,10 @@ pub(super) async fn enqueue_batch(
     RawQuery(query): RawQuery,
     body: RequestBody,
 ) -> Result<Response, Problem> {
+    let queue = path::queue(queue)?;
+    services.queues.check_enqueue(context.principal(), &queue)?;
     let format = BatchFormat::of(body.headers())?;
     params::none(query.as_deref())?;
-    let queue = path::queue(queue)?;
     let body = body.read().await?;
     let batch = Batch::parse(format, &body, "jobs", NewJob::parse).await?.about("job");
     let mut permit = body.into_permit();

@@ -88,7 +88,11 @@ impl RequestContext {
         principal: Principal,
         id: RequestId,
     ) -> Self {
-        let (client, peer) = (peer.client(headers), Arc::clone(peer));
+        let mut client = peer.client(headers);
+        if let Some(key) = principal.key() {
+            client = client.with_key(key.id.as_str());
+        }
+        let peer = Arc::clone(peer);
         let (route, permits) = (OnceLock::new(), Mutex::default());
         Self(Arc::new(Inner { id, principal, client, peer, route, permits }))
     }
@@ -198,23 +202,26 @@ impl RequestContext {
             false => Some(client.take(Pool::Streams, 1)?),
         };
         self.deactivate();
-        if permit.is_none() {
+        let is_disowned = permit.is_none() || client.is_key();
+        if is_disowned {
             peer.disown_connection();
         }
-        Ok(WaitPermit { peer: Arc::clone(peer), permit })
+        Ok(WaitPermit { peer: Arc::clone(peer), _permit: permit, is_disowned })
     }
 }
 
 /// The permit of a stream, or of a request that waits for messages or jobs. Requests from loopback are not
-/// counted, since all programs of the machine, and all clients of a local proxy, have the same address.
+/// counted, since all programs of the machine, and all clients of a local proxy, have the same address. Those with a key
+/// count against the key, and their connections against no address.
 pub(super) struct WaitPermit {
     peer: Arc<Peer>,
-    permit: Option<Permit>,
+    _permit: Option<Permit>,
+    is_disowned: bool,
 }
 
 impl Drop for WaitPermit {
     fn drop(&mut self) {
-        if self.permit.is_none() {
+        if self.is_disowned {
             self.peer.own_connection();
         }
     }

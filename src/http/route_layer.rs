@@ -1,4 +1,5 @@
-//! The layer around every route: it sets the route's label, limits active requests and catches panics.
+//! The layer around every route: it sets the route's label, limits active requests, checks what the call needs
+//! before its input is read, and catches panics.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -15,19 +16,22 @@ use tower_service::Service;
 use super::problem::Problem;
 use super::request::{RequestContext, Route};
 use crate::services::Error;
+use crate::services::calls::Call;
 
 /// A tower layer. It is written by hand, since each `from_fn` of axum costs several allocations per request.
 #[derive(Clone)]
 pub(super) struct RouteLayer {
     /// Whether requests count as active. `false` for routes that must always respond.
     pub(super) limited: bool,
+    /// The call behind the route; `None` for what calls no service.
+    pub(super) call: Option<Call>,
 }
 
 impl<S> Layer<S> for RouteLayer {
     type Service = RouteService<S>;
 
     fn layer(&self, inner: S) -> RouteService<S> {
-        RouteService { inner, limited: self.limited }
+        RouteService { inner, layer: self.clone() }
     }
 }
 
@@ -35,7 +39,7 @@ impl<S> Layer<S> for RouteLayer {
 #[derive(Clone)]
 pub(super) struct RouteService<S> {
     inner: S,
-    limited: bool,
+    layer: RouteLayer,
 }
 
 impl<S> Service<Request> for RouteService<S>
@@ -54,12 +58,20 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let route = request.extensions().get::<MatchedPath>().cloned().map(Route::Matched);
         let entered = match request.extensions().get::<RequestContext>() {
-            Some(context) => context.enter(route, self.limited, &request),
+            Some(context) => context
+                .enter(route, self.layer.limited, &request)
+                .and_then(|()| check(self.layer.call, context)),
             None => Err(Error::internal("a request without its context").into()),
         };
         let handling = entered.map(|()| self.inner.call(request).map(|Ok(response)| response));
         respond(handling).map(Ok).boxed()
     }
+}
+
+/// Checks what the call needs before its input is known.
+pub(super) fn check(call: Option<Call>, context: &RequestContext) -> Result<(), Problem> {
+    let checked = call.map_or(Ok(()), |call| call.check(context.principal()));
+    checked.map_err(|needs| Error::from(needs).into())
 }
 
 /// The response of the handler, or the refusal. A panic becomes an error response.

@@ -1,4 +1,4 @@
-//! Pools that all clients share fairly (contract, section 3, Shares).
+//! Pools that all clients share fairly (contract, section 3, Shares). A client is a key, or without one an address.
 //!
 //! Invariants: no pool is used beyond its limit. While a pool is more than half used, a client that has more
 //! than a quarter of it gets no more, so one client cannot use up what others need. (The pool of connections,
@@ -53,7 +53,7 @@ impl Pool {
 pub struct Shares {
     limits: [usize; POOLS],
     used: [AtomicUsize; POOLS],
-    clients: Mutex<HashMap<IpAddr, Weak<Client>>>,
+    clients: Mutex<HashMap<Holder, Weak<Client>>>,
     /// Proxies whose `X-Forwarded-For` is believed.
     trusted: Vec<IpNet>,
 }
@@ -85,13 +85,22 @@ impl Shares {
 
     /// The client at an address.
     pub(super) fn client(self: &Arc<Self>, ip: IpAddr) -> Arc<Client> {
-        let address = counted_as(ip);
+        self.holder(Holder::Address(counted_as(ip)))
+    }
+
+    /// The client with a key, from whatever address.
+    pub(super) fn key(self: &Arc<Self>, id: &str) -> Arc<Client> {
+        self.holder(Holder::Key(id.into()))
+    }
+
+    fn holder(self: &Arc<Self>, holder: Holder) -> Arc<Client> {
         let mut clients = self.clients.lock();
-        if let Some(known) = clients.get(&address).and_then(Weak::upgrade) {
+        if let Some(known) = clients.get(&holder).and_then(Weak::upgrade) {
             return known;
         }
-        let new = Arc::new(Client { shares: Arc::clone(self), address, held: Default::default() });
-        clients.insert(address, Arc::downgrade(&new));
+        let shares = Arc::clone(self);
+        let new = Arc::new(Client { shares, holder: holder.clone(), held: Default::default() });
+        clients.insert(holder, Arc::downgrade(&new));
         new
     }
 
@@ -131,10 +140,17 @@ fn counted_as(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// A client: an address and what it has of each pool.
+/// What a client is known by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    Address(IpAddr),
+    Key(Box<str>),
+}
+
+/// A client: an address or a key, and what it has of each pool.
 pub struct Client {
     shares: Arc<Shares>,
-    address: IpAddr,
+    holder: Holder,
     held: [AtomicUsize; POOLS],
 }
 
@@ -169,7 +185,7 @@ impl Client {
             Pool::Connections if self.is_loopback() => limit / 8 * 7,
             _ => limit / 2,
         };
-        if used > scarce && held > limit / 4 { Err(refused(pool)) } else { Ok(()) }
+        if used > scarce && held > limit / 4 { Err(refused(pool, self.is_key())) } else { Ok(()) }
     }
 
     /// Checks that this amount is free and within the share. This comes before the amount is taken, so a
@@ -178,14 +194,32 @@ impl Client {
     pub(super) fn has_free(&self, pool: Pool, amount: usize) -> Result<(), Refused> {
         let used = self.shares.used[pool as usize].load(Ordering::Relaxed);
         if used + amount > self.shares.limits[pool as usize] {
-            return Err(refused(pool));
+            return Err(refused(pool, false));
         }
         self.within_share(pool)
     }
 
     /// Whether the client is on this machine.
     pub(super) fn is_loopback(&self) -> bool {
-        self.address.is_loopback()
+        matches!(&self.holder, Holder::Address(address) if address.is_loopback())
+    }
+
+    /// Whether the client is a key.
+    pub(super) fn is_key(&self) -> bool {
+        matches!(self.holder, Holder::Key(_))
+    }
+
+    /// The address of a client that is known by one.
+    pub(super) fn address(&self) -> IpAddr {
+        match self.holder {
+            Holder::Address(address) => address,
+            Holder::Key(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        }
+    }
+
+    /// The client with a key, in the same pools.
+    pub(super) fn with_key(&self, id: &str) -> Arc<Self> {
+        self.shares.key(id)
     }
 }
 
@@ -193,20 +227,25 @@ impl Drop for Client {
     fn drop(&mut self) {
         let mut clients = self.shares.clients.lock();
         // A new client with the same address may have replaced this one's entry.
-        if clients.get(&self.address).is_some_and(|known| known.strong_count() == 0) {
-            clients.remove(&self.address);
+        if clients.get(&self.holder).is_some_and(|known| known.strong_count() == 0) {
+            clients.remove(&self.holder);
         }
     }
 }
 
-fn refused(pool: Pool) -> Refused {
+fn refused(pool: Pool, over_share_of_key: bool) -> Refused {
     metrics::counter!("agentbus_http_overloaded_total", "pool" => pool.name()).increment(1);
-    Refused(pool)
+    Refused { pool, over_share_of_key }
 }
 
-/// The refusal of a permit; the pool that has too little left.
+/// The refusal of a permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused(pub(super) Pool);
+pub(super) struct Refused {
+    /// The pool that has too little left.
+    pub(super) pool: Pool,
+    /// Whether a key has more than its share of the pool, while others get more.
+    pub(super) over_share_of_key: bool,
+}
 
 /// An amount taken from a pool. Dropping the permit returns it.
 pub(super) struct Permit {
@@ -284,7 +323,10 @@ mod tests {
         assert_eq!(held.len(), 51);
         let others: Vec<_> = (0..26).map(|_| modest.take(Pool::Connections, 1)).collect();
         assert!(others.iter().all(Result::is_ok));
-        assert_eq!(modest.take(Pool::Connections, 1).err(), Some(Refused(Pool::Connections)));
+        assert_eq!(
+            modest.take(Pool::Connections, 1).err(),
+            Some(refused(Pool::Connections, false))
+        );
         // With less than a quarter of the pool, the client may take more.
         held.truncate(20);
         assert!(greedy.take(Pool::Connections, 1).is_ok());
@@ -319,7 +361,7 @@ mod tests {
         let client = client(&shares, "192.0.2.1");
         let mut permit = client.take(Pool::Bodies, 10).expect("room");
         permit.grow(MAX_BODY_BYTES_HELD - 10).expect("room");
-        assert_eq!(permit.grow(1), Err(Refused(Pool::Bodies)));
+        assert_eq!(permit.grow(1), Err(refused(Pool::Bodies, false)));
         permit.shrink(7);
         permit.shrink(9);
         assert_eq!((permit.amount, shares.used(Pool::Bodies)), (7, 7));
@@ -347,7 +389,7 @@ mod tests {
             for value in values {
                 headers.append("x-forwarded-for", HeaderValue::from_bytes(value).expect("a value"));
             }
-            shares.forwarded(&headers).address.to_string()
+            shares.forwarded(&headers).address().to_string()
         };
         assert_eq!(named(&[b"192.0.2.1"]), "192.0.2.1");
         assert_eq!(named(&[b"198.51.100.9, 192.0.2.1, 10.1.1.1"]), "192.0.2.1");

@@ -19,8 +19,8 @@ pub(super) async fn stats(
 }
 
 /// Metrics in Prometheus text format 0.0.4.
-pub(super) async fn metrics(Call { services, context }: Call) -> Response {
+pub(super) async fn metrics(Call { services, context }: Call) -> Result<Response, Problem> {
     const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    let text = services.stats.metrics(context.principal()).await;
-    ([(header::CONTENT_TYPE, TEXT)], text).into_response()
+    let text = services.stats.metrics(context.principal()).await?;
+    Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
 }

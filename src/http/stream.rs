@@ -6,7 +6,7 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::RawQuery;
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 
 use super::frame;
@@ -17,17 +17,34 @@ use super::request_id::RequestId;
 use super::stream_writer::StreamWriter;
 use super::takeover::Takeover;
 
+/// The path of streams.
+pub(super) const PATH: &str = "/v1/stream";
+
+/// The ticket in the query of a stream's request.
+pub(super) fn ticket(uri: &Uri) -> Option<&str> {
+    let query = uri.query().filter(|_| uri.path() == PATH)?;
+    // A ticket has only characters that are never encoded.
+    query.split('&').find_map(|pair| pair.strip_prefix("ticket="))
+}
+
 /// Opens a stream.
 pub(super) async fn open(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
     Extension(takeover): Extension<Takeover>,
+    uri: Uri,
     version: Version,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let permit = context.wait_permit()?;
     let resumed = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
-    let (filter, start) = params::stream(query.as_deref(), resumed)?;
+    let (filter, start) = match ticket(&uri) {
+        None => params::stream(query.as_deref(), resumed)?,
+        Some(ticket) => {
+            let start = params::stream_of_ticket(query.as_deref(), resumed)?;
+            (services.auth.ticket_filter(ticket)?, start)
+        }
+    };
     let subscription = services.streams.open(context.principal(), filter, start)?;
     let chunked = version >= Version::HTTP_11;
     let writer = StreamWriter::new(subscription, services.streams.drain(), permit, chunked);

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::access::Principal;
 use crate::bus::{Ack, Bus, Precondition, PublishError};
 use crate::clock::Clock;
 use crate::committed::Committed;
@@ -65,7 +64,6 @@ impl Ingest {
     /// Publishes drafts in order; returns a result for each, in the same order.
     pub async fn publish(
         &self,
-        _principal: &Principal,
         drafts: &[Draft],
         level: AckLevel,
     ) -> Vec<Result<Receipt, IngestError>> {
@@ -83,7 +81,6 @@ impl Ingest {
     /// The reason why the draft was not accepted.
     pub async fn publish_one(
         &self,
-        _principal: &Principal,
         draft: &Draft,
         fallback_id: Uuid,
         level: AckLevel,
@@ -101,7 +98,6 @@ impl Ingest {
     /// The reason why the draft was not accepted.
     pub async fn publish_if(
         &self,
-        _principal: &Principal,
         draft: &Draft,
         condition: &Precondition,
     ) -> Result<Option<Receipt>, IngestError> {

@@ -80,7 +80,7 @@ async fn ingest(last: u64) -> (Ingest, Arc<Counter>, std::path::PathBuf) {
 
 async fn post(ingest: &Ingest) -> Result<u64, IngestError> {
     let draft = [draft()];
-    let answer = ingest.publish(&Principal::anonymous(), &draft, AckLevel::Stored).await.pop();
+    let answer = ingest.publish(&draft, AckLevel::Stored).await.pop();
     answer.expect("an answer").map(|receipt| receipt.seq)
 }
 
@@ -121,7 +121,7 @@ async fn a_conditional_publish_is_held_to_the_same_mark() {
         newest: 0,
         known_through: 7,
     };
-    let answer = ingest.publish_if(&Principal::anonymous(), &draft(), &condition).await;
+    let answer = ingest.publish_if(&draft(), &condition).await;
     let answer = answer.map(|receipt| receipt.map_or(0, |receipt| receipt.seq));
     assert!(is_refused(&answer, &ingest), "{answer:?}");
     std::fs::remove_dir_all(dir).expect("the directory goes");

@@ -14,7 +14,6 @@ use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Principal;
 use crate::bus::Precondition;
 use crate::clock::Clock;
 use crate::committed::Committed;
@@ -163,7 +162,7 @@ impl Presence {
         let condition = Precondition { subjects, newest: expired, known_through: as_of };
         for retry in 0..LAPSE_IDS {
             let draft = Draft::lapse(agent.clone(), expired, self.ids.id(agent, expired, retry));
-            match self.ingest.publish_if(&Principal::anonymous(), &draft, &condition).await {
+            match self.ingest.publish_if(&draft, &condition).await {
                 Ok(Some(receipt)) => {
                     if !receipt.duplicate {
                         metrics::counter!("agentbus_lapsed_statuses_total").increment(1);

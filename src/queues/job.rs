@@ -104,6 +104,12 @@ impl NewJob {
         Self { id: None, type_, payload, priority, delay }
     }
 
+    /// The bytes of the payload.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+
     /// Encodes the job under the client's id, or under `fallback_id` if there is none.
     #[must_use]
     pub fn encode(&self, fallback_id: Uuid, enqueued_at: DateTime<Utc>) -> Job {

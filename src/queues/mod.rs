@@ -30,4 +30,4 @@ pub use job::{Job, NewJob, Priority, content};
 pub use nats_queues::NatsQueues;
 pub use settlement::{LeaseAction, Settled, Settlement};
 pub use store_queues::StoreQueues;
-pub use token::{Lease, LeaseHandle, Sealer};
+pub use token::{Lease, LeaseHandle};

@@ -5,9 +5,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::error::QueueError;
-use super::token::{Lease, Sealer};
+use super::token::Lease;
 use crate::limits::{MAX_ATTEMPT_ERROR, MAX_DELAY_S};
 use crate::message::{BodyError, ObjectReader};
+use crate::seal::Sealer;
 
 /// How a worker ends or extends its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]

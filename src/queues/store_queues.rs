@@ -25,13 +25,14 @@ use super::done_counter::DoneCounter;
 use super::error::QueueError;
 use super::job::{Job, NewJob};
 use super::settlement::{LeaseAction, Settled, Settlement};
-use super::token::{Lease, LeaseHandle, Sealer};
+use super::token::{Lease, LeaseHandle};
 use super::waiters::Waiters;
 use crate::clock::Clock;
 use crate::limits::{
     JOB_SWEEP, JOB_SWEEP_ROWS, JOB_WAKE, MAX_LEASE_WAITERS, MAX_QUEUE_CREATE_ATTEMPTS,
 };
 use crate::message::Token;
+use crate::seal::Sealer;
 use crate::store::jobs::{
     AddedJob, ExhaustedJob, JobRow, JobSettled, JobSettlement, LeasedRows, QueueRow, RedriveOutcome,
 };
@@ -183,6 +184,7 @@ impl StoreQueues {
                 attempt: job.attempt,
                 expires_us: expires_at.timestamp_micros(),
                 handle: LeaseHandle::Store(lease),
+                key: None,
             });
             let token = sealed.ok_or(QueueError::Overloaded)?;
             Ok(LeasedJob { body: job.body, attempt: job.attempt, token, expires_at })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Error;
+use super::calls::Call;
 use crate::access::Principal;
 use crate::clock::Clock;
 use crate::committed::Committed;
@@ -42,10 +43,11 @@ impl Agents {
     /// The store is unavailable.
     pub async fn page(
         &self,
-        _: &Principal,
+        principal: &Principal,
         after: Option<&Token>,
         limit: usize,
     ) -> Result<AsOf<NamedPage<Agent>>, Error> {
+        Call::ListAgents.check(principal)?;
         let found = self.store.agents(after, limit, self.clock.now()).await?;
         self.committed.raise(found.as_of);
         Ok(found.map(|page| NamedPage::new(page, |agent| &agent.agent_id)))
@@ -55,7 +57,8 @@ impl Agents {
     ///
     /// # Errors
     /// The agent does not exist; the store is unavailable.
-    pub async fn one(&self, _: &Principal, name: &Token) -> Result<AsOf<Agent>, Error> {
+    pub async fn one(&self, principal: &Principal, name: &Token) -> Result<AsOf<Agent>, Error> {
+        Call::ReadAgent.check(principal)?;
         let found = self.store.agent(name, self.clock.now()).await?;
         self.committed.raise(found.as_of);
         let agent = found.value.ok_or_else(Self::missing)?;

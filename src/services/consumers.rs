@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::Error;
+use super::audit::Audit;
+use super::calls::Call;
 use crate::access::Principal;
 use crate::processor::{ConsumerStatus, ControlError, Processor};
 
@@ -42,6 +45,7 @@ struct Lag {
 /// Reads and controls the consumers of a deployment.
 pub struct Consumers {
     pub(super) processor: Arc<Processor>,
+    pub(super) audit: Audit,
 }
 
 impl Consumers {
@@ -49,7 +53,8 @@ impl Consumers {
     ///
     /// # Errors
     /// The store or the bus is unavailable.
-    pub async fn all(&self, _: &Principal) -> Result<Vec<Consumer>, Error> {
+    pub async fn all(&self, principal: &Principal) -> Result<Vec<Consumer>, Error> {
+        Call::ListConsumers.check(principal)?;
         let all = self.processor.consumers().await?;
         Ok(all.into_iter().map(Self::view).collect())
     }
@@ -60,11 +65,15 @@ impl Consumers {
     /// The consumer does not exist; the store or the bus is unavailable.
     pub async fn pause(
         &self,
-        _: &Principal,
+        principal: &Principal,
         name: &str,
         reason: Option<&str>,
     ) -> Result<Consumer, Error> {
-        self.processor.pause(name, Some(reason.unwrap_or(BY_REQUEST))).await?;
+        Call::PauseConsumer.check(principal)?;
+        let reason = reason.unwrap_or(BY_REQUEST);
+        self.processor.pause(name, Some(reason)).await?;
+        let detail = Map::from_iter([("reason".to_owned(), Value::from(reason))]);
+        self.audit.done(principal, "consumer.pause", name, detail).await;
         self.one(name).await
     }
 
@@ -72,8 +81,10 @@ impl Consumers {
     ///
     /// # Errors
     /// The consumer does not exist; the store or the bus is unavailable.
-    pub async fn resume(&self, _: &Principal, name: &str) -> Result<Consumer, Error> {
+    pub async fn resume(&self, principal: &Principal, name: &str) -> Result<Consumer, Error> {
+        Call::ResumeConsumer.check(principal)?;
         self.processor.pause(name, None).await?;
+        self.audit.done(principal, "consumer.resume", name, Map::new()).await;
         self.one(name).await
     }
 
@@ -81,8 +92,16 @@ impl Consumers {
     ///
     /// # Errors
     /// The consumer does not exist; `from` lies beyond the log; the store or the bus is unavailable.
-    pub async fn reset(&self, _: &Principal, name: &str, from: u64) -> Result<Consumer, Error> {
+    pub async fn reset(
+        &self,
+        principal: &Principal,
+        name: &str,
+        from: u64,
+    ) -> Result<Consumer, Error> {
+        Call::ResetConsumer.check(principal)?;
         self.processor.reset(name, from).await?;
+        let detail = Map::from_iter([("from".to_owned(), Value::from(from))]);
+        self.audit.done(principal, "consumer.reset", name, detail).await;
         self.one(name).await
     }
 

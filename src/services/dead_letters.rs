@@ -11,11 +11,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::audit::Audit;
+use super::calls::Call;
 use super::{Error, ErrorKind};
 use crate::access::Principal;
 use crate::limits::MAX_PAGE;
+use crate::message::{Subject, decode_body};
 use crate::queues::{QueueError, Queues};
 pub use crate::store::work::{Attempt, DeadLetter, DeadLetterKind, DeadLetterQuery};
 use crate::store::{Store, StoreError};
@@ -61,48 +65,65 @@ enum Redrive {
 pub struct DeadLetters {
     pub(super) store: Arc<dyn Store>,
     pub(super) queues: Arc<dyn Queues>,
+    pub(super) audit: Audit,
 }
 
 impl DeadLetters {
-    /// A page of dead letters, in ascending order of their ids.
+    /// A page of the dead letters that the caller may read, in ascending order of their ids. A page of a caller that may
+    /// not read all looks at a bounded number, and may be short or empty with a `next`.
     ///
     /// # Errors
-    /// The store is unavailable.
+    /// The caller lacks a grant; the store is unavailable.
     pub async fn page(
         &self,
-        _: &Principal,
+        principal: &Principal,
         query: &DeadLetterQuery,
     ) -> Result<DeadLetterPage, Error> {
+        Call::ListDeadLetters.check(principal)?;
         let page = self.store.dead_letters(query).await?;
         let next = page.letters.last().filter(|_| page.more).map(|letter| letter.id);
-        Ok(DeadLetterPage { letters: page.letters, next })
+        let mut letters = page.letters;
+        letters.retain(|letter| may_read(principal, letter));
+        Ok(DeadLetterPage { letters, next })
     }
 
     /// One dead letter by its id.
     ///
     /// # Errors
-    /// The dead letter does not exist; the store is unavailable.
-    pub async fn one(&self, _: &Principal, id: Uuid) -> Result<DeadLetter, Error> {
-        self.store.dead_letter(id).await?.ok_or_else(Self::missing)
+    /// The caller lacks a grant; the dead letter does not exist; the store is unavailable.
+    pub async fn one(&self, principal: &Principal, id: Uuid) -> Result<DeadLetter, Error> {
+        Call::ReadDeadLetter.check(principal)?;
+        self.readable(principal, id).await?.ok_or_else(Self::missing)
     }
 
     /// Deletes one dead letter.
     ///
     /// # Errors
-    /// The dead letter does not exist; the store is unavailable.
-    pub async fn discard(&self, _: &Principal, id: Uuid) -> Result<(), Error> {
-        if self.store.discard_dead_letter(id).await? { Ok(()) } else { Err(Self::missing()) }
+    /// The caller lacks a grant; the dead letter does not exist; the store is unavailable.
+    pub async fn discard(&self, principal: &Principal, id: Uuid) -> Result<(), Error> {
+        Call::DiscardDeadLetter.check(principal)?;
+        let is_readable = self.readable(principal, id).await?.is_some();
+        if !is_readable || !self.store.discard_dead_letter(id).await? {
+            return Err(Self::missing());
+        }
+        self.audit.done(principal, "dead_letter.discard", &id.to_string(), Map::new()).await;
+        Ok(())
     }
 
     /// Returns one dead letter to its source.
     ///
     /// # Errors
-    /// The dead letter does not exist; `source_gone`; `redrive_conflict`; the store or the queue is
-    /// unavailable.
-    pub async fn redrive(&self, _: &Principal, id: Uuid) -> Result<Redriven, Error> {
+    /// The caller lacks a grant; the dead letter does not exist; `source_gone`; `redrive_conflict`; the store or the
+    /// queue is unavailable.
+    pub async fn redrive(&self, principal: &Principal, id: Uuid) -> Result<Redriven, Error> {
+        Call::RedriveDeadLetter.check(principal)?;
         let conflict = |code, text| Err(Error::new(ErrorKind::Conflict, code, text));
-        match self.redrive_one(id).await? {
-            Redrive::Done => Ok(Redriven { redriven: 1, skipped: 0 }),
+        match self.redrive_one(principal, id).await? {
+            Redrive::Done => {
+                let target = id.to_string();
+                self.audit.done(principal, "dead_letter.redrive", &target, Map::new()).await;
+                Ok(Redriven { redriven: 1, skipped: 0 })
+            }
             Redrive::Missing => Err(Self::missing()),
             Redrive::SourceMissing => conflict(
                 "source_gone",
@@ -115,14 +136,25 @@ impl DeadLetters {
         }
     }
 
+    async fn readable(
+        &self,
+        principal: &Principal,
+        id: Uuid,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        let found = self.store.dead_letter(id).await?;
+        Ok(found.filter(|letter| may_read(principal, letter)))
+    }
+
     /// The error for a dead letter that does not exist.
     #[must_use]
     pub fn missing() -> Error {
         Error::not_found("there is no dead letter with this id")
     }
 
-    async fn redrive_one(&self, id: Uuid) -> Result<Redrive, Error> {
-        let Some(letter) = self.store.dead_letter(id).await? else { return Ok(Redrive::Missing) };
+    async fn redrive_one(&self, principal: &Principal, id: Uuid) -> Result<Redrive, Error> {
+        let Some(letter) = self.readable(principal, id).await? else {
+            return Ok(Redrive::Missing);
+        };
         if letter.kind == DeadLetterKind::Job {
             return self.redrive_job(&letter).await.map_err(not_redriven);
         }
@@ -143,21 +175,37 @@ impl DeadLetters {
     /// can be repeated.
     pub async fn redrive_all(
         &self,
-        _: &Principal,
+        principal: &Principal,
         query: &DeadLetterQuery,
     ) -> Result<Redriven, Error> {
+        Call::RedriveDeadLetters.check(principal)?;
+        let mut done = Redriven::default();
+        let result = self.redrive_pages(principal, query, &mut done).await;
+        if done.redriven > 0 {
+            let target = query.source.as_deref().unwrap_or("*");
+            let detail = Map::from_iter([("redriven".to_owned(), Value::from(done.redriven))]);
+            self.audit.done(principal, "dead_letter.redrive", target, detail).await;
+        }
+        result.map(|()| done)
+    }
+
+    async fn redrive_pages(
+        &self,
+        principal: &Principal,
+        query: &DeadLetterQuery,
+        done: &mut Redriven,
+    ) -> Result<(), Error> {
         let begun = self.store.clock().await?;
         let mut query = DeadLetterQuery { after: None, limit: MAX_PAGE, ..query.clone() };
-        let mut done = Redriven::default();
         let mut sources = Sources { store: &*self.store, known: HashMap::new() };
         loop {
             let page = self.store.dead_letters(&query).await?;
             query.after = page.letters.last().map(|letter| letter.id);
-            let (messages, jobs) = dead_before(page.letters, begun);
-            if messages.is_empty() && jobs.is_empty() {
-                return Ok(done);
-            }
-            self.redrive_messages(&messages, &mut sources, &mut done).await?;
+            let (mut letters, is_young) = dead_before(page.letters, begun);
+            letters.retain(|letter| may_read(principal, letter));
+            let (messages, jobs): (Vec<_>, Vec<_>) =
+                letters.into_iter().partition(|letter| letter.kind == DeadLetterKind::Message);
+            self.redrive_messages(&messages, &mut sources, done).await?;
             for job in &jobs {
                 match self.redrive_job(job).await {
                     Ok(Redrive::Done) => done.redriven += 1,
@@ -171,8 +219,8 @@ impl DeadLetters {
                     Err(error) => return Err(not_redriven(error)),
                 }
             }
-            if !page.more {
-                return Ok(done);
+            if !page.more || is_young {
+                return Ok(());
             }
         }
     }
@@ -225,15 +273,24 @@ impl Sources<'_> {
     }
 }
 
-/// The dead letters that were given up before a time: those of messages, and those of jobs.
-fn dead_before(
-    letters: Vec<DeadLetter>,
-    begun: DateTime<Utc>,
-) -> (Vec<DeadLetter>, Vec<DeadLetter>) {
-    letters
-        .into_iter()
-        .filter(|letter| letter.died_at <= begun)
-        .partition(|letter| letter.kind == DeadLetterKind::Message)
+/// Whether the caller may read the message or job of a dead letter.
+fn may_read(principal: &Principal, letter: &DeadLetter) -> bool {
+    match letter.kind {
+        DeadLetterKind::Job => principal.grants().work.allows(&letter.source),
+        DeadLetterKind::Message => principal.scope().is_none_or(|scope| {
+            let subject = Subject::from_log(letter.subject.clone());
+            let body = letter.body.clone();
+            scope.allows(&decode_body(letter.seq, subject, body, letter.died_at))
+        }),
+    }
+}
+
+/// The dead letters that were given up before a time, and whether there are none.
+fn dead_before(letters: Vec<DeadLetter>, begun: DateTime<Utc>) -> (Vec<DeadLetter>, bool) {
+    let mut old = letters;
+    old.retain(|letter| letter.died_at <= begun);
+    let is_young = old.is_empty();
+    (old, is_young)
 }
 
 fn not_redriven(error: QueueError) -> Error {

@@ -5,7 +5,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::access::{EndReason, Needs};
+use crate::access::{EndReason, Needs, Reached};
 use crate::bus::PublishError;
 use crate::ingest::IngestError;
 use crate::message::{BodyError, FieldError, ParameterError};
@@ -254,6 +254,18 @@ impl Error {
             PublishError::Unknown(_) => "unknown",
         });
         error
+    }
+}
+
+impl From<Reached> for Error {
+    fn from(Reached { limit, retry_after_s, is_too_much }: Reached) -> Self {
+        let detail = match is_too_much {
+            true => {
+                format!("more at once than {limit} of this key ever allows: send less at a time")
+            }
+            false => format!("this key is over its limit {limit}"),
+        };
+        Self::over_limit(limit, retry_after_s, detail)
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::Drain;
-use crate::access::Principal;
+use super::calls::Call;
+use super::{Drain, Error};
+use crate::access::{Capability, Principal};
 use crate::bus::Bus;
 use crate::ingest::Ingest;
 use crate::limits::{HEALTH_WAIT, STORE_BEHIND_SHARE};
@@ -84,8 +85,23 @@ pub struct Health {
 }
 
 impl Health {
-    /// Whether this server can publish.
-    pub async fn readiness(&self, _: &Principal) -> Readiness {
+    /// Whether this server can publish. A caller that may observe sees the parts.
+    ///
+    /// # Errors
+    /// The caller lacks a grant.
+    pub async fn readiness(
+        &self,
+        principal: &Principal,
+        verbose: bool,
+    ) -> Result<Readiness, Error> {
+        Call::CheckReadiness.check(principal)?;
+        if verbose {
+            principal.needs(Capability::Observe)?;
+        }
+        Ok(self.check().await)
+    }
+
+    async fn check(&self) -> Readiness {
         let is_alone = self.bus.dedup_window().is_none();
         let ping = tokio::time::timeout(HEALTH_WAIT, self.store.ping()).await;
         let store = Part::from(match ping {
@@ -113,14 +129,18 @@ impl Health {
     }
 
     /// Version, parts and readiness of this server.
-    pub async fn status(&self, principal: &Principal) -> Status {
-        Status {
+    ///
+    /// # Errors
+    /// The caller lacks a grant.
+    pub async fn status(&self, principal: &Principal) -> Result<Status, Error> {
+        Call::ReadStatus.check(principal)?;
+        Ok(Status {
             name: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
             bus: self.bus.name(),
             store: self.store.name(),
             uptime_s: self.started.elapsed().as_secs(),
-            readiness: self.readiness(principal).await,
-        }
+            readiness: self.check().await,
+        })
     }
 }

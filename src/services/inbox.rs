@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 
+use super::calls::Call;
 use super::history::MessagePage;
 use super::{Drain, Error};
 use crate::access::Principal;
@@ -19,7 +20,7 @@ use crate::committed::Committed;
 use crate::limits::{
     INBOX_PAGE_BYTES, INBOX_READS, INBOX_SKIP_MESSAGES, MAX_INBOX_SKIPS, MAX_REPLY_WAIT,
 };
-use crate::message::{FieldError, Filter, Query, Token, expires_at};
+use crate::message::{FieldError, Filter, Query, Scope, Token, expires_at};
 pub use crate::store::state::Inbox;
 use crate::store::{Store, StoreError};
 
@@ -34,6 +35,12 @@ pub struct InboxQuery {
     pub after: Option<u64>,
     /// The most messages of a page.
     pub limit: usize,
+}
+
+/// A read with what the reader may see.
+struct ScopedQuery {
+    inbox: InboxQuery,
+    scope: Option<Arc<Scope>>,
 }
 
 /// Reads inboxes, and records their positions.
@@ -61,6 +68,14 @@ impl Inboxes {
         Self { store, broadcaster, committed, clock, drain, reads, scans }
     }
 
+    /// Checks that the caller may read and acknowledge the inbox of this agent.
+    ///
+    /// # Errors
+    /// The caller lacks a grant.
+    pub fn check(&self, principal: &Principal, agent: &Token) -> Result<(), Error> {
+        Ok(principal.needs_name(agent)?)
+    }
+
     /// A page of the messages to the agent. With a `wait`, the page has at least one message, or is
     /// `None` if none arrived in that time or before the server stopped.
     ///
@@ -68,15 +83,19 @@ impl Inboxes {
     /// The store is unavailable.
     pub async fn page(
         &self,
-        _: &Principal,
+        principal: &Principal,
         query: InboxQuery,
         wait: Duration,
     ) -> Result<Option<MessagePage>, Error> {
+        Call::ReadInbox.check(principal)?;
+        self.check(principal, &query.agent)?;
+        let query = ScopedQuery { inbox: query, scope: principal.scope() };
         if wait.is_zero() {
             return Ok(Some(self.read(&query).await?));
         }
         tokio::select! {
             biased;
+            reason = principal.ended() => Err(Error::ended(reason)),
             page = self.read_some(query) => Ok(Some(page?)),
             () = tokio::time::sleep(wait) => Ok(None),
             () = self.drain.end_of_wait() => Ok(None),
@@ -88,7 +107,14 @@ impl Inboxes {
     ///
     /// # Errors
     /// `through` lies above the committed sequences; the store is unavailable.
-    pub async fn ack(&self, _: &Principal, agent: &Token, through: u64) -> Result<Inbox, Error> {
+    pub async fn ack(
+        &self,
+        principal: &Principal,
+        agent: &Token,
+        through: u64,
+    ) -> Result<Inbox, Error> {
+        Call::AckInbox.check(principal)?;
+        self.check(principal, agent)?;
         if self.store.consume(agent, through).await? {
             return Ok(self.store.inbox(agent, self.clock.now()).await?.value);
         }
@@ -97,7 +123,7 @@ impl Inboxes {
         Err(Error::body(vec![FieldError { pointer: "/through".to_owned(), detail }]))
     }
 
-    async fn read(&self, inbox: &InboxQuery) -> Result<MessagePage, StoreError> {
+    async fn read(&self, inbox: &ScopedQuery) -> Result<MessagePage, StoreError> {
         let now = self.clock.now();
         let mut query = inbox.query();
         loop {
@@ -111,7 +137,7 @@ impl Inboxes {
     }
 
     /// Waits for a page with at least one message.
-    async fn read_some(&self, mut query: InboxQuery) -> Result<MessagePage, StoreError> {
+    async fn read_some(&self, mut query: ScopedQuery) -> Result<MessagePage, StoreError> {
         // The watch begins before the first read, so that no message is missed in between.
         let mut watch = self.broadcaster.watch(query.filter()).await;
         let mut through = watch.since();
@@ -121,7 +147,7 @@ impl Inboxes {
                 return Ok(page);
             }
             // Expired messages are not read twice.
-            query.after = Some(page.committed_through);
+            query.inbox.after = Some(page.committed_through);
             if page.committed_through >= through {
                 through = match watch.next().await {
                     WatchEvent::Message { seq, .. } => seq,
@@ -137,13 +163,13 @@ impl Inboxes {
     /// read at the same time.
     async fn unexpired(
         &self,
-        inbox: &InboxQuery,
+        inbox: &ScopedQuery,
         query: &mut Query,
         now: DateTime<Utc>,
     ) -> Result<Option<MessagePage>, StoreError> {
         let permit = self.reads.acquire().await;
         if query.after.is_none() {
-            query.after = Some(self.store.consumed_through(&inbox.agent).await?);
+            query.after = Some(self.store.consumed_through(&inbox.inbox.agent).await?);
         }
         let mut page = self.store.page(query).await?;
         drop(permit);
@@ -190,16 +216,18 @@ fn count_expired(messages: u64) {
     metrics::counter!("agentbus_inbox_expired_total").increment(messages);
 }
 
-impl InboxQuery {
+impl ScopedQuery {
     fn filter(&self) -> Filter {
         Filter {
-            recipients: vec![self.agent.clone()],
-            broadcast: self.broadcast,
+            recipients: vec![self.inbox.agent.clone()],
+            broadcast: self.inbox.broadcast,
+            scope: self.scope.clone(),
             ..Filter::default()
         }
     }
 
     fn query(&self) -> Query {
-        Query { after: self.after, ..Query::new(self.filter(), self.limit, INBOX_PAGE_BYTES) }
+        let InboxQuery { after, limit, .. } = self.inbox;
+        Query { after, ..Query::new(self.filter(), limit, INBOX_PAGE_BYTES) }
     }
 }

@@ -6,15 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::calls::Call;
 use super::replies::ReplyWaiter;
 use super::{Drain, Error, ErrorKind};
-use crate::access::Principal;
+use crate::access::{Capability, Principal};
 use crate::broadcast::Broadcaster;
 use crate::bus::PublishError;
 pub use crate::ingest::{AckLevel, Receipt};
 use crate::ingest::{Ingest, IngestError};
 use crate::limits::PUBLISH_DEADLINE;
-use crate::message::{Draft, Outgoing};
+use crate::message::{BodyError, Draft, FieldError, Outgoing, decode};
 use crate::store::Store;
 
 /// A request and the first reply to it.
@@ -37,29 +38,107 @@ pub struct Messages {
 }
 
 impl Messages {
+    /// Reads a message that the caller posted. A caller that may write as one sender alone may leave it out.
+    ///
+    /// # Errors
+    /// The text is not JSON, or breaks rules (all of them are reported). Only a caller that may import chooses an id
+    /// of UUID version 5, since it could be that of another sender's `Idempotency-Key` (contract, section 11).
+    pub fn read(principal: &Principal, json: &[u8]) -> Result<Draft, BodyError> {
+        let draft = Draft::parse_of(json, principal.default_sender())?;
+        let may_import = principal.grants().can(Capability::Import);
+        if draft.id().is_some_and(|id| id.get_version_num() == 5) && !may_import {
+            return Err(BodyError::Invalid(vec![FieldError {
+                pointer: "/id".to_owned(),
+                detail: "is a UUID of version 5, which needs the grant can import".to_owned(),
+            }]));
+        }
+        Ok(draft)
+    }
+
     /// Publishes one message.
     ///
     /// # Errors
-    /// Too large, `idempotency_conflict`, `bus_unavailable`, `store_behind`.
+    /// The caller lacks a grant or is over a limit; too large, `idempotency_conflict`, `bus_unavailable`,
+    /// `store_behind`.
     pub async fn publish(
         &self,
         principal: &Principal,
-        draft: &Draft,
+        draft: Draft,
         level: AckLevel,
     ) -> Result<Receipt, Error> {
+        let draft = self.permitted(principal, draft)?;
         let id = draft.id().unwrap_or_else(Uuid::now_v7);
-        Ok(self.ingest.publish_one(principal, draft, id, level).await?)
+        match self.ingest.publish_one(&draft, id, level).await {
+            Ok(receipt) => Ok(receipt),
+            Err(error) => Err(Box::pin(self.shown(principal, error)).await),
+        }
     }
 
-    /// Publishes messages in order; returns a result for each, in the same order.
+    /// Publishes messages in order; returns a result for each, in the same order. Each needs its own grants.
     pub async fn publish_all(
         &self,
         principal: &Principal,
-        drafts: &[Draft],
+        drafts: Vec<Draft>,
         level: AckLevel,
     ) -> Vec<Result<Receipt, Error>> {
-        let results = self.ingest.publish(principal, drafts, level).await;
-        results.into_iter().map(|result| result.map_err(Error::from)).collect()
+        let mut denied = Vec::with_capacity(drafts.len());
+        let mut permitted = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            denied.push(match self.permitted(principal, draft) {
+                Ok(draft) => {
+                    permitted.push(draft);
+                    None
+                }
+                Err(error) => Some(error),
+            });
+        }
+        let mut published = self.ingest.publish(&permitted, level).await.into_iter();
+        let mut results = Vec::with_capacity(denied.len());
+        for denied in denied {
+            if let Some(error) = denied {
+                results.push(Err(error));
+                continue;
+            }
+            match published.next() {
+                None => {}
+                Some(Ok(receipt)) => results.push(Ok(receipt)),
+                Some(Err(error)) => results.push(Err(Box::pin(self.shown(principal, error)).await)),
+            }
+        }
+        results
+    }
+
+    /// The draft with the caller's key, if the caller may publish it.
+    fn permitted(&self, principal: &Principal, draft: Draft) -> Result<Draft, Error> {
+        Call::Publish.check(principal)?;
+        principal.needs_name(draft.sender_id())?;
+        principal.needs_publish(draft.subject().as_str())?;
+        if let Some(meter) = principal.meter() {
+            meter.publish(1, draft.bytes(), self.ingest.clock.now())?;
+        }
+        Ok(draft.posted_with(principal.key_id()))
+    }
+
+    /// The error for a message that was not published. A conflict names the sequence of the other message only to a
+    /// caller that may read it.
+    async fn shown(&self, principal: &Principal, error: IngestError) -> Error {
+        let IngestError::Conflict { id, seq } = error else { return error.into() };
+        if self.may_read(principal, seq).await {
+            return error.into();
+        }
+        let mut hidden = Error::new(
+            ErrorKind::Conflict,
+            "idempotency_conflict",
+            format!("id {id} was used for another message"),
+        );
+        hidden.report.id = Some(id);
+        hidden
+    }
+
+    async fn may_read(&self, principal: &Principal, seq: u64) -> bool {
+        let Some(scope) = principal.scope() else { return true };
+        let found = self.store.original(seq).await.ok().flatten();
+        found.is_some_and(|original| scope.allows(&decode(original.into_log_entry(), "")))
     }
 
     /// Publishes a message and waits for the first reply to it. When the wait begins, calls `published`
@@ -76,6 +155,7 @@ impl Messages {
         within: Duration,
         published: impl FnOnce(usize),
     ) -> Result<Exchange, Error> {
+        let draft = self.permitted(principal, draft)?;
         let id = draft.id().unwrap_or_else(Uuid::now_v7);
         // The waiter is registered before the publish, so that no reply is missed.
         let committed = Arc::clone(&self.ingest.committed);
@@ -85,7 +165,7 @@ impl Messages {
             let source = PublishError::NotSent("the log cannot be read".to_owned());
             IngestError::Bus { id, source }
         })?;
-        let receipt = self.ingest.publish_one(principal, &draft, id, level).await?;
+        let receipt = self.ingest.publish_one(&draft, id, level).await?;
         // Encoded again: the same bytes as in the log.
         let request = Outgoing::encode(&draft, id, receipt.created_at).body;
         drop(draft);

@@ -5,6 +5,9 @@
 //! calls one service and encodes; it knows neither bus nor store (a test below reads its sources).
 
 pub mod agents;
+pub mod audit;
+pub mod auth;
+pub mod calls;
 pub mod consumers;
 pub mod dead_letters;
 mod drain;
@@ -12,6 +15,7 @@ mod error;
 pub mod health;
 pub mod history;
 pub mod inbox;
+pub mod keys;
 pub mod messages;
 pub mod queues;
 mod replies;
@@ -26,6 +30,7 @@ use std::time::Instant;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::access::Renewal;
 use crate::broadcast::Broadcaster;
 use crate::bus::Bus;
 use crate::clock::Clock;
@@ -34,8 +39,10 @@ use crate::ingest::Ingest;
 use crate::membership::MembershipStatus;
 use crate::processor::Processor;
 use crate::queues::Queues;
+use crate::seal::{Purpose, Sealer};
 use crate::store::Store;
 use crate::webhooks::Registry;
+use audit::Audit;
 pub use drain::Drain;
 pub use error::{Error, ErrorKind, LimitReached, Report};
 
@@ -65,6 +72,14 @@ pub struct Components {
     pub clock: Clock,
     /// The server's drain.
     pub drain: Drain,
+    /// Keeps the keyring as the store has it.
+    pub renewal: Arc<Renewal>,
+    /// The audit log.
+    pub audit: Audit,
+    /// Whether every call needs a credential (`AUTH=required`).
+    pub auth_required: bool,
+    /// The secret that all servers of the deployment share.
+    pub secret: [u8; 32],
 }
 
 /// All services. Clones share them.
@@ -97,6 +112,12 @@ pub struct Nouns {
     pub stats: stats::Stats,
     /// Readiness and status.
     pub health: health::Health,
+    /// Credentials.
+    pub auth: auth::Auth,
+    /// Keys.
+    pub keys: keys::Keys,
+    /// The audit log.
+    pub audit: Audit,
 }
 
 impl Deref for Services {
@@ -114,6 +135,7 @@ impl Services {
         let Components { ingest, broadcaster, bus, store, processor, .. } = components;
         let Components { webhooks, queues, committed, membership, metrics, clock, drain, .. } =
             components;
+        let Components { renewal, audit, auth_required, secret, .. } = components;
         Self(Arc::new(Nouns {
             messages: messages::Messages {
                 ingest: Arc::clone(&ingest),
@@ -143,13 +165,40 @@ impl Services {
                 clock.clone(),
                 drain.clone(),
             ),
-            queues: queues::WorkQueues { queues: Arc::clone(&queues), drain: drain.clone() },
-            consumers: consumers::Consumers { processor: Arc::clone(&processor) },
+            queues: queues::WorkQueues {
+                queues: Arc::clone(&queues),
+                drain: drain.clone(),
+                audit: audit.clone(),
+                clock: clock.clone(),
+                leases: Sealer::new(secret, Purpose::Lease),
+            },
+            consumers: consumers::Consumers {
+                processor: Arc::clone(&processor),
+                audit: audit.clone(),
+            },
             dead_letters: dead_letters::DeadLetters {
                 store: Arc::clone(&store),
                 queues: Arc::clone(&queues),
+                audit: audit.clone(),
             },
-            webhooks: webhooks::Webhooks { registry: webhooks, clock },
+            auth: auth::Auth {
+                renewal: Arc::clone(&renewal),
+                store: Arc::clone(&store),
+                audit: audit.clone(),
+                clock: clock.clone(),
+                sessions: Sealer::new(secret, Purpose::Session),
+                tickets: Sealer::new(secret, Purpose::Ticket),
+                is_required: auth_required,
+                failures: auth::Failures::default(),
+            },
+            keys: keys::Keys {
+                store: Arc::clone(&store),
+                renewal,
+                audit: audit.clone(),
+                clock: clock.clone(),
+            },
+            webhooks: webhooks::Webhooks { registry: webhooks, audit: audit.clone(), clock },
+            audit,
             health: health::Health {
                 bus: Arc::clone(&bus),
                 store: Arc::clone(&store),

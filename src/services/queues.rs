@@ -3,21 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::agents::NamedPage;
-use super::{Drain, Error};
-use crate::access::Principal;
+use super::audit::Audit;
+use super::calls::Call;
+use super::{Drain, Error, ErrorKind};
+use crate::access::{Capability, Names, Needs, Principal};
+use crate::clock::Clock;
 use crate::message::Token;
-use crate::queues::Queues;
 pub use crate::queues::{
     Enqueued, LeaseAction, LeaseRequest, LeasedJob, NewJob, QueueConfig, QueueState, Settled,
     Settlement, in_seconds,
 };
+use crate::queues::{Lease, QueueError, Queues};
+use crate::seal::Sealer;
 use crate::store::state::Listing;
 
 /// Configures, fills and serves the work queues of a deployment.
 pub struct WorkQueues {
     pub(super) queues: Arc<dyn Queues>,
     pub(super) drain: Drain,
+    pub(super) audit: Audit,
+    pub(super) clock: Clock,
+    /// Seals the key of a worker into the tokens of its leases, and opens them.
+    pub(super) leases: Sealer,
 }
 
 impl WorkQueues {
@@ -27,32 +37,53 @@ impl WorkQueues {
     /// `too_many_queues`; the store is unavailable.
     pub async fn put(
         &self,
-        _: &Principal,
+        principal: &Principal,
         queue: &Token,
         config: &QueueConfig,
     ) -> Result<bool, Error> {
-        Ok(self.queues.put(queue, config).await?)
+        Call::PutQueue.check(principal)?;
+        let is_new = self.queues.put(queue, config).await?;
+        self.audit.done(principal, "queue.put", queue.as_str(), Map::new()).await;
+        Ok(is_new)
     }
 
-    /// A page of queues, ordered by name.
+    /// A page of the queues that the caller may put into or lease from, ordered by name.
     ///
     /// # Errors
     /// The store or the bus is unavailable.
     pub async fn page(
         &self,
-        _: &Principal,
+        principal: &Principal,
         after: Option<&Token>,
         limit: usize,
     ) -> Result<NamedPage<QueueState>, Error> {
-        let queues = self.queues.list(after.map(Token::as_str), limit + 1).await?;
+        Call::ListQueues.check(principal)?;
+        let after = after.map(Token::as_str);
+        let grants = principal.grants();
+        if grants.enqueue.is_any() || grants.work.is_any() {
+            let queues = self.queues.list(after, limit + 1).await?;
+            return Ok(NamedPage::new(Listing::cut(queues, limit), |state| &state.name));
+        }
+        let mut queues = Vec::new();
+        for name in both(&grants.enqueue, &grants.work) {
+            if queues.len() <= limit && after.is_none_or(|after| name.as_str() > after) {
+                queues.extend(self.queues.get(name).await?);
+            }
+        }
         Ok(NamedPage::new(Listing::cut(queues, limit), |state| &state.name))
     }
 
     /// One queue by its name.
     ///
     /// # Errors
-    /// The queue does not exist; the store or the bus is unavailable.
-    pub async fn one(&self, _: &Principal, queue: &Token) -> Result<QueueState, Error> {
+    /// The queue does not exist, or the caller may neither put into nor lease from it; the store or the bus is
+    /// unavailable.
+    pub async fn one(&self, principal: &Principal, queue: &Token) -> Result<QueueState, Error> {
+        Call::ReadQueue.check(principal)?;
+        let (grants, name) = (principal.grants(), queue.as_str());
+        if !grants.enqueue.allows(name) && !grants.work.allows(name) {
+            return Err(missing(queue));
+        }
         self.queues.get(queue).await?.ok_or_else(|| missing(queue))
     }
 
@@ -60,8 +91,35 @@ impl WorkQueues {
     ///
     /// # Errors
     /// The queue does not exist; `queue_not_empty`; `queue_leased`; the store or the bus is unavailable.
-    pub async fn delete(&self, _: &Principal, queue: &Token, force: bool) -> Result<(), Error> {
-        if self.queues.delete(queue, force).await? { Ok(()) } else { Err(missing(queue)) }
+    pub async fn delete(
+        &self,
+        principal: &Principal,
+        queue: &Token,
+        force: bool,
+    ) -> Result<(), Error> {
+        Call::DeleteQueue.check(principal)?;
+        if !self.queues.delete(queue, force).await? {
+            return Err(missing(queue));
+        }
+        let detail = Map::from_iter([("force".to_owned(), Value::from(force))]);
+        self.audit.done(principal, "queue.delete", queue.as_str(), detail).await;
+        Ok(())
+    }
+
+    /// Checks that the caller may put jobs into this queue.
+    ///
+    /// # Errors
+    /// The caller lacks a grant.
+    pub fn check_enqueue(&self, principal: &Principal, queue: &Token) -> Result<(), Error> {
+        Ok(principal.needs_enqueue(queue.as_str())?)
+    }
+
+    /// Checks that the caller may lease jobs from this queue.
+    ///
+    /// # Errors
+    /// The caller lacks a grant.
+    pub fn check_work(&self, principal: &Principal, queue: &Token) -> Result<(), Error> {
+        Ok(principal.needs_work(queue.as_str())?)
     }
 
     /// Enqueues one job.
@@ -75,39 +133,97 @@ impl WorkQueues {
         queue: &Token,
         job: NewJob,
     ) -> Result<Enqueued, Error> {
+        Call::Enqueue.check(principal)?;
         only(self.enqueue_all(principal, queue, &[job]).await)
     }
 
     /// Enqueues jobs in order; returns a result for each, in the same order.
     pub async fn enqueue_all(
         &self,
-        _: &Principal,
+        principal: &Principal,
         queue: &Token,
         jobs: &[NewJob],
     ) -> Vec<Result<Enqueued, Error>> {
         if jobs.is_empty() {
             return Vec::new();
         }
+        if let Err(error) = self.charge(principal, queue, jobs) {
+            return vec![Err(error); jobs.len()];
+        }
         let results = self.queues.enqueue(queue, jobs).await;
-        results.into_iter().map(|result| result.map_err(Error::from)).collect()
+        // Who works a queue reads its jobs.
+        let may_read = principal.grants().work.allows(queue.as_str());
+        results.into_iter().map(|result| result.map_err(|error| shown(error, may_read))).collect()
+    }
+
+    /// Checks the grant for these jobs, and counts them.
+    fn charge(&self, principal: &Principal, queue: &Token, jobs: &[NewJob]) -> Result<(), Error> {
+        Call::EnqueueBatch.check(principal)?;
+        self.check_enqueue(principal, queue)?;
+        if let Some(meter) = principal.meter() {
+            let bytes = jobs.iter().map(NewJob::bytes).sum();
+            meter.publish(jobs.len(), bytes, self.clock.now())?;
+        }
+        Ok(())
     }
 
     /// Leases jobs, higher priorities first. Returns none if none arrived in the requested time, or
     /// before the drain.
     ///
     /// # Errors
-    /// Too many requests wait for jobs; the store or the bus is unavailable.
+    /// The caller lacks a grant; too many requests wait for jobs; the store or the bus is unavailable.
     pub async fn lease(
         &self,
-        _: &Principal,
+        principal: &Principal,
         queue: &Token,
         request: &LeaseRequest,
     ) -> Result<Vec<LeasedJob>, Error> {
-        Ok(self.queues.lease(queue, request, &self.drain.begun).await?)
+        Call::Lease.check(principal)?;
+        self.check_work(principal, queue)?;
+        let worker = worker(principal, request.worker.as_ref())?;
+        let request = LeaseRequest { worker, ..request.clone() };
+        let hurry = self.drain.begun.child_token();
+        let mut leasing = std::pin::pin!(self.queues.lease(queue, &request, &hurry));
+        let jobs = tokio::select! {
+            biased;
+            jobs = &mut leasing => jobs?,
+            reason = principal.ended() => {
+                // A lease that is under way is not cut off: its jobs would lose an attempt.
+                hurry.cancel();
+                self.return_undelivered(principal, leasing.await?).await;
+                return Err(Error::ended(reason));
+            }
+        };
+        jobs.into_iter().map(|job| self.owned(principal, job)).collect()
+    }
+
+    /// The job with its worker's key in the token, so that no other key ends the lease.
+    fn owned(&self, principal: &Principal, job: LeasedJob) -> Result<LeasedJob, Error> {
+        let Some(key) = principal.key() else { return Ok(job) };
+        let lease = self.leases.open::<Lease>(&job.token);
+        let lease = lease.map(|lease| Lease { key: Some(key.id.to_string()), ..lease });
+        let token = lease.and_then(|lease| self.leases.seal(&lease));
+        let token = token.ok_or_else(|| Error::overloaded("no lease token could be made now"))?;
+        Ok(LeasedJob { token, ..job })
+    }
+
+    /// Checks that the caller may end this lease: its key got it, or it may process.
+    fn check_owner(&self, principal: &Principal, settlement: &Settlement) -> Result<(), Error> {
+        if principal.grants().can(Capability::Process) {
+            return Ok(());
+        }
+        // A token that does not open is refused by the queue.
+        let Some(lease) = self.leases.open::<Lease>(&settlement.token) else { return Ok(()) };
+        match (&lease.key, principal.key()) {
+            (Some(owner), Some(key)) if owner == key.id.as_str() => Ok(()),
+            // A lease of a worker without a key.
+            (None, _) => Ok(principal.needs_work(&lease.queue)?),
+            _ => Err(Needs("can process".to_owned()).into()),
+        }
     }
 
     /// Returns jobs to their queues whose response could not be sent to the worker. The attempt counts.
-    pub async fn return_undelivered(&self, _: &Principal, jobs: Vec<LeasedJob>) {
+    pub async fn return_undelivered(&self, _principal: &Principal, jobs: Vec<LeasedJob>) {
         let reason = Some("the worker left too many responses unread".to_owned());
         let nack = |job: LeasedJob| Settlement {
             token: job.token,
@@ -127,20 +243,68 @@ impl WorkQueues {
         principal: &Principal,
         settlement: Settlement,
     ) -> Result<Settled, Error> {
+        Call::Settle.check(principal)?;
         only(self.settle_all(principal, &[settlement]).await)
     }
 
     /// Ends or extends leases; returns a result for each, in the same order.
     pub async fn settle_all(
         &self,
-        _: &Principal,
+        principal: &Principal,
         settlements: &[Settlement],
     ) -> Vec<Result<Settled, Error>> {
         if settlements.is_empty() {
             return Vec::new();
         }
-        let results = self.queues.settle(settlements).await;
-        results.into_iter().map(|result| result.map_err(Error::from)).collect()
+        let owned = |settlement| {
+            Call::SettleBatch.check(principal)?;
+            self.check_owner(principal, settlement)
+        };
+        let checks: Vec<Result<(), Error>> = settlements.iter().map(owned).collect();
+        if checks.iter().all(Result::is_ok) {
+            let results = self.queues.settle(settlements).await;
+            return results.into_iter().map(|result| result.map_err(Error::from)).collect();
+        }
+        let own = settlements.iter().zip(&checks).filter(|(_, check)| check.is_ok());
+        let own: Vec<Settlement> = own.map(|(settlement, _)| settlement.clone()).collect();
+        let settled = if own.is_empty() { Vec::new() } else { self.queues.settle(&own).await };
+        let mut settled = settled.into_iter();
+        let result = |check: Result<(), Error>| match check {
+            Ok(()) => settled.next().map(|result| result.map_err(Error::from)),
+            Err(error) => Some(Err(error)),
+        };
+        checks.into_iter().filter_map(result).collect()
+    }
+}
+
+/// The worker of a lease: it must be in `as`. A caller with one name is that one, and one without names is its key.
+fn worker(principal: &Principal, named: Option<&Token>) -> Result<Option<Token>, Error> {
+    let grants = principal.grants();
+    let Some(worker) = named else {
+        let key = || principal.key_id().filter(|_| grants.names.is_empty());
+        return Ok(principal.default_sender().cloned().or_else(key));
+    };
+    if !(grants.names.is_empty() && principal.key_id().as_ref() == Some(worker)) {
+        principal.needs_name(worker)?;
+    }
+    Ok(Some(worker.clone()))
+}
+
+/// The names of both, in order.
+fn both<'a>(a: &'a Names, b: &'a Names) -> std::collections::BTreeSet<&'a Token> {
+    a.listed().iter().chain(b.listed()).collect()
+}
+
+/// The error of a job. A conflict names the sequence of the other job only to a caller that may read it.
+fn shown(error: QueueError, may_read: bool) -> Error {
+    match error {
+        QueueError::Conflict { id, .. } if !may_read => {
+            let text = format!("id {id} was used for another job");
+            let mut hidden = Error::new(ErrorKind::Conflict, "idempotency_conflict", text);
+            hidden.report.id = Some(id);
+            hidden
+        }
+        error => error.into(),
     }
 }
 

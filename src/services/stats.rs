@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
 use super::Error;
+use super::calls::Call;
 use crate::access::Principal;
 use crate::broadcast::Broadcaster;
 use crate::bus::Bus;
@@ -88,7 +89,12 @@ impl Stats {
     ///
     /// # Errors
     /// The store or the bus is unavailable.
-    pub async fn snapshot(&self, _: &Principal, task: Option<&Token>) -> Result<Snapshot, Error> {
+    pub async fn snapshot(
+        &self,
+        principal: &Principal,
+        task: Option<&Token>,
+    ) -> Result<Snapshot, Error> {
+        Call::ReadStats.check(principal)?;
         let state = self.store.log_state().await?;
         let counts = self.store.counts(task, STATS_NAMES).await?;
         self.committed.raise(state.committed_through);
@@ -140,7 +146,11 @@ impl Stats {
     }
 
     /// All metrics in Prometheus text format 0.0.4.
-    pub async fn metrics(&self, _: &Principal) -> String {
+    ///
+    /// # Errors
+    /// The caller lacks a grant.
+    pub async fn metrics(&self, principal: &Principal) -> Result<String, Error> {
+        Call::ReadMetrics.check(principal)?;
         let head = self.broadcaster.head().unwrap_or(0);
         let through = self.committed.through();
         metrics::gauge!("agentbus_streams_open").set(self.broadcaster.open_streams() as f64);
@@ -151,7 +161,7 @@ impl Stats {
         metrics::gauge!("agentbus_bus_up").set(f64::from(u8::from(self.bus.health().is_ok())));
         let consumers = self.processor.render_metrics().await;
         self.metrics.run_upkeep();
-        self.metrics.render() + &consumers
+        Ok(self.metrics.render() + &consumers)
     }
 }
 

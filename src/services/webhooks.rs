@@ -4,9 +4,12 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Error;
+use super::audit::Audit;
+use super::calls::Call;
 use crate::access::Principal;
 use crate::clock::Clock;
 use crate::limits::WEBHOOK_LOOKUP_TIMEOUT;
@@ -55,6 +58,7 @@ impl Webhook {
 /// Creates and controls the webhooks of a deployment.
 pub struct Webhooks {
     pub(super) registry: Registry,
+    pub(super) audit: Audit,
     pub(super) clock: Clock,
 }
 
@@ -64,9 +68,14 @@ impl Webhooks {
     /// # Errors
     /// All invalid members together, which includes a host that is not public; `too_many_webhooks`; the
     /// store or the bus is unavailable.
-    pub async fn create(&self, _: &Principal, json: &[u8]) -> Result<Webhook, Error> {
-        let new = parse(json, self.registry.guard()).await?;
+    pub async fn create(&self, principal: &Principal, json: &[u8]) -> Result<Webhook, Error> {
+        Call::CreateWebhook.check(principal)?;
+        let mut new = parse(json, self.registry.guard()).await?;
+        new.key_id = principal.key().map(|key| key.id.to_string());
         let made = self.registry.create(new, self.clock.now()).await?;
+        let detail = Map::from_iter([("url".to_owned(), Value::from(&*made.webhook.url))]);
+        let id = made.webhook.id.to_string();
+        self.audit.done(principal, "webhook.create", &id, detail).await;
         let secret = Some(made.webhook.secret.clone());
         Ok(Webhook { secret, ..Webhook::without_secret(made) })
     }
@@ -75,7 +84,8 @@ impl Webhooks {
     ///
     /// # Errors
     /// The store is unavailable.
-    pub async fn all(&self, _: &Principal) -> Result<Vec<Webhook>, Error> {
+    pub async fn all(&self, principal: &Principal) -> Result<Vec<Webhook>, Error> {
+        Call::ListWebhooks.check(principal)?;
         let all = self.registry.all().await?;
         Ok(all.into_iter().map(Webhook::without_secret).collect())
     }
@@ -84,7 +94,8 @@ impl Webhooks {
     ///
     /// # Errors
     /// The webhook does not exist; the store is unavailable.
-    pub async fn one(&self, _: &Principal, id: Uuid) -> Result<Webhook, Error> {
+    pub async fn one(&self, principal: &Principal, id: Uuid) -> Result<Webhook, Error> {
+        Call::ReadWebhook.check(principal)?;
         let known = self.registry.one(id).await?.ok_or_else(Self::missing)?;
         Ok(Webhook::without_secret(known))
     }
@@ -93,18 +104,33 @@ impl Webhooks {
     ///
     /// # Errors
     /// The webhook does not exist; the store is unavailable.
-    pub async fn set_paused(&self, _: &Principal, id: Uuid, pause: bool) -> Result<Webhook, Error> {
-        let changed =
-            if pause { self.registry.pause(id).await? } else { self.registry.resume(id).await? };
-        changed.map(Webhook::without_secret).ok_or_else(Self::missing)
+    pub async fn set_paused(
+        &self,
+        principal: &Principal,
+        id: Uuid,
+        pause: bool,
+    ) -> Result<Webhook, Error> {
+        Call::ChangeWebhook.check(principal)?;
+        let (action, changed) = match pause {
+            true => ("webhook.pause", self.registry.pause(id).await?),
+            false => ("webhook.resume", self.registry.resume(id).await?),
+        };
+        let changed = changed.ok_or_else(Self::missing)?;
+        self.audit.done(principal, action, &id.to_string(), Map::new()).await;
+        Ok(Webhook::without_secret(changed))
     }
 
     /// Deletes a webhook, with the messages that wait for it.
     ///
     /// # Errors
     /// The webhook does not exist; the store is unavailable.
-    pub async fn remove(&self, _: &Principal, id: Uuid) -> Result<(), Error> {
-        if self.registry.remove(id).await? { Ok(()) } else { Err(Self::missing()) }
+    pub async fn remove(&self, principal: &Principal, id: Uuid) -> Result<(), Error> {
+        Call::RemoveWebhook.check(principal)?;
+        if !self.registry.remove(id).await? {
+            return Err(Self::missing());
+        }
+        self.audit.done(principal, "webhook.remove", &id.to_string(), Map::new()).await;
+        Ok(())
     }
 
     /// The error for a webhook that does not exist.
@@ -129,7 +155,7 @@ async fn parse(json: &[u8], guard: Guard) -> Result<NewWebhook, Error> {
         form.fail("url", format!("must be public: {refused}"));
     }
     let url = form.finish("this body", url).map_err(Error::unreadable_body)?;
-    Ok(NewWebhook { url, filter, secret })
+    Ok(NewWebhook { url, filter, secret, key_id: None })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use super::audit::AuditStore;
 use super::error::StoreError;
 use super::history::HistoryStore;
 use super::jobs::{JobStore, QueueStore, RecordedAttemptStore};
@@ -23,6 +24,7 @@ pub trait Store:
     + JobStore
     + RecordedAttemptStore
     + KeyStore
+    + AuditStore
     + 'static
 {
     /// `postgres` or `sqlite`.

@@ -57,6 +57,8 @@ pub struct KeyTable {
     pub keys: Vec<KeyRow>,
     /// All their secrets.
     pub secrets: Vec<SecretRow>,
+    /// Sessions that ended before their time.
+    pub revoked_sessions: Vec<Uuid>,
 }
 
 /// The part of a store that holds keys.
@@ -75,15 +77,17 @@ pub trait KeyStore: Database {
             Statement::new(VERSION),
             Statement::new("SELECT * FROM keys ORDER BY id"),
             Statement::new("SELECT * FROM key_secrets ORDER BY key_id, valid_until"),
+            Statement::new("SELECT id FROM revoked_sessions"),
         ];
         let read = self.transaction(Pool::Workers, statements).await?;
-        let [version, keys, secrets] = &read[..] else {
-            return Err(StoreError::Unavailable("three results were expected".to_owned()));
+        let [version, keys, secrets, revoked] = &read[..] else {
+            return Err(StoreError::Unavailable("four results were expected".to_owned()));
         };
         Ok(KeyTable {
             version: version.first(|row| row.seq("version"))?.unwrap_or_default(),
             keys: keys.decode(read_key)?,
             secrets: secrets.decode(read_secret)?,
+            revoked_sessions: revoked.decode(|row| row.get("id"))?,
         })
     }
 
@@ -156,15 +160,32 @@ pub trait KeyStore: Database {
         self.change_keys(id, change, statements).await
     }
 
-    /// Deletes a key with its secrets. Returns whether there was one.
-    async fn delete_key(&self, id: &str) -> Result<bool, StoreError> {
-        let statements = vec![
-            Statement::new(RAISE_VERSION),
-            Statement::new("DELETE FROM key_secrets WHERE key_id = $1").bind(id),
-            Statement::new("DELETE FROM keys WHERE id = $1 RETURNING id").bind(id),
-        ];
+    /// Deletes a key with its secrets, if it is still in the state `from`. Returns whether it was.
+    async fn delete_key(&self, id: &str, from: Uuid) -> Result<bool, StoreError> {
+        let delete = "DELETE FROM keys WHERE id = $1 AND change = $2 RETURNING id";
+        // The secrets go with the key (ON DELETE CASCADE).
+        let statements =
+            vec![Statement::new(RAISE_VERSION), Statement::new(delete).bind(id).bind(from)];
         let done = self.transaction(Pool::Workers, statements).await?;
         Ok(done.last().is_some_and(|deleted| !deleted.is_empty()))
+    }
+
+    /// Ends a session before its time, `until`. Deletes the rows of sessions that have ended by `now`.
+    async fn revoke_session(
+        &self,
+        id: Uuid,
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let insert =
+            "INSERT INTO revoked_sessions (id, until) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let statements = vec![
+            Statement::new(RAISE_VERSION),
+            Statement::new("DELETE FROM revoked_sessions WHERE until <= $1").bind(now),
+            Statement::new(insert).bind(id).bind(until),
+        ];
+        self.transaction(Pool::Workers, statements).await?;
+        Ok(())
     }
 
     /// Notes when keys were last used; does not count as a change.

@@ -9,6 +9,7 @@
 //! the trait and runs on [`sql::Database`]. Every other method is implemented in `postgres/` and in
 //! `sqlite/`, beside its SQL.
 
+mod audit;
 mod batch;
 mod contract;
 mod error;
@@ -31,6 +32,7 @@ mod write_all;
 #[cfg(test)]
 pub(crate) mod contract_tests;
 
+pub use audit::{AuditRow, AuditStore};
 pub use batch::Batch;
 pub use contract::Store;
 pub use error::StoreError;

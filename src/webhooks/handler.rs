@@ -178,6 +178,7 @@ mod tests {
                 failing_since,
                 last_success: None,
                 last_error: Some("the last error".to_owned()),
+                key_id: None,
             };
             reason_to_pause(&webhook, began + lasted)
         };

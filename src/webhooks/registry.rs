@@ -36,6 +36,8 @@ pub struct NewWebhook {
     pub filter: Option<SubjectPattern>,
     /// The secret that signs deliveries; `None` to generate one.
     pub secret: Option<Secret>,
+    /// The key that makes it; `None`: made without a key.
+    pub key_id: Option<String>,
 }
 
 /// The reason why a webhook was not created or changed.
@@ -114,6 +116,7 @@ impl Registry {
             failing_since: None,
             last_success: None,
             last_error: None,
+            key_id: new.key_id,
         };
         let name = consumer_name(webhook.id);
         let place = self.end_of_log().await?;

@@ -116,6 +116,12 @@ impl Draft {
         self
     }
 
+    /// The bytes of content and metadata.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.content.len() + self.metadata.len()
+    }
+
     /// The recipient, if any.
     #[must_use]
     pub fn recipient_id(&self) -> Option<&Token> {

@@ -117,6 +117,14 @@ impl<'a> ObjectReader<'a> {
         }
     }
 
+    /// Takes a member whose value is `null`; returns whether there was one.
+    pub fn take_null(&mut self, name: &str) -> bool {
+        let null = |(known, value): &Member<'_>| known == name && value.get() == "null";
+        let Some(at) = self.members.iter().position(null) else { return false };
+        self.members.swap_remove(at);
+        true
+    }
+
     /// Takes the raw JSON value of a member.
     pub fn raw(&mut self, name: &str) -> Option<&'a RawValue> {
         let at = self.members.iter().position(|(known, _)| known == name)?;

@@ -166,6 +166,7 @@ impl NatsQueues {
             attempt,
             expires_us: expires_at.timestamp_micros(),
             handle: LeaseHandle::JetStream { ack, lease: Uuid::new_v4(), job: job.id },
+            key: None,
         })?;
         Some(LeasedJob { body: job.body, attempt, token, expires_at })
     }

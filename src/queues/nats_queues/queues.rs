@@ -14,7 +14,8 @@ use crate::bus::{Ack, PublishError};
 use crate::clock::Clock;
 use crate::limits::{JOB_FRESH, MAX_LEASE_WAITERS, MAX_QUEUE_CHANGES, STORE_LOOKUP_TIMEOUT};
 use crate::queues::waiters::Waiters;
-use crate::queues::{DoneCounter, QueueConfigCache, Sealer};
+use crate::queues::{DoneCounter, QueueConfigCache};
+use crate::seal::Sealer;
 use crate::store::Store;
 use crate::store::jobs::RecordedAttempt;
 

@@ -107,7 +107,7 @@ impl NatsQueues {
 
     /// Opens a token and checks that its lease is valid.
     async fn claim<'a>(&self, settlement: &'a Settlement) -> Result<Claim<'a>, QueueError> {
-        let lease = self.sealer.open(&settlement.token).ok_or(QueueError::InvalidToken)?;
+        let lease: Lease = self.sealer.open(&settlement.token).ok_or(QueueError::InvalidToken)?;
         // A lease of the memory bus ended with the switch to NATS.
         let LeaseHandle::JetStream { ack, lease: id, job } = lease.handle.clone() else {
             return Err(QueueError::LeaseLost);

@@ -4,13 +4,15 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::*;
-use crate::store::KeyRow;
+use crate::store::{AuditRow, KeyRow};
 
 on_both!(
     keys_are_kept_with_their_secrets,
     a_change_of_another_state_is_refused,
     a_rotation_keeps_the_latest_old_secret,
     no_more_keys_than_may_be,
+    a_revoked_session_is_known_until_it_would_have_ended,
+    audit_entries_are_read_in_order,
 );
 
 fn key(id: &str) -> KeyRow {
@@ -58,8 +60,9 @@ async fn keys_are_kept_with_their_secrets(server: Server) {
     a.last_used_at = Some(used);
     let after = store.keys().await.expect("keys");
     assert_eq!((after.version, &after.keys[0]), (table.version, &a), "a use is no change");
-    assert!(store.delete_key("a").await.expect("answers"));
-    assert!(!store.delete_key("a").await.expect("answers"));
+    assert!(!store.delete_key("a", b.change).await.expect("answers"), "another state");
+    assert!(store.delete_key("a", a.change).await.expect("answers"));
+    assert!(!store.delete_key("a", a.change).await.expect("answers"));
     let left = store.keys().await.expect("keys");
     assert!(left.version > table.version);
     assert_eq!((left.keys, left.secrets.len()), (vec![b], 1));
@@ -105,6 +108,41 @@ async fn a_rotation_keeps_the_latest_old_secret(server: Server) {
     let done = store.rotate_key("a", state, Uuid::new_v4(), &[4; 32], None).await;
     assert!(done.expect("answers"));
     assert_eq!(secrets(&*store, "a").await, [(vec![4; 32], None)]);
+}
+
+async fn a_revoked_session_is_known_until_it_would_have_ended(server: Server) {
+    let store = server.open().await;
+    let (now, hour) = (time("2026-01-01T00:00:00Z"), TimeDelta::hours(1));
+    let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
+    for _ in 0..2 {
+        store.revoke_session(first, now + hour, now).await.expect("recorded");
+    }
+    let table = store.keys().await.expect("keys");
+    assert_eq!((table.revoked_sessions, table.version), (vec![first], 2));
+    store.revoke_session(second, now + hour * 3, now + hour).await.expect("recorded");
+    assert_eq!(store.keys().await.expect("keys").revoked_sessions, [second]);
+}
+
+async fn audit_entries_are_read_in_order(server: Server) {
+    let store = server.open().await;
+    let entry = |n: u64| AuditRow {
+        seq: 0,
+        at: time("2026-01-01T00:00:00Z"),
+        actor_id: (n != 1).then(|| "k1".to_owned()),
+        actor_name: "ann".to_owned(),
+        action: "key.create".to_owned(),
+        target: format!("t{n}"),
+        detail: "{}".to_owned(),
+        outcome: "done".to_owned(),
+    };
+    store.audit(&[entry(1), entry(2)]).await.expect("recorded");
+    store.audit(&[entry(3)]).await.expect("recorded");
+    let all = store.audit_entries(0, 10).await.expect("entries");
+    let with_seq = |n: usize| AuditRow { seq: all[n].seq, ..entry(n as u64 + 1) };
+    assert_eq!(all, [with_seq(0), with_seq(1), with_seq(2)]);
+    assert!(all[0].seq < all[1].seq && all[1].seq < all[2].seq);
+    assert_eq!(store.audit_entries(all[0].seq, 1).await.expect("entries"), all[1..2]);
+    assert!(store.audit_entries(all[2].seq, 10).await.expect("entries").is_empty());
 }
 
 async fn no_more_keys_than_may_be(server: Server) {

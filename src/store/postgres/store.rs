@@ -14,6 +14,7 @@ use crate::limits::{
     STORE_WORKERS, STORE_WRITE_TIMEOUT,
 };
 use crate::store::Store;
+use crate::store::audit::AuditStore;
 use crate::store::error::StoreError;
 use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
@@ -100,6 +101,8 @@ async fn is_behind(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
 }
 
 impl KeyStore for PostgresStore {}
+
+impl AuditStore for PostgresStore {}
 
 #[async_trait]
 impl Store for PostgresStore {

@@ -15,6 +15,7 @@ use super::time::{Clocks, StoreTime};
 use super::wal::Wal;
 use crate::limits::STORE_GRACE;
 use crate::store::Store;
+use crate::store::audit::AuditStore;
 use crate::store::error::StoreError;
 use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
@@ -79,6 +80,8 @@ async fn is_behind(connection: &mut SqliteConnection) -> Result<bool, sqlx::Erro
 }
 
 impl KeyStore for SqliteStore {}
+
+impl AuditStore for SqliteStore {}
 
 #[async_trait]
 impl Store for SqliteStore {

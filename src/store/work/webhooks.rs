@@ -32,6 +32,8 @@ pub struct Webhook {
     pub last_success: Option<DateTime<Utc>>,
     /// The error of the last failure.
     pub last_error: Option<String>,
+    /// The key that made it; `None`: made without a key.
+    pub key_id: Option<String>,
 }
 
 impl fmt::Debug for Webhook {
@@ -52,7 +54,7 @@ pub trait WebhookStore: Database {
     async fn create_webhook(&self, webhook: &Webhook, most: usize) -> Result<bool, StoreError> {
         let insert = Statement::new(
             "INSERT INTO webhooks (id, url, filter, secret, created_at, failures, failing_since, \
-             last_success, last_error) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
+             last_success, last_error, key_id) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $11 \
              WHERE (SELECT count(*) FROM webhooks WHERE id <> $1) < $10 ON CONFLICT DO NOTHING",
         )
         .bind(webhook.id)
@@ -64,7 +66,8 @@ pub trait WebhookStore: Database {
         .bind(webhook.failing_since)
         .bind(webhook.last_success)
         .bind(webhook.last_error.as_deref().map(error_text))
-        .bind(limit_to_db(most));
+        .bind(limit_to_db(most))
+        .bind(webhook.key_id.as_deref());
         let stored = Statement::new("SELECT id FROM webhooks WHERE id = $1").bind(webhook.id);
         let mut statements = vec![insert, stored];
         if self.dialect() == Dialect::Postgres {
@@ -124,6 +127,7 @@ fn read_webhook(row: Row<'_>) -> Result<Webhook, Error> {
         failing_since: row.time("failing_since")?,
         last_success: row.time("last_success")?,
         last_error: row.get("last_error")?,
+        key_id: row.get("key_id")?,
     })
 }
 

@@ -18,6 +18,7 @@ fn webhook() -> Webhook {
         failing_since: None,
         last_success: None,
         last_error: None,
+        key_id: None,
     }
 }
 
