@@ -17,8 +17,8 @@ COPY --from=build /src/target/dist/agentbus /usr/local/bin/agentbus
 USER agentbus
 WORKDIR /data
 ENV DATA_DIR=/data HTTP_ADDR=0.0.0.0:8080
-# The server does not listen on loopback here, so anonymous access must be allowed explicitly. Publish the port on
-# loopback only, or put an authenticating proxy in front of it: `docker run -e ALLOW_ANONYMOUS=true -p 127.0.0.1:8080:8080 …`.
+# The server does not listen on loopback here, so it needs AUTH=required (or ALLOW_ANONYMOUS=true). The first key:
+# `docker run --rm -e AUTH=required -v agentbus:/data agentbus keys create --admin --name root`.
 EXPOSE 8080
 VOLUME /data
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \

@@ -17,6 +17,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
 
+use super::credential::CredentialArgs;
 use super::failure::Failure;
 use super::output::print_line;
 use super::progress;
@@ -37,7 +38,9 @@ the waits behind a stalled server count.
 
 Without --url it starts a server of its own (memory bus, SQLite, files in the system's temporary folder)
 and removes it afterwards. With --url the messages stay in that server's log, and a full stream drops
-older ones for them: do not measure a server in use. AGENTBUS_URL is ignored.
+older ones for them: do not measure a server in use. AGENTBUS_URL is ignored; AGENTBUS_KEY is sent to the
+server that --url names. The key must be one that writes as bench, publishes on agent.message.> (or
+agent.task.>), observes and, for subscribers, reads that.
 
 Exit code 1 if anything was not accepted or not sent, or an event missing.";
 
@@ -96,6 +99,9 @@ pub struct BenchArgs {
     /// Server to measure, at its http:// address; without it, one is started and removed afterwards
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+
+    #[command(flatten)]
+    credential: CredentialArgs,
 }
 
 /// When the server responds to a publish.
@@ -161,7 +167,13 @@ impl From<BenchError> for Failure {
 pub async fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
     let plan = args.plan();
     plan.check().map_err(|faults| Failure::Usage(faults.join("\n")))?;
-    let address = args.url.as_deref().map(address).transpose().map_err(Failure::Usage)?;
+    let mut address = args.url.as_deref().map(address).transpose().map_err(Failure::Usage)?;
+    // A server that is started for this takes no keys.
+    if let Some(named) = &mut address
+        && let Some(key) = args.credential.key()?
+    {
+        *named = named.clone().with_key(&key);
+    }
     let (bar, stop) = (progress::spinner(), CancellationToken::new());
     let report = {
         let running = measure(address, &plan, &stop, &bar);

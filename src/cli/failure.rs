@@ -53,7 +53,7 @@ impl From<String> for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let text = plain_lines(&error.to_string());
+        let text = plain_lines(&error.to_string()) + remedy(&error);
         match error {
             Error::Address(_) => Self::Usage(text),
             _ => Self::Failed(text),
@@ -61,10 +61,45 @@ impl From<Error> for Failure {
     }
 }
 
+/// What to do about a credential that is refused.
+fn remedy(error: &Error) -> &'static str {
+    match error.code() {
+        Some("unauthenticated") => {
+            "\n  set AGENTBUS_KEY (or --key-file) to a key that is valid; `agentbus keys create` makes one"
+        }
+        Some("forbidden") => {
+            "\n  use a key that has this grant: `agentbus keys create` makes one, PATCH /v1/keys/ID changes one"
+        }
+        _ => "",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use agentbus_client::{Fault, Problem};
+
+    fn text_of(problem: Problem) -> String {
+        match Failure::from(Error::Refused(Box::new(problem))) {
+            Failure::Failed(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_refused_credential_says_what_to_do() {
+        let problem = |status, code: &str, needs: Option<&str>| Problem {
+            status,
+            code: Some(code.to_owned()),
+            needs: needs.map(str::to_owned),
+            ..Problem::default()
+        };
+        let text = text_of(problem(401, "unauthenticated", None));
+        assert!(text.contains("AGENTBUS_KEY") && text.contains("--key-file"), "{text}");
+        let text = text_of(problem(403, "forbidden", Some("work builds")));
+        assert!(text.contains("lacks: work builds") && text.contains("keys create"), "{text}");
+        assert!(!text_of(problem(403, "forbidden_origin", None)).contains("key"));
+    }
 
     #[test]
     fn shows_every_fault_and_no_escape_sequence() {

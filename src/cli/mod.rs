@@ -1,11 +1,14 @@
 //! The command line, one file for each subcommand.
 //!
-//! Invariant: client commands use only `agentbus_client`, nothing of the server. Output is text on a terminal
+//! Invariant: client commands use only `agentbus_client`, nothing of the server (`keys` can also work on the store, as
+//! `doctor` and `rebuild` do). Output is text on a terminal
 //! and NDJSON in a pipe. The exit code is 0 for success, 1 for failure and 2 for wrong usage.
 
 mod address;
+mod audit;
 mod bench;
 mod consumers;
+mod credential;
 mod dead_letters;
 mod demo;
 mod doctor;
@@ -15,9 +18,11 @@ mod filter;
 mod history;
 mod import;
 mod input;
+mod keys;
 mod limits;
 mod message_args;
 mod output;
+mod own_store;
 mod printer;
 mod progress;
 mod queues;
@@ -47,7 +52,8 @@ Examples:
   agentbus tail --from start                all messages so far, then live
   agentbus history --task parser-7 --all    all messages of a task
 
-Client commands find the server by --url or AGENTBUS_URL. See also `agentbus help COMMAND`.
+Client commands find the server by --url or AGENTBUS_URL, and send the key in AGENTBUS_KEY or --key-file.
+See also `agentbus help COMMAND`.
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
 /// A message backend for squads of software agents: one durable order, live streams, replay
@@ -98,6 +104,12 @@ enum Command {
     /// Show and configure work queues, push and lease jobs
     #[command(after_help = queues::EXAMPLES)]
     Queues(queues::QueuesArgs),
+    /// Make, show, rotate and revoke keys
+    #[command(after_help = keys::EXAMPLES)]
+    Keys(Box<keys::KeysArgs>),
+    /// Show who did what: the audit log
+    #[command(after_help = audit::EXAMPLES)]
+    Audit(audit::AuditArgs),
     /// Check bus, store, permissions and clock, and report how to fix problems
     Doctor(DoctorArgs),
     /// Recreate the NATS stream from the database, with the same sequences
@@ -142,6 +154,8 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Queues(args)) => queues::run(args).await,
         Some(Command::DeadLetters(args)) => dead_letters::run(args).await,
         Some(Command::Webhooks(args)) => webhooks::run(args).await,
+        Some(Command::Keys(args)) => keys::run(*args).await,
+        Some(Command::Audit(args)) => audit::run(args).await,
         Some(Command::Demo(args)) => demo::run(args).await,
         Some(Command::Bench(args)) => bench::run(*args).await,
     };
@@ -185,6 +199,15 @@ mod tests {
             &["agentbus", "dead-letters", "redrive", "--all", "--source", "a"],
             &["agentbus", "dead-letters", "show", "x"],
             &["agentbus", "consumers", "pause", "a/b"],
+            &["agentbus", "keys", "create"],
+            &["agentbus", "keys", "create", "--name", "a", "--agent", "a", "--watcher"],
+            &["agentbus", "keys", "create", "--name", "a", "--read", "a..b"],
+            &["agentbus", "keys", "create", "--name", "a", "--can", "fly"],
+            &["agentbus", "keys", "create", "--name", "a", "--as", "a b"],
+            &["agentbus", "keys", "create", "--name", "a", "--kind", "robot"],
+            &["agentbus", "keys", "rotate", "0123456789ab", "--overlap", "2d"],
+            &["agentbus", "keys", "show", "../x"],
+            &["agentbus", "keys", "list", "--on-store", "--url", "http://127.0.0.1:1"],
         ] {
             assert!(Cli::try_parse_from(wrong).is_err(), "{wrong:?}");
         }

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use agentbus_client::Client;
 use tokio_util::sync::CancellationToken;
 
+use super::credential::CredentialArgs;
 use super::demo;
+use super::failure::Failure;
 use super::serve_args::{Overrides, ServeArgs};
 use crate::config::{Config, Source};
 use crate::limits::SERVER_FILES;
@@ -87,10 +89,15 @@ fn flags(overrides: &Overrides) -> Vec<(String, String)> {
 /// Runs the simulated squad as a client of this server.
 async fn run_demo(addr: SocketAddr, stop: CancellationToken) {
     let args = demo::SquadArgs { rate: DEMO_RATE, tasks: None, seed: None };
-    let squad =
-        async { demo::run_squad(Client::new(&format!("http://{addr}"))?, args, None, stop).await };
-    if let Err(error) = squad.await {
-        tracing::warn!(%error, "the demo squad stopped");
+    let squad = async {
+        let mut client = Client::new(&format!("http://{addr}"))?;
+        if let Some(key) = CredentialArgs::default().key()? {
+            client = client.with_key(&key)?;
+        }
+        demo::run_squad(client, args, None, stop).await.map_err(Failure::from)
+    };
+    if let Err(failure) = squad.await {
+        tracing::warn!(?failure, "the demo squad stopped");
     }
 }
 

@@ -49,7 +49,8 @@ pub struct Processing {
     /// Command to run for each message, with the message on standard input (PROCESSOR_EXEC)
     ///
     /// It gets the environment of this process without the secrets of agentbus: DATABASE_URL, PGPASSWORD,
-    /// PGPASSFILE, PGSSLKEY, NATS_URL, NATS_CREDS, NATS_USER, NATS_PASSWORD, NATS_TOKEN and NATS_TLS_KEY.
+    /// PGPASSFILE, PGSSLKEY, NATS_URL, NATS_CREDS, NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_TLS_KEY,
+    /// ROOT_KEY_FILE and AGENTBUS_KEY.
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
 
@@ -138,6 +139,19 @@ pub struct Overrides {
     /// Any other setting by its name; repeatable
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub set: Vec<(String, String)>,
+}
+
+impl Overrides {
+    /// Whether any flag is given.
+    #[must_use]
+    pub fn are_given(&self) -> bool {
+        let Self { config, message_bus, http_addr, database_url, data_dir, nats_url, set } = self;
+        let texts = [message_bus, http_addr, database_url, nats_url];
+        config.is_some()
+            || data_dir.is_some()
+            || !set.is_empty()
+            || texts.iter().any(|text| text.is_some())
+    }
 }
 
 /// Splits `NAME=VALUE`; `drain-s=5` and `DRAIN_S=5` are the same setting.

@@ -136,7 +136,15 @@ impl Config {
             StoreConfig::Sqlite(_) => None,
             StoreConfig::Postgres(url) => postgres::exposure(url),
         };
-        nats.into_iter().chain(store).collect()
+        let is_open = !self.access.required && !self.http.addr.ip().is_loopback();
+        let anonymous = is_open.then(|| {
+            format!(
+                "HTTP_ADDR={} is not loopback and AUTH=off: every client that reaches it can read and send \
+                 everything. Set AUTH=required",
+                self.http.addr
+            )
+        });
+        nats.into_iter().chain(store).chain(anonymous).collect()
     }
 }
 
@@ -259,6 +267,9 @@ mod tests {
         assert_eq!(postgres("postgres://u:hunter2@db.example/d"), 1);
         assert_eq!(postgres("postgres://u:hunter2@db.example/d?sslmode=require"), 1);
         assert_eq!(postgres("postgres://u:hunter2@db.example/d?sslmode=verify-full"), 0);
+        let open = [("HTTP_ADDR", "0.0.0.0:80"), ("ALLOW_ANONYMOUS", "true")];
+        assert_eq!(exposures(&open), 1);
+        assert_eq!(exposures(&[open[0], ("AUTH", "required")]), 0);
         // There is no warning about a bus that is not used.
         assert_eq!(exposures(&[("NATS_URL", "nats://u:hunter2@n.example")]), 0);
     }

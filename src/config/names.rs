@@ -45,7 +45,7 @@ pub const NAMES: &[&str] = &[
     "RUST_LOG",
 ];
 
-/// Environment variables that contain a secret of the server or a path to one, including those of libpq.
+/// Environment variables that contain a secret of the server or of its operator, or a path to one, including those of libpq.
 /// Commands that the server runs do not inherit them.
 pub const SECRETS: &[&str] = &[
     "DATABASE_URL",
@@ -58,4 +58,6 @@ pub const SECRETS: &[&str] = &[
     "NATS_PASSWORD",
     "NATS_TOKEN",
     "NATS_TLS_KEY",
+    "ROOT_KEY_FILE",
+    "AGENTBUS_KEY",
 ];

@@ -15,7 +15,9 @@ use uuid::Uuid;
 use super::audit::Audit;
 use super::calls::Call;
 use super::{Error, ErrorKind};
-use crate::access::{Grants, KeyId, KeyKind, KeyLimits, KeyText, Needs, Principal, Renewal};
+use crate::access::{
+    Grants, KeyId, KeyKind, KeyLimits, KeyText, Keyring, Needs, Principal, Renewal,
+};
 use crate::clock::Clock;
 use crate::limits::{KEY_CHANGE_ATTEMPTS, MAX_KEY_NAME, MAX_KEYS, MAX_OVERLAP_S};
 use crate::message::{ObjectReader, format_micros, parse_rfc3339, truncate_to_micros};
@@ -156,6 +158,15 @@ pub fn parse_overlap(json: &[u8]) -> Result<Duration, Error> {
 }
 
 impl Keys {
+    /// The keys of a store for the command line: no server, so no credential is checked here.
+    #[must_use]
+    pub fn on_store(store: Arc<dyn Store>, clock: Clock) -> Self {
+        let keyring = Keyring::default();
+        let renewal = Arc::new(Renewal::new(keyring, Arc::clone(&store), clock.clone(), None));
+        let (audit, _) = Audit::new(Arc::clone(&store), clock.clone());
+        Self { store, renewal, audit, clock }
+    }
+
     /// Makes a key. Its text is in the result, and nowhere else.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ for_each_mode! {
             .env("NATS_USER", "agentbus")
             .env("NATS_PASSWORD", "hunter3")
             .env("PGPASSWORD", "hunter3")
+            .env("AGENTBUS_KEY", "hunter3")
             .env("OWN_SETTING", "kept")
     };
 

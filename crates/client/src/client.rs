@@ -1,13 +1,15 @@
 //! A client of one server, over HTTP.
 //!
 //! Invariant: a retry sends exactly the bytes of the first attempt. So a request with its own id or key has
-//! its effect once, however often the response was lost (contract, section 3, "Outage").
+//! its effect once, however often the response was lost (contract, section 3, "Outage"). The key goes to this
+//! server alone: no redirect is followed.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
@@ -26,6 +28,8 @@ pub type Query = Vec<(&'static str, String)>;
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    /// The credential of each request.
+    authorization: Option<HeaderValue>,
     retry_for: Duration,
     on_notice: Arc<dyn Fn(&Notice<'_>) + Send + Sync>,
 }
@@ -68,7 +72,7 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            // After a redirect, a POST could be sent as a GET.
+            // After a redirect, a POST could be sent as a GET, and the key to another host.
             .redirect(Policy::none())
             .user_agent(concat!("agentbus/", env!("CARGO_PKG_VERSION")));
         if address::is_loopback(&base) {
@@ -77,7 +81,27 @@ impl Client {
         let http = builder.build().map_err(|error| {
             Error::Address(format!("cannot make an HTTP client: {}", root_cause(&error)))
         })?;
-        Ok(Self { http, base, retry_for: RETRY_FOR, on_notice: Arc::new(|_| ()) })
+        let on_notice = Arc::new(|_: &Notice<'_>| ());
+        Ok(Self { http, base, authorization: None, retry_for: RETRY_FOR, on_notice })
+    }
+
+    /// Sets the key that each request carries, in `Authorization`.
+    ///
+    /// [`Error::Key`]: it is empty or has other characters than visible ASCII. [`Error::Address`]: the address
+    /// has a user or password, which need `Authorization` too.
+    pub fn with_key(mut self, key: &str) -> Result<Self, Error> {
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Error::Key("the key must be one word of visible ASCII characters"));
+        }
+        if !self.base.username().is_empty() || self.base.password().is_some() {
+            let address = self.address();
+            return Err(Error::Address(format!("{address}: a user and a key cannot both be sent")));
+        }
+        let value = HeaderValue::try_from(format!("Bearer {key}"));
+        let mut value = value.map_err(|_| Error::Key("the key cannot be sent in a header"))?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
     }
 
     /// Sets for how long a request is retried after transient errors: zero for a single attempt,
@@ -116,7 +140,11 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> RequestBuilder {
-        self.http.request(method, self.url(path, query))
+        let request = self.http.request(method, self.url(path, query));
+        match &self.authorization {
+            Some(value) => request.header(AUTHORIZATION, value),
+            None => request,
+        }
     }
 
     pub(crate) fn get(&self, path: &str, query: &[(&str, String)]) -> RequestBuilder {
@@ -209,6 +237,30 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_request_carries_the_key_and_no_debug_text_shows_it() {
+        let client = Client::new("https://a.example").and_then(|client| client.with_key("hunter2"));
+        let client = client.expect("a client");
+        let request = client.post("/v1/messages", &());
+        assert!(!format!("{client:?} {request:?}").contains("hunter2"));
+        let request = request.build().expect("a request");
+        assert_eq!(request.headers()[AUTHORIZATION], "Bearer hunter2");
+        assert!(!format!("{request:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_sent_is_refused_and_not_shown() {
+        for wrong in ["", "hunter2 x", "hunter2\r\nX: y", "hunter2\u{e9}"] {
+            let error = Client::new("a.example").and_then(|client| client.with_key(wrong));
+            let error = error.expect_err("refused");
+            assert!(matches!(error, Error::Key(_)) && !error.to_string().contains("hunter2"));
+        }
+        let both = Client::new("https://ann:secret@a.example")
+            .and_then(|client| client.with_key("hunter2"))
+            .expect_err("refused");
+        assert!(!both.to_string().contains("secret"), "{both}");
+    }
 
     #[test]
     fn an_address_may_lack_its_scheme_and_have_a_path() {

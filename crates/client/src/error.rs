@@ -10,6 +10,9 @@ pub enum Error {
     /// The address of the server is invalid. Nothing was sent.
     #[error("{0}")]
     Address(String),
+    /// The key cannot be sent. Nothing was sent.
+    #[error("{0}")]
+    Key(&'static str),
     /// There was no response. Whether the request reached the server is unknown.
     #[error("{0}")]
     Unreachable(String),
@@ -28,7 +31,7 @@ impl Error {
         match self {
             Self::Unreachable(_) => true,
             Self::Refused(problem) => problem.is_transient(),
-            Self::Address(_) | Self::Unexpected(_) => false,
+            Self::Address(_) | Self::Key(_) | Self::Unexpected(_) => false,
         }
     }
 

@@ -33,6 +33,7 @@
 //! server's wire contract, v1.
 
 mod address;
+mod audit;
 mod backoff;
 mod client;
 mod consumers;
@@ -41,6 +42,7 @@ mod dead_letters;
 mod document;
 mod envelope;
 mod error;
+mod keys;
 pub mod limits;
 mod message;
 mod pages;
@@ -53,6 +55,7 @@ mod subscription;
 mod webhooks;
 
 pub use address::parse_address;
+pub use audit::{Actor, AuditEntry};
 pub use backoff::Backoff;
 pub use client::{Client, Notice, Query};
 pub use consumers::{Consumer, Lag};
@@ -61,6 +64,7 @@ pub use dead_letters::{Attempt, DeadLetter, Redriven};
 pub use document::Document;
 pub use envelope::Envelope;
 pub use error::Error;
+pub use keys::{Grants, Key, KeyLimits, NewKey};
 pub use message::Message;
 pub use pages::{Bounds, Page, Pages};
 pub use problem::{Fault, Problem};

@@ -14,7 +14,7 @@ use crate::limits::FOREIGN_TEXT_CHARS;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Problem {
-    /// The HTTP status of the response.
+    /// The HTTP status of the response; 0 for a problem that did not come over HTTP.
     #[serde(skip)]
     pub status: u16,
     /// The kind of problem, as a text for people.
@@ -25,6 +25,8 @@ pub struct Problem {
     pub code: Option<String>,
     /// All faults of the body or the query.
     pub errors: Vec<Fault>,
+    /// The grant that the credential lacks (403), such as `publish agent.task.t1.done`.
+    pub needs: Option<String>,
     /// In an outage, whether the message was sent: `not_sent` or `unknown`.
     pub outcome: Option<String>,
     /// How long the server asks to wait before the next attempt (`Retry-After` in seconds; a date is
@@ -97,11 +99,15 @@ impl fmt::Display for Problem {
             (None, None) => f.write_str("the server gave no reason")?,
         }
         match &self.code {
+            Some(code) if self.status == 0 => write!(f, " ({})", line(code))?,
             Some(code) => write!(f, " ({} {})", self.status, line(code))?,
             None => write!(f, " ({})", self.status)?,
         }
         if let Some(outcome) = &self.outcome {
             write!(f, ", outcome {}", line(outcome))?;
+        }
+        if let Some(needs) = &self.needs {
+            write!(f, "\n  the credential lacks: {}", line(needs))?;
         }
         for fault in &self.errors {
             let member = fault.pointer.as_deref().or(fault.parameter.as_deref());
@@ -131,6 +137,13 @@ mod tests {
             "errors":[{"pointer":"/type","detail":"is\nbad"},{"parameter":"limit","detail":"too big"}]}"#;
         let words = refused(422, &[], body).to_string();
         assert_eq!(words, "Invalid message (422 invalid)\n  /type: is bad\n  limit: too big");
+    }
+
+    #[test]
+    fn shows_the_grant_that_lacks() {
+        let body = br#"{"title":"Forbidden","code":"forbidden","needs":"as ann\n"}"#;
+        let words = refused(403, &[], body).to_string();
+        assert_eq!(words, "Forbidden (403 forbidden)\n  the credential lacks: as ann ");
     }
 
     #[test]

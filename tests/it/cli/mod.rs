@@ -1,6 +1,8 @@
 //! The command line as people and pipes use it: `export`, `history` and `tail` print what `import` has read
 //! as the same bytes, wrong usage has exit code 2, and `doctor` reports what is wrong.
 
+mod keys;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -34,9 +36,14 @@ fn command(args: &[&str], url: &str, dir: &Path) -> Command {
     command
 }
 
-/// Runs a command to its end, on other threads than the test's.
+/// Runs a command to its end.
 async fn run(args: &[&str], url: &str, dir: &Path, input: &str) -> Output {
-    let mut child = command(args, url, dir).spawn().expect("the binary runs");
+    finish(command(args, url, dir), input).await
+}
+
+/// Runs a prepared command to its end, on other threads than the test's.
+async fn finish(mut command: Command, input: &str) -> Output {
+    let mut child = command.spawn().expect("the binary runs");
     let (mut stdin, input) = (child.stdin.take().expect("piped"), input.to_owned());
     let writer = tokio::task::spawn_blocking(move || {
         // This fails if the command refuses its arguments and reads nothing.

@@ -3,11 +3,14 @@
 //! Invariant: no data is changed. Like every start of a server, the command migrates the tables of an older
 //! version; with `--fix` it adds what the stream lacks. The exit code is 1 if a check failed, else 0.
 
+mod keys;
+
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::output::print_line;
+use super::own_store;
 use super::serve::configuration;
 use super::serve_args::DoctorArgs;
 use super::terminal::plain;
@@ -18,8 +21,6 @@ use crate::config::{Config, StoreConfig};
 use crate::continuity::check_content;
 use crate::limits::{CLOCK_TOLERANCE, HEALTH_WAIT};
 use crate::message::{LogEntry, Subject};
-use crate::store::postgres::PostgresStore;
-use crate::store::sqlite::SqliteStore;
 use crate::store::{BusKind, LogState, Store};
 
 /// Severity of a finding.
@@ -95,26 +96,13 @@ pub async fn run(args: DoctorArgs) -> Result<ExitCode, String> {
 }
 
 async fn check_store(config: &Config, report: &mut Report) -> Option<Arc<dyn Store>> {
-    let opened: Result<Arc<dyn Store>, String> = match &config.store {
-        StoreConfig::Sqlite(dir) if !dir.join("agentbus.db").exists() => {
-            report.note("store", &format!("{} holds no history yet", dir.display()));
-            return None;
-        }
-        StoreConfig::Sqlite(dir) => match SqliteStore::open(dir).await {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(error) => {
-                Err(format!("{error}. Check that DATA_DIR is writable and its disk is not full"))
-            }
-        },
-        StoreConfig::Postgres(url) => match PostgresStore::connect(url).await {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(error) => Err(format!(
-                "{error}. Check that DATABASE_URL names a running server, an existing database and a \
-                 user that may create tables"
-            )),
-        },
-    };
-    match opened {
+    if let StoreConfig::Sqlite(dir) = &config.store
+        && !own_store::exists(&config.store)
+    {
+        report.note("store", &format!("{} holds no history yet", dir.display()));
+        return None;
+    }
+    match own_store::open(&config.store).await {
         Ok(store) => {
             report.good(
                 "store",
@@ -122,6 +110,7 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Arc<dyn Sto
             );
             check_clock(&*store, report).await;
             check_durability(&*store, report).await;
+            keys::check(&*store, report).await;
             Some(store)
         }
         Err(error) => {
