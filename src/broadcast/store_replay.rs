@@ -16,7 +16,7 @@ use super::segment::{Segment, SegmentBuilder};
 use crate::limits::{REPLAY_BYTES, REPLAY_HOLES, REPLAY_READS, REPLAY_ROWS, STORE_READ_PAUSE};
 use crate::message::{Filter, Query};
 use crate::singleflight::Singleflight;
-use crate::store::{Hole, Page, Store, StoreError, Stored};
+use crate::store::{Hole, Store, StoreError, Stored};
 
 /// `None`: the store has not reached beyond the position.
 type ReadResult = Result<Option<Arc<Segment>>, Arc<StoreError>>;
@@ -117,7 +117,7 @@ async fn read_segment(
     if page.committed_through <= position {
         return Ok(None);
     }
-    let through = page_through(&page);
+    let through = page.next.unwrap_or(page.committed_through);
     let is_complete = through - position == page.messages.len() as u64;
     let holes = if is_complete {
         Vec::new()
@@ -134,14 +134,6 @@ fn query(filter: &Filter, position: u64) -> Query {
     let limit = if filter.is_empty() { rows - position % rows } else { rows };
     let limit = usize::try_from(limit).unwrap_or(REPLAY_ROWS);
     Query { after: Some(position), ..Query::new(filter.clone(), limit, REPLAY_BYTES) }
-}
-
-/// The sequence up to which a page has every matching message.
-fn page_through(page: &Page) -> u64 {
-    match page.messages.last() {
-        Some(last) if page.more => last.seq,
-        _ => page.committed_through,
-    }
 }
 
 /// Merges messages and holes in order. If there may be more holes than were read, the segment ends at the

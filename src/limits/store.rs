@@ -36,6 +36,12 @@ pub const TIME_INDEX_WIDE_SEQS: u64 = 1_000_000;
 /// The most index ranges that one page is merged from, if another plan has fewer. Each costs planning time,
 /// even if it is empty.
 pub const MAX_PLAN_BRANCHES: usize = 128;
+/// The most rows that a page of history tests against the scope of its reader, of those that pass its other filters
+/// (contract, section 5): ten milliseconds of the database's work.
+pub const PAGE_SCAN_ROWS: usize = 10_000;
+/// The most messages of one kind by the names of a reader, and the most to them, in which a list of tasks looks for
+/// tasks that they have a part in: the latest. As many first messages of one task are read for their recipients.
+pub const TASK_PART_ROWS: usize = 10_000;
 /// The most bytes of bodies of one page of history: eight of the largest messages, not the thousand that
 /// `limit` allows.
 pub const MAX_PAGE_BYTES: u64 = 8 * 1024 * 1024;

@@ -9,7 +9,7 @@ use crate::access::Principal;
 use crate::broadcast::Broadcaster;
 use crate::committed::Committed;
 use crate::limits::READ_YOUR_WRITE;
-use crate::message::Query;
+use crate::message::{Query, Scope};
 pub use crate::store::Stored as StoredMessage;
 use crate::store::{Page, Store, StoreError};
 
@@ -18,7 +18,8 @@ use crate::store::{Page, Store, StoreError};
 pub struct MessagePage {
     /// The messages, in the order of the query.
     pub messages: Vec<StoredMessage>,
-    /// The `after` (`before` when descending) of the next page; `None` on the last one.
+    /// The `after` (`before` when descending) of the next page; `None` on the last one. An empty page may have a next
+    /// one.
     pub next: Option<u64>,
     /// The store's watermark when the page was read: the page is complete up to it.
     pub committed_through: u64,
@@ -26,8 +27,7 @@ pub struct MessagePage {
 
 impl From<Page> for MessagePage {
     fn from(page: Page) -> Self {
-        let Page { messages, more, committed_through } = page;
-        let next = messages.last().filter(|_| more).map(|last| last.seq);
+        let Page { messages, next, committed_through } = page;
         Self { messages, next, committed_through }
     }
 }
@@ -44,25 +44,28 @@ impl History {
     ///
     /// # Errors
     /// The store is unavailable.
-    pub async fn page(&self, _: &Principal, query: &Query) -> Result<MessagePage, Error> {
-        let page = self.store.page(query).await?;
+    pub async fn page(&self, principal: &Principal, query: &Query) -> Result<MessagePage, Error> {
+        let filter = query.filter.clone().within(principal.scope());
+        let page = self.store.page(&Query { filter, ..query.clone() }).await?;
         self.committed.raise(page.committed_through);
         Ok(page.into())
     }
 
-    /// The message with this id, or the first one if several have it.
+    /// The message with this id, or the first one if several have it, of those that the caller may read.
     ///
     /// # Errors
     /// The message does not exist; the store is unavailable.
-    pub async fn one(&self, _: &Principal, id: Uuid) -> Result<StoredMessage, Error> {
-        if let Some(found) = self.find(id).await? {
+    pub async fn one(&self, principal: &Principal, id: Uuid) -> Result<StoredMessage, Error> {
+        let scope = principal.scope();
+        let scope = scope.as_deref();
+        if let Some(found) = self.find(id, scope).await? {
             return Ok(found);
         }
         // The response to a POST is sent before the store has the message, so this waits until the
         // store has all messages that are in the log now.
         let head = self.broadcaster.head().unwrap_or(0);
         if self.committed.through() < head && self.committed.wait_for(head, READ_YOUR_WRITE).await {
-            return self.find(id).await?.ok_or_else(Self::missing);
+            return self.find(id, scope).await?.ok_or_else(Self::missing);
         }
         Err(Self::missing())
     }
@@ -73,7 +76,14 @@ impl History {
         Error::not_found("there is no message with this id")
     }
 
-    async fn find(&self, id: Uuid) -> Result<Option<StoredMessage>, StoreError> {
+    async fn find(
+        &self,
+        id: Uuid,
+        scope: Option<&Scope>,
+    ) -> Result<Option<StoredMessage>, StoreError> {
+        if let Some(scope) = scope {
+            return self.store.in_scope(id, scope).await;
+        }
         match self.store.find(&[id]).await?.get(&id) {
             Some(seq) => self.store.message(*seq).await,
             None => Ok(None),

@@ -1,8 +1,8 @@
 //! Inboxes: the messages to one agent (contract, section 7).
 //!
 //! Invariant: an inbox is a query of history and stores only the agent's position. It returns committed
-//! messages in order and skips only expired ones; an empty page means that there was no message up to its
-//! `committed_through`.
+//! messages in order and skips only expired ones; an empty page without `next` means that there was no message up to
+//! its `committed_through`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::limits::{
     INBOX_PAGE_BYTES, INBOX_READS, INBOX_SKIP_MESSAGES, MAX_INBOX_SKIPS, MAX_REPLY_WAIT,
+    PAGE_SCAN_ROWS,
 };
 use crate::message::{FieldError, Filter, Query, Scope, Token, expires_at};
 pub use crate::store::state::Inbox;
@@ -130,8 +131,8 @@ impl Inboxes {
             if let Some(page) = self.unexpired(inbox, &mut query, now).await? {
                 return Ok(page);
             }
-            if let Some(committed_through) = self.skip_expired(&mut query, now).await? {
-                return Ok(MessagePage { messages: Vec::new(), next: None, committed_through });
+            if let Some(page) = self.skip_expired(&mut query, now).await? {
+                return Ok(page);
             }
         }
     }
@@ -146,8 +147,11 @@ impl Inboxes {
             if !page.messages.is_empty() {
                 return Ok(page);
             }
-            // Expired messages are not read twice.
-            query.inbox.after = Some(page.committed_through);
+            // Messages that were passed over are not read twice.
+            query.inbox.after = Some(page.next.unwrap_or(page.committed_through));
+            if page.next.is_some() {
+                continue;
+            }
             if page.committed_through >= through {
                 through = match watch.next().await {
                     WatchEvent::Message { seq, .. } => seq,
@@ -174,25 +178,25 @@ impl Inboxes {
         let mut page = self.store.page(query).await?;
         drop(permit);
         self.committed.raise(page.committed_through);
-        let last = page.messages.last().map(|message| message.seq).filter(|_| page.more);
         let found = page.messages.len();
         page.messages.retain(|message| expires_at(&message.body).is_none_or(|end| end > now));
         count_expired((found - page.messages.len()) as u64);
-        if last.is_some() && page.messages.is_empty() {
-            query.after = last;
+        if page.next.is_some() && page.messages.is_empty() && found > 0 {
+            query.after = page.next;
             return Ok(None);
         }
         Ok(Some(page.into()))
     }
 
     /// Moves the position of a query past expired messages. Each permit is for a bounded number of
-    /// messages, so no reader waits until another has skipped all of its own. Returns `committed_through`
-    /// if every message up to it has expired.
+    /// messages, so no reader waits until another has skipped all of its own. Returns an empty page if every message
+    /// has expired, or if it passed over [`PAGE_SCAN_ROWS`] messages that the reader may not read.
     async fn skip_expired(
         &self,
         query: &mut Query,
         now: DateTime<Utc>,
-    ) -> Result<Option<u64>, StoreError> {
+    ) -> Result<Option<MessagePage>, StoreError> {
+        let mut hidden = 0;
         let mut scan = Query { limit: INBOX_SKIP_MESSAGES, ..query.clone() };
         loop {
             let permit = self.scans.acquire().await;
@@ -200,14 +204,17 @@ impl Inboxes {
             drop(permit);
             self.committed.raise(front.committed_through);
             count_expired(front.expired);
-            match (front.first, front.last) {
-                (Some(first), _) => {
-                    query.after = Some(first - 1);
-                    return Ok(None);
-                }
-                (None, Some(last)) if front.more => scan.after = Some(last),
-                (None, _) => return Ok(Some(front.committed_through)),
+            hidden += front.passed - front.expired;
+            if let Some(first) = front.first {
+                query.after = Some(first - 1);
+                return Ok(None);
             }
+            let next = front.last.filter(|_| front.more);
+            if next.is_none() || hidden >= PAGE_SCAN_ROWS as u64 {
+                let committed_through = front.committed_through;
+                return Ok(Some(MessagePage { messages: Vec::new(), next, committed_through }));
+            }
+            scan.after = next;
         }
     }
 }

@@ -74,7 +74,7 @@ async fn in_history(
     request: Uuid,
     through: u64,
 ) -> Option<Vec<u8>> {
-    let query = Query::new(replies_to(request), 1, MAX_PAGE_BYTES);
+    let mut query = Query::new(replies_to(request), 1, MAX_PAGE_BYTES);
     loop {
         // The search comes first: a reply that is stored is returned at once, however far behind the
         // store is.
@@ -83,6 +83,10 @@ async fn in_history(
                 committed.raise(page.committed_through);
                 if let Some(reply) = page.messages.first() {
                     return Some(envelope(reply.seq, &reply.body));
+                }
+                if page.next.is_some() {
+                    query.after = page.next;
+                    continue;
                 }
                 if page.committed_through >= through {
                     return None;

@@ -17,18 +17,18 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// A page of tasks, ordered by name.
+    /// A page of the tasks that the caller may see, ordered by name.
     ///
     /// # Errors
     /// The store is unavailable.
     pub async fn page(
         &self,
-        _: &Principal,
+        principal: &Principal,
         state: Option<TaskState>,
         after: Option<&Token>,
         limit: usize,
     ) -> Result<AsOf<NamedPage<Task>>, Error> {
-        let found = self.store.tasks(state, after, limit).await?;
+        let found = self.store.tasks(state, after, limit, principal.scope().as_deref()).await?;
         self.committed.raise(found.as_of);
         Ok(found.map(|page| NamedPage::new(page, |task| &task.task_id)))
     }
@@ -36,9 +36,9 @@ impl Tasks {
     /// One task by its name.
     ///
     /// # Errors
-    /// The task does not exist; the store is unavailable.
-    pub async fn one(&self, _: &Principal, name: &Token) -> Result<AsOf<Task>, Error> {
-        let found = self.store.task(name).await?;
+    /// The task does not exist, or the caller may not see it; the store is unavailable.
+    pub async fn one(&self, principal: &Principal, name: &Token) -> Result<AsOf<Task>, Error> {
+        let found = self.store.task(name, principal.scope().as_deref()).await?;
         self.committed.raise(found.as_of);
         let task = found.value.ok_or_else(Self::missing)?;
         Ok(AsOf { as_of: found.as_of, value: task })

@@ -10,9 +10,12 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 use super::log::{Hole, HoleReason};
+use super::plan;
 use super::sql::{Database, Pool, Row, Statement, from_db, limit_to_db, to_db, unreadable};
+use crate::limits::PAGE_SCAN_ROWS;
 use crate::message::{
-    HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Headers, Kind, LogEntry, Query, Subject, Token,
+    HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Headers, Kind, LogEntry, Query, Scope, Subject,
+    Token,
 };
 
 /// A message as history returns it.
@@ -63,8 +66,9 @@ impl Original {
 pub struct Page {
     /// The messages, in the order that the query asks for.
     pub messages: Vec<Stored>,
-    /// Whether more messages match beyond the last one.
-    pub more: bool,
+    /// The sequence to continue after (before, if descending). Messages between the last one and this do not match.
+    /// `None`: no more messages match up to `committed_through`.
+    pub next: Option<u64>,
     /// The watermark as of which the page is exact.
     pub committed_through: u64,
 }
@@ -74,7 +78,9 @@ pub struct Page {
 pub struct InboxFront {
     /// The first message that has not expired.
     pub first: Option<u64>,
-    /// How many expired messages precede `first`. If there is none: how many messages were read.
+    /// How many messages precede `first`. If there is none: how many were read.
+    pub passed: u64,
+    /// How many of those have expired. The others are outside of the query's scope.
     pub expired: u64,
     /// The last message that was read.
     pub last: Option<u64>,
@@ -86,14 +92,21 @@ pub struct InboxFront {
 
 impl InboxFront {
     /// Adds the row of [`plan::first_unexpired`] for the next part of the inbox. All messages before that
-    /// part have expired. `limit` is how many messages may be read in all.
+    /// part are passed over. `limit` is how many messages may be read in all.
     ///
     /// [`plan::first_unexpired`]: super::plan::first_unexpired
-    pub(super) fn add(&mut self, row: Row<'_>, limit: usize) -> Result<(), Error> {
+    pub(super) fn add(
+        &mut self,
+        row: Row<'_>,
+        limit: usize,
+        tests_scope: bool,
+    ) -> Result<(), Error> {
         self.first = row.get::<Option<i64>>(0)?.map(from_db);
         self.last = row.get::<Option<i64>>(1)?.map(from_db).or(self.last);
-        self.expired += row.seq(if self.first.is_some() { 3 } else { 2 })?;
-        self.more = self.first.is_none() && self.expired > limit as u64;
+        let passed = row.seq(if self.first.is_some() { 3 } else { 2 })?;
+        self.passed += passed;
+        self.expired += if tests_scope { row.seq(4)? } else { passed };
+        self.more = self.first.is_none() && self.passed > limit as u64;
         Ok(())
     }
 }
@@ -138,12 +151,25 @@ pub trait HistoryStore: Database {
     /// `limit` rows, and fewer if they are large. Only an empty result means the end.
     async fn originals(&self, from: u64, limit: usize) -> Result<Vec<Original>, StoreError>;
 
-    /// A page of history. If its bodies reach [`crate::limits::MAX_PAGE_BYTES`], it is shorter than its limit
-    /// but not empty, and `more` is set.
-    async fn page(&self, query: &Query) -> Result<Page, StoreError>;
+    /// The first message with this id that is in the scope. Reads at most [`PAGE_SCAN_ROWS`] messages with the id.
+    async fn in_scope(&self, id: Uuid, scope: &Scope) -> Result<Option<Stored>, StoreError> {
+        let statement = plan::with_id(id, scope, PAGE_SCAN_ROWS, self.dialect());
+        self.select(Pool::Readers, statement).await?.first(read_stored)
+    }
+
+    /// A page of history. If its bodies reach the limit of the query, it is shorter than its limit but not empty,
+    /// and `next` is set. If the scope of the filter is no index's to answer, the page reads at most
+    /// [`PAGE_SCAN_ROWS`] messages that pass the rest of the filter. Then it may be shorter, also empty, and `next` says
+    /// how far it read.
+    async fn page(&self, query: &Query) -> Result<Page, StoreError> {
+        self.page_within(query, PAGE_SCAN_ROWS).await
+    }
+
+    /// As [`Self::page`], but reads at most `scan` messages instead of [`PAGE_SCAN_ROWS`].
+    async fn page_within(&self, query: &Query, scan: usize) -> Result<Page, StoreError>;
 
     /// Searches the messages that a query asks for, at most one more than its limit, for the first that
-    /// has not expired by `now`. Reads no bodies.
+    /// has not expired by `now`. Reads no bodies. Messages outside of the query's scope are read too, and passed over.
     async fn inbox_front(
         &self,
         query: &Query,

@@ -16,6 +16,7 @@ fn message(seq: u64, dice: &mut fastrand::Rng) -> Record {
     let expires =
         [Some("2026-05-31T23:59:59.999999Z"), Some(NOW), Some("2026-06-01T00:00:00.000001Z"), None];
     record.expires_at = expires[dice.usize(..4)].map(time);
+    record.type_ = token(if dice.bool() { "even" } else { "odd" });
     record.subject = Subject::derive(Kind::Message, &token("worker"), &record.type_);
     record
 }
@@ -30,11 +31,15 @@ fn expected(log: &[Record], query: &Query, through: u64) -> InboxFront {
     };
     let mine: Vec<&Record> = log.iter().filter(|r| r.seq > after).filter(to).collect();
     let looked = &mine[..mine.len().min(query.limit + 1)];
-    let living = |r: &&&Record| r.expires_at.is_none_or(|end| end > time(NOW));
+    let scope = query.filter.scope.as_deref();
+    let readable = |r: &Record| scope.is_none_or(|scope| scope.allows(r));
+    let living = |r: &&&Record| readable(r) && r.expires_at.is_none_or(|end| end > time(NOW));
     let first = looked.iter().find(living).map(|r| r.seq);
-    let expired = looked.iter().take_while(|r| Some(r.seq) != first).count();
+    let passed = || looked.iter().take_while(|r| Some(r.seq) != first);
+    let expired = passed().filter(|r| readable(r)).count();
     InboxFront {
         first,
+        passed: passed().count() as u64,
         expired: expired as u64,
         last: looked.last().map(|r| r.seq),
         more: first.is_none() && mine.len() > query.limit,
@@ -48,18 +53,30 @@ async fn expired_messages_are_skipped(server: Server) {
     let mut dice = fastrand::Rng::with_seed(7);
     let log: Vec<Record> = (1..=60).map(|seq| message(seq, &mut dice)).collect();
     let through = write_all(&*store, &lease, 0, &log).await.expect("written");
-    for filter in ["recipient=a", "recipient=b&broadcast=true", "recipient=nobody"] {
+    for (filter, scope) in [
+        ("recipient=a", None),
+        ("recipient=b&broadcast=true", None),
+        ("recipient=nobody", None),
+        ("recipient=a", Some("as=b")),
+        ("recipient=b&broadcast=true", Some("as=b")),
+        ("recipient=a&broadcast=true", Some("as=b&read=agent.message.*.even")),
+        ("recipient=a", Some("as=a")),
+    ] {
         for limit in [1, 2, 5, 100] {
             for after in [0, 1, 17, 40, 58, 60, 61] {
                 let mut query = everything(limit);
-                (query.filter, query.after) = (filters(filter), Some(after));
+                query.filter = scope.map_or_else(|| filters(filter), |scope| within(filter, scope));
+                query.after = Some(after);
                 let found = store.inbox_front(&query, time(NOW)).await.expect("answers");
                 let mut expected = expected(&log, &query, through);
                 // How much was read behind the first unexpired message does not matter.
                 if found.first.is_some() {
                     expected.last = found.last;
                 }
-                assert_eq!(found, expected, "?{filter} after {after}, limit {limit}");
+                assert_eq!(
+                    found, expected,
+                    "?{filter} within {scope:?} after {after}, limit {limit}"
+                );
             }
         }
     }

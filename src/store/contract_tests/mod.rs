@@ -9,11 +9,14 @@ mod jobs;
 mod keys;
 pub(crate) mod opening;
 mod paging;
+mod scopes;
 mod server;
 mod state;
+mod visible_tasks;
 mod work;
 mod writing;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +27,7 @@ pub(super) use server::on_sqlite;
 pub(crate) use server::{Server, on_postgres};
 
 use super::{Hole, Lease, Store, StoreError, Write};
-use crate::message::{Kind, Query, Record, Subject, Token, parse_rfc3339};
+use crate::message::{Kind, Query, Record, Scope, Subject, Token, parse_rfc3339};
 
 /// Runs each test on both stores.
 macro_rules! on_both {
@@ -101,6 +104,21 @@ pub(super) fn filters(query: &str) -> crate::message::Filter {
         filter.parse_parameter(name, value).expect("a filter").expect("valid");
     }
     filter
+}
+
+/// A filter, parsed as [`filters`] does, of a reader with the grants `as=name` and `read=pattern` of `scope`.
+pub(super) fn within(query: &str, scope: &str) -> crate::message::Filter {
+    let mut parsed = Scope::default();
+    for part in scope.split('&').filter(|part| !part.is_empty()) {
+        match part.split_once('=') {
+            Some(("as", name)) => parsed.names.push(token(name)),
+            Some(("read", pattern)) => parsed.subjects.push(pattern.parse().expect("valid")),
+            _ => panic!("{part}"),
+        }
+    }
+    parsed.names.sort_unstable();
+    parsed.subjects.sort_unstable();
+    filters(query).within(Some(Arc::new(parsed)))
 }
 
 pub(super) async fn lease(store: &dyn Store) -> Lease {

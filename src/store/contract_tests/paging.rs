@@ -14,7 +14,7 @@ on_both!(
 );
 
 /// Seeded random choices. A test that fails prints the seed.
-struct Dice(fastrand::Rng);
+pub(super) struct Dice(pub(super) fastrand::Rng);
 
 impl Dice {
     fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
@@ -25,11 +25,11 @@ impl Dice {
         (self.0.f64() < chance).then(|| value(self))
     }
 
-    fn name(&mut self) -> Token {
+    pub(super) fn name(&mut self) -> Token {
         token(self.of(&["a", "b", "c"]))
     }
 
-    fn record(&mut self, seq: u64) -> Record {
+    pub(super) fn record(&mut self, seq: u64) -> Record {
         let mut record = record(seq);
         record.kind = Kind::ALL[self.0.usize(..3)];
         record.type_ = self.name();
@@ -60,7 +60,7 @@ impl Dice {
         Subject::from_log(format!("agent.{kind}.{rest}"))
     }
 
-    fn query(&mut self, last: u64) -> Query {
+    pub(super) fn query(&mut self, last: u64) -> Query {
         let mut query = everything(1 + self.0.usize(..40));
         for _ in 0..self.0.usize(..4) {
             let name = self.of(&[
@@ -100,7 +100,7 @@ impl Dice {
         filter.parse_parameter(name, &value).expect("a filter").expect("valid");
     }
 
-    fn pattern(&mut self) -> String {
+    pub(super) fn pattern(&mut self) -> String {
         loop {
             let kind = self.of(&["message", "status", "task", "*", "*", "other"]);
             let (key, type_) = (self.of(&["a", "b", "*"]), self.of(&["a", "b", "*"]));
@@ -121,7 +121,7 @@ impl Dice {
     }
 }
 
-fn model(records: &[Record], query: &Query) -> Vec<u64> {
+pub(super) fn model(records: &[Record], query: &Query) -> Vec<u64> {
     let wanted = |record: &&Record| {
         query.filter.matches(record)
             && query.after.is_none_or(|after| record.seq > after)
@@ -146,23 +146,25 @@ async fn all_pages(store: &dyn Store, query: &Query) -> Vec<u64> {
     loop {
         let page = store.page(&query).await.unwrap_or_else(|error| panic!("{query:?}: {error}"));
         seqs.extend(page.messages.iter().map(|message| message.seq));
-        if !page.more {
-            return seqs;
-        }
+        let Some(next) = page.next else { return seqs };
         assert_eq!(page.messages.len(), query.limit, "{query:?}");
-        let cursor = seqs.last().copied();
-        if query.descending {
-            query.before = cursor;
-        } else {
-            query.after = cursor;
-        }
+        assert_eq!(seqs.last(), Some(&next), "{query:?}");
+        continue_at(&mut query, next);
     }
 }
 
-async fn pages_are_what_the_filter_matches(server: Server) {
+pub(super) fn continue_at(query: &mut Query, next: u64) {
+    if query.descending {
+        query.before = Some(next);
+    } else {
+        query.after = Some(next);
+    }
+}
+
+/// A store with 400 random messages in two partitions, their records, and the dice that made them.
+pub(super) async fn random_log(server: &Server, seed: u64) -> (Box<dyn Store>, Vec<Record>, Dice) {
     let store = server.open().await;
     let lease = lease(&*store).await;
-    let seed = 20_261_120;
     let mut dice = Dice(fastrand::Rng::with_seed(seed));
     let (mut records, mut seq, mut through) = (Vec::new(), 0, 0);
     for n in 0..400 {
@@ -175,8 +177,15 @@ async fn pages_are_what_the_filter_matches(server: Server) {
     for batch in records.chunks(37) {
         through = write_all(&*store, &lease, through, batch).await.expect("written");
     }
+    (store, records, dice)
+}
+
+async fn pages_are_what_the_filter_matches(server: Server) {
+    let seed = 20_261_120;
+    let (store, records, mut dice) = random_log(&server, seed).await;
+    let last = records.last().expect("records").seq;
     for round in 0..700 {
-        let query = dice.query(seq);
+        let query = dice.query(last);
         let found = all_pages(&*store, &query).await;
         assert_eq!(found, model(&records, &query), "seed {seed} round {round}: {query:?}");
     }
@@ -258,13 +267,12 @@ async fn large_bodies_make_short_pages(server: Server) {
         let mut query = everything(1_000);
         query.descending = descending;
         let page = store.page(&query).await.expect("a page");
-        assert_eq!((page.messages.len(), page.more), (9, true));
         let last = page.messages.last().expect("nine").seq;
+        assert_eq!((page.messages.len(), page.next), (9, Some(last)));
         assert_eq!(last, if descending { 4 } else { 9 });
-        (query.after, query.before) =
-            if descending { (None, Some(last)) } else { (Some(last), None) };
+        continue_at(&mut query, last);
         let rest = store.page(&query).await.expect("a page");
-        assert_eq!((rest.messages.len(), rest.more), (3, false));
+        assert_eq!((rest.messages.len(), rest.next), (3, None));
     }
     assert_eq!(store.originals(1, 100).await.expect("rows").len(), 9);
 }

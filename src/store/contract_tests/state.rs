@@ -162,14 +162,14 @@ async fn assert_state(store: &dyn Store, log: &[Record], now: DateTime<Utc>) {
     let as_of = log.last().map_or(0, |record| record.seq);
     let told = store.agents(None, 100, now).await.expect("agents");
     assert_eq!((told.value.items, told.value.more, told.as_of), (agents.clone(), false, as_of));
-    let told = store.tasks(None, None, 100).await.expect("tasks");
+    let told = store.tasks(None, None, 100, None).await.expect("tasks");
     assert_eq!((told.value.items, told.value.more, told.as_of), (tasks.clone(), false, as_of));
     for agent in agents {
         let told = store.agent(&token(&agent.agent_id), now).await.expect("an agent");
         assert_eq!((told.value, told.as_of), (Some(agent), as_of));
     }
     for task in tasks {
-        let told = store.task(&token(&task.task_id)).await.expect("a task");
+        let told = store.task(&token(&task.task_id), None).await.expect("a task");
         assert_eq!((told.value, told.as_of), (Some(task), as_of));
     }
 }
@@ -234,7 +234,7 @@ async fn lists_come_in_pages(server: Server) {
     assert_eq!((names.len(), pages, names.is_sorted()), (25, 3, true));
     let of = async |state, after: Option<&str>, limit| {
         let after = after.map(token);
-        let page = store.tasks(state, after.as_ref(), limit).await.expect("tasks").value;
+        let page = store.tasks(state, after.as_ref(), limit, None).await.expect("tasks").value;
         let ids: Vec<_> = page.items.into_iter().map(|task| task.task_id).collect();
         (ids, page.more)
     };
@@ -291,7 +291,7 @@ async fn the_first_end_of_a_task_counts(server: Server) {
     let store = server.open().await;
     let lease = lease(&*store).await;
     let task = async || {
-        let task = store.task(&token("t1")).await.expect("answers").value.expect("a task");
+        let task = store.task(&token("t1"), None).await.expect("answers").value.expect("a task");
         (task.outcome, task.last_event, task.late_events, task.messages)
     };
     let some = |text: &str| Some(text.to_owned());
@@ -410,7 +410,7 @@ async fn nothing_is_folded_of_a_bare_row(server: Server) {
         lease_for: LONG,
     };
     store.write(&lease, write).await.expect("written bare");
-    let (agents, task) = (store.agents(None, 9, at(0)).await, store.task(&token("t1")).await);
+    let (agents, task) = (store.agents(None, 9, at(0)).await, store.task(&token("t1"), None).await);
     let (agents, task) = (agents.expect("agents"), task.expect("answers"));
     assert_eq!((agents.value.items, agents.as_of), (vec![], 1));
     assert_eq!((task.value, task.as_of), (None, 1));

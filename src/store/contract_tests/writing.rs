@@ -31,7 +31,7 @@ async fn a_new_store_is_empty(server: Server) {
     let state = store.log_state().await.expect("a state");
     assert_eq!((state.committed_through, state.first_seq, state.bus), (0, None, None));
     let page = store.page(&everything(10)).await.expect("a page");
-    assert!(page.messages.is_empty() && !page.more && page.committed_through == 0);
+    assert!(page.messages.is_empty() && page.next.is_none() && page.committed_through == 0);
     assert_eq!(store.originals(0, 10).await.expect("rows"), []);
     assert_eq!(store.counts(None, 100).await.expect("counts"), Default::default());
     store.ping().await.expect("alive");

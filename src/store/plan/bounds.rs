@@ -1,5 +1,6 @@
 //! The range of sequences that can match a query, by its bounds and its times.
 
+use super::scope::is_disjoint;
 use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
 use crate::message::Query;
 use crate::store::sql::to_db;
@@ -13,14 +14,15 @@ pub struct Bounds {
     pub before: i64,
 }
 
-/// The bounds that a query sets by sequence, up to a watermark.
+/// The bounds that a query sets by sequence, up to a watermark. A scope without rows leaves no sequence to read.
 #[must_use]
 pub fn bounds(query: &Query, committed_through: i64) -> Bounds {
-    let before = query.before.map_or(i64::MAX, to_db);
-    Bounds {
-        after: query.after.map_or(-1, to_db),
-        before: before.min(committed_through.saturating_add(1)),
+    let after = query.after.map_or(-1, to_db);
+    if query.filter.scope.as_ref().is_some_and(|scope| is_disjoint(scope, &query.filter)) {
+        return Bounds { after, before: after };
     }
+    let before = query.before.map_or(i64::MAX, to_db);
+    Bounds { after, before: before.min(committed_through.saturating_add(1)) }
 }
 
 impl Bounds {

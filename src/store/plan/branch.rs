@@ -4,7 +4,7 @@ use super::writer::{Writer, kinds_condition};
 use crate::message::Kind;
 use crate::store::sql::Dialect;
 
-/// The names of a filter: its query parameters.
+/// The names of a filter: its query parameters, and the scope of its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     InReplyTo,
@@ -16,6 +16,20 @@ pub(super) enum Name {
     Type,
     Kind,
     Subject,
+    Scope,
+}
+
+/// How rare the rows typically are that match a value of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rarity {
+    /// Rows of one agent, role, task, conversation or reply.
+    Key,
+    /// Rows of one type.
+    Type,
+    /// Rows of one kind.
+    Kind,
+    /// All rows.
+    Any,
 }
 
 /// The names that a branch's index answers. Rows of the branch need no test for them.

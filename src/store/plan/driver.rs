@@ -4,7 +4,8 @@
 //! the values of a name typically are, never on statistics, so that a query has the same plan on every store
 //! and at every size.
 
-use super::branch::{Branch, Name, kinds, of_type};
+use super::branch::{Branch, Name, Rarity, kinds, of_type};
+use super::scope::Reading;
 use super::subject::Subjects;
 use super::writer::Writer;
 use crate::limits::MAX_PLAN_BRANCHES;
@@ -16,6 +17,7 @@ pub(super) fn branches(
     filter: &Filter,
     between: Option<&(Token, Token)>,
     subjects: &Subjects<'_>,
+    scope: Option<&Reading<'_>>,
     w: &mut Writer<'_>,
 ) -> Vec<Branch> {
     if !filter.in_reply_to.is_empty() {
@@ -41,10 +43,16 @@ pub(super) fn branches(
             return pairs(filter, w);
         }
         (false, _) => return recipients(filter, w),
-        (true, false) => return senders(filter, w),
+        (true, false) => return senders(filter, &filter.senders, Name::Sender, w),
         (true, true) => {}
     }
-    if subjects.all_keyed() || (filter.types.is_empty() && subjects.all_narrow()) {
+    if subjects.all_keyed() {
+        return subjects.branches(w);
+    }
+    if let Some(branches) = scope.and_then(|scope| by_scope(scope, filter, subjects, w)) {
+        return branches;
+    }
+    if filter.types.is_empty() && subjects.all_narrow() {
         return subjects.branches(w);
     }
     if !filter.types.is_empty() {
@@ -54,6 +62,34 @@ pub(super) fn branches(
         return kinds(&filter.kinds);
     }
     if subjects.is_empty() { vec![Branch::everything()] } else { subjects.branches(w) }
+}
+
+/// The branches for the scope, if its rows are rarer than those of the rest of the filter, which has only types,
+/// kinds and patterns without a key.
+fn by_scope(
+    scope: &Reading<'_>,
+    filter: &Filter,
+    subjects: &Subjects<'_>,
+    w: &mut Writer<'_>,
+) -> Option<Vec<Branch>> {
+    let rest = match (filter.types.is_empty(), filter.kinds.is_empty()) {
+        (false, _) => Rarity::Type,
+        (true, _) if subjects.all_narrow() => subjects.rarity(),
+        (true, false) => Rarity::Kind,
+        (true, true) => Rarity::Any,
+    };
+    if scope.subjects.rarity() >= rest {
+        return None;
+    }
+    let bound = w.values.len();
+    let mut branches = senders(filter, scope.names, Name::Scope, w);
+    branches.extend(each(scope.names, "messages_recipient", "recipient_id", Name::Scope, w));
+    branches.extend(scope.subjects.branches(w));
+    if !(1..=MAX_PLAN_BRANCHES).contains(&branches.len()) {
+        w.values.truncate(bound);
+        return None;
+    }
+    Some(branches)
 }
 
 /// The kinds of a filter, or all.
@@ -121,7 +157,8 @@ fn pairs(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
             answers: branch.answers.with(Name::Recipient),
             ..branch.and("((recipient_id IS NULL) IS TRUE)".to_owned())
         };
-        branches.extend(senders(filter, w).into_iter().map(to_all));
+        let to_all_from = senders(filter, &filter.senders, Name::Sender, w);
+        branches.extend(to_all_from.into_iter().map(to_all));
     }
     branches
 }
@@ -139,24 +176,25 @@ fn recipients(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
     branches
 }
 
-fn senders(filter: &Filter, w: &mut Writer<'_>) -> Vec<Branch> {
+/// The branches for these senders, which are the values of `name`.
+fn senders(filter: &Filter, senders: &[Token], name: Name, w: &mut Writer<'_>) -> Vec<Branch> {
     if w.dialect == Dialect::Sqlite {
-        return each(&filter.senders, "messages_sender", "sender_id", Name::Sender, w);
+        return each(senders, "messages_sender", "sender_id", name, w);
     }
-    let typed = filter.senders.len() * filter.types.len();
+    let typed = senders.len() * filter.types.len();
     let by_type = (1..=MAX_PLAN_BRANCHES).contains(&typed);
     let mut branches = Vec::new();
-    for sender in &filter.senders {
+    for sender in senders {
         if by_type {
             branches.extend(filter.types.iter().map(|type_| {
                 let condition = of_sender(sender.as_str(), type_.as_str(), w);
-                Branch::new("messages_sender_type", condition, &[Name::Sender, Name::Type])
+                Branch::new("messages_sender_type", condition, &[name, Name::Type])
             }));
         } else {
             let sender = w.text(sender.as_str());
             branches.extend(kinds_or_all(filter).iter().map(|kind| {
                 let condition = format!("sender_id = {sender} AND kind = '{}'", kind.as_str());
-                Branch::new("messages_sender_kind", condition, &[Name::Sender, Name::Kind])
+                Branch::new("messages_sender_kind", condition, &[name, Name::Kind])
             }));
         }
     }

@@ -13,6 +13,11 @@ pub(super) struct Tests {
 }
 
 impl Tests {
+    /// Nothing to test.
+    pub(super) fn none() -> Self {
+        Self { named: Vec::new(), times: String::new() }
+    }
+
     /// Has only tests of names that some branch must test. A prepared statement is found by its text, and a
     /// value that is bound but not in the SQL would make two statements with the same text and different
     /// numbers of values.
@@ -59,12 +64,9 @@ impl Tests {
 }
 
 impl Writer<'_> {
-    pub(super) fn select(&self, branch: &Branch, tests: &Tests) -> String {
+    /// The rows of a branch.
+    pub(super) fn walk(&self, branch: &Branch, tests: &Tests) -> String {
         let mut sql = format!("SELECT {} FROM {}", self.columns, self.table);
-        let order = match branch.index {
-            Some(_) => self.index_order(),
-            None => self.key_order(),
-        };
         match (self.dialect, branch.index) {
             (Dialect::Sqlite, Some(index)) => sql.push_str(&format!(" INDEXED BY {index}")),
             (Dialect::Sqlite, None) => sql.push_str(" NOT INDEXED"),
@@ -82,7 +84,15 @@ impl Writer<'_> {
             }
         }
         sql.push_str(&tests.times);
-        sql.push_str(&format!(" ORDER BY {order} LIMIT $3"));
         sql
+    }
+
+    /// The first rows of a branch, in order.
+    pub(super) fn select(&self, branch: &Branch, tests: &Tests) -> String {
+        let order = match branch.index {
+            Some(_) => self.index_order(),
+            None => self.key_order(),
+        };
+        format!("{} ORDER BY {order} LIMIT $3", self.walk(branch, tests))
     }
 }

@@ -7,9 +7,9 @@
 //!
 //! [`SubjectPattern::matches`]: crate::message::SubjectPattern::matches
 
-use super::branch::{self, Branch, Name};
+use super::branch::{self, Branch, Name, Rarity};
 use super::writer::{Writer, kinds_condition};
-use crate::message::{Filter, Kind, SubjectPattern, Token};
+use crate::message::{Kind, SubjectPattern, Token};
 use crate::store::sql::Dialect;
 
 /// The indices of odd rows by one token: the token's number from 0, and the index. Typically rarer tokens
@@ -21,9 +21,11 @@ const BY_TOKEN: [(usize, &str); 3] =
 /// than an index entry may be.
 const INDEXED_CHARS: usize = 64;
 
-/// The patterns of a filter, and what they require of rows that are not odd.
+/// The patterns of a filter or of a scope, and what they require of rows that are not odd.
 pub(super) struct Subjects<'a> {
-    patterns: &'a [SubjectPattern],
+    /// The name that has the patterns.
+    name: Name,
+    patterns: Vec<&'a SubjectPattern>,
     shapes: Vec<Shape<'a>>,
 }
 
@@ -53,8 +55,13 @@ impl<'a> Shape<'a> {
         Some(Self { kinds, key: name(key)?, type_: name(type_)? })
     }
 
-    fn is_narrow(&self) -> bool {
-        self.key.is_some() || self.type_.is_some() || self.kinds.len() < Kind::ALL.len()
+    fn rarity(&self) -> Rarity {
+        match (self.key, self.type_) {
+            (Some(_), _) => Rarity::Key,
+            (None, Some(_)) => Rarity::Type,
+            (None, None) if self.kinds.len() < Kind::ALL.len() => Rarity::Kind,
+            (None, None) => Rarity::Any,
+        }
     }
 
     /// The condition on columns, for rows that another index finds.
@@ -72,7 +79,7 @@ impl<'a> Shape<'a> {
         format!("({})", parts.join(" AND "))
     }
 
-    fn branches(&self, w: &mut Writer<'_>) -> Vec<Branch> {
+    fn branches(&self, name: Name, w: &mut Writer<'_>) -> Vec<Branch> {
         let type_ = self.type_.map(|type_| w.text(type_));
         let branches = match (self.key, &type_) {
             (Some(key), _) => {
@@ -80,15 +87,15 @@ impl<'a> Shape<'a> {
                 let branch = |kind: &Kind| keyed_branch(*kind, &key, type_.as_deref(), w.dialect);
                 self.kinds.iter().map(branch).collect()
             }
-            (None, Some(type_)) => branch::of_type(type_, &self.kinds, &[Name::Subject], w),
-            (None, None) if self.is_narrow() => branch::kinds(&self.kinds),
+            (None, Some(type_)) => branch::of_type(type_, &self.kinds, &[], w),
+            (None, None) if self.rarity() < Rarity::Any => branch::kinds(&self.kinds),
             (None, None) => vec![Branch::everything()],
         };
         let not_odd = format!("(({}) IS NOT TRUE)", w.is_odd());
         branches
             .into_iter()
             .map(|branch| Branch {
-                answers: branch.answers.with(Name::Subject),
+                answers: branch.answers.with(name),
                 ..branch.and(not_odd.clone())
             })
             .collect()
@@ -120,8 +127,8 @@ fn keyed_branch(kind: Kind, key: &str, type_: Option<&str>, dialect: Dialect) ->
         (Kind::Task, ..) => ("messages_task", format!("task_id = {key}")),
     };
     // In some branches the index answers this already. To test it again costs nothing.
-    let branch = Branch::new(index, condition, &[Name::Subject])
-        .and(format!("((kind = '{}') IS TRUE)", kind.as_str()));
+    let branch =
+        Branch::new(index, condition, &[]).and(format!("((kind = '{}') IS TRUE)", kind.as_str()));
     match type_ {
         Some(type_) => branch.and(format!("((type = {type_}) IS TRUE)")),
         None => branch,
@@ -129,14 +136,15 @@ fn keyed_branch(kind: Kind, key: &str, type_: Option<&str>, dialect: Dialect) ->
 }
 
 impl<'a> Subjects<'a> {
-    pub(super) fn of(filter: &'a Filter) -> Self {
-        let wanted = |kind: &Kind| filter.kinds.is_empty() || filter.kinds.contains(kind);
+    /// The patterns that `name` has, for rows of some kinds; without kinds, for rows of all.
+    pub(super) fn of(name: Name, patterns: Vec<&'a SubjectPattern>, kinds: &[Kind]) -> Self {
+        let wanted = |kind: &Kind| kinds.is_empty() || kinds.contains(kind);
         let narrowed = |mut shape: Shape<'a>| {
             shape.kinds.retain(wanted);
             (!shape.kinds.is_empty()).then_some(shape)
         };
-        let shapes = filter.subjects.iter().filter_map(Shape::of).filter_map(narrowed);
-        Self { patterns: &filter.subjects, shapes: shapes.collect() }
+        let shapes = patterns.iter().copied().filter_map(Shape::of).filter_map(narrowed).collect();
+        Self { name, patterns, shapes }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -145,19 +153,24 @@ impl<'a> Subjects<'a> {
 
     /// Whether every pattern names a role, a sender or a task.
     pub(super) fn all_keyed(&self) -> bool {
-        !self.is_empty() && self.shapes.iter().all(|shape| shape.key.is_some())
+        !self.is_empty() && self.rarity() == Rarity::Key
     }
 
     /// Whether every pattern restricts the columns.
     pub(super) fn all_narrow(&self) -> bool {
-        !self.is_empty() && self.shapes.iter().all(Shape::is_narrow)
+        !self.is_empty() && self.rarity() < Rarity::Any
+    }
+
+    /// How rare the rows of the least rare pattern are. Odd rows are rare.
+    pub(super) fn rarity(&self) -> Rarity {
+        self.shapes.iter().map(Shape::rarity).max().unwrap_or(Rarity::Key)
     }
 
     /// Branches that together find exactly the rows that one of the patterns matches. A row may be in
     /// several.
     pub(super) fn branches(&self, w: &mut Writer<'_>) -> Vec<Branch> {
         let mut branches: Vec<Branch> =
-            self.shapes.iter().flat_map(|shape| shape.branches(w)).collect();
+            self.shapes.iter().flat_map(|shape| shape.branches(self.name, w)).collect();
         branches.extend(self.odd_branches(w));
         branches
     }
@@ -165,8 +178,8 @@ impl<'a> Subjects<'a> {
     /// The branches for odd rows. Patterns that name the same token share a branch.
     fn odd_branches(&self, w: &mut Writer<'_>) -> Vec<Branch> {
         let mut branches: Vec<(Branch, Vec<String>)> = Vec::new();
-        for pattern in self.patterns {
-            let branch = odd_branch(pattern, w);
+        for pattern in &self.patterns {
+            let branch = odd_branch(pattern, self.name, w);
             let test = token_by_token(pattern, w);
             match branches.iter_mut().find(|(known, _)| known.conditions == branch.conditions) {
                 Some((_, tests)) => tests.push(test),
@@ -200,7 +213,7 @@ impl<'a> Subjects<'a> {
 }
 
 /// The branch for odd rows: by the rarest token that the pattern names, or all odd rows if it names none.
-fn odd_branch(pattern: &SubjectPattern, w: &mut Writer<'_>) -> Branch {
+fn odd_branch(pattern: &SubjectPattern, name: Name, w: &mut Writer<'_>) -> Branch {
     let tokens: Vec<&str> = pattern.tokens().collect();
     let named = |number: usize| tokens.get(number).filter(|token| !matches!(**token, "*" | ">"));
     let by_token =
@@ -209,7 +222,7 @@ fn odd_branch(pattern: &SubjectPattern, w: &mut Writer<'_>) -> Branch {
         Some((number, index, token)) => (index, w.odd_with(number, token)),
         None => ("messages_odd", w.is_odd().to_owned()),
     };
-    Branch::new(index, condition, &[Name::Subject])
+    Branch::new(index, condition, &[name])
 }
 
 /// The test of a row's subject itself, token by token, by NATS's rules of matching.

@@ -11,11 +11,16 @@ pub(super) fn kinds_condition(kinds: &[Kind]) -> String {
     format!("kind IN ({})", names.join(", "))
 }
 
+/// The rows of a page, and one more, which shows that there is a next page.
+pub(super) fn one_more(limit: usize) -> Value {
+    limit_to_db(limit).saturating_add(1).into()
+}
+
 /// Writes SQL and collects its values; equal values share a placeholder.
 pub(super) struct Writer<'a> {
     pub(super) dialect: Dialect,
     pub(super) table: &'a str,
-    pub(super) columns: &'static str,
+    pub(super) columns: String,
     pub(super) descending: bool,
     pub(super) values: Vec<Value>,
 }
@@ -27,12 +32,11 @@ impl<'a> Writer<'a> {
         bounds: Bounds,
         dialect: Dialect,
         table: &'a str,
-        columns: &'static str,
+        columns: &str,
     ) -> Self {
-        let limit = limit_to_db(query.limit);
-        let values =
-            vec![bounds.after.into(), bounds.before.into(), limit.saturating_add(1).into()];
-        Self { dialect, table, columns, descending: query.descending, values }
+        let values = vec![bounds.after.into(), bounds.before.into(), one_more(query.limit)];
+        let (columns, descending) = (columns.to_owned(), query.descending);
+        Self { dialect, table, columns, descending, values }
     }
 
     pub(super) fn bind(&mut self, value: impl Into<Value>) -> String {

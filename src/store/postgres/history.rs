@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Error, Row as _};
 use uuid::Uuid;
 
 use super::database::bind_all;
-use super::page::{Scope, TABLE, add, all, further, nearest, scope};
+use super::page::{Range, TABLE, add, all, further, nearest, range};
 use super::{PostgresStore, partitions};
 use crate::limits::MAX_PAGE_BYTES;
 use crate::message::Query;
@@ -61,7 +61,7 @@ impl HistoryStore for PostgresStore {
         .await
     }
 
-    async fn page(&self, query: &Query) -> Result<Page, StoreError> {
+    async fn page_within(&self, query: &Query, scan: usize) -> Result<Page, StoreError> {
         self.run(Pool::Readers, async || {
             let pool = &self.readers;
             if plan::asks_for_all(query)
@@ -69,17 +69,19 @@ impl HistoryStore for PostgresStore {
             {
                 return Ok(page);
             }
-            let Scope { committed_through, bounds, attached } = scope(pool, query).await?;
+            let Range { committed_through, bounds, attached } = range(pool, query).await?;
             let committed_through = from_db(committed_through);
-            let mut page = Page { messages: Vec::new(), more: false, committed_through };
+            let mut page = Page { messages: Vec::new(), next: None, committed_through };
             let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { return Ok(page) };
             let near = nearest(query, bounds);
             let table = near.partition.filter(|_| attached).map(partitions::name);
-            add(pool, query, near.bounds, table.as_deref().unwrap_or(TABLE), &mut page).await?;
-            if !page.more {
+            let table = table.as_deref().unwrap_or(TABLE);
+            let mut scan = scan;
+            add(pool, query, near.bounds, table, &mut page, &mut scan).await?;
+            if page.next.is_none() {
                 for window in further(pool, query, bounds, near.bounds).await? {
-                    add(pool, query, window, TABLE, &mut page).await?;
-                    if page.more {
+                    add(pool, query, window, TABLE, &mut page, &mut scan).await?;
+                    if page.next.is_some() {
                         break;
                     }
                 }
@@ -96,7 +98,7 @@ impl HistoryStore for PostgresStore {
     ) -> Result<InboxFront, StoreError> {
         self.run(Pool::Readers, async || {
             let pool = &self.readers;
-            let Scope { committed_through, bounds, attached } = scope(pool, query).await?;
+            let Range { committed_through, bounds, attached } = range(pool, query).await?;
             let committed_through = from_db(committed_through);
             let mut front = InboxFront { committed_through, ..InboxFront::default() };
             let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { return Ok(front) };
@@ -128,12 +130,13 @@ impl PostgresStore {
         table: &str,
         front: &mut InboxFront,
     ) -> Result<(), Error> {
-        // Everything that was read so far has expired.
-        let read = usize::try_from(front.expired).unwrap_or(usize::MAX);
+        // Everything that was read so far is passed over.
+        let read = usize::try_from(front.passed).unwrap_or(usize::MAX);
         let rest = Query { limit: query.limit.saturating_sub(read), ..query.clone() };
-        let Plan { sql, values, .. } =
+        let Plan { sql, values, tests_scope, .. } =
             plan::first_unexpired(&rest, window, now, Dialect::Postgres, table);
         let statement = bind_all(sqlx::query(AssertSqlSafe(sql)), &values);
-        front.add((&statement.fetch_one(&self.readers).await?).into(), query.limit)
+        let row = statement.fetch_one(&self.readers).await?;
+        front.add((&row).into(), query.limit, tests_scope)
     }
 }

@@ -42,15 +42,14 @@ pub(super) async fn all(pool: &PgPool, query: &Query) -> Result<Option<Page>, Er
     let Some(first) = rows.first() else { return Ok(None) };
     let through: i64 = first.try_get(3)?;
     let committed_through = from_db(through);
-    let mut page =
-        Page { messages: Vec::with_capacity(rows.len()), more: false, committed_through };
+    let mut page = Page { messages: Vec::with_capacity(rows.len()), next: None, committed_through };
     take(&rows, query, &mut page)?;
-    let complete = page.more || through.saturating_add(1).min(wanted) <= before;
+    let complete = page.next.is_some() || through.saturating_add(1).min(wanted) <= before;
     Ok(complete.then_some(page))
 }
 
 /// The range of a page.
-pub(super) struct Scope {
+pub(super) struct Range {
     pub committed_through: i64,
     /// The sequences to read; `None` if no row can match.
     pub bounds: Option<Bounds>,
@@ -58,7 +57,7 @@ pub(super) struct Scope {
     pub attached: bool,
 }
 
-pub(super) async fn scope(pool: &PgPool, query: &Query) -> Result<Scope, Error> {
+pub(super) async fn range(pool: &PgPool, query: &Query) -> Result<Range, Error> {
     if query.since.is_none() && query.until.is_none() {
         let sql = format!(
             "SELECT committed_through, EXISTS (SELECT FROM pg_inherits \
@@ -73,7 +72,7 @@ pub(super) async fn scope(pool: &PgPool, query: &Query) -> Result<Scope, Error> 
         let row = sqlx::query(AssertSqlSafe(sql)).bind(first).fetch_one(pool).await?;
         let committed_through = row.try_get(0)?;
         let bounds = Some(plan::bounds(query, committed_through));
-        return Ok(Scope { committed_through, bounds, attached: row.try_get(1)? });
+        return Ok(Range { committed_through, bounds, attached: row.try_get(1)? });
     }
     let row = sqlx::query(AssertSqlSafe(plan::time_bounds_sql()))
         .bind(query.since)
@@ -83,17 +82,18 @@ pub(super) async fn scope(pool: &PgPool, query: &Query) -> Result<Scope, Error> 
     let committed_through = row.try_get(0)?;
     let bounds = plan::bounds(query, committed_through);
     let bounds = bounds.narrowed(query, row.try_get(1)?, row.try_get(2)?);
-    Ok(Scope { committed_through, bounds, attached: false })
+    Ok(Range { committed_through, bounds, attached: false })
 }
 
-/// Adds the messages of a window to the page until it has as many messages or bytes as it may have. Sets
-/// `more` if any are left then.
+/// Adds the messages of a window to the page until it has as many messages or bytes as it may have, or has read as
+/// many rows as `scan`, of which it subtracts those that it read. Sets `next` if any are left then.
 pub(super) async fn add(
     pool: &PgPool,
     query: &Query,
     window: Bounds,
     table: &str,
     page: &mut Page,
+    scan: &mut usize,
 ) -> Result<(), Error> {
     let bytes: u64 = page.messages.iter().map(|message| message.body.len() as u64).sum();
     let rest = Query {
@@ -101,29 +101,62 @@ pub(super) async fn add(
         limit_bytes: query.limit_bytes.saturating_sub(bytes),
         ..query.clone()
     };
-    let Plan { sql, values, .. } = statement(&rest, window, table);
+    let Plan { sql, values, tests_scope, .. } = statement(&rest, window, *scan, table);
     let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), &values).fetch_all(pool).await?;
-    take(&rows, query, page)
+    if tests_scope { take_scanned(&rows, query, page, scan) } else { take(&rows, query, page) }
 }
 
 /// Adds rows (sequence, kind, body) to the page up to the first that has no body or exceeds the limit.
 fn take(rows: &[PgRow], query: &Query, page: &mut Page) -> Result<(), Error> {
     for row in rows {
-        let body: Option<&[u8]> = row.try_get(2)?;
-        if body.is_none() || page.messages.len() >= query.limit {
-            page.more = true;
+        if !push(row, query, page)? {
             break;
         }
-        page.messages.push(read_stored(row.into())?);
     }
     Ok(())
 }
 
-/// The statement for a table's rows in a window: those of the page, and one more.
-pub(super) fn statement(query: &Query, window: Bounds, table: &str) -> Plan {
-    let Plan { sql, mut values, order } = plan::rows(query, window, Dialect::Postgres, table);
-    values.push(to_db(query.limit_bytes).into());
-    Plan { sql: capped(&sql, order, values.len(), ""), values, order }
+/// As [`take`], with rows of a statement that tests the scope.
+fn take_scanned(
+    rows: &[PgRow],
+    query: &Query,
+    page: &mut Page,
+    scan: &mut usize,
+) -> Result<(), Error> {
+    for row in rows {
+        if row.try_get("mine")? && !push(row, query, page)? {
+            return Ok(());
+        }
+        if row.try_get("last")? {
+            let looked = usize::try_from(row.try_get::<i64, _>("looked")?).unwrap_or(usize::MAX);
+            *scan = scan.saturating_sub(looked);
+            if *scan == 0 {
+                page.next = Some(from_db(row.try_get(0)?));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds a row to the page, unless it has no body or the page is full. Then the page ends before it.
+fn push(row: &PgRow, query: &Query, page: &mut Page) -> Result<bool, Error> {
+    let body: Option<&[u8]> = row.try_get(2)?;
+    if body.is_none() || page.messages.len() >= query.limit {
+        page.next = page.messages.last().map(|last| last.seq);
+        return Ok(false);
+    }
+    page.messages.push(read_stored(row.into())?);
+    Ok(true)
+}
+
+/// The statement for a table's rows in a window: those of the page, and one more. If it tests the scope, it reads at
+/// most `scan` rows, and has the further columns of [`plan::rows`].
+pub(super) fn statement(query: &Query, window: Bounds, scan: usize, table: &str) -> Plan {
+    let mut plan = plan::rows(query, window, scan, Dialect::Postgres, table);
+    plan.values.push(to_db(query.limit_bytes).into());
+    let also = if plan.tests_scope { ", mine, looked, last" } else { "" };
+    plan.sql = capped(&plan.sql, plan.order, plan.values.len(), also);
+    plan
 }
 
 /// Wraps the statement `rows` (sequence, kind, body), ordered by `order`, so that bodies are null once those

@@ -10,11 +10,11 @@ use super::PostgresStore;
 use super::connection::Role;
 use super::database::bind_all;
 use super::page::{TABLE, statement};
-use crate::limits::PARTITION_SEQS;
+use crate::limits::{MAX_PLAN_BRANCHES, PAGE_SCAN_ROWS, PARTITION_SEQS};
 use crate::message::{Query, SubjectPattern};
 use crate::store::contract_tests::opening::{NEWER, OLDER, STILL_OLDER};
 use crate::store::contract_tests::{
-    LONG, Server, everything, filters, lease, on_postgres, record, seqs, write_all,
+    LONG, Server, everything, filters, lease, on_postgres, record, seqs, within, write_all,
 };
 use crate::store::plan::{self, Plan};
 use crate::store::sql::Value;
@@ -68,7 +68,8 @@ async fn filled(server: &Server) -> PostgresStore {
 }
 
 fn planned(query: &Query, table: &str) -> Plan {
-    statement(query, plan::bounds(query, crate::store::sql::to_db(3 * PARTITION_SEQS)), table)
+    let bounds = plan::bounds(query, crate::store::sql::to_db(3 * PARTITION_SEQS));
+    statement(query, bounds, PAGE_SCAN_ROWS, table)
 }
 
 const EXPLAIN: &str = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)";
@@ -145,12 +146,46 @@ async fn no_filter_scans(server: Server) {
                 assert_bounded(&store, &query, *buffers).await;
             }
         }
+        assert_scopes_bounded(&store).await;
         let mut query = everything(100);
         query.between = Some(("old".parse().expect("a token"), "boss".parse().expect("a token")));
         query.descending = true;
         assert_bounded(&store, &query, 300).await;
     }
     store.close().await;
+}
+
+async fn assert_scopes_bounded(store: &PostgresStore) {
+    let many: Vec<String> = (0..=MAX_PLAN_BRANCHES).map(|n| format!("as=other{n}")).collect();
+    let many = many.join("&");
+    for (filter, scope, buffers) in EVERY_SCOPE.iter().copied().chain([("", &*many, 3_000)]) {
+        for descending in [false, true] {
+            let mut query = everything(100);
+            query.descending = descending;
+            query.filter = within(filter, scope);
+            assert_bounded(store, &query, buffers).await;
+            if planned(&query, TABLE).tests_scope {
+                let plan = explained(store, &query, TABLE).await;
+                let rows = rows_read(&plan);
+                assert!(rows <= PAGE_SCAN_ROWS as f64, "{rows} rows for {query:?}\n{plan:#}");
+            }
+            query.after = Some(EACH - 1_000);
+            query.before = Some(PARTITION_SEQS + EACH - 1_000);
+            assert_bounded(store, &query, buffers).await;
+        }
+    }
+}
+
+/// How many rows the plan's indices return that pass the tests of their branches, beyond one for each index and
+/// partition: the next one, which a merge has read.
+fn rows_read(plan: &Json) -> f64 {
+    let mut rows = 0.0;
+    each_node(plan, &mut |node| {
+        if node["Relation Name"].is_string() {
+            rows += (node["Actual Rows"].as_f64().unwrap_or_default() - 1.0).max(0.0);
+        }
+    });
+    rows
 }
 
 async fn survives_the_end_of_its_connections(server: Server) {
@@ -227,7 +262,7 @@ async fn pages_cross_many_partitions(server: Server) {
     assert_eq!(seqs(&store, &query).await, places);
     query.limit = 1;
     let page = store.page(&query).await.expect("a page");
-    assert_eq!((page.messages[0].seq, page.more), (7, true));
+    assert_eq!((page.messages[0].seq, page.next), (7, Some(7)));
     (query.limit, query.after, query.before) = (5, Some(places[2]), Some(places[20]));
     assert_eq!(seqs(&store, &query).await, places[3..8]);
     (query.descending, query.before, query.limit) = (true, Some(last), 6);
@@ -279,6 +314,35 @@ const EVERY_FILTER: &[(&str, u64)] = &[
     ("subject=agent.task.>&subject=agent.status.>", 900),
     ("subject=agent.*.*.nobody&kind=task", 120),
     ("subject=agent.x.y.z.*.*", 200),
+];
+
+/// Filters, the scopes of their readers, and how many buffers a page of 100 rows may touch. A page that tests the scope
+/// may read [`PAGE_SCAN_ROWS`] rows.
+const EVERY_SCOPE: &[(&str, &str, u64)] = &[
+    ("", "as=old", 900),
+    ("", "as=nobody", 200),
+    ("", "as=few&read=agent.task.t2.>", 1_200),
+    ("", "read=agent.*.*.rare", 500),
+    ("", "read=agent.task.>", 600),
+    ("", "read=agent.*.*.*", 300),
+    ("kind=task", "as=few", 600),
+    ("kind=task", "read=agent.status.>&as=nobody", 200),
+    ("type=common", "as=few", 600),
+    ("type=rare", "as=busy", 600),
+    ("type=rare", "read=agent.task.>", 400),
+    ("type=common", "read=agent.*.*.nobody", 3_000),
+    ("task=t1", "as=few", 500),
+    ("task=t1", "as=nobody", 500),
+    ("recipient=boss", "as=few", 3_000),
+    ("recipient=nobody&broadcast=true", "as=nobody", 3_000),
+    ("sender=busy", "read=agent.task.t1.>", 3_000),
+    ("sender=busy&type=common", "as=nobody", 3_000),
+    ("conversation=c4", "as=few", 500),
+    ("in_reply_to=c4ca4238-a0b9-2382-0dcc-509a6f75849b", "as=nobody", 1_500),
+    ("subject=agent.task.t2.*", "as=few", 500),
+    ("subject=agent.message.>", "as=old", 900),
+    ("subject=agent.message.>", "read=agent.message.nobody.>", 200),
+    ("subject=agent.status.>", "read=agent.task.>", 100),
 ];
 
 #[test]

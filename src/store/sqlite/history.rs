@@ -68,7 +68,7 @@ impl HistoryStore for SqliteStore {
         .await
     }
 
-    async fn page(&self, query: &Query) -> Result<Page, StoreError> {
+    async fn page_within(&self, query: &Query, scan: usize) -> Result<Page, StoreError> {
         bounded(async {
             let pool = &self.readers;
             if plan::asks_for_all(query)
@@ -78,18 +78,19 @@ impl HistoryStore for SqliteStore {
             }
             let (committed_through, bounds) = bounds(pool, query).await?;
             let committed_through = from_db(committed_through);
-            let mut page = Page { messages: Vec::new(), more: false, committed_through };
+            let mut page = Page { messages: Vec::new(), next: None, committed_through };
             let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { return Ok(page) };
-            let Plan { sql, values, .. } = plan::rows(query, bounds, Dialect::Sqlite, "messages");
-            let rows = bind_all(sqlx::query(AssertSqlSafe(sql)), &values, &self.time);
-            let rows = rows.fetch_all(pool).await?;
-            let mut seqs =
-                rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
-            page.more = seqs.len() > query.limit;
-            seqs.truncate(query.limit);
+            let plan = plan::rows(query, bounds, scan, Dialect::Sqlite, "messages");
+            let seqs;
+            (seqs, page.next) = match plan.tests_scope {
+                true => self.scanned(&plan, query, scan).await?,
+                false => self.sequences(&plan, query).await?,
+            };
             if !seqs.is_empty() {
                 page.messages = bodies(pool, &seqs, query).await?;
-                page.more |= page.messages.len() < seqs.len();
+                if page.messages.len() < seqs.len() {
+                    page.next = page.messages.last().map(|last| last.seq);
+                }
             }
             Ok(page)
         })
@@ -106,13 +107,52 @@ impl HistoryStore for SqliteStore {
             let committed_through = from_db(committed_through);
             let mut front = InboxFront { committed_through, ..InboxFront::default() };
             let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { return Ok(front) };
-            let Plan { sql, values, .. } =
+            let Plan { sql, values, tests_scope, .. } =
                 plan::first_unexpired(query, bounds, now, Dialect::Sqlite, "messages");
             let statement = bind_all(sqlx::query(AssertSqlSafe(sql)), &values, &self.time);
-            front.add((&statement.fetch_one(&self.readers).await?).into(), query.limit)?;
+            let row = statement.fetch_one(&self.readers).await?;
+            front.add((&row).into(), query.limit, tests_scope)?;
             Ok(front)
         })
         .await
+    }
+}
+
+/// The sequences of a page, and the one to continue after if there may be more.
+type Sequences = (Vec<i64>, Option<u64>);
+
+impl SqliteStore {
+    /// Reads the sequences of a page.
+    async fn sequences(&self, plan: &Plan, query: &Query) -> Result<Sequences, Error> {
+        let statement = sqlx::query(AssertSqlSafe(&*plan.sql));
+        let rows = bind_all(statement, &plan.values, &self.time).fetch_all(&self.readers).await?;
+        let mut seqs = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
+        let more = seqs.len() > query.limit;
+        seqs.truncate(query.limit);
+        let next = seqs.last().filter(|_| more).copied().map(from_db);
+        Ok((seqs, next))
+    }
+
+    /// As [`Self::sequences`], with a plan that tests the scope on up to `scan` rows.
+    async fn scanned(&self, plan: &Plan, query: &Query, scan: usize) -> Result<Sequences, Error> {
+        let statement = sqlx::query(AssertSqlSafe(&*plan.sql));
+        let mut rows = bind_all(statement, &plan.values, &self.time).fetch(&self.readers);
+        let mut seqs: Vec<i64> = Vec::new();
+        let mut next = None;
+        while let Some(row) = rows.try_next().await? {
+            let seq = row.try_get(0)?;
+            if row.try_get(1)? && seqs.last() != Some(&seq) {
+                if seqs.len() == query.limit {
+                    next = seqs.last().copied();
+                    break;
+                }
+                seqs.push(seq);
+            }
+            if row.try_get::<i64, _>(2)? == limit_to_db(scan) {
+                next = Some(seq);
+            }
+        }
+        Ok((seqs, next.map(from_db)))
     }
 }
 
@@ -134,12 +174,12 @@ async fn all(pool: &SqlitePool, query: &Query) -> Result<Option<Page>, Error> {
             Some(page) => page,
             None => page.insert(Page {
                 messages: Vec::new(),
-                more: false,
+                next: None,
                 committed_through: from_db(row.try_get(3)?),
             }),
         };
         if page.messages.len() == query.limit || bytes >= query.limit_bytes {
-            page.more = true;
+            page.next = page.messages.last().map(|last| last.seq);
             break;
         }
         let message = read_stored((&row).into())?;

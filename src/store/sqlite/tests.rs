@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::DateTime;
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection, Row};
 
 use super::connection::{open, options};
@@ -15,9 +16,9 @@ use super::time::{Clocks, StoreTime};
 use super::{DATABASE_FILE, SqliteStore};
 use crate::clock::Clock;
 use crate::store::Store as _;
-use crate::store::contract_tests::{Server, everything, filters, on_sqlite};
+use crate::store::contract_tests::{Server, everything, filters, on_sqlite, within};
 use crate::store::jobs::{JobRow, JobStore, QueueRow, QueueStore};
-use crate::store::plan::{self, Bounds};
+use crate::store::plan::{self, Bounds, Plan};
 use crate::store::sql::Dialect;
 
 async fn every_plan_uses_its_index(server: Server) {
@@ -50,19 +51,82 @@ async fn every_plan_uses_its_index(server: Server) {
             query.descending = descending;
             query.filter = filters(filter);
             let bounds = Bounds { after: 0, before: 100 };
-            let plan = plan::rows(&query, bounds, Dialect::Sqlite, "messages");
-            let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", plan.sql));
-            let rows = bind_all(sqlx::query(sql), &plan.values, &time);
-            let rows = rows.fetch_all(&mut connection).await.expect("a plan");
-            let steps: Vec<String> =
-                rows.iter().map(|row| row.try_get("detail").expect("text")).collect();
+            let plan = plan::rows(&query, bounds, 9, Dialect::Sqlite, "messages");
+            let steps = steps(&mut connection, &plan, &time).await;
             assert!(steps.iter().any(|step| step.contains(index)), "{filter}: {steps:#?}");
-            for step in steps.iter().filter(|step| step.contains("messages")) {
-                assert!(step.starts_with("SEARCH messages USING "), "{filter}: {steps:#?}");
-            }
         }
     }
     connection.close().await.expect("closes");
+}
+
+/// The steps of a plan, of which each that reads messages searches an index.
+async fn steps(connection: &mut SqliteConnection, plan: &Plan, time: &StoreTime) -> Vec<String> {
+    let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", plan.sql));
+    let rows = bind_all(sqlx::query(sql), &plan.values, time);
+    let rows = rows.fetch_all(connection).await.expect("a plan");
+    let steps: Vec<String> = rows.iter().map(|row| row.try_get("detail").expect("text")).collect();
+    for step in steps.iter().filter(|step| step.contains("messages")) {
+        assert!(step.starts_with("SEARCH messages USING "), "{}: {steps:#?}", plan.sql);
+    }
+    steps
+}
+
+/// Filters, the scopes of their readers, whether the scope is tested on rows, and some indices of the plan.
+const EVERY_SCOPE: &[(&str, &str, bool, &[&str])] = &[
+    ("", "as=a", false, &["messages_sender", "messages_recipient"]),
+    (
+        "",
+        "as=a&read=agent.task.a.>",
+        false,
+        &["messages_sender", "messages_task", "messages_odd_key"],
+    ),
+    ("", "read=agent.*.*.a", false, &["messages_type", "messages_odd_type"]),
+    ("", "read=agent.task.>", false, &["messages_direct", "messages_broadcast"]),
+    ("", "read=agent.*.*.*", true, &["INTEGER PRIMARY KEY"]),
+    ("kind=task", "as=a", false, &["messages_sender", "messages_recipient"]),
+    ("type=a", "as=a", false, &["messages_sender", "messages_recipient"]),
+    ("type=a", "read=agent.task.>", true, &["messages_type"]),
+    ("kind=task", "read=agent.task.>", true, &["messages_direct", "messages_broadcast"]),
+    ("subject=agent.task.>", "as=a", false, &["messages_sender", "messages_recipient"]),
+    ("task=a", "as=a", true, &["messages_task"]),
+    ("recipient=a", "as=b", true, &["messages_recipient"]),
+    ("recipient=a", "as=a", false, &["messages_recipient"]),
+    ("recipient=a&broadcast=true", "as=a", true, &["messages_recipient", "messages_broadcast"]),
+    ("sender=a&sender=b", "as=a", true, &["messages_sender"]),
+    ("conversation=a", "read=agent.message.>", true, &["messages_conversation"]),
+    ("in_reply_to=00000000-0000-0000-0000-000000000000", "as=a", true, &["messages_reply"]),
+    ("subject=agent.task.a.>", "as=a", true, &["messages_task", "messages_odd_key"]),
+    ("subject=agent.task.a.>", "read=agent.task.>", false, &["messages_task", "messages_odd_key"]),
+];
+
+async fn every_scoped_plan_uses_indices(server: Server) {
+    server.open().await.close().await;
+    let Server::Sqlite(dir) = &server else { panic!("SQLite alone") };
+    let mut connection = open(&options(&dir.join(DATABASE_FILE))).await.expect("opens");
+    let time = StoreTime::open(&mut connection, Clocks::system()).await.expect("a time");
+    for (filter, scope, tests_scope, indices) in EVERY_SCOPE {
+        for descending in [false, true] {
+            let mut query = everything(100);
+            query.descending = descending;
+            query.filter = within(filter, scope);
+            let bounds = Bounds { after: 0, before: 100 };
+            let plan = plan::rows(&query, bounds, 9, Dialect::Sqlite, "messages");
+            let steps = steps(&mut connection, &plan, &time).await;
+            assert_eq!(plan.tests_scope, *tests_scope, "?{filter} within {scope}");
+            for index in *indices {
+                assert!(steps.iter().any(|step| step.contains(index)), "{index}: {steps:#?}");
+            }
+            // What is sorted is read to its end first.
+            let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE"));
+            assert!(!sorts || !tests_scope, "?{filter} within {scope}: {steps:#?}");
+        }
+    }
+    connection.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn no_scope_scans_the_table() {
+    on_sqlite(every_scoped_plan_uses_indices).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod listing;
 mod sql;
 mod store;
 mod task;
+mod visible;
 
 pub use agent::{Agent, Inbox, Lapsed, LapsedStatus};
 pub use listing::{AsOf, Listing};

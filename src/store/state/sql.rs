@@ -4,6 +4,7 @@
 //! nothing is found, the columns of the names are null.
 
 use super::task::TaskState;
+use super::visible::Condition;
 use crate::limits::TASK_AGENTS;
 use crate::store::sql::Dialect;
 
@@ -66,7 +67,12 @@ pub(super) const CONSUME: &str = "INSERT INTO inbox_cursors (agent_id, consumed_
      ON CONFLICT (agent_id) DO UPDATE SET consumed_through = excluded.consumed_through, \
      consumed = excluded.consumed WHERE inbox_cursors.consumed_through = $4";
 
-fn tasks(which: &str, dialect: Dialect) -> String {
+/// The tasks that `which` selects, with a test for those that are visible.
+fn tasks(which: impl Fn(&str) -> String, visible: Option<Condition>, dialect: Dialect) -> String {
+    let (with, which) = match visible {
+        Some(Condition { with, test }) => (with, which(&format!(" AND {test}"))),
+        None => (String::new(), which("")),
+    };
     let of_it = "FROM task_counts n WHERE n.task_id = t.task_id";
     let senders =
         format!("SELECT DISTINCT sender_id {of_it} ORDER BY sender_id LIMIT {TASK_AGENTS}");
@@ -75,26 +81,31 @@ fn tasks(which: &str, dialect: Dialect) -> String {
         Dialect::Sqlite => format!("(SELECT json_group_array(sender_id) FROM ({senders}))"),
     };
     format!(
-        "SELECT s.committed_through, t.task_id, t.outcome, t.last_event, t.messages, \
+        "{with}SELECT s.committed_through, t.task_id, t.outcome, t.last_event, t.messages, \
          t.late_events, t.first_seq, t.last_seq, {agents} AS agents, \
          (SELECT count(DISTINCT sender_id) {of_it}) AS agent_count \
          FROM log_state s LEFT JOIN (SELECT * FROM tasks WHERE {which}) t ON true"
     )
 }
 
-/// At most `$2` tasks after `$1`, in any order.
-pub(super) fn tasks_after(state: Option<TaskState>, dialect: Dialect) -> String {
+/// At most `$2` visible tasks after `$1`, in any order.
+pub(super) fn tasks_after(
+    state: Option<TaskState>,
+    visible: Option<Condition>,
+    dialect: Dialect,
+) -> String {
     let state = match state {
         None => "",
         Some(TaskState::Open) => "AND outcome IS NULL",
         Some(TaskState::Done) => "AND outcome IS NOT NULL",
     };
-    tasks(&format!("task_id > $1 {state} ORDER BY task_id LIMIT $2"), dialect)
+    let which = |visible: &str| format!("task_id > $1 {state}{visible} ORDER BY task_id LIMIT $2");
+    tasks(which, visible, dialect)
 }
 
-/// The task `$1`.
-pub(super) fn task(dialect: Dialect) -> String {
-    tasks("task_id = $1", dialect)
+/// The task `$1`, if it is visible.
+pub(super) fn task(visible: Option<Condition>, dialect: Dialect) -> String {
+    tasks(|visible| format!("task_id = $1{visible}"), visible, dialect)
 }
 
 /// At most `$2` statuses that had lapsed by `$1`, and when the next one lapses. With `after`, only those

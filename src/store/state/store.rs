@@ -8,7 +8,8 @@ use super::agent::{Agent, Inbox, Lapsed, LapsedStatus};
 use super::listing::{AsOf, Listing};
 use super::sql;
 use super::task::{Task, TaskState};
-use crate::message::Token;
+use super::visible::Visible;
+use crate::message::{Scope, Token};
 use crate::store::error::StoreError;
 use crate::store::sql::{
     Database, Pool, Row, Rows, Statement, from_db, limit_to_db, to_db, unreadable,
@@ -47,25 +48,36 @@ pub trait StateStore: Database {
     }
 
     /// Up to `limit` tasks in order of name, beginning after the name `after`: all tasks, or those in one
-    /// state.
+    /// state. With a scope, only tasks whose events it covers or in which its names have a part, as far as the latest
+    /// [`TASK_PART_ROWS`] messages by and to them show.
+    ///
+    /// [`TASK_PART_ROWS`]: crate::limits::TASK_PART_ROWS
     async fn tasks(
         &self,
         state: Option<TaskState>,
         after: Option<&Token>,
         limit: usize,
+        scope: Option<&Scope>,
     ) -> Result<AsOf<Listing<Task>>, StoreError> {
-        let statement = Statement::new(sql::tasks_after(state, self.dialect()))
-            .bind(after.map_or("", Token::as_str))
-            .bind(one_more(limit));
+        let mut values = vec![after.map_or("", Token::as_str).into(), one_more(limit).into()];
+        let visible = Visible::of(scope).of_list(self.dialect(), &mut values);
+        let sql = sql::tasks_after(state, visible, self.dialect()).into();
+        let statement = Statement { sql, values };
         let rows = self.select(Pool::Readers, statement).await?;
         let mut tasks = found(&rows, read_task)?;
         tasks.value.sort_unstable_by(|a, b| a.task_id.cmp(&b.task_id));
         Ok(tasks.map(|tasks| Listing::cut(tasks, limit)))
     }
 
-    /// One task.
-    async fn task(&self, id: &Token) -> Result<AsOf<Option<Task>>, StoreError> {
-        let statement = Statement::new(sql::task(self.dialect())).bind(id.as_str());
+    /// One task. With a scope, only if the scope covers its events or its names have a part in it.
+    async fn task(
+        &self,
+        id: &Token,
+        scope: Option<&Scope>,
+    ) -> Result<AsOf<Option<Task>>, StoreError> {
+        let mut values = vec![id.as_str().into()];
+        let visible = Visible::of(scope).of_one(self.dialect(), &mut values);
+        let statement = Statement { sql: sql::task(visible, self.dialect()).into(), values };
         let rows = self.select(Pool::Readers, statement).await?;
         Ok(found(&rows, read_task)?.map(|mut tasks| tasks.pop()))
     }
