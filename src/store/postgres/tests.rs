@@ -326,7 +326,7 @@ const EVERY_SCOPE: &[(&str, &str, u64)] = &[
     ("", "read=agent.task.>", 600),
     ("", "read=agent.*.*.*", 300),
     ("kind=task", "as=few", 600),
-    ("kind=task", "read=agent.status.>&as=nobody", 200),
+    ("kind=task", "read=agent.status.nobody.>&as=nobody", 200),
     ("type=common", "as=few", 600),
     ("type=rare", "as=busy", 600),
     ("type=rare", "read=agent.task.>", 400),
