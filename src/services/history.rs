@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Error;
+use super::calls::Call;
 use crate::access::Principal;
 use crate::broadcast::Broadcaster;
 use crate::committed::Committed;
@@ -43,8 +44,9 @@ impl History {
     /// A page of history that the query selects.
     ///
     /// # Errors
-    /// The store is unavailable.
+    /// The caller may read nothing; the store is unavailable.
     pub async fn page(&self, principal: &Principal, query: &Query) -> Result<MessagePage, Error> {
+        Call::ReadHistory.check(principal)?;
         let filter = query.filter.clone().within(principal.scope());
         let page = self.store.page(&Query { filter, ..query.clone() }).await?;
         self.committed.raise(page.committed_through);
@@ -56,6 +58,7 @@ impl History {
     /// # Errors
     /// The message does not exist; the store is unavailable.
     pub async fn one(&self, principal: &Principal, id: Uuid) -> Result<StoredMessage, Error> {
+        Call::ReadMessage.check(principal)?;
         let scope = principal.scope();
         let scope = scope.as_deref();
         if let Some(found) = self.find(id, scope).await? {

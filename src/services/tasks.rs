@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::agents::{AsOf, NamedPage};
+use super::calls::Call;
 use crate::access::Principal;
 use crate::committed::Committed;
 use crate::message::Token;
@@ -28,6 +29,7 @@ impl Tasks {
         after: Option<&Token>,
         limit: usize,
     ) -> Result<AsOf<NamedPage<Task>>, Error> {
+        Call::ListTasks.check(principal)?;
         let found = self.store.tasks(state, after, limit, principal.scope().as_deref()).await?;
         self.committed.raise(found.as_of);
         Ok(found.map(|page| NamedPage::new(page, |task| &task.task_id)))
@@ -38,6 +40,7 @@ impl Tasks {
     /// # Errors
     /// The task does not exist, or the caller may not see it; the store is unavailable.
     pub async fn one(&self, principal: &Principal, name: &Token) -> Result<AsOf<Task>, Error> {
+        Call::ReadTask.check(principal)?;
         let found = self.store.task(name, principal.scope().as_deref()).await?;
         self.committed.raise(found.as_of);
         let task = found.value.ok_or_else(Self::missing)?;
