@@ -33,7 +33,7 @@ pub fn run(input: &[u8]) {
     assert_eq!(filter.matches(&record), tidy.matches(&record));
     assert_eq!(tidy.clone().normalised(), tidy, "normalised once is enough");
     let terms = tidy.terms();
-    assert!(terms.iter().all(|terms| !terms.is_empty()) && terms.len() <= FilterTerm::NAMES);
+    assert!(terms.iter().all(|of| !of.terms.is_empty()) && terms.len() <= FilterTerm::NAMES);
     if broadcasts <= 1 && pairs.len() <= agentbus::limits::MAX_FILTER_VALUES {
         let (backwards, _) = offer(&mut pairs.iter().rev());
         assert_eq!(backwards.normalised(), tidy, "the order of parameters does not matter");

@@ -11,6 +11,8 @@ mod preset;
 mod principal;
 mod renewal;
 mod seals;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use capability::Capability;
 pub use grants::{Grants, Names, Subjects};
@@ -18,6 +20,6 @@ pub use key::{KeyHash, KeyId, KeyText};
 pub use keyring::{Keyring, Refusal, SecretId};
 pub use limits::{KeyLimits, Meter, Reached, StreamPermit};
 pub use preset::Preset;
-pub use principal::{EndReason, KeyInfo, KeyKind, Needs, Principal};
+pub use principal::{EndReason, EndWatch, KeyInfo, KeyKind, Needs, Principal};
 pub use renewal::Renewal;
 pub use seals::{Session, Ticket};

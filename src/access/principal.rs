@@ -3,11 +3,12 @@
 //! Invariant: a principal never changes. When its key is changed, revoked, rotated away or expired, it ends, with the reason;
 //! what was opened on its behalf and lasts (a stream, a wait) watches for that.
 
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::capability::Capability;
 use super::grants::Grants;
@@ -65,6 +66,15 @@ pub enum KeyKind {
     Human,
     /// A part of the infrastructure.
     Service,
+}
+
+/// Watches for the end of a principal on behalf of what lasts for days and waits again and again, such as a stream.
+#[derive(Debug)]
+pub struct EndWatch {
+    principal: Principal,
+    /// Registered once, since each registration takes a lock that all streams of the principal share. `None`: it never
+    /// ends.
+    wait: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 /// Why a principal has ended.
@@ -224,14 +234,19 @@ impl Principal {
         self.0.scope.clone()
     }
 
-    /// Ends it; the first reason counts.
+    /// Ends it; the first reason counts. A caller without a credential never ends.
     pub fn end(&self, reason: EndReason) {
-        let _ = self.0.reason.set(reason);
-        self.0.ended.cancel();
+        if self.key().is_some() {
+            let _ = self.0.reason.set(reason);
+            self.0.ended.cancel();
+        }
     }
 
     /// Waits until it has ended.
     pub async fn ended(&self) -> EndReason {
+        if self.key().is_none() {
+            return std::future::pending().await;
+        }
         self.0.ended.cancelled().await;
         self.reason().unwrap_or(EndReason::Revoked)
     }
@@ -246,6 +261,13 @@ impl Principal {
     pub fn needs_read(&self) -> Result<(), Needs> {
         let reads = self.0.scope.as_ref().is_none_or(|scope| !scope.is_empty());
         allow(reads, || "read".to_owned())
+    }
+
+    /// Watches for its end.
+    #[must_use]
+    pub fn watch_end(&self) -> EndWatch {
+        let wait = self.key().map(|_| Box::pin(self.0.ended.clone().cancelled_owned()));
+        EndWatch { principal: self.clone(), wait }
     }
 
     /// # Errors
@@ -276,6 +298,22 @@ impl Principal {
     /// It may not lease jobs from this queue.
     pub fn needs_work(&self, queue: &str) -> Result<(), Needs> {
         allow(self.grants().work.allows(queue), || format!("work {queue}"))
+    }
+}
+
+impl EndWatch {
+    /// Why the principal has ended; `None` if it has not. Takes no lock.
+    #[must_use]
+    pub fn reason(&self) -> Option<EndReason> {
+        self.principal.reason()
+    }
+
+    /// Waits until the principal has ended. Cancel safe.
+    pub async fn ended(&mut self) {
+        match &mut self.wait {
+            Some(wait) => wait.as_mut().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

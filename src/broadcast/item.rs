@@ -40,6 +40,11 @@ pub enum Item {
         /// has begun.
         position: Option<u64>,
     },
+    /// The last item: the credential of the subscription has ended.
+    Denied {
+        /// How it has ended: `revoked` or `expired` (contract, section 11).
+        code: &'static str,
+    },
 }
 
 impl Item {

@@ -11,11 +11,15 @@
 
 mod bounds;
 mod broadcaster;
+#[cfg(test)]
+mod end_tests;
 mod event;
 #[cfg(test)]
 mod filter_cost_tests;
 mod follower;
 pub mod frame;
+#[cfg(test)]
+mod grant_cost_tests;
 mod hub;
 mod index;
 mod item;
@@ -29,6 +33,8 @@ mod start;
 mod store_replay;
 mod subscription;
 mod sync;
+#[cfg(test)]
+pub(crate) mod testing;
 mod wake;
 mod watch;
 

@@ -20,6 +20,7 @@ pub(super) fn encode(item: Item) -> Bytes {
         Item::CaughtUp { position } => caught_up(position),
         Item::Heartbeat { position: Some(position) } => heartbeat(position),
         Item::Heartbeat { position: None } => comment(),
+        Item::Denied { code } => denied(code),
     }
 }
 
@@ -66,6 +67,13 @@ pub fn heartbeat(position: u64) -> Bytes {
 #[must_use]
 pub fn unavailable(retry: u64) -> Bytes {
     Bytes::from(format!("retry: {retry}\nevent: unavailable\n\n"))
+}
+
+/// The last event of a stream whose credential has ended: `revoked` or `expired`. Without a valid credential it
+/// cannot be resumed.
+#[must_use]
+pub fn denied(code: &str) -> Bytes {
+    Bytes::from(format!("event: denied\ndata: {{\"code\":\"{code}\"}}\n\n"))
 }
 
 /// A comment, which clients ignore: the heartbeat before the subscription has a position.

@@ -26,6 +26,9 @@ pub const HEAD_BYTES: usize = 64 * 1024;
 const _: () = assert!(2 * agentbus_message::limits::MAX_FILTER_BYTES == HEAD_BYTES);
 /// Size of the kernel buffer for a connection's unread output. It bounds what 10,000 slow readers cost.
 pub const SEND_BUFFER: usize = 64 * 1024;
+/// How long the client of a stream whose credential has ended may take for each of: the chunk in progress, the
+/// `denied` event, the last chunk. Together less than the 2 s within which a revoked stream must be closed.
+pub const STREAM_END_TIME: Duration = Duration::from_millis(500);
 /// The kernel drops a connection whose output makes no progress for this long: a half-open one, or one whose
 /// client reads nothing (the client resumes by its cursor). It is long enough for a reader stopped in a
 /// debugger or a laptop that sleeps a little.

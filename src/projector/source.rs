@@ -120,84 +120,37 @@ impl<'a> Source<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::ops::Deref;
     use std::sync::Arc;
     use std::time::Duration;
 
-    use tokio_util::sync::CancellationToken;
-    use uuid::Uuid;
-
     use super::*;
-    use crate::broadcast::Broadcaster;
-    use crate::bus::memory::MemoryBus;
-    use crate::clock::Clock;
-    use crate::committed::Committed;
+    use crate::broadcast::testing;
     use crate::limits::PROJECT_ROWS;
-    use crate::message::{Draft, Outgoing};
-    use crate::projector::StoreJournal;
-    use crate::store::Store;
-    use crate::store::sqlite::SqliteStore;
 
-    /// A log on the memory bus, and its ring.
+    /// A log on the memory bus with its ring, and the gate of its source.
     struct Log {
-        bus: Arc<dyn Bus>,
-        broadcaster: Arc<Broadcaster>,
+        log: testing::Log,
         gate: Gate,
-        end: CancellationToken,
-        dir: PathBuf,
+    }
+
+    impl Deref for Log {
+        type Target = testing::Log;
+
+        fn deref(&self) -> &testing::Log {
+            &self.log
+        }
     }
 
     impl Log {
         /// Starts with a ring of this many entries.
         async fn start(ring: usize) -> Self {
-            let dir = std::env::temp_dir().join(format!("agentbus-source-{}", Uuid::new_v4()));
-            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir).await.expect("opens"));
-            let claimed = store.claim(Uuid::now_v7(), Duration::from_secs(60), true).await;
-            let lease = claimed.expect("the store answers").expect("nobody else has it");
-            let (committed, end) = (Arc::new(Committed::default()), CancellationToken::new());
-            let (its_store, its_mark) = (Arc::clone(&store), Arc::clone(&committed));
-            let journal = StoreJournal::new(its_store, lease, its_mark, "log");
-            let opened = MemoryBus::open(Arc::new(journal), Clock::system()).await;
-            let (bus, writer) = opened.expect("opens");
-            tokio::spawn(writer.run(end.clone()));
-            let bus: Arc<dyn Bus> = Arc::new(bus);
-            let broadcaster = Broadcaster::new(Arc::clone(&bus), store, committed, ring);
-            Self { bus, broadcaster: Arc::new(broadcaster), gate: Gate::open(), end, dir }
-        }
-
-        async fn publish(&self, count: usize) {
-            let body = br#"{"kind":"message","type":"tick","sender_id":"a","content":"x"}"#;
-            let draft = Draft::parse(body).expect("a message");
-            let encode =
-                || Outgoing::encode(&draft, Uuid::now_v7(), crate::clock::Clock::system().now());
-            let messages = std::iter::repeat_with(encode).take(count).collect();
-            for outcome in self.bus.publish(messages).await {
-                outcome.expect("published");
-            }
-        }
-
-        /// Starts to fill the ring if needed, and waits until it has the whole log.
-        async fn fill_ring(&self) {
-            if self.broadcaster.head().is_none() {
-                tokio::spawn(Arc::clone(&self.broadcaster).run(self.end.clone()));
-                drop(self.broadcaster.watch(crate::message::Filter::default()).await);
-            }
-            let last = self.bus.identity().await.expect("answers").bounds.last;
-            let reached = async {
-                RingReader::new(Arc::clone(&self.broadcaster)).wait_beyond(last - 1).await
-            };
-            tokio::time::timeout(Duration::from_secs(20), reached).await.expect("read");
+            Self { log: testing::Log::start(ring).await, gate: Gate::open() }
         }
 
         fn source(&self) -> Source<'_> {
-            Source::new(&*self.bus, &self.gate, RingReader::new(Arc::clone(&self.broadcaster)))
-        }
-    }
-
-    impl Drop for Log {
-        fn drop(&mut self) {
-            self.end.cancel();
-            let _ = std::fs::remove_dir_all(&self.dir);
+            let ring = RingReader::new(Arc::clone(&self.broadcaster));
+            Source::new(&*self.bus, &self.gate, ring)
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::calls::Call;
-use super::replies::ReplyWaiter;
+use super::replies::{People, ReplyWaiter, Rule};
 use super::{Drain, Error, ErrorKind};
 use crate::access::{Capability, Principal};
 use crate::broadcast::Broadcaster;
@@ -34,6 +34,7 @@ pub struct Messages {
     pub(super) ingest: Arc<Ingest>,
     pub(super) store: Arc<dyn Store>,
     pub(super) broadcaster: Arc<Broadcaster>,
+    pub(super) people: People,
     pub(super) drain: Drain,
 }
 
@@ -145,8 +146,8 @@ impl Messages {
     /// with the bytes of memory that the request uses from then on.
     ///
     /// # Errors
-    /// The errors of [`Self::publish`]; `no_reply` if none arrived in time or before the server stopped,
-    /// though the message was published.
+    /// The errors of [`Self::publish`]; `no_reply` if none arrived in time or before the server stopped, and
+    /// `unauthenticated` if the principal has ended, though the message was published.
     pub async fn ask(
         &self,
         principal: &Principal,
@@ -159,8 +160,9 @@ impl Messages {
         let id = draft.id().unwrap_or_else(Uuid::now_v7);
         // The waiter is registered before the publish, so that no reply is missed.
         let committed = Arc::clone(&self.ingest.committed);
+        let rule = Rule::new(id, draft.recipient_id(), principal.scope(), &self.people);
         let waiter =
-            ReplyWaiter::register(&self.broadcaster, Arc::clone(&self.store), committed, id);
+            ReplyWaiter::register(&self.broadcaster, Arc::clone(&self.store), committed, rule);
         let waiter = tokio::time::timeout(PUBLISH_DEADLINE, waiter).await.map_err(|_| {
             let source = PublishError::NotSent("the log cannot be read".to_owned());
             IngestError::Bus { id, source }
@@ -172,6 +174,7 @@ impl Messages {
         published(request.len());
         tokio::select! {
             biased;
+            reason = principal.ended() => Err(Error::ended(reason).at(receipt.id, receipt.seq)),
             reply = waiter.reply(receipt.duplicate) => Ok(Exchange { receipt, request, reply }),
             () = tokio::time::sleep(within) => Err(no_reply(&receipt)),
             () = self.drain.end_of_wait() => Err(no_reply(&receipt)),

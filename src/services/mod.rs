@@ -141,6 +141,10 @@ impl Services {
                 ingest: Arc::clone(&ingest),
                 store: Arc::clone(&store),
                 broadcaster: Arc::clone(&broadcaster),
+                people: replies::People {
+                    keyring: renewal.keyring().clone(),
+                    keys_required: auth_required,
+                },
                 drain: drain.clone(),
             },
             history: history::History {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::calls::Call;
 use super::{Drain, Error};
-use crate::access::Principal;
+use crate::access::{Meter, Principal};
 use crate::broadcast::Broadcaster;
 pub use crate::broadcast::{Item, Start, Subscription};
 use crate::message::Filter;
@@ -15,21 +16,24 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Opens a stream of the messages that pass the filter.
+    /// Opens a stream of the messages that pass the filter and that the caller may read.
     ///
     /// # Errors
-    /// The server drains.
+    /// The caller may read nothing, or has as many streams as its key may have; the server drains.
     pub fn open(
         &self,
         principal: &Principal,
         filter: Filter,
         start: Start,
     ) -> Result<Subscription, Error> {
+        Call::OpenStream.check(principal)?;
         if self.drain.begun.is_cancelled() {
             let text = "the server is stopping; connect to another one";
             return Err(Error::unavailable("draining", text));
         }
-        Ok(Subscription::new(Arc::clone(&self.broadcaster), principal, filter, start))
+        let permit = principal.meter().map(Meter::stream).transpose()?.flatten();
+        let broadcaster = Arc::clone(&self.broadcaster);
+        Ok(Subscription::new(broadcaster, principal, filter, start).with_permit(permit))
     }
 
     /// The drain, which ends streams.
@@ -38,3 +42,6 @@ impl Streams {
         self.drain.clone()
     }
 }
+
+#[cfg(test)]
+pub(crate) use crate::broadcast::testing;

@@ -19,6 +19,10 @@ pub enum Error {
     /// The server refused the request.
     #[error("{0}")]
     Refused(Box<Problem>),
+    /// The server has ended the stream, because its credential was revoked or has expired: the code is `revoked`
+    /// or `expired`. Reconnecting would be refused.
+    #[error("the server has ended the stream: the key is {0}")]
+    Denied(String),
     /// The response is not one of the contract. Perhaps the address is not that of an agentbus server.
     #[error("{0}")]
     Unexpected(String),
@@ -31,15 +35,16 @@ impl Error {
         match self {
             Self::Unreachable(_) => true,
             Self::Refused(problem) => problem.is_transient(),
-            Self::Address(_) | Self::Key(_) | Self::Unexpected(_) => false,
+            Self::Address(_) | Self::Key(_) | Self::Denied(_) | Self::Unexpected(_) => false,
         }
     }
 
-    /// The stable code of the server's problem; `None` if there was no problem or it has no code.
+    /// The stable code of the server's problem, or that of [`Self::Denied`]; `None` if there is none.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Refused(problem) => problem.code.as_deref(),
+            Self::Denied(code) => Some(code),
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
 //! A subscription to the stream that survives the loss of connections.
 //!
 //! Invariant: every message that the subscription selects is reported exactly once and in order, however
-//! often the connection is lost.
+//! often the connection is lost. Only a `denied` event ends the subscription: its credential is no longer valid.
 
 use std::fmt;
 use std::time::Duration;
@@ -45,6 +45,11 @@ pub struct Gap {
 }
 
 #[derive(Deserialize)]
+struct Denied {
+    code: String,
+}
+
+#[derive(Deserialize)]
 struct Ready {
     #[serde(default)]
     replaying: bool,
@@ -64,6 +69,8 @@ pub struct Subscription {
     outage_reported: bool,
     /// How long the server asks to wait before reconnecting.
     reconnect: Duration,
+    /// The code of the `denied` event that has ended the subscription.
+    denied: Option<String>,
 }
 
 impl fmt::Display for Gap {
@@ -92,6 +99,7 @@ impl Client {
             parser: Parser::default(),
             outage_reported: false,
             reconnect: RECONNECT,
+            denied: None,
         }
     }
 }
@@ -104,9 +112,15 @@ impl Subscription {
     ///
     /// # Errors
     /// The server refuses the subscription, or it was never reached in the time for which the client retries.
-    /// After the first connection there is no time limit for retries.
+    /// After the first connection there is no time limit for retries. [`Error::Denied`] once the server has
+    /// ended the stream because the credential was revoked or has expired; then the client does not reconnect,
+    /// and each further call returns that error.
     pub async fn next(&mut self) -> Result<Vec<Event>, Error> {
         loop {
+            if let Some(code) = &self.denied {
+                self.connection = None;
+                return Err(Error::Denied(code.clone()));
+            }
             let Some(response) = &mut self.connection else {
                 self.connect().await?;
                 continue;
@@ -158,6 +172,11 @@ impl Subscription {
             }
             (b"gap", None, Some(data)) => Some(Event::Gap(parsed(event.name, data)?)),
             (b"caught_up", None, Some(_)) => Some(Event::CaughtUp),
+            (b"denied", None, Some(data)) => {
+                let denied: Denied = parsed(event.name, data)?;
+                self.denied = Some(denied.code);
+                None
+            }
             // An event with an id is a message of any kind, or, if it has no data, a heartbeat.
             (_, Some(seq), data) => {
                 let is_new = self.cursor.pass(seq);
@@ -271,6 +290,24 @@ mod tests {
         assert_eq!(feed(&mut stream, again), [Event::CaughtUp, message("six")]);
         assert_eq!(feed(&mut stream, "id: 40\n\n"), []);
         assert_eq!(stream.cursor.position(), Position::After(40));
+    }
+
+    #[tokio::test]
+    async fn a_denied_event_ends_the_subscription_after_what_came_before() {
+        let mut stream = subscription(Start::At(5));
+        let last =
+            "id: 5\nevent: task\ndata: five\n\nevent: denied\ndata: {\"code\":\"revoked\"}\n\n";
+        assert_eq!(feed(&mut stream, last), [message("five")]);
+        for _ in 0..2 {
+            // A connection would be refused with another error.
+            let error = stream.next().await.expect_err("denied");
+            assert_eq!(
+                (&error, error.code()),
+                (&Error::Denied("revoked".to_owned()), Some("revoked"))
+            );
+            assert!(!error.is_transient());
+        }
+        assert_eq!(stream.cursor.position(), Position::After(5));
     }
 
     #[test]

@@ -121,26 +121,24 @@ pub enum FilterTerm {
 }
 
 impl FilterTerm {
-    /// The number of names.
-    pub const NAMES: usize = 8;
-    /// The number of the name of subject patterns. It is the only name of which several terms may match one
-    /// message.
+    /// The number of names. Lower numbers are usually more selective.
+    pub const NAMES: usize = 9;
+    /// The number of the name of recipients.
+    pub const RECIPIENT: usize = 3;
+    /// The number of the name of subject patterns. Several terms of it may match one message.
     pub const SUBJECT: usize = 5;
+    /// The number of the name of the [`Scope`]. Its terms are recipients, senders and subject patterns: the
+    /// terms of the names from [`RECIPIENT`](Self::RECIPIENT) to [`SUBJECT`](Self::SUBJECT).
+    pub const SCOPE: usize = 6;
+}
 
-    /// The number of the term's name. Lower numbers are usually more selective.
-    #[must_use]
-    pub const fn name(&self) -> usize {
-        match self {
-            Self::InReplyTo(_) => 0,
-            Self::Conversation(_) => 1,
-            Self::Task(_) => 2,
-            Self::Recipient(_) | Self::Broadcast => 3,
-            Self::Sender(_) => 4,
-            Self::Subject(_) => Self::SUBJECT,
-            Self::Type(_) => 6,
-            Self::Kind(_) => 7,
-        }
-    }
+/// The terms of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameTerms {
+    /// The number of the name.
+    pub name: usize,
+    /// The terms. Those of an empty scope are none, so no message matches one.
+    pub terms: Vec<FilterTerm>,
 }
 
 impl Filter {
@@ -245,10 +243,10 @@ impl Filter {
             && self.scope.as_ref().is_none_or(|scope| scope.allows(record))
     }
 
-    /// The terms of each name that the filter uses, in the order of [`FilterTerm::name`]. A message matches
-    /// if it matches one term of each name.
+    /// The terms of each name that the filter uses, by the number of the name. A message matches if it
+    /// matches one term of each name.
     #[must_use]
-    pub fn terms(&self) -> Vec<Vec<FilterTerm>> {
+    pub fn terms(&self) -> Vec<NameTerms> {
         fn each<T: Clone>(values: &[T], term: fn(T) -> FilterTerm) -> Vec<FilterTerm> {
             values.iter().cloned().map(term).collect()
         }
@@ -256,18 +254,28 @@ impl Filter {
         if self.broadcast && !recipients.is_empty() {
             recipients.push(FilterTerm::Broadcast);
         }
-        let mut names = vec![
+        let scope = self.scope.as_ref().map_or_else(Vec::new, |scope| {
+            let mut terms = each(&scope.names, FilterTerm::Recipient);
+            terms.extend(each(&scope.names, FilterTerm::Sender));
+            terms.extend(each(&scope.subjects, FilterTerm::Subject));
+            terms
+        });
+        let names: [Vec<FilterTerm>; FilterTerm::NAMES] = [
             each(&self.in_reply_to, FilterTerm::InReplyTo),
             each(&self.conversations, FilterTerm::Conversation),
             each(&self.tasks, FilterTerm::Task),
             recipients,
             each(&self.senders, FilterTerm::Sender),
             each(&self.subjects, FilterTerm::Subject),
+            scope,
             each(&self.types, FilterTerm::Type),
             each(&self.kinds, FilterTerm::Kind),
         ];
-        names.retain(|terms| !terms.is_empty());
-        names
+        let names = names.into_iter().enumerate().map(|(name, terms)| NameTerms { name, terms });
+        let has_scope = self.scope.is_some();
+        let is_used =
+            |of: &NameTerms| !of.terms.is_empty() || (of.name == FilterTerm::SCOPE && has_scope);
+        names.filter(is_used).collect()
     }
 }
 
@@ -291,6 +299,16 @@ mod tests {
         }
     }
 
+    /// Scopes of some of these names and patterns, perhaps empty.
+    fn scope() -> impl Strategy<Value = Scope> {
+        let subjects = proptest::sample::subsequence(vec!["agent.*.*.b", "agent.task.a.*"], 0..=2);
+        let names = proptest::sample::subsequence(vec!["a", "b"], 0..=2);
+        (subjects, names).prop_map(|(subjects, names)| Scope {
+            subjects: subjects.iter().map(|text| text.parse().expect("a pattern")).collect(),
+            names: names.iter().map(|text| text.parse().expect("a token")).collect(),
+        })
+    }
+
     proptest! {
         #[test]
         fn a_message_matches_that_has_a_term_of_each_name(
@@ -299,10 +317,11 @@ mod tests {
                     Just("broadcast"), Just("subject"), Just("kind")],
                  prop_oneof!["[ab]", Just("true".to_owned()), Just("agent.task.a.*".to_owned()),
                     Just("agent.*.*.b".to_owned()), Just("task".to_owned())]), 0..5),
+            scope in proptest::option::of(scope()),
             names in proptest::array::uniform4("[ab]"),
             direct in any::<bool>(),
         ) {
-            let mut filter = Filter::default();
+            let mut filter = Filter::default().within(scope.map(Arc::new));
             for (name, value) in &params {
                 let _ = filter.parse_parameter(name, value);
             }
@@ -310,7 +329,9 @@ mod tests {
             let message = record(1, Kind::Task, [a, b, if direct { c } else { "" }, d]);
             let tidy = filter.clone().normalised();
             prop_assert_eq!(filter.matches(&message), tidy.matches(&message));
-            let passes = tidy.terms().iter().all(|terms| terms.iter().any(|t| has(&message, t)));
+            let names = tidy.terms();
+            prop_assert!(names.is_sorted_by(|a, b| a.name < b.name));
+            let passes = names.iter().all(|of| of.terms.iter().any(|term| has(&message, term)));
             prop_assert_eq!(passes, tidy.matches(&message));
         }
     }

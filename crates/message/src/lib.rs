@@ -53,7 +53,7 @@ pub use decode::{decode, decode_body, expires_at, key_id, text_or_base64};
 pub use draft::{Draft, idempotency_id};
 pub use encode::{Outgoing, equal_as_posted};
 pub use error::{BodyError, FieldError};
-pub use filter::{Filter, FilterTerm, ParameterError, Query};
+pub use filter::{Filter, FilterTerm, NameTerms, ParameterError, Query};
 pub use header_names::{
     HEADER_BATCH_PREFIX, HEADER_EXPECTED_PREFIX, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1,
     HEADER_SENDER, PRESERVED_HEADER_PREFIX, PRESERVED_TIME,

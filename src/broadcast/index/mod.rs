@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::limits::INDEX_GROUPS_PER_VALUE;
-use crate::message::{Filter, FilterTerm, Record};
+use crate::message::{Filter, FilterTerm, NameTerms, Record};
 use patterns::Patterns;
 use term::{GroupTerms, Term, change};
 
@@ -34,23 +34,31 @@ struct Terms {
     patterns: Patterns,
 }
 
-/// The values of a message that filters list: at most one for each name, but any number of patterns.
+/// The values of a message that filters list, in the order of [`FilterTerm::NAMES`]: at most one for each name,
+/// but any number of patterns.
 struct MessageTerms<'a> {
-    names: [Option<&'a Term>; FilterTerm::NAMES],
-    patterns: Vec<&'a Term>,
+    terms: Vec<&'a Term>,
+    /// For each name, the position behind its terms.
+    ends: [usize; FilterTerm::NAMES],
 }
 
 impl<'a> MessageTerms<'a> {
-    fn under(&self, name: usize) -> &[&'a Term] {
-        if name == FilterTerm::SUBJECT { &self.patterns } else { self.names[name].as_slice() }
+    /// The first position of a name's terms. Those of a scope are the terms of recipient, sender and subject.
+    fn start(&self, name: usize) -> usize {
+        let first = if name == FilterTerm::SCOPE { FilterTerm::RECIPIENT } else { name };
+        first.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 
-    /// Whether a group's filter matches. For the name `indexed_by` this is known already.
-    fn pass(&self, group: &GroupTerms, indexed_by: usize) -> bool {
+    fn under(&self, name: usize) -> &[&'a Term] {
+        &self.terms[self.start(name)..self.ends[name]]
+    }
+
+    /// Whether a group's filter matches. For the name by which it is indexed this is known already.
+    fn pass(&self, group: &GroupTerms) -> bool {
         group
             .names
             .iter()
-            .all(|(name, _)| *name == indexed_by || group.lists_any(*name, self.under(*name)))
+            .all(|(name, _)| *name == group.indexed_by || group.lists_any(*name, self.under(*name)))
     }
 }
 
@@ -59,16 +67,16 @@ impl Index {
         let names = filter.terms();
         let indexed_by = self.most_selective(&names);
         let mut numbers = Vec::with_capacity(names.len());
-        for terms in &names {
+        for NameTerms { name, terms } in &names {
             let mut listed: Vec<u64> = terms.iter().map(|term| self.add_use(term)).collect();
             listed.sort_unstable();
-            numbers.extend(terms.first().map(|term| (term.name(), listed.into_boxed_slice())));
+            numbers.push((*name, listed.into_boxed_slice()));
         }
         let listed = Arc::new(GroupTerms { names: numbers, indexed_by });
         if names.is_empty() {
             self.unfiltered.insert(group);
         }
-        for term in names.iter().flatten().filter(|term| term.name() == indexed_by) {
+        for term in names.iter().filter(|of| of.name == indexed_by).flat_map(|of| &of.terms) {
             self.terms.change(term, |term| term.groups.push((group, Arc::clone(&listed))));
         }
         self.groups.insert(group, listed);
@@ -77,15 +85,17 @@ impl Index {
     pub(super) fn remove(&mut self, filter: &Filter, group: u64) {
         let Some(listed) = self.groups.remove(&group) else { return };
         self.unfiltered.remove(&group);
-        for term in filter.terms().iter().flatten() {
-            let is_indexed = term.name() == listed.indexed_by;
-            self.terms.change(term, |term| {
-                term.uses -= 1;
-                let at = term.groups.iter().position(|(other, _)| *other == group);
-                if let Some(at) = at.filter(|_| is_indexed) {
-                    term.groups.swap_remove(at);
-                }
-            });
+        for NameTerms { name, terms } in filter.terms() {
+            let is_indexed = name == listed.indexed_by;
+            for term in &terms {
+                self.terms.change(term, |term| {
+                    term.uses -= 1;
+                    let at = term.groups.iter().position(|(other, _)| *other == group);
+                    if let Some(at) = at.filter(|_| is_indexed) {
+                        term.groups.swap_remove(at);
+                    }
+                });
+            }
         }
     }
 
@@ -104,31 +114,27 @@ impl Index {
 
     /// The name to index a filter by: the first one, from the most selective on, whose values index fewer
     /// than [`INDEX_GROUPS_PER_VALUE`] groups. If there is none, the one with the fewest groups.
-    fn most_selective(&self, names: &[Vec<FilterTerm>]) -> usize {
-        let groups = |terms: &Vec<FilterTerm>| {
-            terms
-                .iter()
-                .filter_map(|term| self.terms.get(term))
-                .map(|t| t.groups.len())
-                .sum::<usize>()
+    fn most_selective(&self, names: &[NameTerms]) -> usize {
+        let groups = |of: &NameTerms| {
+            let terms = of.terms.iter().filter_map(|term| self.terms.get(term));
+            terms.map(|term| term.groups.len()).sum::<usize>()
         };
-        let first = names.iter().find(|terms| groups(terms) < INDEX_GROUPS_PER_VALUE);
-        let chosen = first.or_else(|| names.iter().min_by_key(|terms| groups(terms)));
-        chosen.and_then(|terms| terms.first()).map_or(0, FilterTerm::name)
+        let first = names.iter().find(|of| groups(of) < INDEX_GROUPS_PER_VALUE);
+        let chosen = first.or_else(|| names.iter().min_by_key(|of| groups(of)));
+        chosen.map_or(0, |of| of.name)
     }
 
     /// Calls `visit` with every group whose filter the message passes.
     pub(super) fn passing(&self, record: &Record, mut visit: impl FnMut(u64)) {
         let message = self.terms.of(record);
-        for name in 0..FilterTerm::NAMES {
-            let terms = message.under(name);
-            for (at, term) in terms.iter().enumerate() {
-                for (group, listed) in &term.groups {
-                    // A group that lists several of the matching patterns is visited only for the first.
-                    let is_repeat = || listed.lists_any(name, &terms[..at]);
-                    if message.pass(listed, name) && (at == 0 || !is_repeat()) {
-                        visit(*group);
-                    }
+        for (at, term) in message.terms.iter().enumerate() {
+            for (group, listed) in &term.groups {
+                // Several patterns and terms of a scope may match. A group that lists more than one of them is
+                // visited only for the last, which is usually a pattern, with many groups and none after it.
+                let later = &message.terms[at + 1..message.ends[listed.indexed_by]];
+                let is_repeat = || listed.lists_any(listed.indexed_by, later);
+                if message.pass(listed) && (later.is_empty() || !is_repeat()) {
+                    visit(*group);
                 }
             }
         }
@@ -138,24 +144,30 @@ impl Index {
 
 impl Terms {
     fn of(&self, record: &Record) -> MessageTerms<'_> {
-        let mut patterns = Vec::new();
-        self.patterns.matching(record.subject.as_str(), &mut patterns);
-        if self.values.is_empty() {
-            return MessageTerms { names: [None; FilterTerm::NAMES], patterns };
+        let recipient = || record.recipient_id.clone();
+        let values = (!self.values.is_empty()).then(|| {
+            [
+                record.in_reply_to.map(FilterTerm::InReplyTo),
+                record.conversation_id.clone().map(FilterTerm::Conversation),
+                record.task_id.clone().map(FilterTerm::Task),
+                Some(recipient().map_or(FilterTerm::Broadcast, FilterTerm::Recipient)),
+                Some(FilterTerm::Sender(record.sender_id.clone())),
+                // The name of subjects, whose terms are the patterns, and that of scopes.
+                None,
+                None,
+                Some(FilterTerm::Type(record.type_.clone())),
+                Some(FilterTerm::Kind(record.kind)),
+            ]
+        });
+        let (mut terms, mut ends) = (Vec::new(), [0; FilterTerm::NAMES]);
+        for (name, value) in values.unwrap_or_default().iter().enumerate() {
+            terms.extend(value.as_ref().and_then(|value| self.values.get(value)));
+            if name == FilterTerm::SUBJECT {
+                self.patterns.matching(record.subject.as_str(), &mut terms);
+            }
+            ends[name] = terms.len();
         }
-        let find = |term: FilterTerm| self.values.get(&term);
-        let recipient = record.recipient_id.clone();
-        let names = [
-            record.in_reply_to.map(FilterTerm::InReplyTo).and_then(find),
-            record.conversation_id.clone().map(FilterTerm::Conversation).and_then(find),
-            record.task_id.clone().map(FilterTerm::Task).and_then(find),
-            find(recipient.map_or(FilterTerm::Broadcast, FilterTerm::Recipient)),
-            find(FilterTerm::Sender(record.sender_id.clone())),
-            None,
-            find(FilterTerm::Type(record.type_.clone())),
-            find(FilterTerm::Kind(record.kind)),
-        ];
-        MessageTerms { names, patterns }
+        MessageTerms { terms, ends }
     }
 
     /// Changes the term of a value. Adds it if it is new, and removes it once no filter uses it.
@@ -181,8 +193,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::Kind;
     use crate::message::testing::record;
+    use crate::message::{Kind, Scope};
 
     fn values() -> impl Strategy<Value = (&'static str, String)> {
         let name = prop_oneof!["[ab]", Just("true".to_owned())];
@@ -203,8 +215,19 @@ mod tests {
         ]
     }
 
-    fn filter(values: &[(&str, String)]) -> Filter {
-        let mut filter = Filter::default();
+    /// No scope, an empty one, or one of some names and patterns, of which several may match one message.
+    fn scope() -> impl Strategy<Value = Option<Scope>> {
+        let patterns = vec!["agent.*.a.*", "agent.task.>", "agent.task.a.b", "agent.task.b.*"];
+        let subjects = proptest::sample::subsequence(patterns, 0..=3);
+        let names = proptest::sample::subsequence(vec!["a", "b", "c"], 0..=2);
+        proptest::option::of((subjects, names).prop_map(|(subjects, names)| Scope {
+            subjects: subjects.iter().map(|text| text.parse().expect("a pattern")).collect(),
+            names: names.iter().map(|text| text.parse().expect("a token")).collect(),
+        }))
+    }
+
+    fn filter((values, scope): &(Vec<(&str, String)>, Option<Scope>)) -> Filter {
+        let mut filter = Filter::default().within(scope.clone().map(Arc::new));
         for (name, value) in values {
             let _ = filter.parse_parameter(name, value);
         }
@@ -212,16 +235,19 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
         #[test]
         fn yields_exactly_the_groups_whose_filters_match(
-            filters in proptest::collection::vec(proptest::collection::vec(values(), 0..6), 0..20),
+            filters in proptest::collection::vec(
+                (proptest::collection::vec(values(), 0..6), scope()), 0..20),
             names in proptest::array::uniform4("[ab]"),
             direct in any::<bool>(),
             removed in any::<usize>(),
         ) {
             let [a, b, c, d] = &names;
             let message = record(1, Kind::Task, [a, b, if direct { c } else { "" }, d]);
-            let filters: Vec<Filter> = filters.iter().map(|values| filter(values)).collect();
+            let filters: Vec<Filter> = filters.iter().map(filter).collect();
             let mut index = Index::default();
             for (group, filter) in (0..).zip(&filters) {
                 index.insert(filter, group);

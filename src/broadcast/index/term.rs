@@ -10,7 +10,7 @@ pub(super) struct Term {
     pub(super) number: u64,
     /// How many filters list the value.
     pub(super) uses: usize,
-    /// The groups that are indexed by this value. A list and not a map, since there are many terms and most
+    /// The groups that are indexed by this value, be it as a value of its own name or of their scope. A list and not a map, since there are many terms and most
     /// have one group.
     pub(super) groups: Vec<(u64, Arc<GroupTerms>)>,
 }

@@ -2,27 +2,29 @@
 //!
 //! Invariant: the connection is the only queue. While a client does not read, its subscription is not polled,
 //! so it uses no memory and skips nothing. Chunks (RFC 9112, section 7.1) contain whole events. When the
-//! server drains, the last chunk is sent.
+//! server drains or the subscription ends, the last chunk is sent. After the end of the credential nothing more
+//! is sent than the chunk in progress and the end; a client that takes these too slowly is disconnected.
 
 use std::io::{self, IoSlice, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::frame;
 use super::request::WaitPermit;
+use crate::limits::STREAM_END_TIME;
 use crate::services::Drain;
-use crate::services::streams::Subscription;
+use crate::services::streams::{Item, Subscription};
 
-/// The last chunk, without trailers.
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// The most bytes of the line with a chunk's size.
 const SIZE_LINE: usize = 18;
 
-/// A subscription and the format in which it is written.
-pub(super) struct StreamWriter {
+/// A subscription and the format in which it is written. `P` is kept until the stream ends.
+pub(super) struct StreamWriter<P = WaitPermit> {
     subscription: Subscription,
     drain: Drain,
-    _permit: WaitPermit,
+    _permit: P,
     /// Whether the body is chunked. If not (HTTP/1.0), it ends with the connection.
     chunked: bool,
 }
@@ -33,65 +35,97 @@ impl std::fmt::Debug for StreamWriter {
     }
 }
 
-impl StreamWriter {
-    pub(super) fn new(
-        subscription: Subscription,
-        drain: Drain,
-        permit: WaitPermit,
-        chunked: bool,
-    ) -> Self {
+impl<P> StreamWriter<P> {
+    pub(super) fn new(subscription: Subscription, drain: Drain, permit: P, chunked: bool) -> Self {
         Self { subscription, drain, _permit: permit, chunked }
     }
 
-    /// Writes events until the client disconnects or the server drains. `is_silent`: the client has sent
-    /// nothing after its request.
+    /// Writes events until the client disconnects, the server drains or the subscription ends. `is_silent`: the
+    /// client has sent nothing after its request.
     pub(super) async fn run(self: Box<Self>, socket: TcpStream, is_silent: bool) {
         let Self { mut subscription, drain, _permit, chunked } = *self;
-        let mut end = std::pin::pin!(drain.end_of_wait());
+        let mut drained = std::pin::pin!(drain.end_of_wait());
         let mut disconnected = std::pin::pin!(disconnected(&socket, is_silent));
         loop {
-            let bytes = tokio::select! {
+            let item = tokio::select! {
                 biased;
-                () = &mut end => break,
+                () = &mut drained => None,
                 () = &mut disconnected => return,
-                item = subscription.next() => frame::encode(item),
+                item = subscription.next() => item,
             };
+            let is_last = item.is_none();
+            if is_last && !chunked {
+                return;
+            }
+            // Whether the bytes must be sent to their end: what tells of the end, or a chunk of which a part is sent.
+            let is_due = AtomicBool::new(matches!(item, None | Some(Item::Denied { .. })));
+            // The last chunk is the empty one.
+            let bytes = item.map_or_else(Bytes::new, frame::encode);
             let sent = tokio::select! {
                 biased;
-                sent = send(&socket, &bytes, chunked) => sent,
+                sent = send(&socket, &bytes, chunked, &is_due) => sent,
                 () = &mut disconnected => return,
+                () = overdue(&mut subscription, &is_due) => {
+                    if is_due.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    continue;
+                }
             };
             if let Err(error) = sent {
                 tracing::trace!(%error, "a stream ended with an error");
                 return;
             }
-        }
-        if chunked {
-            let _ = send_all(&socket, &mut [IoSlice::new(LAST_CHUNK)]).await;
+            if is_last {
+                return;
+            }
         }
     }
 }
 
-/// Sends bytes as one chunk.
-async fn send(socket: &TcpStream, bytes: &[u8], chunked: bool) -> io::Result<()> {
+/// Returns when the subscription has ended and, if what is being sent is due, the client had
+/// [`STREAM_END_TIME`] to take it.
+async fn overdue(subscription: &mut Subscription, is_due: &AtomicBool) {
+    subscription.ended().await;
+    if is_due.load(Ordering::Relaxed) {
+        // Boxed, since every stream would carry the size of this future.
+        Box::pin(tokio::time::sleep(STREAM_END_TIME)).await;
+    }
+}
+
+/// Sends bytes as one chunk. Sets `begun` once a part of it is sent.
+async fn send(
+    socket: &TcpStream,
+    bytes: &[u8],
+    chunked: bool,
+    begun: &AtomicBool,
+) -> io::Result<()> {
     // Yields now and then: a client that reads as fast as events come must not starve other tasks.
     tokio::task::coop::consume_budget().await;
     if !chunked {
-        return send_all(socket, &mut [IoSlice::new(bytes)]).await;
+        return send_all(socket, &mut [IoSlice::new(bytes)], begun).await;
     }
     let mut line = [0; SIZE_LINE];
     let mut rest = &mut line[..];
     write!(rest, "{:x}\r\n", bytes.len())?;
     let unused = rest.len();
     let line = &line[..SIZE_LINE - unused];
-    send_all(socket, &mut [IoSlice::new(line), IoSlice::new(bytes), IoSlice::new(b"\r\n")]).await
+    let mut parts = [IoSlice::new(line), IoSlice::new(bytes), IoSlice::new(b"\r\n")];
+    send_all(socket, &mut parts, begun).await
 }
 
-async fn send_all(socket: &TcpStream, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+async fn send_all(
+    socket: &TcpStream,
+    mut parts: &mut [IoSlice<'_>],
+    begun: &AtomicBool,
+) -> io::Result<()> {
     while !parts.is_empty() {
         match socket.try_write_vectored(parts) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(sent) => IoSlice::advance_slices(&mut parts, sent),
+            Ok(sent) => {
+                begun.store(true, Ordering::Relaxed);
+                IoSlice::advance_slices(&mut parts, sent);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
             Err(error) => return Err(error),
         }
@@ -121,3 +155,6 @@ async fn closes(socket: &TcpStream) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! What different grants of subscribers cost: an event for 5,000 subscribers with many grants against the same
+//! event for 5,000 subscribers with one.
+//!
+//! Subscribers with different grants cannot share a group, and a group costs something by itself, whatever makes
+//! it different. So a comparison is fair if both sides give the event to as many subscribers in about as many
+//! groups: on the side with one grant, the filters differ instead. Only 50 groups for 5,000 subscribers are few
+//! enough to compare them with a single group too. Measured is everything up to the bytes that a connection
+//! writes: index, groups, wake-ups, and what each woken subscriber takes. Writing costs the same on both sides,
+//! and would only hide differences.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::event::Event;
+use super::hub::{Hub, Step};
+use super::member::Member;
+use crate::message::testing::record;
+use crate::message::{Filter, Kind, Scope};
+
+const SUBSCRIBERS: usize = 5_000;
+const GRANTS: usize = 50;
+const EVENTS: usize = 16;
+/// The best of so many rounds counts, since the machine may be busy.
+const ROUNDS: usize = 25;
+
+/// Subscribers of which the first `woken` get each event.
+struct Subscribers {
+    hub: Arc<Hub>,
+    members: Vec<Member>,
+    woken: usize,
+    head: u64,
+}
+
+impl Subscribers {
+    fn new(woken: usize, filter: impl Fn(usize) -> Filter) -> Self {
+        let hub = Arc::new(Hub::new(0, 8_192, usize::MAX));
+        let filters = (0..SUBSCRIBERS).map(|n| filter(n).normalised());
+        let members = filters.map(|filter| Member::join(&hub, &filter)).collect();
+        Self { hub, members, woken, head: 0 }
+    }
+
+    /// The time of some events, each from its push until all that get it have taken it.
+    fn round(&mut self) -> Duration {
+        let first = self.head + 1;
+        let events: Vec<_> = (first..).take(EVENTS).map(event).collect();
+        let begun = Instant::now();
+        for event in events {
+            self.hub.push(vec![event]);
+            for member in &self.members[..self.woken] {
+                match member.step(self.head) {
+                    Step::Events { events, at_head: true, .. } if events.len() == 1 => {
+                        assert!(events.messages().is_some());
+                    }
+                    _ => panic!("one event is there"),
+                }
+            }
+            self.head += 1;
+        }
+        begun.elapsed()
+    }
+}
+
+fn event(seq: u64) -> Arc<Event> {
+    Event::new(record(seq, Kind::Task, ["done", "name-0", "name-1", "t1"]))
+}
+
+fn filter(values: &[(&str, String)]) -> Filter {
+    let mut filter = Filter::default();
+    for (name, value) in values {
+        assert_eq!(filter.parse_parameter(name, value), Some(Ok(())), "{name}={value}");
+    }
+    filter
+}
+
+fn scope(subjects: &[&str], names: &[String]) -> Option<Arc<Scope>> {
+    Some(Arc::new(Scope {
+        subjects: subjects.iter().map(|text| text.parse().expect("a pattern")).collect(),
+        names: names.iter().map(|text| text.parse().expect("a token")).collect(),
+    }))
+}
+
+/// All subscribers have this grant.
+fn one_grant() -> Option<Arc<Scope>> {
+    scope(&["agent.task.>"], &[])
+}
+
+/// Passes every event; as many different filters as numbers.
+fn all_events(n: usize) -> Filter {
+    filter(&[("type", "done".to_owned()), ("type", format!("x{n}"))]).within(one_grant())
+}
+
+fn assert_costs_no_more(what: &str, mut many: Subscribers, mut one: Subscribers) {
+    let (mut with_many, mut with_one) = (Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        with_many = with_many.min(many.round());
+        with_one = with_one.min(one.round());
+    }
+    let (with_many, with_one) = (with_many / EVENTS as u32, with_one / EVENTS as u32);
+    println!("{what}: an event takes {with_many:?}, with one grant {with_one:?}");
+    assert!(with_many.as_nanos() * 5 <= with_one.as_nanos() * 6, "{what}: over 1.2 times");
+}
+
+#[test]
+fn fifty_grants_cost_no_more_than_one() {
+    let granted = |n: usize| {
+        let own = format!("agent.task.*.x{}", n % GRANTS);
+        Filter::default().within(scope(&["agent.task.>", &own], &[]))
+    };
+    let of_fifty = || Subscribers::new(SUBSCRIBERS, granted);
+    let filters = Subscribers::new(SUBSCRIBERS, |n| all_events(n % GRANTS));
+    assert_costs_no_more("50 grants against 50 filters", of_fifty(), filters);
+    let equal = Subscribers::new(SUBSCRIBERS, |_| Filter::default().within(one_grant()));
+    assert_costs_no_more("50 grants against one group", of_fifty(), equal);
+}
+
+#[test]
+fn five_thousand_names_cost_no_more_than_one_grant() {
+    let name = |n: usize| format!("name-{n}");
+    let own = |n: usize| Filter::default().within(scope(&[], &[name(n)]));
+    // The sender and the recipient get the event.
+    let side = |n: usize| if n.is_multiple_of(2) { "sender" } else { "recipient" };
+    let filtered = |n: usize| filter(&[(side(n), name(n))]).within(one_grant());
+    let (names, filters) = (Subscribers::new(2, own), Subscribers::new(2, filtered));
+    assert_costs_no_more("5,000 names, two get the event", names, filters);
+    // All get the event.
+    let shared = |n: usize| Filter::default().within(scope(&["agent.task.>"], &[name(n)]));
+    let names = Subscribers::new(SUBSCRIBERS, shared);
+    let filters = Subscribers::new(SUBSCRIBERS, all_events);
+    assert_costs_no_more("5,000 names, all get the event", names, filters);
+}
