@@ -3,8 +3,8 @@ import { parse } from './format.js';
 
 export class Problem extends Error {
   constructor(status, body, retryAfter = null) {
-    super(body.detail || body.title || `The server responded with ${status}`);
-    Object.assign(this, { status, title: body.title, code: body.code, retryAfter });
+    super(body.needs ? `This key lacks: ${body.needs}` : body.detail || body.title || `The server responded with ${status}`);
+    Object.assign(this, { status, title: body.title, code: body.code, needs: body.needs ?? null, retryAfter });
     this.errors = Array.isArray(body.errors) ? body.errors : [];
   }
 
@@ -14,7 +14,12 @@ export class Problem extends Error {
   }
 }
 
+let refused = () => {};
+// Sets what happens when the server wants another credential (401).
+export const on401 = (act) => { refused = act; };
+
 export async function problemOf(response) {
+  if (response.status === 401) refused();
   const type = response.headers.get('content-type') ?? '';
   const after = Number(response.headers.get('retry-after'));
   let body = {};

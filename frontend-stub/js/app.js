@@ -3,8 +3,10 @@ import { $, isTyping } from './dom.js';
 import { route } from './route.js';
 import { Compose } from './compose.js';
 import { Head } from './head.js';
+import { Identity, whyEnded } from './identity.js';
 import { Indicator } from './indicator.js';
 import { Live } from './live.js';
+import { showLogIn } from './login.js';
 import { Poll } from './poll.js';
 import { Rate } from './rate.js';
 import { Strip } from './strip.js';
@@ -12,6 +14,7 @@ import { Tabs } from './tabs.js';
 import { Agents } from './pages/agents.js';
 import { Consumers } from './pages/consumers.js';
 import { DeadLetters } from './pages/dead_letters.js';
+import { Keys } from './pages/keys.js';
 import { Queues } from './pages/queues.js';
 import { Tasks } from './pages/tasks.js';
 import { shortcuts } from './keys.js';
@@ -22,6 +25,14 @@ const indicator = new Indicator();
 const rate = new Rate();
 const strip = new Strip();
 const compose = new Compose();
+const identity = new Identity({
+  known: () => {
+    compose.sender(identity.sender);
+    live.rail.may(identity.can('observe'));
+    if (tabs.allow('keys', identity.can('keys')) && open) arrive();
+  },
+  ended: () => { poll.stop(); open.stop(); },
+});
 const poll = new Poll({
   status: (status) => strip.set({ status, away: false }),
   stats: (stats) => {
@@ -30,9 +41,9 @@ const poll = new Poll({
     head.saw(stats.log?.last);
   },
   away: () => strip.set({ away: true }),
-});
+}, () => identity.can('observe'));
 
-const vitals = { head, indicator, rate, poll };
+const vitals = { head, indicator, rate, poll, identity };
 const tabs = new Tabs({ arrive });
 const live = new Live(vitals, { arrive, reply: (message) => compose.answer(message) });
 const pages = {
@@ -42,12 +53,14 @@ const pages = {
   consumers: new Consumers(vitals),
   queues: new Queues(vitals),
   'dead-letters': new DeadLetters(vitals),
+  keys: new Keys(vitals),
 };
 let open = null;
 
 // Shows the page that the address names.
 function arrive() {
-  const to = route(location.hash);
+  const wanted = route(location.hash);
+  const to = tabs.has(wanted.page) ? wanted : route('');
   const page = pages[to.page];
   if (open !== page) {
     open?.hide();
@@ -59,7 +72,14 @@ function arrive() {
   tabs.live(live.place);
 }
 
-for (const change of ['popstate', 'hashchange']) window.addEventListener(change, arrive);
+function start() {
+  for (const change of ['popstate', 'hashchange']) window.addEventListener(change, arrive);
+  shortcuts(() => ({ ...everywhere, ...open.keys }));
+  tick();
+  arrive();
+  poll.now();
+}
+
 document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault();
   (open === live ? $('list') : open.root).focus();
@@ -70,8 +90,6 @@ document.addEventListener('keydown', (event) => {
 
 const digits = Object.keys(pages).map((_, i) => String(i + 1));
 const everywhere = { c: () => compose.open(), ...Object.fromEntries(digits.map((digit) => [digit, () => tabs.press(digit)])) };
-shortcuts(() => ({ ...everywhere, ...open.keys }));
 
-tick();
-arrive();
-poll.now();
+if (await identity.open()) start();
+else showLogIn(whyEnded());

@@ -42,6 +42,12 @@ export class Compose {
     field(preset.type ? 'content' : 'type').focus();
   }
 
+  // Proposes a sender, unless the user has entered one.
+  sender(name) {
+    const { defaultValue, value } = field('sender_id');
+    if (name && value === defaultValue) field('sender_id').defaultValue = name;
+  }
+
   answer(message) {
     this.open({
       kind: 'message', type: 'reply', recipient_id: message.sender_id, task_id: message.task_id,

@@ -24,6 +24,8 @@ export class Indicator {
       case 'replaying': return 'Replaying…';
       case 'reconnecting': return this.detail ? `Reconnecting in ${this.detail}s` : 'Reconnecting…';
       case 'error': return 'Refused';
+      case 'stopped': return 'Stopped';
+      case 'asking': return 'Not live';
       default: return 'Connecting…';
     }
   }

@@ -17,8 +17,8 @@ import { openId, openLinked, setHash } from './permalink.js';
 
 export class Live {
   // on: {arrive(), after the address has been changed here; reply(message)}
-  constructor({ head, indicator, rate, poll }, on) {
-    Object.assign(this, { head, indicator, rate, poll, on, shown: false });
+  constructor({ head, indicator, rate, poll, identity }, on) {
+    Object.assign(this, { head, indicator, rate, poll, identity, on, shown: false });
     this.query = read(location.search);
     this.stale = true; // what is shown does not match the address
     this.owed = false; // whether the newest page of history is missing: it could not be read when the feed was opened
@@ -75,6 +75,7 @@ export class Live {
       ready: (data, cursor) => {
         if (this.feed.size === 0) this.feed.base = cursor;
         this.head.saw(data.head);
+        this.identity.refresh();
         if (this.owed) this.older.load().then(() => this.feed.latest());
         this.owed = false;
       },
@@ -89,6 +90,7 @@ export class Live {
       },
       caughtUp: () => this.feed.settle(),
       problem: (problem) => this.refused(problem),
+      denied: (code) => this.identity.denied(code),
     };
   }
 
@@ -144,6 +146,14 @@ export class Live {
     if (failed || newestOnly || this.feed.size === 0) { this.start(); return; }
     this.opening = new AbortController();
     this.reopen(this.feed.last + 1);
+  }
+
+  // Reads nothing more. What is shown stays.
+  stop() {
+    this.opening.abort();
+    this.stream.close();
+    this.indicator.set({ name: 'stopped', detail: null });
+    this.feed.changed();
   }
 
   reopen(seq) {

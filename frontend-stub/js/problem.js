@@ -2,6 +2,7 @@
 import { $, el } from './dom.js';
 
 function titleOf(problem) {
+  if (problem.needs) return 'Not allowed';
   if (problem.title) return problem.title;
   if (problem.status) return 'The server refused the request';
   return problem.name === 'TimeoutError' ? 'The server does not respond' : 'Cannot reach the server';

@@ -11,13 +11,20 @@ const SECTIONS = [
 
 export class Rail {
   // on: {toggle(name, value), suggest(name, values)}
-  constructor(on) { Object.assign(this, { on, counts: {}, query: null, shown: '' }); }
+  constructor(on) { Object.assign(this, { on, counts: {}, query: null, shown: '', allowed: true }); }
 
   show(query) { this.query = query; this.draw(); }
   update(counts) { this.counts = counts ?? {}; this.draw(); }
 
+  // Whether the key may read the counts.
+  may(allowed) { this.allowed = allowed; this.draw(); }
+
   draw() {
     if (!this.query) return;
+    if (!this.allowed) {
+      $('rail').replaceChildren(el('p', { class: 'none', 'data-testid': 'rail-refused' }, 'No counts. This key lacks: can observe'));
+      return;
+    }
     const wanted = JSON.stringify([this.counts, this.query.filters]);
     if (wanted === this.shown) return;
     this.shown = wanted;

@@ -5,7 +5,7 @@ const FIRST_DELAY_S = 1;
 const LONGEST_DELAY_S = 30;
 
 export class Stream {
-  // on: {state(name, detail), ready(data, cursor), entry(seq, kind, raw), gap(data), caughtUp(), problem(Problem)}
+  // on: {state(name, detail), ready(data, cursor), entry(seq, kind, raw), gap(data), caughtUp(), problem(Problem), denied(code)}
   constructor(on) {
     this.on = on;
     this.source = null;
@@ -45,6 +45,7 @@ export class Stream {
     source.addEventListener('gap', (event) => this.gapped(event));
     source.addEventListener('caught_up', () => { this.on.caughtUp(); this.on.state('live'); });
     for (const kind of ['message', 'status', 'task']) source.addEventListener(kind, (event) => this.take(event));
+    source.addEventListener('denied', (event) => this.denied(event));
     source.addEventListener('error', () => this.failed(source));
   }
 
@@ -69,6 +70,13 @@ export class Stream {
     if (event.data === this.gap) return;
     this.gap = event.data;
     this.on.gap(JSON.parse(event.data));
+  }
+
+  // The credential is no longer valid: a new connection would be refused.
+  denied(event) {
+    this.close();
+    this.on.state('stopped');
+    this.on.denied(JSON.parse(event.data).code);
   }
 
   // While the browser reconnects by itself, leave it alone: heartbeats have moved its last id, which scripts cannot see.

@@ -27,9 +27,21 @@ export class Tabs {
     document.title = page === 'live' ? 'agentbus' : `${PAGES[page]} · agentbus`;
   }
 
+  // Shows or hides the tab of a page. Returns whether that is a change.
+  allow(page, allowed) {
+    const changed = linkOf(page).hidden === allowed;
+    linkOf(page).hidden = !allowed;
+    return changed;
+  }
+
+  has(page) { return !linkOf(page).hidden; }
+
   // Sets the target of the feed's tab, so that it leads back to what was shown there.
   live(address) { linkOf('live').href = address; }
 
   // '1' opens the first page.
-  press(digit) { links[Number(digit) - 1]?.click(); }
+  press(digit) {
+    const link = links[Number(digit) - 1];
+    if (link && !link.hidden) link.click();
+  }
 }

@@ -76,6 +76,19 @@ impl Admission {
         Ok(services.auth.authenticate(credential, address)?)
     }
 
+    /// Removes the cookie of a session that was refused. Scripts cannot remove it, and with `AUTH=off` a request without
+    /// it is let in.
+    pub(super) fn stale_cookie<B>(
+        &self,
+        request: &Request<B>,
+        refusal: &Problem,
+    ) -> Option<HeaderValue> {
+        let is_ours = self.origins.allows(host(request)?, request.headers());
+        let is_session = matches!(self.credential(request, is_ours), Credential::Session(_));
+        let is_refused = is_session && refusal.status() == StatusCode::UNAUTHORIZED;
+        is_refused.then(|| self.cookie.clear()).flatten()
+    }
+
     /// The credential of a request. A cookie counts only for pages that may send requests: a browser adds it by
     /// itself.
     fn credential<'a, B>(&self, request: &'a Request<B>, is_ours: bool) -> Credential<'a> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Router};
 use futures_util::future::BoxFuture;
@@ -91,7 +91,13 @@ impl App {
                     let response = self.dispatch(request, &context).instrument(span).await;
                     (response, Some(context))
                 }
-                Err(problem) => (self.refuse(request, problem).await, None),
+                Err(problem) => {
+                    let cookie = self.admission.stale_cookie(&request, &problem);
+                    let mut response = self.refuse(request, problem).await;
+                    let cookie = cookie.map(|cookie| (header::SET_COOKIE, cookie));
+                    response.headers_mut().extend(cookie);
+                    (response, None)
+                }
             };
             let route = context.as_ref().map_or(Some("refused"), |c| c.route().map(Route::as_str));
             let mut status = response.status();

@@ -51,16 +51,19 @@ const PAGES: &[File] = files! {
     "/", "index.html", HTML;
     "/style.css", "style.css", CSS;
     "/pages.css", "pages.css", CSS;
+    "/identity.css", "identity.css", CSS;
     "/favicon.svg", "favicon.svg", SVG;
 };
 
 const SCRIPTS: &[File] = scripts! {
-    "api" "app" "backlog" "compose" "detail" "dom" "empty" "feed" "filters" "format" "head"
-    "indicator" "keys" "links" "live" "older" "parts" "permalink" "poll" "problem" "query" "rail"
-    "rate" "replay" "route" "row" "selection" "stream" "strip" "tabs" "tail" "toolbar"
+    "api" "app" "backlog" "compose" "detail" "dom" "empty" "feed" "filters" "format" "grants" "head"
+    "identity" "indicator" "keys" "links" "live" "login" "older" "parts" "permalink" "poll" "presets"
+    "problem" "query" "rail" "rate" "replay" "route" "row" "selection" "stream" "strip" "tabs" "tail"
+    "toolbar"
     "pages/agents" "pages/ago" "pages/ask" "pages/cells" "pages/choice" "pages/consumers"
-    "pages/dead_letters" "pages/letter" "pages/list" "pages/more" "pages/page" "pages/queues"
-    "pages/refresher" "pages/sources" "pages/table" "pages/tasks"
+    "pages/dead_letters" "pages/keys" "pages/letter" "pages/list" "pages/make_key" "pages/more"
+    "pages/page" "pages/queues" "pages/refresher" "pages/secret" "pages/sources" "pages/table"
+    "pages/tasks"
 };
 
 /// Whether a file of the console is at this path.

@@ -22,6 +22,8 @@ const LIMIT: Duration = Duration::from_secs(90);
 pub struct Http {
     base: String,
     client: Client,
+    /// The key that each request sends.
+    key: Option<String>,
 }
 
 /// A response, read completely.
@@ -38,12 +40,21 @@ pub struct Answer {
 impl Http {
     /// A client of the server at `base`, as `http://127.0.0.1:8080`.
     pub fn new(base: &str) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), client: client(None) }
+        Self { base: base.trim_end_matches('/').to_owned(), client: client(None), key: None }
     }
 
     /// A client that connects from another address of this machine.
     pub fn from_address(base: &str, address: IpAddr) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), client: client(Some(address)) }
+        Self {
+            base: base.trim_end_matches('/').to_owned(),
+            client: client(Some(address)),
+            key: None,
+        }
+    }
+
+    /// This client, sending a key with each request.
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self.clone() }
     }
 
     /// The server's address, without a slash at the end.
@@ -93,6 +104,9 @@ impl Http {
     ) -> Result<Answer, reqwest::Error> {
         let mut request =
             self.client.request(method, format!("{}{path}", self.base)).timeout(LIMIT);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -121,6 +135,9 @@ impl Http {
     ) -> Result<Result<Sse, Answer>, reqwest::Error> {
         let mut request = self.client.get(format!("{}/v1/stream?{query}", self.base));
         request = request.header("accept", "text/event-stream");
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }

@@ -15,6 +15,7 @@
 //! | messages to publish | [`streams`] |
 //! | messages as read, compared byte by byte | [`records`] |
 //! | work queues | [`jobs`]; clients that outlive their server [`failover`] |
+//! | a server that needs keys | [`keys`] |
 //! | a command for a processor | [`exec`] records each attempt, [`handler`] the begin and end of each run |
 //! | `agentbus worker` | [`worker`] |
 //! | a receiver of webhooks | [`receiver`] |
@@ -39,6 +40,7 @@ pub mod folder;
 pub mod handler;
 pub mod http;
 pub mod jobs;
+pub mod keys;
 pub mod metrics;
 pub mod nats;
 pub mod ports;

@@ -5,10 +5,10 @@ import { problemText } from '../problem.js';
 const dialog = $('ask');
 const form = $('ask-form');
 
-// field: {label, value} of a number to enter, or null. act(text) performs the action, may throw, and returns a function to call
-// when the dialog is closed.
+// field: {label, value} of a number to enter, {label, options: [[text, value]]} to choose from, or null. act(text) performs the
+// action, may throw, and returns a function to call when the dialog is closed.
 export function ask({ title, text, confirm, danger = false, field = null, act }) {
-  const input = field && el('input', { id: 'ask-value', 'data-testid': 'ask-value', inputmode: 'numeric', autocomplete: 'off', spellcheck: 'false', value: field.value });
+  const input = field && (field.options ? choice(field.options) : number(field.value));
   const error = el('div', { class: 'full ask-error', role: 'alert', 'data-testid': 'ask-error' });
   const yes = el('button', { type: 'submit', class: danger ? 'danger' : 'primary', 'data-testid': 'ask-confirm' }, confirm);
   form.replaceChildren(
@@ -34,7 +34,12 @@ export function ask({ title, text, confirm, danger = false, field = null, act })
   };
   dialog.showModal();
   (input ?? form.querySelector('[data-testid=ask-cancel]')).focus();
-  input?.select();
+  input?.select?.();
 }
+
+const number = (value) => el('input', { id: 'ask-value', 'data-testid': 'ask-value', inputmode: 'numeric', autocomplete: 'off', spellcheck: 'false', value });
+
+const choice = (options) => el('select', { id: 'ask-value', 'data-testid': 'ask-value' },
+  options.map(([text, value]) => el('option', { value }, text)));
 
 dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });

@@ -7,12 +7,13 @@ import { Refresher } from './refresher.js';
 
 const PATIENCE_MS = 10_000;
 const REST_MS = 4000; // before the next request after a failed one
+const FORBIDDEN_REST_MS = 60_000; // grants change seldom
 
 export class Page {
   // every: milliseconds after which the page is read again even if no message concerns it.
   // concerns(kind, raw): whether a message of the log may change what the page shows.
-  constructor({ head, indicator, rate }, { name, title, about, every, concerns = () => true }) {
-    Object.assign(this, { head, indicator, rate, name, title, concerns, route: null, asOf: 0, seen: 0, following: false });
+  constructor({ head, indicator, rate, identity }, { name, title, about, every, concerns = () => true }) {
+    Object.assign(this, { head, indicator, rate, identity, name, title, concerns, route: null, asOf: 0, seen: 0, following: false });
     this.stream = new Stream(this.streamed());
     this.refresher = new Refresher(() => this.load(), every);
     this.life = new AbortController();
@@ -58,6 +59,14 @@ export class Page {
     this.following = false;
   }
 
+  // Reads nothing more. What is shown stays.
+  stop() {
+    this.life.abort();
+    this.refresher.stop();
+    this.stream.close();
+    this.indicator.set({ name: 'stopped', detail: null });
+  }
+
   async load() {
     this.life.abort();
     this.life = new AbortController();
@@ -76,7 +85,7 @@ export class Page {
       if (signal.aborted) return undefined;
       this.trouble(problem);
       this.follow();
-      return Math.max(REST_MS, (problem.retryAfter ?? 0) * 1000);
+      return problem.status === 403 ? FORBIDDEN_REST_MS : Math.max(REST_MS, (problem.retryAfter ?? 0) * 1000);
     }
   }
 
@@ -94,7 +103,7 @@ export class Page {
     };
     return {
       state: (name, seconds = null, hint = '') => this.indicator.set({ name, detail: seconds, hint }),
-      ready: ({ head = 0 }) => { this.head.saw(head); saw(head); },
+      ready: ({ head = 0 }) => { this.identity.refresh(); this.head.saw(head); saw(head); },
       entry: (seq, kind, raw) => {
         this.rate.current += 1;
         this.head.saw(seq);
@@ -105,8 +114,15 @@ export class Page {
         this.refresher.nudge();
       },
       caughtUp: () => {},
-      problem: (problem) => this.trouble(problem),
+      problem: (problem) => this.unfollowed(problem),
+      denied: (code) => this.identity.denied(code),
     };
+  }
+
+  // The stream was refused. A key that may not read the log may read lists: they are read at the interval.
+  unfollowed(problem) {
+    if (problem.status === 403) this.indicator.set({ name: 'asking', detail: null, hint: problem.message });
+    else this.trouble(problem);
   }
 
   // The log was replaced by a shorter one.
@@ -123,7 +139,8 @@ export class Page {
     if (known) return; // screen readers must not read it again at each attempt
     this.problem.dataset.said = problem ? `${problem.status} ${problem.message}` : '';
     const again = el('button', { type: 'button', onclick: () => this.refresher.now() }, 'Try again');
-    this.problem.replaceChildren(...(problem ? [problemText(problem, `${this.title} cannot be loaded`), again] : []));
+    const lead = problem?.needs ? `${this.title}` : `${this.title} cannot be loaded`;
+    this.problem.replaceChildren(...(problem ? [problemText(problem, lead), again] : []));
   }
 
   // Shows why an action was refused, until it is dismissed or another action is taken.

@@ -1,4 +1,7 @@
 //! The console in a real browser.
 
 mod feed;
+mod identity;
+mod keys;
+mod origins;
 mod pages;

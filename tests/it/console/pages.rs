@@ -12,47 +12,6 @@ use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-impl Desk {
-    /// Opens a page by its tab, and waits until it is shown and connected.
-    async fn page(&self, name: &str) {
-        self.browser.click(&format!("[data-testid=tabs] [data-page=\"{name}\"]")).await;
-        self.shown(name).await;
-    }
-
-    /// Waits until a page is shown and connected.
-    async fn shown(&self, name: &str) {
-        let page = format!("document.querySelector('[data-testid=\"page-{name}\"]')");
-        self.browser.until(&format!("{page} && !{page}.hidden")).await;
-        self.state("live").await;
-    }
-
-    /// Waits until an element's text contains this.
-    async fn shows(&self, css: &str, text: &str) {
-        let (css, text) = (json!(css), json!(text));
-        let content = format!("document.querySelector({css})?.textContent");
-        self.browser.until(&format!("{content}?.includes({text})")).await;
-    }
-
-    /// Waits until the cells of a row have these texts; each is given with the title of its column.
-    async fn cells(&self, row: &str, wanted: &[(&str, &str)]) {
-        for (title, text) in wanted {
-            let cell = json!(format!("{row} [data-title=\"{title}\"]"));
-            let is = format!("document.querySelector({cell})?.textContent === {}", json!(text));
-            self.browser.until(&is).await;
-        }
-    }
-
-    /// Waits until exactly `count` elements match.
-    async fn many(&self, css: &str, count: usize) {
-        let css = json!(css);
-        self.browser.until(&format!("document.querySelectorAll({css}).length === {count}")).await;
-    }
-
-    async fn hash(&self) -> Value {
-        self.browser.run("return location.hash").await
-    }
-}
-
 /// A command for the processor that fails every message, with markup as the error, until it is mended.
 struct Handler(Folder);
 
