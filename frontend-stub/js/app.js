@@ -69,6 +69,7 @@ function arrive() {
     tabs.mark(to.page);
   }
   page.show(to);
+  if (identity.over) page.stop();
   tabs.live(live.place);
 }
 
@@ -77,7 +78,7 @@ function start() {
   shortcuts(() => ({ ...everywhere, ...open.keys }));
   tick();
   arrive();
-  poll.now();
+  poll.start();
 }
 
 document.querySelector('.skip').addEventListener('click', (event) => {

@@ -6,8 +6,13 @@ const EVERY_MS = 5000;
 export class Poll {
   // on: {status(data), stats(data), away()}; may(): whether the key may observe; task: limits the counts to one task
   constructor(on, may) {
-    Object.assign(this, { on, may, task: null, timer: null, stopped: false });
+    Object.assign(this, { on, may, task: null, timer: null, stopped: true });
     document.addEventListener('visibilitychange', () => { if (!document.hidden) this.now(); });
+  }
+
+  start() {
+    this.stopped = false;
+    this.now();
   }
 
   stop() {
