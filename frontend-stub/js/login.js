@@ -7,13 +7,11 @@ const form = $('login');
 const field = $('login-key');
 const button = $('login-send');
 
-const TRIES = 'Too many tries with wrong keys';
-
 // Why the server refused the key.
 function reason(problem) {
   switch (problem.status) {
     case 401: return ['This key is not valid', 'It may be mistyped or cut, or was revoked, or has expired.'];
-    case 429: return [TRIES, ''];
+    case 429: return ['Too many tries', `The server refuses for now: ${problem.message}. Wait ${problem.retryAfter ?? 1} s before the next try.`];
     case 503: return [problem.code === 'starting' ? 'The server is starting' : 'The server cannot open a session now', `${problem.message}. Try again soon.`];
     default: return [problem.title ?? `The server responded with ${problem.status}`, problem.message];
   }
@@ -30,22 +28,9 @@ async function logIn(key) {
 }
 
 function say(title, text = '') {
-  $('login-error').replaceChildren(el('strong', {}, title), ...(text ? [el('p', {}, text)] : []));
+  $('login-error').replaceChildren(...(title ? [el('strong', {}, title)] : []), ...(text ? [el('p', {}, text)] : []));
   if (title) field.setAttribute('aria-invalid', 'true');
   else field.removeAttribute('aria-invalid');
-}
-
-// Counts the seconds until the next try.
-function wait(seconds) {
-  button.disabled = true;
-  const due = performance.now() + seconds * 1000;
-  const tick = () => {
-    const left = Math.ceil((due - performance.now()) / 1000);
-    button.textContent = left > 0 ? `Log in (in ${left} s)` : 'Log in';
-    button.disabled = left > 0;
-    if (left > 0) setTimeout(tick, 250);
-  };
-  tick();
 }
 
 async function submit() {
@@ -62,10 +47,6 @@ async function submit() {
   } catch (problem) {
     button.disabled = false;
     say(...reason(problem));
-    if (problem.status === 429) {
-      $('login-error').append(el('p', {}, `Wait ${problem.retryAfter ?? 1} s before the next try.`));
-      wait(problem.retryAfter ?? 1);
-    }
     field.focus();
     field.select();
   }
