@@ -17,7 +17,7 @@ use crate::processor::handler::Handler;
 use crate::processor::{ConsumerSpec, ExecHandler, Policy, Processor, Start};
 use crate::store::work::WorkStore;
 use crate::store::{BusKind, Membership, Store};
-use crate::webhooks::{DeliveryContext, Registry, Supervisor, WebhookClient};
+use crate::webhooks::{DeliveryContext, Makers, Registry, Supervisor, WebhookClient};
 
 /// Runs a worker until `stop` is cancelled: it processes messages of a log on NATS, beside the servers.
 ///
@@ -150,6 +150,10 @@ pub(super) fn webhooks(
             store,
             processor: Arc::clone(processor),
             clock: startup.clock.clone(),
+            makers: Makers {
+                keyring: components.renewal.keyring().clone(),
+                is_required: startup.config.access.required,
+            },
         },
         bus: Arc::clone(bus),
         changed: registry.changed(),

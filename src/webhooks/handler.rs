@@ -11,10 +11,13 @@ use parking_lot::Mutex;
 use reqwest::Url;
 
 use super::client::{Failure, WebhookClient};
+use super::maker::Makers;
 use super::secret::Secret;
 use super::status::consumer_name;
 use crate::clock::Clock;
-use crate::limits::{WEBHOOK_PAUSE_AFTER, WEBHOOK_PAUSE_FAILURES, WEBHOOK_SUCCESS_EVERY};
+use crate::limits::{
+    WEBHOOK_PAUSE_AFTER, WEBHOOK_PAUSE_FAILURES, WEBHOOK_POLL, WEBHOOK_SUCCESS_EVERY,
+};
 use crate::message::SubjectPattern;
 use crate::processor::handler::{Delivery, Handler, Outcome};
 use crate::processor::{Policy, Processor};
@@ -33,6 +36,8 @@ pub struct DeliveryContext {
     pub processor: Arc<Processor>,
     /// The clock for the time of attempts.
     pub clock: Clock,
+    /// What the makers of webhooks may read.
+    pub makers: Makers,
 }
 
 /// Delivers to one webhook.
@@ -42,6 +47,7 @@ pub struct WebhookHandler {
     subjects: SubjectPattern,
     url: Url,
     secret: Secret,
+    key_id: Option<String>,
     context: DeliveryContext,
     recorded: Mutex<LastRecorded>,
 }
@@ -65,6 +71,7 @@ impl WebhookHandler {
             subjects: webhook.filter.parse().map_err(|rule| format!("filter: {rule}"))?,
             url: Url::parse(&webhook.url).map_err(|error| format!("url: {error}"))?,
             secret: webhook.secret.parse().map_err(|rule| format!("secret: {rule}"))?,
+            key_id: webhook.key_id.clone(),
             context,
             recorded: Mutex::default(),
         })
@@ -102,14 +109,13 @@ impl WebhookHandler {
             }
         };
         if let Some(reason) = reason {
-            self.pause(&reason, failure.gone).await;
+            self.pause(&reason, if failure.gone { "gone" } else { "failing" }).await;
         }
     }
 
-    async fn pause(&self, reason: &str, gone: bool) {
+    async fn pause(&self, reason: &str, why: &'static str) {
         match self.context.processor.pause(&self.name, Some(reason)).await {
             Ok(()) => {
-                let why = if gone { "gone" } else { "failing" };
                 metrics::counter!("agentbus_webhooks_paused_total", "reason" => why).increment(1);
                 tracing::warn!(webhook = %self.id, reason, "a webhook is paused");
             }
@@ -143,7 +149,15 @@ impl Handler for WebhookHandler {
     }
 
     async fn handle(&self, delivery: Delivery<'_>) -> Outcome {
-        let DeliveryContext { client, policy, clock, .. } = &self.context;
+        let DeliveryContext { client, policy, clock, makers, .. } = &self.context;
+        match makers.scope(self.key_id.as_deref(), clock.now()) {
+            Ok(scope) if scope.as_ref().is_none_or(|scope| scope.allows(delivery.message)) => {}
+            Ok(_) => return Outcome::Done,
+            Err(reason) => {
+                self.pause(reason, "key").await;
+                return Outcome::Retry { after: Some(WEBHOOK_POLL), error: reason.to_owned() };
+            }
+        }
         let sent = client.deliver(&self.url, &self.secret, delivery.message, clock.now()).await;
         match sent {
             Ok(()) => {

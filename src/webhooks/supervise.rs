@@ -46,6 +46,7 @@ impl Supervisor {
             match snapshot(&*self.context.store).await {
                 Ok(WebhookSnapshot { webhooks, orphans }) => {
                     is_reported = false;
+                    self.pause_those_without_a_maker(&webhooks).await;
                     self.follow(&mut running, &webhooks).await;
                     self.remove_orphans(&running, &orphans).await;
                 }
@@ -67,6 +68,22 @@ impl Supervisor {
         for (_, consumer) in running {
             // A panic in the task was logged where it happened.
             let _ = consumer.task.await;
+        }
+    }
+
+    /// Pauses webhooks whose key was revoked or has expired, also while there is nothing to deliver.
+    async fn pause_those_without_a_maker(&self, webhooks: &[WebhookStatus]) {
+        let now = self.context.clock.now();
+        for status in webhooks.iter().filter(|status| status.paused().is_none()) {
+            let id = status.webhook.id;
+            let scope = self.context.makers.scope(status.webhook.key_id.as_deref(), now);
+            let Err(reason) = scope else { continue };
+            match self.context.processor.pause(&consumer_name(id), Some(reason)).await {
+                Ok(()) => tracing::warn!(webhook = %id, reason, "a webhook is paused"),
+                Err(error) => {
+                    tracing::warn!(webhook = %id, %error, "a webhook could not be paused");
+                }
+            }
         }
     }
 
