@@ -53,6 +53,7 @@ impl Renewal {
         let table = self.store.keys().await?;
         self.keyring.update(&table, now);
         *self.renewed_at.lock() = Some(now);
+        self.report_age();
         Ok(())
     }
 

@@ -1,0 +1,10 @@
+//! Identity and access: section 11 of the contract.
+
+mod escalation;
+mod limits;
+mod matrix;
+mod model;
+mod revocation;
+mod sessions;
+mod work;
+mod world;
