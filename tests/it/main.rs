@@ -13,6 +13,7 @@ mod access;
 mod bench;
 mod cli;
 mod console;
+mod docs;
 mod harness;
 mod history;
 mod inbox;

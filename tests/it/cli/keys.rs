@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use super::{command, finish};
 use crate::support::folder::Folder;
-use crate::support::{Deployment, for_each_mode, within};
+use crate::support::{Agentbus, Deployment, eventually, for_each_mode, within};
 
 /// Variables of a command.
 type Env<'a> = &'a [(&'a str, &'a str)];
@@ -104,7 +104,7 @@ for_each_mode! {
         assert!(refused.contains("401 unauthenticated") && refused.contains("AGENTBUS_KEY"), "{refused}");
 
         // The server learns of the first key within a second; the client does not retry a 401.
-        crate::support::eventually(super::LIMIT, "the first key works", async || {
+        eventually(super::LIMIT, "the first key works", async || {
             run(&["history"], dir, root_env).await.status.success().then_some(())
         })
         .await;
@@ -147,6 +147,51 @@ for_each_mode! {
             assert!(!audit.contains(secret) && !deployment.agentbus().log().contains(secret));
         }
     }
+}
+
+#[tokio::test]
+async fn a_load_is_sent_with_the_key() {
+    let server = Agentbus::builder().memory_sqlite().env("AUTH", "required").start().await;
+    let (url, dir) = (server.url(), server.data_dir());
+    let data_dir = dir.display().to_string();
+    let key = [
+        "keys",
+        "create",
+        "--name",
+        "bench",
+        "--as",
+        "bench",
+        "--publish",
+        "agent.message.>",
+        "--read",
+        "agent.message.>",
+        "--can",
+        "observe",
+    ];
+    let key = one(&succeed(&key, &dir, &[("DATA_DIR", &data_dir)]).await);
+    let load = [
+        "bench",
+        "--url",
+        url,
+        "--duration",
+        "300ms",
+        "--warmup",
+        "0s",
+        "--connections",
+        "2",
+        "--subscribers",
+        "1",
+        "--rate",
+        "100",
+    ];
+    let refused = fail(&load, &dir, &[]).await;
+    assert!(refused.contains("401"), "{refused}");
+    let env: Env<'_> = &[("AGENTBUS_KEY", text(&key, "key"))];
+    // The server learns of the key within a second.
+    eventually(super::LIMIT, "the load is accepted", async || {
+        run(&load, &dir, env).await.status.success().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
