@@ -2,9 +2,11 @@
 //!
 //! Invariant: what differs between requests has a fixed width: the id, the number of the task, and the intended time in
 //! microseconds since 1970. The time is the last value of the message before what the server appends, so that
-//! subscribers find it at a fixed distance from the end.
+//! subscribers find it from the end.
 
 use std::time::Instant;
+
+use memchr::memmem;
 
 use super::address::Address;
 use super::plan::Plan;
@@ -17,9 +19,12 @@ const TASK_DIGITS: usize = 5;
 const ID_BYTES: usize = 36;
 /// The bytes before the time.
 pub const TIME_MARK: &[u8] = b"\",\"at\":";
-/// Number of bytes after the time in an event: the end of the metadata, `created_at` with microseconds, the end of the
-/// message and of the event.
-const AFTER_TIME: usize = r#"},"created_at":"2026-11-20T17:07:19.820013Z"}"#.len() + 2;
+/// Number of bytes of `created_at` with microseconds, the end of the message and of the event.
+const END_BYTES: usize = r#","created_at":"2026-11-20T17:07:19.820013Z"}"#.len() + 2;
+/// The begin of the key's id, which follows the metadata if there is a key.
+const KEY_MARK: &[u8] = b",\"key_id\":\"";
+/// The most bytes of that member: a token has 64.
+const MAX_KEY_BYTES: usize = KEY_MARK.len() + 64 + 1;
 
 /// Converts an `Instant` to microseconds since 1970, by one reading of both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +73,8 @@ impl RunTag {
 /// The event must include its final empty line.
 #[must_use]
 pub fn intended_micros(event: &[u8], run: RunTag) -> Option<u64> {
-    let end = event.len().checked_sub(AFTER_TIME)?;
+    // The time ends one byte before the metadata, whose last byte is a brace.
+    let end = end_of_metadata(event)?.checked_sub(1)?;
     let start = end.checked_sub(TIME_DIGITS)?;
     let mark = start.checked_sub(TIME_MARK.len())?;
     let tag = mark.checked_sub(run.0.len())?;
@@ -78,6 +84,16 @@ pub fn intended_micros(event: &[u8], run: RunTag) -> Option<u64> {
     event[start..end].iter().try_fold(0_u64, |number, &digit| {
         digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
     })
+}
+
+/// Where the metadata end: before `created_at`, and before the key's id if there is one.
+fn end_of_metadata(event: &[u8]) -> Option<usize> {
+    let end = event.len().checked_sub(END_BYTES)?;
+    if event[..end].last() != Some(&b'"') {
+        return Some(end);
+    }
+    let from = end.saturating_sub(MAX_KEY_BYTES);
+    memmem::rfind(&event[from..end], KEY_MARK).map(|at| from + at)
 }
 
 /// Offsets of the parts of a message that are patched.
@@ -241,6 +257,10 @@ mod tests {
         let event = [b"id: 7\nevent: message\ndata: ".as_slice(), &outgoing.body, b"\n\n"].concat();
         assert_eq!(intended_micros(&event, run), Some(1_795_000_000_123_456));
         assert_eq!(intended_micros(&event, RunTag::random()), None);
+        let body = std::str::from_utf8(&outgoing.body).expect("UTF-8");
+        let body = body.replace(",\"created_at\"", ",\"key_id\":\"4f9x2k7q1m0c\",\"created_at\"");
+        let event = format!("id: 7\nevent: message\ndata: {body}\n\n");
+        assert_eq!(intended_micros(event.as_bytes(), run), Some(1_795_000_000_123_456));
         assert_eq!(intended_micros(b"id: 7\n\n", run), None);
     }
 }
