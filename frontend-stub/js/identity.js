@@ -43,6 +43,7 @@ export class Identity {
     for (const last of [false, true]) {
       try {
         this.know(await me());
+        whyEnded(); // another log-in is not needed
         break;
       } catch (problem) {
         // A 401 removes the cookie of a session that is over. Without one, a server with AUTH=off lets anyone in.

@@ -13,8 +13,8 @@ export const PRESETS = {
   },
   human: {
     title: 'Human', kind: 'human', noun: 'person', name: (of) => of,
-    grants: (of) => ({ ...agent(of), read: ['agent.>'], can: ['observe', 'dead_letters'] }),
-    about: 'Writes as an agent does, reads everything, sees how the servers do, and redrives dead letters.',
+    grants: (of) => ({ ...agent(of), read: ['agent.>'], can: ['observe'] }),
+    about: 'Writes as an agent does, reads everything, and sees how the servers do.',
   },
   watcher: {
     title: 'Watcher', kind: 'service', noun: null, name: () => 'watcher', grants: () => ({ read: ['agent.>'], can: ['observe'] }),

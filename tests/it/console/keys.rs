@@ -58,7 +58,7 @@ async fn each_preset_makes_a_key_that_is_shown_once() {
             "Human",
             Some("ann"),
             "human",
-            json!({"as": ["ann"], "publish": publish, "enqueue": ["*"], "read": ["agent.>"], "can": ["observe", "dead_letters"]}),
+            json!({"as": ["ann"], "publish": publish, "enqueue": ["*"], "read": ["agent.>"], "can": ["observe"]}),
         ),
         ("Watcher", None, "service", json!({"read": ["agent.>"], "can": ["observe"]})),
         ("Worker", Some("builds"), "agent", json!({"work": ["builds"]})),
