@@ -7,7 +7,7 @@ import { brief, inFull } from './grants.js';
 
 const otherTabs = globalThis.BroadcastChannel ? new BroadcastChannel('agentbus') : null;
 
-const GRACE_MS = 500; // the stream's `denied`, which has the reason, comes at about the same time as a 401
+const GRACE_MS = 2000; // the stream's `denied`, which has the reason, may come a second after the first 401
 const ENDED = { revoked: 'This key was revoked', expired: 'This key has expired' };
 const REMEMBERED = 'agentbus.ended'; // why the log-in page follows, kept across the page load
 

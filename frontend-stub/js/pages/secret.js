@@ -22,6 +22,9 @@ export function showSecret(about, key) {
   button.focus();
 }
 
-form.addEventListener('submit', (event) => { event.preventDefault(); dialog.close(); });
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  dialog.close();
+  form.replaceChildren();
+});
 dialog.addEventListener('cancel', (event) => event.preventDefault()); // Escape would lose the key
-dialog.addEventListener('close', () => form.replaceChildren());
