@@ -27,4 +27,7 @@ form.addEventListener('submit', (event) => {
   dialog.close();
   form.replaceChildren();
 });
-dialog.addEventListener('cancel', (event) => event.preventDefault()); // Escape would lose the key
+
+// Escape would lose the key. Browsers let `cancel` be prevented only once, so the key press is, too.
+dialog.addEventListener('cancel', (event) => event.preventDefault());
+dialog.addEventListener('keydown', (event) => { if (event.key === 'Escape') event.preventDefault(); });
