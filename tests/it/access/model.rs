@@ -248,11 +248,7 @@ async fn follow(http: Http, grants: std::sync::Arc<Grants>) -> Vec<u64> {
                 continue;
             }
             let (message, now) = (frame.json(), std::time::Instant::now());
-            assert_eq!(
-                got.last().is_some_and(|last| *last >= cursor),
-                false,
-                "in order, each once"
-            );
+            assert!(got.last().is_none_or(|last| *last < cursor), "in order, each once");
             got.push(cursor);
             let all = grants.lock().expect("unpoisoned").clone();
             let mut in_force = all.iter().enumerate().filter(|(n, _)| {
