@@ -6,13 +6,14 @@ use crate::store::BusKind;
 on_both!(an_older_schema_waits_for_the_server_that_runs, a_lease_is_held_until_it_is_taken);
 
 /// Undoes the last step of the schema.
-pub(crate) const OLDER: &str = "DELETE FROM _sqlx_migrations WHERE version = 6; \
-    DROP TABLE IF EXISTS store_time; ALTER TABLE queues DROP COLUMN made";
+pub(crate) const OLDER: &str = "DELETE FROM _sqlx_migrations WHERE version = 7; \
+    DROP TABLE audit; DROP TABLE revoked_sessions; DROP TABLE keys_version; DROP TABLE key_secrets; \
+    DROP TABLE keys; ALTER TABLE webhooks DROP COLUMN key_id";
 /// Fails if the last step of the schema was applied again.
 pub(crate) const STILL_OLDER: &str =
-    "ALTER TABLE queues ADD COLUMN made integer; ALTER TABLE queues DROP COLUMN made";
+    "CREATE TABLE keys_version (one integer); DROP TABLE keys_version";
 /// Fails if the last step of the schema was not applied.
-pub(crate) const NEWER: &str = "SELECT made FROM queues";
+pub(crate) const NEWER: &str = "SELECT version FROM keys_version";
 
 async fn an_older_schema_waits_for_the_server_that_runs(server: Server) {
     let store = server.open().await;

@@ -340,7 +340,7 @@ const EVERY_SCOPE: &[(&str, &str, u64)] = &[
     ("conversation=c4", "as=few", 500),
     ("in_reply_to=c4ca4238-a0b9-2382-0dcc-509a6f75849b", "as=nobody", 1_500),
     ("subject=agent.task.t2.*", "as=few", 500),
-    ("subject=agent.message.>", "as=old", 900),
+    ("subject=agent.*.*.common&kind=message", "as=old", 900),
     ("subject=agent.message.>", "read=agent.message.nobody.>", 200),
     ("subject=agent.status.>", "read=agent.task.>", 100),
 ];
