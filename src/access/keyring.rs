@@ -276,8 +276,9 @@ impl Snapshot {
         let kind: KeyKind = row.kind.parse()?;
         let hash = secret.hash.as_slice().try_into().map_err(|_| "its hash has another length")?;
         let hash = KeyHash::of_bytes(hash);
-        let grants = read("grants", &row.grants, Grants::parse)?;
-        let limits = read("limits", &row.limits, KeyLimits::parse)?;
+        let grants = read_object(&row.grants, Grants::parse).ok_or("its grants are not known")?;
+        let limits =
+            read_object(&row.limits, KeyLimits::parse).ok_or("its limits are not known")?;
         let until = match (row.expires_at, secret.valid_until) {
             (Some(key), Some(secret)) => Some(key.min(secret)),
             (key, secret) => key.or(secret),
@@ -327,15 +328,14 @@ fn end_unless_kept(old: &Secret, left: &[Secret], now: DateTime<Utc>) {
     old.principal.end(reason);
 }
 
-/// Reads a JSON object of a row.
-fn read<T>(
-    what: &'static str,
+/// Reads a JSON object of a row. `None` if it is none, or has members that this version does not know.
+pub fn read_object<T>(
     json: &str,
     parse: impl FnOnce(&mut ObjectReader<'_>) -> Option<T>,
-) -> Result<T, &'static str> {
-    let mut object = ObjectReader::parse(json.as_bytes()).map_err(|_| what)?;
+) -> Option<T> {
+    let mut object = ObjectReader::parse(json.as_bytes()).ok()?;
     let value = parse(&mut object);
-    object.finish(what, value).map_err(|_| what)
+    object.finish("a row", value).ok()
 }
 
 #[cfg(test)]

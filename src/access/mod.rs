@@ -17,7 +17,7 @@ pub(crate) mod testing;
 pub use capability::Capability;
 pub use grants::{Grants, Names, Subjects};
 pub use key::{KeyHash, KeyId, KeyText};
-pub use keyring::{Keyring, Refusal, SecretId};
+pub use keyring::{Keyring, Refusal, SecretId, read_object};
 pub use limits::{KeyLimits, Meter, Reached, StreamPermit};
 pub use preset::Preset;
 pub use principal::{EndReason, EndWatch, KeyInfo, KeyKind, Needs, Principal};

@@ -16,7 +16,7 @@ use super::audit::Audit;
 use super::calls::Call;
 use super::{Error, ErrorKind};
 use crate::access::{
-    Grants, KeyId, KeyKind, KeyLimits, KeyText, Keyring, Needs, Principal, Renewal,
+    Grants, KeyId, KeyKind, KeyLimits, KeyText, Keyring, Needs, Principal, Renewal, read_object,
 };
 use crate::clock::Clock;
 use crate::limits::{KEY_CHANGE_ATTEMPTS, MAX_KEY_NAME, MAX_KEYS, MAX_OVERLAP_S};
@@ -355,11 +355,11 @@ fn within(principal: &Principal, key: &KnownKey) -> Result<(), Needs> {
 }
 
 impl KnownKey {
+    /// Reads a row as the keyring does; `None` for one that opens nothing.
     fn read(row: KeyRow) -> Option<Self> {
-        let mut grants = ObjectReader::parse(row.grants.as_bytes()).ok()?;
-        let mut limits = ObjectReader::parse(row.limits.as_bytes()).ok()?;
-        let (kind, grants, limits) =
-            (row.kind.parse().ok()?, Grants::parse(&mut grants)?, KeyLimits::parse(&mut limits)?);
+        let kind = row.kind.parse().ok()?;
+        let grants = read_object(&row.grants, Grants::parse)?;
+        let limits = read_object(&row.limits, KeyLimits::parse)?;
         Some(Self { row, kind, grants, limits })
     }
 }
