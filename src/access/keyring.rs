@@ -146,6 +146,12 @@ impl Keyring {
         }
         let holder = self.holder(&session.secret, now)?;
         let mut sessions = self.sessions.lock();
+        if sessions.len() == sessions.capacity() {
+            // A session that holds nothing open needs no entry: its next request makes another.
+            sessions.retain(|_, known| known.principal.is_held());
+            let kept = sessions.len();
+            sessions.reserve(kept);
+        }
         let until = session.until();
         let known = sessions.entry(session.id);
         let known = known.or_insert_with(|| OpenSession { principal: holder.session(), until });
@@ -432,6 +438,26 @@ mod tests {
         assert_eq!((ring.version(), caller(&new).is(&third)), (4, true));
         ring.update(&KeyTable { version: 5, ..KeyTable::default() }, at(1));
         assert_eq!(ended(&third), Some(EndReason::Revoked));
+    }
+
+    #[test]
+    fn sessions_that_hold_nothing_open_take_no_memory() {
+        let (ring, text) = (Keyring::default(), KeyText::generate().expect("random bytes"));
+        ring.update(&table(1, ANN, &[(&text, None)]), at(1));
+        let holder = ring.authenticate(&text.reveal(), at(1)).expect("a key");
+        let session = || Session {
+            id: Uuid::new_v4(),
+            secret: holder.secret().expect("a secret").clone(),
+            expires_s: at(9).timestamp(),
+        };
+        let kept = session();
+        let open = ring.session(&kept, at(1)).expect("a session");
+        for _ in 0..10_000 {
+            ring.session(&session(), at(1)).expect("a session");
+        }
+        let entries = ring.sessions.lock().len();
+        assert!(entries < 100, "{entries} sessions");
+        assert!(ring.session(&kept, at(1)).expect("a session").is(&open));
     }
 
     #[test]

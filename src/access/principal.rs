@@ -139,6 +139,12 @@ impl Principal {
         Self::new(role, self.0.grants.clone(), Some(self.clone()))
     }
 
+    /// Whether a request or a stream holds it, besides its caller.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Whether it is a session of this caller.
     #[must_use]
     pub fn is_session_of(&self, holder: &Self) -> bool {
