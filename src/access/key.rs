@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
 /// What every key begins with.
@@ -33,6 +34,17 @@ pub struct KeyId(String);
 pub struct KeyText {
     id: KeyId,
     secret: String,
+}
+
+/// Names a secret of a key without showing anything of it. Sessions and tickets carry it, and end with the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretId {
+    /// The id of the key.
+    #[serde(rename = "k")]
+    key: String,
+    /// The first half of the hash.
+    #[serde(rename = "h")]
+    hash: String,
 }
 
 /// The SHA-256 of a key's text: what is kept of it.
@@ -136,7 +148,37 @@ impl fmt::Debug for KeyText {
     }
 }
 
+impl SecretId {
+    /// Names the secret of a key with this hash.
+    #[must_use]
+    pub fn new(key: &KeyId, hash: &KeyHash) -> Self {
+        Self { key: key.to_string(), hash: hash.prefix() }
+    }
+
+    /// The id of the key; `None` if another version has written it.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyId> {
+        self.key.parse().ok()
+    }
+
+    /// Whether it names the secret with this hash.
+    #[must_use]
+    pub fn names(&self, hash: &KeyHash) -> bool {
+        hash.prefix() == self.hash
+    }
+}
+
 impl KeyHash {
+    /// The first half of it as text.
+    fn prefix(&self) -> String {
+        use std::fmt::Write as _;
+        let half = &self.0[..SHA256_OUTPUT_LEN / 2];
+        half.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
     /// The hash of a key's text.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
@@ -155,17 +197,6 @@ impl KeyHash {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; SHA256_OUTPUT_LEN] {
         &self.0
-    }
-
-    /// The first half of it as text: names the secret without showing anything of it.
-    #[must_use]
-    pub fn prefix(&self) -> String {
-        use std::fmt::Write as _;
-        let half = &self.0[..SHA256_OUTPUT_LEN / 2];
-        half.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
     }
 
     /// Whether both are of the same key, in a time that does not depend on where they differ.

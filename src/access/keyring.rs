@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Utc};
 use parking_lot::{Mutex, RwLock};
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::grants::Grants;
-use super::key::{KeyHash, KeyId, KeyText};
+use super::key::{KeyHash, KeyId, KeyText, SecretId};
 use super::limits::{KeyLimits, Meter};
 use super::principal::{EndReason, KeyInfo, KeyKind, Principal};
 use super::seals::Session;
@@ -30,17 +29,6 @@ pub enum Refusal {
     /// The key, this secret of it, or the session has expired.
     #[error("the key or session has expired")]
     Expired,
-}
-
-/// Names a secret of a key without showing anything of it. Sessions and tickets carry it, and end with the secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretId {
-    /// The id of the key.
-    #[serde(rename = "k")]
-    key: String,
-    /// The first half of the hash.
-    #[serde(rename = "h")]
-    hash: String,
 }
 
 /// All keys. Clones share them.
@@ -127,9 +115,9 @@ impl Keyring {
     /// # Errors
     /// There is no such secret any more, or it has expired.
     pub fn holder(&self, id: &SecretId, now: DateTime<Utc>) -> Result<Principal, Refusal> {
-        let key: KeyId = id.key.parse().map_err(|_| Refusal::Unknown)?;
+        let key = id.key().ok_or(Refusal::Unknown)?;
         let snapshot = self.snapshot.read();
-        let found = snapshot.secrets(&key).find(|secret| secret.hash.prefix() == id.hash);
+        let found = snapshot.secrets(&key).find(|secret| id.names(&secret.hash));
         found.ok_or(Refusal::Unknown)?.open(now)
     }
 
@@ -318,7 +306,7 @@ impl Secret {
         grants: Grants,
         meter: Arc<Meter>,
     ) -> Self {
-        let id = SecretId { key: info.id.to_string(), hash: hash.prefix() };
+        let id = SecretId::new(&info.id, &hash);
         let principal = Principal::with_key(info, id, grants, meter);
         Self { hash, until, principal, used: Arc::default() }
     }

@@ -16,8 +16,8 @@ pub(crate) mod testing;
 
 pub use capability::Capability;
 pub use grants::{Grants, Names, Subjects};
-pub use key::{KeyHash, KeyId, KeyText};
-pub use keyring::{Keyring, Refusal, SecretId, read_object};
+pub use key::{KeyHash, KeyId, KeyText, SecretId};
+pub use keyring::{Keyring, Refusal, read_object};
 pub use limits::{KeyLimits, Meter, Reached, StreamPermit};
 pub use preset::Preset;
 pub use principal::{EndReason, EndWatch, KeyInfo, KeyKind, Needs, Principal};

@@ -12,8 +12,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::capability::Capability;
 use super::grants::Grants;
-use super::key::KeyId;
-use super::keyring::SecretId;
+use super::key::{KeyId, SecretId};
 use super::limits::Meter;
 use crate::message::{Scope, Token};
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::keyring::SecretId;
+use super::key::SecretId;
 
 /// The session of a browser.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Report;
+use super::report::Report;
 use crate::access::{Capability, Grants, KeyKind};
 use crate::clock::Clock;
 use crate::message::ObjectReader;

@@ -4,16 +4,17 @@
 //! version; with `--fix` it adds what the stream lacks. The exit code is 1 if a check failed, else 0.
 
 mod keys;
+mod report;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::output::print_line;
+use report::Report;
+
 use super::own_store;
 use super::serve::configuration;
 use super::serve_args::DoctorArgs;
-use super::terminal::plain;
 use crate::bus::nats::{IfMissing, NatsBus, fix_stream};
 use crate::bus::{Bus, LogIdentity, PublishError};
 use crate::clock::Clock;
@@ -23,58 +24,13 @@ use crate::limits::{CLOCK_TOLERANCE, HEALTH_WAIT};
 use crate::message::{LogEntry, Subject};
 use crate::store::{BusKind, LogState, Store};
 
-/// Severity of a finding.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Grade {
-    Good,
-    Note,
-    Bad,
-}
-
-/// Prints findings.
-struct Report {
-    is_text: bool,
-    /// Whether a check has failed.
-    bad: bool,
-}
-
-impl Report {
-    fn print(&mut self, grade: Grade, part: &str, detail: &str) {
-        self.bad |= grade == Grade::Bad;
-        let name = match grade {
-            Grade::Good => "ok",
-            Grade::Note => "note",
-            Grade::Bad => "bad",
-        };
-        let line = if self.is_text {
-            format!("{name:<5} {part:<11} {}", plain(detail))
-        } else {
-            serde_json::json!({"grade": name, "part": part, "detail": detail}).to_string()
-        };
-        // If the output is closed, the exit code still shows the result.
-        let _ = print_line(&line);
-    }
-
-    fn good(&mut self, part: &str, detail: &str) {
-        self.print(Grade::Good, part, detail);
-    }
-
-    fn note(&mut self, part: &str, detail: &str) {
-        self.print(Grade::Note, part, detail);
-    }
-
-    fn bad(&mut self, part: &str, detail: &str) {
-        self.print(Grade::Bad, part, detail);
-    }
-}
-
 /// Runs all checks.
 ///
 /// # Errors
 /// The configuration is wrong.
 pub async fn run(args: DoctorArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, Vec::new())?;
-    let mut report = Report { is_text: std::io::stdout().is_terminal(), bad: false };
+    let mut report = Report::new(std::io::stdout().is_terminal());
     report.good(
         "settings",
         &format!("MESSAGE_BUS={}, HTTP_ADDR={}", config.bus.as_str(), config.http.addr),

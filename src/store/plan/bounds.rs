@@ -1,6 +1,6 @@
 //! The range of sequences that can match a query, by its bounds and its times.
 
-use super::scope::is_disjoint;
+use super::overlap::is_disjoint;
 use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
 use crate::message::Query;
 use crate::store::sql::to_db;

@@ -17,6 +17,7 @@
 mod bounds;
 mod branch;
 mod driver;
+mod overlap;
 mod scope;
 mod select;
 mod subject;
