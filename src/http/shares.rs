@@ -335,6 +335,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_counts_from_every_address_and_its_refusal_names_the_key() {
+        let shares = shares();
+        let key = client(&shares, "192.0.2.1").with_key("k1");
+        assert!(Arc::ptr_eq(&key, &client(&shares, "127.0.0.1").with_key("k1")));
+        assert!(!key.is_loopback());
+        let held: Vec<_> = (0..100).map_while(|_| key.take(Pool::Streams, 1).ok()).collect();
+        assert_eq!(held.len(), 51);
+        let refused = key.take(Pool::Streams, 1).err().expect("over its share");
+        assert!(refused.over_share_of_key);
+        let other = client(&shares, "192.0.2.1").with_key("k2");
+        let rest: Vec<_> = (0..100).map_while(|_| other.take(Pool::Streams, 1).ok()).collect();
+        assert!(!rest.is_empty());
+    }
+
+    #[test]
     fn programs_on_this_machine_take_most_connections_and_never_all() {
         let shares = shares();
         let local = client(&shares, "127.0.0.1");

@@ -188,6 +188,7 @@ impl Keys {
             change: Uuid::new_v4(),
         };
         let known = KnownKey { row, kind: new.kind, grants: new.grants, limits: new.limits };
+        may_manage(principal, known.kind)?;
         within(principal, &known)?;
         let hash = text.hash();
         if !self.store.create_key(&known.row, hash.as_bytes(), MAX_KEYS).await? {
@@ -235,6 +236,7 @@ impl Keys {
         Call::ChangeKey.check(principal)?;
         for _ in 0..KEY_CHANGE_ATTEMPTS {
             let old = self.known(id).await?;
+            may_manage(principal, old.kind)?;
             within(principal, &old)?;
             let grants = change.grants.clone().unwrap_or_else(|| old.grants.clone());
             let limits = change.limits.unwrap_or(old.limits);
@@ -271,6 +273,7 @@ impl Keys {
         Call::RotateKey.check(principal)?;
         for _ in 0..KEY_CHANGE_ATTEMPTS {
             let old = self.known(id).await?;
+            may_manage(principal, old.kind)?;
             within(principal, &old)?;
             let key: KeyId = id.parse().map_err(|_| Self::missing())?;
             let text = KeyText::generate_for(key);
@@ -320,7 +323,12 @@ impl Keys {
         Error::not_found("there is no key with this id")
     }
 
+    /// The key to be changed. That of `ROOT_KEY_FILE` is changed by its file alone.
     async fn known(&self, id: &str) -> Result<KnownKey, Error> {
+        let is_root = id == KeyId::root().as_str();
+        if is_root && self.renewal.keyring().kind_of(id).is_some() {
+            return Err(Needs("ROOT_KEY_FILE".to_owned()).into());
+        }
         let table = self.store.keys().await?;
         let row = table.keys.into_iter().find(|row| row.id == id).ok_or_else(Self::missing)?;
         KnownKey::read(row).ok_or_else(|| {
@@ -333,11 +341,16 @@ impl Keys {
     }
 }
 
-/// Checks that a key lies within the caller's own.
-fn within(principal: &Principal, key: &KnownKey) -> Result<(), Needs> {
-    if key.kind == KeyKind::Human && !principal.is_human() {
+/// Checks that the caller may make, change or rotate a key of this kind.
+fn may_manage(principal: &Principal, kind: KeyKind) -> Result<(), Needs> {
+    if kind == KeyKind::Human && !principal.is_human() {
         return Err(Needs("kind human".to_owned()));
     }
+    Ok(())
+}
+
+/// Checks that a key lies within the caller's own.
+fn within(principal: &Principal, key: &KnownKey) -> Result<(), Needs> {
     if let Some(lacking) = principal.grants().lacking(&key.grants) {
         return Err(Needs(lacking));
     }

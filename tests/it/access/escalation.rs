@@ -64,7 +64,9 @@ async fn a_key_that_manages_keys_gets_no_further() {
         assert_eq!(rotate.status, 403);
         assert_eq!(manager.http.delete(&format!("/v1/keys/{id}")).await.status, 403);
     }
-    assert_eq!(patch("root", json!({"name": "mine"})).await, 404);
+    assert_eq!(patch("root", json!({"name": "mine"})).await, 403);
+    assert_eq!(manager.http.delete("/v1/keys/root").await.status, 403);
+    assert_eq!(patch("none", json!({"name": "mine"})).await, 404);
     // Its own secret: the same grants, and no longer life.
     let rotated =
         manager.http.post_json(&format!("/v1/keys/{}/rotate", manager.id), &json!({})).await;
