@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::body::RequestBody;
 use super::encode::{self, json};
-use super::params::{self, NoParams, SEQUENCE_RULE};
+use super::params::{self, InboxParams, NoParams, SEQUENCE_RULE};
 use super::path::{self, Segment};
 use super::problem::Problem;
 use super::request::Call;
@@ -20,13 +20,14 @@ pub(super) async fn page(
     id: Segment,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let agent = recipient(id)?;
-    services.inboxes.check(context.principal(), &agent)?;
-    let params = params::inbox(query.as_deref())?;
-    let query =
-        InboxQuery { agent, broadcast: params.broadcast, after: params.after, limit: params.limit };
-    let _waiting = if params.wait.is_zero() { None } else { Some(context.wait_permit()?) };
-    let page = services.inboxes.page(context.principal(), query, params.wait).await?;
+    let agent = recipient(id);
+    if let Ok(agent) = &agent {
+        services.inboxes.check(context.principal(), agent)?;
+    }
+    let InboxParams { after, limit, wait, broadcast } = params::inbox(query.as_deref())?;
+    let query = InboxQuery { agent: agent?, broadcast, after, limit };
+    let _waiting = if wait.is_zero() { None } else { Some(context.wait_permit()?) };
+    let page = services.inboxes.page(context.principal(), query, wait).await?;
     Ok(page.map_or_else(|| StatusCode::NO_CONTENT.into_response(), |page| encode::page(&page)))
 }
 

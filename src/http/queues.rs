@@ -136,10 +136,13 @@ pub(super) async fn enqueue_batch(
     RawQuery(query): RawQuery,
     body: RequestBody,
 ) -> Result<Response, Problem> {
-    let queue = path::queue(queue)?;
-    services.queues.check_enqueue(context.principal(), &queue)?;
+    let queue = path::queue(queue);
+    if let Ok(queue) = &queue {
+        services.queues.check_enqueue(context.principal(), queue)?;
+    }
     let format = BatchFormat::of(body.headers())?;
     params::none(query.as_deref())?;
+    let queue = queue?;
     let body = body.read().await?;
     let batch = Batch::parse(format, &body, "jobs", NewJob::parse).await?.about("job");
     let mut permit = body.into_permit();
