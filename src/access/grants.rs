@@ -234,7 +234,7 @@ impl Grants {
     }
 }
 
-/// A pattern of subjects of the log. All of those begin with `agent`, so wildcards in its place mean that.
+/// A pattern of subjects of the log. All of them begin with `agent`, so a wildcard as the first token means `agent`.
 fn pattern(text: &str) -> Result<SubjectPattern, &'static str> {
     let parsed: SubjectPattern = text.parse()?;
     match parsed.as_str().split_once('.') {

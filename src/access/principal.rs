@@ -105,10 +105,10 @@ impl Principal {
 
     /// A caller without a credential where one is needed: it may do nothing.
     #[must_use]
-    pub fn nobody() -> Self {
-        static NOBODY: LazyLock<Principal> =
+    pub fn without_grants() -> Self {
+        static WITHOUT_GRANTS: LazyLock<Principal> =
             LazyLock::new(|| Principal::new(Role::Anonymous, Grants::default(), None));
-        NOBODY.clone()
+        WITHOUT_GRANTS.clone()
     }
 
     /// The command line on the store, and parts of the server itself: it may do everything.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::keyring::Keyring;
 use crate::clock::Clock;
 use crate::limits::{KEYS_POLL, KEYS_USED_EVERY, MAX_ROOT_KEY_BYTES, MIN_ROOT_KEY_CHARS};
-use crate::store::{Store, StoreError};
+use crate::store::{KeyTable, Store, StoreError};
 
 /// Renews a keyring from the store and `ROOT_KEY_FILE`.
 pub struct Renewal {
@@ -44,17 +44,17 @@ impl Renewal {
         &self.keyring
     }
 
-    /// Reads all keys.
+    /// Reads all keys into the keyring, and returns them.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn load(&self) -> Result<(), StoreError> {
+    pub async fn load(&self) -> Result<KeyTable, StoreError> {
         let now = self.clock.now();
         let table = self.store.keys().await?;
         self.keyring.update(&table, now);
         *self.renewed_at.lock() = Some(now);
         self.report_age();
-        Ok(())
+        Ok(table)
     }
 
     /// Reads all keys and the file at the start of a server.
@@ -68,7 +68,7 @@ impl Renewal {
                 Err(error) => return Ok(Err(error)),
             }
         }
-        self.load().await.map(Ok)
+        self.load().await.map(|_| Ok(()))
     }
 
     /// Renews until cancelled.
@@ -100,7 +100,7 @@ impl Renewal {
             *self.renewed_at.lock() = Some(now);
             return Ok(());
         }
-        self.load().await
+        self.load().await.map(drop)
     }
 
     fn renew_root(&self) {

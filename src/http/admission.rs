@@ -68,12 +68,19 @@ impl Admission {
         if self.is_open {
             return Ok(Principal::operator());
         }
-        let Some(services) = &self.services else { return Ok(Principal::nobody()) };
+        let Some(services) = &self.services else { return Ok(Principal::without_grants()) };
         if let Some(principal) = open_caller(request, credential, services.auth.is_required()) {
             return Ok(principal);
         }
-        let address = peer.client(request.headers()).address();
+        let address = || peer.client(request.headers()).address();
         Ok(services.auth.authenticate(credential, address)?)
+    }
+
+    /// Records in the audit log that the caller lacks a grant for a route.
+    pub(super) fn record_denial(&self, principal: &Principal, route: &str, needs: &str) {
+        if let Some(services) = &self.services {
+            services.auth.record_denial(principal, route, needs);
+        }
     }
 
     /// Removes the cookie of a session that was refused. Scripts cannot remove it, and with `AUTH=off` a request without
@@ -136,7 +143,7 @@ fn open_caller<B>(
         || is_file
         || is_well_known
         || is_plain_readiness && credential == Credential::Absent;
-    let open = || if is_required { Principal::nobody() } else { Principal::anonymous() };
+    let open = || if is_required { Principal::without_grants() } else { Principal::anonymous() };
     is_open.then(open)
 }
 

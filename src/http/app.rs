@@ -41,8 +41,6 @@ pub struct App {
     /// Responds to refused requests with the headers that pages of other origins need to read the refusal; `None` if
     /// there are no such origins.
     refusals: Option<Router>,
-    /// For the log of denials; `None` while the server starts.
-    services: Option<Services>,
     /// The services for `POST /v1/messages` without the router, if the shortcut is on.
     shortcut: Option<Services>,
 }
@@ -53,11 +51,10 @@ impl App {
         let refusals = (!config.origins.is_empty())
             .then(|| cross_origin(Router::new().fallback(refused), &config.origins));
         Self {
-            admission: Admission::new(config, services.clone()),
+            admission: Admission::new(config, services),
             metering: Metering::new(config.access_log),
             routes,
             refusals,
-            services,
             shortcut: None,
         }
     }
@@ -101,7 +98,10 @@ impl App {
             };
             let route = context.as_ref().map_or(Some("refused"), |c| c.route().map(Route::as_str));
             let mut status = response.status();
-            self.record_denial(&response, route, context.as_ref());
+            if let (Some(context), Some(needs)) = (&context, problem::needs(&response)) {
+                let route = route.unwrap_or_default();
+                self.admission.record_denial(context.principal(), route, needs);
+            }
             if events && is_temporary(response.status()) {
                 response = unavailable(response, &id);
             }
@@ -127,21 +127,6 @@ impl App {
         match refusals.clone().call(request.map(Body::new)).await {
             Ok(response) => response,
             Err(never) => match never {},
-        }
-    }
-
-    /// Records in the audit log that the caller lacks a grant.
-    fn record_denial(
-        &self,
-        response: &Response,
-        route: Option<&str>,
-        context: Option<&RequestContext>,
-    ) {
-        if let (Some(services), Some(context)) = (&self.services, context)
-            && let Some(needs) = problem::needs(response)
-        {
-            let route = route.unwrap_or_default();
-            services.auth.record_denial(context.principal(), route, needs);
         }
     }
 

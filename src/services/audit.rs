@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -93,13 +93,13 @@ impl Audit {
         Ok(AuditPage { entries: rows.into_iter().map(entry).collect(), next })
     }
 
-    /// Records what a call has changed. A failure is logged: the change itself stands.
+    /// Records what a call has changed; `detail` is an object. A failure is logged: the change itself stands.
     pub(super) async fn done(
         &self,
         principal: &Principal,
         action: &str,
         target: &str,
-        detail: Map<String, Value>,
+        detail: Value,
     ) {
         let row = self.row(principal, action, target, detail, "done");
         if let Err(error) = self.0.store.audit(&[row]).await {
@@ -113,9 +113,14 @@ impl Audit {
         if self.0.pace.check().is_err() {
             return;
         }
-        let detail = Map::from_iter([("why".to_owned(), Value::from(why))]);
         // A full queue means that the store is away: the metric has counted it.
-        let _ = self.0.denials.try_send(self.row(principal, action, target, detail, "denied"));
+        let _ = self.0.denials.try_send(self.row(
+            principal,
+            action,
+            target,
+            json!({ "why": why }),
+            "denied",
+        ));
     }
 
     fn row(
@@ -123,7 +128,7 @@ impl Audit {
         principal: &Principal,
         action: &str,
         target: &str,
-        detail: Map<String, Value>,
+        detail: Value,
         outcome: &str,
     ) -> AuditRow {
         AuditRow {
@@ -133,7 +138,7 @@ impl Audit {
             actor_name: principal.name().to_owned(),
             action: action.to_owned(),
             target: target.to_owned(),
-            detail: Value::Object(detail).to_string(),
+            detail: detail.to_string(),
             outcome: outcome.to_owned(),
         }
     }

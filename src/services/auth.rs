@@ -11,7 +11,7 @@ use std::time::Duration;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use serde::Serialize;
-use serde_json::Map;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::Error;
@@ -97,14 +97,14 @@ impl Auth {
         self.renewal.keyring()
     }
 
-    /// The caller with this credential, whose request came from this address.
+    /// The caller with this credential. `address` is where its request came from, asked only if it is refused.
     ///
     /// # Errors
     /// `unauthenticated`; `rate_limited`: too many failures from this address, or requests of this key.
     pub fn authenticate(
         &self,
         credential: Credential<'_>,
-        address: IpAddr,
+        address: impl FnOnce() -> IpAddr,
     ) -> Result<Principal, Error> {
         let now = self.clock.now();
         let found = match credential {
@@ -124,7 +124,7 @@ impl Auth {
             },
             Credential::Malformed => Err(Refusal::Unknown),
         };
-        let principal = found.map_err(|refusal| self.refuse(refusal, address))?;
+        let principal = found.map_err(|refusal| self.refuse(refusal, address()))?;
         if let Some(meter) = principal.meter() {
             meter.request()?;
         }
@@ -143,7 +143,7 @@ impl Auth {
             return Error::over_limit("failed_credentials", wait, detail);
         }
         self.audit.denied(
-            &Principal::nobody(),
+            &Principal::without_grants(),
             "authenticate",
             &address.to_string(),
             &refusal.to_string(),
@@ -187,7 +187,7 @@ impl Auth {
         };
         let sealed = self.sessions.seal(&session);
         let sealed = sealed.ok_or_else(|| Error::overloaded("no session could be made now"))?;
-        self.audit.done(principal, "session.create", &session.id.to_string(), Map::new()).await;
+        self.audit.done(principal, "session.create", &session.id.to_string(), json!({})).await;
         Ok((sealed, life))
     }
 
@@ -202,7 +202,7 @@ impl Auth {
         let now = self.clock.now();
         self.store.revoke_session(session.id, session.until(), now).await?;
         self.renewal.load().await?;
-        self.audit.done(principal, "session.revoke", &session.id.to_string(), Map::new()).await;
+        self.audit.done(principal, "session.revoke", &session.id.to_string(), json!({})).await;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::json;
 
 use super::Error;
 use super::audit::Audit;
@@ -72,7 +72,7 @@ impl Consumers {
         Call::PauseConsumer.check(principal)?;
         let reason = reason.unwrap_or(BY_REQUEST);
         self.processor.pause(name, Some(reason)).await?;
-        let detail = Map::from_iter([("reason".to_owned(), Value::from(reason))]);
+        let detail = json!({ "reason": reason });
         self.audit.done(principal, "consumer.pause", name, detail).await;
         self.one(name).await
     }
@@ -84,7 +84,7 @@ impl Consumers {
     pub async fn resume(&self, principal: &Principal, name: &str) -> Result<Consumer, Error> {
         Call::ResumeConsumer.check(principal)?;
         self.processor.pause(name, None).await?;
-        self.audit.done(principal, "consumer.resume", name, Map::new()).await;
+        self.audit.done(principal, "consumer.resume", name, json!({})).await;
         self.one(name).await
     }
 
@@ -100,7 +100,7 @@ impl Consumers {
     ) -> Result<Consumer, Error> {
         Call::ResetConsumer.check(principal)?;
         self.processor.reset(name, from).await?;
-        let detail = Map::from_iter([("from".to_owned(), Value::from(from))]);
+        let detail = json!({ "from": from });
         self.audit.done(principal, "consumer.reset", name, detail).await;
         self.one(name).await
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::audit::Audit;
@@ -106,7 +106,7 @@ impl DeadLetters {
         if !is_readable || !self.store.discard_dead_letter(id).await? {
             return Err(Self::missing());
         }
-        self.audit.done(principal, "dead_letter.discard", &id.to_string(), Map::new()).await;
+        self.audit.done(principal, "dead_letter.discard", &id.to_string(), json!({})).await;
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl DeadLetters {
         match self.redrive_one(principal, id).await? {
             Redrive::Done => {
                 let target = id.to_string();
-                self.audit.done(principal, "dead_letter.redrive", &target, Map::new()).await;
+                self.audit.done(principal, "dead_letter.redrive", &target, json!({})).await;
                 Ok(Redriven { redriven: 1, skipped: 0 })
             }
             Redrive::Missing => Err(Self::missing()),
@@ -183,7 +183,7 @@ impl DeadLetters {
         let result = self.redrive_pages(principal, query, &mut done).await;
         if done.redriven > 0 {
             let target = query.source.as_deref().unwrap_or("*");
-            let detail = Map::from_iter([("redriven".to_owned(), Value::from(done.redriven))]);
+            let detail = json!({ "redriven": done.redriven });
             self.audit.done(principal, "dead_letter.redrive", target, detail).await;
         }
         result.map(|()| done)

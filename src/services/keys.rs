@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::audit::Audit;
@@ -196,9 +196,8 @@ impl Keys {
                 format!("there are {MAX_KEYS} keys, as many as there may be: revoke some first");
             return Err(Error::new(ErrorKind::Conflict, "too_many_keys", detail));
         }
-        self.renewal.load().await?;
-        let detail = object(json!({ "name": known.row.name, "grants": known.grants }));
-        self.audit.done(principal, "key.create", &known.row.id, detail).await;
+        let detail = json!({ "name": known.row.name, "grants": known.grants });
+        self.changed(principal, "key.create", &known.row.id, detail).await?;
         Ok(Key { key: Some(text.reveal()), ..view(&known.row, None) })
     }
 
@@ -251,13 +250,12 @@ impl Keys {
             let new = KnownKey { row, kind: old.kind, grants, limits };
             within(principal, &new)?;
             if self.store.update_key(&new.row, old.row.change).await? {
-                self.renewal.load().await?;
-                let detail = object(json!({ "name": new.row.name, "grants": new.grants }));
-                self.audit.done(principal, "key.change", id, detail).await;
-                return self.shown(&new.row).await;
+                let detail = json!({ "name": new.row.name, "grants": new.grants });
+                let table = self.changed(principal, "key.change", id, detail).await?;
+                return Ok(view(&new.row, old_until(&table, id)));
             }
         }
-        Err(Error::overloaded("others change this key at the same time; repeat the request"))
+        Err(overtaken())
     }
 
     /// Replaces the secret of a key. The latest old one is accepted for the overlap, all older ones end now.
@@ -284,13 +282,12 @@ impl Keys {
             let rotated =
                 self.store.rotate_key(id, old.row.change, Uuid::new_v4(), hash.as_bytes(), until);
             if rotated.await? {
-                self.renewal.load().await?;
-                let detail = object(json!({ "overlap_s": overlap.as_secs() }));
-                self.audit.done(principal, "key.rotate", id, detail).await;
+                let detail = json!({ "overlap_s": overlap.as_secs() });
+                self.changed(principal, "key.rotate", id, detail).await?;
                 return Ok(Rotated { id: id.to_owned(), key: text.reveal() });
             }
         }
-        Err(Error::overloaded("others change this key at the same time; repeat the request"))
+        Err(overtaken())
     }
 
     /// Revokes a key: it and everything that it opened ends.
@@ -299,22 +296,29 @@ impl Keys {
     /// The key does not lie within the caller's; it does not exist; the store is unavailable.
     pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Error> {
         Call::RevokeKey.check(principal)?;
-        let old = self.known(id).await?;
-        within(principal, &old)?;
-        if !self.store.delete_key(id, old.row.change).await? {
-            // It was changed or revoked since: the check must be of its state now.
-            let now = self.known(id).await?;
-            within(principal, &now)?;
-            if !self.store.delete_key(id, now.row.change).await? {
-                return Err(Error::overloaded(
-                    "others change this key at the same time; repeat the request",
-                ));
+        for _ in 0..KEY_CHANGE_ATTEMPTS {
+            let old = self.known(id).await?;
+            within(principal, &old)?;
+            if self.store.delete_key(id, old.row.change).await? {
+                let detail = json!({ "name": old.row.name });
+                self.changed(principal, "key.revoke", id, detail).await?;
+                return Ok(());
             }
         }
-        self.renewal.load().await?;
-        let detail = object(json!({ "name": old.row.name }));
-        self.audit.done(principal, "key.revoke", id, detail).await;
-        Ok(())
+        Err(overtaken())
+    }
+
+    /// Records a change, and makes this server hold to it. Returns all keys as they are then.
+    async fn changed(
+        &self,
+        principal: &Principal,
+        action: &str,
+        id: &str,
+        detail: Value,
+    ) -> Result<KeyTable, Error> {
+        // Recorded first: the change stands, even if the keys cannot be read again now.
+        self.audit.done(principal, action, id, detail).await;
+        Ok(self.renewal.load().await?)
     }
 
     /// The error for a key that does not exist.
@@ -334,10 +338,6 @@ impl Keys {
         KnownKey::read(row).ok_or_else(|| {
             Error::internal(format!("the row of key {id} was written by another version"))
         })
-    }
-
-    async fn shown(&self, row: &KeyRow) -> Result<Key, Error> {
-        Ok(view(row, old_until(&self.store.keys().await?, &row.id)))
     }
 }
 
@@ -398,13 +398,11 @@ fn old_until(table: &KeyTable, id: &str) -> Option<DateTime<Utc>> {
     table.secrets.iter().filter(|secret| secret.key_id == id).filter_map(|s| s.valid_until).max()
 }
 
-fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+/// The error for a change that others have overtaken again and again.
+fn overtaken() -> Error {
+    Error::overloaded("others change this key at the same time; repeat the request")
 }
 
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(object) => object,
-        _ => Map::new(),
-    }
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::json;
 
 use super::agents::NamedPage;
 use super::audit::Audit;
@@ -43,7 +43,7 @@ impl WorkQueues {
     ) -> Result<bool, Error> {
         Call::PutQueue.check(principal)?;
         let is_new = self.queues.put(queue, config).await?;
-        self.audit.done(principal, "queue.put", queue.as_str(), Map::new()).await;
+        self.audit.done(principal, "queue.put", queue.as_str(), json!({})).await;
         Ok(is_new)
     }
 
@@ -101,7 +101,7 @@ impl WorkQueues {
         if !self.queues.delete(queue, force).await? {
             return Err(missing(queue));
         }
-        let detail = Map::from_iter([("force".to_owned(), Value::from(force))]);
+        let detail = json!({ "force": force });
         self.audit.done(principal, "queue.delete", queue.as_str(), detail).await;
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::Error;
@@ -73,7 +73,7 @@ impl Webhooks {
         let mut new = parse(json, self.registry.guard()).await?;
         new.key_id = principal.key().map(|key| key.id.to_string());
         let made = self.registry.create(new, self.clock.now()).await?;
-        let detail = Map::from_iter([("url".to_owned(), Value::from(&*made.webhook.url))]);
+        let detail = json!({ "url": made.webhook.url });
         let id = made.webhook.id.to_string();
         self.audit.done(principal, "webhook.create", &id, detail).await;
         let secret = Some(made.webhook.secret.clone());
@@ -116,7 +116,7 @@ impl Webhooks {
             false => ("webhook.resume", self.registry.resume(id).await?),
         };
         let changed = changed.ok_or_else(Self::missing)?;
-        self.audit.done(principal, action, &id.to_string(), Map::new()).await;
+        self.audit.done(principal, action, &id.to_string(), json!({})).await;
         Ok(Webhook::without_secret(changed))
     }
 
@@ -129,7 +129,7 @@ impl Webhooks {
         if !self.registry.remove(id).await? {
             return Err(Self::missing());
         }
-        self.audit.done(principal, "webhook.remove", &id.to_string(), Map::new()).await;
+        self.audit.done(principal, "webhook.remove", &id.to_string(), json!({})).await;
         Ok(())
     }
 

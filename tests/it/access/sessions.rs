@@ -1,10 +1,10 @@
 //! Sessions of browsers, tickets, and the rules for other origins.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::keys::Secured;
-use crate::support::{Http, Mode, Stop, eventually};
+use crate::support::{Http, Mode, eventually};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -170,6 +170,4 @@ async fn tls_in_front_binds_the_cookie_to_the_host() {
         cookie.starts_with("__Host-agentbus_session=") && cookie.contains("; Secure"),
         "{cookie}"
     );
-    let _: Value = Value::Null;
-    let _ = Stop::Deadline;
 }
