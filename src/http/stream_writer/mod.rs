@@ -102,35 +102,47 @@ async fn send(
 ) -> io::Result<()> {
     // Yields now and then: a client that reads as fast as events come must not starve other tasks.
     tokio::task::coop::consume_budget().await;
-    if !chunked {
-        return send_all(socket, &mut [IoSlice::new(bytes)], begun).await;
-    }
-    let mut line = [0; SIZE_LINE];
-    let mut rest = &mut line[..];
-    write!(rest, "{:x}\r\n", bytes.len())?;
-    let unused = rest.len();
-    let line = &line[..SIZE_LINE - unused];
-    let mut parts = [IoSlice::new(line), IoSlice::new(bytes), IoSlice::new(b"\r\n")];
-    send_all(socket, &mut parts, begun).await
-}
-
-async fn send_all(
-    socket: &TcpStream,
-    mut parts: &mut [IoSlice<'_>],
-    begun: &AtomicBool,
-) -> io::Result<()> {
-    while !parts.is_empty() {
-        match socket.try_write_vectored(parts) {
+    let mut sent = 0;
+    while let Some(result) = try_send(socket, bytes, chunked, sent) {
+        match result {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(sent) => {
+            Ok(more) => {
                 begun.store(true, Ordering::Relaxed);
-                IoSlice::advance_slices(&mut parts, sent);
+                sent += more;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            // Boxed, since every stream would carry the size of this future.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Box::pin(socket.writable()).await?;
+            }
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Sends what is left of a chunk after `sent` bytes of it; returns how many bytes the socket took. `None` if nothing
+/// is left.
+fn try_send(
+    socket: &TcpStream,
+    bytes: &[u8],
+    chunked: bool,
+    sent: usize,
+) -> Option<io::Result<usize>> {
+    let mut line = [0; SIZE_LINE];
+    let mut line_end = &[][..];
+    let mut unused = SIZE_LINE;
+    if chunked {
+        let mut rest = &mut line[..];
+        // The line has room for any length.
+        let _ = write!(rest, "{:x}\r\n", bytes.len());
+        unused = rest.len();
+        line_end = b"\r\n";
+    }
+    let line = &line[..SIZE_LINE - unused];
+    let mut parts = [IoSlice::new(line), IoSlice::new(bytes), IoSlice::new(line_end)];
+    let mut left = &mut parts[..];
+    IoSlice::advance_slices(&mut left, sent);
+    (!left.is_empty()).then(|| socket.try_write_vectored(left))
 }
 
 /// Returns when the client has disconnected. If the client sends anything after its request, this never

@@ -48,7 +48,7 @@ async fn stream(log: &Log, principal: &Principal, chunked: bool) -> (JoinHandle<
     let writer = Box::new(StreamWriter::new(subscription, drain, (), chunked));
     let writing = writer.run(socket, true);
     println!("the future of a stream has {} bytes", size_of_val(&writing));
-    assert!(size_of_val(&writing) <= 1_536, "an idle stream keeps it in memory");
+    assert!(size_of_val(&writing) <= 1_024, "an idle stream keeps it in memory");
     (tokio::spawn(writing), client.expect("connects"))
 }
 
