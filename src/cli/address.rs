@@ -4,17 +4,14 @@
 
 use std::time::Duration;
 
-use agentbus_client::Client;
 use agentbus_client::limits::RETRY_FOR;
+use agentbus_client::{Client, DEFAULT_URL};
 use clap::Args;
 
 use super::credential::CredentialArgs;
 use super::failure::Failure;
 use super::output::Format;
 use super::terminal::{eprint_line, plain_lines};
-
-/// The address if neither flag nor environment names one.
-const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 /// Flags by which a command finds its server.
 #[derive(Args, Clone, Debug, Default)]
@@ -24,7 +21,7 @@ pub struct ServerArgs {
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 
-    /// Seconds to keep retrying while the server cannot be reached or answers 503 [default: 10; import: 300]
+    /// Seconds to keep retrying while the server cannot be reached or answers 503 [default: 30; import: 300]
     #[arg(long, value_name = "SECONDS")]
     pub retry_for: Option<u64>,
 

@@ -51,7 +51,7 @@ pub async fn run(args: AuditArgs) -> Result<ExitCode, Failure> {
     let mut pages = args.show.server.client()?.audit(args.after, limit);
     let mut table = Table::new(TITLES);
     let mut has_more = false;
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = pages.next_page().await? {
         table.print(&page.items, args.show.format, row)?;
         has_more = page.next.is_some();
     }

@@ -100,7 +100,7 @@ pub async fn run(args: ConsumersArgs) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
         What::Pause(OneArgs { name, list }) => {
-            (list.server.client()?.pause_consumer(&name.0).await?, list.format)
+            (list.server.client()?.pause_consumer(&name.0, None).await?, list.format)
         }
         What::Resume(OneArgs { name, list }) => {
             (list.server.client()?.resume_consumer(&name.0).await?, list.format)

@@ -123,7 +123,7 @@ async fn copy(
 ) -> Result<u64, Failure> {
     let failed = |error| Failure::io(name, &error);
     let mut written = 0;
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = pages.next_page().await? {
         if bar.length() == Some(0) {
             bar.set_length(page.committed_through);
             pages.end_before(page.committed_through.saturating_add(1));

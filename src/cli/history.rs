@@ -146,7 +146,7 @@ pub async fn run(args: HistoryArgs) -> Result<ExitCode, Failure> {
 
 async fn show(mut pages: Pages<Message>, printer: &mut Printer) -> Result<(), Failure> {
     let mut has_more = false;
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = pages.next_page().await? {
         page.items.iter().for_each(|message| printer.message(message.json()));
         printer.flush().await?;
         has_more = page.next.is_some();
@@ -162,7 +162,7 @@ async fn show(mut pages: Pages<Message>, printer: &mut Printer) -> Result<(), Fa
 
 async fn show_reversed(mut pages: Pages<Message>, printer: &mut Printer) -> Result<(), Failure> {
     let mut messages = Vec::new();
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = pages.next_page().await? {
         messages.extend(page.items);
     }
     messages.iter().rev().for_each(|message| printer.message(message.json()));

@@ -5,11 +5,6 @@ use std::time::Duration;
 
 /// How long an import retries: long enough for a failover of the bus or the database.
 pub const IMPORT_RETRY_FOR: Duration = Duration::from_secs(300);
-/// How long the creation of a webhook is retried: not at all, since a second request after a lost response
-/// would create a second webhook.
-pub const WEBHOOK_RETRY_FOR: Duration = Duration::ZERO;
-/// How long making and rotating keys is retried: not at all, for the same reason.
-pub const KEY_RETRY_FOR: Duration = Duration::ZERO;
 /// How long the simulated squad tries to go offline: its server may be stopping too.
 pub const FAREWELL: Duration = Duration::from_secs(2);
 

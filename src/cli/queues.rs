@@ -222,7 +222,7 @@ pub async fn run(args: QueuesArgs) -> Result<ExitCode, Failure> {
 async fn list(args: ShowArgs) -> Result<(), Failure> {
     let mut table = Table::new(TITLES);
     let mut pages = args.server.client()?.queues();
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = pages.next_page().await? {
         table.print(&page.items, args.format, row)?;
     }
     Ok(())

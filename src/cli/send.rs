@@ -6,7 +6,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use agentbus_client::{AckLevel, Document, Envelope, PublishOptions, Published};
+use agentbus_client::{AckLevel, Document, Envelope, SendOptions, Sent};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -89,9 +89,9 @@ pub async fn run(args: SendArgs) -> Result<ExitCode, Failure> {
         Ack::Stored => AckLevel::Stored,
         Ack::Committed => AckLevel::Committed,
     };
-    let options = PublishOptions { ack, idempotency_key: args.idempotency_key };
+    let options = SendOptions { ack, idempotency_key: args.idempotency_key };
     let id = id_of(&body);
-    let published = client.publish(body, &options).await.map_err(|error| {
+    let published = client.send_json(body, &options).await.map_err(|error| {
         let is_transient = error.is_transient();
         match (Failure::from(error), id) {
             (Failure::Failed(text), Some(id)) if is_transient => {
@@ -137,9 +137,9 @@ fn id_of(body: &[u8]) -> Option<String> {
     serde_json::from_slice::<Identified>(body).ok().map(|message| plain(&message.id))
 }
 
-fn print(response: &Document<Published>) -> Result<(), Failure> {
+fn print(response: &Document<Sent>) -> Result<(), Failure> {
     match response.parse() {
-        Ok(Published { seq, id, duplicate, durability }) if std::io::stdout().is_terminal() => {
+        Ok(Sent { seq, id, duplicate, durability, .. }) if std::io::stdout().is_terminal() => {
             let again = if duplicate { " (duplicate: it had been sent before)" } else { "" };
             print_line(&format!("{seq}  {}  {}{again}", plain(&id), plain(&durability)))
         }

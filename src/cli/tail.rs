@@ -53,7 +53,7 @@ pub struct TailArgs {
 /// The server refuses the subscription or was never reached.
 pub async fn run(args: TailArgs) -> Result<ExitCode, Failure> {
     let client = args.server.client()?;
-    let subscription = client.subscribe(args.filter.query(), args.from);
+    let subscription = client.stream(args.filter.query(), args.from);
     let printer = Printer::new(args.output, false);
     tokio::select! {
         ended = print(subscription, printer, args.until_caught_up) => ended?,
@@ -68,7 +68,7 @@ async fn print(
     until_caught_up: bool,
 ) -> Result<(), Failure> {
     loop {
-        for event in subscription.next().await? {
+        for event in subscription.next_many().await? {
             match event {
                 Event::Message(message) => printer.message(message.json()),
                 Event::Gap(gap) => eprint_line(&plain(&format!("agentbus: {gap}"))),

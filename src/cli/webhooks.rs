@@ -12,7 +12,6 @@ use super::address::ShowArgs;
 use super::failure::Failure;
 use super::filter::uuid;
 use super::input::standard_input;
-use super::limits::WEBHOOK_RETRY_FOR;
 use super::output::{Format, print_line};
 use super::table::Table;
 use super::terminal::plain;
@@ -108,7 +107,7 @@ pub async fn run(args: WebhooksArgs) -> Result<ExitCode, Failure> {
 
 async fn add(args: AddArgs) -> Result<(), Failure> {
     let AddArgs { receiver: url, filter, mut secret, list } = args;
-    let client = list.server.client_retrying_for(WEBHOOK_RETRY_FOR)?;
+    let client = list.server.client()?;
     if secret.as_deref() == Some("-") {
         secret = Some(standard_input().await?.trim().to_owned());
     }

@@ -12,6 +12,7 @@ mod support;
 mod access;
 mod bench;
 mod cli;
+mod conformance;
 mod console;
 mod docs;
 mod harness;

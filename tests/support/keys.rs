@@ -76,7 +76,7 @@ impl Secured {
 }
 
 /// A file with the root key that its owner alone reads.
-fn root_key_file(folder: &Folder) -> PathBuf {
+pub fn root_key_file(folder: &Folder) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let path = folder.path().join("root.key");
     std::fs::write(&path, ROOT).expect("the file is written");

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::client::{Client, Query};
+use crate::client::Client;
+use crate::filter::Query;
 use crate::pages::Pages;
 
 /// One entry of the audit log.

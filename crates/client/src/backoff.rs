@@ -1,7 +1,7 @@
-//! The waits between attempts: exponential, jittered, bounded.
+//! The waits between attempts: exponential, with full jitter, bounded.
 //!
-//! Invariant: a wait is at least as long as the server asked for, but not longer than [`LONGEST_WAIT`] and
-//! its jitter. The jitter keeps clients from returning at the same moment.
+//! Invariant: a wait is at least as long as the server asked for. The jitter keeps clients from returning at the
+//! same moment.
 
 use std::time::Duration;
 
@@ -11,36 +11,44 @@ use crate::limits::{FIRST_WAIT, LONGEST_WAIT};
 
 /// The waits of one operation that may be retried.
 #[derive(Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     attempts: u32,
+    /// The upper bound of the first wait; each further bound is twice as high.
+    base: Duration,
     /// No attempt starts after this time; `None` for no limit.
     deadline: Option<Instant>,
 }
 
 impl Backoff {
     /// Allows retries for `span` from now; [`Duration::MAX`] for ever.
-    #[must_use]
     pub fn new(span: Duration) -> Self {
-        Self { attempts: 0, deadline: Instant::now().checked_add(span) }
+        Self { attempts: 0, base: FIRST_WAIT, deadline: Instant::now().checked_add(span) }
+    }
+
+    /// Sets the upper bound of the first wait.
+    pub fn set_base(&mut self, base: Duration) {
+        self.base = base;
     }
 
     /// How long to wait before the next attempt: at least `asked_for`, the server's `Retry-After`. `None` if
-    /// there is no time left.
+    /// there is no time left. Without a deadline, no wait is longer than [`LONGEST_WAIT`] and a quarter.
     pub fn next_wait(&mut self, asked_for: Option<Duration>) -> Option<Duration> {
-        let doubled = FIRST_WAIT.saturating_mul(1 << self.attempts.min(16));
+        let bound = self.base.saturating_mul(1 << self.attempts.min(16)).min(LONGEST_WAIT);
         self.attempts = self.attempts.saturating_add(1);
-        let wait = doubled
-            .max(asked_for.unwrap_or_default())
-            .min(LONGEST_WAIT)
-            .mul_f64(1.0 + fastrand::f64() / 4.0);
+        let mut least = asked_for.unwrap_or_default();
+        if self.deadline.is_none() {
+            least = least.min(LONGEST_WAIT);
+        }
+        let jittered_least =
+            least.saturating_add(least.min(LONGEST_WAIT).mul_f64(fastrand::f64() / 4.0));
+        let wait = bound.mul_f64(fastrand::f64()).max(jittered_least);
         match self.deadline {
-            Some(deadline) if Instant::now() + wait > deadline => None,
+            Some(deadline) if wait > deadline.saturating_duration_since(Instant::now()) => None,
             _ => Some(wait),
         }
     }
 
     /// Whether [`Self::next_wait`] has not been called yet.
-    #[must_use]
     pub fn is_first(&self) -> bool {
         self.attempts == 0
     }
@@ -58,6 +66,16 @@ mod tests {
         for _ in 0..100 {
             let wait = backoff.next_wait(Some(Duration::from_secs(86_400)));
             assert!(wait.is_some_and(|wait| wait <= LONGEST_WAIT.mul_f64(1.25)));
+            assert!(backoff.next_wait(None).is_some_and(|wait| wait <= LONGEST_WAIT));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_wait_is_below_its_bound() {
+        for _ in 0..100 {
+            let mut backoff = Backoff::new(Duration::MAX);
+            backoff.set_base(Duration::from_secs(2));
+            assert!(backoff.next_wait(None).is_some_and(|wait| wait <= Duration::from_secs(2)));
         }
     }
 
@@ -70,6 +88,8 @@ mod tests {
             waited += wait;
         }
         assert!(waited <= Duration::from_secs(10));
-        assert!(Backoff::new(Duration::ZERO).next_wait(None).is_none());
+        assert!(Backoff::new(Duration::ZERO).next_wait(Some(Duration::from_millis(1))).is_none());
+        let mut backoff = Backoff::new(Duration::from_secs(10));
+        assert_eq!(backoff.next_wait(Some(Duration::from_secs(86_400))), None);
     }
 }

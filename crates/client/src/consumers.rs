@@ -54,12 +54,17 @@ impl Client {
         list(&self.call(self.get("/v1/consumers", &[])).await?, "consumers")
     }
 
-    /// Pauses a consumer, which keeps its position.
+    /// Pauses a consumer, which keeps its position. The reason is shown with it.
     ///
     /// # Errors
     /// The server refuses or cannot be reached.
-    pub async fn pause_consumer(&self, name: &str) -> Result<Document<Consumer>, Error> {
-        self.call(self.post(&path(name, "pause"), &json!({}))).await.map(Document::new)
+    pub async fn pause_consumer(
+        &self,
+        name: &str,
+        reason: Option<&str>,
+    ) -> Result<Document<Consumer>, Error> {
+        let body = reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
+        self.call(self.post(&path(name, "pause"), &body)).await.map(Document::new)
     }
 
     /// Resumes a consumer at its position.

@@ -15,6 +15,8 @@ pub enum Start {
     Now,
     /// At this sequence.
     At(u64),
+    /// After this sequence, which the caller has seen: a stream that goes on.
+    After(u64),
 }
 
 /// Where the next connection begins.
@@ -51,7 +53,7 @@ impl fmt::Display for Start {
         match self {
             Self::Beginning => f.write_str("start"),
             Self::Now => f.write_str("now"),
-            Self::At(seq) => seq.fmt(f),
+            Self::At(seq) | Self::After(seq) => seq.fmt(f),
         }
     }
 }
@@ -59,7 +61,10 @@ impl fmt::Display for Start {
 impl Cursor {
     /// The cursor of a subscription from `start`.
     pub fn new(start: Start) -> Self {
-        Self { position: Position::Start(start), floor: 0 }
+        match start {
+            Start::After(seq) => Self { position: Position::After(seq), floor: 0 },
+            start => Self { position: Position::Start(start), floor: 0 },
+        }
     }
 
     /// Called when a connection is ready: messages up to `id` will not be sent. A subscription that waits for

@@ -6,9 +6,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::client::{Client, Query};
+use crate::client::Client;
 use crate::document::{Document, read};
 use crate::error::Error;
+use crate::filter::Query;
 use crate::pages::Pages;
 
 /// A message or job that was given up.
@@ -79,16 +80,17 @@ impl Client {
     /// # Errors
     /// There is no dead letter with this id, or the server refuses or cannot be reached.
     pub async fn redrive(&self, id: Uuid) -> Result<Redriven, Error> {
-        read(&self.call(self.post(&format!("{}/redrive", path(id)), &json!({}))).await?)
+        read(&self.call_once(self.post(&format!("{}/redrive", path(id)), &json!({}))).await?)
     }
 
-    /// Sends every dead letter that matches `query` (`source`, `kind`) back to its source.
+    /// Sends every dead letter that matches `query` (`source`, `kind`) back to its source. After an error, some may have
+    /// been sent back: repeat it.
     ///
     /// # Errors
-    /// The server refuses or cannot be reached; some may have been sent back.
+    /// The server refuses or cannot be reached.
     pub async fn redrive_all(&self, query: Query) -> Result<Redriven, Error> {
         let request = self.request(Method::POST, "/v1/dead-letters/redrive", &query);
-        read(&self.call(request.json(&json!({}))).await?)
+        read(&self.call_once(request.json(&json!({}))).await?)
     }
 
     /// Discards one dead letter for good.
@@ -96,7 +98,7 @@ impl Client {
     /// # Errors
     /// There is no dead letter with this id, or the server refuses or cannot be reached.
     pub async fn discard(&self, id: Uuid) -> Result<(), Error> {
-        self.call(self.request(Method::DELETE, &path(id), &[])).await.map(drop)
+        self.call_ending(self.request(Method::DELETE, &path(id), &[]), 404).await.map(drop)
     }
 }
 

@@ -100,6 +100,23 @@ pub struct NewKey {
     pub expires_at: Option<String>,
 }
 
+/// A change of a key; `None` leaves a member as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KeyChange {
+    /// The new name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it may do from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Grants>,
+    /// How much it may do from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<KeyLimits>,
+    /// When it ends by itself (RFC 3339); `Some(None)` takes the end away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Option<String>>,
+}
+
 impl KeyLimits {
     /// Whether there is no limit.
     #[must_use]
@@ -134,24 +151,31 @@ impl Client {
         self.call(self.get(&path(id), &[])).await.map(Document::new)
     }
 
-    /// Makes a key. The request has no id, so a retry after a lost response makes a second key: use a client
-    /// that retries for [`Duration::ZERO`].
+    /// Makes a key. The request has no id, so it is not repeated when its response is lost: there may be a key then
+    /// that nobody has seen.
     ///
     /// # Errors
     /// The server refuses or cannot be reached.
-    ///
-    /// [`Duration::ZERO`]: std::time::Duration::ZERO
     pub async fn create_key(&self, key: &NewKey) -> Result<Document<Key>, Error> {
-        self.call(self.post("/v1/keys", key)).await.map(Document::new)
+        self.call_once(self.post("/v1/keys", key)).await.map(Document::new)
     }
 
     /// Gives a key a new secret. The latest old one is accepted for `overlap_s` seconds more, all older ones
-    /// end now. A retry after a lost response rotates again, as in [`Client::create_key`].
+    /// end now. It is not repeated when its response is lost, as in [`Client::create_key`].
     ///
     /// # Errors
     /// There is no key with this id, or the server refuses or cannot be reached.
     pub async fn rotate_key(&self, id: &str, overlap_s: u64) -> Result<Document<Key>, Error> {
         let request = self.post(&format!("{}/rotate", path(id)), &json!({"overlap_s": overlap_s}));
+        self.call_once(request).await.map(Document::new)
+    }
+
+    /// Changes a key; what the change leaves out stays.
+    ///
+    /// # Errors
+    /// There is no key with this id, or the server refuses or cannot be reached.
+    pub async fn update_key(&self, id: &str, change: &KeyChange) -> Result<Document<Key>, Error> {
+        let request = self.request(Method::PATCH, &path(id), &[]).json(change);
         self.call(request).await.map(Document::new)
     }
 
@@ -160,7 +184,7 @@ impl Client {
     /// # Errors
     /// There is no key with this id, or the server refuses or cannot be reached.
     pub async fn revoke_key(&self, id: &str) -> Result<(), Error> {
-        self.call(self.request(Method::DELETE, &path(id), &[])).await.map(drop)
+        self.call_ending(self.request(Method::DELETE, &path(id), &[]), 404).await.map(drop)
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Message {
     pub content: String,
     /// A JSON object, with exactly the bytes that the sender wrote.
     pub metadata: Option<Box<RawValue>>,
+    /// The id of the key that posted the message; `None` without one.
+    pub key_id: Option<String>,
     /// When the server accepted the message (RFC 3339, microseconds).
     pub created_at: String,
 }

@@ -3,14 +3,18 @@
 //! Invariant: pages are joined by the server's cursor, so no item is missed or repeated. If items are large,
 //! pages get smaller, so that memory stays bounded.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::client::{Client, Query};
+use crate::client::Client;
 use crate::document::{Document, list, read};
 use crate::error::Error;
+use crate::filter::Query;
 use crate::limits::{FIRST_PAGE_ITEMS, PAGE_BYTES, PAGE_ITEMS};
+use crate::message::Message;
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub struct Page<T> {
     pub committed_through: u64,
 }
 
-/// A list that is read page by page.
+/// A list that is read page by page. Nothing is sent before it is read.
 #[derive(Debug)]
 pub struct Pages<T> {
     client: Client,
@@ -36,7 +40,8 @@ pub struct Pages<T> {
     left: Option<u64>,
     size: usize,
     is_done: bool,
-    item: std::marker::PhantomData<fn() -> T>,
+    /// What [`Pages::next`] has read and not returned.
+    ready: VecDeque<Document<T>>,
 }
 
 /// Selects a part of the history.
@@ -60,9 +65,10 @@ struct Rest {
 }
 
 impl Client {
-    /// The messages within `bounds` that pass the filters in `query` (contract, sections 3 and 5).
+    /// The messages within `bounds` that pass the filter (contract, sections 3 and 5).
     #[must_use]
-    pub fn history(&self, mut query: Query, bounds: Bounds) -> Pages<crate::Message> {
+    pub fn history(&self, filter: impl Into<Query>, bounds: Bounds) -> Pages<Message> {
+        let mut query = filter.into();
         query.extend(bounds.after.map(|seq| ("after", seq.to_string())));
         query.extend(bounds.before.map(|seq| ("before", seq.to_string())));
         if bounds.descending {
@@ -89,17 +95,52 @@ impl Client {
             left: limit,
             size: FIRST_PAGE_ITEMS,
             is_done: limit == Some(0),
-            item: std::marker::PhantomData,
+            ready: VecDeque::new(),
         }
     }
 }
 
 impl<T> Pages<T> {
-    /// Reads the next page; `None` after the last one.
+    /// Sets how many items a page has at first, 1 to 1,000.
+    #[must_use]
+    pub fn page_size(mut self, items: usize) -> Self {
+        self.size = items.clamp(1, PAGE_ITEMS);
+        self
+    }
+
+    /// The next item; `None` after the last one. Reads a page when it needs one.
     ///
     /// # Errors
     /// The server refuses or cannot be reached, or the response is not a page.
-    pub async fn next(&mut self) -> Result<Option<Page<T>>, Error> {
+    pub async fn next(&mut self) -> Result<Option<Document<T>>, Error> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Ok(Some(item));
+            }
+            match self.next_page().await? {
+                Some(page) => self.ready.extend(page.items),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// All items that are left, in memory.
+    ///
+    /// # Errors
+    /// As [`Pages::next`].
+    pub async fn all(&mut self) -> Result<Vec<Document<T>>, Error> {
+        let mut items = Vec::from(std::mem::take(&mut self.ready));
+        while let Some(page) = self.next_page().await? {
+            items.extend(page.items);
+        }
+        Ok(items)
+    }
+
+    /// Reads the next page; `None` after the last one. Items that [`Pages::next`] has read already are not in it.
+    ///
+    /// # Errors
+    /// As [`Pages::next`].
+    pub async fn next_page(&mut self) -> Result<Option<Page<T>>, Error> {
         if self.is_done {
             return Ok(None);
         }
@@ -174,7 +215,7 @@ mod tests {
         let body = Bytes::from_static(
             br#"{"messages":[{"seq":1,"metadata":{"n":1.0e+2,"n":"\u00e9"}}, {"seq":2}],"next":2,"committed_through":9}"#,
         );
-        let page: Page<crate::Message> = page(&body, "messages").expect("a page");
+        let page: Page<Message> = page(&body, "messages").expect("a page");
         let items: Vec<&[u8]> = page.items.iter().map(Document::json).collect();
         assert_eq!(
             items,

@@ -7,6 +7,8 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde::Deserialize;
 
+use crate::code;
+use crate::kind::ErrorKind;
 use crate::limits::FOREIGN_TEXT_CHARS;
 
 /// Why the server refused a request or one message of a batch. If the body is not a problem document (such as
@@ -29,6 +31,12 @@ pub struct Problem {
     pub needs: Option<String>,
     /// In an outage, whether the message was sent: `not_sent` or `unknown`.
     pub outcome: Option<String>,
+    /// The id of the message or job, if the problem is about one.
+    pub id: Option<String>,
+    /// The sequence of the message or job, if the problem is about one.
+    pub seq: Option<u64>,
+    /// The id of the request: the server's log names the cause under it.
+    pub request_id: Option<String>,
     /// How long the server asks to wait before the next attempt (`Retry-After` in seconds; a date is
     /// ignored).
     #[serde(skip)]
@@ -83,7 +91,24 @@ impl Problem {
     /// what is behind a proxy. Any other problem is one of the request itself.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self.status, 429 | 502 | 503 | 504)
+        matches!(self.kind(), ErrorKind::TooMany | ErrorKind::Unavailable)
+    }
+
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self.status {
+            401 => ErrorKind::Unauthenticated,
+            403 => ErrorKind::Forbidden,
+            404 => ErrorKind::NotFound,
+            409 => ErrorKind::Conflict,
+            410 => ErrorKind::LeaseLost,
+            422 => ErrorKind::Invalid,
+            429 => ErrorKind::TooMany,
+            504 if self.code.as_deref() == Some(code::NO_REPLY) => ErrorKind::NoReply,
+            502..=504 => ErrorKind::Unavailable,
+            _ => ErrorKind::Other,
+        }
     }
 }
 

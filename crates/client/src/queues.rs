@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -87,6 +88,8 @@ pub struct Enqueued {
     pub job_id: String,
     /// The job's sequence in its queue.
     pub seq: u64,
+    /// Whether the job had already been enqueued.
+    pub duplicate: bool,
 }
 
 /// A leased job.
@@ -99,6 +102,9 @@ pub struct Job {
     pub type_: String,
     /// The data that the worker needs.
     pub payload: Box<RawValue>,
+    /// `high`, `normal` or `low`.
+    #[serde(default)]
+    pub priority: Option<String>,
     /// The number of this attempt; the first is 1.
     pub attempt: u64,
     /// When the job was enqueued (RFC 3339).
@@ -107,6 +113,19 @@ pub struct Job {
     pub lease_token: String,
     /// When the lease ends (RFC 3339).
     pub lease_expires_at: String,
+}
+
+impl Job {
+    /// The payload as a value of this type.
+    ///
+    /// # Errors
+    /// [`Error::Content`]: the payload does not have this form.
+    pub fn payload_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_str(self.payload.get()).map_err(|error| {
+            let Self { job_id, type_, .. } = self;
+            Error::Content(format!("the payload of job {job_id} is not of type {type_}: {error}"))
+        })
+    }
 }
 
 /// What to do with a lease.
@@ -167,7 +186,7 @@ impl Client {
     /// There is no queue with this name, it has leased jobs, or the server refuses or cannot be reached.
     pub async fn delete_queue(&self, name: &str, force: bool) -> Result<(), Error> {
         let query = [("force", force.to_string())];
-        self.call(self.request(Method::DELETE, &path(name), &query)).await.map(drop)
+        self.call_ending(self.request(Method::DELETE, &path(name), &query), 404).await.map(drop)
     }
 
     /// Puts a job into a queue. Creates the queue if it does not exist.
@@ -202,7 +221,7 @@ impl Client {
             if let Some(worker) = worker {
                 body["worker"] = worker.into();
             }
-            let body = self.call(self.post(&path, &body)).await?;
+            let body = self.call_waiting(self.post(&path, &body), part).await?;
             if !body.is_empty() {
                 return list(&body, "jobs");
             }
@@ -212,10 +231,11 @@ impl Client {
         }
     }
 
-    /// Ends or extends a lease. Returns the server's response.
+    /// Ends or extends a lease. Returns the server's response. If the response to an end is lost and the next one says
+    /// that the lease has ended, it counts as ended by this call.
     ///
     /// # Errors
-    /// Code `lease_lost`: the lease ran out or was already ended. Otherwise the server refuses or cannot be
+    /// [`LeaseLost`](crate::ErrorKind::LeaseLost): the lease ran out or was already ended. Otherwise the server refuses or cannot be
     /// reached.
     pub async fn settle(
         &self,
@@ -223,14 +243,18 @@ impl Client {
         action: LeaseAction,
         options: &LeaseOptions,
     ) -> Result<Document<Value>, Error> {
-        let action = match action {
+        let name = match action {
             LeaseAction::Ack => "ack",
             LeaseAction::Nack => "nack",
             LeaseAction::Fail => "fail",
             LeaseAction::Extend => "extend",
         };
-        let request = self.post(&format!("/v1/leases/{lease_token}/{action}"), options);
-        self.call(request).await.map(Document::new)
+        let request = self.post(&format!("/v1/leases/{lease_token}/{name}"), options);
+        match action {
+            LeaseAction::Extend => self.call(request).await,
+            _ => self.call_ending(request, 410).await,
+        }
+        .map(Document::new)
     }
 }
 

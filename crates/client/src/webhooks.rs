@@ -52,16 +52,21 @@ impl Client {
         list(&self.call(self.get("/v1/webhooks", &[])).await?, "webhooks")
     }
 
-    /// Creates a webhook. It delivers messages that are published from then on. The request has no id, so a
-    /// retry after a lost response creates a second webhook: use a client that retries for
-    /// [`Duration::ZERO`].
+    /// One webhook.
+    ///
+    /// # Errors
+    /// There is no webhook with this id, or the server refuses or cannot be reached.
+    pub async fn webhook(&self, id: &str) -> Result<Document<Webhook>, Error> {
+        self.call(self.get(&path(id), &[])).await.map(Document::new)
+    }
+
+    /// Creates a webhook. It delivers messages that are published from then on. The request has no id, so it is not
+    /// repeated when its response is lost: there may be a webhook then.
     ///
     /// # Errors
     /// The server refuses or cannot be reached.
-    ///
-    /// [`Duration::ZERO`]: std::time::Duration::ZERO
     pub async fn create_webhook(&self, webhook: &NewWebhook) -> Result<Document<Webhook>, Error> {
-        self.call(self.post("/v1/webhooks", webhook)).await.map(Document::new)
+        self.call_once(self.post("/v1/webhooks", webhook)).await.map(Document::new)
     }
 
     /// Sets the state to `active` or `paused`. A webhook that becomes active again continues where it was
@@ -83,7 +88,7 @@ impl Client {
     /// # Errors
     /// The server refuses or cannot be reached.
     pub async fn delete_webhook(&self, id: &str) -> Result<(), Error> {
-        self.call(self.request(Method::DELETE, &path(id), &[])).await.map(drop)
+        self.call_ending(self.request(Method::DELETE, &path(id), &[]), 404).await.map(drop)
     }
 }
 

@@ -153,7 +153,7 @@ async fn list(args: ListArgs) -> Result<(), Failure> {
     let mut pages = args.show.server.client()?.dead_letters(args.which.query(), limit);
     let mut table = Table::new(view::TITLES);
     let mut has_more = false;
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = pages.next_page().await? {
         table.print(&page.items, args.show.format, view::row)?;
         has_more = page.next.is_some();
     }
@@ -208,7 +208,7 @@ async fn discard(args: DiscardArgs) -> Result<(), Failure> {
     }
     if pick.ids.is_empty() {
         let mut pages = client.dead_letters(pick.which.query(), None);
-        while let Some(page) = pages.next().await? {
+        while let Some(page) = pages.next_page().await? {
             for letter in &page.items {
                 client.discard(view::id(&letter.parse()?)?).await?;
                 discarded += 1;

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agentbus_client::limits::BATCH_MESSAGES;
-use agentbus_client::{Client, Error, Outcome};
+use agentbus_client::{AckLevel, Client, Error, Outcome};
 use clap::Args;
 use indicatif::ProgressBar;
 use tokio::time::Instant;
@@ -172,7 +172,7 @@ impl Work {
     }
 
     async fn post(&mut self, messages: &[Vec<u8>]) -> Result<(), Error> {
-        for outcome in self.client.publish_batch(messages).await? {
+        for outcome in self.client.send_many_json(messages, AckLevel::Stored).await? {
             match outcome {
                 Outcome::Accepted(_) => self.report.sent += 1,
                 Outcome::Rejected(problem) => {

@@ -186,7 +186,7 @@ async fn show(args: OneArgs) -> Result<(), Failure> {
 async fn rotate(args: RotateArgs) -> Result<(), Failure> {
     let RotateArgs { one: OneArgs { id, way }, overlap } = args;
     let work = async |way: &Way| way.rotate(id.as_str(), overlap).await;
-    let rotated = call(&way, Use::NewSecret, work).await?;
+    let rotated = call(&way, Use::Known, work).await?;
     let old = match overlap.as_secs() {
         0 => "The old secret is not accepted any more.".to_owned(),
         seconds => format!("The old secret is accepted for {seconds} s more."),

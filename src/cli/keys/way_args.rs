@@ -3,14 +3,12 @@
 //! The store is the way for an operator: it needs no key and no server, only the server's settings. So the first key is
 //! made there. It is chosen by `--on-store` and by the flags of settings, and when there is no key to send and no `--url`.
 
-use agentbus_client::limits::RETRY_FOR;
 use clap::Args;
 
 use super::on_store::StoreKeys;
 use super::way::Way;
 use crate::cli::address::ServerArgs;
 use crate::cli::failure::Failure;
-use crate::cli::limits::KEY_RETRY_FOR;
 use crate::cli::output::Format;
 use crate::cli::serve_args::Overrides;
 
@@ -38,10 +36,8 @@ pub struct WayArgs {
 /// What a command does to the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Reads, or changes what can be changed again.
+    /// Reads or changes what is there.
     Known,
-    /// Makes a secret, which is lost with the response.
-    NewSecret,
     /// Makes a key: it may be the first thing in the store.
     NewKey,
 }
@@ -55,8 +51,7 @@ impl WayArgs {
         if self.is_on_store()? {
             return Ok(Way::Store(StoreKeys::open(&self.settings, use_ == Use::NewKey).await?));
         }
-        let retry_for = if use_ == Use::Known { RETRY_FOR } else { KEY_RETRY_FOR };
-        Ok(Way::Server(self.server.client_retrying_for(retry_for)?))
+        Ok(Way::Server(self.server.client()?))
     }
 
     fn is_on_store(&self) -> Result<bool, Failure> {

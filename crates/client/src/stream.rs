@@ -3,6 +3,7 @@
 //! Invariant: every message that the subscription selects is reported exactly once and in order, however
 //! often the connection is lost. Only a `denied` event ends the subscription: its credential is no longer valid.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,12 +13,14 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde::Deserialize;
 
 use crate::backoff::Backoff;
-use crate::client::{Client, Notice, Query};
+use crate::client::Client;
 use crate::cursor::{Cursor, Position, Start};
 use crate::document::Document;
 use crate::error::Error;
-use crate::limits::{RECONNECT, STREAM_SILENCE};
+use crate::filter::Query;
+use crate::limits::RECONNECT;
 use crate::message::Message;
+use crate::notice::Notice;
 use crate::sse::{self, Parser};
 
 /// What [`Subscription::next`] reports.
@@ -67,8 +70,14 @@ pub struct Subscription {
     backoff: Backoff,
     /// Whether the current outage was reported.
     outage_reported: bool,
-    /// How long the server asks to wait before reconnecting.
+    /// The longest first wait before a reconnect: what the server asks for.
     reconnect: Duration,
+    /// What was read and not returned.
+    ready: VecDeque<Event>,
+    /// The last gap that was reported. A connection that was lost right after it tells it again.
+    last_gap: Option<Gap>,
+    /// Whether a connection was ever ready: from then on, there is no time limit for retries.
+    was_ready: bool,
     /// The code of the `denied` event that has ended the subscription.
     denied: Option<String>,
 }
@@ -86,36 +95,73 @@ impl fmt::Display for Gap {
 }
 
 impl Client {
-    /// Subscribes to the messages that pass the filters in `query` (contract, section 5), from `start` on.
-    /// Sends nothing before the first [`Subscription::next`].
+    /// Streams the messages that pass the filter (contract, section 5), from `start` on, for ever: the connection is
+    /// resumed whenever it is lost. Sends nothing before the first [`Subscription::next`].
     #[must_use]
-    pub fn subscribe(&self, query: Query, start: Start) -> Subscription {
+    pub fn stream(&self, filter: impl Into<Query>, start: Start) -> Subscription {
         Subscription {
             backoff: self.backoff(),
             client: self.clone(),
-            query,
+            query: filter.into(),
             cursor: Cursor::new(start),
             connection: None,
             parser: Parser::default(),
             outage_reported: false,
             reconnect: RECONNECT,
+            ready: VecDeque::new(),
+            last_gap: None,
+            was_ready: false,
             denied: None,
         }
     }
 }
 
 impl Subscription {
-    /// Waits for the next events: at least one, and all those that one read of the connection completes. The
-    /// wait has no time limit, and the connection is resumed whenever it is lost.
+    /// Waits for the next event. The wait has no time limit, and the connection is resumed whenever it is lost. A caller
+    /// that is slow is no problem: nothing is read ahead but what one read of the connection completed.
     ///
     /// Cancel safe: events that were not returned are reported by the next call.
     ///
     /// # Errors
-    /// The server refuses the subscription, or it was never reached in the time for which the client retries.
-    /// After the first connection there is no time limit for retries. [`Error::Denied`] once the server has
-    /// ended the stream because the credential was revoked or has expired; then the client does not reconnect,
-    /// and each further call returns that error.
-    pub async fn next(&mut self) -> Result<Vec<Event>, Error> {
+    /// The server refuses the stream, or was never reached in the time for which the client retries. After the first
+    /// connection there is no time limit for retries. [`Error::Denied`] once the server has ended the stream because the
+    /// credential was revoked or has expired; then the client does not reconnect, and each further call returns that
+    /// error.
+    pub async fn next(&mut self) -> Result<Event, Error> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
+            let events = self.read().await?;
+            self.ready.extend(events);
+        }
+    }
+
+    /// Waits for the next events: at least one, and all those that one read of the connection completes. For output that
+    /// is flushed when there is nothing more to write.
+    ///
+    /// Cancel safe, as [`Subscription::next`].
+    ///
+    /// # Errors
+    /// As [`Subscription::next`].
+    pub async fn next_many(&mut self) -> Result<Vec<Event>, Error> {
+        if self.ready.is_empty() {
+            return self.read().await;
+        }
+        Ok(std::mem::take(&mut self.ready).into())
+    }
+
+    /// The sequence up to which every message was returned or filtered out; `None` before the first connection. A later
+    /// stream goes on after it with [`Start::After`].
+    #[must_use]
+    pub fn position(&self) -> Option<u64> {
+        match self.cursor.position() {
+            Position::Start(_) => None,
+            Position::After(seq) => Some(seq),
+        }
+    }
+
+    async fn read(&mut self) -> Result<Vec<Event>, Error> {
         loop {
             if let Some(code) = &self.denied {
                 self.connection = None;
@@ -125,14 +171,14 @@ impl Subscription {
                 self.connect().await?;
                 continue;
             };
-            let chunk = match tokio::time::timeout(STREAM_SILENCE, response.chunk()).await {
+            let chunk = match tokio::time::timeout(self.client.silence, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(_) => {
-                    self.disconnected("the connection ended").await;
+                    self.disconnected("the connection ended").await?;
                     continue;
                 }
                 Err(_) => {
-                    self.disconnected("the server sent no heartbeat").await;
+                    self.disconnected("the server sent no heartbeat").await?;
                     continue;
                 }
             };
@@ -159,7 +205,10 @@ impl Subscription {
     }
 
     fn event(&mut self, event: &sse::Event<'_>) -> Result<Option<Event>, Error> {
-        self.reconnect = event.retry.unwrap_or(self.reconnect);
+        if let Some(retry) = event.retry {
+            self.reconnect = retry;
+            self.backoff.set_base(retry);
+        }
         let seq = event.seq();
         if event.id.is_some() && seq.is_none() {
             return Err(unreadable(event.name));
@@ -167,10 +216,10 @@ impl Subscription {
         Ok(match (event.name, seq, event.data) {
             (b"ready", Some(seq), Some(data)) => {
                 let ready: Ready = parsed(event.name, data)?;
-                self.ready(seq);
+                self.began(seq);
                 (!ready.replaying).then_some(Event::CaughtUp)
             }
-            (b"gap", None, Some(data)) => Some(Event::Gap(parsed(event.name, data)?)),
+            (b"gap", None, Some(data)) => self.gap(parsed(event.name, data)?),
             (b"caught_up", None, Some(_)) => Some(Event::CaughtUp),
             (b"denied", None, Some(data)) => {
                 let denied: Denied = parsed(event.name, data)?;
@@ -187,27 +236,42 @@ impl Subscription {
         })
     }
 
-    fn ready(&mut self, seq: u64) {
+    fn gap(&mut self, gap: Gap) -> Option<Event> {
+        let is_new = self.last_gap.as_ref() != Some(&gap);
+        self.last_gap = Some(gap.clone());
+        is_new.then_some(Event::Gap(gap))
+    }
+
+    fn began(&mut self, seq: u64) {
         self.cursor.ready(seq);
+        self.was_ready = true;
         if std::mem::take(&mut self.outage_reported) {
             self.client.notify(&Notice::Reconnected);
         }
         self.backoff = Backoff::new(Duration::MAX);
+        self.backoff.set_base(self.reconnect);
     }
 
-    /// Waits between half and all of the time that the server asked for; longer if the connection is lost
-    /// again and again.
-    async fn disconnected(&mut self, reason: &str) {
+    /// Waits before a reconnect: up to the time that the server asked for, longer if the connection is lost again and
+    /// again.
+    async fn disconnected(&mut self, reason: &str) -> Result<(), Error> {
         self.connection = None;
+        let Some(wait) = self.backoff.next_wait(None) else {
+            let detail = format!("{}: {reason}", self.client.address());
+            return Err(Error::Unreachable { detail, maybe_sent: true });
+        };
         if !std::mem::replace(&mut self.outage_reported, true) {
             self.client.notify(&Notice::Disconnected(reason));
         }
-        let wait = self.reconnect.mul_f64(0.5 + fastrand::f64() / 2.0);
-        let wait = self.backoff.next_wait(Some(wait)).unwrap_or(wait);
         tokio::time::sleep(wait).await;
+        Ok(())
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
+        if !self.was_ready && self.backoff.is_first() {
+            self.backoff = self.client.backoff();
+        }
+        self.client.check_version().await;
         loop {
             let error = match self.open().await {
                 Ok(response) => {
@@ -215,7 +279,7 @@ impl Subscription {
                     self.parser = Parser::default();
                     return Ok(());
                 }
-                Err(error) if error.is_transient() => error,
+                Err(error) if error.is_transient() || self.was_ready && is_fault(&error) => error,
                 Err(error) => return Err(error),
             };
             let Some(wait) = self.backoff.next_wait(error.retry_after()) else {
@@ -251,6 +315,11 @@ impl Subscription {
     }
 }
 
+/// Whether a server, or a proxy in front of it, failed in a way that says nothing about the request.
+fn is_fault(error: &Error) -> bool {
+    error.problem().is_some_and(|problem| problem.status >= 500)
+}
+
 fn parsed<'a, T: Deserialize<'a>>(event: &[u8], data: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(data).map_err(|_| unreadable(event))
 }
@@ -265,7 +334,7 @@ mod tests {
     use super::*;
 
     fn subscription(start: Start) -> Subscription {
-        Client::new("http://127.0.0.1:1").expect("a client").subscribe(Vec::new(), start)
+        Client::new("http://127.0.0.1:1").expect("a client").stream(Vec::new(), start)
     }
 
     fn feed(subscription: &mut Subscription, stream: &str) -> Vec<Event> {
@@ -320,6 +389,8 @@ mod tests {
             ),
         );
         assert!(matches!(&events[..], [Event::Gap(gap), Event::CaughtUp] if gap.to == 4));
+        let again = "event: gap\ndata: {\"from\":1,\"to\":4,\"reason\":\"expired\"}\n\n";
+        assert_eq!(feed(&mut stream, again), []);
         assert_eq!(stream.cursor.position(), Position::After(4));
     }
 }
