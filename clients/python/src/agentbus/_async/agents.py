@@ -1,0 +1,33 @@
+"""Calls for agents and tasks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from .._core.calls import agents
+from .._models.agents import Agent, Task
+from .base import AsyncBase
+
+
+class AsyncAgentCalls(AsyncBase):
+    """The state behind the messages (contract, section 6).
+
+    Each is exact as of `as_of`: `stream(after=as_of)` goes on from it.
+    """
+
+    def agents(self) -> AsyncIterator[Agent]:
+        """All agents, by name."""
+        return self._each(agents.agents())
+
+    async def agent(self, id: str) -> Agent:
+        """One agent. NotFound if it never sent a message or a status."""
+        return await self._run(agents.agent(id))
+
+    def tasks(self, state: Literal["open", "done"] | None = None) -> AsyncIterator[Task]:
+        """All tasks, or those in one state, by name."""
+        return self._each(agents.tasks(state))
+
+    async def task(self, id: str) -> Task:
+        """One task. NotFound if there is none."""
+        return await self._run(agents.task(id))

@@ -1,0 +1,49 @@
+"""An inbox that is iterated, on asyncio."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from typing_extensions import Self
+
+from .._core.inbox import InboxReader
+from .._models.message import Message
+from .transport import AsyncTransport
+
+
+class AsyncInbox:
+    """The messages for one agent, oldest first, for ever. Waits for what comes, and survives outages.
+
+    A message is acknowledged when the loop asks for the next one. So what raised comes again. With `async with`, the
+    last message is acknowledged too when the block ends without an error; without it, what was in hand at a `break`
+    comes again. Raises Forbidden and the like if the server refuses it for good.
+    """
+
+    def __init__(self, transport: AsyncTransport, reader: InboxReader) -> None:
+        self._transport = transport
+        self._reader = reader
+
+    async def ack(self) -> None:
+        """Acknowledges the message in hand now."""
+        call = self._reader.ack()
+        if call is not None:
+            await self._transport.run(call, forever=True)
+        self._reader.done()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        await self.ack()
+        while (message := self._reader.take()) is None:
+            self._reader.fill(await self._transport.run(self._reader.page(), forever=True))
+        return message
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.ack()

@@ -1,0 +1,105 @@
+"""Messages: sending, asking, history (contract, sections 3 and 9)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from ..._models.message import Ack, Message, Page, Result
+from ...content import Contents
+from ...errors import UnexpectedAnswer
+from ..fields import Draft, Filters, HistoryFilters, MessageFields
+from ..limits import BATCH_BYTES, BATCH_ITEMS, REPLY
+from ..request import Answer, Call, Request, document, get, model, models, path, send, to_json
+
+
+def post(envelope: Mapping[str, Any], ack: str, key: str | None) -> Call[Ack]:
+    """Sends one message. It has an id or a key, so it may be repeated."""
+    call = send("POST", path("messages"), envelope, model(Ack), safe=True)
+    headers = {**call.request.headers, **({"idempotency-key": key} if key is not None else {})}
+    return replace(call, request=replace(call.request, query=[("ack", ack)], headers=headers))
+
+
+def batch(lines: Sequence[bytes], ack: str) -> Call[list[Result]]:
+    """Sends messages that all have ids."""
+    headers = {"content-type": "application/x-ndjson"}
+    request = Request("POST", path("messages", "batch"), [("ack", ack)], headers, b"\n".join(lines))
+    return Call(request, models(Result, "results"), safe=True)
+
+
+def split(items: Iterable[Mapping[str, Any]]) -> Iterator[list[bytes]]:
+    """The items as lines of JSON, in batches of 1,000 items and 8 MiB at most. Takes no more items than it needs."""
+    lines: list[bytes] = []
+    size = 0
+    for item in items:
+        line = to_json(item)
+        if lines and (len(lines) == BATCH_ITEMS or size + len(line) + 1 > BATCH_BYTES):
+            yield lines
+            lines, size = [], 0
+        lines.append(line)
+        size += len(line) + 1
+    if lines:
+        yield lines
+
+
+def asking(envelope: Mapping[str, Any], within: float, contents: Contents) -> Iterator[Call[Message]]:
+    """The calls that ask a question and wait for `within` seconds in all; each may raise NoReply but the last must.
+
+    The server waits for 60 s at most. The same id again finds a reply that came in between.
+    """
+    rounds = max(1, math.ceil(within / REPLY))
+    for number in range(rounds):
+        seconds = max(1, math.ceil(min(REPLY, within - number * REPLY)))
+        call = send("POST", path("messages"), envelope, _reply(contents), safe=True)
+        request = replace(call.request, query=[("reply_within", str(seconds))])
+        yield replace(call, request=request, holds=float(seconds))
+
+
+def answering(message: Message, type: str, content: Any, fields: MessageFields, agent: str | None) -> Draft:
+    """The answer to a message: to its sender, in its conversation, from this agent or else its recipient."""
+    answer: MessageFields = {
+        "to": message.sender_id,
+        "conversation": message.conversation_id,
+        "in_reply_to": message.id,
+        "sender": agent or message.recipient_id,
+        **fields,
+    }
+    return Draft(type, content, **answer)
+
+
+def page(filters: HistoryFilters | Filters, limit: int, contents: Contents) -> Call[Page]:
+    """A page of history."""
+    query = {**filters, "limit": limit}
+    if isinstance(query.get("between"), Sequence) and not isinstance(query["between"], str):
+        query["between"] = ",".join(cast("Sequence[str]", query["between"]))
+    return get(path("messages"), page_reader(contents), query)
+
+
+def one(id: str, contents: Contents) -> Call[Message]:
+    """One message by its id."""
+    return get(path("messages", id), lambda answer: Message.of(document(answer), contents))
+
+
+def page_reader(contents: Contents) -> Callable[[Answer], Page]:
+    """Reads a page. An answer without a body, after a wait, is an empty one."""
+
+    def read(answer: Answer) -> Page:
+        members = document(answer) if answer.body else {"messages": []}
+        messages = members.get("messages")
+        if not isinstance(messages, list):
+            raise UnexpectedAnswer("the answer has no list of messages")
+        return Page.model_validate({**members, "messages": [Message.of(each, contents) for each in messages]})
+
+    return read
+
+
+def _reply(contents: Contents) -> Callable[[Answer], Message]:
+    def read(answer: Answer) -> Message:
+        reply = document(answer).get("reply")
+        if not isinstance(reply, dict):
+            raise UnexpectedAnswer("the answer has no reply")
+        return Message.of(reply, contents)
+
+    return read

@@ -1,0 +1,111 @@
+"""A stream that resumes by itself, blocking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+
+import httpx
+from typing_extensions import Self
+
+from .._core import http
+from .._core.feed import Event, Feed, log
+from .._models.message import Gap, Message
+from .transport import Transport
+
+
+class Stream:
+    """The messages that pass the filters, each once and in order, and gaps, for ever.
+
+    It reconnects whenever the connection is lost, with its cursor. It reads no further than you do. Raises
+    Unauthenticated, Forbidden, NotFound, Invalid or another ApiError if the server refuses it for good, also later,
+    when its key is revoked. Use it in one thread. `with` closes its connection; so does the end of the client.
+    """
+
+    def __init__(self, transport: Transport, feed: Feed) -> None:
+        self._transport = transport
+        self._feed = feed
+        self._response: httpx.Response | None = None
+        self._chunks: Iterator[bytes] = iter(())
+        self._closed = False
+
+    @property
+    def cursor(self) -> int | None:
+        """Everything up to this sequence was handed over or filtered out: the `after` of a later stream."""
+        return self._feed.cursor
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the messages that were there at the start have all been received."""
+        return self._feed.caught_up
+
+    def messages(self) -> Iterator[Message]:
+        """The messages alone; gaps are warnings in the log."""
+        for event in self:
+            if isinstance(event, Gap):
+                log.warning("%s", event)
+            else:
+                yield event
+
+    def close(self) -> None:
+        """Ends the stream: no more events come."""
+        self._closed = True
+        self._disconnect()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        while not self._closed:
+            event = self._feed.take()
+            if event is not None:
+                return event
+            self._read()
+        raise StopIteration
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        """Reads once, or reconnects."""
+        wait: float | None
+        try:
+            wait = self._connect() if self._response is None else self._receive()
+        except httpx.RequestError as error:
+            wait = self._feed.lost(http.reason(error))
+        except BaseException:
+            self._disconnect()
+            raise
+        if wait is not None:
+            self._disconnect()
+            time.sleep(wait)
+
+    def _connect(self) -> float | None:
+        self._response = self._transport.open(self._feed.request())
+        self._chunks = self._response.iter_bytes()
+        answer = http.head(self._response)
+        if answer.status != httpx.codes.OK:
+            self._response.read()
+            answer = http.whole(self._response)
+        wait = self._feed.opened(answer)
+        if wait is None:
+            self._transport.greet()
+        return wait
+
+    def _receive(self) -> float | None:
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            return self._feed.lost("the server ended the connection")
+        self._feed.receive(chunk)
+        return None
+
+    def _disconnect(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
