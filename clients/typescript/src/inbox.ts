@@ -1,0 +1,169 @@
+// The messages for one agent, at least once: what was not acknowledged comes again.
+// Invariant: a message is acknowledged when the next one is asked for, and never before.
+
+import { Backoff } from "./backoff.js";
+import { FIRST_WAIT, WAIT_S } from "./limits.js";
+import { anySignal, sleep } from "./time.js";
+import { type CallOptions, isTransient, path, retryAfterMs, type Transport } from "./transport.js";
+import type { Envelope, InboxPosition } from "./types.js";
+
+export interface InboxQuery {
+  /** Messages without a recipient too. */
+  broadcast?: boolean | undefined;
+  /** After this sequence; by default after what is consumed. */
+  after?: number | undefined;
+  /** Messages of a page, 1 to 1,000; by default 100. */
+  limit?: number | undefined;
+}
+
+export interface InboxPageQuery extends InboxQuery {
+  /** Seconds to wait for a message, 0 to 60. */
+  wait_s?: number | undefined;
+}
+
+export interface InboxPage<Message> {
+  messages: Message[];
+  /** The `after` of the next page, or null. */
+  next: number | null;
+  /** Absent when the wait was over. */
+  committed_through?: number;
+}
+
+export interface InboxOptions extends CallOptions {
+  /** `each`, the default: the loop acknowledges a message when it asks for the next. `none`: by `ack` alone. */
+  ack?: "each" | "none" | undefined;
+}
+
+/** One page of an inbox, as the server has it. */
+export async function inboxPage(
+  transport: Transport,
+  agent: string,
+  { broadcast, after, limit, wait_s }: InboxPageQuery,
+  options: CallOptions,
+): Promise<InboxPage<Envelope>> {
+  const page = await transport.json<InboxPage<Envelope> | undefined>({
+    method: "GET",
+    path: path("/v1/agents", agent, "inbox"),
+    query: { broadcast, after, limit, wait: wait_s },
+    waitS: wait_s,
+    ...options,
+  });
+  return page ?? { messages: [], next: null };
+}
+
+/** Acknowledges everything through a sequence. */
+export function ackInbox(
+  transport: Transport,
+  agent: string,
+  through: number,
+  options: CallOptions,
+): Promise<InboxPosition> {
+  const call = {
+    method: "POST",
+    path: path("/v1/agents", agent, "inbox", "ack"),
+    body: { through },
+  } as const;
+  return transport.json({ ...call, repeatable: true, ...options });
+}
+
+/** The messages of an inbox, without an end. Leave the loop to stop; the message at hand stays unacknowledged. */
+export class Inbox<Message extends { seq: number }>
+  implements AsyncIterableIterator<Message>, AsyncDisposable
+{
+  readonly #transport: Transport;
+  readonly #agent: string;
+  readonly #options: InboxOptions;
+  readonly #decode: (envelope: Envelope) => Promise<Message>;
+  readonly #closing = new AbortController();
+  readonly #envelopes: AsyncGenerator<Envelope>;
+  #unacknowledged: number | undefined;
+
+  constructor(
+    transport: Transport,
+    agent: string,
+    query: InboxQuery,
+    decode: (envelope: Envelope) => Promise<Message>,
+    options: InboxOptions,
+  ) {
+    this.#transport = transport;
+    this.#agent = agent;
+    this.#options = options;
+    this.#decode = decode;
+    const signal = anySignal(options.signal, transport.closed, this.#closing.signal);
+    this.#envelopes = envelopes(transport, agent, query, signal);
+  }
+
+  /** Acknowledges this message and all before it. */
+  async ack(message: Message): Promise<InboxPosition> {
+    if (this.#unacknowledged !== undefined && this.#unacknowledged <= message.seq)
+      this.#unacknowledged = undefined;
+    return ackInbox(this.#transport, this.#agent, message.seq, { signal: this.#options.signal });
+  }
+
+  /**
+   * The next message. Throws when the server refuses, and a `ContentError` for a message that its content type
+   * refuses; after that error the next call acknowledges the message and goes on.
+   */
+  async next(): Promise<IteratorResult<Message, undefined>> {
+    let item: IteratorResult<Envelope>;
+    try {
+      await this.#ackLast();
+      item = await this.#envelopes.next();
+    } catch (error) {
+      if (this.#closing.signal.aborted) return { done: true, value: undefined };
+      throw error;
+    }
+    if (item.done) return { done: true, value: undefined };
+    if (this.#options.ack !== "none") this.#unacknowledged = item.value.seq;
+    return { done: false, value: await this.#decode(item.value) };
+  }
+
+  async #ackLast(): Promise<void> {
+    const through = this.#unacknowledged;
+    if (through === undefined) return;
+    const signal = anySignal(this.#options.signal, this.#closing.signal);
+    await ackInbox(this.#transport, this.#agent, through, { signal });
+    this.#unacknowledged = undefined;
+  }
+
+  async return(): Promise<IteratorResult<Message, undefined>> {
+    this.#closing.abort();
+    await this.#envelopes.return(undefined).catch(() => {});
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+}
+
+async function* envelopes(
+  transport: Transport,
+  agent: string,
+  query: InboxQuery,
+  signal: AbortSignal,
+): AsyncGenerator<Envelope> {
+  const backoff = new Backoff(FIRST_WAIT);
+  let after = query.after;
+  for (;;) {
+    try {
+      const page = await inboxPage(transport, agent, { ...query, after, wait_s: WAIT_S }, { signal });
+      backoff.reset();
+      for (const envelope of page.messages) {
+        after = envelope.seq;
+        yield envelope;
+      }
+      after = page.next ?? after;
+    } catch (error) {
+      if (signal.aborted || !isTransient(error)) throw error;
+      transport.settings.logger.warn(
+        `agentbus: the inbox of ${agent} cannot be read yet: ${(error as Error).message}`,
+      );
+      await sleep(backoff.next(retryAfterMs(error)), signal);
+    }
+  }
+}
