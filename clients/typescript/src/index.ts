@@ -15,4 +15,4 @@ export { Gap, MessageStream, type StreamOptions } from "./stream.js";
 export type { CallOptions } from "./transport.js";
 export type * from "./types.js";
 export { VERSION } from "./version.js";
-export { type JobContext, type JobHandler, Worker, type WorkerOptions } from "./worker.js";
+export { type JobContext, type JobEnd, type JobHandler, Worker, type WorkerOptions } from "./worker.js";

@@ -12,7 +12,7 @@ export interface Logger {
 export interface Settings {
   /** The server's address. Default: `AGENTBUS_URL`, else `http://127.0.0.1:8080`. */
   url?: string | undefined;
-  /** The key, `ab_…`, or a token of a configured issuer. Default: `AGENTBUS_KEY`. Without one: anonymous, or by cookie. */
+  /** The key, `ab_…`, or a token of a configured issuer. Default: `AGENTBUS_KEY`. Without one, or empty: anonymous, or by cookie. */
   key?: string | undefined;
   /** The `sender_id` of what is sent, unless it names another. Not needed with a key for one name alone. */
   sender?: string | undefined;
@@ -61,7 +61,7 @@ export function resolve(settings: Settings): Resolved {
   }
   return {
     url: url.replace(/\/+$/, ""),
-    key: settings.key ?? environment("AGENTBUS_KEY"),
+    key: (settings.key ?? environment("AGENTBUS_KEY")) || undefined,
     sender: settings.sender,
     credentials: settings.credentials,
     fetch: settings.fetch ?? globalThis.fetch.bind(globalThis),

@@ -3,7 +3,7 @@
 
 import { Backoff } from "./backoff.js";
 import { type ContentType, check } from "./content.js";
-import { ContentError, LeaseLostError, PermanentError } from "./errors.js";
+import { ContentError, PermanentError } from "./errors.js";
 import { keepLease } from "./keep_lease.js";
 import type { Leases } from "./leases.js";
 import { FIRST_WAIT, STOP_WITHIN, WAIT_S } from "./limits.js";
@@ -23,6 +23,9 @@ export interface JobContext {
  */
 export type JobHandler<Payload> = (job: Job<Payload>, context: JobContext) => unknown;
 
+/** How a job's lease ended here. `lost`: it ran out, or the server was away for too long. */
+export type JobEnd = "acked" | "nacked" | "failed" | "lost";
+
 export interface WorkerOptions<Payload = unknown> {
   /** How many handlers run at a time; 1. */
   concurrency?: number | undefined;
@@ -32,6 +35,8 @@ export interface WorkerOptions<Payload = unknown> {
   payload?: ContentType<Payload> | undefined;
   /** How long handlers may go on after `stop`, in milliseconds; 30 s. Then their jobs go back to the queue. */
   stopWithin?: number | undefined;
+  /** Called after each job, for counters and logs. */
+  onEnd?: ((job: Job<Payload>, end: JobEnd) => void) | undefined;
   /** Aborted: as `stop`. */
   signal?: AbortSignal | undefined;
 }
@@ -136,20 +141,15 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
     const failure = await this.#handle(job, signal);
     over.abort();
     await kept;
-    if (lost.signal.aborted) {
-      this.#logger.warn(`agentbus: the lease of job ${job.job_id} is lost: ${text(lost.signal.reason)}`);
-      return;
-    }
-    await this.#end(job, failure).catch((error) => {
-      const what = error instanceof LeaseLostError ? "was lost before its end" : "could not be ended";
-      this.#logger.warn(`agentbus: the lease of job ${job.job_id} ${what}: ${text(error)}`);
-    });
+    this.#options.onEnd?.(job, await this.#end(job, failure, lost.signal));
   }
 
   /** How the handler failed; undefined for success. Does not wait for a handler that is cut off. */
   async #handle(job: Job<Payload>, signal: AbortSignal): Promise<{ error: unknown } | undefined> {
     const cut = new Promise<never>((_, reject) => {
-      signal.addEventListener("abort", () => reject(new Error("the worker has stopped")), { once: true });
+      signal.addEventListener("abort", () => reject(new Error("the worker stopped, or lost the lease")), {
+        once: true,
+      });
     });
     try {
       await Promise.race([cut, this.#call(job, signal)]);
@@ -166,14 +166,30 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
     return this.#handler({ ...job, payload }, { signal });
   }
 
-  async #end(job: Job, failure: { error: unknown } | undefined): Promise<void> {
-    if (failure === undefined) return this.#leases.ack(job.lease_token);
+  async #end(job: Job, failure: { error: unknown } | undefined, lost: AbortSignal): Promise<JobEnd> {
+    try {
+      lost.throwIfAborted();
+      return await this.#endLease(job, failure);
+    } catch (error) {
+      this.#logger.warn(`agentbus: the lease of job ${job.job_id} is lost: ${text(error)}`);
+      return "lost";
+    }
+  }
+
+  async #endLease(job: Job, failure: { error: unknown } | undefined): Promise<JobEnd> {
+    if (failure === undefined) {
+      await this.#leases.ack(job.lease_token);
+      return "acked";
+    }
     const reason = text(failure.error);
-    const permanent = failure.error instanceof PermanentError || isRefusedPayload(failure.error, job);
-    if (permanent) return this.#leases.fail(job.lease_token, { reason });
+    if (failure.error instanceof PermanentError || isRefusedPayload(failure.error, job)) {
+      await this.#leases.fail(job.lease_token, { reason });
+      return "failed";
+    }
     // A job that was cut off is no failure: it may run elsewhere now.
     const delay_s = this.#cutting.signal.aborted ? 0 : undefined;
-    return this.#leases.nack(job.lease_token, { reason, delay_s });
+    await this.#leases.nack(job.lease_token, { reason, delay_s });
+    return "nacked";
   }
 }
 

@@ -14,7 +14,9 @@ const STOPPED_WITHIN = 20_000;
 export interface ServerOptions {
   /** The program; by default what `findBinary` finds. */
   binary?: string | undefined;
-  /** `required`: requests need a key. The server has one with every grant, `rootKey`. */
+  /** A key with every grant: `ab_root_` and 40 letters or digits. */
+  rootKey?: string | undefined;
+  /** `required`: requests need a key. The server has `rootKey`, or a new one. */
   auth?: "off" | "required" | undefined;
   /** Further settings, as environment variables. */
   env?: Record<string, string> | undefined;
@@ -37,25 +39,31 @@ export class TestServer implements AsyncDisposable {
   readonly url: string;
   /** The folder with `data` and `log`. */
   readonly folder: string;
-  /** A key with every grant; undefined without `auth: "required"`. */
+  /** A key with every grant, if one was given or `auth` is `required`. */
   readonly rootKey: string | undefined;
   readonly #binary: string;
   readonly #env: Record<string, string>;
   #process: ChildProcess | undefined;
 
-  constructor({ binary, auth = "off", env = {} }: ServerOptions, port: number) {
+  constructor({ binary, auth = "off", rootKey, env = {} }: ServerOptions, port: number) {
     this.url = `http://127.0.0.1:${port}`;
     this.folder = mkdtempSync(join(tmpdir(), "agentbus-"));
     this.#binary = binary ?? findBinary();
     const data = join(this.folder, "data");
     mkdirSync(data);
     // Nothing else of this process's environment may change what the server does.
-    this.#env = { PATH: process.env.PATH ?? "", HTTP_ADDR: `127.0.0.1:${port}`, DATA_DIR: data, ...env };
-    if (auth === "required") {
-      this.rootKey = `ab_root_${crypto.randomUUID().replaceAll("-", "")}${"0".repeat(8)}`;
+    this.#env = {
+      PATH: process.env.PATH ?? "",
+      HTTP_ADDR: `127.0.0.1:${port}`,
+      DATA_DIR: data,
+      AUTH: auth,
+      ...env,
+    };
+    this.rootKey = rootKey ?? (auth === "required" ? newRootKey() : undefined);
+    if (this.rootKey !== undefined) {
       const file = join(this.folder, "root-key");
       writeFileSync(file, `${this.rootKey}\n`, { mode: 0o600 });
-      Object.assign(this.#env, { AUTH: "required", ROOT_KEY_FILE: file });
+      this.#env.ROOT_KEY_FILE = file;
     }
   }
 
@@ -117,6 +125,10 @@ export class TestServer implements AsyncDisposable {
     await exit;
     clearTimeout(late);
   }
+}
+
+function newRootKey(): string {
+  return `ab_root_${crypto.randomUUID().replaceAll("-", "")}${"0".repeat(8)}`;
 }
 
 async function isReady(url: string): Promise<boolean> {
