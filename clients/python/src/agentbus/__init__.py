@@ -13,6 +13,7 @@
 from ._async.client import AsyncAgentbus
 from ._async.inbox import AsyncInbox
 from ._async.stream import AsyncStream
+from ._async.worker import AsyncWorker
 from ._core.calls.access import KeyChange
 from ._core.cursor import Start
 from ._core.feed import Event
@@ -25,6 +26,7 @@ from ._models.queues import Job, JobAck, JobResult, Lease, Queue
 from ._sync.client import Agentbus
 from ._sync.inbox import Inbox
 from ._sync.stream import Stream
+from ._sync.worker import Worker
 from ._version import __version__
 from .errors import (
     AgentbusError,
@@ -37,6 +39,8 @@ from .errors import (
     LeaseLost,
     NoReply,
     NotFound,
+    PermanentFailure,
+    RetryLater,
     TooMany,
     Unauthenticated,
     Unavailable,
@@ -52,6 +56,7 @@ __all__ = [
     "AsyncAgentbus",
     "AsyncInbox",
     "AsyncStream",
+    "AsyncWorker",
     "Attempt",
     "AuditEntry",
     "Conflict",
@@ -86,9 +91,11 @@ __all__ = [
     "NoReply",
     "NotFound",
     "Page",
+    "PermanentFailure",
     "Queue",
     "Redriven",
     "Result",
+    "RetryLater",
     "Start",
     "Status",
     "Stream",
@@ -99,5 +106,6 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "Webhook",
+    "Worker",
     "__version__",
 ]

@@ -119,6 +119,18 @@ class NoReply(ApiError):
     """504: nobody answered in time. The question, `id` at `seq`, stays in the log."""
 
 
+class PermanentFailure(Exception):
+    """Raise it in a worker's handler: the job fails for good, and is a dead letter at once."""
+
+
+class RetryLater(Exception):
+    """Raise it in a worker's handler: the job comes again after `delay_s` seconds, or after its queue's backoff."""
+
+    def __init__(self, reason: str = "", *, delay_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.delay_s = delay_s
+
+
 _BY_STATUS: dict[int, type[ApiError]] = {
     401: Unauthenticated,
     403: Forbidden,

@@ -15,7 +15,7 @@ from .._core.feed import Feed
 from .._core.fields import Draft, Filters, HistoryFilters, MessageFields
 from .._core.history import History
 from .._core.inbox import InboxReader
-from .._core.limits import SILENCE, TIMEOUT
+from .._core.limits import GRACE, SILENCE, TIMEOUT
 from .._core.settings import Settings
 from .._models.agents import InboxState
 from .._models.message import Ack, Message, Page, Result, message_reader
@@ -29,6 +29,7 @@ from .processing import AsyncProcessingCalls
 from .queues import AsyncQueueCalls
 from .stream import AsyncStream
 from .transport import AsyncTransport
+from .worker import AsyncWorker
 
 
 class AsyncAgentbus(AsyncAgentCalls, AsyncQueueCalls, AsyncProcessingCalls, AsyncAccessCalls):
@@ -58,7 +59,6 @@ class AsyncAgentbus(AsyncAgentCalls, AsyncQueueCalls, AsyncProcessingCalls, Asyn
         verify: ssl.SSLContext | bool = True,
     ) -> None:
         self._settings = Settings.of(url, key, agent, timeout, silence)
-        self._verify = verify
         self._transport = AsyncTransport(self._settings, verify)
         self._contents = Contents()
 
@@ -205,6 +205,16 @@ class AsyncAgentbus(AsyncAgentCalls, AsyncQueueCalls, AsyncProcessingCalls, Asyn
         """Answers a message: to its sender, in its conversation, as its recipient. The fields may say otherwise."""
         draft = messages.answering(message, type, content, fields, self._settings.agent)
         return await self.send(draft.type, draft.content, **draft.fields)
+
+    def worker(self, queue: str, *, concurrency: int = 1, name: str | None = None, grace: float = GRACE) -> AsyncWorker:
+        """A worker of a queue, which runs up to `concurrency` jobs at a time (1 to 1,000).
+
+        `name` is for the queue's records; without it the client's agent. At a stop, running handlers have `grace`
+        seconds to end.
+        """
+        return AsyncWorker(
+            self._transport, queue, concurrency=concurrency, name=name or self._settings.agent, grace=grace
+        )
 
     def _agent(self, agent: str | None) -> str:
         name = agent or self._settings.agent

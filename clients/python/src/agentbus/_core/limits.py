@@ -14,6 +14,9 @@ CONNECT: Final = 5.0
 SILENCE: Final = 45.0
 """A stream without a byte for so long is dead: the server sends a heartbeat every 15 s."""
 
+GRACE: Final = 30.0
+"""For running handlers of a worker that stops."""
+
 IDLE: Final = 20.0
 """An idle connection is closed after so long. The server closes it after 30 s: a request must not cross that."""
 

@@ -7,7 +7,7 @@ import json
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from ..content import Contents
 from .base import Document
@@ -45,6 +45,13 @@ class Job(Document):
     lease_token: str
     lease_expires_at: datetime
 
+    _lease_s: float = PrivateAttr(default=0.0)
+
+    @property
+    def lease_s(self) -> float:
+        """How long the lease was to last when it was given, in seconds; about a second too long, or 0 if unknown."""
+        return self._lease_s
+
     def as_(self, model: builtins.type[T]) -> T:
         """The payload as this model. ContentError if it does not fit: a worker then fails the job for good."""
         return Contents.read(self.type, json.dumps(self.payload), model)
@@ -55,6 +62,13 @@ class Lease(Document):
 
     lease_token: str
     lease_expires_at: datetime
+
+    _lease_s: float = PrivateAttr(default=0.0)
+
+    @property
+    def lease_s(self) -> float:
+        """How long it lasts from the answer on, in seconds; about a second too long, or 0 if unknown."""
+        return self._lease_s
 
 
 class JobAck(Document):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 from ..._models.queues import Job, JobAck, JobResult, Lease, Queue
 from ..limits import PAGE, REASON_BYTES
 from ..pages import Listing
 from ..request import Answer, Call, Request, get, given, model, models, nothing, path, query, send
+
+L = TypeVar("L", Job, Lease)
 
 
 def set_queue(
@@ -34,7 +37,7 @@ def delete_queue(name: str, force: bool) -> Call[None]:
     return Call(Request("DELETE", path("queues", name), query({"force": force or None})), nothing)
 
 
-def enqueue(queue: str, job: Mapping[str, Any]) -> Call[JobAck]:
+def enqueue(queue: str, job: Mapping[str, object]) -> Call[JobAck]:
     """Puts one job into a queue. It has an id, so it may be repeated."""
     return send("POST", path("queues", queue, "jobs"), job, model(JobAck), safe=True)
 
@@ -71,11 +74,25 @@ def fail(token: str, reason: str | None) -> Call[None]:
 
 def extend(token: str) -> Call[Lease]:
     """The lease lasts another `lease_s` from now."""
-    return send("POST", path("leases", token, "extend"), None, model(Lease), safe=True)
+    return send("POST", path("leases", token, "extend"), None, _lease, safe=True)
 
 
 def _jobs(answer: Answer) -> list[Job]:
-    return models(Job, "jobs")(answer) if answer.body else []
+    return [_timed(job, answer) for job in models(Job, "jobs")(answer)] if answer.body else []
+
+
+def _lease(answer: Answer) -> Lease:
+    return _timed(model(Lease)(answer), answer)
+
+
+def _timed(lease: L, answer: Answer) -> L:
+    """Sets how long the lease lasts. By the server's clock alone: the two clocks may differ."""
+    try:
+        now = parsedate_to_datetime(answer.headers.get("date", ""))
+    except ValueError:
+        return lease
+    lease._lease_s = max(0.0, (lease.lease_expires_at - now).total_seconds())
+    return lease
 
 
 def _cut(reason: str | None) -> str | None:
