@@ -18,7 +18,8 @@ python3-venv)") || exit 1
         "$bin/ruff" check --quiet
         "$bin/mypy"
         "$bin/pyright" --pythonpath "$bin/python"
-        "$bin/pytest" --quiet
+        # The tests wait most of the time.
+        "$bin/pytest" --quiet --numprocesses $((3 * $(nproc)))
     )
 }
 

@@ -4,7 +4,7 @@
 
     with Agentbus(agent="ann") as bus:
         bus.send("review", "Please read it.", to="bob", task="t1")
-        for message in bus.stream(task="t1", since="start").messages():
+        for message in bus.stream(task="t1", from_="start").messages():
             print(message.seq, message.sender_id, message.content)
 
 `Agentbus` is for blocking code, `AsyncAgentbus` for asyncio. Both have the same methods.

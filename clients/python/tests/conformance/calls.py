@@ -81,8 +81,9 @@ class Calls:
 
     async def _stream(self, args: Args) -> Any:
         take = args.pop("take")
-        if "from" in args:
-            args["since"] = args.pop("from")
+        for wire, own in (("from", "from_"), ("after", "since")):
+            if wire in args:
+                args[own] = args.pop(wire)
         return await self._all(lambda: self._bus.stream(**args), take)
 
     async def _inbox(self, args: Args) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, TypeVar
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._core.batches import Batch, R, split
 from ..content import Contents
 
 if TYPE_CHECKING:
@@ -28,6 +30,17 @@ class AsyncBase:
         while pages.more:
             for item in await self._run(pages.call()):
                 yield item
+
+    async def _run_batches(
+        self, items: Iterable[Mapping[str, Any]], call: Callable[[list[bytes]], Call[list[R]]]
+    ) -> list[R]:
+        results: list[R] = []
+        for lines in split(items):
+            batch = Batch(lines, call, self._transport.settings.timeout)
+            while (wait := batch.receive(await self._run(batch.call()))) is not None:
+                await asyncio.sleep(wait)
+            results += batch.results()
+        return results
 
 
 async def first(items: AsyncIterator[T], count: int | None) -> AsyncIterator[T]:

@@ -118,11 +118,7 @@ class AsyncAgentbus(AsyncAgentCalls, AsyncQueueCalls, AsyncProcessingCalls, Asyn
         A message that is refused does not affect the others: look at `result.error`. Raises what ended the whole.
         """
         envelopes = (draft.envelope(self._settings.agent, self._contents) for draft in drafts)
-        results: list[Result] = []
-        for lines in messages.split(envelopes):
-            batch = await self._run(messages.batch(lines, ack))
-            results += batch
-        return results
+        return await self._run_batches(envelopes, lambda lines: messages.batch(lines, ack))
 
     async def get_message(self, id: str) -> Message:
         """One message by its id. NotFound if there is none."""
@@ -138,16 +134,18 @@ class AsyncAgentbus(AsyncAgentCalls, AsyncQueueCalls, AsyncProcessingCalls, Asyn
         return first(self._each(History(filters, page_size, self._contents)), take)
 
     async def history_page(self, *, limit: int = 100, **filters: Unpack[HistoryFilters]) -> Page:
-        """One page of the history. A stream `after` its `committed_through` goes on without a gap."""
+        """One page of the history. A stream `since` its `committed_through` goes on without a gap."""
         return await self._run(messages.page(filters, limit, self._contents))
 
-    def stream(self, *, since: Start = "now", after: int | None = None, **filters: Unpack[Filters]) -> AsyncStream:
+    def stream(
+        self, *, from_: Start | None = None, since: int | None = None, **filters: Unpack[Filters]
+    ) -> AsyncStream:
         """The messages that pass the filters, as they come, for ever.
 
-        It begins at the sequence `since`, at `"start"` (what is kept) or `"now"`; or after the sequence `after`, such
-        as the `cursor` of an earlier stream.
+        It begins `from_` a sequence, `"start"` (what is kept) or `"now"` (the default). Or it resumes after the
+        sequence `since`: the `cursor` of an earlier stream, or the `seq` of the last message that was handled.
         """
-        return AsyncStream(self._transport, Feed(filters, Cursor(since, after), message_reader(self._contents)))
+        return AsyncStream(self._transport, Feed(filters, Cursor(from_, since), message_reader(self._contents)))
 
     def inbox(
         self, agent: str | None = None, *, broadcast: bool = False, page_size: int = 100, ack: bool = True

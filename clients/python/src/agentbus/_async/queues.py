@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from .._core.calls import messages, queues
+from .._core.calls import queues
 from .._core.fields import NewJob, Priority
 from .._models.queues import Job, JobAck, JobResult, Lease, Queue
 from .base import AsyncBase
@@ -59,11 +59,8 @@ class AsyncQueueCalls(AsyncBase):
 
     async def enqueue_many(self, queue: str, jobs: Iterable[NewJob]) -> list[JobResult]:
         """Puts jobs into a queue in batches of 1,000 and 8 MiB at most, in order. One result each, in order."""
-        results: list[JobResult] = []
-        for lines in messages.split(job.members() for job in jobs):
-            batch = await self._run(queues.enqueue_batch(queue, lines))
-            results += batch
-        return results
+        members = (job.members() for job in jobs)
+        return await self._run_batches(members, lambda lines: queues.enqueue_batch(queue, lines))
 
     async def lease(self, queue: str, *, max: int = 1, wait_s: int = 0, worker: str | None = None) -> list[Job]:
         """Leases 1 to `max` (1,000) jobs, and waits for the first for 0 to 60 whole seconds; empty if none came."""

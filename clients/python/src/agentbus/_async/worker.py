@@ -10,8 +10,7 @@ from typing import Any
 
 from .._core.calls import queues
 from .._core.limits import POLL
-from .._core.request import Call
-from .._core.work import STOPPED, H, Handlers, extend_after, log, release, settle
+from .._core.work import STOPPED, End, H, Handlers, Observer, extend_after, log, release, settle
 from .._models.queues import Job, Lease
 from ..errors import AgentbusError, LeaseLost
 from .signals import stops_on_signals
@@ -39,6 +38,7 @@ class AsyncWorker:
         self._name = name
         self._grace = grace
         self._handlers = Handlers()
+        self._observers: list[Observer] = []
         self._running: dict[asyncio.Task[None], Job] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
@@ -50,6 +50,14 @@ class AsyncWorker:
         Jobs without a handler are given back.
         """
         return self._handlers.register(type)
+
+    def on_end(self, observer: Observer) -> Observer:
+        """Calls a function, in the event loop, when the end of a job was recorded: with the job and the outcome.
+
+        The outcome is `acked`, `nacked`, `failed`, `lost` (the lease was over) or `unknown` (nobody answered).
+        """
+        self._observers.append(observer)
+        return observer
 
     def stop(self) -> None:
         """Leases no more; `run` returns when the running handlers have ended, or after the grace.
@@ -119,12 +127,12 @@ class AsyncWorker:
     async def _work(self, job: Job) -> None:
         extending = asyncio.ensure_future(self._extend(job))
         try:
-            call = settle(job, await self._handle(job))
+            end = settle(job, await self._handle(job))
         except asyncio.CancelledError:
             log.warning("job %s (%s): given back: %s", job.job_id, job.type, STOPPED)
-            call = release(job)
+            end = release(job)
         try:
-            await self._end(job, call)
+            await self._end(job, end)
         finally:
             extending.cancel()
 
@@ -152,13 +160,18 @@ class AsyncWorker:
             except AgentbusError as error:
                 log.warning("job %s (%s): the lease was not extended: %s", job.job_id, job.type, error)
 
-    async def _end(self, job: Job, call: Call[None]) -> None:
+    async def _end(self, job: Job, end: End) -> None:
+        outcome = end.outcome
         try:
-            await self._transport.run(call)
+            await self._transport.run(end.call)
         except LeaseLost:
             log.warning("job %s (%s) ended after its lease: it may run twice", job.job_id, job.type)
+            outcome = "lost"
         except AgentbusError as error:
             log.error("job %s (%s): its end was not recorded, it runs again: %s", job.job_id, job.type, error)
+            outcome = "unknown"
+        for observer in self._observers:
+            observer(job, outcome)
 
     async def _finish(self) -> None:
         """Waits for running handlers, and gives back the jobs of those that do not end in time."""

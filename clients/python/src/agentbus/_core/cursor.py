@@ -14,10 +14,12 @@ Start: TypeAlias = int | Literal["start", "now"]
 class Cursor:
     """Where the next connection begins: after `after`, or at `start` as long as nothing was seen."""
 
-    def __init__(self, start: Start, after: int | None) -> None:
-        self.start = start
-        self.after = after
-        self._floor = after or 0
+    def __init__(self, start: Start | None, since: int | None) -> None:
+        if start is not None and since is not None:
+            raise ValueError("a stream begins at one place: from_ or since")
+        self.start: Start = "now" if start is None else start
+        self.after = since
+        self._floor = since or 0
 
     def ready(self, id: int) -> None:
         """A connection is ready: nothing at or below `id` will be sent.

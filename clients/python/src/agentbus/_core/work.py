@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypeVar
 
 from .._models.queues import Job, Lease
 from ..errors import ContentError, PermanentFailure, RetryLater
@@ -17,6 +18,11 @@ Handler: TypeAlias = Callable[[Job], object]
 """A function of a job, `def` or `async def`. Its result is ignored."""
 
 H = TypeVar("H", bound=Handler)
+
+Outcome: TypeAlias = Literal["acked", "nacked", "failed", "lost", "unknown"]
+"""How a job ended: done, given back, failed for good; its lease was over; nobody answered, so it may run again."""
+
+Observer: TypeAlias = Callable[[Job, Outcome], object]
 
 STOPPED = "the worker stopped"
 _SHORTEST_LEASE_S = 1.0
@@ -45,24 +51,32 @@ class Handlers:
         return handler
 
 
-def settle(job: Job, error: Exception | None) -> Call[None]:
+@dataclass(frozen=True)
+class End:
+    """The end of a job, and the call that records it."""
+
+    outcome: Outcome
+    call: Call[None]
+
+
+def settle(job: Job, error: Exception | None) -> End:
     """How a job ends whose handler raised this, or returned."""
     token = job.lease_token
     if error is None:
-        return queues.ack(token)
+        return End("acked", queues.ack(token))
     if isinstance(error, RetryLater):
         log.info("job %s (%s), attempt %s: again later: %s", job.job_id, job.type, job.attempt, error)
-        return queues.nack(token, error.delay_s, str(error))
+        return End("nacked", queues.nack(token, error.delay_s, str(error)))
     if isinstance(error, (PermanentFailure, ContentError)):
         log.warning("job %s (%s), attempt %s: failed for good: %s", job.job_id, job.type, job.attempt, error)
-        return queues.fail(token, str(error))
+        return End("failed", queues.fail(token, str(error)))
     log.warning("job %s (%s), attempt %s: failed", job.job_id, job.type, job.attempt, exc_info=error)
-    return queues.nack(token, None, f"{type(error).__name__}: {error}")
+    return End("nacked", queues.nack(token, None, f"{type(error).__name__}: {error}"))
 
 
-def release(job: Job) -> Call[None]:
+def release(job: Job) -> End:
     """Gives a job back at once."""
-    return queues.nack(job.lease_token, 0, STOPPED)
+    return End("nacked", queues.nack(job.lease_token, 0, STOPPED))
 
 
 def extend_after(lease: Job | Lease) -> float:

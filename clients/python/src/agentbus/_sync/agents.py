@@ -13,7 +13,7 @@ from .base import Base
 class AgentCalls(Base):
     """The state behind the messages (contract, section 6).
 
-    Each is exact as of `as_of`: `stream(after=as_of)` goes on from it.
+    Each is exact as of `as_of`: `stream(since=as_of)` goes on from it.
     """
 
     def agents(self) -> Iterator[Agent]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from .._async.transport import AsyncTransport
 from .._async.worker import AsyncWorker
 from .._core.settings import Settings
-from .._core.work import H
+from .._core.work import H, Observer
 
 
 class Worker:
@@ -42,6 +42,13 @@ class Worker:
         Jobs without a handler are given back.
         """
         return self._worker.job(type)
+
+    def on_end(self, observer: Observer) -> Observer:
+        """Calls a function when the end of a job was recorded, with the job and the outcome. It must not block.
+
+        The outcome is `acked`, `nacked`, `failed`, `lost` (the lease was over) or `unknown` (nobody answered).
+        """
+        return self._worker.on_end(observer)
 
     def stop(self) -> None:
         """Leases no more; `run` returns when the running handlers have ended, or after the grace.

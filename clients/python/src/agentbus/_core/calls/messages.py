@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,8 +11,8 @@ from ..._models.message import Ack, Message, Page, Result
 from ...content import Contents
 from ...errors import UnexpectedAnswer
 from ..fields import Draft, Filters, HistoryFilters, MessageFields
-from ..limits import BATCH_BYTES, BATCH_ITEMS, REPLY
-from ..request import Answer, Call, Request, document, get, model, models, path, send, to_json
+from ..limits import REPLY
+from ..request import Answer, Call, Request, document, get, model, models, path, send
 
 
 def post(envelope: Mapping[str, Any], ack: str, key: str | None) -> Call[Ack]:
@@ -27,21 +27,6 @@ def batch(lines: Sequence[bytes], ack: str) -> Call[list[Result]]:
     headers = {"content-type": "application/x-ndjson"}
     request = Request("POST", path("messages", "batch"), [("ack", ack)], headers, b"\n".join(lines))
     return Call(request, models(Result, "results"), safe=True)
-
-
-def split(items: Iterable[Mapping[str, Any]]) -> Iterator[list[bytes]]:
-    """The items as lines of JSON, in batches of 1,000 items and 8 MiB at most. Takes no more items than it needs."""
-    lines: list[bytes] = []
-    size = 0
-    for item in items:
-        line = to_json(item)
-        if lines and (len(lines) == BATCH_ITEMS or size + len(line) + 1 > BATCH_BYTES):
-            yield lines
-            lines, size = [], 0
-        lines.append(line)
-        size += len(line) + 1
-    if lines:
-        yield lines
 
 
 def asking(envelope: Mapping[str, Any], within: float, contents: Contents) -> Iterator[Call[Message]]:
