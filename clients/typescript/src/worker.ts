@@ -141,7 +141,8 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
     const failure = await this.#handle(job, signal);
     over.abort();
     await kept;
-    this.#options.onEnd?.(job, await this.#end(job, failure, lost.signal));
+    const end = await this.#end(job, failure, lost.signal);
+    this.#options.onEnd?.(job, end);
   }
 
   /** How the handler failed; undefined for success. Does not wait for a handler that is cut off. */
