@@ -12,6 +12,8 @@ from agentbus.testing import Server
 
 from .proxy import Proxy
 
+pytest_plugins = ["pytester"]
+
 ROOT_KEY = "ab_root_0123456789abcdefghijklmnopqrstuvwxyzABCDEF"
 
 
