@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::kills::BETWEEN_BATCHES;
 use crate::load::{Load, PATIENCE};
-use crate::proxy::Proxy;
+use crate::support::proxy::Proxy;
 use crate::support::streams::message;
 use crate::support::times;
 use crate::support::{Agentbus, Nats, Postgres, eventually, metrics, ports};

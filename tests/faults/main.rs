@@ -24,7 +24,6 @@ mod outages;
 mod overload;
 mod poison;
 mod processors;
-mod proxy;
 mod queue_kills;
 mod readers;
 mod small_disk;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::load::Load;
-use crate::proxy::Proxy;
+use crate::support::proxy::Proxy;
 use crate::support::times;
 use crate::support::{Agentbus, Nats, Postgres};
 use crate::verdict;

@@ -12,6 +12,7 @@ mod support;
 mod access;
 mod bench;
 mod cli;
+mod client;
 mod conformance;
 mod console;
 mod docs;

@@ -19,6 +19,7 @@
 //! | a command for a processor | [`exec`] records each attempt, [`handler`] the begin and end of each run |
 //! | `agentbus worker` | [`worker`] |
 //! | a receiver of webhooks | [`receiver`] |
+//! | a network that fails | [`proxy`]
 //! | a browser | [`webdriver`]; one at the console [`console`] |
 //!
 //! `AGENTBUS_TEST_KEEP=1` keeps the folders of the servers, and prints their paths.
@@ -47,6 +48,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod programs;
+pub mod proxy;
 pub mod raw_stream;
 pub mod receiver;
 pub mod records;

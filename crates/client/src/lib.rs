@@ -199,3 +199,7 @@ pub use send::{AckLevel, SendOptions, Sent};
 pub use stream::{Event, Gap, Subscription};
 pub use webhooks::{NewWebhook, Webhook};
 pub use worker::{WorkReport, Worker};
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

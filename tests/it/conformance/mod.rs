@@ -12,17 +12,17 @@ use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::pattern::{Names, matches, substitute};
 use crate::support::folder::Folder;
 use crate::support::keys::{ROOT, root_key_file};
+use crate::support::wait::poll;
 use crate::support::{Deployment, Mode};
 
 const CASE: Duration = Duration::from_secs(60);
 const EVENTUALLY: Duration = Duration::from_secs(20);
-const AGAIN: Duration = Duration::from_millis(50);
 /// How many cases run at the same time: they share one server.
 const AT_ONCE: usize = 8;
 
@@ -141,15 +141,14 @@ impl Run {
             self.background.insert(name, task);
             return Ok(());
         }
-        let until = Instant::now() + EVENTUALLY;
-        loop {
-            let outcome = calls::call(&client, &call, &args).await;
-            let checked = self.check(&step, &outcome);
-            if checked.is_ok() || !step.eventually || Instant::now() > until {
-                return checked;
-            }
-            sleep(AGAIN).await;
-        }
+        let limit = if step.eventually { EVENTUALLY } else { Duration::ZERO };
+        let mut checked = Ok(());
+        poll(limit, async || {
+            checked = self.check(&step, &calls::call(&client, &call, &args).await);
+            checked.is_ok().then_some(())
+        })
+        .await;
+        checked
     }
 
     fn check(&mut self, step: &Step, outcome: &Outcome) -> Result<(), String> {

@@ -1,0 +1,45 @@
+//! The examples of the crate, run as they stand.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use tokio::process::Command;
+
+use super::LIMIT;
+use crate::support::{Agentbus, within};
+
+/// The folder with the built examples.
+async fn build() -> PathBuf {
+    // As the whole workspace is built: nothing to do after `cargo test`.
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--locked", "--examples"]);
+    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().await.expect("cargo runs");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let binary = Path::new(env!("CARGO_BIN_EXE_agentbus"));
+    binary.parent().expect("a folder").join("examples")
+}
+
+async fn run(folder: &Path, name: &str, args: &[&str], url: &str) -> String {
+    let mut command = Command::new(folder.join(name));
+    command.args(args).env_clear().env("AGENTBUS_URL", url).env("AGENTBUS_KEY", "");
+    let ended = command.kill_on_drop(true).output();
+    let Output { status, stdout, stderr } =
+        within(LIMIT, "the example ends", ended).await.expect("it runs");
+    assert!(status.success(), "{name}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn each_example_runs_as_it_stands() {
+    let folder = build().await;
+    let server = Agentbus::builder().memory_sqlite().start().await;
+    let sent = run(&folder, "send", &["ann", "bob", "Good day"], server.url()).await;
+    assert_eq!(sent, "1\n");
+    let followed = run(&folder, "follow", &["--once"], server.url()).await;
+    assert_eq!(followed, "1 ann: Good day\nlive\n");
+    let worked = run(&folder, "worker", &[], server.url()).await;
+    assert!(worked.ends_with("10 done, 1 tried again, 1 failed\n"), "{worked}");
+    assert_eq!(run(&folder, "ask", &[], server.url()).await, "bob says 8080\n");
+    let typed = run(&folder, "typed", &[], server.url()).await;
+    assert_eq!(typed, "please review parser, 120 lines\n");
+}
