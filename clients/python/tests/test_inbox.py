@@ -136,6 +136,25 @@ def test_a_question_whose_answer_was_lost_is_asked_again_under_its_id(
     assert len(list(agentbus.history(type="question"))) == 1
 
 
+def test_a_question_goes_on_after_a_restart(agentbus_server: Server, agentbus: Agentbus) -> None:
+    replies: list[Message] = []
+
+    def ask() -> None:
+        with Agentbus(agentbus_server.url, agent="ann") as ann:
+            replies.append(ann.ask("question", "ready?", to="bob", reply_within=30))
+
+    ann = threading.Thread(target=ask, daemon=True)
+    ann.start()
+    with agentbus.stream(from_="start", type="question") as stream:
+        next(stream)
+    # A server that stops in order ends the wait without a reply.
+    agentbus_server.stop()
+    agentbus_server.start()
+    answer_one(agentbus_server.url).join(20)
+    ann.join(20)
+    assert [reply.content for reply in replies] == ["READY?"]
+
+
 def test_nobody_answers_in_time(agentbus: Agentbus, proxy: Proxy) -> None:
     begun = time.monotonic()
     with Agentbus(proxy.url, agent="ann") as ann, pytest.raises(NoReply) as caught:

@@ -10,13 +10,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
 
-from agentbus import Agentbus, AsyncAgentbus, Forbidden, Job, LeaseLost, NewJob, PermanentFailure, RetryLater, Worker
+from agentbus import (
+    Agentbus,
+    AsyncAgentbus,
+    AsyncWorker,
+    Forbidden,
+    Job,
+    LeaseLost,
+    NewJob,
+    PermanentFailure,
+    RetryLater,
+    Worker,
+)
+from agentbus._async.transport import AsyncTransport
+from agentbus._core.request import Call, Request
 from agentbus.testing import Server
 
 from .conftest import ROOT_KEY
@@ -301,3 +315,33 @@ async def test_asyncio_handlers_run_in_the_loop_and_are_cancelled_after_the_grac
         worker.stop()
         await asyncio.wait_for(task, 20)
     assert ends == [("blocking", "acked"), ("endless", "nacked")]
+
+
+class Leasing:
+    """A transport whose lease is answered in the moment in which the worker is stopped."""
+
+    def __init__(self) -> None:
+        self.worker: AsyncWorker | None = None
+        self.requests: list[Request] = []
+
+    async def run(self, call: Call[Any], *, forever: bool = False) -> Any:
+        self.requests.append(call.request)
+        if not call.request.path.endswith("/lease"):
+            return None
+        assert self.worker is not None
+        self.worker.stop()
+        # The stop is done before this goes on.
+        await asyncio.sleep(0)
+        return [Job(job_id="j", type="build", lease_token="t", lease_expires_at=datetime.now(timezone.utc))]
+
+
+async def test_a_job_that_is_leased_while_the_worker_stops_is_given_back() -> None:
+    transport = Leasing()
+    worker = AsyncWorker(cast("AsyncTransport", transport), "q", concurrency=1, name=None, grace=1)
+    transport.worker = worker
+    begun: list[Job] = []
+    worker.job()(begun.append)
+    await asyncio.wait_for(worker.run(signals=False), 20)
+    assert [request.path for request in transport.requests] == ["/v1/queues/q/lease", "/v1/leases/t/nack"]
+    assert json.loads(transport.requests[1].body or b"") == {"delay_s": 0, "reason": "the worker stopped"}
+    assert begun == []

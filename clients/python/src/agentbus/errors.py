@@ -107,7 +107,7 @@ class TooMany(ApiError):
 
 
 class Unavailable(ApiError):
-    """503: the server starts, stops, is overloaded, or has no bus or store."""
+    """502, 503, 504: the server starts, stops, is overloaded or has no bus or store; or a proxy does not reach it."""
 
     @property
     def outcome(self) -> str | None:
@@ -139,7 +139,9 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     410: LeaseLost,
     422: Invalid,
     429: TooMany,
+    502: Unavailable,
     503: Unavailable,
+    504: Unavailable,
 }
 
 

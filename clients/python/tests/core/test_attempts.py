@@ -11,9 +11,11 @@ from agentbus._core.batches import Batch, split
 from agentbus._core.calls import queues
 from agentbus._core.ids import uuid7
 from agentbus._core.limits import BATCH_BYTES
+from agentbus._core.question import Question
 from agentbus._core.request import Answer, Call, Request, nothing
 from agentbus._core.settings import Settings, is_other_major
 from agentbus._models.message import Result
+from agentbus.content import Contents
 
 GONE = Answer(410, {}, b'{"code":"lease_lost"}')
 
@@ -137,6 +139,18 @@ def test_an_outage_that_outlasts_the_call_is_a_result() -> None:
     batch: Batch[Result] = Batch([b"a"], lambda _: Call(Request("POST", "/"), lambda _: []), 0)
     assert batch.receive([Result(status=503)]) is None
     assert batch.results()[0].status == 503
+
+
+def test_a_question_is_asked_for_60_s_at_a_time() -> None:
+    clock = Clock()
+    question = Question({"id": "x"}, 90.2, Contents(), clock)
+    asked = []
+    for took in (60, 3.9, 26.4):
+        call = question.call()
+        asked.append((call.request.query, call.holds))
+        clock.now += took
+    assert asked == [([("reply_within", str(seconds))], seconds) for seconds in (60, 31, 27)]
+    assert question.is_over
 
 
 def test_ids_are_of_version_7_and_rise() -> None:

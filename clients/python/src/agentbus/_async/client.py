@@ -16,6 +16,7 @@ from .._core.fields import Draft, Filters, HistoryFilters, MessageFields
 from .._core.history import History
 from .._core.inbox import InboxReader
 from .._core.limits import GRACE, SILENCE, TIMEOUT
+from .._core.question import Question
 from .._core.settings import Settings
 from .._models.agents import InboxState
 from .._models.message import Ack, Message, Page, Result, message_reader
@@ -189,13 +190,13 @@ class AsyncAgentbus(AsyncAgentCalls, AsyncQueueCalls, AsyncProcessingCalls, Asyn
         reply that came later.
         """
         envelope = Draft(type, content, **fields).envelope(self._settings.agent, self._contents)
-        missing: NoReply | None = None
-        for call in messages.asking(envelope, reply_within, self._contents):
+        question = Question(envelope, reply_within, self._contents)
+        while True:
             try:
-                return await self._run(call)
-            except NoReply as error:
-                missing = error
-        raise missing or AssertionError
+                return await self._run(question.call())
+            except NoReply:
+                if question.is_over:
+                    raise
 
     async def answer(
         self, message: Message, content: Any = "", *, type: str = "answer", **fields: Unpack[MessageFields]

@@ -66,10 +66,10 @@ def settle(job: Job, error: Exception | None) -> End:
         return End("acked", queues.ack(token))
     if isinstance(error, RetryLater):
         log.info("job %s (%s), attempt %s: again later: %s", job.job_id, job.type, job.attempt, error)
-        return End("nacked", queues.nack(token, error.delay_s, str(error)))
+        return End("nacked", queues.nack(token, error.delay_s, str(error) or None))
     if isinstance(error, (PermanentFailure, ContentError)):
         log.warning("job %s (%s), attempt %s: failed for good: %s", job.job_id, job.type, job.attempt, error)
-        return End("failed", queues.fail(token, str(error)))
+        return End("failed", queues.fail(token, str(error) or None))
     log.warning("job %s (%s), attempt %s: failed", job.job_id, job.type, job.attempt, exc_info=error)
     return End("nacked", queues.nack(token, None, f"{type(error).__name__}: {error}"))
 

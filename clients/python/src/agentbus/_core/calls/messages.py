@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,7 +10,6 @@ from ..._models.message import Ack, Message, Page, Result
 from ...content import Contents
 from ...errors import UnexpectedAnswer
 from ..fields import Draft, Filters, HistoryFilters, MessageFields
-from ..limits import REPLY
 from ..request import Answer, Call, Request, document, get, model, models, path, send
 
 
@@ -22,24 +20,18 @@ def post(envelope: Mapping[str, Any], ack: str, key: str | None) -> Call[Ack]:
     return replace(call, request=replace(call.request, query=[("ack", ack)], headers=headers))
 
 
+def ask(envelope: Mapping[str, Any], seconds: int, contents: Contents) -> Call[Message]:
+    """Sends a message and waits for the reply, 1 to 60 s. The same id again finds a reply that came in between."""
+    call = send("POST", path("messages"), envelope, _reply(contents), safe=True)
+    request = replace(call.request, query=[("reply_within", str(seconds))])
+    return replace(call, request=request, holds=float(seconds))
+
+
 def batch(lines: Sequence[bytes], ack: str) -> Call[list[Result]]:
     """Sends messages that all have ids."""
     headers = {"content-type": "application/x-ndjson"}
     request = Request("POST", path("messages", "batch"), [("ack", ack)], headers, b"\n".join(lines))
     return Call(request, models(Result, "results"), safe=True)
-
-
-def asking(envelope: Mapping[str, Any], within: float, contents: Contents) -> Iterator[Call[Message]]:
-    """The calls that ask a question and wait for `within` seconds in all; each may raise NoReply but the last must.
-
-    The server waits for 60 s at most. The same id again finds a reply that came in between.
-    """
-    rounds = max(1, math.ceil(within / REPLY))
-    for number in range(rounds):
-        seconds = max(1, math.ceil(min(REPLY, within - number * REPLY)))
-        call = send("POST", path("messages"), envelope, _reply(contents), safe=True)
-        request = replace(call.request, query=[("reply_within", str(seconds))])
-        yield replace(call, request=request, holds=float(seconds))
 
 
 def answering(message: Message, type: str, content: Any, fields: MessageFields, agent: str | None) -> Draft:
