@@ -51,6 +51,8 @@ pub mod presence;
 pub mod processor;
 pub mod projector;
 pub mod queues;
+pub mod renewal;
+pub mod schemas;
 pub mod seal;
 pub mod services;
 pub mod shutdown;

@@ -70,6 +70,14 @@ fn describe() {
     describe_counter!("agentbus_projected_total", "Messages this process wrote to the store");
     describe_counter!("agentbus_projector_faults_total", "Interruptions of projecting");
     describe_counter!(
+        "agentbus_schema_violations_total",
+        "Messages that did not match the schema of their type, by outcome: refused, warned, foreign"
+    );
+    describe_counter!(
+        "agentbus_schema_unchecked_total",
+        "Foreign messages that came too fast to be compared with their schema"
+    );
+    describe_counter!(
         "agentbus_projector_bare_rows_total",
         "Rows kept without the columns the store refused"
     );

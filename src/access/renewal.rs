@@ -1,20 +1,18 @@
-//! Keeps the keyring as the store has it.
-//!
-//! Invariant: a change of keys holds on this server within [`KEYS_POLL`] and the time of one read. While the store is
-//! away, the last snapshot counts, and a metric says how old it is.
+//! Keeps the keyring as the store and `ROOT_KEY_FILE` have it.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
 use super::keyring::Keyring;
 use crate::clock::Clock;
-use crate::limits::{KEYS_POLL, KEYS_USED_EVERY, MAX_ROOT_KEY_BYTES, MIN_ROOT_KEY_CHARS};
-use crate::store::{KeyTable, Store, StoreError};
+use crate::limits::{KEYS_USED_EVERY, MAX_ROOT_KEY_BYTES, MIN_ROOT_KEY_CHARS};
+use crate::renewal::Snapshot;
+use crate::store::{KeyTable, Store, StoreError, Versions};
 
 /// Renews a keyring from the store and `ROOT_KEY_FILE`.
 pub struct Renewal {
@@ -22,8 +20,8 @@ pub struct Renewal {
     store: Arc<dyn Store>,
     clock: Clock,
     root_key_file: Option<PathBuf>,
-    /// When the keyring last was as the store has it.
-    renewed_at: Mutex<Option<DateTime<Utc>>>,
+    /// When the uses of keys were last noted.
+    noted: Mutex<Instant>,
 }
 
 impl Renewal {
@@ -35,7 +33,7 @@ impl Renewal {
         clock: Clock,
         root_key_file: Option<PathBuf>,
     ) -> Self {
-        Self { keyring, store, clock, root_key_file, renewed_at: Mutex::default() }
+        Self { keyring, store, clock, root_key_file, noted: Mutex::new(Instant::now()) }
     }
 
     /// The keyring.
@@ -52,8 +50,6 @@ impl Renewal {
         let now = self.clock.now();
         let table = self.store.keys().await?;
         self.keyring.update(&table, now);
-        *self.renewed_at.lock() = Some(now);
-        self.report_age();
         Ok(table)
     }
 
@@ -71,38 +67,6 @@ impl Renewal {
         self.load().await.map(|_| Ok(()))
     }
 
-    /// Renews until cancelled.
-    pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
-        let mut is_away = false;
-        let mut noted_at = tokio::time::Instant::now();
-        while cancel.run_until_cancelled(tokio::time::sleep(KEYS_POLL)).await.is_some() {
-            self.keyring.expire(self.clock.now());
-            self.renew_root();
-            let renewed = self.renew().await;
-            if let Err(error) = &renewed
-                && !is_away
-            {
-                tracing::warn!(%error, "keys cannot be read: the last known ones count until the store answers");
-            }
-            is_away = renewed.is_err();
-            self.report_age();
-            if noted_at.elapsed() >= KEYS_USED_EVERY {
-                noted_at = tokio::time::Instant::now();
-                self.note_uses().await;
-            }
-        }
-        self.note_uses().await;
-    }
-
-    async fn renew(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        if self.store.keys_version().await? == self.keyring.version() {
-            *self.renewed_at.lock() = Some(now);
-            return Ok(());
-        }
-        self.load().await.map(drop)
-    }
-
     fn renew_root(&self) {
         let Some(path) = &self.root_key_file else { return };
         match read_root(path) {
@@ -114,12 +78,6 @@ impl Renewal {
         }
     }
 
-    fn report_age(&self) {
-        let Some(renewed) = *self.renewed_at.lock() else { return };
-        let age = (self.clock.now() - renewed).num_milliseconds().max(0);
-        metrics::gauge!("agentbus_keys_age_seconds").set(age as f64 / 1e3);
-    }
-
     async fn note_uses(&self) {
         let uses = self.keyring.take_uses();
         if uses.is_empty() {
@@ -128,6 +86,35 @@ impl Renewal {
         if let Err(error) = self.store.keys_used(&uses).await {
             tracing::debug!(%error, "the last use of keys was not recorded");
         }
+    }
+}
+
+#[async_trait]
+impl Snapshot for Renewal {
+    fn name(&self) -> &'static str {
+        "keys"
+    }
+
+    fn is_current(&self, stored: &Versions) -> bool {
+        stored.keys == self.keyring.version()
+    }
+
+    async fn renew(&self) -> Result<(), StoreError> {
+        self.load().await.map(drop)
+    }
+
+    async fn tick(&self) {
+        self.keyring.expire(self.clock.now());
+        self.renew_root();
+        let is_due = self.noted.lock().elapsed() >= KEYS_USED_EVERY;
+        if is_due {
+            *self.noted.lock() = Instant::now();
+            self.note_uses().await;
+        }
+    }
+
+    async fn end(&self) {
+        self.note_uses().await;
     }
 }
 

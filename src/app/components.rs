@@ -17,6 +17,8 @@ use crate::continuity::{Continuity, Gate};
 use crate::presence::LapseIds;
 use crate::projector::{Projector, StoreJournal};
 use crate::queues::{DoneCounter, NatsQueues, Queues, StoreQueues};
+use crate::renewal::{self, Snapshot};
+use crate::schemas::{ForeignQueue, Registry};
 use crate::seal::{Purpose, Sealer};
 use crate::shutdown::Phase;
 use crate::store::postgres::PostgresStore;
@@ -37,6 +39,7 @@ pub(super) struct Components {
     pub(super) queues: Arc<dyn Queues>,
     pub(super) lapse_ids: LapseIds,
     pub(super) renewal: Arc<Renewal>,
+    pub(super) schemas: Registry,
     /// The secret that all servers of the deployment share.
     pub(super) secret: [u8; 32],
 }
@@ -47,7 +50,7 @@ pub(super) async fn build(startup: &Startup, abandon_tail: bool) -> Result<Compo
     let membership = startup.until("the store", async || store.join(config.bus).await).await?;
     let owner = Uuid::new_v4();
     let committed = Arc::new(Committed::default());
-    let renewal = renewal(startup, &store).await?;
+    let (renewal, schemas) = snapshots(startup, &store).await?;
     let secret = secret(startup, &store).await?;
     let (sealer, lapse_ids) = (Sealer::new(secret, Purpose::Lease), LapseIds::new(&secret));
     let (bus, gate, broadcaster, queues, lease) = match config.bus {
@@ -61,7 +64,10 @@ pub(super) async fn build(startup: &Startup, abandon_tail: bool) -> Result<Compo
         BusKind::Nats => {
             let (bus, gate) = nats_bus(startup, &store, &committed, owner).await;
             let broadcaster = broadcaster(startup, &bus, &store, &committed);
+            let (foreign, checks) = ForeignQueue::new(schemas.clone());
+            startup.spawn_core("checks of foreign messages", checks.run(startup.core()));
             let projector = Projector {
+                foreign,
                 bus: Arc::clone(&bus),
                 broadcaster: Arc::clone(&broadcaster),
                 gate: gate.clone(),
@@ -86,6 +92,7 @@ pub(super) async fn build(startup: &Startup, abandon_tail: bool) -> Result<Compo
         queues,
         lapse_ids,
         renewal,
+        schemas,
         secret,
     })
 }
@@ -168,8 +175,11 @@ async fn nats_bus(
     (nats, gate)
 }
 
-/// Reads the keys, and keeps them as the store has them. A server does not open without.
-async fn renewal(startup: &Startup, store: &Arc<dyn Store>) -> Result<Arc<Renewal>, String> {
+/// Reads keys and schemas, and keeps them as the store has them. A server does not open without.
+async fn snapshots(
+    startup: &Startup,
+    store: &Arc<dyn Store>,
+) -> Result<(Arc<Renewal>, Registry), String> {
     let renewal = Arc::new(Renewal::new(
         Keyring::default(),
         Arc::clone(store),
@@ -177,8 +187,12 @@ async fn renewal(startup: &Startup, store: &Arc<dyn Store>) -> Result<Arc<Renewa
         startup.config.access.root_key_file.clone(),
     ));
     startup.until("the store", async || renewal.start().await).await?;
-    startup.spawn_core("keys", Arc::clone(&renewal).run(startup.core()));
-    Ok(renewal)
+    let schemas = Registry::new(Arc::clone(store));
+    startup.until("the store", async || schemas.load().await).await;
+    let kept: Vec<Arc<dyn Snapshot>> = vec![Arc::clone(&renewal) as _, Arc::new(schemas.clone())];
+    let (store, clock) = (Arc::clone(store), startup.clock.clone());
+    startup.spawn_core("keys and schemas", renewal::keep(kept, store, clock, startup.core()));
+    Ok((renewal, schemas))
 }
 
 /// The secret that all servers of a deployment share. It seals lease tokens. Ids that must not be

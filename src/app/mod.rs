@@ -152,6 +152,7 @@ fn assemble(
         queues,
         lapse_ids,
         renewal,
+        schemas,
         secret,
     } = components;
     let (audit, writer) = Audit::new(Arc::clone(&store), startup.clock.clone());
@@ -191,6 +192,7 @@ fn assemble(
         clock: clock.clone(),
         drain: Drain { begun: startup.lifecycle.draining().clone(), window: startup.config.drain },
         renewal,
+        schemas,
         audit,
         auth_required: startup.config.access.required,
         secret,

@@ -27,6 +27,7 @@ mod printer;
 mod progress;
 mod queues;
 mod rebuild;
+mod schemas;
 mod send;
 mod serve;
 mod serve_args;
@@ -104,6 +105,9 @@ enum Command {
     /// Show and configure work queues, push and lease jobs
     #[command(after_help = queues::EXAMPLES)]
     Queues(queues::QueuesArgs),
+    /// Say what the messages of a type must be
+    #[command(after_help = schemas::EXAMPLES)]
+    Schemas(schemas::SchemasArgs),
     /// Make, show, rotate and revoke keys
     #[command(after_help = keys::EXAMPLES)]
     Keys(Box<keys::KeysArgs>),
@@ -154,6 +158,7 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Queues(args)) => queues::run(args).await,
         Some(Command::DeadLetters(args)) => dead_letters::run(args).await,
         Some(Command::Webhooks(args)) => webhooks::run(args).await,
+        Some(Command::Schemas(args)) => schemas::run(args).await,
         Some(Command::Keys(args)) => keys::run(*args).await,
         Some(Command::Audit(args)) => audit::run(args).await,
         Some(Command::Demo(args)) => demo::run(args).await,
@@ -199,6 +204,9 @@ mod tests {
             &["agentbus", "dead-letters", "redrive", "--all", "--source", "a"],
             &["agentbus", "dead-letters", "show", "x"],
             &["agentbus", "consumers", "pause", "a/b"],
+            &["agentbus", "schemas", "put", "message/order"],
+            &["agentbus", "schemas", "show", "order"],
+            &["agentbus", "schemas", "put", "message/order", "x.json", "--mode", "strict"],
             &["agentbus", "keys", "create"],
             &["agentbus", "keys", "create", "--name", "a", "--agent", "a", "--watcher"],
             &["agentbus", "keys", "create", "--name", "a", "--read", "a..b"],

@@ -33,7 +33,11 @@ pub(super) async fn ask(
     let principal = context.principal();
     let exchange = services.messages.ask(principal, draft, level, within, published).await?;
     let (receipt, request, reply) = (exchange.receipt, exchange.request, exchange.reply);
-    let bytes = request.len() + reply.len() + 64;
+    let warnings = match &exchange.warnings[..] {
+        [] => String::new(),
+        some => format!(",\"warnings\":{}", serde_json::to_string(some).unwrap_or_default()),
+    };
+    let bytes = request.len() + reply.len() + warnings.len() + 64;
     // The memory of the response may be refused: one reply may end thousands of waits at once. A client
     // that repeats the request with its id then gets the reply from history.
     let refuse = |refusal: Problem| refusal.at(receipt.id, receipt.seq);
@@ -43,6 +47,7 @@ pub(super) async fn ask(
     splice_seq(receipt.seq, &request, &mut out);
     out.extend_from_slice(b",\"reply\":");
     out.extend_from_slice(&reply);
+    out.extend_from_slice(warnings.as_bytes());
     out.push(b'}');
     Ok(json_bytes(out))
 }

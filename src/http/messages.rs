@@ -17,8 +17,8 @@ use super::params;
 use super::problem::Problem;
 use crate::limits::{BATCH_ITEM_BYTES, MAX_IDEMPOTENCY_KEY};
 use crate::message::{Draft, FieldError, ParameterError, format_micros, idempotency_id};
-use crate::services::messages::{Messages, Receipt};
-use crate::services::{Error, Services};
+use crate::services::messages::{Accepted as Published, Messages, Receipt};
+use crate::services::{Error, Report, Services};
 
 /// The path to post messages and to read history.
 pub(super) const PATH: &str = "/v1/messages";
@@ -34,6 +34,8 @@ struct Accepted<'a> {
     created_at: &'a str,
     duplicate: bool,
     durability: &'static str,
+    #[serde(skip_serializing_if = "<[Report]>::is_empty")]
+    warnings: &'a [Report],
 }
 
 /// The result of one message in a batch.
@@ -44,6 +46,8 @@ struct AcceptedItem {
     id: Uuid,
     duplicate: bool,
     durability: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Report>,
 }
 
 /// `stored` or `committed` (contract, section 3, Acks).
@@ -80,8 +84,8 @@ where
         // Boxed, so that requests without a reply do not carry the size of this future.
         return Box::pin(ask::ask(services, context, permit, draft, level, within)).await;
     }
-    let receipt = services.messages.publish(context.principal(), draft, level).await?;
-    Ok(respond(&receipt))
+    let accepted = services.messages.publish(context.principal(), draft, level).await?;
+    Ok(respond(&accepted))
 }
 
 /// Publishes a batch, with one result for each message, in input order.
@@ -106,14 +110,16 @@ pub(super) async fn create_batch(
     let mut permit = body.into_permit();
     permit.grow(batch.items.len() * BATCH_ITEM_BYTES)?;
     let drafts = std::mem::take(&mut batch.items);
-    let receipts = services.messages.publish_all(context.principal(), drafts, level).await;
-    let results = batch.results(context.id(), receipts, |receipt| AcceptedItem {
-        status: if receipt.duplicate { 200 } else { 201 },
-        seq: receipt.seq,
-        id: receipt.id,
-        duplicate: receipt.duplicate,
-        durability: durability(&receipt),
-    })?;
+    let accepted = services.messages.publish_all(context.principal(), drafts, level).await;
+    let results =
+        batch.results(context.id(), accepted, |Published { receipt, warnings }| AcceptedItem {
+            status: if receipt.duplicate { 200 } else { 201 },
+            seq: receipt.seq,
+            id: receipt.id,
+            duplicate: receipt.duplicate,
+            durability: durability(&receipt),
+            warnings,
+        })?;
     Ok(json(&results))
 }
 
@@ -150,7 +156,7 @@ fn identified(draft: Draft, key: Option<&str>) -> Result<Draft, Error> {
     }
 }
 
-fn respond(receipt: &Receipt) -> Response {
+fn respond(Published { receipt, warnings }: &Published) -> Response {
     let accepted = Accepted {
         seq: receipt.seq,
         id: receipt.id,
@@ -158,6 +164,7 @@ fn respond(receipt: &Receipt) -> Response {
         created_at: &format_micros(receipt.created_at),
         duplicate: receipt.duplicate,
         durability: durability(receipt),
+        warnings,
     };
     let mut body = Vec::with_capacity(RESPONSE_BYTES);
     let _ = serde_json::to_writer(&mut body, &accepted);

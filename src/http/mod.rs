@@ -37,6 +37,7 @@ mod request_id;
 mod response_body;
 mod route_layer;
 mod routes;
+mod schemas;
 mod session;
 mod shares;
 mod socket;

@@ -102,6 +102,16 @@ pub fn force(query: Option<&str>) -> Result<bool, Error> {
     Ok(force.unwrap_or_default())
 }
 
+/// The parameters of a schema that is put: whether it is only tried.
+///
+/// # Errors
+/// 422 naming each that is unknown or wrong.
+pub fn check(query: Option<&str>) -> Result<bool, Error> {
+    let mut check = None;
+    each(query, |name, value| (name == "check").then(|| once(&mut check, boolean(value))))?;
+    Ok(check.unwrap_or_default())
+}
+
 fn ack_level(value: &str) -> Result<AckLevel, String> {
     match value {
         "stored" => Ok(AckLevel::Stored),

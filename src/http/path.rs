@@ -5,7 +5,7 @@ use axum::extract::rejection::PathRejection;
 use uuid::Uuid;
 
 use super::problem::Problem;
-use crate::message::{Token, parse_uuid};
+use crate::message::{Kind, Token, parse_uuid};
 use crate::services::{Error, ErrorKind};
 
 /// A segment of the path; an error if it is not UTF-8 once decoded.
@@ -19,6 +19,25 @@ pub(super) fn token(segment: Segment) -> Option<Token> {
 /// The UUID in a path segment, if it is one.
 pub(super) fn uuid(segment: Segment) -> Option<Uuid> {
     parse_uuid(&segment.ok()?.0).ok()
+}
+
+/// Two segments of the path.
+pub(super) type Segments = Result<Path<(String, String)>, PathRejection>;
+
+/// The kind and type of messages in two path segments.
+///
+/// # Errors
+/// 404 if they are not UTF-8, 422 `invalid_name` if they are none.
+pub(super) fn kind_and_type(segments: Segments) -> Result<(Kind, Token), Problem> {
+    let Ok(Path((kind, type_))) = segments else {
+        return Err(Error::not_found("kind and type must be UTF-8").into());
+    };
+    let invalid = |what, rule| {
+        Error::new(ErrorKind::Invalid, "invalid_name", format!("the {what} of messages {rule}"))
+    };
+    let kind = kind.parse().map_err(|rule| invalid("kind", rule))?;
+    let type_ = type_.parse().map_err(|rule| invalid("type", rule))?;
+    Ok((kind, type_))
 }
 
 /// The name of a queue in a path segment.

@@ -12,7 +12,7 @@ use super::route_layer::RouteLayer;
 use super::state::AppState;
 use super::{
     agents, audit, console, consumers, dead_letters, health, history, inbox, keys, leases,
-    messages, queues, session, stats, stream, tasks, webhooks,
+    messages, queues, schemas, session, stats, stream, tasks, webhooks,
 };
 use crate::limits::MAX_SHOWN_PATH;
 use crate::services::calls::Call;
@@ -108,6 +108,11 @@ routes! {
     PATCH "/v1/keys/{id}" => ChangeKey, keys::change;
     DELETE "/v1/keys/{id}" => RevokeKey, keys::revoke;
     POST "/v1/keys/{id}/rotate" => RotateKey, keys::rotate;
+    GET "/v1/schemas" => ListSchemas, schemas::list;
+    GET "/v1/schemas/{kind}/{type}" => ReadSchema, schemas::one;
+    GET "/v1/schemas/{kind}/{type}/versions" => ReadSchemaVersions, schemas::versions;
+    PUT "/v1/schemas/{kind}/{type}" => PutSchema, schemas::put;
+    DELETE "/v1/schemas/{kind}/{type}" => DeleteSchema, schemas::delete;
     GET "/v1/audit" => ReadAudit, audit::page;
     GET "/v1/me" => WhoAmI, session::me;
     POST "/v1/session" => LogIn, session::log_in;

@@ -121,6 +121,11 @@ impl Ingest {
         self.receipt(&message, ack, known_mark).map(Some)
     }
 
+    /// Whether the store has a message with this id; `false` while it cannot be asked.
+    pub async fn is_stored(&self, id: Uuid) -> bool {
+        self.id_lookup.find(&[id]).await.contains_key(&id)
+    }
+
     async fn publish_all(
         &self,
         messages: Vec<Outgoing>,

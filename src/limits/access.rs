@@ -11,9 +11,9 @@ pub const MAX_KEYS: usize = 100_000;
 pub const MAX_KEY_NAME: usize = 128;
 /// The longest overlap of a rotation, in seconds (contract, section 11).
 pub const MAX_OVERLAP_S: u64 = 86_400;
-/// How often a server looks for changes of keys. Half of the second within which a change must hold on every server
-/// (contract, section 11).
-pub const KEYS_POLL: Duration = Duration::from_millis(400);
+/// How often a server looks for changes of keys and schemas. Half of the second within which a change must hold on every
+/// server (contract, section 11).
+pub const RENEWAL_POLL: Duration = Duration::from_millis(400);
 /// How often the last use of keys is written.
 pub const KEYS_USED_EVERY: Duration = Duration::from_secs(60);
 /// How long a session lasts (contract, section 11).

@@ -21,6 +21,7 @@ use crate::continuity::Gate;
 use crate::limits::{
     FAULT_PAUSE, LEASE, LEASE_RENEW, PROJECT_PACE, STANDBY_POLL, STANDBY_POLL_WAITED,
 };
+use crate::schemas::ForeignQueue;
 use crate::store::{Batch, Lease, Store, StoreError, write_all};
 pub use journal::StoreJournal;
 use source::Source;
@@ -37,6 +38,8 @@ pub struct Projector {
     pub store: Arc<dyn Store>,
     /// The watermark, raised after each commit.
     pub committed: Arc<Committed>,
+    /// Takes the messages of other NATS clients, to compare them with their schemas.
+    pub foreign: ForeignQueue,
     /// The id of this process as the owner of the lease.
     pub owner: Uuid,
 }
@@ -118,6 +121,7 @@ impl Projector {
                 return error.into();
             }
             self.committed.raise(batch.through());
+            self.foreign.offer(&batch.records);
             batch = ahead;
         }
     }

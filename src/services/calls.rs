@@ -121,6 +121,16 @@ calls! {
     CheckLife: Need::Open;
     /// Whether the server can publish; which parts cannot: `observe`.
     CheckReadiness: Need::Open;
+    /// List payload schemas.
+    ListSchemas: Need::Can(Capability::Schemas);
+    /// Read a payload schema.
+    ReadSchema: Need::Can(Capability::Schemas);
+    /// Read the versions of a payload schema.
+    ReadSchemaVersions: Need::Can(Capability::Schemas);
+    /// Make a version of a payload schema, or try it on messages that the caller may read.
+    PutSchema: Need::Can(Capability::Schemas);
+    /// Delete a payload schema.
+    DeleteSchema: Need::Can(Capability::Schemas);
     /// Create a key: its grants lie within the caller's.
     CreateKey: Need::Can(Capability::Keys);
     /// List keys.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::access::{EndReason, Needs, Reached};
 use crate::bus::PublishError;
 use crate::ingest::IngestError;
+use crate::limits::MAX_BATCH_ERRORS;
 use crate::message::{BodyError, FieldError, ParameterError};
 use crate::processor::ControlError;
 use crate::queues::QueueError;
@@ -106,6 +107,14 @@ pub struct InvalidPart {
 }
 
 impl Report {
+    /// Leaves out all invalid parts but the first, if a response has named too many already; `named` counts them.
+    pub(super) fn shorten(&mut self, named: &mut usize) {
+        if *named + self.errors.len() > MAX_BATCH_ERRORS {
+            self.errors.truncate(1);
+        }
+        *named += self.errors.len();
+    }
+
     /// A report with this code.
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
         Self {
@@ -204,6 +213,13 @@ impl Error {
             BodyError::Invalid(errors) => Self::body(errors),
             syntax @ BodyError::Syntax { .. } => syntax.into(),
         }
+    }
+
+    /// The error for a message that does not match the schema of its type.
+    #[must_use]
+    pub fn schema_violation(errors: Vec<FieldError>) -> Self {
+        let text = "content and metadata do not match the schema of this type of message";
+        Self::members(errors, "schema_violation", text)
     }
 
     fn members(errors: Vec<FieldError>, code: &'static str, detail: &str) -> Self {

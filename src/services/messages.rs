@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::calls::Call;
 use super::replies::{People, ReplyWaiter, Rule};
-use super::{Drain, Error, ErrorKind};
+use super::{Drain, Error, ErrorKind, Report};
 use crate::access::{Capability, Principal};
 use crate::broadcast::Broadcaster;
 use crate::bus::PublishError;
 pub use crate::ingest::{AckLevel, Receipt};
 use crate::ingest::{Ingest, IngestError};
-use crate::limits::PUBLISH_DEADLINE;
+use crate::limits::{PUBLISH_DEADLINE, READ_YOUR_WRITE};
 use crate::message::{BodyError, Draft, FieldError, Outgoing, decode};
+use crate::schemas::{Active, Mode, Registry, count_violation};
 use crate::store::Store;
+use crate::yielding::yield_between_items;
 
 /// A request and the first reply to it.
 #[derive(Clone, Debug)]
@@ -27,6 +30,17 @@ pub struct Exchange {
     pub request: Bytes,
     /// The reply's whole envelope.
     pub reply: Vec<u8>,
+    /// What the asker should know about the request.
+    pub warnings: Vec<Report>,
+}
+
+/// A message that was accepted.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Where it is in the log.
+    pub receipt: Receipt,
+    /// What the sender should know: `schema_violation`.
+    pub warnings: Vec<Report>,
 }
 
 /// Publishes messages.
@@ -35,6 +49,7 @@ pub struct Messages {
     pub(super) store: Arc<dyn Store>,
     pub(super) broadcaster: Arc<Broadcaster>,
     pub(super) people: People,
+    pub(super) schemas: Registry,
     pub(super) drain: Drain,
 }
 
@@ -59,18 +74,18 @@ impl Messages {
     /// Publishes one message.
     ///
     /// # Errors
-    /// The caller lacks a grant or is over a limit; too large, `idempotency_conflict`, `bus_unavailable`,
-    /// `store_behind`.
+    /// The caller lacks a grant or is over a limit; `schema_violation`; too large, `idempotency_conflict`,
+    /// `bus_unavailable`, `store_behind`.
     pub async fn publish(
         &self,
         principal: &Principal,
         draft: Draft,
         level: AckLevel,
-    ) -> Result<Receipt, Error> {
-        let draft = self.permitted(principal, draft)?;
+    ) -> Result<Accepted, Error> {
+        let (draft, warnings) = self.admit(principal, draft, patience()).await?;
         let id = draft.id().unwrap_or_else(Uuid::now_v7);
         match self.ingest.publish_one(&draft, id, level).await {
-            Ok(receipt) => Ok(receipt),
+            Ok(receipt) => Ok(Accepted { receipt, warnings }),
             Err(error) => Err(Box::pin(self.shown(principal, error)).await),
         }
     }
@@ -81,32 +96,90 @@ impl Messages {
         principal: &Principal,
         drafts: Vec<Draft>,
         level: AckLevel,
-    ) -> Vec<Result<Receipt, Error>> {
-        let mut denied = Vec::with_capacity(drafts.len());
-        let mut permitted = Vec::with_capacity(drafts.len());
-        for draft in drafts {
-            denied.push(match self.permitted(principal, draft) {
-                Ok(draft) => {
-                    permitted.push(draft);
+    ) -> Vec<Result<Accepted, Error>> {
+        let mut results = Vec::with_capacity(drafts.len());
+        let mut open = Vec::with_capacity(drafts.len());
+        let mut all_warnings = Vec::new();
+        let (patience, mut reported) = (patience(), 0);
+        for (at, draft) in drafts.into_iter().enumerate() {
+            yield_between_items(at).await;
+            results.push(match self.admit(principal, draft, patience).await {
+                Ok((draft, mut warnings)) => {
+                    warnings.iter_mut().for_each(|report| report.shorten(&mut reported));
+                    open.push(draft);
+                    all_warnings.push(warnings);
                     None
                 }
-                Err(error) => Some(error),
+                Err(mut error) => {
+                    error.report.shorten(&mut reported);
+                    Some(Err(error))
+                }
             });
         }
-        let mut published = self.ingest.publish(&permitted, level).await.into_iter();
-        let mut results = Vec::with_capacity(denied.len());
-        for denied in denied {
-            if let Some(error) = denied {
-                results.push(Err(error));
-                continue;
-            }
-            match published.next() {
-                None => {}
-                Some(Ok(receipt)) => results.push(Ok(receipt)),
-                Some(Err(error)) => results.push(Err(Box::pin(self.shown(principal, error)).await)),
-            }
+        let published = self.ingest.publish(&open, level).await;
+        let mut published = published.into_iter().zip(all_warnings);
+        for result in results.iter_mut().filter(|result| result.is_none()) {
+            *result = match published.next() {
+                Some((Ok(receipt), warnings)) => Some(Ok(Accepted { receipt, warnings })),
+                Some((Err(error), _)) => Some(Err(Box::pin(self.shown(principal, error)).await)),
+                None => None,
+            };
         }
-        results
+        results.into_iter().flatten().collect()
+    }
+
+    /// Checks whether the caller may publish the draft, and whether it matches the schema of its type. Returns it with
+    /// the warnings about it.
+    async fn admit(
+        &self,
+        principal: &Principal,
+        draft: Draft,
+        patience: Instant,
+    ) -> Result<(Draft, Vec<Report>), Error> {
+        let draft = self.permitted(principal, draft)?;
+        let warnings = match self.schemas.of(draft.kind(), draft.type_()) {
+            None => Vec::new(),
+            // Boxed, so that messages without a schema do not carry the size of this future.
+            Some(schema) => Box::pin(self.check(&draft, &schema, patience)).await?,
+        };
+        Ok((draft, warnings))
+    }
+
+    /// Checks a draft with a schema; returns the warnings. A message that was accepted before the schema was enforced is
+    /// not judged anew: its repeat passes, and ingest finds the first.
+    async fn check(
+        &self,
+        draft: &Draft,
+        active: &Active,
+        patience: Instant,
+    ) -> Result<Vec<Report>, Error> {
+        let checked = self.schemas.check(active.schema(), draft.content(), draft.metadata()).await;
+        let Err(violation) = checked else { return Ok(Vec::new()) };
+        let refusal = Error::schema_violation(violation.errors);
+        if active.mode == Mode::Warn {
+            count_violation(draft.kind(), draft.type_(), "warned");
+            return Ok(vec![*refusal.report]);
+        }
+        if let Some(id) = draft.id()
+            && self.is_repeat(id, patience).await
+        {
+            return Ok(Vec::new());
+        }
+        count_violation(draft.kind(), draft.type_(), "refused");
+        Err(refusal)
+    }
+
+    /// Whether the log has a message with this id. Waits for the store to have all that is in the log now, but no longer
+    /// than until `patience`.
+    async fn is_repeat(&self, id: Uuid, patience: Instant) -> bool {
+        if self.ingest.is_stored(id).await {
+            return true;
+        }
+        let (committed, head) = (&self.ingest.committed, self.broadcaster.head().unwrap_or(0));
+        let left = patience.saturating_duration_since(Instant::now());
+        committed.through() < head
+            && committed.wait_for(head, left).await
+            && self.ingest.is_stored(id).await
     }
 
     /// The draft with the caller's key, if the caller may publish it.
@@ -156,7 +229,7 @@ impl Messages {
         within: Duration,
         published: impl FnOnce(usize),
     ) -> Result<Exchange, Error> {
-        let draft = self.permitted(principal, draft)?;
+        let (draft, warnings) = self.admit(principal, draft, patience()).await?;
         let id = draft.id().unwrap_or_else(Uuid::now_v7);
         // The waiter is registered before the publish, so that no reply is missed.
         let committed = Arc::clone(&self.ingest.committed);
@@ -175,11 +248,18 @@ impl Messages {
         tokio::select! {
             biased;
             reason = principal.ended() => Err(Error::ended(reason).at(receipt.id, receipt.seq)),
-            reply = waiter.reply(receipt.duplicate) => Ok(Exchange { receipt, request, reply }),
+            reply = waiter.reply(receipt.duplicate) => {
+                Ok(Exchange { receipt, request, reply, warnings })
+            },
             () = tokio::time::sleep(within) => Err(no_reply(&receipt)),
             () = self.drain.end_of_wait() => Err(no_reply(&receipt)),
         }
     }
+}
+
+/// Until when a request waits for the store to have what is in the log.
+fn patience() -> Instant {
+    Instant::now() + READ_YOUR_WRITE
 }
 
 fn no_reply(receipt: &Receipt) -> Error {

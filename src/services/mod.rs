@@ -19,6 +19,7 @@ pub mod keys;
 pub mod messages;
 pub mod queues;
 mod replies;
+pub mod schemas;
 pub mod stats;
 pub mod streams;
 pub mod tasks;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
 
 use crate::access::Renewal;
 use crate::broadcast::Broadcaster;
@@ -39,6 +41,7 @@ use crate::ingest::Ingest;
 use crate::membership::MembershipStatus;
 use crate::processor::Processor;
 use crate::queues::Queues;
+use crate::schemas::Registry as SchemaRegistry;
 use crate::seal::{Purpose, Sealer};
 use crate::store::Store;
 use crate::webhooks::Registry;
@@ -74,6 +77,8 @@ pub struct Components {
     pub drain: Drain,
     /// Keeps the keyring as the store has it.
     pub renewal: Arc<Renewal>,
+    /// The payload schemas.
+    pub schemas: SchemaRegistry,
     /// The audit log.
     pub audit: Audit,
     /// Whether every call needs a credential (`AUTH=required`).
@@ -116,6 +121,8 @@ pub struct Nouns {
     pub auth: auth::Auth,
     /// Keys.
     pub keys: keys::Keys,
+    /// Payload schemas.
+    pub schemas: schemas::Schemas,
     /// The audit log.
     pub audit: Audit,
 }
@@ -135,7 +142,7 @@ impl Services {
         let Components { ingest, broadcaster, bus, store, processor, .. } = components;
         let Components { webhooks, queues, committed, membership, metrics, clock, drain, .. } =
             components;
-        let Components { renewal, audit, auth_required, secret, .. } = components;
+        let Components { renewal, schemas, audit, auth_required, secret, .. } = components;
         Self(Arc::new(Nouns {
             messages: messages::Messages {
                 ingest: Arc::clone(&ingest),
@@ -145,6 +152,7 @@ impl Services {
                     keyring: renewal.keyring().clone(),
                     keys_required: auth_required,
                 },
+                schemas: schemas.clone(),
                 drain: drain.clone(),
             },
             history: history::History {
@@ -200,6 +208,13 @@ impl Services {
                 renewal,
                 audit: audit.clone(),
                 clock: clock.clone(),
+            },
+            schemas: schemas::Schemas {
+                store: Arc::clone(&store),
+                registry: schemas,
+                audit: audit.clone(),
+                clock: clock.clone(),
+                turn: Semaphore::new(1),
             },
             webhooks: webhooks::Webhooks { registry: webhooks, audit: audit.clone(), clock },
             audit,

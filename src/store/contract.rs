@@ -10,7 +10,9 @@ use super::jobs::{JobStore, QueueStore, RecordedAttemptStore};
 use super::keys::KeyStore;
 use super::log::LogStore;
 use super::membership::{BusKind, Membership};
+use super::schemas::SchemaStore;
 use super::state::StateStore;
+use super::versions::VersionStore;
 use super::work::WorkStore;
 
 /// A store as the rest of the program uses it.
@@ -24,6 +26,8 @@ pub trait Store:
     + JobStore
     + RecordedAttemptStore
     + KeyStore
+    + SchemaStore
+    + VersionStore
     + AuditStore
     + 'static
 {

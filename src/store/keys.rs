@@ -1,8 +1,8 @@
-//! Keys: rows, and the number that rises with each change of them.
+//! Keys.
 //!
 //! Invariants: only hashes of secrets are stored. Every change names the state it is based on ([`KeyRow::change`]) and is
 //! refused at another, so a check of what may be changed and the change itself are of one state. Each change raises the
-//! version in the same transaction; a server that read version `n` has seen every change up to it.
+//! number of keys ([`Versions`](super::Versions)) in the same transaction.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 use super::sql::{Database, Pool, Row, Statement, limit_to_db};
+use super::versions::VERSIONS;
 
 /// A key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,17 +65,11 @@ pub struct KeyTable {
 /// The part of a store that holds keys.
 #[async_trait]
 pub trait KeyStore: Database {
-    /// The version: another number when any key has changed.
-    async fn keys_version(&self) -> Result<u64, StoreError> {
-        let rows = self.select(Pool::Control, Statement::new(VERSION)).await?;
-        Ok(rows.first(|row| row.seq("version"))?.unwrap_or_default())
-    }
-
     /// All keys.
     async fn keys(&self) -> Result<KeyTable, StoreError> {
         // The version first: what changes in between is read again at the next look.
         let statements = vec![
-            Statement::new(VERSION),
+            Statement::new(VERSIONS),
             Statement::new("SELECT * FROM keys ORDER BY id"),
             Statement::new("SELECT * FROM key_secrets ORDER BY key_id, valid_until"),
             Statement::new("SELECT id FROM revoked_sessions"),
@@ -84,7 +79,7 @@ pub trait KeyStore: Database {
             return Err(StoreError::Unavailable("four results were expected".to_owned()));
         };
         Ok(KeyTable {
-            version: version.first(|row| row.seq("version"))?.unwrap_or_default(),
+            version: version.first(|row| row.seq("keys"))?.unwrap_or_default(),
             keys: keys.decode(read_key)?,
             secrets: secrets.decode(read_secret)?,
             revoked_sessions: revoked.decode(|row| row.get("id"))?,
@@ -217,8 +212,7 @@ pub trait KeyStore: Database {
     }
 }
 
-const VERSION: &str = "SELECT version FROM keys_version";
-const RAISE_VERSION: &str = "UPDATE keys_version SET version = version + 1";
+const RAISE_VERSION: &str = "UPDATE versions SET keys = keys + 1";
 
 /// The key has the state `$2`, and the secret `$3` is not there yet: the transaction did not run before. One whose answer
 /// was lost runs again.

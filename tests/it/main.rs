@@ -22,6 +22,7 @@ mod inbox;
 mod messages;
 mod processing;
 mod queues;
+mod schemas;
 mod servers;
 mod state;
 mod stream;

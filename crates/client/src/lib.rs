@@ -160,6 +160,7 @@ mod pages;
 mod problem;
 mod queues;
 mod request;
+mod schemas;
 mod send;
 pub mod sse;
 mod status;
@@ -195,6 +196,7 @@ pub use problem::{Fault, Problem};
 pub use queues::{Enqueued, Job, LeaseAction, LeaseOptions, NewJob, Queue, QueueConfig};
 /// The type that [`parse_address`] returns.
 pub use reqwest::Url;
+pub use schemas::{NewSchema, Schema};
 pub use send::{AckLevel, SendOptions, Sent};
 pub use stream::{Event, Gap, Subscription};
 pub use webhooks::{NewWebhook, Webhook};

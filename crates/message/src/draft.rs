@@ -116,6 +116,30 @@ impl Draft {
         self
     }
 
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The type.
+    #[must_use]
+    pub fn type_(&self) -> &Token {
+        &self.type_
+    }
+
+    /// The content.
+    #[must_use]
+    pub fn content(&self) -> &str {
+        &self.content
+    }
+
+    /// The metadata: a JSON object without white space between its tokens.
+    #[must_use]
+    pub fn metadata(&self) -> &str {
+        &self.metadata
+    }
+
     /// The bytes of content and metadata.
     #[must_use]
     pub fn bytes(&self) -> usize {

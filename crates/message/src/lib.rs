@@ -40,6 +40,7 @@ mod kind;
 pub mod limits;
 mod object;
 mod pattern;
+mod payload;
 mod record;
 mod scope;
 mod status;
@@ -61,6 +62,7 @@ pub use header_names::{
 pub use kind::Kind;
 pub use object::{ObjectReader, seconds, shorten_name};
 pub use pattern::SubjectPattern;
+pub use payload::content_and_metadata;
 pub use record::{Headers, LogEntry, Record, splice_seq};
 pub use scope::Scope;
 pub use status::StatusEnd;

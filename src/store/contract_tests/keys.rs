@@ -51,7 +51,7 @@ async fn keys_are_kept_with_their_secrets(server: Server) {
     }
     let table = store.keys().await.expect("keys");
     assert_eq!(table.keys, [a.clone(), b.clone()]);
-    assert_eq!(table.version, store.keys_version().await.expect("a version"));
+    assert_eq!(table.version, store.versions().await.expect("numbers").keys);
     assert!(table.version >= 2);
     assert_eq!(secrets(&*store, "a").await, [(vec![1; 32], None)]);
     let used = time("2026-02-01T00:00:00Z");

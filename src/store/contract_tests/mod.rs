@@ -9,6 +9,7 @@ mod jobs;
 mod keys;
 pub(crate) mod opening;
 mod paging;
+mod schemas;
 mod scopes;
 mod server;
 mod state;

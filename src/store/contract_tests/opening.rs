@@ -6,14 +6,13 @@ use crate::store::BusKind;
 on_both!(an_older_schema_waits_for_the_server_that_runs, a_lease_is_held_until_it_is_taken);
 
 /// Undoes the last step of the schema.
-pub(crate) const OLDER: &str = "DELETE FROM _sqlx_migrations WHERE version = 7; \
-    DROP TABLE audit; DROP TABLE revoked_sessions; DROP TABLE keys_version; DROP TABLE key_secrets; \
-    DROP TABLE keys; ALTER TABLE webhooks DROP COLUMN key_id";
+pub(crate) const OLDER: &str = "DELETE FROM _sqlx_migrations WHERE version = 8; \
+    DROP TABLE schemas; ALTER TABLE versions DROP COLUMN schemas; \
+    ALTER TABLE versions RENAME COLUMN keys TO version; ALTER TABLE versions RENAME TO keys_version";
 /// Fails if the last step of the schema was applied again.
-pub(crate) const STILL_OLDER: &str =
-    "CREATE TABLE keys_version (one integer); DROP TABLE keys_version";
+pub(crate) const STILL_OLDER: &str = "CREATE TABLE schemas (one integer); DROP TABLE schemas";
 /// Fails if the last step of the schema was not applied.
-pub(crate) const NEWER: &str = "SELECT version FROM keys_version";
+pub(crate) const NEWER: &str = "SELECT version FROM schemas";
 
 async fn an_older_schema_waits_for_the_server_that_runs(server: Server) {
     let store = server.open().await;

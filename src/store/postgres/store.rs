@@ -19,7 +19,9 @@ use crate::store::error::StoreError;
 use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
 use crate::store::schema::{lacks_steps, migrator, schema_error};
+use crate::store::schemas::SchemaStore;
 use crate::store::sql::Pool;
+use crate::store::versions::VersionStore;
 use crate::store::work::unconfirmed::UnconfirmedLeases;
 
 /// A store in the current schema of a PostgreSQL database.
@@ -101,6 +103,8 @@ async fn is_behind(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
 }
 
 impl KeyStore for PostgresStore {}
+impl SchemaStore for PostgresStore {}
+impl VersionStore for PostgresStore {}
 
 impl AuditStore for PostgresStore {}
 

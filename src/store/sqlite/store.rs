@@ -20,6 +20,8 @@ use crate::store::error::StoreError;
 use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
 use crate::store::schema::{lacks_steps, migrator, schema_error};
+use crate::store::schemas::SchemaStore;
+use crate::store::versions::VersionStore;
 use crate::store::work::unconfirmed::UnconfirmedLeases;
 
 /// A store in a SQLite file.
@@ -80,6 +82,8 @@ async fn is_behind(connection: &mut SqliteConnection) -> Result<bool, sqlx::Erro
 }
 
 impl KeyStore for SqliteStore {}
+impl SchemaStore for SqliteStore {}
+impl VersionStore for SqliteStore {}
 
 impl AuditStore for SqliteStore {}
 

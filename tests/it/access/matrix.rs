@@ -140,6 +140,23 @@ fn cases(call: Call, path: &str, world: &World) -> Vec<Case> {
         }
         Call::RemoveWebhook => vec![case(at("{id}", &world.webhook), None, [403, 403, 204])],
         Call::CheckLife | Call::CheckReadiness => get([200, 200, 200]),
+        Call::ListSchemas => get([403, 403, 200]),
+        Call::PutSchema => {
+            let path = at("{kind}", "message").replace("{type}", "checked");
+            let schema = json!({"schema": {"properties": {"content": {"const": VISIBLE}}}});
+            vec![
+                case(format!("{path}?check=true"), Some(schema.clone()), [403, 403, 200]),
+                case(path, Some(schema), [403, 403, 201]),
+            ]
+        }
+        Call::ReadSchema | Call::ReadSchemaVersions => {
+            let path = at("{kind}", "message").replace("{type}", "checked");
+            vec![case(path, None, [403, 403, 200])]
+        }
+        Call::DeleteSchema => {
+            let path = at("{kind}", "message").replace("{type}", "checked");
+            vec![case(path, None, [403, 403, 204])]
+        }
         Call::ListKeys | Call::ReadAudit => get([403, 403, 200]),
         Call::CreateKey => {
             vec![case(path, Some(json!({"name": "x", "grants": {}})), [403, 403, 201])]
@@ -164,8 +181,8 @@ fn turn(call: Call) -> u8 {
         | Call::DiscardDeadLetter
         | Call::RemoveWebhook
         | Call::RevokeKey => 1,
-        Call::RedriveDeadLetters => 2,
-        Call::DeleteQueue => 3,
+        Call::RedriveDeadLetters | Call::ReadSchema | Call::ReadSchemaVersions => 2,
+        Call::DeleteQueue | Call::DeleteSchema => 3,
         _ => 0,
     }
 }

@@ -31,6 +31,7 @@ pub async fn run(recorder: &mut Recorder) {
     leases(recorder).await;
     processing(recorder).await;
     webhooks(recorder).await;
+    schemas(recorder).await;
     operations(recorder).await;
     refusals(recorder).await;
 }
@@ -305,6 +306,28 @@ async fn webhooks(recorder: &mut Recorder) {
     recorder.delete(&path).await;
     recorder.get(&path).await;
     recorder.delete(&path).await;
+}
+
+async fn schemas(recorder: &mut Recorder) {
+    recorder.chapter("Payload schemas");
+    let path = "/v1/schemas/message/order";
+    let schema = json!({"schema": {"properties": {"content": {"pattern": "^[a-z]+$"}, "metadata": {"required": ["n"]}}}, "mode": "warn"});
+    recorder.ask(Method::PUT, &format!("{path}?check=true"), &JSON, &schema.to_string()).await;
+    recorder.ask(Method::PUT, path, &JSON, &schema.to_string()).await;
+    let wrong = json!({"kind": "message", "type": "order", "sender_id": "ann", "content": "NO"});
+    let seq = recorder.post_json(MESSAGES, &wrong).await.seq();
+    committed(&recorder.http(), seq).await;
+    let enforced = json!({"schema": {"properties": {"content": {"pattern": "^[a-z]+$"}}}});
+    recorder.ask(Method::PUT, path, &JSON, &enforced.to_string()).await;
+    recorder.post_json(MESSAGES, &wrong).await;
+    recorder.ask(Method::POST, BATCH, &NDJSON, &wrong.to_string()).await;
+    let outside = json!({"schema": {"$ref": "http://a.example/b"}, "content": "xml"});
+    recorder.ask(Method::PUT, path, &JSON, &outside.to_string()).await;
+    recorder.get("/v1/schemas").await;
+    recorder.get(path).await;
+    recorder.get(&format!("{path}/versions")).await;
+    recorder.ask(Method::DELETE, path, &[], "").await;
+    recorder.get(path).await;
 }
 
 async fn operations(recorder: &mut Recorder) {

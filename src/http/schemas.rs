@@ -1,0 +1,94 @@
+//! `/v1/schemas` (contract, section 13).
+
+use axum::extract::RawQuery;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::body::RequestBody;
+use super::encode::{created, json};
+use super::params::{self, NoParams};
+use super::path::{self, Segments};
+use super::problem::Problem;
+use super::request::Call;
+use crate::services::schemas::{NewSchema, Schema};
+
+#[derive(Serialize)]
+struct SchemaList {
+    schemas: Vec<Schema>,
+}
+
+#[derive(Serialize)]
+struct VersionList {
+    versions: Vec<Schema>,
+}
+
+#[derive(Serialize)]
+struct Incompatible {
+    incompatible: usize,
+}
+
+/// Makes a version of a schema, or tries it on the last messages.
+pub(super) async fn put(
+    Call { services, context }: Call,
+    names: Segments,
+    RawQuery(query): RawQuery,
+    body: RequestBody,
+) -> Result<Response, Problem> {
+    let check = params::check(query.as_deref())?;
+    let (kind, type_) = path::kind_and_type(names)?;
+    let new = NewSchema::parse(&body.json().await?)?;
+    if check {
+        let incompatible = services.schemas.check(context.principal(), kind, &type_, new).await?;
+        return Ok(json(&Incompatible { incompatible }));
+    }
+    let schema = services.schemas.put(context.principal(), kind, &type_, new).await?;
+    let response = json(&schema);
+    Ok(match schema.is_first() {
+        true => created(&format!("/v1/schemas/{}/{type_}", kind.as_str()), response),
+        false => response,
+    })
+}
+
+/// The newest version of each schema, without the schemas themselves.
+pub(super) async fn list(
+    Call { services, context }: Call,
+    _: NoParams,
+) -> Result<Response, Problem> {
+    let schemas = services.schemas.all(context.principal()).await?;
+    Ok(json(&SchemaList { schemas }))
+}
+
+/// The newest version of one schema.
+pub(super) async fn one(
+    Call { services, context }: Call,
+    names: Segments,
+    _: NoParams,
+) -> Result<Response, Problem> {
+    let (kind, type_) = path::kind_and_type(names)?;
+    Ok(json(&services.schemas.one(context.principal(), kind, &type_).await?))
+}
+
+/// All versions of one schema that are kept, newest first.
+pub(super) async fn versions(
+    Call { services, context }: Call,
+    names: Segments,
+    _: NoParams,
+) -> Result<Response, Problem> {
+    let (kind, type_) = path::kind_and_type(names)?;
+    let versions = services.schemas.versions(context.principal(), kind, &type_).await?;
+    Ok(json(&VersionList { versions }))
+}
+
+/// Deletes a schema with all its versions.
+pub(super) async fn delete(
+    Call { services, context }: Call,
+    names: Segments,
+    _: NoParams,
+    body: RequestBody,
+) -> Result<StatusCode, Problem> {
+    let (kind, type_) = path::kind_and_type(names)?;
+    body.ignore().await?;
+    services.schemas.delete(context.principal(), kind, &type_).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
