@@ -48,7 +48,7 @@ class ApiError(AgentbusError):
         retry_after: float | None = None,
     ) -> None:
         self.status = status
-        self.problem = dict(problem)
+        self.problem: dict[str, Any] = dict(problem)
         self.code: str = str(problem.get("code", ""))
         self.detail: str = str(problem.get("detail", ""))
         self.errors: Sequence[Mapping[str, str]] = problem.get("errors") or ()

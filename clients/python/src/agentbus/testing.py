@@ -62,8 +62,8 @@ class Server:
         self._settings = dict(settings or {})
         self._binary = binary or find_binary()
         self._process: subprocess.Popen[bytes] | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="agentbus-"))
-        self.port = 0
+        self.folder: Path = Path(tempfile.mkdtemp(prefix="agentbus-"))
+        self.port: int = 0
 
     @property
     def url(self) -> str:

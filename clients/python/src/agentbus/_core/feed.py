@@ -43,7 +43,7 @@ class Feed:
         self._end: AgentbusError | None = None
         self.cursor = cursor.after
         """Everything up to this sequence was taken or filtered out; None if that is not known yet."""
-        self.caught_up = False
+        self.caught_up: bool = False
         """Whether the replay of what was there at the start is over."""
 
     def request(self) -> Request:
