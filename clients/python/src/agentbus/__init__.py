@@ -20,9 +20,10 @@ from ._core.feed import Event
 from ._core.fields import Draft, Filters, HistoryFilters, MessageFields, NewJob
 from ._models.access import AuditEntry, Grants, Key, KeyLimits, Me, Status, Ticket
 from ._models.agents import Agent, InboxState, Task
-from ._models.message import Ack, Gap, ItemError, Message, Page, Result
+from ._models.message import Ack, Fault, Gap, ItemError, Message, Page, Result
 from ._models.processing import Attempt, Consumer, DeadLetter, Lag, Redriven, Webhook
 from ._models.queues import Job, JobAck, JobResult, Lease, Queue
+from ._models.schemas import Schema
 from ._sync.client import Agentbus
 from ._sync.inbox import Inbox
 from ._sync.stream import Stream
@@ -66,6 +67,7 @@ __all__ = [
     "DeadLetter",
     "Draft",
     "Event",
+    "Fault",
     "Filters",
     "Forbidden",
     "Gap",
@@ -96,6 +98,7 @@ __all__ = [
     "Redriven",
     "Result",
     "RetryLater",
+    "Schema",
     "Start",
     "Status",
     "Stream",

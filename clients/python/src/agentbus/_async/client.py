@@ -28,12 +28,13 @@ from .base import first
 from .inbox import AsyncInbox
 from .processing import AsyncProcessingCalls
 from .queues import AsyncQueueCalls
+from .schemas import AsyncSchemaCalls
 from .stream import AsyncStream
 from .transport import AsyncTransport
 from .worker import AsyncWorker
 
 
-class AsyncAgentbus(AsyncAgentCalls, AsyncQueueCalls, AsyncProcessingCalls, AsyncAccessCalls):
+class AsyncAgentbus(AsyncAgentCalls, AsyncQueueCalls, AsyncProcessingCalls, AsyncAccessCalls, AsyncSchemaCalls):
     """A client of one server, for asyncio: one event loop. Tasks may share it, but not its streams and inboxes.
 
     Args:

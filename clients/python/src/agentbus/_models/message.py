@@ -102,6 +102,14 @@ class Page(Document):
     committed_through: int | None = None
 
 
+class Fault(Document):
+    """What the server has against a message: a stable code, a text for people, and each fault."""
+
+    code: str = ""
+    detail: str = ""
+    errors: list[dict[str, str]] = Field(default_factory=list)
+
+
 class Ack(Document):
     """The acknowledgement of a message."""
 
@@ -112,14 +120,13 @@ class Ack(Document):
     duplicate: bool = False
     durability: str = "stored"
     """Whether the bus has it (`stored`) or the store too (`committed`)."""
+    warnings: list[Fault] = Field(default_factory=list)
+    """What it violates of a schema of mode `warn`."""
 
 
-class ItemError(Document):
+class ItemError(Fault):
     """Why an item of a batch was refused. `errors` as in ApiError."""
 
-    code: str = ""
-    detail: str = ""
-    errors: list[dict[str, str]] = Field(default_factory=list)
     outcome: str | None = None
     id: str | None = None
     seq: int | None = None
@@ -133,6 +140,7 @@ class Result(Document):
     seq: int | None = None
     duplicate: bool = False
     durability: str | None = None
+    warnings: list[Fault] = Field(default_factory=list)
     error: ItemError | None = None
 
     @property

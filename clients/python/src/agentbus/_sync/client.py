@@ -28,12 +28,13 @@ from .agents import AgentCalls
 from .inbox import Inbox
 from .processing import ProcessingCalls
 from .queues import QueueCalls
+from .schemas import SchemaCalls
 from .stream import Stream
 from .transport import Transport
 from .worker import Worker
 
 
-class Agentbus(AgentCalls, QueueCalls, ProcessingCalls, AccessCalls):
+class Agentbus(AgentCalls, QueueCalls, ProcessingCalls, AccessCalls, SchemaCalls):
     """A client of one server, for blocking code. Threads may share it, but not its streams and inboxes.
 
     Args:
