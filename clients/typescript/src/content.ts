@@ -24,15 +24,21 @@ type SchemaResult<Output> =
 /** How content is checked: not at all (`"json"`), by a function that returns it or throws, or by a schema. */
 export type ContentType<Content> = "json" | ((value: unknown) => Content) | StandardSchema<Content>;
 
-/** The text for the wire. */
+/** The text for the wire; undefined for a text that is left out. */
 export async function encode(
   type: ContentType<unknown> | undefined,
   name: string,
   value: unknown,
-): Promise<string> {
-  if (type !== undefined) return JSON.stringify(await check(type, name, value, undefined));
-  if (typeof value === "string") return value;
-  throw new ContentError(`the content of ${name} must be a string, or ${name} one of the client's contents`);
+): Promise<string | undefined> {
+  if (type === undefined) {
+    if (value === undefined || typeof value === "string") return value;
+    throw new ContentError(
+      `the content of ${name} must be a string, or ${name} one of the client's contents`,
+    );
+  }
+  const text = JSON.stringify(await check(type, name, value, undefined));
+  if (text === undefined) throw new ContentError(`the content of ${name} is missing`);
+  return text;
 }
 
 /** The value of a text from the wire. `received` is what the text came in. */

@@ -90,18 +90,18 @@ export class Messages {
       conversation_id: conversation,
       in_reply_to,
       expires_at: expires_at instanceof Date ? expires_at.toISOString() : expires_at,
-      content: message.content === undefined ? undefined : await this.#encode(type, message.content),
+      content: await encode(this.#type(type), type, message.content),
       metadata,
     };
   }
 
-  #encode(type: string, content: unknown): Promise<string> {
-    return encode(this.#contents[type], type, content);
+  #type(name: string): ContentType<unknown> | undefined {
+    return Object.hasOwn(this.#contents, name) ? this.#contents[name] : undefined;
   }
 
   /** A message of the wire, with its content decoded. */
   async received<M extends MessageTypes>(envelope: Envelope): Promise<Message<M>> {
-    const type = Object.hasOwn(this.#contents, envelope.type) ? this.#contents[envelope.type] : undefined;
+    const type = this.#type(envelope.type);
     if (type === undefined) return envelope as Message<M>;
     const content = await decode(type, envelope.type, envelope.content, envelope);
     return { ...envelope, content } as Message<M>;
