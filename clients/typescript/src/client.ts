@@ -77,15 +77,19 @@ export interface HistoryQuery<Type extends string = string> extends Filters<Type
   limit?: number | undefined;
 }
 
-export interface NewJob {
-  type: string;
-  /** Any JSON value. */
-  payload: unknown;
+export interface JobOptions {
   priority?: Priority | undefined;
   /** Seconds until the job may be leased. */
   delay_s?: number | undefined;
   /** A UUID: the same id and content is one job. By default a new one. */
   id?: string | undefined;
+}
+
+/** An item of `enqueueMany`. */
+export interface NewJob extends JobOptions {
+  type: string;
+  /** Any JSON value. */
+  payload: unknown;
 }
 
 export interface AgentbusOptions extends Settings {
@@ -122,7 +126,7 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
     if (!options.ignoreVersion) transport.onReached = () => void this.#compareVersions();
     this.#transport = transport;
     const contents: Record<string, ContentType<unknown>> = { ...options.contents };
-    this.#messages = new Messages(options.sender, contents);
+    this.#messages = new Messages(options.agent, contents);
     this.queues = new Queues(transport);
     this.leases = new Leases(transport);
     this.deadLetters = new DeadLetters(transport);
@@ -210,10 +214,16 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
     return this.#messages.received(await this.#transport.json<Envelope>(call));
   }
 
-  /** The messages for an agent, as they come. A message is acknowledged when the loop asks for the next one. */
-  inbox(agent: string, query: InboxQuery = {}, options: InboxOptions = {}): Inbox<Message<M>> {
+  /**
+   * The messages for an agent, by default the client's own, as they come. A message is acknowledged when the loop asks
+   * for the next one.
+   */
+  inbox(agent?: string, query: InboxQuery = {}, options: InboxOptions = {}): Inbox<Message<M>> {
+    const owner = agent ?? this.#transport.settings.agent;
+    if (owner === undefined)
+      throw new TypeError("whose inbox? Name the agent here or in the client's settings");
     const decode = (envelope: Envelope) => this.#messages.received<M>(envelope);
-    return new Inbox(this.#transport, agent, query, decode, options);
+    return new Inbox(this.#transport, owner, query, decode, options);
   }
 
   /** One page of an inbox, without an acknowledgement. */
@@ -235,18 +245,18 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
   }
 
   /**
-   * Sends a message and waits for the answer, for `within_s` seconds; 30 by default. Throws a `NoReplyError` when none
+   * Sends a message and waits for the answer, for `reply_within` seconds; 30 by default. Throws a `NoReplyError` when none
    * comes; the question stays in the log.
    */
   async ask<T extends TypeOf<M>>(
     type: T,
-    question: Outgoing<M[T]> & { within_s?: number | undefined },
+    question: Outgoing<M[T]> & { reply_within?: number | undefined },
     options: CallOptions = {},
   ): Promise<Message<M>> {
-    const { within_s = 30, ...message } = question;
+    const { reply_within = 30, ...message } = question;
     const body = await this.#messages.body(type, message);
-    const deadline = Date.now() + within_s * 1000;
-    for (let left = within_s; ; left = Math.round((deadline - Date.now()) / 1000)) {
+    const deadline = Date.now() + reply_within * 1000;
+    for (let left = reply_within; ; left = Math.round((deadline - Date.now()) / 1000)) {
       const reply_within = Math.min(left, REPLY_WITHIN_S);
       const call = {
         method: "POST",
@@ -287,9 +297,16 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
     return (this as Agentbus<MessageTypes>).send(type, outgoing, options);
   }
 
-  /** Puts a job into a queue, and creates the queue if there is none. */
-  enqueue(queue: string, { id = uuidV7(), ...job }: NewJob, options: CallOptions = {}): Promise<Enqueued> {
-    const call = { method: "POST", path: path("/v1/queues", queue, "jobs"), body: { id, ...job } } as const;
+  /** Puts a job into a queue, and creates the queue if there is none. The payload is any JSON value. */
+  enqueue(
+    queue: string,
+    type: string,
+    payload: unknown,
+    { id = uuidV7(), ...job }: JobOptions = {},
+    options: CallOptions = {},
+  ): Promise<Enqueued> {
+    const body = { id, type, payload, ...job };
+    const call = { method: "POST", path: path("/v1/queues", queue, "jobs"), body } as const;
     return this.#transport.json({ ...call, repeatable: true, ...options });
   }
 
@@ -311,7 +328,7 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
   ): Worker<Payload> {
     const { settings, closed } = this.#transport;
     const surroundings = { leases: this.leases, logger: settings.logger, closed };
-    return new Worker(queue, handler, { worker: settings.sender, ...options }, surroundings);
+    return new Worker(queue, handler, { worker: settings.agent, ...options }, surroundings);
   }
 
   /** All agents: whoever sent a status or a message. */
@@ -363,6 +380,16 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
     ]);
     const body = { ...Object.fromEntries(lists), ttl_s };
     return this.#transport.json({ method: "POST", path: "/v1/tickets", body, ...options });
+  }
+
+  /** In a browser: exchanges the key for a cookie of 12 hours, for clients with `credentials` and without a key. */
+  async createSession(options: CallOptions = {}): Promise<void> {
+    await this.#transport.call({ method: "POST", path: "/v1/session", ...options });
+  }
+
+  /** Ends the session of the cookie, on every server. */
+  async endSession(options: CallOptions = {}): Promise<void> {
+    await this.#transport.call({ method: "DELETE", path: "/v1/session", ...options });
   }
 
   async #compareVersions(): Promise<void> {

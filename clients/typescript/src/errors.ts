@@ -26,8 +26,19 @@ export class ContentError extends AgentbusError {
 }
 
 /** Thrown by the handler of a worker: the job fails for good and becomes a dead letter now. */
-export class PermanentError extends AgentbusError {
-  override name: string = "PermanentError";
+export class PermanentFailure extends AgentbusError {
+  override name: string = "PermanentFailure";
+}
+
+/** Thrown by the handler of a worker: the job is tried again, after `delay_s` seconds or the queue's backoff. */
+export class RetryLater extends AgentbusError {
+  override name: string = "RetryLater";
+  readonly delay_s: number | undefined;
+
+  constructor(reason: string, { delay_s }: { delay_s?: number } = {}) {
+    super(reason);
+    this.delay_s = delay_s;
+  }
 }
 
 /** A problem document (RFC 9457), with the members that agentbus adds. */

@@ -76,7 +76,9 @@ export class Inbox<Message extends { seq: number }>
   readonly #decode: (envelope: Envelope) => Promise<Message>;
   readonly #closing = new AbortController();
   readonly #envelopes: AsyncGenerator<Envelope>;
-  #unacknowledged: number | undefined;
+  /** The sequence of the last message that was given, and whether the loop has yet to acknowledge it. */
+  #given: number | undefined;
+  #owed = false;
 
   constructor(
     transport: Transport,
@@ -93,11 +95,13 @@ export class Inbox<Message extends { seq: number }>
     this.#envelopes = envelopes(transport, agent, query, signal);
   }
 
-  /** Acknowledges this message and all before it. */
-  async ack(message: Message): Promise<InboxPosition> {
-    if (this.#unacknowledged !== undefined && this.#unacknowledged <= message.seq)
-      this.#unacknowledged = undefined;
-    return ackInbox(this.#transport, this.#agent, message.seq, { signal: this.#options.signal });
+  /** Acknowledges this message, by default the last one that was given, and all before it. */
+  async ack(message?: { seq: number }): Promise<InboxPosition> {
+    const through = message?.seq ?? this.#given;
+    if (through === undefined) throw new TypeError("there is no message to acknowledge yet");
+    const position = await ackInbox(this.#transport, this.#agent, through, { signal: this.#options.signal });
+    if (through === this.#given) this.#owed = false;
+    return position;
   }
 
   /**
@@ -114,16 +118,16 @@ export class Inbox<Message extends { seq: number }>
       throw error;
     }
     if (item.done) return { done: true, value: undefined };
-    if (this.#options.ack !== "none") this.#unacknowledged = item.value.seq;
+    this.#given = item.value.seq;
+    this.#owed = this.#options.ack !== "none";
     return { done: false, value: await this.#decode(item.value) };
   }
 
   async #ackLast(): Promise<void> {
-    const through = this.#unacknowledged;
-    if (through === undefined) return;
+    if (!this.#owed || this.#given === undefined) return;
     const signal = anySignal(this.#options.signal, this.#closing.signal);
-    await ackInbox(this.#transport, this.#agent, through, { signal });
-    this.#unacknowledged = undefined;
+    await ackInbox(this.#transport, this.#agent, this.#given, { signal });
+    this.#owed = false;
   }
 
   async return(): Promise<IteratorResult<Message, undefined>> {

@@ -27,7 +27,7 @@ export type Contents<M extends MessageTypes> = {
 interface Members {
   /** `message` by default. */
   kind?: Kind | undefined;
-  /** `sender_id`; by default the client's `sender`. */
+  /** `sender_id`; by default the client's `agent`. Not needed with a key for one name alone. */
   sender?: string | undefined;
   /** `sender_role`. */
   role?: string | undefined;
@@ -57,11 +57,11 @@ export type OutgoingItem<M extends MessageTypes> = {
 
 /** Translates between this client's messages and those of the wire. */
 export class Messages {
-  readonly #sender: string | undefined;
+  readonly #agent: string | undefined;
   readonly #contents: Record<string, ContentType<unknown> | undefined>;
 
-  constructor(sender: string | undefined, contents: Record<string, ContentType<unknown> | undefined>) {
-    this.#sender = sender;
+  constructor(agent: string | undefined, contents: Record<string, ContentType<unknown> | undefined>) {
+    this.#agent = agent;
     this.#contents = contents;
   }
 
@@ -83,7 +83,7 @@ export class Messages {
       id: id ?? (withId ? uuidV7() : undefined),
       kind,
       type,
-      sender_id: sender ?? this.#sender,
+      sender_id: sender ?? this.#agent,
       sender_role: role,
       recipient_id: to,
       task_id: task,

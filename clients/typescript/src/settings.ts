@@ -14,8 +14,8 @@ export interface Settings {
   url?: string | undefined;
   /** The key, `ab_…`, or a token of a configured issuer. Default: `AGENTBUS_KEY`. Without one, or empty: anonymous, or by cookie. */
   key?: string | undefined;
-  /** The `sender_id` of what is sent, unless it names another. Not needed with a key for one name alone. */
-  sender?: string | undefined;
+  /** Who the client acts as: sender, worker and owner of the inbox, unless a call names another. */
+  agent?: string | undefined;
   /** In browsers: whether cookies go along. `include` for another origin that `CORS_ORIGINS` names. */
   credentials?: RequestCredentials | undefined;
   /** Another `fetch`, such as one with a proxy. */
@@ -39,7 +39,7 @@ export interface Resolved {
   /** Without a slash at the end. */
   readonly url: string;
   readonly key: string | undefined;
-  readonly sender: string | undefined;
+  readonly agent: string | undefined;
   readonly credentials: RequestCredentials | undefined;
   readonly fetch: typeof fetch;
   readonly logger: Logger;
@@ -62,7 +62,7 @@ export function resolve(settings: Settings): Resolved {
   return {
     url: url.replace(/\/+$/, ""),
     key: (settings.key ?? environment("AGENTBUS_KEY")) || undefined,
-    sender: settings.sender,
+    agent: settings.agent,
     credentials: settings.credentials,
     fetch: settings.fetch ?? globalThis.fetch.bind(globalThis),
     logger: settings.logger === false ? QUIET : (settings.logger ?? WARNINGS),

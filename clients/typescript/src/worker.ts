@@ -3,7 +3,7 @@
 
 import { Backoff } from "./backoff.js";
 import { type ContentType, check } from "./content.js";
-import { ContentError, PermanentError } from "./errors.js";
+import { ContentError, PermanentFailure, RetryLater } from "./errors.js";
 import { keepLease } from "./keep_lease.js";
 import type { Leases } from "./leases.js";
 import { FIRST_WAIT, STOP_WITHIN, WAIT_S } from "./limits.js";
@@ -19,7 +19,7 @@ export interface JobContext {
 
 /**
  * Does one job. Returning is success. An error makes the server try the job again, with the error as the reason;
- * a `PermanentError` makes it a dead letter.
+ * a `RetryLater` says when, and a `PermanentFailure` makes it a dead letter.
  */
 export type JobHandler<Payload> = (job: Job<Payload>, context: JobContext) => unknown;
 
@@ -29,7 +29,7 @@ export type JobEnd = "acked" | "nacked" | "failed" | "lost";
 export interface WorkerOptions<Payload = unknown> {
   /** How many handlers run at a time; 1. */
   concurrency?: number | undefined;
-  /** The worker's name; by default the client's `sender`. */
+  /** The worker's name; by default the client's `agent`. */
   worker?: string | undefined;
   /** Checks payloads; a payload that it refuses makes the job a dead letter. */
   payload?: ContentType<Payload> | undefined;
@@ -183,12 +183,13 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
       return "acked";
     }
     const reason = text(failure.error);
-    if (failure.error instanceof PermanentError || isRefusedPayload(failure.error, job)) {
+    if (failure.error instanceof PermanentFailure || isRefusedPayload(failure.error, job)) {
       await this.#leases.fail(job.lease_token, { reason });
       return "failed";
     }
     // A job that was cut off is no failure: it may run elsewhere now.
-    const delay_s = this.#cutting.signal.aborted ? 0 : undefined;
+    const asked = failure.error instanceof RetryLater ? failure.error.delay_s : undefined;
+    const delay_s = this.#cutting.signal.aborted ? 0 : asked;
     await this.#leases.nack(job.lease_token, { reason, delay_s });
     return "nacked";
   }

@@ -32,13 +32,13 @@ function verdict(value: unknown): Verdict {
 const connect = () =>
   new Agentbus<Messages>({
     url: server.url,
-    sender: "ann",
+    agent: "ann",
     ignoreVersion: true,
     contents: { verdict, score: z.number().max(10), plan: "json" },
   });
 
 /** A client that knows no types. */
-const untyped = () => new Agentbus({ url: server.url, sender: "ann", ignoreVersion: true });
+const untyped = () => new Agentbus({ url: server.url, agent: "ann", ignoreVersion: true });
 
 test("content has its type on both sides, and is JSON on the wire", async () => {
   const bus = connect();

@@ -14,7 +14,7 @@ before(async () => {
 });
 after(() => server[Symbol.asyncDispose]());
 
-const connect = (sender: string, url = server.url) => quietBus({ url, sender }).bus;
+const connect = (agent: string, url = server.url) => quietBus({ url, agent }).bus;
 
 test("a message is acknowledged when the loop asks for the next one, and not before", async () => {
   const ann = connect("ann");
@@ -81,7 +81,7 @@ test("broadcasts come when they are asked for", async () => {
 
 test("a question gets its answer", async () => {
   const [ann, flo] = [connect("ann"), connect("flo")];
-  const asked = ann.ask("question", { to: "flo", task: "t1", content: "ready?", within_s: 20 });
+  const asked = ann.ask("question", { to: "flo", task: "t1", content: "ready?", reply_within: 20 });
   const { value: question } = await flo.inbox("flo").next();
   assert.ok(question);
   await flo.answer(question, { content: "ready" });
@@ -94,7 +94,7 @@ test("a question gets its answer", async () => {
 
 test("a question that nobody answers throws, and stays in the log", async () => {
   const ann = connect("ann");
-  await assert.rejects(ann.ask("question", { to: "nobody", within_s: 1 }), (error) => {
+  await assert.rejects(ann.ask("question", { to: "nobody", reply_within: 1 }), (error) => {
     assert.ok(error instanceof NoReplyError);
     assert.match(error.id, /^[0-9a-f-]{36}$/);
     return true;
@@ -105,7 +105,7 @@ test("a question that nobody answers throws, and stays in the log", async () => 
 test("a question is asked on under its id after its connection was lost", async () => {
   await using proxy = await FaultyProxy.before(server.url);
   const [ann, gus] = [connect("ann", proxy.url), connect("gus")];
-  const asked = ann.ask("question", { to: "gus", content: "still there?", within_s: 20 });
+  const asked = ann.ask("question", { to: "gus", content: "still there?", reply_within: 20 });
   const { value: question } = await gus.inbox("gus").next();
   assert.ok(question);
   proxy.cut();

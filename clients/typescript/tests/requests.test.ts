@@ -61,7 +61,7 @@ test("a batch whose answer was lost is no second batch", async () => {
 test("a job that is enqueued again after a lost answer is one job", async () => {
   await using proxy = await FaultyProxy.before(server.url);
   proxy.mode = "swallow";
-  const enqueued = root({ url: proxy.url }).enqueue("lost", { type: "build", payload: {} });
+  const enqueued = root({ url: proxy.url }).enqueue("lost", "build", {});
   await until("a repeat", () => proxy.accepted >= 2);
   proxy.mode = "pass";
   await enqueued;
@@ -69,7 +69,7 @@ test("a job that is enqueued again after a lost answer is one job", async () => 
 });
 
 test("an ack whose answer was lost is done, and one of a lost lease is not", async () => {
-  await root().enqueue("acks", { type: "build", payload: {} });
+  await root().enqueue("acks", "build", {});
   const [job] = await root().leases.take("acks", { worker: "w" });
   assert.ok(job);
   await using proxy = await FaultyProxy.before(server.url);

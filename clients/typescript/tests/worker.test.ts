@@ -7,7 +7,7 @@ import {
   type JobContext,
   type JobEnd,
   NotFoundError,
-  PermanentError,
+  PermanentFailure,
   UnauthenticatedError,
 } from "agentbus";
 import { startServer, type TestServer } from "agentbus/testing";
@@ -21,7 +21,7 @@ before(async () => {
 });
 after(() => server[Symbol.asyncDispose]());
 
-const connect = (url = server.url) => quietBus({ url, sender: "worker" }).bus;
+const connect = (url = server.url) => quietBus({ url, agent: "worker" }).bus;
 
 /** A promise that is resolved from outside. */
 function gate(): { opened: Promise<void>; open: () => void } {
@@ -105,7 +105,7 @@ test("a permanent error makes the job a dead letter at once", async () => {
   await enqueue("hopeless", 1);
   const ends: JobEnd[] = [];
   const handler = () => {
-    throw new PermanentError("no such branch");
+    throw new PermanentFailure("no such branch");
   };
   const worker = connect().worker("hopeless", handler, { onEnd: (_, end) => ends.push(end) });
   const finished = worker.run();
@@ -119,8 +119,8 @@ test("a permanent error makes the job a dead letter at once", async () => {
 
 test("a payload that its check refuses is a dead letter, and the handler does not see it", async () => {
   const bus = connect();
-  await bus.enqueue("checked", { type: "build", payload: "what?" });
-  await bus.enqueue("checked", { type: "build", payload: { branch: "main" } });
+  await bus.enqueue("checked", "build", "what?");
+  await bus.enqueue("checked", "build", { branch: "main" });
   const seen: string[] = [];
   const payload = (value: unknown): { branch: string } => {
     if (value instanceof Object && "branch" in value) return value as { branch: string };
@@ -182,7 +182,7 @@ test("a handler whose lease is lost is told, and its result does not count", asy
   await bus.queues.set("stolen", { lease_s: 1, max_deliver: 5 });
   await enqueue("stolen", 1);
   await using proxy = await FaultyProxy.before(server.url);
-  const { bus: cut } = quietBus({ url: proxy.url, sender: "worker", attemptTimeout: 300, retryFor: 500 });
+  const { bus: cut } = quietBus({ url: proxy.url, agent: "worker", attemptTimeout: 300, retryFor: 500 });
   const begun = gate();
   const ends: JobEnd[] = [];
   const handler = async (_: Job, { signal }: JobContext) => {
@@ -206,15 +206,15 @@ test("a handler whose lease is lost is told, and its result does not count", asy
 
 test("a worker goes on through a restart of the server", async () => {
   await using own = await startServer();
-  const { bus } = quietBus({ url: own.url, sender: "worker" });
+  const { bus } = quietBus({ url: own.url, agent: "worker" });
   const done: unknown[] = [];
   const worker = bus.worker("restarted", ({ payload }) => done.push(payload));
   const finished = worker.run();
-  await bus.enqueue("restarted", { type: "build", payload: 1 });
+  await bus.enqueue("restarted", "build", 1);
   await until("the first is done", () => done.includes(1));
   await own.kill();
   await own.start();
-  await bus.enqueue("restarted", { type: "build", payload: 2 });
+  await bus.enqueue("restarted", "build", 2);
   await until("the second is done", () => done.includes(2));
   await worker.stop();
   await finished;
@@ -223,7 +223,7 @@ test("a worker goes on through a restart of the server", async () => {
 test("a worker that is refused says so", async () => {
   const root = quietBus({ url: server.url, key: server.rootKey }).bus;
   const { key } = await root.keys.create({ name: "idle", grants: { as: ["idle"] } });
-  const { bus } = quietBus({ url: server.url, key, sender: "idle" });
+  const { bus } = quietBus({ url: server.url, key, agent: "idle" });
   await assert.rejects(bus.worker("builds", () => {}).run(), { status: 403, needs: "work builds" });
   const nobody = quietBus({ url: server.url, key: `ab_nobody_${"0".repeat(40)}` }).bus;
   await assert.rejects(nobody.worker("builds", () => {}).run(), UnauthenticatedError);

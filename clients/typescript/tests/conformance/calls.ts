@@ -8,7 +8,7 @@ import {
   type Job,
   type NewJob,
   type OutgoingItem,
-  PermanentError,
+  PermanentFailure,
 } from "agentbus";
 
 // biome-ignore lint/suspicious/noExplicitAny: arguments come from JSON; the server and the cases check them.
@@ -44,7 +44,7 @@ async function inbox(bus: Agentbus, { agent, take, broadcast, ack = true }: Args
   for await (const message of messages) {
     taken.push(message);
     if (taken.length < take) continue;
-    if (ack) await messages.ack(message);
+    if (ack) await messages.ack();
     break;
   }
   return taken;
@@ -55,7 +55,7 @@ async function work(bus: Agentbus, { queue, until, concurrency }: Args): Promise
   const handler = async ({ job_id, type, payload, attempt }: Job): Promise<void> => {
     try {
       if (type === "once" && attempt === 1) throw new Error("not yet");
-      if (type === "bad") throw new PermanentError("no good");
+      if (type === "bad") throw new PermanentFailure("no good");
       if (type === "slow") await sleep((payload as { seconds: number }).seconds * 1000);
     } finally {
       runs.push({ job_id, type, payload, attempt });
@@ -96,7 +96,7 @@ export const CALLS: Record<string, Call> = {
   inbox_ack: (bus, { agent, through }) => bus.ackInbox(agent, through),
   ask: (bus, { reply_within, ...message }) => {
     const { type, ...rest } = outgoing(message);
-    return bus.ask(type, { ...rest, within_s: reply_within });
+    return bus.ask(type, { ...rest, reply_within });
   },
   answer: (bus, { message, ...answer }) => bus.answer(message, outgoing(answer)),
   agents: (bus) => collect(bus.agents()),
@@ -107,7 +107,7 @@ export const CALLS: Record<string, Call> = {
   queues: (bus) => collect(bus.queues.list()),
   queue: (bus, { queue }) => bus.queues.get(queue),
   delete_queue: (bus, { queue, force }) => bus.queues.delete(queue, { force }),
-  enqueue: (bus, { queue, ...job }) => bus.enqueue(queue, job as NewJob),
+  enqueue: (bus, { queue, type, payload, ...job }) => bus.enqueue(queue, type, payload, job),
   enqueue_many: async (bus, { queue, jobs }) => flat(await bus.enqueueMany(queue, jobs as NewJob[])),
   lease: (bus, { queue, ...request }) => bus.leases.take(queue, request),
   settle,

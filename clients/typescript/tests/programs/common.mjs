@@ -18,7 +18,7 @@ export function readArguments(usage, names) {
 export function connect() {
   const log = (text) => console.error(text);
   return new Agentbus({
-    sender: "typescript",
+    agent: "typescript",
     retryFor: Number.POSITIVE_INFINITY,
     logger: { warn: log, info: log },
   });

@@ -5,7 +5,7 @@ import { Agentbus, type AgentbusOptions, type Gap, type Message, type MessageStr
 export function quietBus(options: AgentbusOptions): { bus: Agentbus; logged: string[] } {
   const logged: string[] = [];
   const logger = { warn: (text: string) => logged.push(text), info: (text: string) => logged.push(text) };
-  return { bus: new Agentbus({ sender: "ann", ignoreVersion: true, logger, ...options }), logged };
+  return { bus: new Agentbus({ agent: "ann", ignoreVersion: true, logger, ...options }), logged };
 }
 
 /** The contents of the next `count` messages. */
