@@ -394,7 +394,10 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
 
   async #compareVersions(): Promise<void> {
     try {
-      const warning = versionWarning((await this.status()).version);
+      // Once: a repeat in the background would hold up the end of the program.
+      const call = { method: "GET", path: "/v1/status", repeatable: false } as const;
+      const { version } = await this.#transport.json<Status>(call);
+      const warning = versionWarning(version);
       if (warning !== undefined) this.#transport.settings.logger.warn(warning);
     } catch {
       // Not every key may see the version, and what matters fails by itself.

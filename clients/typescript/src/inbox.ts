@@ -3,7 +3,7 @@
 
 import { Backoff } from "./backoff.js";
 import { FIRST_WAIT, WAIT_S } from "./limits.js";
-import { anySignal, sleep } from "./time.js";
+import { Scope, sleep } from "./time.js";
 import { type CallOptions, isTransient, path, retryAfterMs, type Transport } from "./transport.js";
 import type { Envelope, InboxPosition } from "./types.js";
 
@@ -74,8 +74,9 @@ export class Inbox<Message extends { seq: number }>
   readonly #agent: string;
   readonly #options: InboxOptions;
   readonly #decode: (envelope: Envelope) => Promise<Message>;
-  readonly #closing = new AbortController();
+  readonly #scope: Scope;
   readonly #envelopes: AsyncGenerator<Envelope>;
+  #closed = false;
   /** The sequence of the last message that was given, and whether the loop has yet to acknowledge it. */
   #given: number | undefined;
   #owed = false;
@@ -91,8 +92,8 @@ export class Inbox<Message extends { seq: number }>
     this.#agent = agent;
     this.#options = options;
     this.#decode = decode;
-    const signal = anySignal(options.signal, transport.closed, this.#closing.signal);
-    this.#envelopes = envelopes(transport, agent, query, signal);
+    this.#scope = new Scope(options.signal, transport.closed);
+    this.#envelopes = this.#read(query);
   }
 
   /** Acknowledges this message, by default the last one that was given, and all before it. */
@@ -114,7 +115,7 @@ export class Inbox<Message extends { seq: number }>
       await this.#ackLast();
       item = await this.#envelopes.next();
     } catch (error) {
-      if (this.#closing.signal.aborted) return { done: true, value: undefined };
+      if (this.#closed) return { done: true, value: undefined };
       throw error;
     }
     if (item.done) return { done: true, value: undefined };
@@ -123,15 +124,10 @@ export class Inbox<Message extends { seq: number }>
     return { done: false, value: await this.#decode(item.value) };
   }
 
-  async #ackLast(): Promise<void> {
-    if (!this.#owed || this.#given === undefined) return;
-    const signal = anySignal(this.#options.signal, this.#closing.signal);
-    await ackInbox(this.#transport, this.#agent, this.#given, { signal });
-    this.#owed = false;
-  }
-
   async return(): Promise<IteratorResult<Message, undefined>> {
-    this.#closing.abort();
+    this.#closed = true;
+    this.#scope.abort();
+    this.#scope.release();
     await this.#envelopes.return(undefined).catch(() => {});
     return { done: true, value: undefined };
   }
@@ -143,31 +139,45 @@ export class Inbox<Message extends { seq: number }>
   async [Symbol.asyncDispose](): Promise<void> {
     await this.return();
   }
-}
 
-async function* envelopes(
-  transport: Transport,
-  agent: string,
-  query: InboxQuery,
-  signal: AbortSignal,
-): AsyncGenerator<Envelope> {
-  const backoff = new Backoff(FIRST_WAIT);
-  let after = query.after;
-  for (;;) {
-    try {
-      const page = await inboxPage(transport, agent, { ...query, after, wait_s: WAIT_S }, { signal });
-      backoff.reset();
+  async *#read(query: InboxQuery): AsyncGenerator<Envelope> {
+    for (let after = query.after; ; ) {
+      const wanted = { ...query, after, wait_s: WAIT_S };
+      const page = await this.#patiently("read", (options) =>
+        inboxPage(this.#transport, this.#agent, wanted, options),
+      );
       for (const envelope of page.messages) {
         after = envelope.seq;
         yield envelope;
       }
       after = page.next ?? after;
-    } catch (error) {
-      if (signal.aborted || !isTransient(error)) throw error;
-      transport.settings.logger.warn(
-        `agentbus: the inbox of ${agent} cannot be read yet: ${(error as Error).message}`,
-      );
-      await sleep(backoff.next(retryAfterMs(error)), signal);
+    }
+  }
+
+  async #ackLast(): Promise<void> {
+    const through = this.#given;
+    if (!this.#owed || through === undefined) return;
+    await this.#patiently("acknowledged", (options) =>
+      ackInbox(this.#transport, this.#agent, through, options),
+    );
+    this.#owed = false;
+  }
+
+  /** Repeats the work for as long as it takes. */
+  async #patiently<T>(what: string, work: (options: CallOptions) => Promise<T>): Promise<T> {
+    const backoff = new Backoff(FIRST_WAIT);
+    const { signal } = this.#scope;
+    for (;;) {
+      try {
+        return await work({ signal });
+      } catch (error) {
+        if (signal.aborted || !isTransient(error)) throw error;
+        const { logger } = this.#transport.settings;
+        logger.warn(
+          `agentbus: the inbox of ${this.#agent} cannot be ${what} yet: ${(error as Error).message}`,
+        );
+        await sleep(backoff.next(retryAfterMs(error)), signal);
+      }
     }
   }
 }

@@ -7,7 +7,7 @@ import { Cursor, type Start } from "./cursor.js";
 import { ApiError, apiError, ConnectionError } from "./errors.js";
 import { RECONNECT } from "./limits.js";
 import { type SseEvent, SseParser } from "./sse.js";
-import { anySignal, sleep } from "./time.js";
+import { Scope, sleep } from "./time.js";
 import { type CallOptions, type Query, retryAfterMs, type Transport } from "./transport.js";
 
 /** Sequences that the stream asked for and that neither bus nor store holds, bounds inclusive. */
@@ -36,7 +36,8 @@ export type Decode<Message> = (text: string) => Promise<Message> | Message;
 
 /** Messages and gaps, without an end. Leaving the loop closes the connection. */
 export class MessageStream<Message> implements AsyncIterableIterator<Message | Gap>, AsyncDisposable {
-  readonly #closing = new AbortController();
+  readonly #scope: Scope;
+  #closed = false;
   readonly #cursor: Cursor;
   readonly #items: AsyncGenerator<string | Gap>;
   readonly #decode: Decode<Message>;
@@ -50,8 +51,8 @@ export class MessageStream<Message> implements AsyncIterableIterator<Message | G
   ) {
     this.#cursor = new Cursor(start);
     this.#decode = decode;
-    const signal = anySignal(options.signal, transport.closed, this.#closing.signal);
-    this.#items = items(transport, query, this.#cursor, options.onCaughtUp, signal);
+    this.#scope = new Scope(options.signal, transport.closed);
+    this.#items = items(transport, query, this.#cursor, options.onCaughtUp, this.#scope.signal);
   }
 
   /** The sequence to pass as `since` to go on from here. Undefined until the server was reached. */
@@ -68,7 +69,8 @@ export class MessageStream<Message> implements AsyncIterableIterator<Message | G
     try {
       item = await this.#items.next();
     } catch (error) {
-      if (this.#closing.signal.aborted) return { done: true, value: undefined };
+      this.#scope.release();
+      if (this.#closed) return { done: true, value: undefined };
       throw error;
     }
     if (item.done) return { done: true, value: undefined };
@@ -77,7 +79,9 @@ export class MessageStream<Message> implements AsyncIterableIterator<Message | G
 
   /** Closes the connection. A `next` that waits ends too. */
   async return(): Promise<IteratorResult<Message | Gap, undefined>> {
-    this.#closing.abort();
+    this.#closed = true;
+    this.#scope.abort();
+    this.#scope.release();
     await this.#items.return(undefined).catch(() => {});
     return { done: true, value: undefined };
   }
@@ -160,8 +164,8 @@ async function* connection(
   cursor: Cursor,
   signal: AbortSignal,
 ): AsyncGenerator<SseEvent> {
-  const ended = new AbortController();
-  const silence = new Silence(transport.settings.streamSilence, ended);
+  const scope = new Scope(signal);
+  const silence = new Silence(transport.settings.streamSilence, scope);
   const start = cursor.request();
   const call = {
     method: "GET",
@@ -170,14 +174,14 @@ async function* connection(
     headers: { accept: "text/event-stream", ...start.headers },
   } as const;
   try {
-    const opening = transport.open(call, undefined, anySignal(signal, ended.signal));
-    const response = await silence.during(opening);
+    const response = await silence.during(transport.open(call, undefined, scope.signal));
     if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
       throw new ConnectionError("the answer is no event stream");
     }
     yield* events(response, silence);
   } finally {
-    ended.abort();
+    scope.abort();
+    scope.release();
   }
 }
 
@@ -195,9 +199,9 @@ async function* events(response: Response, silence: Silence): AsyncGenerator<Sse
 /** Aborts a connection on which nothing comes, but only while something is waited for. */
 class Silence {
   readonly #limit: number;
-  readonly #connection: AbortController;
+  readonly #connection: Scope;
 
-  constructor(limit: number, connection: AbortController) {
+  constructor(limit: number, connection: Scope) {
     this.#limit = limit;
     this.#connection = connection;
   }
@@ -208,7 +212,7 @@ class Silence {
     try {
       return await waiting;
     } catch (error) {
-      if (this.#connection.signal.aborted) throw this.#connection.signal.reason;
+      this.#connection.signal.throwIfAborted();
       // What `fetch` and its body throw: the connection is lost.
       throw error instanceof ApiError || error instanceof ConnectionError
         ? error

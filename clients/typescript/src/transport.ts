@@ -13,7 +13,7 @@ import {
 } from "./errors.js";
 import { FIRST_WAIT } from "./limits.js";
 import { isServerSide, type Resolved } from "./settings.js";
-import { anySignal, sleep } from "./time.js";
+import { Scope, sleep } from "./time.js";
 import { addTraceHeaders } from "./trace.js";
 import { USER_AGENT } from "./version.js";
 
@@ -34,7 +34,7 @@ export interface Call extends CallOptions {
   body?: unknown;
   contentType?: string;
   headers?: Record<string, string>;
-  /** The same request may arrive twice. GET always may. */
+  /** Whether the same request may be sent again; by default GET may. */
   repeatable?: boolean;
   /** Whether 410 means done when the answer to an earlier attempt may have been lost. */
   goneIsDone?: boolean;
@@ -76,24 +76,11 @@ export class Transport {
 
   /** Sends the request, again and again where that is safe, until it is answered or the time is over. */
   async call<T>(call: Call): Promise<Answer<T>> {
-    const signal = anySignal(call.signal, this.closed);
-    const waitMs = (call.waitS ?? 0) * 1000;
-    const deadline = Date.now() + this.settings.retryFor + waitMs;
-    const backoff = new Backoff(FIRST_WAIT);
-    const body =
-      call.body === undefined || typeof call.body === "string" ? call.body : JSON.stringify(call.body);
-    for (let afterLoss = false; ; ) {
-      try {
-        return await this.#attempt<T>(call, body, waitMs, signal);
-      } catch (error) {
-        if (signal.aborted) throw signal.reason;
-        if (afterLoss && call.goneIsDone && error instanceof LeaseLostError) return GONE as Answer<T>;
-        if (!(call.repeatable || call.method === "GET") || !isTransient(error)) throw error;
-        afterLoss ||= mayHaveArrived(error);
-        const wait = backoff.next(retryAfterMs(error));
-        if (Date.now() + wait > deadline) throw error;
-        await sleep(wait, signal);
-      }
+    const scope = new Scope(call.signal, this.closed);
+    try {
+      return await this.#repeat<T>(call, scope.signal);
+    } finally {
+      scope.release();
     }
   }
 
@@ -113,6 +100,28 @@ export class Transport {
     return response;
   }
 
+  async #repeat<T>(call: Call, signal: AbortSignal): Promise<Answer<T>> {
+    const waitMs = (call.waitS ?? 0) * 1000;
+    const deadline = Date.now() + this.settings.retryFor + waitMs;
+    const backoff = new Backoff(FIRST_WAIT);
+    const repeatable = call.repeatable ?? call.method === "GET";
+    const isText = call.body === undefined || typeof call.body === "string";
+    const body = isText ? (call.body as string | undefined) : JSON.stringify(call.body);
+    for (let afterLoss = false; ; ) {
+      try {
+        return await this.#attempt<T>(call, body, waitMs, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (afterLoss && call.goneIsDone && error instanceof LeaseLostError) return GONE as Answer<T>;
+        if (!repeatable || !isTransient(error)) throw error;
+        afterLoss ||= mayHaveArrived(error);
+        const wait = backoff.next(retryAfterMs(error));
+        if (Date.now() + wait > deadline) throw error;
+        await sleep(wait, signal);
+      }
+    }
+  }
+
   async #attempt<T>(
     call: Call,
     body: string | undefined,
@@ -120,19 +129,19 @@ export class Transport {
     signal: AbortSignal,
   ): Promise<Answer<T>> {
     const limit = this.settings.attemptTimeout + waitMs;
-    const timeout = AbortSignal.timeout(limit);
+    const timeout = new ConnectionError(`${this.settings.url} did not answer within ${limit} ms`);
+    const scope = new Scope(signal);
+    scope.abortAfter(limit, timeout);
     try {
-      const response = await this.open(call, body, anySignal(signal, timeout));
+      const response = await this.open(call, body, scope.signal);
       const date = Date.parse(response.headers.get("date") ?? "");
-      return {
-        status: response.status,
-        body: (await parsed(response)) as T,
-        date: Number.isNaN(date) ? undefined : date,
-      };
+      const parsed = (await parse(response)) as T;
+      return { status: response.status, body: parsed, date: Number.isNaN(date) ? undefined : date };
     } catch (error) {
-      if (timeout.aborted)
-        throw new ConnectionError(`${this.settings.url} did not answer within ${limit} ms`);
+      if (scope.signal.reason === timeout) throw timeout;
       throw error instanceof AgentbusError ? error : connectionError(error, this.settings.url);
+    } finally {
+      scope.release();
     }
   }
 
@@ -181,7 +190,7 @@ function connectionError(error: unknown, url: string): ConnectionError {
   return new ConnectionError(`cannot reach ${url}: ${text}`, { cause: error });
 }
 
-async function parsed(response: Response): Promise<unknown> {
+async function parse(response: Response): Promise<unknown> {
   if (response.status === 204) return undefined;
   const text = await response.text();
   try {

@@ -8,7 +8,7 @@ import { keepLease } from "./keep_lease.js";
 import type { Leases } from "./leases.js";
 import { FIRST_WAIT, STOP_WITHIN, WAIT_S } from "./limits.js";
 import type { Logger } from "./settings.js";
-import { anySignal, sleep } from "./time.js";
+import { Scope, sleep } from "./time.js";
 import { isTransient, retryAfterMs } from "./transport.js";
 import type { Job } from "./types.js";
 
@@ -53,10 +53,9 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
   readonly #options: WorkerOptions<Payload>;
   readonly #leases: Leases;
   readonly #logger: Logger;
-  /** No new leases. */
-  readonly #stopping = new AbortController();
-  readonly #noLeases: AbortSignal;
-  /** No more time for handlers. */
+  /** Aborted: no new leases. */
+  readonly #leasing: Scope;
+  /** Aborted: no more time for handlers. */
   readonly #cutting = new AbortController();
   readonly #running = new Set<Promise<void>>();
   #finished: Promise<void> | undefined;
@@ -72,7 +71,7 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
     this.#options = options;
     this.#leases = leases;
     this.#logger = logger;
-    this.#noLeases = anySignal(this.#stopping.signal, options.signal, closed);
+    this.#leasing = new Scope(options.signal, closed);
   }
 
   /** Works until it is stopped. Throws when the server refuses to lease, after running handlers have ended. */
@@ -83,7 +82,7 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
 
   /** Takes no more jobs, and resolves when running handlers have ended or were cut off after `stopWithin`. */
   async stop(): Promise<void> {
-    this.#stopping.abort();
+    this.#leasing.abort();
     await this.#finished?.catch(() => {});
   }
 
@@ -96,6 +95,7 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
       await this.#takeJobs();
     } finally {
       const cut = setTimeout(() => this.#cutting.abort(), this.#options.stopWithin ?? STOP_WITHIN);
+      this.#leasing.release();
       await Promise.all(this.#running);
       clearTimeout(cut);
     }
@@ -103,15 +103,15 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
 
   async #takeJobs(): Promise<void> {
     const backoff = new Backoff(FIRST_WAIT);
-    while (!this.#noLeases.aborted) {
+    while (!this.#leasing.signal.aborted) {
       try {
         await this.#takeSome();
         backoff.reset();
       } catch (error) {
-        if (this.#noLeases.aborted) return;
+        if (this.#leasing.signal.aborted) return;
         if (!isTransient(error)) throw error;
         this.#logger.warn(`agentbus: no jobs of ${this.#queue} can be leased yet: ${text(error)}`);
-        await sleep(backoff.next(retryAfterMs(error)), this.#noLeases).catch(() => {});
+        await sleep(backoff.next(retryAfterMs(error)), this.#leasing.signal).catch(() => {});
       }
     }
   }
@@ -124,7 +124,9 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
       return;
     }
     const request = { max: free, wait_s: WAIT_S, worker: this.#options.worker };
-    const { body, date } = await this.#leases.takeDated(this.#queue, request, { signal: this.#noLeases });
+    const { body, date } = await this.#leases.takeDated(this.#queue, request, {
+      signal: this.#leasing.signal,
+    });
     for (const job of body?.jobs ?? []) {
       const running: Promise<void> = this.#do(job as Job<Payload>, date).finally(() =>
         this.#running.delete(running),
@@ -135,11 +137,12 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
 
   async #do(job: Job<Payload>, date: number | undefined): Promise<void> {
     const lost = new AbortController();
-    const signal = anySignal(lost.signal, this.#cutting.signal);
+    const scope = new Scope(lost.signal, this.#cutting.signal);
     const over = new AbortController();
     const kept = keepLease(this.#leases, job, date, over.signal, (error) => lost.abort(error));
-    const failure = await this.#handle(job, signal);
+    const failure = await this.#handle(job, scope.signal);
     over.abort();
+    scope.release();
     await kept;
     const end = await this.#end(job, failure, lost.signal);
     this.#options.onEnd?.(job, end);
