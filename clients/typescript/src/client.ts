@@ -30,6 +30,7 @@ import { Consumers } from "./resources/consumers.js";
 import { DeadLetters } from "./resources/dead_letters.js";
 import { Keys } from "./resources/keys.js";
 import { Queues } from "./resources/queues.js";
+import { Schemas } from "./resources/schemas.js";
 import { Webhooks } from "./resources/webhooks.js";
 import { resolve, type Settings } from "./settings.js";
 import { MessageStream, type StreamOptions } from "./stream.js";
@@ -117,6 +118,7 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
   readonly consumers: Consumers;
   readonly webhooks: Webhooks;
   readonly keys: Keys;
+  readonly schemas: Schemas;
   readonly #transport: Transport;
   readonly #messages: Messages;
   readonly #closing = new AbortController();
@@ -133,6 +135,7 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
     this.consumers = new Consumers(transport);
     this.webhooks = new Webhooks(transport);
     this.keys = new Keys(transport);
+    this.schemas = new Schemas(transport);
   }
 
   /** Ends all calls, streams and inboxes of this client. Stop workers first. */

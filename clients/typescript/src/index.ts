@@ -9,6 +9,7 @@ export type { Consumers } from "./resources/consumers.js";
 export type { DeadLetterQuery, DeadLetters } from "./resources/dead_letters.js";
 export type { KeyChange, Keys, NewKey } from "./resources/keys.js";
 export type { Queues } from "./resources/queues.js";
+export type { NewSchema, Schemas } from "./resources/schemas.js";
 export type { NewWebhook, Webhooks } from "./resources/webhooks.js";
 export type { Logger, Settings } from "./settings.js";
 export { Gap, MessageStream, type StreamOptions } from "./stream.js";

@@ -42,6 +42,15 @@ export interface Sent {
   duplicate: boolean;
   /** `stored`: the bus has it. `committed`: the store has it too, synced to disk. */
   durability: Durability;
+  /** How it breaks a schema whose mode is `warn`. */
+  warnings?: Warning[];
+}
+
+/** What an accepted message does not keep to. */
+export interface Warning {
+  code: string;
+  detail: string;
+  errors?: Fault[];
 }
 
 /** One fault of a request: of its body (`pointer`, a JSON pointer) or of its query and headers (`parameter`). */
@@ -201,6 +210,20 @@ export interface Webhook {
   failing_since: string | null;
   last_success: string | null;
   last_error: string | null;
+}
+
+/** A version of the schema of a type. The newest counts. */
+export interface Schema {
+  kind: Kind;
+  type: string;
+  /** From 1 on. */
+  version: number;
+  mode: "off" | "warn" | "enforce";
+  content: "text" | "json";
+  /** JSON Schema 2020-12 for `{content, metadata}`; absent in lists of all types. */
+  schema?: Record<string, unknown> | boolean;
+  created_at: string;
+  created_by?: string | null;
 }
 
 export type Capability =

@@ -8,6 +8,7 @@ import {
   type JobEnd,
   NotFoundError,
   PermanentFailure,
+  RetryLater,
   UnauthenticatedError,
 } from "agentbus";
 import { startServer, type TestServer } from "agentbus/testing";
@@ -115,6 +116,20 @@ test("a permanent error makes the job a dead letter at once", async () => {
   assert.deepEqual(ends, ["failed"]);
   const [letter] = await collect(connect().deadLetters.list({ source: "hopeless" }));
   assert.match(letter?.reason ?? "", /no such branch/);
+});
+
+test("a handler may say when its job is to be tried again", async () => {
+  await connect().queues.set("later", { backoff_s: [600] });
+  await enqueue("later", 1);
+  const attempts: number[] = [];
+  const worker = connect().worker("later", ({ attempt }) => {
+    attempts.push(attempt);
+    if (attempt === 1) throw new RetryLater("busy", { delay_s: 0 });
+  });
+  const finished = worker.run();
+  await until("it is tried again", () => attempts.length === 2);
+  await worker.stop();
+  await finished;
 });
 
 test("a payload that its check refuses is a dead letter, and the handler does not see it", async () => {

@@ -9,6 +9,6 @@ export function examples(language: string): { name: string; code: string }[] {
   return sections.flatMap((section) => {
     const name = section.slice(0, section.indexOf("\n")).toLowerCase().replace(/\W+/g, "-");
     const blocks = section.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms"));
-    return Array.from(blocks, ([, code = ""]) => ({ name, code }));
+    return Array.from(blocks, ([, code = ""], i) => ({ name: i === 0 ? name : `${name}-${i + 1}`, code }));
   });
 }
