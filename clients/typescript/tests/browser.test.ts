@@ -120,3 +120,14 @@ test("a worker and an inbox run in a page", async () => {
   }, settings());
   assert.deepEqual(done, [[{ page: 1 }], "hello", 0]);
 });
+
+test("the page of the README shows what comes", async () => {
+  const { bus } = quietBus(settings());
+  await web.page.evaluate(async (settings) => {
+    await new globalThis.agentbus.Agentbus({ ...settings, credentials: "include" }).createSession();
+  }, settings());
+  await web.page.goto(`${web.origin}/readme?bus=${encodeURIComponent(server.url)}`);
+  await web.page.waitForSelector("li");
+  await bus.send("note", { content: "live on the page" });
+  await web.page.getByText("page: live on the page").waitFor({ timeout: 20_000 });
+});

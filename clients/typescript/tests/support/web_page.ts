@@ -6,8 +6,10 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join, normalize } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
+import { examples } from "./readme.js";
 
 const DIST = join(import.meta.dirname, "../../dist");
+// At `/readme` is the page of the README, at every other path this one.
 const HTML = `<!doctype html><title>test</title><script type="module">
   import * as agentbus from "/agentbus/index.js";
   globalThis.agentbus = agentbus;
@@ -60,7 +62,8 @@ function serveSite(): Server {
   return createServer(async (request, response) => {
     const path = normalize(request.url ?? "/");
     if (!path.startsWith("/agentbus/")) {
-      response.setHeader("content-type", "text/html").end(HTML);
+      const page = path.startsWith("/readme") ? examples("html")[0]?.code : HTML;
+      response.setHeader("content-type", "text/html").end(page);
       return;
     }
     const file = await readFile(join(DIST, path.slice("/agentbus/".length))).catch(() => undefined);
