@@ -171,6 +171,59 @@ def test_ends_by_what_a_handler_raises(agentbus: Agentbus, running: Make) -> Non
     assert any("Input should be a valid string" in error for error in errors)
 
 
+def test_whatever_a_handler_does_the_worker_goes_on(agentbus: Agentbus, running: Make) -> None:
+    agentbus.set_queue("q", max_deliver=1)
+    agentbus.enqueue_many("q", [NewJob("exits"), NewJob("stops"), NewJob("hidden"), NewJob("good")])
+    run = running()
+    awaited: list[str] = []
+
+    @run.worker.job("exits")
+    def exits(_: Job) -> None:
+        sys.exit(3)
+
+    @run.worker.job("stops")
+    def stops(_: Job) -> None:
+        next(iter(()))
+
+    async def later(job: Job) -> None:
+        awaited.append(job.type)
+
+    @run.worker.job()
+    def hidden(job: Job) -> object:
+        return later(job)
+
+    @run.worker.on_end
+    def broken(_job: Job, _outcome: str) -> None:
+        raise OSError("no disk")
+
+    run.start()
+    wait_for(lambda: len(run.ends) == 4, "four ends")
+    assert run.ends == [("exits", "nacked"), ("stops", "nacked"), ("hidden", "acked"), ("good", "acked")]
+    assert awaited == ["hidden", "good"]
+
+
+def test_a_payload_that_does_not_fit_is_not_in_the_log(
+    agentbus: Agentbus, running: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    agentbus.enqueue("q", "typed", {"secret": "hunter2"})
+    run = running()
+
+    @run.worker.job("typed")
+    def typed(job: Job) -> None:
+        job.as_(list[int])
+
+    run.start()
+    wait_for(lambda: run.ends, "an end")
+    assert run.ends == [("typed", "failed")]
+    assert "Input should be a valid" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_a_worker_that_runs_nothing(agentbus: Agentbus) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        agentbus.worker("q", concurrency=0)
+
+
 def test_a_job_that_always_fails_is_a_dead_letter_with_its_errors(agentbus: Agentbus, running: Make) -> None:
     agentbus.set_queue("q", backoff_s=[0], max_deliver=2)
     agentbus.enqueue("q", "broken")

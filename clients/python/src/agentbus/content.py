@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from ._core.faults import faults
 from .errors import ContentError
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class Contents:
         try:
             value: T = _adapter(model).validate_json(content)
         except ValidationError as error:
-            raise ContentError(type, str(error)) from None
+            raise ContentError(type, faults(error)) from None
         return value
 
     @staticmethod
@@ -65,5 +66,7 @@ class Contents:
             if model is not None and not isinstance(content, BaseModel):
                 content = _adapter(model).validate_python(content)
             return to_json(content, by_alias=True).decode()
+        except ValidationError as error:
+            raise ContentError(type, faults(error)) from None
         except ValueError as error:
             raise ContentError(type, str(error)) from None

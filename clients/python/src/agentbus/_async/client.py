@@ -207,7 +207,7 @@ class AsyncAgentbus(AsyncAgentCalls, AsyncQueueCalls, AsyncProcessingCalls, Asyn
         return await self.send(draft.type, draft.content, **draft.fields)
 
     def worker(self, queue: str, *, concurrency: int = 1, name: str | None = None, grace: float = GRACE) -> AsyncWorker:
-        """A worker of a queue, which runs up to `concurrency` jobs at a time (1 to 1,000).
+        """A worker of a queue, which runs up to `concurrency` jobs at a time.
 
         `name` is for the queue's records; without it the client's agent. At a stop, running handlers have `grace`
         seconds to end.

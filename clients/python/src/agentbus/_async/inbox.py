@@ -24,17 +24,14 @@ class AsyncInbox:
         self._reader = reader
 
     async def ack(self) -> None:
-        """Acknowledges the message in hand now."""
-        call = self._reader.ack()
-        if call is not None:
-            await self._transport.run(call, forever=True)
-        self._reader.done()
+        """Acknowledges the message in hand now. ConnectionFailed or Unavailable if that fails in the client's time."""
+        await self._ack(forever=False)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Message:
-        await self.ack()
+        await self._ack(forever=True)
         while (message := self._reader.take()) is None:
             self._reader.fill(await self._transport.run(self._reader.page(), forever=True))
         return message
@@ -47,3 +44,9 @@ class AsyncInbox:
     ) -> None:
         if kind is None:
             await self.ack()
+
+    async def _ack(self, *, forever: bool) -> None:
+        call = self._reader.ack()
+        if call is not None:
+            await self._transport.run(call, forever=forever)
+        self._reader.done()

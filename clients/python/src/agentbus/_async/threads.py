@@ -33,8 +33,9 @@ async def in_thread(function: Callable[[], T]) -> T:
         try:
             outcome: tuple[T | None, BaseException | None] = (context.run(function), None)
         except BaseException as error:
-            # A StopIteration cannot be the exception of a future.
-            outcome = (None, RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
+            # What ends threads and generators must not end the loop.
+            ordinary = isinstance(error, Exception) and not isinstance(error, StopIteration)
+            outcome = (None, error if ordinary else RuntimeError(repr(error)))
         # The loop may be over by now.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, *outcome)

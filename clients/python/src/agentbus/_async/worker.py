@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._core.calls import queues
-from .._core.limits import POLL
+from .._core.limits import LEASE_JOBS, POLL, RELEASE
 from .._core.work import STOPPED, End, H, Handlers, Observer, extend_after, log, release, settle
 from .._models.queues import Job, Lease
 from ..errors import AgentbusError, LeaseLost
@@ -32,6 +32,8 @@ class AsyncWorker:
     def __init__(
         self, transport: AsyncTransport, queue: str, *, concurrency: int, name: str | None, grace: float
     ) -> None:
+        if concurrency < 1:
+            raise ValueError("a worker runs at least one job at a time")
         self._transport = transport
         self._queue = queue
         self._concurrency = concurrency
@@ -82,7 +84,7 @@ class AsyncWorker:
         with stops_on_signals(self._loop, self._stop) if signals else contextlib.nullcontext():
             try:
                 await self._lease()
-            except BaseException:
+            except asyncio.CancelledError:
                 self._hurrying.set()
                 raise
             finally:
@@ -106,7 +108,7 @@ class AsyncWorker:
             stopping.cancel()
 
     async def _lease_up_to(self, free: int, stopping: asyncio.Future[Any]) -> None:
-        call = queues.lease(self._queue, free, POLL, self._name)
+        call = queues.lease(self._queue, min(free, LEASE_JOBS), POLL, self._name)
         leasing: asyncio.Future[Any] = asyncio.ensure_future(self._transport.run(call, forever=True))
         try:
             await asyncio.wait([stopping, leasing], return_when=asyncio.FIRST_COMPLETED)
@@ -143,7 +145,9 @@ class AsyncWorker:
             if inspect.iscoroutinefunction(handler):
                 await handler(job)
             else:
-                await in_thread(lambda: handler(job))
+                result = await in_thread(lambda: handler(job))
+                if inspect.isawaitable(result):
+                    await result
         except Exception as error:
             return error
         return None
@@ -171,7 +175,10 @@ class AsyncWorker:
             log.error("job %s (%s): its end was not recorded, it runs again: %s", job.job_id, job.type, error)
             outcome = "unknown"
         for observer in self._observers:
-            observer(job, outcome)
+            try:
+                observer(job, outcome)
+            except Exception:
+                log.exception("an observer of the ends of jobs failed")
 
     async def _finish(self) -> None:
         """Waits for running handlers, and gives back the jobs of those that do not end in time."""
@@ -186,4 +193,8 @@ class AsyncWorker:
         unfinished = list(self._running)
         for task in unfinished:
             task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        if unfinished:
+            _, stuck = await asyncio.wait(unfinished, timeout=RELEASE)
+            for task in stuck:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)

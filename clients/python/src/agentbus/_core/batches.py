@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from .._models.message import Result
 from .._models.queues import JobResult
+from ..errors import UnexpectedAnswer
 from .backoff import Backoff
 from .limits import BATCH_BYTES, BATCH_ITEMS, FIRST_WAIT
 from .request import Call, to_json
@@ -34,6 +35,8 @@ class Batch(Generic[R]):
 
     def receive(self, results: list[R]) -> float | None:
         """Takes the results. None if that was all, else how long to wait before the next call."""
+        if len(results) != len(self._open):
+            raise UnexpectedAnswer(f"{len(self._open)} items were sent, and {len(results)} results came")
         self._found.update(zip(self._open, results, strict=True))
         self._open = [index for index in self._open if self._found[index].status in _TRANSIENT]
         wait = self._backoff.next_wait()

@@ -17,6 +17,7 @@ from .._models.message import Gap, Message
 from ..errors import AgentbusError, Unauthenticated, UnexpectedAnswer
 from .backoff import Backoff
 from .cursor import Cursor
+from .faults import faults
 from .limits import RECONNECT
 from .request import Answer, Request, path, query
 from .sse import Block, SseParser
@@ -146,4 +147,4 @@ class Feed:
         try:
             return Gap.model_validate(self._object(block))
         except ValidationError as error:
-            raise UnexpectedAnswer(f"the stream has a gap that cannot be read: {error}") from None
+            raise UnexpectedAnswer(f"the stream has a gap that cannot be read: {faults(error)}") from None

@@ -17,6 +17,12 @@ SILENCE: Final = 45.0
 GRACE: Final = 30.0
 """For running handlers of a worker that stops."""
 
+RELEASE: Final = 5.0
+"""For giving back jobs whose handlers did not end in that time."""
+
+LEASE_JOBS: Final = 1000
+"""The most jobs of a lease."""
+
 IDLE: Final = 20.0
 """An idle connection is closed after so long. The server closes it after 30 s: a request must not cross that."""
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from ..errors import UnexpectedAnswer
-from .request import Answer, Call, document, get
+from .request import Answer, Call, document, get, items
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -46,10 +45,7 @@ class Listing(Generic[M]):
     def _read(self, answer: Answer) -> list[M]:
         page = document(answer)
         shared = {name: page[name] for name in self._shared if name in page}
-        try:
-            items = [self._kind.model_validate({**shared, **each}) for each in page[self._member]]
-        except (ValidationError, KeyError, TypeError) as error:
-            raise UnexpectedAnswer(f"the answer has no list of {self._kind.__name__}: {error}") from None
+        found = items(self._kind, page.get(self._member), shared)
         self._query["after"] = page.get("next")
         self.more = page.get("next") is not None
-        return items
+        return found

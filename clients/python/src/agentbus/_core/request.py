@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from ..errors import ApiError, UnexpectedAnswer, api_error
+from .faults import faults
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -89,10 +90,10 @@ def path(*segments: str) -> str:
     return "/".join(["/v1", *(quote(segment, safe="") for segment in segments)])
 
 
-def query(items: Mapping[str, Any]) -> Query:
+def query(parameters: Mapping[str, Any]) -> Query:
     """Query parameters. Sequences repeat a name; None leaves it out."""
     pairs: Query = []
-    for name, value in items.items():
+    for name, value in parameters.items():
         if isinstance(value, Iterable) and not isinstance(value, str):
             pairs += [(name, text(each)) for each in value]
         elif value is not None:
@@ -122,10 +123,10 @@ def to_json(value: Any) -> bytes:
 
 
 def get(
-    path: str, read: Callable[[Answer], T], items: Mapping[str, Any] | None = None, *, holds: float = 0.0
+    path: str, read: Callable[[Answer], T], parameters: Mapping[str, Any] | None = None, *, holds: float = 0.0
 ) -> Call[T]:
     """A GET, which may always be repeated."""
-    return Call(Request("GET", path, query(items or {})), read, safe=True, holds=holds)
+    return Call(Request("GET", path, query(parameters or {})), read, safe=True, holds=holds)
 
 
 def send(
@@ -150,7 +151,7 @@ def model(kind: type[M]) -> Callable[[Answer], M]:
         try:
             return kind.model_validate_json(answer.body)
         except ValidationError as error:
-            raise UnexpectedAnswer(f"the answer is no {kind.__name__}: {error}") from None
+            raise UnexpectedAnswer(f"the answer is no {kind.__name__}: {faults(error)}") from None
 
     return read
 
@@ -159,12 +160,19 @@ def models(kind: type[M], member: str) -> Callable[[Answer], list[M]]:
     """Reads an answer whose `member` is a list of this model."""
 
     def read(answer: Answer) -> list[M]:
-        try:
-            return [kind.model_validate(each) for each in document(answer)[member]]
-        except (ValidationError, KeyError, TypeError) as error:
-            raise UnexpectedAnswer(f"the answer has no list of {kind.__name__}: {error}") from None
+        return items(kind, document(answer).get(member))
 
     return read
+
+
+def items(kind: type[M], values: Any, shared: Mapping[str, Any] | None = None) -> list[M]:
+    """Reads a list of this model. `shared` are members that each item gets."""
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise UnexpectedAnswer(f"the answer has no list of {kind.__name__}")
+    try:
+        return [kind.model_validate({**(shared or {}), **value}) for value in values]
+    except ValidationError as error:
+        raise UnexpectedAnswer(f"the answer has no list of {kind.__name__}: {faults(error)}") from None
 
 
 def document(answer: Answer) -> dict[str, Any]:

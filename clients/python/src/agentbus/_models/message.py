@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, PrivateAttr, ValidationError
 
+from .._core.faults import faults
 from ..content import Contents
 from ..errors import UnexpectedAnswer
 from .base import Document
@@ -71,7 +72,7 @@ class Message(Document):
         except ValidationError as error:
             wrong = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
             if "seq" in wrong or not wrong:
-                raise UnexpectedAnswer(f"this is no message: {error}") from None
+                raise UnexpectedAnswer(f"this is no message: {faults(error)}") from None
             log.warning("message %s: ignored what has a wrong type: %s", members.get("seq"), wrong)
             message = cls.model_validate({name: value for name, value in members.items() if name not in wrong})
         message._contents = contents

@@ -45,11 +45,11 @@ class Job(Document):
     lease_token: str
     lease_expires_at: datetime
 
-    _lease_s: float = PrivateAttr(default=0.0)
+    _lease_s: int = PrivateAttr(default=0)
 
     @property
-    def lease_s(self) -> float:
-        """How long the lease was to last when it was given, in seconds; about a second too long, or 0 if unknown."""
+    def lease_s(self) -> int:
+        """How long the lease lasts from the answer on, in whole seconds, to one; 0 if unknown."""
         return self._lease_s
 
     def as_(self, model: builtins.type[T]) -> T:
@@ -63,11 +63,11 @@ class Lease(Document):
     lease_token: str
     lease_expires_at: datetime
 
-    _lease_s: float = PrivateAttr(default=0.0)
+    _lease_s: int = PrivateAttr(default=0)
 
     @property
-    def lease_s(self) -> float:
-        """How long it lasts from the answer on, in seconds; about a second too long, or 0 if unknown."""
+    def lease_s(self) -> int:
+        """How long it lasts from the answer on, in whole seconds, to one; 0 if unknown."""
         return self._lease_s
 
 

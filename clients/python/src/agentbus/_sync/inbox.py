@@ -24,17 +24,14 @@ class Inbox:
         self._reader = reader
 
     def ack(self) -> None:
-        """Acknowledges the message in hand now."""
-        call = self._reader.ack()
-        if call is not None:
-            self._transport.run(call, forever=True)
-        self._reader.done()
+        """Acknowledges the message in hand now. ConnectionFailed or Unavailable if that fails in the client's time."""
+        self._ack(forever=False)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Message:
-        self.ack()
+        self._ack(forever=True)
         while (message := self._reader.take()) is None:
             self._reader.fill(self._transport.run(self._reader.page(), forever=True))
         return message
@@ -47,3 +44,9 @@ class Inbox:
     ) -> None:
         if kind is None:
             self.ack()
+
+    def _ack(self, *, forever: bool) -> None:
+        call = self._reader.ack()
+        if call is not None:
+            self._transport.run(call, forever=forever)
+        self._reader.done()

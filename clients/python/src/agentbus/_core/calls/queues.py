@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -86,12 +87,15 @@ def _lease(answer: Answer) -> Lease:
 
 
 def _timed(lease: L, answer: Answer) -> L:
-    """Sets how long the lease lasts. By the server's clock alone: the two clocks may differ."""
+    """Sets how long the lease lasts, by the server's clock alone: the two clocks may differ.
+
+    Its `Date` is in whole seconds and up to one too early.
+    """
     try:
         now = parsedate_to_datetime(answer.headers.get("date", ""))
     except ValueError:
         return lease
-    lease._lease_s = max(0.0, (lease.lease_expires_at - now).total_seconds())
+    lease._lease_s = max(0, math.floor((lease.lease_expires_at - now).total_seconds()))
     return lease
 
 
