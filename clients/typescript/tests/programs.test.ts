@@ -1,15 +1,11 @@
 // The programs for fault tests do what their callers expect: a line for each event, and an end by count or SIGTERM.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { startServer, type TestServer } from "agentbus/testing";
 import { quietBus } from "./support/bus.js";
+import { startProgram } from "./support/program.js";
 import { until } from "./support/wait.js";
-
-const PROGRAMS = join(import.meta.dirname, "../tests/programs");
 
 let server: TestServer;
 before(async () => {
@@ -17,24 +13,7 @@ before(async () => {
 });
 after(() => server[Symbol.asyncDispose]());
 
-/** A program that runs, with the lines that it has printed. */
-function start(name: string, ...args: string[]) {
-  const env = { ...process.env, AGENTBUS_URL: server.url };
-  const child = spawn(process.execPath, [join(PROGRAMS, name), ...args], {
-    env,
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  let printed = "";
-  child.stdout.on("data", (bytes) => {
-    printed += bytes;
-  });
-  const lines = () =>
-    printed
-      .split("\n")
-      .slice(0, -1)
-      .map((line) => JSON.parse(line));
-  return { lines, ended: once(child, "close").then(([code]) => code as number | null), child };
-}
+const start = (name: string, ...args: string[]) => startProgram(server.url, name, ...args);
 
 test("what one program sends, another follows", async () => {
   const consumer = start("consume.mjs", "--from", "start", "--task", "t1", "--count", "25");
