@@ -1,9 +1,9 @@
 // The client: one method for each thing that agents do. It holds no connection of its own.
 
+import { ask } from "./ask.js";
 import { postBatch } from "./batch.js";
 import type { ContentType } from "./content.js";
 import type { Start } from "./cursor.js";
-import { NoReplyError } from "./errors.js";
 import {
   ackInbox,
   Inbox,
@@ -14,7 +14,6 @@ import {
   inboxPage,
 } from "./inbox.js";
 import { Leases } from "./leases.js";
-import { REPLY_WITHIN_S } from "./limits.js";
 import {
   type Contents,
   filterQuery,
@@ -258,29 +257,7 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
   ): Promise<Message<M>> {
     const { reply_within = 30, ...message } = question;
     const body = await this.#messages.body(type, message);
-    const deadline = Date.now() + reply_within * 1000;
-    for (let left = reply_within; ; left = Math.round((deadline - Date.now()) / 1000)) {
-      const reply_within = Math.min(left, REPLY_WITHIN_S);
-      const call = {
-        method: "POST",
-        path: "/v1/messages",
-        query: { reply_within },
-        body,
-        repeatable: true,
-      } as const;
-      try {
-        const { reply } = await this.#transport.json<{ reply: Envelope }>({
-          ...call,
-          waitS: reply_within,
-          ...options,
-        });
-        return await this.#messages.received<M>(reply);
-      } catch (error) {
-        // The server was stopped, or the time is longer than it waits: ask on under the same id.
-        const goesOn = error instanceof NoReplyError && deadline - Date.now() >= 1000;
-        if (!goesOn) throw error;
-      }
-    }
+    return this.#messages.received<M>(await ask(this.#transport, body, reply_within, options));
   }
 
   /** Answers a message: to its sender, in its task and conversation. The type is `answer` by default. */

@@ -3,8 +3,8 @@
 
 import { Backoff } from "./backoff.js";
 import { FIRST_WAIT, WAIT_S } from "./limits.js";
-import { Scope, sleep } from "./time.js";
-import { type CallOptions, isTransient, path, retryAfterMs, type Transport } from "./transport.js";
+import { Scope } from "./time.js";
+import { type CallOptions, isTransient, path, pause, type Transport } from "./transport.js";
 import type { Envelope, InboxPosition } from "./types.js";
 
 export interface InboxQuery {
@@ -115,6 +115,7 @@ export class Inbox<Message extends { seq: number }>
       await this.#ackLast();
       item = await this.#envelopes.next();
     } catch (error) {
+      this.#scope.release();
       if (this.#closed) return { done: true, value: undefined };
       throw error;
     }
@@ -176,7 +177,7 @@ export class Inbox<Message extends { seq: number }>
         logger.warn(
           `agentbus: the inbox of ${this.#agent} cannot be ${what} yet: ${(error as Error).message}`,
         );
-        await sleep(backoff.next(retryAfterMs(error)), signal);
+        await pause(error, backoff, signal);
       }
     }
   }

@@ -1,6 +1,7 @@
 // Extends a lease at every third of its time, so that two extensions may fail before it is lost.
 
 import type { Leases } from "./leases.js";
+import { EXTEND_EVERY } from "./limits.js";
 import { sleep } from "./time.js";
 import { isTransient } from "./transport.js";
 import type { Job } from "./types.js";
@@ -37,6 +38,7 @@ export async function keepLease(
 
 /** A third of the time that a lease lasts, in milliseconds. `date` is up to 1 s early, which adds a third of it. */
 function thirdOf(expiresAt: string, date: number | undefined): number {
-  const ms = (Date.parse(expiresAt) - (date ?? Date.now())) / 3;
-  return Math.max(100, Number.isNaN(ms) ? 0 : ms);
+  const third = (Date.parse(expiresAt) - (date ?? Date.now())) / 3;
+  const longest = date === undefined ? EXTEND_EVERY : third;
+  return Math.max(100, Math.min(third, longest) || 0);
 }

@@ -12,6 +12,10 @@ export const FIRST_WAIT = 200;
 export const RECONNECT = 2_000;
 /** The longest wait between attempts. */
 export const LONGEST_WAIT = 30_000;
+/** The most jobs that one request leases. */
+export const LEASE_JOBS = 1_000;
+/** The time between extensions where the server's clock cannot be read, as in pages of another origin: a third of 30 s. */
+export const EXTEND_EVERY = 10_000;
 /** How long handlers may go on after a worker was asked to stop. */
 export const STOP_WITHIN = 30_000;
 

@@ -7,8 +7,9 @@ import { Cursor, type Start } from "./cursor.js";
 import { ApiError, apiError, ConnectionError } from "./errors.js";
 import { RECONNECT } from "./limits.js";
 import { type SseEvent, SseParser } from "./sse.js";
-import { Scope, sleep } from "./time.js";
-import { type CallOptions, type Query, retryAfterMs, type Transport } from "./transport.js";
+import { Scope } from "./time.js";
+import { type CallOptions, pause, type Query, type Transport } from "./transport.js";
+import type { Kind } from "./types.js";
 
 /** Sequences that the stream asked for and that neither bus nor store holds, bounds inclusive. */
 export class Gap {
@@ -126,9 +127,12 @@ async function* items(
     if (!reported)
       logger.warn(`agentbus: the stream of ${url} is interrupted and will resume: ${text(error)}`);
     reported = true;
-    await sleep(backoff.next(retryAfterMs(error)), signal);
+    await pause(error, backoff, signal);
   }
 }
+
+/** The names of events that are messages. */
+const KINDS: ReadonlySet<string> = new Set<Kind>(["message", "status", "task"]);
 
 /** What the consumer gets of an event. */
 function interpret(event: SseEvent, cursor: Cursor, onCaughtUp?: () => void): string | Gap | undefined {
@@ -151,9 +155,11 @@ function interpret(event: SseEvent, cursor: Cursor, onCaughtUp?: () => void): st
         detail: "the server ended the stream: its key is not valid any more",
       });
     }
-    default:
-      // Anything else with an id is a message of any kind or, without data, a heartbeat.
-      return seq !== undefined && cursor.pass(seq) ? event.data : undefined;
+    default: {
+      // A message, a heartbeat, or an event of a newer server: its id moves the cursor all the same.
+      const isNew = seq !== undefined && cursor.pass(seq);
+      return isNew && KINDS.has(event.name) ? event.data : undefined;
+    }
   }
 }
 

@@ -11,7 +11,7 @@ import {
   NoReplyError,
   type Problem,
 } from "./errors.js";
-import { FIRST_WAIT } from "./limits.js";
+import { FIRST_WAIT, LONGEST_WAIT } from "./limits.js";
 import { isServerSide, type Resolved } from "./settings.js";
 import { Scope, sleep } from "./time.js";
 import { addTraceHeaders } from "./trace.js";
@@ -170,8 +170,13 @@ export function isTransient(error: unknown): boolean {
   return [429, 502, 503, 504].includes(error.status);
 }
 
-/** How long the server wants to be left alone, in milliseconds. */
-export function retryAfterMs(error: unknown): number {
+/** Waits before the next attempt of what goes on for as long as it takes. */
+export function pause(error: unknown, backoff: Backoff, signal: AbortSignal | undefined): Promise<void> {
+  return sleep(backoff.next(Math.min(retryAfterMs(error), LONGEST_WAIT)), signal);
+}
+
+// How long the server wants to be left alone, in milliseconds.
+function retryAfterMs(error: unknown): number {
   return error instanceof ApiError ? (error.retry_after ?? 0) * 1000 : 0;
 }
 

@@ -6,10 +6,10 @@ import { type ContentType, check } from "./content.js";
 import { ContentError, PermanentFailure, RetryLater } from "./errors.js";
 import { keepLease } from "./keep_lease.js";
 import type { Leases } from "./leases.js";
-import { FIRST_WAIT, STOP_WITHIN, WAIT_S } from "./limits.js";
+import { FIRST_WAIT, LEASE_JOBS, STOP_WITHIN, WAIT_S } from "./limits.js";
 import type { Logger } from "./settings.js";
-import { Scope, sleep } from "./time.js";
-import { isTransient, retryAfterMs } from "./transport.js";
+import { Scope } from "./time.js";
+import { isTransient, pause } from "./transport.js";
 import type { Job } from "./types.js";
 
 export interface JobContext {
@@ -111,14 +111,14 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
         if (this.#leasing.signal.aborted) return;
         if (!isTransient(error)) throw error;
         this.#logger.warn(`agentbus: no jobs of ${this.#queue} can be leased yet: ${text(error)}`);
-        await sleep(backoff.next(retryAfterMs(error)), this.#leasing.signal).catch(() => {});
+        await pause(error, backoff, this.#leasing.signal).catch(() => {});
       }
     }
   }
 
   /** Leases as many jobs as handlers may start, and starts them. Waits for a handler first if none may. */
   async #takeSome(): Promise<void> {
-    const free = (this.#options.concurrency ?? 1) - this.#running.size;
+    const free = Math.min(LEASE_JOBS, (this.#options.concurrency ?? 1) - this.#running.size);
     if (free <= 0) {
       await Promise.race(this.#running);
       return;
@@ -145,7 +145,11 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
     scope.release();
     await kept;
     const end = await this.#end(job, failure, lost.signal);
-    this.#options.onEnd?.(job, end);
+    try {
+      this.#options.onEnd?.(job, end);
+    } catch (error) {
+      this.#logger.warn(`agentbus: onEnd of a worker of ${this.#queue} failed: ${text(error)}`);
+    }
   }
 
   /** How the handler failed; undefined for success. Does not wait for a handler that is cut off. */
