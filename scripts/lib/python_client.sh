@@ -23,7 +23,7 @@ python3-venv)") || exit 1
         pyright --verifytypes agentbus --ignoreexternal >/dev/null || die "a public name has no complete type: \
 pyright --verifytypes agentbus"
         # The tests wait most of the time.
-        pytest --quiet --numprocesses $((3 * $(nproc)))
+        pytest --quiet --numprocesses $((2 * $(nproc)))
     )
 }
 

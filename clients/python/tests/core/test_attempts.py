@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
 from agentbus import ApiError, ConnectionFailed, LeaseLost, NoReply, Unavailable
+from agentbus._core import http
 from agentbus._core.attempts import Attempts
 from agentbus._core.backoff import Backoff
 from agentbus._core.batches import Batch, split
@@ -169,6 +172,16 @@ def test_a_server_on_this_machine_is_not_asked_through_a_proxy(url: str, loopbac
     assert settings.is_loopback is loopback
     assert not settings.url.endswith("/")
     assert "'k'" not in repr(settings)
+
+
+def test_certificates_are_checked_where_there_is_tls() -> None:
+    context = ssl.create_default_context()
+    for url, verify, expected in (
+        ("https://bus.example", True, True),
+        ("https://bus.example", context, context),
+        ("http://bus.example", True, False),
+    ):
+        assert http.options(Settings.of(url, None, None, 1, 1), verify)["verify"] is expected
 
 
 def test_versions_of_the_same_contract() -> None:

@@ -27,7 +27,7 @@ class AsyncTransport:
 
     def __init__(self, settings: Settings, verify: ssl.SSLContext | bool) -> None:
         self.settings = settings
-        self._http = httpx.AsyncClient(verify=verify, **http.options(settings))
+        self._http = httpx.AsyncClient(**http.options(settings, verify))
         self._greeted = False
 
     async def run(self, call: Call[T], *, forever: bool = False) -> T:

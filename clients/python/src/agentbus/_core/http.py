@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import httpx
@@ -14,11 +15,15 @@ from .trace import trace_headers
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=IDLE)
 
 
-def options(settings: Settings) -> dict[str, Any]:
-    """Arguments of an httpx client. A server on this machine is never asked through a proxy."""
+def options(settings: Settings, verify: ssl.SSLContext | bool) -> dict[str, Any]:
+    """Arguments of an httpx client. A server on this machine is never asked through a proxy.
+
+    Without TLS no certificates are read, which would take longer than all the rest.
+    """
     return {
         "headers": settings.headers(),
         "limits": LIMITS,
+        "verify": verify if settings.url.startswith("https:") else False,
         "trust_env": not settings.is_loopback,
         "follow_redirects": False,
     }

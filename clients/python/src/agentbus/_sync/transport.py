@@ -27,7 +27,7 @@ class Transport:
 
     def __init__(self, settings: Settings, verify: ssl.SSLContext | bool) -> None:
         self.settings = settings
-        self._http = httpx.Client(verify=verify, **http.options(settings))
+        self._http = httpx.Client(**http.options(settings, verify))
         self._greeted = False
 
     def run(self, call: Call[T], *, forever: bool = False) -> T:
