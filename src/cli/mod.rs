@@ -7,6 +7,7 @@
 mod address;
 mod audit;
 mod bench;
+mod completions;
 mod consumers;
 mod credential;
 mod dead_letters;
@@ -20,6 +21,7 @@ mod import;
 mod input;
 mod keys;
 mod limits;
+mod man;
 mod message_args;
 mod output;
 mod own_store;
@@ -40,7 +42,7 @@ mod worker;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::failure::Failure;
 use self::serve_args::{DoctorArgs, RebuildArgs, ServeArgs, WorkerArgs};
@@ -125,6 +127,12 @@ enum Command {
     /// Measure a server under load
     #[command(after_help = bench::EXAMPLES)]
     Bench(Box<bench::BenchArgs>),
+    /// Print the completion script for a shell
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    #[command(after_help = man::EXAMPLES)]
+    Man(man::ManArgs),
 }
 
 /// Parses and runs the command line; returns the exit code.
@@ -163,6 +171,8 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Audit(args)) => audit::run(args).await,
         Some(Command::Demo(args)) => demo::run(args).await,
         Some(Command::Bench(args)) => bench::run(*args).await,
+        Some(Command::Completions(args)) => completions::run(&args, Cli::command()),
+        Some(Command::Man(args)) => man::run(&args, Cli::command()),
     };
     done.unwrap_or_else(|failure| failure.report())
 }
@@ -170,7 +180,6 @@ async fn run(cli: Cli) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_valid() {

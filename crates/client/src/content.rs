@@ -44,6 +44,17 @@ impl Message {
         if self.type_ == T::TYPE { self.content_json().map(Some) } else { Ok(None) }
     }
 
+    /// The metadata as a value of this type.
+    ///
+    /// # Errors
+    /// [`Error::Content`]: the metadata does not have this form.
+    pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let json = self.metadata.as_ref().map_or("{}", |metadata| metadata.get());
+        serde_json::from_str(json).map_err(|error| {
+            Error::Content(format!("the metadata of message {} cannot be read: {error}", self.seq))
+        })
+    }
+
     /// The content, as JSON of this form, whatever the type of the message.
     ///
     /// # Errors

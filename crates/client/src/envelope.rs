@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// Members that only the server may set, so it refuses them in a post.
-const SERVER_MEMBERS: [&str; 3] = ["seq", "subject", "created_at"];
+const SERVER_MEMBERS: [&str; 4] = ["seq", "subject", "key_id", "created_at"];
 
 /// The members of one JSON object, in order. Repeated names are kept.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn keeps_the_bytes_of_what_it_keeps() {
         let json = br#" {"seq":7,"kind":"message", "metadata" : {"n":1.0e+2, "seq":1,"a":"\u00e9","n":0},"subject":"x",
-            "created_at":"y","a\"b":1,"kind":"status"} "#;
+            "key_id":"k1","created_at":"y","a\"b":1,"kind":"status"} "#;
         let envelope = Envelope::parse(json).expect("an object").without_server_members();
         assert!(!envelope.has_id());
         assert_eq!(

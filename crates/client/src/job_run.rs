@@ -30,7 +30,7 @@ pub(crate) enum Ended {
 pub(crate) struct JobRun {
     pub client: Client,
     pub job: Job,
-    /// How long its lease lasts; zero if that is not known.
+    /// How long its lease lasts.
     pub lasts: Duration,
     /// Becomes true when handlers are to be dropped.
     pub is_cut: watch::Receiver<bool>,
@@ -103,9 +103,6 @@ impl JobRun {
 
 /// Extends the lease of a job each third of its time. Ends when the lease is lost.
 async fn keep(client: &Client, job: &Job, lasts: Duration) {
-    if lasts.is_zero() {
-        return std::future::pending().await;
-    }
     let every = (lasts / 3).max(SHORTEST_EXTENSION);
     loop {
         tokio::time::sleep(every).await;

@@ -54,6 +54,8 @@ pub const REPLY_WAIT: Duration = Duration::from_secs(60);
 pub const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// The most bytes of an error text that a worker tells the server (contract, section 10).
 pub const REASON_BYTES: usize = 2_048;
+/// How long leases of a queue last if its settings cannot be read: the server's default (contract, section 8).
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 /// For how long a worker relies on what it knows of its queue's settings.
 pub const LEASE_TIME_AGE: Duration = Duration::from_secs(5);
 /// The shortest time between two extensions of a lease.

@@ -271,12 +271,12 @@ impl Subscription {
         if !self.was_ready && self.backoff.is_first() {
             self.backoff = self.client.backoff();
         }
-        self.client.check_version().await;
         loop {
             let error = match self.open().await {
                 Ok(response) => {
                     self.connection = Some(response);
                     self.parser = Parser::default();
+                    self.client.check_version().await;
                     return Ok(());
                 }
                 Err(error) if error.is_transient() || self.was_ready && is_fault(&error) => error,

@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::job_error::JobError;
 use crate::job_run::{Ended, JobRun, give_back};
-use crate::limits::{LEASE_TIME_AGE, LEASE_WAIT, STOP_WITHIN};
+use crate::limits::{DEFAULT_LEASE, LEASE_TIME_AGE, LEASE_WAIT, STOP_WITHIN};
 use crate::notice::Notice;
 use crate::queues::Job;
 
@@ -103,7 +103,6 @@ impl Worker {
         F: Fn(Job) -> R + Send + Sync + 'static,
         R: Future<Output = Result<(), JobError>> + Send + 'static,
     {
-        self.client.check_version().await;
         let (cut, is_cut) = watch::channel(false);
         let mut running = Running { jobs: JoinSet::new(), report: WorkReport::default() };
         let worked = self.lease_and_run(Arc::new(handler), stop, &mut running, &is_cut).await;
@@ -123,7 +122,7 @@ impl Worker {
         R: Future<Output = Result<(), JobError>> + Send + 'static,
     {
         let mut stop = pin!(stop);
-        let mut lease_time = LeaseTime { lasts: Duration::ZERO, known_since: None };
+        let mut lease_time = LeaseTime { lasts: DEFAULT_LEASE, known_since: None };
         let mut backoff: Option<Backoff> = None;
         loop {
             let free = self.concurrency - running.jobs.len();
@@ -151,7 +150,9 @@ impl Worker {
                     return Ok(());
                 }
                 Ok(jobs) => {
-                    backoff = Some(Backoff::new(Duration::MAX));
+                    if backoff.replace(Backoff::new(Duration::MAX)).is_none() {
+                        self.client.check_version().await;
+                    }
                     if !jobs.is_empty() {
                         lease_time.learn(&self.client, &self.queue).await;
                     }

@@ -2,6 +2,7 @@
 //! as the same bytes, wrong usage has exit code 2, and `doctor` reports what is wrong.
 
 mod keys;
+mod shells;
 
 use std::io::Write as _;
 use std::path::Path;
