@@ -32,13 +32,18 @@ type Outcome = { result: unknown } | { error: AgentbusError };
 
 const FOLDER = join(import.meta.dirname, "../../conformance");
 const EVENTUALLY_MS = 20_000;
-const ROOT_KEY = `ab_root_${"0".repeat(40)}`;
 
-let server: TestServer;
+/** The server of the run: the one that the environment names, else an own one. */
+let url = process.env.AGENTBUS_URL;
+const rootKey = process.env.AGENTBUS_ROOT_KEY ?? `ab_root_${"0".repeat(40)}`;
+let own: TestServer | undefined;
+
 before(async () => {
-  server = await startServer({ rootKey: ROOT_KEY });
+  if (url !== undefined) return;
+  own = await startServer({ rootKey });
+  url = own.url;
 });
-after(() => server[Symbol.asyncDispose]());
+after(() => own?.[Symbol.asyncDispose]());
 
 for (const file of readdirSync(FOLDER)
   .filter((name) => name.endsWith(".json"))
@@ -52,7 +57,7 @@ for (const file of readdirSync(FOLDER)
 async function runCase(steps: Step[]): Promise<void> {
   const names: Names = new Map<string, unknown>([
     ["run", randomBytes(4).toString("hex")],
-    ["root", ROOT_KEY],
+    ["root", rootKey],
     ...["uuid1", "uuid2", "uuid3"].map((name) => [name, randomUUID()] as const),
   ]);
   const background = new Map<string, Promise<Outcome>>();
@@ -84,7 +89,7 @@ async function outcome(step: Step, names: Names): Promise<Outcome> {
   if (call === undefined) throw new Error(`no such call: ${step.call}`);
   // An empty key counts as none, whatever AGENTBUS_KEY says.
   const key = expand(step.key ?? "", names) as string;
-  const bus = new Agentbus({ url: server.url, key, ignoreVersion: true, retryFor: 10_000 });
+  const bus = new Agentbus({ url, key, ignoreVersion: true, retryFor: 10_000 });
   try {
     return { result: await call(bus, expand(step.args ?? {}, names)) };
   } catch (error) {
