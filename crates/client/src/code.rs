@@ -34,6 +34,7 @@ codes! {
     INVALID_MESSAGE = "invalid_message", "422: JSON that is no message.";
     INVALID_BODY = "invalid_body", "422: JSON that breaks the rules of another body.";
     INVALID_PARAMETER = "invalid_parameter", "422: a parameter or header is unknown or malformed.";
+    SCHEMA_VIOLATION = "schema_violation", "422: the message breaks the schema of its type.";
     INVALID_TOKEN = "invalid_token", "422: what was given is no lease token.";
     RATE_LIMITED = "rate_limited", "429: over a limit of the key.";
     HEADERS_TOO_LARGE = "headers_too_large", "431: the request line and headers are too large.";

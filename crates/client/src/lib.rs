@@ -102,8 +102,8 @@
 //! # }
 //! ```
 //!
-//! Contents can be typed ([`Content`]). Agents, tasks, queues, dead letters, consumers, webhooks, keys and the audit log
-//! have methods of [`Client`] too.
+//! Contents can be typed ([`Content`]). Agents, tasks, queues, dead letters, consumers, schemas, webhooks, keys and the
+//! audit log have methods of [`Client`] too.
 //!
 //! # What you can rely on
 //!

@@ -114,7 +114,7 @@ impl Client {
     /// # Errors
     /// There is none; the server refuses or cannot be reached.
     pub async fn delete_schema(&self, kind: &str, type_: &str) -> Result<(), Error> {
-        self.call(self.request(Method::DELETE, &path(kind, type_), &[])).await.map(drop)
+        self.call_ending(self.request(Method::DELETE, &path(kind, type_), &[]), 404).await.map(drop)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::message::Message;
 use crate::new_message::{NewMessage, encode};
+use crate::problem::Problem;
 
 /// What must have happened before the server responds to a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Sent {
     pub duplicate: bool,
     /// `stored` or `committed`.
     pub durability: String,
+    /// How the message breaks a schema that only warns (contract, section 13).
+    pub warnings: Vec<Problem>,
 }
 
 impl AckLevel {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use agentbus_client::{
     AckLevel, Bounds, Client, Document, Enqueued, Error, Event, InboxOptions, Job, JobError,
-    KeyChange, Kind, LeaseAction, LeaseOptions, NewJob, NewKey, NewMessage, NewWebhook, Outcome,
-    Pages, Problem, Query, QueueConfig, SendOptions, Sent, Start, TaskState,
+    KeyChange, Kind, LeaseAction, LeaseOptions, NewJob, NewKey, NewMessage, NewSchema, NewWebhook,
+    Outcome, Pages, Problem, Query, QueueConfig, SendOptions, Sent, Start, TaskState,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -159,6 +159,21 @@ async fn of_state(bus: &Client, name: &str, args: &Value) -> Option<Result<Value
         }
         "set_webhook_state" => document(bus.set_webhook_state(&id, &name_of(args, "state")).await),
         "delete_webhook" => nothing(bus.delete_webhook(&id).await),
+        "schemas" => bus.schemas().await.map(|all| all.iter().map(value).collect()),
+        "schema" => document(bus.schema(&kind(args), &name_of(args, "type")).await),
+        "schema_versions" => {
+            let versions = bus.schema_versions(&kind(args), &name_of(args, "type")).await;
+            versions.map(|all| all.iter().map(value).collect())
+        }
+        "put_schema" => {
+            let put = bus.put_schema(&kind(args), &name_of(args, "type"), &schema(args)).await;
+            document(put)
+        }
+        "check_schema" => {
+            let tried = bus.check_schema(&kind(args), &name_of(args, "type"), &schema(args)).await;
+            tried.map(Value::from)
+        }
+        "delete_schema" => nothing(bus.delete_schema(&kind(args), &name_of(args, "type")).await),
         "status" => document(bus.status().await),
         "stats" => document(bus.stats(args["task"].as_str()).await),
         _ => return None,
@@ -342,6 +357,15 @@ fn job(args: &Value) -> NewJob {
     new
 }
 
+fn kind(args: &Value) -> String {
+    name_of(args, "kind")
+}
+
+fn schema(args: &Value) -> NewSchema {
+    let schema = serde_json::value::to_raw_value(&args["schema"]).expect("JSON");
+    NewSchema { schema, content: text(args, "content"), mode: text(args, "mode") }
+}
+
 fn filter(args: &Value) -> Query {
     let mut query = Query::new();
     for name in FILTERS {
@@ -379,7 +403,8 @@ fn outcome<T>(outcome: Outcome<T>, of: impl Fn(T) -> Value) -> Value {
 
 fn sent(sent: Sent) -> Value {
     json!({"seq": sent.seq, "id": sent.id, "subject": sent.subject, "created_at": sent.created_at,
-        "duplicate": sent.duplicate, "durability": sent.durability})
+        "duplicate": sent.duplicate, "durability": sent.durability,
+        "warnings": sent.warnings.iter().map(|warning| json!({"code": warning.code})).collect::<Vec<_>>()})
 }
 
 fn document<T>(result: Result<Document<T>, Error>) -> Result<Value, Error> {
