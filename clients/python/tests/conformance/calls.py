@@ -38,6 +38,7 @@ _SAME = {
     *("redrive_all", "consumers", "pause_consumer", "resume_consumer", "webhooks", "create_webhook"),
     *("set_webhook_state", "keys", "create_key", "update_key", "rotate_key", "create_ticket", "me", "status", "stats"),
     *("schemas", "schema", "schema_versions", "put_schema", "check_schema", "delete_schema"),
+    *("schemas", "schema", "schema_versions", "put_schema", "check_schema", "delete_schema"),
 }
 _LISTS = {"history", "agents", "tasks", "queues", "dead_letters", "audit"}
 
