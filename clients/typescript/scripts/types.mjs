@@ -21,7 +21,10 @@ async function describe() {
 
 /** Payloads only: paths and their parameters are what this client knows by itself. */
 async function generate({ openapi, info, components: { schemas } }) {
-  const ast = await openapiTS({ openapi, info, paths: {}, components: { schemas } }, { alphabetize: true });
+  const ast = await openapiTS(
+    { openapi, info, paths: {}, components: { schemas } },
+    { alphabetize: true, emptyObjectsUnknown: true },
+  );
   return HEAD + astToString(ast);
 }
 

@@ -42,7 +42,7 @@ import type {
   Envelope,
   Filters,
   InboxPosition,
-  Key,
+  Me,
   Priority,
   Sent,
   Stats,
@@ -335,7 +335,7 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
   }
 
   /** Who the key is, and what it may do. */
-  me(options: CallOptions = {}): Promise<Key> {
+  me(options: CallOptions = {}): Promise<Me> {
     return this.#transport.json({ method: "GET", path: "/v1/me", ...options });
   }
 

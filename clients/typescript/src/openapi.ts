@@ -3,1086 +3,1148 @@
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
-  schemas: {
-    /** @description A message that the server has. */
-    AcceptedItem: {
-      duplicate: boolean;
-      durability: components["schemas"]["Durability"];
-      /** Format: uuid */
-      id: string;
-      seq: components["schemas"]["Sequence"];
-      /**
-       * Format: int32
-       * @description 201, or 200 if the message was there already.
-       */
-      status: number;
-    };
-    /** @description A job that the queue has. */
-    AcceptedJob: {
-      duplicate: boolean;
-      /** Format: uuid */
-      job_id: string;
-      seq: components["schemas"]["Sequence"];
-      /**
-       * Format: int32
-       * @description 201, or 200 if the job was there already.
-       */
-      status: number;
-    };
-    /** @description Who did it. */
-    Actor: {
-      /** @description The id of the key. Null without one. */
-      id: string | null;
-      name: string;
-    };
-    /** @description An agent: whoever sent a status or a message. */
-    Agent: {
-      agent_id: components["schemas"]["Name"];
-      expires_at: components["schemas"]["Time"] | null;
-      inbox: components["schemas"]["InboxState"];
-      last_seen: components["schemas"]["Time"] | null;
-      role: string | null;
-      since: components["schemas"]["Time"] | null;
-      /** @description The type of its last status. */
-      status: string | null;
-    };
-    /** @description A page of agents, in order of their names. */
-    AgentPage: {
-      agents: components["schemas"]["Agent"][];
-      /** @description The page is exact at this sequence: a stream `from` the next one goes on without a gap. */
-      as_of: components["schemas"]["Sequence"];
-      next: components["schemas"]["Name"] | null;
-    };
-    /** @description A failed attempt. */
-    Attempt: {
-      at: components["schemas"]["Time"];
-      /**
-       * Format: int32
-       * @description Its number; the first is 1.
-       */
-      attempt: number;
-      error: string;
-    };
-    /** @description An entry of the audit log. */
-    AuditEntry: {
-      /** @description What was done, such as `key.create`. */
-      action: string;
-      actor: components["schemas"]["Actor"];
-      at: components["schemas"]["Time"];
-      detail: unknown;
-      outcome: string;
-      seq: components["schemas"]["Sequence"];
-      /** @description What it was done to. */
-      target: string;
-    };
-    /** @description A page of the audit log, oldest first. */
-    AuditPage: {
-      entries: components["schemas"]["AuditEntry"][];
-      next: components["schemas"]["Sequence"] | null;
-    };
-    /** @description One result for each message, in the order of the messages. */
-    BatchResults: {
-      /** Format: int64 */
-      accepted: number;
-      /** Format: int64 */
-      rejected: number;
-      results: components["schemas"]["ItemResult"][];
-    };
-    /**
-     * @description Something that a key may do beyond messages and jobs.
-     * @enum {string}
-     */
-    Capability:
-      | "observe"
-      | "process"
-      | "webhooks"
-      | "dead_letters"
-      | "import"
-      | "erase"
-      | "schemas"
-      | "claims"
-      | "keys";
-    /** @description A consumer: it delivers each message that its filter matches to its handlers. */
-    Consumer: {
-      /** Format: int64 */
-      dead_letters: number;
-      /**
-       * Format: int64
-       * @description Messages that were skipped since they had expired.
-       */
-      expired: number;
-      /** Format: int64 */
-      failed: number;
-      /** @description The subjects that it delivers. */
-      filter: string;
-      /**
-       * Format: int64
-       * @description Messages whose handler runs.
-       */
-      in_flight: number;
-      kind: components["schemas"]["ConsumerKind"];
-      lag: components["schemas"]["Lag"];
-      /**
-       * Format: int32
-       * @description Attempts until a message is a dead letter.
-       */
-      max_deliver: number;
-      name: string;
-      /**
-       * Format: int64
-       * @description Messages that are not processed yet.
-       */
-      pending: number;
-      /** Format: int64 */
-      processed: number;
-      processed_through: components["schemas"]["Sequence"];
-      /** @description Why it is paused. Null if it is not. */
-      reason: string | null;
-      /**
-       * Format: int64
-       * @description Deliveries after the first of a message.
-       */
-      redelivered: number;
-      state: components["schemas"]["ConsumerState"];
-    };
-    /**
-     * @description What a consumer is for.
-     * @enum {string}
-     */
-    ConsumerKind: "processor" | "webhook";
-    /** @description All consumers, in order of their names. */
-    ConsumerList: {
-      consumers: components["schemas"]["Consumer"][];
-    };
-    /**
-     * @description Whether a consumer runs.
-     * @enum {string}
-     */
-    ConsumerState: "running" | "paused" | "unhandled";
-    /** @description How many messages there are. The most frequent types and senders are listed. */
-    Counts: {
-      by_kind: {
-        [key: string]: number;
-      };
-      by_sender: {
-        [key: string]: number;
-      };
-      by_type: {
-        [key: string]: number;
-      };
-      /**
-       * Format: int64
-       * @description How many senders there are, if not all are listed.
-       */
-      senders?: number;
-      /**
-       * Format: int64
-       * @description How many types there are, if not all are listed.
-       */
-      types?: number;
-    };
-    /** @description A message or job that could not be processed. */
-    DeadLetter: {
-      attempts: components["schemas"]["Attempt"][];
-      died_at: components["schemas"]["Time"];
-      /** Format: uuid */
-      id: string;
-      /** @description The job, for kind `job`. */
-      job?: unknown;
-      kind: components["schemas"]["DeadLetterKind"];
-      /** @description The message, for kind `message`. */
-      message?: components["schemas"]["Message"];
-      /** @description Why it is a dead letter. */
-      reason: string;
-      seq: components["schemas"]["Sequence"];
-      /** @description The consumer or queue that it comes from. */
-      source: string;
-      subject: string;
-    };
-    /**
-     * @description What a dead letter was.
-     * @enum {string}
-     */
-    DeadLetterKind: "message" | "job";
-    /** @description A page of dead letters, in order of their ids. */
-    DeadLetterPage: {
-      dead_letters: components["schemas"]["DeadLetter"][];
-      /**
-       * Format: uuid
-       * @description The `after` of the next page. Null on the last page.
-       */
-      next: string | null;
-    };
-    /**
-     * @description How safe an accepted message is: `stored` in the bus, or `committed` to the store too.
-     * @enum {string}
-     */
-    Durability: "stored" | "committed";
-    /** @description A message and the first reply to it. */
-    Exchange: {
-      reply: components["schemas"]["Message"];
-      request: components["schemas"]["Message"];
-    };
-    /** @description Why a message or job of a batch was not taken. */
-    Failure: {
-      /** @description Decide by this: it is stable. */
-      code: string;
-      /** @description For people. */
-      detail: string;
-      errors?: components["schemas"]["InvalidPart"][];
-      /**
-       * Format: uuid
-       * @description The id of the message or job.
-       */
-      id?: string;
-      /** @description The grant that the key lacks. */
-      needs?: string;
-      outcome?: components["schemas"]["Outcome"];
-      seq?: components["schemas"]["Sequence"];
-    };
-    /**
-     * @description What a key may do. An absent list allows nothing.
-     * @example {
-     *       "as": [
-     *         "ann"
-     *       ],
-     *       "publish": [
-     *         "agent.task.>"
-     *       ],
-     *       "read": [
-     *         "agent.task.t1.>"
-     *       ]
-     *     }
-     */
-    Grants: {
-      /** @description Sender ids that it may write as, and whose inboxes it may read and ack. `*` is any. */
-      as?: components["schemas"]["NameOrAny"][];
-      can?: components["schemas"]["Capability"][];
-      /** @description Queues that it may put jobs into. `*` is any. */
-      enqueue?: components["schemas"]["NameOrAny"][];
-      /** @description Subjects that it may publish on. */
-      publish?: components["schemas"]["SubjectPattern"][];
-      /** @description Subjects that it may read, live and in history. */
-      read?: components["schemas"]["SubjectPattern"][];
-      /** @description Queues that it may lease jobs from. `*` is any. */
-      work?: components["schemas"]["NameOrAny"][];
-    };
-    /** @description How far to acknowledge an inbox. */
-    InboxAck: {
-      /** @description Everything up to here is consumed. A lower position than before changes nothing. */
-      through: components["schemas"]["Sequence"];
-    };
-    /** @description How far an inbox is consumed, and how much waits. */
-    InboxState: {
-      /** @description Everything up to here is consumed. */
-      consumed_through: components["schemas"]["Sequence"];
-      /**
-       * Format: int64
-       * @description How many messages wait.
-       */
-      waiting: number;
-    };
-    /** @description A fault of the input. */
-    InvalidPart: {
-      /** @description The rule that it breaks. */
-      detail: string;
-      /** @description The query parameter or header. */
-      parameter?: string;
-      /** @description JSON pointer into the body (RFC 6901). Empty for the whole body. */
-      pointer?: string;
-    };
-    /** @description The result of one message. */
-    ItemResult: components["schemas"]["AcceptedItem"] | components["schemas"]["RejectedItem"];
-    /** @description One result for each job, in the order of the jobs. */
-    JobBatchResults: {
-      /** Format: int64 */
-      accepted: number;
-      /** Format: int64 */
-      rejected: number;
-      results: components["schemas"]["JobItemResult"][];
-    };
-    /** @description The result of one job. */
-    JobItemResult: components["schemas"]["AcceptedJob"] | components["schemas"]["RejectedItem"];
-    /** @description The queue has the job. */
-    JobReceipt: {
-      /** @description Whether the job was there already. Absent if not. */
-      duplicate?: boolean;
-      /** Format: uuid */
-      job_id: string;
-      seq: components["schemas"]["Sequence"];
-    };
-    /** @description A key. Its secret is not shown. */
-    Key: {
-      created_at: components["schemas"]["Time"];
-      /** @description The id of the key that made it. Null if none did. */
-      created_by: string | null;
-      expires_at: components["schemas"]["Time"] | null;
-      grants: components["schemas"]["Grants"];
-      id: string;
-      /** @description The key itself, only in the response that made it. */
-      key?: string;
-      kind: components["schemas"]["KeyKind"];
-      last_used_at: components["schemas"]["Time"] | null;
-      limits: components["schemas"]["KeyLimits"];
-      name: string;
-      /** @description Until when the replaced secret is accepted, during a rotation. */
-      old_secret_until?: components["schemas"]["Time"];
-    };
-    /** @description What to change in a key. An absent member stays as it is. */
-    KeyChange: {
-      /**
-       * Format: date-time
-       * @description When it ends by itself. Null: never.
-       */
-      expires_at?: string | null;
-      grants?: components["schemas"]["Grants"];
-      limits?: components["schemas"]["KeyLimits"];
-      name?: string;
-    };
-    /**
-     * @description Who uses a key. Only a `human` may answer questions to people.
-     * @enum {string}
-     */
-    KeyKind: "agent" | "human" | "service";
-    /** @description The most that a key may do, on each server. An absent member is no limit. */
-    KeyLimits: {
-      /**
-       * Format: int64
-       * @description Bytes of messages and jobs in a day (UTC).
-       */
-      bytes_per_day?: number;
-      /**
-       * Format: int32
-       * @description Messages and jobs in a second.
-       */
-      messages_per_s?: number;
-      /** Format: int32 */
-      requests_per_s?: number;
-      /**
-       * Format: int32
-       * @description Streams that are open at once.
-       */
-      streams?: number;
-    };
-    /** @description All keys. */
-    KeyList: {
-      keys: components["schemas"]["Key"][];
-    };
-    /**
-     * @description What a message is about: a `message` to read, the `status` of its sender, or an event of a `task`.
-     * @enum {string}
-     */
-    Kind: "message" | "status" | "task";
-    /** @description How far a consumer is behind. */
-    Lag: {
-      /** Format: int64 */
-      messages: number;
-      /**
-       * Format: double
-       * @description Seconds that the oldest of these messages has been in the log.
-       */
-      seconds: number;
-    };
-    /**
-     * @description How to settle a lease.
-     * @enum {string}
-     */
-    LeaseAction: "ack" | "nack" | "extend" | "fail";
-    /** @description A job that belongs to one worker until its lease ends. */
-    LeasedJob: {
-      /**
-       * Format: int32
-       * @description The number of this attempt; the first is 1.
-       */
-      attempt: number;
-      enqueued_at: components["schemas"]["Time"];
-      /** Format: uuid */
-      job_id: string;
-      lease_expires_at: components["schemas"]["Time"];
-      /** @description Settles the lease. */
-      lease_token: string;
-      payload: unknown;
-      priority: components["schemas"]["Priority"];
-      type: components["schemas"]["Name"];
-    };
-    /** @description The jobs that were leased. */
-    LeasedJobs: {
-      jobs: components["schemas"]["LeasedJob"][];
-    };
-    /** @description Which jobs to lease. */
-    LeaseRequest: {
-      /**
-       * Format: int32
-       * @description The most jobs. The default is 1.
-       */
-      max?: number;
-      /**
-       * Format: double
-       * @description Seconds to wait for the first job. The default is 0.
-       */
-      wait_s?: number;
-      /** @description Who works on the jobs. It must be in the `as` of the key; without it, the id of the key. */
-      worker?: components["schemas"]["Name"];
-    };
-    /** @description The sequences that the bus or the store has. */
-    LogRange: {
-      first: components["schemas"]["Sequence"] | null;
-      last: components["schemas"]["Sequence"];
-    };
-    /** @description What the caller is and may do. */
-    Me: {
-      expires_at: components["schemas"]["Time"] | null;
-      grants: components["schemas"]["Grants"];
-      /** @description The id of the key. Null without one. */
-      id: string | null;
-      kind: components["schemas"]["KeyKind"] | null;
-      limits: components["schemas"]["KeyLimits"];
-      name: string;
-    };
-    /**
-     * @description A message as it is kept. Messages of other NATS clients and newer servers may have more members.
-     * @example {
-     *       "content": "Which port?",
-     *       "created_at": "2026-11-20T17:07:19.820013Z",
-     *       "id": "01a1f9ed-488c-76fa-ba44-b7f5bdc54058",
-     *       "kind": "message",
-     *       "metadata": {},
-     *       "recipient_id": "bob",
-     *       "sender_id": "ann",
-     *       "sender_role": "agent",
-     *       "seq": 1042,
-     *       "subject": "agent.message.agent.question",
-     *       "type": "question"
-     *     }
-     */
-    Message: {
-      content: string;
-      conversation_id?: components["schemas"]["Name"];
-      created_at: components["schemas"]["Time"];
-      /** Format: date-time */
-      expires_at?: string;
-      /** Format: uuid */
-      id: string;
-      /** Format: uuid */
-      in_reply_to?: string;
-      /** @description The id of the key that posted it. Absent if it was posted without a key. */
-      key_id?: string;
-      kind: components["schemas"]["Kind"];
-      metadata: {
-        [key: string]: unknown;
-      };
-      recipient_id?: components["schemas"]["Name"];
-      sender_id: components["schemas"]["Name"];
-      sender_role?: components["schemas"]["Name"];
-      seq: components["schemas"]["Sequence"];
-      /** @description The subject that it was published on, such as `agent.task.t1.completed`. */
-      subject: string;
-      task_id?: components["schemas"]["Name"];
-      type: components["schemas"]["Name"];
-    } & {
-      [key: string]: unknown;
-    };
-    /** @description A page of messages in order. */
-    MessagePage: {
-      /** @description The store has all messages up to here. */
-      committed_through: components["schemas"]["Sequence"];
-      messages: components["schemas"]["Message"][];
-      next: components["schemas"]["Sequence"] | null;
-    };
-    /**
-     * @description A name: of an agent, a role, a message type, a task, a conversation, a queue or a worker.
-     * @example ann
-     */
-    Name: string;
-    /** @description A name, or `*` for any. */
-    NameOrAny: string;
-    /**
-     * @description A job to put into a queue.
-     * @example {
-     *       "payload": {
-     *         "crate": "parser"
-     *       },
-     *       "type": "compile"
-     *     }
-     */
-    NewJob: {
-      /**
-       * Format: double
-       * @description Seconds until it is due.
-       */
-      delay_s?: number;
-      /**
-       * Format: uuid
-       * @description The identity of the job: a repeat with the same id and content is the same job.
-       */
-      id?: string;
-      /** @description Any JSON, nested at most 32 deep. */
-      payload: unknown;
-      /** @description The default is `normal`. */
-      priority?: components["schemas"]["Priority"];
-      type: components["schemas"]["Name"];
-    };
-    /**
-     * @description A key to make. Its grants, limits and end lie within those of the key that makes it.
-     * @example {
-     *       "grants": {
-     *         "as": [
-     *           "ann"
-     *         ],
-     *         "publish": [
-     *           "agent.message.>"
-     *         ]
-     *       },
-     *       "name": "ann"
-     *     }
-     */
-    NewKey: {
-      /**
-       * Format: date-time
-       * @description When it ends by itself. Without it, never.
-       */
-      expires_at?: string;
-      grants: components["schemas"]["Grants"];
-      /** @description The default is `agent`. */
-      kind?: components["schemas"]["KeyKind"];
-      limits?: components["schemas"]["KeyLimits"];
-      /** @description For people. */
-      name: string;
-    };
-    /**
-     * @description A message to publish. Other members are refused: extras belong in `metadata`. A `task` needs `task_id`.
-     * @example {
-     *       "content": "Which port?",
-     *       "kind": "message",
-     *       "recipient_id": "bob",
-     *       "sender_id": "ann",
-     *       "type": "question"
-     *     }
-     */
-    NewMessage: {
-      /** @description The text; may be empty. U+0000 is refused. */
-      content?: string;
-      conversation_id?: components["schemas"]["Name"];
-      /**
-       * Format: date-time
-       * @description When inboxes and processing begin to skip it: RFC 3339.
-       */
-      expires_at?: string;
-      /**
-       * Format: uuid
-       * @description The identity of the message: a repeat with the same id and body is the same message. Without it the server makes
-       *     one.
-       */
-      id?: string;
-      /**
-       * Format: uuid
-       * @description The id of the message that this one answers.
-       */
-      in_reply_to?: string;
-      kind: components["schemas"]["Kind"];
-      /**
-       * @description Anything else, nested at most 32 deep. A status may have `ttl_s`, from 1 to 86,400: when its sender counts as
-       *     offline.
-       */
-      metadata?: {
-        [key: string]: unknown;
-      };
-      /** @description The agent that it is for. Without it the message is a broadcast. */
-      recipient_id?: components["schemas"]["Name"];
-      /** @description The agent that sends it. A key with exactly one name in `as` may leave it out. */
-      sender_id?: components["schemas"]["Name"];
-      /** @description The role of the sender. The default for kind `message` is `agent`. */
-      sender_role?: components["schemas"]["Name"];
-      task_id?: components["schemas"]["Name"];
-      type: components["schemas"]["Name"];
-    };
-    /**
-     * @description The one filter of the streams that a ticket opens, and how long it does.
-     * @example {
-     *       "task": [
-     *         "t1"
-     *       ],
-     *       "ttl_s": 60
-     *     }
-     */
-    NewTicket: {
-      /** @description Whether `recipient` also matches broadcasts. */
-      broadcast?: boolean;
-      conversation?: components["schemas"]["Name"][];
-      in_reply_to?: string[];
-      kind?: components["schemas"]["Kind"][];
-      recipient?: components["schemas"]["Name"][];
-      sender?: components["schemas"]["Name"][];
-      subject?: components["schemas"]["SubjectPattern"][];
-      task?: components["schemas"]["Name"][];
-      /**
-       * Format: int32
-       * @description Seconds that it opens streams. The default is 60.
-       */
-      ttl_s?: number;
-      type?: components["schemas"]["Name"][];
-    };
-    /**
-     * @description A webhook to make.
-     * @example {
-     *       "filter": "agent.task.*.completed",
-     *       "url": "https://example.com/hook"
-     *     }
-     */
-    NewWebhook: {
-      /**
-       * @description The subjects to deliver. Without it, all.
-       * @example agent.task.*.completed
-       */
-      filter?: string;
-      /**
-       * @description The secret that signs deliveries (Standard Webhooks): `whsec_` and 24 to 64 bytes in Base64. Without it the server makes
-       *     one.
-       */
-      secret?: string;
-      /** @description An `http` or `https` address that is public, unless the server allows private ones. */
-      url: string;
-    };
-    /** @description A body without members. */
-    Nothing: Record<string, never>;
-    /** @description One agent. */
-    OneAgent: components["schemas"]["Agent"] & {
-      /** @description The answer is exact at this sequence. */
-      as_of: components["schemas"]["Sequence"];
-    };
-    /** @description One task. */
-    OneTask: components["schemas"]["Task"] & {
-      /** @description The answer is exact at this sequence. */
-      as_of: components["schemas"]["Sequence"];
-    };
-    /**
-     * @description Whether a message that was not acknowledged may be in the log all the same.
-     * @enum {string}
-     */
-    Outcome: "not_sent" | "unknown";
-    /** @description The state of one part of the server. */
-    Part: {
-      /** @description What is wrong. Absent if nothing is. */
-      detail?: string;
-      ok: boolean;
-    };
-    /** @description The parts of the server. */
-    Parts: {
-      bus: components["schemas"]["Part"];
-      continuity: components["schemas"]["Part"];
-      membership: components["schemas"]["Part"];
-      store: components["schemas"]["Part"];
-      stream: components["schemas"]["Part"];
-    };
-    /** @description Why to pause a consumer. */
-    PauseRequest: {
-      reason?: string;
-    };
-    /** @description Work done by the processor. */
-    PoolTotals: {
-      /** Format: int64 */
-      error_count: number;
-      /** Format: int64 */
-      processed_count: number;
-      /**
-       * Format: double
-       * @description Seconds.
-       */
-      total_duration: number;
-    };
-    /**
-     * @description Which of the waiting jobs come first.
-     * @enum {string}
-     */
-    Priority: "high" | "normal" | "low";
-    /**
-     * @description A problem document (RFC 9457).
-     * @example {
-     *       "code": "invalid_parameter",
-     *       "detail": "the query has invalid or unknown parameters",
-     *       "errors": [
-     *         {
-     *           "detail": "must be a whole number from 1 to 1000",
-     *           "parameter": "limit"
-     *         }
-     *       ],
-     *       "request_id": "1f0c3a52-6f4e-4c8e-9d5b-3a7f2b1c0d9e",
-     *       "status": 422,
-     *       "title": "Unprocessable Entity",
-     *       "type": "about:blank"
-     *     }
-     */
-    Problem: {
-      /** @description Decide by this: it is stable. */
-      code: string;
-      /** @description For people. */
-      detail: string;
-      /** @description Every fault of the input, at most 64. */
-      errors?: components["schemas"]["InvalidPart"][];
-      /**
-       * Format: uuid
-       * @description The id of the message or job.
-       */
-      id?: string;
-      /** @description The grant that the key lacks. */
-      needs?: string;
-      outcome?: components["schemas"]["Outcome"];
-      /** @description Names the request in the server's log. */
-      request_id: string;
-      seq?: components["schemas"]["Sequence"];
-      /** Format: int32 */
-      status: number;
-      /** @description The name of the status. */
-      title: string;
-      /** @description Always `about:blank`: `code` says which problem it is. */
-      type: string;
-    };
-    /** @description How far the store is. */
-    ProjectorState: {
-      committed_through: components["schemas"]["Sequence"];
-      /**
-       * Format: int64
-       * @description How many messages of the log the store lacks.
-       */
-      lag: number;
-    };
-    /** @description A queue and what it holds. */
-    Queue: {
-      /** @description Seconds to wait after each failed attempt; the last one repeats. */
-      backoff_s: number[];
-      /** Format: int64 */
-      dead_letters: number;
-      /**
-       * Format: int64
-       * @description Jobs that are not due yet.
-       */
-      delayed: number;
-      /**
-       * Format: double
-       * @description Seconds of a lease.
-       */
-      lease_s: number;
-      /**
-       * Format: int64
-       * @description Jobs that are leased now.
-       */
-      leased: number;
-      /**
-       * Format: int32
-       * @description Attempts until a job is a dead letter.
-       */
-      max_deliver: number;
-      /**
-       * Format: double
-       * @description Seconds since the oldest job was put in. Null if there is none.
-       */
-      oldest_age_s: number | null;
-      queue: components["schemas"]["Name"];
-      /**
-       * Format: int64
-       * @description Jobs that could be leased now.
-       */
-      waiting: number;
-    };
-    /** @description A queue as it is configured. */
-    QueueConfig: {
-      /** @description Seconds to wait after each failed attempt; the last one repeats. */
-      backoff_s: number[];
-      /**
-       * Format: double
-       * @description Seconds of a lease.
-       */
-      lease_s: number;
-      /**
-       * Format: int32
-       * @description Attempts until a job is a dead letter.
-       */
-      max_deliver: number;
-      queue: components["schemas"]["Name"];
-    };
-    /** @description A page of queues, in order of their names. */
-    QueuePage: {
-      next: components["schemas"]["Name"] | null;
-      queues: components["schemas"]["Queue"][];
-    };
-    /**
-     * @description The rules of a queue. What is left out has its default.
-     * @example {
-     *       "backoff_s": [
-     *         1,
-     *         5,
-     *         30
-     *       ],
-     *       "lease_s": 30,
-     *       "max_deliver": 3
-     *     }
-     */
-    QueueRules: {
-      /** @description Seconds to wait after each failed attempt; the last one repeats. The default is 1, 5, 30. */
-      backoff_s?: components["schemas"]["Seconds"][];
-      /**
-       * Format: double
-       * @description Seconds of a lease, up to 3,600. The default is 30.
-       */
-      lease_s?: number;
-      /**
-       * Format: int32
-       * @description Attempts until a job is a dead letter. The default is 3.
-       */
-      max_deliver?: number;
-    };
-    /** @description Messages for the processor and jobs of all queues. */
-    QueueTotals: {
-      /** Format: int64 */
-      current_size: number;
-      /** Format: int64 */
-      total_dequeued: number;
-      /** Format: int64 */
-      total_enqueued: number;
-    };
-    /** @description Whether the server can publish. */
-    Readiness: {
-      /** @description Whether a part fails without which it can still publish. */
-      degraded: boolean;
-      /** @description Whether it is stopping. */
-      draining: boolean;
-      parts: components["schemas"]["Parts"];
-      ready: boolean;
-    };
-    /** @description The server has the message. */
-    Receipt: {
-      created_at: components["schemas"]["Time"];
-      /** @description Whether the message was there already. */
-      duplicate: boolean;
-      durability: components["schemas"]["Durability"];
-      /** Format: uuid */
-      id: string;
-      seq: components["schemas"]["Sequence"];
-      subject: string;
-    };
-    /** @description What a redrive has done. */
-    Redriven: {
-      /**
-       * Format: int64
-       * @description How many were returned to their source.
-       */
-      redriven: number;
-      /**
-       * Format: int64
-       * @description How many stay, since their source was deleted or refused them. Absent if none.
-       */
-      skipped?: number;
-    };
-    /** @description An item that the server has not taken. */
-    RejectedItem: {
-      error: components["schemas"]["Failure"];
-      /**
-       * Format: int32
-       * @description The HTTP status that the item would have had alone.
-       */
-      status: number;
-    };
-    /** @description The receipt of a message that was there already; with `reply_within`, the message and its reply. */
-    RepeatOrReply: components["schemas"]["Receipt"] | components["schemas"]["Exchange"];
-    /** @description Where a consumer is to go on. */
-    ResetRequest: {
-      /** @description The first message to process. */
-      from: components["schemas"]["Sequence"];
-    };
-    /** @description The new secret of a key. It is shown once. */
-    RotatedKey: {
-      id: string;
-      key: string;
-    };
-    /** @description How to replace the secret of a key. */
-    Rotation: {
-      /**
-       * Format: int32
-       * @description Seconds for which the replaced secret is still accepted. 0, the default, ends all older ones.
-       */
-      overlap_s?: number;
-    };
-    /**
-     * Format: double
-     * @description Seconds, with fractions.
-     */
-    Seconds: number;
-    /**
-     * Format: int64
-     * @description A place in the one order of all messages, below 2^53.
-     * @example 1042
-     */
-    Sequence: number;
-    /** @description A lease that is settled. */
-    SettledItem: {
-      lease_expires_at?: components["schemas"]["Time"];
-      lease_token?: string;
-      /** Format: int32 */
-      status: number;
-    };
-    /** @description A settled lease. Both members are only there for a lease that was extended. */
-    SettledLease: {
-      lease_expires_at?: components["schemas"]["Time"];
-      /** @description Settles the extended lease. */
-      lease_token?: string;
-    };
-    /** @description A lease and how to settle it. */
-    Settlement: {
-      action: components["schemas"]["LeaseAction"];
-      /**
-       * Format: double
-       * @description Only to nack. Seconds until the job is due again. Without it, the backoff of the queue.
-       */
-      delay_s?: number;
-      lease_token: string;
-      /** @description Only to nack and fail. Why the attempt failed. */
-      reason?: string;
-    };
-    /** @description Details of a settlement: `delay_s` only to nack, `reason` to nack and fail. */
-    SettlementDetails: {
-      /**
-       * Format: double
-       * @description Seconds until the job is due again. Without it, the backoff of the queue.
-       */
-      delay_s?: number;
-      /** @description Why the attempt failed: kept with the attempt, cut at 2,048 bytes. */
-      reason?: string;
-    };
-    /** @description The result of one settlement. */
-    SettlementResult: components["schemas"]["SettledItem"] | components["schemas"]["RejectedItem"];
-    /** @description One result for each lease, in the order of the settlements. */
-    SettlementResults: {
-      /** Format: int64 */
-      accepted: number;
-      /** Format: int64 */
-      rejected: number;
-      results: components["schemas"]["SettlementResult"][];
-    };
-    /** @description Counts of the log, and the positions of the server's components in it. */
-    Stats: {
-      counts: components["schemas"]["Counts"];
-      /**
-       * Format: int64
-       * @description How many different filters the streams have.
-       */
-      filter_groups: number;
-      log: components["schemas"]["LogRange"];
-      pool: components["schemas"]["PoolTotals"];
-      projector: components["schemas"]["ProjectorState"];
-      queue: components["schemas"]["QueueTotals"];
-      /** Format: int64 */
-      streams_open: number;
-    };
-    /** @description Version, parts and readiness of this server. */
-    Status: components["schemas"]["Readiness"] & {
-      bus: string;
-      name: string;
-      store: string;
-      /**
-       * Format: int64
-       * @description Seconds since its start.
-       */
-      uptime_s: number;
-      version: string;
-    };
-    /**
-     * @description A subject in which `*` stands for one token and `>` for the rest.
-     * @example agent.task.*.completed
-     */
-    SubjectPattern: string;
-    /** @description A task: what its events say. */
-    Task: {
-      /**
-       * Format: int64
-       * @description How many agents there are, if not all are listed.
-       */
-      agent_count?: number;
-      /** @description The agents that sent its messages. */
-      agents: string[];
-      first_seq: components["schemas"]["Sequence"];
-      last_event: string | null;
-      last_seq: components["schemas"]["Sequence"];
-      /**
-       * Format: int64
-       * @description Events after its end.
-       */
-      late_events: number;
-      /** Format: int64 */
-      messages: number;
-      /** @description `completed`, `failed` or `cancelled`: the first such event. Null while it is open. */
-      outcome: string | null;
-      state: components["schemas"]["TaskState"];
-      task_id: components["schemas"]["Name"];
-    };
-    /** @description A page of tasks, in order of their names. */
-    TaskPage: {
-      /** @description The page is exact at this sequence: a stream `from` the next one goes on without a gap. */
-      as_of: components["schemas"]["Sequence"];
-      next: components["schemas"]["Name"] | null;
-      tasks: components["schemas"]["Task"][];
-    };
-    /**
-     * @description Whether a task has ended.
-     * @enum {string}
-     */
-    TaskState: "open" | "done";
-    /** @description A ticket for the address of another origin's `EventSource`. */
-    Ticket: {
-      expires_at: components["schemas"]["Time"];
-      ticket: string;
-    };
-    /**
-     * Format: date-time
-     * @description A time of the server: RFC 3339, UTC, microseconds.
-     * @example 2026-11-20T17:07:19.820013Z
-     */
-    Time: string;
-    /** @description A webhook. */
-    Webhook: {
-      created_at: components["schemas"]["Time"];
-      failing_since: components["schemas"]["Time"] | null;
-      /**
-       * Format: int32
-       * @description Failed deliveries since the last success.
-       */
-      failures: number;
-      filter: string;
-      /** Format: uuid */
-      id: string;
-      last_error: string | null;
-      last_success: components["schemas"]["Time"] | null;
-      /** @description Why it is paused. Null if it is not. */
-      reason: string | null;
-      /** @description Only in the response that made it. */
-      secret?: string;
-      state: components["schemas"]["WebhookState"];
-      url: string;
-    };
-    /**
-     * @description How to change a webhook: one of both members.
-     * @example {
-     *       "state": "paused"
-     *     }
-     */
-    WebhookChange: {
-      paused?: boolean;
-      state?: components["schemas"]["WebhookState"];
-    };
-    /** @description All webhooks, oldest first. */
-    WebhookList: {
-      webhooks: components["schemas"]["Webhook"][];
-    };
-    /**
-     * @description Whether a webhook delivers.
-     * @enum {string}
-     */
-    WebhookState: "active" | "paused";
-  };
-  responses: never;
-  parameters: never;
-  requestBodies: never;
-  headers: never;
-  pathItems: never;
+    schemas: {
+        /** @description A message that the server has. */
+        AcceptedItem: {
+            duplicate: boolean;
+            durability: components["schemas"]["Durability"];
+            /** Format: uuid */
+            id: string;
+            seq: components["schemas"]["Sequence"];
+            /**
+             * Format: int32
+             * @description 201, or 200 if the message was there already.
+             */
+            status: number;
+            /** @description What is wrong with it, if that is not enforced. */
+            warnings?: components["schemas"]["Failure"][];
+        };
+        /** @description A job that the queue has. */
+        AcceptedJob: {
+            duplicate: boolean;
+            /** Format: uuid */
+            job_id: string;
+            seq: components["schemas"]["Sequence"];
+            /**
+             * Format: int32
+             * @description 201, or 200 if the job was there already.
+             */
+            status: number;
+        };
+        /** @description Who did it. */
+        Actor: {
+            /** @description The id of the key. Null without one. */
+            id: string | null;
+            name: string;
+        };
+        /** @description An agent: whoever sent a status or a message. */
+        Agent: {
+            agent_id: components["schemas"]["Name"];
+            expires_at: components["schemas"]["Time"] | null;
+            inbox: components["schemas"]["InboxState"];
+            last_seen: components["schemas"]["Time"] | null;
+            role: string | null;
+            since: components["schemas"]["Time"] | null;
+            /** @description The type of its last status. */
+            status: string | null;
+        };
+        /** @description A page of agents, in order of their names. */
+        AgentPage: {
+            agents: components["schemas"]["Agent"][];
+            /** @description The page is exact at this sequence: a stream `from` the next one goes on without a gap. */
+            as_of: components["schemas"]["Sequence"];
+            next: components["schemas"]["Name"] | null;
+        };
+        /** @description A failed attempt. */
+        Attempt: {
+            at: components["schemas"]["Time"];
+            /**
+             * Format: int32
+             * @description Its number; the first is 1.
+             */
+            attempt: number;
+            error: string;
+        };
+        /** @description An entry of the audit log. */
+        AuditEntry: {
+            /** @description What was done, such as `key.create`. */
+            action: string;
+            actor: components["schemas"]["Actor"];
+            at: components["schemas"]["Time"];
+            detail: unknown;
+            outcome: string;
+            seq: components["schemas"]["Sequence"];
+            /** @description What it was done to. */
+            target: string;
+        };
+        /** @description A page of the audit log, oldest first. */
+        AuditPage: {
+            entries: components["schemas"]["AuditEntry"][];
+            next: components["schemas"]["Sequence"] | null;
+        };
+        /** @description One result for each message, in the order of the messages. */
+        BatchResults: {
+            /** Format: int64 */
+            accepted: number;
+            /** Format: int64 */
+            rejected: number;
+            results: components["schemas"]["ItemResult"][];
+        };
+        /**
+         * @description Something that a key may do beyond messages and jobs.
+         * @enum {string}
+         */
+        Capability: "observe" | "process" | "webhooks" | "dead_letters" | "import" | "erase" | "schemas" | "claims" | "keys";
+        /** @description A consumer: it delivers each message that its filter matches to its handlers. */
+        Consumer: {
+            /** Format: int64 */
+            dead_letters: number;
+            /**
+             * Format: int64
+             * @description Messages that were skipped since they had expired.
+             */
+            expired: number;
+            /** Format: int64 */
+            failed: number;
+            /** @description The subjects that it delivers. */
+            filter: string;
+            /**
+             * Format: int64
+             * @description Messages whose handler runs.
+             */
+            in_flight: number;
+            kind: components["schemas"]["ConsumerKind"];
+            lag: components["schemas"]["Lag"];
+            /**
+             * Format: int32
+             * @description Attempts until a message is a dead letter.
+             */
+            max_deliver: number;
+            name: string;
+            /**
+             * Format: int64
+             * @description Messages that are not processed yet.
+             */
+            pending: number;
+            /** Format: int64 */
+            processed: number;
+            processed_through: components["schemas"]["Sequence"];
+            /** @description Why it is paused. Null if it is not. */
+            reason: string | null;
+            /**
+             * Format: int64
+             * @description Deliveries after the first of a message.
+             */
+            redelivered: number;
+            state: components["schemas"]["ConsumerState"];
+        };
+        /**
+         * @description What a consumer is for.
+         * @enum {string}
+         */
+        ConsumerKind: "processor" | "webhook";
+        /** @description All consumers, in order of their names. */
+        ConsumerList: {
+            consumers: components["schemas"]["Consumer"][];
+        };
+        /**
+         * @description Whether a consumer runs.
+         * @enum {string}
+         */
+        ConsumerState: "running" | "paused" | "unhandled";
+        /**
+         * @description What a message of the type has in `content`.
+         * @enum {string}
+         */
+        ContentForm: "text" | "json";
+        /** @description How many messages there are. The most frequent types and senders are listed. */
+        Counts: {
+            by_kind: {
+                [key: string]: number;
+            };
+            by_sender: {
+                [key: string]: number;
+            };
+            by_type: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int64
+             * @description How many senders there are, if not all are listed.
+             */
+            senders?: number;
+            /**
+             * Format: int64
+             * @description How many types there are, if not all are listed.
+             */
+            types?: number;
+        };
+        /** @description A message or job that could not be processed. */
+        DeadLetter: {
+            attempts: components["schemas"]["Attempt"][];
+            died_at: components["schemas"]["Time"];
+            /** Format: uuid */
+            id: string;
+            /** @description The job, for kind `job`. */
+            job?: unknown;
+            kind: components["schemas"]["DeadLetterKind"];
+            /** @description The message, for kind `message`. */
+            message?: components["schemas"]["Message"];
+            /** @description Why it is a dead letter. */
+            reason: string;
+            seq: components["schemas"]["Sequence"];
+            /** @description The consumer or queue that it comes from. */
+            source: string;
+            subject: string;
+        };
+        /**
+         * @description What a dead letter was.
+         * @enum {string}
+         */
+        DeadLetterKind: "message" | "job";
+        /** @description A page of dead letters, in order of their ids. */
+        DeadLetterPage: {
+            dead_letters: components["schemas"]["DeadLetter"][];
+            /**
+             * Format: uuid
+             * @description The `after` of the next page. Null on the last page.
+             */
+            next: string | null;
+        };
+        /**
+         * @description How safe an accepted message is: `stored` in the bus, or `committed` to the store too.
+         * @enum {string}
+         */
+        Durability: "stored" | "committed";
+        /** @description A message and the first reply to it. */
+        Exchange: {
+            reply: components["schemas"]["Message"];
+            request: components["schemas"]["Message"];
+        };
+        /** @description Why a message or job of a batch was not taken. */
+        Failure: {
+            /** @description Decide by this: it is stable. */
+            code: string;
+            /** @description For people. */
+            detail: string;
+            errors?: components["schemas"]["InvalidPart"][];
+            /**
+             * Format: uuid
+             * @description The id of the message or job.
+             */
+            id?: string;
+            /** @description The grant that the key lacks. */
+            needs?: string;
+            outcome?: components["schemas"]["Outcome"];
+            seq?: components["schemas"]["Sequence"];
+        };
+        /**
+         * @description What a key may do. An absent list allows nothing.
+         * @example {
+         *       "as": [
+         *         "ann"
+         *       ],
+         *       "publish": [
+         *         "agent.task.>"
+         *       ],
+         *       "read": [
+         *         "agent.task.t1.>"
+         *       ]
+         *     }
+         */
+        Grants: {
+            /** @description Sender ids that it may write as, and whose inboxes it may read and ack. `*` is any. */
+            as?: components["schemas"]["NameOrAny"][];
+            can?: components["schemas"]["Capability"][];
+            /** @description Queues that it may put jobs into. `*` is any. */
+            enqueue?: components["schemas"]["NameOrAny"][];
+            /** @description Subjects that it may publish on. */
+            publish?: components["schemas"]["SubjectPattern"][];
+            /** @description Subjects that it may read, live and in history. */
+            read?: components["schemas"]["SubjectPattern"][];
+            /** @description Queues that it may lease jobs from. `*` is any. */
+            work?: components["schemas"]["NameOrAny"][];
+        };
+        /** @description How far to acknowledge an inbox. */
+        InboxAck: {
+            /** @description Everything up to here is consumed. A lower position than before changes nothing. */
+            through: components["schemas"]["Sequence"];
+        };
+        /** @description How far an inbox is consumed, and how much waits. */
+        InboxState: {
+            /** @description Everything up to here is consumed. */
+            consumed_through: components["schemas"]["Sequence"];
+            /**
+             * Format: int64
+             * @description How many messages wait.
+             */
+            waiting: number;
+        };
+        /** @description What a schema would have refused. */
+        Incompatible: {
+            /**
+             * Format: int64
+             * @description How many of the last 1,000 messages of the type.
+             */
+            incompatible: number;
+        };
+        /** @description A fault of the input. */
+        InvalidPart: {
+            /** @description The rule that it breaks. */
+            detail: string;
+            /** @description The query parameter or header. */
+            parameter?: string;
+            /** @description JSON pointer into the body (RFC 6901). Empty for the whole body. */
+            pointer?: string;
+        };
+        /** @description The result of one message. */
+        ItemResult: components["schemas"]["AcceptedItem"] | components["schemas"]["RejectedItem"];
+        /** @description One result for each job, in the order of the jobs. */
+        JobBatchResults: {
+            /** Format: int64 */
+            accepted: number;
+            /** Format: int64 */
+            rejected: number;
+            results: components["schemas"]["JobItemResult"][];
+        };
+        /** @description The result of one job. */
+        JobItemResult: components["schemas"]["AcceptedJob"] | components["schemas"]["RejectedItem"];
+        /** @description The queue has the job. */
+        JobReceipt: {
+            /** @description Whether the job was there already. Absent if not. */
+            duplicate?: boolean;
+            /** Format: uuid */
+            job_id: string;
+            seq: components["schemas"]["Sequence"];
+        };
+        /** @description A key. Its secret is not shown. */
+        Key: {
+            created_at: components["schemas"]["Time"];
+            /** @description The id of the key that made it. Null if none did. */
+            created_by: string | null;
+            expires_at: components["schemas"]["Time"] | null;
+            grants: components["schemas"]["Grants"];
+            id: string;
+            /** @description The key itself, only in the response that made it. */
+            key?: string;
+            kind: components["schemas"]["KeyKind"];
+            last_used_at: components["schemas"]["Time"] | null;
+            limits: components["schemas"]["KeyLimits"];
+            name: string;
+            /** @description Until when the replaced secret is accepted, during a rotation. */
+            old_secret_until?: components["schemas"]["Time"];
+        };
+        /** @description What to change in a key. An absent member stays as it is. */
+        KeyChange: {
+            /**
+             * Format: date-time
+             * @description When it ends by itself. Null: never.
+             */
+            expires_at?: string | null;
+            grants?: components["schemas"]["Grants"];
+            limits?: components["schemas"]["KeyLimits"];
+            name?: string;
+        };
+        /**
+         * @description Who uses a key. Only a `human` may answer questions to people.
+         * @enum {string}
+         */
+        KeyKind: "agent" | "human" | "service";
+        /** @description The most that a key may do, on each server. An absent member is no limit. */
+        KeyLimits: {
+            /**
+             * Format: int64
+             * @description Bytes of messages and jobs in a day (UTC).
+             */
+            bytes_per_day?: number;
+            /**
+             * Format: int32
+             * @description Messages and jobs in a second.
+             */
+            messages_per_s?: number;
+            /** Format: int32 */
+            requests_per_s?: number;
+            /**
+             * Format: int32
+             * @description Streams that are open at once.
+             */
+            streams?: number;
+        };
+        /** @description All keys. */
+        KeyList: {
+            keys: components["schemas"]["Key"][];
+        };
+        /**
+         * @description What a message is about: a `message` to read, the `status` of its sender, or an event of a `task`.
+         * @enum {string}
+         */
+        Kind: "message" | "status" | "task";
+        /** @description How far a consumer is behind. */
+        Lag: {
+            /** Format: int64 */
+            messages: number;
+            /**
+             * Format: double
+             * @description Seconds that the oldest of these messages has been in the log.
+             */
+            seconds: number;
+        };
+        /**
+         * @description How to settle a lease.
+         * @enum {string}
+         */
+        LeaseAction: "ack" | "nack" | "extend" | "fail";
+        /** @description A job that belongs to one worker until its lease ends. */
+        LeasedJob: {
+            /**
+             * Format: int32
+             * @description The number of this attempt; the first is 1.
+             */
+            attempt: number;
+            enqueued_at: components["schemas"]["Time"];
+            /** Format: uuid */
+            job_id: string;
+            lease_expires_at: components["schemas"]["Time"];
+            /** @description Settles the lease. */
+            lease_token: string;
+            payload: unknown;
+            priority: components["schemas"]["Priority"];
+            type: components["schemas"]["Name"];
+        };
+        /** @description The jobs that were leased. */
+        LeasedJobs: {
+            jobs: components["schemas"]["LeasedJob"][];
+        };
+        /** @description Which jobs to lease. */
+        LeaseRequest: {
+            /**
+             * Format: int32
+             * @description The most jobs. The default is 1.
+             */
+            max?: number;
+            /**
+             * Format: double
+             * @description Seconds to wait for the first job. The default is 0.
+             */
+            wait_s?: number;
+            /** @description Who works on the jobs. It must be in the `as` of the key; without it, the id of the key. */
+            worker?: components["schemas"]["Name"];
+        };
+        /** @description The sequences that the bus or the store has. */
+        LogRange: {
+            first: components["schemas"]["Sequence"] | null;
+            last: components["schemas"]["Sequence"];
+        };
+        /** @description What the caller is and may do. */
+        Me: {
+            expires_at: components["schemas"]["Time"] | null;
+            grants: components["schemas"]["Grants"];
+            /** @description The id of the key. Null without one. */
+            id: string | null;
+            kind: components["schemas"]["KeyKind"] | null;
+            limits: components["schemas"]["KeyLimits"];
+            name: string;
+        };
+        /**
+         * @description A message as it is kept. Messages of other NATS clients and newer servers may have more members.
+         * @example {
+         *       "content": "Which port?",
+         *       "created_at": "2026-11-20T17:07:19.820013Z",
+         *       "id": "01a1f9ed-488c-76fa-ba44-b7f5bdc54058",
+         *       "kind": "message",
+         *       "metadata": {},
+         *       "recipient_id": "bob",
+         *       "sender_id": "ann",
+         *       "sender_role": "agent",
+         *       "seq": 1042,
+         *       "subject": "agent.message.agent.question",
+         *       "type": "question"
+         *     }
+         */
+        Message: {
+            content: string;
+            conversation_id?: components["schemas"]["Name"];
+            created_at: components["schemas"]["Time"];
+            /** Format: date-time */
+            expires_at?: string;
+            /** Format: uuid */
+            id: string;
+            /** Format: uuid */
+            in_reply_to?: string;
+            /** @description The id of the key that posted it. Absent if it was posted without a key. */
+            key_id?: string;
+            kind: components["schemas"]["Kind"];
+            metadata: {
+                [key: string]: unknown;
+            };
+            recipient_id?: components["schemas"]["Name"];
+            sender_id: components["schemas"]["Name"];
+            sender_role?: components["schemas"]["Name"];
+            seq: components["schemas"]["Sequence"];
+            /** @description The subject that it was published on, such as `agent.task.t1.completed`. */
+            subject: string;
+            task_id?: components["schemas"]["Name"];
+            type: components["schemas"]["Name"];
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description A page of messages in order. */
+        MessagePage: {
+            /** @description The store has all messages up to here. */
+            committed_through: components["schemas"]["Sequence"];
+            messages: components["schemas"]["Message"][];
+            next: components["schemas"]["Sequence"] | null;
+        };
+        /**
+         * @description A name: of an agent, a role, a message type, a task, a conversation, a queue or a worker.
+         * @example ann
+         */
+        Name: string;
+        /** @description A name, or `*` for any. */
+        NameOrAny: string;
+        /**
+         * @description A job to put into a queue.
+         * @example {
+         *       "payload": {
+         *         "crate": "parser"
+         *       },
+         *       "type": "compile"
+         *     }
+         */
+        NewJob: {
+            /**
+             * Format: double
+             * @description Seconds until it is due.
+             */
+            delay_s?: number;
+            /**
+             * Format: uuid
+             * @description The identity of the job: a repeat with the same id and content is the same job.
+             */
+            id?: string;
+            /** @description Any JSON, nested at most 32 deep. */
+            payload: unknown;
+            /** @description The default is `normal`. */
+            priority?: components["schemas"]["Priority"];
+            type: components["schemas"]["Name"];
+        };
+        /**
+         * @description A key to make. Its grants, limits and end lie within those of the key that makes it.
+         * @example {
+         *       "grants": {
+         *         "as": [
+         *           "ann"
+         *         ],
+         *         "publish": [
+         *           "agent.message.>"
+         *         ]
+         *       },
+         *       "name": "ann"
+         *     }
+         */
+        NewKey: {
+            /**
+             * Format: date-time
+             * @description When it ends by itself. Without it, never.
+             */
+            expires_at?: string;
+            grants: components["schemas"]["Grants"];
+            /** @description The default is `agent`. */
+            kind?: components["schemas"]["KeyKind"];
+            limits?: components["schemas"]["KeyLimits"];
+            /** @description For people. */
+            name: string;
+        };
+        /**
+         * @description A message to publish. Other members are refused: extras belong in `metadata`. A `task` needs `task_id`.
+         * @example {
+         *       "content": "Which port?",
+         *       "kind": "message",
+         *       "recipient_id": "bob",
+         *       "sender_id": "ann",
+         *       "type": "question"
+         *     }
+         */
+        NewMessage: {
+            /** @description The text; may be empty. U+0000 is refused. */
+            content?: string;
+            conversation_id?: components["schemas"]["Name"];
+            /**
+             * Format: date-time
+             * @description When inboxes and processing begin to skip it: RFC 3339.
+             */
+            expires_at?: string;
+            /**
+             * Format: uuid
+             * @description The identity of the message: a repeat with the same id and body is the same message. Without it the server makes
+             *     one.
+             */
+            id?: string;
+            /**
+             * Format: uuid
+             * @description The id of the message that this one answers.
+             */
+            in_reply_to?: string;
+            kind: components["schemas"]["Kind"];
+            /**
+             * @description Anything else, nested at most 32 deep. A status may have `ttl_s`, from 1 to 86,400: when its sender counts as
+             *     offline.
+             */
+            metadata?: {
+                [key: string]: unknown;
+            };
+            /** @description The agent that it is for. Without it the message is a broadcast. */
+            recipient_id?: components["schemas"]["Name"];
+            /** @description The agent that sends it. A key with exactly one name in `as` may leave it out. */
+            sender_id?: components["schemas"]["Name"];
+            /** @description The role of the sender. The default for kind `message` is `agent`. */
+            sender_role?: components["schemas"]["Name"];
+            task_id?: components["schemas"]["Name"];
+            type: components["schemas"]["Name"];
+        };
+        /**
+         * @description A version of a schema to make.
+         * @example {
+         *       "content": "json",
+         *       "mode": "enforce",
+         *       "schema": {
+         *         "properties": {
+         *           "content": {
+         *             "required": [
+         *               "verdict"
+         *             ],
+         *             "type": "object"
+         *           }
+         *         }
+         *       }
+         *     }
+         */
+        NewPayloadSchema: {
+            /** @description The default is `text`. */
+            content?: components["schemas"]["ContentForm"];
+            /** @description The default is `off`. */
+            mode?: components["schemas"]["SchemaMode"];
+            /** @description JSON Schema 2020-12 for `{content, metadata}`, without references outside of itself. */
+            schema: Record<string, unknown>;
+        };
+        /**
+         * @description The one filter of the streams that a ticket opens, and how long it does.
+         * @example {
+         *       "task": [
+         *         "t1"
+         *       ],
+         *       "ttl_s": 60
+         *     }
+         */
+        NewTicket: {
+            /** @description Whether `recipient` also matches broadcasts. */
+            broadcast?: boolean;
+            conversation?: components["schemas"]["Name"][];
+            in_reply_to?: string[];
+            kind?: components["schemas"]["Kind"][];
+            recipient?: components["schemas"]["Name"][];
+            sender?: components["schemas"]["Name"][];
+            subject?: components["schemas"]["SubjectPattern"][];
+            task?: components["schemas"]["Name"][];
+            /**
+             * Format: int32
+             * @description Seconds that it opens streams. The default is 60.
+             */
+            ttl_s?: number;
+            type?: components["schemas"]["Name"][];
+        };
+        /**
+         * @description A webhook to make.
+         * @example {
+         *       "filter": "agent.task.*.completed",
+         *       "url": "https://example.com/hook"
+         *     }
+         */
+        NewWebhook: {
+            /**
+             * @description The subjects to deliver. Without it, all.
+             * @example agent.task.*.completed
+             */
+            filter?: string;
+            /**
+             * @description The secret that signs deliveries (Standard Webhooks): `whsec_` and 24 to 64 bytes in Base64. Without it the server makes
+             *     one.
+             */
+            secret?: string;
+            /** @description An `http` or `https` address that is public, unless the server allows private ones. */
+            url: string;
+        };
+        /** @description A body without members. */
+        Nothing: Record<string, unknown>;
+        /** @description One agent. */
+        OneAgent: components["schemas"]["Agent"] & {
+            /** @description The answer is exact at this sequence. */
+            as_of: components["schemas"]["Sequence"];
+        };
+        /** @description One task. */
+        OneTask: components["schemas"]["Task"] & {
+            /** @description The answer is exact at this sequence. */
+            as_of: components["schemas"]["Sequence"];
+        };
+        /**
+         * @description Whether a message that was not acknowledged may be in the log all the same.
+         * @enum {string}
+         */
+        Outcome: "not_sent" | "unknown";
+        /** @description The state of one part of the server. */
+        Part: {
+            /** @description What is wrong. Absent if nothing is. */
+            detail?: string;
+            ok: boolean;
+        };
+        /** @description The parts of the server. */
+        Parts: {
+            bus: components["schemas"]["Part"];
+            continuity: components["schemas"]["Part"];
+            membership: components["schemas"]["Part"];
+            store: components["schemas"]["Part"];
+            stream: components["schemas"]["Part"];
+        };
+        /** @description Why to pause a consumer. */
+        PauseRequest: {
+            reason?: string;
+        };
+        /** @description A version of a schema. */
+        PayloadSchema: {
+            content: components["schemas"]["ContentForm"];
+            created_at: components["schemas"]["Time"];
+            /** @description The id of the key that made it. Null if none did. */
+            created_by: string | null;
+            kind: components["schemas"]["Kind"];
+            mode: components["schemas"]["SchemaMode"];
+            /** @description JSON Schema 2020-12 for `{content, metadata}`. Not in lists. */
+            schema?: unknown;
+            type: components["schemas"]["Name"];
+            /** Format: int64 */
+            version: number;
+        };
+        /** @description The newest version of each schema. */
+        PayloadSchemaList: {
+            schemas: components["schemas"]["PayloadSchema"][];
+        };
+        /** @description The versions of a schema, newest first. */
+        PayloadSchemaVersions: {
+            versions: components["schemas"]["PayloadSchema"][];
+        };
+        /** @description Work done by the processor. */
+        PoolTotals: {
+            /** Format: int64 */
+            error_count: number;
+            /** Format: int64 */
+            processed_count: number;
+            /**
+             * Format: double
+             * @description Seconds.
+             */
+            total_duration: number;
+        };
+        /**
+         * @description Which of the waiting jobs come first.
+         * @enum {string}
+         */
+        Priority: "high" | "normal" | "low";
+        /**
+         * @description A problem document (RFC 9457).
+         * @example {
+         *       "code": "invalid_parameter",
+         *       "detail": "the query has invalid or unknown parameters",
+         *       "errors": [
+         *         {
+         *           "detail": "must be a whole number from 1 to 1000",
+         *           "parameter": "limit"
+         *         }
+         *       ],
+         *       "request_id": "1f0c3a52-6f4e-4c8e-9d5b-3a7f2b1c0d9e",
+         *       "status": 422,
+         *       "title": "Unprocessable Entity",
+         *       "type": "about:blank"
+         *     }
+         */
+        Problem: {
+            /** @description Decide by this: it is stable. */
+            code: string;
+            /** @description For people. */
+            detail: string;
+            /** @description Every fault of the input, at most 64. */
+            errors?: components["schemas"]["InvalidPart"][];
+            /**
+             * Format: uuid
+             * @description The id of the message or job.
+             */
+            id?: string;
+            /** @description The grant that the key lacks. */
+            needs?: string;
+            outcome?: components["schemas"]["Outcome"];
+            /** @description Names the request in the server's log. */
+            request_id: string;
+            seq?: components["schemas"]["Sequence"];
+            /** Format: int32 */
+            status: number;
+            /** @description The name of the status. */
+            title: string;
+            /** @description Always `about:blank`: `code` says which problem it is. */
+            type: string;
+        };
+        /** @description How far the store is. */
+        ProjectorState: {
+            committed_through: components["schemas"]["Sequence"];
+            /**
+             * Format: int64
+             * @description How many messages of the log the store lacks.
+             */
+            lag: number;
+        };
+        /** @description A queue and what it holds. */
+        Queue: {
+            /** @description Seconds to wait after each failed attempt; the last one repeats. */
+            backoff_s: number[];
+            /** Format: int64 */
+            dead_letters: number;
+            /**
+             * Format: int64
+             * @description Jobs that are not due yet.
+             */
+            delayed: number;
+            /**
+             * Format: double
+             * @description Seconds of a lease.
+             */
+            lease_s: number;
+            /**
+             * Format: int64
+             * @description Jobs that are leased now.
+             */
+            leased: number;
+            /**
+             * Format: int32
+             * @description Attempts until a job is a dead letter.
+             */
+            max_deliver: number;
+            /**
+             * Format: double
+             * @description Seconds since the oldest job was put in. Null if there is none.
+             */
+            oldest_age_s: number | null;
+            queue: components["schemas"]["Name"];
+            /**
+             * Format: int64
+             * @description Jobs that could be leased now.
+             */
+            waiting: number;
+        };
+        /** @description A queue as it is configured. */
+        QueueConfig: {
+            /** @description Seconds to wait after each failed attempt; the last one repeats. */
+            backoff_s: number[];
+            /**
+             * Format: double
+             * @description Seconds of a lease.
+             */
+            lease_s: number;
+            /**
+             * Format: int32
+             * @description Attempts until a job is a dead letter.
+             */
+            max_deliver: number;
+            queue: components["schemas"]["Name"];
+        };
+        /** @description A page of queues, in order of their names. */
+        QueuePage: {
+            next: components["schemas"]["Name"] | null;
+            queues: components["schemas"]["Queue"][];
+        };
+        /**
+         * @description The rules of a queue. What is left out has its default.
+         * @example {
+         *       "backoff_s": [
+         *         1,
+         *         5,
+         *         30
+         *       ],
+         *       "lease_s": 30,
+         *       "max_deliver": 3
+         *     }
+         */
+        QueueRules: {
+            /** @description Seconds to wait after each failed attempt; the last one repeats. The default is 1, 5, 30. */
+            backoff_s?: components["schemas"]["Seconds"][];
+            /**
+             * Format: double
+             * @description Seconds of a lease, up to 3,600. The default is 30.
+             */
+            lease_s?: number;
+            /**
+             * Format: int32
+             * @description Attempts until a job is a dead letter. The default is 3.
+             */
+            max_deliver?: number;
+        };
+        /** @description Messages for the processor and jobs of all queues. */
+        QueueTotals: {
+            /** Format: int64 */
+            current_size: number;
+            /** Format: int64 */
+            total_dequeued: number;
+            /** Format: int64 */
+            total_enqueued: number;
+        };
+        /** @description Whether the server can publish. */
+        Readiness: {
+            /** @description Whether a part fails without which it can still publish. */
+            degraded: boolean;
+            /** @description Whether it is stopping. */
+            draining: boolean;
+            parts: components["schemas"]["Parts"];
+            ready: boolean;
+        };
+        /** @description The server has the message. */
+        Receipt: {
+            created_at: components["schemas"]["Time"];
+            /** @description Whether the message was there already. */
+            duplicate: boolean;
+            durability: components["schemas"]["Durability"];
+            /** Format: uuid */
+            id: string;
+            seq: components["schemas"]["Sequence"];
+            subject: string;
+            /** @description What is wrong with it, if that is not enforced. */
+            warnings?: components["schemas"]["Failure"][];
+        };
+        /** @description What a redrive has done. */
+        Redriven: {
+            /**
+             * Format: int64
+             * @description How many were returned to their source.
+             */
+            redriven: number;
+            /**
+             * Format: int64
+             * @description How many stay, since their source was deleted or refused them. Absent if none.
+             */
+            skipped?: number;
+        };
+        /** @description An item that the server has not taken. */
+        RejectedItem: {
+            error: components["schemas"]["Failure"];
+            /**
+             * Format: int32
+             * @description The HTTP status that the item would have had alone.
+             */
+            status: number;
+        };
+        /** @description The receipt of a message that was there already; with `reply_within`, the message and its reply. */
+        RepeatOrReply: components["schemas"]["Receipt"] | components["schemas"]["Exchange"];
+        /** @description Where a consumer is to go on. */
+        ResetRequest: {
+            /** @description The first message to process. */
+            from: components["schemas"]["Sequence"];
+        };
+        /** @description The new secret of a key. It is shown once. */
+        RotatedKey: {
+            id: string;
+            key: string;
+        };
+        /** @description How to replace the secret of a key. */
+        Rotation: {
+            /**
+             * Format: int32
+             * @description Seconds for which the replaced secret is still accepted. 0, the default, ends all older ones.
+             */
+            overlap_s?: number;
+        };
+        /**
+         * @description What happens to a message that does not match: nothing, a warning, or 422.
+         * @enum {string}
+         */
+        SchemaMode: "off" | "warn" | "enforce";
+        /**
+         * Format: double
+         * @description Seconds, with fractions.
+         */
+        Seconds: number;
+        /**
+         * Format: int64
+         * @description A place in the one order of all messages, below 2^53.
+         * @example 1042
+         */
+        Sequence: number;
+        /** @description A lease that is settled. */
+        SettledItem: {
+            lease_expires_at?: components["schemas"]["Time"];
+            lease_token?: string;
+            /** Format: int32 */
+            status: number;
+        };
+        /** @description A settled lease. Both members are only there for a lease that was extended. */
+        SettledLease: {
+            lease_expires_at?: components["schemas"]["Time"];
+            /** @description Settles the extended lease. */
+            lease_token?: string;
+        };
+        /** @description A lease and how to settle it. */
+        Settlement: {
+            action: components["schemas"]["LeaseAction"];
+            /**
+             * Format: double
+             * @description Only to nack. Seconds until the job is due again. Without it, the backoff of the queue.
+             */
+            delay_s?: number;
+            lease_token: string;
+            /** @description Only to nack and fail. Why the attempt failed. */
+            reason?: string;
+        };
+        /** @description Details of a settlement: `delay_s` only to nack, `reason` to nack and fail. */
+        SettlementDetails: {
+            /**
+             * Format: double
+             * @description Seconds until the job is due again. Without it, the backoff of the queue.
+             */
+            delay_s?: number;
+            /** @description Why the attempt failed: kept with the attempt, cut at 2,048 bytes. */
+            reason?: string;
+        };
+        /** @description The result of one settlement. */
+        SettlementResult: components["schemas"]["SettledItem"] | components["schemas"]["RejectedItem"];
+        /** @description One result for each lease, in the order of the settlements. */
+        SettlementResults: {
+            /** Format: int64 */
+            accepted: number;
+            /** Format: int64 */
+            rejected: number;
+            results: components["schemas"]["SettlementResult"][];
+        };
+        /** @description Counts of the log, and the positions of the server's components in it. */
+        Stats: {
+            counts: components["schemas"]["Counts"];
+            /**
+             * Format: int64
+             * @description How many different filters the streams have.
+             */
+            filter_groups: number;
+            log: components["schemas"]["LogRange"];
+            pool: components["schemas"]["PoolTotals"];
+            projector: components["schemas"]["ProjectorState"];
+            queue: components["schemas"]["QueueTotals"];
+            /** Format: int64 */
+            streams_open: number;
+        };
+        /** @description Version, parts and readiness of this server. */
+        Status: components["schemas"]["Readiness"] & {
+            bus: string;
+            name: string;
+            store: string;
+            /**
+             * Format: int64
+             * @description Seconds since its start.
+             */
+            uptime_s: number;
+            version: string;
+        };
+        /**
+         * @description A subject in which `*` stands for one token and `>` for the rest.
+         * @example agent.task.*.completed
+         */
+        SubjectPattern: string;
+        /** @description A task: what its events say. */
+        Task: {
+            /**
+             * Format: int64
+             * @description How many agents there are, if not all are listed.
+             */
+            agent_count?: number;
+            /** @description The agents that sent its messages. */
+            agents: string[];
+            first_seq: components["schemas"]["Sequence"];
+            last_event: string | null;
+            last_seq: components["schemas"]["Sequence"];
+            /**
+             * Format: int64
+             * @description Events after its end.
+             */
+            late_events: number;
+            /** Format: int64 */
+            messages: number;
+            /** @description `completed`, `failed` or `cancelled`: the first such event. Null while it is open. */
+            outcome: string | null;
+            state: components["schemas"]["TaskState"];
+            task_id: components["schemas"]["Name"];
+        };
+        /** @description A page of tasks, in order of their names. */
+        TaskPage: {
+            /** @description The page is exact at this sequence: a stream `from` the next one goes on without a gap. */
+            as_of: components["schemas"]["Sequence"];
+            next: components["schemas"]["Name"] | null;
+            tasks: components["schemas"]["Task"][];
+        };
+        /**
+         * @description Whether a task has ended.
+         * @enum {string}
+         */
+        TaskState: "open" | "done";
+        /** @description A ticket for the address of another origin's `EventSource`. */
+        Ticket: {
+            expires_at: components["schemas"]["Time"];
+            ticket: string;
+        };
+        /**
+         * Format: date-time
+         * @description A time of the server: RFC 3339, UTC, microseconds.
+         * @example 2026-11-20T17:07:19.820013Z
+         */
+        Time: string;
+        /** @description The version; with `check=true`, what it would have refused. */
+        VersionOrCheck: components["schemas"]["PayloadSchema"] | components["schemas"]["Incompatible"];
+        /** @description A webhook. */
+        Webhook: {
+            created_at: components["schemas"]["Time"];
+            failing_since: components["schemas"]["Time"] | null;
+            /**
+             * Format: int32
+             * @description Failed deliveries since the last success.
+             */
+            failures: number;
+            filter: string;
+            /** Format: uuid */
+            id: string;
+            last_error: string | null;
+            last_success: components["schemas"]["Time"] | null;
+            /** @description Why it is paused. Null if it is not. */
+            reason: string | null;
+            /** @description Only in the response that made it. */
+            secret?: string;
+            state: components["schemas"]["WebhookState"];
+            url: string;
+        };
+        /**
+         * @description How to change a webhook: one of both members.
+         * @example {
+         *       "state": "paused"
+         *     }
+         */
+        WebhookChange: {
+            paused?: boolean;
+            state?: components["schemas"]["WebhookState"];
+        };
+        /** @description All webhooks, oldest first. */
+        WebhookList: {
+            webhooks: components["schemas"]["Webhook"][];
+        };
+        /**
+         * @description Whether a webhook delivers.
+         * @enum {string}
+         */
+        WebhookState: "active" | "paused";
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
 }
 export type $defs = Record<string, never>;
 export type operations = Record<string, never>;

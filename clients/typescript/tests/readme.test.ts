@@ -48,7 +48,11 @@ test("the examples compile", async () => {
 for (const { name } of found) {
   test(`the example of "${name}" runs`, async () => {
     const env = { ...process.env, AGENTBUS_URL: server.url };
-    const { stderr } = await run(process.execPath, [join(FOLDER, `${name}.js`)], { env, timeout: 30_000 });
+    const { stdout, stderr } = await run(process.execPath, [join(FOLDER, `${name}.js`)], {
+      env,
+      timeout: 30_000,
+    });
     assert.equal(stderr, "");
+    assert.notEqual(stdout, "", "each example says what it has done");
   });
 }

@@ -1,20 +1,6 @@
 import { pages } from "../pages.js";
 import { type CallOptions, path, type Transport } from "../transport.js";
-import type { AuditEntry, Grants, Key, KeyKind, KeyLimits } from "../types.js";
-
-export interface KeyChange {
-  name?: string | undefined;
-  grants?: Grants | undefined;
-  limits?: KeyLimits | undefined;
-  /** RFC 3339; null for no end. */
-  expires_at?: string | null | undefined;
-}
-
-export interface NewKey extends KeyChange {
-  name: string;
-  grants: Grants;
-  kind?: KeyKind | undefined;
-}
+import type { AuditEntry, Key, KeyChange, NewKey } from "../types.js";
 
 /** Keys, and the log of what was done with them. */
 export class Keys {

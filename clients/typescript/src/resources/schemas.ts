@@ -1,14 +1,5 @@
 import { type CallOptions, path, type Transport } from "../transport.js";
-import type { Kind, Schema } from "../types.js";
-
-export interface NewSchema {
-  /** JSON Schema 2020-12 for `{content, metadata}`. */
-  schema: Record<string, unknown> | boolean;
-  /** What `content` is: `text`, the default, or `json` in a text. */
-  content?: "text" | "json" | undefined;
-  /** What happens to other messages. `enforce`, the default: they are refused; `warn`: they are counted. */
-  mode?: "off" | "warn" | "enforce" | undefined;
-}
+import type { Kind, NewSchema, Schema } from "../types.js";
 
 /** What the server demands of the messages of a type, whoever sends them. */
 export class Schemas {

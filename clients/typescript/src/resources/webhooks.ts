@@ -1,13 +1,5 @@
 import { type CallOptions, path, type Transport } from "../transport.js";
-import type { Webhook } from "../types.js";
-
-export interface NewWebhook {
-  url: string;
-  /** A pattern of subjects; everything by default. */
-  filter?: string | undefined;
-  /** `whsec_…`; by default the server makes one. */
-  secret?: string | undefined;
-}
+import type { NewWebhook, Webhook } from "../types.js";
 
 /** Messages pushed to your own servers. */
 export class Webhooks {
