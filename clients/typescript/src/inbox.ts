@@ -168,17 +168,18 @@ export class Inbox<Message extends { seq: number }>
   async #patiently<T>(what: string, work: (options: CallOptions) => Promise<T>): Promise<T> {
     const backoff = new Backoff(FIRST_WAIT);
     const { signal } = this.#scope;
-    for (;;) {
+    for (let attempt = 1; ; attempt++) {
       try {
         return await work({ signal });
       } catch (error) {
         if (signal.aborted || !isTransient(error)) throw error;
-        const { logger } = this.#transport.settings;
-        logger.warn(
-          `agentbus: the inbox of ${this.#agent} cannot be ${what} yet: ${(error as Error).message}`,
-        );
+        if (attempt === 1) this.#warn(`cannot be ${what} yet: ${(error as Error).message}`);
         await pause(error, backoff, signal);
       }
     }
+  }
+
+  #warn(text: string): void {
+    this.#transport.settings.logger.warn(`agentbus: the inbox of ${this.#agent} ${text}`);
   }
 }

@@ -103,14 +103,18 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
 
   async #takeJobs(): Promise<void> {
     const backoff = new Backoff(FIRST_WAIT);
+    let reported = false;
     while (!this.#leasing.signal.aborted) {
       try {
         await this.#takeSome();
         backoff.reset();
+        reported = false;
       } catch (error) {
         if (this.#leasing.signal.aborted) return;
         if (!isTransient(error)) throw error;
-        this.#logger.warn(`agentbus: no jobs of ${this.#queue} can be leased yet: ${text(error)}`);
+        if (!reported)
+          this.#logger.warn(`agentbus: no jobs of ${this.#queue} can be leased yet: ${text(error)}`);
+        reported = true;
         await pause(error, backoff, this.#leasing.signal).catch(() => {});
       }
     }
