@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 export * from "./client.js";
 export type { ContentType, StandardSchema } from "./content.js";
 export type { Start } from "./cursor.js";

@@ -17,7 +17,7 @@ export interface Settings {
   /** Who the client acts as: sender, worker and owner of the inbox, unless a call names another. */
   agent?: string | undefined;
   /** In browsers: whether cookies go along. `include` for another origin that `CORS_ORIGINS` names. */
-  credentials?: RequestCredentials | undefined;
+  credentials?: "omit" | "same-origin" | "include" | undefined;
   /** Another `fetch`, such as one with a proxy. */
   fetch?: typeof fetch | undefined;
   /** Default: warnings to the console. `false`: nothing. */
@@ -40,7 +40,7 @@ export interface Resolved {
   readonly url: string;
   readonly key: string | undefined;
   readonly agent: string | undefined;
-  readonly credentials: RequestCredentials | undefined;
+  readonly credentials: "omit" | "same-origin" | "include" | undefined;
   readonly fetch: typeof fetch;
   readonly logger: Logger;
   readonly retryFor: number;
