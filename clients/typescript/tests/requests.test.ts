@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {
+  Agentbus,
   ApiError,
   ConflictError,
   ConnectionError,
@@ -197,6 +198,37 @@ test("another major version is warned of once, and a status that may not be seen
   await until("the warning", () => logged.length > 0);
   assert.equal(answers.length, 1);
   assert.match(logged.join(), /this client has version 0\.\d+\.\d+, the server 7\.1\.0/);
+});
+
+test("address and key come from the settings, else from the environment", async () => {
+  const requests: [url: string, authorization: string | null][] = [];
+  const observed: typeof fetch = async (url, init) => {
+    requests.push([String(url), new Headers(init?.headers).get("authorization")]);
+    return Response.json({});
+  };
+  const before = { ...process.env };
+  try {
+    delete process.env.AGENTBUS_URL;
+    await new Agentbus({ fetch: observed, ignoreVersion: true }).me();
+    Object.assign(process.env, { AGENTBUS_URL: "https://bus.example/under/", AGENTBUS_KEY: "ab_env_key" });
+    await new Agentbus({ fetch: observed, ignoreVersion: true }).me();
+    await new Agentbus({
+      fetch: observed,
+      ignoreVersion: true,
+      url: "http://other:1",
+      key: "ab_own_key",
+    }).me();
+    await new Agentbus({ fetch: observed, ignoreVersion: true, key: "" }).me();
+  } finally {
+    process.env = before;
+  }
+  assert.deepEqual(requests, [
+    ["http://127.0.0.1:8080/v1/me", null],
+    ["https://bus.example/under/v1/me", "Bearer ab_env_key"],
+    ["http://other:1/v1/me", "Bearer ab_own_key"],
+    ["https://bus.example/under/v1/me", null],
+  ]);
+  assert.throws(() => new Agentbus({ url: "bus.example" }), /must begin with http:/);
 });
 
 test("each request names the client and its version", async () => {
