@@ -84,6 +84,11 @@ export function isServerSide(): boolean {
 
 function environment(name: string): string | undefined {
   if (!isServerSide()) return undefined;
-  // An empty variable counts as none.
-  return (globalThis as Environment).process?.env?.[name] || undefined;
+  try {
+    // An empty variable counts as none.
+    return (globalThis as Environment).process?.env?.[name] || undefined;
+  } catch {
+    // Deno without the permission to read it.
+    return undefined;
+  }
 }
