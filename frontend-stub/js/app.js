@@ -16,6 +16,7 @@ import { Consumers } from './pages/consumers.js';
 import { DeadLetters } from './pages/dead_letters.js';
 import { Keys } from './pages/keys.js';
 import { Queues } from './pages/queues.js';
+import { Schemas } from './pages/schemas.js';
 import { Tasks } from './pages/tasks.js';
 import { shortcuts } from './keys.js';
 import { tick } from './pages/ago.js';
@@ -29,7 +30,8 @@ const identity = new Identity({
   known: () => {
     compose.sender(identity.sender);
     live.rail.may(identity.can('observe'));
-    if (tabs.allow('keys', identity.can('keys')) && open) arrive();
+    const changed = ['keys', 'schemas'].map((name) => tabs.allow(name, identity.can(name)));
+    if (changed.includes(true) && open) arrive();
   },
   ended: () => { poll.stop(); open.stop(); },
 });
@@ -54,6 +56,7 @@ const pages = {
   queues: new Queues(vitals),
   'dead-letters': new DeadLetters(vitals),
   keys: new Keys(vitals),
+  schemas: new Schemas(vitals),
 };
 let open = null;
 

@@ -1,6 +1,6 @@
 // route: the page that the address names in its hash: '#tasks?state=open', '#dead-letters/ID'. Any other hash belongs to the live feed.
 
-export const PAGES = { live: 'Live', agents: 'Agents', tasks: 'Tasks', consumers: 'Consumers', queues: 'Queues', 'dead-letters': 'Dead letters', keys: 'Keys' };
+export const PAGES = { live: 'Live', agents: 'Agents', tasks: 'Tasks', consumers: 'Consumers', queues: 'Queues', 'dead-letters': 'Dead letters', keys: 'Keys', schemas: 'Schemas' };
 
 const decode = (text) => { try { return decodeURIComponent(text); } catch { return text; } };
 

@@ -62,8 +62,8 @@ const SCRIPTS: &[File] = scripts! {
     "toolbar"
     "pages/agents" "pages/ago" "pages/ask" "pages/cells" "pages/choice" "pages/consumers"
     "pages/dead_letters" "pages/keys" "pages/letter" "pages/list" "pages/make_key" "pages/more"
-    "pages/page" "pages/queues" "pages/refresher" "pages/secret" "pages/sources" "pages/table"
-    "pages/tasks"
+    "pages/page" "pages/put_schema" "pages/queues" "pages/refresher" "pages/schemas" "pages/secret"
+    "pages/sources" "pages/table" "pages/tasks" "pages/versions"
 };
 
 /// Whether a file of the console is at this path.

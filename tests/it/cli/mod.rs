@@ -2,6 +2,7 @@
 //! as the same bytes, wrong usage has exit code 2, and `doctor` reports what is wrong.
 
 mod keys;
+mod schemas;
 mod shells;
 
 use std::io::Write as _;

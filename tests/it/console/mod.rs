@@ -5,3 +5,4 @@ mod identity;
 mod keys;
 mod origins;
 mod pages;
+mod schemas;
