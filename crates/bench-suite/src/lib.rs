@@ -16,6 +16,7 @@ mod open_loop;
 mod parts;
 mod report;
 mod row;
+mod schema;
 mod single;
 mod streams;
 mod testbed;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::error::SuiteError;
 use super::row::Row;
+use super::schema;
 use super::testbed::Testbed;
 use crate::bare::sqlite::BareFile;
 use agentbus_bench::samples::Samples;
@@ -43,6 +44,7 @@ pub(super) async fn measure(testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {
         std::fs::remove_dir_all(&folder)?;
         rows.push(Row::bare(format!("SQLite, {count} rows a commit"), "rows/s", rate));
     }
+    rows.push(schema::measure(duration)?);
     Ok(rows)
 }
 
