@@ -119,11 +119,15 @@ impl Registry {
         content: &str,
         metadata: &str,
     ) -> Result<(), Violation> {
-        let message = schema.prepare(content, metadata)?;
-        if !message.may_take_long() {
-            return schema.check(&message);
+        {
+            let message = schema.prepare(content, metadata)?;
+            if !message.may_take_long() {
+                return schema.check(&message);
+            }
         }
+        // As a value a message takes many times its bytes, so none waits as one.
         let _turn = self.0.long_checks.acquire().await;
+        let message = schema.prepare(content, metadata)?;
         let schema = Arc::clone(schema);
         let checked = tokio::task::spawn_blocking(move || schema.check(&message)).await;
         checked.unwrap_or_else(|_| Err(Violation::one("", "could not be checked")))
