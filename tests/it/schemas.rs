@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::keys::Secured;
 use crate::support::wire::{self, named, problem_code};
 use crate::support::{
-    Agentbus, Answer, Deployment, Http, Mode, eventually, for_each_mode, metrics,
+    Agentbus, Answer, Deployment, Http, Mode, Nats, Postgres, eventually, for_each_mode, metrics,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -311,6 +311,34 @@ async fn a_change_holds_on_every_server_within_a_second() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn the_last_schemas_count_while_the_store_is_away() {
+    let (nats, postgres) = (Nats::start().await, Postgres::start().await);
+    let server = Agentbus::builder().nats(&nats.url(), &postgres.database().await).start().await;
+    let http = server.http();
+    put(&http, "enforce").await;
+    postgres.kill9();
+    http.post_json(MESSAGES, &good()).await.expect(201);
+    let mut with_id = bad();
+    with_id["id"] = json!(Uuid::now_v7());
+    for message in [bad(), with_id] {
+        violation(&http.post_json(MESSAGES, &message).await, &["/content", "/metadata/n"]);
+    }
+    let answer = http.put_json(ORDER, &json!({"schema": true})).await;
+    problem_code(&answer, 503, "store_unavailable");
+    eventually(SOON, "the metric says how old they are", async || {
+        (metrics::value(&http, "agentbus_schemas_age_seconds").await > 1.0).then_some(())
+    })
+    .await;
+    postgres.restart().await;
+    eventually(SOON, "a change holds again", async || {
+        let answer = http.put_json(ORDER, &json!({"schema": true})).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    http.post_json(MESSAGES, &bad()).await.expect(201);
 }
 
 #[tokio::test]
