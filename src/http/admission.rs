@@ -15,8 +15,8 @@ use super::request_id::RequestId;
 use super::{console, stream};
 use crate::access::Principal;
 use crate::config::{HostRule, HttpConfig, OriginRule};
-use crate::services::Services;
 use crate::services::auth::Credential;
+use crate::services::{Code, Services};
 
 /// Which hosts a request may name, which origins may send requests, and who the caller is.
 pub(super) struct Admission {
@@ -60,8 +60,7 @@ impl Admission {
         let is_keyed = self.origins.any() && matches!(credential, Credential::Key(_));
         if !is_ours && !is_keyed && !request.method().is_safe() {
             return Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "forbidden_origin",
+                Code::ForbiddenOrigin,
                 "a page of another site may not do this; see CORS_ORIGINS and PUBLIC_URL",
             ));
         }
@@ -163,8 +162,7 @@ fn host<B>(request: &Request<B>) -> Option<&str> {
 
 fn unknown_host() -> Problem {
     Problem::new(
-        StatusCode::MISDIRECTED_REQUEST,
-        "unknown_host",
+        Code::UnknownHost,
         "the Host of this request is not a name of this server; see PUBLIC_HOST",
     )
 }

@@ -4,12 +4,14 @@ use axum::extract::RawQuery;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::describe::{params as described, schemas};
 use super::encode::json;
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
 use super::problem::Problem;
 use super::request::Call;
 use crate::message::format_micros;
+use crate::services::Code;
 use crate::services::agents::{Agent, Agents};
 use crate::services::inbox::Inbox;
 
@@ -53,6 +55,14 @@ impl From<Agent> for AgentView {
 }
 
 /// A page of the list of agents, ordered by name.
+#[utoipa::path(
+    get,
+    path = "/v1/agents",
+    tag = "Agents and tasks",
+    params(described::NamePage),
+    responses((status = 200, description = "A page of agents.", body = schemas::AgentPage)),
+    extensions(("x-codes" = json!([Code::StoreUnavailable]))),
+)]
 pub(super) async fn page(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -64,6 +74,14 @@ pub(super) async fn page(
 }
 
 /// One agent by its name.
+#[utoipa::path(
+    get,
+    path = "/v1/agents/{id}",
+    tag = "Agents and tasks",
+    params(described::AgentId),
+    responses((status = 200, description = "The agent.", body = schemas::OneAgent)),
+    extensions(("x-codes" = json!([Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn one(
     Call { services, context }: Call,
     id: Segment,

@@ -10,7 +10,7 @@ use super::problem::{self, Problem};
 use super::request_id::RequestId;
 use crate::limits::{MAX_BATCH_ERRORS, MAX_BATCH_MESSAGES};
 use crate::message::{BodyError, FieldError};
-use crate::services::{Error, ErrorKind, Report};
+use crate::services::{Code, Error, ErrorKind, Report};
 use crate::yielding::yield_between_items;
 
 /// The format of a batch, which tells where an item ends.
@@ -125,7 +125,7 @@ impl<T> Batch<T> {
             }
         }
         let is_unavailable = |result: &Result<R, Error>| {
-            result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable)
+            result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
         };
         if all.iter().all(is_unavailable)
             && let Some(Err(error)) = all.first()
@@ -144,8 +144,8 @@ impl<T> Batch<T> {
         let rejected = all.len() - accepted;
         let result = |result| match result {
             Ok(item) => ItemResult::Accepted(view(item)),
-            Err(Error { kind, report }) => {
-                let status = problem::status(kind).as_u16();
+            Err(Error { report }) => {
+                let status = problem::status(report.code).as_u16();
                 ItemResult::Rejected { status, error: report }
             }
         };
@@ -170,7 +170,7 @@ fn elements<'a>(body: &'a Bytes, what: &str) -> Result<Vec<(usize, &'a [u8])>, E
     let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
             let text = format!("a batch in JSON must be an array of {what}");
-            Error::new(ErrorKind::Invalid, "invalid_message", text)
+            Error::new(Code::InvalidMessage, text)
         } else {
             let (line, column) = (error.line(), error.column());
             BodyError::Syntax { line, column, detail: error.to_string() }.into()

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::ops::Deref;
 
 use axum::extract::{FromRequest, FromRequestParts as _, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::request::RequestContext;
 use super::shares::Permit;
 use crate::limits::{BODY_FIRST_BYTES, BODY_TIMEOUT, DISCARD_TIME, MAX_REQUEST_BYTES};
-use crate::services::Error;
+use crate::services::{Code, Error};
 
 /// A request body that has not been read.
 pub struct RequestBody<B = axum::body::Body> {
@@ -123,11 +123,7 @@ where
             match tokio::time::timeout(BODY_TIMEOUT, reading).await {
                 Ok(Ok(uploaded)) => return self.context.activate().map(|()| uploaded),
                 Ok(Err(problem)) => problem,
-                Err(_) => Problem::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "request_timeout",
-                    "the body did not arrive in time",
-                ),
+                Err(_) => Problem::new(Code::RequestTimeout, "the body did not arrive in time"),
             }
         };
         discard(&mut self.body).await;
@@ -148,11 +144,7 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
 
 /// The problem for a media type other than `wanted`.
 pub fn unsupported(wanted: &str) -> Problem {
-    Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported_media_type",
-        format!("Content-Type must be {wanted}"),
-    )
+    Problem::new(Code::UnsupportedMediaType, format!("Content-Type must be {wanted}"))
 }
 
 /// Fails unless the media type is JSON.
@@ -177,7 +169,7 @@ where
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             tracing::debug!(%error, "the client ended a request body early");
-            Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "the body broke off")
+            Problem::new(Code::IncompleteBody, "the body broke off")
         })?;
         let Ok(data) = frame.into_data() else { continue };
         let length = whole.len() + data.len();

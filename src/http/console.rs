@@ -1,9 +1,11 @@
-//! The console: the files of `frontend-stub/`, embedded into the binary.
+//! The console: the files of `frontend-stub/`, embedded into the binary, and Swagger UI for the page `/docs`.
 //!
 //! Invariant: whatever a message contains, a page runs only scripts of this server, connects only to it, and
 //! cannot be framed (`POLICY`).
 
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -16,7 +18,7 @@ use super::state::AppState;
 struct File {
     path: &'static str,
     media_type: &'static str,
-    bytes: &'static [u8],
+    bytes: Cow<'static, [u8]>,
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -32,7 +34,7 @@ macro_rules! files {
         &[$(File {
             path: $path,
             media_type: $type,
-            bytes: include_bytes!(concat!("../../frontend-stub/", $file)),
+            bytes: Cow::Borrowed(include_bytes!(concat!("../../frontend-stub/", $file))),
         }),*]
     };
 }
@@ -42,21 +44,22 @@ macro_rules! scripts {
         &[$(File {
             path: concat!("/js/", $name, ".js"),
             media_type: SCRIPT,
-            bytes: include_bytes!(concat!("../../frontend-stub/js/", $name, ".js")),
+            bytes: Cow::Borrowed(include_bytes!(concat!("../../frontend-stub/js/", $name, ".js"))),
         }),*]
     };
 }
 
-const PAGES: &[File] = files! {
+static PAGES: &[File] = files! {
     "/", "index.html", HTML;
+    "/docs", "docs.html", HTML;
     "/style.css", "style.css", CSS;
     "/pages.css", "pages.css", CSS;
     "/identity.css", "identity.css", CSS;
     "/favicon.svg", "favicon.svg", SVG;
 };
 
-const SCRIPTS: &[File] = scripts! {
-    "api" "app" "backlog" "compose" "detail" "dom" "empty" "feed" "filters" "format" "grants" "head"
+static SCRIPTS: &[File] = scripts! {
+    "api" "app" "backlog" "compose" "detail" "docs" "dom" "empty" "feed" "filters" "format" "grants" "head"
     "identity" "indicator" "keys" "links" "live" "login" "older" "parts" "permalink" "poll" "presets"
     "problem" "query" "rail" "rate" "replay" "route" "row" "selection" "stream" "strip" "tabs" "tail"
     "toolbar"
@@ -66,14 +69,31 @@ const SCRIPTS: &[File] = scripts! {
     "pages/sources" "pages/table" "pages/tasks" "pages/versions"
 };
 
+/// The files of Swagger UI that `docs.html` loads.
+static SWAGGER_UI: LazyLock<[File; 2]> = LazyLock::new(|| {
+    [
+        ("/docs/swagger-ui.css", "swagger-ui.css", CSS),
+        ("/docs/swagger-ui-bundle.js", "swagger-ui-bundle.js", SCRIPT),
+    ]
+    .map(|(path, name, media_type)| {
+        let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten();
+        let bytes = file.map(|file| file.bytes.into_owned()).unwrap_or_default();
+        File { path, media_type, bytes: Cow::Owned(bytes) }
+    })
+});
+
+fn files() -> impl Iterator<Item = &'static File> {
+    PAGES.iter().chain(SCRIPTS).chain(&*SWAGGER_UI)
+}
+
 /// Whether a file of the console is at this path.
 pub(super) fn has(path: &str) -> bool {
-    PAGES.iter().chain(SCRIPTS).any(|file| file.path == path)
+    files().any(|file| file.path == path)
 }
 
 /// The routes of the console: one for each file.
 pub(super) fn routes() -> Router<AppState> {
-    PAGES.iter().chain(SCRIPTS).fold(Router::new(), |router, file| {
+    files().fold(Router::new(), |router, file| {
         router.route(file.path, get(move |headers: HeaderMap| async move { serve(file, &headers) }))
     })
 }
@@ -86,8 +106,11 @@ fn serve(file: &'static File, headers: &HeaderMap) -> Response {
     let tag = format!("\"{:016x}\"", hasher.finish());
     let known =
         headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let mut response =
-        if known { StatusCode::NOT_MODIFIED.into_response() } else { file.bytes.into_response() };
+    let mut response = if known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        (&*file.bytes).into_response()
+    };
     let fixed = [
         (header::CONTENT_TYPE, file.media_type),
         (header::CACHE_CONTROL, "no-cache"),

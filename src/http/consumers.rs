@@ -5,14 +5,15 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::body::RequestBody;
+use super::describe::{params as described, schemas};
 use super::encode::json;
 use super::params::{NoParams, SEQUENCE_RULE};
 use super::path::Segment;
 use super::problem::Problem;
 use super::request::Call;
 use crate::message::ObjectReader;
-use crate::services::Error;
 use crate::services::consumers::{Consumer, Consumers};
+use crate::services::{Code, Error};
 
 #[derive(Serialize)]
 struct ConsumerList {
@@ -20,6 +21,13 @@ struct ConsumerList {
 }
 
 /// All consumers.
+#[utoipa::path(
+    get,
+    path = "/v1/consumers",
+    tag = "Processing",
+    responses((status = 200, description = "All consumers.", body = schemas::ConsumerList)),
+    extensions(("x-codes" = json!([Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn list(
     Call { services, context }: Call,
     _: NoParams,
@@ -29,6 +37,15 @@ pub(super) async fn list(
 }
 
 /// Pauses a consumer: it starts no more handlers, and those that run finish.
+#[utoipa::path(
+    post,
+    path = "/v1/consumers/{name}/pause",
+    tag = "Processing",
+    params(described::ConsumerName),
+    request_body = Option<schemas::PauseRequest>,
+    responses((status = 200, description = "The consumer.", body = schemas::Consumer)),
+    extensions(("x-codes" = json!([Code::InvalidBody, Code::NotFound, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn pause(
     Call { services, context }: Call,
     name: Segment,
@@ -47,6 +64,15 @@ pub(super) async fn pause(
 }
 
 /// Resumes a paused consumer.
+#[utoipa::path(
+    post,
+    path = "/v1/consumers/{name}/resume",
+    tag = "Processing",
+    params(described::ConsumerName),
+    request_body = Option<schemas::Nothing>,
+    responses((status = 200, description = "The consumer.", body = schemas::Consumer)),
+    extensions(("x-codes" = json!([Code::InvalidBody, Code::NotFound, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn resume(
     Call { services, context }: Call,
     name: Segment,
@@ -61,6 +87,15 @@ pub(super) async fn resume(
 }
 
 /// Moves the position of a consumer: back to process messages again, or ahead to skip some.
+#[utoipa::path(
+    post,
+    path = "/v1/consumers/{name}/reset",
+    tag = "Processing",
+    params(described::ConsumerName),
+    request_body = schemas::ResetRequest,
+    responses((status = 200, description = "The consumer.", body = schemas::Consumer)),
+    extensions(("x-codes" = json!([Code::InvalidBody, Code::NotFound, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn reset(
     Call { services, context }: Call,
     name: Segment,

@@ -7,16 +7,25 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::body::RequestBody;
+use super::describe::{params as described, schemas};
 use super::encode::{array, json, json_bytes};
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
 use super::problem::Problem;
 use super::request::Call;
 use crate::message::{format_micros, splice_seq};
-use crate::services::Error;
 use crate::services::dead_letters::{DeadLetter, DeadLetterKind, DeadLetters};
+use crate::services::{Code, Error};
 
 /// A page of dead letters, in ascending order of their ids.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters",
+    tag = "Processing",
+    params(described::DeadLetterFilter, described::DeadLetterRange),
+    responses((status = 200, description = "A page of dead letters.", body = schemas::DeadLetterPage)),
+    extensions(("x-codes" = json!([Code::StoreUnavailable]))),
+)]
 pub(super) async fn page(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -31,6 +40,14 @@ pub(super) async fn page(
 }
 
 /// One dead letter by its id.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters/{id}",
+    tag = "Processing",
+    params(described::DeadLetterId),
+    responses((status = 200, description = "The dead letter.", body = schemas::DeadLetter)),
+    extensions(("x-codes" = json!([Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn one(
     Call { services, context }: Call,
     id: Segment,
@@ -43,6 +60,14 @@ pub(super) async fn one(
 }
 
 /// Returns one dead letter to its source.
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/{id}/redrive",
+    tag = "Processing",
+    params(described::DeadLetterId),
+    responses((status = 200, description = "It was returned to its source.", body = schemas::Redriven)),
+    extensions(("x-codes" = json!([Code::NotFound, Code::SourceGone, Code::RedriveConflict, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn redrive(
     Call { services, context }: Call,
     id: Segment,
@@ -54,6 +79,14 @@ pub(super) async fn redrive(
 }
 
 /// Returns the dead letters of one source, or all, to their sources.
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/redrive",
+    tag = "Processing",
+    params(described::DeadLetterFilter),
+    responses((status = 200, description = "How many were returned to their source.", body = schemas::Redriven)),
+    extensions(("x-codes" = json!([Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn redrive_all(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -65,6 +98,14 @@ pub(super) async fn redrive_all(
 }
 
 /// Deletes one dead letter.
+#[utoipa::path(
+    delete,
+    path = "/v1/dead-letters/{id}",
+    tag = "Processing",
+    params(described::DeadLetterId),
+    responses((status = 204, description = "The dead letter is deleted.")),
+    extensions(("x-codes" = json!([Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn discard(
     Call { services, context }: Call,
     id: Segment,

@@ -3,14 +3,24 @@
 use axum::extract::RawQuery;
 use axum::response::Response;
 
+use super::describe::{params as described, schemas};
 use super::encode;
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
 use super::problem::Problem;
 use super::request::Call;
+use crate::services::Code;
 use crate::services::history::History;
 
 /// A page of committed messages.
+#[utoipa::path(
+    get,
+    path = "/v1/messages",
+    tag = "Messages",
+    params(described::Filters, described::HistoryRange),
+    responses((status = 200, description = "A page of messages.", body = schemas::MessagePage)),
+    extensions(("x-codes" = json!([Code::StoreUnavailable]))),
+)]
 pub(super) async fn page(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -20,6 +30,14 @@ pub(super) async fn page(
 }
 
 /// One message by its id.
+#[utoipa::path(
+    get,
+    path = "/v1/messages/{id}",
+    tag = "Messages",
+    params(described::MessageId),
+    responses((status = 200, description = "The message; of two with this id, the one with the lower sequence.", body = schemas::Message)),
+    extensions(("x-codes" = json!([Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn one(
     Call { services, context }: Call,
     id: Segment,

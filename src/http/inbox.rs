@@ -5,16 +5,25 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::body::RequestBody;
+use super::describe::{params as described, schemas};
 use super::encode::{self, json};
 use super::params::{self, InboxParams, NoParams, SEQUENCE_RULE};
 use super::path::{self, Segment};
 use super::problem::Problem;
 use super::request::Call;
 use crate::message::{ObjectReader, Token};
-use crate::services::Error;
 use crate::services::inbox::InboxQuery;
+use crate::services::{Code, Error};
 
 /// The messages that an agent has not consumed. If there are none, waits for one for at most `wait`.
+#[utoipa::path(
+    get,
+    path = "/v1/agents/{id}/inbox",
+    tag = "Inboxes",
+    params(described::AgentId, described::InboxRange),
+    responses((status = 200, description = "A page of messages.", body = schemas::MessagePage), (status = 204, description = "No message came within `wait`.")),
+    extensions(("x-codes" = json!([Code::Forbidden, Code::NotFound, Code::StoreUnavailable, Code::Draining]))),
+)]
 pub(super) async fn page(
     Call { services, context }: Call,
     id: Segment,
@@ -32,6 +41,15 @@ pub(super) async fn page(
 }
 
 /// Records the position up to which an agent has consumed its inbox.
+#[utoipa::path(
+    post,
+    path = "/v1/agents/{id}/inbox/ack",
+    tag = "Inboxes",
+    params(described::AgentId),
+    request_body = schemas::InboxAck,
+    responses((status = 200, description = "The position of the inbox.", body = schemas::InboxState)),
+    extensions(("x-codes" = json!([Code::InvalidBody, Code::Forbidden, Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn ack(
     Call { services, context }: Call,
     id: Segment,

@@ -6,13 +6,14 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::body::RequestBody;
+use super::describe::{params as described, schemas};
 use super::encode::{created, json};
 use super::params::NoParams;
 use super::path::Segment;
 use super::problem::Problem;
 use super::request::Call;
-use crate::services::Error;
 use crate::services::keys::{Key, KeyChange, Keys, NewKey, parse_overlap};
+use crate::services::{Code, Error};
 
 #[derive(Serialize)]
 struct KeyList {
@@ -20,6 +21,14 @@ struct KeyList {
 }
 
 /// Makes a key, and shows it once.
+#[utoipa::path(
+    post,
+    path = "/v1/keys",
+    tag = "Access",
+    request_body = schemas::NewKey,
+    responses((status = 201, description = "The key. Its secret is shown once.", body = schemas::Key)),
+    extensions(("x-codes" = json!([Code::InvalidBody, Code::TooManyKeys, Code::StoreUnavailable]))),
+)]
 pub(super) async fn create(
     Call { services, context }: Call,
     _: NoParams,
@@ -31,6 +40,13 @@ pub(super) async fn create(
 }
 
 /// All keys.
+#[utoipa::path(
+    get,
+    path = "/v1/keys",
+    tag = "Access",
+    responses((status = 200, description = "All keys.", body = schemas::KeyList)),
+    extensions(("x-codes" = json!([Code::StoreUnavailable]))),
+)]
 pub(super) async fn list(
     Call { services, context }: Call,
     _: NoParams,
@@ -40,6 +56,14 @@ pub(super) async fn list(
 }
 
 /// One key.
+#[utoipa::path(
+    get,
+    path = "/v1/keys/{id}",
+    tag = "Access",
+    params(described::KeyId),
+    responses((status = 200, description = "The key.", body = schemas::Key)),
+    extensions(("x-codes" = json!([Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn one(
     Call { services, context }: Call,
     id: Segment,
@@ -49,6 +73,15 @@ pub(super) async fn one(
 }
 
 /// Changes a key.
+#[utoipa::path(
+    patch,
+    path = "/v1/keys/{id}",
+    tag = "Access",
+    params(described::KeyId),
+    request_body = schemas::KeyChange,
+    responses((status = 200, description = "The key.", body = schemas::Key)),
+    extensions(("x-codes" = json!([Code::InvalidBody, Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn change(
     Call { services, context }: Call,
     id: Segment,
@@ -60,6 +93,15 @@ pub(super) async fn change(
 }
 
 /// Replaces the secret of a key, and shows the new one once.
+#[utoipa::path(
+    post,
+    path = "/v1/keys/{id}/rotate",
+    tag = "Access",
+    params(described::KeyId),
+    request_body = Option<schemas::Rotation>,
+    responses((status = 200, description = "The new secret. It is shown once.", body = schemas::RotatedKey)),
+    extensions(("x-codes" = json!([Code::InvalidBody, Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn rotate(
     Call { services, context }: Call,
     id: Segment,
@@ -72,6 +114,14 @@ pub(super) async fn rotate(
 }
 
 /// Revokes a key.
+#[utoipa::path(
+    delete,
+    path = "/v1/keys/{id}",
+    tag = "Access",
+    params(described::KeyId),
+    responses((status = 204, description = "The key is revoked.")),
+    extensions(("x-codes" = json!([Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn revoke(
     Call { services, context }: Call,
     id: Segment,

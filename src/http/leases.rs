@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::batch::{Batch, BatchFormat};
 use super::body::RequestBody;
+use super::describe::{params as described, schemas};
 use super::encode::{array, json, json_bytes};
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
@@ -15,10 +16,19 @@ use super::problem::Problem;
 use super::request::Call;
 use crate::limits::MAX_LEASE_BYTES;
 use crate::message::format_micros;
-use crate::services::Error;
 use crate::services::queues::{LeaseAction, LeaseRequest, LeasedJob, Settled, Settlement};
+use crate::services::{Code, Error};
 
 /// Leases jobs. With `wait_s`, waits until there is one.
+#[utoipa::path(
+    post,
+    path = "/v1/queues/{queue}/lease",
+    tag = "Queues",
+    params(described::QueueName),
+    request_body = Option<schemas::LeaseRequest>,
+    responses((status = 200, description = "The jobs, each leased to this worker.", body = schemas::LeasedJobs), (status = 204, description = "No job came within `wait_s`, or there is no such queue.")),
+    extensions(("x-codes" = json!([Code::InvalidMessage, Code::InvalidName, Code::Forbidden, Code::NotFound, Code::StoreUnavailable, Code::BusUnavailable, Code::Draining]))),
+)]
 pub(super) async fn lease(
     Call { services, context }: Call,
     queue: Segment,
@@ -87,6 +97,15 @@ impl SettledLease {
 }
 
 /// Ends or extends one lease.
+#[utoipa::path(
+    post,
+    path = "/v1/leases/{token}/{action}",
+    tag = "Queues",
+    params(described::LeaseToken),
+    request_body = Option<schemas::SettlementDetails>,
+    responses((status = 200, description = "The lease is settled.", body = schemas::SettledLease)),
+    extensions(("x-codes" = json!([Code::InvalidMessage, Code::InvalidToken, Code::UndecodableJob, Code::Forbidden, Code::NotFound, Code::LeaseLost, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn settle(
     Call { services, context }: Call,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -104,6 +123,14 @@ pub(super) async fn settle(
 }
 
 /// Ends or extends many leases, with one result for each, in input order.
+#[utoipa::path(
+    post,
+    path = "/v1/leases/settle",
+    tag = "Queues",
+    request_body(description = "A JSON array, or one item a line; at most 1,000 items and 8 MiB.", content((Vec<schemas::Settlement> = "application/json"), (String = "application/x-ndjson"))),
+    responses((status = 200, description = "One result for each lease, in the order of the settlements.", body = schemas::SettlementResults)),
+    extensions(("x-codes" = json!([Code::InvalidMessage, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn settle_batch(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,

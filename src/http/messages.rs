@@ -12,13 +12,14 @@ use uuid::Uuid;
 use super::ask;
 use super::batch::{Batch, BatchFormat};
 use super::body::RequestBody;
+use super::describe::{params as described, schemas};
 use super::encode::{json, json_bytes};
 use super::params;
 use super::problem::Problem;
 use crate::limits::{BATCH_ITEM_BYTES, MAX_IDEMPOTENCY_KEY};
 use crate::message::{Draft, FieldError, ParameterError, format_micros, idempotency_id};
 use crate::services::messages::{Accepted as Published, Messages, Receipt};
-use crate::services::{Error, Report, Services};
+use crate::services::{Code, Error, Report, Services};
 
 /// The path to post messages and to read history.
 pub(super) const PATH: &str = "/v1/messages";
@@ -56,6 +57,15 @@ fn durability(receipt: &Receipt) -> &'static str {
 }
 
 /// Publishes one message.
+#[utoipa::path(
+    post,
+    path = "/v1/messages",
+    tag = "Messages",
+    params(described::PublishOptions, described::IdempotencyKey),
+    request_body = schemas::NewMessage,
+    responses((status = 201, description = "The server has the message.", body = schemas::Receipt), (status = 200, description = "The message was there already; or, with `reply_within`, its reply has come.", body = schemas::RepeatOrReply)),
+    extensions(("x-codes" = json!([Code::InvalidMessage, Code::SchemaViolation, Code::Forbidden, Code::IdempotencyConflict, Code::NoReply, Code::BusUnavailable, Code::StoreBehind, Code::Draining]))),
+)]
 pub(super) async fn create(
     State(services): State<Services>,
     RawQuery(query): RawQuery,
@@ -89,6 +99,15 @@ where
 }
 
 /// Publishes a batch, with one result for each message, in input order.
+#[utoipa::path(
+    post,
+    path = "/v1/messages/batch",
+    tag = "Messages",
+    params(described::BatchOptions),
+    request_body(description = "A JSON array, or one item a line; at most 1,000 items and 8 MiB.", content((Vec<schemas::NewMessage> = "application/json"), (String = "application/x-ndjson"))),
+    responses((status = 200, description = "One result for each message, in their order.", body = schemas::BatchResults)),
+    extensions(("x-codes" = json!([Code::InvalidMessage, Code::BusUnavailable, Code::StoreBehind, Code::Draining]))),
+)]
 pub(super) async fn create_batch(
     State(services): State<Services>,
     RawQuery(query): RawQuery,

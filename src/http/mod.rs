@@ -14,6 +14,7 @@ mod console;
 mod consumers;
 mod cookie;
 mod dead_letters;
+mod describe;
 mod encode;
 pub mod frame;
 #[cfg(any(test, fuzzing))]
@@ -52,13 +53,13 @@ mod webhooks;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::routing::get;
 
 use crate::config::HttpConfig;
-use crate::services::Services;
+use crate::services::{Code, Services};
 pub use app::App;
 use cookie::SessionCookie;
+use describe::Documents;
 pub use listener::{AppSlot, Listener, announce};
 use problem::Problem;
 pub use routes::{ROUTES, Route};
@@ -81,9 +82,17 @@ pub fn monitoring(services: Services, config: &HttpConfig) -> App {
     App::new(config, routes::monitoring(state(&services, config)), Some(services)).open()
 }
 
+/// The OpenAPI document, as `/openapi.json` serves it.
+#[must_use]
+pub fn openapi() -> &'static serde_json::Value {
+    DOCUMENTS.openapi()
+}
+
+const DOCUMENTS: Documents = Documents(routes::described);
+
 fn state(services: &Services, config: &HttpConfig) -> AppState {
     let cookie = SessionCookie { is_secure: config.is_public_tls };
-    AppState { services: services.clone(), cookie }
+    AppState { services: services.clone(), cookie, documents: DOCUMENTS }
 }
 
 /// The app until bus and store are open: every route except `/livez` responds 503 `starting` with this
@@ -91,7 +100,7 @@ fn state(services: &Services, config: &HttpConfig) -> AppState {
 pub fn starting(config: &HttpConfig, reason: Arc<dyn Fn() -> String + Send + Sync>) -> App {
     let not_ready = move || {
         let reason = reason();
-        async move { Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", reason) }
+        async move { Problem::new(Code::Starting, reason) }
     };
     let routes = Router::new()
         .route("/livez", get(health::livez))

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::message::{Kind, Token, parse_uuid};
-use crate::services::{Error, ErrorKind};
+use crate::services::{Code, Error};
 
 /// A segment of the path; an error if it is not UTF-8 once decoded.
 pub(super) type Segment = Result<Path<String>, PathRejection>;
@@ -32,9 +32,8 @@ pub(super) fn kind_and_type(segments: Segments) -> Result<(Kind, Token), Problem
     let Ok(Path((kind, type_))) = segments else {
         return Err(Error::not_found("kind and type must be UTF-8").into());
     };
-    let invalid = |what, rule| {
-        Error::new(ErrorKind::Invalid, "invalid_name", format!("the {what} of messages {rule}"))
-    };
+    let invalid =
+        |what, rule| Error::new(Code::InvalidName, format!("the {what} of messages {rule}"));
     let kind = kind.parse().map_err(|rule| invalid("kind", rule))?;
     let type_ = type_.parse().map_err(|rule| invalid("type", rule))?;
     Ok((kind, type_))
@@ -50,7 +49,7 @@ pub(super) fn queue(segment: Segment) -> Result<Token, Problem> {
     };
     let invalid = |rule| {
         let detail = format!("the name of a queue {rule}");
-        Error::new(ErrorKind::Invalid, "invalid_name", detail).into()
+        Error::new(Code::InvalidName, detail).into()
     };
     name.parse().map_err(invalid)
 }

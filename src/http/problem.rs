@@ -13,12 +13,11 @@ use super::request_id::RequestId;
 use super::shares::{Pool, Refused};
 use crate::limits::RETRY_AFTER_S;
 use crate::message::BodyError;
-use crate::services::{Error, ErrorKind, Report};
+use crate::services::{Code, Error, ErrorKind, Report};
 
 /// A problem. Its `type` is always `about:blank`; `code` says which problem it is.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    status: StatusCode,
     report: Box<Report>,
 }
 
@@ -38,13 +37,13 @@ struct Document<'a> {
 
 impl Problem {
     /// A problem found by the HTTP layer itself; errors of services are converted with [`From`].
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, report: Box::new(Report::new(code, detail)) }
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { report: Box::new(Report::new(code, detail)) }
     }
 
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
-        self.status
+        status(self.report.code)
     }
 
     /// Adds the id of the message and its sequence.
@@ -55,10 +54,11 @@ impl Problem {
 
     /// The problem document as JSON.
     pub(super) fn document(&self, id: &RequestId) -> Vec<u8> {
+        let status = self.status();
         let document = Document {
             type_: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
             report: &self.report,
             request_id: id.to_string(),
         };
@@ -66,8 +66,20 @@ impl Problem {
     }
 }
 
-/// The HTTP status for a kind of error.
-pub(super) fn status(kind: ErrorKind) -> StatusCode {
+/// The HTTP status for a code.
+pub(super) fn status(code: Code) -> StatusCode {
+    match code {
+        Code::UriTooLong => StatusCode::URI_TOO_LONG,
+        Code::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Code::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+        _ => status_of_kind(code.kind()),
+    }
+}
+
+fn status_of_kind(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Malformed => StatusCode::BAD_REQUEST,
         ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
@@ -87,7 +99,7 @@ pub(super) fn status(kind: ErrorKind) -> StatusCode {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        Self { status: status(error.kind), report: error.report }
+        Self { report: error.report }
     }
 }
 
@@ -119,13 +131,14 @@ impl From<Refused> for Problem {
 impl IntoResponse for Problem {
     /// Makes the head of the response. [`finish`] adds the body, which needs the id of the request.
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
+        let status = self.status();
+        let mut response = status.into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED {
             // RFC 6750, section 3.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -165,8 +178,8 @@ pub(super) fn finish(response: &mut Response, id: &RequestId, method: &Method) {
 /// Logs the inner cause of an error, which the response does not show.
 pub(super) fn log_cause(report: &Report, id: &RequestId) {
     let Some(cause) = &report.cause else { return };
-    let (code, request_id) = (report.code, tracing::field::display(id));
-    if code == "internal_error" {
+    let (code, request_id) = (report.code.as_str(), tracing::field::display(id));
+    if report.code == Code::InternalError {
         tracing::error!(
             code,
             cause,

@@ -9,14 +9,15 @@ use uuid::Uuid;
 
 use super::batch::{Batch, BatchFormat};
 use super::body::RequestBody;
+use super::describe::{params as described, schemas};
 use super::encode::{created, json as json_response};
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
 use super::problem::Problem;
 use super::request::Call;
 use crate::limits::BATCH_ITEM_BYTES;
-use crate::services::Error;
 use crate::services::queues::{Enqueued, NewJob, QueueConfig, QueueState, in_seconds};
+use crate::services::{Code, Error};
 
 /// The members with which every document of a queue begins: its name and configuration.
 fn head(name: &str, config: &QueueConfig) -> Map<String, Value> {
@@ -41,6 +42,15 @@ fn view(state: &QueueState) -> Value {
 }
 
 /// Creates a queue, or changes its configuration.
+#[utoipa::path(
+    put,
+    path = "/v1/queues/{queue}",
+    tag = "Queues",
+    params(described::QueueName),
+    request_body = Option<schemas::QueueRules>,
+    responses((status = 201, description = "The queue was made.", body = schemas::QueueConfig), (status = 200, description = "The queue was there already and has these rules now.", body = schemas::QueueConfig)),
+    extensions(("x-codes" = json!([Code::InvalidMessage, Code::InvalidName, Code::TooManyQueues, Code::NotFound, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn put(
     Call { services, context }: Call,
     queue: Segment,
@@ -55,6 +65,14 @@ pub(super) async fn put(
 }
 
 /// A page of the list of queues, ordered by name.
+#[utoipa::path(
+    get,
+    path = "/v1/queues",
+    tag = "Queues",
+    params(described::NamePage),
+    responses((status = 200, description = "A page of queues.", body = schemas::QueuePage)),
+    extensions(("x-codes" = json!([Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn list(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -66,6 +84,14 @@ pub(super) async fn list(
 }
 
 /// One queue.
+#[utoipa::path(
+    get,
+    path = "/v1/queues/{queue}",
+    tag = "Queues",
+    params(described::QueueName),
+    responses((status = 200, description = "The queue.", body = schemas::Queue)),
+    extensions(("x-codes" = json!([Code::NotFound, Code::InvalidName, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn one(
     Call { services, context }: Call,
     queue: Segment,
@@ -76,6 +102,14 @@ pub(super) async fn one(
 }
 
 /// Deletes a queue.
+#[utoipa::path(
+    delete,
+    path = "/v1/queues/{queue}",
+    tag = "Queues",
+    params(described::QueueName, described::DeleteOptions),
+    responses((status = 204, description = "The queue is deleted.")),
+    extensions(("x-codes" = json!([Code::NotFound, Code::InvalidName, Code::QueueNotEmpty, Code::QueueLeased, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn delete(
     Call { services, context }: Call,
     queue: Segment,
@@ -113,6 +147,15 @@ fn status(enqueued: &Enqueued) -> StatusCode {
 }
 
 /// Enqueues one job.
+#[utoipa::path(
+    post,
+    path = "/v1/queues/{queue}/jobs",
+    tag = "Queues",
+    params(described::QueueName),
+    request_body = schemas::NewJob,
+    responses((status = 201, description = "The queue has the job.", body = schemas::JobReceipt), (status = 200, description = "The job was there already.", body = schemas::JobReceipt)),
+    extensions(("x-codes" = json!([Code::InvalidMessage, Code::InvalidName, Code::Forbidden, Code::NotFound, Code::IdempotencyConflict, Code::TooManyQueues, Code::DelayUnsupported, Code::StoreUnavailable, Code::BusUnavailable, Code::Draining]))),
+)]
 pub(super) async fn enqueue(
     Call { services, context }: Call,
     queue: Segment,
@@ -130,6 +173,15 @@ pub(super) async fn enqueue(
 }
 
 /// Enqueues a batch of jobs, with one result for each, in input order.
+#[utoipa::path(
+    post,
+    path = "/v1/queues/{queue}/jobs/batch",
+    tag = "Queues",
+    params(described::QueueName),
+    request_body(description = "A JSON array, or one item a line; at most 1,000 items and 8 MiB.", content((Vec<schemas::NewJob> = "application/json"), (String = "application/x-ndjson"))),
+    responses((status = 200, description = "One result for each job, in their order.", body = schemas::JobBatchResults)),
+    extensions(("x-codes" = json!([Code::InvalidMessage, Code::InvalidName, Code::Forbidden, Code::NotFound, Code::StoreUnavailable, Code::BusUnavailable, Code::Draining]))),
+)]
 pub(super) async fn enqueue_batch(
     Call { services, context }: Call,
     queue: Segment,

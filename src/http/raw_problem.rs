@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use super::problem::Problem;
 use super::request_id::RequestId;
 use crate::limits::DISCARD_TIME;
+use crate::services::Code;
 
 /// Size of the buffer for input that is read and dropped.
 const DISCARD_BYTES: usize = 4_096;
@@ -39,16 +40,12 @@ pub(super) async fn send(mut socket: TcpStream, status: StatusCode) {
 fn unreadable(status: StatusCode) -> Problem {
     match status {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Problem::new(
-            status,
-            "headers_too_large",
+            Code::HeadersTooLarge,
             "the request line and headers are too large, or too many",
         ),
-        StatusCode::URI_TOO_LONG => {
-            Problem::new(status, "uri_too_long", "the request line is too long")
-        }
+        StatusCode::URI_TOO_LONG => Problem::new(Code::UriTooLong, "the request line is too long"),
         _ => Problem::new(
-            status,
-            "malformed_request",
+            Code::MalformedRequest,
             "the request line or a header breaks the rules of HTTP (RFC 9112, RFC 3986); percent-encode characters \
              that a URI must not contain",
         ),

@@ -6,11 +6,13 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::body::RequestBody;
+use super::describe::{params as described, schemas};
 use super::encode::{created, json};
 use super::params::{self, NoParams};
 use super::path::{self, Segments};
 use super::problem::Problem;
 use super::request::Call;
+use crate::services::Code;
 use crate::services::schemas::{NewSchema, Schema};
 
 #[derive(Serialize)]
@@ -29,6 +31,15 @@ struct Incompatible {
 }
 
 /// Makes a version of a schema, or tries it on the last messages.
+#[utoipa::path(
+    put,
+    path = "/v1/schemas/{kind}/{type}",
+    tag = "Schemas",
+    params(described::KindAndType, described::SchemaCheck),
+    request_body = schemas::NewPayloadSchema,
+    responses((status = 201, description = "The first version was made.", body = schemas::PayloadSchema), (status = 200, description = "A new version was made, or it was tried.", body = schemas::VersionOrCheck)),
+    extensions(("x-codes" = json!([Code::InvalidBody, Code::InvalidName, Code::NotFound, Code::TooManySchemas, Code::StoreUnavailable]))),
+)]
 pub(super) async fn put(
     Call { services, context }: Call,
     names: Segments,
@@ -51,6 +62,13 @@ pub(super) async fn put(
 }
 
 /// The newest version of each schema, without the schemas themselves.
+#[utoipa::path(
+    get,
+    path = "/v1/schemas",
+    tag = "Schemas",
+    responses((status = 200, description = "The newest versions.", body = schemas::PayloadSchemaList)),
+    extensions(("x-codes" = json!([Code::StoreUnavailable]))),
+)]
 pub(super) async fn list(
     Call { services, context }: Call,
     _: NoParams,
@@ -60,6 +78,14 @@ pub(super) async fn list(
 }
 
 /// The newest version of one schema.
+#[utoipa::path(
+    get,
+    path = "/v1/schemas/{kind}/{type}",
+    tag = "Schemas",
+    params(described::KindAndType),
+    responses((status = 200, description = "The newest version.", body = schemas::PayloadSchema)),
+    extensions(("x-codes" = json!([Code::InvalidName, Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn one(
     Call { services, context }: Call,
     names: Segments,
@@ -70,6 +96,14 @@ pub(super) async fn one(
 }
 
 /// All versions of one schema that are kept, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/schemas/{kind}/{type}/versions",
+    tag = "Schemas",
+    params(described::KindAndType),
+    responses((status = 200, description = "All versions that are kept.", body = schemas::PayloadSchemaVersions)),
+    extensions(("x-codes" = json!([Code::InvalidName, Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn versions(
     Call { services, context }: Call,
     names: Segments,
@@ -81,6 +115,14 @@ pub(super) async fn versions(
 }
 
 /// Deletes a schema with all its versions.
+#[utoipa::path(
+    delete,
+    path = "/v1/schemas/{kind}/{type}",
+    tag = "Schemas",
+    params(described::KindAndType),
+    responses((status = 204, description = "The schema is deleted.")),
+    extensions(("x-codes" = json!([Code::InvalidName, Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn delete(
     Call { services, context }: Call,
     names: Segments,

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::body::RequestBody;
 use super::cookie::SessionCookie;
+use super::describe::schemas;
 use super::encode::json;
 use super::keys::secret;
 use super::params::NoParams;
@@ -15,14 +16,27 @@ use super::problem::Problem;
 use super::request::Call;
 use crate::limits::{MAX_FILTER_VALUES, MAX_TICKET_TTL_S};
 use crate::message::{Filter, ObjectReader};
-use crate::services::Error;
+use crate::services::{Code, Error};
 
 /// What the caller is and may do.
+#[utoipa::path(
+    get,
+    path = "/v1/me",
+    tag = "Access",
+    responses((status = 200, description = "The caller.", body = schemas::Me)),
+)]
 pub(super) async fn me(Call { services, context }: Call, _: NoParams) -> Result<Response, Problem> {
     Ok(json(&services.auth.me(context.principal())?))
 }
 
 /// Opens a session: sets a cookie.
+#[utoipa::path(
+    post,
+    path = "/v1/session",
+    tag = "Access",
+    responses((status = 204, description = "The cookie of the session is set.")),
+    extensions(("x-codes" = json!([Code::StoreUnavailable]))),
+)]
 pub(super) async fn log_in(
     Call { services, context }: Call,
     State(cookie): State<SessionCookie>,
@@ -38,6 +52,13 @@ pub(super) async fn log_in(
 }
 
 /// Ends the session, and removes its cookie.
+#[utoipa::path(
+    delete,
+    path = "/v1/session",
+    tag = "Access",
+    responses((status = 204, description = "The session has ended, and its cookie is removed.")),
+    extensions(("x-codes" = json!([Code::StoreUnavailable]))),
+)]
 pub(super) async fn log_out(
     Call { services, context }: Call,
     State(cookie): State<SessionCookie>,
@@ -57,6 +78,14 @@ fn with_cookie(cookie: Option<HeaderValue>) -> Response {
 }
 
 /// Makes a ticket for streams with one filter.
+#[utoipa::path(
+    post,
+    path = "/v1/tickets",
+    tag = "Access",
+    request_body = schemas::NewTicket,
+    responses((status = 201, description = "The ticket.", body = schemas::Ticket)),
+    extensions(("x-codes" = json!([Code::InvalidBody]))),
+)]
 pub(super) async fn make_ticket(
     Call { services, context }: Call,
     State(cookie): State<SessionCookie>,

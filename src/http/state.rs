@@ -3,6 +3,7 @@
 use axum::extract::FromRef;
 
 use super::cookie::SessionCookie;
+use super::describe::Documents;
 use crate::services::Services;
 
 /// The state of the router.
@@ -10,6 +11,7 @@ use crate::services::Services;
 pub(super) struct AppState {
     pub(super) services: Services,
     pub(super) cookie: SessionCookie,
+    pub(super) documents: Documents,
 }
 
 impl FromRef<AppState> for Services {
@@ -21,5 +23,11 @@ impl FromRef<AppState> for Services {
 impl FromRef<AppState> for SessionCookie {
     fn from_ref(state: &AppState) -> Self {
         state.cookie
+    }
+}
+
+impl FromRef<AppState> for Documents {
+    fn from_ref(state: &AppState) -> Self {
+        state.documents
     }
 }

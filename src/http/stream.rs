@@ -9,6 +9,7 @@ use axum::extract::RawQuery;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 
+use super::describe::params as described;
 use super::frame;
 use super::params;
 use super::problem::{self, Problem};
@@ -16,6 +17,7 @@ use super::request::Call;
 use super::request_id::RequestId;
 use super::stream_writer::StreamWriter;
 use super::takeover::Takeover;
+use crate::services::Code;
 
 /// The path of streams.
 pub(super) const PATH: &str = "/v1/stream";
@@ -28,6 +30,14 @@ pub(super) fn ticket(uri: &Uri) -> Option<&str> {
 }
 
 /// Opens a stream.
+#[utoipa::path(
+    get,
+    path = "/v1/stream",
+    tag = "Messages",
+    params(described::Filters, described::StreamStart, described::LastEventId),
+    responses((status = 200, description = "Server-Sent Events, as the AsyncAPI document describes them. While the server cannot serve the stream, a request that accepts `text/event-stream` gets one event `unavailable` and the end.", body = String, content_type = "text/event-stream")),
+    extensions(("x-codes" = json!([Code::Draining]))),
+)]
 pub(super) async fn open(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,

@@ -4,11 +4,13 @@ use axum::extract::RawQuery;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::describe::{params as described, schemas};
 use super::encode::json;
 use super::params::{self, NoParams};
 use super::path::{self, Segment};
 use super::problem::Problem;
 use super::request::Call;
+use crate::services::Code;
 use crate::services::tasks::{Task, Tasks};
 
 #[derive(Serialize)]
@@ -59,6 +61,14 @@ impl From<Task> for TaskView {
 }
 
 /// A page of the list of tasks, ordered by name.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks",
+    tag = "Agents and tasks",
+    params(described::TaskFilter, described::NamePage),
+    responses((status = 200, description = "A page of tasks.", body = schemas::TaskPage)),
+    extensions(("x-codes" = json!([Code::StoreUnavailable]))),
+)]
 pub(super) async fn page(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
@@ -70,6 +80,14 @@ pub(super) async fn page(
 }
 
 /// One task by its name.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{id}",
+    tag = "Agents and tasks",
+    params(described::TaskId),
+    responses((status = 200, description = "The task.", body = schemas::OneTask)),
+    extensions(("x-codes" = json!([Code::NotFound, Code::StoreUnavailable]))),
+)]
 pub(super) async fn one(
     Call { services, context }: Call,
     id: Segment,

@@ -6,14 +6,15 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::body::RequestBody;
+use super::describe::{params as described, schemas};
 use super::encode::{created, json};
 use super::params::NoParams;
 use super::path::{self, Segment};
 use super::problem::Problem;
 use super::request::Call;
 use crate::message::ObjectReader;
-use crate::services::Error;
 use crate::services::webhooks::{Webhook, Webhooks};
+use crate::services::{Code, Error};
 
 #[derive(Serialize)]
 struct WebhookList {
@@ -21,6 +22,14 @@ struct WebhookList {
 }
 
 /// Creates a webhook.
+#[utoipa::path(
+    post,
+    path = "/v1/webhooks",
+    tag = "Processing",
+    request_body = schemas::NewWebhook,
+    responses((status = 201, description = "The webhook, with its secret.", body = schemas::Webhook)),
+    extensions(("x-codes" = json!([Code::InvalidBody, Code::TooManyWebhooks, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn create(
     Call { services, context }: Call,
     _: NoParams,
@@ -31,6 +40,13 @@ pub(super) async fn create(
 }
 
 /// All webhooks, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/webhooks",
+    tag = "Processing",
+    responses((status = 200, description = "All webhooks.", body = schemas::WebhookList)),
+    extensions(("x-codes" = json!([Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn list(
     Call { services, context }: Call,
     _: NoParams,
@@ -40,6 +56,14 @@ pub(super) async fn list(
 }
 
 /// One webhook.
+#[utoipa::path(
+    get,
+    path = "/v1/webhooks/{id}",
+    tag = "Processing",
+    params(described::WebhookId),
+    responses((status = 200, description = "The webhook.", body = schemas::Webhook)),
+    extensions(("x-codes" = json!([Code::NotFound, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn one(
     Call { services, context }: Call,
     id: Segment,
@@ -49,6 +73,15 @@ pub(super) async fn one(
 }
 
 /// Pauses or resumes a webhook.
+#[utoipa::path(
+    patch,
+    path = "/v1/webhooks/{id}",
+    tag = "Processing",
+    params(described::WebhookId),
+    request_body = schemas::WebhookChange,
+    responses((status = 200, description = "The webhook.", body = schemas::Webhook)),
+    extensions(("x-codes" = json!([Code::InvalidBody, Code::NotFound, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn change(
     Call { services, context }: Call,
     id: Segment,
@@ -61,6 +94,14 @@ pub(super) async fn change(
 }
 
 /// Deletes a webhook.
+#[utoipa::path(
+    delete,
+    path = "/v1/webhooks/{id}",
+    tag = "Processing",
+    params(described::WebhookId),
+    responses((status = 204, description = "The webhook is deleted.")),
+    extensions(("x-codes" = json!([Code::NotFound, Code::StoreUnavailable, Code::BusUnavailable]))),
+)]
 pub(super) async fn remove(
     Call { services, context }: Call,
     id: Segment,

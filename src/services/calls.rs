@@ -117,6 +117,10 @@ calls! {
     ReadMetrics: Need::Can(Capability::Observe);
     /// Read version, parts and readiness.
     ReadStatus: Need::Can(Capability::Observe);
+    /// Read the description of the interface.
+    ReadOpenApi: Need::Credential;
+    /// Read the description of messages and events.
+    ReadAsyncApi: Need::Credential;
     /// Whether the process runs.
     CheckLife: Need::Open;
     /// Whether the server can publish; which parts cannot: `observe`.

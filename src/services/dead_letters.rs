@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::audit::Audit;
 use super::calls::Call;
-use super::{Error, ErrorKind};
+use super::{Code, Error};
 use crate::access::Principal;
 use crate::limits::MAX_PAGE;
 use crate::message::{Subject, decode_body};
@@ -117,7 +117,7 @@ impl DeadLetters {
     /// queue is unavailable.
     pub async fn redrive(&self, principal: &Principal, id: Uuid) -> Result<Redriven, Error> {
         Call::RedriveDeadLetter.check(principal)?;
-        let conflict = |code, text| Err(Error::new(ErrorKind::Conflict, code, text));
+        let conflict = |code, text| Err(Error::new(code, text));
         match self.redrive_one(principal, id).await? {
             Redrive::Done => {
                 let target = id.to_string();
@@ -126,11 +126,11 @@ impl DeadLetters {
             }
             Redrive::Missing => Err(Self::missing()),
             Redrive::SourceMissing => conflict(
-                "source_gone",
+                Code::SourceGone,
                 "the consumer, webhook or queue of this dead letter no longer exists",
             ),
             Redrive::Taken => conflict(
-                "redrive_conflict",
+                Code::RedriveConflict,
                 "the stream of jobs holds another entry under the id of this redrive; it stays a dead letter",
             ),
         }
@@ -298,7 +298,7 @@ fn not_redriven(error: QueueError) -> Error {
         QueueError::Store(_) | QueueError::TooManyQueues => error.into(),
         error => {
             let text = "not every job could be returned to its queue now; repeat the request";
-            Error::unavailable("bus_unavailable", text).because(error.to_string())
+            Error::new(Code::BusUnavailable, text).because(error.to_string())
         }
     }
 }

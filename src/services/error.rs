@@ -5,6 +5,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::code::{Code, ErrorKind};
 use crate::access::{EndReason, Needs, Reached};
 use crate::bus::PublishError;
 use crate::ingest::IngestError;
@@ -18,48 +19,15 @@ use crate::webhooks::WebhookError;
 /// A failed call.
 #[derive(Clone, Debug)]
 pub struct Error {
-    /// The kind, which a surface maps to a status of its protocol.
-    pub kind: ErrorKind,
     /// What the surface returns to the caller.
     pub report: Box<Report>,
-}
-
-/// Kinds of failures, by what the caller can do about them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The input cannot be read.
-    Malformed,
-    /// The input breaks a rule.
-    Invalid,
-    /// The input is larger than the server accepts.
-    TooLarge,
-    /// The call has no valid credential, or its credential has ended.
-    Unauthenticated,
-    /// The caller's grants do not allow the call.
-    Forbidden,
-    /// The caller is over a limit of its key, or its address has failed to authenticate too often.
-    LimitExceeded,
-    /// The object does not exist.
-    NotFound,
-    /// The current state of the object does not allow the call.
-    Conflict,
-    /// The object existed and has ended.
-    Gone,
-    /// Nothing arrived within the requested time.
-    TimedOut,
-    /// A part of this deployment does not support the call.
-    Unsupported,
-    /// The call cannot be served now; the caller may repeat it.
-    Unavailable,
-    /// The server has a defect.
-    Internal,
 }
 
 /// The members of a failure that callers see, in a problem document or in an item of a batch's results.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The stable code.
-    pub code: &'static str,
+    pub code: Code,
     /// The text for people.
     pub detail: String,
     /// Each invalid part of the input.
@@ -116,7 +84,7 @@ impl Report {
     }
 
     /// A report with this code.
-    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
             detail: detail.into(),
@@ -132,14 +100,20 @@ impl Report {
 }
 
 impl Error {
-    /// An error of this kind, with this code.
-    pub fn new(kind: ErrorKind, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, report: Box::new(Report::new(code, detail)) }
+    /// An error with this code.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { report: Box::new(Report::new(code, detail)) }
+    }
+
+    /// What the caller can do about it, which a surface maps to a status of its protocol.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.report.code.kind()
     }
 
     /// The error for a call without a valid credential.
     pub fn unauthenticated(detail: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Unauthenticated, "unauthenticated", detail)
+        Self::new(Code::Unauthenticated, detail)
     }
 
     /// The error for a waiting call whose principal has ended.
@@ -154,37 +128,36 @@ impl Error {
 
     /// The error for a caller that is over a limit.
     pub fn over_limit(limit: &'static str, retry_after_s: u64, detail: impl Into<String>) -> Self {
-        let mut error = Self::new(ErrorKind::LimitExceeded, "rate_limited", detail);
+        let mut error = Self::new(Code::RateLimited, detail);
         error.report.over = Some(LimitReached { limit, retry_after_s: retry_after_s.max(1) });
         error
     }
 
     /// The error for an object that does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(ErrorKind::NotFound, "not_found", detail)
+        Self::new(Code::NotFound, detail)
     }
 
     /// The error when the server is at a limit, or stops.
     pub fn overloaded(detail: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Unavailable, "overloaded", detail)
+        Self::new(Code::Overloaded, detail)
     }
 
     /// The error for input that is larger than the server accepts.
     pub fn too_large(detail: impl Into<String>) -> Self {
-        Self::new(ErrorKind::TooLarge, "payload_too_large", detail)
+        Self::new(Code::PayloadTooLarge, detail)
     }
 
     /// The error for a defect of the server; `cause` is only for the log.
     pub fn internal(cause: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Internal, "internal_error", "an error inside the server")
-            .because(cause)
+        Self::new(Code::InternalError, "an error inside the server").because(cause)
     }
 
     /// The error for query parameters that are invalid or unknown.
     #[must_use]
     pub fn parameters(errors: Vec<ParameterError>) -> Self {
         let text = "the query has invalid or unknown parameters";
-        let mut error = Self::new(ErrorKind::Invalid, "invalid_parameter", text);
+        let mut error = Self::new(Code::InvalidParameter, text);
         let part = |e: ParameterError| InvalidPart {
             pointer: None,
             parameter: Some(e.parameter),
@@ -197,13 +170,13 @@ impl Error {
     /// The error for invalid members of a message.
     #[must_use]
     pub fn message(errors: Vec<FieldError>) -> Self {
-        Self::members(errors, "invalid_message", "the message breaks the rules of the envelope")
+        Self::members(errors, Code::InvalidMessage, "the message breaks the rules of the envelope")
     }
 
     /// The error for invalid members of a body that is not a message.
     #[must_use]
     pub fn body(errors: Vec<FieldError>) -> Self {
-        Self::members(errors, "invalid_body", "the body has invalid, missing or unknown members")
+        Self::members(errors, Code::InvalidBody, "the body has invalid, missing or unknown members")
     }
 
     /// The error for a body, other than a message, that cannot be parsed.
@@ -219,11 +192,11 @@ impl Error {
     #[must_use]
     pub fn schema_violation(errors: Vec<FieldError>) -> Self {
         let text = "content and metadata do not match the schema of this type of message";
-        Self::members(errors, "schema_violation", text)
+        Self::members(errors, Code::SchemaViolation, text)
     }
 
-    fn members(errors: Vec<FieldError>, code: &'static str, detail: &str) -> Self {
-        let mut error = Self::new(ErrorKind::Invalid, code, detail);
+    fn members(errors: Vec<FieldError>, code: Code, detail: &str) -> Self {
+        let mut error = Self::new(code, detail);
         let part = |e: FieldError| InvalidPart {
             pointer: Some(e.pointer),
             parameter: None,
@@ -236,7 +209,7 @@ impl Error {
     /// Names the kind of object in the error, if the body is not a message.
     #[must_use]
     pub fn about(mut self, what: &str) -> Self {
-        if self.report.code == "invalid_message" && !self.report.errors.is_empty() {
+        if self.report.code == Code::InvalidMessage && !self.report.errors.is_empty() {
             self.report.detail = format!("the {what} breaks these rules");
         }
         self
@@ -256,14 +229,9 @@ impl Error {
         self
     }
 
-    /// The error for a call that cannot be served now.
-    pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Unavailable, code, detail)
-    }
-
     /// The error for a message or job that the bus did not accept.
     fn not_published(detail: String, id: Uuid, source: &PublishError) -> Self {
-        let mut error = Self::unavailable("bus_unavailable", detail);
+        let mut error = Self::new(Code::BusUnavailable, detail);
         error.report.id = Some(id);
         error.report.outcome = Some(match source {
             PublishError::NotSent(_) => "not_sent",
@@ -288,7 +256,7 @@ impl From<Reached> for Error {
 impl From<Needs> for Error {
     fn from(Needs(needs): Needs) -> Self {
         let detail = format!("this key lacks a grant: {needs}");
-        let mut error = Self::new(ErrorKind::Forbidden, "forbidden", detail);
+        let mut error = Self::new(Code::Forbidden, detail);
         error.report.needs = Some(needs);
         error
     }
@@ -297,11 +265,9 @@ impl From<Needs> for Error {
 impl From<BodyError> for Error {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::Syntax { line, column, detail } => Self::new(
-                ErrorKind::Malformed,
-                "malformed_json",
-                format!("line {line}, column {column}: {detail}"),
-            ),
+            BodyError::Syntax { line, column, detail } => {
+                Self::new(Code::MalformedJson, format!("line {line}, column {column}: {detail}"))
+            }
             BodyError::Invalid(errors) => Self::message(errors),
         }
     }
@@ -313,11 +279,11 @@ impl From<IngestError> for Error {
         match error {
             IngestError::TooLarge { .. } => Self::too_large(detail),
             IngestError::Conflict { id, seq } => {
-                Self::new(ErrorKind::Conflict, "idempotency_conflict", detail).at(id, seq)
+                Self::new(Code::IdempotencyConflict, detail).at(id, seq)
             }
             IngestError::Bus { id, source } => Self::not_published(detail, id, &source),
             IngestError::StoreBehind { id } => {
-                let mut error = Self::unavailable("store_behind", detail);
+                let mut error = Self::new(Code::StoreBehind, detail);
                 (error.report.id, error.report.outcome) = (Some(id), Some("not_sent"));
                 error
             }
@@ -328,31 +294,31 @@ impl From<IngestError> for Error {
 impl From<QueueError> for Error {
     fn from(error: QueueError) -> Self {
         let detail = error.to_string();
-        let (kind, code) = match error {
+        let code = match error {
             QueueError::TooLarge { .. } => return Self::too_large(detail),
             QueueError::Conflict { id, seq } => {
-                return Self::new(ErrorKind::Conflict, "idempotency_conflict", detail).at(id, seq);
+                return Self::new(Code::IdempotencyConflict, detail).at(id, seq);
             }
             QueueError::Bus { id, source } => return Self::not_published(detail, id, &source),
             QueueError::Store(error) => return error.into(),
             QueueError::Overloaded => return Self::overloaded(detail),
-            QueueError::LeaseLost => (ErrorKind::Gone, "lease_lost"),
-            QueueError::InvalidToken => (ErrorKind::Invalid, "invalid_token"),
-            QueueError::Undecodable => (ErrorKind::Invalid, "undecodable_job"),
-            QueueError::TooManyQueues => (ErrorKind::Conflict, "too_many_queues"),
-            QueueError::QueueNotEmpty => (ErrorKind::Conflict, "queue_not_empty"),
-            QueueError::QueueLeased => (ErrorKind::Conflict, "queue_leased"),
-            QueueError::NoDelay(_) => (ErrorKind::Unsupported, "delay_unsupported"),
-            QueueError::BusUnavailable(_) => (ErrorKind::Unavailable, "bus_unavailable"),
+            QueueError::LeaseLost => Code::LeaseLost,
+            QueueError::InvalidToken => Code::InvalidToken,
+            QueueError::Undecodable => Code::UndecodableJob,
+            QueueError::TooManyQueues => Code::TooManyQueues,
+            QueueError::QueueNotEmpty => Code::QueueNotEmpty,
+            QueueError::QueueLeased => Code::QueueLeased,
+            QueueError::NoDelay(_) => Code::DelayUnsupported,
+            QueueError::BusUnavailable(_) => Code::BusUnavailable,
         };
-        Self::new(kind, code, detail)
+        Self::new(code, detail)
     }
 }
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let text = "the store is not available now";
-        Self::unavailable("store_unavailable", text).because(error.to_string())
+        Self::new(Code::StoreUnavailable, text).because(error.to_string())
     }
 }
 
@@ -367,7 +333,7 @@ impl From<ControlError> for Error {
             ControlError::Store(error) => error.into(),
             ControlError::Bus(error) => {
                 let text = "the bus is not available now";
-                Self::unavailable("bus_unavailable", text).because(error.to_string())
+                Self::new(Code::BusUnavailable, text).because(error.to_string())
             }
         }
     }
@@ -376,9 +342,7 @@ impl From<ControlError> for Error {
 impl From<WebhookError> for Error {
     fn from(error: WebhookError) -> Self {
         match error {
-            WebhookError::TooMany => {
-                Self::new(ErrorKind::Conflict, "too_many_webhooks", error.to_string())
-            }
+            WebhookError::TooMany => Self::new(Code::TooManyWebhooks, error.to_string()),
             WebhookError::NoSecret => Self::overloaded("no secret could be made now"),
             WebhookError::Store(error) => error.into(),
             WebhookError::Control(error) => error.into(),

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::audit::Audit;
 use super::calls::Call;
-use super::{Error, ErrorKind};
+use super::{Code, Error};
 use crate::access::{
     Grants, KeyId, KeyKind, KeyLimits, KeyText, Keyring, Needs, Principal, Renewal, read_object,
 };
@@ -194,7 +194,7 @@ impl Keys {
         if !self.store.create_key(&known.row, hash.as_bytes(), MAX_KEYS).await? {
             let detail =
                 format!("there are {MAX_KEYS} keys, as many as there may be: revoke some first");
-            return Err(Error::new(ErrorKind::Conflict, "too_many_keys", detail));
+            return Err(Error::new(Code::TooManyKeys, detail));
         }
         let detail = json!({ "name": known.row.name, "grants": known.grants });
         self.changed(principal, "key.create", &known.row.id, detail).await?;

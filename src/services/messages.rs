@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::calls::Call;
 use super::replies::{People, ReplyWaiter, Rule};
-use super::{Drain, Error, ErrorKind, Report};
+use super::{Code, Drain, Error, Report};
 use crate::access::{Capability, Principal};
 use crate::broadcast::Broadcaster;
 use crate::bus::PublishError;
@@ -200,11 +200,8 @@ impl Messages {
         if self.may_read(principal, seq).await {
             return error.into();
         }
-        let mut hidden = Error::new(
-            ErrorKind::Conflict,
-            "idempotency_conflict",
-            format!("id {id} was used for another message"),
-        );
+        let mut hidden =
+            Error::new(Code::IdempotencyConflict, format!("id {id} was used for another message"));
         hidden.report.id = Some(id);
         hidden
     }
@@ -264,5 +261,5 @@ fn patience() -> Instant {
 
 fn no_reply(receipt: &Receipt) -> Error {
     let text = "the message is in the log, but no reply arrived in time; to wait again, repeat the request with the same id";
-    Error::new(ErrorKind::TimedOut, "no_reply", text).at(receipt.id, receipt.seq)
+    Error::new(Code::NoReply, text).at(receipt.id, receipt.seq)
 }

@@ -8,6 +8,7 @@ pub mod agents;
 pub mod audit;
 pub mod auth;
 pub mod calls;
+mod code;
 pub mod consumers;
 pub mod dead_letters;
 mod drain;
@@ -46,8 +47,9 @@ use crate::seal::{Purpose, Sealer};
 use crate::store::Store;
 use crate::webhooks::Registry;
 use audit::Audit;
+pub use code::{Code, ErrorKind};
 pub use drain::Drain;
-pub use error::{Error, ErrorKind, LimitReached, Report};
+pub use error::{Error, LimitReached, Report};
 
 /// The components that the services use.
 pub struct Components {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::agents::NamedPage;
 use super::audit::Audit;
 use super::calls::Call;
-use super::{Drain, Error, ErrorKind};
+use super::{Code, Drain, Error};
 use crate::access::{Capability, Names, Needs, Principal};
 use crate::clock::Clock;
 use crate::message::Token;
@@ -300,7 +300,7 @@ fn shown(error: QueueError, may_read: bool) -> Error {
     match error {
         QueueError::Conflict { id, .. } if !may_read => {
             let text = format!("id {id} was used for another job");
-            let mut hidden = Error::new(ErrorKind::Conflict, "idempotency_conflict", text);
+            let mut hidden = Error::new(Code::IdempotencyConflict, text);
             hidden.report.id = Some(id);
             hidden
         }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::audit::Audit;
 use super::calls::Call;
-use super::{Error, ErrorKind};
+use super::{Code, Error};
 use crate::access::Principal;
 use crate::clock::Clock;
 use crate::limits::{
@@ -164,7 +164,7 @@ impl Schemas {
             let detail = format!(
                 "there are {MAX_SCHEMAS} schemas, as many as there may be: delete some first"
             );
-            return Err(Error::new(ErrorKind::Conflict, "too_many_schemas", detail));
+            return Err(Error::new(Code::TooManySchemas, detail));
         };
         let detail = json!({ "version": version, "mode": row.mode, "content": row.content });
         self.audit.done(principal, "schema.put", &target(kind, type_), detail).await;

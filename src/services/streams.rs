@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::calls::Call;
-use super::{Drain, Error};
+use super::{Code, Drain, Error};
 use crate::access::{Meter, Principal};
 use crate::broadcast::Broadcaster;
 pub use crate::broadcast::{Item, Start, Subscription};
@@ -29,7 +29,7 @@ impl Streams {
         Call::OpenStream.check(principal)?;
         if self.drain.begun.is_cancelled() {
             let text = "the server is stopping; connect to another one";
-            return Err(Error::unavailable("draining", text));
+            return Err(Error::new(Code::Draining, text));
         }
         let permit = principal.meter().map(Meter::stream).transpose()?.flatten();
         let broadcaster = Arc::clone(&self.broadcaster);

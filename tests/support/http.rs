@@ -103,7 +103,7 @@ impl Http {
         body: impl Into<Bytes>,
     ) -> Result<Answer, reqwest::Error> {
         let mut request =
-            self.client.request(method, format!("{}{path}", self.base)).timeout(LIMIT);
+            self.client.request(method.clone(), format!("{}{path}", self.base)).timeout(LIMIT);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
@@ -114,7 +114,9 @@ impl Http {
         if !body.is_empty() {
             request = request.body(body);
         }
-        Answer::read(request.send().await?).await
+        let answer = Answer::read(request.send().await?).await?;
+        super::described::check(&method, path, &answer);
+        Ok(answer)
     }
 
     /// Opens `/v1/stream?query`, as a browser does that reconnects with `last_event_id`.

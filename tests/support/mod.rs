@@ -12,6 +12,7 @@
 //! | PostgreSQL that no test disturbs | [`Postgres::shared`], then [`Postgres::database`] |
 //! | requests, streams | [`Http`], [`Sse`]; a stream on a bare socket [`raw_stream`] |
 //! | problems, pages of history | [`wire`] |
+//! | the description of the interface | [`described`]: holds for every response |
 //! | messages to publish | [`streams`] |
 //! | messages as read, compared byte by byte | [`records`] |
 //! | work queues | [`jobs`]; clients that outlive their server [`failover`] |
@@ -35,6 +36,7 @@ pub mod agentbus;
 pub mod clock;
 pub mod console;
 pub mod deployment;
+pub mod described;
 pub mod exec;
 pub mod failover;
 pub mod folder;

@@ -15,7 +15,7 @@ use crate::cli::serve::configuration;
 use crate::cli::serve_args::Overrides;
 use crate::clock::Clock;
 use crate::services::keys::{self, Keys};
-use crate::services::{Error, ErrorKind};
+use crate::services::{Code, Error};
 use crate::store::Store;
 
 /// The keys of a store.
@@ -87,8 +87,8 @@ fn document(value: &impl Serialize) -> Result<Document<Key>, Failure> {
 
 /// The error with every fault, as a client shows it.
 fn failure(error: Error) -> Failure {
-    let Error { kind, report } = error;
-    if kind == ErrorKind::Internal
+    let Error { report } = error;
+    if report.code == Code::InternalError
         && let Some(cause) = report.cause
     {
         return Failure::Failed(cause);
