@@ -15,6 +15,7 @@ mod cli;
 mod client;
 mod conformance;
 mod console;
+mod describe;
 mod docs;
 mod harness;
 mod history;

@@ -102,6 +102,9 @@ fn operation(route: &Described, errors: &mut Map<String, Value>) -> Value {
     // The empty one: with AUTH=off none is needed.
     let security = if is_open { json!([]) } else { json!([{}, { "key": [] }, { "session": [] }]) };
     operation.insert("security".to_owned(), security);
+    if let Some(body) = operation.get_mut("requestBody") {
+        allow_absence(body);
+    }
     errors::add(route, &mut operation, errors);
     if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
         for response in responses.values_mut().filter(|response| response.get("$ref").is_none()) {
@@ -119,16 +122,29 @@ fn operation_id(call: Call) -> String {
     format!("{}{rest}", first.to_ascii_lowercase())
 }
 
+/// Describes a body that may be left out: its attribute says that it may be null.
+fn allow_absence(body: &mut Value) {
+    let schema = &mut body["content"]["application/json"]["schema"];
+    let Some(choices) = schema["oneOf"].as_array() else { return };
+    let value = choices.iter().find(|choice| choice["type"] != "null").cloned();
+    *schema = value.unwrap_or_default();
+    body["required"] = json!(false);
+}
+
 /// Adds what the attributes of schemas cannot say.
 fn refine(schemas: &mut Map<String, Value>) {
     if let Some(message) = schemas.get_mut("NewMessage") {
         message["if"] =
             json!({ "properties": { "kind": { "const": "task" } }, "required": ["kind"] });
-        message["then"] = json!({ "required": ["task_id"] });
+        message["then"] = json!({ "properties": { "task_id": {} }, "required": ["task_id"] });
     }
     if let Some(message) = schemas.get_mut("Message") {
         // Other NATS clients and newer servers may have written more members.
         message["additionalProperties"] = json!(true);
+    }
+    if let Some(schema) = schemas.get_mut("NewPayloadSchema") {
+        // `true` and `false` are JSON Schemas, too.
+        schema["properties"]["schema"]["type"] = json!(["object", "boolean"]);
     }
     if let Some(change) = schemas.get_mut("WebhookChange") {
         change["minProperties"] = json!(1);

@@ -135,6 +135,7 @@ one_of! {
 #[derive(ToSchema)]
 pub struct AcceptedItem {
     /// 201, or 200 if the message was there already.
+    #[schema(minimum = 200, maximum = 299)]
     status: u16,
     seq: Sequence,
     id: Uuid,

@@ -147,14 +147,14 @@ pub struct Redriven {
 #[schema(example = json!({"url": "https://example.com/hook", "filter": "agent.task.*.completed"}))]
 pub struct NewWebhook {
     /// An `http` or `https` address that is public, unless the server allows private ones.
-    #[schema(min_length = 1)]
+    #[schema(pattern = "^https?://")]
     url: String,
     /// The subjects to deliver. Without it, all.
     #[schema(required = false, examples("agent.task.*.completed"))]
     filter: String,
     /// The secret that signs deliveries (Standard Webhooks): `whsec_` and 24 to 64 bytes in Base64. Without it the server makes
     /// one.
-    #[schema(required = false)]
+    #[schema(required = false, pattern = "^whsec_[A-Za-z0-9+/=]{32,88}$")]
     secret: String,
 }
 

@@ -125,6 +125,7 @@ one_of! {
 #[derive(ToSchema)]
 pub struct AcceptedJob {
     /// 201, or 200 if the job was there already.
+    #[schema(minimum = 200, maximum = 299)]
     status: u16,
     seq: Sequence,
     job_id: Uuid,
@@ -227,6 +228,7 @@ one_of! {
 /// A lease that is settled.
 #[derive(ToSchema)]
 pub struct SettledItem {
+    #[schema(minimum = 200, maximum = 299)]
     status: u16,
     #[schema(required = false)]
     lease_token: String,
