@@ -35,7 +35,7 @@ pub struct NewPayloadSchema {
     /// The default is `text`.
     #[schema(required = false)]
     content: ContentForm,
-    /// The default is `off`.
+    /// The default is `enforce`.
     #[schema(required = false)]
     mode: SchemaMode,
 }
