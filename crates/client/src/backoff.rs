@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::limits::{FIRST_WAIT, LONGEST_WAIT};
+use crate::limits::{FIRST_WAIT, LONGEST_REQUEST_WAIT, LONGEST_WAIT};
 
 /// The waits of one operation that may be retried.
 #[derive(Debug)]
@@ -31,21 +31,22 @@ impl Backoff {
     }
 
     /// How long to wait before the next attempt: at least `asked_for`, the server's `Retry-After`. `None` if
-    /// there is no time left. Without a deadline, no wait is longer than [`LONGEST_WAIT`] and a quarter.
+    /// there is no time left, or the server asks for more than that. The last attempt is at the deadline at the latest.
+    /// Without a deadline, no wait is longer than [`LONGEST_WAIT`] and a quarter.
     pub fn next_wait(&mut self, asked_for: Option<Duration>) -> Option<Duration> {
-        let bound = self.base.saturating_mul(1 << self.attempts.min(16)).min(LONGEST_WAIT);
+        let doubled = self.base.saturating_mul(1 << self.attempts.min(16));
         self.attempts = self.attempts.saturating_add(1);
-        let mut least = asked_for.unwrap_or_default();
-        if self.deadline.is_none() {
-            least = least.min(LONGEST_WAIT);
-        }
-        let jittered_least =
-            least.saturating_add(least.min(LONGEST_WAIT).mul_f64(fastrand::f64() / 4.0));
-        let wait = bound.mul_f64(fastrand::f64()).max(jittered_least);
-        match self.deadline {
-            Some(deadline) if wait > deadline.saturating_duration_since(Instant::now()) => None,
-            _ => Some(wait),
-        }
+        let asked_for = asked_for.unwrap_or_default();
+        let jittered = |longest: Duration, least: Duration| {
+            let wait = doubled.min(longest).mul_f64(fastrand::f64());
+            wait.max(least.saturating_add(least.min(longest).mul_f64(fastrand::f64() / 4.0)))
+        };
+        let Some(deadline) = self.deadline else {
+            return Some(jittered(LONGEST_WAIT, asked_for.min(LONGEST_WAIT)));
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let is_possible = !left.is_zero() && asked_for <= left;
+        is_possible.then(|| jittered(LONGEST_REQUEST_WAIT, asked_for).min(left))
     }
 
     /// Whether [`Self::next_wait`] has not been called yet.
@@ -87,7 +88,7 @@ mod tests {
             tokio::time::advance(wait).await;
             waited += wait;
         }
-        assert!(waited <= Duration::from_secs(10));
+        assert_eq!(waited, Duration::from_secs(10), "it does not give up early");
         assert!(Backoff::new(Duration::ZERO).next_wait(Some(Duration::from_millis(1))).is_none());
         let mut backoff = Backoff::new(Duration::from_secs(10));
         assert_eq!(backoff.next_wait(Some(Duration::from_secs(86_400))), None);

@@ -17,7 +17,10 @@ pub const STREAM_SILENCE: Duration = Duration::from_secs(45);
 pub const RECONNECT: Duration = Duration::from_secs(2);
 /// The longest first wait between attempts of a request. The bound of each further wait is twice as high.
 pub const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// The longest wait between attempts. If `Retry-After` asks for more, only what is retried for ever is tried earlier.
+/// The longest wait between attempts of what is retried for a limited time, unless `Retry-After` asks for more.
+pub const LONGEST_REQUEST_WAIT: Duration = Duration::from_secs(5);
+/// The longest wait between attempts of what is retried for ever. If `Retry-After` asks for more, it is
+/// tried earlier.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long a request is retried by default: long enough for a restart of the server.
 pub const RETRY_FOR: Duration = Duration::from_secs(30);

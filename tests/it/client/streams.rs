@@ -1,11 +1,14 @@
 //! Streams through kills, restarts, proxies that answer by themselves, and half-open connections: every message once, in
 //! order.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agentbus_client::{
     AckLevel, Client, ErrorKind, Event, Filter, NewMessage, Start, Subscription,
 };
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::{Far, LIMIT, note};
@@ -27,11 +30,16 @@ async fn next(stream: &mut Subscription) -> usize {
     }
 }
 
-/// Reads this many messages, and checks that each comes once and in order.
-fn reads_in_order(mut stream: Subscription, count: usize) -> JoinHandle<()> {
+/// Reads this many messages, and checks that each comes once and in order. Counts them in `read`.
+fn reads_in_order(
+    mut stream: Subscription,
+    count: usize,
+    read: Arc<AtomicUsize>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         for expected in 0..count {
             assert_eq!(next(&mut stream).await, expected);
+            read.store(expected + 1, Ordering::SeqCst);
         }
     })
 }
@@ -44,34 +52,57 @@ async fn send(client: &Client, numbers: std::ops::Range<usize>) {
 
 #[tokio::test]
 async fn a_stream_and_its_sender_survive_every_failure_without_a_loss_or_repeat() {
+    const PART: usize = 60;
+    const FAULTS: usize = 6;
     let far = Far::start().await;
-    let (rounds, part) = (times(2, 20), 60);
-    let count = rounds * 6 * part;
-    let from_start = reads_in_order(far.client.stream(Filter::new(), Start::Beginning), count);
-    let from_now = reads_in_order(far.near().stream(Filter::new(), Start::At(1)), count);
-    let sender = far.client.clone();
+    let rounds = times(2, 20);
+    let count = rounds * FAULTS * PART;
+    let client = far.client.clone().retry_for(Duration::MAX);
+    let (read, read_near) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let stream = client.stream(Filter::new(), Start::Beginning);
+    let from_start = reads_in_order(stream, count, read.clone());
+    let stream = far.near().stream(Filter::new(), Start::At(1));
+    let from_one = reads_in_order(stream, count, read_near.clone());
+    // The sender sends one part during each fault.
+    let (parts, sent) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (next_part, sent_parts) = (parts.clone(), sent.clone());
     let sending = tokio::spawn(async move {
-        for at in 0..rounds * 6 {
-            send(&sender, at * part..(at + 1) * part).await;
+        for at in 0..rounds * FAULTS {
+            next_part.acquire().await.expect("open").forget();
+            send(&client, at * PART..(at + 1) * PART).await;
+            sent_parts.store(at + 1, Ordering::SeqCst);
         }
     });
-    for _ in 0..rounds {
+    let hits = async |head: &'static str| {
+        parts.add_permits(1);
+        far.proxy.answer(head);
+        let faults = far.proxy.faults();
+        eventually(LIMIT, head, async || (far.proxy.faults() > faults).then_some(())).await;
+    };
+    for round in 1..=rounds {
+        parts.add_permits(1);
         far.server.kill9();
         far.server.restart().await;
+        parts.add_permits(1);
         far.proxy.cut();
-        far.proxy.answer(HICCUP);
-        let faults = far.proxy.faults();
-        eventually(LIMIT, "a 502", async || (far.proxy.faults() > faults).then_some(())).await;
-        far.proxy.answer(BUSY);
-        let faults = far.proxy.faults();
-        eventually(LIMIT, "a 503", async || (far.proxy.faults() > faults).then_some(())).await;
+        hits(HICCUP).await;
+        hits(BUSY).await;
+        parts.add_permits(1);
         far.proxy.open();
+        parts.add_permits(1);
         far.server.terminate().await;
         far.server.restart().await;
+        let through = round * FAULTS * PART;
+        for reader in [&read, &read_near] {
+            let reached = || reader.load(Ordering::SeqCst) == through;
+            eventually(LIMIT, "all is read", async || reached().then_some(())).await;
+        }
+        let all_sent = || sent.load(Ordering::SeqCst) == round * FAULTS;
+        eventually(LIMIT, "all is sent", async || all_sent().then_some(())).await;
     }
     within(LIMIT, "all is sent", sending).await.expect("no panic");
     within(LIMIT, "all is read", from_start).await.expect("no panic");
-    within(LIMIT, "all is read", from_now).await.expect("no panic");
+    within(LIMIT, "all is read", from_one).await.expect("no panic");
     assert!(far.notices.count("reconnected") > 0, "{:?}", far.notices.0.lock());
 }
 
