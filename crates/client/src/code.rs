@@ -26,6 +26,7 @@ codes! {
     QUEUE_NOT_EMPTY = "queue_not_empty", "409: a queue to be deleted holds jobs.";
     QUEUE_LEASED = "queue_leased", "409: a job of a queue to be deleted is leased.";
     TOO_MANY_QUEUES = "too_many_queues", "409: there are as many queues as may be.";
+    TOO_MANY_SCHEMAS = "too_many_schemas", "409: there are as many schemas as may be.";
     TOO_MANY_WEBHOOKS = "too_many_webhooks", "409: there are as many webhooks as may be.";
     LEASE_LOST = "lease_lost", "410: the lease ran out or was ended.";
     PAYLOAD_TOO_LARGE = "payload_too_large", "413: the body, the message or the batch is too large.";
