@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Checks and tests the TypeScript client. Needs say.sh, debian.sh and tools.sh.
 
-# Lints, checks types and the package, and tests the client against AGENTBUS_BIN.
+# Lints, checks types, also against what the server describes, and the package, and tests the client against AGENTBUS_BIN.
 check_typescript_client() {
     need node "Node.js 20 or later with npm (Debian: nodejs npm)" >/dev/null || exit 1
     CHROMIUM_BIN=$(need chromium "Chromium (Debian: chromium)" CHROMIUM_BIN) || exit 1
@@ -12,6 +12,7 @@ check_typescript_client() {
         say "TypeScript client: biome, tsc, publint, attw, node --test"
         npm run --silent check
         npm run --silent build
+        npm run --silent types -- --check
         npm run --silent check:package
         npm run --silent test
     )

@@ -622,7 +622,7 @@ export interface components {
         NewPayloadSchema: {
             /** @description The default is `text`. */
             content?: components["schemas"]["ContentForm"];
-            /** @description The default is `off`. */
+            /** @description The default is `enforce`. */
             mode?: components["schemas"]["SchemaMode"];
             /** @description JSON Schema 2020-12 for `{content, metadata}`, without references outside of itself. */
             schema: Record<string, unknown>;
