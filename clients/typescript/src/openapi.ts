@@ -625,7 +625,7 @@ export interface components {
             /** @description The default is `enforce`. */
             mode?: components["schemas"]["SchemaMode"];
             /** @description JSON Schema 2020-12 for `{content, metadata}`, without references outside of itself. */
-            schema: Record<string, unknown>;
+            schema: Record<string, unknown> | boolean;
         };
         /**
          * @description The one filter of the streams that a ticket opens, and how long it does.
