@@ -7,16 +7,22 @@ check_typescript_client() {
     CHROMIUM_BIN=$(need chromium "Chromium (Debian: chromium)" CHROMIUM_BIN) || exit 1
     export CHROMIUM_BIN
     (
+        build_typescript_client
         cd clients/typescript
-        install_typescript_client
         say "TypeScript client: biome, tsc, publint, attw, node --test"
         npm run --silent check
-        npm run --silent build
         npm run --silent types -- --check
         npm run --silent check:package
         npm run --silent test
     )
 }
+
+# Builds the client, which the programs of its fault tests use.
+build_typescript_client() (
+    cd clients/typescript
+    install_typescript_client
+    npm run --silent build
+)
 
 # The packages of the lock file, if node_modules has others.
 install_typescript_client() {

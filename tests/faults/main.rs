@@ -12,6 +12,7 @@
 mod support;
 
 mod background_kills;
+mod clients;
 mod clock;
 mod cluster;
 mod continuity;

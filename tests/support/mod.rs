@@ -19,6 +19,7 @@
 //! | a server that needs keys | [`keys`] |
 //! | a command for a processor | [`exec`] records each attempt, [`handler`] the begin and end of each run |
 //! | `agentbus worker` | [`worker`] |
+//! | programs of the Python and TypeScript clients | [`program`] |
 //! | a receiver of webhooks | [`receiver`] |
 //! | a network that fails | [`proxy`]
 //! | a browser | [`webdriver`]; one at the console [`console`] |
@@ -49,6 +50,7 @@ pub mod nats;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod program;
 pub mod programs;
 pub mod proxy;
 pub mod raw_stream;

@@ -4,6 +4,7 @@ mod escalation;
 mod limits;
 mod matrix;
 mod model;
+mod replies;
 mod revocation;
 mod sessions;
 mod work;
