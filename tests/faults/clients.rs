@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::load::PATIENCE;
 use crate::support::program::{Client, Program};
-use crate::support::wire::SOON;
+use crate::support::wire::{SOON, committed};
 use crate::support::{Deployment, Http, Mode, eventually, times};
 
 const TASK: &str = "clients-1";
@@ -70,6 +70,8 @@ impl Traffic {
         }
         assert_eq!(acknowledged.len(), self.messages, "each message has a sequence of its own");
         let acknowledged: Vec<u64> = acknowledged.into_iter().collect();
+        // An acknowledgement says that the bus has the message; history follows.
+        committed(http, *acknowledged.last().expect("messages")).await;
         assert_eq!(in_history(http).await, acknowledged, "what is kept is what was acknowledged");
         for (client, consumer) in &self.consumers {
             let events = consumer.finished(LIMIT).await;
@@ -138,9 +140,11 @@ impl Jobs {
         let mut unsure = BTreeSet::new();
         for (_, worker) in &self.workers {
             for line in worker.ended().await {
-                let (what, id) =
-                    line.as_object().expect("an object").iter().next().expect("a member");
-                let id = id.as_str().unwrap_or_default().to_owned();
+                let members = line.as_object().expect("an object").iter();
+                // What has happened to which job; the other member is the attempt.
+                let mut named = members.filter_map(|(what, id)| Some((what, id.as_str()?)));
+                let (what, id) = named.next().expect("what has happened");
+                let id = id.to_owned();
                 match what.as_str() {
                     "begun" => *begun.entry(id).or_default() += 1,
                     "acked" => *acked.entry(id).or_default() += 1,
