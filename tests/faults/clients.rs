@@ -13,6 +13,8 @@ use crate::support::{Deployment, Http, Mode, eventually, times};
 
 const TASK: &str = "clients-1";
 const QUEUE: &str = "clients";
+/// How many jobs a worker has at once.
+const CONCURRENCY: usize = 4;
 /// Time limit for a program to go on after a fault, and to see the last message.
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -117,7 +119,7 @@ impl Jobs {
         let work = |client: Client| {
             let options = [
                 ("queue", QUEUE.to_owned()),
-                ("concurrency", "4".to_owned()),
+                ("concurrency", CONCURRENCY.to_string()),
                 ("takes-ms", "20".to_owned()),
                 ("worker", format!("{client:?}")),
             ];
@@ -126,7 +128,7 @@ impl Jobs {
         Self { ids, workers: Client::ALL.map(work).into() }
     }
 
-    async fn check(self, http: &Http) {
+    async fn check(self, http: &Http, faults: usize) {
         eventually(LIMIT, "all jobs are done", async || {
             let queue = http.get(&format!("/v1/queues/{QUEUE}")).await;
             let left = ["waiting", "leased", "delayed"].map(|name| queue.json()[name].as_u64());
@@ -136,8 +138,7 @@ impl Jobs {
         let queue = http.get(&format!("/v1/queues/{QUEUE}")).await.expect(200).json();
         assert_eq!(queue["dead_letters"], 0, "{queue}");
         let mut begun = BTreeMap::<String, usize>::new();
-        let mut acked = BTreeMap::<String, usize>::new();
-        let mut unsure = BTreeSet::new();
+        let mut ended = BTreeSet::new();
         for (_, worker) in &self.workers {
             for line in worker.ended().await {
                 let members = line.as_object().expect("an object").iter();
@@ -147,23 +148,24 @@ impl Jobs {
                 let id = id.to_owned();
                 match what.as_str() {
                     "begun" => *begun.entry(id).or_default() += 1,
-                    "acked" => *acked.entry(id).or_default() += 1,
-                    _ => {
-                        unsure.insert(id);
+                    // `lost` and `unknown`: the answer to an acknowledgement, or the server itself, was lost.
+                    "acked" | "lost" | "unknown" => {
+                        ended.insert(id);
                     }
+                    other => panic!("{id} {other}"),
                 }
             }
         }
         for id in &self.ids {
-            let (begun, acked) = (begun.get(id).copied(), acked.get(id).copied().unwrap_or(0));
-            assert!(begun.is_some(), "{id} was never begun");
-            // An acknowledgement whose answer was lost is told as `lost` or `unknown`, and counts.
-            assert!(acked == 1 || unsure.contains(id), "{id}: begun {begun:?}, acked {acked}");
-            assert!(
-                begun == Some(1) || unsure.contains(id),
-                "{id} was begun {begun:?} for no reason"
-            );
+            assert!(begun.contains_key(id), "{id} was never begun");
+            assert!(ended.contains(id), "no worker has ended {id}");
         }
+        // A fault may repeat what was in flight then: also a job that is done, and under the number of its first attempt,
+        // since NATS may lose what it had not synced.
+        let repeats = begun.values().sum::<usize>() - self.ids.len();
+        let most = faults * self.workers.len() * CONCURRENCY;
+        eprintln!("{} jobs, {faults} faults, {repeats} repeats", self.ids.len());
+        assert!(repeats <= most, "{repeats} repeats in {faults} faults");
     }
 }
 
@@ -190,5 +192,5 @@ async fn see_each_message_once_and_do_each_job() {
         .await;
     }
     traffic.check(http).await;
-    jobs.check(http).await;
+    jobs.check(http, kills + kills / 2).await;
 }
