@@ -77,8 +77,8 @@ static SWAGGER_UI: LazyLock<[File; 2]> = LazyLock::new(|| {
     ]
     .map(|(path, name, media_type)| {
         let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten();
-        let bytes = file.map(|file| file.bytes.into_owned()).unwrap_or_default();
-        File { path, media_type, bytes: Cow::Owned(bytes) }
+        let bytes = file.map(|file| file.bytes).unwrap_or_default();
+        File { path, media_type, bytes }
     })
 });
 
