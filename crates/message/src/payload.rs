@@ -17,6 +17,10 @@ struct Payload<'a> {
 /// other NATS clients do.
 #[must_use]
 pub fn content_and_metadata(body: &[u8]) -> Option<(Cow<'_, str>, &str)> {
+    // serde reads a struct from an array too.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
     let Payload { content, metadata } = serde_json::from_slice(body).ok()?;
     let metadata = metadata.map_or("{}", RawValue::get);
     metadata.starts_with('{').then_some((content, metadata))
@@ -35,7 +39,7 @@ mod tests {
         let body = r#"{"id":"x","content":"a\n","metadata":{"n":1e999},"more":[1]}"#;
         assert_eq!(read(body), Some(("a\n".to_owned(), r#"{"n":1e999}"#)));
         assert_eq!(read("{}"), Some((String::new(), "{}")));
-        for odd in ["[]", r#"{"content":1}"#, r#"{"metadata":"x"}"#, "x"] {
+        for odd in ["[]", " []", r#"{"content":1}"#, r#"{"metadata":"x"}"#, "x"] {
             assert_eq!(read(odd), None, "{odd}");
         }
     }
