@@ -1,28 +1,10 @@
-//! Logs and metrics of the process.
+//! The recorder of the metrics of this process, with the help text of each.
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
 
 /// Upper bounds of the latency histograms, in seconds.
 const SECONDS: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
-
-/// Writes logs to standard error, as text or JSON lines.
-///
-/// # Errors
-/// The filter (`RUST_LOG`) is not valid.
-pub fn logs(filter: &str, json: bool) -> Result<(), String> {
-    use std::io::IsTerminal as _;
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("RUST_LOG: {error}"))?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let set = if json { logs.json().try_init() } else { logs.try_init() };
-    // A test process starts several servers; the first subscriber stays.
-    let _ = set;
-    Ok(())
-}
 
 /// Installs a recorder for the metrics of this process, if there is none; returns its handle.
 ///
