@@ -17,6 +17,7 @@ mod clock;
 mod cluster;
 mod continuity;
 mod disk;
+mod drills;
 mod frozen;
 mod kills;
 mod load;

@@ -249,7 +249,8 @@ impl Agentbus {
         })
     }
 
-    fn env(&self) -> BTreeMap<String, String> {
+    /// Its environment, except `PATH` and the like.
+    pub fn env(&self) -> BTreeMap<String, String> {
         let data_dir = self.data_dir().display().to_string();
         let address = self.url.trim_start_matches("http://").to_owned();
         let mut env =
