@@ -29,6 +29,7 @@ mod processors;
 mod queue_kills;
 mod readers;
 mod small_disk;
+mod soak;
 mod starting;
 mod stores;
 mod switching;
