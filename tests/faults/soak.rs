@@ -16,6 +16,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 const WARM: usize = 40;
 /// Rounds of the short form.
 const SHORT: usize = 60;
+/// Rounds after which another receiver takes the deliveries: it keeps them all.
+const RECEIVER: usize = 1_000;
 /// Agents of the squad. Each agent stays in the table of agents, so their number is bounded here.
 const AGENTS: usize = 20;
 /// Tables that hold what exists now, not what happened.
@@ -165,9 +167,10 @@ async fn what_comes_and_goes_leaves_nothing_behind() {
     loop {
         round(&secured, &receiver, number).await;
         number += 1;
-        if number % WARM == 0 {
-            // The receiver itself keeps what it got.
+        if number % RECEIVER == 0 {
             receiver = Receiver::start().await;
+        }
+        if number % WARM == 0 {
             let sample = Sample::take(&secured.deployment, &secured.root).await;
             eprintln!("{:.0?}, round {number}: {sample:?}", start.elapsed());
             match &before {

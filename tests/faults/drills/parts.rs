@@ -1,4 +1,4 @@
-//! NATS, PostgreSQL or a disk fails.
+//! A server, NATS, PostgreSQL or a disk fails.
 
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -8,6 +8,26 @@ use crate::disk::Disk;
 use crate::load::{Load, PATIENCE};
 use crate::support::{Agentbus, Http, Nats, Postgres, eventually};
 use crate::verdict;
+
+#[tokio::test]
+async fn a_server_is_down() {
+    let book = Runbook::read("server-down");
+    let (nats, pg_url) = (Nats::start().await, Postgres::shared().await.database().await);
+    let server = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;
+    let operator = Operator::at(&server);
+    let load = Load::start(&[server.url()], 4, 2);
+    load.acknowledged(50).await;
+    server.kill9();
+    operator
+        .walks(&book, ACTION, async |unit| {
+            assert_eq!(unit, "restart agentbus");
+            server.restart_listening().await;
+        })
+        .await;
+    operator.runs(&book, OVER).await;
+    load.acknowledged(50).await;
+    verdict::check("drill: server down", load, &[server.url()], Some(&nats)).await;
+}
 
 #[tokio::test]
 async fn nats_is_down() {
