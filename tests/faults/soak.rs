@@ -49,7 +49,7 @@ struct Sample {
     files: usize,
     nats_consumers: usize,
     rows: BTreeMap<&'static str, i64>,
-    /// Median time of a post, in ms.
+    /// Time of the fastest of some posts, in ms: other work of the machine delays most of them.
     post_ms: f64,
 }
 
@@ -69,7 +69,7 @@ impl Sample {
             files: std::fs::read_dir(format!("/proc/{pid}/fd")).expect("files").count(),
             nats_consumers: nats_consumers(deployment).await,
             rows: rows(deployment.pg_url().expect("PostgreSQL")).await,
-            post_ms: median_post(http).await,
+            post_ms: fastest_post(http).await,
         }
     }
 
@@ -81,7 +81,7 @@ impl Sample {
         assert!(self.files <= before.files + SLACK, "open files grow{told}");
         assert!(self.nats_consumers <= before.nats_consumers + SLACK, "NATS consumers grow{told}");
         assert_eq!(self.rows, before.rows, "tables grow{told}");
-        assert!(self.post_ms <= 3.0 * before.post_ms + 5.0, "posts get slower{told}");
+        assert!(self.post_ms <= 3.0 * before.post_ms + 2.0, "posts get slower{told}");
     }
 }
 
@@ -106,15 +106,14 @@ async fn rows(pg_url: &str) -> BTreeMap<&'static str, i64> {
     rows
 }
 
-async fn median_post(http: &Http) -> f64 {
-    let mut took = Vec::new();
-    for _ in 0..21 {
+async fn fastest_post(http: &Http) -> f64 {
+    let mut fastest = f64::INFINITY;
+    for _ in 0..50 {
         let start = Instant::now();
         http.post_json("/v1/messages", &note("agent-0")).await.expect(201);
-        took.push(start.elapsed().as_secs_f64() * 1e3);
+        fastest = fastest.min(start.elapsed().as_secs_f64() * 1e3);
     }
-    took.sort_by(f64::total_cmp);
-    took[took.len() / 2]
+    fastest
 }
 
 fn note(sender: &str) -> Value {
