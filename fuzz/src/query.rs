@@ -3,7 +3,7 @@
 //! Input: the query string, given to every route.
 
 use agentbus::http::fuzzing as routes;
-use agentbus::limits::{MAX_PAGE, MAX_REPLY_WAIT};
+use agentbus::limits::{MAX_PAGE, MAX_REPLY_WAIT, MAX_SEARCH_CHARS};
 
 /// The largest sequence of the contract.
 const MAX_SEQ: u64 = 1 << 53;
@@ -12,10 +12,11 @@ const MAX_SEQ: u64 = 1 << 53;
 pub fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let query = Some(&*text);
-    if let Some(asked) = refusal(routes::history(query)) {
+    if let Some((asked, contains)) = refusal(routes::history(query)) {
         assert!((1..=MAX_PAGE).contains(&asked.limit));
         assert!([asked.after, asked.before].into_iter().flatten().all(|seq| seq <= MAX_SEQ));
         assert_eq!(asked.filter.clone().normalised(), asked.filter);
+        assert!(contains.is_none_or(|text| (1..=MAX_SEARCH_CHARS).contains(&text.chars().count())));
     }
     if let Some((_, within)) = refusal(routes::post(query)) {
         assert!(within.is_none_or(|wait| !wait.is_zero() && wait <= MAX_REPLY_WAIT));

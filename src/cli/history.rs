@@ -22,6 +22,7 @@ Examples:
   agentbus history --last 20                         the newest 20, in order
   agentbus history --task parser-7 --all             all about a task
   agentbus history --between ann,bob --since 2h      what the two sent each other
+  agentbus history --contains timeout --since 2d     what mentions a word
   agentbus history --kind task --type failed --order desc --limit 5
   agentbus history --after 1041 --all | jq -r .content
 
@@ -50,6 +51,10 @@ pub struct RangeArgs {
     /// Only messages between these two agents
     #[arg(long, value_name = "AGENT,AGENT")]
     between: Option<Pair>,
+
+    /// Only messages whose content contains this text, in the same case
+    #[arg(long, value_name = "TEXT")]
+    contains: Option<String>,
 }
 
 /// Two agents, as `a,b`.
@@ -109,7 +114,7 @@ impl FromStr for Pair {
 }
 
 impl RangeArgs {
-    /// The range of times and the pair of agents as query parameters.
+    /// The range of times, the pair of agents and the text as query parameters.
     #[must_use]
     pub fn query(&self) -> Query {
         let now = Clock::system().now();
@@ -117,6 +122,7 @@ impl RangeArgs {
         query.extend(self.since.as_ref().map(|when| ("since", when.before(now))));
         query.extend(self.until.as_ref().map(|when| ("until", when.before(now))));
         query.extend(self.between.as_ref().map(|Pair(a, b)| ("between", format!("{a},{b}"))));
+        query.extend(self.contains.clone().map(|text| ("contains", text)));
         query
     }
 }

@@ -24,7 +24,7 @@ fn as_text<T>(result: Result<T, Error>) -> Result<T, String> {
 ///
 /// # Errors
 /// The text of the error.
-pub fn history(query: Option<&str>) -> Result<Query, String> {
+pub fn history(query: Option<&str>) -> Result<(Query, Option<String>), String> {
     as_text(params::history(query))
 }
 

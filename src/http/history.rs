@@ -25,8 +25,9 @@ pub(super) async fn page(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let query = params::history(query.as_deref())?;
-    Ok(encode::page(&services.history.page(context.principal(), &query).await?))
+    let (query, contains) = params::history(query.as_deref())?;
+    let page = services.history.page(context.principal(), query, contains.as_deref()).await?;
+    Ok(encode::page(&page))
 }
 
 /// One message by its id.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::limits::{DEFAULT_PAGE, MAX_NAMED_ERRORS, MAX_PAGE, MAX_PAGE_BYTES, MAX_REPLY_WAIT};
+use crate::limits::{
+    DEFAULT_PAGE, MAX_NAMED_ERRORS, MAX_PAGE, MAX_PAGE_BYTES, MAX_REPLY_WAIT, MAX_SEARCH_CHARS,
+};
 use crate::message::{
     Filter, ParameterError, Query, Token, parse_rfc3339, parse_uuid, shorten_name,
 };
@@ -200,14 +202,14 @@ pub fn inbox(query: Option<&str>) -> Result<InboxParams, Error> {
     })
 }
 
-/// The parameters of a page of history.
+/// The parameters of a page of history: the query, and the text that the content must contain.
 ///
 /// # Errors
 /// 422 naming each that is unknown or wrong.
-pub fn history(query: Option<&str>) -> Result<Query, Error> {
+pub fn history(query: Option<&str>) -> Result<(Query, Option<String>), Error> {
     let mut filter = Filter::default();
     let (mut after, mut before, mut since, mut until) = (None, None, None, None);
-    let (mut between, mut limit, mut descending) = (None, None, None);
+    let (mut between, mut contains, mut limit, mut descending) = (None, None, None, None);
     let time = |value: &str| parse_rfc3339(value).map_err(str::to_owned);
     each(query, |name, value| {
         Some(match name {
@@ -216,6 +218,7 @@ pub fn history(query: Option<&str>) -> Result<Query, Error> {
             "since" => once(&mut since, time(value)),
             "until" => once(&mut until, time(value)),
             "between" => once(&mut between, pair(value)),
+            "contains" => once(&mut contains, searched(value)),
             "limit" => once(&mut limit, page_limit(value)),
             "order" => once(
                 &mut descending,
@@ -228,7 +231,7 @@ pub fn history(query: Option<&str>) -> Result<Query, Error> {
             _ => return parse_filter(&mut filter, name, value),
         })
     })?;
-    Ok(Query {
+    let query = Query {
         filter: filter.normalised(),
         after,
         before,
@@ -238,7 +241,16 @@ pub fn history(query: Option<&str>) -> Result<Query, Error> {
         limit: limit.unwrap_or(DEFAULT_PAGE),
         limit_bytes: MAX_PAGE_BYTES,
         descending: descending.unwrap_or(false),
-    })
+    };
+    Ok((query, contains))
+}
+
+/// A text to search for.
+fn searched(value: &str) -> Result<String, String> {
+    if value.is_empty() || value.chars().count() > MAX_SEARCH_CHARS {
+        return Err(format!("must be a text of 1 to {MAX_SEARCH_CHARS} characters"));
+    }
+    Ok(value.to_owned())
 }
 
 fn page_limit(value: &str) -> Result<usize, String> {
@@ -446,11 +458,12 @@ mod tests {
 
     #[test]
     fn faults_are_named_together() {
-        let problem =
-            history(Some("limit=0&colour=red&since=soon&between=a&kind=x&after=1&after=2"));
-        let report = problem.expect_err("six faults").report;
+        let problem = history(Some(
+            "limit=0&colour=red&since=soon&between=a&contains=&kind=x&after=1&after=2",
+        ));
+        let report = problem.expect_err("seven faults").report;
         let text = serde_json::to_string(&report).expect("JSON");
-        for name in ["limit", "colour", "since", "between", "kind", "after"] {
+        for name in ["limit", "colour", "since", "between", "contains", "kind", "after"] {
             assert!(text.contains(&format!("\"parameter\":\"{name}\"")), "{text}");
         }
     }

@@ -20,6 +20,8 @@ pub const LAPSE_RETRY: Duration = Duration::from_secs(1);
 pub const DEFAULT_PAGE: usize = 100;
 /// The most messages of a history page (contract, section 3).
 pub const MAX_PAGE: usize = 1_000;
+/// The most characters of a text to search for in history: a few lines, as a person copies them.
+pub const MAX_SEARCH_CHARS: usize = 1_024;
 /// Longest wait for a message in an inbox or for a reply (contract, sections 7 and 9): as long as common proxies
 /// leave a silent connection open.
 pub const MAX_REPLY_WAIT: Duration = Duration::from_secs(60);

@@ -45,6 +45,15 @@ pub const TASK_PART_ROWS: usize = 10_000;
 /// The most bytes of bodies of one page of history: eight of the largest messages, not the thousand that
 /// `limit` allows.
 pub const MAX_PAGE_BYTES: u64 = 8 * 1024 * 1024;
+/// The pages of the store that one search of the content reads. Together they have [`PAGE_SCAN_ROWS`].
+pub const SEARCH_PAGES: usize = 10;
+/// The most messages of each page that a search reads.
+pub const SEARCH_PAGE_ROWS: usize = PAGE_SCAN_ROWS / SEARCH_PAGES;
+/// The most bytes of bodies of each page that a search reads: four of the largest messages. So one search parses at
+/// most 40 MiB, some tens of milliseconds of a core, and 10,000 messages of 4 kB.
+pub const SEARCH_PAGE_BYTES: u64 = 4 * 1024 * 1024;
+/// The most searches that run at once: each reads as much as ten pages. Half of SQLite's readers stay free for others.
+pub const MAX_SEARCHES: usize = 2;
 /// Connections that read history. More would only queue inside PostgreSQL on the machines that agentbus is
 /// meant for.
 pub const STORE_READERS: u32 = 8;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::Error;
@@ -9,10 +11,10 @@ use super::calls::Call;
 use crate::access::Principal;
 use crate::broadcast::Broadcaster;
 use crate::committed::Committed;
-use crate::limits::READ_YOUR_WRITE;
+use crate::limits::{READ_YOUR_WRITE, STORE_ACQUIRE_TIMEOUT};
 use crate::message::{Query, Scope};
 pub use crate::store::Stored as StoredMessage;
-use crate::store::{Page, Store, StoreError};
+use crate::store::{Page, Reach, Store, StoreError, search};
 
 /// A page of messages.
 #[derive(Clone, Debug)]
@@ -38,17 +40,31 @@ pub struct History {
     pub(super) store: Arc<dyn Store>,
     pub(super) broadcaster: Arc<Broadcaster>,
     pub(super) committed: Arc<Committed>,
+    /// Limits the searches of content that run at once.
+    pub(super) searches: Semaphore,
 }
 
 impl History {
-    /// A page of history that the query selects.
+    /// A page of history that the query selects; with `contains`, of the messages whose content contains this text.
     ///
     /// # Errors
-    /// The caller may read nothing; the store is unavailable.
-    pub async fn page(&self, principal: &Principal, query: &Query) -> Result<MessagePage, Error> {
+    /// The caller may read nothing; the store is unavailable; too many searches run.
+    pub async fn page(
+        &self,
+        principal: &Principal,
+        query: Query,
+        contains: Option<&str>,
+    ) -> Result<MessagePage, Error> {
         Call::ReadHistory.check(principal)?;
-        let filter = query.filter.clone().within(principal.scope());
-        let page = self.store.page(&Query { filter, ..query.clone() }).await?;
+        let query = Query { filter: query.filter.within(principal.scope()), ..query };
+        let page = match contains {
+            None => self.store.page(&query).await?,
+            Some(text) => {
+                let turn = timeout(STORE_ACQUIRE_TIMEOUT, self.searches.acquire()).await;
+                let _turn = turn.map_err(|_| Error::overloaded("too many searches at once"))?;
+                search(&*self.store, &query, text, Reach::default()).await?
+            }
+        };
         self.committed.raise(page.committed_through);
         Ok(page.into())
     }

@@ -39,6 +39,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::ingest::Ingest;
+use crate::limits::MAX_SEARCHES;
 use crate::membership::MembershipStatus;
 use crate::processor::Processor;
 use crate::queues::Queues;
@@ -161,6 +162,7 @@ impl Services {
                 store: Arc::clone(&store),
                 broadcaster: Arc::clone(&broadcaster),
                 committed: Arc::clone(&committed),
+                searches: Semaphore::new(MAX_SEARCHES),
             },
             streams: streams::Streams {
                 broadcaster: Arc::clone(&broadcaster),

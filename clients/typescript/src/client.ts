@@ -73,6 +73,8 @@ export interface HistoryQuery<Type extends string = string> extends Filters<Type
   until?: Date | string | undefined;
   /** Only what these two agents sent to each other. */
   between?: readonly [string, string] | undefined;
+  /** Only messages whose content contains this text, in the same case. 1 to 1,024 characters. */
+  contains?: string | undefined;
   /** Messages of a request, 1 to 1,000; by default 100. */
   limit?: number | undefined;
 }
@@ -187,7 +189,7 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
     query: HistoryQuery<T> = {},
     options: CallOptions = {},
   ): AsyncGenerator<Message<Pick<M, T>>, void, undefined> {
-    const { after, before, order, since, until, between, limit } = query;
+    const { after, before, order, since, until, between, contains, limit } = query;
     const bounds = {
       after,
       before,
@@ -195,6 +197,7 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
       since: time(since),
       until: time(until),
       between: between?.join(),
+      contains,
       limit,
     };
     const passOn = order === "desc" ? "before" : "after";

@@ -85,6 +85,11 @@ impl Filter {
         self.and("between", &format!("{one},{other}"))
     }
 
+    /// Only for history: messages whose content contains this text, in the same case. 1 to 1,024 characters.
+    pub fn contains(self, text: &str) -> Self {
+        self.and("contains", text)
+    }
+
     fn and(mut self, name: &'static str, value: &str) -> Self {
         self.0.push((name, value.to_owned()));
         self

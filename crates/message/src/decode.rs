@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::encode::encode;
 use super::json::string;
+use super::payload::BASE64_METADATA;
 use super::{
     Draft, HEADER_BATCH_PREFIX, HEADER_EXPECTED_PREFIX, HEADER_MSG_ID, HEADER_NATIVE,
     HEADER_NATIVE_V1, HEADER_SENDER, Kind, LogEntry, Record, Subject, Token, parse_rfc3339,
@@ -215,7 +216,7 @@ fn from_content(entry: LogEntry, log: &str) -> Record {
 pub fn text_or_base64(payload: &[u8]) -> (String, &'static str) {
     match std::str::from_utf8(payload) {
         Ok(text) if !text.contains('\0') => (text.to_owned(), "{}"),
-        _ => (BASE64.encode(payload), r#"{"encoding":"base64"}"#),
+        _ => (BASE64.encode(payload), BASE64_METADATA),
     }
 }
 

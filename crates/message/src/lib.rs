@@ -62,7 +62,7 @@ pub use header_names::{
 pub use kind::Kind;
 pub use object::{ObjectReader, seconds, shorten_name};
 pub use pattern::SubjectPattern;
-pub use payload::content_and_metadata;
+pub use payload::{content_and_metadata, content_contains};
 pub use record::{Headers, LogEntry, Record, splice_seq};
 pub use scope::Scope;
 pub use status::StatusEnd;

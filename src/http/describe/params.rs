@@ -72,6 +72,10 @@ pub struct HistoryRange {
         example = "ann,bob"
     )]
     between: String,
+    /// Only messages whose `content` contains this text, in the same case. One page looks at up to 10,000 messages that
+    /// match the other parameters, so it can be short or empty and still have a `next`.
+    #[param(required = false, min_length = 1, max_length = 1024)]
+    contains: String,
 }
 
 /// Where a stream begins. `Last-Event-ID` wins over `from`.

@@ -11,6 +11,7 @@ pub(crate) mod opening;
 mod paging;
 mod schemas;
 mod scopes;
+mod searching;
 mod server;
 mod state;
 mod visible_tasks;

@@ -41,6 +41,8 @@ impl Dice {
         record.in_reply_to = self.maybe(0.2, |dice| Uuid::from_u128(dice.0.u128(..3)));
         record.created_at = time("2026-01-01T00:00:00Z") + Duration::seconds(self.0.i64(0..500));
         record.subject = self.subject(&record);
+        let content = self.of(&["a needle", "needles", "Needle", "need", "le", ""]);
+        record.body = format!(r#"{{"n":{seq},"content":"{content}"}}"#).into();
         record
     }
 

@@ -4,6 +4,7 @@ use super::paging::{Dice, continue_at, model, random_log};
 use super::*;
 use crate::limits::PAGE_SCAN_ROWS;
 use crate::message::SubjectPattern;
+use crate::store::{Reach, search};
 
 on_both!(
     pages_are_what_filter_and_scope_match,
@@ -12,7 +13,7 @@ on_both!(
     a_scope_of_many_values_makes_pages,
 );
 
-fn scope(dice: &mut Dice) -> Scope {
+pub(super) fn scope(dice: &mut Dice) -> Scope {
     let subjects = (0..dice.0.usize(..4)).map(|_| dice.pattern().parse().expect("valid"));
     let mut scope = Scope { subjects: subjects.collect(), names: Vec::new() };
     scope.names = (0..dice.0.usize(..3)).map(|_| dice.name()).collect();
@@ -78,6 +79,7 @@ async fn a_page_reads_a_bounded_part_of_what_its_scope_hides(server: Server) {
             let mut record = record(seq);
             if readable.contains(&seq) {
                 record.recipient_id = Some(token("bob"));
+                record.body = r#"{"content":"a needle"}"#.into();
             }
             record
         })
@@ -113,6 +115,11 @@ async fn a_page_reads_a_bounded_part_of_what_its_scope_hides(server: Server) {
                 ],
             };
             assert_eq!(pages, expected, "?{filter} descending: {descending}");
+            if filter == "task=t1" {
+                assert_eq!(searched(&*store, query.clone()).await, expected, "{descending}");
+                query.filter.scope = None;
+                assert_eq!(searched(&*store, query).await, expected, "no scope, {descending}");
+            }
         }
     }
     // A page that is full before reads no further.
@@ -123,6 +130,18 @@ async fn a_page_reads_a_bounded_part_of_what_its_scope_hides(server: Server) {
     query.filter = within("task=t1", "");
     let page = store.page(&query).await.expect("a page");
     assert_eq!((page.messages.len(), page.next, page.committed_through), (0, None, through));
+}
+
+/// The pages of a search for the readable messages, from the beginning on.
+async fn searched(store: &dyn Store, query: Query) -> Vec<(Vec<u64>, Option<u64>)> {
+    let mut query = Query { after: None, before: None, ..query };
+    let mut pages = Vec::new();
+    loop {
+        let page = search(store, &query, "needle", Reach::default()).await.expect("a page");
+        pages.push((page.messages.iter().map(|message| message.seq).collect(), page.next));
+        let Some(next) = page.next else { return pages };
+        continue_at(&mut query, next);
+    }
 }
 
 async fn the_first_message_with_an_id_in_the_scope_is_found(server: Server) {

@@ -219,8 +219,8 @@ async fn of_keys(bus: &Client, name: &str, args: &Value) -> Option<Result<Value,
 
 async fn history(bus: &Client, args: &Value) -> Result<Value, Error> {
     let mut query = filter(args);
-    for name in ["since", "until"] {
-        query.extend(text(args, name).map(|time| (name, time)));
+    for name in ["since", "until", "contains"] {
+        query.extend(text(args, name).map(|value| (name, value)));
     }
     if let [one, other] = array(args, "between") {
         let name = |value: &Value| value.as_str().expect("a name").to_owned();

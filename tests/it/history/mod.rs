@@ -1,4 +1,5 @@
 //! History and its filters: section 5 of the contract.
 
+mod contains;
 mod pages;
 mod squad;

@@ -60,7 +60,8 @@ class Filters(TypedDict, total=False):
 class HistoryFilters(Filters, total=False):
     """Filters of the history. `after` and `before` are sequences, exclusive; `since` and `until` times, inclusive.
 
-    `between` are two agents: only what they sent each other. `contains` searches in the content.
+    `between` are two agents: only what they sent each other. `contains` is a text of 1 to 1,024 characters that the
+    content must contain, in the same case.
     """
 
     after: int
