@@ -13,8 +13,8 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && groupadd --system --gid 10001 agentbus \
-    && useradd --system --uid 10001 --gid 10001 --home-dir /data --create-home agentbus
+    && groupadd --gid 10001 agentbus \
+    && useradd --uid 10001 --gid 10001 --home-dir /data --create-home agentbus
 COPY --from=build /src/target/dist/agentbus /usr/local/bin/agentbus
 USER 10001:10001
 WORKDIR /data

@@ -25,16 +25,18 @@ def run(*command: str | Path, **options: object) -> str:
 
 
 @contextmanager
-def served(binary: Path, folder: Path, **settings: str) -> Iterator[str]:
-    """A server of `binary` with its data in `folder`; its address."""
-    env = {"PATH": os.environ["PATH"], "DATA_DIR": str(folder), "HTTP_ADDR": "127.0.0.1:0", **settings}
+def served(binary: Path, folder: Path, *, is_ready: bool = True, **settings: str) -> Iterator[str]:
+    """A server of `binary` with its data in `folder`; its address, once it is ready, unless it will not be."""
+    own = {"PATH": os.environ["PATH"], "DATA_DIR": str(folder), "HTTP_ADDR": "127.0.0.1:0"}
+    env = settings | own
     process = subprocess.Popen([binary, "serve"], env=env, cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         line = process.stdout.readline()
         found = re.search(r"http://\S+", line)
         assert found, line
-        wait_until_ready(found[0])
+        if is_ready:
+            wait_until_ready(found[0])
         yield found[0]
     finally:
         process.terminate()
@@ -53,8 +55,9 @@ def wait_until_ready(url: str) -> None:
             return
 
 
-def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as response:
+def get(url: str, host: str = "localhost") -> bytes:
+    request = urllib.request.Request(url, headers={"Host": host})
+    with urllib.request.urlopen(request, timeout=10) as response:
         return bytes(response.read())
 
 

@@ -2,13 +2,16 @@
 
 import re
 from functools import cache
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import kubernetes_validate
 import pytest
 import yaml
 
-from conftest import ROOT, run
+from conftest import BINARY, ROOT, get, run, served
 
 FOLDER = ROOT / "deploy/kubernetes"
 OVERLAYS = ["single", "cluster"]
@@ -105,6 +108,31 @@ def test_variables_are_settings(overlay: str, settings: set[str]) -> None:
     variables = {variable["name"] for variable in container(overlay)["env"]} | set(config["data"])
     assert variables - HELPERS <= settings
     assert config["data"]["AUTH"] == "required"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_server_lives_with_these_settings_and_answers_probes_by_the_pods_address(
+    overlay: str, tmp_path: Path
+) -> None:
+    """In the cluster's case without NATS and PostgreSQL: then it lives and is not ready."""
+    values = {"POD_IP": "10.1.2.3", "DB_USER": "agentbus", "DB_PASSWORD": "x"}
+    variables = dict(of_kind(overlay, "ConfigMap")["data"]) | values
+    for variable in container(overlay)["env"]:
+        text = variable.get("value", variables.get(variable["name"], "x"))
+        variables[variable["name"]] = re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], text)
+    with served(BINARY, tmp_path, is_ready=overlay == "single", **variables) as url:
+        assert get(f"{url}/livez", "10.1.2.3:8080")
+        assert get(f"{url}/livez", "agentbus.agentbus.svc:8080")
+        refusals = [
+            ("/livez", "10.9.9.9:8080", HTTPStatus.MISDIRECTED_REQUEST),
+            ("/metrics", "10.1.2.3:8080", HTTPStatus.UNAUTHORIZED),
+        ]
+        if overlay == "cluster":
+            refusals[1] = ("/readyz", "10.1.2.3:8080", HTTPStatus.SERVICE_UNAVAILABLE)
+        for path, host, status in refusals:
+            with pytest.raises(HTTPError) as refused:
+                get(f"{url}{path}", host)
+            assert refused.value.code == status
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

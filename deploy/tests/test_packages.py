@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import stat
 import subprocess
@@ -42,6 +43,12 @@ def test_the_wheel_installs_the_command_into_an_empty_environment(only: Only, tm
         assert get(f"{url}/livez")
     run(sys.executable, "-m", "pip", "--python", python, "uninstall", "--yes", "--quiet", "agentbus-server")
     assert not command.exists()
+
+
+@pytest.mark.skipif("AGENTBUS_LONG" not in os.environ, reason="scripts/test --long: it packages once more")
+def test_the_same_binary_gives_the_same_packages(packages: Path, tmp_path: Path) -> None:
+    run(ROOT / "scripts/release", "--binary", BINARY, "--out", tmp_path)
+    assert (tmp_path / "SHA256SUMS").read_text() == (packages / "SHA256SUMS").read_text()
 
 
 def test_the_wheel_does_not_contain_the_client(only: Only) -> None:
