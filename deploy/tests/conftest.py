@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[2]
 BINARY = Path(os.environ["AGENTBUS_BIN"])
 
 
-def run(*command: str | Path, **options: object) -> str:
-    """The standard output of a command, which must succeed."""
-    result = subprocess.run(command, check=False, text=True, capture_output=True, timeout=100, **options)  # type: ignore[call-overload]
+def run(*command: str | Path, limit: float = 100, **options: object) -> str:
+    """The standard output of a command, which must succeed within `limit` seconds."""
+    result = subprocess.run(command, check=False, text=True, capture_output=True, timeout=limit, **options)  # type: ignore[call-overload]
     assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
     return str(result.stdout)
 

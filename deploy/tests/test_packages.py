@@ -84,7 +84,7 @@ def test_the_debian_package_has_owners_modes_and_files_by_debians_policy(only: O
     control = run("dpkg-deb", "--field", only("*.deb"))
     for field in ("Maintainer", "Section", "Priority", "Description", "Installed-Size"):
         assert f"\n{field}: " in control, control
-    assert re.search(r"^Depends: libc6 \(>= 2\.\d+\), libgcc-s1, adduser$", control, re.MULTILINE)
+    assert re.search(r"^Depends: libc6 \(>= 2\.\d+\), libgcc-s1, adduser, ca-certificates$", control, re.MULTILINE)
     assert (unpacked / "DEBIAN/conffiles").read_text() == "/etc/agentbus/agentbus.env\n"
     doc = unpacked / "usr/share/doc/agentbus"
     assert {"copyright", "changelog.gz", "README.Debian", "env.example"} <= {path.name for path in doc.iterdir()}

@@ -42,3 +42,11 @@ find_systemd() {
 install_systemd() {
     apt_install systemd
 }
+
+find_machine() {
+    command -v debootstrap >/dev/null && command -v systemd-nspawn
+}
+
+install_machine() {
+    apt_install debootstrap systemd-container
+}
