@@ -77,6 +77,13 @@ pub const STORE_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long after a statement's time limit its connection is closed. The database ends the statement itself,
 /// unless the network is down.
 pub const STORE_GRACE: Duration = Duration::from_secs(1);
+/// How long a migration waits for a lock of PostgreSQL. Meanwhile writes of the table queue behind it: they must
+/// not notice. Half of PostgreSQL's default `deadlock_timeout`.
+pub const SCHEMA_LOCK_WAIT: Duration = Duration::from_millis(500);
+/// Pause after a migration did not get a lock: twice as long, so that what queued behind it catches up.
+pub const SCHEMA_LOCK_RETRY: Duration = Duration::from_secs(1);
+/// For how long a migration is tried again in one go. A starting server begins anew after that, and shows why.
+pub const SCHEMA_LOCK_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a starting server waits for the membership lock of a killed one to end. The kernel closes the
 /// killed server's connection at once, and PostgreSQL notices in milliseconds.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(3);

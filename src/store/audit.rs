@@ -54,7 +54,8 @@ pub trait AuditStore: Database {
 
     /// The entries after a number, at most `limit`.
     async fn audit_entries(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
-        let sql = "SELECT * FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
+        let sql = "SELECT seq, at, actor_id, actor_name, action, target, detail, outcome FROM audit \
+             WHERE seq > $1 ORDER BY seq LIMIT $2";
         let statement = Statement::new(sql).bind(to_db(after)).bind(limit_to_db(limit));
         self.select(Pool::Workers, statement).await?.decode(read_entry)
     }

@@ -70,8 +70,10 @@ pub trait KeyStore: Database {
         // The version first: what changes in between is read again at the next look.
         let statements = vec![
             Statement::new(VERSIONS),
-            Statement::new("SELECT * FROM keys ORDER BY id"),
-            Statement::new("SELECT * FROM key_secrets ORDER BY key_id, valid_until"),
+            Statement::new(KEYS),
+            Statement::new(
+                "SELECT hash, key_id, valid_until FROM key_secrets ORDER BY key_id, valid_until",
+            ),
             Statement::new("SELECT id FROM revoked_sessions"),
         ];
         let read = self.transaction(Pool::Workers, statements).await?;
@@ -229,6 +231,9 @@ fn add_secret(id: &str, change: Uuid, hash: &[u8]) -> Statement {
     .bind(change)
     .bind(hash.to_vec())
 }
+
+const KEYS: &str = "SELECT id, name, kind, grants, limits, created_at, created_by, expires_at, \
+     last_used_at, change FROM keys ORDER BY id";
 
 fn read_key(row: Row<'_>) -> Result<KeyRow, Error> {
     Ok(KeyRow {

@@ -43,6 +43,7 @@ pub use history::{Counts, HistoryStore, InboxFront, Original, Page, Stored};
 pub use keys::{KeyRow, KeyStore, KeyTable, SecretRow};
 pub use log::{Hole, HoleReason, Lease, LogState, LogStore, Write};
 pub use membership::{BusKind, Membership, MembershipState};
+pub use schema::{SchemaDifference, Step};
 pub use schemas::{SchemaRow, SchemaStore, SchemaTable};
 pub use search::{Reach, search};
 pub use state::StateStore;

@@ -49,7 +49,8 @@ pub struct SchemaTable {
 pub trait SchemaStore: Database {
     /// The newest version of each schema.
     async fn schemas(&self) -> Result<SchemaTable, StoreError> {
-        let newest = format!("SELECT * FROM schemas s WHERE {IS_NEWEST} ORDER BY kind, type");
+        let newest =
+            format!("SELECT {COLUMNS} FROM schemas s WHERE {IS_NEWEST} ORDER BY kind, type");
         // The number first: what changes in between is read again at the next look.
         let statements = vec![Statement::new(VERSIONS), Statement::new(newest)];
         let read = self.transaction(Pool::Workers, statements).await?;
@@ -69,8 +70,10 @@ pub trait SchemaStore: Database {
         type_: &str,
         limit: usize,
     ) -> Result<Vec<SchemaRow>, StoreError> {
-        let sql =
-            "SELECT * FROM schemas WHERE kind = $1 AND type = $2 ORDER BY version DESC LIMIT $3";
+        let sql = format!(
+            "SELECT {COLUMNS} FROM schemas WHERE kind = $1 AND type = $2 \
+             ORDER BY version DESC LIMIT $3"
+        );
         let statement = Statement::new(sql).bind(kind).bind(type_).bind(limit_to_db(limit));
         self.select(Pool::Workers, statement).await?.decode(read_schema)
     }
@@ -131,6 +134,7 @@ pub trait SchemaStore: Database {
     }
 }
 
+const COLUMNS: &str = "kind, type, version, schema, content, mode, created_at, created_by, change";
 const RAISE_VERSION: &str = "UPDATE versions SET schemas = schemas + 1";
 const IS_NEWEST: &str =
     "version = (SELECT max(version) FROM schemas t WHERE t.kind = s.kind AND t.type = s.type)";

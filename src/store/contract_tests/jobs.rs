@@ -21,7 +21,7 @@ fn rules(name: &str, lease: Duration, max_deliver: u32) -> QueueRow {
     QueueRow { name, lease, max_deliver, backoff, longest_lease: NOW, incarnation: None }
 }
 
-fn job(rank: u8, body: &str) -> JobRow {
+pub(super) fn job(rank: u8, body: &str) -> JobRow {
     let body = Bytes::from(body.to_owned());
     JobRow { id: Uuid::now_v7(), rank, delay: NOW, body, identity: None }
 }
@@ -31,16 +31,21 @@ fn bodies(rows: &LeasedRows) -> Vec<String> {
 }
 
 /// Adds jobs to a queue, which it creates if necessary.
-async fn add(store: &dyn Store, queue: &str, jobs: &[JobRow]) -> Vec<AddedJob> {
+pub(super) async fn add(store: &dyn Store, queue: &str, jobs: &[JobRow]) -> Vec<AddedJob> {
     store.put_queue(&rules(queue, LONG, 3), true, 10).await.expect("kept");
     store.add_jobs(queue, jobs).await.expect("kept").expect("there is such a queue")
 }
 
-async fn lease(store: &dyn Store, limit: usize, lease_for: Duration) -> LeasedRows {
+pub(super) async fn lease(store: &dyn Store, limit: usize, lease_for: Duration) -> LeasedRows {
     store.lease_jobs("q", limit, 3, lease_for, Some("w1")).await.expect("leases")
 }
 
-async fn end(store: &dyn Store, rows: &LeasedRows, at: usize, end: JobSettlement) -> JobSettled {
+pub(super) async fn end(
+    store: &dyn Store,
+    rows: &LeasedRows,
+    at: usize,
+    end: JobSettlement,
+) -> JobSettled {
     let ends = [(rows.jobs[at].seq, rows.lease, end)];
     store.settle_jobs(&ends).await.expect("answers")[0]
 }

@@ -15,7 +15,7 @@ on_both!(
     audit_entries_are_read_in_order,
 );
 
-fn key(id: &str) -> KeyRow {
+pub(super) fn key(id: &str) -> KeyRow {
     KeyRow {
         id: id.to_owned(),
         name: format!("key {id}"),

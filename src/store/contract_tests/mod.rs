@@ -7,6 +7,7 @@
 mod inbox_front;
 mod jobs;
 mod keys;
+mod newer;
 pub(crate) mod opening;
 mod paging;
 mod schemas;

@@ -14,7 +14,7 @@ on_both!(
 
 const MANY: usize = 100;
 
-fn schema(type_: &str, mode: &str) -> SchemaRow {
+pub(super) fn schema(type_: &str, mode: &str) -> SchemaRow {
     SchemaRow {
         kind: "message".to_owned(),
         type_: type_.to_owned(),

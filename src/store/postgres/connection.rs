@@ -8,7 +8,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSs
 use sqlx::{AssertSqlSafe, ConnectOptions, Error, Executor};
 
 use crate::limits::{
-    STORE_ACQUIRE_TIMEOUT, STORE_GRACE, STORE_READ_TIMEOUT, STORE_STATEMENTS, STORE_WRITE_TIMEOUT,
+    SCHEMA_LOCK_WAIT, STORE_ACQUIRE_TIMEOUT, STORE_GRACE, STORE_READ_TIMEOUT, STORE_STATEMENTS,
+    STORE_WRITE_TIMEOUT,
 };
 use crate::loopback::is_loopback;
 use crate::store::error::StoreError;
@@ -26,7 +27,7 @@ pub(super) enum Role {
     Work,
     /// Holds the membership lock.
     Member,
-    /// Brings the schema up to date. This may take long, and waits for another server that does the same.
+    /// Brings the schema up to date. This may take long, but waits for locks only shortly.
     Schema,
 }
 
@@ -40,7 +41,9 @@ const SYNCED: &str = "SELECT set_config('synchronous_commit', \
 impl Role {
     fn settings(self) -> String {
         let timeout = match self {
-            Self::Schema => return SYNCED.to_owned(),
+            Self::Schema => {
+                return format!("{SYNCED} SET lock_timeout = {};", SCHEMA_LOCK_WAIT.as_millis());
+            }
             Self::Read | Self::Member => STORE_READ_TIMEOUT,
             Self::Control | Self::Write | Self::Work => STORE_WRITE_TIMEOUT,
         };

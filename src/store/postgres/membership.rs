@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connection::{Role, bounded, open};
+use super::schema::difference;
 use crate::limits::{JOIN_RETRY, JOIN_TIMEOUT, MEMBERSHIP_PING};
 use crate::store::{BusKind, Membership, MembershipState, StoreError};
 
@@ -70,6 +71,10 @@ pub(super) async fn join(
 ) -> Result<Result<PostgresMembership, String>, StoreError> {
     let mut connection = open(options, Role::Member).await?;
     if let Err(reason) = lock(&mut connection, bus).await? {
+        return Ok(Err(reason));
+    }
+    // A newer version may have changed the schema since this process opened it.
+    if let Some(reason) = bounded(MEMBERSHIP_PING, difference(&mut connection)).await?.refusal() {
         return Ok(Err(reason));
     }
     let held = Arc::new(AtomicBool::new(true));
@@ -151,6 +156,7 @@ async fn keep(
 
 async fn relock(options: &PgConnectOptions, bus: BusKind) -> Option<PgConnection> {
     let mut connection = open(options, Role::Member).await.ok()?;
-    let locked = bounded(MEMBERSHIP_PING, try_lock(&mut connection, bus)).await;
-    matches!(locked, Ok(true)).then_some(connection)
+    let locked = bounded(MEMBERSHIP_PING, try_lock(&mut connection, bus)).await.ok()?;
+    let schema = bounded(MEMBERSHIP_PING, difference(&mut connection)).await.ok()?;
+    (locked && schema.refusal().is_none()).then_some(connection)
 }

@@ -16,6 +16,7 @@ mod membership;
 mod page;
 mod partitions;
 mod queues;
+mod schema;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 
-use super::connection::{self, Role, bounded, classify};
-use super::{membership, partitions};
+use super::connection::{self, Role, bounded};
+use super::{membership, partitions, schema};
 use crate::limits::{
     STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_JOBS, STORE_READ_TIMEOUT, STORE_READERS,
     STORE_WORKERS, STORE_WRITE_TIMEOUT,
@@ -18,7 +18,7 @@ use crate::store::audit::AuditStore;
 use crate::store::error::StoreError;
 use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
-use crate::store::schema::{lacks_steps, migrator, schema_error};
+use crate::store::schema::migrator;
 use crate::store::schemas::SchemaStore;
 use crate::store::sql::Pool;
 use crate::store::versions::VersionStore;
@@ -46,7 +46,8 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unavailable`] if the database cannot be reached: the caller tries again.
     /// [`StoreError::Refused`] if trying again is of no use: a malformed address, a schema of another
-    /// version, or an older schema on which a server runs that must not be disturbed.
+    /// version with which this one cannot work, or an older schema on which a server runs that must not be
+    /// disturbed.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Self::connect_for(url, BusKind::Nats).await
     }
@@ -59,14 +60,10 @@ impl PostgresStore {
     pub async fn connect_for(url: &str, bus: BusKind) -> Result<Self, StoreError> {
         let options = connection::options(url)?;
         let mut first = connection::open(&options, Role::Schema).await?;
-        if bounded(STORE_READ_TIMEOUT, is_behind(&mut first)).await? {
-            // The lock lasts until this connection ends.
-            membership::lock(&mut first, bus).await?.map_err(StoreError::Refused)?;
-        }
-        let migrated = migrator!("postgres").run_direct(None, &mut first, false).await;
-        // Closing the connection releases the migrator's lock in any case.
+        let updated = schema::update(&mut first, bus, &migrator!("postgres")).await;
+        // Closing the connection releases its locks in any case.
         let _ = first.close().await;
-        migrated.map_err(|error| schema_error(error, classify))?;
+        updated?;
         Ok(Self {
             readers: connection::pool(&options, Role::Read, STORE_READERS),
             controls: connection::pool(&options, Role::Control, STORE_CONTROLS),
@@ -89,17 +86,6 @@ impl PostgresStore {
     ) -> Result<T, StoreError> {
         bounded(STORE_WRITE_TIMEOUT, work).await
     }
-}
-
-/// Whether the schema lacks migrations.
-async fn is_behind(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let steps = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
-    if !sqlx::query_scalar::<_, bool>(steps).fetch_one(&mut *connection).await? {
-        return Ok(true);
-    }
-    let last = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
-    let last: Option<i64> = last.fetch_one(connection).await?;
-    Ok(lacks_steps(last, &migrator!("postgres")))
 }
 
 impl KeyStore for PostgresStore {}

@@ -19,7 +19,7 @@ use crate::store::audit::AuditStore;
 use crate::store::error::StoreError;
 use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
-use crate::store::schema::{lacks_steps, migrator, schema_error};
+use crate::store::schema::{APPLIED, SchemaDifference, migrator, schema_error};
 use crate::store::schemas::SchemaStore;
 use crate::store::versions::VersionStore;
 use crate::store::work::unconfirmed::UnconfirmedLeases;
@@ -39,8 +39,8 @@ impl SqliteStore {
     /// if no process runs on it.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the disk fails; [`StoreError::Refused`] if the schema is of another
-    /// version, or is older and another process runs on it.
+    /// [`StoreError::Unavailable`] if the disk fails; [`StoreError::Refused`] if the schema is of a
+    /// version with which this one cannot work, or is older and another process runs on it.
     pub async fn open(dir: &Path) -> Result<Self, StoreError> {
         Self::open_by(dir, Clocks::system()).await
     }
@@ -51,9 +51,14 @@ impl SqliteStore {
         let file = dir.join(DATABASE_FILE);
         let options = connection::options(&file);
         let mut first = connection::open(&options).await?;
-        let lock = match bounded(is_behind(&mut first)).await? {
-            true => Some(membership::lock(dir).await?.map_err(StoreError::Refused)?),
-            false => None,
+        let difference = bounded(difference(&mut first)).await?;
+        if let Some(reason) = difference.refusal() {
+            return Err(StoreError::Refused(reason));
+        }
+        difference.log();
+        let lock = match difference.missing.is_empty() {
+            true => None,
+            false => Some(membership::lock(dir).await?.map_err(StoreError::Refused)?),
         };
         let migrated = migrator!("sqlite").run_direct(None, &mut first, false).await;
         migrated.map_err(|error| schema_error(error, classify))?;
@@ -70,15 +75,14 @@ impl SqliteStore {
     }
 }
 
-/// Whether the schema lacks migrations.
-async fn is_behind(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+/// Compares the schema with the one of this version.
+async fn difference(connection: &mut SqliteConnection) -> Result<SchemaDifference, sqlx::Error> {
     let steps = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
-    if sqlx::query_scalar::<_, i64>(steps).fetch_one(&mut *connection).await? == 0 {
-        return Ok(true);
-    }
-    let last = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
-    let last: Option<i64> = last.fetch_one(connection).await?;
-    Ok(lacks_steps(last, &migrator!("sqlite")))
+    let applied = match sqlx::query_scalar::<_, i64>(steps).fetch_one(&mut *connection).await? {
+        0 => Vec::new(),
+        _ => sqlx::query_as(APPLIED).fetch_all(connection).await?,
+    };
+    Ok(SchemaDifference::of(applied, &migrator!("sqlite")))
 }
 
 impl KeyStore for SqliteStore {}

@@ -203,7 +203,8 @@ fn select_consumers(dialect: Dialect) -> String {
         Dialect::Sqlite => (" INDEXED BY set_aside_leased", " INDEXED BY set_aside_seq"),
     };
     format!(
-        "SELECT c.*, \
+        "SELECT c.name, c.filter, c.generation, c.handled, c.floor, c.paused, c.feed_floor, \
+         c.feed_top, c.feed_to, c.feed_done, c.processed, c.failed, c.redelivered, c.expired, c.busy_us, \
          (SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM work_counts \
          WHERE what = 'set_aside' AND source = c.name) AS set_aside, \
          (SELECT count(*) FROM set_aside s{leased} WHERE s.consumer = c.name \

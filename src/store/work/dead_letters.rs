@@ -95,8 +95,10 @@ pub trait DeadLetterStore: Database {
 
     /// One dead letter.
     async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError> {
-        let sql =
-            format!("SELECT * FROM dead_letters{} WHERE id = $1 LIMIT 1", by_id(self.dialect()));
+        let sql = format!(
+            "SELECT {COLUMNS} FROM dead_letters{} WHERE id = $1 LIMIT 1",
+            by_id(self.dialect())
+        );
         let rows = self.select(Pool::Readers, Statement::new(sql).bind(id)).await?;
         rows.first(read_dead_letter)
     }
@@ -131,6 +133,8 @@ pub trait DeadLetterStore: Database {
     }
 }
 
+const COLUMNS: &str = "id, kind, source, seq, subject, body, attempts, reason, died_at";
+
 fn by_id(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Postgres => "",
@@ -153,8 +157,8 @@ pub(crate) fn page_sql(query: &DeadLetterQuery, dialect: Dialect) -> String {
     };
     let walk = |kind: DeadLetterKind| {
         format!(
-            "SELECT * FROM (SELECT id, kind, source, seq, subject, body, attempts, reason, died_at \
-             FROM dead_letters{hint} WHERE kind = '{}'{source} AND id > $1 ORDER BY {order} LIMIT $2) b",
+            "SELECT * FROM (SELECT {COLUMNS} FROM dead_letters{hint} \
+             WHERE kind = '{}'{source} AND id > $1 ORDER BY {order} LIMIT $2) b",
             kind.as_str()
         )
     };

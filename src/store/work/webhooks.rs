@@ -81,7 +81,7 @@ pub trait WebhookStore: Database {
 
     /// All webhooks, by id.
     async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
-        let statement = Statement::new("SELECT * FROM webhooks ORDER BY id");
+        let statement = Statement::new(format!("SELECT {COLUMNS} FROM webhooks ORDER BY id"));
         self.select(Pool::Workers, statement).await?.decode(read_webhook)
     }
 
@@ -99,7 +99,7 @@ pub trait WebhookStore: Database {
              failing_since = CASE WHEN $2 IS NULL THEN NULL ELSE coalesce(failing_since, {now}) END, \
              last_success = CASE WHEN $2 IS NULL THEN {now} ELSE last_success END, \
              last_error = coalesce($2, last_error) \
-             WHERE id = $1 RETURNING *"
+             WHERE id = $1 RETURNING {COLUMNS}"
         );
         let statement = Statement::new(sql).bind(id).bind(error.map(error_text));
         let statement = self.dialect().bind_wall_time(statement);
@@ -115,6 +115,9 @@ pub trait WebhookStore: Database {
     /// Deletes a webhook (not its consumer), and overwrites its secret wherever the database had it.
     async fn delete_webhook(&self, id: Uuid) -> Result<bool, StoreError>;
 }
+
+const COLUMNS: &str = "id, url, filter, secret, created_at, failures, failing_since, \
+     last_success, last_error, key_id";
 
 fn read_webhook(row: Row<'_>) -> Result<Webhook, Error> {
     Ok(Webhook {

@@ -4,7 +4,7 @@ mod consumers;
 mod crowd;
 mod letters;
 mod set_aside;
-mod webhooks;
+pub(super) mod webhooks;
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::store::work::{
 };
 
 /// The consumer of most tests.
-const NAME: &str = "agent-processor";
+pub(super) const NAME: &str = "agent-processor";
 const NOW: Duration = Duration::ZERO;
 
 fn at() -> DateTime<Utc> {
@@ -30,13 +30,13 @@ fn failed(attempt: u32) -> Attempt {
     Attempt { attempt, at: at(), error: format!("failure {attempt}") }
 }
 
-async fn make(store: &dyn Store, name: &str) -> Consumer {
+pub(super) async fn make(store: &dyn Store, name: &str) -> Consumer {
     let place = Position { floor: 0, feed: None, handled: true };
     store.create_consumer(name, "agent.>", &place).await.expect("a consumer")
 }
 
 /// A message whose first attempt failed, due now.
-fn message(seq: u64) -> SetAside {
+pub(super) fn message(seq: u64) -> SetAside {
     SetAside {
         seq,
         subject: "agent.task.t1.progress".to_owned(),

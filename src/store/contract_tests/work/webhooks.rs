@@ -7,7 +7,7 @@ use crate::store::work::Webhook;
 
 on_both!(webhooks_are_kept, no_more_webhooks_than_may_be, a_run_of_failures_begins_and_ends);
 
-fn webhook() -> Webhook {
+pub(in crate::store::contract_tests) fn webhook() -> Webhook {
     Webhook {
         id: Uuid::now_v7(),
         url: "https://example.com/hook?a=b".to_owned(),
