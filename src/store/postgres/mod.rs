@@ -13,6 +13,7 @@ mod jobs;
 mod locks;
 mod log;
 mod membership;
+mod migrations;
 mod page;
 mod partitions;
 mod queues;

@@ -8,7 +8,7 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 
 use super::connection::{self, Role, bounded};
-use super::{membership, partitions, schema};
+use super::{membership, migrations, partitions};
 use crate::limits::{
     STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_JOBS, STORE_READ_TIMEOUT, STORE_READERS,
     STORE_WORKERS, STORE_WRITE_TIMEOUT,
@@ -60,7 +60,7 @@ impl PostgresStore {
     pub async fn connect_for(url: &str, bus: BusKind) -> Result<Self, StoreError> {
         let options = connection::options(url)?;
         let mut first = connection::open(&options, Role::Schema).await?;
-        let updated = schema::update(&mut first, bus, &migrator!("postgres")).await;
+        let updated = migrations::update(&mut first, bus, &migrator!("postgres")).await;
         // Closing the connection releases its locks in any case.
         let _ = first.close().await;
         updated?;
