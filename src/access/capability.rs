@@ -4,9 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
-/// One entry of `can`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Something that a key may do beyond messages and jobs: one entry of `can`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum Capability {
     /// Read stats, metrics, status, verbose readiness, consumers.
     Observe,

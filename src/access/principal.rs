@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use utoipa::ToSchema;
 
 use super::capability::Capability;
 use super::grants::Grants;
@@ -55,8 +56,8 @@ pub struct KeyInfo {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Who uses a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Who uses a key. Only a `human` may answer questions to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyKind {
     /// A program that acts by itself.

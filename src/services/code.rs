@@ -79,9 +79,9 @@ codes! {
     UriTooLong = "uri_too_long", Malformed;
     /// The request line and headers are too large, or there are too many headers.
     HeadersTooLarge = "headers_too_large", Malformed;
-    /// The body did not arrive in time.
+    /// The body did not arrive within 30 s.
     RequestTimeout = "request_timeout", Malformed;
-    /// `Content-Type` is missing, or another one than the route takes.
+    /// `Content-Type` is missing, or the route does not accept it.
     UnsupportedMediaType = "unsupported_media_type", Malformed;
     /// The body, a message or the number of items is over its limit.
     PayloadTooLarge = "payload_too_large", TooLarge;
@@ -93,7 +93,7 @@ codes! {
     SchemaViolation = "schema_violation", Invalid;
     /// A query parameter or header is unknown or has a wrong value; `errors` names each.
     InvalidParameter = "invalid_parameter", Invalid;
-    /// A name in the path is no token.
+    /// A name in the path breaks the rules of names.
     InvalidName = "invalid_name", Invalid;
     /// The text in the path is no lease token.
     InvalidToken = "invalid_token", Invalid;
@@ -103,17 +103,17 @@ codes! {
     Unauthenticated = "unauthenticated", Unauthenticated;
     /// The key lacks a grant; `needs` names it.
     Forbidden = "forbidden", Forbidden;
-    /// A page of another site may not do this.
+    /// The request comes from a page of another site.
     ForbiddenOrigin = "forbidden_origin", Forbidden;
     /// The key is over one of its limits, or too many credentials from this address failed.
     RateLimited = "rate_limited", LimitExceeded;
-    /// There is nothing of this name, or the key may not see it.
+    /// Nothing has this name or id, or the key may not see it.
     NotFound = "not_found", NotFound;
     /// The path has other methods; `Allow` lists them.
     MethodNotAllowed = "method_not_allowed", NotFound;
     /// The `Host` of the request is not a name of this server.
     UnknownHost = "unknown_host", NotFound;
-    /// The id belongs to another message or job; `id` and `seq` name it to whoever may read it.
+    /// The id belongs to another message or job; `id` and `seq` name it if the key may read it.
     IdempotencyConflict = "idempotency_conflict", Conflict;
     /// The dead letter's consumer or webhook no longer exists, or its content is no valid job.
     SourceGone = "source_gone", Conflict;
@@ -137,17 +137,17 @@ codes! {
     NoReply = "no_reply", TimedOut;
     /// The NATS server is too old for delayed jobs.
     DelayUnsupported = "delay_unsupported", Unsupported;
-    /// The bus did not acknowledge it; `outcome` says whether it may be in the log all the same.
+    /// The bus did not acknowledge it; `outcome` says whether it may still be in the log.
     BusUnavailable = "bus_unavailable", Unavailable;
-    /// The stream could drop what the store still lacks.
+    /// The store is too far behind: the stream could drop messages that the store does not have yet.
     StoreBehind = "store_behind", Unavailable;
     /// The store does not answer.
     StoreUnavailable = "store_unavailable", Unavailable;
-    /// Too much at once; `detail` names the limit.
+    /// The server is at a limit, which `detail` names.
     Overloaded = "overloaded", Unavailable;
-    /// This server stops.
+    /// This server is stopping.
     Draining = "draining", Unavailable;
-    /// This server does not serve yet.
+    /// This server has not finished starting.
     Starting = "starting", Unavailable;
     /// This server cannot publish.
     NotReady = "not_ready", Unavailable;

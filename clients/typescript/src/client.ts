@@ -67,11 +67,11 @@ export interface HistoryQuery<Type extends string = string> extends Filters<Type
   /** Only sequences below this one. */
   before?: number | undefined;
   order?: "asc" | "desc" | undefined;
-  /** Only what was created then or later: a `Date` or RFC 3339. */
+  /** Only messages created at this time or later: a `Date` or RFC 3339. */
   since?: Date | string | undefined;
-  /** Only what was created then or earlier. */
+  /** Only messages created at this time or earlier: a `Date` or RFC 3339. */
   until?: Date | string | undefined;
-  /** Only what these two agents sent to each other. */
+  /** Only messages that these two agents sent to each other. */
   between?: readonly [string, string] | undefined;
   /** Only messages whose content contains this text, in the same case. 1 to 1,024 characters. */
   contains?: string | undefined;
@@ -314,7 +314,7 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
     return new Worker(queue, handler, { worker: settings.agent, ...options }, surroundings);
   }
 
-  /** All agents: whoever sent a status or a message. */
+  /** All agents: the senders of statuses and messages. */
   agents(options: CallOptions = {}): AsyncGenerator<Agent, void, undefined> {
     return pages(this.#transport, "/v1/agents", "agents", {}, options);
   }

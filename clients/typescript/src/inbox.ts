@@ -66,7 +66,7 @@ export function ackInbox(
   return transport.json({ ...call, repeatable: true, ...options });
 }
 
-/** The messages of an inbox, without an end. Leave the loop to stop; the message at hand stays unacknowledged. */
+/** The messages of an inbox, without an end. Leave the loop to stop; the current message stays unacknowledged. */
 export class Inbox<Message extends { seq: number }>
   implements AsyncIterableIterator<Message>, AsyncDisposable
 {

@@ -31,7 +31,7 @@ interface Members {
   sender?: string | undefined;
   /** `sender_role`. */
   role?: string | undefined;
-  /** `recipient_id`; without one the message is for everybody. */
+  /** `recipient_id`; without one the message is a broadcast. */
   to?: string | undefined;
   /** `task_id`; required for kind `task`. */
   task?: string | undefined;

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::filter::Query;
 use crate::pages::Pages;
 
-/// An agent: whoever sent a status or a message.
+/// An agent: the sender of a status or a message.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Agent {
@@ -26,7 +26,7 @@ pub struct Agent {
     pub last_seen: Option<String>,
     /// When its status lapses (RFC 3339).
     pub expires_at: Option<String>,
-    /// How far it has read what is meant for it.
+    /// How far it has consumed its messages.
     pub inbox: InboxPosition,
 }
 

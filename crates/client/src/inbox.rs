@@ -1,4 +1,4 @@
-//! The inbox of one agent: what is meant for it, at its own pace (contract, section 7).
+//! The inbox of one agent: the messages for it, at its own pace (contract, section 7).
 //!
 //! Invariant: a message is acknowledged only after it was returned and the caller came back for another one, or called
 //! [`Inbox::ack`]. So an agent that dies gets its last messages again.

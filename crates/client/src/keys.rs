@@ -151,8 +151,8 @@ impl Client {
         self.call(self.get(&path(id), &[])).await.map(Document::new)
     }
 
-    /// Makes a key. The request has no id, so it is not repeated when its response is lost: there may be a key then
-    /// that nobody has seen.
+    /// Makes a key. The request has no id, so it is not repeated when its response is lost: then there may be
+    /// a key whose secret is lost.
     ///
     /// # Errors
     /// The server refuses or cannot be reached.

@@ -1,5 +1,5 @@
 //! The Rust client of agentbus, a message backend for squads of software agents: agents send typed messages, each
-//! message gets one place in one durable order, and everybody else reads that order.
+//! message gets a position in one durable order, and all other agents read that order.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,7 +15,7 @@
 //! # A tour
 //!
 //! **Streams** begin anywhere in the log and go on live. A lost connection is resumed without a gap or a repeat, for as
-//! long as it takes; what nobody holds any more is told as a [`Gap`].
+//! long as it takes; what neither bus nor store has any more is reported as a [`Gap`].
 //!
 //! ```no_run
 //! # async fn example(bus: agentbus_client::Client) -> Result<(), agentbus_client::Error> {

@@ -49,7 +49,7 @@ pub struct NewMessage {
     /// The sender's role.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sender_role: Option<String>,
-    /// The recipient; without one, the message is for everybody.
+    /// The recipient; without one, the message is a broadcast.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipient_id: Option<String>,
     /// The task that the message belongs to.

@@ -24,7 +24,7 @@ pub(super) fn document(openapi: &Value) -> Value {
             "nats": {
                 "host": "127.0.0.1:4222",
                 "protocol": "nats",
-                "description": "The NATS servers behind it, with MESSAGE_BUS=nats. Who may publish there is trusted like a server.",
+                "description": "The NATS servers behind it, with MESSAGE_BUS=nats. A client that may publish there is trusted like a server.",
             },
         },
         "channels": channels(),
@@ -144,11 +144,12 @@ fn messages() -> Value {
     for event in EVENTS {
         let (summary, payload) = match event {
             "message" | "status" | "task" => ("A message of this kind.", schema("Message")),
-            "ready" => {
-                ("The first event. Its id is a cursor: nothing up to it is owed.", schema("Ready"))
-            }
-            "gap" => ("What was asked for and nobody holds.", schema("Gap")),
-            "caught_up" => ("Replay has met the live edge.", schema("CaughtUp")),
+            "ready" => (
+                "The first event. Its id is a cursor: the stream has nothing at or below it.",
+                schema("Ready"),
+            ),
+            "gap" => ("Requested sequences that neither bus nor store has.", schema("Gap")),
+            "caught_up" => ("The replay has ended: what follows is live.", schema("CaughtUp")),
             "denied" => {
                 ("The last event: the credential was revoked or has expired.", schema("Denied"))
             }
@@ -157,7 +158,7 @@ fn messages() -> Value {
                 schema("Nothing"),
             ),
             _ => (
-                "The server cannot serve the stream now. The client comes back by itself.",
+                "The server cannot serve the stream now. The client reconnects by itself.",
                 schema("Nothing"),
             ),
         };

@@ -13,7 +13,7 @@ const ABOUT: &str = "A message backend for squads of software agents: one durabl
 const TAGS: [(&str, &str); 8] = [
     ("Messages", "Publish, read history, watch live."),
     ("Agents and tasks", "The state that follows from the messages."),
-    ("Inboxes", "What is meant for one agent."),
+    ("Inboxes", "The messages for one agent."),
     ("Queues", "Jobs that go to one worker each."),
     ("Processing", "Consumers, dead letters, webhooks."),
     ("Schemas", "Rules for the content and metadata of messages."),
@@ -78,7 +78,7 @@ fn headers() -> Value {
     let text =
         |description: &str| json!({ "description": description, "schema": { "type": "string" } });
     json!({
-        "X-Request-Id": text("Names the request in the server's log: the one that it brought, or a new one."),
+        "X-Request-Id": text("The id of the request in the server's log: the one that the client sent, or a new one."),
         "WWW-Authenticate": text("Always `Bearer` (RFC 6750)."),
         "RateLimit": text("The limit, what is left of it, and the seconds until more is."),
         "Retry-After": { "description": "Seconds to wait.", "schema": { "type": "integer" } },

@@ -62,10 +62,10 @@ pub struct HistoryRange {
     /// Only messages made at this time or later (RFC 3339).
     #[param(required = false, value_type = String, format = DateTime)]
     since: String,
-    /// Only messages made before this time (RFC 3339).
+    /// Only messages made at this time or earlier (RFC 3339).
     #[param(required = false, value_type = String, format = DateTime)]
     until: String,
-    /// Two agents: what one has sent to the other.
+    /// Two agents: only messages that they sent to each other.
     #[param(
         required = false,
         pattern = "^[A-Za-z0-9_-]{1,64},[A-Za-z0-9_-]{1,64}$",
@@ -82,7 +82,7 @@ pub struct HistoryRange {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct StreamStart {
-    /// `now` (the default): only what comes. `start`: everything that is kept. A sequence: from that one on.
+    /// `now` (the default): only new messages. `start`: all messages that are kept. A sequence: that message and later ones.
     #[param(required = false, pattern = "^(now|start|[0-9]{1,15})$", example = "start")]
     from: String,
     /// Like the header `Last-Event-ID`.
@@ -91,7 +91,7 @@ pub struct StreamStart {
     /// Like the header `Last-Event-ID`.
     #[param(required = false, rename = "lastEventId")]
     last_event_id_too: Sequence,
-    /// A ticket of `POST /v1/tickets`, in place of a key and of filters.
+    /// A ticket of `POST /v1/tickets`, instead of a key and filters.
     #[param(required = false, pattern = "^[A-Za-z0-9_-]+$")]
     ticket: String,
 }
@@ -139,7 +139,7 @@ pub struct BatchOptions {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct NamePage {
-    /// Only what comes after this name.
+    /// Only items after this name.
     #[param(required = false)]
     after: Name,
     /// The most items of the page. The default is 100.
@@ -159,7 +159,7 @@ pub struct TaskFilter {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct InboxRange {
-    /// Only messages after this sequence. Without it, after what is consumed.
+    /// Only messages after this sequence. Without it, after the last consumed one.
     #[param(required = false)]
     after: Sequence,
     /// The most messages of the page. The default is 100.
@@ -230,7 +230,7 @@ pub struct ReadinessOptions {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct DeleteOptions {
-    /// Whether to delete waiting and delayed jobs too.
+    /// Whether to delete also waiting and delayed jobs.
     #[param(required = false)]
     force: bool,
 }
@@ -273,7 +273,8 @@ pub struct QueueName {
 pub struct LeaseToken {
     /// The token of the lease.
     token: String,
-    /// `ack`: the job is done. `nack`: again later. `extend`: another lease. `fail`: a dead letter now.
+    /// `ack`: the job is done. `nack`: the job is retried later. `extend`: the lease starts again. `fail`: the job
+    /// is a dead letter now.
     action: LeaseAction,
 }
 
@@ -323,7 +324,7 @@ pub struct KindAndType {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct SchemaCheck {
-    /// Whether only to count which of the last messages it would refuse.
+    /// Whether to store nothing, and count how many of the last 1,000 messages the schema would refuse.
     #[param(required = false)]
     check: bool,
 }

@@ -82,7 +82,7 @@ class Forbidden(ApiError):
 
     @property
     def needs(self) -> str | None:
-        """The grant that lacks, such as `publish agent.task.t1.done` or `work builds`."""
+        """The missing grant, such as `publish agent.task.t1.done` or `work builds`."""
         return self.problem.get("needs")
 
 
@@ -116,7 +116,7 @@ class Unavailable(ApiError):
 
 
 class NoReply(ApiError):
-    """504: nobody answered in time. The question, `id` at `seq`, stays in the log."""
+    """504: no reply came in time. The question, `id` at `seq`, stays in the log."""
 
 
 class PermanentFailure(Exception):
@@ -124,7 +124,7 @@ class PermanentFailure(Exception):
 
 
 class RetryLater(Exception):
-    """Raise it in a worker's handler: the job comes again after `delay_s` seconds, or after its queue's backoff."""
+    """Raise it in a worker's handler: the job is retried after `delay_s` seconds, or after its queue's backoff."""
 
     def __init__(self, reason: str = "", *, delay_s: float | None = None) -> None:
         super().__init__(reason)

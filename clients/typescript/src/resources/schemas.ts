@@ -1,7 +1,7 @@
 import { type CallOptions, path, type Transport } from "../transport.js";
 import type { Kind, NewSchema, Schema } from "../types.js";
 
-/** What the server demands of the messages of a type, whoever sends them. */
+/** The rules of the server for messages of a type, from every sender. */
 export class Schemas {
   readonly #transport: Transport;
 

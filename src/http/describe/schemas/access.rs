@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::base::{Name, Sequence, Time};
 use super::messages::Kind;
+use crate::access::{Capability, KeyKind};
 
 /// What a key may do. An absent list allows nothing.
 #[derive(ToSchema)]
@@ -40,44 +41,20 @@ pub struct NameOrAny(String);
 #[schema(value_type = String, examples("agent.task.*.completed"))]
 pub struct SubjectPattern(String);
 
-/// Something that a key may do beyond messages and jobs.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-pub enum Capability {
-    Observe,
-    Process,
-    Webhooks,
-    DeadLetters,
-    Import,
-    Erase,
-    Schemas,
-    Claims,
-    Keys,
-}
-
 /// The most that a key may do, on each server. An absent member is no limit.
 #[derive(ToSchema)]
 pub struct KeyLimits {
     #[schema(required = false, minimum = 1, maximum = 4_294_967_295_i64)]
     requests_per_s: u32,
-    /// Messages and jobs in a second.
+    /// Messages and jobs per second.
     #[schema(required = false, minimum = 1, maximum = 4_294_967_295_i64)]
     messages_per_s: u32,
-    /// Bytes of messages and jobs in a day (UTC).
+    /// Bytes of messages and jobs per day (UTC).
     #[schema(required = false, minimum = 1, maximum = 9_007_199_254_740_992_i64)]
     bytes_per_day: u64,
     /// Streams that are open at once.
     #[schema(required = false, minimum = 1, maximum = 4_294_967_295_i64)]
     streams: u32,
-}
-
-/// Who uses a key. Only a `human` may answer questions to people.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-pub enum KeyKind {
-    Agent,
-    Human,
-    Service,
 }
 
 /// A key to make. Its grants, limits and end lie within those of the key that makes it.
@@ -93,7 +70,7 @@ pub struct NewKey {
     kind: KeyKind,
     #[schema(required = false)]
     limits: KeyLimits,
-    /// When it ends by itself. Without it, never.
+    /// When the key expires. Without it, never.
     #[schema(required = false, value_type = String, format = DateTime)]
     expires_at: String,
 }
@@ -107,7 +84,7 @@ pub struct KeyChange {
     grants: Grants,
     #[schema(required = false)]
     limits: KeyLimits,
-    /// When it ends by itself. Null: never.
+    /// When the key expires. Null: never.
     #[schema(required = false, value_type = Option<String>, format = DateTime)]
     expires_at: Option<String>,
 }
@@ -172,7 +149,7 @@ pub struct Me {
     expires_at: Option<Time>,
 }
 
-/// The one filter of the streams that a ticket opens, and how long it does.
+/// The filter of the streams that a ticket opens, and how long the ticket is valid.
 #[derive(ToSchema)]
 #[schema(example = json!({"task": ["t1"], "ttl_s": 60}))]
 pub struct NewTicket {
@@ -195,12 +172,12 @@ pub struct NewTicket {
     /// Whether `recipient` also matches broadcasts.
     #[schema(required = false)]
     broadcast: bool,
-    /// Seconds that it opens streams. The default is 60.
+    /// Seconds until the ticket expires. The default is 60.
     #[schema(required = false, minimum = 1, maximum = 60)]
     ttl_s: u32,
 }
 
-/// A ticket for the address of another origin's `EventSource`.
+/// A ticket for the URL of an `EventSource` on another origin.
 #[derive(ToSchema)]
 pub struct Ticket {
     #[schema(pattern = "^[A-Za-z0-9_-]+$")]

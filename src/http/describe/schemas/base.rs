@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$", examples("ann"))]
 pub struct Name(String);
 
-/// A place in the one order of all messages, below 2^53.
+/// A position in the order of all messages, from 0 to 2^53.
 #[derive(Serialize, ToSchema)]
 #[schema(value_type = u64, minimum = 0, maximum = 9_007_199_254_740_992_i64, examples(1042))]
 pub struct Sequence(u64);
@@ -18,7 +18,7 @@ pub struct Sequence(u64);
 #[schema(value_type = String, format = DateTime, examples("2026-11-20T17:07:19.820013Z"))]
 pub struct Time(String);
 
-/// How safe an accepted message is: `stored` in the bus, or `committed` to the store too.
+/// How safe an accepted message is: in the bus (`stored`), or also in the store (`committed`).
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub enum Durability {

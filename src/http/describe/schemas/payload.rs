@@ -72,7 +72,7 @@ pub struct PayloadSchemaVersions {
 /// What a schema would have refused.
 #[derive(ToSchema)]
 pub struct Incompatible {
-    /// How many of the last 1,000 messages of the type.
+    /// How many of the last 1,000 messages of the type the schema would refuse.
     incompatible: u64,
 }
 

@@ -18,12 +18,12 @@ pub struct InvalidPart {
     detail: String,
 }
 
-/// Why a message or job of a batch was not taken.
+/// Why a message or job of a batch was refused.
 #[derive(ToSchema)]
 pub struct Failure {
-    /// Decide by this: it is stable.
+    /// The stable code of the error. Programs decide by it.
     code: String,
-    /// For people.
+    /// A text for people. It may change.
     detail: String,
     #[schema(required = false)]
     errors: Vec<InvalidPart>,
@@ -39,7 +39,7 @@ pub struct Failure {
     needs: String,
 }
 
-/// An item that the server has not taken.
+/// An item that the server refused.
 #[derive(ToSchema)]
 pub struct RejectedItem {
     /// The HTTP status that the item would have had alone.
@@ -48,7 +48,7 @@ pub struct RejectedItem {
     error: Failure,
 }
 
-/// Whether a message that was not acknowledged may be in the log all the same.
+/// Whether a message that was not acknowledged may still be in the log.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub enum Outcome {
@@ -71,9 +71,9 @@ pub struct Problem {
     title: String,
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// Decide by this: it is stable.
+    /// The stable code of the error. Programs decide by it.
     code: String,
-    /// For people.
+    /// A text for people. It may change.
     detail: String,
     /// Every fault of the input, at most 64.
     #[schema(required = false)]

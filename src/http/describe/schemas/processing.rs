@@ -74,7 +74,7 @@ pub struct PauseRequest {
     reason: String,
 }
 
-/// Where a consumer is to go on.
+/// The new position of a consumer.
 #[derive(ToSchema)]
 pub struct ResetRequest {
     /// The first message to process.
@@ -132,7 +132,7 @@ pub struct DeadLetterPage {
     next: Option<Uuid>,
 }
 
-/// What a redrive has done.
+/// The result of a redrive.
 #[derive(ToSchema)]
 pub struct Redriven {
     /// How many were returned to their source.
@@ -166,7 +166,7 @@ pub enum WebhookState {
     Paused,
 }
 
-/// How to change a webhook: one of both members.
+/// How to change a webhook: exactly one member.
 #[derive(ToSchema)]
 #[schema(example = json!({"state": "paused"}))]
 pub struct WebhookChange {

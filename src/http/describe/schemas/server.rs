@@ -42,11 +42,11 @@ pub struct LogRange {
     last: Sequence,
 }
 
-/// How far the store is.
+/// What the store has.
 #[derive(ToSchema)]
 pub struct ProjectorState {
     committed_through: Sequence,
-    /// How many messages of the log the store lacks.
+    /// How many messages of the log are not in the store yet.
     lag: u64,
 }
 
@@ -90,7 +90,7 @@ pub struct Parts {
 #[derive(Serialize, ToSchema)]
 pub struct Readiness {
     ready: bool,
-    /// Whether a part fails without which it can still publish.
+    /// Whether a part has failed that publishing does not need.
     degraded: bool,
     /// Whether it is stopping.
     draining: bool,

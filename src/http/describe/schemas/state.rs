@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::base::{Name, Sequence, Time};
 
-/// An agent: whoever sent a status or a message.
+/// An agent: the sender of a status or a message.
 #[derive(Serialize, ToSchema)]
 pub struct Agent {
     agent_id: Name,
@@ -38,7 +38,7 @@ pub struct InboxState {
 /// A page of agents, in order of their names.
 #[derive(ToSchema)]
 pub struct AgentPage {
-    /// The page is exact at this sequence: a stream `from` the next one goes on without a gap.
+    /// The page is exact at this sequence: a stream `from` the next sequence continues without a gap.
     as_of: Sequence,
     agents: Vec<Agent>,
     /// The `after` of the next page. Null on the last page.
@@ -95,7 +95,7 @@ pub struct Task {
 /// A page of tasks, in order of their names.
 #[derive(ToSchema)]
 pub struct TaskPage {
-    /// The page is exact at this sequence: a stream `from` the next one goes on without a gap.
+    /// The page is exact at this sequence: a stream `from` the next sequence continues without a gap.
     as_of: Sequence,
     tasks: Vec<Task>,
     /// The `after` of the next page. Null on the last page.

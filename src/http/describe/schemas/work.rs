@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::base::{Name, Sequence, Time};
 use super::problem::RejectedItem;
 
-/// The rules of a queue. What is left out has its default.
+/// The rules of a queue. A missing member gets its default.
 #[derive(ToSchema)]
 #[schema(example = json!({"lease_s": 30, "max_deliver": 3, "backoff_s": [1, 5, 30]}))]
 pub struct QueueRules {
@@ -55,7 +55,7 @@ pub struct Queue {
     leased: u64,
     /// Jobs that are not due yet.
     delayed: u64,
-    /// Seconds since the oldest job was put in. Null if there is none.
+    /// Seconds since the oldest job was enqueued. Null if there is none.
     #[schema(required = true)]
     oldest_age_s: Option<f64>,
     dead_letters: u64,
@@ -141,7 +141,7 @@ pub struct LeaseRequest {
     /// Seconds to wait for the first job. The default is 0.
     #[schema(required = false, minimum = 0, maximum = 60)]
     wait_s: f64,
-    /// Who works on the jobs. It must be in the `as` of the key; without it, the id of the key.
+    /// The name of the worker, which must be in the `as` of the key. Without it, the id of the key.
     #[schema(required = false)]
     worker: Name,
 }
@@ -178,7 +178,7 @@ pub enum LeaseAction {
     Fail,
 }
 
-/// Details of a settlement: `delay_s` only to nack, `reason` to nack and fail.
+/// Details of a settlement: `delay_s` for `nack`, `reason` for `nack` and `fail`.
 #[derive(ToSchema)]
 pub struct SettlementDetails {
     /// Seconds until the job is due again. Without it, the backoff of the queue.
@@ -194,15 +194,15 @@ pub struct SettlementDetails {
 pub struct Settlement {
     lease_token: String,
     action: LeaseAction,
-    /// Only to nack. Seconds until the job is due again. Without it, the backoff of the queue.
+    /// Only for `nack`: seconds until the job is due again. Without it, the backoff of the queue.
     #[schema(required = false, minimum = 0, maximum = 2592000)]
     delay_s: f64,
-    /// Only to nack and fail. Why the attempt failed.
+    /// Only for `nack` and `fail`: why the attempt failed.
     #[schema(required = false)]
     reason: String,
 }
 
-/// A settled lease. Both members are only there for a lease that was extended.
+/// A settled lease. Only an extended lease has these members.
 #[derive(ToSchema)]
 pub struct SettledLease {
     /// Settles the extended lease.

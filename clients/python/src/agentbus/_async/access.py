@@ -18,11 +18,11 @@ class AsyncAccessCalls(AsyncBase):
     """Identity and access (contract, section 11). Managing keys needs a key that `can keys`, else Forbidden."""
 
     async def keys(self) -> list[Key]:
-        """All keys, without their texts."""
+        """All keys, without their secrets."""
         return await self._run(access.keys())
 
     async def key(self, id: str) -> Key:
-        """One key, without its text. NotFound if there is none."""
+        """One key, without its secret. NotFound if there is none."""
         return await self._run(access.key(id))
 
     async def create_key(
@@ -34,11 +34,11 @@ class AsyncAccessCalls(AsyncBase):
         limits: LimitsLike | None = None,
         expires_at: Time | None = None,
     ) -> Key:
-        """Makes a key. Its text, `key`, is in this answer alone. Forbidden if it grants more than the own key has."""
+        """Makes a key. The secret, `key`, is only in this answer. Forbidden if it grants more than your key has."""
         return await self._run(access.create_key(name, grants, kind, limits, expires_at))
 
     async def update_key(self, id: str, **change: Unpack[KeyChange]) -> Key:
-        """Changes what is named of a key. `expires_at=None`: it has no end."""
+        """Changes the given members of a key. `expires_at=None`: it never expires."""
         return await self._run(access.update_key(id, change))
 
     async def rotate_key(self, id: str, *, overlap_s: int = 0) -> Key:
@@ -58,7 +58,7 @@ class AsyncAccessCalls(AsyncBase):
         return await self._run(access.create_ticket(ttl_s, filters))
 
     async def me(self) -> Me:
-        """Who the client is, and what it may do. Unauthenticated if its key is none."""
+        """Who the client is, and what it may do. Unauthenticated if its key is not valid."""
         return await self._run(access.me())
 
     async def status(self) -> Status:

@@ -14,9 +14,10 @@ from .transport import AsyncTransport
 class AsyncInbox:
     """The messages for one agent, oldest first, for ever. Waits for what comes, and survives outages.
 
-    A message is acknowledged when the loop asks for the next one. So what raised comes again. With `async with`, the
-    last message is acknowledged too when the block ends without an error; without it, what was in hand at a `break`
-    comes again. Raises Forbidden and the like if the server refuses it for good.
+    A message is acknowledged when the loop asks for the next one. If its handling raises, it comes again. With
+    `async with`, the last message is also acknowledged, when the block ends without an error. Without it, the message
+    that was being handled at a `break` comes again. Raises Forbidden or another ApiError if the server refuses it for
+    good.
     """
 
     def __init__(self, transport: AsyncTransport, reader: InboxReader) -> None:
@@ -24,7 +25,7 @@ class AsyncInbox:
         self._reader = reader
 
     async def ack(self) -> None:
-        """Acknowledges the message in hand now. ConnectionFailed or Unavailable if that fails in the client's time."""
+        """Acknowledges the current message now. ConnectionFailed or Unavailable if that fails in the client's time."""
         await self._ack(forever=False)
 
     def __aiter__(self) -> Self:

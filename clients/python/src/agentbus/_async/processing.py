@@ -17,7 +17,7 @@ class AsyncProcessingCalls(AsyncBase):
     def dead_letters(
         self, *, source: str | None = None, kind: DeadLetterKind | None = None
     ) -> AsyncIterator[DeadLetter]:
-        """What was given up, oldest first: by this consumer or queue, of this kind."""
+        """Dead letters, oldest first: of this consumer or queue, of this kind."""
         return self._each(processing.dead_letters(source, kind))
 
     async def dead_letter(self, id: str) -> DeadLetter:
@@ -41,15 +41,15 @@ class AsyncProcessingCalls(AsyncBase):
         return await self._run(processing.consumers())
 
     async def pause_consumer(self, name: str, *, reason: str | None = None) -> Consumer:
-        """No new attempt starts until it is resumed."""
+        """Pauses a consumer: no new attempt starts until it is resumed."""
         return await self._run(processing.pause_consumer(name, reason))
 
     async def resume_consumer(self, name: str) -> Consumer:
-        """Goes on where it was paused."""
+        """Resumes a consumer at its position."""
         return await self._run(processing.resume_consumer(name))
 
     async def reset_consumer(self, name: str, from_: int) -> Consumer:
-        """Processes everything from this sequence on, again if need be."""
+        """Processes the messages from this sequence on, also those that it has processed before."""
         return await self._run(processing.reset_consumer(name, from_))
 
     async def webhooks(self) -> list[Webhook]:

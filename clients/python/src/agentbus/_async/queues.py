@@ -33,7 +33,7 @@ class AsyncQueueCalls(AsyncBase):
         return self._each(queues.queues())
 
     async def queue(self, queue: str) -> Queue:
-        """One queue. NotFound if nobody made or filled it."""
+        """One queue. NotFound if it was never made or used."""
         return await self._run(queues.queue(queue))
 
     async def delete_queue(self, queue: str, *, force: bool = False) -> None:

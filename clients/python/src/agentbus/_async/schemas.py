@@ -35,7 +35,7 @@ class AsyncSchemaCalls(AsyncBase):
         content: Literal["text", "json"] | None = None,
         mode: Mode | None = None,
     ) -> Schema:
-        """Makes a new version of the schema of a type; none if it is as the newest is.
+        """Makes a new version of the schema of a type; none if it equals the newest one.
 
         `schema` is JSON Schema 2020-12 for `{content, metadata}`, or a pydantic model of the content, then JSON.
         `mode` is `enforce` (the default: other messages are Invalid, `schema_violation`), `warn` or `off`.

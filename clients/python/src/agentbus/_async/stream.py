@@ -33,7 +33,7 @@ class AsyncStream:
 
     @property
     def cursor(self) -> int | None:
-        """Everything up to this sequence was handed over or filtered out: the `since` of a later stream."""
+        """Everything up to this sequence was yielded or filtered out: the `since` of a later stream."""
         return self._feed.cursor
 
     @property

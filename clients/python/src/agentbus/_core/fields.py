@@ -24,7 +24,7 @@ Time: TypeAlias = datetime | str
 class MessageFields(TypedDict, total=False):
     """The members of a message beside `type` and `content` (contract, section 1).
 
-    `to` is the recipient's name; without it everybody is meant. `sender` can be left out if the client has an
+    `to` is the recipient's name; without it the message is a broadcast. `sender` can be left out if the client has an
     `agent`, or its key one name. `id` is a UUID, by which a repeat is recognised; the client makes one.
     """
 
@@ -43,7 +43,7 @@ class MessageFields(TypedDict, total=False):
 class Filters(TypedDict, total=False):
     """Which messages (contract, section 5). Several values of one name are alternatives; all names must hold.
 
-    `subject` takes the wildcards of NATS. With `broadcast`, `recipient` also matches what is meant for everybody.
+    `subject` takes the wildcards of NATS. With `broadcast`, `recipient` also matches broadcasts.
     """
 
     subject: Values

@@ -20,7 +20,7 @@ Handler: TypeAlias = Callable[[Job], object]
 H = TypeVar("H", bound=Handler)
 
 Outcome: TypeAlias = Literal["acked", "nacked", "failed", "lost", "unknown"]
-"""How a job ended: done, given back, failed for good; its lease was over; nobody answered, so it may run again."""
+"""How a job ended: done, given back, failed for good; its lease was over; or no answer came, so it may run again."""
 
 Observer: TypeAlias = Callable[[Job, Outcome], object]
 

@@ -35,7 +35,7 @@ class KeyLimits(Document):
 
 
 class Key(Document):
-    """A key. `key`, its text, is only in the answer that made or rotated it."""
+    """A key. `key`, its secret, is only in the answer that made or rotated it."""
 
     id: str
     name: str = ""

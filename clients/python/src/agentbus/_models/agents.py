@@ -17,7 +17,7 @@ class InboxState(Document):
 
 
 class Agent(Document):
-    """Whoever sent a status or a message. Exact as of the sequence `as_of`."""
+    """An agent: the sender of a status or a message. Exact as of the sequence `as_of`."""
 
     agent_id: str
     role: str | None = None

@@ -80,7 +80,7 @@ class Message(Document):
 
 
 class Gap(Document):
-    """Sequences `from_` to `to`, inclusive, that were asked for and that nobody holds."""
+    """Sequences `from_` to `to`, inclusive, that were requested and that neither bus nor store has."""
 
     from_: int = Field(alias="from")
     to: int

@@ -15,7 +15,7 @@ class ProcessingCalls(Base):
     """Background processing (contract, section 10). NotFound for an unknown id or name."""
 
     def dead_letters(self, *, source: str | None = None, kind: DeadLetterKind | None = None) -> Iterator[DeadLetter]:
-        """What was given up, oldest first: by this consumer or queue, of this kind."""
+        """Dead letters, oldest first: of this consumer or queue, of this kind."""
         return self._each(processing.dead_letters(source, kind))
 
     def dead_letter(self, id: str) -> DeadLetter:
@@ -39,15 +39,15 @@ class ProcessingCalls(Base):
         return self._run(processing.consumers())
 
     def pause_consumer(self, name: str, *, reason: str | None = None) -> Consumer:
-        """No new attempt starts until it is resumed."""
+        """Pauses a consumer: no new attempt starts until it is resumed."""
         return self._run(processing.pause_consumer(name, reason))
 
     def resume_consumer(self, name: str) -> Consumer:
-        """Goes on where it was paused."""
+        """Resumes a consumer at its position."""
         return self._run(processing.resume_consumer(name))
 
     def reset_consumer(self, name: str, from_: int) -> Consumer:
-        """Processes everything from this sequence on, again if need be."""
+        """Processes the messages from this sequence on, also those that it has processed before."""
         return self._run(processing.reset_consumer(name, from_))
 
     def webhooks(self) -> list[Webhook]:

@@ -33,7 +33,7 @@ class QueueCalls(Base):
         return self._each(queues.queues())
 
     def queue(self, queue: str) -> Queue:
-        """One queue. NotFound if nobody made or filled it."""
+        """One queue. NotFound if it was never made or used."""
         return self._run(queues.queue(queue))
 
     def delete_queue(self, queue: str, *, force: bool = False) -> None:

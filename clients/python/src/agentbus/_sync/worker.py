@@ -18,7 +18,7 @@ class Worker:
     A handler that returns acknowledges its job. An exception gives it back, to be tried again after the queue's
     backoff; `RetryLater` says when, `PermanentFailure` that it is a dead letter now, and so does content that does not
     fit its model. While a handler runs, its lease is extended, at each third of its time. A job can run twice: when the
-    lease was lost, or an acknowledgement got through to nobody.
+    lease was lost, or an acknowledgement did not arrive.
 
     Each handler runs in a thread of its own.
     """
@@ -46,7 +46,7 @@ class Worker:
     def on_end(self, observer: Observer) -> Observer:
         """Calls a function when the end of a job was recorded, with the job and the outcome. It must not block.
 
-        The outcome is `acked`, `nacked`, `failed`, `lost` (the lease was over) or `unknown` (nobody answered).
+        The outcome is `acked`, `nacked`, `failed`, `lost` (the lease was over) or `unknown` (no answer).
         """
         return self._worker.on_end(observer)
 
