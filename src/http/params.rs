@@ -412,10 +412,8 @@ fn letters(
 
 /// Parses the name of a consumer or queue, which may have been deleted.
 fn source_name(value: &str) -> Result<String, String> {
-    if value.is_empty() || value.chars().any(char::is_control) {
-        return Err("must be the name of a consumer or a queue".to_owned());
-    }
-    Ok(value.to_owned())
+    let name = value.parse::<Token>().map(|name| name.to_string());
+    name.map_err(|_| "must be the name of a consumer or a queue".to_owned())
 }
 
 /// Refuses every parameter, for routes without parameters.

@@ -1,4 +1,4 @@
-//! The Python and TypeScript clients through kills of the server and of NATS: each consumer sees each message once and in
+//! The Python, TypeScript and Rust clients through kills of the server and of NATS: each consumer sees each message once and in
 //! order, each job is done, and what is done twice is explained.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +10,12 @@ use crate::load::PATIENCE;
 use crate::support::program::{Client, Program};
 use crate::support::wire::{SOON, committed};
 use crate::support::{Deployment, Http, Mode, eventually, times};
+
+const CONSUMERS: [Client; 4] =
+    [Client::Python, Client::PythonAsync, Client::TypeScript, Client::Rust];
+const PRODUCERS: [Client; 3] = [Client::Python, Client::TypeScript, Client::Rust];
+/// The Rust client does not say which of its jobs has ended; `it::client::work` tests its workers.
+const WORKERS: [Client; 3] = [Client::Python, Client::PythonAsync, Client::TypeScript];
 
 const TASK: &str = "clients-1";
 const QUEUE: &str = "clients";
@@ -31,8 +37,7 @@ struct Traffic {
 
 impl Traffic {
     fn start(url: &str, messages: usize) -> Self {
-        let producers = [Client::Python, Client::TypeScript];
-        let each = messages / producers.len();
+        let each = messages / PRODUCERS.len();
         let produce = |client: Client| {
             let options = [
                 ("task", TASK.to_owned()),
@@ -42,15 +47,15 @@ impl Traffic {
             (client, client.start("produce", url, &arguments(&options)))
         };
         let consume = |client: Client| {
-            let count = (each * producers.len()).to_string();
+            let count = (each * PRODUCERS.len()).to_string();
             let options =
                 [("from", "start".to_owned()), ("task", TASK.to_owned()), ("count", count)];
             (client, client.start("consume", url, &arguments(&options)))
         };
         Self {
-            messages: each * producers.len(),
-            producers: producers.map(produce).into(),
-            consumers: Client::ALL.map(consume).into(),
+            messages: each * PRODUCERS.len(),
+            producers: PRODUCERS.map(produce).into(),
+            consumers: CONSUMERS.map(consume).into(),
         }
     }
 
@@ -125,7 +130,7 @@ impl Jobs {
             ];
             (client, client.start("work", url, &arguments(&options)))
         };
-        Self { ids, workers: Client::ALL.map(work).into() }
+        Self { ids, workers: WORKERS.map(work).into() }
     }
 
     async fn check(self, http: &Http, faults: usize) {

@@ -1,12 +1,15 @@
-//! Programs of the clients in other languages, which write one JSON object a line.
+//! Programs of the clients, which write one JSON object a line.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::folder::{Folder, Log};
 use super::process::{Process, Spec};
+use super::programs::python_client;
 
 /// Time limit for the end of a program that has nothing left to do, or was asked to end.
 const STOP: Duration = Duration::from_secs(60);
@@ -27,24 +30,28 @@ pub enum Client {
     Python,
     PythonAsync,
     TypeScript,
+    /// It has no program `work`.
+    Rust,
 }
 
 impl Client {
-    pub const ALL: [Self; 3] = [Self::Python, Self::PythonAsync, Self::TypeScript];
-
     /// Starts a program of this client: `consume`, `produce` or `work`.
     pub fn start(self, program: &'static str, url: &str, arguments: &[String]) -> Program {
         let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
-        let (interpreter, file) = match self {
-            Self::Python | Self::PythonAsync => {
-                (python(), clients.join(format!("python/tests/programs/{program}.py")))
+        let script = |path: String| clients.join(path).to_str().expect("UTF-8").to_owned();
+        let (interpreter, mut args) = match self {
+            Self::Python => {
+                (python_client(), vec![script(format!("python/tests/programs/{program}.py"))])
+            }
+            Self::PythonAsync => {
+                let script = script(format!("python/tests/programs/{program}.py"));
+                (python_client(), vec![script, "--async".to_owned()])
             }
             Self::TypeScript => {
-                ("node".into(), clients.join(format!("typescript/tests/programs/{program}.mjs")))
+                ("node".into(), vec![script(format!("typescript/tests/programs/{program}.mjs"))])
             }
+            Self::Rust => (rust_examples().join("faults"), vec![program.to_owned()]),
         };
-        let mut args = vec![file.to_str().expect("UTF-8").to_owned()];
-        args.extend((self == Self::PythonAsync).then(|| "--async".to_owned()));
         args.extend_from_slice(arguments);
         let folder = Folder::new("client");
         let (out, err) =
@@ -63,10 +70,18 @@ impl Client {
     }
 }
 
-fn python() -> PathBuf {
-    let folder = std::env::var_os("PYTHON_CLIENT_BIN");
-    PathBuf::from(folder.expect("PYTHON_CLIENT_BIN is set: run this with scripts/test"))
-        .join("python")
+/// The folder with the built examples of the Rust client.
+pub fn rust_examples() -> &'static Path {
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+        // As the whole workspace is built: nothing to do after `cargo test`.
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--locked", "--examples"]);
+        let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let binary = Path::new(env!("CARGO_BIN_EXE_agentbus"));
+        binary.parent().expect("a folder").join("examples")
+    });
+    &BUILT
 }
 
 impl Program {

@@ -35,6 +35,15 @@ pub fn node_clients() -> PathBuf {
     folder
 }
 
+/// The folder of the packages of `tests/interface`: `INTERFACE_TOOLS_DIR`, else what `scripts/test` has installed.
+pub fn interface_tools() -> PathBuf {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/interface");
+    let folder = variable("INTERFACE_TOOLS_DIR").unwrap_or(installed);
+    let program = std::iter::once(folder.join("venv/bin/schemathesis"));
+    first(program, "schemathesis", "INTERFACE_TOOLS_DIR");
+    folder
+}
+
 /// `node` in `PATH`.
 pub fn node() -> PathBuf {
     first(in_path("node").into_iter(), "node", "PATH")
@@ -49,6 +58,13 @@ pub fn faketime() -> &'static Path {
         first(places, "the library libfaketime", "FAKETIME_LIB")
     });
     &FOUND
+}
+
+/// Python with the client installed: in the folder `PYTHON_CLIENT_BIN`, else where `scripts/test` has made it.
+pub fn python_client() -> PathBuf {
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python-client/bin");
+    let folder = variable("PYTHON_CLIENT_BIN").unwrap_or(made);
+    first(std::iter::once(folder.join("python")), "the Python client", "PYTHON_CLIENT_BIN")
 }
 
 /// `python3` in `PATH`.

@@ -237,10 +237,10 @@ impl<'a> ObjectReader<'a> {
         self.text(name, parse_uuid)
     }
 
-    /// Reads a whole number between `from` and `to`, both inclusive.
+    /// Reads a whole number between `from` and `to`, both inclusive. `5.0` and `5e0` are whole, as JSON Schema has it.
     pub fn whole(&mut self, name: &str, from: u64, to: u64) -> Option<u64> {
         let raw = self.raw(name)?.get();
-        let number = raw.parse::<u64>().ok().filter(|number| (from..=to).contains(number));
+        let number = whole(raw).filter(|number| (from..=to).contains(number));
         if number.is_none() {
             self.fail(name, format!("must be a whole number from {from} to {to}"));
         }
@@ -266,6 +266,14 @@ impl<'a> ObjectReader<'a> {
     pub(super) fn fail_at(&mut self, pointer: String, detail: impl Display) {
         self.errors.push(FieldError { pointer, detail: detail.to_string() });
     }
+}
+
+/// Parses a whole number, if it is one that each JSON parser reads exactly.
+fn whole(raw: &str) -> Option<u64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let rounded =
+        || raw.parse().ok().filter(|n: &f64| n.fract() == 0.0 && (0.0..EXACT).contains(n));
+    raw.parse().ok().or_else(|| rounded().map(|number| number as u64))
 }
 
 /// The JSON pointer of a member (RFC 6901).
@@ -340,6 +348,16 @@ mod tests {
         let mut pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         pointers.sort_unstable();
         assert_eq!(pointers, ["/a", "/b", "/c", "/d~1e", "/f"]);
+    }
+
+    #[test]
+    fn a_whole_number_may_have_a_fraction_of_zero() {
+        for (raw, number) in
+            [("5", Some(5)), ("5.0", Some(5)), ("5e0", Some(5)), ("5.5", None), ("-1.0", None)]
+        {
+            assert_eq!(whole(raw), number, "{raw}");
+        }
+        assert_eq!(whole("9007199254740993.0"), None, "not every parser reads it exactly");
     }
 
     #[test]

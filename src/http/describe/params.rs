@@ -180,8 +180,8 @@ pub struct DeadLetterFilter {
     #[param(required = false)]
     kind: DeadLetterKind,
     /// The consumer or queue that they come from.
-    #[param(required = false, min_length = 1)]
-    source: String,
+    #[param(required = false)]
+    source: Name,
 }
 
 /// A page of dead letters.
@@ -217,13 +217,28 @@ pub struct StatsFilter {
     task: Name,
 }
 
+/// No value is `true`.
+#[derive(ToSchema)]
+enum Switch {
+    #[schema(rename = "")]
+    Bare,
+    #[schema(rename = "true")]
+    True,
+    #[schema(rename = "1")]
+    One,
+    #[schema(rename = "false")]
+    False,
+    #[schema(rename = "0")]
+    Zero,
+}
+
 /// How much of the readiness to return.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ReadinessOptions {
     /// Whether to list the parts. Needs `can observe`.
-    #[param(required = false)]
-    verbose: bool,
+    #[param(required = false, inline)]
+    verbose: Switch,
 }
 
 /// How to delete a queue.

@@ -38,7 +38,12 @@ pub struct NameOrAny(String);
 
 /// A subject in which `*` stands for one token and `>` for the rest.
 #[derive(ToSchema)]
-#[schema(value_type = String, examples("agent.task.*.completed"))]
+#[schema(
+    value_type = String,
+    pattern = r"^(([^\s\x00-\x1f\x7f-\x9f.*>]+|\*)\.)*([^\s\x00-\x1f\x7f-\x9f.*>]+|\*|>)$",
+    max_length = 512,
+    examples("agent.task.*.completed")
+)]
 pub struct SubjectPattern(String);
 
 /// The most that a key may do, on each server. An absent member is no limit.

@@ -1,4 +1,4 @@
-//! The documents name tests as evidence: each of them exists.
+//! The page of security names tests as evidence: each of them exists.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn every_test_that_the_page_of_security_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = HashSet::new();
     ["src", "crates", "tests"].iter().for_each(|folder| functions(&root.join(folder), &mut found));
-    let page = include_str!("../../docs/security.md");
+    let page = include_str!("../../../docs/security.md");
     let rows = page.lines().filter(|line| line.starts_with("| API"));
     let mut named = 0;
     for row in rows {
