@@ -170,6 +170,18 @@ install_postgres() {
     apt_install postgresql
 }
 
+# The folder of prometheus and promtool.
+find_prometheus() {
+    local candidate
+    candidate=${PROMETHEUS_BIN:-$(dirname "$(command -v prometheus || echo /none/prometheus)")}
+    [[ -x $candidate/prometheus && -x $candidate/promtool ]] && printf '%s\n' "$candidate"
+}
+
+# Debian's package also starts a server of its own on port 9090; the tests do not use it.
+install_prometheus() {
+    apt_install prometheus
+}
+
 find_chromium() {
     local candidate
     local -a candidates=(chromium chromium-browser google-chrome-stable google-chrome)

@@ -78,6 +78,7 @@ pub async fn run(
             let webhooks = webhooks(&startup, client, &components, &processor);
             let (bus, store) = (components.bus.name(), components.store.name());
             let services = assemble(&startup, components, processor, webhooks, metrics);
+            startup.spawn_core("survey", services.stats.survey(startup.core()));
             if let Some(slot) = &monitoring {
                 slot.set(http::monitoring(services.clone(), &config.http));
             }

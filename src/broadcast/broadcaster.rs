@@ -8,6 +8,7 @@ use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::CancellationToken;
 
 use super::bounds::LogBounds;
+use super::delivery::Delivery;
 use super::event::Event;
 use super::hub::Hub;
 use super::store_replay::StoreReplay;
@@ -27,6 +28,9 @@ pub struct Broadcaster {
     hub_set: Notify,
     pub(super) open_streams: AtomicUsize,
     pub(super) stream_bytes: AtomicUsize,
+    /// Streams that read the store or the bus, since the ring begins too late for them.
+    pub(super) replaying: AtomicUsize,
+    pub(super) delivery: Delivery,
     pub(super) bounds: LogBounds,
     pub(super) store_replay: StoreReplay,
 }
@@ -51,6 +55,8 @@ impl Broadcaster {
             hub_set: Notify::new(),
             open_streams: AtomicUsize::new(0),
             stream_bytes: AtomicUsize::new(0),
+            replaying: AtomicUsize::new(0),
+            delivery: Delivery::default(),
         }
     }
 
@@ -135,6 +141,12 @@ impl Broadcaster {
     #[must_use]
     pub fn stream_bytes(&self) -> usize {
         self.stream_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many open subscriptions are behind the ring.
+    #[must_use]
+    pub fn replaying(&self) -> usize {
+        self.replaying.load(Ordering::Relaxed)
     }
 
     /// How many different filters open subscriptions and watches have.

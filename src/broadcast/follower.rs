@@ -37,6 +37,10 @@ pub(super) struct Follower {
     /// Items to send before anything else is read.
     pub(super) pending: VecDeque<Item>,
     replay: Option<Box<Replay>>,
+    /// Whether it has waited for the next event, with everything sent.
+    waited: bool,
+    /// When its delivery was last measured.
+    measured_at: Option<Instant>,
     /// How many bytes this follower has added to [`Broadcaster::stream_bytes`].
     counted_bytes: usize,
 }
@@ -54,6 +58,8 @@ impl Follower {
             met_ring_at: None,
             pending: VecDeque::new(),
             replay: None,
+            waited: false,
+            measured_at: None,
             counted_bytes: 0,
         }
     }
@@ -98,17 +104,25 @@ impl Follower {
         };
         match member.step(self.position) {
             Step::Wait => {
-                self.replay = None;
+                if self.replay.take().is_some() {
+                    self.broadcaster.replaying.fetch_sub(1, Ordering::Relaxed);
+                }
                 // `CaughtUp` is sent before waiting, since pending items are only sent when this function
                 // returns.
                 match self.replaying_to {
                     Some(head) if self.position >= head => self.report_caught_up(),
                     Some(_) => Box::pin(self.wait_for_ring()).await,
-                    None => member.beyond(self.position).await,
+                    None => {
+                        member.beyond(self.position).await;
+                        self.waited = true;
+                    }
                 }
             }
             Step::Events { events, position, at_head } => {
                 let is_empty = events.is_empty();
+                if std::mem::take(&mut self.waited) {
+                    self.broadcaster.delivery.record(&mut self.measured_at, &events);
+                }
                 self.queue(&events, position);
                 if at_head {
                     self.report_caught_up();
@@ -140,6 +154,9 @@ impl Follower {
     }
 
     async fn read_older(&mut self, ring_first: u64) {
+        if self.replay.is_none() {
+            self.broadcaster.replaying.fetch_add(1, Ordering::Relaxed);
+        }
         let replay = self.replay.get_or_insert_default();
         match replay.read(&self.broadcaster, &self.filter, self.position, ring_first).await {
             Ok(segment) => {
@@ -197,6 +214,9 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         self.broadcaster.open_streams.fetch_sub(1, Ordering::Relaxed);
+        if self.replay.is_some() {
+            self.broadcaster.replaying.fetch_sub(1, Ordering::Relaxed);
+        }
         self.broadcaster.stream_bytes.fetch_sub(self.counted_bytes, Ordering::Relaxed);
     }
 }

@@ -11,6 +11,7 @@
 
 mod bounds;
 mod broadcaster;
+mod delivery;
 #[cfg(test)]
 mod end_tests;
 mod event;

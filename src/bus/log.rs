@@ -42,6 +42,19 @@ pub struct Bounds {
     pub last: u64,
 }
 
+/// What a bus holds that keeps entries beside the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Entries of the log.
+    pub messages: u64,
+    /// Their size in bytes, as the bus counts it.
+    pub bytes: u64,
+    /// The age of the oldest entry that is not committed; zero if there is none.
+    pub uncommitted_age: Duration,
+    /// Requests of this process that wait for their answer.
+    pub requests: usize,
+}
+
 /// Identifies a log, and states its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogIdentity {
@@ -101,6 +114,13 @@ pub trait Bus: Send + Sync + 'static {
     /// How full the log is of entries beyond `committed_through`: the greatest share of any of its limits,
     /// from 0.0 to 1.0. Needs no request; the value may be a second old.
     fn uncommitted_share(&self, committed_through: u64) -> f64;
+
+    /// What the bus holds, and how old the oldest entry beyond `committed_through` is. `None` if every entry is
+    /// committed before it is acknowledged. As [`Self::uncommitted_share`], it needs no request.
+    fn usage(&self, committed_through: u64) -> Option<Usage> {
+        let _ = committed_through;
+        None
+    }
 
     /// The durable consumers of the bus. `None` if it has none: then each consumer reads the log from its own
     /// position.

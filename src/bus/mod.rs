@@ -11,4 +11,4 @@ pub mod memory;
 pub mod nats;
 
 pub use error::{BusError, PublishError};
-pub use log::{Ack, Bounds, Bus, LogIdentity, Precondition, Reader};
+pub use log::{Ack, Bounds, Bus, LogIdentity, Precondition, Reader, Usage};

@@ -18,22 +18,39 @@ pub(super) struct Metering {
     access_log: bool,
 }
 
-struct RouteMetrics {
+/// The metrics of one route by method and status: few enough to search.
+#[derive(Default)]
+struct RouteMetrics(Vec<ResponseMetrics>);
+
+struct ResponseMetrics {
+    method: &'static str,
+    status: StatusCode,
+    counter: Counter,
     seconds: Histogram,
-    /// Counters by method and status: few enough to search.
-    responses: Vec<(&'static str, StatusCode, Counter)>,
+}
+
+impl ResponseMetrics {
+    fn new(route: &str, method: &'static str, status: StatusCode) -> Self {
+        let labels = [
+            ("route", route.to_owned()),
+            ("method", method.to_owned()),
+            ("status", status.as_str().to_owned()),
+        ];
+        let counter = metrics::counter!("agentbus_http_requests_total", &labels);
+        let labels = [("route", route.to_owned()), ("outcome", outcome(status).to_owned())];
+        let seconds = metrics::histogram!("agentbus_http_request_seconds", &labels);
+        Self { method, status, counter, seconds }
+    }
+
+    fn count(&self, elapsed: Duration) {
+        self.counter.increment(1);
+        self.seconds.record(elapsed.as_secs_f64());
+    }
 }
 
 impl RouteMetrics {
-    fn new(route: &str) -> Self {
-        let seconds =
-            metrics::histogram!("agentbus_http_request_seconds", "route" => route.to_owned());
-        Self { seconds, responses: Vec::new() }
-    }
-
-    fn responses(&self, method: &str, status: StatusCode) -> Option<&Counter> {
-        let same = |known: &&(&str, StatusCode, Counter)| known.0 == method && known.1 == status;
-        self.responses.iter().find(same).map(|(_, _, counter)| counter)
+    fn responses(&self, method: &str, status: StatusCode) -> Option<&ResponseMetrics> {
+        self.0.iter().find(|known| known.method == method && known.status == status)
     }
 }
 
@@ -54,26 +71,20 @@ impl Metering {
         let method = known_method(method);
         let known = self.routes.read();
         if let Some(metrics) = known.get(route)
-            && let Some(counter) = metrics.responses(method, status)
+            && let Some(responses) = metrics.responses(method, status)
         {
-            counter.increment(1);
-            metrics.seconds.record(elapsed.as_secs_f64());
+            responses.count(elapsed);
             return;
         }
         drop(known);
         let mut known = self.routes.write();
-        let metrics = known.entry(route.to_owned()).or_insert_with(|| RouteMetrics::new(route));
-        metrics.seconds.record(elapsed.as_secs_f64());
-        let labels = [
-            ("route", route.to_owned()),
-            ("method", method.to_owned()),
-            ("status", status.as_str().to_owned()),
-        ];
-        let counter = metrics::counter!("agentbus_http_requests_total", &labels);
-        counter.increment(1);
-        // Another request may have added the counter meanwhile.
+        let metrics = known.entry(route.to_owned()).or_default();
+        // Another request may have added it meanwhile.
         if metrics.responses(method, status).is_none() {
-            metrics.responses.push((method, status, counter));
+            metrics.0.push(ResponseMetrics::new(route, method, status));
+        }
+        if let Some(responses) = metrics.responses(method, status) {
+            responses.count(elapsed);
         }
     }
 
@@ -102,6 +113,15 @@ impl Metering {
                 "request"
             );
         }
+    }
+}
+
+/// The outcome as a label: of latencies three are told apart, since each has a dozen buckets.
+fn outcome(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        ..400 => "ok",
+        400..500 => "refused",
+        500.. => "failed",
     }
 }
 

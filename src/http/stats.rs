@@ -37,6 +37,6 @@ pub(super) async fn stats(
 )]
 pub(super) async fn metrics(Call { services, context }: Call) -> Result<Response, Problem> {
     const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    let text = services.stats.metrics(context.principal()).await?;
+    let text = services.stats.metrics(context.principal())?;
     Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
 }

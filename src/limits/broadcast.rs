@@ -47,3 +47,5 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Mean of the `retry:` sent to browsers, in milliseconds. It is varied by half, so that clients do not all
 /// reconnect at once.
 pub const RETRY_MILLIS: u64 = 2_000;
+/// Shortest time between two measurements of how fresh a stream is.
+pub const DELIVERY_SAMPLE: Duration = Duration::from_millis(100);

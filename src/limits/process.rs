@@ -7,6 +7,19 @@ pub const FAULT_PAUSE: Duration = Duration::from_millis(250);
 /// How often latency samples are turned into counts. Until then, or until the metrics are read, each takes 24
 /// bytes.
 pub const METRICS_UPKEEP: Duration = Duration::from_secs(1);
+/// Pause between two rounds of reading for the metrics. Short beside the 15 s after which Prometheus usually scrapes.
+pub const SURVEY_PAUSE: Duration = Duration::from_secs(5);
+/// The least pause after a round, as a multiple of the time that the round took. So reading takes at most a tenth of
+/// the time of one connection, however slow bus and store are.
+pub const SURVEY_SHARE: u32 = 10;
+/// Time limit for one part of a round: several slow requests.
+pub const SURVEY_WAIT: Duration = Duration::from_secs(10);
+/// Queues, or agents, read in one round. A queue on NATS takes eight requests, so a page takes a few hundred.
+pub const SURVEY_PAGE: usize = 50;
+/// Queues with series of their own; the others share one. A hundred queues have 500 series.
+pub const SURVEY_NAMED: usize = 100;
+/// Inboxes with series of their own: those in which the most messages wait. They change, so they are few.
+pub const SURVEY_INBOXES: usize = 10;
 /// Time limit for the bus or the store to answer a health check.
 pub const HEALTH_WAIT: Duration = Duration::from_secs(1);
 /// Pause between attempts to reach a bus or a store that was absent at start.

@@ -2,17 +2,13 @@
 //!
 //! Invariant: a status is read from the store and the bus, so every process returns the same.
 
-use std::collections::BTreeSet;
-
 use chrono::TimeDelta;
 
 use super::bus_source::settled_through;
 use super::engine::Processor;
-use super::metrics::Gauges;
 use super::policy::Policy;
 use super::position::{replay_position, required_position};
 use crate::bus::{BusError, durable::DurableState};
-use crate::limits::HEALTH_WAIT;
 use crate::store::StoreError;
 use crate::store::work::{Consumer, DeadLetterKind, Position};
 
@@ -72,22 +68,9 @@ struct Ahead {
 }
 
 impl Processor {
-    /// The metrics of consumers, in Prometheus's text format. While store or bus do not answer, gauges keep
-    /// their last values.
-    pub async fn render_metrics(&self) -> String {
-        let known = tokio::time::timeout(HEALTH_WAIT, self.store.consumers()).await;
-        let known = known.ok().and_then(Result::ok).map(|consumers| {
-            consumers.into_iter().map(|consumer| consumer.name).collect::<BTreeSet<_>>()
-        });
-        if known.is_some()
-            && let Ok(Ok(all)) = tokio::time::timeout(HEALTH_WAIT, self.consumers()).await
-        {
-            let gauges = |ConsumerStatus { consumer, pending, in_flight, dead_letters, .. }| {
-                (consumer.name, Gauges { pending, in_flight, dead_letters })
-            };
-            self.metrics.set_gauges(all.into_iter().map(gauges).collect());
-        }
-        self.metrics.render(known.as_ref())
+    /// Appends the counters of the consumers that run here, in Prometheus's text format.
+    pub fn write_metrics(&self, text: &mut String) {
+        self.metrics.write(text);
     }
 
     /// The status of all consumers, in order of name.

@@ -74,6 +74,10 @@ pub struct Status {
     readiness: Readiness,
 }
 
+fn flag(is_set: bool) -> f64 {
+    f64::from(u8::from(is_set))
+}
+
 /// Checks the parts of this server.
 pub struct Health {
     pub(super) bus: Arc<dyn Bus>,
@@ -99,6 +103,23 @@ impl Health {
             principal.needs(Capability::Observe)?;
         }
         Ok(self.check().await)
+    }
+
+    /// Sets the metrics of the parts of this server.
+    pub(super) async fn observe(&self) {
+        let Readiness { ready, parts, .. } = self.check().await;
+        let Parts { bus, continuity, membership, store, stream } = parts;
+        let parts = [
+            ("bus", bus),
+            ("continuity", continuity),
+            ("membership", membership),
+            ("store", store),
+            ("stream", stream),
+        ];
+        for (name, part) in parts {
+            metrics::gauge!("agentbus_part_ok", "part" => name).set(flag(part.ok));
+        }
+        metrics::gauge!("agentbus_ready").set(flag(ready));
     }
 
     async fn check(&self) -> Readiness {

@@ -13,6 +13,7 @@ pub mod consumers;
 pub mod dead_letters;
 mod drain;
 mod error;
+mod gauges;
 pub mod health;
 pub mod history;
 pub mod inbox;
@@ -23,6 +24,7 @@ mod replies;
 pub mod schemas;
 pub mod stats;
 pub mod streams;
+mod survey;
 pub mod tasks;
 pub mod webhooks;
 
@@ -119,7 +121,7 @@ pub struct Nouns {
     /// Counters.
     pub stats: stats::Stats,
     /// Readiness and status.
-    pub health: health::Health,
+    pub health: Arc<health::Health>,
     /// Credentials.
     pub auth: auth::Auth,
     /// Keys.
@@ -146,6 +148,21 @@ impl Services {
         let Components { webhooks, queues, committed, membership, metrics, clock, drain, .. } =
             components;
         let Components { renewal, schemas, audit, auth_required, secret, .. } = components;
+        let health = Arc::new(health::Health {
+            bus: Arc::clone(&bus),
+            store: Arc::clone(&store),
+            ingest: Arc::clone(&ingest),
+            membership,
+            drain: drain.clone(),
+            started: Instant::now(),
+        });
+        let survey = survey::Survey::new(
+            Arc::clone(&processor),
+            Arc::clone(&queues),
+            Arc::clone(&store),
+            Arc::clone(&health),
+            clock.clone(),
+        );
         Self(Arc::new(Nouns {
             messages: messages::Messages {
                 ingest: Arc::clone(&ingest),
@@ -222,15 +239,17 @@ impl Services {
             },
             webhooks: webhooks::Webhooks { registry: webhooks, audit: audit.clone(), clock },
             audit,
-            health: health::Health {
-                bus: Arc::clone(&bus),
-                store: Arc::clone(&store),
-                ingest,
-                membership,
-                drain,
-                started: Instant::now(),
+            health,
+            stats: stats::Stats {
+                bus,
+                store,
+                broadcaster,
+                committed,
+                processor,
+                queues,
+                metrics,
+                survey: Arc::new(survey),
             },
-            stats: stats::Stats { bus, store, broadcaster, committed, processor, queues, metrics },
         }))
     }
 }

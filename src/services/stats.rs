@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
-use super::Error;
 use super::calls::Call;
+use super::survey::Survey;
+use super::{Error, gauges};
 use crate::access::Principal;
 use crate::broadcast::Broadcaster;
 use crate::bus::Bus;
@@ -82,6 +84,7 @@ pub struct Stats {
     pub(super) processor: Arc<Processor>,
     pub(super) queues: Arc<dyn Queues>,
     pub(super) metrics: PrometheusHandle,
+    pub(super) survey: Arc<Survey>,
 }
 
 impl Stats {
@@ -145,23 +148,51 @@ impl Stats {
         Ok((queue, pool))
     }
 
-    /// All metrics in Prometheus text format 0.0.4.
+    /// Reads for the metrics what a scrape must not, until cancelled.
+    pub fn survey(&self, cancel: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        Arc::clone(&self.survey).run(cancel)
+    }
+
+    /// All metrics in Prometheus text format 0.0.4. Asks neither the bus nor the store.
     ///
     /// # Errors
     /// The caller lacks a grant.
-    pub async fn metrics(&self, principal: &Principal) -> Result<String, Error> {
+    pub fn metrics(&self, principal: &Principal) -> Result<String, Error> {
         Call::ReadMetrics.check(principal)?;
         let head = self.broadcaster.head().unwrap_or(0);
         let through = self.committed.through();
         metrics::gauge!("agentbus_streams_open").set(self.broadcaster.open_streams() as f64);
         metrics::gauge!("agentbus_stream_bytes").set(self.broadcaster.stream_bytes() as f64);
+        metrics::gauge!("agentbus_streams_replaying").set(self.broadcaster.replaying() as f64);
         metrics::gauge!("agentbus_filter_groups").set(self.broadcaster.filter_groups() as f64);
         metrics::gauge!("agentbus_committed_through").set(through as f64);
         metrics::gauge!("agentbus_projector_lag").set(head.saturating_sub(through) as f64);
         metrics::gauge!("agentbus_bus_up").set(f64::from(u8::from(self.bus.health().is_ok())));
-        let consumers = self.processor.render_metrics().await;
+        self.log_metrics(through);
         self.metrics.run_upkeep();
-        Ok(self.metrics.render() + &consumers)
+        let mut text = self.metrics.render();
+        gauges::write_info(&mut text, self.bus.name(), self.store.name());
+        gauges::write_pools(&mut text, &self.store.pools());
+        self.processor.write_metrics(&mut text);
+        self.survey.write(&mut text);
+        Ok(text)
+    }
+}
+
+impl Stats {
+    /// Sets the metrics of the log as the bus keeps it.
+    fn log_metrics(&self, through: u64) {
+        let share = self.bus.uncommitted_share(through);
+        metrics::gauge!("agentbus_log_uncommitted_ratio").set(share);
+        let Some(usage) = self.bus.usage(through) else {
+            // Committed before it is acknowledged.
+            metrics::gauge!("agentbus_projector_lag_seconds").set(0.0);
+            return;
+        };
+        metrics::gauge!("agentbus_projector_lag_seconds").set(usage.uncommitted_age.as_secs_f64());
+        metrics::gauge!("agentbus_log_messages").set(usage.messages as f64);
+        metrics::gauge!("agentbus_log_bytes").set(usage.bytes as f64);
+        metrics::gauge!("agentbus_nats_requests_in_flight").set(usage.requests as f64);
     }
 }
 

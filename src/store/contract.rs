@@ -48,6 +48,42 @@ pub trait Store:
     /// `Ok(Err(reason))` if running servers forbid it.
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError>;
 
+    /// The pools of connections. Reads memory only.
+    fn pools(&self) -> Vec<PoolState>;
+
+    /// The store's files; `None` if it is not on this machine's disk. Asks the file system, so it blocks.
+    fn files(&self) -> Option<StoreFiles> {
+        None
+    }
+
     /// Closes the connections.
     async fn close(&self);
+}
+
+/// The connections of one pool, now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolState {
+    /// What the pool is for.
+    pub name: &'static str,
+    /// The most connections it opens.
+    pub max: usize,
+    /// Connections that work.
+    pub in_use: usize,
+    /// Open connections that do nothing.
+    pub idle: usize,
+    /// Calls that wait for a connection, as far as they are counted.
+    pub waiting: usize,
+}
+
+/// The files of a store on this machine's disk, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreFiles {
+    /// The database.
+    pub database: u64,
+    /// Its write-ahead log.
+    pub wal: u64,
+    /// Free space of the file system, for this user.
+    pub disk_free: u64,
+    /// All space of the file system.
+    pub disk: u64,
 }

@@ -11,6 +11,7 @@
 
 mod audit;
 mod batch;
+mod calls;
 mod contract;
 mod error;
 mod fold;
@@ -37,7 +38,7 @@ pub(crate) mod contract_tests;
 
 pub use audit::{AuditRow, AuditStore};
 pub use batch::Batch;
-pub use contract::Store;
+pub use contract::{PoolState, Store, StoreFiles};
 pub use error::StoreError;
 pub use history::{Counts, HistoryStore, InboxFront, Original, Page, Stored};
 pub use keys::{KeyRow, KeyStore, KeyTable, SecretRow};

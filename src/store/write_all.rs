@@ -3,6 +3,8 @@
 //! Invariant: one refused row does not stop the others. A refused batch is halved until the row is alone.
 //! That row is then stored *bare*, with sequence, subject and body alone. The watermark moves with each part.
 
+use std::time::Instant;
+
 use super::batch::Batch;
 use super::contract::Store;
 use super::error::StoreError;
@@ -62,5 +64,10 @@ async fn write_part(
         bare,
         lease_for: LEASE,
     };
-    store.write(lease, write).await
+    let begun = Instant::now();
+    let written = store.write(lease, write).await;
+    let outcome = if written.is_ok() { "ok" } else { "failed" };
+    metrics::histogram!("agentbus_store_write_seconds", "outcome" => outcome)
+        .record(begun.elapsed());
+    written
 }

@@ -2,6 +2,8 @@
 
 mod logs;
 mod metrics;
+pub mod process;
+pub mod text;
 
 pub use logs::logs;
 pub use metrics::metrics;

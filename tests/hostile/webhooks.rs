@@ -29,7 +29,7 @@ async fn series(http: &Http, consumer: &str) -> usize {
 }
 
 /// How many series have `consumer` as their only label, for each consumer.
-const SERIES: usize = 8;
+const SERIES: usize = 10;
 
 for_each_mode! {
     |builder| builder.env("WEBHOOK_ALLOW_PRIVATE", "true");

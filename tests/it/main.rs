@@ -21,6 +21,7 @@ mod harness;
 mod history;
 mod inbox;
 mod messages;
+mod observability;
 mod processing;
 mod queues;
 mod schemas;

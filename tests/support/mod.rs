@@ -21,6 +21,7 @@
 //! | `agentbus worker` | [`worker`] |
 //! | programs of the Python and TypeScript clients | [`program`] |
 //! | a receiver of webhooks | [`receiver`] |
+//! | Prometheus, which scrapes servers | [`prometheus`] |
 //! | a network that fails | [`proxy`]
 //! | a browser | [`webdriver`]; one at the console [`console`] |
 //!
@@ -52,6 +53,7 @@ pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod programs;
+pub mod prometheus;
 pub mod proxy;
 pub mod raw_stream;
 pub mod receiver;

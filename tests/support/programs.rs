@@ -83,6 +83,13 @@ pub fn postgres(program: &str) -> PathBuf {
     first(named.into_iter().chain(debian).chain(in_path(program)), program, "PG_BIN")
 }
 
+/// `prometheus` or `promtool`, from the folder `PROMETHEUS_BIN`, else from `PATH`.
+pub fn prometheus(program: &str) -> &'static Path {
+    let named = variable("PROMETHEUS_BIN").map(|folder| folder.join(program));
+    let found = first(named.into_iter().chain(in_path(program)), program, "PROMETHEUS_BIN");
+    Box::leak(found.into_boxed_path())
+}
+
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

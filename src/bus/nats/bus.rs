@@ -21,7 +21,9 @@ use super::stream::{self, IfMissing};
 use super::stream_config;
 use super::view::StreamView;
 use crate::bus::durable::DurableConsumers;
-use crate::bus::{Ack, Bounds, Bus, BusError, LogIdentity, Precondition, PublishError, Reader};
+use crate::bus::{
+    Ack, Bounds, Bus, BusError, LogIdentity, Precondition, PublishError, Reader, Usage,
+};
 use crate::message::{LogEntry, Outgoing};
 
 /// How much the stream keeps by its own limits.
@@ -305,6 +307,10 @@ impl Bus for NatsBus {
 
     fn uncommitted_share(&self, committed_through: u64) -> f64 {
         self.view.share_beyond(committed_through)
+    }
+
+    fn usage(&self, committed_through: u64) -> Option<Usage> {
+        Some(Usage { requests: self.requester.awaited(), ..self.view.usage(committed_through) })
     }
 
     fn durable_consumers(&self) -> Option<Arc<dyn DurableConsumers>> {

@@ -201,9 +201,10 @@ impl EventHandler {
             Event::Disconnected => {
                 self.logged.lock().lost_at.get_or_insert_with(Instant::now);
                 self.status.send_modify(|status| status.state = State::Down);
+                self.show(false);
                 tracing::warn!(purpose, "lost the connection to NATS; reconnecting");
             }
-            Event::Closed => self.status.send_modify(|status| status.state = State::Closed),
+            Event::Closed => self.closed(),
             Event::LameDuckMode => tracing::info!(purpose, "the NATS server is shutting down"),
             Event::SlowConsumer(subscription) => {
                 tracing::warn!(purpose, subscription, "NATS deliveries were dropped");
@@ -212,6 +213,17 @@ impl EventHandler {
             Event::ClientError(error) => self.error(&error.to_string()),
             Event::Draining => {}
         }
+    }
+
+    fn closed(&self) {
+        self.status.send_modify(|status| status.state = State::Closed);
+        self.show(false);
+    }
+
+    /// Sets the metric of the connection. Connections with the same purpose share it.
+    fn show(&self, is_up: bool) {
+        metrics::gauge!("agentbus_nats_connection_up", "connection" => self.purpose)
+            .set(f64::from(u8::from(is_up)));
     }
 
     fn connected(&self) {
@@ -224,6 +236,9 @@ impl EventHandler {
             status.state = State::Up;
             status.connects += 1;
         });
+        self.show(true);
+        metrics::counter!("agentbus_nats_connects_total", "connection" => self.purpose)
+            .increment(1);
         if let Some(lost_at) = lost_at {
             let down: Duration = lost_at.elapsed();
             tracing::info!(
@@ -248,7 +263,7 @@ impl EventHandler {
 /// header value with a lone CR causes one.
 impl Drop for EventHandler {
     fn drop(&mut self) {
-        self.status.send_modify(|status| status.state = State::Closed);
+        self.closed();
     }
 }
 

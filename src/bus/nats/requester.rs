@@ -84,7 +84,6 @@ impl Requester {
     }
 
     /// How many replies are awaited.
-    #[cfg(test)]
     pub(super) fn awaited(&self) -> usize {
         self.pending.entries.lock().len()
     }

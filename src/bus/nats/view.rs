@@ -19,6 +19,7 @@ use super::api::StreamInfo;
 use super::error::{ApiError, STREAM_NOT_FOUND};
 use super::failover::FailoverTimer;
 use super::requester::Requester;
+use crate::bus::Usage;
 use crate::clock::Clock;
 use crate::limits::NATS_VIEW_REFRESH;
 
@@ -53,6 +54,12 @@ impl Known {
     fn now(&self) -> DateTime<Utc> {
         let Some((time, read)) = self.clock else { return Clock::system().now() };
         chrono::Duration::from_std(read.elapsed()).map_or(time, |since| time + since)
+    }
+
+    /// The age of the oldest entry beyond `committed`; zero if none is known.
+    fn age_beyond(&self, committed: u64) -> Duration {
+        let oldest = self.oldest.filter(|(seq, _)| *seq > committed);
+        oldest.and_then(|(_, time)| (self.now() - time).to_std().ok()).unwrap_or_default()
     }
 }
 
@@ -103,11 +110,15 @@ impl StreamView {
         let messages = of(beyond as f64, known.max_msgs);
         let per_message = known.bytes as f64 / known.messages.max(1) as f64;
         let bytes = of(beyond as f64 * per_message, known.max_bytes);
-        let age = known.oldest.filter(|(seq, _)| *seq > committed).map_or(0.0, |(_, time)| {
-            let nanos = (known.now() - time).num_nanoseconds().unwrap_or(i64::MAX).max(0);
-            of(nanos as f64, known.max_age)
-        });
+        let age = of(known.age_beyond(committed).as_nanos() as f64, known.max_age);
         messages.max(bytes).max(age).min(1.0)
+    }
+
+    /// What the stream holds, and how old its oldest entry beyond `committed` is; without requests in flight.
+    pub(super) fn usage(&self, committed: u64) -> Usage {
+        let known = self.known.lock();
+        let Known { messages, bytes, .. } = *known;
+        Usage { messages, bytes, uncommitted_age: known.age_beyond(committed), requests: 0 }
     }
 
     /// Refreshes the view until the task is aborted. Counts in `suspicions` each time that the stream may

@@ -60,6 +60,7 @@ impl PostgresStore {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        let _call = self.calls_on(pool).begin();
         match pool {
             Pool::Jobs | Pool::JobSweep => bounded(STORE_WRITE_TIMEOUT, work()).await,
             Pool::Readers => on_pool(&self.readers, STORE_READ_TIMEOUT, work).await,

@@ -13,8 +13,8 @@ use crate::limits::{
     STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_JOBS, STORE_READ_TIMEOUT, STORE_READERS,
     STORE_WORKERS, STORE_WRITE_TIMEOUT,
 };
-use crate::store::Store;
 use crate::store::audit::AuditStore;
+use crate::store::calls::Calls;
 use crate::store::error::StoreError;
 use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
@@ -23,6 +23,7 @@ use crate::store::schemas::SchemaStore;
 use crate::store::sql::Pool;
 use crate::store::versions::VersionStore;
 use crate::store::work::unconfirmed::UnconfirmedLeases;
+use crate::store::{PoolState, Store};
 
 /// A store in the current schema of a PostgreSQL database.
 pub struct PostgresStore {
@@ -34,6 +35,8 @@ pub struct PostgresStore {
     pub(super) cursors: PgPool,
     /// Work queues have a pool of their own, so that neither history nor the lease waits for workers.
     pub(super) jobs: PgPool,
+    /// The calls on each pool, in the order of [`Self::named_pools`].
+    pub(super) calls: [Calls; 5],
     pub(super) writer: tokio::sync::Mutex<Option<PgConnection>>,
     pub(super) partitions: partitions::Partitions,
     /// The number of the partition with the lowest row, as it was last seen.
@@ -71,6 +74,7 @@ impl PostgresStore {
             unconfirmed: UnconfirmedLeases::default(),
             cursors: connection::pool(&options, Role::Control, STORE_CURSORS),
             jobs: connection::tested_pool(&options, Role::Control, STORE_JOBS),
+            calls: Default::default(),
             writer: tokio::sync::Mutex::new(None),
             partitions: partitions::Partitions::default(),
             lowest: AtomicI64::new(0),
@@ -84,7 +88,31 @@ impl PostgresStore {
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
+        let _call = self.calls_on(Pool::Jobs).begin();
         bounded(STORE_WRITE_TIMEOUT, work).await
+    }
+
+    /// The pools by the names that metrics show.
+    fn named_pools(&self) -> [(&'static str, &PgPool); 5] {
+        [
+            ("readers", &self.readers),
+            ("control", &self.controls),
+            ("cursors", &self.cursors),
+            ("workers", &self.workers),
+            ("jobs", &self.jobs),
+        ]
+    }
+
+    /// The calls on a pool.
+    pub(super) fn calls_on(&self, pool: Pool) -> &Calls {
+        let index = match pool {
+            Pool::Readers => 0,
+            Pool::Control => 1,
+            Pool::Cursors => 2,
+            Pool::Workers => 3,
+            Pool::Jobs | Pool::JobSweep => 4,
+        };
+        &self.calls[index]
     }
 }
 
@@ -118,6 +146,22 @@ impl Store for PostgresStore {
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {
         let joined = membership::join(&self.options, bus).await?;
         Ok(joined.map(|member| Box::new(member) as Box<dyn Membership>))
+    }
+
+    fn pools(&self) -> Vec<PoolState> {
+        let state = |((name, pool), calls): ((_, &PgPool), &Calls)| {
+            let idle = pool.num_idle();
+            let in_use = (pool.size() as usize).saturating_sub(idle);
+            let max = pool.options().get_max_connections() as usize;
+            PoolState {
+                name,
+                max,
+                in_use,
+                idle,
+                waiting: calls.in_progress().saturating_sub(in_use),
+            }
+        };
+        self.named_pools().into_iter().zip(&self.calls).map(state).collect()
     }
 
     async fn close(&self) {

@@ -17,6 +17,8 @@ use crate::limits::{
     SQLITE_CACHE_KIB, SQLITE_CHECKPOINT_PAGES, SQLITE_READERS, STORE_ACQUIRE_TIMEOUT, STORE_GRACE,
     STORE_STATEMENTS, STORE_WRITE_TIMEOUT,
 };
+use crate::store::PoolState;
+use crate::store::calls::Calls;
 use crate::store::error::StoreError;
 
 /// The settings of every connection.
@@ -88,6 +90,8 @@ pub(super) fn classify(error: Error) -> StoreError {
 pub(super) struct Writer {
     slot: Mutex<Option<SqliteConnection>>,
     background: Mutex<()>,
+    /// Turns that wait for the connection.
+    turns: Calls,
     wal: Wal,
     time: Arc<StoreTime>,
 }
@@ -102,7 +106,13 @@ pub(super) struct Turn<'a> {
 
 impl Writer {
     pub fn new(connection: SqliteConnection, wal: Wal, time: Arc<StoreTime>) -> Self {
-        Self { slot: Mutex::new(Some(connection)), background: Mutex::new(()), wal, time }
+        Self {
+            slot: Mutex::new(Some(connection)),
+            background: Mutex::new(()),
+            turns: Calls::default(),
+            wal,
+            time,
+        }
     }
 
     /// Removes deleted content from the WAL: now, or as soon as no reader prevents it.
@@ -136,7 +146,9 @@ impl Writer {
         options: &SqliteConnectOptions,
         writes_times: bool,
     ) -> Result<Turn<'_>, StoreError> {
+        let waiting = self.turns.begin();
         let mut slot = self.slot.lock().await;
+        drop(waiting);
         let mut connection = match slot.take() {
             Some(connection) => connection,
             None => open(options).await?,
@@ -144,6 +156,13 @@ impl Writer {
         self.wal.keep_small(&mut connection).await;
         bounded(self.time.save(&mut connection, writes_times)).await?;
         Ok(Turn { slot, connection, _background: None })
+    }
+
+    /// The connection as a pool of one.
+    pub fn state(&self) -> PoolState {
+        let in_use = usize::from(self.slot.try_lock().is_err());
+        let waiting = self.turns.in_progress();
+        PoolState { name: "writer", max: 1, in_use, idle: 1 - in_use, waiting }
     }
 
     /// Takes the connection out, to close it.

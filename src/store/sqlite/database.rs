@@ -60,6 +60,7 @@ impl Database for SqliteStore {
     }
 
     async fn select(&self, _: Pool, statement: Statement) -> Result<Rows, StoreError> {
+        let _call = self.reads.begin();
         let Statement { sql, values } = &statement;
         let query = bind_all(sqlx::query(AssertSqlSafe(&**sql)), values, &self.time);
         bounded(query.fetch_all(&self.readers)).await.map(Rows::Sqlite)

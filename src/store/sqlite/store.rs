@@ -12,10 +12,10 @@ use super::connection::{self, Writer, bounded, classify};
 use super::files::{self, DATABASE_FILE};
 use super::membership;
 use super::time::{Clocks, StoreTime};
-use super::wal::Wal;
+use super::wal::{self, Wal};
 use crate::limits::STORE_GRACE;
-use crate::store::Store;
 use crate::store::audit::AuditStore;
+use crate::store::calls::Calls;
 use crate::store::error::StoreError;
 use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
@@ -23,12 +23,15 @@ use crate::store::schema::{APPLIED, SchemaDifference, migrator, schema_error};
 use crate::store::schemas::SchemaStore;
 use crate::store::versions::VersionStore;
 use crate::store::work::unconfirmed::UnconfirmedLeases;
+use crate::store::{PoolState, Store, StoreFiles};
 
 /// A store in a SQLite file.
 pub struct SqliteStore {
     pub(super) dir: PathBuf,
     pub(super) options: SqliteConnectOptions,
     pub(super) readers: SqlitePool,
+    /// The selects on `readers`.
+    pub(super) reads: Calls,
     pub(super) writer: Writer,
     pub(super) unconfirmed: UnconfirmedLeases,
     pub(super) time: Arc<StoreTime>,
@@ -67,6 +70,7 @@ impl SqliteStore {
         Ok(Self {
             dir: dir.to_owned(),
             readers: connection::readers(&options),
+            reads: Calls::default(),
             writer: Writer::new(first, Wal::of(&file), Arc::clone(&time)),
             unconfirmed: UnconfirmedLeases::default(),
             time,
@@ -114,6 +118,30 @@ impl Store for SqliteStore {
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {
         let joined = membership::join(&self.dir, bus).await?;
         Ok(joined.map(|member| Box::new(member) as Box<dyn Membership>))
+    }
+
+    fn pools(&self) -> Vec<PoolState> {
+        let idle = self.readers.num_idle();
+        let in_use = (self.readers.size() as usize).saturating_sub(idle);
+        let readers = PoolState {
+            name: "readers",
+            max: self.readers.options().get_max_connections() as usize,
+            in_use,
+            idle,
+            waiting: self.reads.in_progress().saturating_sub(in_use),
+        };
+        vec![readers, self.writer.state()]
+    }
+
+    fn files(&self) -> Option<StoreFiles> {
+        let disk = rustix::fs::statvfs(&self.dir).ok()?;
+        let database = self.dir.join(DATABASE_FILE);
+        Some(StoreFiles {
+            database: database.metadata().ok()?.len(),
+            wal: wal::bytes(&wal::file_of(&database)),
+            disk_free: disk.f_bavail * disk.f_frsize,
+            disk: disk.f_blocks * disk.f_frsize,
+        })
     }
 
     async fn close(&self) {

@@ -34,9 +34,7 @@ pub(super) struct Wal {
 impl Wal {
     /// The WAL of a database. The first write empties what an earlier process left in it.
     pub fn of(database: &Path) -> Self {
-        let mut file = database.as_os_str().to_owned();
-        file.push("-wal");
-        Self { file: file.into(), wanted: AtomicBool::new(true), next: Mutex::default() }
+        Self { file: file_of(database), wanted: AtomicBool::new(true), next: Mutex::default() }
     }
 
     /// Requests that the WAL be emptied soon, since it holds deleted content.
@@ -46,7 +44,7 @@ impl Wal {
 
     /// Empties the WAL if that is due. The caller has the only connection that writes.
     pub async fn keep_small(&self, connection: &mut SqliteConnection) {
-        let bytes = std::fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
+        let bytes = bytes(&self.file);
         let too_large = bytes > SQLITE_LOG_BYTES;
         let last = self.next.lock().clone();
         let too_soon = last.as_ref().is_some_and(|(next, _)| Instant::now() < *next);
@@ -75,6 +73,18 @@ impl Wal {
             Err(error) => tracing::debug!(%error, "SQLite's WAL was not emptied"),
         }
     }
+}
+
+/// The WAL of a database.
+pub(super) fn file_of(database: &Path) -> PathBuf {
+    let mut file = database.as_os_str().to_owned();
+    file.push("-wal");
+    file.into()
+}
+
+/// The length of a WAL; 0 if there is none.
+pub(super) fn bytes(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |metadata| metadata.len())
 }
 
 /// How long to wait for readers: the longer, the larger the WAL.

@@ -33,9 +33,12 @@ for_each_mode! {
         let now = consumer_is(http, "totals are reported", |now| now["failed"] == 5).await;
         assert_eq!((&now["processed"], &now["dead_letters"]), (&json!(2), &json!(2)), "{now}");
 
-        let metrics = http.get("/metrics").await.expect(200).text();
         for metric in ["processed_total{consumer=\"agent-processor\"} 2", "dead_letters{consumer=\"agent-processor\"} 2"] {
-            assert!(metrics.contains(&format!("agentbus_consumer_{metric}")), "{metric}: {metrics}");
+            eventually(LIMIT, "metrics show it", async || {
+                let metrics = http.get("/metrics").await.expect(200).text();
+                metrics.contains(&format!("agentbus_consumer_{metric}")).then_some(())
+            })
+            .await;
         }
 
         // The message goes only to this consumer, with its attempts reset.
