@@ -60,6 +60,7 @@ mod singleflight;
 pub mod store;
 pub mod switch;
 pub mod telemetry;
+mod tls;
 pub mod webhooks;
 pub mod yielding;
 

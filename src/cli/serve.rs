@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::serve_args::{Overrides, ServeArgs};
 use crate::config::{Config, Source};
 use crate::limits::SERVER_FILES;
+use crate::telemetry::Exporter;
 use crate::{app, open_files, shutdown, telemetry};
 
 /// Messages a second of the demo squad: so few that people can read them live.
@@ -27,6 +28,7 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     config.exposures().iter().for_each(|exposure| tracing::warn!("{exposure}"));
     raise_file_limit(config.http.max_connections);
     let metrics = telemetry::metrics()?;
+    let traces = config.traces.as_ref().map(Exporter::start).transpose()?;
     let stop = CancellationToken::new();
     let signals = tokio::spawn(watch_signals(stop.clone()));
     let options = app::Options { abandon_tail: args.abandon_tail, handlers: Vec::new() };
@@ -41,6 +43,9 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     signals.abort();
     if let Some(task) = demo_task {
         task.abort();
+    }
+    if let Some(traces) = traces {
+        traces.stop().await;
     }
     served.map(|()| ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve::{configuration, watch_signals};
 use super::serve_args::WorkerArgs;
+use crate::telemetry::Exporter;
 use crate::{app, telemetry};
 
 pub(super) const EXAMPLES: &str = "\
@@ -26,9 +27,13 @@ pub(super) async fn run(args: WorkerArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, args.processing.settings())?;
     telemetry::logs(&config.log_filter, config.log_json)?;
     config.exposures().iter().for_each(|exposure| tracing::warn!("{exposure}"));
+    let traces = config.traces.as_ref().map(Exporter::start).transpose()?;
     let stop = CancellationToken::new();
     let signals = tokio::spawn(watch_signals(stop.clone()));
     let worked = app::work(config, Vec::new(), stop).await;
     signals.abort();
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
     worked.map(|()| ExitCode::SUCCESS)
 }

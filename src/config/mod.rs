@@ -9,6 +9,7 @@ mod names;
 mod origins;
 mod processor;
 mod source;
+mod traces;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use names::{NAMES, SECRETS};
 pub use origins::OriginRule;
 pub use processor::ProcessorConfig;
 pub use source::Source;
+pub use traces::TraceConfig;
 pub use webhooks::WebhookConfig;
 
 /// The default of `RUST_LOG`: libraries log only warnings.
@@ -53,6 +55,8 @@ pub struct Config {
     pub log_json: bool,
     /// Filter of the logs, in the syntax of `RUST_LOG`.
     pub log_filter: String,
+    /// Where traces are sent; `None` if they are off.
+    pub traces: Option<TraceConfig>,
 }
 
 /// Where the store is.
@@ -120,6 +124,7 @@ impl Config {
             drain: seconds(source, "DRAIN_S", 10, &mut errors),
             log_json,
             log_filter: source.get("RUST_LOG").unwrap_or(DEFAULT_LOG_FILTER).to_owned(),
+            traces: TraceConfig::from_source(source, &mut errors),
         };
         if !(64..=1_000_000).contains(&config.ring_size) {
             errors.push("RING_SIZE must be 64 to 1000000".to_owned());

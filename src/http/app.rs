@@ -21,11 +21,12 @@ use tracing::Instrument as _;
 use super::admission::{Admission, cross_origin};
 use super::body::RequestBody;
 use super::messages;
-use super::metering::{Metering, known_method};
+use super::metering::{AccessLine, Metering, known_method};
 use super::peer::Peer;
 use super::problem::{self, Problem};
 use super::request::{RequestContext, Route};
 use super::request_id::RequestId;
+use super::request_trace::RequestTrace;
 use super::response_body::CountedBody;
 use super::route_layer;
 use super::stream::{unavailable, wants_events};
@@ -79,12 +80,14 @@ impl App {
         Box::pin(async move {
             let (begun, id) = (Instant::now(), RequestId::of(request.headers()));
             let (method, events) = (request.method().clone(), wants_events(&request));
+            let trace = RequestTrace::begin(&request);
             let span =
                 tracing::debug_span!("request", request_id = %id, method = known_method(&method));
             let (mut response, context) = match self.admission.admit(&request, peer) {
                 Ok(principal) => {
-                    let context =
-                        RequestContext::new(peer, request.headers(), principal, id.clone());
+                    let caused = trace.context().cloned();
+                    let headers = request.headers();
+                    let context = RequestContext::new(peer, headers, principal, id.clone(), caused);
                     let response = self.dispatch(request, &context).instrument(span).await;
                     (response, Some(context))
                 }
@@ -115,7 +118,11 @@ impl App {
             }
             self.metering.count(route, &method, status, begun.elapsed());
             response.headers_mut().insert(RequestId::HEADER, id.to_header());
-            self.metering.log(route, &method, status, response.body(), begun.elapsed(), &id);
+            let key = context.as_ref().and_then(|c| c.principal().key()).map(|key| key.id.as_str());
+            let trace_id = trace.context().map(|trace| trace.trace_id());
+            let line = AccessLine { route, method: &method, status, id: &id, key, trace_id };
+            self.metering.log(&line, response.body(), begun.elapsed());
+            trace.end(route, &method, status, &id, key);
             response.map(|body| CountedBody::new(body, context))
         })
     }

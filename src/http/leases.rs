@@ -61,8 +61,11 @@ fn encode(jobs: &[LeasedJob]) -> Vec<u8> {
     out.extend_from_slice(b"{\"jobs\":");
     array(jobs, &mut out, |job, out| {
         out.extend_from_slice(job.body.strip_suffix(b"}").unwrap_or(&job.body));
-        let LeasedJob { attempt, token, expires_at, .. } = job;
+        let LeasedJob { attempt, token, expires_at, trace, .. } = job;
         let until = format_micros(*expires_at);
+        for (name, value) in trace.iter().flat_map(|trace| trace.headers()) {
+            out.extend_from_slice(format!(",\"{name}\":{}", serde_json::json!(value)).as_bytes());
+        }
         let end = format!(
             ",\"attempt\":{attempt},\"lease_token\":\"{token}\",\"lease_expires_at\":\"{until}\"}}"
         );

@@ -88,7 +88,7 @@ where
     let context = body.context().clone();
     let json = body.json().await?;
     let draft = Messages::read(context.principal(), &json)?;
-    let draft = identified(draft, key.as_deref())?;
+    let draft = identified(draft, key.as_deref())?.traced(context.trace());
     let permit = json.into_permit();
     if let Some(within) = reply_within {
         // Boxed, so that requests without a reply do not carry the size of this future.
@@ -123,7 +123,7 @@ pub(super) async fn create_batch(
     }
     let context = body.context().clone();
     let body = body.read().await?;
-    let read = |json: &[u8]| Messages::read(context.principal(), json);
+    let read = |json: &[u8]| Ok(Messages::read(context.principal(), json)?.traced(context.trace()));
     let mut batch = Batch::parse(format, &body, "messages", read).await?;
     // The drafts count as memory until they are published.
     let mut permit = body.into_permit();

@@ -18,6 +18,18 @@ pub(super) struct Metering {
     access_log: bool,
 }
 
+/// What the access log says about a request.
+pub(super) struct AccessLine<'a> {
+    pub(super) route: Option<&'a str>,
+    pub(super) method: &'a Method,
+    pub(super) status: StatusCode,
+    pub(super) id: &'a RequestId,
+    /// The id of the caller's key.
+    pub(super) key: Option<&'a str>,
+    /// The trace that the request belongs to.
+    pub(super) trace_id: Option<&'a str>,
+}
+
 /// The metrics of one route by method and status: few enough to search.
 #[derive(Default)]
 struct RouteMetrics(Vec<ResponseMetrics>);
@@ -91,16 +103,9 @@ impl Metering {
     /// Writes a line of the access log (`ACCESS_LOG`). It has the route, not the path or query, since
     /// paths contain lease tokens. The status of an `EventSource` that is sent away is the one that other
     /// clients would get.
-    pub(super) fn log(
-        &self,
-        route: Option<&str>,
-        method: &Method,
-        status: StatusCode,
-        body: &Body,
-        elapsed: Duration,
-        id: &RequestId,
-    ) {
+    pub(super) fn log(&self, line: &AccessLine<'_>, body: &Body, elapsed: Duration) {
         if self.access_log {
+            let AccessLine { route, method, status, id, key, trace_id } = *line;
             tracing::info!(
                 target: "agentbus::access",
                 method = known_method(method),
@@ -110,6 +115,9 @@ impl Metering {
                 // Absent for a stream, whose line is written when it begins.
                 bytes = body.size_hint().exact(),
                 request_id = %id,
+                // The id of the key, which is no secret; absent for a caller without one.
+                key,
+                trace_id,
                 "request"
             );
         }

@@ -35,6 +35,7 @@ mod queues;
 mod raw_problem;
 mod request;
 mod request_id;
+mod request_trace;
 mod response_body;
 mod route_layer;
 mod routes;

@@ -166,6 +166,7 @@ pub(super) async fn enqueue(
     services.queues.check_enqueue(context.principal(), &queue)?;
     let body = body.json().await?;
     let job = NewJob::parse(&body).map_err(|error| Error::from(error).about("job"))?;
+    let job = job.traced(context.trace());
     let done = services.queues.enqueue(context.principal(), &queue, job).await?;
     let status = status(&done);
     let Enqueued { id, seq, duplicate } = done;
@@ -196,10 +197,12 @@ pub(super) async fn enqueue_batch(
     params::none(query.as_deref())?;
     let queue = queue?;
     let body = body.read().await?;
-    let batch = Batch::parse(format, &body, "jobs", NewJob::parse).await?.about("job");
+    let read = |json: &[u8]| Ok(NewJob::parse(json)?.traced(context.trace()));
+    let mut batch = Batch::parse(format, &body, "jobs", read).await?.about("job");
     let mut permit = body.into_permit();
     permit.grow(batch.items.len() * BATCH_ITEM_BYTES)?;
-    let results = services.queues.enqueue_all(context.principal(), &queue, &batch.items).await;
+    let jobs = std::mem::take(&mut batch.items);
+    let results = services.queues.enqueue_all(context.principal(), &queue, jobs).await;
     let results = batch.results(context.id(), results, |done| AcceptedItem {
         status: status(&done).as_u16(),
         seq: done.seq,

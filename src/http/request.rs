@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::request_id::RequestId;
 use super::shares::{Client, Permit, Pool};
 use crate::access::Principal;
+use crate::message::TraceContext;
 use crate::services::{Error, Services};
 
 /// The context of a request. Clones share it.
@@ -28,6 +29,7 @@ struct Inner {
     peer: Arc<Peer>,
     route: OnceLock<Route>,
     permits: Mutex<Permits>,
+    trace: Option<Arc<TraceContext>>,
 }
 
 #[derive(Default)]
@@ -87,6 +89,7 @@ impl RequestContext {
         headers: &HeaderMap,
         principal: Principal,
         id: RequestId,
+        trace: Option<Arc<TraceContext>>,
     ) -> Self {
         let mut client = peer.client(headers);
         if let Some(key) = principal.key() {
@@ -94,7 +97,7 @@ impl RequestContext {
         }
         let peer = Arc::clone(peer);
         let (route, permits) = (OnceLock::new(), Mutex::default());
-        Self(Arc::new(Inner { id, principal, client, peer, route, permits }))
+        Self(Arc::new(Inner { id, principal, client, peer, route, permits, trace }))
     }
 
     /// The id of the request.
@@ -105,6 +108,11 @@ impl RequestContext {
     /// The caller.
     pub(super) fn principal(&self) -> &Principal {
         &self.0.principal
+    }
+
+    /// The trace that what the request causes belongs to.
+    pub(super) fn trace(&self) -> Option<Arc<TraceContext>> {
+        self.0.trace.clone()
     }
 
     /// The request's route; `None` before routing.

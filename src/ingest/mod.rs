@@ -10,6 +10,7 @@ mod id_lookup;
 mod receipt;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::sync::Arc;
 
@@ -128,9 +129,10 @@ impl Ingest {
 
     async fn publish_all(
         &self,
-        messages: Vec<Outgoing>,
+        mut messages: Vec<Outgoing>,
         level: AckLevel,
     ) -> Vec<Result<Receipt, IngestError>> {
+        let span = trace::begin(&mut messages);
         let mut results: Vec<Option<Result<Receipt, IngestError>>> =
             messages.iter().map(|m| refuse_large(m).map(Err)).collect();
         let mut repeats = self.known_repeats(&messages, &results).await;
@@ -141,6 +143,7 @@ impl Ingest {
         }
         let mut results: Vec<_> = results.into_iter().flatten().collect();
         self.settle(&mut results, level).await;
+        trace::end(span, &results);
         results
     }
 

@@ -15,6 +15,7 @@ mod queues;
 mod schemas;
 mod services;
 mod store;
+mod telemetry;
 mod webhooks;
 
 pub use access::*;
@@ -31,4 +32,5 @@ pub use queues::*;
 pub use schemas::*;
 pub use services::*;
 pub use store::*;
+pub use telemetry::*;
 pub use webhooks::*;

@@ -100,7 +100,7 @@ impl ExecHandler {
     }
 
     fn command(&self, delivery: &Delivery<'_>) -> Command {
-        let Delivery { message, attempt } = delivery;
+        let Delivery { message, attempt, trace } = delivery;
         let mut command = Command::new("sh");
         SECRETS.iter().for_each(|name| {
             command.env_remove(name);
@@ -120,6 +120,11 @@ impl ExecHandler {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
+        // Those of this process are not about the message.
+        command.env_remove("TRACEPARENT").env_remove("TRACESTATE");
+        for (name, value) in trace.iter().flat_map(|trace| trace.headers()) {
+            command.env(name.to_uppercase(), value);
+        }
         command
     }
 }
@@ -206,7 +211,7 @@ impl Tail {
 
 /// Logs a failed attempt with the command's standard error. Only the operator reads the log.
 fn log(delivery: &Delivery<'_>, how: &str, stderr: &str) {
-    let Delivery { message, attempt } = delivery;
+    let Delivery { message, attempt, .. } = delivery;
     // Logged as a field, which is quoted, since it may contain anything.
     tracing::warn!(seq = message.seq, attempt, stderr, "the command failed: {how}");
 }
@@ -229,7 +234,7 @@ mod tests {
     async fn run_showing(command: &str, limit: Option<Duration>, show: bool) -> Outcome {
         let subjects = "agent.>".parse().expect("a pattern");
         let exec = ExecHandler::new(command.to_owned(), subjects, limit).showing_stderr(show);
-        exec.handle(Delivery { message: &message(), attempt: 2 }).await
+        exec.handle(Delivery { message: &message(), attempt: 2, trace: None }).await
     }
 
     #[tokio::test]

@@ -3,11 +3,12 @@
 //! Invariant: handlers never ack. They return an outcome, and the processor ([`super`]) acks the message,
 //! sets it aside for a further attempt, or makes it a dead letter.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::message::{Record, SubjectPattern};
+use crate::message::{Record, SubjectPattern, TraceContext};
 
 /// The outcome of an attempt at a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,9 @@ pub struct Delivery<'a> {
     pub message: &'a Record,
     /// The number of the attempt; the first is 1.
     pub attempt: u32,
+    /// The trace for what the attempt causes. It may name a span of the attempt, so it is not always that of the
+    /// message.
+    pub trace: Option<&'a Arc<TraceContext>>,
 }
 
 /// Processes messages. It is called for many messages at the same time, and again for the same message if a

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::in_flight::{Incoming, Origin};
 use super::runtime::ConsumerRuntime;
 use crate::limits::{FAULT_PAUSE, RETRY_POLL};
-use crate::message::{Subject, decode_body};
+use crate::message::{Record, Subject, TraceContext, decode_body};
 use crate::store::StoreError;
 use crate::store::work::LeasedMessage;
 
@@ -63,19 +63,27 @@ async fn lease(runtime: &Arc<ConsumerRuntime>) -> Result<Duration, StoreError> {
         // Another process leased them first, or what was due was the end of a last attempt's lease.
         return Ok(FAULT_PAUSE);
     }
+    // A message that history does not have, or not yet, is processed without its trace.
+    let seqs: Vec<u64> = leased.iter().map(|leased| leased.seq).collect();
+    let mut traces = store.traces(&seqs).await.unwrap_or_default();
     for leased in leased {
         if let Some(permit) = permits.split(1) {
-            runtime.dispatch(incoming(leased, runtime.clock.now()), permit);
+            let trace = traces.remove(&leased.seq);
+            runtime.dispatch(incoming(leased, trace, runtime.clock.now()), permit);
         }
     }
     Ok(Duration::ZERO)
 }
 
-fn incoming(leased: LeasedMessage, now: DateTime<Utc>) -> Incoming {
+fn incoming(
+    leased: LeasedMessage,
+    trace: Option<Arc<TraceContext>>,
+    now: DateTime<Utc>,
+) -> Incoming {
     let LeasedMessage { seq, subject, body, attempt, attempts, lease } = leased;
     Incoming {
         // The time of the log entry does not matter here: the body has its own.
-        record: decode_body(seq, Subject::from_log(subject), body, now),
+        record: Record { trace, ..decode_body(seq, Subject::from_log(subject), body, now) },
         attempt,
         attempts,
         is_doubtful: false,

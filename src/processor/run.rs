@@ -11,22 +11,46 @@ use futures_util::FutureExt as _;
 
 use super::handler::{Delivery, Handler, Outcome};
 use crate::message::Record;
+use crate::telemetry::traces::{KeyValue, Span, SpanKind, destination, messaging};
 
 /// Runs every handler whose subjects match the message, one after the other.
 pub(super) async fn run(handlers: &[Arc<dyn Handler>], message: &Record, attempt: u32) -> Outcome {
     let mut all = Outcome::Done;
     for handler in handlers {
         if handler.subjects().matches(message.subject.as_str()) {
-            let delivery = Delivery { message, attempt };
+            let mut span = span_of(&**handler, message, attempt);
+            let delivery = Delivery { message, attempt, trace: span.context() };
             let one = AssertUnwindSafe(handler.handle(delivery)).catch_unwind().await;
             let one = one.unwrap_or_else(|panic| Outcome::Retry {
                 after: None,
                 error: format!("{} panicked: {}", handler.name(), text_of(&*panic)),
             });
+            span.record(|span| match &one {
+                Outcome::Done => {}
+                Outcome::Retry { error, .. } => span.fail("retry".to_owned(), error.clone()),
+                Outcome::Reject { error } => span.fail("reject".to_owned(), error.clone()),
+            });
             all = both(all, one);
         }
     }
     all
+}
+
+/// Begins the span of an attempt.
+fn span_of(handler: &dyn Handler, message: &Record, attempt: u32) -> Span {
+    Span::begin(SpanKind::Consumer, message.trace.clone(), || {
+        let template = destination(message.subject.kind());
+        let mut attributes = messaging("process", "process");
+        attributes.extend([
+            KeyValue::new("messaging.destination.name", message.subject.to_string()),
+            KeyValue::new("messaging.destination.template", template),
+            KeyValue::new("messaging.consumer.group.name", handler.name().to_owned()),
+            KeyValue::new("messaging.message.id", message.id.to_string()),
+            KeyValue::new("agentbus.seq", i64::try_from(message.seq).unwrap_or(i64::MAX)),
+            KeyValue::new("agentbus.attempt", i64::from(attempt)),
+        ]);
+        (format!("process {template}"), attributes)
+    })
 }
 
 /// Combines two outcomes. If one handler wants another attempt and another rejects the message, there is

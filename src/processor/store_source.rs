@@ -287,7 +287,8 @@ async fn rows(store: &dyn Store, next: u64, to: u64) -> Result<Page, StoreError>
             }
         };
         let record = |row: Original| {
-            decode_body(row.stored.seq, row.subject, row.stored.body, row.logged_at)
+            let Original { stored, subject, logged_at, trace, .. } = row;
+            Record { trace, ..decode_body(stored.seq, subject, stored.body, logged_at) }
         };
         return Ok(Page { records: rows.into_iter().map(record).collect(), through });
     }

@@ -1,5 +1,6 @@
 //! The operations of work queues, the same on every bus.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use super::error::QueueError;
 use super::job::NewJob;
 use super::settlement::{Settled, Settlement};
 use crate::limits::{MAX_LEASE_JOBS, MAX_LEASE_WAIT_S};
-use crate::message::{BodyError, ObjectReader, Token};
+use crate::message::{BodyError, ObjectReader, Token, TraceContext};
 use crate::store::jobs::{JobCounts, QueueRow};
 use crate::store::work::DeadLetter;
 
@@ -66,6 +67,8 @@ pub struct LeasedJob {
     pub token: String,
     /// When the lease runs out.
     pub expires_at: DateTime<Utc>,
+    /// The trace that the job belongs to.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 /// A queue's configuration and how many jobs it holds now.

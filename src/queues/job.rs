@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::limits::{HEADER_BYTES, MAX_DELAY_S, MAX_MESSAGE_BYTES, MAX_PAYLOAD_DEPTH};
-use crate::message::{BodyError, ObjectReader, Token, format_micros, parse_rfc3339};
+use crate::message::{BodyError, ObjectReader, Token, TraceContext, format_micros, parse_rfc3339};
 
 /// The priority of a job. A queue leases all jobs of a higher priority before any of a lower one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +77,8 @@ pub struct NewJob {
     pub priority: Priority,
     /// How long after enqueueing the job may be leased.
     pub delay: Duration,
+    /// The trace that the job belongs to. It travels beside the encoding.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 impl NewJob {
@@ -91,8 +94,14 @@ impl NewJob {
         let priority = form.text("priority", str::parse).unwrap_or_default();
         let delay = form.seconds("delay_s", 0, MAX_DELAY_S).unwrap_or_default();
         let id = form.uuid("id");
-        let job =
-            type_.zip(payload).map(|(type_, payload)| Self { id, type_, payload, priority, delay });
+        let job = type_.zip(payload).map(|(type_, payload)| Self {
+            id,
+            type_,
+            payload,
+            priority,
+            delay,
+            trace: None,
+        });
         form.finish("a job", job)
     }
 
@@ -101,7 +110,14 @@ impl NewJob {
     #[must_use]
     pub fn unreadable(payload: String, priority: Priority) -> Self {
         let (type_, delay) = (Token::unknown(), Duration::ZERO);
-        Self { id: None, type_, payload, priority, delay }
+        Self { id: None, type_, payload, priority, delay, trace: None }
+    }
+
+    /// Sets the trace that the job belongs to.
+    #[must_use]
+    pub fn traced(mut self, trace: Option<Arc<TraceContext>>) -> Self {
+        self.trace = trace;
+        self
     }
 
     /// The bytes of the payload.

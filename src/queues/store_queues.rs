@@ -187,7 +187,8 @@ impl StoreQueues {
                 key: None,
             });
             let token = sealed.ok_or(QueueError::Overloaded)?;
-            Ok(LeasedJob { body: job.body, attempt: job.attempt, token, expires_at })
+            let (body, attempt, trace) = (job.body, job.attempt, job.trace);
+            Ok(LeasedJob { body, attempt, token, expires_at, trace })
         });
         with_token.collect()
     }
@@ -389,7 +390,7 @@ impl Queues for StoreQueues {
         let (id, rank, delay, body) = (job.id, job.priority.rank(), Duration::ZERO, job.body);
         // Without an identity. Whether another job has this id by now does not matter: redriving removes the
         // dead letter, so it adds exactly one job.
-        let row = JobRow { id, rank, delay, body, identity: None };
+        let row = JobRow { id, rank, delay, body, identity: None, trace: None };
         for _ in 0..MAX_QUEUE_CREATE_ATTEMPTS {
             self.configs.get_or_create(&letter.source).await?;
             match self.store.redrive_job(letter.id, &letter.source, &row).await? {
@@ -412,6 +413,7 @@ fn row_of(job: &Job, new: &NewJob) -> JobRow {
         delay: new.delay,
         body: job.body.clone(),
         identity: new.id.map(|id| (id, sha256(job.content()))),
+        trace: new.trace.clone(),
     }
 }
 

@@ -19,6 +19,7 @@ pub use crate::queues::{
 use crate::queues::{Lease, QueueError, Queues};
 use crate::seal::Sealer;
 use crate::store::state::Listing;
+use crate::telemetry::traces::{KeyValue, Span, SpanKind, messaging};
 
 /// Configures, fills and serves the work queues of a deployment.
 pub struct WorkQueues {
@@ -134,7 +135,7 @@ impl WorkQueues {
         job: NewJob,
     ) -> Result<Enqueued, Error> {
         Call::Enqueue.check(principal)?;
-        only(self.enqueue_all(principal, queue, &[job]).await)
+        only(self.enqueue_all(principal, queue, vec![job]).await)
     }
 
     /// Enqueues jobs in order; returns a result for each, in the same order.
@@ -142,15 +143,19 @@ impl WorkQueues {
         &self,
         principal: &Principal,
         queue: &Token,
-        jobs: &[NewJob],
+        mut jobs: Vec<NewJob>,
     ) -> Vec<Result<Enqueued, Error>> {
         if jobs.is_empty() {
             return Vec::new();
         }
-        if let Err(error) = self.charge(principal, queue, jobs) {
+        if let Err(error) = self.charge(principal, queue, &jobs) {
             return vec![Err(error); jobs.len()];
         }
-        let results = self.queues.enqueue(queue, jobs).await;
+        let mut span = enqueue_span(queue, &mut jobs);
+        let results = self.queues.enqueue(queue, &jobs).await;
+        if let (true, Some(Err(error))) = (results.iter().all(Result::is_err), results.first()) {
+            span.record(|span| span.fail("refused".to_owned(), error.to_string()));
+        }
         // Who works a queue reads its jobs.
         let may_read = principal.grants().work.allows(queue.as_str());
         results.into_iter().map(|result| result.map_err(|error| shown(error, may_read))).collect()
@@ -311,6 +316,24 @@ fn shown(error: QueueError, may_read: bool) -> Error {
 /// The result of a call with one item.
 fn only<T>(mut results: Vec<Result<T, Error>>) -> Result<T, Error> {
     results.pop().unwrap_or_else(|| Err(Error::overloaded("the server is stopping")))
+}
+
+/// Begins the span of enqueueing these jobs, and puts it into them as the cause of what follows.
+fn enqueue_span(queue: &Token, jobs: &mut [NewJob]) -> Span {
+    let parent = jobs.first().and_then(|job| job.trace.clone());
+    let span = Span::begin(SpanKind::Producer, parent, || {
+        let mut attributes = messaging("enqueue", "send");
+        attributes.push(KeyValue::new("messaging.destination.name", queue.to_string()));
+        if jobs.len() > 1 {
+            let count = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
+            attributes.push(KeyValue::new("messaging.batch.message_count", count));
+        }
+        (format!("enqueue {queue}"), attributes)
+    });
+    if span.is_recorded() {
+        jobs.iter_mut().for_each(|job| job.trace = span.context().cloned());
+    }
+    span
 }
 
 fn missing(queue: &Token) -> Error {

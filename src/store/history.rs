@@ -1,6 +1,7 @@
 //! Reads what was written: single messages, pages of history, counts.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,10 +13,11 @@ use super::error::StoreError;
 use super::log::{Hole, HoleReason};
 use super::plan;
 use super::sql::{Database, Pool, Row, Statement, from_db, limit_to_db, to_db, unreadable};
+use super::trace;
 use crate::limits::PAGE_SCAN_ROWS;
 use crate::message::{
     HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, Headers, Kind, LogEntry, Query, Scope, Subject,
-    Token,
+    Token, TraceContext,
 };
 
 /// A message as history returns it.
@@ -41,6 +43,8 @@ pub struct Original {
     /// Payload and headers of a foreign message (one by another NATS client). `None` if the body is the
     /// payload and the headers are those that agentbus sets.
     pub foreign: Option<(Bytes, Headers)>,
+    /// The trace that the message belongs to.
+    pub trace: Option<Arc<TraceContext>>,
     /// When the log stored it.
     pub logged_at: DateTime<Utc>,
 }
@@ -50,10 +54,12 @@ impl Original {
     #[must_use]
     pub fn into_log_entry(self) -> LogEntry {
         let (payload, headers) = self.foreign.unwrap_or_else(|| {
-            let headers = vec![
-                (HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned()),
-                (HEADER_MSG_ID.to_owned(), self.id.to_string()),
-            ];
+            let id = self.id.to_string();
+            let own = [(HEADER_NATIVE, HEADER_NATIVE_V1), (HEADER_MSG_ID, id.as_str())];
+            let trace = self.trace.iter().flat_map(|trace| trace.headers());
+            let headers = own.into_iter().chain(trace);
+            let headers =
+                headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             (self.stored.body, headers)
         });
         let (seq, subject, logged_at) = (self.stored.seq, self.subject, self.logged_at);
@@ -151,6 +157,19 @@ pub trait HistoryStore: Database {
     /// `limit` rows, and fewer if they are large. Only an empty result means the end.
     async fn originals(&self, from: u64, limit: usize) -> Result<Vec<Original>, StoreError>;
 
+    /// The traces of those of these messages that belong to one.
+    async fn traces(&self, seqs: &[u64]) -> Result<HashMap<u64, Arc<TraceContext>>, StoreError> {
+        let sql = format!(
+            "SELECT seq, foreign_headers FROM messages WHERE seq {} AND foreign_headers IS NOT NULL",
+            self.dialect().is_any("$1")
+        );
+        let rows = self.select(Pool::Readers, Statement::new(sql).bind(seqs)).await?;
+        let traces = rows.decode(|row| {
+            Ok((row.seq("seq")?, trace::decode(row.get::<&[u8]>("foreign_headers")?)))
+        })?;
+        Ok(traces.into_iter().filter_map(|(seq, trace)| Some((seq, trace?))).collect())
+    }
+
     /// The first message with this id that is in the scope. Reads at most [`PAGE_SCAN_ROWS`] messages with the id.
     async fn in_scope(&self, id: Uuid, scope: &Scope) -> Result<Option<Stored>, StoreError> {
         let statement = plan::with_id(id, scope, PAGE_SCAN_ROWS, self.dialect());
@@ -218,18 +237,18 @@ pub(super) fn read_stored(row: Row<'_>) -> Result<Stored, Error> {
 
 /// Decodes [`ORIGINAL_COLUMNS`].
 pub(super) fn read_original(row: Row<'_>) -> Result<Original, Error> {
-    let foreign = match row.get::<Option<Vec<u8>>>("foreign_payload")? {
-        Some(payload) => {
-            let headers: &[u8] = row.get("foreign_headers")?;
-            Some((payload.into(), serde_json::from_slice(headers).map_err(unreadable)?))
-        }
-        None => None,
-    };
+    let headers = row.get::<Option<&[u8]>>("foreign_headers")?;
+    let headers: Option<Headers> =
+        headers.map(serde_json::from_slice).transpose().map_err(unreadable)?;
+    let trace = headers.as_ref().and_then(TraceContext::of_headers);
+    let payload = row.get::<Option<Vec<u8>>>("foreign_payload")?;
+    let foreign = payload.map(|payload| (payload.into(), headers.unwrap_or_default()));
     Ok(Original {
         stored: read_stored(row)?,
         id: row.get("id")?,
         subject: Subject::from_log(row.get::<String>("subject")?),
         foreign,
+        trace,
         logged_at: row.time_set("logged_at")?,
     })
 }

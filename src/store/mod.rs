@@ -29,6 +29,7 @@ mod search;
 mod sql;
 pub mod sqlite;
 pub mod state;
+mod trace;
 mod versions;
 pub mod work;
 mod write_all;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::sql::to_db;
+use super::trace;
 use crate::limits::{TIME_INDEX_SEQS, TIME_INDEX_WIDE_SEQS};
 use crate::message::{Kind, Record, Token};
 
@@ -68,11 +69,15 @@ impl<'a> Row<'a> {
         self.record.foreign.as_ref().map(|(payload, _)| &payload[..])
     }
 
-    /// The headers of a foreign message (one by another NATS client) as JSON.
+    /// As JSON: the headers of a foreign message (one by another NATS client), or else those of the trace that the
+    /// message belongs to.
     pub fn foreign_headers(&self) -> Option<Vec<u8>> {
-        let (_, headers) = self.record.foreign.as_ref()?;
         // This cannot fail: headers are only strings.
-        serde_json::to_vec(headers).ok()
+        match (&self.record.foreign, &self.record.trace) {
+            (Some((_, headers)), _) => serde_json::to_vec(headers).ok(),
+            (None, Some(trace)) => Some(trace::encode(trace)),
+            (None, None) => None,
+        }
     }
 }
 

@@ -4,14 +4,12 @@
 //! error text. The client connects only to the host in the URL: the guard resolves names, redirects are not
 //! followed, no proxy of the environment is used. Every wait has a time limit.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
-use rustls::{ClientConfig, RootCertStore};
 
 use super::guard::Guard;
 use super::secret::Secret;
@@ -19,7 +17,8 @@ use crate::limits::{
     MAX_WEBHOOK_ERROR_BODY, MAX_WEBHOOK_RETRY_AFTER, WEBHOOK_CONNECT_TIMEOUT,
     WEBHOOK_IDLE_CONNECTIONS, WEBHOOK_IDLE_TIMEOUT, WEBHOOK_TIMEOUT,
 };
-use crate::message::{Record, splice_seq};
+use crate::message::{Record, TraceContext, splice_seq};
+use crate::tls;
 
 /// Posts messages to receivers.
 #[derive(Clone, Debug)]
@@ -37,11 +36,13 @@ pub struct Failure {
     pub gone: bool,
     /// The wait in `Retry-After`, at most [`MAX_WEBHOOK_RETRY_AFTER`].
     pub retry_after: Option<Duration>,
+    /// The status of the response; `None` if there was none.
+    pub status: Option<StatusCode>,
 }
 
 impl Failure {
     fn of(error: String) -> Self {
-        Self { error, gone: false, retry_after: None }
+        Self { error, gone: false, retry_after: None, status: None }
     }
 }
 
@@ -54,7 +55,7 @@ impl WebhookClient {
         Ok(Self { http: build(guard)?, guard })
     }
 
-    /// Posts a message; `now` is the time of this attempt.
+    /// Posts a message; `now` is the time of this attempt. Returns the status of the success.
     ///
     /// # Errors
     /// The message was not delivered, or the outcome is unknown.
@@ -63,15 +64,16 @@ impl WebhookClient {
         url: &Url,
         secret: &Secret,
         message: &Record,
+        trace: Option<&TraceContext>,
         now: DateTime<Utc>,
-    ) -> Result<(), Failure> {
+    ) -> Result<StatusCode, Failure> {
         // The resolver checks names only, so a literal address is checked here.
         self.guard.check(url).map_err(|refused| Failure::of(refused.to_string()))?;
         let mut body = Vec::with_capacity(message.body.len() + 32);
         splice_seq(message.seq, &message.body, &mut body);
         let (id, timestamp) = (delivery_id(message), now.timestamp());
         let signature = secret.sign(&id, timestamp, &body);
-        let request = self
+        let mut request = self
             .http
             .post(url.clone())
             .header(CONTENT_TYPE, "application/json")
@@ -79,8 +81,11 @@ impl WebhookClient {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature)
             .body(body);
+        for (name, value) in trace.iter().flat_map(|trace| trace.headers()) {
+            request = request.header(name, value);
+        }
         match request.send().await {
-            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) if response.status().is_success() => Ok(response.status()),
             Ok(response) => Err(refusal(response, now).await),
             Err(error) => Err(Failure::of(unreached(&error))),
         }
@@ -98,26 +103,9 @@ fn build(guard: Guard) -> Result<Client, String> {
         .pool_max_idle_per_host(WEBHOOK_IDLE_CONNECTIONS)
         .pool_idle_timeout(WEBHOOK_IDLE_TIMEOUT)
         .user_agent(concat!("agentbus/", env!("CARGO_PKG_VERSION")))
-        .tls_backend_preconfigured(tls()?)
+        .tls_backend_preconfigured(tls::client_config()?)
         .build()
         .map_err(|error| format!("no HTTP client for webhooks: {error}"))
-}
-
-/// TLS by ring, named here so that no second provider can be picked. It trusts the system's certificate
-/// authorities (also an operator's own, by `SSL_CERT_FILE`), or Mozilla's if the system has none, as in a
-/// minimal container.
-fn tls() -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    let (added, _) =
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if added == 0 {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map(|config| config.with_root_certificates(roots).with_no_client_auth())
-        .map_err(|error| format!("no TLS for webhooks: {error}"))
 }
 
 /// The `webhook-id`. It is the same in every attempt, so that a receiver can recognize a repeat. It contains
@@ -144,7 +132,7 @@ async fn refusal(response: Response, now: DateTime<Utc>) -> Failure {
         error.push_str(": ");
         error.push_str(&said);
     }
-    Failure { error, gone: status == StatusCode::GONE, retry_after }
+    Failure { error, gone: status == StatusCode::GONE, retry_after, status: Some(status) }
 }
 
 /// The wait in `Retry-After`, given in seconds or as a date (RFC 9110, section 10.2.3).

@@ -22,6 +22,7 @@ use crate::message::SubjectPattern;
 use crate::processor::handler::{Delivery, Handler, Outcome};
 use crate::processor::{Policy, Processor};
 use crate::store::work::{Webhook, WorkStore};
+use crate::telemetry::traces::{KeyValue, Span, SpanKind};
 
 /// What all receivers of a process share.
 #[derive(Clone)]
@@ -74,6 +75,20 @@ impl WebhookHandler {
             key_id: webhook.key_id.clone(),
             context,
             recorded: Mutex::default(),
+        })
+    }
+
+    /// Begins the span of a delivery. It names the receiver's host alone, since an address may contain a secret.
+    fn span(&self, delivery: &Delivery<'_>) -> Span {
+        Span::begin(SpanKind::Client, delivery.trace.cloned(), || {
+            let host = self.url.host_str().unwrap_or_default().to_owned();
+            let mut attributes = vec![
+                KeyValue::new("http.request.method", "POST"),
+                KeyValue::new("server.address", host),
+            ];
+            let port = self.url.port_or_known_default();
+            attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
+            ("POST", attributes)
         })
     }
 
@@ -158,9 +173,24 @@ impl Handler for WebhookHandler {
                 return Outcome::Retry { after: Some(WEBHOOK_POLL), error: reason.to_owned() };
             }
         }
-        let sent = client.deliver(&self.url, &self.secret, delivery.message, clock.now()).await;
+        let mut span = self.span(&delivery);
+        let (message, trace) = (delivery.message, span.context().map(|trace| &**trace));
+        let sent = client.deliver(&self.url, &self.secret, message, trace, clock.now()).await;
+        span.record(|span| {
+            let status =
+                sent.as_ref().map_or_else(|failure| failure.status, |status| Some(*status));
+            if let Some(status) = status {
+                span.set(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
+            }
+            if let Err(failure) = &sent {
+                let kind =
+                    status.map_or("unreached".to_owned(), |status| status.as_str().to_owned());
+                span.fail(kind, failure.error.clone());
+            }
+        });
+        drop(span);
         match sent {
-            Ok(()) => {
+            Ok(_) => {
                 self.succeeded(clock.now()).await;
                 Outcome::Done
             }

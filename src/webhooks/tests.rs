@@ -60,9 +60,12 @@ fn secret() -> Secret {
     Secret::generate().expect("random bytes")
 }
 
-async fn deliver(guard: Guard, url: &str) -> Result<(), Failure> {
+async fn deliver(guard: Guard, url: &str) -> Result<StatusCode, Failure> {
     let url = Url::parse(url).expect("a URL");
-    WebhookClient::new(guard).expect("a client").deliver(&url, &secret(), &message(), now()).await
+    WebhookClient::new(guard)
+        .expect("a client")
+        .deliver(&url, &secret(), &message(), None, now())
+        .await
 }
 
 /// The failure of a delivery to a receiver with this response.
@@ -76,7 +79,10 @@ async fn posts_the_full_message_signed() {
     let (port, scene) = receiver(|| StatusCode::ACCEPTED.into_response()).await;
     let url = format!("http://127.0.0.1:{port}/hook?a=b").parse().expect("a URL");
     let (client, secret) = (WebhookClient::new(OPEN).expect("a client"), secret());
-    assert_eq!(client.deliver(&url, &secret, &message(), now()).await, Ok(()));
+    assert_eq!(
+        client.deliver(&url, &secret, &message(), None, now()).await,
+        Ok(StatusCode::ACCEPTED)
+    );
     let (headers, body) = scene.got.lock().expect("no panic").remove(0);
     let header = |name: &str| headers[name].to_str().expect("text").to_owned();
     assert!(body.starts_with(br#"{"seq":42,"id":"0f3a1b5c-"#), "{body:?}");
@@ -144,7 +150,7 @@ async fn private_addresses_are_refused_before_a_connection_is_made() {
         assert!(failure.error.contains("WEBHOOK_ALLOW_PRIVATE"), "{host}: {failure:?}");
     }
     assert!(scene.got.lock().expect("no panic").is_empty());
-    assert_eq!(deliver(OPEN, &format!("http://localhost:{port}/")).await, Ok(()));
+    assert_eq!(deliver(OPEN, &format!("http://localhost:{port}/")).await, Ok(StatusCode::OK));
 }
 
 #[tokio::test]

@@ -28,4 +28,5 @@ mod schemas;
 mod servers;
 mod state;
 mod stream;
+mod traces;
 mod transcripts;

@@ -20,7 +20,7 @@
 //! | a command for a processor | [`exec`] records each attempt, [`handler`] the begin and end of each run |
 //! | `agentbus worker` | [`worker`] |
 //! | programs of the Python and TypeScript clients | [`program`] |
-//! | a receiver of webhooks | [`receiver`] |
+//! | a receiver of webhooks, or of traces | [`receiver`]; what spans came [`otlp`] |
 //! | Prometheus, which scrapes servers | [`prometheus`] |
 //! | a network that fails | [`proxy`]
 //! | a browser | [`webdriver`]; one at the console [`console`] |
@@ -48,6 +48,7 @@ pub mod jobs;
 pub mod keys;
 pub mod metrics;
 pub mod nats;
+pub mod otlp;
 pub mod ports;
 pub mod postgres;
 pub mod process;

@@ -37,7 +37,7 @@ export interface components {
             id: string | null;
             name: string;
         };
-        /** @description An agent: whoever sent a status or a message. */
+        /** @description An agent: the sender of a status or a message. */
         Agent: {
             agent_id: components["schemas"]["Name"];
             expires_at: components["schemas"]["Time"] | null;
@@ -51,7 +51,7 @@ export interface components {
         /** @description A page of agents, in order of their names. */
         AgentPage: {
             agents: components["schemas"]["Agent"][];
-            /** @description The page is exact at this sequence: a stream `from` the next one goes on without a gap. */
+            /** @description The page is exact at this sequence: a stream `from` the next sequence continues without a gap. */
             as_of: components["schemas"]["Sequence"];
             next: components["schemas"]["Name"] | null;
         };
@@ -91,7 +91,7 @@ export interface components {
             results: components["schemas"]["ItemResult"][];
         };
         /**
-         * @description Something that a key may do beyond messages and jobs.
+         * @description Something that a key may do beyond messages and jobs: one entry of `can`.
          * @enum {string}
          */
         Capability: "observe" | "process" | "webhooks" | "dead_letters" | "import" | "erase" | "schemas" | "claims" | "keys";
@@ -212,7 +212,7 @@ export interface components {
             next: string | null;
         };
         /**
-         * @description How safe an accepted message is: `stored` in the bus, or `committed` to the store too.
+         * @description How safe an accepted message is: in the bus (`stored`), or also in the store (`committed`).
          * @enum {string}
          */
         Durability: "stored" | "committed";
@@ -221,11 +221,11 @@ export interface components {
             reply: components["schemas"]["Message"];
             request: components["schemas"]["Message"];
         };
-        /** @description Why a message or job of a batch was not taken. */
+        /** @description Why a message or job of a batch was refused. */
         Failure: {
-            /** @description Decide by this: it is stable. */
+            /** @description The stable code of the error. Programs decide by it. */
             code: string;
-            /** @description For people. */
+            /** @description A text for people. It may change. */
             detail: string;
             errors?: components["schemas"]["InvalidPart"][];
             /**
@@ -284,7 +284,7 @@ export interface components {
         Incompatible: {
             /**
              * Format: int64
-             * @description How many of the last 1,000 messages of the type.
+             * @description How many of the last 1,000 messages of the type the schema would refuse.
              */
             incompatible: number;
         };
@@ -338,7 +338,7 @@ export interface components {
         KeyChange: {
             /**
              * Format: date-time
-             * @description When it ends by itself. Null: never.
+             * @description When the key expires. Null: never.
              */
             expires_at?: string | null;
             grants?: components["schemas"]["Grants"];
@@ -354,12 +354,12 @@ export interface components {
         KeyLimits: {
             /**
              * Format: int64
-             * @description Bytes of messages and jobs in a day (UTC).
+             * @description Bytes of messages and jobs per day (UTC).
              */
             bytes_per_day?: number;
             /**
              * Format: int32
-             * @description Messages and jobs in a second.
+             * @description Messages and jobs per second.
              */
             messages_per_s?: number;
             /** Format: int32 */
@@ -409,6 +409,10 @@ export interface components {
             lease_token: string;
             payload: unknown;
             priority: components["schemas"]["Priority"];
+            /** @description The trace that the job belongs to (W3C Trace Context), if its enqueuer sent one. */
+            traceparent?: string;
+            /** @description What tracing systems add to `traceparent`. */
+            tracestate?: string;
             type: components["schemas"]["Name"];
         };
         /** @description The jobs that were leased. */
@@ -427,7 +431,7 @@ export interface components {
              * @description Seconds to wait for the first job. The default is 0.
              */
             wait_s?: number;
-            /** @description Who works on the jobs. It must be in the `as` of the key; without it, the id of the key. */
+            /** @description The name of the worker, which must be in the `as` of the key. Without it, the id of the key. */
             worker?: components["schemas"]["Name"];
         };
         /** @description The sequences that the bus or the store has. */
@@ -545,7 +549,7 @@ export interface components {
         NewKey: {
             /**
              * Format: date-time
-             * @description When it ends by itself. Without it, never.
+             * @description When the key expires. Without it, never.
              */
             expires_at?: string;
             grants: components["schemas"]["Grants"];
@@ -628,7 +632,7 @@ export interface components {
             schema: Record<string, unknown> | boolean;
         };
         /**
-         * @description The one filter of the streams that a ticket opens, and how long it does.
+         * @description The filter of the streams that a ticket opens, and how long the ticket is valid.
          * @example {
          *       "task": [
          *         "t1"
@@ -648,7 +652,7 @@ export interface components {
             task?: components["schemas"]["Name"][];
             /**
              * Format: int32
-             * @description Seconds that it opens streams. The default is 60.
+             * @description Seconds until the ticket expires. The default is 60.
              */
             ttl_s?: number;
             type?: components["schemas"]["Name"][];
@@ -687,7 +691,7 @@ export interface components {
             as_of: components["schemas"]["Sequence"];
         };
         /**
-         * @description Whether a message that was not acknowledged may be in the log all the same.
+         * @description Whether a message that was not acknowledged may still be in the log.
          * @enum {string}
          */
         Outcome: "not_sent" | "unknown";
@@ -766,9 +770,9 @@ export interface components {
          *     }
          */
         Problem: {
-            /** @description Decide by this: it is stable. */
+            /** @description The stable code of the error. Programs decide by it. */
             code: string;
-            /** @description For people. */
+            /** @description A text for people. It may change. */
             detail: string;
             /** @description Every fault of the input, at most 64. */
             errors?: components["schemas"]["InvalidPart"][];
@@ -790,12 +794,12 @@ export interface components {
             /** @description Always `about:blank`: `code` says which problem it is. */
             type: string;
         };
-        /** @description How far the store is. */
+        /** @description What the store has. */
         ProjectorState: {
             committed_through: components["schemas"]["Sequence"];
             /**
              * Format: int64
-             * @description How many messages of the log the store lacks.
+             * @description How many messages of the log are not in the store yet.
              */
             lag: number;
         };
@@ -827,7 +831,7 @@ export interface components {
             max_deliver: number;
             /**
              * Format: double
-             * @description Seconds since the oldest job was put in. Null if there is none.
+             * @description Seconds since the oldest job was enqueued. Null if there is none.
              */
             oldest_age_s: number | null;
             queue: components["schemas"]["Name"];
@@ -859,7 +863,7 @@ export interface components {
             queues: components["schemas"]["Queue"][];
         };
         /**
-         * @description The rules of a queue. What is left out has its default.
+         * @description The rules of a queue. A missing member gets its default.
          * @example {
          *       "backoff_s": [
          *         1,
@@ -895,7 +899,7 @@ export interface components {
         };
         /** @description Whether the server can publish. */
         Readiness: {
-            /** @description Whether a part fails without which it can still publish. */
+            /** @description Whether a part has failed that publishing does not need. */
             degraded: boolean;
             /** @description Whether it is stopping. */
             draining: boolean;
@@ -915,7 +919,7 @@ export interface components {
             /** @description What is wrong with it, if that is not enforced. */
             warnings?: components["schemas"]["Failure"][];
         };
-        /** @description What a redrive has done. */
+        /** @description The result of a redrive. */
         Redriven: {
             /**
              * Format: int64
@@ -928,7 +932,7 @@ export interface components {
              */
             skipped?: number;
         };
-        /** @description An item that the server has not taken. */
+        /** @description An item that the server refused. */
         RejectedItem: {
             error: components["schemas"]["Failure"];
             /**
@@ -939,7 +943,7 @@ export interface components {
         };
         /** @description The receipt of a message that was there already; with `reply_within`, the message and its reply. */
         RepeatOrReply: components["schemas"]["Receipt"] | components["schemas"]["Exchange"];
-        /** @description Where a consumer is to go on. */
+        /** @description The new position of a consumer. */
         ResetRequest: {
             /** @description The first message to process. */
             from: components["schemas"]["Sequence"];
@@ -969,7 +973,7 @@ export interface components {
         Seconds: number;
         /**
          * Format: int64
-         * @description A place in the one order of all messages, below 2^53.
+         * @description A position in the order of all messages, from 0 to 2^53.
          * @example 1042
          */
         Sequence: number;
@@ -980,7 +984,7 @@ export interface components {
             /** Format: int32 */
             status: number;
         };
-        /** @description A settled lease. Both members are only there for a lease that was extended. */
+        /** @description A settled lease. Only an extended lease has these members. */
         SettledLease: {
             lease_expires_at?: components["schemas"]["Time"];
             /** @description Settles the extended lease. */
@@ -991,14 +995,14 @@ export interface components {
             action: components["schemas"]["LeaseAction"];
             /**
              * Format: double
-             * @description Only to nack. Seconds until the job is due again. Without it, the backoff of the queue.
+             * @description Only for `nack`: seconds until the job is due again. Without it, the backoff of the queue.
              */
             delay_s?: number;
             lease_token: string;
-            /** @description Only to nack and fail. Why the attempt failed. */
+            /** @description Only for `nack` and `fail`: why the attempt failed. */
             reason?: string;
         };
-        /** @description Details of a settlement: `delay_s` only to nack, `reason` to nack and fail. */
+        /** @description Details of a settlement: `delay_s` for `nack`, `reason` for `nack` and `fail`. */
         SettlementDetails: {
             /**
              * Format: double
@@ -1076,7 +1080,7 @@ export interface components {
         };
         /** @description A page of tasks, in order of their names. */
         TaskPage: {
-            /** @description The page is exact at this sequence: a stream `from` the next one goes on without a gap. */
+            /** @description The page is exact at this sequence: a stream `from` the next sequence continues without a gap. */
             as_of: components["schemas"]["Sequence"];
             next: components["schemas"]["Name"] | null;
             tasks: components["schemas"]["Task"][];
@@ -1086,7 +1090,7 @@ export interface components {
          * @enum {string}
          */
         TaskState: "open" | "done";
-        /** @description A ticket for the address of another origin's `EventSource`. */
+        /** @description A ticket for the URL of an `EventSource` on another origin. */
         Ticket: {
             expires_at: components["schemas"]["Time"];
             ticket: string;
@@ -1121,7 +1125,7 @@ export interface components {
             url: string;
         };
         /**
-         * @description How to change a webhook: one of both members.
+         * @description How to change a webhook: exactly one member.
          * @example {
          *       "state": "paused"
          *     }

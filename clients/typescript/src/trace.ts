@@ -3,8 +3,11 @@
 import { isServerSide } from "./settings.js";
 
 interface Api {
-  context: { active(): unknown };
-  propagation: { inject(context: unknown, carrier: Record<string, string>): void };
+  context: { active(): unknown; with<T>(context: unknown, run: () => T): T };
+  propagation: {
+    inject(context: unknown, carrier: Record<string, string>): void;
+    extract(context: unknown, carrier: Record<string, string>): unknown;
+  };
 }
 
 let loaded: Promise<Api | undefined> | undefined;
@@ -14,6 +17,19 @@ export async function addTraceHeaders(headers: Record<string, string>): Promise<
   loaded ??= load();
   const api = await loaded;
   api?.propagation.inject(api.context.active(), headers);
+}
+
+/** Runs a function in the trace that a job came with: its spans and requests continue it. */
+export async function inTraceOf<T>(
+  job: { traceparent?: string | undefined; tracestate?: string | undefined },
+  run: () => T,
+): Promise<Awaited<T>> {
+  loaded ??= load();
+  const api = await loaded;
+  const { traceparent, tracestate } = job;
+  if (api === undefined || traceparent === undefined) return await run();
+  const headers = { traceparent, ...(tracestate === undefined ? {} : { tracestate }) };
+  return await api.context.with(api.propagation.extract(api.context.active(), headers), run);
 }
 
 async function load(): Promise<Api | undefined> {

@@ -9,6 +9,7 @@ import type { Leases } from "./leases.js";
 import { FIRST_WAIT, LEASE_JOBS, STOP_WITHIN, WAIT_S } from "./limits.js";
 import type { Logger } from "./settings.js";
 import { Scope } from "./time.js";
+import { inTraceOf } from "./trace.js";
 import { isTransient, pause } from "./transport.js";
 import type { Job } from "./types.js";
 
@@ -173,9 +174,9 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
 
   async #call(job: Job<Payload>, signal: AbortSignal): Promise<unknown> {
     const { payload: type } = this.#options;
-    if (type === undefined) return this.#handler(job, { signal });
+    if (type === undefined) return inTraceOf(job, () => this.#handler(job, { signal }));
     const payload = (await check(type, `job ${job.job_id}`, job.payload, job)) as Payload;
-    return this.#handler({ ...job, payload }, { signal });
+    return inTraceOf(job, () => this.#handler({ ...job, payload }, { signal }));
   }
 
   async #end(job: Job, failure: { error: unknown } | undefined, lost: AbortSignal): Promise<JobEnd> {

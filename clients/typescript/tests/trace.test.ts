@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { test } from "node:test";
 import { type Context, context, propagation, ROOT_CONTEXT } from "@opentelemetry/api";
-import { Agentbus } from "agentbus";
+import { Agentbus, type Worker } from "agentbus";
 
 const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const KEY = Symbol("traceparent");
@@ -37,7 +37,7 @@ function installOpenTelemetry(): void {
       const value = given.getValue(KEY);
       if (value !== undefined) setter.set(carrier, "traceparent", String(value));
     },
-    extract: (given) => given,
+    extract: (given, carrier, getter) => given.setValue(KEY, getter.get(carrier, "traceparent")),
     fields: () => ["traceparent"],
   });
 }
@@ -49,6 +49,23 @@ test("the current context of OpenTelemetry goes along, where that is installed",
   await bus.me();
   await context.with(ROOT_CONTEXT.setValue(KEY, TRACEPARENT), () => bus.me());
   assert.deepEqual(traceparents, [null, TRACEPARENT]);
+});
+
+test("a handler runs in the trace of who enqueued its job", async () => {
+  installOpenTelemetry();
+  const seen: unknown[] = [];
+  let worker: Worker | undefined;
+  const job = { job_id: "1", type: "t", payload: 7, attempt: 1, lease_token: "l" };
+  const times = { enqueued_at: "2026-01-01T00:00:00Z", lease_expires_at: "2126-01-01T00:00:00Z" };
+  const leased = { jobs: [{ ...job, ...times, priority: "normal", traceparent: TRACEPARENT }] };
+  const answer: typeof fetch = async (input) =>
+    Response.json(String(input).endsWith("/lease") && seen.length === 0 ? leased : {});
+  worker = new Agentbus({ fetch: answer, ignoreVersion: true }).worker("q", () => {
+    seen.push(context.active().getValue(KEY));
+    void worker?.stop();
+  });
+  await worker.run();
+  assert.deepEqual(seen, [TRACEPARENT]);
 });
 
 test("a propagator of one's own is used instead", async () => {

@@ -51,6 +51,8 @@ impl JobRun {
         mut self,
         work: impl Future<Output = Result<(), JobError>> + Send + 'static,
     ) -> Ended {
+        #[cfg(feature = "opentelemetry")]
+        let work = crate::trace::continued(&self.job, work);
         // A task of its own, so that a panic is an error.
         let mut task = tokio::spawn(work);
         let aborts = Aborts(task.abort_handle());

@@ -123,7 +123,7 @@
 //! |---|---|---|
 //! | `tls` | yes | `https`, by rustls with the roots of the system |
 //! | `tracing` | no | reports outages as warnings of `tracing` |
-//! | `opentelemetry` | no | sends `traceparent`, from OpenTelemetry's current context |
+//! | `opentelemetry` | no | sends `traceparent`, from OpenTelemetry's current context; a worker runs its handlers in the traces of their jobs |
 //!
 //! The parser of event streams, [`sse`], also works without HTTP. All timeouts and sizes are in [`limits`]. In this
 //! documentation, "contract" is the server's wire contract, v1 (`docs/api.md`).

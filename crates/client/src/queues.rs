@@ -109,6 +109,13 @@ pub struct Job {
     pub attempt: u64,
     /// When the job was enqueued (RFC 3339).
     pub enqueued_at: String,
+    /// The trace of who enqueued the job (W3C Trace Context). With the feature `opentelemetry` a worker runs its handler
+    /// in it.
+    #[serde(default)]
+    pub traceparent: Option<String>,
+    /// What tracing systems add to `traceparent`.
+    #[serde(default)]
+    pub tracestate: Option<String>,
     /// The token that ends or extends the lease.
     pub lease_token: String,
     /// When the lease ends (RFC 3339).

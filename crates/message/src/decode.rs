@@ -14,10 +14,11 @@ use uuid::Uuid;
 use super::encode::encode;
 use super::json::string;
 use super::payload::BASE64_METADATA;
+use super::trace::is_trace_header;
 use super::{
     Draft, HEADER_BATCH_PREFIX, HEADER_EXPECTED_PREFIX, HEADER_MSG_ID, HEADER_NATIVE,
-    HEADER_NATIVE_V1, HEADER_SENDER, Kind, LogEntry, Record, Subject, Token, parse_rfc3339,
-    parse_uuid,
+    HEADER_NATIVE_V1, HEADER_SENDER, Kind, LogEntry, Record, Subject, Token, TraceContext,
+    parse_rfc3339, parse_uuid,
 };
 
 /// Decodes a log entry. An envelope of agentbus is taken byte for byte, another valid envelope is encoded
@@ -124,7 +125,10 @@ fn native(entry: LogEntry, envelope: &Envelope<'_>, log: &str) -> Record {
     let is_of_publish = |name: &str| {
         name.starts_with(HEADER_EXPECTED_PREFIX) || name.starts_with(HEADER_BATCH_PREFIX)
     };
-    let headers = entry.headers.iter().filter(|(name, _)| !is_of_publish(name)).count();
+    let trace = TraceContext::of_headers(&entry.headers);
+    let is_traced = trace.as_ref().is_some_and(|trace| trace.accounts_for(&entry.headers));
+    let is_ours = |name: &str| is_of_publish(name) || (is_traced && is_trace_header(name));
+    let headers = entry.headers.iter().filter(|(name, _)| !is_ours(name)).count();
     let has_only_our_headers = headers == 1 + usize::from(message_id.is_some())
         && message_id.is_none_or(|text| parse_uuid(text).ok() == id && id.is_some());
     Record {
@@ -142,6 +146,7 @@ fn native(entry: LogEntry, envelope: &Envelope<'_>, log: &str) -> Record {
         created_at: member(envelope.created_at, parse_rfc3339).unwrap_or(entry.logged_at),
         logged_at: entry.logged_at,
         foreign: (!has_only_our_headers).then(|| (entry.payload.clone(), entry.headers)),
+        trace,
         body: entry.payload,
         subject: entry.subject,
     }
@@ -173,6 +178,7 @@ fn from_draft(entry: LogEntry, draft: &Draft, log: &str) -> Record {
         logged_at: entry.logged_at,
         body: encode(draft, id, entry.subject.as_str(), created_at),
         subject: entry.subject,
+        trace: TraceContext::of_headers(&entry.headers),
         foreign: Some((entry.payload, entry.headers)),
     }
 }
@@ -206,6 +212,7 @@ fn from_content(entry: LogEntry, log: &str) -> Record {
         metadata: metadata.to_owned(),
         key_id: None,
         created_at: None,
+        trace: None,
     };
     from_draft(entry, &draft, log)
 }
@@ -335,5 +342,27 @@ mod tests {
         let other = [("Agentbus", "1"), ("Nats-Msg-Id", id), ("X", "y")];
         let record = decode(raw("agent.status.a.offline", &other, body), STREAM);
         assert!(record.foreign.is_some_and(|(payload, _)| payload[..] == body[..]));
+    }
+
+    #[test]
+    fn a_trace_context_is_no_sign_of_a_foreign_message() {
+        let body = br#"{"id":"00000000-0000-0000-0000-00000000002a","kind":"status","type":"offline","sender_id":"a"}"#;
+        let id = "00000000-0000-0000-0000-00000000002a";
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let of = |further: &[(&str, &str)]| {
+            let headers = [&[("Agentbus", "1"), ("Nats-Msg-Id", id)], further].concat();
+            let record = decode(raw("agent.status.a.offline", &headers, body), STREAM);
+            let trace = record.trace.map(|trace| trace.parent().to_owned());
+            (trace.as_deref() == Some(parent), record.foreign.is_some())
+        };
+        assert_eq!(of(&[("traceparent", parent)]), (true, false));
+        assert_eq!(of(&[("traceparent", parent), ("tracestate", "a=1")]), (true, false));
+        // What would not come back from the row as it was is kept as it was.
+        assert_eq!(of(&[("Traceparent", parent)]), (true, true));
+        assert_eq!(of(&[("traceparent", parent), ("tracestate", "a")]), (true, true));
+        assert_eq!(of(&[("traceparent", "x")]), (false, true));
+        assert_eq!(of(&[("tracestate", "a=1")]), (false, true));
+        let foreign = decode(raw("agent.status.a.b", &[("traceparent", parent)], b"x"), STREAM);
+        assert_eq!(foreign.trace.expect("a context").parent(), parent);
     }
 }

@@ -1,13 +1,16 @@
 //! A draft is a message that a client posted, validated, before it gets an id and a time.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::json::{Member, Members};
 use super::status::{EXPIRED_SEQ, REASON, TTL, parse_ttl};
-use super::{BodyError, Kind, ObjectReader, Subject, Token, parse_rfc3339, parse_uuid};
+use super::{
+    BodyError, Kind, ObjectReader, Subject, Token, TraceContext, parse_rfc3339, parse_uuid,
+};
 use crate::limits::{MAX_METADATA_DEPTH, MAX_TTL_S};
 
 /// A validated message that is not in the log yet.
@@ -31,6 +34,8 @@ pub struct Draft {
     pub(super) key_id: Option<Token>,
     /// Only set in a message of another NATS client.
     pub(super) created_at: Option<DateTime<Utc>>,
+    /// The trace that the message belongs to. It travels beside the body.
+    pub(super) trace: Option<Arc<TraceContext>>,
 }
 
 /// The origin of a draft. It decides which of the members that the server sets are refused.
@@ -93,6 +98,7 @@ impl Draft {
             metadata: format!("{{\"{REASON}\":\"ttl\",\"{EXPIRED_SEQ}\":{expired}}}"),
             key_id: None,
             created_at: None,
+            trace: None,
         }
     }
 
@@ -113,6 +119,13 @@ impl Draft {
     #[must_use]
     pub fn posted_with(mut self, key_id: Option<Token>) -> Self {
         self.key_id = key_id;
+        self
+    }
+
+    /// Sets the trace that the message belongs to.
+    #[must_use]
+    pub fn traced(mut self, trace: Option<Arc<TraceContext>>) -> Self {
+        self.trace = trace;
         self
     }
 
@@ -221,6 +234,7 @@ fn read(object: &mut ObjectReader<'_>, source: Source<'_>) -> Option<Draft> {
         metadata,
         key_id: None,
         created_at,
+        trace: None,
     })
 }
 

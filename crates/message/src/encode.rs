@@ -4,11 +4,13 @@
 //! encoded when it is read, always to the same bytes.) The log, the store and every reader have these bytes.
 //! `key_id` and `created_at` are the last members, so two bodies can be compared without them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Draft, Subject, format_micros};
+use super::{Draft, Subject, TraceContext, format_micros};
 
 /// A message that is ready to be published: encoded, and without a sequence.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub struct Outgoing {
     pub body: Bytes,
     /// The `created_at` in the body.
     pub created_at: DateTime<Utc>,
+    /// The trace that the message belongs to; in the headers of the log's entry.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 impl Outgoing {
@@ -37,6 +41,7 @@ impl Outgoing {
             body: encode(draft, id, subject.as_str(), created_at),
             subject,
             created_at,
+            trace: draft.trace.clone(),
         }
     }
 }

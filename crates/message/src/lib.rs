@@ -49,6 +49,7 @@ mod subject;
 pub mod testing;
 mod time;
 mod token;
+mod trace;
 
 pub use decode::{decode, decode_body, expires_at, key_id, text_or_base64};
 pub use draft::{Draft, idempotency_id};
@@ -69,3 +70,4 @@ pub use status::StatusEnd;
 pub use subject::{MESSAGE_SUBJECTS, Subject};
 pub use time::{format_micros, parse_rfc3339, truncate_to_micros};
 pub use token::{Token, parse_uuid};
+pub use trace::{HEADER_TRACEPARENT, HEADER_TRACESTATE, TraceContext};

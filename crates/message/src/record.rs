@@ -1,10 +1,12 @@
 //! An entry of the log, as the bus returns it and decoded.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Kind, Subject, Token};
+use super::{Kind, Subject, Token, TraceContext};
 
 /// The headers of a log entry, in the order in which the bus returns them.
 pub type Headers = Vec<(String, String)>;
@@ -68,6 +70,8 @@ pub struct Record {
     /// The payload and headers as published; `None` if the payload is the body and the headers are exactly
     /// those that agentbus sets.
     pub foreign: Option<(Bytes, Headers)>,
+    /// The trace that the message belongs to, from its headers.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 /// Appends the body with `"seq":N` as its first member, the form in which history and streams return it.

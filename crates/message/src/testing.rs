@@ -33,5 +33,6 @@ pub fn record(seq: u64, kind: Kind, names: [&str; 4]) -> Record {
         logged_at: time,
         body: Bytes::from_static(br#"{"id":"x"}"#),
         foreign: None,
+        trace: None,
     }
 }

@@ -251,13 +251,18 @@ impl Writer {
     }
 
     fn entry(&self, seq: u64, message: &Outgoing) -> LogEntry {
+        let mut headers = vec![
+            (HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned()),
+            (HEADER_MSG_ID.to_owned(), message.id.to_string()),
+        ];
+        if let Some(trace) = &message.trace {
+            headers
+                .extend(trace.headers().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
         LogEntry {
             seq,
             subject: message.subject.clone(),
-            headers: vec![
-                (HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned()),
-                (HEADER_MSG_ID.to_owned(), message.id.to_string()),
-            ],
+            headers,
             payload: message.body.clone(),
             logged_at: truncate_to_micros(self.clock.now()),
         }

@@ -49,6 +49,7 @@ impl NatsQueues {
         let body = job.body.clone();
         let due = OutgoingJob {
             id_is_clients: new.id.is_some(),
+            trace: new.trace.clone(),
             ..OutgoingJob::new(&row.name, job.priority.as_str(), msg_id, body)
         };
         if new.delay.is_zero() { due } else { due.delayed(self.clock.now() + new.delay) }

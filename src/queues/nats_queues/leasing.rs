@@ -18,7 +18,7 @@ use crate::limits::{
     JOB_FRESH, JOB_FRESH_WAIT, JOB_POLL_FIRST, JOB_POLL_LONGEST, LEASE_MARGIN, MAX_LEASE_BYTES,
     QUEUE_POLL,
 };
-use crate::message::truncate_to_micros;
+use crate::message::{TraceContext, truncate_to_micros};
 use crate::queues::dead_letter::{RAN_OUT, job_dead_letter};
 use crate::queues::{Job, Lease, LeaseHandle, LeaseRequest, LeasedJob, QueueError};
 use crate::store::jobs::{QueueRow, RecordedAttempt};
@@ -168,7 +168,8 @@ impl NatsQueues {
             handle: LeaseHandle::JetStream { ack, lease: Uuid::new_v4(), job: job.id },
             key: None,
         })?;
-        Some(LeasedJob { body: job.body, attempt, token, expires_at })
+        let trace = TraceContext::of_headers(&raw.headers);
+        Some(LeasedJob { body: job.body, attempt, token, expires_at, trace })
     }
 
     /// The sequences of redelivered jobs that the ledger records as acked: their ack to JetStream was lost.

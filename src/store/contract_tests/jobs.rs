@@ -23,7 +23,7 @@ fn rules(name: &str, lease: Duration, max_deliver: u32) -> QueueRow {
 
 pub(super) fn job(rank: u8, body: &str) -> JobRow {
     let body = Bytes::from(body.to_owned());
-    JobRow { id: Uuid::now_v7(), rank, delay: NOW, body, identity: None }
+    JobRow { id: Uuid::now_v7(), rank, delay: NOW, body, identity: None, trace: None }
 }
 
 fn bodies(rows: &LeasedRows) -> Vec<String> {

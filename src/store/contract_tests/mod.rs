@@ -82,6 +82,7 @@ pub(super) fn record(seq: u64) -> Record {
         logged_at: created_at,
         body: Bytes::from(format!("{{\"n\":{seq}}}")),
         foreign: None,
+        trace: None,
     }
 }
 

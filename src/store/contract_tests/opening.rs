@@ -6,13 +6,13 @@ use crate::store::BusKind;
 on_both!(an_older_schema_waits_for_the_server_that_runs, a_lease_is_held_until_it_is_taken);
 
 /// Undoes the last step of the schema.
-pub(crate) const OLDER: &str = "DELETE FROM _sqlx_migrations WHERE version = 8; \
-    DROP TABLE schemas; ALTER TABLE versions DROP COLUMN schemas; \
-    ALTER TABLE versions RENAME COLUMN keys TO version; ALTER TABLE versions RENAME TO keys_version";
+pub(crate) const OLDER: &str =
+    "DELETE FROM _sqlx_migrations WHERE version = 9; ALTER TABLE jobs DROP COLUMN trace";
 /// Fails if the last step of the schema was applied again.
-pub(crate) const STILL_OLDER: &str = "CREATE TABLE schemas (one integer); DROP TABLE schemas";
+pub(crate) const STILL_OLDER: &str =
+    "ALTER TABLE jobs ADD COLUMN trace integer; ALTER TABLE jobs DROP COLUMN trace";
 /// Fails if the last step of the schema was not applied.
-pub(crate) const NEWER: &str = "SELECT version FROM schemas";
+pub(crate) const NEWER: &str = "SELECT trace FROM jobs";
 
 async fn an_older_schema_waits_for_the_server_that_runs(server: Server) {
     let store = server.open().await;

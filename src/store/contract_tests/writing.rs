@@ -6,6 +6,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
+use crate::message::TraceContext;
 use crate::store::{BusKind, HoleReason, MembershipState};
 
 on_both!(
@@ -121,15 +122,26 @@ async fn rows_are_read_back_complete(server: Server) {
     foreign.foreign = Some((Bytes::from_static(b"\0\xff raw"), headers.clone()));
     let mut empty = record(3);
     empty.foreign = Some((Bytes::new(), Vec::new()));
-    let records = [record(1), foreign.clone(), empty];
+    let mut traced = record(4);
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    traced.trace = TraceContext::read([parent], ["a=\"b"]);
+    let records = [record(1), foreign.clone(), empty, traced.clone()];
     write_all(&*store, &lease, 0, &records).await.expect("written");
     let rows = store.originals(1, 10).await.expect("rows");
-    assert_eq!(rows.len(), 3);
+    assert_eq!(rows.len(), 4);
     for (row, record) in rows.iter().zip(&records) {
         assert_eq!((row.stored.seq, row.id, row.stored.kind), (record.seq, record.id, record.kind));
         assert_eq!((&row.stored.body, &row.subject), (&record.body, &record.subject));
         assert_eq!((&row.foreign, row.logged_at), (&record.foreign, record.logged_at));
+        assert_eq!(row.trace, record.trace);
     }
+    let entry = rows[3].clone().into_log_entry();
+    assert_eq!(
+        (TraceContext::of_headers(&entry.headers), entry.headers.len()),
+        (traced.trace.clone(), 4)
+    );
+    let traces = store.traces(&[1, 2, 3, 4, 9]).await.expect("traces");
+    assert_eq!(traces.into_iter().collect::<Vec<_>>(), [(4, traced.trace.expect("a context"))]);
     assert_eq!(store.originals(2, 1).await.expect("rows"), rows[1..2]);
     assert_eq!(store.original(2).await.expect("answers").as_ref(), Some(&rows[1]));
     assert_eq!(store.original(9).await.expect("answers"), None);

@@ -1,5 +1,6 @@
 //! Jobs of the memory bus: added, leased, settled, counted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,10 +10,12 @@ use sqlx::Error;
 use uuid::Uuid;
 
 use super::columns::RANKS;
+use crate::message::TraceContext;
 use crate::store::error::StoreError;
 use crate::store::sql::{
     Database, Dialect, Pool, Row, Statement, from_micros, limit_to_db, small, to_db,
 };
+use crate::store::trace;
 use crate::store::work::Attempt;
 use crate::store::work::attempts::{self, error_text};
 
@@ -43,6 +46,15 @@ pub struct JobRow {
     pub body: Bytes,
     /// The id by which a repeat is recognised, and a digest of the content, which a repeat must have too.
     pub identity: Option<(Uuid, [u8; 32])>,
+    /// The trace that the job belongs to.
+    pub trace: Option<Arc<TraceContext>>,
+}
+
+impl JobRow {
+    /// The column of the trace.
+    pub(crate) fn trace_column(&self) -> Option<Vec<u8>> {
+        self.trace.as_deref().map(trace::encode)
+    }
 }
 
 /// The result of adding a job.
@@ -64,6 +76,8 @@ pub struct LeasedRow {
     pub attempt: u32,
     /// The encoded job.
     pub body: Bytes,
+    /// The trace that the job belongs to.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 /// Jobs that were leased together.
@@ -369,5 +383,6 @@ pub(crate) fn read_leased(row: Row<'_>) -> Result<LeasedRow, Error> {
         seq: row.seq("seq")?,
         attempt: row.number("attempt")?,
         body: row.get::<Vec<u8>>("body")?.into(),
+        trace: row.get::<Option<&[u8]>>("trace")?.and_then(trace::decode),
     })
 }

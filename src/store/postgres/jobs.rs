@@ -89,16 +89,17 @@ async fn insert(
     jobs: &[(i64, &JobRow)],
 ) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO jobs (seq, queue, rank, due, body) OVERRIDING SYSTEM VALUE \
-         SELECT seq, $1, rank, clock_timestamp() + delay * interval '1 microsecond', body \
-         FROM unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::bytea[]) \
-         AS new (seq, rank, delay, body)",
+        "INSERT INTO jobs (seq, queue, rank, due, body, trace) OVERRIDING SYSTEM VALUE \
+         SELECT seq, $1, rank, clock_timestamp() + delay * interval '1 microsecond', body, trace \
+         FROM unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::bytea[], $6::bytea[]) \
+         AS new (seq, rank, delay, body, trace)",
     )
     .bind(queue)
     .bind(jobs.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
     .bind(jobs.iter().map(|(_, job)| i16::from(job.rank)).collect::<Vec<_>>())
     .bind(jobs.iter().map(|(_, job)| to_micros(job.delay)).collect::<Vec<_>>())
     .bind(jobs.iter().map(|(_, job)| job.body.as_ref()).collect::<Vec<_>>())
+    .bind(jobs.iter().map(|(_, job)| job.trace_column()).collect::<Vec<_>>())
     .execute(connection)
     .await
     .map(drop)
@@ -200,7 +201,7 @@ const LEASE: &str = "UPDATE jobs SET attempts = CASE WHEN lease IS NULL THEN att
             (extract(epoch FROM due) * 1000000)::bigint, \
             'the lease ran out' || coalesce(' (worker ' || worker || ')', ''))))::text END, \
     attempt = attempt + 1, lease = $1, due = $2, worker = $3 \
-    WHERE seq = ANY($4) RETURNING seq, attempt, body";
+    WHERE seq = ANY($4) RETURNING seq, attempt, body, trace";
 
 /// Leases due jobs, lowest rank first.
 async fn lease(

@@ -116,11 +116,12 @@ async fn insert_many(
 ) -> Result<(), Error> {
     for part in insert_parts(jobs) {
         let sql = format!(
-            "INSERT INTO jobs (queue, rank, due, body) VALUES {}",
-            vec!["(?, ?, ?, ?)"; part.len()].join(", ")
+            "INSERT INTO jobs (queue, rank, due, body, trace) VALUES {}",
+            vec!["(?, ?, ?, ?, ?)"; part.len()].join(", ")
         );
         let statement = part.iter().fold(sqlx::query(AssertSqlSafe(sql)), |statement, job| {
-            statement.bind(queue).bind(job.rank).bind(time.until(job.delay)).bind(job.body.as_ref())
+            let statement = statement.bind(queue).bind(job.rank).bind(time.until(job.delay));
+            statement.bind(job.body.as_ref()).bind(job.trace_column())
         });
         let last = statement.execute(&mut *connection).await?.last_insert_rowid();
         // Nobody else writes, so the rows of one statement have consecutive sequences.
@@ -171,7 +172,7 @@ const LEASE: &str = "UPDATE jobs SET attempts = CASE WHEN lease IS NULL THEN att
         ELSE json_insert(attempts, '$[#]', json_array(attempt, due + ?5, \
             'the lease ran out' || coalesce(' (worker ' || worker || ')', ''))) END, \
     attempt = attempt + 1, lease = ?1, due = ?2, worker = ?3 \
-    WHERE seq IN (SELECT value FROM json_each(?4)) RETURNING seq, attempt, body";
+    WHERE seq IN (SELECT value FROM json_each(?4)) RETURNING seq, attempt, body, trace";
 
 /// Leases due jobs, lowest rank first.
 async fn lease(

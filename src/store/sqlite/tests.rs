@@ -204,7 +204,7 @@ async fn leased(server: &Server) -> (Machine, SqliteStore) {
     };
     store.put_queue(&row, true, 10).await.expect("kept");
     let (id, body) = (uuid::Uuid::nil(), Bytes::from_static(b"{}"));
-    let job = JobRow { id, rank: 1, delay: Duration::ZERO, body, identity: None };
+    let job = JobRow { id, rank: 1, delay: Duration::ZERO, body, identity: None, trace: None };
     store.add_jobs("q", &[job]).await.expect("kept");
     assert!(is_free(&store).await);
     (machine, store)

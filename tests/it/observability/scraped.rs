@@ -61,6 +61,7 @@ fn tuned(
         .env("PROCESSOR_EXEC", exec::COMMAND)
         .env("WEBHOOK_ALLOW_PRIVATE", "true")
         .env("NATS_SYNC_ALWAYS", "true")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 }
 
 #[tokio::test]

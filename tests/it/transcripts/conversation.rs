@@ -12,6 +12,12 @@ use crate::support::{Http, eventually};
 const LIMIT: Duration = Duration::from_secs(60);
 const MESSAGES: &str = "/v1/messages";
 const BATCH: &str = "/v1/messages/batch";
+/// A JSON request of a trace.
+const TRACED: [(&str, &str); 3] = [
+    ("content-type", "application/json"),
+    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ("tracestate", "vendor=1"),
+];
 const NDJSON: [(&str, &str); 1] = [("content-type", "application/x-ndjson")];
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 /// The start of the ids of messages and jobs; the last two digits distinguish them.
@@ -201,7 +207,7 @@ async fn queues(recorder: &mut Recorder) {
     recorder.json(Method::PUT, "/v1/queues/wrong", &json!({"lease_s": 0, "retries": 1})).await;
     let jobs = "/v1/queues/builds/jobs";
     let job = json!({"type": "build", "payload": {"n": 1}, "id": format!("{ID}11")});
-    recorder.post_json(jobs, &job).await;
+    recorder.ask(Method::POST, jobs, &TRACED, &job.to_string()).await;
     recorder.post_json(jobs, &job).await;
     let other = json!({"type": "build", "payload": {"n": 2}, "id": format!("{ID}11")});
     recorder.post_json(jobs, &other).await;

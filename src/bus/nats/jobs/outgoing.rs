@@ -1,12 +1,14 @@
 //! Jobs to be published.
 
+use std::sync::Arc;
+
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
 use crate::bus::nats::publish::Publishable;
-use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1};
+use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, TraceContext};
 
 /// The priorities of jobs, in the order in which they are leased.
 pub const PRIORITIES: [&str; 3] = ["high", "normal", "low"];
@@ -28,6 +30,8 @@ pub struct OutgoingJob {
     pub subject: String,
     /// The encoded job.
     pub body: Bytes,
+    /// The trace that the job belongs to.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 /// The subject of a queue's jobs of one priority.
@@ -40,7 +44,7 @@ impl OutgoingJob {
     #[must_use]
     pub fn new(queue: &str, priority: &'static str, msg_id: String, body: Bytes) -> Self {
         let (subject, queue) = (subject(queue, priority), queue.to_owned());
-        Self { queue, priority, msg_id, id_is_clients: true, due: None, subject, body }
+        Self { queue, priority, msg_id, id_is_clients: true, due: None, subject, body, trace: None }
     }
 
     /// Delays the job until `due`. Its schedule gets its own subject.
@@ -60,6 +64,9 @@ impl Publishable for OutgoingJob {
         let mut headers = HeaderMap::new();
         headers.insert(HEADER_NATIVE, HEADER_NATIVE_V1);
         headers.insert(HEADER_MSG_ID, self.msg_id.as_str());
+        if let Some(trace) = &self.trace {
+            trace.headers().for_each(|(name, value)| headers.insert(name, value));
+        }
         if let Some(due) = &self.due {
             // ADR-51. The server removes these headers and the id when it publishes the job.
             let at = due.to_rfc3339_opts(SecondsFormat::Micros, true);

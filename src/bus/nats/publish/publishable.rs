@@ -31,6 +31,9 @@ impl Publishable for Outgoing {
         headers.insert(HEADER_NATIVE, HEADER_NATIVE_V1);
         let mut id = uuid::Uuid::encode_buffer();
         headers.insert(HEADER_MSG_ID, &*self.id.hyphenated().encode_lower(&mut id));
+        if let Some(trace) = &self.trace {
+            trace.headers().for_each(|(name, value)| headers.insert(name, value));
+        }
         headers
     }
 

@@ -155,6 +155,12 @@ pub struct LeasedJob {
     payload: Value,
     priority: Priority,
     enqueued_at: Time,
+    /// The trace that the job belongs to (W3C Trace Context), if its enqueuer sent one.
+    #[schema(required = false)]
+    traceparent: String,
+    /// What tracing systems add to `traceparent`.
+    #[schema(required = false)]
+    tracestate: String,
     /// The number of this attempt; the first is 1.
     attempt: u32,
     /// Settles the lease.

@@ -10,6 +10,7 @@ from typing import Any
 
 from .._core.calls import queues
 from .._core.limits import LEASE_JOBS, POLL, RELEASE
+from .._core.trace import continued
 from .._core.work import STOPPED, End, H, Handlers, Observer, extend_after, log, release, settle
 from .._models.queues import Job, Lease
 from ..errors import AgentbusError, LeaseLost
@@ -142,12 +143,13 @@ class AsyncWorker:
         """Runs the handler. Returns what it raised."""
         try:
             handler = self._handlers.find(job)
-            if inspect.iscoroutinefunction(handler):
-                await handler(job)
-            else:
-                result = await in_thread(lambda: handler(job))
-                if inspect.isawaitable(result):
-                    await result
+            with continued(job.traceparent, job.tracestate):
+                if inspect.iscoroutinefunction(handler):
+                    await handler(job)
+                else:
+                    result = await in_thread(lambda: handler(job))
+                    if inspect.isawaitable(result):
+                        await result
         except Exception as error:
             return error
         return None

@@ -42,6 +42,9 @@ class Job(Document):
     attempt: int = 1
     """The first one is 1."""
     enqueued_at: datetime | None = None
+    traceparent: str | None = None
+    """The trace of who enqueued it (W3C Trace Context), with `tracestate`. A worker runs its handler in it."""
+    tracestate: str | None = None
     lease_token: str
     lease_expires_at: datetime
 
