@@ -9,7 +9,7 @@ use super::progress;
 use super::serve::configuration;
 use super::serve_args::RebuildArgs;
 use crate::bus::Bus as _;
-use crate::bus::nats::NatsBus;
+use crate::bus::nats::{IfMissing, NatsBus};
 use crate::config::StoreConfig;
 use crate::store::postgres::PostgresStore;
 use crate::store::{BusKind, LogStore as _, Store as _};
@@ -20,7 +20,8 @@ Stop every server and worker first: the command refuses to run while one does.
 
 Examples:
   agentbus rebuild --yes                    with NATS_URL, DATABASE_URL and NATS_STREAM_NAME
-  agentbus rebuild --yes --set nats-max-msgs=5000000";
+  agentbus rebuild --yes --set nats-max-msgs=5000000
+  agentbus rebuild --yes --take-over        at the second site, when the first is lost";
 
 /// Recreates the stream.
 ///
@@ -50,22 +51,30 @@ pub async fn run(args: RebuildArgs) -> Result<ExitCode, String> {
     let _membership = store.join(BusKind::Memory).await.map_err(text)?.map_err(|reason| {
         format!("stop every server and worker of this database first: {reason}")
     })?;
-    let bus = NatsBus::connect(config.nats.clone()).await.map_err(|error| error.to_string())?;
+    let missing = if args.take_over { IfMissing::TakeOver } else { IfMissing::CreateClosed };
+    let bus = NatsBus::connect_or(config.nats.clone(), missing).await;
+    let bus = bus.map_err(|error| error.to_string())?;
     let bar = progress::sequences();
     let shown = bar.clone();
     let report = move |done: u64, end: u64| {
         shown.set_length(end);
         shown.set_position(done);
     };
-    let made = continuity::rebuild(&bus, &store, Uuid::new_v4(), &report).await;
+    let made = continuity::rebuild(&bus, &store, Uuid::new_v4(), args.take_over, &report).await;
     bar.finish_and_clear();
-    let bounds = made.map_err(|error| error.to_string())?.bounds;
+    let (identity, through) = made.map_err(|error| error.to_string())?;
     store.close().await;
-    let _ = print_line(&format!(
-        "stream {} is recreated and holds sequences {} to {}",
-        bus.log_name(),
-        bounds.first,
-        bounds.last
-    ));
+    let (stream, bounds) = (bus.log_name(), identity.bounds);
+    let _ = print_line(&if args.take_over {
+        format!(
+            "the log is taken over up to sequence {through}; stream {stream} goes on at {}",
+            bounds.last + 1
+        )
+    } else {
+        format!(
+            "stream {stream} is recreated and holds sequences {} to {}",
+            bounds.first, bounds.last
+        )
+    });
     Ok(ExitCode::SUCCESS)
 }

@@ -103,6 +103,13 @@ pub struct RebuildArgs {
     #[arg(long)]
     pub yes: bool,
 
+    /// Take the log over from a lost site, of whose stream and database these are the copies
+    ///
+    /// The stream may be a mirror. The next sequence is higher than any that the lost site can have given.
+    /// Readers get the range in between as a gap with reason "abandoned".
+    #[arg(long)]
+    pub take_over: bool,
+
     /// Settings.
     #[command(flatten)]
     pub overrides: Overrides,

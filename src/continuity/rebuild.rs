@@ -8,16 +8,21 @@ use uuid::Uuid;
 
 use super::content;
 use super::error::CheckError;
-use super::stranded::{drain, store_under_new_sequences};
+use super::stranded::{drain, skip, store_under_new_sequences};
 use super::write_back::write_back;
-use crate::bus::LogIdentity;
 use crate::bus::nats::NatsBus;
-use crate::limits::LEASE;
-use crate::store::{BusKind, Store};
+use crate::bus::{Bus as _, LogIdentity};
+use crate::limits::{ABANDON_JUMP, LEASE};
+use crate::store::{BusKind, HoleReason, Store};
 
 /// Deletes the stream, creates it with the same configuration, and writes the newest rows that its limits
 /// allow, under the sequences of the store. First stores what only the old stream had. Calls `progress` with
 /// the last sequence written and the last to write.
+///
+/// With `take_over`, bus and store are the copies at a second site, and the first site is lost. It may have
+/// acknowledged messages that neither copy has. So the next sequence is [`ABANDON_JUMP`] higher, and the range
+/// in between is recorded as a hole: no sequence that the first site assigned gets other content. Returns also
+/// the last sequence that is in the log of the first site.
 ///
 /// # Errors
 /// Bus or store does not answer.
@@ -25,10 +30,11 @@ pub async fn rebuild(
     bus: &NatsBus,
     store: &dyn Store,
     owner: Uuid,
+    take_over: bool,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
-) -> Result<LogIdentity, CheckError> {
+) -> Result<(LogIdentity, u64), CheckError> {
     let mut lease = store.claim(owner, LEASE, true).await?.ok_or(CheckError::Busy)?;
-    let found = bus.find_or_create().await?;
+    let found = bus.identity().await?;
     let committed = lease.committed_through;
     if !found.write_back_pending {
         match content::first_difference(bus, store, found.bounds, committed).await? {
@@ -38,9 +44,13 @@ pub async fn rebuild(
             None => drain(bus, store, &mut lease, found.bounds.last).await?,
         }
     }
+    let through = lease.committed_through;
+    if take_over {
+        skip(store, &mut lease, through + ABANDON_JUMP, HoleReason::Abandoned).await?;
+    }
     bus.recreate().await?;
     let recreated = write_back(bus, store, &lease, 0, progress).await?;
     store.set_log(&lease, BusKind::Nats, recreated.epoch).await?;
     store.release(&lease).await?;
-    Ok(recreated)
+    Ok((recreated, through))
 }

@@ -34,6 +34,15 @@ pub struct Observed {
     pub acked: Acked,
     /// The messages that each watcher has read, in the order of reading.
     pub seen: Vec<Vec<Record>>,
+    /// The gaps that watchers were told of, as the first and the last sequence.
+    pub gaps: Vec<(u64, u64)>,
+}
+
+/// What one watcher has received.
+#[derive(Default)]
+struct Watched {
+    seen: Vec<Record>,
+    gaps: Vec<(u64, u64)>,
 }
 
 /// Running clients.
@@ -42,12 +51,17 @@ pub struct Load {
     head: watch::Sender<Option<u64>>,
     acks: Arc<watch::Sender<u64>>,
     writers: JoinSet<Acked>,
-    watchers: JoinSet<Vec<Record>>,
+    watchers: JoinSet<Watched>,
 }
 
 impl Load {
     /// Starts writers and watchers at these servers. Every second writer sends batches.
     pub fn start(servers: &[&str], writers: usize, watchers: usize) -> Self {
+        Self::start_with(servers, writers, watchers, false)
+    }
+
+    /// Like [`Load::start`]; watchers may be told of gaps, which are recorded.
+    pub fn start_with(servers: &[&str], writers: usize, watchers: usize, gaps: bool) -> Self {
         let servers: Arc<[Http]> = servers.iter().map(|base| Http::new(base)).collect();
         let mut load = Self {
             stop: CancellationToken::new(),
@@ -63,7 +77,7 @@ impl Load {
             load.writers.spawn(writer.run(load.stop.clone()));
         }
         for number in 0..watchers {
-            load.watchers.spawn(watch_all(number, servers.clone(), load.head.subscribe()));
+            load.watchers.spawn(watch_all(number, servers.clone(), load.head.subscribe(), gaps));
         }
         load
     }
@@ -86,11 +100,13 @@ impl Load {
             acked.extend(newly.expect("a writer ends"));
         }
         self.head.send_replace(Some(acked.values().copied().max().unwrap_or(0)));
-        let mut seen = Vec::new();
-        while let Some(lines) = self.watchers.join_next().await {
-            seen.push(lines.expect("a watcher ends"));
+        let (mut seen, mut gaps) = (Vec::new(), Vec::new());
+        while let Some(watched) = self.watchers.join_next().await {
+            let watched = watched.expect("a watcher ends");
+            seen.push(watched.seen);
+            gaps.extend(watched.gaps);
         }
-        Observed { acked, seen }
+        Observed { acked, seen, gaps }
     }
 }
 
@@ -198,8 +214,9 @@ async fn watch_all(
     number: usize,
     servers: Arc<[Http]>,
     mut head: watch::Receiver<Option<u64>>,
-) -> Vec<Record> {
-    let (mut seen, mut last_event_id, mut at) = (Vec::<Record>::new(), None, number);
+    gaps: bool,
+) -> Watched {
+    let (mut watched, mut last_event_id, mut at) = (Watched::default(), None, number);
     loop {
         let http = &servers[at % servers.len()];
         at += 1;
@@ -214,7 +231,7 @@ async fn watch_all(
         loop {
             let through = last_event_id.unwrap_or(0);
             if head.borrow_and_update().is_some_and(|head| through >= head) {
-                return seen;
+                return watched;
             }
             let frame = tokio::select! {
                 frame = stream.try_next(PATIENCE) => frame,
@@ -222,12 +239,17 @@ async fn watch_all(
             };
             match frame {
                 Ok(frame) => {
-                    assert!(!frame.is("gap"), "watcher {number}: {frame:?}");
+                    if frame.is("gap") {
+                        assert!(gaps, "watcher {number}: {frame:?}");
+                        let gap = frame.json();
+                        let end = |name: &str| gap[name].as_u64().expect("a sequence");
+                        watched.gaps.push((end("from"), end("to")));
+                    }
                     if frame.id.is_some() {
                         last_event_id = Some(frame.seq());
                     }
                     if frame.is_message() {
-                        seen.push(Record::of(&frame));
+                        watched.seen.push(Record::of(&frame));
                     }
                 }
                 Err(Stop::Deadline) => {

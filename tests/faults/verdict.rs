@@ -38,7 +38,7 @@ pub async fn check(what: &str, load: Load, servers: &[&str], nats: Option<&Nats>
 
 /// Fails the test unless history has every acknowledged message. Unacknowledged messages may be there too,
 /// each once.
-fn in_history(observed: &Observed, stored: &[Record]) {
+pub fn in_history(observed: &Observed, stored: &[Record]) {
     let mut seq_of = HashMap::new();
     let mut before = 0;
     for line in stored {

@@ -85,6 +85,15 @@ impl Builder {
         .await
     }
 
+    /// Starts the server on this port of 127.0.0.1, which clients know before it runs, and waits until it can
+    /// publish.
+    pub async fn start_at(self, port: u16) -> Agentbus {
+        let agentbus = Agentbus::new(self, port);
+        agentbus.boot().await.unwrap_or_else(|error| panic!("agentbus does not start: {error}"));
+        agentbus.wait_ready().await;
+        agentbus
+    }
+
     /// Starts a server that must refuse to run, waits until it has exited with failure, and returns its
     /// standard error.
     pub async fn expect_refusal(self) -> String {

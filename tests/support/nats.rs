@@ -35,6 +35,7 @@ pub struct Builder {
     store_dir: Option<PathBuf>,
     file_limit: Option<u64>,
     jetstream: Vec<String>,
+    without_jetstream: bool,
     lines: Vec<String>,
 }
 
@@ -42,6 +43,18 @@ impl Builder {
     /// JetStream's `sync_interval`: `always`, or a duration as `10s`.
     pub fn sync_interval(mut self, value: &str) -> Self {
         self.jetstream.push(format!("sync_interval: {value}"));
+        self
+    }
+
+    /// A server that only routes, as a leaf node may be.
+    pub fn without_jetstream(mut self) -> Self {
+        self.without_jetstream = true;
+        self
+    }
+
+    /// The domain of its JetStream, which tells it from that of other sites.
+    pub fn domain(mut self, name: &str) -> Self {
+        self.jetstream.push(format!("domain: {name}"));
         self
     }
 
@@ -251,12 +264,12 @@ impl Nats {
 
 fn configuration(port: u16, name: &str, builder: &Builder, folder: &Folder) -> String {
     let store_dir = builder.store_dir.clone().unwrap_or_else(|| folder.join("jetstream"));
-    format!(
-        "server_name: {name}\nhost: \"127.0.0.1\"\nport: {port}\njetstream {{ store_dir: \"{}\"\n{} }}\n{}\n",
-        store_dir.display(),
-        builder.jetstream.join("\n"),
-        builder.lines.join("\n"),
-    )
+    let (own, lines) = (builder.jetstream.join("\n"), builder.lines.join("\n"));
+    let jetstream = match builder.without_jetstream {
+        true => String::new(),
+        false => format!("jetstream {{ store_dir: \"{}\"\n{own} }}\n", store_dir.display()),
+    };
+    format!("server_name: {name}\nhost: \"127.0.0.1\"\nport: {port}\n{jetstream}{lines}\n")
 }
 
 /// Reads the first line, which NATS servers send unasked. The server listens only once JetStream has

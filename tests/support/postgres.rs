@@ -68,6 +68,26 @@ impl Postgres {
         self.create_database("TABLESPACE apart").await
     }
 
+    /// Starts a streaming replica, whose files `copy` puts into the folder that it gets, as this user.
+    pub async fn replica(copy: impl AsyncFn(&Path, Option<User>)) -> Self {
+        ports::claim("PostgreSQL", async |port| {
+            let postgres = Self::prepare(port);
+            copy(&postgres.data, postgres.user).await;
+            postgres.boot().await.map(|()| postgres)
+        })
+        .await
+    }
+
+    /// The address of the database of the same name in this server.
+    pub fn same_database(&self, url: &str) -> String {
+        self.url(url.rsplit_once('/').expect("a database").1)
+    }
+
+    /// The folder of its files, and the user that they belong to.
+    pub fn files(&self) -> (&Path, Option<User>) {
+        (&self.data, self.user)
+    }
+
     async fn connect(&self) -> PgConnection {
         PgConnection::connect(&self.url("postgres")).await.expect("connect to PostgreSQL")
     }
@@ -132,6 +152,15 @@ impl Postgres {
     }
 
     async fn start_on(port: u16, env: &[(&str, &str)]) -> Result<Self, String> {
+        let mut postgres = Self::prepare(port);
+        postgres.initdb().await;
+        postgres.env = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        postgres.boot().await?;
+        Ok(postgres)
+    }
+
+    /// A server that is not started and has no files.
+    fn prepare(port: u16) -> Self {
         let folder = Folder::new("postgres");
         let user = user_for_root();
         if let Some(User { uid, gid }) = user {
@@ -140,11 +169,7 @@ impl Postgres {
         }
         let log = Log::new("PostgreSQL", folder.join("log"));
         let (data, process) = (folder.join("data"), Slot::default());
-        let mut postgres = Self { port, data, user, env: Vec::new(), process, log, folder };
-        postgres.initdb().await;
-        postgres.env = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        postgres.boot().await?;
-        Ok(postgres)
+        Self { port, data, user, env: Vec::new(), process, log, folder }
     }
 
     async fn initdb(&self) {

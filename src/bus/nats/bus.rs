@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
-use uuid::Uuid;
 
 use super::api::StreamInfo;
 use super::config::NatsConfig;
@@ -18,7 +17,6 @@ use super::pull::PullConnection;
 use super::reader::{ReaderContext, StreamReader};
 use super::requester::Requester;
 use super::stream::{self, IfMissing};
-use super::stream_config;
 use super::view::StreamView;
 use crate::bus::durable::DurableConsumers;
 use crate::bus::{
@@ -157,15 +155,15 @@ impl NatsBus {
         self.identity().await
     }
 
-    /// Deletes the stream with its consumers, and creates it again, empty, with its own configuration and a
-    /// new epoch.
+    /// Deletes the stream with its consumers, and creates it again, empty, closed for publishing, with its own
+    /// configuration and a new epoch. In place of a mirror it creates a stream.
     ///
     /// # Errors
     /// JetStream cannot be reached, or refuses. After an error there may be no stream.
     pub async fn recreate(&self) -> Result<(), BusError> {
         let info = self.requester.stream_info(&self.stream).await?;
-        let wanted =
-            stream_config::with_epoch(&stream_config::opened(&info.config), Uuid::new_v4());
+        let version = self.requester.connection.server_version();
+        let wanted = stream::anew(&info, &self.config, version)?;
         Ok(stream::replace(&self.requester, &self.stream, &wanted).await?)
     }
 

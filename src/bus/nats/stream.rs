@@ -15,7 +15,7 @@ use super::config::NatsConfig;
 use super::error::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
 use super::requester::Requester;
 use super::stream_config::{
-    ATOMIC_SINCE, EPOCH, MAX_MSG_SIZE, METADATA_SINCE, StreamConfig, closed,
+    ATOMIC_SINCE, EPOCH, MAX_MSG_SIZE, METADATA_SINCE, StreamConfig, closed, opened, with_epoch,
 };
 use crate::bus::BusError;
 use crate::limits::{NATS_REPEAT_DELAY, NATS_STREAM_GONE};
@@ -32,6 +32,9 @@ pub enum IfMissing {
     /// As [`Self::CreateClosed`], after a pause of [`NATS_STREAM_GONE`], because the stream existed and was
     /// deleted.
     Recreate,
+    /// As [`Self::CreateClosed`]. A mirror is used, too, as it is: it can be read, and then replaced by a stream
+    /// ([`NatsBus::recreate`](super::NatsBus::recreate)).
+    TakeOver,
     /// Return an error.
     Refuse,
 }
@@ -57,7 +60,8 @@ pub(super) async fn ensure(
         result => result?,
     };
     let found = info.parsed()?;
-    let lacking = compare(&found, config, version)?;
+    let is_taken_over = missing == IfMissing::TakeOver && found.mirror.is_some();
+    let lacking = if is_taken_over { Vec::new() } else { compare(&found, config, version)? };
     Ok((info, lacking))
 }
 
@@ -111,6 +115,21 @@ async fn create(
     }
 }
 
+/// The configuration with which a stream, a mirror too, is created again: its own or, for a mirror, that of a new
+/// stream. With a new epoch, and closed for publishing.
+pub(super) fn anew(
+    info: &StreamInfo,
+    config: &NatsConfig,
+    version: (u64, u64),
+) -> Result<Value, ApiError> {
+    let epoch = Uuid::new_v4();
+    let wanted = match info.parsed()?.mirror {
+        Some(_) => wanted(config, version, epoch),
+        None => with_epoch(&opened(&info.config), epoch),
+    };
+    Ok(if version >= METADATA_SINCE { closed(&wanted, &config.stream_name) } else { wanted })
+}
+
 /// The configuration of a new stream, without members that a server of this version does not know.
 fn wanted(config: &NatsConfig, version: (u64, u64), epoch: Uuid) -> Value {
     let mut wanted = json!({
@@ -150,6 +169,17 @@ fn compare(
     if found.is_closed() {
         // The stream is closed for a write-back. The continuity check will end that.
         return Ok(Vec::new());
+    }
+    if found.mirror.is_some() {
+        return fatal(
+            "is a mirror: the log is at another site. If that site is lost, see docs/runbooks/region-lost.md"
+                .to_owned(),
+        );
+    }
+    if found.sources.as_ref().is_some_and(|sources| !sources.is_empty()) {
+        return fatal(
+            "has sources: they add messages even while the stream is closed for its continuity check".to_owned(),
+        );
     }
     if let Some(subject) = missing_subjects(found).first() {
         return fatal(format!("does not take subject {subject}"));
@@ -364,6 +394,13 @@ mod tests {
         let lines = compare(&found, &config, NEWEST).expect("usable");
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert_eq!(lines[0], "stream agent-messages: duplicate_window is 10s, configured 120s");
+        for (member, text) in [("mirror", "is a mirror"), ("sources", "has sources")] {
+            let mut info = made(&config, NEWEST);
+            let one = json!({"name": "other"});
+            info.config[member] = if member == "mirror" { one } else { json!([one]) };
+            let error = compare(&info.parsed().expect("parses"), &config, NEWEST).expect_err(text);
+            assert!(error.0.contains(text), "{error}");
+        }
         found.subjects.pop();
         assert_eq!(
             compare(&found, &config, NEWEST),

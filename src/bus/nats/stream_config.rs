@@ -45,6 +45,10 @@ pub(super) struct StreamConfig {
     pub allow_atomic: bool,
     pub sealed: bool,
     pub subject_transform: Option<Value>,
+    /// The stream that this one mirrors.
+    pub mirror: Option<Value>,
+    /// The streams that this one copies messages from.
+    pub sources: Option<Vec<Value>>,
     pub metadata: Option<HashMap<String, String>>,
 }
 
