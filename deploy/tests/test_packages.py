@@ -1,5 +1,6 @@
 """The packages: each contains the binary's bytes, can be installed, and says what is in it."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -127,7 +128,7 @@ def test_the_archive_unpacks_and_runs(only: Only, tmp_path: Path) -> None:
     assert (folder / "lib/systemd/system/agentbus.service").is_file()
 
 
-def test_the_list_of_crates_has_every_crate_that_the_binary_links(only: Only) -> None:
+def test_the_list_of_crates_has_every_crate_that_the_binary_links(only: Only, unpacked: Path) -> None:
     document = json.loads(only("*.cdx.json").read_text())
     assert document["bomFormat"] == "CycloneDX"
     listed = {(part["name"], part["version"]) for part in document["components"]}
@@ -151,5 +152,8 @@ def test_the_list_of_crates_has_every_crate_that_the_binary_links(only: Only) ->
     sources = {line.split(b"/")[3].decode() for line in strings.stdout.splitlines()}
     assert len(sources) > 50
     assert not sources - {f"{name}-{version}" for name, version in listed}
+    texts = (unpacked / "usr/share/doc/agentbus/LICENCES.txt.gz").read_bytes()
+    named = set(re.findall(r"^(\S+) (\d\S*): \S", gzip.decompress(texts).decode(), re.MULTILINE))
+    assert {crate for crate in linked - named if not crate[0].startswith("agentbus")} == set()
     licensed = [part for part in document["components"] if part.get("licenses")]
     assert len(licensed) > 200

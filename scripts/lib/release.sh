@@ -2,7 +2,7 @@
 # Makes the packages of a release from one binary. Needs say.sh. The variables BINARY, OUT, VERSION, TARGET, SOURCE_DATE_EPOCH and
 # DEPLOY_BIN are set by scripts/release.
 
-# The wheel, and beside it the list of the crates in the binary (CycloneDX), which maturin makes.
+# The wheel, and the list of the crates in the binary (CycloneDX), which maturin makes; the texts of their licences.
 make_wheel() {
     say "wheel"
     (
@@ -14,6 +14,7 @@ make_wheel() {
     "$DEPLOY_BIN/python" -m zipfile -e "$WHEEL" "$WORK/wheel"
     SBOM=$OUT/agentbus-$VERSION-$TARGET.cdx.json
     cp "$WORK"/wheel/*.dist-info/sboms/*.cyclonedx.json "$SBOM"
+    cargo metadata --format-version 1 --locked | "$DEPLOY_BIN/python" scripts/lib/licences.py "$SBOM" >"$WORK/LICENCES.txt"
 }
 
 # What the archive and the Debian package contain: make_tree FOLDER, laid out below a prefix such as /usr/local.
@@ -30,6 +31,7 @@ make_tree() {
     cp .env.example "$doc/env.example"
     cp README.md CHANGELOG.md "$doc/"
     cp "$SBOM" "$doc/agentbus.cdx.json"
+    cp "$WORK/LICENCES.txt" "$doc/"
     find "$1" -type d -exec chmod 0755 {} +
     find "$1" -type f -exec chmod 0644 {} +
     chmod 0755 "$1/bin/agentbus"
@@ -50,10 +52,10 @@ make_deb() {
     make_tree "$root/usr"
     printf 'agentbus (%s) stable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- agentbus <agentbus@localhost>  %s\n' \
         "$VERSION" "$(date --rfc-email --utc --date="@$SOURCE_DATE_EPOCH")" >"$root/usr/share/doc/agentbus/changelog"
-    gzip --best --no-name "$root"/usr/share/man/man1/*.1 "$root/usr/share/doc/agentbus/changelog"
+    gzip --best --no-name "$root"/usr/share/man/man1/*.1 "$root/usr/share/doc/agentbus/"{changelog,LICENCES.txt}
     install -m 0644 deploy/debian/README.Debian deploy/debian/copyright "$root/usr/share/doc/agentbus/"
     install -D -m 0600 deploy/debian/agentbus.env "$root/etc/agentbus/agentbus.env"
-    chmod 0644 "$root/usr/share/doc/agentbus/changelog.gz"
+    chmod 0644 "$root"/usr/share/doc/agentbus/*
     chmod 0755 "$root" "$root/etc" "$root/etc/agentbus"
     install -d -m 0755 "$root/DEBIAN"
     install -m 0755 deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm "$root/DEBIAN/"
