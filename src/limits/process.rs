@@ -9,9 +9,11 @@ pub const FAULT_PAUSE: Duration = Duration::from_millis(250);
 pub const METRICS_UPKEEP: Duration = Duration::from_secs(1);
 /// Pause between two rounds of reading for the metrics. Short beside the 15 s after which Prometheus usually scrapes.
 pub const SURVEY_PAUSE: Duration = Duration::from_secs(5);
-/// The least pause after a round, as a multiple of the time that the round took. So reading takes at most a tenth of
-/// the time of one connection, however slow bus and store are.
+/// The pause after a round, as a multiple of the time that the round took. So reading takes at most a tenth of the time of
+/// one connection, unless a round takes longer than 3 s.
 pub const SURVEY_SHARE: u32 = 10;
+/// The longest pause after a round: metrics are true again soon after a fault of bus or store.
+pub const SURVEY_LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Time limit for one part of a round: several slow requests.
 pub const SURVEY_WAIT: Duration = Duration::from_secs(10);
 /// Queues, or agents, read in one round. A queue on NATS takes eight requests, so a page takes a few hundred.

@@ -76,10 +76,11 @@ async fn noticed(http: &Http, failed: &AtomicU64) {
 async fn agents_at_a_leaf_node_publish_through_an_outage_of_its_link() {
     let port = ports::free();
     let hub_config = format!("leafnodes {{ host: \"127.0.0.1\", port: {port} }}");
-    let hub = Nats::builder().config(&hub_config).start().await;
+    let hub = Nats::builder().domain("hub").config(&hub_config).start().await;
     let link = Proxy::to(port).await;
     let leaf_config = format!(
-        "leafnodes {{ reconnect: 1, remotes: [ {{ url: \"nats://127.0.0.1:{}\" }} ] }}",
+        "leafnodes {{ reconnect: \"1s\", remotes: [ {{ url: \"nats://127.0.0.1:{}\" }} ] }}\n\
+         default_js_domain: {{ \"$G\": hub }}",
         link.port()
     );
     let leaf = Nats::builder().without_jetstream().config(&leaf_config).start().await;

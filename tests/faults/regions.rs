@@ -319,6 +319,8 @@ async fn drill(mirror_is_ahead: bool) {
         None,
     )
     .await;
+    let last = *publish(&server.http(), &messages(1)).await.last().expect("one");
+    wire::committed(&server.http(), last).await;
     let stored = history(&server.http(), "").await;
     let mut observed = Observed { acked: all, seen: Vec::new(), gaps: Vec::new() };
     observed.acked.retain(|id, _| !lost.contains(id));
@@ -363,6 +365,7 @@ async fn a_mirror_keeps_what_was_deleted_at_its_source() {
     let mirror = second.jetstream().await.get_stream(STREAM).await.expect("the mirror");
     assert!(stream.delete_message(7).await.expect("deleted"));
     sites.links[0].block();
+    sites.links[0].cut();
     publish(&sites.servers[0].http(), &messages(10)).await;
     assert!(stream.delete_message(25).await.expect("deleted"));
     sites.links[0].open();

@@ -27,13 +27,19 @@ pub struct Prometheus {
 impl Prometheus {
     /// Scrapes these jobs: of each the name and the targets.
     pub async fn start(jobs: &[(&str, &[String])]) -> Self {
-        ports::claim("Prometheus", async |port| Self::start_on(port, jobs).await).await
+        Self::with_rules(&deploy().join("prometheus/*.rules.yml"), jobs).await
     }
 
-    async fn start_on(port: u16, jobs: &[(&str, &[String])]) -> Result<Self, String> {
+    /// Like [`Self::start`], with the rules of the files that this pattern matches.
+    pub async fn with_rules(rules: &Path, jobs: &[(&str, &[String])]) -> Self {
+        let config = configuration(rules, jobs);
+        ports::claim("Prometheus", async |port| Self::start_on(port, &config).await).await
+    }
+
+    async fn start_on(port: u16, configuration: &str) -> Result<Self, String> {
         let folder = Folder::new("prometheus");
         let config = folder.join("prometheus.yml");
-        std::fs::write(&config, configuration(jobs)).expect("write prometheus.yml");
+        std::fs::write(&config, configuration).expect("write prometheus.yml");
         let log = Log::new("prometheus", folder.join("log"));
         let process = Process::spawn(Spec {
             program: programs::prometheus("prometheus"),
@@ -91,8 +97,7 @@ impl Prometheus {
     }
 }
 
-fn configuration(jobs: &[(&str, &[String])]) -> String {
-    let rules = deploy().join("prometheus/*.rules.yml");
+fn configuration(rules: &Path, jobs: &[(&str, &[String])]) -> String {
     let mut text = format!(
         "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [\"{}\"]\nscrape_configs:\n",
         rules.display()

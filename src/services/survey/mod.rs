@@ -2,8 +2,9 @@
 //! and of its files.
 //!
 //! Invariant: a scrape renders what was read last and does no I/O on bus or store. One task reads, a page of names a
-//! round, and then pauses for at least [`SURVEY_SHARE`] times as long as that took. While bus or store do not answer,
-//! the last values stay, and metrics say how old they are.
+//! round, and then pauses for [`SURVEY_SHARE`] times as long as that took, within bounds. While bus or store do not
+//! answer, the last values stay, and metrics say how old they are. Whether the parts work is asked apart from that,
+//! so that no slow read delays it.
 
 mod inboxes;
 mod sweep;
@@ -11,13 +12,14 @@ mod tables;
 
 use std::sync::Arc;
 
+use futures_util::future::join;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::health::Health;
 use crate::clock::Clock;
-use crate::limits::{SURVEY_PAGE, SURVEY_PAUSE, SURVEY_SHARE, SURVEY_WAIT};
+use crate::limits::{SURVEY_LONGEST_PAUSE, SURVEY_PAGE, SURVEY_PAUSE, SURVEY_SHARE, SURVEY_WAIT};
 use crate::processor::Processor;
 use crate::queues::Queues;
 use crate::store::{Store, StoreFiles};
@@ -78,20 +80,26 @@ impl Survey {
 
     /// Reads, round after round, until cancelled.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
+        let parts = async {
+            loop {
+                self.health.observe().await;
+                self.read_files().await;
+                sleep(SURVEY_PAUSE).await;
+            }
+        };
         let rounds = async {
             let mut queues = tables::queue_sweep();
             let mut inboxes = InboxSweep::default();
             loop {
                 let begun = Instant::now();
-                self.health.observe().await;
-                self.read_files().await;
                 limited("consumers", self.read_consumers()).await;
                 limited("queues", self.read_queues(&mut queues)).await;
                 limited("inboxes", self.read_inboxes(&mut inboxes)).await;
-                tokio::time::sleep(SURVEY_PAUSE.max(begun.elapsed() * SURVEY_SHARE)).await;
+                let pause = begun.elapsed() * SURVEY_SHARE;
+                sleep(pause.clamp(SURVEY_PAUSE, SURVEY_LONGEST_PAUSE)).await;
             }
         };
-        cancel.run_until_cancelled(rounds).await;
+        cancel.run_until_cancelled(join(parts, rounds)).await;
     }
 
     async fn read_files(&self) {

@@ -3,11 +3,11 @@
 use async_nats::jetstream;
 use serde_json::json;
 
-use super::{ACTION, OVER, Operator, Runbook};
+use super::{ACTION, Alerts, OVER, Operator, Pace, Runbook};
 use crate::load::{Load, PATIENCE};
 use crate::support::keys::Secured;
 use crate::support::streams::{message, publish};
-use crate::support::{Agentbus, Mode, Nats, Postgres, eventually, wire};
+use crate::support::{Agentbus, Mode, Nats, Postgres, eventually, ports, wire};
 use crate::verdict;
 
 const STREAM: &str = "agent-messages";
@@ -61,6 +61,8 @@ async fn the_stream_holds_other_content() {
         ack.await.expect("stored");
     }
     server.restart_listening().await;
+    let alerts = Alerts::of(&[&server]).await;
+    alerts.fire(&["AgentbusContinuityBroken"]).await;
     eventually(PATIENCE, "the log has what the runbook says", async || {
         server.log().contains("the stream holds other content than the store").then_some(())
     })
@@ -75,13 +77,16 @@ async fn the_stream_holds_other_content() {
     operator.runs(&book, OVER).await;
     let load = Load::start(&[server.url()], 4, 2);
     load.acknowledged(50).await;
+    alerts.resolve(&["AgentbusContinuityBroken"]).await;
     verdict::check("drill: other content", load, &[server.url()], Some(&nats)).await;
 }
 
 #[tokio::test]
 async fn a_key_is_leaked() {
     let book = Runbook::read("leaked-key");
-    let secured = Secured::start(Mode::MemorySqlite).await;
+    let metrics = format!("127.0.0.1:{}", ports::free());
+    let secured = Secured::tuned(Mode::MemorySqlite, &[("METRICS_ADDR", &metrics)]).await;
+    let alerts = Alerts::at(&[metrics], Pace::MINUTE).await;
     let grants = json!({"as": ["ann"], "publish": ["agent.>"], "read": ["agent.>"]});
     let leaked = secured.key(grants).await;
     let sent = json!({"kind": "message", "type": "note", "sender_id": "ann", "content": "leaked"});
@@ -98,6 +103,25 @@ async fn a_key_is_leaked() {
         (leaked.http.get("/v1/messages").await.status == 401).then_some(())
     })
     .await;
+    // Somebody goes on to try it, and is soon told to wait.
+    eventually(PATIENCE, "the alert fires", async || {
+        let status = leaked.http.get("/v1/messages").await.status;
+        assert!([401, 429].contains(&status), "{status}");
+        alerts.is_firing("AgentbusManyDenied").await.then_some(())
+    })
+    .await;
+    alerts.resolve(&["AgentbusManyDenied"]).await;
+}
+
+#[tokio::test]
+async fn two_deployments_have_one_name() {
+    let (nats, pg_url) = (Nats::start().await, Postgres::shared().await.database().await);
+    let server = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;
+    let other = Agentbus::builder().memory_sqlite().start().await;
+    let alerts = Alerts::of(&[&server, &other]).await;
+    alerts.fire(&["AgentbusBusesDiffer"]).await;
+    assert!(other.terminate().await.success());
+    alerts.resolve(&["AgentbusBusesDiffer"]).await;
 }
 
 #[tokio::test]
