@@ -95,6 +95,12 @@ impl SchemaDifference {
         Self { missing, unknown: unknown.map(step).collect() }
     }
 
+    /// Whether the database has no schema yet.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.missing.first().is_some_and(|first| first.version == 1)
+    }
+
     /// Why this version cannot work with the schema; `None` if it can.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {

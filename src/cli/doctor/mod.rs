@@ -1,10 +1,11 @@
 //! `agentbus doctor`: checks all parts, and reports how to fix problems.
 //!
-//! Invariant: no data is changed. Like every start of a server, the command migrates the tables of an older
-//! version; with `--fix` it adds what the stream lacks. The exit code is 1 if a check failed, else 0.
+//! Invariant: nothing is changed, except that `--fix` adds what the stream lacks. So the doctor of a newer version
+//! tells what an upgrade will do. The exit code is 1 if a check failed, else 0.
 
 mod keys;
 mod report;
+mod schema;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -58,22 +59,24 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Arc<dyn Sto
         report.note("store", &format!("{} holds no history yet", dir.display()));
         return None;
     }
-    match own_store::open(&config.store).await {
-        Ok(store) => {
-            report.good(
-                "store",
-                &format!("{} is reachable and its tables are up to date", store.name()),
-            );
-            check_clock(&*store, report).await;
-            check_durability(&*store, report).await;
-            keys::check(&*store, report).await;
-            Some(store)
-        }
+    let (store, difference) = match own_store::inspect(&config.store).await {
+        Ok(inspected) => inspected,
         Err(error) => {
             report.bad("store", &error);
-            None
+            return None;
         }
+    };
+    report.good("store", &format!("{} is reachable", own_store::name(&config.store)));
+    let is_readable = schema::check(&difference, config.bus, report);
+    let store = store?;
+    check_clock(&*store, report).await;
+    check_durability(&*store, report).await;
+    if !is_readable {
+        store.close().await;
+        return None;
     }
+    keys::check(&*store, report).await;
+    Some(store)
 }
 
 /// Compares the clocks: messages get the time of this machine, leases that of the store.

@@ -2,16 +2,19 @@
 
 use super::jobs::{add, job, lease as lease_jobs};
 use super::keys::key;
+use super::opening::{OLDER, STILL_OLDER};
 use super::schemas::schema;
 use super::work::webhooks::webhook;
 use super::work::{NAME, make, message};
 use super::*;
+use crate::store::SchemaDifference;
 use crate::store::jobs::JobSettlement;
 use crate::store::work::{AttemptOutcome, DeadLetterQuery, LeaseOutcome};
 
 on_both!(
     newer_migrations_are_accepted_unless_one_breaks,
     a_changed_migration_is_refused,
+    a_difference_is_told_and_nothing_changed,
     columns_of_a_newer_version_do_no_harm,
 );
 
@@ -65,6 +68,19 @@ async fn a_changed_migration_is_refused(server: Server) {
     server.open().await.close().await;
     server.sql("UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1").await;
     assert!(matches!(server.try_open().await.err(), Some(StoreError::Refused(_))));
+}
+
+async fn a_difference_is_told_and_nothing_changed(server: Server) {
+    server.open().await.close().await;
+    assert_eq!(server.inspect().await, SchemaDifference::default());
+    server.sql(OLDER).await;
+    server.sql(UNKNOWN).await;
+    let SchemaDifference { missing, unknown } = server.inspect().await;
+    assert_eq!((missing.len(), unknown.len()), (1, 1));
+    assert_eq!(unknown[0].to_string(), "0999_more");
+    server.sql(STILL_OLDER).await;
+    server.open().await.close().await;
+    assert_eq!(server.inspect().await.missing, []);
 }
 
 /// The columns come while the store is in use, so its connections have prepared their statements.

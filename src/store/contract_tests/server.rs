@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Store, StoreError};
+use crate::store::{SchemaDifference, Store, StoreError};
 
 /// The data of one test, on which any number of stores can be opened.
 pub(crate) enum Server {
@@ -29,6 +29,14 @@ impl Server {
             Self::Sqlite(dir) => Box::new(SqliteStore::open(dir).await?),
             Self::Postgres(url) => Box::new(PostgresStore::connect(url).await?),
         })
+    }
+
+    /// How the schema differs from that of this version.
+    pub async fn inspect(&self) -> SchemaDifference {
+        match self {
+            Self::Sqlite(dir) => SqliteStore::inspect(dir).await.expect("SQLite opens"),
+            Self::Postgres(url) => PostgresStore::inspect(url).await.expect("PostgreSQL opens").1,
+        }
     }
 
     /// Runs statements on the data without the store.

@@ -8,7 +8,7 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 
 use super::connection::{self, Role, bounded};
-use super::{membership, migrations, partitions};
+use super::{membership, migrations, partitions, schema};
 use crate::limits::{
     STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_JOBS, STORE_READ_TIMEOUT, STORE_READERS,
     STORE_WORKERS, STORE_WRITE_TIMEOUT,
@@ -23,7 +23,7 @@ use crate::store::schemas::SchemaStore;
 use crate::store::sql::Pool;
 use crate::store::versions::VersionStore;
 use crate::store::work::unconfirmed::UnconfirmedLeases;
-use crate::store::{PoolState, Store};
+use crate::store::{PoolState, SchemaDifference, Store};
 
 /// A store in the current schema of a PostgreSQL database.
 pub struct PostgresStore {
@@ -67,7 +67,24 @@ impl PostgresStore {
         // Closing the connection releases its locks in any case.
         let _ = first.close().await;
         updated?;
-        Ok(Self {
+        Ok(Self::with(options))
+    }
+
+    /// Connects to a database as it is, and returns how its schema differs from that of this version. What the schema
+    /// lacks, the store cannot use.
+    ///
+    /// # Errors
+    /// As [`Self::connect`], whatever the version of the schema.
+    pub async fn inspect(url: &str) -> Result<(Self, SchemaDifference), StoreError> {
+        let options = connection::options(url)?;
+        let mut first = connection::open(&options, Role::Control).await?;
+        let difference = bounded(STORE_READ_TIMEOUT, schema::difference(&mut first)).await?;
+        let _ = first.close().await;
+        Ok((Self::with(options), difference))
+    }
+
+    fn with(options: PgConnectOptions) -> Self {
+        Self {
             readers: connection::pool(&options, Role::Read, STORE_READERS),
             controls: connection::pool(&options, Role::Control, STORE_CONTROLS),
             workers: connection::pool(&options, Role::Work, STORE_WORKERS),
@@ -79,7 +96,7 @@ impl PostgresStore {
             partitions: partitions::Partitions::default(),
             lowest: AtomicI64::new(0),
             options,
-        })
+        }
     }
 
     /// Runs work on queues. It is never repeated here: if its response was lost, the work would be done

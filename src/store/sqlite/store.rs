@@ -48,6 +48,16 @@ impl SqliteStore {
         Self::open_by(dir, Clocks::system()).await
     }
 
+    /// How the schema of the database in a directory differs from that of this version. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if there is no database, or the disk fails.
+    pub async fn inspect(dir: &Path) -> Result<SchemaDifference, StoreError> {
+        let options = connection::options(&dir.join(DATABASE_FILE)).create_if_missing(false);
+        let mut connection = connection::open(&options).await?;
+        bounded(difference(&mut connection)).await
+    }
+
     /// Like [`Self::open`], with other clocks.
     pub(super) async fn open_by(dir: &Path, clocks: Clocks) -> Result<Self, StoreError> {
         files::prepare(dir)?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::support::{Agentbus, Deployment, eventually, for_each_mode, squad, within};
 use serde_json::Value;
+use sqlx::{Connection as _, Executor as _};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -160,7 +161,7 @@ async fn the_doctor_reports_what_is_good_and_what_is_bad() {
     let mut args = vec!["doctor"];
     settings.iter().for_each(|setting| args.extend(["--set", setting.as_str()]));
     let report = succeed(&args, nats.bus(), &dir, "").await;
-    for part in ["store", "clock", "nats", "publish", "read", "continuity"] {
+    for part in ["store", "schema", "clock", "nats", "publish", "read", "continuity"] {
         assert!(report.contains(&format!("\"part\":\"{part}\"")), "{part} is missing:\n{report}");
     }
     assert!(!report.contains("\"bad\""), "{report}");
@@ -168,4 +169,42 @@ async fn the_doctor_reports_what_is_good_and_what_is_bad() {
     let report = run(&args, nats.bus(), &dir, "").await;
     assert_eq!(report.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&report.stdout).contains("\"bad\""), "{report:?}");
+}
+
+#[tokio::test]
+async fn the_doctor_tells_what_an_upgrade_will_do() {
+    let deployment = Deployment::start(crate::support::Mode::MemoryPostgres).await;
+    let (url, dir) = (deployment.bus(), deployment.agentbus().data_dir());
+    std::fs::create_dir_all(&dir).expect("a folder");
+    let pg_url = deployment.pg_url().expect("a database");
+    let setting = format!("DATABASE_URL={pg_url}");
+    let args = ["doctor", "--set", &setting];
+    let mut session = sqlx::PgConnection::connect(pg_url).await.expect("connects");
+    let mut after = async |sql: &'static str| {
+        session.execute(sql).await.expect("done");
+        let report = run(&args, url, &dir, "").await;
+        let told = String::from_utf8(report.stdout).expect("UTF-8");
+        let schema = told.lines().filter(|line| line.contains(r#""part":"schema""#));
+        (report.status.code(), schema.collect::<Vec<_>>().join("\n"))
+    };
+    let (code, told) = after("SELECT 1").await;
+    assert!(code == Some(0) && told.contains("the tables are up to date"), "{told}");
+    let (code, told) = after(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (999, 'more', true, '', 0)",
+    )
+    .await;
+    assert!(code == Some(0) && told.contains("newer version"), "{told}");
+    assert!(told.contains("0999_more") && told.contains(r#""note""#), "{told}");
+    let (code, told) =
+        after("UPDATE _sqlx_migrations SET description = 'breaking_more' WHERE version = 999")
+            .await;
+    assert!(code == Some(1) && told.contains("0999_breaking_more"), "{told}");
+    for _ in 0..2 {
+        // Twice: the doctor itself applies nothing.
+        let (code, told) = after("DELETE FROM _sqlx_migrations WHERE version >= 9").await;
+        assert!(code == Some(0) && told.contains("applies 0009_"), "{told}");
+    }
+    let (code, told) = after("DROP TABLE _sqlx_migrations").await;
+    assert!(code == Some(0) && told.contains("the database is empty"), "{told}");
 }
