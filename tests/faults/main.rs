@@ -12,6 +12,7 @@
 mod support;
 
 mod background_kills;
+mod chores;
 mod clients;
 mod clock;
 mod cluster;
@@ -35,5 +36,6 @@ mod soak;
 mod starting;
 mod stores;
 mod switching;
+mod upgrade;
 mod verdict;
 mod write_errors;

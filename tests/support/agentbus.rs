@@ -14,7 +14,8 @@ use super::http::Http;
 use super::process::{Process, Slot, Spec};
 use super::{ports, wait};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_agentbus");
+/// The program of this version.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_agentbus");
 const LISTEN: Duration = Duration::from_secs(30);
 const READY: Duration = Duration::from_secs(60);
 /// Time limit for the end of a server: more than its own drain window.
@@ -27,6 +28,8 @@ pub struct Agentbus {
     url: String,
     /// Variables that are set for the next start.
     changed: Mutex<BTreeMap<String, String>>,
+    /// The program of the next start, if it is another one.
+    program: Mutex<Option<PathBuf>>,
     file_limit: Mutex<Option<u64>>,
     // Before the log and the folder: fields are dropped in this order.
     process: Slot,
@@ -39,6 +42,7 @@ pub struct Agentbus {
 pub struct Builder {
     env: BTreeMap<String, String>,
     args: Vec<String>,
+    program: Option<PathBuf>,
 }
 
 impl Builder {
@@ -66,6 +70,12 @@ impl Builder {
     /// Adds an argument after `serve`.
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
+        self
+    }
+
+    /// Runs this program, of another version.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
         self
     }
 
@@ -163,6 +173,11 @@ impl Agentbus {
         self.changed.lock().expect("changes").insert(name.to_owned(), value.to_owned());
     }
 
+    /// Sets the program, of this or another version, from the next start on.
+    pub fn set_program(&self, program: &Path) {
+        *self.program.lock().expect("program") = Some(program.to_owned());
+    }
+
     /// Kills the server with SIGKILL.
     pub fn kill9(&self) {
         self.process.take().kill9();
@@ -226,6 +241,7 @@ impl Agentbus {
             builder,
             url: format!("http://127.0.0.1:{port}"),
             changed: Mutex::default(),
+            program: Mutex::default(),
             file_limit: Mutex::default(),
             process: Slot::default(),
             log,
@@ -246,8 +262,10 @@ impl Agentbus {
 
     fn spawn(&self) -> Process {
         let args = std::iter::once("serve".to_owned()).chain(self.builder.args.iter().cloned());
+        let program = self.program.lock().expect("program").clone();
+        let program = program.or_else(|| self.builder.program.clone());
         Process::spawn(Spec {
-            program: Path::new(BINARY),
+            program: program.as_deref().unwrap_or(Path::new(BINARY)),
             args: args.collect(),
             env: self.env().into_iter().collect(),
             file_limit: *self.file_limit.lock().expect("file limit"),

@@ -90,6 +90,22 @@ pub fn prometheus(program: &str) -> &'static Path {
     Box::leak(found.into_boxed_path())
 }
 
+/// `agentbus` of the previous version, which upgrades start from: `AGENTBUS_PREVIOUS_BIN`, else what `scripts/test` has
+/// built. `None`, with a line that says so, where there is none: it is built from the history of the repository.
+pub fn previous() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let commit = std::fs::read_to_string(root.join("tests/faults/previous")).expect("the version");
+    let built = root.join("target/tools/previous").join(format!("agentbus-{}", commit.trim()));
+    let found =
+        variable("AGENTBUS_PREVIOUS_BIN").into_iter().chain([built]).find(|it| it.is_file());
+    if found.is_none() {
+        eprintln!(
+            "skipped: the previous version of agentbus is not built; scripts/test builds it from the history"
+        );
+    }
+    found
+}
+
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

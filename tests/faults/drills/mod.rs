@@ -9,6 +9,7 @@ mod parts;
 mod processing;
 mod runbook;
 mod slow;
+mod upgrade;
 
 use std::path::Path;
 

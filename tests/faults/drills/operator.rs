@@ -2,7 +2,7 @@
 //! `systemctl` would do, the drill does.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -64,6 +64,18 @@ impl Operator {
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Installs this program as `agentbus`, in place of this version.
+    pub fn installed(self, program: &Path) -> Self {
+        std::fs::remove_file(self.program()).expect("removed");
+        std::fs::copy(program, self.program()).expect("copied");
+        self
+    }
+
+    /// The `agentbus` of the commands, which they may replace.
+    pub fn program(&self) -> PathBuf {
+        self.folder.join("bin/agentbus")
     }
 
     /// The value of a setting in `ENV_FILE`, which commands may edit.
