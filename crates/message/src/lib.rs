@@ -34,7 +34,7 @@ mod draft;
 mod encode;
 mod error;
 mod filter;
-mod header_names;
+mod headers;
 mod json;
 mod kind;
 pub mod limits;
@@ -56,15 +56,15 @@ pub use draft::{Draft, idempotency_id};
 pub use encode::{Outgoing, equal_as_posted};
 pub use error::{BodyError, FieldError};
 pub use filter::{Filter, FilterTerm, NameTerms, ParameterError, Query};
-pub use header_names::{
+pub use headers::{
     HEADER_BATCH_PREFIX, HEADER_EXPECTED_PREFIX, HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1,
-    HEADER_SENDER, PRESERVED_HEADER_PREFIX, PRESERVED_TIME,
+    HEADER_SENDER, Headers, PRESERVED_HEADER_PREFIX, PRESERVED_TIME,
 };
 pub use kind::Kind;
 pub use object::{ObjectReader, seconds, shorten_name};
 pub use pattern::SubjectPattern;
 pub use payload::{content_and_metadata, content_contains};
-pub use record::{Headers, LogEntry, Record, splice_seq};
+pub use record::{LogEntry, Record, splice_seq};
 pub use scope::Scope;
 pub use status::StatusEnd;
 pub use subject::{MESSAGE_SUBJECTS, Subject};

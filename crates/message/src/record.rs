@@ -6,10 +6,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Kind, Subject, Token, TraceContext};
-
-/// The headers of a log entry, in the order in which the bus returns them.
-pub type Headers = Vec<(String, String)>;
+use super::{Headers, Kind, Subject, Token, TraceContext};
 
 /// One entry of the log, as the bus returns it.
 #[derive(Clone, Debug)]

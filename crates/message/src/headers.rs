@@ -1,4 +1,7 @@
-//! Names and values of the NATS headers of messages in the log.
+//! The headers of log entries, and the names of those that agentbus sets and reads.
+
+/// The headers of a log entry, in the order in which the bus returns them.
+pub type Headers = Vec<(String, String)>;
 
 /// Marks a payload as an envelope that agentbus wrote. Readers take it byte for byte.
 pub const HEADER_NATIVE: &str = "Agentbus";
