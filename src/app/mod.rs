@@ -26,6 +26,7 @@ use crate::services::audit::Audit;
 use crate::services::{self, Drain, Services};
 use crate::shutdown::Phase;
 use crate::store::Store;
+use crate::tls::TlsServer;
 use crate::webhooks::{Registry, WebhookClient};
 use components::{Components, build};
 pub use processing::work;
@@ -57,14 +58,20 @@ pub async fn run(
     let client = WebhookClient::new(config.webhooks.guard)?;
     let reason = Arc::clone(&startup.reason);
     let starting = http::starting(&config.http, Arc::new(move || reason.lock().clone()));
-    let listener = Listener::bind(&config.http, starting)
+    let tls = config.http.tls.as_ref();
+    let tls = tls.map(|files| TlsServer::load(files, startup.clock.clone())).transpose()?;
+    let (tls, is_tls) = (tls.map(Arc::new), config.http.tls.is_some());
+    let listener = Listener::bind(&config.http, tls.clone(), starting)
         .await
         .map_err(|error| format!("HTTP_ADDR={}: {error}", config.http.addr))?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
     let app_slot = listener.app_slot();
     let serving = tokio::spawn(listener.run(lifecycle.draining().clone()));
+    if let Some(tls) = tls {
+        startup.spawn_core("certificate", tls.watch(startup.core()));
+    }
     let monitoring = monitor(&startup).await?;
-    announce(addr);
+    announce(addr, is_tls);
     listening(addr);
     let building = async {
         let components = build(&startup, options.abandon_tail).await?;
@@ -82,7 +89,7 @@ pub async fn run(
             if let Some(slot) = &monitoring {
                 slot.set(http::monitoring(services.clone(), &config.http));
             }
-            tracing::info!(%addr, bus, store, "serving");
+            tracing::info!(%addr, tls = is_tls, bus, store, "serving");
             app_slot.set(http::app(services, &config.http));
             lifecycle.draining().cancelled().await;
         }
@@ -102,7 +109,7 @@ async fn monitor(startup: &Startup) -> Result<Option<AppSlot>, String> {
     let own = HttpConfig { addr, ..config.http.clone() };
     let reason = Arc::clone(&startup.reason);
     let starting = http::starting(&own, Arc::new(move || reason.lock().clone()));
-    let listener = Listener::bind(&own, starting).await;
+    let listener = Listener::bind(&own, None, starting).await;
     let listener = listener.map_err(|error| format!("METRICS_ADDR={addr}: {error}"))?;
     let slot = listener.app_slot();
     // Until the end of the drain, which operators want to watch.

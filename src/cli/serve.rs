@@ -26,6 +26,11 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, String> {
     let config = configuration(&args.overrides, args.processing.settings())?;
     telemetry::logs(&config.log_filter, config.log_json)?;
     config.exposures().iter().for_each(|exposure| tracing::warn!("{exposure}"));
+    if args.demo && config.http.tls.is_some() {
+        return Err(
+            "--demo needs a server without TLS: unset HTTP_TLS_CERT and HTTP_TLS_KEY".to_owned()
+        );
+    }
     raise_file_limit(config.http.max_connections);
     let metrics = telemetry::metrics()?;
     let traces = config.traces.as_ref().map(Exporter::start).transpose()?;

@@ -50,7 +50,7 @@ pub struct Processing {
     ///
     /// It gets the environment of this process without the secrets of agentbus: DATABASE_URL, PGPASSWORD,
     /// PGPASSFILE, PGSSLKEY, NATS_URL, NATS_CREDS, NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_TLS_KEY,
-    /// ROOT_KEY_FILE and AGENTBUS_KEY.
+    /// HTTP_TLS_KEY, ROOT_KEY_FILE and AGENTBUS_KEY.
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
 

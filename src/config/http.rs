@@ -5,6 +5,7 @@
 //! name at this address (DNS rebinding).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
@@ -27,8 +28,20 @@ pub struct HttpConfig {
     pub max_connections: usize,
     /// Whether each response is logged.
     pub access_log: bool,
-    /// Whether browsers reach the server over TLS (`PUBLIC_URL=https:`), so that cookies may require it.
+    /// The certificate and the key of the listener, if it speaks TLS.
+    pub tls: Option<TlsFiles>,
+    /// Whether browsers reach the server over TLS, its own or that of `PUBLIC_URL=https:`, so that cookies may require
+    /// it.
     pub is_public_tls: bool,
+}
+
+/// The PEM files of a certificate with its chain, and of its key.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// `HTTP_TLS_CERT`.
+    pub cert: PathBuf,
+    /// `HTTP_TLS_KEY`.
+    pub key: PathBuf,
 }
 
 /// The hosts that name this server.
@@ -133,11 +146,38 @@ impl HttpConfig {
                 network.map_err(|_| errors.push(rule())).ok()
             })
             .collect();
-        let is_public_tls = public.as_deref().is_some_and(|origin| origin.starts_with("https:"));
-        let origins = OriginRule::new(public, cors_origins);
+        let tls = tls(source, errors);
+        let is_public_tls =
+            tls.is_some() || public.as_deref().is_some_and(|origin| origin.starts_with("https:"));
+        let origins = OriginRule::new(public, cors_origins, tls.is_some());
         let access_log = source.parse("ACCESS_LOG", false, "true or false", errors);
         let hosts = HostRule { names };
-        Self { addr, hosts, origins, trusted_proxies, max_connections, access_log, is_public_tls }
+        Self {
+            addr,
+            hosts,
+            origins,
+            trusted_proxies,
+            max_connections,
+            access_log,
+            tls,
+            is_public_tls,
+        }
+    }
+}
+
+fn tls(source: &Source, errors: &mut Vec<String>) -> Option<TlsFiles> {
+    let file = |name| source.get(name).map(PathBuf::from);
+    match (file("HTTP_TLS_CERT"), file("HTTP_TLS_KEY")) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+        (None, None) => None,
+        (cert, _) => {
+            let (set, missing) = match cert {
+                Some(_) => ("HTTP_TLS_CERT", "HTTP_TLS_KEY"),
+                None => ("HTTP_TLS_KEY", "HTTP_TLS_CERT"),
+            };
+            errors.push(format!("{set} is set and {missing} is not: TLS needs both"));
+            None
+        }
     }
 }
 

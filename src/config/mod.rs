@@ -19,7 +19,7 @@ use crate::bus::nats::NatsConfig;
 use crate::limits::DEFAULT_RING_SIZE;
 use crate::store::{BusKind, postgres};
 pub use access::AccessConfig;
-pub use http::{HostRule, HttpConfig};
+pub use http::{HostRule, HttpConfig, TlsFiles};
 pub use names::{NAMES, SECRETS};
 pub use origins::OriginRule;
 pub use processor::ProcessorConfig;

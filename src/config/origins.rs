@@ -15,13 +15,16 @@ pub struct OriginRule {
     public: Option<String>,
     /// The origins in `CORS_ORIGINS`.
     listed: Vec<String>,
+    /// Whether the listener speaks TLS.
+    is_tls: bool,
 }
 
 impl OriginRule {
-    /// Makes the rule from the origin of `PUBLIC_URL` and those in `CORS_ORIGINS`.
+    /// Makes the rule from the origin of `PUBLIC_URL` and those in `CORS_ORIGINS`. `is_tls`: the scheme of the listener is
+    /// `https`.
     #[must_use]
-    pub fn new(public: Option<String>, listed: Vec<String>) -> Self {
-        Self { public, listed }
+    pub fn new(public: Option<String>, listed: Vec<String>, is_tls: bool) -> Self {
+        Self { public, listed, is_tls }
     }
 
     /// Whether pages of any origin may read. To change something, an origin must be listed.
@@ -60,7 +63,7 @@ impl OriginRule {
     }
 
     fn knows(&self, origin: &str, host: &str) -> bool {
-        let ours = format!("http://{host}");
+        let ours = format!("{}://{host}", if self.is_tls { "https" } else { "http" });
         let same =
             |known: &str| known != ANY && without_default_port(known).eq_ignore_ascii_case(origin);
         same(&ours) || self.public.as_deref().is_some_and(same) || self.listed().any(same)
@@ -89,7 +92,7 @@ mod tests {
 
     fn rule() -> OriginRule {
         let listed = vec!["https://app.example.com".to_owned(), ANY.to_owned()];
-        OriginRule::new(Some("https://bus.example.com".to_owned()), listed)
+        OriginRule::new(Some("https://bus.example.com".to_owned()), listed, false)
     }
 
     fn allowed(rule: &OriginRule, headers: &[(&str, &str)]) -> bool {

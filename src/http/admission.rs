@@ -5,7 +5,7 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::cookie::SessionCookie;
@@ -155,6 +155,10 @@ fn host<B>(request: &Request<B>) -> Option<&str> {
         return None;
     }
     match request.uri().authority() {
+        // HTTP/2 names the host twice if a client sends both, and both must be the same (RFC 9113, section 8.3.1).
+        Some(authority) if request.version() == Version::HTTP_2 => {
+            host.is_none_or(|host| host == authority.as_str()).then_some(authority.as_str())
+        }
         Some(authority) => Some(authority.as_str()),
         None => host?.to_str().ok(),
     }

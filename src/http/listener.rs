@@ -9,7 +9,7 @@ use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,17 +24,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::app::App;
+use super::apps::{AppSlot, Apps};
 use super::peer::Peer;
 use super::raw_problem;
+use super::secure;
 use super::shares::Shares;
 use super::socket::ConnectionSocket;
 use super::stream_writer::StreamWriter;
 use super::takeover::Takeover;
+use super::timed_socket::TimedSocket;
 use crate::config::HttpConfig;
 use crate::limits::{
     FAULT_PAUSE, HEAD_BYTES, HEADER_TIMEOUT, LISTEN_BACKLOG, SEND_BUFFER, TCP_KEEPALIVE,
     TCP_USER_TIMEOUT,
 };
+use crate::tls::TlsServer;
 
 /// A bound socket and what it serves.
 pub struct Listener {
@@ -42,44 +46,34 @@ pub struct Listener {
     connections: Arc<Semaphore>,
     shares: Arc<Shares>,
     apps: Arc<Apps>,
-}
-
-/// The app that serves while the server starts, and the app for later.
-struct Apps {
-    starting: App,
-    app: OnceLock<App>,
-}
-
-/// Takes the app that serves once the server has started.
-#[derive(Clone)]
-pub struct AppSlot(Arc<Apps>);
-
-impl AppSlot {
-    /// Serves the app from now on, also on open connections.
-    pub fn set(&self, app: App) {
-        let _ = self.0.app.set(app);
-    }
+    tls: Option<Arc<TlsServer>>,
 }
 
 /// Prints the only line on standard output: the address that the server listens on.
-pub fn announce(addr: SocketAddr) {
+pub fn announce(addr: SocketAddr, is_tls: bool) {
     use std::io::Write as _;
+    let scheme = if is_tls { "https" } else { "http" };
     let mut out = io::stdout().lock();
     // Standard output may be closed; the log has the address too.
-    let _ = writeln!(out, "agentbus listening on http://{addr}").and_then(|()| out.flush());
+    let _ = writeln!(out, "agentbus listening on {scheme}://{addr}").and_then(|()| out.flush());
 }
 
 impl Listener {
-    /// Binds the address.
+    /// Binds the address. Connections speak TLS if there is a `tls`.
     ///
     /// # Errors
     /// The error of the system, for instance when the address is in use.
-    pub async fn bind(config: &HttpConfig, starting: App) -> io::Result<Self> {
+    pub async fn bind(
+        config: &HttpConfig,
+        tls: Option<Arc<TlsServer>>,
+        starting: App,
+    ) -> io::Result<Self> {
         Ok(Self {
             socket: listen(config.addr)?,
             connections: Arc::new(Semaphore::new(config.max_connections)),
             shares: Shares::new(config.max_connections, config.trusted_proxies.clone()),
-            apps: Arc::new(Apps { starting, app: OnceLock::new() }),
+            apps: Apps::new(starting),
+            tls,
         })
     }
 
@@ -94,7 +88,7 @@ impl Listener {
     /// Where to put the app once the server has started.
     #[must_use]
     pub fn app_slot(&self) -> AppSlot {
-        AppSlot(Arc::clone(&self.apps))
+        self.apps.slot()
     }
 
     /// Accepts until cancelled, then returns when every connection has ended.
@@ -107,7 +101,16 @@ impl Listener {
                 accepted = self.accept() => accepted,
             };
             let Some((stream, peer, permit)) = accepted else { continue };
-            let connection = serve(stream, peer, Arc::clone(&self.apps), draining.clone());
+            let apps = Arc::clone(&self.apps);
+            if let Some(tls) = &self.tls {
+                let (tls, ending) = (Arc::clone(tls), (draining.clone(), tracker.clone()));
+                tracker.spawn(async move {
+                    secure::serve(stream, peer, apps, &tls, ending).await;
+                    drop(permit);
+                });
+                continue;
+            }
+            let connection = serve(stream, peer, apps, draining.clone());
             let streams = tracker.clone();
             tracker.spawn(async move {
                 if let Some(Stream { writer, socket, is_silent }) = connection.await {
@@ -185,16 +188,16 @@ async fn serve(
             request.extensions_mut().insert(for_requests.clone());
         }
         let (apps, peer) = (Arc::clone(&apps), Arc::clone(&peer));
-        async move {
-            let app = apps.app.get().unwrap_or(&apps.starting);
-            Ok::<_, Infallible>(app.answer(request, &peer).await)
-        }
+        async move { Ok::<_, Infallible>(apps.answer(request, &peer).await) }
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(ConnectionSocket::new(socket, takeover.clone()), service);
+        .serve_connection(
+            ConnectionSocket::new(TimedSocket::new(socket), takeover.clone()),
+            service,
+        );
     let mut drained = std::pin::pin!(draining.cancelled().fuse());
     let ended = std::future::poll_fn(|cx| {
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
@@ -214,14 +217,14 @@ async fn serve(
         Ok(writer) => {
             let parts = connection.into_parts();
             let is_silent = parts.read_buf.is_empty();
-            Some(Stream { writer, socket: parts.io.into_inner().0, is_silent })
+            Some(Stream { writer, socket: parts.io.into_inner().0.into_inner(), is_silent })
         }
         Err(Ok(())) => None,
         Err(Err(error)) => {
             tracing::trace!(%error, "a connection ended with an error");
             if let (socket, Some(status)) = connection.into_parts().io.into_inner() {
                 // Boxed, since every connection would carry the size of this future.
-                Box::pin(raw_problem::send(socket, status)).await;
+                Box::pin(raw_problem::send(socket.into_inner(), status)).await;
             }
             None
         }

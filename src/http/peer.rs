@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::HeaderMap;
 
@@ -14,6 +15,8 @@ pub(super) struct Peer {
     proxy: Option<Arc<Shares>>,
     /// The permit of the connection; `None` for a proxy, whose connections many clients share.
     connection: Option<Permit>,
+    /// Requests that want the connection not to be counted against the client.
+    disowners: AtomicUsize,
 }
 
 impl Peer {
@@ -28,7 +31,7 @@ impl Peer {
             Some(_) => None,
             None => Some(client.take(Pool::Connections, 1)?),
         };
-        Ok(Arc::new(Self { client, proxy, connection }))
+        Ok(Arc::new(Self { client, proxy, connection, disowners: AtomicUsize::new(0) }))
     }
 
     /// The client that a request counts against.
@@ -39,16 +42,21 @@ impl Peer {
         }
     }
 
-    /// Stops counting the connection against this client; the pool still counts it.
+    /// Stops counting the connection against this client; the pool still counts it. Of several requests at once on the
+    /// connection, the first one does so.
     pub(super) fn disown_connection(&self) {
-        if let Some(connection) = &self.connection {
+        if self.disowners.fetch_add(1, Ordering::Relaxed) == 0
+            && let Some(connection) = &self.connection
+        {
             connection.disown();
         }
     }
 
-    /// Counts the connection against this client again.
+    /// Counts the connection against this client again, once no request of it wants otherwise.
     pub(super) fn own_connection(&self) {
-        if let Some(connection) = &self.connection {
+        if self.disowners.fetch_sub(1, Ordering::Relaxed) == 1
+            && let Some(connection) = &self.connection
+        {
             connection.own();
         }
     }

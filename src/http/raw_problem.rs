@@ -1,8 +1,7 @@
-//! Writes problem documents to the socket for requests that hyper itself refuses.
+//! Writes problem documents to the socket for requests that hyper itself refuses, or does not see.
 
 use axum::http::StatusCode;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::problem::Problem;
 use super::request_id::RequestId;
@@ -26,9 +25,19 @@ fn response(problem: &Problem) -> Vec<u8> {
 }
 
 /// Sends the problem, and waits a moment for the client to read it.
-pub(super) async fn send(mut socket: TcpStream, status: StatusCode) {
+pub(super) async fn send(socket: impl AsyncRead + AsyncWrite + Unpin, status: StatusCode) {
+    send_problem(socket, &unreadable(status)).await;
+}
+
+/// Tells a client without TLS that it needs it.
+pub(super) async fn send_no_tls(socket: impl AsyncRead + AsyncWrite + Unpin) {
+    let detail = "this port speaks TLS: use https";
+    send_problem(socket, &Problem::new(Code::MalformedRequest, detail)).await;
+}
+
+async fn send_problem(mut socket: impl AsyncRead + AsyncWrite + Unpin, problem: &Problem) {
     let sent = async {
-        socket.write_all(&response(&unreadable(status))).await?;
+        socket.write_all(&response(problem)).await?;
         socket.shutdown().await?;
         let mut rest = [0; DISCARD_BYTES];
         while socket.read(&mut rest).await? > 0 {}

@@ -205,12 +205,9 @@ impl RequestContext {
     /// 503 when there are too many streams and waiting requests.
     pub(super) fn wait_permit(&self) -> Result<WaitPermit, Problem> {
         let Inner { client, peer, .. } = &*self.0;
-        let permit = match client.is_loopback() {
-            true => None,
-            false => Some(client.take(Pool::Streams, 1)?),
-        };
+        let permit = client.take(Pool::Streams, 1)?;
         self.deactivate();
-        let is_disowned = permit.is_none() || client.is_key();
+        let is_disowned = client.is_loopback() || client.is_key();
         if is_disowned {
             peer.disown_connection();
         }
@@ -218,12 +215,12 @@ impl RequestContext {
     }
 }
 
-/// The permit of a stream, or of a request that waits for messages or jobs. Requests from loopback are not
-/// counted, since all programs of the machine, and all clients of a local proxy, have the same address. Those with a key
+/// The permit of a stream, or of a request that waits for messages or jobs. Requests from loopback count against no
+/// address, since all programs of the machine, and all clients of a local proxy, have the same one. Those with a key
 /// count against the key, and their connections against no address.
 pub(super) struct WaitPermit {
     peer: Arc<Peer>,
-    _permit: Option<Permit>,
+    _permit: Permit,
     is_disowned: bool,
 }
 

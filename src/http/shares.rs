@@ -182,6 +182,8 @@ impl Client {
         // On loopback all programs have one address, and idle connections cost little, so the share
         // applies later.
         let scarce = match pool {
+            // All programs of the machine, and all clients of a local proxy, have the same address.
+            Pool::Streams if self.is_loopback() => return Ok(()),
             Pool::Connections if self.is_loopback() => limit / 8 * 7,
             _ => limit / 2,
         };

@@ -6,8 +6,6 @@
 //!   begins, and to disagree with it would allow request smuggling.
 //! - hyper's own refusals have no body. They are not sent; [`raw_problem`](super::raw_problem) sends a
 //!   problem document instead.
-//!
-//! Invariant: a client that reads nothing of a response for [`UNREAD_TIMEOUT`] is disconnected.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,11 +14,9 @@ use std::task::{Context, Poll, ready};
 use axum::http::StatusCode;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::takeover::Takeover;
-use crate::limits::UNREAD_TIMEOUT;
 
 /// How many bytes of the first line are read at a time.
 const PIECE: usize = 512;
@@ -29,14 +25,12 @@ const ESCAPED: &[u8] = b"%3E";
 
 /// The socket while hyper uses it. One task polls the socket and the body, so the takeover needs only relaxed
 /// atomics.
-pub(super) struct ConnectionSocket {
-    socket: TokioIo<TcpStream>,
+pub(super) struct ConnectionSocket<S> {
+    socket: TokioIo<S>,
     takeover: Takeover,
     first_line: FirstLine,
     /// The status of a refusal by hyper itself.
     refused: Option<StatusCode>,
-    /// Limits the time for which the client reads nothing.
-    unread: Option<Pin<Box<Sleep>>>,
 }
 
 /// How much of the connection's first line has arrived.
@@ -70,14 +64,14 @@ impl FirstLine {
     }
 }
 
-impl ConnectionSocket {
-    pub(super) fn new(socket: TcpStream, takeover: Takeover) -> Self {
+impl<S> ConnectionSocket<S> {
+    pub(super) fn new(socket: S, takeover: Takeover) -> Self {
         let socket = TokioIo::new(socket);
-        Self { socket, takeover, first_line: FirstLine::Pending, refused: None, unread: None }
+        Self { socket, takeover, first_line: FirstLine::Pending, refused: None }
     }
 
     /// Returns the socket, and the status of hyper's own refusal if there was one.
-    pub(super) fn into_inner(self) -> (TcpStream, Option<StatusCode>) {
+    pub(super) fn into_inner(self) -> (S, Option<StatusCode>) {
         (self.socket.into_inner(), self.refused)
     }
 
@@ -94,25 +88,9 @@ impl ConnectionSocket {
         }
         self.refused.is_some()
     }
-
-    /// Fails a write if the client reads nothing for [`UNREAD_TIMEOUT`].
-    fn with_timeout(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.unread = None;
-            return written;
-        }
-        let timer = self.unread.get_or_insert_with(|| Box::pin(sleep(UNREAD_TIMEOUT)));
-        ready!(timer.as_mut().poll(cx));
-        metrics::counter!("agentbus_http_unread_total").increment(1);
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
 }
 
-impl Read for ConnectionSocket {
+impl<S: AsyncRead + Unpin> Read for ConnectionSocket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -131,7 +109,7 @@ impl Read for ConnectionSocket {
     }
 }
 
-impl Write for ConnectionSocket {
+impl<S: AsyncWrite + Unpin> Write for ConnectionSocket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -140,8 +118,7 @@ impl Write for ConnectionSocket {
         if self.is_withheld(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.with_timeout(cx, written)
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -168,8 +145,7 @@ impl Write for ConnectionSocket {
         if parts.first().is_some_and(|head| self.is_withheld(head)) {
             return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
         }
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, parts);
-        self.with_timeout(cx, written)
+        Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `GET /v1/stream`: Server-Sent Events (contract, section 4).
 //!
-//! hyper sends the head of the response, as for other responses; then a [`StreamWriter`] takes over the
-//! connection and writes the events.
+//! hyper sends the head of the response, as for other responses. On a plain connection a [`StreamWriter`] then takes
+//! the connection over and writes the events; over TLS they are an ordinary body.
 
 use axum::Extension;
 use axum::body::Body;
@@ -9,12 +9,14 @@ use axum::extract::RawQuery;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 
+use super::cutoff::Cutoff;
 use super::describe::params as described;
 use super::frame;
 use super::params;
 use super::problem::{self, Problem};
 use super::request::Call;
 use super::request_id::RequestId;
+use super::stream_body;
 use super::stream_writer::StreamWriter;
 use super::takeover::Takeover;
 use crate::services::Code;
@@ -41,7 +43,8 @@ pub(super) fn ticket(uri: &Uri) -> Option<&str> {
 pub(super) async fn open(
     Call { services, context }: Call,
     RawQuery(query): RawQuery,
-    Extension(takeover): Extension<Takeover>,
+    takeover: Option<Extension<Takeover>>,
+    cutoff: Option<Extension<Cutoff>>,
     uri: Uri,
     version: Version,
     headers: HeaderMap,
@@ -56,9 +59,19 @@ pub(super) async fn open(
         }
     };
     let subscription = services.streams.open(context.principal(), filter, start)?;
-    let chunked = version >= Version::HTTP_11;
-    let writer = StreamWriter::new(subscription, services.streams.drain(), permit, chunked);
-    Ok(respond(takeover.body(writer)))
+    let drain = services.streams.drain();
+    if let Some(Extension(takeover)) = takeover {
+        let chunked = version >= Version::HTTP_11;
+        let writer = StreamWriter::new(subscription, drain, permit, chunked);
+        return Ok(respond(takeover.body(writer)));
+    }
+    if let Some(Extension(cutoff)) = cutoff {
+        cutoff.with_credential(context.principal().watch_end());
+    }
+    let mut response = respond(stream_body::events(subscription, drain, permit));
+    // No request follows a stream, as on a plain connection. (HTTP/2 has no such header.)
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(response)
 }
 
 fn respond(body: impl Into<Body>) -> Response {

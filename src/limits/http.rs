@@ -67,3 +67,28 @@ pub const MAX_SHOWN_PATH: usize = 256;
 pub const MAX_REPLY_WAITS: usize = 8_192;
 /// How long a client may leave its response unread (contract, section 3, Shares).
 pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time limit for the handshake of a TLS connection: a few round trips on a bad network.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the files of the certificate are looked at. They are small, and a renewal need not be announced.
+pub const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
+/// The most bytes that are read of a PEM file: a long chain has ten thousand.
+pub const MAX_PEM_BYTES: u64 = 1024 * 1024;
+/// The most requests and streams of one HTTP/2 connection at once: the least that RFC 9113 recommends, and more streams
+/// than a page shows.
+pub const HTTP2_STREAMS: u32 = 100;
+/// The most bytes of request bodies that one HTTP/2 connection may send before they are read. Bodies are read as they
+/// arrive, so this bounds what a hostile client leaves in memory.
+pub const HTTP2_WINDOW: u32 = 256 * 1024;
+/// The most bytes of one HTTP/2 stream that wait for the socket. A hundred streams of a connection whose client reads
+/// nothing hold 6 MiB for [`UNREAD_TIMEOUT`].
+pub const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+/// Requests that an HTTP/2 client may cancel before the server has looked at them. More, and the connection is closed
+/// (CVE-2023-44487, rapid reset).
+pub const HTTP2_PENDING_RESETS: usize = 20;
+/// Streams that the server may have to reset because a client breaks the rules of HTTP/2, before the connection is closed.
+pub const HTTP2_FAULTY_STREAMS: usize = 100;
+/// The size of the pieces in which a response is passed to HTTP/2: what a client has to take within [`UNREAD_TIMEOUT`].
+pub const HTTP2_PIECE: usize = 16 * 1024;
+/// How long a stream over TLS goes on after its credential has ended. Then it is cut: it may have taken
+/// [`STREAM_END_TIME`] for the chunk in progress, the `denied` event and the end.
+pub const STREAM_CUT_TIME: Duration = Duration::from_millis(1_500);

@@ -263,8 +263,17 @@ mod tests {
     /// The surfaces, including those that do not exist yet.
     const SURFACES: [&str; 4] = ["http", "mcp", "a2a", "bridge"];
     /// Modules of this crate that a surface may name.
-    const ALLOWED: [&str; 8] =
-        ["access", "clock", "config", "limits", "message", "services", "telemetry", "yielding"];
+    const ALLOWED: [&str; 9] = [
+        "access",
+        "clock",
+        "config",
+        "limits",
+        "message",
+        "services",
+        "telemetry",
+        "tls",
+        "yielding",
+    ];
     /// Crates that only modules behind the services may use.
     const FOREIGN: [&str; 2] = ["sqlx", "async_nats"];
 

@@ -28,5 +28,6 @@ mod schemas;
 mod servers;
 mod state;
 mod stream;
+mod tls;
 mod traces;
 mod transcripts;

@@ -43,6 +43,8 @@ pub struct Builder {
     env: BTreeMap<String, String>,
     args: Vec<String>,
     program: Option<PathBuf>,
+    /// The authority of the server's certificate, as PEM, if the server speaks TLS.
+    ca_pem: Option<String>,
 }
 
 impl Builder {
@@ -64,6 +66,12 @@ impl Builder {
     /// Sets a variable of the environment; a later value wins.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Makes clients trust this authority, as PEM: the server speaks TLS.
+    pub fn trusting(mut self, ca_pem: &str) -> Self {
+        self.ca_pem = Some(ca_pem.to_owned());
         self
     }
 
@@ -124,14 +132,17 @@ impl Agentbus {
         Builder::default()
     }
 
-    /// Its address, `http://127.0.0.1:PORT`.
+    /// Its address, `http://127.0.0.1:PORT`, with TLS `https://`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// A client of the server.
     pub fn http(&self) -> Http {
-        Http::new(&self.url)
+        match &self.builder.ca_pem {
+            Some(ca_pem) => Http::trusting(&self.url, ca_pem),
+            None => Http::new(&self.url),
+        }
     }
 
     /// The settings of this server, to start another one with.
@@ -237,9 +248,10 @@ impl Agentbus {
     fn new(builder: Builder, port: u16) -> Self {
         let folder = Folder::new("server");
         let log = Log::new(&format!("agentbus at port {port}"), folder.join("stderr"));
+        let scheme = if builder.ca_pem.is_some() { "https" } else { "http" };
         Self {
             builder,
-            url: format!("http://127.0.0.1:{port}"),
+            url: format!("{scheme}://127.0.0.1:{port}"),
             changed: Mutex::default(),
             program: Mutex::default(),
             file_limit: Mutex::default(),
@@ -279,7 +291,8 @@ impl Agentbus {
     /// Its environment, except `PATH` and the like.
     pub fn env(&self) -> BTreeMap<String, String> {
         let data_dir = self.data_dir().display().to_string();
-        let address = self.url.trim_start_matches("http://").to_owned();
+        let (_, address) = self.url.split_once("://").expect("a scheme");
+        let address = address.to_owned();
         let mut env =
             BTreeMap::from([("HTTP_ADDR".to_owned(), address), ("DATA_DIR".to_owned(), data_dir)]);
         let inherited = ["RUST_LOG", "RUST_BACKTRACE"];

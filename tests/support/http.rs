@@ -43,6 +43,13 @@ impl Http {
         Self { base: base.trim_end_matches('/').to_owned(), client: client(None), key: None }
     }
 
+    /// A client of a server with TLS, which trusts this authority alone.
+    pub fn trusting(base: &str, ca_pem: &str) -> Self {
+        let ca = reqwest::Certificate::from_pem(ca_pem.as_bytes()).expect("a certificate");
+        let client = built(None, vec![ca]);
+        Self { base: base.trim_end_matches('/').to_owned(), client, key: None }
+    }
+
     /// A client that connects from another address of this machine.
     pub fn from_address(base: &str, address: IpAddr) -> Self {
         Self {
@@ -205,6 +212,10 @@ impl Answer {
 
 /// A client of any server, without the checks of this module.
 pub fn client(address: Option<IpAddr>) -> Client {
+    built(address, Vec::new())
+}
+
+fn built(address: Option<IpAddr>, authorities: Vec<reqwest::Certificate>) -> Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // An error means that a provider is installed already, which is all that reqwest needs.
@@ -213,7 +224,7 @@ pub fn client(address: Option<IpAddr>) -> Client {
     Client::builder()
         .local_address(address)
         .no_proxy()
-        .tls_certs_only([])
+        .tls_certs_only(authorities)
         .build()
         .expect("an HTTP client")
 }

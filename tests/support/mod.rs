@@ -20,6 +20,7 @@
 //! | a command for a processor | [`exec`] records each attempt, [`handler`] the begin and end of each run |
 //! | `agentbus worker` | [`worker`] |
 //! | programs of the Python and TypeScript clients | [`program`] |
+//! | a server with TLS | [`tls`]; a client of HTTP/2 with windows of its own [`http2`] |
 //! | a receiver of webhooks, or of traces | [`receiver`]; what spans came [`otlp`] |
 //! | Prometheus, which scrapes servers | [`prometheus`] |
 //! | a network that fails | [`proxy`]
@@ -44,6 +45,7 @@ pub mod failover;
 pub mod folder;
 pub mod handler;
 pub mod http;
+pub mod http2;
 pub mod jobs;
 pub mod keys;
 pub mod metrics;
@@ -63,6 +65,7 @@ pub mod squad;
 pub mod sse;
 pub mod sse_frame;
 pub mod streams;
+pub mod tls;
 pub mod wait;
 pub mod webdriver;
 pub mod wire;

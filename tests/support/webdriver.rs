@@ -57,10 +57,15 @@ impl Drop for Browser {
 impl Browser {
     /// Starts a browser with an empty profile.
     pub async fn start() -> Self {
-        ports::claim("chromedriver", Self::start_on).await
+        ports::claim("chromedriver", async |port| Self::start_on(port, false).await).await
     }
 
-    async fn start_on(port: u16) -> Result<Self, String> {
+    /// Starts a browser that accepts every certificate.
+    pub async fn trusting() -> Self {
+        ports::claim("chromedriver", async |port| Self::start_on(port, true).await).await
+    }
+
+    async fn start_on(port: u16, trusts_all: bool) -> Result<Self, String> {
         let folder = Folder::new("browser");
         let log = Log::new("chromedriver", folder.join("log"));
         let process = Process::spawn(Spec {
@@ -83,7 +88,7 @@ impl Browser {
         let args: Vec<&str> = ARGS.into_iter().chain([profile.as_str()]).collect();
         let chromium = program("CHROMIUM_BIN", &["chromium", "chromium-browser", "google-chrome"]);
         let options = json!({"binary": chromium, "args": args});
-        let wanted = json!({"browserName": "chrome", "goog:chromeOptions": options});
+        let wanted = json!({"browserName": "chrome", "acceptInsecureCerts": trusts_all, "goog:chromeOptions": options});
         let body = json!({"capabilities": {"alwaysMatch": wanted}});
         let session = within(START, "a browser", http.post_json("/session", &body)).await;
         let value = session.expect(200).json();

@@ -50,7 +50,7 @@ pub(super) async fn always(testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {
 
 /// agentbus is measured first, since the bare part leaves megabytes of dirty pages for the disk to write.
 pub(super) async fn memory(testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {
-    let server = testbed.on_sqlite().await?;
+    let server = testbed.on_sqlite(&[]).await?;
     let plan = Plan { duration: testbed.duration(), ..Plan::default() };
     let ours = testbed.load(server.address(), &plan).await?;
     server.stop().await;

@@ -17,6 +17,7 @@ mod parts;
 mod report;
 mod row;
 mod schema;
+mod secure_streams;
 mod single;
 mod streams;
 mod testbed;

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::error::SuiteError;
 use super::row::{Bound, Row};
+use super::secure_streams;
 use super::testbed::{Testbed, wait_for};
 use crate::bare::postgres::BareDatabase;
 use agentbus_bench::limits::SAMPLE_EVERY;
@@ -53,11 +54,10 @@ pub(super) async fn idle(testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {
     let note = format!("{:.0} MiB resident with 10,000", server.resident() / 1_048_576.0);
     drop((first, all));
     server.stop().await;
-    Ok(vec![
-        Row::new("idle stream, at 10,000: resident memory each", "bytes", each)
-            .target(Bound::AtMost(MAX_IDLE_BYTES))
-            .note(note),
-    ])
+    let plain = Row::new("idle stream, at 10,000: resident memory each", "bytes", each)
+        .target(Bound::AtMost(MAX_IDLE_BYTES))
+        .note(note);
+    Ok(std::iter::once(plain).chain(secure_streams::idle(testbed).await?).collect())
 }
 
 pub(super) async fn replay(testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {

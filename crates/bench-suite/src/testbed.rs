@@ -193,9 +193,9 @@ impl Testbed {
         Ok((server, database))
     }
 
-    /// Starts agentbus on the memory bus and a new SQLite file.
-    pub(super) async fn on_sqlite(&self) -> Result<Server, SuiteError> {
-        self.serve(&[("MESSAGE_BUS", "memory")]).await
+    /// Starts agentbus on the memory bus and a new SQLite file, with these further settings.
+    pub(super) async fn on_sqlite(&self, more: &[(&str, &str)]) -> Result<Server, SuiteError> {
+        self.serve(&[&[("MESSAGE_BUS", "memory")], more].concat()).await
     }
 
     /// Starts agentbus on the memory bus and this database.

@@ -133,7 +133,7 @@ pub(super) async fn jobs(testbed: &Testbed) -> Result<Vec<Row>, SuiteError> {
     let (server, _database) = testbed.on_nats(&testbed.nats()?, &[]).await?;
     let (put, taken) = job_rates(testbed, &server).await?;
     server.stop().await;
-    let server = testbed.on_sqlite().await?;
+    let server = testbed.on_sqlite(&[]).await?;
     let (put_sqlite, taken_sqlite) = job_rates(testbed, &server).await?;
     server.stop().await;
     let note = format!("{CLIENTS} clients, {BATCH} at a time");

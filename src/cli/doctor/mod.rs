@@ -3,6 +3,7 @@
 //! Invariant: nothing is changed, except that `--fix` adds what the stream lacks. So the doctor of a newer version
 //! tells what an upgrade will do. The exit code is 1 if a check failed, else 0.
 
+mod certificate;
 mod keys;
 mod report;
 mod schema;
@@ -37,6 +38,9 @@ pub async fn run(args: DoctorArgs) -> Result<ExitCode, String> {
         &format!("MESSAGE_BUS={}, HTTP_ADDR={}", config.bus.as_str(), config.http.addr),
     );
     config.exposures().iter().for_each(|exposure| report.note("network", exposure));
+    if let Some(files) = &config.http.tls {
+        certificate::check(files, Clock::system().now(), &mut report);
+    }
     let store = check_store(&config, &mut report).await;
     let state = match &store {
         Some(store) => check_log(&**store, &config, &mut report).await,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
 
-/// TLS by ring, named here so that no second provider can be picked. It trusts the system's certificate
+/// TLS by ring. It trusts the system's certificate
 /// authorities (also an operator's own, by `SSL_CERT_FILE`), or Mozilla's if the system has none, as in a
 /// minimal container.
 ///

@@ -1,0 +1,114 @@
+//! Serves a connection over TLS, by HTTP/2 or HTTP/1.1 as the client prefers.
+//!
+//! Invariants: a client that takes too long for the handshake, or does not speak TLS, is disconnected; the second one
+//! is told why. Streams take the ordinary body here.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::FutureExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::apps::Apps;
+use super::cutoff::Cutoff;
+use super::http2;
+use super::peer::Peer;
+use super::raw_problem;
+use super::socket::ConnectionSocket;
+use super::takeover::Takeover;
+use super::timed_socket::TimedSocket;
+use crate::limits::{HANDSHAKE_TIMEOUT, HEAD_BYTES, HEADER_TIMEOUT};
+use crate::tls::{ALPN_HTTP2, TlsServer};
+
+/// The first byte of a TLS connection: a record of type handshake (RFC 8446, section 5.1).
+const HANDSHAKE_RECORD: u8 = 22;
+
+/// Serves requests until the connection ends.
+pub(super) async fn serve(
+    socket: TcpStream,
+    peer: Arc<Peer>,
+    apps: Arc<Apps>,
+    tls: &TlsServer,
+    (draining, tracker): (CancellationToken, TaskTracker),
+) {
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(socket, tls));
+    let socket = match draining.run_until_cancelled(handshake).await {
+        Some(Ok(Ok(Some(socket)))) => socket,
+        Some(Ok(Err(error))) => {
+            metrics::counter!("agentbus_tls_handshakes_failed_total").increment(1);
+            return tracing::debug!(%error, "a TLS handshake failed");
+        }
+        Some(Err(_)) => return tracing::debug!("a client was too slow for the TLS handshake"),
+        Some(Ok(Ok(None))) | None => return,
+    };
+    if socket.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) {
+        http2::serve(socket, peer, apps, draining, tracker).await;
+    } else {
+        serve_http1(socket, peer, apps, draining).await;
+    }
+}
+
+/// `None` for a client that does not speak TLS.
+async fn handshake(
+    socket: TcpStream,
+    tls: &TlsServer,
+) -> io::Result<Option<TlsStream<TimedSocket>>> {
+    let mut first = [0];
+    if socket.peek(&mut first).await? == 1 && first[0] != HANDSHAKE_RECORD {
+        raw_problem::send_no_tls(socket).await;
+        return Ok(None);
+    }
+    TlsAcceptor::from(tls.config()).accept(TimedSocket::new(socket)).await.map(Some)
+}
+
+async fn serve_http1(
+    socket: TlsStream<TimedSocket>,
+    peer: Arc<Peer>,
+    apps: Arc<Apps>,
+    draining: CancellationToken,
+) {
+    let cutoff = Cutoff::default();
+    let mut timer = cutoff.timer();
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(cutoff.clone());
+        let (apps, peer) = (Arc::clone(&apps), Arc::clone(&peer));
+        async move { Ok::<_, Infallible>(apps.answer(request, &peer).await) }
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(ConnectionSocket::new(socket, Takeover::default()), service);
+    let mut drained = std::pin::pin!(draining.cancelled().fuse());
+    let ended = std::future::poll_fn(|cx| {
+        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(ended);
+        }
+        if timer.poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if drained.as_mut().poll(cx).is_ready() {
+            Pin::new(&mut connection).graceful_shutdown();
+            // Polled again, since an idle connection is ready to end at once.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    });
+    if let Err(error) = ended.await {
+        tracing::trace!(%error, "a connection ended with an error");
+        if let (socket, Some(status)) = connection.into_parts().io.into_inner() {
+            raw_problem::send(socket, status).await;
+        }
+    }
+}
