@@ -97,7 +97,7 @@ impl SchemaDifference {
 
     /// Whether the database has no schema yet.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub fn is_new(&self) -> bool {
         self.missing.first().is_some_and(|first| first.version == 1)
     }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::load::PATIENCE;
-use crate::support::failover::{Client, Uuid, dead_letters};
+use crate::support::failover::{Client, TRACE, Uuid, dead_letters};
 use crate::support::receiver::{Receiver, seqs};
 use crate::support::records::{history, seqs as seqs_of};
 use crate::support::{Agentbus, Http, eventually};
@@ -97,7 +97,8 @@ struct Anywhere {
 
 impl Anywhere {
     async fn ask(&mut self, method: Method, path: &str, body: &Value) -> (u16, Value) {
-        let headers = [("content-type", "application/json")];
+        // Newer servers hand the trace on, older ones do not know it.
+        let headers = [("content-type", "application/json"), ("traceparent", TRACE)];
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let deadline = Instant::now() + PATIENCE;
         loop {

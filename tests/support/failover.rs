@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const RETRY: Duration = Duration::from_millis(20);
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
+/// The trace of each request (W3C Trace Context).
+pub const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// A leased job.
 #[derive(Clone, Debug, Deserialize)]
@@ -68,7 +70,7 @@ impl Client {
     /// Makes one attempt. After no response or a 503 it waits, and turns to the next server.
     async fn post(&mut self, path: &str, media_type: &str, body: &Bytes) -> Option<Answer> {
         let server = &self.servers[self.at % self.servers.len()];
-        let headers = [("content-type", media_type)];
+        let headers = [("content-type", media_type), ("traceparent", TRACE)];
         let answer = server.request(reqwest::Method::POST, path, &headers, body.clone()).await;
         match answer {
             Ok(answer) if answer.status != 503 => Some(answer),

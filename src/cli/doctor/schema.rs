@@ -19,7 +19,7 @@ pub(super) fn check(difference: &SchemaDifference, bus: BusKind, report: &mut Re
             ),
         );
     }
-    if difference.is_whole() {
+    if difference.is_new() {
         report.note("schema", "the database is empty: the first start makes the tables");
     } else if let Some(step) = difference.exclusive() {
         report.note(
