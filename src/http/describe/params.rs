@@ -217,28 +217,13 @@ pub struct StatsFilter {
     task: Name,
 }
 
-/// No value is `true`.
-#[derive(ToSchema)]
-enum Switch {
-    #[schema(rename = "")]
-    Bare,
-    #[schema(rename = "true")]
-    True,
-    #[schema(rename = "1")]
-    One,
-    #[schema(rename = "false")]
-    False,
-    #[schema(rename = "0")]
-    Zero,
-}
-
 /// How much of the readiness to return.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ReadinessOptions {
-    /// Whether to list the parts. Needs `can observe`.
-    #[param(required = false, inline)]
-    verbose: Switch,
+    /// Whether to list the parts. No value is `true`. Needs `can observe`.
+    #[param(required = false, pattern = "^(true|1|false|0)?$", example = "true")]
+    verbose: String,
 }
 
 /// How to delete a queue.
