@@ -125,7 +125,7 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
   async #takeSome(): Promise<void> {
     const free = Math.min(LEASE_JOBS, (this.#options.concurrency ?? 1) - this.#running.size);
     if (free <= 0) {
-      await Promise.race(this.#running);
+      await this.#someEnd();
       return;
     }
     const request = { max: free, wait_s: WAIT_S, worker: this.#options.worker };
@@ -138,6 +138,20 @@ export class Worker<Payload = unknown> implements AsyncDisposable {
       );
       this.#running.add(running);
     }
+  }
+
+  /** Resolves when a handler has ended, or the worker is to stop. */
+  #someEnd(): Promise<void> {
+    return new Promise((resolve) => {
+      const { signal } = this.#leasing;
+      const end = () => {
+        signal.removeEventListener("abort", end);
+        resolve();
+      };
+      if (signal.aborted) return end();
+      signal.addEventListener("abort", end, { once: true });
+      void Promise.race(this.#running).then(end);
+    });
   }
 
   async #do(job: Job<Payload>, date: number | undefined): Promise<void> {
