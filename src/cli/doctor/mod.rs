@@ -1,7 +1,7 @@
 //! `agentbus doctor`: checks all parts, and reports how to fix problems.
 //!
 //! Invariant: nothing is changed, except that `--fix` adds what the stream lacks. So the doctor of a newer version
-//! tells what an upgrade will do. The exit code is 1 if a check failed, else 0.
+//! shows what an upgrade will do. The exit code is 1 if a check failed, else 0.
 
 mod certificate;
 mod keys;
