@@ -5,8 +5,8 @@
 
 mod agree;
 mod blocks;
+mod evidence;
 mod examples;
-mod security;
 mod servers;
 
 use examples::run;
