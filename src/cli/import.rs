@@ -32,10 +32,11 @@ Examples:
   agentbus import --dry-run squad.ndjson           check every line, send nothing
   zcat squad.ndjson.gz | agentbus import -
 
-Each line is one message. Members that the server sets (seq, subject, created_at) are dropped. A line
-without an id gets one made from its number and its text, so an import can be repeated, whole or after an
-interruption, without duplicates as long as the file is the same. Refused lines are reported with their
-number on standard error, and the import goes on; the exit code is 1 if there were any.";
+Each line is one message. Members that the server sets (seq, subject, key_id, created_at) are dropped.
+A line without an id gets one made from its number and its text, so an import can be repeated, whole or
+after an interruption, without duplicates as long as the file is the same. A key needs
+`can import` for such lines, and for ids that an Idempotency-Key made. Refused lines are reported with
+their number on standard error, and the import goes on; the exit code is 1 if there were any.";
 
 /// How many bytes are read at a time.
 const READ_BYTES: usize = 256 * 1024;

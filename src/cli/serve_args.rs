@@ -50,7 +50,8 @@ pub struct Processing {
     ///
     /// It gets the environment of this process without the secrets of agentbus: DATABASE_URL, PGPASSWORD,
     /// PGPASSFILE, PGSSLKEY, NATS_URL, NATS_CREDS, NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_TLS_KEY,
-    /// HTTP_TLS_KEY, ROOT_KEY_FILE and AGENTBUS_KEY.
+    /// HTTP_TLS_KEY, ROOT_KEY_FILE, AGENTBUS_KEY, OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_ENDPOINT,
+    /// OTEL_EXPORTER_OTLP_TRACES_HEADERS and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT.
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
 

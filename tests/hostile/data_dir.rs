@@ -66,7 +66,7 @@ async fn files_of_an_older_version_get_private_permissions_at_start() {
     let warnings = |log: &str| log.matches("could read the data").count();
     assert_eq!(warnings(&agentbus.log()), 1, "one line reports it");
     agentbus.restart().await;
-    assert_eq!(warnings(&agentbus.log()), 1, "not where there is nothing to mend");
+    assert_eq!(warnings(&agentbus.log()), 1, "not where there is nothing to fix");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub(super) async fn check(store: &dyn Store, report: &mut Report) {
     }
 }
 
-/// What is wrong with a key, and how to mend it. An expired key opens nothing, so nothing is wrong with it.
+/// What is wrong with a key, and how to fix it. An expired key opens nothing, so nothing is wrong with it.
 fn findings(key: &KeyRow, now: DateTime<Utc>) -> Vec<String> {
     if key.expires_at.is_some_and(|end| end <= now) {
         return Vec::new();

@@ -158,11 +158,11 @@ mod tests {
         fs::write(dir.join("deep").join("other"), "").expect("written");
         open(&dir.join("deep"), 0o755);
         open(&dir.join("deep").join(DATABASE_FILE), 0o644);
-        prepare(&dir.join("deep")).expect("mended");
+        prepare(&dir.join("deep")).expect("fixed");
         assert_eq!(mode(&dir.join("deep")), 0o755);
         assert_eq!(mode(&dir.join("deep").join(DATABASE_FILE)), FILE_MODE);
         fs::remove_file(dir.join("deep").join("other")).expect("removed");
-        prepare(&dir.join("deep")).expect("mended");
+        prepare(&dir.join("deep")).expect("fixed");
         assert_eq!(mode(&dir.join("deep")), DIR_MODE);
         fs::remove_dir_all(dir).expect("the directory goes");
     }

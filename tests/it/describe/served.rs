@@ -158,7 +158,7 @@ fn the_document_and_the_page_for_people_know_the_same_codes() {
     let described = openapi().to_string();
     for code in Code::ALL {
         let code = code.as_str();
-        assert!(page.contains(&format!("`{code}`")), "docs/api.md does not have {code}");
+        assert!(page.contains(&format!("| `{code}` |")), "the table of docs/api.md lacks {code}");
         let transport = ["method_not_allowed"].contains(&code);
         assert!(transport || described.contains(&format!("\"{code}\"")), "no route has {code}");
     }
