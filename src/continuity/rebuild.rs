@@ -44,13 +44,26 @@ pub async fn rebuild(
             None => drain(bus, store, &mut lease, found.bounds.last).await?,
         }
     }
-    let through = lease.committed_through;
+    let through = through_before_jump(store, lease.committed_through).await?;
     if take_over {
-        skip(store, &mut lease, through + ABANDON_JUMP, HoleReason::Abandoned).await?;
+        let to = lease.committed_through + ABANDON_JUMP;
+        skip(store, &mut lease, to, HoleReason::Abandoned).await?;
     }
     bus.recreate().await?;
     let recreated = write_back(bus, store, &lease, 0, progress).await?;
     store.set_log(&lease, BusKind::Nats, recreated.epoch).await?;
     store.release(&lease).await?;
     Ok((recreated, through))
+}
+
+/// The last sequence before the jumps of take-overs after which nothing was published, such as one that was interrupted.
+/// A repeated one jumps again: what the first may have assigned meanwhile cannot be told.
+async fn through_before_jump(store: &dyn Store, mut through: u64) -> Result<u64, CheckError> {
+    while let Some(hole) = store.holes(through, through, 1).await?.pop()
+        && hole.reason == HoleReason::Abandoned
+        && hole.to == through
+    {
+        through = hole.from - 1;
+    }
+    Ok(through)
 }

@@ -58,7 +58,7 @@ impl RequestTrace {
                 span.set(KeyValue::new("agentbus.key_id", key.to_owned()));
             }
             if status.is_server_error() {
-                span.fail(status.as_str().to_owned(), String::new());
+                span.fail(status.as_str().to_owned());
             }
         });
     }

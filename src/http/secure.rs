@@ -59,13 +59,16 @@ pub(super) async fn serve(
     }
 }
 
-/// `None` for a client that does not speak TLS.
+/// `None` for a client that does not speak TLS, or leaves without a byte, as a probe of the port does.
 async fn handshake(
     socket: TcpStream,
     tls: &TlsServer,
 ) -> io::Result<Option<TlsStream<TimedSocket>>> {
     let mut first = [0];
-    if socket.peek(&mut first).await? == 1 && first[0] != HANDSHAKE_RECORD {
+    if socket.peek(&mut first).await? == 0 {
+        return Ok(None);
+    }
+    if first[0] != HANDSHAKE_RECORD {
         raw_problem::send_no_tls(socket).await;
         return Ok(None);
     }

@@ -43,7 +43,7 @@ pub(super) fn end(mut span: Span, results: &[Result<Receipt, IngestError>]) {
                 IngestError::Bus { .. } => "bus_unavailable",
                 IngestError::StoreBehind { .. } => "store_behind",
             };
-            span.fail(kind.to_owned(), error.to_string());
+            span.fail(kind);
         }
     });
 }

@@ -67,6 +67,8 @@ pub const FEED_SAVE: Duration = Duration::from_secs(1);
 /// Longest pause before the retries ask the store what is due, since other processes set messages aside as
 /// well.
 pub const RETRY_POLL: Duration = Duration::from_secs(1);
+/// How long the retries wait for the traces of what they leased. The shortest `ack_wait` is one second, and the leases run.
+pub const RETRY_TRACE_WAIT: Duration = Duration::from_millis(250);
 /// How long redelivered messages may stay without an outcome before their durable consumer is created again
 /// from the last safe position: twice the ack wait.
 pub const EXHAUSTED_TIMEOUT: Duration = Duration::from_secs(60);

@@ -76,6 +76,9 @@ pub const JOB_POLL_FIRST: Duration = Duration::from_millis(10);
 /// Longest pause between a server's polls for a queue's jobs, and so how late a waiting worker learns of a
 /// job that another server took in.
 pub const JOB_POLL_LONGEST: Duration = Duration::from_millis(100);
+/// Queues on NATS whose state is read at once for one list. Each takes eight requests, one after the other; a page of 50
+/// would take seconds where a request takes 10 ms.
+pub const QUEUE_READS: usize = 8;
 /// The most queues of one sweep on NATS. Each costs three requests.
 pub const JOB_SWEEP_QUEUES: usize = 100;
 /// Within this time after a publish, a pull on the same server waits until the consumer sees the new job.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a message is leased only if there is a permit for it. The lease itself counts as an attempt.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::in_flight::{Incoming, Origin};
 use super::runtime::ConsumerRuntime;
-use crate::limits::{FAULT_PAUSE, RETRY_POLL};
+use crate::limits::{FAULT_PAUSE, RETRY_POLL, RETRY_TRACE_WAIT};
 use crate::message::{Record, Subject, TraceContext, decode_body};
 use crate::store::StoreError;
 use crate::store::work::LeasedMessage;
@@ -63,9 +64,10 @@ async fn lease(runtime: &Arc<ConsumerRuntime>) -> Result<Duration, StoreError> {
         // Another process leased them first, or what was due was the end of a last attempt's lease.
         return Ok(FAULT_PAUSE);
     }
-    // A message that history does not have, or not yet, is processed without its trace.
+    // A message that history does not have, or not in time, is processed without its trace: its lease runs already.
     let seqs: Vec<u64> = leased.iter().map(|leased| leased.seq).collect();
-    let mut traces = store.traces(&seqs).await.unwrap_or_default();
+    let traces = tokio::time::timeout(RETRY_TRACE_WAIT, store.traces(&seqs)).await;
+    let mut traces = traces.unwrap_or(Ok(HashMap::new())).unwrap_or_default();
     for leased in leased {
         if let Some(permit) = permits.split(1) {
             let trace = traces.remove(&leased.seq);

@@ -27,8 +27,8 @@ pub(super) async fn run(handlers: &[Arc<dyn Handler>], message: &Record, attempt
             });
             span.record(|span| match &one {
                 Outcome::Done => {}
-                Outcome::Retry { error, .. } => span.fail("retry".to_owned(), error.clone()),
-                Outcome::Reject { error } => span.fail("reject".to_owned(), error.clone()),
+                Outcome::Retry { .. } => span.fail("retry"),
+                Outcome::Reject { .. } => span.fail("reject"),
             });
             all = both(all, one);
         }

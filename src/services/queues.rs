@@ -153,8 +153,8 @@ impl WorkQueues {
         }
         let mut span = enqueue_span(queue, &mut jobs);
         let results = self.queues.enqueue(queue, &jobs).await;
-        if let (true, Some(Err(error))) = (results.iter().all(Result::is_err), results.first()) {
-            span.record(|span| span.fail("refused".to_owned(), error.to_string()));
+        if results.iter().all(Result::is_err) {
+            span.record(|span| span.fail("refused"));
         }
         // Who works a queue reads its jobs.
         let may_read = principal.grants().work.allows(queue.as_str());

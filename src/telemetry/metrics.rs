@@ -41,7 +41,7 @@ const FAMILIES: &[(&str, Kind, &str)] = &[
     (
         "agentbus_http_unread_total",
         Counter,
-        "Connections closed because the client read nothing of a response",
+        "Responses cut off because the client read nothing of them",
     ),
     ("agentbus_denied_total", Counter, "Calls denied: no valid credential, or a grant is missing"),
     ("agentbus_streams_open", Gauge, "Server-Sent Event streams open now"),
@@ -107,6 +107,17 @@ const FAMILIES: &[(&str, Kind, &str)] = &[
     ("agentbus_jobs_dead_total", Counter, "Jobs that became dead letters in this process"),
     ("agentbus_inbox_expired_total", Counter, "Expired messages that reads of inboxes skipped"),
     ("agentbus_lapsed_statuses_total", Counter, "Lapsed statuses that this process ended"),
+    (
+        "agentbus_tls_reloads_total",
+        Each("result", &["served", "refused"]),
+        "Changed files of the certificate, by result",
+    ),
+    ("agentbus_tls_handshakes_failed_total", Counter, "TLS handshakes that failed"),
+    (
+        "agentbus_tls_certificate_expiry_seconds",
+        Gauge,
+        "When the certificate that is served ends, in seconds since 1970",
+    ),
     (
         "agentbus_survey_faults_total",
         Each("of", &["consumers", "queues", "inboxes"]),

@@ -77,8 +77,10 @@ impl Exporter {
     /// Sends what waits, for [`TRACES_FLUSH`] at most.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        if tokio::time::timeout(TRACES_FLUSH, &mut self.sending).await.is_err() {
-            self.sending.abort();
+        match tokio::time::timeout(TRACES_FLUSH, &mut self.sending).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => tracing::error!(%fault, "the sending of traces ended early"),
+            Err(_) => self.sending.abort(),
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn enable(tracer: SdkTracer) {
     let _ = TRACER.set(tracer);
 }
 
-/// A span, or only the context of the caller if nothing records this trace here. It ends when this is dropped.
+/// A span, or only the context to pass on if this trace is not recorded here. It ends when this is dropped.
 #[derive(Default)]
 pub struct Span {
     recorded: Option<SdkSpan>,
@@ -53,11 +53,13 @@ impl Span {
             None => Context::new(),
         };
         let span = tracer.build_with_context(builder, &context);
-        if !span.is_recording() {
-            return Self { recorded: None, context: parent };
-        }
-        let context = Some(Arc::new(trace_context(span.span_context())));
-        Self { recorded: Some(span), context }
+        let is_recorded = span.is_recording();
+        // A trace that begins here and is not recorded is passed on too, so that its parts are not sampled again.
+        let context = match parent {
+            Some(parent) if !is_recorded => parent,
+            _ => Arc::new(trace_context(span.span_context())),
+        };
+        Self { recorded: is_recorded.then_some(span), context: Some(context) }
     }
 
     /// The context for what this span causes.
@@ -94,10 +96,11 @@ impl Recording<'_> {
         self.0.set_attribute(attribute);
     }
 
-    /// Marks the span as failed. `kind` is one of few values, `error` a text for people.
-    pub fn fail(&mut self, kind: String, error: String) {
-        self.0.set_attribute(KeyValue::new("error.type", kind));
-        self.0.set_status(Status::error(error));
+    /// Marks the span as failed. `kind` is one of few values. The text of an error stays out: it may quote a message or
+    /// the response of a webhook.
+    pub fn fail(&mut self, kind: impl Into<Cow<'static, str>>) {
+        self.0.set_attribute(KeyValue::new("error.type", kind.into()));
+        self.0.set_status(Status::error(""));
     }
 }
 
@@ -125,7 +128,7 @@ fn span_context(context: &TraceContext) -> Option<SpanContext> {
     let trace = TraceId::from_hex(context.trace_id()).ok()?;
     let span = SpanId::from_hex(context.span_id()).ok()?;
     let flags = if context.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::default() };
-    // Cannot fail: the context keeps no other state than a valid one.
+    // A state that OpenTelemetry refuses, as one with a key that it does not know, is left out.
     let state = context.state().and_then(|state| state.parse::<TraceState>().ok());
     Some(SpanContext::new(trace, span, flags, true, state.unwrap_or_default()))
 }

@@ -54,7 +54,9 @@ impl TlsServer {
         let mut seen = Ok(self.served.read().pem.clone());
         let mut is_refused = false;
         while cancel.run_until_cancelled(tokio::time::sleep(CERTIFICATE_POLL)).await.is_some() {
-            let found = PemPair::read(&self.files);
+            let files = self.files.clone();
+            let found = tokio::task::spawn_blocking(move || PemPair::read(&files)).await;
+            let found = found.unwrap_or_else(|fault| Err(format!("reading failed: {fault}")));
             let is_settled = found == seen;
             if is_settled && is_refused {
                 continue;

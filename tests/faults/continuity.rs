@@ -282,6 +282,22 @@ async fn other_content_at_a_committed_sequence_stops_publishing_until_rebuild() 
     assert_held(&log.stream().await, &before).await;
 }
 
+/// A take-over that is repeated, since the first one was interrupted, names the same end of the first site's log.
+#[tokio::test]
+async fn a_repeated_take_over_names_the_same_sequence() {
+    let log = Log::start().await;
+    log.grow(0, 50).await;
+    log.agentbus.terminate().await;
+    let folder = Folder::new("takeover");
+    for _ in 0..2 {
+        let taken = log.run(&["rebuild", "--take-over", "--yes"], folder.path());
+        let output = String::from_utf8_lossy(&taken.stdout).into_owned();
+        assert!(taken.status.success() && output.contains("up to sequence 50;"), "{output}");
+    }
+    log.agentbus.restart().await;
+    assert!(log.publishes_again().await > 2 << 32);
+}
+
 /// Requests that read the log wait until it is checked; the consumer exists from the start.
 #[tokio::test]
 async fn a_server_has_its_consumer_from_the_first_response_on() {

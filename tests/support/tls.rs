@@ -1,5 +1,7 @@
 //! Certificates for servers with TLS, signed by an authority of the test.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Datelike, Utc};
@@ -64,10 +66,11 @@ impl Tls {
         self.replace(&self.key(), &pair.key);
     }
 
-    /// Replaces a file as a whole.
+    /// Replaces a file as a whole. Nobody but its owner may read it.
     pub fn replace(&self, path: &PathBuf, content: &str) {
         let new = self.folder.join("new");
         std::fs::write(&new, content).expect("written");
+        std::fs::set_permissions(&new, Permissions::from_mode(0o600)).expect("closed");
         std::fs::rename(&new, path).expect("renamed");
     }
 

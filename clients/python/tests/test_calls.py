@@ -168,7 +168,7 @@ def test_settings_come_from_the_environment(locked_server: Server, monkeypatch: 
 def test_every_request_names_the_client(proxy: Proxy) -> None:
     with Agentbus(proxy.url) as bus:
         bus.me()
-    assert all("user-agent: agentbus-python/0.1.0" in head.lower() for head in proxy.requests)
+    assert all("user-agent: agentbus-python/0.2.0" in head.lower() for head in proxy.requests)
 
 
 @pytest.mark.parametrize("url", ["ftp://a", "http://", "http://a/?b=c"])

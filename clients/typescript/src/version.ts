@@ -1,6 +1,6 @@
 // The versions of this client and of the server. Equal major versions go together.
 
-export const VERSION = "0.1.0";
+export const VERSION = "0.2.0";
 export const USER_AGENT = `agentbus-typescript/${VERSION}`;
 
 /** A warning if the server's major version is another than this client's. */

@@ -238,5 +238,5 @@ test("each request names the client and its version", async () => {
     return fetch(url, init);
   };
   await root({ fetch: observed }).me();
-  assert.deepEqual(agents, ["agentbus-typescript/0.1.0"]);
+  assert.deepEqual(agents, ["agentbus-typescript/0.2.0"]);
 });

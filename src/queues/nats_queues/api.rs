@@ -1,6 +1,7 @@
 //! Implements [`Queues`] for JetStream.
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -8,6 +9,7 @@ use super::entry::enqueued_at;
 use super::queues::NatsQueues;
 use crate::bus::PublishError;
 use crate::bus::nats::jobs::PRIORITIES;
+use crate::limits::QUEUE_READS;
 use crate::message::Token;
 use crate::queues::dead_letter::DeadLetterCounts;
 use crate::queues::{
@@ -84,11 +86,9 @@ impl Queues for NatsQueues {
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<QueueState>, QueueError> {
         let letters = DeadLetterCounts::load(&self.store).await?;
-        let mut states = Vec::new();
-        for row in self.store.queues(after, limit).await? {
-            states.push(self.state(row, &letters).await?);
-        }
-        Ok(states)
+        let rows = self.store.queues(after, limit).await?;
+        let states = stream::iter(rows).map(|row| self.state(row, &letters));
+        states.buffered(QUEUE_READS).try_collect().await
     }
 
     async fn get(&self, queue: &Token) -> Result<Option<QueueState>, QueueError> {

@@ -3,8 +3,8 @@
 //!
 //! Invariant: a scrape renders what was read last and does no I/O on bus or store. One task reads, a page of names a
 //! round, and then pauses for [`SURVEY_SHARE`] times as long as that took, within bounds. While bus or store do not
-//! answer, the last values stay, and metrics say how old they are. Whether the parts work is asked apart from that,
-//! so that no slow read delays it.
+//! answer, the last values stay, and metrics say how old they are. Whether the parts work is asked apart from that, and
+//! so are the files: no slow read or disk delays it.
 
 mod inboxes;
 mod sweep;
@@ -12,7 +12,7 @@ mod tables;
 
 use std::sync::Arc;
 
-use futures_util::future::join;
+use futures_util::future::join3;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -48,23 +48,28 @@ struct Read {
     open_files: Option<u64>,
 }
 
-/// Rows, and when they were complete.
-#[derive(Default)]
+/// Rows, and when they were complete: at the start of the server there are none.
 struct Seen<T> {
     rows: T,
-    at: Option<Instant>,
+    at: Instant,
 }
 
 impl<T> Seen<T> {
-    fn set(&mut self, rows: T) {
-        *self = Self { rows, at: Some(Instant::now()) };
+    fn now(rows: T) -> Self {
+        Self { rows, at: Instant::now() }
+    }
+}
+
+impl<T: Default> Default for Seen<T> {
+    fn default() -> Self {
+        Self::now(T::default())
     }
 }
 
 const AGE: Family = Family(
     "agentbus_survey_age_seconds",
     Kind::Gauge,
-    "Time since consumers, queues or inboxes were last read whole",
+    "Time since consumers, queues or inboxes were last read whole, or since the start",
 );
 
 impl Survey {
@@ -83,6 +88,11 @@ impl Survey {
         let parts = async {
             loop {
                 self.health.observe().await;
+                sleep(SURVEY_PAUSE).await;
+            }
+        };
+        let files = async {
+            loop {
                 self.read_files().await;
                 sleep(SURVEY_PAUSE).await;
             }
@@ -99,7 +109,7 @@ impl Survey {
                 sleep(pause.clamp(SURVEY_PAUSE, SURVEY_LONGEST_PAUSE)).await;
             }
         };
-        cancel.run_until_cancelled(join(parts, rounds)).await;
+        cancel.run_until_cancelled(join3(parts, files, rounds)).await;
     }
 
     async fn read_files(&self) {
@@ -113,7 +123,7 @@ impl Survey {
 
     async fn read_consumers(&self) -> Result<(), String> {
         let all = self.processor.consumers().await.map_err(|error| error.to_string())?;
-        self.read.lock().consumers.set(all.into_iter().map(tables::consumer).collect());
+        self.read.lock().consumers = Seen::now(all.into_iter().map(tables::consumer).collect());
         Ok(())
     }
 
@@ -122,7 +132,7 @@ impl Survey {
         let page = page.map_err(|error| error.to_string())?;
         let is_last = page.len() < SURVEY_PAGE;
         if let Some(rows) = sweep.add(page.into_iter().map(tables::queue).collect(), is_last) {
-            self.read.lock().queues.set(rows);
+            self.read.lock().queues = Seen::now(rows);
         }
         Ok(())
     }
@@ -130,7 +140,7 @@ impl Survey {
     async fn read_inboxes(&self, inboxes: &mut InboxSweep) -> Result<(), String> {
         let done = inboxes.read_on(&*self.store, self.clock.now()).await;
         if let Some(rows) = done.map_err(|error| error.to_string())? {
-            self.read.lock().inboxes.set(rows);
+            self.read.lock().inboxes = Seen::now(rows);
         }
         Ok(())
     }
@@ -147,8 +157,7 @@ impl Survey {
             ("of=\"queues\"", read.queues.at),
             ("of=\"inboxes\"", read.inboxes.at),
         ];
-        let known = ages.into_iter().filter_map(|(of, at)| Some((of, at?.elapsed().as_secs_f64())));
-        AGE.write(text, known);
+        AGE.write(text, ages.map(|(of, at)| (of, at.elapsed().as_secs_f64())));
         process::write(text, read.open_files);
     }
 }

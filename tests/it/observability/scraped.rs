@@ -1,4 +1,4 @@
-//! Prometheus scrapes busy servers, two on NATS and one on the memory bus: every query of every dashboard has data, and
+//! Prometheus scrapes busy servers, two on NATS and two on the memory bus, one of them with TLS: every query of every dashboard has data, and
 //! what the alerts and the docs name is served.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,8 @@ use super::load::Load;
 use super::names;
 use crate::support::prometheus::{Prometheus, deploy};
 use crate::support::receiver::Receiver;
-use crate::support::{Deployment, Http, Mode, eventually, exec, ports};
+use crate::support::tls::Tls;
+use crate::support::{Agentbus, Deployment, Http, Mode, eventually, exec, ports};
 use regex::Regex;
 use serde_json::Value;
 
@@ -66,15 +67,18 @@ fn tuned(
 
 #[tokio::test]
 async fn dashboards_alerts_and_docs_name_what_is_served() {
-    let [first, second, alone] = [ports::free(), ports::free(), ports::free()];
+    let [first, second, alone, secure] = [(); 4].map(|()| ports::free());
     let receiver = Receiver::start().await;
     let on_nats = Deployment::tuned(Mode::Nats, |builder| tuned(builder, first)).await;
     let other = tuned(on_nats.agentbus().like(), second).start().await;
     let in_memory = Deployment::tuned(Mode::MemorySqlite, |builder| tuned(builder, alone)).await;
+    let tls = Tls::new();
+    let _secure = tls.settings(tuned(Agentbus::builder().memory_sqlite(), secure)).start().await;
     let target = |port: u16| format!("127.0.0.1:{port}");
+    let memory = [target(alone), target(secure)];
     let cluster = [target(first), target(second)];
     let prometheus =
-        Prometheus::start(&[("agentbus", &cluster), ("agentbus-memory", &[target(alone)])]).await;
+        Prometheus::start(&[("agentbus", &cluster), ("agentbus-memory", &memory)]).await;
     let servers = [on_nats.agentbus(), &other];
     let _load = Load::start(on_nats.http(), &servers, &receiver).await;
     let _more = Load::start(in_memory.http(), &[in_memory.agentbus()], &receiver).await;
@@ -83,7 +87,7 @@ async fn dashboards_alerts_and_docs_name_what_is_served() {
     every_alert_can_be_asked(&prometheus).await;
 
     let mut served = BTreeMap::new();
-    for port in [first, second, alone] {
+    for port in [first, second, alone, secure] {
         let text =
             Http::new(&format!("http://{}", target(port))).get("/metrics").await.expect(200).text();
         names::check(&text);
@@ -117,9 +121,13 @@ async fn every_query_has_data(prometheus: &Prometheus) {
 async fn every_alert_can_be_asked(prometheus: &Prometheus) {
     let named = named_by_rules();
     assert!(named.len() > 30, "{named:?}");
-    let known: BTreeSet<String> = prometheus.names().await.into_iter().collect();
-    let unknown: Vec<&String> = named.difference(&known).collect();
-    assert!(unknown.is_empty(), "rules name metrics that there are not: {unknown:?}");
+    let mut unknown = named;
+    let complete = crate::support::wait::poll(LIMIT, async || {
+        let known: BTreeSet<String> = prometheus.names().await.into_iter().collect();
+        unknown = &unknown - &known;
+        unknown.is_empty().then_some(())
+    });
+    assert!(complete.await.is_some(), "rules name metrics that there are not: {unknown:?}");
     let rules = eventually(LIMIT, "all rules are evaluated without an error", async || {
         let rules = prometheus.rules().await;
         rules.iter().all(|rule| rule["health"] == "ok").then_some(rules)

@@ -337,7 +337,8 @@ async fn a_thousand_streams_that_nobody_reads_hold_little_memory_and_end() {
     })
     .await;
     eprintln!("{before} MiB before, at most {most} MiB with 1,000 unread streams");
-    assert!(most < before + 64, "{before} MiB before, {most} MiB with 1,000 unread streams");
+    // Each may hold a send buffer of 64 KiB and a piece of 16 KiB, beside the 7 KiB of any stream: 85 MiB of 6 GB.
+    assert!(most < before + 90, "{before} MiB before, {most} MiB with 1,000 unread streams");
     assert!(metrics::value(&http, UNREAD).await >= 1_000.0);
 }
 
