@@ -5,19 +5,14 @@
 //! neither connections nor time.)
 
 use std::convert::Infallible;
-use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::app::App;
 use super::apps::{AppSlot, Apps};
+use super::http1;
 use super::peer::Peer;
 use super::raw_problem;
 use super::secure;
@@ -35,8 +31,7 @@ use super::takeover::Takeover;
 use super::timed_socket::TimedSocket;
 use crate::config::HttpConfig;
 use crate::limits::{
-    FAULT_PAUSE, HEAD_BYTES, HEADER_TIMEOUT, LISTEN_BACKLOG, SEND_BUFFER, TCP_KEEPALIVE,
-    TCP_USER_TIMEOUT,
+    FAULT_PAUSE, LISTEN_BACKLOG, SEND_BUFFER, TCP_KEEPALIVE, TCP_USER_TIMEOUT,
 };
 use crate::tls::TlsServer;
 
@@ -190,38 +185,17 @@ async fn serve(
         let (apps, peer) = (Arc::clone(&apps), Arc::clone(&peer));
         async move { Ok::<_, Infallible>(apps.answer(request, &peer).await) }
     });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(
-            ConnectionSocket::new(TimedSocket::new(socket), takeover.clone()),
-            service,
-        );
-    let mut drained = std::pin::pin!(draining.cancelled().fuse());
-    let ended = std::future::poll_fn(|cx| {
-        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-            return Poll::Ready(Err(ended));
-        }
-        if let Some(writer) = takeover.take() {
-            return Poll::Ready(Ok(writer));
-        }
-        if drained.as_mut().poll(cx).is_ready() {
-            Pin::new(&mut connection).graceful_shutdown();
-            // Polled again, since an idle connection is ready to end at once.
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    });
-    match ended.await {
-        Ok(writer) => {
+    let socket = ConnectionSocket::new(TimedSocket::new(socket), takeover.clone());
+    let mut connection = http1::connection(socket, service);
+    let taken = |_: &mut Context<'_>| takeover.take().map_or(Poll::Pending, Poll::Ready);
+    match http1::run(&mut connection, &draining, taken).await {
+        Ok(Some(writer)) => {
             let parts = connection.into_parts();
             let is_silent = parts.read_buf.is_empty();
             Some(Stream { writer, socket: parts.io.into_inner().0.into_inner(), is_silent })
         }
-        Err(Ok(())) => None,
-        Err(Err(error)) => {
-            tracing::trace!(%error, "a connection ended with an error");
+        Ok(None) => None,
+        Err(_) => {
             if let (socket, Some(status)) = connection.into_parts().io.into_inner() {
                 // Boxed, since every connection would carry the size of this future.
                 Box::pin(raw_problem::send(socket.into_inner(), status)).await;

@@ -23,6 +23,7 @@ pub mod frame;
 pub mod fuzzing;
 mod health;
 mod history;
+mod http1;
 mod http2;
 mod inbox;
 mod keys;

@@ -5,15 +5,10 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
-use futures_util::FutureExt as _;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -22,13 +17,13 @@ use tokio_util::task::TaskTracker;
 
 use super::apps::Apps;
 use super::cutoff::Cutoff;
-use super::http2;
+use super::{http1, http2};
 use super::peer::Peer;
 use super::raw_problem;
 use super::socket::ConnectionSocket;
 use super::takeover::Takeover;
 use super::timed_socket::TimedSocket;
-use crate::limits::{HANDSHAKE_TIMEOUT, HEAD_BYTES, HEADER_TIMEOUT};
+use crate::limits::{HANDSHAKE_TIMEOUT};
 use crate::tls::{ALPN_HTTP2, TlsServer};
 
 /// The first byte of a TLS connection: a record of type handshake (RFC 8446, section 5.1).
@@ -88,30 +83,12 @@ async fn serve_http1(
         let (apps, peer) = (Arc::clone(&apps), Arc::clone(&peer));
         async move { Ok::<_, Infallible>(apps.answer(request, &peer).await) }
     });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(ConnectionSocket::new(socket, Takeover::default()), service);
-    let mut drained = std::pin::pin!(draining.cancelled().fuse());
-    let ended = std::future::poll_fn(|cx| {
-        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-            return Poll::Ready(ended);
-        }
-        if timer.poll(cx).is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        if drained.as_mut().poll(cx).is_ready() {
-            Pin::new(&mut connection).graceful_shutdown();
-            // Polled again, since an idle connection is ready to end at once.
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    });
-    if let Err(error) = ended.await {
-        tracing::trace!(%error, "a connection ended with an error");
-        if let (socket, Some(status)) = connection.into_parts().io.into_inner() {
-            raw_problem::send(socket, status).await;
-        }
+    let socket = ConnectionSocket::new(socket, Takeover::default());
+    let mut connection = http1::connection(socket, service);
+    let ended = http1::run(&mut connection, &draining, |cx| timer.poll(cx)).await;
+    if ended.is_err()
+        && let (socket, Some(status)) = connection.into_parts().io.into_inner()
+    {
+        raw_problem::send(socket, status).await;
     }
 }
