@@ -30,9 +30,7 @@ use super::stream_writer::StreamWriter;
 use super::takeover::Takeover;
 use super::timed_socket::TimedSocket;
 use crate::config::HttpConfig;
-use crate::limits::{
-    FAULT_PAUSE, LISTEN_BACKLOG, SEND_BUFFER, TCP_KEEPALIVE, TCP_USER_TIMEOUT,
-};
+use crate::limits::{FAULT_PAUSE, LISTEN_BACKLOG, SEND_BUFFER, TCP_KEEPALIVE, TCP_USER_TIMEOUT};
 use crate::tls::TlsServer;
 
 /// A bound socket and what it serves.

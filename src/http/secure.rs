@@ -17,13 +17,13 @@ use tokio_util::task::TaskTracker;
 
 use super::apps::Apps;
 use super::cutoff::Cutoff;
-use super::{http1, http2};
 use super::peer::Peer;
 use super::raw_problem;
 use super::socket::ConnectionSocket;
 use super::takeover::Takeover;
 use super::timed_socket::TimedSocket;
-use crate::limits::{HANDSHAKE_TIMEOUT};
+use super::{http1, http2};
+use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::tls::{ALPN_HTTP2, TlsServer};
 
 /// The first byte of a TLS connection: a record of type handshake (RFC 8446, section 5.1).

@@ -75,7 +75,9 @@ async fn noticed(http: &Http, failed: &AtomicU64) {
 #[tokio::test]
 async fn agents_at_a_leaf_node_publish_through_an_outage_of_its_link() {
     let port = ports::free();
-    let hub_config = format!("leafnodes {{ host: \"127.0.0.1\", port: {port} }}");
+    // Advertised, the leaf node would come back around the proxy.
+    let hub_config =
+        format!("leafnodes {{ host: \"127.0.0.1\", port: {port}, no_advertise: true }}");
     let hub = Nats::builder().domain("hub").config(&hub_config).start().await;
     let link = Proxy::to(port).await;
     let leaf_config = format!(
