@@ -35,8 +35,8 @@ pub struct Grants {
 /// Names of agents or queues, sorted; or any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    any: bool,
-    listed: Vec<Token>,
+    pub(super) any: bool,
+    pub(super) listed: Vec<Token>,
 }
 
 /// Subject patterns, sorted.
@@ -261,38 +261,10 @@ impl Serialize for Subjects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::testing::{any_grants, grants};
     use crate::message::Kind;
     use crate::message::testing::record;
     use proptest::prelude::*;
-
-    fn grants(json: &str) -> Grants {
-        let mut object = ObjectReader::parse(json.as_bytes()).expect("an object");
-        let read = Grants::parse(&mut object);
-        object.finish("grants", read).unwrap_or_else(|error| panic!("{json}: {error:?}"))
-    }
-
-    fn names() -> impl Strategy<Value = Names> {
-        (any::<bool>(), proptest::collection::vec("[ab]", 0..3)).prop_map(|(any, names)| {
-            let names = names.iter().map(|name| name.parse().expect("a token")).collect();
-            Names { any, ..Names::of(names) }
-        })
-    }
-
-    fn subjects() -> impl Strategy<Value = Subjects> {
-        let pattern = ("(message|task|\\*)", "([ab*]\\.[x*]|>)");
-        proptest::collection::vec(pattern, 0..3).prop_map(|patterns| {
-            let parse = |(kind, rest)| format!("agent.{kind}.{rest}").parse().expect("valid");
-            Subjects::of(patterns.into_iter().map(parse).collect())
-        })
-    }
-
-    prop_compose! {
-        fn any_grants()(names in names(), publish in subjects(), read in subjects(),
-                        enqueue in names(), work in names(),
-                        can in proptest::sample::subsequence(Capability::ALL.to_vec(), 0..3)) -> Grants {
-            Grants { names, publish, read, enqueue, work, can }
-        }
-    }
 
     /// Everything that either gives.
     fn union(a: &Grants, b: &Grants) -> Grants {

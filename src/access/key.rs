@@ -14,6 +14,8 @@ use subtle::ConstantTimeEq as _;
 
 /// What every key begins with.
 const PREFIX: &str = "ab_";
+/// What the ids of issuers begin with.
+const ISSUER_PREFIX: &str = "jwt-";
 /// Characters of an id: 36^12 ids, so that two of one deployment never meet.
 const ID_CHARS: usize = 12;
 /// The most characters of an id that is read: one of another version may be longer.
@@ -64,6 +66,12 @@ impl KeyId {
     #[must_use]
     pub fn root() -> Self {
         Self("root".to_owned())
+    }
+
+    /// The id that stands for all tokens of an issuer with this name. No key has it: theirs have no `-`.
+    #[must_use]
+    pub fn of_issuer(name: &str) -> Self {
+        Self(format!("{ISSUER_PREFIX}{name}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The keys as this server knows them: a snapshot of the store's table in memory.
+//! The keys as this server knows them: a snapshot of the store's table in memory. And the issuers of tokens.
 //!
 //! Invariants: authentication does no I/O. Principals of secrets that a new snapshot has unchanged stay the same, so what
 //! they opened goes on; all others end as the new snapshot comes into use, with the reason. Without the store the last
@@ -13,29 +13,21 @@ use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use super::grants::Grants;
+use super::jwt::Issuers;
 use super::key::{KeyHash, KeyId, KeyText, SecretId};
 use super::limits::{KeyLimits, Meter};
 use super::principal::{EndReason, KeyInfo, KeyKind, Principal};
-use super::seals::Session;
-use crate::message::ObjectReader;
+use super::refusal::Refusal;
+use super::row::read_object;
+use super::seals::{Holder, Session};
 use crate::store::{KeyRow, KeyTable, SecretRow};
-
-/// Why a credential is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It is no key, or of no key that there is.
-    #[error("the credential is not a valid key of this deployment")]
-    Unknown,
-    /// The key, this secret of it, or the session has expired.
-    #[error("the key or session has expired")]
-    Expired,
-}
 
 /// All keys. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
     snapshot: Arc<RwLock<Snapshot>>,
     sessions: Arc<Mutex<HashMap<Uuid, OpenSession>>>,
+    issuers: Arc<Issuers>,
 }
 
 /// A session that was used on this server.
@@ -87,16 +79,28 @@ impl Secret {
 }
 
 impl Keyring {
+    /// A keyring without keys that accepts the tokens of these issuers.
+    #[must_use]
+    pub fn with_issuers(issuers: Arc<Issuers>) -> Self {
+        Self { issuers, ..Self::default() }
+    }
+
+    /// The issuers whose tokens are accepted.
+    #[must_use]
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
+    }
+
     /// The version of the snapshot.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.snapshot.read().version
     }
 
-    /// The caller that has this key.
+    /// The caller that has this key or token.
     ///
     /// # Errors
-    /// It is unknown or has expired.
+    /// It is unknown, or has expired, or another fault of a token.
     pub fn authenticate(&self, text: &str, now: DateTime<Utc>) -> Result<Principal, Refusal> {
         let snapshot = self.snapshot.read();
         if let Some(root) = &snapshot.root
@@ -104,17 +108,24 @@ impl Keyring {
         {
             return root.open(now);
         }
+        if Issuers::is_token(text) {
+            return self.issuers.authenticate(text, now);
+        }
         let key: KeyText = text.parse().map_err(|_| Refusal::Unknown)?;
         let hash = key.hash();
         let found = snapshot.secrets(key.id()).find(|secret| secret.hash.is(&hash));
         found.ok_or(Refusal::Unknown)?.open(now)
     }
 
-    /// The caller of a secret that a ticket or session names.
+    /// The caller that made a ticket or session.
     ///
     /// # Errors
-    /// There is no such secret any more, or it has expired.
-    pub fn holder(&self, id: &SecretId, now: DateTime<Utc>) -> Result<Principal, Refusal> {
+    /// There is no such secret any more, or it or the token has expired.
+    pub fn holder(&self, holder: &Holder, now: DateTime<Utc>) -> Result<Principal, Refusal> {
+        let id = match holder {
+            Holder::Key(id) => id,
+            Holder::Token(bearer) => return self.issuers.bearer(bearer, now),
+        };
         let key = id.key().ok_or(Refusal::Unknown)?;
         let snapshot = self.snapshot.read();
         let found = snapshot.secrets(&key).find(|secret| id.names(&secret.hash));
@@ -132,7 +143,7 @@ impl Keyring {
         if self.snapshot.read().revoked_sessions.contains(&session.id) {
             return Err(Refusal::Unknown);
         }
-        let holder = self.holder(&session.secret, now)?;
+        let holder = self.holder(&session.holder, now)?;
         let mut sessions = self.sessions.lock();
         if sessions.len() == sessions.capacity() {
             // A session that holds nothing open needs no entry: its next request makes another.
@@ -150,9 +161,12 @@ impl Keyring {
         Ok(known.principal.clone())
     }
 
-    /// The kind of a key; `None` if there is no such key.
+    /// The kind of a key, or of the tokens of an issuer; `None` if there is no such key.
     #[must_use]
     pub fn kind_of(&self, id: &str) -> Option<KeyKind> {
+        if let Some(kind) = self.issuers.kind_of(id) {
+            return Some(kind);
+        }
         let id: KeyId = id.parse().ok()?;
         let snapshot = self.snapshot.read();
         let secret = snapshot.secrets(&id).next()?;
@@ -234,6 +248,7 @@ impl Keyring {
 
     /// Ends the principals whose time is over.
     pub fn expire(&self, now: DateTime<Utc>) {
+        self.issuers.expire(now);
         for secret in self.snapshot.read().keys.values().flatten() {
             if secret.until.is_some_and(|until| until <= now) {
                 secret.principal.end(EndReason::Expired);
@@ -307,7 +322,7 @@ impl Secret {
         meter: Arc<Meter>,
     ) -> Self {
         let id = SecretId::new(&info.id, &hash);
-        let principal = Principal::with_key(info, id, grants, meter);
+        let principal = Principal::with_key(info, Holder::Key(id), grants, meter);
         Self { hash, until, principal, used: Arc::default() }
     }
 }
@@ -320,16 +335,6 @@ fn end_unless_kept(old: &Secret, left: &[Secret], now: DateTime<Utc>) {
         None => EndReason::Revoked,
     };
     old.principal.end(reason);
-}
-
-/// Reads a JSON object of a row. `None` if it is none, or has members that this version does not know.
-pub fn read_object<T>(
-    json: &str,
-    parse: impl FnOnce(&mut ObjectReader<'_>) -> Option<T>,
-) -> Option<T> {
-    let mut object = ObjectReader::parse(json.as_bytes()).ok()?;
-    let value = parse(&mut object);
-    object.finish("a row", value).ok()
 }
 
 #[cfg(test)]
@@ -435,7 +440,7 @@ mod tests {
         let holder = ring.authenticate(&text.reveal(), at(1)).expect("a key");
         let session = || Session {
             id: Uuid::new_v4(),
-            secret: holder.secret().expect("a secret").clone(),
+            holder: holder.holder().expect("a key").clone(),
             expires_s: at(9).timestamp(),
         };
         let kept = session();

@@ -3,6 +3,7 @@
 //! Invariant: a principal never changes. When its key is changed, revoked, rotated away or expired, it ends, with the reason;
 //! what was opened on its behalf and lasts (a stream, a wait) watches for that.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -13,8 +14,9 @@ use utoipa::ToSchema;
 
 use super::capability::Capability;
 use super::grants::Grants;
-use super::key::{KeyId, SecretId};
+use super::key::KeyId;
 use super::limits::Meter;
+use super::seals::Holder;
 use crate::message::{Scope, Token};
 
 /// The caller. Clones share one identity.
@@ -39,8 +41,8 @@ enum Role {
     Anonymous,
     /// The command line on the store, and parts of the server.
     Operator,
-    /// A caller with a key.
-    Key { info: KeyInfo, meter: Arc<Meter>, secret: SecretId },
+    /// A caller with a key, or with a token, which counts as a key of its issuer.
+    Key { info: KeyInfo, meter: Arc<Meter>, holder: Holder },
 }
 
 /// What a caller may know of its own key.
@@ -120,10 +122,10 @@ impl Principal {
         OPERATOR.clone()
     }
 
-    /// A caller with this key.
+    /// A caller with this key or token.
     #[must_use]
-    pub fn with_key(info: KeyInfo, secret: SecretId, grants: Grants, meter: Arc<Meter>) -> Self {
-        Self::new(Role::Key { info, meter, secret }, grants, None)
+    pub fn with_key(info: KeyInfo, holder: Holder, grants: Grants, meter: Arc<Meter>) -> Self {
+        Self::new(Role::Key { info, meter, holder }, grants, None)
     }
 
     /// A session of this caller. It ends with it, or before.
@@ -132,8 +134,8 @@ impl Principal {
         let role = match &self.0.role {
             Role::Anonymous => Role::Anonymous,
             Role::Operator => Role::Operator,
-            Role::Key { info, meter, secret } => {
-                Role::Key { info: info.clone(), meter: Arc::clone(meter), secret: secret.clone() }
+            Role::Key { info, meter, holder } => {
+                Role::Key { info: info.clone(), meter: Arc::clone(meter), holder: holder.clone() }
             }
         };
         Self::new(role, self.0.grants.clone(), Some(self.clone()))
@@ -184,13 +186,31 @@ impl Principal {
         }
     }
 
-    /// The secret that it called with; `None` for a caller without a key.
+    /// What it called with, for its sessions and tickets; `None` for a caller without a key.
     #[must_use]
-    pub fn secret(&self) -> Option<&SecretId> {
+    pub fn holder(&self) -> Option<&Holder> {
         match &self.0.role {
-            Role::Key { secret, .. } => Some(secret),
+            Role::Key { holder, .. } => Some(holder),
             Role::Anonymous | Role::Operator => None,
         }
+    }
+
+    /// Whether it has a token of an issuer.
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        matches!(self.holder(), Some(Holder::Token(_)))
+    }
+
+    /// Whom its leases belong to and its shares are counted for: its key, or issuer and subject of its token. `None` for
+    /// a caller without a key.
+    #[must_use]
+    pub fn identity(&self) -> Option<Cow<'_, str>> {
+        let key = self.key()?.id.as_str();
+        Some(match self.holder() {
+            // A `/` stands in no id and in no subject.
+            Some(Holder::Token(bearer)) => Cow::Owned(format!("{key}/{}", bearer.subject)),
+            _ => Cow::Borrowed(key),
+        })
     }
 
     /// Whether it acts for a person: by a key of that kind, or on the command line of the store.

@@ -1,6 +1,5 @@
 //! Keeps the keyring as the store and `ROOT_KEY_FILE` have it.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::keyring::Keyring;
+use super::secret_file;
 use crate::clock::Clock;
 use crate::limits::{KEYS_USED_EVERY, MAX_ROOT_KEY_BYTES, MIN_ROOT_KEY_CHARS};
 use crate::renewal::Snapshot;
@@ -121,23 +121,9 @@ impl Snapshot for Renewal {
 /// The key in `ROOT_KEY_FILE`; `None` if there is no such file.
 fn read_root(path: &Path) -> Result<Option<String>, String> {
     let fault = |what: &str| format!("ROOT_KEY_FILE={}: {what}", path.display());
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fault(&error.to_string())),
-    };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = file.metadata().map_err(|error| fault(&error.to_string()))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(fault("others may read or change it; set its mode to 0600"));
-        }
-    }
-    let mut text = String::new();
-    let read = file.take(MAX_ROOT_KEY_BYTES).read_to_string(&mut text);
-    read.map_err(|error| fault(&error.to_string()))?;
-    let key = text.trim();
+    let found = secret_file::read(path, MAX_ROOT_KEY_BYTES).map_err(|error| fault(&error))?;
+    let Some(bytes) = found else { return Ok(None) };
+    let key = str::from_utf8(&bytes).unwrap_or_default().trim();
     if key.len() < MIN_ROOT_KEY_CHARS || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(fault("holds no key: write one line of at least 32 random characters"));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::startup::Startup;
-use crate::access::{Keyring, Renewal};
+use crate::access::{Issuers, Keyring, Renewal};
 use crate::broadcast::Broadcaster;
 use crate::bus::Bus;
 use crate::bus::memory::{JournalError, MemoryBus};
@@ -44,13 +44,17 @@ pub(super) struct Components {
     pub(super) secret: [u8; 32],
 }
 
-pub(super) async fn build(startup: &Startup, abandon_tail: bool) -> Result<Components, String> {
+pub(super) async fn build(
+    startup: &Startup,
+    issuers: Arc<Issuers>,
+    abandon_tail: bool,
+) -> Result<Components, String> {
     let config = &startup.config;
     let store = open_store(startup, config.bus).await?;
     let membership = startup.until("the store", async || store.join(config.bus).await).await?;
     let owner = Uuid::new_v4();
     let committed = Arc::new(Committed::default());
-    let (renewal, schemas) = snapshots(startup, &store).await?;
+    let (renewal, schemas) = snapshots(startup, issuers, &store).await?;
     let secret = secret(startup, &store).await?;
     let (sealer, lapse_ids) = (Sealer::new(secret, Purpose::Lease), LapseIds::new(&secret));
     let (bus, gate, broadcaster, queues, lease) = match config.bus {
@@ -178,10 +182,11 @@ async fn nats_bus(
 /// Reads keys and schemas, and keeps them as the store has them. A server does not open without.
 async fn snapshots(
     startup: &Startup,
+    issuers: Arc<Issuers>,
     store: &Arc<dyn Store>,
 ) -> Result<(Arc<Renewal>, Registry), String> {
     let renewal = Arc::new(Renewal::new(
-        Keyring::default(),
+        Keyring::with_issuers(issuers),
         Arc::clone(store),
         startup.clock.clone(),
         startup.config.access.root_key_file.clone(),

@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Issuers;
 use crate::config::{Config, HttpConfig};
 use crate::http::{self, AppSlot, Listener, announce};
 use crate::ingest::Ingest;
@@ -56,6 +57,8 @@ pub async fn run(
     let startup = Startup::new(config, stop);
     let Startup { config, lifecycle, .. } = &startup;
     let client = WebhookClient::new(config.webhooks.guard)?;
+    let issuers = config.access.jwt_issuers_file.as_deref();
+    let issuers = Arc::new(issuers.map(Issuers::load).transpose()?.unwrap_or_default());
     let reason = Arc::clone(&startup.reason);
     let starting = http::starting(&config.http, Arc::new(move || reason.lock().clone()));
     let tls = config.http.tls.as_ref();
@@ -70,11 +73,12 @@ pub async fn run(
     if let Some(tls) = tls {
         startup.spawn_core("certificate", tls.watch(startup.core()));
     }
+    startup.spawn_core("keys of issuers", Arc::clone(&issuers).keep(startup.core()));
     let monitoring = monitor(&startup).await?;
     announce(addr, is_tls);
     listening(addr);
     let building = async {
-        let components = build(&startup, options.abandon_tail).await?;
+        let components = build(&startup, issuers, options.abandon_tail).await?;
         let processor = process(&startup, options.handlers, &components).await;
         Ok((components, processor))
     };

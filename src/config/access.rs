@@ -12,6 +12,8 @@ pub struct AccessConfig {
     pub required: bool,
     /// The file with the root key.
     pub root_key_file: Option<PathBuf>,
+    /// The file with the issuers of tokens.
+    pub jwt_issuers_file: Option<PathBuf>,
     /// Where metrics and health are served without a credential: an address on loopback.
     pub metrics_addr: Option<SocketAddr>,
 }
@@ -37,6 +39,7 @@ impl AccessConfig {
             addr
         });
         let root_key_file = source.get("ROOT_KEY_FILE").map(PathBuf::from);
-        Self { required, root_key_file, metrics_addr }
+        let jwt_issuers_file = source.get("JWT_ISSUERS_FILE").map(PathBuf::from);
+        Self { required, root_key_file, jwt_issuers_file, metrics_addr }
     }
 }

@@ -51,7 +51,11 @@ impl Admission {
     /// sends.
     ///
     /// 421 for the host, 403 for the origin, 401 and 429 for the credential, in this order (contract, section 11).
-    pub(super) fn admit<B>(&self, request: &Request<B>, peer: &Peer) -> Result<Principal, Problem> {
+    pub(super) async fn admit<B>(
+        &self,
+        request: &Request<B>,
+        peer: &Peer,
+    ) -> Result<Principal, Problem> {
         let named = host(request).filter(|host| self.hosts.allows(host));
         let host = named.ok_or_else(unknown_host)?;
         let is_ours = self.origins.allows(host, request.headers());
@@ -72,7 +76,7 @@ impl Admission {
             return Ok(principal);
         }
         let address = || peer.client(request.headers()).address();
-        Ok(services.auth.authenticate(credential, address)?)
+        Ok(services.auth.authenticate(credential, address).await?)
     }
 
     /// Records in the audit log that the caller lacks a grant for a route.

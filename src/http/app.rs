@@ -83,7 +83,7 @@ impl App {
             let trace = RequestTrace::begin(&request);
             let span =
                 tracing::debug_span!("request", request_id = %id, method = known_method(&method));
-            let (mut response, context) = match self.admission.admit(&request, peer) {
+            let (mut response, context) = match self.admission.admit(&request, peer).await {
                 Ok(principal) => {
                     let caused = trace.context().cloned();
                     let headers = request.headers();

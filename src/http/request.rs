@@ -92,8 +92,8 @@ impl RequestContext {
         trace: Option<Arc<TraceContext>>,
     ) -> Self {
         let mut client = peer.client(headers);
-        if let Some(key) = principal.key() {
-            client = client.with_key(key.id.as_str());
+        if let Some(identity) = principal.identity() {
+            client = client.with_key(&identity);
         }
         let peer = Arc::clone(peer);
         let (route, permits) = (OnceLock::new(), Mutex::default());

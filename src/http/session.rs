@@ -35,7 +35,7 @@ pub(super) async fn me(Call { services, context }: Call, _: NoParams) -> Result<
     path = "/v1/session",
     tag = "Access",
     responses((status = 204, description = "The cookie of the session is set.")),
-    extensions(("x-codes" = json!([Code::StoreUnavailable]))),
+    extensions(("x-codes" = json!([Code::Forbidden, Code::StoreUnavailable]))),
 )]
 pub(super) async fn log_in(
     Call { services, context }: Call,

@@ -1,4 +1,4 @@
-//! From a credential to the caller: keys, sessions, tickets (contract, section 11).
+//! From a credential to the caller: keys, tokens, sessions, tickets (contract, section 11).
 //!
 //! Invariants: with `AUTH=required` no credential means no caller, whatever the state of store and keyring. A bad
 //! credential is refused in any mode. Failed credentials of one address get slow; a good one is never refused for them.
@@ -17,9 +17,14 @@ use uuid::Uuid;
 use super::Error;
 use super::audit::Audit;
 use super::calls::Call;
-use crate::access::{Grants, KeyLimits, Keyring, Principal, Refusal, Renewal, Session, Ticket};
+use crate::access::{
+    Grants, Holder, KeyLimits, Keyring, Needs, Principal, Refusal, Renewal, Session, Ticket,
+    TokenFault,
+};
 use crate::clock::Clock;
-use crate::limits::{FAILED_ADDRESSES, FAILED_CREDENTIALS_BURST, MAX_TICKET_BYTES, SESSION_LIFE};
+use crate::limits::{
+    FAILED_ADDRESSES, FAILED_CREDENTIALS_BURST, MAX_SESSION_BYTES, MAX_TICKET_BYTES, SESSION_LIFE,
+};
 use crate::message::{FieldError, Filter, format_micros};
 use crate::seal::Sealer;
 use crate::store::Store;
@@ -29,7 +34,7 @@ use crate::store::Store;
 pub enum Credential<'a> {
     /// None.
     Absent,
-    /// A key.
+    /// A key, or the token of an issuer.
     Key(&'a str),
     /// The sealed session of a cookie.
     Session(&'a str),
@@ -97,11 +102,13 @@ impl Auth {
         self.renewal.keyring()
     }
 
-    /// The caller with this credential. `address` is where its request came from, asked only if it is refused.
+    /// The caller with this credential. `address` is where its request came from, asked only if it is refused. Waits only
+    /// for the keys of a token's issuer, if its `kid` is unknown.
     ///
     /// # Errors
-    /// `unauthenticated`; `rate_limited`: too many failures from this address, or requests of this key.
-    pub fn authenticate(
+    /// `unauthenticated`; `rate_limited`: too many failures from this address, or requests of this key; `overloaded`: the
+    /// keys of the token's issuer were never fetched.
+    pub async fn authenticate(
         &self,
         credential: Credential<'_>,
         address: impl FnOnce() -> IpAddr,
@@ -113,7 +120,12 @@ impl Auth {
                 return Err(Error::unauthenticated(detail));
             }
             Credential::Absent => return Ok(Principal::anonymous()),
-            Credential::Key(text) => self.keyring().authenticate(text, now),
+            Credential::Key(text) => match self.keyring().authenticate(text, now) {
+                Err(Refusal::Token(TokenFault::UnknownKey | TokenFault::NoKeys)) => {
+                    self.authenticate_with_new_keys(text).await
+                }
+                found => found,
+            },
             Credential::Session(sealed) => match self.sessions.open::<Session>(sealed) {
                 Some(session) => self.keyring().session(&session, now),
                 None => Err(Refusal::Unknown),
@@ -124,11 +136,20 @@ impl Auth {
             },
             Credential::Malformed => Err(Refusal::Unknown),
         };
+        if let Err(refusal @ Refusal::Token(TokenFault::NoKeys)) = found {
+            return Err(Error::overloaded(refusal.to_string()));
+        }
         let principal = found.map_err(|refusal| self.refuse(refusal, address()))?;
         if let Some(meter) = principal.meter() {
             meter.request()?;
         }
         Ok(principal)
+    }
+
+    /// The bearer of a token whose key is unknown, once its issuer's keys were fetched again.
+    async fn authenticate_with_new_keys(&self, text: &str) -> Result<Principal, Refusal> {
+        self.keyring().issuers().refresh(text).await;
+        self.keyring().authenticate(text, self.clock.now())
     }
 
     /// Whether every call needs a credential.
@@ -171,10 +192,10 @@ impl Auth {
     /// Opens a session for the browser of a caller with a key; returns it sealed, and how long it lasts.
     ///
     /// # Errors
-    /// The caller has no key.
+    /// The caller has no key; the grants of its token are too long for a cookie.
     pub async fn log_in(&self, principal: &Principal) -> Result<(String, Duration), Error> {
         Call::LogIn.check(principal)?;
-        let (Some(secret), Some(key)) = (principal.secret(), principal.key()) else {
+        let (Some(holder), Some(key)) = (principal.holder(), principal.key()) else {
             return Err(Error::unauthenticated("send the key in Authorization to log in"));
         };
         let now = self.clock.now();
@@ -182,11 +203,14 @@ impl Auth {
         let life = left.map_or(SESSION_LIFE, |left| left.min(SESSION_LIFE));
         let session = Session {
             id: Uuid::new_v4(),
-            secret: secret.clone(),
+            holder: holder.clone(),
             expires_s: (now + life).timestamp(),
         };
         let sealed = self.sessions.seal(&session);
         let sealed = sealed.ok_or_else(|| Error::overloaded("no session could be made now"))?;
+        if sealed.len() > MAX_SESSION_BYTES {
+            return Err(Needs("a token whose grants fit into a cookie".to_owned()).into());
+        }
         self.audit.done(principal, "session.create", &session.id.to_string(), json!({})).await;
         Ok((sealed, life))
     }
@@ -219,14 +243,18 @@ impl Auth {
     ) -> Result<NewTicket, Error> {
         Call::MakeTicket.check(principal)?;
         let bytes: usize = filter.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = bytes + principal.holder().map_or(0, Holder::grant_bytes);
         if bytes > MAX_TICKET_BYTES {
-            let detail = format!("the filter has {bytes} bytes; a ticket holds {MAX_TICKET_BYTES}");
+            let detail = format!(
+                "the filter, and the grants of a token, have {bytes} bytes; a ticket holds {MAX_TICKET_BYTES}"
+            );
             return Err(Error::body(vec![FieldError { pointer: String::new(), detail }]));
         }
         let expires = self.clock.now() + life;
+        let session: Option<Session> = session.and_then(|sealed| self.sessions.open(sealed));
         let ticket = Ticket {
-            secret: principal.secret().cloned(),
-            session: session.and_then(|sealed| self.sessions.open(sealed)),
+            holder: principal.holder().filter(|_| session.is_none()).cloned(),
+            session,
             filter,
             expires_s: expires.timestamp(),
         };
@@ -259,9 +287,9 @@ impl Auth {
     /// The caller that made a ticket.
     fn holder(&self, ticket: &Ticket) -> Result<Principal, Refusal> {
         let now = self.clock.now();
-        match (&ticket.session, &ticket.secret) {
+        match (&ticket.session, &ticket.holder) {
             (Some(session), _) => self.keyring().session(session, now),
-            (None, Some(secret)) => self.keyring().holder(secret, now),
+            (None, Some(holder)) => self.keyring().holder(holder, now),
             (None, None) if self.is_required => Err(Refusal::Unknown),
             (None, None) => Ok(Principal::anonymous()),
         }

@@ -4,6 +4,7 @@
 //! check and the change are of the same state of the key. When a call returns, this server holds to the change. A
 //! secret is in one response and nowhere else.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,7 +183,7 @@ impl Keys {
             grants: to_json(&new.grants),
             limits: to_json(&new.limits),
             created_at: truncate_to_micros(self.clock.now()),
-            created_by: principal.key().map(|key| key.id.to_string()),
+            created_by: principal.identity().map(Cow::into_owned),
             expires_at: new.expires_at,
             last_used_at: None,
             change: Uuid::new_v4(),

@@ -204,9 +204,9 @@ impl WorkQueues {
 
     /// The job with its worker's key in the token, so that no other key ends the lease.
     fn owned(&self, principal: &Principal, job: LeasedJob) -> Result<LeasedJob, Error> {
-        let Some(key) = principal.key() else { return Ok(job) };
+        let Some(owner) = principal.identity() else { return Ok(job) };
         let lease = self.leases.open::<Lease>(&job.token);
-        let lease = lease.map(|lease| Lease { key: Some(key.id.to_string()), ..lease });
+        let lease = lease.map(|lease| Lease { key: Some(owner.into_owned()), ..lease });
         let token = lease.and_then(|lease| self.leases.seal(&lease));
         let token = token.ok_or_else(|| Error::overloaded("no lease token could be made now"))?;
         Ok(LeasedJob { token, ..job })
@@ -219,8 +219,8 @@ impl WorkQueues {
         }
         // A token that does not open is refused by the queue.
         let Some(lease) = self.leases.open::<Lease>(&settlement.token) else { return Ok(()) };
-        match (&lease.key, principal.key()) {
-            (Some(owner), Some(key)) if owner == key.id.as_str() => Ok(()),
+        match (&lease.key, principal.identity()) {
+            (Some(owner), Some(caller)) if *owner == caller => Ok(()),
             // A lease of a worker without a key.
             (None, _) => Ok(principal.needs_work(&lease.queue)?),
             _ => Err(Needs("can process".to_owned()).into()),

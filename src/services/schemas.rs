@@ -3,6 +3,7 @@
 //! Invariants: a schema is stored only if it can be compiled, and cannot be slow. When a call returns, this server holds
 //! to the change.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -156,7 +157,7 @@ impl Schemas {
             content: new.content.as_str().to_owned(),
             mode: new.mode.as_str().to_owned(),
             created_at: truncate_to_micros(self.clock.now()),
-            created_by: principal.key().map(|key| key.id.to_string()),
+            created_by: principal.identity().map(Cow::into_owned),
             change: Uuid::new_v4(),
         };
         let stored = self.store.put_schema(&row, MAX_SCHEMAS, MAX_SCHEMA_VERSIONS).await?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Error;
 use super::audit::Audit;
 use super::calls::Call;
-use crate::access::Principal;
+use crate::access::{Needs, Principal};
 use crate::clock::Clock;
 use crate::limits::WEBHOOK_LOOKUP_TIMEOUT;
 use crate::message::{ObjectReader, SubjectPattern, format_micros};
@@ -70,6 +70,12 @@ impl Webhooks {
     /// store or the bus is unavailable.
     pub async fn create(&self, principal: &Principal, json: &[u8]) -> Result<Webhook, Error> {
         Call::CreateWebhook.check(principal)?;
+        if principal.has_token() {
+            // A webhook delivers what its maker may read, and the bearer of a token is unknown once it is gone.
+            return Err(
+                Needs("a key of this deployment: a webhook outlives a token".to_owned()).into()
+            );
+        }
         let mut new = parse(json, self.registry.guard()).await?;
         new.key_id = principal.key().map(|key| key.id.to_string());
         let made = self.registry.create(new, self.clock.now()).await?;

@@ -16,7 +16,7 @@
 //! | messages to publish | [`streams`] |
 //! | messages as read, compared byte by byte | [`records`] |
 //! | work queues | [`jobs`]; clients that outlive their server [`failover`] |
-//! | a server that needs keys | [`keys`] |
+//! | a server that needs keys | [`keys`]; identity providers and their tokens [`jwt`] |
 //! | a command for a processor | [`exec`] records each attempt, [`handler`] the begin and end of each run |
 //! | `agentbus worker` | [`worker`] |
 //! | programs of the Python and TypeScript clients | [`program`] |
@@ -47,6 +47,7 @@ pub mod handler;
 pub mod http;
 pub mod http2;
 pub mod jobs;
+pub mod jwt;
 pub mod keys;
 pub mod metrics;
 pub mod nats;

@@ -65,6 +65,32 @@ impl SubjectPattern {
         tokens.next().is_none()
     }
 
+    /// The pattern that matches what both match; `None` if nothing, or if it would be too long for a pattern.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        let (mut ours, mut theirs) = (self.tokens(), other.tokens());
+        let mut common: Vec<&str> = Vec::new();
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => break,
+                (Some(">"), Some(token)) => {
+                    common.push(token);
+                    common.extend(theirs);
+                    break;
+                }
+                (Some(token), Some(">")) => {
+                    common.push(token);
+                    common.extend(ours);
+                    break;
+                }
+                (Some("*"), Some(token)) | (Some(token), Some("*")) => common.push(token),
+                (Some(one), Some(other)) if one == other => common.push(one),
+                _ => return None,
+            }
+        }
+        common.join(".").parse().ok()
+    }
+
     /// The tokens of the pattern, wildcards included.
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         self.0.split('.')
@@ -164,6 +190,25 @@ mod tests {
                 covered &= subjects.iter().map(|s| &s[..s.len() - 1]).all(|s| !narrow.matches(s) || wide.matches(s));
             }
             prop_assert_eq!(wide.covers(&narrow), covered, "{} and {}", wide, narrow);
+        }
+
+        #[test]
+        fn an_intersection_matches_what_both_match(
+            mut one in proptest::collection::vec("[ab*]", 1..5),
+            mut other in proptest::collection::vec("[ab*]", 1..5),
+            tails in any::<[bool; 2]>(),
+            subject in proptest::collection::vec("[abc]", 1..7),
+        ) {
+            for (tokens, has_tail) in [(&mut one, tails[0]), (&mut other, tails[1])] {
+                if has_tail {
+                    tokens.push(">".to_owned());
+                }
+            }
+            let parse = |tokens: &[String]| tokens.join(".").parse::<SubjectPattern>();
+            let (one, other) = (parse(&one).expect("valid"), parse(&other).expect("valid"));
+            let subject = subject.join(".");
+            let matched = one.intersection(&other).is_some_and(|both| both.matches(&subject));
+            prop_assert_eq!(matched, one.matches(&subject) && other.matches(&subject));
         }
 
         #[test]

@@ -4,6 +4,7 @@
 //! shows what an upgrade will do. The exit code is 1 if a check failed, else 0.
 
 mod certificate;
+mod issuers;
 mod keys;
 mod report;
 mod schema;
@@ -40,6 +41,9 @@ pub async fn run(args: DoctorArgs) -> Result<ExitCode, String> {
     config.exposures().iter().for_each(|exposure| report.note("network", exposure));
     if let Some(files) = &config.http.tls {
         certificate::check(files, Clock::system().now(), &mut report);
+    }
+    if let Some(file) = &config.access.jwt_issuers_file {
+        issuers::check(file, &mut report).await;
     }
     let store = check_store(&config, &mut report).await;
     let state = match &store {

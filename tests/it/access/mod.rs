@@ -1,6 +1,7 @@
 //! Identity and access: section 11 of the contract.
 
 mod escalation;
+mod jwt;
 mod limits;
 mod matrix;
 mod model;

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::keys::{Keyed, Secured};
+use crate::support::keys::Secured;
 use crate::support::{Http, Mode, eventually};
 
 /// Time limit for a message to be in the store, on a busy machine.
@@ -14,7 +14,7 @@ fn grants(names: &[&str]) -> Value {
 }
 
 /// Asks, and meanwhile lets others answer in this order; returns the reply.
-async fn ask(asker: &Http, recipient: &str, answers: &[(&Keyed, &str)]) -> Value {
+pub async fn ask(asker: &Http, recipient: &str, answers: &[(&Http, &str)]) -> Value {
     let id = uuid::Uuid::now_v7();
     let question = json!({
         "id": id, "kind": "message", "type": "question", "sender_id": "ann", "recipient_id": recipient,
@@ -28,12 +28,12 @@ async fn ask(asker: &Http, recipient: &str, answers: &[(&Keyed, &str)]) -> Value
             (asker.get(&format!("/v1/messages/{id}")).await.status == 200).then_some(())
         })
         .await;
-        for (key, sender) in answers {
+        for (http, sender) in answers {
             let answer = json!({
                 "kind": "message", "type": "answer", "sender_id": sender, "recipient_id": "ann", "in_reply_to": id,
                 "content": sender,
             });
-            key.http.post_json("/v1/messages?ack=committed", &answer).await.expect(201);
+            http.post_json("/v1/messages?ack=committed", &answer).await.expect(201);
         }
     };
     let (reply, ()) = tokio::join!(asked, answered);
@@ -47,7 +47,7 @@ async fn only_the_recipient_of_a_question_answers_it() {
         let [ann, bob, eve] = [["ann"], ["bob"], ["eve"]].map(|names| grants(&names));
         let (ann, bob, eve) =
             (secured.key(ann).await, secured.key(bob).await, secured.key(eve).await);
-        let reply = ask(&ann.http, "bob", &[(&eve, "eve"), (&bob, "bob")]).await;
+        let reply = ask(&ann.http, "bob", &[(&eve.http, "eve"), (&bob.http, "bob")]).await;
         assert_eq!((&reply["sender_id"], &reply["key_id"]), (&json!("bob"), &json!(bob.id)));
     }
 }
@@ -61,7 +61,7 @@ async fn only_a_person_answers_a_question_to_people() {
         let agent = secured.key(grants(&["human"])).await;
         let person = json!({"name": "hal", "kind": "human", "grants": grants(&["hal"])});
         let person = secured.make(person).await;
-        let reply = ask(&ann.http, "human", &[(&agent, "human"), (&person, "hal")]).await;
+        let reply = ask(&ann.http, "human", &[(&agent.http, "human"), (&person.http, "hal")]).await;
         assert_eq!((&reply["sender_id"], &reply["key_id"]), (&json!("hal"), &json!(person.id)));
     }
 }
