@@ -59,7 +59,7 @@ async fn project_rest(
     store: &dyn Store,
     lease: &mut Lease,
 ) -> Result<(), CheckError> {
-    let stream = NatsBus::connect_or(nats.clone(), IfMissing::Refuse).await?;
+    let stream = NatsBus::connect_or(nats.clone(), IfMissing::Refuse, &[]).await?;
     let last = stream.identity().await?.bounds.last;
     drain(&stream, store, lease, last).await
 }

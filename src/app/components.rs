@@ -10,7 +10,7 @@ use crate::broadcast::Broadcaster;
 use crate::bus::Bus;
 use crate::bus::memory::{JournalError, MemoryBus};
 use crate::bus::nats::jobs::NatsJobs;
-use crate::bus::nats::{IfMissing, NatsBus};
+use crate::bus::nats::{IfMissing, NatsBus, Use};
 use crate::committed::Committed;
 use crate::config::StoreConfig;
 use crate::continuity::{Continuity, Gate};
@@ -51,6 +51,9 @@ pub(super) async fn build(
 ) -> Result<Components, String> {
     let config = &startup.config;
     let store = open_store(startup, config.bus).await?;
+    for lack in startup.until("the store", async || store.missing_rights().await).await {
+        tracing::error!("DATABASE_URL: {lack}");
+    }
     let membership = startup.until("the store", async || store.join(config.bus).await).await?;
     let owner = Uuid::new_v4();
     let committed = Arc::new(Committed::default());
@@ -161,7 +164,8 @@ async fn nats_bus(
     let state = startup.until("the store", async || store.log_state().await).await;
     let missing =
         if state.committed_through > 0 { IfMissing::CreateClosed } else { IfMissing::Create };
-    let connect = async || NatsBus::connect_or(startup.config.nats.clone(), missing).await;
+    let connect =
+        async || NatsBus::connect_or(startup.config.nats.clone(), missing, &Use::SERVER).await;
     let nats = Arc::new(startup.until("NATS", connect).await);
     match nats.sync_setting() {
         Ok(line) => tracing::info!("{line}"),

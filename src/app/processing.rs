@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::components::{Components, open_store};
 use super::startup::Startup;
 use crate::bus::Bus;
-use crate::bus::nats::{IfMissing, NatsBus};
+use crate::bus::nats::{IfMissing, NatsBus, Use};
 use crate::config::{Config, ProcessorConfig};
 use crate::message::SubjectPattern;
 use crate::processor::handler::Handler;
@@ -61,7 +61,7 @@ async fn join_servers(startup: &Startup) -> Result<Joined, String> {
     let store = open_store(startup, BusKind::Nats).await?;
     let membership = startup.until("the store", async || store.join(BusKind::Nats).await).await?;
     let nats = &startup.config.nats;
-    let connect = async || NatsBus::connect_or(nats.clone(), IfMissing::Refuse).await;
+    let connect = async || NatsBus::connect_or(nats.clone(), IfMissing::Refuse, &Use::WORKER).await;
     let bus = startup.until("NATS", connect).await;
     let joined = async || match store.log_state().await {
         Ok(state) if state.bus == Some(BusKind::Nats) => Ok(()),

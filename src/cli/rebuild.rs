@@ -52,7 +52,7 @@ pub async fn run(args: RebuildArgs) -> Result<ExitCode, String> {
         format!("stop every server and worker of this database first: {reason}")
     })?;
     let missing = if args.take_over { IfMissing::TakeOver } else { IfMissing::CreateClosed };
-    let bus = NatsBus::connect_or(config.nats.clone(), missing).await;
+    let bus = NatsBus::connect_or(config.nats.clone(), missing, &[]).await;
     let bus = bus.map_err(|error| error.to_string())?;
     let bar = progress::sequences();
     let shown = bar.clone();

@@ -15,7 +15,7 @@ mod webhooks;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bus::nats::NatsConfig;
+use crate::bus::nats::{NatsConfig, check_credentials};
 use crate::limits::DEFAULT_RING_SIZE;
 use crate::store::{BusKind, postgres};
 pub use access::AccessConfig;
@@ -27,8 +27,8 @@ pub use source::Source;
 pub use traces::TraceConfig;
 pub use webhooks::WebhookConfig;
 
-/// The default of `RUST_LOG`: libraries log only warnings.
-pub const DEFAULT_LOG_FILTER: &str = "info,async_nats=warn,sqlx=warn";
+/// The default of `RUST_LOG`: libraries log only warnings. The connector of async-nats logs again what it returns.
+pub const DEFAULT_LOG_FILTER: &str = "info,async_nats=warn,async_nats::connector=off,sqlx=warn";
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -107,9 +107,13 @@ impl Config {
             }
         };
         let access = AccessConfig::from_source(source, &mut errors);
+        let nats = nats(source, &mut errors);
+        if bus == BusKind::Nats {
+            errors.extend(check_credentials(&nats));
+        }
         let config = Self {
             bus,
-            nats: nats(source, &mut errors),
+            nats,
             store,
             http: HttpConfig::from_source(source, access.required, &mut errors),
             access,
@@ -202,12 +206,16 @@ fn nats(source: &Source, errors: &mut Vec<String>) -> NatsConfig {
     config.duplicate_window = seconds(source, "NATS_DUPLICATE_WINDOW_S", 120, errors);
     config.sync_always = source.parse("NATS_SYNC_ALWAYS", false, "true or false", errors);
     config.creds = path("NATS_CREDS");
+    config.nkey = path("NATS_NKEY");
     config.user = text("NATS_USER");
     config.password = text("NATS_PASSWORD");
     config.token = text("NATS_TOKEN");
     config.tls_ca = path("NATS_TLS_CA");
     config.tls_cert = path("NATS_TLS_CERT");
     config.tls_key = path("NATS_TLS_KEY");
+    if let Some(prefix) = text("NATS_INBOX_PREFIX") {
+        config.inbox_prefix = prefix;
+    }
     if let Err(error) = config.check() {
         errors.push(error);
     }
@@ -263,9 +271,10 @@ mod tests {
         assert_eq!(nats("nats://u:hunter2@127.0.0.1,nats://u:hunter2@[::1]:1", &[]), 0);
         assert_eq!(nats("nats://localhost,u:hunter2@10.0.0.1:4222", &[]), 1);
         assert_eq!(nats("n.example", &[("NATS_USER", "u"), password]), 1);
+        let ca = "/etc/ssl/certs/ca-certificates.crt";
         assert_eq!(nats("n.example", &[("NATS_TOKEN", "hunter2")]), 1);
         assert_eq!(nats("tls://n.example", &[("NATS_USER", "u"), password]), 0);
-        assert_eq!(nats("n.example", &[("NATS_TLS_CA", "ca.pem"), password]), 0);
+        assert_eq!(nats("n.example", &[("NATS_TLS_CA", ca), ("NATS_USER", "u"), password]), 0);
         let postgres = |url: &str| exposures(&[("DATABASE_URL", url)]);
         assert_eq!(postgres("postgres://u:hunter2@127.0.0.1/d"), 0);
         assert_eq!(postgres("postgres://u:hunter2@%2Frun%2Fpostgresql/d"), 0);

@@ -85,3 +85,9 @@ pub const NATS_STEPS_AFTER_BREAK: u32 = 256;
 /// How often the view of the stream is refreshed, and so its greatest age, for which the contract's gate at
 /// 80 % allows. After a refused atomic batch no other is sent for at most this long.
 pub const NATS_VIEW_REFRESH: Duration = Duration::from_secs(1);
+/// Denials that may wait for a task that ends requests. More than a start's requests at once; a lost one costs its request
+/// a time-out.
+pub const NATS_DENIALS: usize = 256;
+/// How long the check of permissions waits for denials of subscriptions, which nothing else answers. They are on their way
+/// before the replies to later requests.
+pub const NATS_DENIAL_GRACE: Duration = Duration::from_millis(100);

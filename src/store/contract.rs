@@ -44,6 +44,10 @@ pub trait Store:
     /// operator. Empty if there are none.
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;
 
+    /// The rights that a server needs and the role of the database lacks, each as a line for an operator. SQLite has no
+    /// roles.
+    async fn missing_rights(&self) -> Result<Vec<String>, StoreError>;
+
     /// Joins the deployment: on the memory bus as its only server, on NATS beside others. Returns
     /// `Ok(Err(reason))` if running servers forbid it.
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError>;

@@ -20,6 +20,7 @@ mod docs;
 mod harness;
 mod history;
 mod inbox;
+mod locks;
 mod messages;
 mod observability;
 mod processing;

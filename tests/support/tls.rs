@@ -46,6 +46,13 @@ impl Tls {
         self.issue_for(&["localhost", "127.0.0.1"], 2020, None)
     }
 
+    /// A new certificate for a client of this name, in its subject and its alternative names.
+    pub fn issue_client(&self, name: &str) -> Pair {
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
+        params.distinguished_name.push(DnType::CommonName, name);
+        self.sign(&params)
+    }
+
     /// A new certificate for these names, from the start of a year, until the day of a time.
     pub fn issue_for(&self, names: &[&str], from: i32, until: Option<DateTime<Utc>>) -> Pair {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -55,9 +62,22 @@ impl Tls {
             let (month, day) = (until.month() as u8, until.day() as u8);
             params.not_after = date_time_ymd(until.year(), month, day);
         }
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.authority).expect("a certificate");
         Pair { cert: cert.pem(), key: key.serialize_pem(), der: cert.der().to_vec() }
+    }
+
+    /// Writes a pair into files of its own, and returns their paths: the certificate, the key.
+    pub fn files_of(&self, name: &str, pair: &Pair) -> [String; 2] {
+        [("cert", &pair.cert), ("key", &pair.key)].map(|(kind, pem)| {
+            let path = self.folder.join(&format!("{name}-{kind}.pem"));
+            std::fs::write(&path, pem).expect("written");
+            path.display().to_string()
+        })
     }
 
     /// Replaces the files of the server, each as a whole.

@@ -12,6 +12,7 @@ use super::api::StreamInfo;
 use super::config::NatsConfig;
 use super::connect::Connection;
 use super::consumer::NatsConsumers;
+use super::permissions::{self, Use};
 use super::publish::Publisher;
 use super::pull::PullConnection;
 use super::reader::{ReaderContext, StreamReader};
@@ -55,18 +56,27 @@ impl NatsBus {
     /// There is no server or no JetStream, or the stream cannot be a log. Tried once: the caller decides
     /// about retries.
     pub async fn connect(config: NatsConfig) -> Result<Self, BusError> {
-        Self::connect_or(config, IfMissing::Create).await
+        Self::connect_or(config, IfMissing::Create, &[]).await
     }
 
-    /// Connects; if there is no stream, acts as `missing` says.
+    /// Connects; if there is no stream, acts as `missing` says. Before, checks the permissions for these uses, and warns
+    /// of those without which this process can do a part of its work.
     ///
     /// # Errors
-    /// As [`NatsBus::connect`].
-    pub async fn connect_or(config: NatsConfig, missing: IfMissing) -> Result<Self, BusError> {
+    /// As [`NatsBus::connect`], and if the user lacks another permission for these uses.
+    pub async fn connect_or(
+        config: NatsConfig,
+        missing: IfMissing,
+        uses: &[Use],
+    ) -> Result<Self, BusError> {
         config.check().map_err(BusError)?;
-        let connection = Connection::open(&config, "publish").await?;
+        let connection = Connection::open_to_check(&config, "publish").await?;
         let requester = Arc::new(Requester::start(connection.clone()).await?);
+        if !uses.is_empty() {
+            permissions::check(&requester, &config, uses).await?;
+        }
         let (info, degradations) = stream::ensure(&requester, &config, missing).await?;
+        connection.log_denials();
         let reading = Arc::new(PullConnection::open(&config, "read").await?);
         let consumers = Arc::new(NatsConsumers::new(requester.clone(), config.clone()));
         for degradation in &degradations {

@@ -33,6 +33,8 @@ pub struct NatsConfig {
     pub sync_always: bool,
     /// A `.creds` file: JWT and seed.
     pub creds: Option<PathBuf>,
+    /// A file with the seed of a user's nkey.
+    pub nkey: Option<PathBuf>,
     /// User name.
     pub user: Option<String>,
     /// Password of `user`.
@@ -45,6 +47,8 @@ pub struct NatsConfig {
     pub tls_cert: Option<PathBuf>,
     /// PEM file of the key of the client certificate.
     pub tls_key: Option<PathBuf>,
+    /// The subjects of replies begin with it, without a dot at the end.
+    pub inbox_prefix: String,
     /// The name of this process's connections in the server's monitoring.
     pub client_name: String,
 }
@@ -65,12 +69,14 @@ impl NatsConfig {
             duplicate_window: Duration::from_secs(120),
             sync_always: false,
             creds: None,
+            nkey: None,
             user: None,
             password: None,
             token: None,
             tls_ca: None,
             tls_cert: None,
             tls_key: None,
+            inbox_prefix: "_INBOX".to_owned(),
             client_name: "agentbus".to_owned(),
         }
     }
@@ -122,7 +128,36 @@ impl NatsConfig {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err("NATS_TLS_CERT needs NATS_TLS_KEY, and the key its certificate".to_owned());
         }
+        self.check_credentials()?;
+        let is_token = |token: &str| !token.is_empty() && !token.contains(['*', '>']);
+        let is_subject = !self.inbox_prefix.contains(|c: char| c.is_whitespace() || c.is_control())
+            && self.inbox_prefix.split('.').all(is_token);
+        if !is_subject {
+            return Err(format!(
+                "NATS_INBOX_PREFIX {:?} must be the beginning of a subject, such as _INBOX.agentbus, without wildcards",
+                self.inbox_prefix
+            ));
+        }
         Ok(())
+    }
+
+    fn check_credentials(&self) -> Result<(), String> {
+        if self.password.is_some() && self.user.is_none() {
+            return Err("NATS_PASSWORD needs NATS_USER".to_owned());
+        }
+        let named = [
+            ("NATS_CREDS", self.creds.is_some()),
+            ("NATS_NKEY", self.nkey.is_some()),
+            ("NATS_USER", self.user.is_some()),
+            ("NATS_TOKEN", self.token.is_some()),
+        ];
+        let mut named = named.into_iter().filter_map(|(name, is_set)| is_set.then_some(name));
+        match (named.next(), named.next()) {
+            (Some(one), Some(other)) => {
+                Err(format!("{one} and {other} are both set: a connection has one user"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -183,12 +218,14 @@ impl fmt::Debug for NatsConfig {
             .field("duplicate_window", &self.duplicate_window)
             .field("sync_always", &self.sync_always)
             .field("creds", &self.creds)
+            .field("nkey", &self.nkey)
             .field("user", &self.user)
             .field("password", &secret(&self.password))
             .field("token", &secret(&self.token))
             .field("tls_ca", &self.tls_ca)
             .field("tls_cert", &self.tls_cert)
             .field("tls_key", &self.tls_key)
+            .field("inbox_prefix", &self.inbox_prefix)
             .field("client_name", &self.client_name)
             .finish()
     }
@@ -219,8 +256,28 @@ mod tests {
         let mut window = good.clone();
         window.duplicate_window = window.max_age + Duration::from_secs(1);
         assert!(window.check().is_err());
-        let mut key = good;
+        let mut key = good.clone();
         key.tls_key = Some("k".into());
         assert!(key.check().is_err());
+        for prefix in ["", "a.", ".a", "a.>", "*", "a b"] {
+            let mut inbox = good.clone();
+            prefix.clone_into(&mut inbox.inbox_prefix);
+            assert!(
+                inbox.check().is_err_and(|error| error.contains("NATS_INBOX_PREFIX")),
+                "{prefix}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_connection_has_one_user() {
+        let mut config = NatsConfig::new("localhost");
+        config.password = Some("p".to_owned());
+        assert_eq!(config.check(), Err("NATS_PASSWORD needs NATS_USER".to_owned()));
+        config.user = Some("u".to_owned());
+        assert_eq!(config.check(), Ok(()));
+        config.nkey = Some("n".into());
+        let both = "NATS_NKEY and NATS_USER are both set: a connection has one user";
+        assert_eq!(config.check(), Err(both.to_owned()));
     }
 }

@@ -6,17 +6,20 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::config::{NatsConfig, redact};
+use super::credentials;
+use super::denial::Denial;
 use crate::bus::BusError;
 use crate::limits::{
-    NATS_CLIENT_QUEUE, NATS_CONNECT_TIMEOUT, NATS_FAILOVER_AFTER, NATS_PING_INTERVAL,
+    NATS_CLIENT_QUEUE, NATS_CONNECT_TIMEOUT, NATS_DENIALS, NATS_FAILOVER_AFTER, NATS_PING_INTERVAL,
 };
 
 /// Whether a connection can be used.
@@ -43,6 +46,8 @@ pub(super) struct Status {
 pub(super) struct Connection {
     pub client: Client,
     pub status: watch::Receiver<Status>,
+    denials: broadcast::Sender<Denial>,
+    logs_denials: Arc<AtomicBool>,
     purpose: &'static str,
     /// Whether more than one server is configured.
     several: bool,
@@ -53,27 +58,46 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects; `purpose` names the connection in logs and in the server's monitoring.
     pub(super) async fn open(config: &NatsConfig, purpose: &'static str) -> Result<Self, BusError> {
+        let connection = Self::open_to_check(config, purpose).await?;
+        connection.log_denials();
+        Ok(connection)
+    }
+
+    /// As [`Self::open`], but what the server denies is not logged before [`Self::log_denials`]: the caller reports it.
+    pub(super) async fn open_to_check(
+        config: &NatsConfig,
+        purpose: &'static str,
+    ) -> Result<Self, BusError> {
         let addresses = config.addresses();
         let servers = parse(&addresses)?;
         let (events, mut status) = EventHandler::new(purpose);
-        let options = options(config, purpose)
-            .await
-            .map_err(|error| BusError(format!("NATS credentials: {error}")))?
-            .event_callback(move |event| {
-                events.handle(&event);
-                std::future::ready(())
-            });
+        let (denials, logs_denials) = (events.denials.clone(), events.logs_denials.clone());
+        let options = options(config, purpose).map_err(BusError)?.event_callback(move |event| {
+            events.handle(&event);
+            std::future::ready(())
+        });
         let shown = || addresses.iter().map(|url| redact(url)).collect::<Vec<_>>().join(", ");
-        let client = options
-            .connect(servers)
-            .await
-            .map_err(|error| BusError(format!("no connection to NATS at {}: {error}", shown())))?;
+        let client = options.connect(servers).await.map_err(|error| {
+            let text = credentials::explain(config, &error);
+            BusError(format!("no connection to NATS at {}: {text}", shown()))
+        })?;
         // Waits for the first event, so that each later one is a reconnect.
         status
             .wait_for(|status| status.connects > 0)
             .await
             .map_err(|_| BusError(format!("lost the connection to NATS at {}", shown())))?;
-        Ok(Self { client, status, purpose, several: addresses.len() > 1, moved: Arc::default() })
+        let (several, moved) = (addresses.len() > 1, Arc::default());
+        Ok(Self { client, status, denials, logs_denials, purpose, several, moved })
+    }
+
+    /// Logs from now on what the server denies.
+    pub(super) fn log_denials(&self) {
+        self.logs_denials.store(true, Ordering::Relaxed);
+    }
+
+    /// What the server denies from now on.
+    pub(super) fn denials(&self) -> broadcast::Receiver<Denial> {
+        self.denials.subscribe()
     }
 
     /// Whether both values are clones of one connection.
@@ -141,56 +165,43 @@ fn parse_version(version: &str) -> (u64, u64) {
     (next(), next())
 }
 
-async fn options(config: &NatsConfig, purpose: &str) -> io::Result<ConnectOptions> {
+fn options(config: &NatsConfig, purpose: &str) -> Result<ConnectOptions, String> {
     // Without a default provider rustls panics if two are compiled in.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut options = ConnectOptions::new()
+    let options = ConnectOptions::new()
         .name(format!("{} {purpose}", config.client_name))
+        .custom_inbox_prefix(&config.inbox_prefix)
         .ping_interval(NATS_PING_INTERVAL)
         .connection_timeout(NATS_CONNECT_TIMEOUT)
         .client_capacity(NATS_CLIENT_QUEUE)
         .max_reconnects(None);
-    if let Some(path) = &config.creds {
-        let creds = tokio::fs::read_to_string(path).await.map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        })?;
-        options = options.credentials(&creds)?;
-    }
-    if let Some(user) = &config.user {
-        options =
-            options.user_and_password(user.clone(), config.password.clone().unwrap_or_default());
-    }
-    if let Some(token) = &config.token {
-        options = options.token(token.clone());
-    }
-    if let Some(path) = &config.tls_ca {
-        options = options.add_root_certificates(path.clone()).require_tls(true);
-    }
-    if let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) {
-        options = options.add_client_certificate(cert.clone(), key.clone()).require_tls(true);
-    }
-    Ok(options)
+    credentials::apply(config, options)
 }
 
 /// Turns the client's events into [`Status`] and log lines.
 struct EventHandler {
     purpose: &'static str,
     status: watch::Sender<Status>,
+    denials: broadcast::Sender<Denial>,
+    logs_denials: Arc<AtomicBool>,
     logged: Mutex<Logged>,
 }
 
-/// What log lines need from earlier events: when the connection was lost, and the last error, so that it is not logged
-/// twice in a row.
+/// What log lines need from earlier events: when the connection was lost; the last error, so that it is not logged twice
+/// in a row; and what was denied on this connection.
 #[derive(Default)]
 struct Logged {
     lost_at: Option<Instant>,
     last_error: String,
+    denied: Vec<Denial>,
 }
 
 impl EventHandler {
     fn new(purpose: &'static str) -> (Arc<Self>, watch::Receiver<Status>) {
         let (sender, receiver) = watch::channel(Status { state: State::Down, connects: 0 });
-        let events = Self { purpose, status: sender, logged: Mutex::default() };
+        let denials = broadcast::Sender::new(NATS_DENIALS);
+        let (logs_denials, logged) = (Arc::default(), Mutex::default());
+        let events = Self { purpose, status: sender, denials, logs_denials, logged };
         (Arc::new(events), receiver)
     }
 
@@ -230,6 +241,7 @@ impl EventHandler {
         let lost_at = {
             let mut logged = self.logged.lock();
             logged.last_error.clear();
+            logged.denied.clear();
             logged.lost_at.take()
         };
         self.status.send_modify(|status| {
@@ -251,10 +263,27 @@ impl EventHandler {
 
     /// Logs an error once, even if many attempts in a row fail with it.
     fn error(&self, text: &str) {
+        if let Some(denial) = Denial::parse(text) {
+            return self.denied(denial);
+        }
         let mut logged = self.logged.lock();
         if logged.last_error != text {
             text.clone_into(&mut logged.last_error);
             tracing::warn!(purpose = self.purpose, error = text, "NATS");
+        }
+    }
+
+    /// Passes a denial on, and logs it once for each connection.
+    fn denied(&self, denial: Denial) {
+        // Without a receiver nobody waits for a reply.
+        let _ = self.denials.send(denial.clone());
+        let denied = &mut self.logged.lock().denied;
+        if self.logs_denials.load(Ordering::Relaxed)
+            && denied.len() < NATS_DENIALS
+            && !denied.contains(&denial)
+        {
+            tracing::warn!(purpose = self.purpose, "{denial}");
+            denied.push(denial);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use super::denial::Denial;
 use crate::bus::BusError;
 
 /// `stream not found`.
@@ -60,6 +61,9 @@ pub(super) enum ApiError {
     /// No reply: not connected, no responder, or too late.
     #[error("{0}")]
     Unavailable(String),
+    /// The user lacks a permission.
+    #[error("{0}")]
+    Denied(Denial),
     /// The server's own error.
     #[error("{} (JetStream error {})", .0.description, .0.err_code)]
     Refused(JsError),

@@ -5,11 +5,7 @@
 //! limit. async-nats is used for the connection only. Requests, acks and pulls have inboxes of their own,
 //! because async-nats 0.51 leaks an entry for every reply that never comes (nats.rs #1617).
 //!
-//! Permissions that the server's user needs: publish on the three subject spaces and on
-//! `$JS.API.STREAM.INFO.<s>`, `$JS.API.STREAM.MSG.GET.<s>`, `$JS.API.CONSUMER.CREATE.<s>.*` and
-//! `$JS.API.CONSUMER.MSG.NEXT.<s>.*`; subscribe to its inbox. Also `$JS.API.STREAM.CREATE.<s>` for the first
-//! start, `$JS.API.STREAM.PURGE.<s>` for the switch from the memory bus, and `$JS.API.STREAM.UPDATE.<s>` for
-//! `doctor --fix`.
+//! [`permissions`] lists the permissions that the user needs.
 
 mod api;
 mod breaker;
@@ -19,10 +15,13 @@ mod config;
 mod connect;
 mod consumer;
 mod consumer_api;
+mod credentials;
+mod denial;
 mod entry;
 mod error;
 mod failover;
 pub mod jobs;
+mod permissions;
 mod publish;
 mod pull;
 mod reader;
@@ -37,5 +36,8 @@ mod write_back;
 
 pub use bus::{NatsBus, Retention, fix_stream};
 pub use config::NatsConfig;
+pub use credentials::check_credentials;
+pub use denial::{Action, Denial};
+pub use permissions::{Missing, Permission, Use, missing_permissions, needed};
 pub use stream::IfMissing;
 pub use write_back::WriteBack;

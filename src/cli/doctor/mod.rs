@@ -18,13 +18,12 @@ use report::Report;
 use super::own_store;
 use super::serve::configuration;
 use super::serve_args::DoctorArgs;
-use crate::bus::nats::{IfMissing, NatsBus, fix_stream};
-use crate::bus::{Bus, LogIdentity, PublishError};
+use crate::bus::nats::{IfMissing, Missing, NatsBus, Use, fix_stream, missing_permissions};
+use crate::bus::{Bus, BusError, LogIdentity};
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
 use crate::continuity::check_content;
-use crate::limits::{CLOCK_TOLERANCE, HEALTH_WAIT};
-use crate::message::{LogEntry, Subject};
+use crate::limits::CLOCK_TOLERANCE;
 use crate::store::{BusKind, LogState, Store};
 
 /// Runs all checks.
@@ -79,6 +78,7 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Arc<dyn Sto
     let store = store?;
     check_clock(&*store, report).await;
     check_durability(&*store, report).await;
+    check_rights(&*store, report).await;
     if !is_readable {
         store.close().await;
         return None;
@@ -118,6 +118,17 @@ async fn check_durability(store: &dyn Store, report: &mut Report) {
     }
 }
 
+/// Checks what the role of the database may do.
+async fn check_rights(store: &dyn Store, report: &mut Report) {
+    match store.missing_rights().await {
+        Ok(none) if none.is_empty() => {
+            report.good("rights", "the store permits all that a server does")
+        }
+        Ok(missing) => missing.iter().for_each(|lack| report.bad("rights", lack)),
+        Err(error) => report.bad("rights", &error.to_string()),
+    }
+}
+
 async fn check_log(store: &dyn Store, config: &Config, report: &mut Report) -> Option<LogState> {
     let state = match store.log_state().await {
         Ok(state) => state,
@@ -152,6 +163,12 @@ async fn check_nats(
     state: Option<&LogState>,
     report: &mut Report,
 ) {
+    let advice = "Check NATS_URL, the credentials, and that the server runs with JetStream";
+    match check_permissions(config, report).await {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(error) => return report.bad("nats", &format!("{error}. {advice}")),
+    }
     if fix {
         match fix_stream(&config.nats).await {
             Ok(left) if left.is_empty() => {
@@ -163,13 +180,11 @@ async fn check_nats(
             Err(error) => report.bad("fix", &error.to_string()),
         }
     }
-    let bus = match NatsBus::connect_or(config.nats.clone(), IfMissing::Refuse).await {
+    let bus = match NatsBus::connect_or(config.nats.clone(), IfMissing::Refuse, &[]).await {
         Ok(bus) => bus,
         Err(error) => {
-            let advice = "Check NATS_URL, the credentials, and that the server runs with JetStream; a missing \
-                 stream is created by the first server that starts";
-            report.bad("nats", &format!("{error}. {advice}"));
-            return;
+            let made = "a missing stream is made by the first server that starts";
+            return report.bad("nats", &format!("{error}. {advice}; {made}"));
         }
     };
     report.good("nats", &format!("stream {} is reachable", bus.log_name()));
@@ -183,50 +198,27 @@ async fn check_nats(
     }
     match bus.identity().await {
         Ok(identity) => {
-            check_permissions(&bus, identity.bounds.last, report).await;
             check_continuity(&bus, &identity, store, state, report).await;
         }
         Err(error) => report.bad("stream", &error.to_string()),
     }
 }
 
-/// Checks the permissions that a server needs, without storing anything.
-async fn check_permissions(bus: &NatsBus, last: u64, report: &mut Report) {
-    let entry = LogEntry {
-        seq: 0,
-        subject: Subject::from_log("agent.status.doctor.check".to_owned()),
-        headers: Vec::new(),
-        payload: bytes::Bytes::new(),
-        logged_at: chrono::DateTime::UNIX_EPOCH,
-    };
-    // The stream refuses a publish that expects another last sequence, so nothing is stored.
-    match bus.publish_original(&entry, last + 1_000_000).await {
-        Err(PublishError::NotSent(reason)) if reason.contains("wrong last sequence") => {
-            report.good("publish", "allowed");
+/// Checks the permissions of the servers' user. Returns whether it may at least read and publish.
+async fn check_permissions(config: &Config, report: &mut Report) -> Result<bool, BusError> {
+    let missing = missing_permissions(&config.nats, &Use::ALL).await?;
+    let add = "Add it to the user's permissions: docs/operations.md#permissions";
+    let is_essential = |missing: &Missing| missing.0.needed_for.is_essential();
+    for lack in &missing {
+        match is_essential(lack) {
+            true => report.bad("permission", &format!("{lack}. {add}")),
+            false => report.note("permission", &format!("{lack}. {add}")),
         }
-        Ok(_) => report.note(
-            "publish",
-            "the stream advanced by a million messages during the check: run it again",
-        ),
-        Err(error) => report.bad(
-            "publish",
-            &format!(
-                "{error}. Permit the user to publish on agent.> and to subscribe to its inbox"
-            ),
-        ),
     }
-    match bus.reader(last + 1).await {
-        Ok(mut reader) => match tokio::time::timeout(HEALTH_WAIT, reader.next()).await {
-            Ok(Err(error)) => report.bad(
-                "read",
-                &format!(
-                    "{error}. Permit the user to publish on $JS.API.CONSUMER.> for the stream"
-                ),
-            ),
-            Ok(Ok(_)) | Err(_) => report.good("read", "allowed"),
-        },
-        Err(error) => report.bad("read", &error.to_string()),
+    if missing.is_empty() {
+        report.good("permission", "the user of NATS has every permission that a server needs");
     }
+    Ok(!missing.iter().any(is_essential))
 }
 
 /// Compares the stream with the store, as a server does before it publishes.

@@ -9,8 +9,8 @@ use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::connection::{bounded, classify};
-use super::membership;
 use super::schema::difference_from;
+use super::{membership, rights};
 use crate::limits::{SCHEMA_LOCK_PATIENCE, SCHEMA_LOCK_RETRY, STORE_READ_TIMEOUT};
 use crate::store::schema::schema_error;
 use crate::store::{BusKind, StoreError};
@@ -22,6 +22,8 @@ pub(super) async fn update(
     bus: BusKind,
     migrator: &Migrator,
 ) -> Result<(), StoreError> {
+    let may_create = bounded(STORE_READ_TIMEOUT, rights::may_create(connection)).await?;
+    let may_create = may_create.map_err(StoreError::Unavailable)?;
     let read = difference_from(connection, migrator);
     let difference = bounded(STORE_READ_TIMEOUT, read).await?;
     if let Some(reason) = difference.refusal() {
@@ -38,6 +40,10 @@ pub(super) async fn update(
         })?;
     } else if !difference.missing.is_empty() {
         membership::lock(connection, bus).await?.map_err(StoreError::Refused)?;
+    }
+    if !may_create && difference.missing.is_empty() {
+        // The migrator would try to create its table, which is there.
+        return Ok(());
     }
     migrate(connection, migrator).await
 }

@@ -17,6 +17,7 @@ mod migrations;
 mod page;
 mod partitions;
 mod queues;
+mod rights;
 mod schema;
 mod store;
 #[cfg(test)]

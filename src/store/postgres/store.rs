@@ -8,7 +8,7 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 
 use super::connection::{self, Role, bounded};
-use super::{membership, migrations, partitions, schema};
+use super::{membership, migrations, partitions, rights, schema};
 use crate::limits::{
     STORE_CONTROLS, STORE_CURSORS, STORE_GRACE, STORE_JOBS, STORE_READ_TIMEOUT, STORE_READERS,
     STORE_WORKERS, STORE_WRITE_TIMEOUT,
@@ -158,6 +158,10 @@ impl Store for PostgresStore {
 
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
         self.run(Pool::Control, || connection::weaknesses(&self.controls)).await
+    }
+
+    async fn missing_rights(&self) -> Result<Vec<String>, StoreError> {
+        self.run(Pool::Control, || rights::missing(&self.controls)).await
     }
 
     async fn join(&self, bus: BusKind) -> Result<Result<Box<dyn Membership>, String>, StoreError> {

@@ -121,6 +121,10 @@ impl Store for SqliteStore {
     }
 
     /// None: every connection is opened with the settings in the module `connection`.
+    async fn missing_rights(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }

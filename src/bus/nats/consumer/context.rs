@@ -24,7 +24,8 @@ pub(super) struct ConsumerContext {
 
 impl ConsumerContext {
     pub(super) fn new(requester: Arc<Requester>, config: NatsConfig) -> Self {
-        Self { requester, acker: Arc::default(), config, connection: OnceCell::new() }
+        let acker = Arc::new(NatsAcker::new(&config.stream_name));
+        Self { requester, acker, config, connection: OnceCell::new() }
     }
 
     pub(super) fn stream(&self) -> &str {

@@ -17,11 +17,6 @@
 //! (`Nats-Expected-Last-Subject-Sequence`). Only the server whose write succeeds sends the ack.
 //!
 //! Invariant: nothing here decides whether a lease is still valid; [`crate::queues::NatsQueues`] does.
-//!
-//! Permissions: publish on `jobs.>`, `leases.>`, `$JS.ACK.<jobs>.>`, and of both streams on
-//! `$JS.API.STREAM.{INFO,CREATE,MSG.GET}.<s>`; of the jobs stream on `$JS.API.STREAM.{MSG.DELETE,PURGE}.<s>`
-//! and `$JS.API.CONSUMER.{CREATE,INFO,PAUSE,DELETE,MSG.NEXT}.<s>.>`; subscribe to
-//! `$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.<s>.>`.
 
 mod advisories;
 mod client;

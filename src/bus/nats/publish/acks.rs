@@ -25,11 +25,13 @@ pub(super) async fn receive(
         Some(failure) => failure,
         None => tokio::select! {
             biased;
-            message = reply.recv() => return message.ok_or_else(Failure::connection_lost),
+            reply = reply.recv() => {
+                return reply.ok_or_else(Failure::connection_lost)?.map_err(Failure::denied);
+            }
             failure = end => ended.insert(failure),
         },
     };
-    reply.try_recv().ok_or_else(|| failure.clone())
+    reply.try_recv().ok_or_else(|| failure.clone())?.map_err(Failure::denied)
 }
 
 /// Completes when no more acks can come, or at the deadline. Returns the failure for every message without an

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use async_nats::{Message, StatusCode};
 use serde::Deserialize;
 
+use crate::bus::nats::denial::Denial;
 use crate::bus::nats::error::{DUPLICATE_IN_PROCESS, JsError};
 use crate::bus::{Ack, PublishError};
 use crate::limits::NATS_ACK_TIMEOUT;
@@ -59,6 +60,12 @@ impl Failure {
     /// break the order.
     pub(super) fn connection_lost_repeatedly() -> Self {
         Self::unknown("the connection to NATS was lost again and again").unanswered()
+    }
+
+    /// The outcome is unknown, since the denial may be that of a later message on the same subject, published after the
+    /// permissions were changed.
+    pub(super) fn denied(denial: Denial) -> Self {
+        Self::unknown(denial.to_string())
     }
 
     /// Not retryable: the server is slow, and a second copy would only add to its load.

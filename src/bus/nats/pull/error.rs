@@ -30,7 +30,9 @@ impl From<ApiError> for PullError {
             ApiError::Refused(ref refusal) if refusal.is_transient() => {
                 Self::Unavailable(error.to_string())
             }
-            ApiError::Refused(_) | ApiError::Malformed(_) => Self::Refused(error),
+            ApiError::Refused(_) | ApiError::Malformed(_) | ApiError::Denied(_) => {
+                Self::Refused(error)
+            }
         }
     }
 }
