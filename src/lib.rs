@@ -39,6 +39,8 @@ pub mod clock;
 pub mod committed;
 pub mod config;
 pub mod continuity;
+pub mod erased;
+pub mod erasures;
 #[cfg(test)]
 mod fuzzing;
 pub mod http;

@@ -14,6 +14,8 @@ use crate::bus::nats::{IfMissing, NatsBus, Use};
 use crate::committed::Committed;
 use crate::config::StoreConfig;
 use crate::continuity::{Continuity, Gate};
+use crate::erased::Erased;
+use crate::erasures::{ErasedSnapshot, Eraser};
 use crate::presence::LapseIds;
 use crate::projector::{Projector, StoreJournal};
 use crate::queues::{DoneCounter, NatsQueues, Queues, StoreQueues};
@@ -40,6 +42,8 @@ pub(super) struct Components {
     pub(super) lapse_ids: LapseIds,
     pub(super) renewal: Arc<Renewal>,
     pub(super) schemas: Registry,
+    pub(super) erased: Arc<Erased>,
+    pub(super) eraser: Arc<Eraser>,
     /// The secret that all servers of the deployment share.
     pub(super) secret: [u8; 32],
 }
@@ -58,6 +62,7 @@ pub(super) async fn build(
     let owner = Uuid::new_v4();
     let committed = Arc::new(Committed::default());
     let (renewal, schemas) = snapshots(startup, issuers, &store).await?;
+    let erased = Arc::new(Erased::default());
     let secret = secret(startup, &store).await?;
     let (sealer, lapse_ids) = (Sealer::new(secret, Purpose::Lease), LapseIds::new(&secret));
     let (bus, gate, broadcaster, queues, lease) = match config.bus {
@@ -65,12 +70,12 @@ pub(super) async fn build(
             let lease = switch::to_memory(&store, &config.nats, owner, abandon_tail).await?;
             let (bus, gate) = memory_bus(startup, &store, lease, &committed).await?;
             let queues = store_queues(startup, &store, sealer);
-            let broadcaster = broadcaster(startup, &bus, &store, &committed);
+            let broadcaster = broadcaster(startup, &bus, &store, &committed, &erased);
             (bus, gate, broadcaster, queues, Some(lease))
         }
         BusKind::Nats => {
             let (bus, gate) = nats_bus(startup, &store, &committed, owner).await;
-            let broadcaster = broadcaster(startup, &bus, &store, &committed);
+            let broadcaster = broadcaster(startup, &bus, &store, &committed, &erased);
             let (foreign, checks) = ForeignQueue::new(schemas.clone());
             startup.spawn_core("checks of foreign messages", checks.run(startup.core()));
             let projector = Projector {
@@ -88,6 +93,18 @@ pub(super) async fn build(
             (bus, gate, broadcaster, queues, None)
         }
     };
+    let forgetting = Some(Arc::clone(&broadcaster));
+    let erasures =
+        Arc::new(ErasedSnapshot::new(Arc::clone(&erased), Arc::clone(&store), forgetting));
+    startup.until("the store", async || erasures.load().await).await;
+    let eraser =
+        Eraser::new(Arc::clone(&bus), Arc::clone(&store), gate.clone(), Arc::clone(&erasures));
+    let eraser = Arc::new(eraser);
+    startup.spawn_core("erasures", Arc::clone(&eraser).run(startup.core()));
+    let kept: Vec<Arc<dyn Snapshot>> =
+        vec![Arc::clone(&renewal) as _, Arc::new(schemas.clone()), erasures];
+    let renewing = renewal::keep(kept, Arc::clone(&store), startup.clock.clone(), startup.core());
+    startup.spawn_core("keys, schemas and erasures", renewing);
     Ok(Components {
         bus,
         broadcaster,
@@ -100,6 +117,8 @@ pub(super) async fn build(
         lapse_ids,
         renewal,
         schemas,
+        erased,
+        eraser,
         secret,
     })
 }
@@ -109,9 +128,11 @@ fn broadcaster(
     bus: &Arc<dyn Bus>,
     store: &Arc<dyn Store>,
     committed: &Arc<Committed>,
+    erased: &Arc<Erased>,
 ) -> Arc<Broadcaster> {
     let (bus, store, committed) = (Arc::clone(bus), Arc::clone(store), Arc::clone(committed));
-    Arc::new(Broadcaster::new(bus, store, committed, startup.config.ring_size))
+    let erased = Arc::clone(erased);
+    Arc::new(Broadcaster::new(bus, store, committed, erased, startup.config.ring_size))
 }
 
 /// Opens the store for this bus; waits until the database is there.
@@ -183,7 +204,7 @@ async fn nats_bus(
     (nats, gate)
 }
 
-/// Reads keys and schemas, and keeps them as the store has them. A server does not open without.
+/// Reads keys and schemas. A server does not open without.
 async fn snapshots(
     startup: &Startup,
     issuers: Arc<Issuers>,
@@ -198,9 +219,6 @@ async fn snapshots(
     startup.until("the store", async || renewal.start().await).await?;
     let schemas = Registry::new(Arc::clone(store));
     startup.until("the store", async || schemas.load().await).await;
-    let kept: Vec<Arc<dyn Snapshot>> = vec![Arc::clone(&renewal) as _, Arc::new(schemas.clone())];
-    let (store, clock) = (Arc::clone(store), startup.clock.clone());
-    startup.spawn_core("keys and schemas", renewal::keep(kept, store, clock, startup.core()));
     Ok((renewal, schemas))
 }
 

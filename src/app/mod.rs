@@ -165,7 +165,9 @@ fn assemble(
         lapse_ids,
         renewal,
         schemas,
+        eraser,
         secret,
+        erased: _,
     } = components;
     let (audit, writer) = Audit::new(Arc::clone(&store), startup.clock.clone());
     startup.spawn_core("audit", writer.run(startup.core()));
@@ -205,6 +207,7 @@ fn assemble(
         drain: Drain { begun: startup.lifecycle.draining().clone(), window: startup.config.drain },
         renewal,
         schemas,
+        eraser,
         audit,
         auth_required: startup.config.access.required,
         secret,

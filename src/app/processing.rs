@@ -12,9 +12,12 @@ use super::startup::Startup;
 use crate::bus::Bus;
 use crate::bus::nats::{IfMissing, NatsBus, Use};
 use crate::config::{Config, ProcessorConfig};
+use crate::erased::Erased;
+use crate::erasures::ErasedSnapshot;
 use crate::message::SubjectPattern;
 use crate::processor::handler::Handler;
 use crate::processor::{ConsumerSpec, ExecHandler, Policy, Processor, Start};
+use crate::renewal;
 use crate::store::work::WorkStore;
 use crate::store::{BusKind, Membership, Store};
 use crate::webhooks::{DeliveryContext, Makers, Registry, Supervisor, WebhookClient};
@@ -45,7 +48,8 @@ pub async fn work(
         return Ok(());
     };
     let (bus, store, membership) = joined?;
-    let processor = processor(&startup, bus, Arc::clone(&store));
+    let erased = erased(&startup, &store).await;
+    let processor = processor(&startup, bus, Arc::clone(&store), erased);
     startup.monitor_membership(membership, None);
     tracing::info!(consumer = spec.name, concurrency = spec.concurrency, "working");
     processor.consume(spec, stop).await;
@@ -72,10 +76,26 @@ async fn join_servers(startup: &Startup) -> Result<Joined, String> {
     Ok((Arc::new(bus), store, membership))
 }
 
+/// Reads which messages are erased, and keeps that as the store has it.
+async fn erased(startup: &Startup, store: &Arc<dyn Store>) -> Arc<Erased> {
+    let erased = Arc::new(Erased::default());
+    let snapshot = ErasedSnapshot::new(Arc::clone(&erased), Arc::clone(store), None);
+    startup.until("the store", async || snapshot.load().await).await;
+    let (kept, store) = (Arc::new(snapshot) as _, Arc::clone(store));
+    let renewing = renewal::keep(vec![kept], store, startup.clock.clone(), startup.core());
+    startup.spawn_core("erasures", renewing);
+    erased
+}
+
 /// A processor for the consumers in the store.
-fn processor(startup: &Startup, bus: Arc<dyn Bus>, store: Arc<dyn Store>) -> Arc<Processor> {
+fn processor(
+    startup: &Startup,
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    erased: Arc<Erased>,
+) -> Arc<Processor> {
     let (clock, drain) = (startup.clock.clone(), startup.config.drain);
-    let processor = Arc::new(Processor::new(bus, store, clock, drain));
+    let processor = Arc::new(Processor::new(bus, store, erased, clock, drain));
     let (follower, cancel) = (Arc::clone(&processor), startup.core());
     startup.spawn_core("consumers", async move { follower.run(cancel).await });
     processor
@@ -109,7 +129,7 @@ pub(super) async fn process(
     components: &Components,
 ) -> Arc<Processor> {
     let (bus, store) = (Arc::clone(&components.bus), Arc::clone(&components.store));
-    let processor = processor(startup, bus, store);
+    let processor = processor(startup, bus, store, Arc::clone(&components.erased));
     let spec = consumer(&startup.config.processor, handlers);
     startup.until("the store", async || processor.declare(&spec).await).await;
     if !spec.handlers.is_empty() {

@@ -14,6 +14,7 @@ use super::hub::Hub;
 use super::store_replay::StoreReplay;
 use crate::bus::{Bus, BusError};
 use crate::committed::Committed;
+use crate::erased::Erased;
 use crate::limits::{FAULT_PAUSE, RING_BYTES};
 use crate::message::{LogEntry, decode};
 use crate::store::Store;
@@ -22,6 +23,7 @@ use crate::store::Store;
 pub struct Broadcaster {
     pub(super) bus: Arc<dyn Bus>,
     committed: Arc<Committed>,
+    pub(super) erased: Arc<Erased>,
     ring_size: usize,
     /// Set once the end of the log is known, where the ring begins.
     hub: OnceCell<Arc<Hub>>,
@@ -43,13 +45,15 @@ impl Broadcaster {
         bus: Arc<dyn Bus>,
         store: Arc<dyn Store>,
         committed: Arc<Committed>,
+        erased: Arc<Erased>,
         ring_size: usize,
     ) -> Self {
         Self {
             bounds: LogBounds::new(Arc::clone(&bus), Arc::clone(&store), Arc::clone(&committed)),
-            store_replay: StoreReplay::new(store),
+            store_replay: StoreReplay::new(store, Arc::clone(&erased)),
             bus,
             committed,
+            erased,
             ring_size,
             hub: OnceCell::new(),
             hub_set: Notify::new(),
@@ -88,7 +92,7 @@ impl Broadcaster {
     async fn follow(&self, hub: &Hub, next: &mut u64) -> Result<Infallible, BusError> {
         let mut reader = self.bus.reader(*next).await?;
         loop {
-            hub.push(self.decode(reader.next().await?, next));
+            hub.push(self.decode(reader.next().await?, next), |event| self.shown(event));
             metrics::gauge!("agentbus_ring_head").set(hub.head() as f64);
         }
     }
@@ -104,6 +108,21 @@ impl Broadcaster {
             }
         }
         events
+    }
+
+    fn shown(&self, event: Arc<Event>) -> Arc<Event> {
+        match self.erased.contains(event.seq()) {
+            true => Event::new(event.record.clone().erased()),
+            false => event,
+        }
+    }
+
+    /// Drops what is in memory of messages that are erased and known to [`Erased`].
+    pub fn forget(&self, seqs: &[u64]) {
+        if let Some(hub) = self.current_hub() {
+            hub.erase(seqs);
+        }
+        self.store_replay.forget();
     }
 
     /// The hub, which holds the ring. Waits until the end of the log is known.

@@ -51,7 +51,7 @@ impl BusyHub {
             let events: Vec<_> = (self.head + 1..=self.head + EVENTS).map(event).collect();
             let begun = Instant::now();
             for event in events {
-                self.hub.push(vec![event]);
+                self.hub.push(vec![event], |event| event);
                 match self.hub.step(&self.other, self.head) {
                     Step::Events { events, position, at_head: true } if events.len() == 1 => {
                         self.head = position

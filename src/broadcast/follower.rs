@@ -36,6 +36,8 @@ pub(super) struct Follower {
     met_ring_at: Option<Instant>,
     /// Items to send before anything else is read.
     pub(super) pending: VecDeque<Item>,
+    /// The number of erasures when the reading of the pending items began.
+    erasures: u64,
     replay: Option<Box<Replay>>,
     /// Whether it has waited for the next event, with everything sent.
     waited: bool,
@@ -57,6 +59,7 @@ impl Follower {
             replaying_to: None,
             met_ring_at: None,
             pending: VecDeque::new(),
+            erasures: 0,
             replay: None,
             waited: false,
             measured_at: None,
@@ -94,8 +97,16 @@ impl Follower {
         }
     }
 
+    /// Takes the next pending item. What was erased since it was read is in its erased form.
+    pub(super) fn pop(&mut self) -> Option<Item> {
+        let item = self.pending.pop_front()?;
+        let erased = &self.broadcaster.erased;
+        Some(if erased.number() == self.erasures { item } else { item.shown(erased) })
+    }
+
     /// Does one step. It may add no item.
     pub(super) async fn advance(&mut self) {
+        self.erasures = self.broadcaster.erased.number();
         let Some(member) = &self.member else {
             // Boxed, here and below: these futures are rare and large, and would add to the memory of every
             // waiting subscription.
@@ -160,6 +171,7 @@ impl Follower {
         let replay = self.replay.get_or_insert_default();
         match replay.read(&self.broadcaster, &self.filter, self.position, ring_first).await {
             Ok(segment) => {
+                self.erasures = self.erasures.min(segment.erasures);
                 self.position = segment.position;
                 self.pending.extend(segment.items.iter().cloned());
             }

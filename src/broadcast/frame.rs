@@ -5,7 +5,11 @@
 
 use bytes::Bytes;
 
-use crate::message::{Kind, splice_seq};
+use crate::erased::Erased;
+use crate::message::{Kind, erase, splice_seq};
+
+const ID: &[u8] = b"id: ";
+const DATA: &[u8] = b"data: ";
 
 /// The most bytes of a frame in addition to its body.
 pub(super) const FRAME_BYTES: usize = 80;
@@ -20,19 +24,62 @@ pub fn message(seq: u64, kind: Kind, body: &[u8]) -> Bytes {
 
 /// Appends the frame of a message to `out`.
 pub(super) fn write_message(seq: u64, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b"id: ");
+    out.extend_from_slice(ID);
     out.extend_from_slice(seq.to_string().as_bytes());
     out.extend_from_slice(b"\nevent: ");
     out.extend_from_slice(kind.as_str().as_bytes());
-    out.extend_from_slice(b"\ndata: ");
+    out.push(b'\n');
+    out.extend_from_slice(DATA);
     splice_seq(seq, body, out);
     out.extend_from_slice(b"\n\n");
+}
+
+/// The frames, with those of erased messages in their erased form.
+pub(super) fn shown(frames: &[u8], erased: &Erased) -> Bytes {
+    let mut out = Vec::with_capacity(frames.len());
+    let mut is_erased = false;
+    for line in frames.split_inclusive(|byte| *byte == b'\n') {
+        if let Some(id) = line.strip_prefix(ID) {
+            let seq = std::str::from_utf8(id.trim_ascii_end()).ok().and_then(|id| id.parse().ok());
+            is_erased = seq.is_some_and(|seq| erased.contains(seq));
+        }
+        match line.strip_prefix(DATA).filter(|_| is_erased) {
+            Some(body) => {
+                out.extend_from_slice(DATA);
+                out.extend_from_slice(&erase(body.trim_ascii_end()));
+                out.push(b'\n');
+            }
+            None => out.extend_from_slice(line),
+        }
+    }
+    Bytes::from(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn erased_messages_are_shown_erased_and_all_others_as_they_are() {
+        let frames = |content: [&str; 3]| {
+            let mut out = Vec::new();
+            for (seq, content) in (8..).zip(content) {
+                let body = match content {
+                    "" => r#"{"id":"x","content":"","metadata":{"erased":true}}"#.to_owned(),
+                    _ => format!(r#"{{"id":"x","content":"{content}","metadata":{{"id: 8":1}}}}"#),
+                };
+                write_message(seq, Kind::Task, body.as_bytes(), &mut out);
+            }
+            out
+        };
+        let erased = Erased::default();
+        assert_eq!(shown(&frames(["a", "b", "c"]), &erased), frames(["a", "b", "c"]));
+        erased.add(&[7, 9]);
+        let once = shown(&frames(["a", "b", "c"]), &erased);
+        assert_eq!(once, frames(["a", "", "c"]));
+        assert_eq!(shown(&once, &erased), once);
+    }
 
     proptest! {
         #[test]

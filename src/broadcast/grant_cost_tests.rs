@@ -44,7 +44,7 @@ impl Subscribers {
     fn deliver(&mut self) -> Duration {
         let event = event(self.head + 1);
         let begun = Instant::now();
-        self.hub.push(vec![event]);
+        self.hub.push(vec![event], |event| event);
         for member in &self.members[..self.woken] {
             match member.step(self.head) {
                 Step::Events { events, at_head: true, .. } if events.len() == 1 => {

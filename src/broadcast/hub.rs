@@ -115,8 +115,8 @@ impl Hub {
         lock(&self.groups).by_id.len()
     }
 
-    /// Appends events in rising sequence, and wakes the groups whose filters they pass.
-    pub(super) fn push(&self, events: Vec<Arc<Event>>) {
+    /// Appends events in rising sequence, each as `shown` returns it, and wakes the groups whose filters they pass.
+    pub(super) fn push(&self, events: Vec<Arc<Event>>, shown: impl Fn(Arc<Event>) -> Arc<Event>) {
         let mut woken = Woken::new();
         {
             let mut groups = lock(&self.groups);
@@ -130,6 +130,8 @@ impl Hub {
                     groups.restart_at(event.seq(), &mut woken);
                 }
                 head = event.seq();
+                // Under the lock: an event that is erased meanwhile is changed here or by `erase`.
+                let event = shown(event);
                 let ring_first =
                     lock(&self.ring).push(Arc::clone(&event), self.capacity, self.capacity_bytes);
                 groups.push(&event, ring_first, self.capacity, &mut woken);
@@ -142,6 +144,17 @@ impl Hub {
             group.wakes.wake_all();
         }
         self.ring_wakes.wake_all();
+    }
+
+    /// Puts the erased form in the place of these messages, as far as the ring has them.
+    pub(super) fn erase(&self, seqs: &[u64]) {
+        let groups = lock(&self.groups);
+        for seq in seqs {
+            let erased = lock(&self.ring).erase(*seq);
+            if let Some(erased) = erased {
+                groups.by_id.values().for_each(|group| lock(&group.recent).replace(&erased));
+            }
+        }
     }
 
     /// Joins the group of this filter, which must be normalised. Creates it if there is none.
@@ -215,6 +228,16 @@ impl Ring {
         let start = self.events.partition_point(|event| event.seq() <= position);
         let next = self.events.range(start..).take(SCAN_ENTRIES);
         next.take_while(|event| event.seq() < end).cloned().collect()
+    }
+
+    /// Erases an event; returns it, or `None` if the ring does not have it.
+    fn erase(&mut self, seq: u64) -> Option<Arc<Event>> {
+        let at = self.events.binary_search_by_key(&seq, |event| event.seq()).ok()?;
+        let event = self.events.get_mut(at)?;
+        let erased = Event::new(event.record.clone().erased());
+        self.bytes = self.bytes - event.bytes() + erased.bytes();
+        *event = Arc::clone(&erased);
+        Some(erased)
     }
 
     /// Drops all events, because the next one, `first`, does not follow the head.
@@ -328,6 +351,15 @@ impl Recent {
         let run = Run::new(self.events.range(start..).take_while(small_enough).cloned().collect());
         self.run = shared.then(|| Arc::clone(&run));
         run
+    }
+
+    /// Puts an event in the place of the one with its sequence, if the group has that.
+    fn replace(&mut self, new: &Arc<Event>) {
+        let found = self.events.binary_search_by_key(&new.seq(), |event| event.seq());
+        if let Some(event) = found.ok().and_then(|at| self.events.get_mut(at)) {
+            *event = Arc::clone(new);
+            self.run = None;
+        }
     }
 
     /// Drops the events that the ring has dropped. Without that, a group without new events would hold memory

@@ -2,6 +2,9 @@
 
 use bytes::Bytes;
 
+use super::frame;
+use crate::erased::Erased;
+
 /// One item of a subscription. A client gets items in order. The position in an item is that of the
 /// subscription after the item.
 #[derive(Clone, Debug)]
@@ -48,6 +51,16 @@ pub enum Item {
 }
 
 impl Item {
+    /// The item, with erased messages in their erased form.
+    pub(super) fn shown(self, erased: &Erased) -> Self {
+        match self {
+            Self::Messages(Messages(frames)) => {
+                Self::Messages(Messages(frame::shown(&frames, erased)))
+            }
+            other => other,
+        }
+    }
+
     /// The bytes that the item keeps in memory until its client has taken them.
     pub(super) fn bytes(&self) -> usize {
         match self {

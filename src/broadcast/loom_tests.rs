@@ -71,7 +71,7 @@ fn joins_while(capacity: usize, filter: fn() -> Filter, pushed: fn() -> Vec<Vec<
         let writer = {
             let hub = LoomArc::clone(&hub);
             loom::thread::spawn(move || {
-                pushed().into_iter().for_each(|events| hub.push(events));
+                pushed().into_iter().for_each(|events| hub.push(events, |event| event));
             })
         };
         let filter = filter();

@@ -14,6 +14,8 @@ mod broadcaster;
 mod delivery;
 #[cfg(test)]
 mod end_tests;
+#[cfg(test)]
+mod erased_tests;
 mod event;
 #[cfg(test)]
 mod filter_cost_tests;

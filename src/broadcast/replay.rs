@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::broadcaster::Broadcaster;
 use super::segment::{Segment, SegmentBuilder};
 use super::store_replay::SharedSegment;
-use crate::bus::{Bus, BusError, Reader};
+use crate::bus::{BusError, Reader};
+use crate::erased::Erased;
 use crate::message::{Filter, LogEntry, decode};
 
 /// Why nothing older than the ring can be read now.
@@ -62,17 +63,18 @@ impl Replay {
             }
         }
         self.shared = None;
-        self.read_bus(&*broadcaster.bus, filter, position, ring_first).await.map(Arc::new)
+        self.read_bus(broadcaster, filter, position, ring_first).await.map(Arc::new)
     }
 
     /// Reads entries from the bus, up to the first one that the bus lacks.
     async fn read_bus(
         &mut self,
-        bus: &dyn Bus,
+        broadcaster: &Broadcaster,
         filter: &Filter,
         position: u64,
         ring_first: u64,
     ) -> Result<Segment, ReplayError> {
+        let (bus, erased) = (&*broadcaster.bus, &*broadcaster.erased);
         if self.skips_after == Some(position) {
             return Err(ReplayError::StoreBehind);
         }
@@ -85,7 +87,7 @@ impl Replay {
         };
         let entries = reader.next().await?;
         let last = entries.last().map(|entry| entry.seq);
-        let segment = segment_of(entries, bus.log_name(), filter, position, ring_first);
+        let segment = segment_of(entries, bus.log_name(), erased, filter, position, ring_first);
         // If the reader has read further than the segment, it is dropped: it would skip the entries in
         // between.
         if last == Some(segment.position) {
@@ -103,20 +105,21 @@ impl Replay {
 fn segment_of(
     entries: Vec<LogEntry>,
     log: &str,
+    erased: &Erased,
     filter: &Filter,
     mut position: u64,
     ring_first: u64,
 ) -> Segment {
-    let mut segment = SegmentBuilder::default();
+    let (mut segment, erasures) = (SegmentBuilder::default(), erased.number());
     for entry in entries {
         if entry.seq != position + 1 || entry.seq >= ring_first {
             break;
         }
         position = entry.seq;
-        let record = decode(entry, log);
+        let record = erased.shown(decode(entry, log));
         if filter.matches(&record) {
             segment.message(record.seq, record.kind, &record.body);
         }
     }
-    segment.finish(position)
+    Segment { erasures, ..segment.finish(position) }
 }

@@ -14,6 +14,8 @@ pub(super) struct Segment {
     pub(super) items: Vec<Item>,
     /// The position of the subscription after the items.
     pub(super) position: u64,
+    /// The number of erasures when the reading of it began; 0 if that is not known.
+    pub(super) erasures: u64,
 }
 
 impl Segment {
@@ -47,7 +49,7 @@ impl SegmentBuilder {
 
     pub(super) fn finish(mut self, position: u64) -> Segment {
         self.close();
-        Segment { items: self.items, position }
+        Segment { items: self.items, position, erasures: 0 }
     }
 
     fn close(&mut self) {

@@ -1,8 +1,8 @@
 //! Reads segments from the store. Subscriptions that need the same segment at the same time share one read.
 //!
 //! Invariants: sequences are reported as a gap only if the store has reached them and recorded a hole. Rows
-//! below the store's watermark never change. So a segment stays valid for every subscription; it is kept
-//! until the last one that took it has moved on. At most [`REPLAY_READS`] segments are read at the same time.
+//! below the store's watermark never change, unless their message is erased: a segment names the erasures that it was
+//! read after. So it stays valid for every subscription; it is kept until the last one that took it has moved on. At most [`REPLAY_READS`] segments are read at the same time.
 //! Further readers wait here for their turn: if they waited for a database connection, they would time out.
 
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::segment::{Segment, SegmentBuilder};
+use crate::erased::Erased;
 use crate::limits::{REPLAY_BYTES, REPLAY_HOLES, REPLAY_READS, REPLAY_ROWS, STORE_READ_PAUSE};
 use crate::message::{Filter, Query};
 use crate::singleflight::Singleflight;
@@ -38,6 +39,7 @@ impl SharedSegment {
 /// Reads segments from the store.
 pub(super) struct StoreReplay {
     store: Arc<dyn Store>,
+    erased: Arc<Erased>,
     shared: Mutex<HashMap<(Filter, u64), Weak<SharedSegment>>>,
     permits: Semaphore,
     /// The last failure of the store, and when. Readers that waited meanwhile get the same error.
@@ -45,9 +47,9 @@ pub(super) struct StoreReplay {
 }
 
 impl StoreReplay {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, erased: Arc<Erased>) -> Self {
         let permits = Semaphore::new(REPLAY_READS);
-        Self { store, shared: Mutex::default(), permits, failed: Mutex::default() }
+        Self { store, erased, shared: Mutex::default(), permits, failed: Mutex::default() }
     }
 
     /// The segment of a filter after `position`. The caller keeps the second value while it sends the
@@ -70,6 +72,11 @@ impl StoreReplay {
         };
         let result = shared.reads.run(read).await;
         (result, shared)
+    }
+
+    /// Reads every segment again from now on, since a message was erased.
+    pub(super) fn forget(&self) {
+        self.shared.lock().clear();
     }
 
     fn shared(&self, filter: &Filter, position: u64) -> Arc<SharedSegment> {
@@ -99,7 +106,9 @@ impl StoreReplay {
         if let Some((_, error)) = self.failed.lock().as_ref().filter(|(at, _)| recent(at)) {
             return Err(Arc::clone(error));
         }
-        let result = read_segment(&*self.store, filter, position).await.map_err(Arc::new);
+        let erasures = self.erased.number();
+        let result = read_segment(&*self.store, filter, position, erasures).await;
+        let result = result.map_err(Arc::new);
         let failed = result.as_ref().err().map(|error| (Instant::now(), Arc::clone(error)));
         *self.failed.lock() = failed;
         result
@@ -112,6 +121,7 @@ async fn read_segment(
     store: &dyn Store,
     filter: &Filter,
     position: u64,
+    erasures: u64,
 ) -> Result<Option<Segment>, StoreError> {
     let page = store.page(&query(filter, position)).await?;
     if page.committed_through <= position {
@@ -124,7 +134,8 @@ async fn read_segment(
     } else {
         store.holes(position + 1, through, REPLAY_HOLES).await?
     };
-    Ok(Some(merge(&page.messages, &holes, position, through)))
+    let segment = merge(&page.messages, &holes, position, through);
+    Ok(Some(Segment { erasures, ..segment }))
 }
 
 /// The query for the page after `position`. Without a filter, the page ends at a multiple of [`REPLAY_ROWS`],
@@ -210,7 +221,7 @@ mod tests {
     async fn a_segment_is_shared_while_a_subscription_keeps_it() {
         let dir = std::env::temp_dir().join(format!("agentbus-replay-{}", uuid::Uuid::new_v4()));
         let store = SqliteStore::open(&dir).await.expect("SQLite opens");
-        let replay = StoreReplay::new(Arc::new(store));
+        let replay = StoreReplay::new(Arc::new(store), Arc::default());
         let filter = Filter::default();
         let kept = replay.shared(&filter, 7);
         assert!(Arc::ptr_eq(&kept, &replay.shared(&filter, 7)));

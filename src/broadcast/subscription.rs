@@ -60,7 +60,7 @@ impl Subscription {
                 return self.last(reason);
             }
             let Self { follower, principal_end, heartbeat_at, timer, .. } = self;
-            if let Some(item) = follower.pending.pop_front() {
+            if let Some(item) = follower.pop() {
                 follower.count_bytes(item.bytes());
                 *heartbeat_at = Instant::now() + HEARTBEAT;
                 return Some(item);

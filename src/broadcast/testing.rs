@@ -39,7 +39,8 @@ impl Log {
         let (bus, writer) = opened.expect("opens");
         tokio::spawn(writer.run(end.clone()));
         let bus: Arc<dyn Bus> = Arc::new(bus);
-        let broadcaster = Broadcaster::new(Arc::clone(&bus), store, committed, ring);
+        let broadcaster =
+            Broadcaster::new(Arc::clone(&bus), store, committed, Arc::default(), ring);
         Self { bus, broadcaster: Arc::new(broadcaster), end, dir }
     }
 

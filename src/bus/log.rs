@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::durable::DurableConsumers;
@@ -104,6 +105,10 @@ pub trait Bus: Send + Sync + 'static {
 
     /// The entry at a sequence.
     async fn get(&self, seq: u64) -> Result<Option<LogEntry>, BusError>;
+
+    /// Removes what the log holds of an erased message, whose envelope is now `erased`. An entry with another id at its
+    /// sequence stays. What is not there, or is erased, needs no change.
+    async fn erase(&self, seq: u64, id: Uuid, erased: &Bytes) -> Result<(), BusError>;
 
     /// Reads every entry that the log still holds, from sequence `from` on.
     async fn reader(&self, from: u64) -> Result<Box<dyn Reader>, BusError>;

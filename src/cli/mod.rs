@@ -1,7 +1,7 @@
 //! The command line, one file for each subcommand.
 //!
 //! Invariant: client commands use only `agentbus_client`, nothing of the server (`keys` can also work on the store, as
-//! `doctor` and `rebuild` do). Output is text on a terminal
+//! `doctor`, `rebuild` and `erasures` do). Output is text on a terminal
 //! and NDJSON in a pipe. The exit code is 0 for success, 1 for failure and 2 for wrong usage.
 
 mod address;
@@ -13,6 +13,8 @@ mod credential;
 mod dead_letters;
 mod demo;
 mod doctor;
+mod erase;
+mod erasures;
 mod export;
 mod failure;
 mod filter;
@@ -95,6 +97,12 @@ enum Command {
     /// Write messages as NDJSON
     #[command(after_help = export::EXAMPLES)]
     Export(export::ExportArgs),
+    /// Erase what a message said, everywhere and for good
+    #[command(after_help = erase::EXAMPLES)]
+    Erase(erase::EraseArgs),
+    /// List what was erased, and erase it again in a restored store
+    #[command(after_help = erasures::EXAMPLES)]
+    Erasures(Box<erasures::ErasuresArgs>),
     /// Show, pause, resume and reset consumers
     #[command(after_help = consumers::EXAMPLES)]
     Consumers(consumers::ConsumersArgs),
@@ -162,6 +170,8 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::History(args)) => history::run(args).await,
         Some(Command::Import(args)) => import::run(args).await,
         Some(Command::Export(args)) => export::run(args).await,
+        Some(Command::Erase(args)) => erase::run(args).await,
+        Some(Command::Erasures(args)) => erasures::run(*args).await,
         Some(Command::Consumers(args)) => consumers::run(args).await,
         Some(Command::Queues(args)) => queues::run(args).await,
         Some(Command::DeadLetters(args)) => dead_letters::run(args).await,
@@ -216,6 +226,8 @@ mod tests {
             &["agentbus", "schemas", "put", "message/order"],
             &["agentbus", "schemas", "show", "order"],
             &["agentbus", "schemas", "put", "message/order", "x.json", "--mode", "strict"],
+            &["agentbus", "erase", "019e0f5c-7a3c-7d3e-9a6b-0d1f2e3a4b5c"],
+            &["agentbus", "erase", "x", "--reason", "a"],
             &["agentbus", "keys", "create"],
             &["agentbus", "keys", "create", "--name", "a", "--agent", "a", "--watcher"],
             &["agentbus", "keys", "create", "--name", "a", "--read", "a..b"],

@@ -1,11 +1,11 @@
 //! Compares the content of the stream with that of the store.
 //!
 //! Invariant: two logs are equal up to some sequence and differ from there on, so a binary search finds the
-//! first difference.
+//! first difference. A message that is erased in the store agrees with any content of its id at its sequence.
 
 use super::error::CheckError;
 use crate::bus::{Bounds, Bus};
-use crate::message::LogEntry;
+use crate::message::{LogEntry, decode};
 use crate::store::{Original, Store};
 
 /// The first committed sequence at which the stream's content differs from the store's, found by binary
@@ -59,13 +59,23 @@ pub(super) async fn check_last(
     else {
         return Ok(());
     };
-    if is_same(&entry, &row) { Ok(()) } else { Err(CheckError::ContentDiffers(committed)) }
+    match is_same(&entry, &row) || is_erased(bus, store, entry).await? {
+        true => Ok(()),
+        false => Err(CheckError::ContentDiffers(committed)),
+    }
 }
 
 /// Whether the store has the stream's entry at this sequence; also true if the stream has none there.
 async fn is_stored(bus: &dyn Bus, store: &dyn Store, seq: u64) -> Result<bool, CheckError> {
     let Some(entry) = bus.get(seq).await? else { return Ok(true) };
-    Ok(store.original(seq).await?.is_some_and(|row| is_same(&entry, &row)))
+    let Some(row) = store.original(seq).await? else { return Ok(false) };
+    Ok(is_same(&entry, &row) || is_erased(bus, store, entry).await?)
+}
+
+/// Whether the entry is of a message that was erased. The task that finishes erasures erases it again.
+async fn is_erased(bus: &dyn Bus, store: &dyn Store, entry: LogEntry) -> Result<bool, CheckError> {
+    let Some(erasure) = store.erasure(entry.seq).await? else { return Ok(false) };
+    Ok(decode(entry, bus.log_name()).id == erasure.id)
 }
 
 /// Whether the row in the store was made from this entry.

@@ -48,6 +48,7 @@ table! {
     ReadHistory => history::page;
     PublishBatch => messages::create_batch;
     ReadMessage => history::one;
+    EraseMessage => history::erase;
     OpenStream => stream::open;
     MakeTicket => session::make_ticket;
     ListAgents => agents::page;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::receipt::{IngestError, Receipt};
 use crate::bus::{Ack, Bus, PublishError};
 use crate::limits::{DUPLICATE_CHECKS, DUPLICATE_CHECKS_PER_REQUEST};
-use crate::message::{Outgoing, decode, equal_as_posted, parse_rfc3339};
+use crate::message::{Outgoing, decode, equal_as_posted, erase, parse_rfc3339, sender_id};
 use crate::store::Store;
 
 /// Where the first message of an id is.
@@ -81,7 +81,7 @@ impl Duplicates {
             Original::InBus(ack) => {
                 if let Ok(Some(entry)) = self.bus.get(ack.seq).await {
                     let first = decode(entry, self.bus.log_name());
-                    return compare(message, ack.seq, &first.body, ack.committed);
+                    return self.compare(message, ack.seq, &first.body, ack.committed).await;
                 }
                 let found = self.store.find(&[message.id]).await;
                 match found.map_err(|error| unknown(message, error.to_string()))?.get(&message.id) {
@@ -98,10 +98,44 @@ impl Duplicates {
         seq: u64,
     ) -> Result<Receipt, IngestError> {
         match self.store.message(seq).await {
-            Ok(Some(first)) => compare(message, seq, &first.body, true),
+            Ok(Some(first)) => self.compare(message, seq, &first.body, true).await,
             Ok(None) => Err(not_held(message, seq)),
             Err(error) => Err(unknown(message, error.to_string())),
         }
+    }
+
+    /// A receipt if the message is the same as the first, or the first one is erased; else a conflict.
+    async fn compare(
+        &self,
+        message: &Outgoing,
+        seq: u64,
+        first: &[u8],
+        committed: bool,
+    ) -> Result<Receipt, IngestError> {
+        let is_repeat = equal_as_posted(&message.body, first)
+            || self.repeats_erased(message, seq, first).await?;
+        if !is_repeat {
+            return Err(IngestError::Conflict { id: message.id, seq });
+        }
+        Ok(Receipt {
+            duplicate: true,
+            created_at: created_at_of(first).unwrap_or(message.created_at),
+            ..Receipt::new(message, seq, committed)
+        })
+    }
+
+    /// Whether the message repeats one by the same sender that is erased. What that one said is not known any more.
+    async fn repeats_erased(
+        &self,
+        message: &Outgoing,
+        seq: u64,
+        first: &[u8],
+    ) -> Result<bool, IngestError> {
+        if erase(first) != first || sender_id(&message.body) != sender_id(first) {
+            return Ok(false);
+        }
+        let found = self.store.erasure(seq).await;
+        Ok(found.map_err(|error| unknown(message, error.to_string()))?.is_some())
     }
 }
 
@@ -111,23 +145,6 @@ fn not_held(message: &Outgoing, seq: u64) -> IngestError {
 
 fn unknown(message: &Outgoing, text: String) -> IngestError {
     IngestError::Bus { id: message.id, source: PublishError::Unknown(text) }
-}
-
-/// A receipt if the message is the same as the first, else a conflict.
-fn compare(
-    message: &Outgoing,
-    seq: u64,
-    first: &[u8],
-    committed: bool,
-) -> Result<Receipt, IngestError> {
-    if !equal_as_posted(&message.body, first) {
-        return Err(IngestError::Conflict { id: message.id, seq });
-    }
-    Ok(Receipt {
-        duplicate: true,
-        created_at: created_at_of(first).unwrap_or(message.created_at),
-        ..Receipt::new(message, seq, committed)
-    })
 }
 
 fn created_at_of(body: &[u8]) -> Option<DateTime<Utc>> {

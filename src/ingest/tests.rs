@@ -47,6 +47,10 @@ impl Bus for Counter {
         Ok(LogIdentity { bounds, epoch: None, write_back_pending: false })
     }
 
+    async fn erase(&self, _: u64, _: Uuid, _: &bytes::Bytes) -> Result<(), BusError> {
+        Ok(())
+    }
+
     async fn get(&self, _: u64) -> Result<Option<LogEntry>, BusError> {
         Ok(None)
     }

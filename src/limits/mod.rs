@@ -4,6 +4,7 @@
 
 mod access;
 mod broadcast;
+mod erasures;
 mod http;
 mod ingest;
 mod log;
@@ -21,6 +22,7 @@ mod webhooks;
 pub use access::*;
 pub use agentbus_message::limits::*;
 pub use broadcast::*;
+pub use erasures::*;
 pub use http::*;
 pub use ingest::*;
 pub use log::*;

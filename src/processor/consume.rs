@@ -34,9 +34,10 @@ impl Processor {
         }
         let (bus, store) = (Arc::clone(&self.bus), Arc::clone(&self.store));
         let counters = self.metrics.begin(&spec.name);
+        let erased = Arc::clone(&self.erased);
         let (clock, lifecycle) = (self.clock.clone(), Lifecycle::stopped_by(stop));
         let (runtime, settlements) =
-            ConsumerRuntime::new(spec, bus, store, clock, lifecycle, counters);
+            ConsumerRuntime::new(spec, bus, store, erased, clock, lifecycle, counters);
         let runtime = Arc::new(runtime);
         let settling = tokio::spawn(settle::run(Arc::clone(&runtime), settlements));
         let settling = AbortOnDropHandle::new(settling);

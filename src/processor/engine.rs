@@ -14,12 +14,14 @@ use super::metrics::ConsumerMetrics;
 use super::policy::Policy;
 use crate::bus::Bus;
 use crate::clock::Clock;
+use crate::erased::Erased;
 use crate::store::Store;
 
 /// Runs consumers in this process.
 pub struct Processor {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) erased: Arc<Erased>,
     pub(super) clock: Clock,
     pub(super) directory: Directory,
     /// Identifies this process when it claims a feed.
@@ -38,11 +40,18 @@ pub struct Processor {
 impl Processor {
     /// A processor of one log. Consumers notice moves and pauses only while [`Processor::run`] runs.
     #[must_use]
-    pub fn new(bus: Arc<dyn Bus>, store: Arc<dyn Store>, clock: Clock, drain: Duration) -> Self {
+    pub fn new(
+        bus: Arc<dyn Bus>,
+        store: Arc<dyn Store>,
+        erased: Arc<Erased>,
+        clock: Clock,
+        drain: Duration,
+    ) -> Self {
         let directory = Directory::new(Arc::clone(&store));
         Self {
             bus,
             store,
+            erased,
             clock,
             directory,
             owner: Uuid::new_v4(),

@@ -21,6 +21,7 @@ use super::run::run;
 use super::spec::ConsumerSpec;
 use crate::bus::Bus;
 use crate::clock::Clock;
+use crate::erased::Erased;
 use crate::limits::SETTLE_STOP;
 use crate::shutdown::{Lifecycle, Phase};
 use crate::store::Store;
@@ -31,6 +32,7 @@ pub(super) struct ConsumerRuntime {
     pub spec: ConsumerSpec,
     pub bus: Arc<dyn Bus>,
     pub store: Arc<dyn Store>,
+    erased: Arc<Erased>,
     pub clock: Clock,
     pub lifecycle: Lifecycle,
     pub in_flight: Arc<InFlight>,
@@ -107,6 +109,7 @@ impl ConsumerRuntime {
         spec: ConsumerSpec,
         bus: Arc<dyn Bus>,
         store: Arc<dyn Store>,
+        erased: Arc<Erased>,
         clock: Clock,
         lifecycle: Lifecycle,
         counters: Arc<ConsumerCounters>,
@@ -118,6 +121,7 @@ impl ConsumerRuntime {
             spec,
             bus,
             store,
+            erased,
             clock,
             lifecycle,
             in_flight: Arc::default(),
@@ -192,7 +196,10 @@ impl ConsumerRuntime {
         let attempt = message.attempt;
         let seq = message.record.seq;
         let span = tracing::debug_span!("attempt", consumer = self.spec.name, seq, attempt);
-        let ran = run(&self.spec.handlers, &message.record, attempt).instrument(span);
+        // It may have waited in memory since before it was erased.
+        let erased = self.erased.contains(seq).then(|| message.record.clone().erased());
+        let record = erased.as_ref().unwrap_or(&message.record);
+        let ran = run(&self.spec.handlers, record, attempt).instrument(span);
         let outcome = self.lifecycle.aborting().run_until_cancelled(ran).await;
         let busy = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.totals.busy_us.fetch_add(busy, Ordering::Relaxed);

@@ -101,10 +101,21 @@ impl Audit {
         target: &str,
         detail: Value,
     ) {
-        let row = self.row(principal, action, target, detail, "done");
+        let row = self.entry(principal, action, target, detail);
         if let Err(error) = self.0.store.audit(&[row]).await {
             tracing::error!(%error, action, target, actor = principal.name(), "a change was not recorded in the audit log");
         }
+    }
+
+    /// The entry for what a call changes, to be stored together with the change.
+    pub(super) fn entry(
+        &self,
+        principal: &Principal,
+        action: &str,
+        target: &str,
+        detail: Value,
+    ) -> AuditRow {
+        self.row(principal, action, target, detail, "done")
     }
 
     /// Records that a call was denied, unless there were many just now.

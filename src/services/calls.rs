@@ -49,6 +49,8 @@ calls! {
     ReadHistory: Need::Read;
     /// Read one message: within the scope.
     ReadMessage: Need::Credential;
+    /// Erase a message: one that the caller may read.
+    EraseMessage: Need::Can(Capability::Erase);
     /// Open a stream: within the scope.
     OpenStream: Need::Read;
     /// Make a ticket for a stream.

@@ -115,6 +115,8 @@ codes! {
     UnknownHost = "unknown_host", NotFound;
     /// The id belongs to another message or job; `id` and `seq` name it if the key may read it.
     IdempotencyConflict = "idempotency_conflict", Conflict;
+    /// The store does not have all that is in the log yet, so the message may be one that cannot be erased now.
+    NotCommitted = "not_committed", Conflict;
     /// The dead letter's consumer or webhook no longer exists, or its content is no valid job.
     SourceGone = "source_gone", Conflict;
     /// Another NATS client used the id of this redrive; the dead letter stays.

@@ -12,6 +12,7 @@ mod code;
 pub mod consumers;
 pub mod dead_letters;
 mod drain;
+pub mod erasures;
 mod error;
 mod gauges;
 pub mod health;
@@ -40,6 +41,7 @@ use crate::broadcast::Broadcaster;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::committed::Committed;
+use crate::erasures::Eraser;
 use crate::ingest::Ingest;
 use crate::limits::MAX_SEARCHES;
 use crate::membership::MembershipStatus;
@@ -84,6 +86,8 @@ pub struct Components {
     pub renewal: Arc<Renewal>,
     /// The payload schemas.
     pub schemas: SchemaRegistry,
+    /// Finishes erasures.
+    pub eraser: Arc<Eraser>,
     /// The audit log.
     pub audit: Audit,
     /// Whether every call needs a credential (`AUTH=required`).
@@ -102,6 +106,8 @@ pub struct Nouns {
     pub messages: messages::Messages,
     /// Committed messages.
     pub history: history::History,
+    /// Erasure of messages.
+    pub erasures: erasures::Erasures,
     /// Live subscriptions.
     pub streams: streams::Streams,
     /// The directory of agents.
@@ -147,7 +153,7 @@ impl Services {
         let Components { ingest, broadcaster, bus, store, processor, .. } = components;
         let Components { webhooks, queues, committed, membership, metrics, clock, drain, .. } =
             components;
-        let Components { renewal, schemas, audit, auth_required, secret, .. } = components;
+        let Components { renewal, schemas, eraser, audit, auth_required, secret, .. } = components;
         let health = Arc::new(health::Health {
             bus: Arc::clone(&bus),
             store: Arc::clone(&store),
@@ -180,6 +186,14 @@ impl Services {
                 broadcaster: Arc::clone(&broadcaster),
                 committed: Arc::clone(&committed),
                 searches: Semaphore::new(MAX_SEARCHES),
+            },
+            erasures: erasures::Erasures {
+                store: Arc::clone(&store),
+                eraser,
+                broadcaster: Arc::clone(&broadcaster),
+                committed: Arc::clone(&committed),
+                audit: audit.clone(),
+                clock: clock.clone(),
             },
             streams: streams::Streams {
                 broadcaster: Arc::clone(&broadcaster),

@@ -35,19 +35,8 @@ pub struct AuditRow {
 pub trait AuditStore: Database {
     /// Adds entries, in order.
     async fn audit(&self, entries: &[AuditRow]) -> Result<(), StoreError> {
-        let insert = |entry: &AuditRow| {
-            Statement::new(
-                "INSERT INTO audit (at, actor_id, actor_name, action, target, detail, outcome) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            )
-            .bind(entry.at)
-            .bind(entry.actor_id.as_deref())
-            .bind(&*entry.actor_name)
-            .bind(&*entry.action)
-            .bind(&*entry.target)
-            .bind(&*entry.detail)
-            .bind(&*entry.outcome)
-        };
+        let sql = format!("INSERT INTO audit ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)");
+        let insert = |entry: &AuditRow| entry.bind(Statement::new(sql.clone()));
         self.transaction(Pool::Workers, entries.iter().map(insert).collect()).await?;
         Ok(())
     }
@@ -58,6 +47,23 @@ pub trait AuditStore: Database {
              WHERE seq > $1 ORDER BY seq LIMIT $2";
         let statement = Statement::new(sql).bind(to_db(after)).bind(limit_to_db(limit));
         self.select(Pool::Workers, statement).await?.decode(read_entry)
+    }
+}
+
+/// The columns that [`AuditRow::bind`] binds.
+pub(super) const COLUMNS: &str = "at, actor_id, actor_name, action, target, detail, outcome";
+
+impl AuditRow {
+    /// Binds the values of [`COLUMNS`].
+    pub(super) fn bind(&self, statement: Statement) -> Statement {
+        statement
+            .bind(self.at)
+            .bind(self.actor_id.as_deref())
+            .bind(&*self.actor_name)
+            .bind(&*self.action)
+            .bind(&*self.target)
+            .bind(&*self.detail)
+            .bind(&*self.outcome)
     }
 }
 

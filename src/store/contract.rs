@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::audit::AuditStore;
+use super::erasures::ErasureStore;
 use super::error::StoreError;
 use super::history::HistoryStore;
 use super::jobs::{JobStore, QueueStore, RecordedAttemptStore};
@@ -29,6 +30,7 @@ pub trait Store:
     + SchemaStore
     + VersionStore
     + AuditStore
+    + ErasureStore
     + 'static
 {
     /// `postgres` or `sqlite`.

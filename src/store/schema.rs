@@ -16,7 +16,7 @@ use super::error::StoreError;
 macro_rules! migrator {
     ($database:literal) => {
         $crate::store::schema::migrator_of(
-            $crate::store::schema::steps!($database: "1_log", "2_state", "3_work", "4_jobs", "5_odd", "6_queues_deleted", "7_keys", "8_schemas", "9_trace"),
+            $crate::store::schema::steps!($database: "0001_log", "0002_state", "0003_work", "0004_jobs", "0005_odd", "0006_queues_deleted", "0007_keys", "0008_schemas", "0009_trace", "0010_erasures"),
         )
     };
 }
@@ -26,7 +26,7 @@ macro_rules! steps {
         [$((
             $step,
             include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"), "/migrations/", $database, "/000", $step, ".sql"
+                env!("CARGO_MANIFEST_DIR"), "/migrations/", $database, "/", $step, ".sql"
             )),
         )),+]
     };
@@ -35,7 +35,7 @@ macro_rules! steps {
 pub(super) use {migrator, steps};
 
 /// A migrator of these migrations, each given by number and name, and its SQL.
-pub(super) fn migrator_of(steps: [(&'static str, &'static str); 9]) -> Migrator {
+pub(super) fn migrator_of(steps: [(&'static str, &'static str); 10]) -> Migrator {
     let migrations = steps.into_iter().zip(1..).map(|((step, sql), version)| {
         let name = step.split_once('_').map_or(step, |(_, name)| name);
         Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)

@@ -1,4 +1,4 @@
-//! The numbers by which a server sees that keys or schemas have changed.
+//! The numbers by which a server sees that keys, schemas or erasures have changed.
 //!
 //! Invariant: each change raises its number in the same transaction. A server that read number `n` has seen every change
 //! up to it.
@@ -15,6 +15,8 @@ pub struct Versions {
     pub keys: u64,
     /// Of payload schemas.
     pub schemas: u64,
+    /// Of finished erasures.
+    pub erasures: u64,
 }
 
 /// The part of a store that holds the numbers.
@@ -23,11 +25,13 @@ pub trait VersionStore: Database {
     /// All numbers, in one read.
     async fn versions(&self) -> Result<Versions, StoreError> {
         let rows = self.select(Pool::Control, Statement::new(VERSIONS)).await?;
-        let read = rows
-            .first(|row| Ok(Versions { keys: row.seq("keys")?, schemas: row.seq("schemas")? }))?;
+        let read = rows.first(|row| {
+            let (keys, schemas) = (row.seq("keys")?, row.seq("schemas")?);
+            Ok(Versions { keys, schemas, erasures: row.seq("erasures")? })
+        })?;
         Ok(read.unwrap_or_default())
     }
 }
 
 /// Reads all numbers.
-pub(super) const VERSIONS: &str = "SELECT keys, schemas FROM versions";
+pub(super) const VERSIONS: &str = "SELECT keys, schemas, erasures FROM versions";

@@ -19,6 +19,7 @@ mod cluster;
 mod continuity;
 mod disk;
 mod drills;
+mod erasing;
 mod frozen;
 mod kills;
 mod leaf;

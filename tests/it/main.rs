@@ -17,6 +17,7 @@ mod conformance;
 mod console;
 mod describe;
 mod docs;
+mod erasure;
 mod harness;
 mod history;
 mod inbox;

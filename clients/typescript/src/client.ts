@@ -219,6 +219,17 @@ export class Agentbus<M extends MessageTypes = Record<string, string>> implement
     return this.#messages.received(await this.#transport.json<Envelope>(call));
   }
 
+  /** Erases what the messages with this id said, everywhere and for good. Gives the sequence of the first. */
+  async erase(id: string, reason: string, options: CallOptions = {}): Promise<number> {
+    const call = {
+      method: "POST",
+      path: path("/v1/messages", id, "erase"),
+      body: { reason },
+      ...options,
+    } as const;
+    return (await this.#transport.json<{ seq: number }>(call)).seq;
+  }
+
   /**
    * The messages for an agent, by default the client's own, as they come. A message is acknowledged when the loop asks
    * for the next one.

@@ -216,6 +216,15 @@ export interface components {
          * @enum {string}
          */
         Durability: "stored" | "committed";
+        /** @description A message that is erased. */
+        ErasedMessage: {
+            seq: components["schemas"]["Sequence"];
+        };
+        /** @description Why a message is erased. */
+        ErasureReason: {
+            /** @description For the audit log; not part of the message. */
+            reason: string;
+        };
         /** @description A message and the first reply to it. */
         Exchange: {
             reply: components["schemas"]["Message"];

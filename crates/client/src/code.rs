@@ -21,6 +21,7 @@ codes! {
     METHOD_NOT_ALLOWED = "method_not_allowed", "405: the path has other methods.";
     REQUEST_TIMEOUT = "request_timeout", "408: the body took too long.";
     IDEMPOTENCY_CONFLICT = "idempotency_conflict", "409: the id belongs to another body.";
+    NOT_COMMITTED = "not_committed", "409: the store does not have all of the log yet.";
     SOURCE_GONE = "source_gone", "409: the source of the dead letter no longer exists.";
     REDRIVE_CONFLICT = "redrive_conflict", "409: the id of the redrive was used by another client.";
     QUEUE_NOT_EMPTY = "queue_not_empty", "409: a queue to be deleted holds jobs.";

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::client::Client;
-use crate::document::Document;
+use crate::document::{Document, read};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::message::Message;
@@ -121,5 +121,19 @@ impl Client {
     /// There is no such message, or the key may not read it; the server refuses or cannot be reached.
     pub async fn message(&self, id: Uuid) -> Result<Document<Message>, Error> {
         self.call(self.get(&format!("/v1/messages/{id}"), &[])).await.map(Document::new)
+    }
+
+    /// Erases what the messages with this id said, everywhere and for good. Returns the sequence of the first.
+    ///
+    /// # Errors
+    /// There is no such message, or the key may not read or not erase it; the server refuses or cannot be reached.
+    pub async fn erase(&self, id: Uuid, reason: &str) -> Result<u64, Error> {
+        #[derive(Deserialize)]
+        struct Erased {
+            seq: u64,
+        }
+        let path = format!("/v1/messages/{id}/erase");
+        let erased = self.call(self.post(&path, &serde_json::json!({ "reason": reason }))).await?;
+        read::<Erased>(&erased).map(|erased| erased.seq)
     }
 }

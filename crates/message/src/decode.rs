@@ -119,6 +119,13 @@ pub fn key_id(body: &[u8]) -> Option<Token> {
     token(posted.key_id)
 }
 
+/// The `sender_id` of a body. `None` if there is none or it is invalid.
+#[must_use]
+pub fn sender_id(body: &[u8]) -> Option<Token> {
+    let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
+    token(envelope.sender_id)
+}
+
 fn native(entry: LogEntry, envelope: &Envelope<'_>, log: &str) -> Record {
     let id = member(envelope.id, parse_uuid);
     let message_id = entry.header(HEADER_MSG_ID);

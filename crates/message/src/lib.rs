@@ -32,6 +32,7 @@
 mod decode;
 mod draft;
 mod encode;
+mod erase;
 mod error;
 mod filter;
 mod headers;
@@ -51,9 +52,10 @@ mod time;
 mod token;
 mod trace;
 
-pub use decode::{decode, decode_body, expires_at, key_id, text_or_base64};
+pub use decode::{decode, decode_body, expires_at, key_id, sender_id, text_or_base64};
 pub use draft::{Draft, idempotency_id};
 pub use encode::{Outgoing, equal_as_posted};
+pub use erase::erase;
 pub use error::{BodyError, FieldError};
 pub use filter::{Filter, FilterTerm, NameTerms, ParameterError, Query};
 pub use headers::{

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use uuid::Uuid;
 
 use super::call::{Call, Outcome, bytes_of};
 use super::journal::{Journal, JournalError};
@@ -129,6 +131,12 @@ impl Bus for MemoryBus {
         }
         let found = self.shared.journal.read(seq, 1).await;
         Ok(found.map_err(|e| BusError(e.to_string()))?.pop().filter(|raw| raw.seq == seq))
+    }
+
+    /// The log is in the store, and only the newest entries are here too.
+    async fn erase(&self, seq: u64, id: Uuid, erased: &Bytes) -> Result<(), BusError> {
+        self.shared.tail.erase(seq, id, erased);
+        Ok(())
     }
 
     async fn reader(&self, from: u64) -> Result<Box<dyn Reader>, BusError> {

@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use uuid::Uuid;
 
 use crate::limits::{MEMORY_TAIL_BYTES, MEMORY_TAIL_ENTRIES};
-use crate::message::LogEntry;
+use crate::message::{HEADER_MSG_ID, HEADER_NATIVE, HEADER_NATIVE_V1, LogEntry};
 
 #[derive(Default)]
 pub(super) struct Tail(Mutex<Entries>);
@@ -33,6 +35,21 @@ impl Tail {
         while kept.queue.len() > MEMORY_TAIL_ENTRIES || kept.bytes > MEMORY_TAIL_BYTES {
             let Some(oldest) = kept.queue.pop_front() else { break };
             kept.bytes -= oldest.payload.len();
+        }
+    }
+
+    /// Puts the erased form in the place of an entry, as the journal will return it.
+    pub(super) fn erase(&self, seq: u64, id: Uuid, erased: &Bytes) {
+        let mut guard = self.lock();
+        let kept = &mut *guard;
+        let found = kept.queue.binary_search_by_key(&seq, |entry| entry.seq);
+        if let Some(entry) = found.ok().and_then(|at| kept.queue.get_mut(at)) {
+            kept.bytes = kept.bytes - entry.payload.len() + erased.len();
+            entry.payload = erased.clone();
+            entry.headers = vec![
+                (HEADER_NATIVE.to_owned(), HEADER_NATIVE_V1.to_owned()),
+                (HEADER_MSG_ID.to_owned(), id.to_string()),
+            ];
         }
     }
 

@@ -171,9 +171,17 @@ impl Requester {
 
     /// Deletes one entry. Its sequence stays unused.
     pub(super) async fn delete_entry(&self, stream: &str, seq: u64) -> Result<(), ApiError> {
+        self.delete(stream, &json!({ "seq": seq, "no_erase": true })).await
+    }
+
+    /// Deletes one entry and overwrites its bytes in the stream's files. Its sequence stays unused.
+    pub(super) async fn erase_entry(&self, stream: &str, seq: u64) -> Result<(), ApiError> {
+        self.delete(stream, &json!({ "seq": seq })).await
+    }
+
+    async fn delete(&self, stream: &str, request: &Value) -> Result<(), ApiError> {
         let subject = format!("$JS.API.STREAM.MSG.DELETE.{stream}");
-        let request = json!({ "seq": seq, "no_erase": true });
-        match self.call::<Value>(&subject, &request).await {
+        match self.call::<Value>(&subject, request).await {
             Err(error) if !error.is_missing_message() => Err(error),
             Ok(_) | Err(_) => Ok(()),
         }

@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
 
 use super::api::StreamInfo;
 use super::config::NatsConfig;
@@ -23,7 +25,7 @@ use crate::bus::durable::DurableConsumers;
 use crate::bus::{
     Ack, Bounds, Bus, BusError, LogIdentity, Precondition, PublishError, Reader, Usage,
 };
-use crate::message::{LogEntry, Outgoing};
+use crate::message::{LogEntry, Outgoing, decode};
 
 /// How much the stream keeps by its own limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,6 +305,17 @@ impl Bus for NatsBus {
     /// connection if the entry is not UTF-8.
     async fn get(&self, seq: u64) -> Result<Option<LogEntry>, BusError> {
         Ok(self.requester.entry_at(&self.stream, seq).await?)
+    }
+
+    /// JetStream cannot change an entry, so it is deleted, and its bytes are overwritten.
+    async fn erase(&self, seq: u64, id: Uuid, erased: &Bytes) -> Result<(), BusError> {
+        let Some(entry) = self.get(seq).await? else { return Ok(()) };
+        let record = decode(entry, &self.stream);
+        let is_erased = record.foreign.is_none() && record.body == *erased;
+        if record.id != id || is_erased {
+            return Ok(());
+        }
+        Ok(self.requester.erase_entry(&self.stream, seq).await?)
     }
 
     async fn reader(&self, from: u64) -> Result<Box<dyn Reader>, BusError> {

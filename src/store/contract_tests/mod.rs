@@ -4,6 +4,7 @@
 //! on the server that `AGENTBUS_TEST_PG_URL` names; without it those tests print
 //! that they are skipped.
 
+mod erasures;
 mod inbox_front;
 mod jobs;
 mod keys;

@@ -1,7 +1,7 @@
 //! Reads history.
 //!
 //! Invariant: a page is exact as of the watermark that it names. The watermark is read first. What lies below
-//! it never changes, so the other statements can read that later, each in its own snapshot.
+//! it never changes but by an erasure, so the other statements can read that later, each in its own snapshot.
 
 use std::collections::HashMap;
 

@@ -15,12 +15,13 @@ use crate::limits::{
 };
 use crate::store::audit::AuditStore;
 use crate::store::calls::Calls;
+use crate::store::erasures::{self, ErasureStore};
 use crate::store::error::StoreError;
 use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
 use crate::store::schema::migrator;
 use crate::store::schemas::SchemaStore;
-use crate::store::sql::Pool;
+use crate::store::sql::{Database as _, Pool};
 use crate::store::versions::VersionStore;
 use crate::store::work::unconfirmed::UnconfirmedLeases;
 use crate::store::{PoolState, SchemaDifference, Store};
@@ -138,6 +139,13 @@ impl SchemaStore for PostgresStore {}
 impl VersionStore for PostgresStore {}
 
 impl AuditStore for PostgresStore {}
+
+#[async_trait]
+impl ErasureStore for PostgresStore {
+    async fn finish_erasure(&self, seq: u64) -> Result<(), StoreError> {
+        self.transaction(Pool::Workers, erasures::finish_statements(seq)).await.map(drop)
+    }
+}
 
 #[async_trait]
 impl Store for PostgresStore {

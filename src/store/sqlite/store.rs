@@ -16,11 +16,13 @@ use super::wal::{self, Wal};
 use crate::limits::STORE_GRACE;
 use crate::store::audit::AuditStore;
 use crate::store::calls::Calls;
+use crate::store::erasures::{self, ErasureStore};
 use crate::store::error::StoreError;
 use crate::store::keys::KeyStore;
 use crate::store::membership::{BusKind, Membership};
 use crate::store::schema::{APPLIED, SchemaDifference, migrator, schema_error};
 use crate::store::schemas::SchemaStore;
+use crate::store::sql::{Database as _, Pool};
 use crate::store::versions::VersionStore;
 use crate::store::work::unconfirmed::UnconfirmedLeases;
 use crate::store::{PoolState, Store, StoreFiles};
@@ -104,6 +106,15 @@ impl SchemaStore for SqliteStore {}
 impl VersionStore for SqliteStore {}
 
 impl AuditStore for SqliteStore {}
+
+#[async_trait]
+impl ErasureStore for SqliteStore {
+    async fn finish_erasure(&self, seq: u64) -> Result<(), StoreError> {
+        self.transaction(Pool::Workers, erasures::finish_statements(seq)).await?;
+        // The message must not stay in the write-ahead log either.
+        self.writer.forget(&self.options).await
+    }
+}
 
 #[async_trait]
 impl Store for SqliteStore {

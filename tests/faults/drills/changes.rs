@@ -114,6 +114,21 @@ async fn a_key_is_leaked() {
 }
 
 #[tokio::test]
+async fn a_message_must_be_forgotten() {
+    let book = Runbook::read("erase");
+    let (nats, pg_url) = (Nats::start().await, Postgres::shared().await.database().await);
+    let server = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;
+    let sent = json!({"kind": "message", "type": "note", "sender_id": "ann", "content": "hunter2"});
+    let sent = server.http().post_json("/v1/messages?ack=committed", &sent).await.expect(201);
+    let id = sent.json()["id"].as_str().expect("an id").to_owned();
+    let operator = Operator::at(&server).with("MESSAGE_ID", &id);
+    operator.runs(&book, ACTION).await;
+    let output = operator.runs(&book, OVER).await;
+    assert!(output.contains("0 recorded, 1 known already, 0 not in this store"), "{output}");
+    assert!(!server.http().get("/v1/messages").await.text().contains("hunter2"));
+}
+
+#[tokio::test]
 async fn two_deployments_have_one_name() {
     let (nats, pg_url) = (Nats::start().await, Postgres::shared().await.database().await);
     let server = Agentbus::builder().nats(&nats.url(), &pg_url).start().await;

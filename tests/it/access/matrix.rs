@@ -57,6 +57,10 @@ fn cases(call: Call, path: &str, world: &World) -> Vec<Case> {
             case(at("{id}", &world.hidden_message), None, [404, 404, 200]),
             case(at("{id}", &world.visible_message), None, [404, 200, 200]),
         ],
+        Call::EraseMessage => {
+            let reason = json!({"reason": "asked to"});
+            vec![case(at("{id}", &world.hidden_message), Some(reason), [403, 403, 200])]
+        }
         Call::MakeTicket => vec![case(path, Some(json!({"task": ["t1"]})), [403, 201, 201])],
         Call::ListAgents => get([200, 200, 200]),
         Call::ReadAgent => vec![case(at("{id}", "bob"), None, [200, 200, 200])],
@@ -182,7 +186,7 @@ fn turn(call: Call) -> u8 {
         | Call::RemoveWebhook
         | Call::RevokeKey => 1,
         Call::RedriveDeadLetters | Call::ReadSchema | Call::ReadSchemaVersions => 2,
-        Call::DeleteQueue | Call::DeleteSchema => 3,
+        Call::DeleteQueue | Call::DeleteSchema | Call::EraseMessage => 3,
         _ => 0,
     }
 }

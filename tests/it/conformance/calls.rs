@@ -45,6 +45,7 @@ async fn of_messages(bus: &Client, name: &str, args: &Value) -> Option<Result<Va
             outcomes.map(|all| all.into_iter().map(|one| outcome(one, sent)).collect())
         }
         "get_message" => document(bus.message(uuid(args, "id")).await),
+        "erase" => bus.erase(uuid(args, "id"), &name_of(args, "reason")).await.map(Value::from),
         "history" => history(bus, args).await,
         "stream" => stream(bus, args).await,
         "inbox" => inbox(bus, args).await,

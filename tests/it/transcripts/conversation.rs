@@ -38,6 +38,7 @@ pub async fn run(recorder: &mut Recorder) {
     processing(recorder).await;
     webhooks(recorder).await;
     schemas(recorder).await;
+    erasure(recorder).await;
     operations(recorder).await;
     refusals(recorder).await;
 }
@@ -334,6 +335,18 @@ async fn schemas(recorder: &mut Recorder) {
     recorder.get(&format!("{path}/versions")).await;
     recorder.ask(Method::DELETE, path, &[], "").await;
     recorder.get(path).await;
+}
+
+async fn erasure(recorder: &mut Recorder) {
+    recorder.chapter("Erasure");
+    let path = format!("{MESSAGES}/{ID}01/erase");
+    recorder.post_json(&path, &json!({"why": "asked to"})).await;
+    recorder.post_json(&path, &json!({"reason": "asked to"})).await;
+    recorder.post_json(&path, &json!({"reason": "asked to"})).await;
+    recorder.get(&format!("{MESSAGES}/{ID}01")).await;
+    let other = json!({"kind": "message", "type": "note", "sender_id": "ann", "id": format!("{ID}01"), "content": "good night"});
+    recorder.post_json(MESSAGES, &other).await;
+    recorder.post_json(&format!("{MESSAGES}/{ID}99/erase"), &json!({"reason": "asked to"})).await;
 }
 
 async fn operations(recorder: &mut Recorder) {

@@ -34,7 +34,7 @@ _BY_ID = {
 }
 # Calls whose arguments are called as on the wire.
 _SAME = {
-    *("inbox_page", "inbox_ack", "set_queue", "queue", "delete_queue", "enqueue", "lease"),
+    *("erase", "inbox_page", "inbox_ack", "set_queue", "queue", "delete_queue", "enqueue", "lease"),
     *("redrive_all", "consumers", "pause_consumer", "resume_consumer", "webhooks", "create_webhook"),
     *("set_webhook_state", "keys", "create_key", "update_key", "rotate_key", "create_ticket", "me", "status", "stats"),
     *("schemas", "schema", "schema_versions", "put_schema", "check_schema", "delete_schema"),

@@ -89,6 +89,7 @@ export const CALLS: Record<string, Call> = {
   },
   send_many: async (bus, { messages, ack }) => flat(await bus.sendMany(messages.map(outgoing), { ack })),
   get_message: (bus, { id }) => bus.message(id),
+  erase: (bus, { id, reason }) => bus.erase(id, reason),
   history: (bus, { take, page_size, ...query }) => collect(bus.history({ ...query, limit: page_size }), take),
   stream: (bus, { take, after, ...query }) => collect(bus.stream({ ...query, since: after }), take),
   inbox,

@@ -106,6 +106,20 @@ pub struct Receipt {
     warnings: Vec<Failure>,
 }
 
+/// Why a message is erased.
+#[derive(ToSchema)]
+pub struct ErasureReason {
+    /// For the audit log; not part of the message.
+    #[schema(min_length = 1, max_length = 500)]
+    reason: String,
+}
+
+/// A message that is erased.
+#[derive(ToSchema)]
+pub struct ErasedMessage {
+    seq: Sequence,
+}
+
 /// A message and the first reply to it.
 #[derive(ToSchema)]
 pub struct Exchange {

@@ -126,6 +126,13 @@ class AsyncAgentbus(AsyncAgentCalls, AsyncQueueCalls, AsyncProcessingCalls, Asyn
         """One message by its id. NotFound if there is none."""
         return await self._run(messages.one(id, self._contents))
 
+    async def erase(self, id: str, reason: str) -> int:
+        """Erases what the messages with this id said, everywhere and for good. Gives the sequence of the first.
+
+        NotFound if there is none that the key may read.
+        """
+        return await self._run(messages.erase(id, reason))
+
     def history(
         self, *, take: int | None = None, page_size: int = 100, **filters: Unpack[HistoryFilters]
     ) -> AsyncIterator[Message]:

@@ -59,6 +59,18 @@ def one(id: str, contents: Contents) -> Call[Message]:
     return get(path("messages", id), lambda answer: Message.of(document(answer), contents))
 
 
+def erase(id: str, reason: str) -> Call[int]:
+    """Erases what the messages with this id said. It may be repeated."""
+    return send("POST", path("messages", id, "erase"), {"reason": reason}, _seq, safe=True)
+
+
+def _seq(answer: Answer) -> int:
+    seq = document(answer).get("seq")
+    if not isinstance(seq, int):
+        raise UnexpectedAnswer("the answer has no seq")
+    return seq
+
+
 def page_reader(contents: Contents) -> Callable[[Answer], Page]:
     """Reads a page. An answer without a body, after a wait, is an empty one."""
 
