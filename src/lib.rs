@@ -32,6 +32,7 @@ extern crate self as agentbus;
 pub mod access;
 pub mod app;
 mod backoff;
+pub mod backup;
 pub mod broadcast;
 pub mod bus;
 pub mod cli;

@@ -20,7 +20,7 @@ use super::principal::{EndReason, KeyInfo, KeyKind, Principal};
 use super::refusal::Refusal;
 use super::row::read_object;
 use super::seals::{Holder, Session};
-use crate::store::{KeyRow, KeyTable, SecretRow};
+use crate::store::{DISABLED, KeyRow, KeyTable, SecretRow};
 
 /// All keys. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +70,9 @@ impl Snapshot {
 
 impl Secret {
     fn open(&self, now: DateTime<Utc>) -> Result<Principal, Refusal> {
+        if self.until == Some(DISABLED) {
+            return Err(Refusal::Disabled);
+        }
         if self.until.is_some_and(|until| until <= now) {
             return Err(Refusal::Expired);
         }
@@ -180,6 +183,13 @@ impl Keyring {
         let snapshot = self.snapshot.read();
         let is_open = |secret: &&Secret| secret.until.is_none_or(|until| until > now);
         snapshot.secrets(&id).find(is_open).map(|secret| secret.principal.clone())
+    }
+
+    /// Whether a restore has disabled a key.
+    #[must_use]
+    pub fn is_disabled(&self, id: &str) -> bool {
+        let Ok(id) = id.parse::<KeyId>() else { return false };
+        self.snapshot.read().secrets(&id).any(|secret| secret.until == Some(DISABLED))
     }
 
     /// Takes a newer table in. Rows that this version cannot read are left out, and logged: they open nothing.

@@ -11,6 +11,9 @@ pub enum Refusal {
     /// The key, this secret of it, or the session has expired.
     #[error("the key or session has expired")]
     Expired,
+    /// A restore has disabled the key.
+    #[error("the key is disabled, since its store was restored from a backup")]
+    Disabled,
     /// It is a token of an identity provider, with this fault.
     #[error(transparent)]
     Token(#[from] TokenFault),

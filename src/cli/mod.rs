@@ -6,6 +6,7 @@
 
 mod address;
 mod audit;
+mod backup;
 mod bench;
 mod completions;
 mod consumers;
@@ -31,6 +32,7 @@ mod printer;
 mod progress;
 mod queues;
 mod rebuild;
+mod restore;
 mod schemas;
 mod send;
 mod serve;
@@ -129,6 +131,12 @@ enum Command {
     /// Recreate the NATS stream from the database, with the same sequences
     #[command(after_help = rebuild::EXAMPLES)]
     Rebuild(RebuildArgs),
+    /// Copy the store to a folder, while servers run
+    #[command(after_help = backup::EXAMPLES)]
+    Backup(backup::BackupArgs),
+    /// Make an empty store from a backup
+    #[command(after_help = restore::EXAMPLES)]
+    Restore(restore::RestoreArgs),
     /// Run a simulated squad of agents against a server
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
@@ -165,6 +173,8 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Worker(args)) => worker::run(args).await.map_err(Failure::from),
         Some(Command::Doctor(args)) => doctor::run(args).await.map_err(Failure::from),
         Some(Command::Rebuild(args)) => rebuild::run(args).await.map_err(Failure::from),
+        Some(Command::Backup(args)) => backup::run(args).await,
+        Some(Command::Restore(args)) => restore::run(args).await,
         Some(Command::Send(args)) => send::run(*args).await,
         Some(Command::Tail(args)) => tail::run(args).await,
         Some(Command::History(args)) => history::run(args).await,

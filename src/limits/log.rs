@@ -27,6 +27,10 @@ pub const DRAIN_WAIT: Duration = Duration::from_secs(5);
 /// How far sequences jump when a stream's tail is abandoned. The jump exceeds anything the stream can take
 /// meanwhile (an hour at a million messages a second), and 2^53 has room for two million jumps.
 pub const ABANDON_JUMP: u64 = 1 << 32;
+/// How far sequences jump more for each millisecond since the backup, when a store is restored whose stream is lost. No
+/// log assigns sequences that fast, so a repeated restore of one backup jumps past what was assigned since the one before;
+/// [`ABANDON_JUMP`] is for clocks that differ by up to an hour. 2^53 has room for two centuries.
+pub const RESTORE_JUMP_PER_MS: u64 = 1 << 10;
 /// The widest hole that a write-back of a stream's tail fills with entries, which are then deleted: some 5,000 a
 /// second. For a wider hole, all entries of the stream are dropped instead.
 pub const WRITE_BACK_FILLERS: u64 = 10_000;

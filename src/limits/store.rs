@@ -119,3 +119,7 @@ pub const WINDOW_PARTITIONS: usize = 16;
 /// Connections for background processing. Leases and outcomes are batches, and more connections would only
 /// wait for each other's fsync.
 pub const STORE_WORKERS: u32 = 4;
+/// The most bytes of an error output of PostgreSQL's programs that are shown: the first lines say what is wrong.
+pub const PROGRAM_ERROR_BYTES: u64 = 4 * 1024;
+/// Bytes of a backup's file that are copied or hashed at once: larger pieces are no faster.
+pub const BACKUP_CHUNK: usize = 1024 * 1024;

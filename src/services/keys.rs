@@ -22,7 +22,7 @@ use crate::access::{
 use crate::clock::Clock;
 use crate::limits::{KEY_CHANGE_ATTEMPTS, MAX_KEY_NAME, MAX_KEYS, MAX_OVERLAP_S};
 use crate::message::{ObjectReader, format_micros, parse_rfc3339, truncate_to_micros};
-use crate::store::{KeyRow, KeyTable, Store};
+use crate::store::{DISABLED, KeyRow, KeyTable, Store};
 
 /// A key, as the API shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -43,6 +43,9 @@ pub struct Key {
     /// Until when the replaced secret is accepted, during a rotation.
     #[serde(skip_serializing_if = "Option::is_none")]
     old_secret_until: Option<String>,
+    /// Whether a restore has disabled it: it opens nothing until it is enabled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
 }
 
 /// A new secret of a key.
@@ -199,7 +202,7 @@ impl Keys {
         }
         let detail = json!({ "name": known.row.name, "grants": known.grants });
         self.changed(principal, "key.create", &known.row.id, detail).await?;
-        Ok(Key { key: Some(text.reveal()), ..view(&known.row, None) })
+        Ok(Key { key: Some(text.reveal()), ..view(&known.row, &KeyTable::default()) })
     }
 
     /// All keys, by id.
@@ -209,7 +212,7 @@ impl Keys {
     pub async fn all(&self, principal: &Principal) -> Result<Vec<Key>, Error> {
         Call::ListKeys.check(principal)?;
         let table = self.store.keys().await?;
-        Ok(table.keys.iter().map(|row| view(row, old_until(&table, &row.id))).collect())
+        Ok(table.keys.iter().map(|row| view(row, &table)).collect())
     }
 
     /// One key by its id.
@@ -220,7 +223,7 @@ impl Keys {
         Call::ReadKey.check(principal)?;
         let table = self.store.keys().await?;
         let row = table.keys.iter().find(|row| row.id == id).ok_or_else(Self::missing)?;
-        Ok(view(row, old_until(&table, id)))
+        Ok(view(row, &table))
     }
 
     /// Changes name, grants, limits or expiry of a key.
@@ -253,7 +256,7 @@ impl Keys {
             if self.store.update_key(&new.row, old.row.change).await? {
                 let detail = json!({ "name": new.row.name, "grants": new.grants });
                 let table = self.changed(principal, "key.change", id, detail).await?;
-                return Ok(view(&new.row, old_until(&table, id)));
+                return Ok(view(&new.row, &table));
             }
         }
         Err(overtaken())
@@ -286,6 +289,25 @@ impl Keys {
                 let detail = json!({ "overlap_s": overlap.as_secs() });
                 self.changed(principal, "key.rotate", id, detail).await?;
                 return Ok(Rotated { id: id.to_owned(), key: text.reveal() });
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// Enables a key that a restore has disabled: its secret is accepted again. A key that is enabled stays as it is.
+    ///
+    /// # Errors
+    /// The key does not exist; the store is unavailable.
+    pub async fn enable(&self, principal: &Principal, id: &str) -> Result<Key, Error> {
+        Call::ChangeKey.check(principal)?;
+        for _ in 0..KEY_CHANGE_ATTEMPTS {
+            let old = self.known(id).await?;
+            may_manage(principal, old.kind)?;
+            within(principal, &old)?;
+            if self.store.enable_key(id, old.row.change, Uuid::new_v4()).await? {
+                let detail = json!({ "name": old.row.name });
+                let table = self.changed(principal, "key.enable", id, detail).await?;
+                return Ok(view(&old.row, &table));
             }
         }
         Err(overtaken())
@@ -378,8 +400,13 @@ impl KnownKey {
     }
 }
 
-fn view(row: &KeyRow, old_secret_until: Option<DateTime<Utc>>) -> Key {
+/// A key as the API shows it, with what the table says of its secrets.
+fn view(row: &KeyRow, table: &KeyTable) -> Key {
     let json = |text: &str| serde_json::from_str(text).unwrap_or_default();
+    let secrets = table.secrets.iter().filter(|secret| secret.key_id == row.id);
+    let ends: Vec<DateTime<Utc>> = secrets.filter_map(|secret| secret.valid_until).collect();
+    let disabled = ends.contains(&DISABLED);
+    let old_until = ends.into_iter().filter(|end| *end != DISABLED).max();
     Key {
         id: row.id.clone(),
         key: None,
@@ -391,12 +418,9 @@ fn view(row: &KeyRow, old_secret_until: Option<DateTime<Utc>>) -> Key {
         created_by: row.created_by.clone(),
         expires_at: row.expires_at.map(format_micros),
         last_used_at: row.last_used_at.map(format_micros),
-        old_secret_until: old_secret_until.map(format_micros),
+        old_secret_until: old_until.map(format_micros),
+        disabled,
     }
-}
-
-fn old_until(table: &KeyTable, id: &str) -> Option<DateTime<Utc>> {
-    table.secrets.iter().filter(|secret| secret.key_id == id).filter_map(|s| s.valid_until).max()
 }
 
 /// The error for a change that others have overtaken again and again.

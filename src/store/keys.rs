@@ -45,9 +45,12 @@ pub struct SecretRow {
     pub hash: Vec<u8>,
     /// The key.
     pub key_id: String,
-    /// Until when a replaced secret is accepted; `None` is the current one.
+    /// Until when a replaced secret is accepted; `None` is the current one, and [`DISABLED`] that of a disabled key.
     pub valid_until: Option<DateTime<Utc>>,
 }
+
+/// The end of the secret of a key that a restore has disabled. To every version it is an end in the past.
+pub const DISABLED: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
 /// All keys at one version, or newer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,6 +156,20 @@ pub trait KeyStore: Database {
             when("DELETE FROM key_secrets WHERE key_id = $1 AND valid_until IS NOT NULL"),
             replace,
             add_secret(id, change, hash),
+        ];
+        self.change_keys(id, change, statements).await
+    }
+
+    /// Enables a key that a restore has disabled, if it is still in the state `from`. Returns whether it was.
+    async fn enable_key(&self, id: &str, from: Uuid, change: Uuid) -> Result<bool, StoreError> {
+        let mark = Statement::new("UPDATE keys SET change = $3 WHERE id = $1 AND change = $2");
+        let enable = Statement::new(
+            "UPDATE key_secrets SET valid_until = NULL WHERE key_id = $1 AND valid_until = $3 \
+             AND EXISTS (SELECT 1 FROM keys WHERE id = $1 AND change = $2)",
+        );
+        let statements = vec![
+            mark.bind(id).bind(from).bind(change),
+            enable.bind(id).bind(change).bind(DISABLED),
         ];
         self.change_keys(id, change, statements).await
     }

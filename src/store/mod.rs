@@ -10,6 +10,7 @@
 //! `sqlite/`, beside its SQL.
 
 mod audit;
+mod backup;
 mod batch;
 mod calls;
 mod contract;
@@ -39,12 +40,13 @@ mod write_all;
 pub(crate) mod contract_tests;
 
 pub use audit::{AuditRow, AuditStore};
+pub use backup::{BackupContent, Restoration};
 pub use batch::Batch;
 pub use contract::{PoolState, Store, StoreFiles};
 pub use erasures::{Erasure, ErasureStore, FinishedErasures};
 pub use error::StoreError;
 pub use history::{Counts, HistoryStore, InboxFront, Original, Page, Stored};
-pub use keys::{KeyRow, KeyStore, KeyTable, SecretRow};
+pub use keys::{DISABLED, KeyRow, KeyStore, KeyTable, SecretRow};
 pub use log::{Hole, HoleReason, Lease, LogState, LogStore, Write};
 pub use membership::{BusKind, Membership, MembershipState};
 pub use schema::{SchemaDifference, Step};

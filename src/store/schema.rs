@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Error, SqlStr};
 
@@ -54,7 +55,7 @@ pub(super) const APPLIED: &str =
 const BREAKING: &str = "breaking_";
 
 /// A migration by number and name. Shown like the name of its file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     version: i64,
     name: String,
@@ -65,6 +66,12 @@ impl Step {
     #[must_use]
     pub fn is_breaking(&self) -> bool {
         self.name.starts_with(BREAKING)
+    }
+}
+
+impl From<(i64, String)> for Step {
+    fn from((version, name): (i64, String)) -> Self {
+        Self { version, name }
     }
 }
 
@@ -93,6 +100,13 @@ impl SchemaDifference {
         let missing = missing.collect();
         let unknown = applied.into_iter().filter(|(version, _)| !migrator.version_exists(*version));
         Self { missing, unknown: unknown.map(step).collect() }
+    }
+
+    /// Compares the migrations of a backup with those of this version. Both databases have the same.
+    #[must_use]
+    pub fn of_backup(steps: &[Step]) -> Self {
+        let applied = steps.iter().map(|step| (step.version, step.name.clone())).collect();
+        Self::of(applied, &migrator!("sqlite"))
     }
 
     /// Whether the database has no schema yet.

@@ -7,6 +7,9 @@ use chrono::{DateTime, Utc};
 use crate::access::Keyring;
 use crate::message::Scope;
 
+/// Why a webhook whose key a restore has disabled is paused. It goes on when the key is enabled.
+pub const MAKER_DISABLED: &str = "the key that made it is disabled, since its store was restored";
+
 /// Looks up the keys that made webhooks.
 #[derive(Clone)]
 pub struct Makers {
@@ -29,6 +32,7 @@ impl Makers {
         match key_id {
             Some(id) => match self.keyring.principal_of(id, now) {
                 Some(maker) => Ok(maker.scope()),
+                None if self.keyring.is_disabled(id) => Err(MAKER_DISABLED),
                 None => Err("the key that made it was revoked or has expired"),
             },
             None if self.is_required => Err("it was made without a key, and AUTH=required"),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::handler::{DeliveryContext, WebhookHandler};
+use super::maker::MAKER_DISABLED;
 use super::registry::{WebhookSnapshot, delete_consumer, snapshot};
 use super::status::{WebhookStatus, consumer_name};
 use crate::bus::Bus;
@@ -46,7 +47,7 @@ impl Supervisor {
             match snapshot(&*self.context.store).await {
                 Ok(WebhookSnapshot { webhooks, orphans }) => {
                     is_reported = false;
-                    self.pause_those_without_a_maker(&webhooks).await;
+                    self.follow_makers(&webhooks).await;
                     self.follow(&mut running, &webhooks).await;
                     self.remove_orphans(&running, &orphans).await;
                 }
@@ -71,17 +72,25 @@ impl Supervisor {
         }
     }
 
-    /// Pauses webhooks whose key was revoked or has expired, also while there is nothing to deliver.
-    async fn pause_those_without_a_maker(&self, webhooks: &[WebhookStatus]) {
+    /// Pauses webhooks whose key was revoked, has expired or is disabled, also while there is nothing to deliver. Resumes
+    /// those whose key is enabled again.
+    async fn follow_makers(&self, webhooks: &[WebhookStatus]) {
         let now = self.context.clock.now();
-        for status in webhooks.iter().filter(|status| status.paused().is_none()) {
+        for status in webhooks {
             let id = status.webhook.id;
             let scope = self.context.makers.scope(status.webhook.key_id.as_deref(), now);
-            let Err(reason) = scope else { continue };
-            match self.context.processor.pause(&consumer_name(id), Some(reason)).await {
-                Ok(()) => tracing::warn!(webhook = %id, reason, "a webhook is paused"),
+            let paused = match (status.paused(), scope) {
+                (None, Err(reason)) => Some(reason),
+                (Some(MAKER_DISABLED), Ok(_)) => None,
+                _ => continue,
+            };
+            match self.context.processor.pause(&consumer_name(id), paused).await {
+                Ok(()) => match paused {
+                    Some(reason) => tracing::warn!(webhook = %id, reason, "a webhook is paused"),
+                    None => tracing::info!(webhook = %id, "a webhook goes on: its key is enabled"),
+                },
                 Err(error) => {
-                    tracing::warn!(webhook = %id, %error, "a webhook could not be paused");
+                    tracing::warn!(webhook = %id, %error, "a webhook could not be paused or resumed");
                 }
             }
         }

@@ -10,6 +10,7 @@
 mod support;
 
 mod access;
+mod backup;
 mod bench;
 mod cli;
 mod client;

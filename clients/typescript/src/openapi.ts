@@ -331,6 +331,8 @@ export interface components {
             created_at: components["schemas"]["Time"];
             /** @description The id of the key that made it. Null if none did. */
             created_by: string | null;
+            /** @description Present and true if a restore has disabled the key: it opens nothing until it is enabled. */
+            disabled?: boolean;
             expires_at: components["schemas"]["Time"] | null;
             grants: components["schemas"]["Grants"];
             id: string;

@@ -36,6 +36,8 @@ pub struct Key {
     pub last_used_at: Option<String>,
     /// Until when the secret that was replaced is accepted (RFC 3339).
     pub old_secret_until: Option<String>,
+    /// Whether a restore has disabled the key: it opens nothing until it is enabled.
+    pub disabled: bool,
     /// The key itself; only in the response that made or rotated it.
     pub key: Option<String>,
 }

@@ -26,7 +26,8 @@ function limits(limits = {}) {
 
 const grants = (given) => el('span', { class: 'grants', title: inFull(given) }, brief(given).map((part) => el('span', {}, part)));
 
-const expiry = ({ expires_at: end, old_secret_until: old }) => [
+const expiry = ({ expires_at: end, old_secret_until: old, disabled }) => [
+  disabled && badge('disabled', 'bad', 'restored from a backup: agentbus keys enable'),
   isOver(end) ? badge('expired', 'bad', fullTime(end)) : end ? ago(end) : 'never',
   old && !isOver(old) && el('small', {}, 'old secret ends ', ago(old))];
 

@@ -16,10 +16,12 @@ use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 
 use self::grant_args::{GrantArgs, LimitArgs, PresetArgs};
+use self::on_store::StoreKeys;
 use self::way::Way;
 use self::way_args::{Use, WayArgs};
 use super::failure::Failure;
 use super::output::{Format, print_bytes, print_line};
+use super::serve_args::Overrides;
 use super::table::{Table, print_document};
 use super::terminal::plain;
 use super::when::When;
@@ -36,6 +38,7 @@ Examples:
   agentbus keys list
   agentbus keys rotate 4f9x2k7q1m0c --overlap 1h
   agentbus keys revoke 4f9x2k7q1m0c --yes
+  agentbus keys enable 4f9x2k7q1m0c                           after a restore, on the server's own settings
 
 Without a key in AGENTBUS_KEY or --key-file, and without --url, the command works on the store of the
 server's settings (environment, .env, --config, --data-dir …), whether a server runs or not. In a pipe the
@@ -63,6 +66,8 @@ enum What {
     Rotate(RotateArgs),
     /// Revoke a key: everything that it opened ends
     Revoke(RevokeArgs),
+    /// Enable keys that `agentbus restore` has disabled; works on the store only
+    Enable(EnableArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -99,6 +104,21 @@ struct OneArgs {
 
     #[command(flatten)]
     way: WayArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct EnableArgs {
+    /// Ids of the keys: the part between ab_ and the second _
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<KeyId>,
+
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+
+    /// The settings of the store.
+    #[command(flatten)]
+    settings: Overrides,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -140,6 +160,7 @@ pub async fn run(args: KeysArgs) -> Result<ExitCode, Failure> {
         What::Show(args) => show(args).await?,
         What::Rotate(args) => rotate(args).await?,
         What::Revoke(args) => revoke(args).await?,
+        What::Enable(args) => enable(args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -200,6 +221,25 @@ async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
     }
     let OneArgs { id, way } = args.one;
     call(&way, Use::Known, async |way| way.revoke(id.as_str()).await).await
+}
+
+/// Enables keys one after the other. Only who has the store may do it: after a restore no key works.
+async fn enable(args: EnableArgs) -> Result<(), Failure> {
+    let keys = StoreKeys::open(&args.settings, false).await?;
+    let mut enabled = Vec::new();
+    let mut done = Ok(());
+    for id in &args.ids {
+        match keys.enable(id.as_str()).await {
+            Ok(key) => enabled.push(key),
+            Err(failure) => {
+                done = Err(failure);
+                break;
+            }
+        }
+    }
+    keys.close().await;
+    Table::new(view::TITLES).print(&enabled, args.format, view::row)?;
+    done
 }
 
 /// Prints a key that was just made or rotated, the secret included.

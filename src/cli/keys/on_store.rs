@@ -69,6 +69,11 @@ impl StoreKeys {
         document(&self.keys.rotate(&self.operator, id, overlap).await.map_err(failure)?)
     }
 
+    /// Enables a key that a restore has disabled.
+    pub async fn enable(&self, id: &str) -> Result<Document<Key>, Failure> {
+        document(&self.keys.enable(&self.operator, id).await.map_err(failure)?)
+    }
+
     /// Revokes a key.
     pub async fn revoke(&self, id: &str) -> Result<(), Failure> {
         self.keys.revoke(&self.operator, id).await.map_err(failure)

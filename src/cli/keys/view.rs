@@ -15,6 +15,7 @@ pub fn row(key: Key) -> Vec<String> {
         time.map_or_else(|| none.to_owned(), |time| local_time(&time, true))
     };
     let (expires, used) = (time(key.expires_at, "never"), time(key.last_used_at, "never"));
+    let expires = if key.disabled { "disabled".to_owned() } else { expires };
     vec![key.id, key.name, key.kind, expires, used, short(&key.grants)]
 }
 
@@ -32,6 +33,9 @@ pub fn details(key: &Key) -> String {
         ("expires", time(&key.expires_at)),
         ("last used", time(&key.last_used_at)),
     ];
+    if key.disabled {
+        lines.push(("disabled", format!("by a restore; agentbus keys enable {}", key.id)));
+    }
     lines.extend(
         key.old_secret_until.as_ref().map(|end| ("old secret ends", local_time(end, true))),
     );
@@ -95,6 +99,7 @@ mod tests {
         let grants = "as ann, publish a b +1, enqueue *";
         assert_eq!(row(key(json)), ["k1", "ann's", "agent", "never", "never", grants]);
         assert_eq!(row(key(r#"{"grants":{}}"#))[5], "none");
+        assert_eq!(row(key(r#"{"disabled":true}"#))[3], "disabled");
     }
 
     #[test]

@@ -4,12 +4,13 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::*;
-use crate::store::{AuditRow, KeyRow};
+use crate::store::{AuditRow, DISABLED, KeyRow};
 
 on_both!(
     keys_are_kept_with_their_secrets,
     a_change_of_another_state_is_refused,
     a_rotation_keeps_the_latest_old_secret,
+    a_disabled_key_is_enabled_with_its_secret,
     no_more_keys_than_may_be,
     a_revoked_session_is_known_until_it_would_have_ended,
     audit_entries_are_read_in_order,
@@ -66,6 +67,24 @@ async fn keys_are_kept_with_their_secrets(server: Server) {
     let left = store.keys().await.expect("keys");
     assert!(left.version > table.version);
     assert_eq!((left.keys, left.secrets.len()), (vec![b], 1));
+}
+
+async fn a_disabled_key_is_enabled_with_its_secret(server: Server) {
+    let store = server.open().await;
+    let (made, other) = (key("a"), key("b"));
+    assert!(store.create_key(&made, &[1; 32], 10).await.expect("answers"));
+    assert!(store.create_key(&other, &[2; 32], 10).await.expect("answers"));
+    let rotated = Uuid::new_v4();
+    // As a restore leaves it: the one secret has the end of disabled keys.
+    let disabled = store.rotate_key("a", made.change, rotated, &[3; 32], Some(DISABLED));
+    assert!(disabled.await.expect("answers"));
+    let enabled = Uuid::new_v4();
+    assert!(!store.enable_key("a", made.change, enabled).await.expect("answers"), "another state");
+    for _ in 0..2 {
+        assert!(store.enable_key("a", rotated, enabled).await.expect("answers"));
+    }
+    assert_eq!(secrets(&*store, "a").await, [(vec![1; 32], None), (vec![3; 32], None)]);
+    assert_eq!(secrets(&*store, "b").await, [(vec![2; 32], None)]);
 }
 
 async fn a_change_of_another_state_is_refused(server: Server) {

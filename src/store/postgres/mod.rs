@@ -5,6 +5,7 @@
 //! so that none waits for another. The database's `statement_timeout` ends every statement that takes too
 //! long, or a time-out here closes its connection.
 
+mod backup;
 mod connection;
 mod database;
 mod fold;
@@ -25,6 +26,7 @@ mod tests;
 mod work;
 mod write;
 
+pub use backup::{DatabaseFacts, PostgresTarget, Snapshot};
 pub use connection::exposure;
 pub use partitions::create_partition_sql;
 pub use store::PostgresStore;

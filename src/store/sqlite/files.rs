@@ -29,7 +29,7 @@ pub(super) fn prepare(dir: &Path) -> Result<(), StoreError> {
     let unavailable =
         |error: io::Error| StoreError::Unavailable(format!("{}: {error}", dir.display()));
     make_dir(dir).map_err(unavailable)?;
-    match open_new(&dir.join(DATABASE_FILE)) {
+    match create(&dir.join(DATABASE_FILE)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unavailable(error)),
         Ok(_) | Err(_) => {
             restrict_all(dir);
@@ -43,12 +43,13 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(path)
 }
 
-/// Creates a file. Never opens an existing one: closing it would release SQLite's locks on it.
-fn open_new(path: &Path) -> io::Result<File> {
+/// Creates a file, readable by its owner alone. Never opens an existing one: closing it would release SQLite's locks on it.
+pub(super) fn create(path: &Path) -> io::Result<File> {
     File::options().create_new(true).write(true).mode(FILE_MODE).open(path)
 }
 
-fn make_dir(dir: &Path) -> io::Result<()> {
+/// Creates a directory that only its owner may read, if it is missing.
+pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -96,6 +97,11 @@ fn names() -> [String; 5] {
     [beside(""), beside("-wal"), beside("-shm"), beside("-journal"), LOCK_FILE.to_owned()]
 }
 
+/// The files of a database that are in a directory.
+pub(super) fn of_database(dir: &Path) -> Vec<PathBuf> {
+    ours(dir).into_iter().filter(|path| !path.ends_with(LOCK_FILE)).collect()
+}
+
 fn ours(dir: &Path) -> Vec<PathBuf> {
     names().into_iter().map(|name| dir.join(name)).filter(|path| path.exists()).collect()
 }
@@ -107,7 +113,7 @@ fn only_ours(dir: &Path) -> bool {
 }
 
 /// Removes the permissions of group and others. Returns whether there were any.
-fn restrict(path: &Path) -> io::Result<bool> {
+pub(super) fn restrict(path: &Path) -> io::Result<bool> {
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & OTHERS == 0 {
         return Ok(false);

@@ -4,6 +4,7 @@
 //! writer takes it out of its slot while in use, so that a write that is dropped half-way drops the
 //! connection, and with it the open transaction. An error of the disk is returned, never taken for success.
 
+mod backup;
 mod connection;
 mod database;
 mod files;
@@ -21,5 +22,6 @@ mod wal;
 mod work;
 mod write;
 
+pub use backup::{SqliteTarget, back_up};
 pub use files::DATABASE_FILE;
 pub use store::SqliteStore;

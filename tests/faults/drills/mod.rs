@@ -8,6 +8,7 @@ mod changes;
 mod operator;
 mod parts;
 mod processing;
+mod restore;
 mod runbook;
 mod slow;
 mod upgrade;

@@ -116,6 +116,9 @@ pub struct Key {
     /// Until when the replaced secret is accepted, during a rotation.
     #[schema(required = false)]
     old_secret_until: Time,
+    /// Present and true if a restore has disabled the key: it opens nothing until it is enabled.
+    #[schema(required = false)]
+    disabled: bool,
 }
 
 /// All keys.

@@ -48,6 +48,8 @@ class Key(Document):
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     old_secret_until: datetime | None = None
+    disabled: bool = False
+    """Whether a restore has disabled the key: it opens nothing until it is enabled."""
     key: str | None = Field(default=None, repr=False)
 
 
