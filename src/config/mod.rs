@@ -292,6 +292,7 @@ mod tests {
     fn secrets_do_not_show() {
         let source = Source::of(&[
             ("DATABASE_URL", "postgres://u:hunter2@h/d"),
+            ("NATS_USER", "u"),
             ("NATS_PASSWORD", "hunter2"),
         ]);
         let config = Config::from_source(&source).expect("valid");

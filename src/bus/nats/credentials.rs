@@ -5,7 +5,8 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions};
+use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr};
+use percent_encoding::percent_decode_str;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -40,6 +41,17 @@ pub(super) fn apply(
     }
     if let Some(token) = &config.token {
         options = options.token(token.clone());
+    }
+    if config.creds.is_none()
+        && config.nkey.is_none()
+        && config.user.is_none()
+        && config.token.is_none()
+        && let Some((user, password)) = user_in_url(config)
+    {
+        options = match password {
+            Some(password) => options.user_and_password(user, password),
+            None => options.token(user),
+        };
     }
     if let Some(path) = &config.tls_ca {
         options = options.add_root_certificates(path.clone()).require_tls(true);
@@ -88,6 +100,15 @@ pub(super) fn explain(config: &NatsConfig, error: &ConnectError) -> String {
     }
 }
 
+/// The user and password of the first address that has them; a user alone is a token. async-nats 0.51 ignores them.
+fn user_in_url(config: &NatsConfig) -> Option<(String, Option<String>)> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    config.addresses().iter().find_map(|address| {
+        let address: ServerAddr = address.parse().ok()?;
+        Some((decoded(address.username()?), address.password().map(decoded)))
+    })
+}
+
 /// The credentials in use, by their settings.
 fn shown(config: &NatsConfig) -> &'static str {
     match config {
@@ -96,7 +117,7 @@ fn shown(config: &NatsConfig) -> &'static str {
         NatsConfig { user: Some(_), .. } => "NATS_USER with NATS_PASSWORD",
         NatsConfig { token: Some(_), .. } => "NATS_TOKEN",
         NatsConfig { tls_cert: Some(_), .. } => "the certificate of NATS_TLS_CERT as a user",
-        _ if config.addresses().iter().any(|url| url.contains('@')) => "the user in NATS_URL",
+        _ if user_in_url(config).is_some() => "the user in NATS_URL",
         _ => "a client without credentials (NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN)",
     }
 }
