@@ -70,7 +70,14 @@ impl Eraser {
             }
             self.store.finish_erasure(erasure.seq).await?;
         }
-        Ok(self.snapshot.load().await?)
+        self.snapshot.load().await?;
+        // A stream that was restored meanwhile may have it again, and `run` may have looked before this was finished.
+        if self.gate.times_closed() != times_closed {
+            for erasure in erasures {
+                self.bus.erase(erasure.seq, erasure.id, &erasure.body).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Finishes the erasures that any server has begun, and looks at the stream again after each check of its
