@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::{Drill, done};
-use crate::support::exec::{self, COMMAND};
+use crate::support::exec;
 use crate::support::wire::SOON;
 use crate::support::{Deployment, Mode, eventually, for_each_mode, jobs};
 
 for_each_mode! {
-    |builder| builder.env("PROCESSOR_EXEC", COMMAND).env("DRAIN_S", "1");
+    |builder| builder.env("PROCESSOR_EXEC", crate::support::exec::COMMAND).env("DRAIN_S", "1");
 
     async fn a_consumer_goes_on_after_what_it_has_handled(deployment: &Deployment) {
         let (drill, http) = (Drill::of(deployment).await, deployment.http());
