@@ -48,7 +48,7 @@ pub async fn skip_to(
 
 /// Whether the stream is the one of the log, and still holds its end.
 async fn stream_continues(manifest: &Manifest, nats: &NatsConfig) -> Result<bool, String> {
-    let bus = NatsBus::connect_or(nats.clone(), IfMissing::CreateClosed).await;
+    let bus = NatsBus::connect_or(nats.clone(), IfMissing::CreateClosed, &[]).await;
     let identity = bus.map_err(|error| error.to_string())?.identity().await;
     let identity = identity.map_err(|error| error.to_string())?;
     let is_same = identity.epoch == manifest.stream_epoch;
