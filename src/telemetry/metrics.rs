@@ -84,6 +84,9 @@ const FAMILIES: &[(&str, Kind, &str)] = &[
     ("agentbus_membership_held", Gauge, "1 while the membership of this server is good"),
     ("agentbus_keys_age_seconds", Gauge, "Age of this server's copy of the keys"),
     ("agentbus_schemas_age_seconds", Gauge, "Age of this server's copy of the schemas"),
+    ("agentbus_erasures_age_seconds", Gauge, "Age of this server's copy of the erasures"),
+    ("agentbus_erasures_pending", Gauge, "Erasures that were begun and are not finished"),
+    ("agentbus_jwks_age_seconds", Gauge, "Age of the keys of an issuer of tokens"),
     (
         "agentbus_schema_violations_total",
         Counters,

@@ -161,7 +161,7 @@ async fn the_doctor_reports_what_is_good_and_what_is_bad() {
     let mut args = vec!["doctor"];
     settings.iter().for_each(|setting| args.extend(["--set", setting.as_str()]));
     let report = succeed(&args, nats.bus(), &dir, "").await;
-    for part in ["store", "schema", "clock", "nats", "publish", "read", "continuity"] {
+    for part in ["store", "schema", "clock", "rights", "nats", "permission", "continuity"] {
         assert!(report.contains(&format!("\"part\":\"{part}\"")), "{part} is missing:\n{report}");
     }
     assert!(!report.contains("\"bad\""), "{report}");

@@ -88,7 +88,7 @@ async fn waits(builder: Builder, why: &str) {
         log.lines().filter(|line| line.contains("waiting for PostgreSQL")).collect();
     assert!(lines.len() == 1 && lines[0].contains(why), "{log}");
     let readyz = server.http().get("/readyz").await.expect(503).text();
-    assert!(readyz.contains(why), "{readyz}");
+    assert!(readyz.contains(&why.replace('"', "\\\"")), "{readyz}");
 }
 
 /// Gives a file to the user of PostgreSQL, who alone reads it.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::load::Load;
 use super::names;
+use crate::support::agentbus::Builder;
+use crate::support::folder::Folder;
 use crate::support::prometheus::{Prometheus, deploy};
 use crate::support::receiver::Receiver;
 use crate::support::tls::Tls;
@@ -15,6 +17,16 @@ use serde_json::Value;
 
 /// Rates need two scrapes, recorded ratios two more evaluations, and a survey comes every 5 s.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// An issuer of tokens whose keys cannot be fetched.
+const ISSUERS: &str = r#"
+[issuers.corp]
+issuer = "https://login.example"
+audience = "agentbus"
+algorithm = "EdDSA"
+jwks_url = "http://127.0.0.1:1/keys"
+most = { read = ["agent.>"] }
+"#;
 
 /// The queries of all dashboards, each with its dashboard and panel.
 fn queries() -> Vec<(String, String)> {
@@ -53,10 +65,7 @@ fn named_by_rules() -> BTreeSet<String> {
     named
 }
 
-fn tuned(
-    builder: crate::support::agentbus::Builder,
-    port: u16,
-) -> crate::support::agentbus::Builder {
+fn tuned(builder: Builder, port: u16) -> Builder {
     builder
         .env("METRICS_ADDR", &format!("127.0.0.1:{port}"))
         .env("PROCESSOR_EXEC", exec::COMMAND)
@@ -69,7 +78,13 @@ fn tuned(
 async fn dashboards_alerts_and_docs_name_what_is_served() {
     let [first, second, alone, secure] = [(); 4].map(|()| ports::free());
     let receiver = Receiver::start().await;
-    let on_nats = Deployment::tuned(Mode::Nats, |builder| tuned(builder, first)).await;
+    let issuers = Folder::new("issuers");
+    std::fs::write(issuers.join("issuers.toml"), ISSUERS).expect("written");
+    let with_issuers = |builder: Builder| {
+        let file = issuers.join("issuers.toml").display().to_string();
+        tuned(builder, first).env("JWT_ISSUERS_FILE", &file)
+    };
+    let on_nats = Deployment::tuned(Mode::Nats, with_issuers).await;
     let other = tuned(on_nats.agentbus().like(), second).start().await;
     let in_memory = Deployment::tuned(Mode::MemorySqlite, |builder| tuned(builder, alone)).await;
     let tls = Tls::new();
