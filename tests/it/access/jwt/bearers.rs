@@ -12,6 +12,8 @@ use crate::support::jwt::claims;
 use crate::support::{Http, Mode, eventually, within};
 
 const SOON: Duration = Duration::from_secs(20);
+/// How long a token lasts that ends in a test, in seconds: longer than a busy machine takes to open everything with it.
+const LIFE: i64 = 12;
 
 /// Claims that end in so many seconds.
 fn ending(subject: &str, grants: &Value, seconds: i64) -> Value {
@@ -124,7 +126,7 @@ async fn everything_that_a_token_opened_ends_with_it() {
     let corp = Corp::start(Mode::MemorySqlite, "").await;
     let grants = json!({"as": ["ann"], "read": ["agent.>"]});
     let stranger = corp.secured.stranger();
-    let ann = stranger.with_key(&corp.key.token(&ending("ann", &grants, 4)));
+    let ann = stranger.with_key(&corp.key.token(&ending("ann", &grants, LIFE)));
     let cookie = log_in(&ann).await;
     let ticket = ann.post_json("/v1/tickets", &json!({"task": ["t1"]})).await.expect(201).json();
     let ticket = format!("ticket={}", ticket["ticket"].as_str().expect("a ticket"));
