@@ -25,7 +25,8 @@ const ID: &str = "00000000-0000-7000-8000-0000000000";
 
 /// Sends all requests of the conversation.
 pub async fn run(recorder: &mut Recorder) {
-    let silent = recorder.open("/v1/stream?subject=agent.task.none.never", &[]).await;
+    let mut silent = recorder.open("/v1/stream?subject=agent.task.none.never", &[]).await;
+    silent.is_ready().await;
     messages(recorder).await;
     batches(recorder).await;
     history(recorder).await;

@@ -34,6 +34,18 @@ pub struct Stream {
     read: Vec<u8>,
 }
 
+impl Stream {
+    /// Waits until it has begun.
+    pub async fn is_ready(&mut self) {
+        let read = async {
+            while !self.read.ends_with(b"event: ready") {
+                self.read.push(self.socket.read_u8().await.expect("the stream goes on"));
+            }
+        };
+        within(LIMIT, "a stream begins", read).await;
+    }
+}
+
 impl Recorder {
     pub fn new(deployment: &Deployment) -> Self {
         Self { http: deployment.http().clone(), text: String::new(), asked: Vec::new() }
