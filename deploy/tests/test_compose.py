@@ -4,6 +4,7 @@ import re
 
 import pytest
 import yaml
+
 from conftest import ROOT
 
 FILES = ["docker-compose.nats.yml", "deploy/compose.tenants.yml"]

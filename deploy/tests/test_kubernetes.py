@@ -1,6 +1,7 @@
 """The manifests: built by Kustomize, valid for Kubernetes, hardened, and about a server that exists."""
 
 import re
+import subprocess
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -110,6 +111,14 @@ def test_variables_are_settings(overlay: str, settings: set[str]) -> None:
     assert config["data"]["AUTH"] == "required"
 
 
+def authority(folder: Path) -> Path:
+    """The file of a new authority, in place of the mounted one."""
+    certificate = folder / "ca.crt"
+    request = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=ca", "-keyout", "/dev/null"]
+    subprocess.run([*request, "-out", str(certificate)], check=True, capture_output=True)
+    return certificate
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_server_lives_with_these_settings_and_answers_probes_by_the_pods_address(
     overlay: str, tmp_path: Path
@@ -120,6 +129,8 @@ def test_a_server_lives_with_these_settings_and_answers_probes_by_the_pods_addre
     for variable in container(overlay)["env"]:
         text = variable.get("value", variables.get(variable["name"], "x"))
         variables[variable["name"]] = re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], text)
+    if "NATS_TLS_CA" in variables:
+        variables["NATS_TLS_CA"] = str(authority(tmp_path))
     with served(BINARY, tmp_path, is_ready=overlay == "single", **variables) as url:
         assert get(f"{url}/livez", "10.1.2.3:8080")
         assert get(f"{url}/livez", "agentbus.agentbus.svc:8080")
