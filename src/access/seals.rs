@@ -33,7 +33,7 @@ pub struct TokenBearer {
     /// When it ends, in seconds since 1970.
     #[serde(rename = "x")]
     pub expires_s: i64,
-    /// Tells it from other tokens: its SHA-256.
+    /// The SHA-256 of the token, which identifies it.
     #[serde(rename = "t")]
     pub token: String,
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::failure::Failure;
+use super::failure::{Failure, until_interrupted};
 use super::output::{Format, print_result};
 use super::own_store;
 use super::progress;
@@ -59,18 +59,12 @@ pub struct BackupArgs {
 /// # Errors
 /// A setting is wrong, the folder holds something, the store cannot be read, or the disk fails.
 pub async fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
-    tokio::select! {
-        ended = back_up(args) => ended?,
-        _ = tokio::signal::ctrl_c() => return Err(Failure::Failed("interrupted".to_owned())),
-    }
-    Ok(ExitCode::SUCCESS)
+    until_interrupted(back_up(args)).await
 }
 
 async fn back_up(args: BackupArgs) -> Result<(), Failure> {
     let config = configuration(&args.settings, Vec::new())?;
-    if !own_store::exists(&config.store) {
-        return Err(Failure::Failed(format!("{} does not exist", own_store::name(&config.store))));
-    }
+    own_store::check_exists(&config.store)?;
     // Before the copy begins: what is assigned from now on may not be in it.
     let begun = Clock::system().now();
     let (folder, content, database) = match &config.store {

@@ -83,9 +83,7 @@ pub async fn run(args: ErasuresArgs) -> Result<ExitCode, Failure> {
 
 async fn open(settings: &Overrides) -> Result<Arc<dyn Store>, Failure> {
     let config = configuration(settings, Vec::new())?;
-    if !own_store::exists(&config.store) {
-        return Err(Failure::Failed(format!("{} does not exist", own_store::name(&config.store))));
-    }
+    own_store::check_exists(&config.store)?;
     Ok(own_store::open(&config.store).await?)
 }
 

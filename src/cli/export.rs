@@ -14,7 +14,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 
 use super::address::ServerArgs;
-use super::failure::Failure;
+use super::failure::{Failure, until_interrupted};
 use super::filter::FilterArgs;
 use super::history::RangeArgs;
 use super::progress::{self, notices_above};
@@ -85,11 +85,7 @@ impl Drop for Unfinished {
 /// # Errors
 /// The server refuses or cannot be reached, or the file cannot be written.
 pub async fn run(args: ExportArgs) -> Result<ExitCode, Failure> {
-    tokio::select! {
-        ended = export(args) => ended?,
-        _ = tokio::signal::ctrl_c() => return Err(Failure::Failed("interrupted".to_owned())),
-    }
-    Ok(ExitCode::SUCCESS)
+    until_interrupted(export(args)).await
 }
 
 async fn export(args: ExportArgs) -> Result<(), Failure> {

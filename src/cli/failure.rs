@@ -45,6 +45,19 @@ impl Failure {
     }
 }
 
+/// Runs the work of a command until it ends, or fails with the operator's Ctrl-C.
+///
+/// # Errors
+/// Why the work failed.
+pub async fn until_interrupted(
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<ExitCode, Failure> {
+    tokio::select! {
+        ended = work => ended.map(|()| ExitCode::SUCCESS),
+        _ = tokio::signal::ctrl_c() => Err(Failure::Failed("interrupted".to_owned())),
+    }
+}
+
 impl From<String> for Failure {
     fn from(text: String) -> Self {
         Self::Failed(text)

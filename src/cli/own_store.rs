@@ -18,6 +18,14 @@ pub fn exists(config: &StoreConfig) -> bool {
     }
 }
 
+/// Fails unless [`exists`].
+///
+/// # Errors
+/// The store's name, and that it does not exist.
+pub fn check_exists(config: &StoreConfig) -> Result<(), String> {
+    if exists(config) { Ok(()) } else { Err(format!("{} does not exist", name(config))) }
+}
+
 /// The store's name for people, without a password.
 #[must_use]
 pub fn name(config: &StoreConfig) -> String {

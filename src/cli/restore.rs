@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::backup::plain;
-use super::failure::Failure;
+use super::failure::{Failure, until_interrupted};
 use super::output::{Format, print_result};
 use super::progress;
 use super::serve::configuration;
@@ -61,7 +61,7 @@ pub struct RestoreArgs {
     settings: Overrides,
 }
 
-/// An empty store that nobody else can use meanwhile.
+/// An empty store, locked against every other process.
 enum Target {
     Sqlite(SqliteTarget),
     Postgres(Box<PostgresTarget>),
@@ -105,11 +105,7 @@ impl Target {
 /// A setting is wrong; the folder is no intact backup, or not for this store; the store is not empty, in use or cannot be
 /// written.
 pub async fn run(args: RestoreArgs) -> Result<ExitCode, Failure> {
-    tokio::select! {
-        ended = restore(args) => ended?,
-        _ = tokio::signal::ctrl_c() => return Err(Failure::Failed("interrupted".to_owned())),
-    }
-    Ok(ExitCode::SUCCESS)
+    until_interrupted(restore(args)).await
 }
 
 async fn restore(args: RestoreArgs) -> Result<(), Failure> {

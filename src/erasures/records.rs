@@ -3,10 +3,8 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use uuid::Uuid;
 
-use crate::message::erase;
 use crate::store::{AuditRow, Erasure, Store, StoreError};
 
 /// An erasure as a list has it, one JSON object a line.
@@ -55,6 +53,7 @@ impl ErasureRecord {
         }
         let found = store.original(self.seq).await?.filter(|row| row.id == self.id);
         let Some(row) = found else { return Ok(Repeated::Missing) };
+        let erasure = Erasure::of(&row, self.reason.clone(), self.at);
         let entry = AuditRow {
             seq: 0,
             at: now,
@@ -62,16 +61,8 @@ impl ErasureRecord {
             actor_name: "operator".to_owned(),
             action: "message.erase".to_owned(),
             target: self.id.to_string(),
-            detail: json!({ "seq": self.seq, "reason": self.reason }).to_string(),
+            detail: erasure.detail().to_string(),
             outcome: "done".to_owned(),
-        };
-        let erasure = Erasure {
-            seq: self.seq,
-            id: self.id,
-            body: erase(&row.stored.body),
-            reason: self.reason.clone(),
-            at: self.at,
-            is_done: false,
         };
         store.begin_erasure(&erasure, &entry).await?;
         Ok(Repeated::Recorded)

@@ -2,7 +2,6 @@
 //!
 //! Invariant: a message is leased only if there is a permit for it. The lease itself counts as an attempt.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +66,7 @@ async fn lease(runtime: &Arc<ConsumerRuntime>) -> Result<Duration, StoreError> {
     // A message that history does not have, or not in time, is processed without its trace: its lease runs already.
     let seqs: Vec<u64> = leased.iter().map(|leased| leased.seq).collect();
     let traces = tokio::time::timeout(RETRY_TRACE_WAIT, store.traces(&seqs)).await;
-    let mut traces = traces.unwrap_or(Ok(HashMap::new())).unwrap_or_default();
+    let mut traces = traces.ok().and_then(Result::ok).unwrap_or_default();
     for leased in leased {
         if let Some(permit) = permits.split(1) {
             let trace = traces.remove(&leased.seq);

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::json;
 use uuid::Uuid;
 
 use super::audit::Audit;
@@ -19,7 +18,7 @@ use crate::clock::Clock;
 use crate::committed::Committed;
 use crate::erasures::{EraseError, Eraser};
 use crate::limits::{MAX_ERASE_REASON, MAX_ERASED_OF_ID, READ_YOUR_WRITE};
-use crate::message::{BodyError, ObjectReader, decode, erase};
+use crate::message::{BodyError, ObjectReader, decode};
 use crate::store::{Erasure, Original, Store};
 
 /// Why a message is erased.
@@ -127,12 +126,9 @@ impl Erasures {
                 Some(known) => known,
                 None => {
                     self.eraser.ready().map_err(|error| not_begun(error, id))?;
-                    let body = erase(&original.stored.body);
-                    let (reason, at) = (reason.clone(), self.clock.now());
-                    let detail = json!({ "seq": seq, "reason": reason });
-                    let entry =
-                        self.audit.entry(principal, "message.erase", &id.to_string(), detail);
-                    let erasure = Erasure { seq, id, body, reason, at, is_done: false };
+                    let erasure = Erasure::of(&original, reason.clone(), self.clock.now());
+                    let (target, detail) = (id.to_string(), erasure.detail());
+                    let entry = self.audit.entry(principal, "message.erase", &target, detail);
                     self.store.begin_erasure(&erasure, &entry).await?;
                     erasure
                 }

@@ -8,6 +8,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 use sqlx::Error;
 use uuid::Uuid;
 
@@ -16,6 +17,7 @@ use super::error::StoreError;
 use super::history::{ORIGINAL_COLUMNS, Original, read_original};
 use super::sql::{Database, Dialect, Pool, Row, Statement, limit_to_db, to_db};
 use super::versions::VERSIONS;
+use crate::message::erase;
 
 /// The erasure of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,21 @@ pub struct Erasure {
     pub at: DateTime<Utc>,
     /// Whether it is finished.
     pub is_done: bool,
+}
+
+impl Erasure {
+    /// The erasure of this message, of which nothing is done yet.
+    #[must_use]
+    pub fn of(message: &Original, reason: String, at: DateTime<Utc>) -> Self {
+        let Original { stored, id, .. } = message;
+        Self { seq: stored.seq, id: *id, body: erase(&stored.body), reason, at, is_done: false }
+    }
+
+    /// What the audit log says of it.
+    #[must_use]
+    pub fn detail(&self) -> Value {
+        json!({ "seq": self.seq, "reason": self.reason })
+    }
 }
 
 /// The erasures that were finished after some number.

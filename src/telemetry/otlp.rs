@@ -17,7 +17,6 @@ use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
 use prost::Message as _;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::redirect::Policy;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -40,14 +39,9 @@ impl Exporter {
     /// # Errors
     /// The HTTP client or its TLS cannot be set up.
     pub fn start(config: &TraceConfig) -> Result<Self, String> {
-        let client = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .referer(false)
+        let client = tls::http_client()?
             .timeout(config.timeout)
-            .user_agent(concat!("agentbus/", env!("CARGO_PKG_VERSION")))
             .default_headers(config.headers.clone())
-            .tls_backend_preconfigured(tls::client_config()?)
             .build()
             .map_err(|error| format!("no HTTP client for traces: {error}"))?;
         metrics::describe_counter!("agentbus_trace_spans_total", "Spans by outcome: sent, dropped");
@@ -186,7 +180,7 @@ impl Sender {
             Ok(response) => Err(format!("the receiver answered {}", response.status())),
             Err(error) if error.is_timeout() => Err("no answer in time".to_owned()),
             // Without the URL, which may contain a secret.
-            Err(error) => Err(format!("no answer: {}", root_cause(&error.without_url()))),
+            Err(error) => Err(format!("no answer: {}", tls::root_cause(&error.without_url()))),
         }
     }
 
@@ -208,12 +202,4 @@ impl Sender {
         }
         self.unsent += spans;
     }
-}
-
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }

@@ -8,5 +8,5 @@ mod client;
 mod server;
 
 pub use certificate::PemPair;
-pub use client::client_config;
+pub use client::{http_client, root_cause};
 pub use server::{ALPN_HTTP2, TlsServer};

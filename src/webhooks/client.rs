@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 
 use super::guard::Guard;
@@ -93,17 +92,12 @@ impl WebhookClient {
 }
 
 fn build(guard: Guard) -> Result<Client, String> {
-    Client::builder()
+    tls::http_client()?
         .dns_resolver(guard)
-        .redirect(Policy::none())
-        .no_proxy()
-        .referer(false)
         .connect_timeout(WEBHOOK_CONNECT_TIMEOUT)
         .timeout(WEBHOOK_TIMEOUT)
         .pool_max_idle_per_host(WEBHOOK_IDLE_CONNECTIONS)
         .pool_idle_timeout(WEBHOOK_IDLE_TIMEOUT)
-        .user_agent(concat!("agentbus/", env!("CARGO_PKG_VERSION")))
-        .tls_backend_preconfigured(tls::client_config()?)
         .build()
         .map_err(|error| format!("no HTTP client for webhooks: {error}"))
 }
@@ -165,10 +159,7 @@ async fn beginning(mut response: Response) -> String {
 
 /// The reason why there was no response, without the URL, which may contain a secret.
 fn unreached(error: &reqwest::Error) -> String {
-    let mut inner: &dyn std::error::Error = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
+    let inner = tls::root_cause(error);
     match (error.is_connect(), error.is_timeout()) {
         (true, true) => "no connection to the receiver in time".to_owned(),
         (true, false) => format!("no connection to the receiver: {inner}"),

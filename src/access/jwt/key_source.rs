@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jsonwebtoken::Algorithm;
 use parking_lot::{Mutex, RwLock};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
@@ -51,13 +50,8 @@ impl KeySource {
     /// # Errors
     /// There is no TLS.
     pub(super) fn fetched(name: &str, url: Url, algorithm: Algorithm) -> Result<Self, String> {
-        let http = Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .referer(false)
+        let http = tls::http_client()?
             .timeout(JWKS_TIMEOUT)
-            .user_agent(concat!("agentbus/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(tls::client_config()?)
             .build()
             .map_err(|error| format!("no HTTP client for a JWKS: {error}"))?;
         let (name, fetched) = (name.to_owned(), watch::Sender::new(0));
@@ -152,7 +146,7 @@ impl Jwks {
             let error = error.without_url();
             match error.is_timeout() {
                 true => format!("no whole answer within {} s", JWKS_TIMEOUT.as_secs()),
-                false => format!("no answer: {}", innermost(&error)),
+                false => format!("no answer: {}", tls::root_cause(&error)),
             }
         };
         let mut response = self.http.get(self.url.clone()).send().await.map_err(no_answer)?;
@@ -186,12 +180,4 @@ impl Jwks {
         }
         *is_away = result.is_err();
     }
-}
-
-fn innermost(error: &reqwest::Error) -> String {
-    let mut inner: &dyn std::error::Error = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }

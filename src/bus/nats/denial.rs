@@ -1,7 +1,7 @@
 //! What a NATS server does not permit the user of a connection.
 //!
-//! A server answers a denied request with an error line on the connection, and never with a reply. So whoever waits for
-//! a reply has to hear of that line ([`super::requester`]).
+//! A server answers a denied request with an error line on the connection, and never with a reply. So a request that waits
+//! for its reply must see that line ([`super::requester`]).
 
 use std::fmt;
 

@@ -32,11 +32,9 @@ impl StoreKeys {
     /// A setting is wrong, or the store does not exist or cannot be opened.
     pub async fn open(settings: &Overrides, create: bool) -> Result<Self, Failure> {
         let config = configuration(settings, Vec::new())?;
-        if !create && !own_store::exists(&config.store) {
-            return Err(Failure::Failed(format!(
-                "{} does not exist; for the keys of a server set AGENTBUS_KEY",
-                own_store::name(&config.store)
-            )));
+        if !create {
+            own_store::check_exists(&config.store)
+                .map_err(|fault| format!("{fault}; for the keys of a server set AGENTBUS_KEY"))?;
         }
         let store = own_store::open(&config.store).await?;
         let keys = Keys::on_store(Arc::clone(&store), Clock::system());
